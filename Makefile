@@ -1,0 +1,45 @@
+# Everything that a contributor or CI runs. `make help` lists it. Targets that need the environment make it first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test docs clean distclean
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+# What says which tests run on their own, without a server or a model.
+QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/typing tests/golden)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything but GPU packages; does nothing when nothing changed
+
+$(STAMP): pyproject.toml requirements/worker-cpu.lock Makefile scripts/setup.sh
+	@PYTHON="$(PYTHON)" scripts/setup.sh
+
+demo: $(STAMP) ## Run real prompts through the embedded stack and show the answers
+	@scripts/demo.sh
+
+check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/docs.py --check
+	@$(BIN)/pytest -q -m "not install" $(QUICK_TESTS)
+
+test: $(STAMP) ## The whole suite, real broker, object store and model included: under 12 minutes
+	@$(BIN)/pytest
+
+docs: $(STAMP) ## Write the generated pages under docs/
+	@$(BIN)/python scripts/docs.py
+
+clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
+	@if [[ -d .backburner && -x $(BIN)/backburner ]]; then $(BIN)/backburner down || true; fi
+	@rm -rf .backburner .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist out
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+distclean: clean ## The same, and .venv
+	@rm -rf .venv

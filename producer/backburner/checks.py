@@ -1,0 +1,116 @@
+"""Judges the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from pydantic_core import from_json, to_json
+
+from backburner.duplicates import SeenIds
+from backburner.findings import SkippedLine
+from backburner.inputs import Line
+from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
+from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, parse_request
+
+
+class Router(Protocol):
+    """Finds the pool of a model."""
+
+    async def pool_for(self, model: str) -> str:
+        """The pool that takes the model. Raises `PoolNotFound`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A line that can be sent."""
+
+    line: int
+    request: BatchRequest
+    data: bytes
+    """The request in one form, whatever form the line had: what the rolling hash is made of."""
+    pool: str
+
+
+class Checker:
+    """Checks an input from its first line to its last, in chunks. Use it for one pass, and close it.
+
+    With `pool` every line goes there; otherwise `router` finds each line's pool by its model. With neither, lines
+    are not routed, which is enough to count them.
+    """
+
+    def __init__(self, *, max_bytes: int, router: Router | None = None, pool: str | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._router = router
+        self._pool = pool
+        self._pools: dict[str, str] = {}
+        self._seen = SeenIds()
+
+    async def check(self, chunk: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
+        """The chunk's lines that are accepted, and what is wrong with the others, both in order."""
+        findings: list[SkippedLine] = []
+        parsed: list[tuple[int, BatchRequest]] = []
+        for line, text in chunk:
+            try:
+                if isinstance(text, BackburnerError):
+                    raise text  # noqa: TRY301 - one way for what the reader and the parser found
+                parsed.append((line, parse_request(text, max_bytes=self._max_bytes)))
+            except RequestRefused as error:
+                findings.append(SkippedLine.of(line, _custom_id(text), error))
+        repeated = self._seen.add([(request.custom_id, line) for line, request in parsed])
+        accepted: list[Accepted] = []
+        for line, request in parsed:
+            first = repeated.get(line)
+            if first is not None:
+                error: BackburnerError = DuplicateCustomId(
+                    f"custom_id {request.custom_id!r} was used before, in line {first}; make each one unique",
+                    param="custom_id",
+                )
+                findings.append(SkippedLine.of(line, request.custom_id, error))
+                continue
+            try:
+                pool = self._pools.get(request.model) or await self._route(request.model)
+            except PoolNotFound as error:
+                findings.append(SkippedLine.of(line, request.custom_id, error))
+                continue
+            accepted.append(Accepted(line, request, canonical(request), pool))
+        findings.sort(key=lambda finding: finding.line)
+        return accepted, findings
+
+    async def _route(self, model: str) -> str:
+        if self._pool is not None:
+            return self._pool
+        if self._router is None:
+            return ""
+        pool = self._pools[model] = await self._router.pool_for(model)
+        return pool
+
+    def close(self) -> None:
+        """Remove what was spilled to disk."""
+        self._seen.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def canonical(request: BatchRequest) -> bytes:
+    """The request as bytes that do not depend on how its line was spaced."""
+    return to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
+
+
+def _custom_id(text: bytes | BackburnerError) -> str | None:
+    """The custom_id of a line that was refused, where it can be told."""
+    if isinstance(text, BackburnerError):
+        return None
+    try:
+        found = from_json(text)
+    except ValueError:
+        return None
+    custom_id = found.get("custom_id") if isinstance(found, dict) else None
+    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID else None

@@ -1,0 +1,42 @@
+"""The command line, put together. Each group of commands has its own file; nothing is decided here."""
+
+import typer
+
+from backburner.cli import command, enqueue, jobs, results, stack, submit, topics
+from backburner.cli.session import Session
+
+app = typer.Typer(
+    name="backburner",
+    cls=command.Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def backburner(context: typer.Context, *, verbose: command.Verbose = False) -> None:
+    """LLM inference that nobody is waiting for: prompts onto a queue, answers into object storage."""
+    session = context.ensure_object(Session)
+    session.verbose |= verbose
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def version(_session: Session) -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    from backburner.cli import show
+
+    show.out(installed("backburner"))
+
+
+# In the order in which a newcomer needs them.
+stack.register(app)
+submit.register(app)
+enqueue.register(app)
+jobs.register(app)
+results.register(app)
+topics.register(app)
+command.add(app, version)

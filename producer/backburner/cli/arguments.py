@@ -1,0 +1,118 @@
+"""The arguments and options that several commands share, and how their text is judged: what is typed is untrusted."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from backburner.cli.deadline import parse_deadline, parse_duration
+from backburner_schemas.names import PRIORITIES, Lane, is_name
+
+T = TypeVar("T")
+
+_MAX_PAIRS = 16
+_MAX_KEY = 64
+_MAX_VALUE = 512
+
+
+def _name(text: str | None) -> str | None:
+    if text is not None and not is_name(text):
+        raise typer.BadParameter(f"{text!r} is no valid name; it must match [A-Za-z0-9][A-Za-z0-9._-]* without '..'")
+    return text
+
+
+def _judged(judge: Callable[[str], T]) -> Callable[[str], T]:
+    """The parser with its own words in the error: typer would replace those of a `ValueError`."""
+
+    def parse(text: str) -> T:
+        try:
+            return judge(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parse
+
+
+def _lane(text: str) -> Lane:
+    found = next((lane for lane in PRIORITIES if lane == text.lower()), None)
+    if found is None:
+        raise ValueError(f"{text!r} is no priority; use one of {', '.join(PRIORITIES)}")
+    return found
+
+
+def metadata_of(pairs: Sequence[str]) -> dict[str, str]:
+    """`key=value` pairs as metadata, within OpenAI's limits. Raises `typer.BadParameter`."""
+    found = dict(_pair(pair, "--metadata") for pair in pairs)
+    if len(found) > _MAX_PAIRS:
+        raise typer.BadParameter(f"--metadata was given {len(found)} times; {_MAX_PAIRS} pairs are the limit")
+    for key, value in found.items():
+        if len(key) > _MAX_KEY or len(value) > _MAX_VALUE:
+            raise typer.BadParameter(
+                f"--metadata {key[:_MAX_KEY]} is too long; keys may have {_MAX_KEY} characters, values {_MAX_VALUE}"
+            )
+    return found
+
+
+def parameters_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs as a body's parameters; a value that is JSON is taken as such, else as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, value = _pair(pair, "--param")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise typer.BadParameter(f"{option} {text!r} is not of the form key=value")
+    return key, value
+
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", callback=_name, help="The job's id, as `submit` printed it.")]
+HandleOrJobId = Annotated[
+    str, typer.Argument(metavar="JOB", callback=_name, help="The id that `submit` or `enqueue` printed.")
+]
+NewJobId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", callback=_name, help="The job's id; submitting the same input again under it resumes the job."
+    ),
+]
+Tenant = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", callback=_name, help="The tenant; BACKBURNER_TENANT if not given."),
+]
+Pool = Annotated[str | None, typer.Option(metavar="NAME", help="Send to this pool, whatever model is named.")]
+Priority = Annotated[Lane, typer.Option(parser=_judged(_lane), metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]
+Deadline = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=_judged(parse_deadline),
+        metavar="TIME",
+        show_default="24h",
+        help="A duration such as 30m, 24h or 7d, or a time such as 2027-01-31T18:00:00Z.",
+    ),
+]
+Timeout = Annotated[
+    timedelta | None,
+    typer.Option(
+        parser=_judged(parse_duration), metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."
+    ),
+]
+Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the job; may be repeated.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="NAME=VALUE", help="A parameter of the request, such as max_tokens=64; may be repeated."
+    ),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the results to this file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end.")]

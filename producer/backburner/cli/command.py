@@ -1,0 +1,139 @@
+"""How every command runs: -v, logs, errors as one line, exit codes. What a command does is not here."""
+
+import asyncio
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any, Protocol, cast, runtime_checkable
+
+import typer
+from typer.core import TyperGroup
+
+from backburner.cli import show
+from backburner.cli.exit_codes import ExitCode, code_of_error
+from backburner.cli.session import Session
+from backburner_schemas.errors import BackburnerError
+
+Command = Callable[..., int | Coroutine[Any, Any, int | None] | None]
+"""Takes the `Session` first; gives an exit code, or None for OK."""
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the cause of an error, and the log.")]
+
+
+class Commands(TyperGroup):
+    """A group whose usage errors are one line, as all other errors are."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run it; in standalone mode the process ends here."""
+        try:
+            result = super().main(
+                args=args,
+                prog_name=prog_name,
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except _UsageError as error:
+            if not standalone_mode:
+                raise
+            context = getattr(error, "ctx", None)
+            show.usage_error(_told(error), context.command_path if context else "backburner")
+            sys.exit(ExitCode.USAGE)
+        except (typer.Abort, KeyboardInterrupt):
+            sys.exit(ExitCode.INTERRUPTED)
+        if standalone_mode:
+            sys.exit(result if isinstance(result, int) else ExitCode.OK)
+        return result
+
+
+# What typer raises for a wrong command line. typer has no public name for it, and whether click's or its own class is
+# the base depends on its version.
+_UsageError = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+def _told(error: Exception) -> str:
+    text: str = error.format_message() if isinstance(error, _HasMessage) else str(error)
+    return text
+
+
+@runtime_checkable
+class _HasMessage(Protocol):
+    def format_message(self) -> str: ...
+
+
+def add(app: typer.Typer, function: Command, name: str | None = None) -> None:
+    """Make the function a command of that group; its `Session` comes first, its other parameters are typer's."""
+    given = inspect.signature(function)
+    first, *own = given.parameters.values()
+    context = first.replace(annotation=typer.Context)
+    verbose = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Verbose)
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        session = arguments.pop(first.name).find_object(Session)
+        session.verbose |= arguments.pop(verbose.name)
+        raise typer.Exit(_guarded(function, session, arguments))
+
+    # typer reads both of these, in every version.
+    run.__signature__ = given.replace(parameters=[context, *own, verbose])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (context, *own, verbose)}
+    del run.__wrapped__  # type: ignore[attr-defined]
+    app.command(name)(run)
+
+
+def _guarded(function: Command, session: Session, arguments: dict[str, Any]) -> ExitCode | int:
+    """Run the command and turn whatever it raises into a line and a code."""
+    from backburner import logs
+
+    logs.configure("debug" if session.verbose else "warning", json=False)
+    try:
+        result = function(session, **arguments)
+        if inspect.iscoroutine(result):
+            result = asyncio.run(result)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        show.say(session.on_interrupt)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough. What is still buffered must not fail again at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except typer.Exit as ended:
+        return ended.exit_code
+    except Exception as error:  # noqa: BLE001 - the outermost place: nothing may reach the user as a traceback
+        return _failed(_innermost(error), verbose=session.verbose)
+    return ExitCode.OK if result is None else result  # type: ignore[return-value]
+
+
+def _failed(error: Exception, *, verbose: bool) -> ExitCode:
+    if isinstance(error, typer.BadParameter):
+        raise error
+    if verbose:
+        show.traceback(error)
+    if isinstance(error, BackburnerError):
+        show.error(error.message)
+        return code_of_error(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        show.error(f"{error.filename}: {error.strerror or error}; check the path and its permissions")
+        return ExitCode.USAGE
+    hint = "this is a fault of Backburner: please report it" if verbose else "run again with -v for the cause"
+    show.error(f"unexpected {type(error).__name__}: {error}; {hint}")
+    return ExitCode.ENDED_BADLY
+
+
+def _innermost(error: Exception) -> Exception:
+    """The error itself, where task groups wrapped it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,68 @@
+"""`enqueue`: one prompt onto the queue."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from backburner.cli import arguments, command, show
+from backburner.cli.exit_codes import ExitCode
+from backburner.cli.session import Session
+from backburner_schemas.errors import RequestFailed, SettingsError
+from backburner_schemas.names import Lane
+from backburner_schemas.result import encode_record
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command.add(app, enqueue)
+
+
+async def enqueue(
+    session: Session,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The prompt; - reads it from stdin.")],
+    *,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model; may be left out where there is one pool.")
+    ] = None,
+    param: arguments.Parameters = None,
+    pool: arguments.Pool = None,
+    priority: arguments.Priority = Lane.NORMAL,
+    deadline: arguments.Deadline = None,
+    tenant: arguments.Tenant = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the answer and print its text.")] = False,
+    timeout: arguments.Timeout = None,
+    json: arguments.Json = False,
+) -> ExitCode:
+    """Put one prompt on the queue, and print its id.
+
+    `backburner results ID` reads the answer later; --wait waits for it.
+    """
+    if timeout is not None and not wait:
+        raise SettingsError("--timeout needs --wait")
+    prompt = sys.stdin.read() if text == "-" else text
+    if not prompt.strip():
+        raise SettingsError("the prompt is empty; give a text")
+    async with session.open_client() as client:
+        handle = await client.enqueue(
+            prompt,
+            model=model,
+            priority=priority,
+            deadline=deadline,
+            pool=pool,
+            tenant=tenant,
+            **arguments.parameters_of(param or ()),
+        )
+        if not wait:
+            show.out_json(show.json_text({"id": handle.id, "key": handle.key})) if json else show.out(handle.id)
+            return ExitCode.OK
+        show.say(handle.id)
+        session.on_interrupt = f"interrupted; `backburner results {handle.id}` reads the answer later"
+        try:
+            record = await handle.result(timeout=timeout.total_seconds() if timeout else None)
+        except RequestFailed as failure:
+            if json and failure.record is not None:
+                show.out_json(encode_record(failure.record).decode())
+            raise
+        show.out_json(encode_record(record).decode()) if json else show.out(record.text)
+    return ExitCode.OK

@@ -1,0 +1,69 @@
+"""What the process ends with, for scripts. The one list; docs/cli.md repeats it for people."""
+
+from enum import IntEnum
+
+from backburner_schemas.errors import (
+    BackburnerError,
+    InvalidInput,
+    JobConflict,
+    JobNotFound,
+    PoolConflict,
+    PoolNotFound,
+    QueueError,
+    RequestRefused,
+    ResultTimeout,
+    SettingsError,
+    StoreDenied,
+    StoreError,
+)
+from backburner_schemas.job import JobState
+from backburner_schemas.status import BatchStatus
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    """It did what it was asked to do; a job that was waited for completed."""
+    ENDED_BADLY = 1
+    """A job was cancelled, expired or failed, a request failed, the counts do not agree, or something went wrong."""
+    USAGE = 2
+    """The command line, a setting or the input cannot be used; nothing was sent."""
+    STREAM = 3
+    """The job is a stream: it has no total that its records could be held against."""
+    NOT_FOUND = 4
+    """There is no such job, handle or pool."""
+    AWAY = 5
+    """The queue or the object store does not answer; the same command may work later."""
+    TIMED_OUT = 6
+    """The time given with --timeout is over; what was asked for goes on."""
+    INTERRUPTED = 130
+    """Ctrl-C; what was submitted goes on."""
+
+
+_BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
+    # A special error stands before the general one that it is a kind of.
+    (StoreDenied, ExitCode.USAGE),
+    (StoreError, ExitCode.AWAY),
+    (QueueError, ExitCode.AWAY),
+    (JobNotFound, ExitCode.NOT_FOUND),
+    (PoolNotFound, ExitCode.NOT_FOUND),
+    (ResultTimeout, ExitCode.TIMED_OUT),
+    (SettingsError, ExitCode.USAGE),
+    (InvalidInput, ExitCode.USAGE),
+    (JobConflict, ExitCode.USAGE),
+    (PoolConflict, ExitCode.USAGE),
+    (RequestRefused, ExitCode.USAGE),
+)
+
+
+def code_of_error(error: BackburnerError) -> ExitCode:
+    """The code that a command ends with when it raised this."""
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.ENDED_BADLY)
+
+
+def code_of_job(status: BatchStatus) -> ExitCode:
+    """The code that waiting for this job ends with: OK if it completed, unless not one request got its response."""
+    counts = status.request_counts
+    nothing_answered = counts.total > 0 and counts.completed == 0
+    return ExitCode.OK if status.status is JobState.COMPLETED and not nothing_answered else ExitCode.ENDED_BADLY

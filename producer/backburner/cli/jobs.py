@@ -1,0 +1,102 @@
+"""Commands about jobs that exist: `status`, `watch`, `cancel`, `jobs`, `reconcile`."""
+
+from typing import Annotated
+
+import typer
+
+from backburner.cli import arguments, command, show
+from backburner.cli.exit_codes import ExitCode, code_of_job
+from backburner.cli.progress import Watcher, display
+from backburner.cli.session import Session
+from backburner_schemas.job import JobState
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command.add(app, status)
+    command.add(app, watch)
+    command.add(app, cancel)
+    command.add(app, jobs)
+    command.add(app, reconcile)
+
+
+async def status(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> None:
+    """Print what a job is doing.
+
+    With --json as OpenAI's batch object.
+    """
+    async with session.open_client() as client:
+        found = await client.job(job, tenant=tenant).status()
+    if json:
+        show.out_json(show.status_json(found))
+    else:
+        show.out(show.status_lines(found))
+
+
+async def watch(session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None) -> ExitCode:
+    """Show a job's progress until it ends.
+
+    Ctrl-C ends the watching, not the job.
+    """
+    session.on_interrupt = f"interrupted; the job goes on: `backburner watch {job}` shows it again"
+    async with session.open_client() as client:
+        with display() as shown:
+            ended = await client.job(job, tenant=tenant).wait(progress=Watcher(shown))
+    show.say(show.ending(ended))
+    return code_of_job(ended)
+
+
+async def cancel(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> None:
+    """Cancel a job.
+
+    What is still queued is dropped, and each dropped request gets its record; what was answered stays.
+    """
+    async with session.open_client() as client:
+        found = await client.job(job, tenant=tenant).cancel()
+    if json:
+        show.out_json(show.status_json(found))
+    elif found.status is JobState.CANCELLING:
+        show.say(f"{found.id} is being cancelled; what was answered already stays")
+    else:
+        show.say(f"{found.id} was {found.status} already" if found.frozen else f"{found.id} is {found.status}")
+
+
+async def jobs(
+    session: Session,
+    *,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 20,
+    tenant: arguments.Tenant = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one batch object a line.")] = False,
+) -> None:
+    """List jobs, newest first."""
+    async with session.open_client() as client:
+        found = [listed async for listed in client.jobs(tenant=tenant, limit=limit)]
+    if json:
+        for listed in found:
+            show.out_json(show.status_json(listed))
+    elif found:
+        show.jobs_table(found)
+    else:
+        show.say("there are no jobs yet; `backburner submit FILE` makes one")
+
+
+async def reconcile(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> ExitCode:
+    """Check that in = ok + failed + pending.
+
+    Counted from the records themselves. Ends with 0 if they agree, 1 if not, and 3 for a stream, which has no total.
+    """
+    async with session.open_client() as client:
+        found = await client.job(job, tenant=tenant).reconcile()
+    if json:
+        show.out_json(show.reconciliation_json(found))
+    else:
+        show.out(show.reconciliation_line(found))
+    if found.stream:
+        return ExitCode.STREAM
+    return ExitCode.OK if found.agrees else ExitCode.ENDED_BADLY

@@ -1,0 +1,51 @@
+"""Where records go: stdout, or a file that appears whole or not at all."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backburner_schemas.errors import SettingsError
+
+Write = Callable[[bytes], None]
+"""Takes one record without its line end."""
+
+
+def check_output(path: Path | None) -> None:
+    """Raise `SettingsError` where a file could not be made, so that nobody waits hours to learn it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder; give the path of a file to -o")
+    if not path.absolute().parent.is_dir():
+        raise SettingsError(f"there is no folder {path.parent}; make it, or give another path to -o")
+
+
+@contextmanager
+def records_to(path: Path | None) -> Iterator[Write]:
+    """What takes the records. A file is written beside its place and moved there at the end of the block.
+
+    An exception in the block leaves an older file as it was.
+    """
+    check_output(path)
+    if path is None:
+        yield _to_stdout
+        return
+    if path.exists() and not path.is_file():
+        # A device or a pipe cannot be replaced.
+        with path.open("wb") as stream:
+            yield lambda record: stream.writelines((record, b"\n"))
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as stream:
+            yield lambda record: stream.writelines((record, b"\n"))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _to_stdout(record: bytes) -> None:
+    # At once: whoever reads the pipe follows a job that runs.
+    sys.stdout.buffer.write(record + b"\n")
+    sys.stdout.buffer.flush()

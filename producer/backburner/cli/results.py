@@ -1,0 +1,87 @@
+"""`results`: the records of a job, or of a single request, as JSON lines."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backburner.cli import arguments, command, show
+from backburner.cli.exit_codes import ExitCode
+from backburner.cli.output import records_to
+from backburner.cli.session import Session
+from backburner_schemas.errors import RequestFailed
+from backburner_schemas.result import encode_record
+
+if TYPE_CHECKING:
+    from backburner.handle import Handle
+    from backburner.job import Job
+
+_SINGLE = "single-"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command.add(app, results)
+
+
+async def results(
+    session: Session,
+    job: arguments.HandleOrJobId,
+    *,
+    output: arguments.Output = None,
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="INPUT", exists=True, dir_okay=False, help="The job's input; each record then carries its request."
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Go on until the job has ended, or give what is there now.")
+    ] = True,
+    tenant: arguments.Tenant = None,
+) -> ExitCode | None:
+    """Print the results as JSON lines.
+
+    In OpenAI's batch output form, each request once, as they come; it ends when the job has ended.
+    """
+    session.on_interrupt = f"interrupted; the job goes on: `backburner watch {job}` shows it"
+    async with session.open_client() as client:
+        if job.startswith(_SINGLE):
+            return await _write_answer(client.handle(job, tenant=tenant), output, follow=follow)
+        await write_results(client.job(job, tenant=tenant), output, join=join, follow=follow)
+    return None
+
+
+async def write_results(job: "Job", output: Path | None, *, join: Path | None = None, follow: bool = True) -> None:
+    """Write a job's records, and say how many if they went into a file."""
+    written = failed = 0
+    with records_to(output) as write:
+        async for line, ok in _lines(job, join=join, follow=follow):
+            write(line)
+            written += 1
+            failed += not ok
+    if output is not None:
+        show.say(f"wrote {written:,} records to {output}, {failed:,} of them errors")
+
+
+async def _lines(job: "Job", *, join: Path | None, follow: bool) -> AsyncIterator[tuple[bytes, bool]]:
+    if join is None:
+        async for record in job.results(follow=follow):
+            yield encode_record(record), record.ok
+        return
+    async for joined in job.results(join=join, follow=follow):
+        yield _joined_line(joined), joined.ok
+
+
+async def _write_answer(handle: "Handle", output: Path | None, *, follow: bool) -> ExitCode:
+    try:
+        record = await handle.result() if follow else await handle.peek()
+    except RequestFailed as failure:
+        record = failure.record
+    if record is None:
+        show.say(f"{handle.id} has no answer yet; --follow waits for it")
+        return ExitCode.OK
+    with records_to(output) as write:
+        write(encode_record(record))
+    return ExitCode.OK

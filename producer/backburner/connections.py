@@ -1,0 +1,63 @@
+"""What a client is connected to: settings, store, publisher and pools. Each is opened at its first use."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from backburner.settings import Settings
+
+if TYPE_CHECKING:
+    # Imported at first use, so that `import backburner` stays light.
+    from backburner.pools import PoolDirectory
+    from backburner.publishers.base import Publisher
+    from backburner.storage import Storage
+
+
+class Connections:
+    """Opens each part once, hands it to whoever asks, and closes what was opened."""
+
+    def __init__(
+        self, settings: Settings, storage: "Storage | None" = None, publisher: "Publisher | None" = None
+    ) -> None:
+        self.settings = settings
+        self._storage = storage
+        self._pools: PoolDirectory | None = None
+        self._publisher = publisher
+        self._started = False
+        self._starting = asyncio.Lock()
+
+    @property
+    def storage(self) -> "Storage":
+        """The object store. Raises `SettingsError` if none is set."""
+        if self._storage is None:
+            from backburner.storage import Storage
+
+            self._storage = Storage.open(self.settings)
+        return self._storage
+
+    @property
+    def pools(self) -> "PoolDirectory":
+        """The pools that are registered in the store."""
+        if self._pools is None:
+            from backburner.pools import PoolDirectory
+
+            self._pools = PoolDirectory(self.storage)
+        return self._pools
+
+    async def publisher(self) -> "Publisher":
+        """The publisher, connected. Raises `SettingsError` if no queue is set, `QueueError` if no broker answers."""
+        async with self._starting:
+            if self._publisher is None:
+                from backburner.publishers import open_publisher
+
+                self._publisher = open_publisher(self.settings)
+            if not self._started:
+                await self._publisher.start()
+                self._started = True
+        return self._publisher
+
+    async def close(self) -> None:
+        """Close what was opened. Safe to call twice."""
+        async with self._starting:
+            publisher, self._publisher, self._started = self._publisher, None, False
+            if publisher is not None:
+                await publisher.close()

@@ -1,0 +1,84 @@
+"""Freezes jobs: looks at what lies in the store, lets `status` decide, writes the summary once, whoever runs it."""
+
+import asyncio
+import time
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
+from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
+from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
+
+_READS_AT_ONCE = 16
+
+
+async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
+    """One look at a job: a handful of reads and a listing. None if there is no such job. Raises `StoreError`."""
+    manifest, cursor, sealed, cancelled_at, summary = await asyncio.gather(
+        storage.get(keys.manifest(tenant, job)),
+        storage.get(keys.cursor(tenant, job)),
+        storage.get(keys.sealed(tenant, job)),
+        storage.modified(keys.cancelled(tenant, job)),
+        storage.get(keys.summary(tenant, job)),
+    )
+    if manifest is None:
+        return None
+    frozen = Summary.model_validate_json(summary.data) if summary else None
+    segments: tuple[str, ...] = frozen.segments if frozen else ()
+    if frozen is None and with_segments:
+        prefix = keys.segments(tenant, job)
+        found = [one.key[len(prefix) :] async for one in storage.scan(prefix)]
+        segments = tuple(sorted(name for name in found if keys.SegmentName.parse(name) is not None))
+    return JobView(
+        manifest=JobManifest.model_validate_json(manifest.data),
+        cursor=Cursor.model_validate_json(cursor.data) if cursor else None,
+        sealed=Sealed.model_validate_json(sealed.data) if sealed else None,
+        cancelled_at=cancelled_at,
+        segments=segments,
+        summary=frozen,
+    )
+
+
+async def finalize(
+    storage: Storage, tenant: str, job: str, *, grace: float, cursor_unchanged: float = 0.0
+) -> Summary | None:
+    """The job's summary, written now if the job has ended; None if it has not, or if there is no such job.
+
+    `grace` is in seconds; `cursor_unchanged` is for how many seconds the caller saw the cursor stand still.
+    Raises `StoreError`.
+    """
+    view = await view_job(storage, tenant, job)
+    if view is None:
+        return None
+    summary = view.summary
+    if summary is None:
+        clock = Clock(now=time.time(), grace=grace, cursor_unchanged=cursor_unchanged)
+        if not must_read_digests(view, clock):
+            return None
+        summary = decide_freeze(view, await _digests(storage, tenant, job, view.segments), clock)
+        if summary is None:
+            return None
+        if not await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode()):
+            winner = await storage.get(keys.summary(tenant, job))
+            assert winner is not None
+            summary = Summary.model_validate_json(winner.data)
+    # Also where another wrote the summary: it may have died before this.
+    await storage.delete([keys.open_job(tenant, job)])
+    return summary
+
+
+async def _digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
+    places = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read(name: str) -> SegmentDigest:
+        key = keys.segments(tenant, job) + name
+        async with places:
+            length = DIGEST_BYTES
+            while (head := await storage.head(key, length)) is not None:
+                digest = read_digest(head)
+                if digest is not None or len(head) < length:
+                    return digest or SegmentDigest()
+                length *= 8
+        return SegmentDigest()
+
+    return list(await asyncio.gather(*(read(name) for name in names)))

@@ -1,0 +1,78 @@
+"""What was found wrong with an input: lines that cannot be accepted, and the error that carries them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from backburner_schemas import errors
+from backburner_schemas.errors import BackburnerError
+
+MAX_KEPT = 100
+"""Findings that an error keeps; a file of a million bad lines must not fill the memory."""
+MAX_SKIPPED_KEPT = 10_000
+"""Skipped lines that a job keeps for the caller's report."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLine:
+    """A line, or item, of the input that cannot be accepted."""
+
+    line: int
+    """Counted from 1."""
+    custom_id: str | None
+    code: str
+    """The stable code of what is wrong, such as `duplicate_custom_id`."""
+    message: str
+
+    @classmethod
+    def of(cls, line: int, custom_id: str | None, error: BackburnerError) -> "SkippedLine":
+        """The finding that an error makes of a line."""
+        return cls(line, custom_id, error.code, error.message)
+
+
+class Findings(Sequence[SkippedLine]):
+    """The first findings, and the number of all of them."""
+
+    def __init__(self, keep: int = MAX_KEPT) -> None:
+        self._keep = keep
+        self._kept: list[SkippedLine] = []
+        self.total = 0
+        """All that were found, whether kept or not."""
+
+    def add(self, finding: SkippedLine) -> None:
+        """Count the finding, and keep it if there is room."""
+        self.total += 1
+        if len(self._kept) < self._keep:
+            self._kept.append(finding)
+
+    @overload
+    def __getitem__(self, position: int) -> SkippedLine: ...
+    @overload
+    def __getitem__(self, position: slice) -> Sequence[SkippedLine]: ...
+    def __getitem__(self, position: int | slice) -> SkippedLine | Sequence[SkippedLine]:
+        return self._kept[position]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+class InvalidInput(errors.InvalidInput):
+    """The input has lines that cannot be accepted; correct them, or pass --skip-invalid to send the rest."""
+
+    def __init__(self, message: str | None = None, findings: Findings | None = None) -> None:
+        super().__init__(message)
+        self.findings: Sequence[SkippedLine] = findings if findings is not None else Findings()
+        """What was found, at most the first hundred."""
+        self.total = findings.total if findings is not None else 0
+        """How many lines cannot be accepted."""
+
+    @classmethod
+    def of(cls, findings: Findings, what: str = "line") -> "InvalidInput":
+        """The error that tells the first finding and the number of all."""
+        first = findings[0]
+        more = f" (and {findings.total - 1:,} more)" if findings.total > 1 else ""
+        return cls(
+            f"{what} {first.line}: {first.message}{more}; correct the input, or pass skip_invalid=True "
+            "(--skip-invalid) to send the rest",
+            findings,
+        )

@@ -1,0 +1,150 @@
+"""Reads what users submit, in chunks: files line by line, iterables item by item. It judges nothing."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from backburner.findings import InvalidInput
+from backburner_schemas.errors import BackburnerError, InvalidJson
+from backburner_schemas.request import BatchRequest
+
+Item = BatchRequest | Mapping[str, Any] | str | bytes
+"""What an iterable may give: a request, a dict in the form of a batch line, or the line as JSON."""
+Source = Path | str | Iterable[Item] | AsyncIterable[Item]
+"""What can be submitted; a `str` is a path."""
+Line = tuple[int, bytes | BackburnerError]
+"""A line's number, from 1, and its bytes, or why it has none."""
+
+CHUNK_LINES = 512
+CHUNK_BYTES = 1 << 20
+_CHUNK_SECONDS = 0.05
+"""A slow iterable's items are sent after this time, without waiting for a whole chunk."""
+_BOM = b"\xef\xbb\xbf"
+
+
+def regular_file(path: Path) -> Path:
+    """The path, if it can be read twice. Raises `InvalidInput` otherwise."""
+    if not path.exists():
+        raise InvalidInput(f"{path} does not exist; name a JSONL file with one request a line")
+    if not path.is_file():
+        raise InvalidInput(f"{path} is not a regular file, and a file is read twice; pass its lines as an iterable")
+    return path
+
+
+async def read_file(path: Path, *, max_bytes: int) -> AsyncIterator[list[Line]]:
+    """The file's lines in chunks, without blank ones. Of a line over `max_bytes`, just what tells that it is.
+
+    Raises `InvalidInput` if the file cannot be read.
+    """
+    try:
+        with await asyncio.to_thread(path.open, "rb") as file:
+            number = 0
+            while True:
+                lines, number = await asyncio.to_thread(_read_chunk, file, number, max_bytes)
+                if not lines:
+                    return
+                if lines := [(at, text) for at, text in lines if text.strip()]:
+                    yield list(lines)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _read_chunk(file: BinaryIO, number: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], int]:
+    lines: list[tuple[int, bytes]] = []
+    size = 0
+    while len(lines) < CHUNK_LINES and size < CHUNK_BYTES:
+        # Two more than the limit: one for the line's end, one to see that it is over.
+        text = line = file.readline(max_bytes + 2)
+        if not line:
+            break
+        while not line.endswith(b"\n") and (line := file.readline(1 << 20)):
+            pass
+        number += 1
+        if number == 1:
+            text = text.removeprefix(_BOM)
+        lines.append((number, text.rstrip(b"\r\n")))
+        size += len(text)
+    return lines, number
+
+
+async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[list[Line]]:
+    """The iterable's items as lines, in chunks. What the iterable raises goes through.
+
+    A plain iterable runs in the event loop's thread: one that blocks for long is better an async one.
+    """
+    chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
+    number = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            lines: list[Line] = []
+            for item in chunk:
+                number += 1
+                lines.append((number, _as_json(item)))
+            yield lines
+
+
+async def _of_plain(items: Iterable[Item]) -> AsyncIterator[list[Item]]:
+    chunk: list[Item] = []
+    started = time.monotonic()
+    for item in items:
+        chunk.append(item)
+        if len(chunk) >= CHUNK_LINES or time.monotonic() - started > _CHUNK_SECONDS:
+            yield chunk
+            await asyncio.sleep(0)
+            chunk, started = [], time.monotonic()
+    if chunk:
+        yield chunk
+
+
+async def _of_async(items: AsyncIterable[Item]) -> AsyncIterator[list[Item]]:
+    """Whatever the iterable has given since the last chunk, so that a trickle is sent as it comes."""
+    waiting: deque[Item] = deque()
+    changed = asyncio.Event()
+    room = asyncio.Event()
+
+    async def pump() -> None:
+        async for item in items:
+            waiting.append(item)
+            changed.set()
+            if len(waiting) >= CHUNK_LINES:
+                room.clear()
+                await room.wait()
+
+    task = asyncio.create_task(pump())
+    task.add_done_callback(lambda _: changed.set())
+    try:
+        while not (task.done() and not waiting):
+            await changed.wait()
+            changed.clear()
+            # One turn of the loop, in which an iterable that need not wait gives more.
+            await asyncio.sleep(0)
+            if waiting:
+                chunk = list(waiting)
+                waiting.clear()
+                room.set()
+                yield chunk
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _as_json(item: object) -> bytes | BackburnerError:
+    if isinstance(item, bytes):
+        return item
+    try:
+        if isinstance(item, str):
+            return item.encode()
+        if isinstance(item, BatchRequest):
+            return to_json(item.model_dump(mode="python"), inf_nan_mode="null")
+        if isinstance(item, Mapping):
+            return to_json(dict(item), inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError) as error:
+        return InvalidJson(f"the item cannot be written as JSON: {error}")
+    return InvalidJson(f"an item is a dict, a BatchRequest or a line of JSON, not {type(item).__name__}")

@@ -1,0 +1,81 @@
+"""The objects that make a job, as its producer writes them: open marker, manifest, seal, cancel marker."""
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import Cancelled, JobConflict, StoreError
+from backburner_schemas.job import JobManifest, JobState, Sealed, Summary
+
+
+class JobFiles:
+    """A job's own objects. The manifest that was written first counts, whoever wrote it."""
+
+    def __init__(self, storage: Storage, manifest: JobManifest) -> None:
+        self._storage = storage
+        self._opened = False
+        self._sealed: Sealed | None = None
+        self.manifest = manifest
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Tenant and job."""
+        return self.manifest.tenant, self.manifest.id
+
+    async def open(self) -> Sealed | None:
+        """Make the job, or find it made; its seal if it is sealed already.
+
+        Raises `JobConflict` if it has ended unsealed or was cancelled: it takes no more requests.
+        """
+        # The marker first: a job that nobody lists as open would never be frozen.
+        if await self._storage.get(keys.summary(*self.names)) is None:
+            await self._storage.put(keys.open_job(*self.names), b"")
+        if await self._storage.create(keys.manifest(*self.names), self.manifest.model_dump_json().encode()):
+            self._opened = True
+            return None
+        stored = await self._storage.get(keys.manifest(*self.names))
+        if stored is None:
+            raise StoreError(f"the manifest of job {self.manifest.id} has vanished; submit the input as a new job")
+        self.manifest = JobManifest.model_validate_json(stored.data)
+        self._opened = True
+        sealed = await self._storage.get(keys.sealed(*self.names))
+        if sealed is not None:
+            self._sealed = Sealed.model_validate_json(sealed.data)
+            return self._sealed
+        await self._check_open()
+        return None
+
+    async def _check_open(self) -> None:
+        summary = await self._storage.get(keys.summary(*self.names))
+        state: JobState | None = None
+        if summary is not None:
+            state = Summary.model_validate_json(summary.data).state
+        elif await self._storage.modified(keys.cancelled(*self.names)) is not None:
+            state = JobState.CANCELLED
+        if state is not None:
+            raise JobConflict(f"job {self.manifest.id} is {state} and takes no more requests; choose another job id")
+
+    async def check_not_cancelled(self) -> None:
+        """Raise `Cancelled` if somebody cancelled the job."""
+        if await self._storage.modified(keys.cancelled(*self.names)) is not None:
+            raise Cancelled(f"job {self.manifest.id} was cancelled while it was submitted; the rest was not sent")
+
+    async def cancel_if_open(self) -> None:
+        """Cancel the job if it was made and is not sealed."""
+        if self._opened and self._sealed is None:
+            await self._storage.create(keys.cancelled(*self.names), b"")
+
+    async def seal(self, sealed: Sealed) -> None:
+        """Say that the whole job is on the broker. Raises `JobConflict` if it was sealed with another total."""
+        if await self._storage.create(keys.sealed(*self.names), sealed.model_dump_json().encode()):
+            return
+        stored = await self._storage.get(keys.sealed(*self.names))
+        if stored is None:
+            raise StoreError(f"the seal of job {self.manifest.id} has vanished; submit again with the same job id")
+        found = Sealed.model_validate_json(stored.data)
+        if (found.total, found.sha256) != (sealed.total, sealed.sha256):
+            raise self.conflict()
+
+    def conflict(self) -> JobConflict:
+        """The error for a job id that belongs to another input."""
+        return JobConflict(
+            f"job {self.manifest.id} was made from another input; choose another job id, or submit the same input"
+        )

@@ -1,0 +1,20 @@
+"""The embedded stack: broker, object store and workers as supervised child processes on this machine.
+
+For a laptop, a demo and tests; the same servers' protocols, and the same code, as in a cluster. `broker.start` and
+`store.start` give the tests each server alone. Importing this package imports nothing of the `local` extra.
+"""
+
+from backburner.local.control import run_down, run_up, run_up_detached
+from backburner.local.model import prepare_auto_model
+from backburner.local.options import EngineKind, EnsurePool, Say, UpOptions
+
+__all__ = [
+    "EngineKind",
+    "EnsurePool",
+    "Say",
+    "UpOptions",
+    "prepare_auto_model",
+    "run_down",
+    "run_up",
+    "run_up_detached",
+]

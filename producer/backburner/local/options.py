@@ -1,0 +1,59 @@
+"""What `backburner up` is asked for, and what it needs from its caller. No behaviour."""
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+Say = Callable[[str], None]
+"""Shows one line of progress to the user."""
+
+EnsurePool = Callable[[Mapping[str, str], str], Awaitable[None]]
+"""Makes topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
+
+AUTO = "auto"
+
+
+class EngineKind(StrEnum):
+    """The engines that the embedded stack can start workers with."""
+
+    VLLM = "vllm"
+    """The real one."""
+    FAKE = "fake"
+    """Deterministic answers at once, no model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """The options of `backburner up`."""
+
+    folder: Path = field(default_factory=Path.cwd)
+    """The working folder: settings and state go into its `.backburner`."""
+    engine: EngineKind = EngineKind.VLLM
+    model: str = AUTO
+    """A model's folder, or `auto`; passed over with the fake engine."""
+    workers: int = 1
+    """0 is allowed: workers can be started by hand with the written settings."""
+    data: Path | None = None
+    """Where broker and store keep their state; None for `.backburner/data`."""
+    engine_args: str | None = None
+    """Arguments of vLLM instead of those for a fast start."""
+    drain_seconds: float | None = None
+    """What a worker may take to finish when the stack is stopped; None for BACKBURNER_DRAIN_SECONDS, or 15 s."""
+    warm_seconds: float = 600.0
+    """What a worker may take until it is warm."""
+    worker_argv: tuple[str, ...] = (sys.executable, "-m", "backburner_worker")
+    """The program of a worker."""
+    cli_argv: tuple[str, ...] = (sys.executable, "-m", "backburner")
+    """The program that `up --detach` starts again without `--detach`."""
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder `.backburner` of the working folder."""
+        return self.folder.absolute() / ".backburner"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where broker and store keep their state."""
+        return self.data.expanduser().absolute() if self.data else self.state_folder / "data"

@@ -1,0 +1,91 @@
+"""How this process writes its log: lines to read in a terminal, JSON for machines, always on stderr.
+
+Libraries and parts of Backburner log with `structlog.get_logger()` and never configure anything; programs call
+`configure` once at their start. Records of the standard library's `logging` come out in the same form.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from backburner_schemas.errors import SettingsError
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_NOISY = ("aiokafka", "asyncio", "botocore", "urllib3")
+"""Libraries whose own talk helps only those who ask for debug; their warnings stay."""
+
+
+def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - the agreed form
+    """Write records from that level on. `json` None: JSON unless stderr is a terminal. Raises `SettingsError`."""
+    wanted = level.lower()
+    if wanted not in LEVELS:
+        raise SettingsError(f"BACKBURNER_LOG_LEVEL {level!r} is unknown; use one of {', '.join(LEVELS)}")
+    threshold = logging.getLevelNamesMapping()[wanted.upper()]
+    as_json = not _is_terminal() if json is None else json
+    before = _before_rendering()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            *before,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = _Stderr()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(as_json=as_json)],
+        )
+    )
+    root = logging.getLogger()
+    for old in [found for found in root.handlers if isinstance(found, _Stderr)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(threshold)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(threshold if wanted == "debug" else max(threshold, logging.WARNING))
+
+
+class _Stderr(logging.Handler):
+    """Writes to whatever stderr is now, as the last-resort handler of `logging` does; a closed one loses the line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - a handler must not raise into the code that logs
+            self.handleError(record)
+
+
+def _before_rendering() -> list[structlog.typing.Processor]:
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+
+
+def _rendering(*, as_json: bool) -> Sequence[structlog.typing.Processor]:
+    if as_json:
+        return (structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain))
+    return (
+        structlog.dev.ConsoleRenderer(
+            colors=_is_terminal() and not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,
+        ),
+    )
+
+
+def _plain(value: Any) -> str:
+    return str(value)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

@@ -1,0 +1,166 @@
+"""Which pools there are and who works in them, as the object store tells. Registers pools; makes no topics."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import PoolConflict, PoolNotFound
+from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
+from backburner_schemas.routing import Routes, pool_name
+
+LIVE_SECONDS = 120.0
+"""A worker that has not renewed its announcement for this long counts as gone; they renew each minute or oftener."""
+_REFRESH_SECONDS = 5.0
+"""An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
+_READS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A pool and the workers that are alive in it."""
+
+    manifest: PoolManifest
+    workers: tuple[WorkerAnnouncement, ...] = ()
+
+    @property
+    def pool(self) -> str:
+        """The pool's name, as topics and queues carry it."""
+        return self.manifest.pool
+
+    @property
+    def model(self) -> str:
+        """Served name of the base model."""
+        return self.manifest.model
+
+    @property
+    def live(self) -> bool:
+        """Whether a worker is there."""
+        return bool(self.workers)
+
+
+class PoolDirectory:
+    """The pools, read once and again when a model is not among them."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._pools: dict[str, PoolStatus] = {}
+        self._routes = Routes()
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    async def read(self) -> list[PoolStatus]:
+        """Every pool with its live workers, by name. Raises `StoreError`."""
+        async with self._reading:
+            return await self._read()
+
+    async def pool_for(self, model: str) -> str:
+        """The pool that takes the model. Raises `PoolNotFound`, which lists the models that have one."""
+        await self._read_first()
+        try:
+            return self._routes.pool_for(model)
+        except PoolNotFound:
+            await self._refresh()
+            return self._routes.pool_for(model)
+
+    async def check_pool(self, pool: str) -> str:
+        """The pool of that name, given as slug or served name. Raises `PoolNotFound`."""
+        await self._read_first()
+        try:
+            return self._routes.check_pool(pool)
+        except PoolNotFound:
+            await self._refresh()
+            return self._routes.check_pool(pool)
+
+    async def only_model(self) -> str:
+        """The model of the only pool. Raises `PoolNotFound` if there is none, or a choice."""
+        await self._read_first()
+        if len(self._pools) != 1:
+            await self._refresh()
+        if len(self._pools) == 1:
+            return next(iter(self._pools.values())).model
+        if not self._pools:
+            raise PoolNotFound("there is no pool yet; make one with `backburner topics ensure --pool MODEL`")
+        listed = ", ".join(sorted(status.model for status in self._pools.values()))
+        raise PoolNotFound(f"name a model, for there are several: {listed}", param="model")
+
+    def warnings(self, pools: set[str]) -> list[str]:
+        """One line for each of these pools that nobody works in."""
+        return [
+            f"pool {pool} has no live worker; its requests wait on the queue until one comes"
+            for pool in sorted(pools)
+            if pool in self._pools and not self._pools[pool].live
+        ]
+
+    async def register(self, model: str) -> PoolManifest:
+        """Write the pool of a base model, or find it written. Raises `PoolConflict` and `StoreError`."""
+        name = pool_name(model)
+        async with self._reading:
+            await self._read()
+            self._routes.check_new(model)
+            manifest = PoolManifest(pool=name, model=model, created_at=time.time())
+            if not await self._storage.create(keys.pool(name), manifest.model_dump_json().encode()):
+                stored = await self._storage.get(keys.pool(name))
+                if stored is not None:
+                    manifest = PoolManifest.model_validate_json(stored.data)
+            if manifest.model != model:
+                raise PoolConflict(f"the pool {name!r} belongs to the model {manifest.model!r}; serve {model!r} by another name")
+            await self._read()
+        return manifest
+
+    async def _read_first(self) -> None:
+        async with self._reading:
+            if self._read_at is None:
+                await self._read()
+
+    async def _refresh(self) -> None:
+        async with self._reading:
+            if self._read_at is None or time.monotonic() - self._read_at > _REFRESH_SECONDS:
+                await self._read()
+
+    async def _read(self) -> list[PoolStatus]:
+        found = [one.key async for one in self._storage.scan(keys.POOLS) if one.key.endswith(".json")]
+        places = asyncio.Semaphore(_READS_AT_ONCE)
+
+        async def get(key: str) -> bytes | None:
+            async with places:
+                stored = await self._storage.get(key)
+                return stored.data if stored else None
+
+        bodies = await asyncio.gather(*(get(key) for key in found))
+        manifests: dict[str, PoolManifest] = {}
+        workers: list[WorkerAnnouncement] = []
+        for key, body in zip(found, bodies, strict=True):
+            if body is None:
+                continue
+            if keys.pool_of(key) is not None:
+                manifest = PoolManifest.model_validate_json(body)
+                manifests[manifest.pool] = manifest
+            elif (worker := _announcement(body)) is not None:
+                workers.append(worker)
+        now = time.time()
+        self._pools = {
+            name: PoolStatus(
+                manifest,
+                tuple(one for one in workers if one.pool == name and now - one.seen_at < LIVE_SECONDS),
+            )
+            for name, manifest in sorted(manifests.items())
+        }
+        self._routes = Routes(
+            bases={manifest.model: name for name, manifest in manifests.items()},
+            # Also those of workers that are gone: their adapters come back with them.
+            adapters={adapter: one.pool for one in workers if one.pool in manifests for adapter in one.adapters},
+        )
+        self._read_at = time.monotonic()
+        return list(self._pools.values())
+
+
+def _announcement(body: bytes) -> WorkerAnnouncement | None:
+    """None for what another version wrote: a worker that cannot be read only costs a warning too many."""
+    try:
+        return WorkerAnnouncement.model_validate_json(body)
+    except ValidationError:
+        return None

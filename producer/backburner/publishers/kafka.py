@@ -1,0 +1,245 @@
+"""Kafka as the queue: the publisher. Connection and topics are in files of their own and offered here.
+
+It decides nothing about jobs; who sends again after a
+failure, and when, is the caller's business.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+    UnsupportedVersionError,
+)
+from aiokafka.partitioner import murmur2
+
+from backburner.publishers.base import Message, PublishFailed
+from backburner.publishers.kafka_connect import kafka_connection, unreachable
+from backburner.publishers.kafka_topics import ensure_topics
+from backburner.settings import Settings
+from backburner_schemas import codec, routing
+from backburner_schemas.errors import QueueError
+
+__all__ = ["KafkaPublisher", "ensure_topics", "kafka_connection"]
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_SECONDS = 60.0
+"""How long one request, and one record on its way, may take: longer than a broker's restart, which is ridden out."""
+_START_SECONDS = 30.0
+_CLOSE_SECONDS = 10.0
+_LINGER_MS = 5
+_BATCH_BYTES = 256 * 1024
+"""Below the 1 MB that a broker takes by default; a larger record goes as a batch of its own."""
+_UNDER_WAY_BYTES = 16 * 1024 * 1024
+"""Encoded bytes that one publish has under way at most: a request stays far below the broker's 100 MB."""
+
+
+class KafkaPublisher:
+    """A `Publisher` on Kafka: acks from all in-sync replicas, idempotent where the broker can."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection = kafka_connection(settings)
+        self._producer: AIOKafkaProducer | None = None
+        self._topics: set[str] = set()
+        self._open = False
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect. Raises `QueueError` if no broker answers."""
+        self._producer = await self._reach()
+        self._open = True
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Put the messages onto the queue; see the port for what its return and its error mean."""
+        producer = await self._living()
+        partitions = await self._partitions(producer, messages)
+        parcels: defaultdict[tuple[str, int], list[_Record]] = defaultdict(list)
+        size, failed, cause = 0, list[int](), ""
+        for position, message in enumerate(messages):
+            record = _Record(position, message)
+            topic = routing.topic(self._settings.prefix, message.pool, message.lane)
+            parcels[topic, _spread(record.key) % partitions[topic]].append(record)
+            size += len(record.value)
+            if size >= _UNDER_WAY_BYTES or position == len(messages) - 1:
+                for positions, error in await self._send(producer, parcels):
+                    failed += positions
+                    cause = cause or _cause(error)
+                parcels.clear()
+                size = 0
+        if failed:
+            raise PublishFailed(sorted(failed), cause)
+
+    async def close(self) -> None:
+        """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
+        producer, self._producer, self._open = self._producer, None, False
+        if producer is not None:
+            await _stop(producer)
+
+    async def _living(self) -> AIOKafkaProducer:
+        """The producer, or a new one where an error ended the old one's sender: that never recovers by itself."""
+        async with self._renewing:
+            if not self._open:
+                raise QueueError("the publisher is not connected; start it before it publishes")
+            if self._producer is not None and self._producer._sender.sender_task.done():  # noqa: SLF001 - no public way
+                await _stop(self._producer)
+                self._producer = None
+            if self._producer is None:
+                self._producer = await self._reach()
+            return self._producer
+
+    async def _reach(self) -> AIOKafkaProducer:
+        if self._settings.kafka_idempotence:
+            try:
+                return await self._connect(idempotent=True)
+            except (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError) as error:
+                log.warning(
+                    "this broker gives no producer ids, so a send that is tried again may leave a message twice; "
+                    "set BACKBURNER_KAFKA_IDEMPOTENCE=false to say that you know",
+                    error=type(error).__name__,
+                )
+        return await self._connect(idempotent=False)
+
+    async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._connection,
+            client_id="backburner",
+            acks="all",
+            enable_idempotence=idempotent,
+            linger_ms=_LINGER_MS,
+            max_batch_size=_BATCH_BYTES,
+            # The topic's limit is the one that counts; aiokafka's own would only hide it.
+            max_request_size=2**31 - 1,
+            request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+        )
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await producer.start()
+        except (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError) as error:
+            await _stop(producer)
+            if idempotent:
+                raise
+            raise unreachable(self._settings, error) from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            await _stop(producer)
+            raise unreachable(self._settings, error) from error
+        except BaseException:
+            await _stop(producer)
+            raise
+        return producer
+
+    async def _partitions(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> dict[str, int]:
+        """How many partitions each topic has, without ever naming to the broker a topic that does not exist."""
+        prefix = self._settings.prefix
+        pools = {(message.pool, message.lane) for message in messages}
+        wanted = {routing.topic(prefix, pool, lane): pool for pool, lane in pools}
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                if not self._topics.issuperset(wanted):
+                    cluster = await producer.client.fetch_all_metadata()
+                    self._topics = set(cluster.topics())
+                for topic, pool in wanted.items():
+                    if topic not in self._topics:
+                        raise QueueError(
+                            f"the topic {topic} does not exist; make the pool's topics with `backburner topics ensure "
+                            f"--pool MODEL` (the pool is {pool})"
+                        )
+                return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unreachable(self._settings, error) from error
+
+    async def _send(
+        self, producer: AIOKafkaProducer, parcels: Mapping[tuple[str, int], "list[_Record]"]
+    ) -> "list[tuple[list[int], BaseException]]":
+        """Send every parcel; the positions of those that failed, with the error."""
+        sent = [
+            asyncio.create_task(_send_parcel(producer, topic, partition, records))
+            for (topic, partition), records in parcels.items()
+        ]
+        try:
+            outcomes = await asyncio.gather(*sent)
+        except BaseException:
+            for task in sent:
+                task.cancel()
+            raise
+        return [failure for failures in outcomes for failure in failures]
+
+
+class _Record:
+    """A message as Kafka takes it."""
+
+    __slots__ = ("headers", "key", "position", "value")
+
+    def __init__(self, position: int, message: Message) -> None:
+        self.position = position
+        self.key = routing.partition_key(message.envelope)
+        self.value = codec.encode(message.envelope)
+        self.headers = codec.encode_facts(message.facts)
+
+
+async def _send_parcel(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[_Record]
+) -> list[tuple[list[int], BaseException]]:
+    """Send records to one partition, one batch after the other; what failed, and why.
+
+    Whole batches cost less than half the CPU of single sends. A record alone is sent singly, so that concurrent
+    callers with one request each share a batch.
+    """
+    failures: list[tuple[list[int], BaseException]] = []
+    start = 0
+    while start < len(records):
+        end = start + 1
+        try:
+            if len(records) == 1:
+                one = records[0]
+                future = await producer.send(topic, one.value, one.key, partition=partition, headers=one.headers)
+            else:
+                batch = producer.create_batch()
+                now = int(time.time() * 1000)
+                end = start
+                while end < len(records):
+                    one = records[end]
+                    if batch.append(timestamp=now, key=one.key, value=one.value, headers=one.headers) is None:
+                        break
+                    end += 1
+                batch.close()
+                future = await producer.send_batch(batch, topic, partition=partition)
+            await future
+        except (KafkaError, OSError) as error:
+            failures.append(([record.position for record in records[start:end]], error))
+        start = end
+    return failures
+
+
+@lru_cache(maxsize=1024)
+def _spread(key: bytes) -> int:
+    """Kafka's own hash of a key, so that every client puts the same key onto the same partition."""
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+        return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
+    if isinstance(error, TopicAuthorizationFailedError):
+        return "not authorised to write to the topic; give this user the ACL"
+    return str(error) or type(error).__name__
+
+
+async def _stop(client: AIOKafkaProducer) -> None:
+    """Stop a client, but not for ever: without a broker its flush waits as long as a record may take."""
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await client.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("the connection to the broker did not close cleanly", error=str(error) or type(error).__name__)

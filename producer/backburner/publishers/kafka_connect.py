@@ -1,0 +1,67 @@
+"""How every Kafka client of Backburner reaches the broker, from the settings. It connects to nothing itself."""
+
+import ssl
+from typing import Any
+
+from aiokafka.errors import AuthenticationFailedError, SaslAuthenticationFailed
+
+from backburner.settings import Settings
+from backburner_schemas.errors import QueueError, SettingsError
+
+
+def kafka_connection(settings: Settings) -> dict[str, Any]:
+    """The arguments that lead an aiokafka client to the broker. Raises `SettingsError` for what cannot be used."""
+    queue = settings.queue
+    if not queue.servers:
+        raise SettingsError(f"BACKBURNER_QUEUE_URL {settings.queue_url!r} is not Kafka's; set kafka://host:port,…")
+    protocol = settings.kafka_security_protocol.upper()
+    if protocol not in {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}:
+        raise SettingsError(
+            f"BACKBURNER_KAFKA_SECURITY_PROTOCOL {protocol!r} is unknown; "
+            "use PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+        )
+    connection: dict[str, Any] = {"bootstrap_servers": list(queue.servers), "security_protocol": protocol}
+    if protocol.endswith("SSL"):
+        connection["ssl_context"] = _tls(settings)
+    if protocol.startswith("SASL"):
+        connection.update(_sasl(settings))
+    return connection
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.kafka_security_ca_file)
+        if settings.kafka_security_cert_file is not None:
+            context.load_cert_chain(settings.kafka_security_cert_file, settings.kafka_security_key_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"the files of BACKBURNER_KAFKA_SECURITY_CA_FILE, …_CERT_FILE and …_KEY_FILE cannot be used: {error}"
+        ) from error
+    return context
+
+
+def _sasl(settings: Settings) -> dict[str, Any]:
+    mechanism = settings.kafka_security_mechanism.upper()
+    if mechanism not in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
+        raise SettingsError(
+            f"BACKBURNER_KAFKA_SECURITY_MECHANISM {mechanism!r} is unknown; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+        )
+    if settings.kafka_security_username is None or settings.kafka_security_password is None:
+        raise SettingsError(
+            "SASL needs BACKBURNER_KAFKA_SECURITY_USERNAME and BACKBURNER_KAFKA_SECURITY_PASSWORD; set both"
+        )
+    return {
+        "sasl_mechanism": mechanism,
+        "sasl_plain_username": settings.kafka_security_username,
+        "sasl_plain_password": settings.kafka_security_password.get_secret_value(),
+    }
+
+
+def unreachable(settings: Settings, error: BaseException) -> QueueError:
+    """The error that tells a user why the broker could not be used."""
+    told = str(error) or type(error).__name__
+    if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
+        return QueueError(f"the broker refused the credentials ({told}); check BACKBURNER_KAFKA_SECURITY_…")
+    return QueueError(
+        f"no broker answers at {settings.queue_url} ({told}); check BACKBURNER_QUEUE_URL and that the broker is up"
+    )

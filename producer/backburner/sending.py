@@ -1,0 +1,86 @@
+"""Sends a job's messages in batches, several at a time, and knows which prefix of the job the broker has."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backburner.publishers.base import Message, Publisher, PublishFailed
+
+IN_FLIGHT = 4
+"""Batches under way at once; with batches of a megabyte at most this bounds the memory."""
+_ATTEMPTS = 5
+_FIRST_PAUSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A prefix of a job: how many accepted lines, and the rolling hash over them."""
+
+    count: int = 0
+    sha256: str = ""
+
+
+async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
+    """Publish until the broker has every message; what it did not acknowledge is sent again, with growing pauses.
+
+    Raises `PublishFailed` when a few attempts were not enough.
+    """
+    left = list(messages)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            await publisher.publish(left)
+        except PublishFailed as error:
+            if attempt == _ATTEMPTS:
+                raise
+            left = [left[position] for position in error.failed]
+            await asyncio.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
+        else:
+            return
+
+
+class Sender:
+    """Publishes batches side by side. Use it from one task, and always `close` it."""
+
+    def __init__(self, start: Mark) -> None:
+        self.acknowledged = start
+        """The prefix that the broker has, without gaps."""
+        self._under_way: deque[tuple[asyncio.Task[None], Mark]] = deque()
+
+    async def send(self, work: Callable[[], Awaitable[None]], end: Mark) -> None:
+        """Start one batch, which reaches up to `end`, once there is room. Raises what an earlier batch raised."""
+        while len(self._under_way) >= IN_FLIGHT:
+            await self._settle_first()
+        self._under_way.append((asyncio.ensure_future(_run(work)), end))
+        while self._under_way and self._under_way[0][0].done():
+            await self._settle_first()
+
+    async def drain(self) -> None:
+        """Wait until the broker has everything. Raises what a batch raised."""
+        while self._under_way:
+            await self._settle_first()
+
+    async def close(self) -> None:
+        """Give up what is still under way."""
+        tasks = [task for task, _ in self._under_way]
+        self._under_way.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in tasks:
+            # Looked at, so that asyncio does not report them: the first error is on its way to the caller already.
+            with suppress(asyncio.CancelledError):
+                task.exception()
+
+    async def _settle_first(self) -> None:
+        task, end = self._under_way[0]
+        await task
+        self._under_way.popleft()
+        self.acknowledged = end
+
+
+async def _run(work: Callable[[], Awaitable[None]]) -> None:
+    await work()

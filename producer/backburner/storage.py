@@ -1,0 +1,265 @@
+"""The one object-store adapter. Every other part sees keys and bytes; only this file knows which store there is."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotModifiedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import (
+    AzureStore,
+    GCSStore,
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    S3Store,
+)
+
+from backburner.settings import Settings
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+
+if TYPE_CHECKING:
+    # obstore has these names for type checkers only.
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+T = TypeVar("T")
+
+_SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
+_REQUEST_SECONDS = 30
+_CONNECT_SECONDS = 5
+_RETRIES: "RetryConfig" = {
+    # Rides out an outage of about 10 s without an error; longer ones are the caller's own retry.
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=20),
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object's bytes and the tag that a conditional replace needs."""
+
+    data: bytes
+    etag: str | None
+    modified: float
+    """Unix seconds, by the store's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object in a listing; the key is relative to the root."""
+
+    key: str
+    size: int
+    modified: float
+    """Unix seconds, by the store's clock."""
+
+
+class Storage:
+    """Objects under one root. Errors are `StoreError` (worth another try) and `StoreDenied` (not), nothing else."""
+
+    def __init__(self, store: ObjectStore, root: str = "") -> None:
+        self._store = store
+        self._root = f"{root.strip('/')}/" if root.strip("/") else ""
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Storage":
+        """The store that the settings name; makes no request. Raises `SettingsError` for a URL not understood."""
+        url = settings.store_url
+        forms = "set BACKBURNER_STORE_URL to s3://bucket/root, gs://…, az://… or file:///folder"
+        if not url:
+            raise SettingsError(f"no object store is set; {forms}, or run `backburner up` and then `. .backburner/env`")
+        parts = urlsplit(url)
+        if parts.scheme not in _SCHEMES or (parts.scheme in {"s3", "gs", "az"} and not parts.netloc):
+            raise SettingsError(f"the store URL {url!r} is not understood; {forms}")
+        if parts.scheme == "memory":
+            return cls(MemoryStore(), parts.path)
+        if parts.scheme == "file":
+            folder = Path(parts.path)
+            folder.mkdir(parents=True, exist_ok=True)
+            return cls(LocalStore(folder))
+        try:
+            return cls(_remote(f"{parts.scheme}://{parts.netloc}", parts.scheme, settings.store_endpoint), parts.path)
+        except BaseError as error:
+            raise SettingsError(f"the store URL {url!r} cannot be opened: {_line(error)}") from error
+
+    async def get(self, key: str) -> Stored | None:
+        """The object, or None if there is none."""
+
+        async def read() -> Stored:
+            found = await obstore.get_async(self._store, self._root + key)
+            data = bytes(await found.bytes_async())
+            return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
+
+        return await _missing_is_none(read)
+
+    async def head(self, key: str, length: int) -> bytes | None:
+        """The object's first bytes, up to that many, or None if there is none."""
+
+        async def read() -> bytes:
+            try:
+                return bytes(await obstore.get_range_async(self._store, self._root + key, start=0, end=length))
+            except BaseError as error:
+                # A store may refuse a range that ends behind the object; then the object is short.
+                if isinstance(error, FileNotFoundError) or "range" not in str(error).lower():
+                    raise
+                found = await obstore.get_async(self._store, self._root + key)
+                return bytes(await found.bytes_async())[:length]
+
+        return await _missing_is_none(read)
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
+        try:
+            found = await obstore.get_async(self._store, self._root + key)
+            async for piece in found.stream(min_chunk_size=1 << 18):
+                yield bytes(piece)
+        except (BaseError, FileNotFoundError) as error:
+            raise _translated(error) from error
+
+    async def modified(self, key: str) -> float | None:
+        """When the object was last modified, in Unix seconds by the store's clock, or None if there is none."""
+
+        async def read() -> float:
+            meta = await obstore.head_async(self._store, self._root + key)
+            return meta["last_modified"].timestamp()
+
+        return await _missing_is_none(read)
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write the object, whatever was there."""
+
+        async def write() -> object:
+            return await obstore.put_async(self._store, self._root + key, data)
+
+        await _translating(write)
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """Write the object if there is none; whether it was written. A retry of our own write may say False."""
+
+        async def write() -> bool:
+            try:
+                await obstore.put_async(self._store, self._root + key, data, mode="create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+        return await _translating(write)
+
+    async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
+        """Write the object if it still has that tag; whether it was written.
+
+        Not atomic on `file://`, which has no conditional replace: two writers at the same instant may both succeed.
+        """
+
+        async def write() -> bool:
+            if isinstance(self._store, LocalStore):
+                found = await self.get(key)
+                if found is None or found.etag != etag:
+                    return False
+                await self.put(key, data)
+                return True
+            try:
+                await obstore.put_async(self._store, self._root + key, data, mode={"e_tag": etag}, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError, NotModifiedError, FileNotFoundError):
+                return False
+            return True
+
+        return await _translating(write)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; those that are not there are passed over."""
+        paths = [self._root + key for key in keys]
+
+        async def remove() -> None:
+            try:
+                await obstore.delete_async(self._store, paths)
+            except FileNotFoundError:
+                return
+
+        if paths:
+            await _translating(remove)
+
+    async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
+        """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
+        offset = self._root + after if after else None
+        try:
+            async for page in obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000):
+                for meta in page:
+                    yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+        except FileNotFoundError:
+            return
+        except BaseError as error:
+            raise _translated(error) from error
+
+    async def folders(self, prefix: str, *, after: str | None = None) -> list[str]:
+        """The names one level below the prefix that have something below them, sorted."""
+
+        async def read() -> list[str]:
+            found = await obstore.list_with_delimiter_async(self._store, self._root + prefix)
+            start = len(self._root + prefix)
+            names = sorted(path[start:].strip("/") for path in found["common_prefixes"])
+            return [name for name in names if after is None or name > after]
+
+        return await _translating(read)
+
+
+def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
+    client: ClientConfig = {
+        "timeout": timedelta(seconds=_REQUEST_SECONDS),
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+    }
+    if scheme == "gs":
+        return GCSStore.from_url(url, client_options=client, retry_config=_RETRIES)
+    if scheme == "az":
+        return AzureStore.from_url(url, client_options=client, retry_config=_RETRIES)
+    config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
+    if endpoint:
+        config["endpoint"] = endpoint
+        client["allow_http"] = endpoint.startswith("http://")
+    return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
+
+
+async def _missing_is_none(call: Callable[[], Awaitable[T]]) -> T | None:
+    try:
+        return await _translating(call)
+    except _Missing:
+        return None
+
+
+class _Missing(StoreError):
+    """The object is not there."""
+
+
+async def _translating(call: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await call()
+    except FileNotFoundError as error:
+        raise _Missing from error
+    except (BaseError, TimeoutError, OSError) as error:
+        raise _translated(error) from error
+
+
+def _translated(error: BaseException) -> StoreError:
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        return StoreDenied()
+    return StoreError(
+        f"the object store did not answer as it should ({_line(error)}); check BACKBURNER_STORE_URL, "
+        "BACKBURNER_STORE_ENDPOINT and that the store is up"
+    )
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,239 @@
+"""Turns an input into a job: checks it, makes the job, sends its requests in order, seals it. Resumes after a crash.
+
+A file is read twice: the first pass finds everything that is wrong with it, the second one sends. An iterable is
+checked as it goes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+from backburner.checks import Accepted, Checker
+from backburner.connections import Connections
+from backburner.cursor import JobCursor, new_owner
+from backburner.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput, SkippedLine
+from backburner.finalizer import finalize
+from backburner.inputs import Line, Source, read_file, read_items, regular_file
+from backburner.jobfiles import JobFiles
+from backburner.messages import message_of, store_body
+from backburner.publishers.base import Message
+from backburner.sending import Mark, Sender, publish
+from backburner_schemas.errors import JobConflict
+from backburner_schemas.job import JobManifest, Sealed
+
+_CURSOR_SECONDS = 2.0
+_CURSOR_LINES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitProgress:
+    """How far a submit has come."""
+
+    checked: int
+    """Lines of a file that the first pass has read; for iterables, those read so far."""
+    sent: int
+    """Requests that the broker has."""
+    total: int | None
+    """Requests that will be sent; None for iterables, and until a file's first pass is through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the caller asked for."""
+
+    manifest: JobManifest
+    skip_invalid: bool = False
+    on_progress: Callable[[SubmitProgress], None] | None = None
+
+
+@dataclass(slots=True)
+class Submitted:
+    """What became of it."""
+
+    skipped: Sequence[SkippedLine] = ()
+    warnings: list[str] = field(default_factory=list)
+
+
+class Submission:
+    """One submit. Call `run` once."""
+
+    def __init__(self, connections: Connections, order: Order) -> None:
+        self._connections = connections
+        self._order = order
+        self._files = JobFiles(connections.storage, order.manifest)
+        self._findings = Findings(MAX_SKIPPED_KEPT)
+        self._hash = sha256()
+        self._mark = Mark()
+        self._pools: set[str] = set()
+        self._checked = 0
+        self._total: int | None = None
+        self._cursor_at = (0.0, 0)
+
+    async def run(self, source: Source) -> Submitted:
+        """Send the whole input. See `Client.submit` for what is raised."""
+        expected: Mark | None = None
+        max_bytes = self._connections.settings.max_body_bytes
+        if isinstance(source, (str, Path)):
+            path = regular_file(Path(source))
+            expected = await self._survey(path)
+            self._findings = Findings(MAX_SKIPPED_KEPT)
+            chunks = read_file(path, max_bytes=max_bytes)
+        else:
+            chunks = read_items(source)
+        with self._checker() as checker:
+            batches = self._accepted(chunks, checker)
+            async with aclosing(batches):
+                # Nothing is made before there is something to send.
+                first = await anext(batches, None)
+                if first is None:
+                    raise self._empty()
+                try:
+                    await self._send_all(first, batches, expected)
+                except Exception as error:
+                    error.add_note(f"job {self._order.manifest.id} is not sealed; submit with this job_id to resume it")
+                    raise
+        return Submitted(self._findings, self._connections.pools.warnings(self._pools))
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def _checker(self) -> Checker:
+        return Checker(
+            max_bytes=self._connections.settings.max_body_bytes,
+            router=self._connections.pools,
+            pool=self._order.manifest.pool,
+        )
+
+    async def _survey(self, path: Path) -> Mark:
+        """The file's first pass: raises `InvalidInput` with all that is wrong, or tells what the second will send."""
+        rolling, count = sha256(), 0
+        findings = Findings()
+        chunks = read_file(path, max_bytes=self._connections.settings.max_body_bytes)
+        with self._checker() as checker:
+            async with aclosing(cast("AsyncGenerator[list[Line], None]", chunks)):
+                async for chunk in chunks:
+                    accepted, bad = await checker.check(chunk)
+                    for finding in bad:
+                        findings.add(finding)
+                    for one in accepted:
+                        rolling.update(one.data)
+                        rolling.update(b"\n")
+                    count += len(accepted)
+                    self._checked = chunk[-1][0]
+                    self._tell()
+                    # A file in the page cache would never let the loop turn.
+                    await asyncio.sleep(0)
+        if findings.total and not self._order.skip_invalid:
+            raise InvalidInput.of(findings)
+        if not count:
+            self._findings = findings
+            raise self._empty()
+        self._total = count
+        return Mark(count, rolling.hexdigest())
+
+    async def _accepted(self, chunks: AsyncIterator[list[Line]], checker: Checker) -> AsyncGenerator[list[Accepted]]:
+        async with aclosing(cast("AsyncGenerator[list[Line], None]", chunks)):
+            async for chunk in chunks:
+                accepted, bad = await checker.check(chunk)
+                for finding in bad:
+                    self._findings.add(finding)
+                self._checked = max(self._checked, chunk[-1][0])
+                if bad and not self._order.skip_invalid:
+                    # The good ones before it go the same way: their job is cancelled.
+                    await self._files.cancel_if_open()
+                    raise InvalidInput.of(self._findings, "item" if self._total is None else "line")
+                if accepted:
+                    yield accepted
+
+    def _empty(self) -> InvalidInput:
+        if self._findings.total:
+            return InvalidInput.of(self._findings)
+        return InvalidInput("the input holds no request; give at least one line")
+
+    # --- sending --------------------------------------------------------------------------------------------
+
+    async def _send_all(
+        self, first: list[Accepted], rest: AsyncIterator[list[Accepted]], expected: Mark | None
+    ) -> None:
+        sealed = await self._files.open()
+        cursor = JobCursor(self._connections.storage, *self._files.names, new_owner())
+        begin = await cursor.claim() if sealed is None else None
+        resumed = Mark(begin.count, begin.sha256) if begin is not None else Mark(sealed.total, sealed.sha256) if sealed else Mark()
+        sender = Sender(resumed)
+        self._cursor_at = (time.monotonic(), resumed.count)
+        try:
+            await self._send(first, sender, resumed)
+            async for accepted in rest:
+                await self._send(accepted, sender, resumed)
+                await self._advance(cursor, sender)
+            if self._mark.count < resumed.count or (sealed is not None and self._mark != resumed):
+                raise self._files.conflict()
+            if expected is not None and self._mark != expected:
+                await self._files.cancel_if_open()
+                raise InvalidInput("the file changed while it was submitted; submit it again when it is whole")
+            if sealed is None:
+                await sender.drain()
+                await cursor.advance(self._mark.count, self._mark.sha256)
+                await self._seal()
+        finally:
+            await sender.close()
+        self._tell(sender)
+
+    async def _send(self, accepted: Sequence[Accepted], sender: Sender, resumed: Mark) -> None:
+        messages: list[Message] = []
+        now = time.time()
+        count, manifest = self._mark.count, self._files.manifest
+        for one in accepted:
+            self._hash.update(one.data)
+            self._hash.update(b"\n")
+            self._pools.add(one.pool)
+            if count >= resumed.count:
+                messages.append(message_of(manifest, count, one, now))
+            count += 1
+            if count == resumed.count and self._hash.hexdigest() != resumed.sha256:
+                raise self._files.conflict()
+        self._mark = Mark(count, self._hash.hexdigest())
+        if messages:
+            await sender.send(partial(self._deliver, messages), self._mark)
+        self._tell(sender)
+
+    async def _deliver(self, messages: list[Message]) -> None:
+        ready = [await store_body(self._connections.storage, message) for message in messages]
+        await publish(await self._connections.publisher(), ready)
+
+    async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
+        """Write down how far the broker has the job, now and then; and stop if the job was cancelled."""
+        written_at, written = self._cursor_at
+        done = sender.acknowledged
+        if done.count - written < 1:
+            return
+        if time.monotonic() - written_at >= _CURSOR_SECONDS or done.count - written >= _CURSOR_LINES:
+            await self._files.check_not_cancelled()
+            await cursor.advance(done.count, done.sha256)
+            self._cursor_at = (time.monotonic(), done.count)
+
+    async def _seal(self) -> None:
+        sealed = Sealed(
+            total=self._mark.count, sha256=self._mark.sha256, sealed_at=time.time(), skipped=self._findings.total
+        )
+        await self._files.seal(sealed)
+        await finalize(
+            self._connections.storage,
+            *self._files.names,
+            grace=self._connections.settings.freeze_grace_seconds,
+        )
+
+    def _tell(self, sender: Sender | None = None) -> None:
+        if self._order.on_progress is not None:
+            sent = sender.acknowledged.count if sender is not None else 0
+            self._order.on_progress(SubmitProgress(self._checked, sent, self._total))
+
+
+async def submit(connections: Connections, source: Source, order: Order) -> Submitted:
+    """Send the input as a job. See `Client.submit`."""
+    return await Submission(connections, order).run(source)

@@ -1,0 +1,245 @@
+"""From envelopes to bytes on the broker and back. Pure; whatever arrives is judged, and nothing of it is trusted."""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from backburner_schemas import keys
+from backburner_schemas.envelope import LAST_SECOND, MAX_ATTEMPTS, VERSION, Address, DeliveryFacts, Envelope
+from backburner_schemas.errors import (
+    BackburnerError,
+    InvalidJson,
+    RequestRefused,
+    TenantNotAllowed,
+    Undeliverable,
+    UnsupportedVersion,
+)
+from backburner_schemas.names import is_index, is_name
+from backburner_schemas.request import (
+    DEFAULT_MAX_BODY_BYTES,
+    MAX_CUSTOM_ID,
+    check_body,
+    check_numbers,
+    check_request,
+    check_size,
+    refusal,
+)
+
+MAX_RETRY_DELAY = 60.0
+"""Seconds after the record's own timestamp to which a `not_before` is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message was found; a message without an address gets its address from here."""
+
+    queue: str
+    """Topic or queue name."""
+    position: str
+    """Partition and offset as `{partition}-{offset}`, or the message id."""
+    timestamp: float
+    """Unix seconds that the broker or the producer stamped on the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a worker accepts from its queue."""
+
+    tenant: str = "default"
+    """Tenant of messages that name none."""
+    tenants_allowed: frozenset[str] = frozenset()
+    """Tenants that this queue may carry; empty means any."""
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that has an address but cannot be run: it ends as one error record."""
+
+    address: Address
+    error: BackburnerError
+
+
+@dataclass(frozen=True, slots=True)
+class Unaddressed:
+    """A message that belongs to no request: it ends as one dead letter."""
+
+    error: BackburnerError
+
+
+Decoded = Envelope | Refused | Unaddressed
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The envelope's JSON in UTF-8, without fields of its own that are null; NaN and infinities become null.
+
+    Raises `RequestRefused` for a body with something that no JSON can hold, such as half a surrogate pair.
+    """
+    try:
+        return to_json(envelope.model_dump(mode="python", exclude_none=True), inf_nan_mode="null")
+    except PydanticSerializationError as error:
+        raise RequestRefused(f"the body cannot be written as JSON: {error}", param="body") from error
+
+
+def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
+    """Judge one message: an envelope, a plain OpenAI batch line, a refusal with an address, or a letter without."""
+    if value is None:
+        return Unaddressed(Undeliverable("the message is empty; send a JSON object"))
+    try:
+        found = from_json(value, allow_inf_nan=False)
+    except ValueError as error:
+        return Unaddressed(Undeliverable(f"the message is not JSON ({error}); send a JSON object in UTF-8"))
+    if not isinstance(found, dict):
+        return Unaddressed(Undeliverable("the message is not a JSON object; send an envelope or a batch line"))
+    if "v" in found:
+        return _decode_envelope(value, found, rules)
+    return _decode_line(value, found, origin, rules)
+
+
+def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
+    """The body in an object that a claim check names. Raises `RequestRefused` if it is none, or over the limit."""
+    check_size(data, max_bytes)
+    try:
+        body = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidJson(f"the stored body is not JSON ({error})", param="body_ref") from error
+    if not isinstance(body, dict):
+        raise InvalidJson("the stored body is not a JSON object", param="body_ref")
+    return body
+
+
+def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decoded:
+    version = found["v"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < VERSION - 1:
+        return Unaddressed(Undeliverable(f"the envelope's version v is unknown; write {VERSION}"))
+    if version > VERSION:
+        return Unaddressed(
+            UnsupportedVersion(
+                f"envelope version {version} is newer than this worker's {VERSION}; upgrade the workers first"
+            )
+        )
+    tenant, job, index = found.get("tenant"), found.get("job"), found.get("index")
+    if not (is_name(tenant) and is_name(job) and is_index(index)):
+        return Unaddressed(Undeliverable("the envelope's tenant, job or index is missing or not a valid name"))
+    assert isinstance(tenant, str)
+    assert isinstance(job, str)
+    assert isinstance(index, (int, str))
+    if rules.tenants_allowed and tenant not in rules.tenants_allowed:
+        return Unaddressed(TenantNotAllowed())
+    address = Address(tenant, job, index, _custom_id(found))
+    try:
+        check_size(value, rules.max_body_bytes)
+        envelope = Envelope.model_validate(found)
+        if envelope.body is not None:
+            check_numbers(value, envelope.body)
+            check_body(envelope.url, envelope.body)
+        elif not keys.is_body_of(envelope.body_ref or "", tenant, job):
+            return Refused(
+                address,
+                RequestRefused("body_ref must lie under the envelope's own tenant and job", param="body_ref"),
+            )
+    except ValidationError as error:
+        return Refused(address, refusal(error))
+    except RequestRefused as error:
+        return Refused(address, error)
+    return envelope
+
+
+def _decode_line(value: bytes, found: dict[str, Any], origin: Origin, rules: Rules) -> Decoded:
+    address = _derived(origin, rules, _custom_id(found))
+    try:
+        check_size(value, rules.max_body_bytes)
+        request = check_request(value, found)
+    except RequestRefused as error:
+        return Refused(address, error)
+    return Envelope(
+        tenant=address.tenant,
+        job=address.job,
+        index=address.index,
+        custom_id=request.custom_id,
+        url=request.url,
+        body=request.body,
+        enqueued_at=_second(origin.timestamp),
+    )
+
+
+def _derived(origin: Origin, rules: Rules, custom_id: str | None) -> Address:
+    """The address of a message that carries none, from where and when the broker has it: the same at each delivery."""
+    day = datetime.fromtimestamp(_second(origin.timestamp), UTC).strftime("%Y-%m-%d")
+    job = f"{keys.STREAM}{origin.queue}-{day}"
+    if not is_name(job):
+        job = f"{keys.STREAM}{_UNSAFE.sub('-', origin.queue)[:200]}-{_digest(origin.queue)}-{day}"
+    index = origin.position if is_index(origin.position) else _digest(origin.position)
+    return Address(rules.tenant, job, index, custom_id)
+
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+
+
+def _second(timestamp: float) -> float:
+    """The timestamp, cut to what a calendar holds: producers stamp their records with whatever they like."""
+    return min(max(timestamp, 0.0), LAST_SECOND) if math.isfinite(timestamp) else 0.0
+
+
+def _custom_id(found: Mapping[str, Any]) -> str | None:
+    custom_id = found.get("custom_id")
+    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID else None
+
+
+# --- delivery facts ---------------------------------------------------------------------------------------
+
+
+def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
+    """The headers of a delivery; facts at their defaults are left out."""
+    headers: list[tuple[str, bytes]] = []
+    if facts.attempt != 1:
+        headers.append(("attempt", str(facts.attempt).encode()))
+    if facts.suspect:
+        headers.append(("suspect", b"1"))
+    if facts.not_before is not None:
+        headers.append(("not_before", repr(facts.not_before).encode()))
+    if facts.traceparent is not None:
+        headers.append(("traceparent", facts.traceparent.encode()))
+    return headers
+
+
+def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> DeliveryFacts:
+    """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises."""
+    found = {name: value for name, value in headers if isinstance(value, bytes)}
+    if not found:
+        return _NO_FACTS
+    suspect = found.get("suspect") == b"1"
+    not_before = _number(found.get("not_before"))
+    if not_before is not None:
+        not_before = None if suspect else min(not_before, timestamp + MAX_RETRY_DELAY)
+    traceparent = found.get("traceparent", b"")
+    return DeliveryFacts(
+        attempt=int(min(max(_number(found.get("attempt")) or 1, 1), MAX_ATTEMPTS)),
+        suspect=suspect,
+        not_before=not_before,
+        traceparent=traceparent.decode("ascii", "replace") if 0 < len(traceparent) <= 256 else None,  # noqa: PLR2004
+    )
+
+
+_NO_FACTS = DeliveryFacts()
+
+
+def _number(value: bytes | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,273 @@
+"""The one tree of errors. Each class says what went wrong, whether to try again, and what to do about it.
+
+A class's docstring is its default message and names the remedy. `code` is stable: it is what users match on
+in result records and in HTTP answers. Nothing here knows how an error is shown or stored.
+
+    BackburnerError
+    ├── RequestRefused        the request's own fault: never retried
+    ├── Undeliverable         a message that has no address: dead-lettered
+    ├── Unanswered            a job ended before the request was answered
+    ├── JobError              a whole job cannot be made, found or resumed
+    ├── PoolError             no pool takes this model
+    ├── EngineError           the engine failed: mostly retried
+    ├── QueueError            the broker failed: retried
+    ├── StoreError            the object store failed: retried
+    └── SettingsError         the process was told something it cannot do
+"""
+
+from typing import ClassVar
+
+
+class BackburnerError(Exception):
+    """Something failed inside Backburner; run again with -v for the cause."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
+        self.message = message or self.default_message()
+        self.param = param
+        super().__init__(self.message)
+
+    @classmethod
+    def default_message(cls) -> str:
+        """The class's docstring, as one line."""
+        return " ".join((cls.__doc__ or cls.__name__).split())
+
+
+# --- the request's own fault ------------------------------------------------------------------------------
+
+
+class RequestRefused(BackburnerError):
+    """The request cannot be run as it is; correct it and submit it again."""
+
+    code = "invalid_request"
+    http_status = 400
+
+
+class InvalidJson(RequestRefused):
+    """The line is not a JSON object; write one JSON object a line, in UTF-8."""
+
+    code = "invalid_json"
+
+
+class DuplicateCustomId(RequestRefused):
+    """The custom_id was used before in this job; make each custom_id unique."""
+
+    code = "duplicate_custom_id"
+
+
+class UnknownEndpoint(RequestRefused):
+    """The url names no endpoint that is served here."""
+
+    code = "unknown_endpoint"
+
+
+class BodyTooLarge(RequestRefused):
+    """The body is over the size limit; send less, or raise BACKBURNER_MAX_BODY_BYTES on both sides."""
+
+    code = "body_too_large"
+
+
+class UnsupportedParameter(RequestRefused):
+    """The body has a parameter that is not on the worker's list; remove it, or ask the operator to allow it."""
+
+    code = "unsupported_parameter"
+
+
+class ModelNotFound(RequestRefused):
+    """The worker does not serve this model; name one that `backburner topics ensure` made a pool for."""
+
+    code = "model_not_found"
+    http_status = 404
+
+
+class ContextLengthExceeded(RequestRefused):
+    """The prompt and the answer do not fit the model's context; shorten the prompt or lower max_tokens."""
+
+    code = "context_length_exceeded"
+
+
+# --- messages that have no address ------------------------------------------------------------------------
+
+
+class Undeliverable(BackburnerError):
+    """The message cannot be addressed to any request; look at the dead letter and correct the producer."""
+
+    code = "unaddressable"
+    http_status = 400
+
+
+class UnsupportedVersion(Undeliverable):
+    """The envelope's version is newer than this worker's; upgrade the workers before the producers."""
+
+    code = "unsupported_version"
+
+
+class TenantNotAllowed(Undeliverable):
+    """This queue may not carry that tenant; add it to BACKBURNER_TENANTS_ALLOWED, or correct the producer."""
+
+    code = "tenant_not_allowed"
+    http_status = 403
+
+
+# --- a job ended first ------------------------------------------------------------------------------------
+
+
+class Unanswered(BackburnerError):
+    """The job ended before this request was answered; submit it again."""
+
+    code = "unanswered"
+
+
+class Expired(Unanswered):
+    """The deadline passed before the request was run; submit it again with a later deadline."""
+
+    code = "expired"
+    http_status = 408
+
+
+class Cancelled(Unanswered):
+    """The job was cancelled before the request was run."""
+
+    code = "cancelled"
+    http_status = 409
+
+
+class ProducerAbandoned(Unanswered):
+    """The producer stopped before it had sent the whole job; submit again with the same job id to resume."""
+
+    code = "producer_abandoned"
+
+
+# --- whole jobs -------------------------------------------------------------------------------------------
+
+
+class JobError(BackburnerError):
+    """The job cannot be made, found or changed."""
+
+    code = "job_error"
+    http_status = 400
+
+
+class InvalidInput(JobError):
+    """The input has lines that cannot be accepted; correct them, or pass --skip-invalid to send the rest."""
+
+    code = "invalid_input"
+
+
+class JobNotFound(JobError):
+    """There is no job with this id; `backburner jobs` lists those of the tenant."""
+
+    code = "job_not_found"
+    http_status = 404
+
+
+class JobConflict(JobError):
+    """A job with this id was made from another input; choose another job id, or submit the same input."""
+
+    code = "job_conflict"
+    http_status = 409
+
+
+class RequestFailed(JobError):
+    """The request ended with an error; its record says which."""
+
+    code = "request_failed"
+    http_status = 422
+
+
+class ResultTimeout(JobError):
+    """No result within the time given; it may still come: ask again with the same handle or job id."""
+
+    code = "result_timeout"
+    http_status = 408
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+class PoolError(BackburnerError):
+    """No pool can take this request."""
+
+    code = "pool_error"
+    http_status = 400
+
+
+class PoolNotFound(PoolError):
+    """No pool serves this model; make one with `backburner topics ensure --pool MODEL`."""
+
+    code = "pool_not_found"
+    http_status = 404
+
+
+class PoolConflict(PoolError):
+    """Another model already has this pool; two served names may not differ in letter case alone."""
+
+    code = "pool_conflict"
+    http_status = 409
+
+
+# --- the engine -------------------------------------------------------------------------------------------
+
+
+class EngineError(BackburnerError):
+    """The engine failed on this request."""
+
+    code = "engine_error"
+    retryable = True
+
+
+class EngineLost(EngineError):
+    """The engine died and takes no more requests; the worker ends and its supervisor starts a new one."""
+
+    code = "engine_lost"
+    http_status = 503
+
+
+class EngineBusy(EngineError):
+    """The engine turned the request away for lack of room; it is tried again."""
+
+    code = "engine_busy"
+    http_status = 429
+
+
+class GenerationAborted(EngineError):
+    """The engine broke the generation off before its end; it is tried again."""
+
+    code = "generation_aborted"
+    http_status = 503
+
+
+# --- the systems around -----------------------------------------------------------------------------------
+
+
+class QueueError(BackburnerError):
+    """The broker did not take or give a message; check BACKBURNER_QUEUE_URL and that the broker is up."""
+
+    code = "queue_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class StoreError(BackburnerError):
+    """The object store did not answer; check BACKBURNER_STORE_URL and that the store is up."""
+
+    code = "store_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class StoreDenied(StoreError):
+    """The object store refused the credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+
+    code = "store_denied"
+    retryable = False
+    http_status = 403
+
+
+class SettingsError(BackburnerError):
+    """A setting is unknown or cannot be used."""
+
+    code = "invalid_setting"

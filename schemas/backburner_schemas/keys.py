@@ -1,0 +1,217 @@
+"""Every object key, made and taken apart in one place. Keys are relative to the store's root."""
+
+import hashlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from backburner_schemas.names import is_name
+
+POOLS = "pools/"
+OPEN = "open/"
+CANCELLED = "markers/cancelled/"
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_MAX_ANSWER_NAME = 200
+"""Characters of a percent-encoded custom_id in a key; longer ones are hashed (S3 keys end at 1,024 bytes)."""
+_HASHED = "sha256-"
+
+
+def _base32(number: int, length: int) -> str:
+    return "".join(_CROCKFORD[(number >> (5 * place)) & 31] for place in reversed(range(length)))
+
+
+def new_ulid(now: float | None = None) -> str:
+    """26 lower-case characters that sort by the time of making: 48 bits of milliseconds, 80 random bits."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    return _base32(milliseconds, 10) + _base32(secrets.randbits(80), 16)
+
+
+def new_job_id(now: float | None = None) -> str:
+    """A job id whose order in a listing is newest first: inverted milliseconds, then 80 random bits."""
+    milliseconds = int((time.time() if now is None else now) * 1000)
+    return f"batch_{_base32((1 << 48) - 1 - milliseconds, 10)}{_base32(secrets.randbits(80), 16)}"
+
+
+SINGLE = "single-"
+"""How the job of one `enqueue` begins."""
+STREAM = "stream-"
+"""How the job of messages without an address begins."""
+
+
+def has_manifest(name: str) -> bool:
+    """Whether a job of that name can have a manifest; single requests and streams never do."""
+    return not name.startswith((SINGLE, STREAM))
+
+
+def new_single_job_id(now: float | None = None) -> str:
+    """The job of one `enqueue`."""
+    return f"{SINGLE}{new_ulid(now)}"
+
+
+# --- pools and workers ------------------------------------------------------------------------------------
+
+
+def pool(name: str) -> str:
+    """The pool's registration."""
+    return f"{POOLS}{name}.json"
+
+
+def workers(name: str) -> str:
+    """Prefix of the announcements of a pool's workers."""
+    return f"{POOLS}{name}/workers/"
+
+
+def worker(pool_name: str, worker_name: str) -> str:
+    """One worker's announcement."""
+    return f"{workers(pool_name)}{quote(worker_name, safe='')}.json"
+
+
+def pool_of(key: str) -> str | None:
+    """The pool that a key under `pools/` registers, or None for other keys."""
+    found = re.fullmatch(r"pools/([a-z0-9-]+)\.json", key)
+    return found[1] if found else None
+
+
+# --- markers and open jobs --------------------------------------------------------------------------------
+
+
+def cancelled(tenant: str, job: str) -> str:
+    """The marker of a cancelled job."""
+    return f"{CANCELLED}{tenant}/{job}"
+
+
+def open_job(tenant: str, job: str) -> str:
+    """The marker of a job that is not frozen yet."""
+    return f"{OPEN}{tenant}/{job}"
+
+
+def marked(key: str) -> tuple[str, str] | None:
+    """Tenant and job of a key under `open/` or `markers/…/`; None for anything else."""
+    found = _MARKED.fullmatch(key)
+    return (found[1], found[2]) if found and is_name(found[1]) and is_name(found[2]) else None
+
+
+_MARKED = re.compile(r"(?:open|markers/[a-z]+)/([^/]+)/([^/]+)")
+
+
+# --- jobs -------------------------------------------------------------------------------------------------
+
+
+def jobs(tenant: str) -> str:
+    """Prefix of a tenant's jobs."""
+    return f"tenants/{tenant}/jobs/"
+
+
+def job(tenant: str, name: str) -> str:
+    """Prefix of everything that belongs to a job."""
+    return f"{jobs(tenant)}{name}/"
+
+
+def manifest(tenant: str, name: str) -> str:
+    """The manifest, written once."""
+    return f"{job(tenant, name)}job.json"
+
+
+def cursor(tenant: str, name: str) -> str:
+    """How far the producer got."""
+    return f"{job(tenant, name)}cursor.json"
+
+
+def sealed(tenant: str, name: str) -> str:
+    """The total, written when the broker has every request."""
+    return f"{job(tenant, name)}sealed.json"
+
+
+def summary(tenant: str, name: str) -> str:
+    """The frozen end."""
+    return f"{job(tenant, name)}summary.json"
+
+
+def stored_input(tenant: str, name: str) -> str:
+    """The input file, where one was stored."""
+    return f"{job(tenant, name)}input.jsonl"
+
+
+def segments(tenant: str, name: str) -> str:
+    """Prefix of a job's segments."""
+    return f"{job(tenant, name)}segments/"
+
+
+def bodies(tenant: str, name: str) -> str:
+    """Prefix of bodies that were too large for the broker."""
+    return f"{job(tenant, name)}bodies/"
+
+
+def body(tenant: str, name: str, index: int | str) -> str:
+    """One body that was too large for the broker."""
+    return f"{bodies(tenant, name)}{index}.json"
+
+
+def is_body_of(key: str, tenant: str, name: str) -> bool:
+    """Whether a claimed body key lies under that job's own bodies, with nothing clever in its last part."""
+    prefix = bodies(tenant, name)
+    return key.startswith(prefix) and is_name(key[len(prefix) :])
+
+
+def answer(tenant: str, name: str, custom_id: str) -> str:
+    """The object that answers a single request."""
+    encoded = quote(custom_id, safe="")
+    if len(encoded) > _MAX_ANSWER_NAME or encoded.startswith(_HASHED):
+        encoded = _HASHED + hashlib.sha256(custom_id.encode()).hexdigest()
+    return f"{job(tenant, name)}answers/{encoded}.json"
+
+
+# --- dead letters -----------------------------------------------------------------------------------------
+
+
+def dead_letter(tenant: str, job_name: str, index: int | str) -> str:
+    """The dead letter of an addressed request."""
+    return f"tenants/{tenant}/dead/{job_name}/{index}.json"
+
+
+def unaddressed_letter(queue: str, position: str) -> str:
+    """The dead letter of a message that has no address."""
+    return f"dead/{queue}/{position}"
+
+
+# --- segments ---------------------------------------------------------------------------------------------
+
+_NUMBER = r"([0-9]{1,18})"
+_SEGMENT = re.compile(
+    rf"([0-9a-z]{{26}})-{_NUMBER}-{_NUMBER}ok-{_NUMBER}err-{_NUMBER}in-{_NUMBER}out-{_NUMBER}ms\.jsonl"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """What a segment's key alone tells: who wrote it, how many records, tokens and engine time it holds."""
+
+    writer: str
+    """New at each worker start, sorts by time."""
+    sequence: int
+    ok: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    engine_ms: int
+
+    def __str__(self) -> str:
+        """The last part of the segment's key."""
+        return (
+            f"{self.writer}-{self.sequence:08d}-{self.ok}ok-{self.failed}err"
+            f"-{self.prompt_tokens}in-{self.completion_tokens}out-{self.engine_ms}ms.jsonl"
+        )
+
+    @classmethod
+    def parse(cls, key: str) -> "SegmentName | None":
+        """The name in a key, or None if the key is no segment's."""
+        found = _SEGMENT.fullmatch(key.rsplit("/", 1)[-1])
+        return cls(found[1], *(int(number) for number in found.groups()[1:])) if found else None
+
+
+def segment(tenant: str, name: str, segment_name: SegmentName) -> str:
+    """The key of one segment."""
+    return f"{segments(tenant, name)}{segment_name}"

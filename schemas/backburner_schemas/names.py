@@ -1,0 +1,41 @@
+"""The names that an address is made of, and lanes: which of them can be trusted in a key, a topic or a path."""
+
+import re
+from enum import StrEnum
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_STRING_INDEX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+MAX_INDEX = 2**53 - 1
+"""The largest index: what every JSON reader still holds exactly."""
+
+
+class Lane(StrEnum):
+    """A priority within a pool; beside the three that users choose there is `retry`."""
+
+    HIGH = "high"
+    """Before the others, by weight."""
+    NORMAL = "normal"
+    """What a job gets unless told otherwise."""
+    LOW = "low"
+    """After the others, by weight; never starved."""
+    RETRY = "retry"
+    """What workers send again; users cannot choose it."""
+
+
+PRIORITIES: tuple[Lane, ...] = (Lane.HIGH, Lane.NORMAL, Lane.LOW)
+"""The lanes that a user may choose."""
+
+
+def is_name(value: object) -> bool:
+    """Whether the value can be a tenant's or a job's name: it is safe as one segment of a key."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None and ".." not in value
+
+
+def is_index(value: object) -> bool:
+    """Whether the value can be an index: an integer from 0 in jobs, a short safe string in streams."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return 0 <= value <= MAX_INDEX
+    return isinstance(value, str) and _STRING_INDEX.fullmatch(value) is not None and ".." not in value

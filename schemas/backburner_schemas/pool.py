@@ -1,0 +1,34 @@
+"""A pool's registration and the announcements of its workers, as they lie in the object store."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class PoolManifest(BaseModel):
+    """A pool exists once this is written. It holds the exact served name, which clients route by."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: int = 1
+    pool: str
+    model: str
+    """Exact served name of the resident base model."""
+    created_at: float
+
+
+class WorkerAnnouncement(BaseModel):
+    """What a warm worker says of itself, renewed while it lives."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: int = 1
+    worker: str
+    pool: str
+    models: tuple[str, ...]
+    adapters: tuple[str, ...] = ()
+    group: str
+    """Consumer group that it pulls in."""
+    version: str
+    """Engine and version."""
+    started_at: float
+    seen_at: float
+    """Unix seconds of the latest renewal."""

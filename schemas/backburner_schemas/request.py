@@ -1,0 +1,143 @@
+"""A request: one inference call in OpenAI's batch form, as a user writes it, and what is checked at the edge."""
+
+import math
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from backburner_schemas.errors import BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
+
+
+class Endpoint(StrEnum):
+    """The endpoints that a request may name in `url`."""
+
+    CHAT = "/v1/chat/completions"
+    """Chat completions: `messages` in, one assistant message out."""
+    COMPLETIONS = "/v1/completions"
+    """Text completions: `prompt` in, text out."""
+    EMBEDDINGS = "/v1/embeddings"
+    """Embeddings: `input` in, vectors out."""
+    SCORE = "/v1/score"
+    """Similarity or relevance scores of pairs of texts."""
+
+
+MAX_CUSTOM_ID = 512
+"""Characters in a custom_id at most, as OpenAI allows."""
+
+DEFAULT_MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Bytes in one request line at most, unless BACKBURNER_MAX_BODY_BYTES says otherwise."""
+
+CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID)]
+
+
+class BatchRequest(BaseModel):
+    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are passed over."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    custom_id: CustomId
+    method: Literal["POST"] = "POST"
+    url: Annotated[Endpoint, Field(strict=False)]
+    body: dict[str, Any]
+
+    @property
+    def model(self) -> str:
+        """The model that the body names; the request is routed by it."""
+        return str(self.body["model"])
+
+
+def parse_request(line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES) -> BatchRequest:
+    """Parse and check one line, strictly.
+
+    Raises a `RequestRefused`: `BodyTooLarge`, `InvalidJson`, `UnknownEndpoint`, or the class itself for a field
+    that is missing or of the wrong type; `param` names the field.
+    """
+    try:
+        data = line if isinstance(line, bytes) else line.encode()
+        check_size(data, max_bytes)
+        found = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidJson(f"not a JSON object: {error}; write one JSON object a line, in UTF-8") from error
+    return check_request(data, found)
+
+
+def check_request(line: bytes, found: Any) -> BatchRequest:
+    """Check a line that was parsed already. Raises as `parse_request` does, but for its size."""
+    try:
+        request = BatchRequest.model_validate(found)
+    except ValidationError as error:
+        raise refusal(error) from error
+    check_numbers(line, request.body)
+    check_body(request.url, request.body)
+    return request
+
+
+def check_size(line: bytes, max_bytes: int) -> None:
+    """Raise `BodyTooLarge` if the line has more bytes than that."""
+    if len(line) > max_bytes:
+        raise BodyTooLarge(
+            f"the request has {len(line):,} bytes and the limit is {max_bytes:,}; send less, or raise "
+            "BACKBURNER_MAX_BODY_BYTES for producers and workers",
+            param="body",
+        )
+
+
+_MAY_OVERFLOW = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
+"""What every JSON number beyond a double's range has somewhere, and hardly any text."""
+
+
+def check_numbers(line: bytes, value: Any) -> None:
+    """Raise `InvalidJson` if a number in the parsed value was too large for a float, such as 1e999.
+
+    It would be written on as null. The line says whether walking through the value is worth it.
+    """
+    if not _MAY_OVERFLOW.search(line):
+        return
+    rest = [value]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise InvalidJson("a number is out of range; write one that a 64-bit float can hold")
+        if isinstance(one, dict):
+            rest.extend(one.values())
+        elif isinstance(one, list):
+            rest.extend(one)
+
+
+def check_body(endpoint: Endpoint, body: dict[str, Any]) -> None:
+    """Raise `RequestRefused` unless the body names a model, carries the endpoint's input and does not stream."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise RequestRefused("body.model is missing; name the model that should answer", param="model")
+    wanted = _INPUT_FIELDS[endpoint]
+    if not any(name in body for name in wanted):
+        raise RequestRefused(f"body.{wanted[0]} is missing; {endpoint} needs it", param=wanted[0])
+    if body.get("stream"):
+        raise RequestRefused("body.stream is set; results are stored whole, so remove it", param="stream")
+
+
+_INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
+    Endpoint.CHAT: ("messages",),
+    Endpoint.COMPLETIONS: ("prompt",),
+    Endpoint.EMBEDDINGS: ("input", "messages"),
+    Endpoint.SCORE: ("text_1", "queries", "data_1"),
+}
+
+
+def refusal(error: ValidationError) -> RequestRefused:
+    """The refusal that tells a user what pydantic found, by its first finding."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return InvalidJson(f"not a JSON object: {first['msg']}")
+    if first["type"] == "model_type" or not where:
+        return InvalidJson()
+    if where == "url" and first["type"] == "enum":
+        served = ", ".join(Endpoint)
+        return UnknownEndpoint(f"url names no endpoint that is served here; use one of {served}", param="url")
+    if first["type"] == "missing":
+        return RequestRefused(f"{where} is missing", param=where)
+    return RequestRefused(f"{where}: {first['msg']}", param=where)

@@ -1,0 +1,127 @@
+"""The result record: what became of one request, as one line in OpenAI's batch output form."""
+
+import hashlib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticSerializationError, to_json
+
+from backburner_schemas.envelope import Address
+from backburner_schemas.errors import BackburnerError, Cancelled, Expired
+
+
+class ResponseBody(BaseModel):
+    """A response as the engine gave it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status_code: int
+    request_id: str
+    body: dict[str, Any]
+
+
+class ResultError(BaseModel):
+    """Why there is no response. `code` is stable; `param` names the field at fault, where there is one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: str
+    message: str
+    param: str | None = None
+
+    @classmethod
+    def of(cls, error: BackburnerError) -> "ResultError":
+        """The record form of an error."""
+        return cls(code=error.code, message=error.message, param=error.param)
+
+
+class ResultFacts(BaseModel):
+    """What Backburner knows of the outcome, beside what OpenAI's form says."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    index: int | str
+    attempt: int = 1
+    pool: str | None = None
+    worker: str | None = None
+    group: str | None = None
+    version: str | None = None
+    """Engine and version that answered."""
+    queue_s: float | None = None
+    """Seconds from the producer's envelope to the engine."""
+    engine_s: float | None = None
+    """Seconds in the engine."""
+
+
+class ResultRecord(BaseModel):
+    """One line of a segment: a response or an error, never both, never neither."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    custom_id: str | None
+    response: ResponseBody | None = None
+    error: ResultError | None = None
+    backburner: ResultFacts
+
+    @model_validator(mode="after")
+    def _one_outcome(self) -> "ResultRecord":
+        if (self.response is None) == (self.error is None):
+            raise ValueError("needs either a response or an error")
+        return self
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request got its response."""
+        return self.response is not None
+
+    @property
+    def text(self) -> str:
+        """The answer's text: the first choice's message or text. Empty for errors and for embeddings."""
+        choices = self.response.body.get("choices") if self.response else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return ""
+        message = choice.get("message")
+        found = message.get("content") if isinstance(message, dict) else choice.get("text")
+        return found if isinstance(found, str) else ""
+
+
+def record_id(address: Address) -> str:
+    """The same id for the same request at every delivery."""
+    digest = hashlib.sha256(f"{address.tenant}/{address.job}/{address.index}".encode()).hexdigest()
+    return f"batch_req_{digest[:24]}"
+
+
+def error_record(address: Address, error: BackburnerError, facts: ResultFacts | None = None) -> ResultRecord:
+    """The record of a request that has no response."""
+    return ResultRecord(
+        id=record_id(address),
+        custom_id=address.custom_id,
+        error=ResultError.of(error),
+        backburner=facts or ResultFacts(index=address.index),
+    )
+
+
+def encode_record(record: ResultRecord) -> bytes:
+    """The record's JSON line, without its line end. NaN and infinities become null, lone surrogates U+FFFD."""
+    found = record.model_dump(mode="python")
+    try:
+        return to_json(found, inf_nan_mode="null")
+    except PydanticSerializationError:
+        return to_json(_whole(found), inf_nan_mode="null", serialize_unknown=True)
+
+
+def _whole(value: Any) -> Any:
+    """The value with text that UTF-8 can hold: an answer is worth more than its broken character."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {_whole(name): _whole(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole(one) for one in value]
+    return value
+
+
+CUT_OFF_CODES = frozenset({Expired.code, Cancelled.code})
+"""Codes of records that count towards a job's ending as expired or cancelled."""

@@ -1,0 +1,96 @@
+"""Names of pools, topics, queues and groups, and which pool takes a model. One function makes every name."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.errors import PoolConflict, PoolNotFound
+from backburner_schemas.names import Lane
+
+DEFAULT_PREFIX = "backburner"
+MAX_POOL = 40
+NEIGHBOURS = 64
+"""Requests of a job, next to each other, that share a partition key: a shared prefix stays on one worker."""
+
+_SLUG = re.compile(r"[a-z0-9-]{1,40}")
+
+
+def pool_name(served_name: str) -> str:
+    """The pool of a base model's served name: a slug, with six hex digits where anything but case was changed."""
+    lowered = served_name.lower()
+    if _SLUG.fullmatch(lowered):
+        return lowered
+    digest = hashlib.sha256(served_name.encode()).hexdigest()[:6]
+    return f"{re.sub(r'[^a-z0-9-]', '-', lowered)[: MAX_POOL - 7]}-{digest}"
+
+
+def topic(prefix: str, pool: str, lane: Lane) -> str:
+    """The Kafka topic of a lane."""
+    return f"{prefix}.{pool}.{lane}"
+
+
+def topics(prefix: str, pool: str) -> dict[str, Lane]:
+    """Every topic of a pool with its lane."""
+    return {topic(prefix, pool, lane): lane for lane in Lane}
+
+
+def queue(prefix: str, pool: str, lane: Lane) -> str:
+    """The SQS queue of a lane."""
+    return f"{prefix}-{pool}-{lane}"
+
+
+def group(prefix: str, pool: str) -> str:
+    """The Kafka consumer group of a pool."""
+    return f"{prefix}.{pool}"
+
+
+def partition_key(envelope: Envelope) -> bytes:
+    """Keeps neighbours of a job on one partition and spreads the job over all of them."""
+    index = envelope.index
+    block = index // NEIGHBOURS if isinstance(index, int) else index
+    return f"{envelope.tenant}/{envelope.job}/{block}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Which pool takes which model, by exact served name, never by slug."""
+
+    bases: Mapping[str, str] = field(default_factory=dict)
+    """Served name of a base model to its pool."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Name of a LoRA adapter to its base model's pool."""
+
+    def pool_for(self, model: str) -> str:
+        """The pool that takes the model. Raises `PoolNotFound`, which lists the models that have one."""
+        found = self.bases.get(model) or self.adapters.get(model)
+        if found is None:
+            raise PoolNotFound(
+                f"no pool serves the model {model!r}; there is {_listed({**self.bases, **self.adapters})}. "
+                f"Make one with `backburner topics ensure --pool {model}`",
+                param="model",
+            )
+        return found
+
+    def check_pool(self, pool: str) -> str:
+        """The pool of that name, given as slug or as served name. Raises `PoolNotFound`."""
+        if pool in self.bases:
+            return self.bases[pool]
+        if pool in self.bases.values():
+            return pool
+        raise PoolNotFound(f"there is no pool {pool!r}; there is {_listed(self.bases.values())}", param="pool")
+
+    def check_new(self, served_name: str) -> None:
+        """Raise `PoolConflict` if another served name differs in letter case alone, or has the same pool."""
+        for other, pool in self.bases.items():
+            if other == served_name:
+                continue
+            if other.lower() == served_name.lower():
+                raise PoolConflict(f"the pool of {other!r} exists; {served_name!r} differs in letter case alone")
+            if pool == pool_name(served_name):
+                raise PoolConflict(f"the pool {pool} belongs to {other!r}; serve {served_name!r} under another name")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names))) or "none yet"

@@ -1,0 +1,89 @@
+"""Every BACKBURNER_… name of every part, in one list, so that each part accepts the others' and refuses typing errors.
+
+A test holds this list against the settings classes.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from backburner_schemas.errors import SettingsError
+
+PREFIX = "BACKBURNER_"
+
+SETTING_NAMES: frozenset[str] = frozenset(
+    PREFIX + name
+    for name in (
+        # where things are
+        "QUEUE_URL",
+        "STORE_URL",
+        "STORE_ENDPOINT",
+        "PREFIX",
+        "POOL",
+        "TENANT",
+        "TENANTS_ALLOWED",
+        "MAX_BODY_BYTES",
+        "LOG_LEVEL",
+        # Kafka
+        "KAFKA_SECURITY_PROTOCOL",
+        "KAFKA_SECURITY_MECHANISM",
+        "KAFKA_SECURITY_USERNAME",
+        "KAFKA_SECURITY_PASSWORD",
+        "KAFKA_SECURITY_CA_FILE",
+        "KAFKA_SECURITY_CERT_FILE",
+        "KAFKA_SECURITY_KEY_FILE",
+        "KAFKA_SESSION_SECONDS",
+        "KAFKA_REBALANCE_SECONDS",
+        "KAFKA_IDEMPOTENCE",
+        "TOPIC_PARTITIONS",
+        "TOPIC_REPLICATION",
+        "TOPIC_RETENTION_SECONDS",
+        # the worker
+        "ENGINE",
+        "MODEL",
+        "SERVED_NAME",
+        "ENGINE_ARGS",
+        "PARAMETERS_ALLOWED",
+        "MEDIA_DOMAINS_ALLOWED",
+        "WORKER_ID",
+        "GROUP",
+        "HTTP_HOST",
+        "HTTP_PORT",
+        "DRAIN_SECONDS",
+        "FREEZE_GRACE_SECONDS",
+        "MARKER_SECONDS",
+        "SWEEP_SECONDS",
+        "SEGMENT_MAX_BYTES",
+        "SEGMENT_MAX_RECORDS",
+        "SEGMENT_MIN_AGE_SECONDS",
+        "SEGMENT_MAX_AGE_SECONDS",
+        "CONCURRENCY",
+        "WINDOW",
+        "LANE_WEIGHTS",
+        "LOG_PROMPTS",
+        "FAKE_LATENCY_SECONDS",
+        "FAKE_PROCESS",
+    )
+)
+
+_PASSED_OVER_PREFIX = PREFIX + "TEST_"
+_SERVICE_LINK = re.compile(
+    r".*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+
+
+def check_environment(names: Iterable[str]) -> None:
+    """Raise `SettingsError` for a BACKBURNER_… name that no part knows, suggesting the nearest known one.
+
+    `BACKBURNER_TEST_…` and the links that Kubernetes makes for services (`…_SERVICE_HOST`, `…_PORT`, `…_PORT_80_TCP`)
+    are passed over.
+    """
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name not in SETTING_NAMES and not _passed_over(name):
+            near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists all of them"
+            raise SettingsError(f"{name} is not a setting of Backburner; {hint}")
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(_PASSED_OVER_PREFIX) or _SERVICE_LINK.fullmatch(name) is not None

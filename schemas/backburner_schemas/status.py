@@ -1,0 +1,203 @@
+"""Decisions about a job, made from what lies in the store. Pure: it neither reads nor waits.
+
+`derive` says what a job is doing now. `decide_freeze` says whether it has ended, and how.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backburner_schemas.errors import Cancelled, Expired, ProducerAbandoned
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary, UsageTotals
+from backburner_schemas.keys import SegmentName
+from backburner_schemas.segment import SegmentDigest
+
+ABANDONED_AFTER = 3600.0
+"""Seconds without a change of the cursor, by the observer's own monotonic clock, after which nobody produces."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """What one look at the store found of a job. `segments` are last parts of keys, in key order."""
+
+    manifest: JobManifest
+    cursor: Cursor | None = None
+    sealed: Sealed | None = None
+    cancelled_at: float | None = None
+    """Unix seconds of the cancel marker, by the store's clock; None if there is none."""
+    segments: tuple[str, ...] = ()
+    summary: Summary | None = None
+
+    @property
+    def total(self) -> int:
+        """Requests that are known to belong to the job."""
+        if self.sealed is not None:
+            return self.sealed.total
+        return self.cursor.count if self.cursor is not None else 0
+
+    def estimated(self) -> tuple[Counts, UsageTotals]:
+        """Counts and usage from the segments' names alone; a redelivery can count one request twice."""
+        names = [name for key in self.segments if (name := SegmentName.parse(key)) is not None]
+        ok = min(sum(name.ok for name in names), self.total)
+        failed = min(sum(name.failed for name in names), self.total - ok)
+        usage = UsageTotals(
+            prompt_tokens=sum(name.prompt_tokens for name in names),
+            completion_tokens=sum(name.completion_tokens for name in names),
+            engine_seconds=sum(name.engine_ms for name in names) / 1000,
+        )
+        return Counts(total=self.total, completed=ok, failed=failed), usage
+
+    def may_be_whole(self) -> bool:
+        """Whether the names alone allow every request to have its record. They can overstate, never understate."""
+        counts, _ = self.estimated()
+        return self.sealed is not None and counts.completed + counts.failed >= self.total
+
+
+class BatchStatus(BaseModel):
+    """A job's status as OpenAI's batch object, with `tenant` and `sealed` beside OpenAI's own fields."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    object: str = "batch"
+    status: JobState
+    request_counts: Counts
+    created_at: int
+    expires_at: int
+    completed_at: int | None = None
+    cancelled_at: int | None = None
+    expired_at: int | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    usage: UsageTotals = UsageTotals()
+    tenant: str
+    sealed: bool
+    """Whether `request_counts.total` is final."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing about the job changes any more."""
+        return self.status in _FROZEN
+
+
+_FROZEN = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
+
+
+def derive(view: JobView) -> BatchStatus:
+    """What the job is doing: the summary if there is one, else an estimate from names and markers."""
+    counts, usage = view.estimated()
+    ended: Mapping[str, int] = {}
+    if view.summary is not None:
+        state, counts, usage = view.summary.state, view.summary.counts, view.summary.usage
+        ended = {f"{state}_at": int(view.summary.finalized_at)}
+    elif view.cancelled_at is not None:
+        state = JobState.CANCELLING
+    elif view.may_be_whole():
+        state = JobState.FINALIZING
+    elif view.total == 0:
+        state = JobState.VALIDATING
+    else:
+        state = JobState.IN_PROGRESS
+    manifest = view.manifest
+    return BatchStatus(
+        id=manifest.id,
+        status=state,
+        request_counts=counts,
+        created_at=int(manifest.created_at),
+        expires_at=int(manifest.deadline),
+        completed_at=ended.get("completed_at"),
+        cancelled_at=ended.get("cancelled_at"),
+        expired_at=ended.get("expired_at"),
+        metadata=manifest.metadata,
+        usage=usage,
+        tenant=manifest.tenant,
+        sealed=view.sealed is not None or view.summary is not None,
+    )
+
+
+# --- the end ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The times that a freeze is judged by."""
+
+    now: float
+    """Unix seconds."""
+    grace: float
+    """Seconds that late segments get after a deadline or a cancel."""
+    cursor_unchanged: float = 0.0
+    """Seconds for which this observer saw the cursor stand still, by its own monotonic clock."""
+
+
+def must_read_digests(view: JobView, clock: Clock) -> bool:
+    """Whether the job may have ended, so that reading its segments' digests is worth it."""
+    return view.summary is None and (view.may_be_whole() or _cut_off(view, clock) is not None)
+
+
+def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock) -> Summary | None:
+    """The job's summary if it has ended, else None. `digests` are those of `view.segments`, in the same order.
+
+    It has ended when it is sealed and each index has a record, or when something cut it off: its deadline or a
+    cancel and the grace after it, or a producer that left. The state comes from the records that count: one
+    missing or `cancelled` under a cancel marker makes it cancelled, one missing or `expired` makes it expired,
+    and otherwise it is completed, however many failed.
+    """
+    if view.summary is not None:
+        return None
+    ok = IndexSet.union(digest.ok for digest in digests)
+    errors = IndexSet.union(digest.failed for digest in digests)
+    # Before the seal the cursor trails what was sent, so the records may tell of more.
+    total = view.total if view.sealed is not None else max(view.total, ok.stop, errors.stop)
+    everything = IndexSet.below(total)
+    ok, errors = ok & everything, errors & everything
+    missing = everything - ok - errors
+    whole = view.sealed is not None and not missing
+    reason = _cut_off(view, clock)
+    if not whole and reason is None:
+        return None
+    failed = errors - ok
+    expired, cancelled = _cut_short(digests, failed)
+    unsealed = view.sealed is None
+    if view.cancelled_at is not None and (missing or cancelled or unsealed):
+        state, code = JobState.CANCELLED, Cancelled.code
+    elif missing or expired or unsealed:
+        state, code = JobState.EXPIRED, (reason or Expired.code)
+    else:
+        state, code = JobState.COMPLETED, Expired.code
+    _, usage = view.estimated()
+    return Summary(
+        state=state,
+        counts=Counts(total=total, completed=len(ok), failed=len(failed) + len(missing)),
+        segments=tuple(view.segments),
+        superseded=ok & errors,
+        missing=missing,
+        missing_code=code if missing or unsealed else None,
+        usage=usage,
+        finalized_at=clock.now,
+    )
+
+
+def _cut_short(digests: Sequence[SegmentDigest], failed: IndexSet) -> tuple[IndexSet, IndexSet]:
+    """Which failed indexes count as expired and as cancelled: by the first error record in key order, as readers do."""
+    unsure = IndexSet.union(kind for digest in digests for kind in (digest.expired, digest.cancelled)) & failed
+    expired, cancelled = [], []
+    for digest in digests:
+        if not unsure:
+            break
+        expired.append(digest.expired & unsure)
+        cancelled.append(digest.cancelled & unsure)
+        unsure -= digest.failed
+    return IndexSet.union(expired), IndexSet.union(cancelled)
+
+
+def _cut_off(view: JobView, clock: Clock) -> str | None:
+    """The code of what ended the job before its time, if anything did."""
+    if view.cancelled_at is not None and clock.now > view.cancelled_at + clock.grace:
+        return Cancelled.code
+    if clock.now > view.manifest.deadline + clock.grace:
+        return Expired.code if view.sealed is not None else ProducerAbandoned.code
+    if view.sealed is None and clock.cursor_unchanged > ABANDONED_AFTER:
+        return ProducerAbandoned.code
+    return None

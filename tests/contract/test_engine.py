@@ -1,0 +1,349 @@
+"""The engine port's contract: the fake, the fake in a process of its own, and real vLLM keep it alike.
+
+One vLLM start serves the whole module, since a start takes 15 s and more. What ends an engine runs on the fakes
+here and on vLLM in tests/faults.
+"""
+
+import asyncio
+import os
+
+import pytest
+
+from backburner.local.model import prepare_auto_model
+from backburner_schemas.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    EngineLost,
+    GenerationAborted,
+    ModelNotFound,
+    RequestRefused,
+    SettingsError,
+)
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.fake import FakeEngine
+from backburner_worker.engine.fake_process import FakeProcessEngine
+from backburner_worker.engine.vllm import VllmEngine
+
+START_SECONDS = 180
+STEP_SECONDS = 60
+FAKES = {"fake": FakeEngine, "fake-process": FakeProcessEngine}
+VLLM_ARGS = (
+    "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
+    "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
+)
+
+
+class Subject:
+    """One started engine with the loop that it lives on, and the bodies that suit it."""
+
+    def __init__(self, name, engine, runner):
+        self.name, self.engine, self.runner = name, engine, runner
+        self.info = self.do(engine.start(), START_SECONDS)
+
+    def do(self, work, seconds=STEP_SECONDS):
+        async def bounded():
+            async with asyncio.timeout(seconds):
+                return await work
+
+        return self.runner.run(bounded())
+
+    def request(self, endpoint=Endpoint.CHAT, request_id="r1", **fields):
+        if endpoint is Endpoint.CHAT:
+            fields.setdefault("messages", [{"role": "user", "content": "What is the capital of France?"}])
+        return EngineRequest(request_id, endpoint, {"model": self.info.models[0], **fields})
+
+    def run(self, *arguments, **fields):
+        return self.do(self.engine.run(self.request(*arguments, **fields)))
+
+    def endless(self, request_id="endless"):
+        """A request that runs until something ends it."""
+        if self.name == "vllm":
+            return self.request(request_id=request_id, max_tokens=470, ignore_eos=True)
+        messages = [{"role": "user", "content": "[[hang]]"}]
+        return self.request(request_id=request_id, messages=messages)
+
+    def in_flight(self):
+        if self.name == "vllm":
+            return self.engine._loaded.engine.get_num_unfinished_requests()
+        return len(self.engine._running if self.name == "fake" else self.engine._pending)
+
+    async def until_in_flight(self, count):
+        while self.in_flight() != count:
+            await asyncio.sleep(0.01)
+
+
+def make_engine(name):
+    if name != "vllm":
+        return FAKES[name]()
+    if "CI" not in os.environ:
+        pytest.importorskip("vllm")
+    return VllmEngine(str(prepare_auto_model()), VLLM_ARGS, "smollm2")
+
+
+@pytest.fixture(scope="module", params=["fake", "fake-process", pytest.param("vllm", marks=pytest.mark.vllm)])
+def subject(request):
+    with asyncio.Runner() as runner:
+        engine = make_engine(request.param)
+        try:
+            yield Subject(request.param, engine, runner)
+        finally:
+            runner.run(engine.close(0))
+
+
+@pytest.fixture(params=list(FAKES))
+def fresh(request):
+    """An engine that the test may end."""
+    with asyncio.Runner() as runner:
+        engine = make_engine(request.param)
+        try:
+            yield Subject(request.param, engine, runner)
+        finally:
+            runner.run(engine.close(0))
+
+
+@pytest.fixture
+def vllm(request, subject):
+    if subject.name != "vllm":
+        pytest.skip("about vLLM alone")
+    return subject
+
+
+def test_start_says_what_is_offered(subject):
+    info = subject.info
+    assert info.models
+    assert {Endpoint.CHAT, Endpoint.COMPLETIONS} <= info.endpoints
+    assert info.kv_tokens > 0
+    assert info.max_sequences > 0
+    assert info.version
+    assert not subject.engine.lost
+
+
+def test_chat_answers_in_openais_form_and_counts_tokens(subject):
+    response = subject.run(max_tokens=8, temperature=0)
+    assert response.status_code == 200
+    assert response.body["object"] == "chat.completion"
+    assert response.body["model"] == subject.info.models[0]
+    assert response.body["choices"][0]["message"]["role"] == "assistant"
+    assert response.body["choices"][0]["finish_reason"] == "length"
+    assert response.usage.prompt_tokens == response.body["usage"]["prompt_tokens"] > 0
+    assert response.usage.completion_tokens == response.body["usage"]["completion_tokens"] == 8
+
+
+def test_completions_answer_every_prompt(subject):
+    prompts = ["The capital of France is", "one two three"]
+    response = subject.run(Endpoint.COMPLETIONS, prompt=prompts, n=2, max_tokens=3)
+    assert response.body["object"] == "text_completion"
+    assert [choice["index"] for choice in response.body["choices"]] == [0, 1, 2, 3]
+
+
+def test_the_same_request_gets_the_same_answer(subject):
+    first, second = (subject.run(max_tokens=8, temperature=0) for _ in range(2))
+    assert first.body["choices"][0]["message"] == second.body["choices"][0]["message"]
+
+
+def test_many_requests_at_once_are_all_answered(subject):
+    async def burst():
+        requests = [subject.request(Endpoint.COMPLETIONS, f"b{n}", prompt=f"{n} and", max_tokens=4) for n in range(20)]
+        return await asyncio.gather(*map(subject.engine.run, requests))
+
+    assert len(subject.do(burst())) == 20
+
+
+@pytest.mark.parametrize("endpoint", list(Endpoint))
+def test_another_model_is_not_found_on_any_endpoint(subject, endpoint):
+    fields = {Endpoint.COMPLETIONS: {"prompt": "a"}, Endpoint.EMBEDDINGS: {"input": "a"}}
+    with pytest.raises(ModelNotFound) as caught:
+        subject.run(endpoint, model="another", **fields.get(endpoint, {}))
+    assert caught.value.param == "model"
+
+
+def test_cancelling_surfaces_as_cancelled_and_frees_the_place(subject):
+    async def cancel():
+        task = asyncio.ensure_future(subject.engine.run(subject.endless()))
+        await subject.until_in_flight(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await subject.until_in_flight(0)
+
+    subject.do(cancel())
+    assert subject.run(max_tokens=2).status_code == 200
+
+
+def test_a_timeout_around_run_fires(subject):
+    async def bounded():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await subject.engine.run(subject.endless())
+        await subject.until_in_flight(0)
+
+    subject.do(bounded())
+
+
+def test_cancelling_one_leaves_the_others_alone(subject):
+    async def cancel_one():
+        doomed = asyncio.ensure_future(subject.engine.run(subject.endless()))
+        await subject.until_in_flight(1)
+        other = asyncio.ensure_future(subject.engine.run(subject.request(max_tokens=3)))
+        doomed.cancel()
+        await asyncio.wait([doomed])
+        return await other
+
+    assert subject.do(cancel_one()).status_code == 200
+
+
+# --- what ends an engine -----------------------------------------------------------------------------------
+
+
+def test_closing_lets_what_fits_into_the_drain_time_finish(fresh):
+    async def close():
+        messages = [{"role": "user", "content": "[[slow:0.05]]"}]
+        task = asyncio.ensure_future(fresh.engine.run(fresh.request(messages=messages)))
+        await fresh.until_in_flight(1)
+        await fresh.engine.close(30)
+        return await task
+
+    assert fresh.do(close()).status_code == 200
+
+
+def test_closing_breaks_off_what_does_not_fit_as_worth_a_retry(fresh):
+    async def close():
+        task = asyncio.ensure_future(fresh.engine.run(fresh.endless()))
+        await fresh.until_in_flight(1)
+        await fresh.engine.close(0)
+        with pytest.raises(GenerationAborted):
+            await task
+
+    fresh.do(close())
+    assert not fresh.engine.lost
+
+
+def test_a_closed_engine_takes_nothing_but_has_not_died(fresh):
+    fresh.do(fresh.engine.close(0))
+    with pytest.raises(EngineError) as caught:
+        fresh.run()
+    assert not isinstance(caught.value, EngineLost)
+    assert not fresh.engine.lost
+
+
+@pytest.mark.parametrize("name", [*FAKES, "vllm"])
+async def test_closing_an_engine_that_never_started_is_fine(name):
+    engine = VllmEngine("nowhere") if name == "vllm" else FAKES[name]()
+    await engine.close(0)
+
+
+def test_a_death_is_told_to_all_in_flight_and_to_all_that_come(fresh):
+    async def die():
+        running = [asyncio.ensure_future(fresh.engine.run(fresh.endless(f"e{n}"))) for n in range(3)]
+        await fresh.until_in_flight(3)
+        messages = [{"role": "user", "content": "[[die]]"}]
+        with pytest.raises(EngineLost):
+            await fresh.engine.run(fresh.request(messages=messages))
+        return await asyncio.gather(*running, return_exceptions=True)
+
+    assert [type(error) for error in fresh.do(die())] == [EngineLost] * 3
+    assert fresh.engine.lost
+    with pytest.raises(EngineLost):
+        fresh.run()
+    fresh.do(fresh.engine.close(30))
+    assert fresh.engine.lost
+
+
+# --- vLLM alone ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.vllm
+def test_vllm_knows_the_capital_of_france(vllm):
+    response = vllm.run(Endpoint.COMPLETIONS, prompt="The capital of France is", max_tokens=3, temperature=0)
+    assert "Paris" in response.body["choices"][0]["text"]
+
+
+@pytest.mark.vllm
+def test_vllm_says_what_the_settings_gave_it(vllm):
+    assert vllm.info.models == ("smollm2",)
+    assert vllm.info.max_sequences == 8
+    assert vllm.info.kv_tokens > 512
+    assert vllm.info.version == f"vllm-{vllm_compat.installed_version()}"
+
+
+@pytest.mark.vllm
+def test_vllm_gives_a_chat_without_a_limit_what_fits(vllm):
+    messages = [{"role": "user", "content": "word " * 450}]
+    assert vllm.run(messages=messages).usage.completion_tokens > 0
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": "word " * 600}]}, "input_tokens"),
+        ({"messages": [{"role": "user", "content": "word " * 60_000}]}, "input_text"),
+        ({"max_tokens": 2000}, "max_tokens"),
+    ],
+)
+def test_vllm_names_what_does_not_fit_the_context(vllm, fields, param):
+    with pytest.raises(ContextLengthExceeded) as caught:
+        vllm.run(**fields)
+    assert caught.value.param == param
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": -1}, "temperature"),
+        ({"messages": "hello"}, "messages"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"structured_outputs": {"regex": "(["}}, None),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "x"}}}}, None),
+    ],
+)
+def test_vllm_refuses_a_bad_request_for_good(vllm, fields, param):
+    with pytest.raises(RequestRefused) as caught:
+        vllm.run(**fields)
+    assert not caught.value.retryable
+    assert caught.value.code == "invalid_request"
+    if param is not None:
+        assert caught.value.param == param
+    assert not vllm.engine.lost
+
+
+@pytest.mark.vllm
+def test_vllm_refuses_an_endpoint_that_the_model_has_not(vllm):
+    with pytest.raises(RequestRefused, match="/v1/embeddings"):
+        vllm.run(Endpoint.EMBEDDINGS, input="hello")
+
+
+@pytest.mark.vllm
+def test_vllm_keeps_a_schema(vllm):
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    schema["additionalProperties"] = False
+    response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    text = vllm.run(response_format=response_format, max_tokens=60).body["choices"][0]["message"]["content"]
+    assert text.replace("\n", "").replace(" ", "") in {'{"a":true}', '{"a":false}'}
+
+
+@pytest.mark.vllm
+def test_the_engine_core_is_out_of_reach_of_the_terminals_ctrl_c(vllm):
+    sessions = [os.getsid(pid) for pid in vllm.engine.core_pids()]
+    assert sessions
+    assert os.getsid(0) not in sessions
+
+
+@pytest.mark.vllm
+def test_an_argument_that_vllm_does_not_know_is_a_settings_error(vllm):
+    engine = VllmEngine(str(prepare_auto_model()), "--max-model-length 5")
+    with pytest.raises(SettingsError, match="BACKBURNER_ENGINE_ARGS"):
+        vllm.do(engine.start())
+
+
+def test_vllm_that_is_not_installed_is_a_settings_error(monkeypatch):
+    def missing(name):
+        raise vllm_compat.PackageNotFoundError(name)
+
+    monkeypatch.setattr(vllm_compat, "version", missing)
+    with pytest.raises(SettingsError, match="requirements/worker-cpu.lock"):
+        asyncio.run(VllmEngine("m").start())

@@ -1,0 +1,340 @@
+"""Messages: whatever arrives is judged and nothing raises; what was encoded comes back as it was."""
+
+import json
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from backburner_schemas import keys
+from backburner_schemas.codec import (
+    MAX_RETRY_DELAY,
+    Origin,
+    Refused,
+    Rules,
+    Unaddressed,
+    decode,
+    decode_facts,
+    encode,
+    encode_facts,
+)
+from backburner_schemas.envelope import MAX_ATTEMPTS, VERSION, Address, AnswerMode, DeliveryFacts, Envelope
+from backburner_schemas.errors import (
+    BodyTooLarge,
+    InvalidJson,
+    RequestRefused,
+    TenantNotAllowed,
+    Undeliverable,
+    UnknownEndpoint,
+    UnsupportedVersion,
+)
+from backburner_schemas.names import MAX_INDEX, is_index, is_name
+from backburner_schemas.request import Endpoint
+
+ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
+RULES = Rules(tenant="house")
+CHAT = {"model": "m", "messages": []}
+FIELDS = {
+    "v": VERSION,
+    "tenant": "acme",
+    "job": "batch_1",
+    "index": 4,
+    "custom_id": "a",
+    "url": "/v1/chat/completions",
+    "body": CHAT,
+}
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True).filter(is_name)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+ENVELOPES = st.builds(
+    Envelope,
+    tenant=NAMES,
+    job=NAMES,
+    index=st.integers(0, MAX_INDEX) | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True),
+    custom_id=TEXT.filter(bool),
+    url=st.just(Endpoint.CHAT),
+    body=st.dictionaries(TEXT, JSON, max_size=4).map(lambda extra: extra | {"stream": None} | CHAT),
+    body_ref=st.none(),
+    deadline=st.none() | st.floats(0, 1e11),
+    answer=st.sampled_from(AnswerMode),
+    enqueued_at=st.floats(0, 1e11),
+)
+ORIGINS = st.builds(Origin, queue=st.text(max_size=300), position=st.text(max_size=80), timestamp=st.floats())
+
+
+def message(**changes):
+    return json.dumps(FIELDS | changes).encode()
+
+
+@given(ENVELOPES)
+def test_decode_gives_back_what_encode_was_given(envelope):
+    assert decode(encode(envelope), ORIGIN, RULES) == envelope
+
+
+@given(ENVELOPES)
+def test_an_encoded_envelope_is_one_line_of_plain_json_without_nulls_of_its_own(envelope):
+    data = encode(envelope)
+    assert b"\n" not in data
+    found = json.loads(data, parse_constant=pytest.fail)
+    assert None not in found.values()
+    assert found["body"] == envelope.body
+
+
+@given(st.none() | st.binary(max_size=200), ORIGINS)
+@example(b"1" * 5000, ORIGIN)
+@example(b"[" * 100_000, ORIGIN)
+@example(b'{"v":' * 100_000, ORIGIN)
+@example(b'{"v":1e999}', ORIGIN)
+@example(b'{"v":NaN}', ORIGIN)
+@example(b'{"v":1,"tenant":"\\ud800"}', ORIGIN)
+def test_decode_never_raises_on_any_bytes(value, origin):
+    assert isinstance(decode(value, origin, RULES), (Envelope, Refused, Unaddressed))
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, "method", "body_ref", "deadline", "answer", "x"]), JSON), ORIGINS)
+def test_decode_never_raises_on_any_object_and_what_it_addresses_can_be_a_key(fields, origin):
+    for base in ({}, FIELDS, {name: value for name, value in FIELDS.items() if name in {"custom_id", "url", "body"}}):
+        found = decode(json.dumps(base | fields).encode(), origin, RULES)
+        if isinstance(found, Unaddressed):
+            assert isinstance(found.error, Undeliverable)
+            continue
+        address = found.address
+        assert is_name(address.tenant)
+        assert is_name(address.job)
+        assert is_index(address.index)
+        if isinstance(found, Refused):
+            assert isinstance(found.error, RequestRefused)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, Undeliverable),
+        (b"", Undeliverable),
+        (b"nonsense", Undeliverable),
+        (b"[]", Undeliverable),
+        (b"null", Undeliverable),
+        (b'{"v": NaN}', Undeliverable),
+        (message(v=VERSION + 1), UnsupportedVersion),
+        (message(v=10**30), UnsupportedVersion),
+        (message(v=VERSION - 2), Undeliverable),
+        (message(v="1"), Undeliverable),
+        (message(v=True), Undeliverable),
+        (message(v=1.0), Undeliverable),
+        (message(v=None), Undeliverable),
+        (message(tenant="../x"), Undeliverable),
+        (message(tenant=None), Undeliverable),
+        (message(job="a/b"), Undeliverable),
+        (message(job=["a"]), Undeliverable),
+        (message(index=-1), Undeliverable),
+        (message(index=True), Undeliverable),
+        (message(index=1.5), Undeliverable),
+        (message(index=10**40), Undeliverable),
+        (message(index="../../x"), Undeliverable),
+    ],
+)
+def test_a_message_that_belongs_to_no_request_is_unaddressed(value, kind):
+    found = decode(value, ORIGIN, RULES)
+    assert isinstance(found, Unaddressed)
+    assert type(found.error) is kind
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "param"),
+    [
+        (message(custom_id=None), RequestRefused, "custom_id"),
+        (message(custom_id="x" * 513), RequestRefused, "custom_id"),
+        (message(url="/v1/images"), UnknownEndpoint, "url"),
+        (message(body=None), InvalidJson, None),
+        (message(body="text"), RequestRefused, "body"),
+        (message(body={}), RequestRefused, "model"),
+        (message(body=CHAT | {"stream": True}), RequestRefused, "stream"),
+        (message(deadline="soon"), RequestRefused, "deadline"),
+        (message().replace(b'"m"', b'"m","x":1e999'), InvalidJson, None),
+        (message(answer="fax"), RequestRefused, "answer"),
+    ],
+)
+def test_a_message_with_an_address_that_cannot_run_is_refused_at_its_address(value, kind, param):
+    found = decode(value, ORIGIN, RULES)
+    assert isinstance(found, Refused)
+    assert (found.address.tenant, found.address.job, found.address.index) == ("acme", "batch_1", 4)
+    assert type(found.error) is kind
+    assert found.error.param == param
+
+
+def test_the_version_before_is_still_read():
+    assert isinstance(decode(message(v=VERSION - 1), ORIGIN, RULES), Envelope)
+
+
+def test_unknown_fields_are_passed_over():
+    assert decode(message(colour="red"), ORIGIN, RULES) == decode(message(), ORIGIN, RULES)
+
+
+def test_a_queue_that_carries_other_tenants_refuses_this_one():
+    rules = Rules(tenants_allowed=frozenset({"zeta"}))
+    found = decode(message(), ORIGIN, rules)
+    assert isinstance(found, Unaddressed)
+    assert isinstance(found.error, TenantNotAllowed)
+    assert isinstance(decode(message(tenant="zeta"), ORIGIN, rules), Envelope)
+
+
+def test_a_message_over_the_limit_is_refused_at_its_address():
+    found = decode(message(), ORIGIN, Rules(max_body_bytes=10))
+    assert isinstance(found, Refused)
+    assert isinstance(found.error, BodyTooLarge)
+
+
+# --- plain batch lines ------------------------------------------------------------------------------------
+
+
+def line(**changes):
+    return json.dumps(
+        {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": CHAT} | changes
+    ).encode()
+
+
+def test_a_plain_line_gets_its_address_from_where_it_lies():
+    found = decode(line(), ORIGIN, RULES)
+    assert isinstance(found, Envelope)
+    assert found.address == Address("house", "stream-backburner.m.normal-2023-11-14", "3-17", "a")
+    assert found.enqueued_at == ORIGIN.timestamp
+    assert decode(encode(found), Origin("elsewhere", "0-0", 0.0), RULES) == found
+
+
+@given(ORIGINS)
+def test_a_plain_line_is_addressed_wherever_it_lies(origin):
+    found = decode(line(), origin, RULES)
+    assert isinstance(found, Envelope)
+    assert found.address == decode(line(), origin, RULES).address
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_two_queues_never_share_a_stream(one, other):
+    jobs = {decode(line(), Origin(queue, "0-0", 1.7e9), RULES).job for queue in (one, other)}
+    assert len(jobs) == len({one, other})
+
+
+@pytest.mark.parametrize("timestamp", [-1.0, 1.7e12, 1.7e15, math.inf, math.nan])
+def test_a_senseless_timestamp_still_gives_a_day(timestamp):
+    assert isinstance(decode(line(), Origin("q", "0-0", timestamp), RULES), Envelope)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (line(custom_id=""), RequestRefused),
+        (line(method="GET"), RequestRefused),
+        (line(url="/v1/x"), UnknownEndpoint),
+        (line(body={"model": "m"}), RequestRefused),
+        (b"{}", RequestRefused),
+        (line().replace(b'"m"', b'"m","x":-1e999'), InvalidJson),
+    ],
+)
+def test_a_bad_plain_line_is_refused_at_its_place(raw, kind):
+    found = decode(raw, ORIGIN, RULES)
+    assert isinstance(found, Refused)
+    assert type(found.error) is kind
+    assert (found.address.job, found.address.index) == ("stream-backburner.m.normal-2023-11-14", "3-17")
+
+
+# --- stored bodies ----------------------------------------------------------------------------------------
+
+
+def with_ref(ref):
+    fields = {name: value for name, value in FIELDS.items() if name != "body"}
+    return decode(json.dumps(fields | {"body_ref": ref}).encode(), ORIGIN, RULES)
+
+
+def test_a_body_under_the_own_job_is_accepted():
+    key = keys.body("acme", "batch_1", 4)
+    found = with_ref(key)
+    assert isinstance(found, Envelope)
+    assert found.body_ref == key
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "",
+        "x",
+        "tenants/acme/jobs/batch_1/bodies/",
+        "tenants/acme/jobs/batch_1/bodies/../job.json",
+        "tenants/acme/jobs/batch_1/bodies/..",
+        "tenants/acme/jobs/batch_1/bodies/a/b",
+        "tenants/acme/jobs/batch_1/bodies/%2e%2e",
+        "tenants/acme/jobs/batch_1/job.json",
+        "tenants/acme/jobs/batch_10/bodies/4.json",
+        "tenants/other/jobs/batch_1/bodies/4.json",
+        "/tenants/acme/jobs/batch_1/bodies/4.json",
+        "tenants/acme/../acme/jobs/batch_1/bodies/4.json",
+        "tenants/acme/jobs/batch_1/bodies/4.json\n",
+        7,
+        {},
+    ],
+)
+def test_a_body_anywhere_else_is_refused(ref):
+    found = with_ref(ref)
+    assert isinstance(found, Refused)
+    assert found.error.param == "body_ref"
+
+
+# --- what no JSON holds -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_encode_never_writes_what_is_no_json(number):
+    envelope = Envelope.model_validate(FIELDS | {"body": CHAT | {"x": number}})
+    assert json.loads(encode(envelope), parse_constant=pytest.fail)["body"]["x"] is None
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, object()])
+def test_encode_refuses_a_body_that_cannot_be_written(value):
+    envelope = Envelope.model_validate(FIELDS | {"body": CHAT | {"x": value}})
+    with pytest.raises(RequestRefused, match="cannot be written as JSON"):
+        encode(envelope)
+
+
+# --- delivery facts ---------------------------------------------------------------------------------------
+
+FACTS = st.builds(
+    DeliveryFacts,
+    attempt=st.integers(1, MAX_ATTEMPTS),
+    suspect=st.booleans(),
+    not_before=st.none() | st.floats(0, 1e11),
+    traceparent=st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", fullmatch=True),
+)
+
+
+@given(FACTS)
+def test_facts_come_back_as_they_were_but_a_suspect_is_never_delayed(facts):
+    found = decode_facts(encode_facts(facts), timestamp=1e11)
+    assert (found.attempt, found.suspect, found.traceparent) == (facts.attempt, facts.suspect, facts.traceparent)
+    assert found.not_before == (None if facts.suspect else facts.not_before)
+
+
+def test_a_first_delivery_needs_no_headers():
+    assert encode_facts(DeliveryFacts()) == []
+    assert decode_facts([], 0.0) == DeliveryFacts()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["attempt", "suspect", "not_before", "traceparent", "other"]),
+            st.none() | st.binary(max_size=300) | st.floats().map(lambda number: repr(number).encode()),
+        )
+    ),
+    st.floats(0, 1e11),
+)
+def test_facts_are_cut_to_their_bounds_whatever_the_headers_say(headers, timestamp):
+    facts = decode_facts(headers, timestamp)
+    assert 1 <= facts.attempt <= MAX_ATTEMPTS
+    assert facts.not_before is None or facts.not_before <= timestamp + MAX_RETRY_DELAY
+    assert facts.not_before is None or not facts.suspect
+    assert decode_facts(encode_facts(facts), timestamp) == facts

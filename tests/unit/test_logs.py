@@ -1,0 +1,81 @@
+"""How programs write their logs."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from backburner import logs
+from backburner_schemas.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_a_record_is_one_line_of_json_on_stderr(capsys):
+    logs.configure("info", json=True)
+    structlog.get_logger().info("stored", job="batch_1", index=3, error=ValueError("x"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    record = json.loads(err)
+    assert record.pop("timestamp").endswith("Z")
+    assert record == {"event": "stored", "level": "info", "job": "batch_1", "index": 3, "error": "x"}
+
+
+def test_a_record_of_the_standard_library_has_the_same_form(capsys):
+    logs.configure("info", json=True)
+    logging.getLogger("some.library").warning("gone %s", "away")
+    record = json.loads(capsys.readouterr().err)
+    assert (record["event"], record["level"]) == ("gone away", "warning")
+
+
+def test_an_exception_is_told_inside_its_line(capsys):
+    logs.configure("info", json=True)
+    try:
+        int("the cause")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the cause" in json.loads(line)["exception"]
+
+
+def test_records_below_the_level_are_left_out(capsys):
+    logs.configure("warning", json=False)
+    structlog.get_logger().info("quiet")
+    logging.getLogger("some.library").info("quiet")
+    structlog.get_logger().warning("loud")
+    err = capsys.readouterr().err
+    assert "loud" in err
+    assert "quiet" not in err
+
+
+def test_lines_for_people_have_no_colours_where_nobody_sees_them(capsys):
+    logs.configure("info", json=False)
+    structlog.get_logger().info("stored", job="batch_1")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_json_is_chosen_where_stderr_is_no_terminal(capsys):
+    logs.configure("info")
+    structlog.get_logger().info("stored")
+    assert json.loads(capsys.readouterr().err)["event"] == "stored"
+
+
+def test_configuring_twice_does_not_write_twice(capsys):
+    logs.configure("info", json=True)
+    logs.configure("info", json=True)
+    structlog.get_logger().info("once")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_an_unknown_level_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(SettingsError, match="debug, info, warning, error"):
+        logs.configure("loud")

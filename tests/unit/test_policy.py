@@ -1,0 +1,95 @@
+"""The policy: which deliveries run, and how the others end."""
+
+import pytest
+
+from backburner_schemas.codec import Origin, Refused, Unaddressed
+from backburner_schemas.envelope import Address, DeliveryFacts, Envelope
+from backburner_schemas.errors import (
+    Cancelled,
+    EngineBusy,
+    Expired,
+    RequestRefused,
+    Undeliverable,
+)
+from backburner_schemas.job import JobManifest, Sealed
+from backburner_schemas.names import Lane
+from backburner_schemas.request import Endpoint
+from backburner_worker.policy import (
+    Complete,
+    DeadLettered,
+    Drop,
+    JobFacts,
+    Run,
+    after_failure,
+    judge,
+)
+from backburner_worker.sources.base import Delivery
+
+MANIFEST = JobManifest(id="batch_1", tenant="t", created_at=0, deadline=1000)
+SEALED = Sealed(total=10, sha256="", sealed_at=0)
+
+
+def envelope(index: int | str = 3, deadline: float | None = None) -> Envelope:
+    return Envelope(
+        tenant="t",
+        job="batch_1",
+        index=index,
+        custom_id="c",
+        url=Endpoint.CHAT,
+        body={"model": "m", "messages": []},
+        deadline=deadline,
+    )
+
+
+def delivery(message: Envelope | Refused | Unaddressed) -> Delivery:
+    return Delivery(message, b"raw", Origin("q", "0-1", 0.0), Lane.NORMAL, DeliveryFacts(), token=None)
+
+
+def test_a_good_request_runs() -> None:
+    assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED), now=999) == Run(envelope())
+
+
+def test_a_message_without_an_address_is_a_dead_letter() -> None:
+    error = Undeliverable()
+    assert judge(delivery(Unaddressed(error)), JobFacts(), now=0) == DeadLettered(None, error)
+
+
+def test_a_refused_message_ends_as_one_error_record() -> None:
+    refused = Refused(Address("t", "batch_1", 3, None), RequestRefused())
+    assert judge(delivery(refused), JobFacts(MANIFEST, SEALED), now=0) == Complete(refused.address, refused.error)
+
+
+@pytest.mark.parametrize("index", [10, 11, "abc"])
+def test_an_index_that_the_job_does_not_have_is_a_dead_letter(index: int | str) -> None:
+    verdict = judge(delivery(envelope(index)), JobFacts(MANIFEST, SEALED), now=0)
+    assert isinstance(verdict, DeadLettered)
+    assert verdict.address is None
+
+
+def test_a_string_index_is_fine_in_a_stream() -> None:
+    assert isinstance(judge(delivery(envelope("0-7")), JobFacts(), now=0), Run)
+
+
+def test_a_cancelled_job_drops_what_waits() -> None:
+    verdict = judge(delivery(envelope()), JobFacts(MANIFEST, SEALED, cancelled=True), now=0)
+    assert isinstance(verdict, Complete)
+    assert isinstance(verdict.error, Cancelled)
+
+
+@pytest.mark.parametrize(("deadline", "now"), [(None, 1001), (5, 6)])
+def test_an_expired_request_is_never_run(deadline: float | None, now: float) -> None:
+    verdict = judge(delivery(envelope(deadline=deadline)), JobFacts(MANIFEST, SEALED), now=now)
+    assert isinstance(verdict, Complete)
+    assert isinstance(verdict.error, Expired)
+
+
+def test_a_delivery_of_a_frozen_job_is_dropped() -> None:
+    assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED, frozen=True), now=0) == Drop()
+
+
+def test_what_a_retry_could_mend_is_kept_as_a_dead_letter() -> None:
+    assert isinstance(after_failure(envelope(), EngineBusy()), DeadLettered)
+
+
+def test_the_requests_own_fault_is_an_error_record_alone() -> None:
+    assert isinstance(after_failure(envelope(), RequestRefused()), Complete)

@@ -1,0 +1,30 @@
+"""`backburner-worker`: one worker process, told by BACKBURNER_… variables what to be."""
+
+import asyncio
+import sys
+
+import structlog
+
+from backburner.logs import configure
+from backburner_schemas.errors import BackburnerError
+from backburner_worker.app import run_worker
+from backburner_worker.lifecycle import reasons
+from backburner_worker.settings import WorkerSettings
+
+
+def main() -> None:
+    """Run until a signal says stop; end with 0 after a drain, and with 1 and a line of reason otherwise."""
+    try:
+        settings = WorkerSettings.load()
+        configure(settings.log_level)
+        asyncio.run(run_worker(settings))
+    except (BackburnerError, BaseExceptionGroup) as error:
+        if not (told := reasons(error)):
+            raise
+        for reason in told:
+            structlog.get_logger(__name__).error("the worker ends", code=reason.code, error=reason.message)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The one composition root: builds every part of a worker from its settings, runs it, takes it down again."""
+
+import asyncio
+import gc
+import socket
+import time
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import REGISTRY
+
+from backburner.storage import Storage
+from backburner_schemas import keys, routing
+from backburner_schemas.errors import PoolNotFound
+from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
+from backburner_worker.admission import Admission
+from backburner_worker.engine.base import Engine, EngineInfo
+from backburner_worker.engine.factory import create_engine
+from backburner_worker.engine.limits import BodyLimits
+from backburner_worker.engine.parameters import check_allowed_extra
+from backburner_worker.feeder import Feeder
+from backburner_worker.generator import Generator, Signature
+from backburner_worker.health import Health
+from backburner_worker.jobs import JobBook
+from backburner_worker.lifecycle import on_stop_signal
+from backburner_worker.pipeline import Pipeline
+from backburner_worker.results.results import Results
+from backburner_worker.results.segments import SegmentLimits
+from backburner_worker.results.writer import SegmentWriter
+from backburner_worker.retrying import until_stored
+from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.sources.base import Source
+from backburner_worker.sources.factory import open_source
+from backburner_worker.sweep import Sweep
+from backburner_worker.telemetry import Telemetry
+
+_GC_THRESHOLD = 50_000
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """A warm engine joined to a queue and a store. One engine can serve several, one after the other."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        storage: Storage,
+        telemetry: Telemetry,
+        engine: Engine,
+        info: EngineInfo,
+        source: Source | None = None,
+    ) -> None:
+        self.pool = settings.pool or routing.pool_name(info.models[0])
+        self.writer = keys.new_ulid()
+        self.name = settings.worker_id or f"{socket.gethostname()}-{self.writer[-8:]}"
+        self.group = settings.group or self.pool
+        self._settings = settings
+        self._storage = storage
+        self._info = info
+        self._started_at = time.time()
+        self._jobs = JobBook(storage, settings.marker_seconds)
+        self._sweep = Sweep(
+            storage,
+            seconds=settings.sweep_seconds,
+            grace=settings.freeze_grace_seconds,
+            marker_life=settings.topic_retention_seconds,
+            announcement=self._announcement,
+        )
+        segments = SegmentWriter(
+            storage,
+            self._jobs,
+            writer=self.writer,
+            limits=SegmentLimits(
+                max_bytes=settings.segment_max_bytes,
+                max_records=settings.segment_max_records,
+                min_age=settings.segment_min_age_seconds,
+                max_age=settings.segment_max_age_seconds,
+            ),
+            job_quiet=self._sweep.soon,
+            telemetry=telemetry,
+        )
+        self.pipeline = Pipeline(
+            source=source or open_source(settings, self.pool, self.name),
+            jobs=self._jobs,
+            feeder=Feeder(settings.weights, settings.window),
+            admission=Admission(info, settings.concurrency),
+            generator=Generator(
+                engine,
+                info,
+                storage,
+                Signature(pool=self.pool, worker=self.name, group=self.group, version=info.version),
+                limits=body_limits(settings),
+                allowed=split(settings.parameters_allowed),
+                max_body_bytes=settings.max_body_bytes,
+                telemetry=telemetry,
+            ),
+            results=Results(storage, segments),
+            segments=segments,
+            telemetry=telemetry,
+        )
+
+    async def check_pool(self) -> None:
+        """Raise `PoolNotFound` unless the pool is registered for this model. Waits for a store that is away."""
+        stored = await until_stored(lambda: self._storage.get(keys.pool(self.pool)), "read the pool")
+        model = self._info.models[0]
+        remedy = f"run `backburner topics ensure --pool {model}` first"
+        if stored is None:
+            raise PoolNotFound(f"the pool {self.pool} is not registered; {remedy}")
+        registered = PoolManifest.model_validate_json(stored.data).model
+        if registered != model:
+            raise PoolNotFound(f"the pool {self.pool} is {registered}'s and this worker serves {model}; {remedy}")
+
+    async def run(self, *, drain: float, on_joined: Callable[[], None] = lambda: None) -> None:
+        """Pull and answer until the pipeline is stopped; running requests then get `drain` seconds."""
+        async with asyncio.TaskGroup() as tasks:
+            sweeping = [tasks.create_task(self._sweep.run()), tasks.create_task(self._sweep.finalize_named())]
+            try:
+                await self.pipeline.run(drain=drain, on_joined=on_joined)
+            finally:
+                for task in sweeping:
+                    task.cancel()
+                await self._sweep.settle_named()
+                await self._sweep.sign_off()
+
+    def _announcement(self) -> WorkerAnnouncement:
+        return WorkerAnnouncement(
+            worker=self.name,
+            pool=self.pool,
+            models=self._info.models,
+            adapters=self._info.adapters,
+            group=self.group,
+            version=self._info.version,
+            started_at=self._started_at,
+            seen_at=time.time(),
+        )
+
+
+async def run_worker(settings: WorkerSettings) -> None:
+    """Be a worker until a signal says stop. Raises what makes it impossible, `SettingsError` and `EngineLost` among it."""
+    storage = Storage.open(settings)
+    settings.queue  # noqa: B018 - refuse a bad URL before the model loads
+    check_allowed_extra(split(settings.parameters_allowed))
+    telemetry = Telemetry(REGISTRY)
+    health = Health(REGISTRY, settings.http_host, settings.http_port)
+    log.info("listening", host=settings.http_host, port=health.port)
+    engine = create_engine(
+        settings.engine,
+        model=settings.model,
+        engine_args=settings.engine_args,
+        served_name=settings.served_name,
+        fake_latency=settings.fake_latency_seconds,
+        fake_process=settings.fake_process,
+        media_domains=split(settings.media_domains_allowed),
+    )
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            beat = tasks.create_task(health.beat())
+            await _serve(settings, storage, telemetry, health, engine)
+            beat.cancel()
+    finally:
+        health.ready(ready=False)
+        await engine.close(drain=0.0)
+        health.close()
+
+
+async def _serve(
+    settings: WorkerSettings, storage: Storage, telemetry: Telemetry, health: Health, engine: Engine
+) -> None:
+    info = await engine.start()
+    log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
+    worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
+    # After the engine, which brings signal handlers of its own.
+    on_stop_signal(worker.pipeline.stop)
+    await worker.check_pool()
+    # Nothing of what is loaded by now goes away again, so the collector need not look at it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
+
+    def joined() -> None:
+        health.ready(ready=True)
+        telemetry.ready(ready=True)
+        log.info("pulling", pool=worker.pool, worker=worker.name)
+
+    await worker.run(drain=settings.drain_seconds, on_joined=joined)
+    log.info("stopped")
+
+
+def body_limits(settings: WorkerSettings) -> BodyLimits:
+    """The caps on one body that the settings ask for."""
+    return BodyLimits(media_domains=split(settings.media_domains_allowed))

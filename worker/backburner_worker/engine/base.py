@@ -1,0 +1,81 @@
+"""The engine port: what runs one inference request on a model that stays warm. No queue, no store here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from backburner_schemas.request import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a started engine offers."""
+
+    models: tuple[str, ...]
+    """Served names of the base model, the first one being the name that the pool is made from."""
+    endpoints: frozenset[Endpoint]
+    version: str
+    """The engine's name and version, such as `vllm-0.32.0`; it goes into every result record."""
+    kv_tokens: int
+    """Tokens that the KV cache holds."""
+    max_sequences: int
+    """Sequences that the engine runs at once."""
+    adapters: tuple[str, ...] = ()
+    """Served names of LoRA adapters on the base model."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One request, its body already checked against the whitelist."""
+
+    id: str
+    """Unique among the requests in flight; goes into the engine's own logs."""
+    endpoint: Endpoint
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a request took."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineResponse:
+    """An answer in OpenAI's response form. Failures are raised, never returned."""
+
+    body: Mapping[str, Any]
+    usage: Usage = field(default_factory=Usage)
+    status_code: int = 200
+
+
+class Engine(Protocol):
+    """A warm model behind four methods.
+
+    Order: `start` once, then any number of concurrent `run`, then `close` once, also after a failed start.
+
+    Errors of `run`: a `RequestRefused` for what is the request's own fault (never worth a retry), an
+    `EngineError` for what may go better elsewhere or later, `EngineLost` when the engine has died. After the
+    first `EngineLost` every call raises it at once and `lost` is true for good.
+
+    Cancelling `run` aborts that one generation, frees its place, and always surfaces as `CancelledError`.
+    """
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine has died. A dead engine never comes back; the process has to end."""
+        ...
+
+    async def start(self) -> EngineInfo:
+        """Load the model, run a real generation through it, and say what it offers. Raises `EngineError`."""
+        ...
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        """Answer one request. See the class for errors and cancellation."""
+        ...
+
+    async def close(self, drain: float) -> None:
+        """Stop within about `drain` seconds and leave no child process behind, whatever state it is in."""
+        ...

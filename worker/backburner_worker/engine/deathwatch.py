@@ -1,0 +1,51 @@
+"""Ties an engine's child processes to the worker, so that none outlives it and keeps the accelerator's memory.
+
+`watch_parent` is a `vllm.general_plugins` entry point: vLLM calls it in each of its processes, the worker's own
+included, and so does every other vLLM in the same environment. It acts only below a worker that has set the
+marker, and never in that worker itself. vLLM is not imported here.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+
+OWNER = "_BACKBURNER_ENGINE_OWNER"
+"""Environment variable with the worker's process id. Not a setting, hence not a BACKBURNER_ name."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def child_environment() -> dict[str, str]:
+    """What a child's environment needs so that `watch_parent` acts there."""
+    return {OWNER: str(os.getpid())}
+
+
+def watch_parent() -> None:
+    """In an engine's child process: die with the parent, and leave the terminal's Ctrl-C to the worker."""
+    owner = os.environ.get(OWNER, "")
+    if not owner.isdigit() or int(owner) == os.getpid() or sys.platform != "linux":
+        return
+    if os.getsid(0) != os.getpid() and os.getpgrp() != os.getpid():
+        # A terminal sends SIGINT to its whole session, but it is the worker that drains and ends its engine.
+        os.setsid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed; the engine could outlive its worker")
+    if _parent_is_gone(int(owner)):
+        # The parent died before the call above, so that its signal has passed already.
+        os._exit(1)
+
+
+def _parent_is_gone(owner: int) -> bool:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        return parent.pid != os.getppid()
+    try:
+        os.kill(owner, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,48 @@
+"""Makes the engine that the settings name, so that the composition root stays short."""
+
+from collections.abc import Sequence
+
+from backburner_schemas.errors import SettingsError
+from backburner_worker.engine.base import Engine
+from backburner_worker.engine.fake import FAKE_MODEL, FakeEngine
+from backburner_worker.engine.fake_process import FakeProcessEngine
+from backburner_worker.engine.vllm import VllmEngine
+
+KINDS = ("vllm", "fake")
+"""What BACKBURNER_ENGINE may be."""
+
+
+def create_engine(
+    kind: str,
+    *,
+    model: str | None = None,
+    engine_args: str | Sequence[str] = (),
+    fake_latency: float = 0.0,
+    fake_process: bool = False,
+    served_name: str | None = None,
+    default_max_tokens: int | None = None,
+    media_domains: frozenset[str] = frozenset(),
+) -> Engine:
+    """An engine that is not started yet. Imports nothing heavy: vLLM is loaded by `start`.
+
+    Args:
+        kind: One of `KINDS`.
+        model: A folder or a name that vLLM can load; the fake serves it by this name, `fake` if none is given.
+        engine_args: vLLM's own arguments, as one line for a shell or as a list.
+        fake_latency: Seconds that a request takes on the fake.
+        fake_process: Whether the fake runs in a process of its own.
+        served_name: The name that requests use; a folder's own name if none is given.
+        default_max_tokens: Tokens at most in a chat answer whose request names no limit; None for vLLM's own.
+        media_domains: Where vLLM may fetch media from, as in `BodyLimits`.
+
+    Raises `SettingsError` for an unknown kind and for vLLM without a model.
+    """
+    if kind == "fake":
+        name = served_name or model or FAKE_MODEL
+        return FakeProcessEngine(name, fake_latency) if fake_process else FakeEngine(name, fake_latency)
+    if kind != "vllm":
+        raise SettingsError(f"there is no engine {kind!r}; set BACKBURNER_ENGINE to one of {', '.join(KINDS)}")
+    if not model:
+        raise SettingsError("vLLM needs a model; set BACKBURNER_MODEL to a folder or a name that it can load")
+    options = {} if default_max_tokens is None else {"default_max_tokens": default_max_tokens}
+    return VllmEngine(model, engine_args, served_name, media_domains=media_domains, **options)

@@ -1,0 +1,165 @@
+"""The fake engine: answers in OpenAI's forms that depend on the request alone, without a model.
+
+It is for trying Backburner out, for tests and for measuring everything but the model. It is not a model: its
+words mean nothing, and its tokens are words split at white space.
+
+Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
+
+    [[fail]]       RequestRefused: the request's own fault
+    [[retry]]      EngineError: may go better later
+    [[busy]]       EngineBusy
+    [[abort]]      GenerationAborted
+    [[die]]        the engine dies: EngineLost for this request, all in flight and every later one
+    [[slow:2.5]]   this request takes 2.5 seconds, whatever the engine's latency is
+    [[hang]]       this request never ends by itself
+    [[echo]]       the answer is the prompt's own text
+
+At a latency of 0 a `run` neither sleeps nor makes a task, so it costs a few microseconds and never yields.
+"""
+
+import asyncio
+import hashlib
+import json
+import math
+import re
+
+from backburner_schemas.errors import (
+    EngineBusy,
+    EngineError,
+    EngineLost,
+    GenerationAborted,
+    ModelNotFound,
+    RequestRefused,
+)
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine import fake_answers
+from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse
+
+FAKE_MODEL = "fake"
+"""The model that the fake serves unless told otherwise; its pool has the same name."""
+
+VERSION = "fake-1"
+
+_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|hang|echo|slow:(\d+(?:\.\d+)?))\]\]")
+
+
+class FakeEngine:
+    """An `Engine` without a model. See the module for the patterns that make it fail.
+
+    Args:
+        model: The one model that it serves; every other is `ModelNotFound`.
+        latency: Seconds that a request takes.
+        max_sequences: What `EngineInfo` says; nothing is limited by it.
+        kv_tokens: The same.
+    """
+
+    def __init__(
+        self,
+        model: str = FAKE_MODEL,
+        latency: float = 0.0,
+        *,
+        max_sequences: int = 256,
+        kv_tokens: int = 1 << 22,
+    ) -> None:
+        if latency < 0 or not math.isfinite(latency):
+            raise ValueError("latency is in seconds and not negative")
+        self._model = model
+        self._latency = latency
+        self._max_sequences = max_sequences
+        self._kv_tokens = kv_tokens
+        self._lost = False
+        self._closed = False
+        self._running: set[asyncio.Future[None]] = set()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine has died."""
+        return self._lost
+
+    async def start(self) -> EngineInfo:
+        """Say what is served; there is nothing to load."""
+        return EngineInfo(
+            models=(self._model,),
+            endpoints=frozenset(Endpoint),
+            version=VERSION,
+            kv_tokens=self._kv_tokens,
+            max_sequences=self._max_sequences,
+        )
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        """Answer, or fail as the prompt's pattern says."""
+        self._check_alive()
+        model = request.body.get("model")
+        if model != self._model:
+            raise ModelNotFound(f"the model {model!r} is not served here; use {self._model!r}", param="model")
+        raw = json.dumps(request.body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Most bodies hold no pattern, and `in` costs a tenth of a search of the prompt.
+        found = _PATTERN.search(fake_answers.prompt_text(request)) if "[[" in raw else None
+        seconds = self._latency
+        if found is not None:
+            seconds = self._misbehave(found, seconds)
+        if seconds > 0:
+            await self._wait(seconds)
+        digest = hashlib.blake2b(f"{request.endpoint}\n{raw}".encode(), digest_size=16).hexdigest()
+        return fake_answers.answer(request, digest, echo=found is not None and found[1] == "echo")
+
+    async def close(self, drain: float) -> None:
+        """Let what runs finish within `drain` seconds; the rest raises `GenerationAborted`."""
+        self._closed = True
+        if self._running and drain > 0:
+            await asyncio.wait(self._running, timeout=drain)
+        self._fail_running(GenerationAborted("the engine was closed before the answer was whole"))
+
+    def die(self) -> None:
+        """Die as a real engine does: all that runs, and all that comes, raises `EngineLost`."""
+        self._lost = True
+        self._fail_running(EngineLost())
+
+    def _misbehave(self, found: re.Match[str], seconds: float) -> float:
+        match found[1]:
+            case "fail":
+                raise RequestRefused("the prompt holds [[fail]]", param="prompt")
+            case "retry":
+                raise EngineError("the prompt holds [[retry]]")
+            case "busy":
+                raise EngineBusy("the prompt holds [[busy]]")
+            case "abort":
+                raise GenerationAborted("the prompt holds [[abort]]")
+            case "die":
+                self.die()
+                raise EngineLost("the prompt holds [[die]]")
+            case "hang":
+                return math.inf
+            case "echo":
+                return seconds
+            case _:
+                return float(found[2])
+
+    async def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        timer = loop.call_later(seconds, _finish, done) if seconds < math.inf else None
+        self._running.add(done)
+        try:
+            await done
+        finally:
+            self._running.discard(done)
+            if timer is not None:
+                timer.cancel()
+
+    def _fail_running(self, error: EngineError) -> None:
+        for future in self._running:
+            if not future.done():
+                # One exception object for each: raising a shared one would tangle their tracebacks.
+                future.set_exception(type(error)(error.message))
+
+    def _check_alive(self) -> None:
+        if self._lost:
+            raise EngineLost
+        if self._closed:
+            raise EngineError("the engine is closed")
+
+
+def _finish(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,156 @@
+"""The fake engine's answers: OpenAI's response forms, filled from a request's hash. Pure."""
+
+import base64
+import math
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineRequest, EngineResponse, Usage
+
+_CREATED = 1_700_000_000
+"""Always the same, so that two runs of one request give the same bytes."""
+
+_WORDS = ("the", "pot", "stands", "warm", "on", "the", "back", "burner", "until", "its", "turn", "comes")
+_DIMENSIONS = 8
+
+
+def prompt_text(request: EngineRequest) -> str:
+    """All the text that the request gives to the model, joined by new lines."""
+    body = request.body
+    if request.endpoint is Endpoint.CHAT:
+        return "\n".join(_texts(body.get("messages")))
+    if request.endpoint is Endpoint.COMPLETIONS:
+        return "\n".join(_texts(body.get("prompt")))
+    if request.endpoint is Endpoint.EMBEDDINGS:
+        return "\n".join(_texts([body.get("input"), body.get("messages")]))
+    return "\n".join(_texts(list(_sides(body))))
+
+
+def answer(request: EngineRequest, digest: str, *, echo: bool = False) -> EngineResponse:
+    """The answer to a request whose hash is `digest`."""
+    return _ANSWERS[request.endpoint](request, digest, echo)
+
+
+def _chat(request: EngineRequest, digest: str, echo: bool) -> EngineResponse:  # noqa: FBT001 - a table's row
+    text = prompt_text(request)
+    limit = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
+    choices: list[dict[str, Any]] = []
+    written = 0
+    for index in range(request.body.get("n") or 1):
+        content, reason, tokens = _generate(text if echo else _sentence(digest, index), limit)
+        written += tokens
+        message = {"role": "assistant", "content": content}
+        choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": reason})
+    read = len(text.split())
+    body = _body("chat.completion", f"chatcmpl-{digest}", request, choices=choices)
+    return _response(body, read, written)
+
+
+def _completion(request: EngineRequest, digest: str, echo: bool) -> EngineResponse:  # noqa: FBT001
+    limit = request.body.get("max_tokens")
+    choices: list[dict[str, Any]] = []
+    read = written = 0
+    for prompt in _several(request.body.get("prompt")):
+        text = "\n".join(_texts(prompt))
+        read += len(text.split())
+        for _ in range(request.body.get("n") or 1):
+            index = len(choices)
+            content, reason, tokens = _generate(text if echo else _sentence(digest, index), limit)
+            written += tokens
+            choices.append({"index": index, "text": content, "logprobs": None, "finish_reason": reason})
+    return _response(_body("text_completion", f"cmpl-{digest}", request, choices=choices), read, written)
+
+
+def _embeddings(request: EngineRequest, digest: str, _echo: bool) -> EngineResponse:  # noqa: FBT001
+    inputs = _several(request.body["input"]) if "input" in request.body else [request.body.get("messages")]
+    size = request.body.get("dimensions") or _DIMENSIONS
+    packed = request.body.get("encoding_format") == "base64"
+    data = []
+    for index in range(len(inputs)):
+        vector: list[float] | str = _vector(digest, index, size)
+        if packed:
+            vector = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
+        data.append({"object": "embedding", "index": index, "embedding": vector})
+    return _response(_body("list", f"embd-{digest}", request, data=data), len(prompt_text(request).split()), 0)
+
+
+def _scores(request: EngineRequest, digest: str, _echo: bool) -> EngineResponse:  # noqa: FBT001
+    left, right = (_several(side) for side in _sides(request.body))
+    data = [
+        {"object": "score", "index": index, "score": (_vector(digest, index, 1, unit=False)[0] + 1) / 2}
+        for index in range(max(len(left), len(right)))
+    ]
+    return _response(_body("list", f"score-{digest}", request, data=data), len(prompt_text(request).split()), 0)
+
+
+_ANSWERS: dict[Endpoint, Callable[[EngineRequest, str, bool], EngineResponse]] = {
+    Endpoint.CHAT: _chat,
+    Endpoint.COMPLETIONS: _completion,
+    Endpoint.EMBEDDINGS: _embeddings,
+    Endpoint.SCORE: _scores,
+}
+
+
+def _body(kind: str, name: str, request: EngineRequest, **parts: Any) -> dict[str, Any]:
+    return {"id": name, "object": kind, "created": _CREATED, "model": request.body["model"], **parts}
+
+
+def _response(body: dict[str, Any], read: int, written: int) -> EngineResponse:
+    body["usage"] = {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+    }
+    return EngineResponse(body=body, usage=Usage(read, written))
+
+
+def _sentence(digest: str, index: int) -> str:
+    turn = (int(digest[:4], 16) + index) % len(_WORDS)
+    return " ".join((f"fake-{digest[:12]}-{index}", *_WORDS[turn:], *_WORDS[:turn]))
+
+
+def _generate(text: str, limit: int | None) -> tuple[str, str, int]:
+    words = text.split()
+    if limit is not None and len(words) > limit:
+        return " ".join(words[:limit]), "length", limit
+    return text, "stop", len(words)
+
+
+def _vector(digest: str, index: int, size: int, *, unit: bool = True) -> list[float]:
+    # A linear congruential generator: the same on every machine and Python, unlike `hash`.
+    state = int(digest[:16], 16) + index
+    values = []
+    for _ in range(size):
+        state = (state * 6364136223846793005 + 1442695040888963407) & (2**64 - 1)
+        values.append((state >> 11) / 2**52 - 1)
+    norm = math.sqrt(sum(value * value for value in values)) or 1.0
+    return [value / norm for value in values] if unit else values
+
+
+def _several(value: Any) -> list[Any]:
+    """The inputs that a field holds: a list of texts or of token lists is several, all else is one."""
+    if isinstance(value, list) and value and not isinstance(value[0], int):
+        return value
+    return [value]
+
+
+def _sides(body: Mapping[str, Any]) -> tuple[Any, Any]:
+    left = next((body[name] for name in ("text_1", "queries", "data_1") if name in body), "")
+    right = next((body[name] for name in ("text_2", "documents", "data_2", "items") if name in body), "")
+    return left, right
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a prompt, in order: strings, messages, content parts, and token numbers as words."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, int):
+        yield str(value)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, Mapping):
+        yield from _texts(value.get("content"))
+        yield from _texts(value.get("text"))

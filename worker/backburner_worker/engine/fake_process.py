@@ -1,0 +1,230 @@
+"""The fake engine in a child process, so that an engine's death can be the real thing: a killed process.
+
+Parent and child speak JSON, one object a line: the first line that the child writes says what it offers, then
+`{"id", "endpoint", "body"}` goes down and `{"id", "response" | "error"}` comes up. `{"cancel": id}` aborts one.
+The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from backburner_schemas import errors
+from backburner_schemas.errors import EngineError, EngineLost, GenerationAborted, RequestRefused
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
+from backburner_worker.engine.deathwatch import child_environment, watch_parent
+from backburner_worker.engine.fake import FAKE_MODEL, FakeEngine
+
+_LINE_LIMIT = 64 * 1024 * 1024
+"""Bytes in one line at most, well over the largest body."""
+
+_ERRORS: dict[str, type[errors.BackburnerError]] = {
+    kind.code: kind
+    for kind in (
+        errors.RequestRefused,
+        errors.ModelNotFound,
+        errors.EngineError,
+        errors.EngineBusy,
+        errors.GenerationAborted,
+        errors.EngineLost,
+    )
+}
+
+
+class FakeProcessEngine:
+    """A `FakeEngine` that runs in a process of its own. Arguments as there."""
+
+    def __init__(self, model: str = FAKE_MODEL, latency: float = 0.0) -> None:
+        self._arguments = ("--model", model, "--latency", str(latency))
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._pending: dict[str, asyncio.Future[EngineResponse]] = {}
+        self._lost = False
+        self._closed = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the child has died."""
+        return self._lost
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None before `start`."""
+        return self._process.pid if self._process is not None else None
+
+    async def start(self) -> EngineInfo:
+        """Start the child and wait for its first line."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "backburner_worker.engine.fake_process", *self._arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **child_environment()},
+            limit=_LINE_LIMIT,
+            # Ctrl-C in a terminal goes to the whole group; the worker decides when the engine ends.
+            start_new_session=True,
+        )
+        line = await self._output.readline()
+        if not line:
+            self._lose()
+            raise EngineError("the fake engine's process ended before it was ready; its errors are above")
+        self._reader = asyncio.create_task(self._read(), name="fake-engine-reader")
+        return _info(json.loads(line))
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        """Send the request down and wait for its answer."""
+        if self._lost:
+            raise EngineLost
+        if self._closed or self._process is None:
+            raise EngineError("the engine is closed")
+        future: asyncio.Future[EngineResponse] = asyncio.get_running_loop().create_future()
+        self._pending[request.id] = future
+        try:
+            self._send({"id": request.id, "endpoint": request.endpoint, "body": request.body})
+            return await future
+        except asyncio.CancelledError:
+            self._send({"cancel": request.id})
+            raise
+        finally:
+            self._pending.pop(request.id, None)
+
+    async def close(self, drain: float) -> None:
+        """Wait for what runs, then end the child, at the latest by force."""
+        self._closed = True
+        if self._pending and drain > 0:
+            await asyncio.wait(self._pending.values(), timeout=drain)
+        self._fail_pending(GenerationAborted("the engine was closed before the answer was whole"))
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+
+    @property
+    def _output(self) -> asyncio.StreamReader:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        if self._lost or self._process is None or self._process.stdin is None:
+            return
+        # Not drained: what is in flight is bounded by the worker, and a broken pipe shows at the reader.
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    async def _read(self) -> None:
+        try:
+            while line := await self._output.readline():
+                self._answer(json.loads(line))
+        except ValueError as error:
+            # A torn line is what a kill in the middle of a write leaves.
+            self._lose(f"the engine's process wrote what cannot be read: {error}")
+            return
+        self._lose()
+
+    def _answer(self, message: Mapping[str, Any]) -> None:
+        future = self._pending.get(message["id"])
+        if future is None or future.done():
+            return
+        if (response := message.get("response")) is not None:
+            usage = Usage(*response["usage"])
+            future.set_result(EngineResponse(response["body"], usage, response["status_code"]))
+        else:
+            error = message["error"]
+            kind = _ERRORS.get(error["code"], EngineError)
+            future.set_exception(kind(error["message"], param=error["param"]))
+
+    def _lose(self, message: str | None = None) -> None:
+        if not self._closed:
+            self._lost = True
+        self._fail_pending(EngineLost(message))
+
+    def _fail_pending(self, error: EngineError) -> None:
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(type(error)(error.message))
+
+
+def _info(line: Mapping[str, Any]) -> EngineInfo:
+    return EngineInfo(
+        models=tuple(line["models"]),
+        endpoints=frozenset(map(Endpoint, line["endpoints"])),
+        version=line["version"],
+        kv_tokens=line["kv_tokens"],
+        max_sequences=line["max_sequences"],
+    )
+
+
+class _Child:
+    """The child's side: reads requests, runs each as a task, writes answers."""
+
+    def __init__(self, engine: FakeEngine, output: asyncio.StreamWriter) -> None:
+        self._engine = engine
+        self._output = output
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def serve(self, source: asyncio.StreamReader) -> None:
+        info = dataclasses.asdict(await self._engine.start())
+        self._write({**info, "endpoints": sorted(info["endpoints"])})
+        while line := await source.readline():
+            message = json.loads(line)
+            if (cancelled := message.get("cancel")) is not None:
+                if task := self._tasks.get(cancelled):
+                    task.cancel()
+                continue
+            request = EngineRequest(message["id"], Endpoint(message["endpoint"]), message["body"])
+            task = asyncio.create_task(self._run(request))
+            self._tasks[request.id] = task
+            task.add_done_callback(functools.partial(self._forget, request.id))
+
+    def _forget(self, key: str, _task: "asyncio.Task[None]") -> None:
+        del self._tasks[key]
+
+    async def _run(self, request: EngineRequest) -> None:
+        try:
+            response = await self._engine.run(request)
+        except EngineLost:
+            os.kill(os.getpid(), signal.SIGKILL)
+        except (RequestRefused, EngineError) as error:
+            failure = {"code": error.code, "message": error.message, "param": error.param}
+            self._write({"id": request.id, "error": failure})
+        else:
+            usage = [response.usage.prompt_tokens, response.usage.completion_tokens]
+            answer = {"body": response.body, "status_code": response.status_code, "usage": usage}
+            self._write({"id": request.id, "response": answer})
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        self._output.write(json.dumps(message).encode() + b"\n")
+
+
+async def _serve(model: str, latency: float) -> None:
+    loop = asyncio.get_running_loop()
+    source = asyncio.StreamReader(limit=_LINE_LIMIT)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), sys.stdin)
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
+    output = asyncio.StreamWriter(transport, protocol, None, loop)
+    await _Child(FakeEngine(model, latency), output).serve(source)
+
+
+def main() -> None:
+    """Run the child's side until its input ends."""
+    watch_parent()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default=FAKE_MODEL)
+    parser.add_argument("--latency", type=float, default=0.0)
+    arguments = parser.parse_args()
+    asyncio.run(_serve(arguments.model, arguments.latency))
+
+
+if __name__ == "__main__":
+    main()

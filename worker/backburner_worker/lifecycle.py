@@ -1,0 +1,44 @@
+"""Signals: the first SIGTERM or SIGINT begins the drain, a second one ends the process without waiting."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from backburner_schemas.errors import BackburnerError
+
+log = structlog.get_logger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def on_stop_signal(stop: Callable[[], None]) -> None:
+    """Have `stop` called at the first signal. Install after the engine is built, since engines bring their own."""
+    loop = asyncio.get_running_loop()
+
+    def stopped(number: int) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
+            # Restoring the default makes the second signal end the process; what is unsettled is run again elsewhere.
+            signal.signal(each, _end_now)
+        stop()
+
+    for each in SIGNALS:
+        loop.add_signal_handler(each, stopped, each)
+
+
+def _end_now(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+def reasons(error: BaseException) -> list[BackburnerError]:
+    """The errors with a remedy in what a task group raised; empty if anything else is among them."""
+    if isinstance(error, BackburnerError):
+        return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    found = [reasons(each) for each in error.exceptions]
+    return [reason for each in found for reason in each] if all(found) else []

@@ -1,0 +1,1 @@
+"""Results: segments and answers and dead letters, on top of storage."""

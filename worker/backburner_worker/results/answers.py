@@ -1,0 +1,43 @@
+"""Answer objects: one record an object, for single requests, written so that no later delivery spoils it."""
+
+import structlog
+from pydantic import ValidationError
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address
+from backburner_schemas.result import ResultRecord
+
+log = structlog.get_logger(__name__)
+
+
+async def store_answer(storage: Storage, address: Address, record: ResultRecord, data: bytes) -> bool:
+    """Write the answer object; False if the object belongs to another index, so that the record must go elsewhere.
+
+    A response replaces an error of the same index; nothing else replaces anything. Raises `StoreError`.
+    """
+    key = keys.answer(address.tenant, address.job, address.custom_id or str(address.index))
+    while not await storage.create(key, data):
+        there = await storage.get(key)
+        if there is None:
+            continue
+        try:
+            found = ResultRecord.model_validate_json(there.data)
+        except ValidationError:
+            return _elsewhere(address, key)
+        if found.backburner.index != address.index:
+            return _elsewhere(address, key)
+        if found.ok or not record.ok or await storage.replace(key, data, there.etag):
+            return True
+    return True
+
+
+def _elsewhere(address: Address, key: str) -> bool:
+    log.warning(
+        "the answer object belongs to another request; its record goes into a segment",
+        tenant=address.tenant,
+        job=address.job,
+        index=address.index,
+        key=key,
+    )
+    return False

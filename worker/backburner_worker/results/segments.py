@@ -1,0 +1,94 @@
+"""Buffers of records that become segments, and when each of them must be written. Pure: the clock is an argument."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from backburner_schemas.keys import SegmentName
+from backburner_schemas.segment import Line
+from backburner_worker.jobs import JobKey
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentLimits:
+    """When a segment is written; ages in seconds."""
+
+    max_bytes: int = 8 * 1024 * 1024
+    max_records: int = 4096
+    min_age: float = 1.0
+    max_age: float = 60.0
+
+    def age(self, job_age: float) -> float:
+        """How old a buffer may grow: a tenth of its job's age, so that a young job shows results at once."""
+        return min(max(job_age / 10, self.min_age), self.max_age)
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """Records of one job that are on their way into one segment."""
+
+    job: JobKey
+    opened: float
+    """Monotonic seconds of the first record."""
+    due: float
+    """Monotonic seconds by which it must be written."""
+    lines: list[Line] = field(default_factory=list)
+    size: int = 0
+    touched: float = 0.0
+    """Monotonic seconds of the latest record."""
+
+    def name(self, writer: str, sequence: int) -> SegmentName:
+        """The segment's name, with what its records add up to."""
+        failed = sum(line.error_code is not None for line in self.lines)
+        return SegmentName(
+            writer=writer,
+            sequence=sequence,
+            ok=len(self.lines) - failed,
+            failed=failed,
+            prompt_tokens=sum(line.prompt_tokens for line in self.lines),
+            completion_tokens=sum(line.completion_tokens for line in self.lines),
+            engine_ms=round(sum(line.engine_s for line in self.lines) * 1000),
+        )
+
+
+class Buffers:
+    """The open buffers, one a job, and their size together."""
+
+    def __init__(self, limits: SegmentLimits) -> None:
+        self._limits = limits
+        self._open: dict[JobKey, Buffer] = {}
+
+    def add(self, job: JobKey, line: Line, *, now: float, job_age: float) -> tuple[Buffer, bool]:
+        """Put a record into its job's buffer. Returns the buffer, and whether it is full and was taken out."""
+        buffer = self._open.get(job)
+        if buffer is None:
+            buffer = self._open[job] = Buffer(job, opened=now, due=now + self._limits.age(job_age))
+        buffer.lines.append(line)
+        buffer.size += len(line.data) + 1
+        buffer.touched = now
+        full = buffer.size >= self._limits.max_bytes or len(buffer.lines) >= self._limits.max_records
+        if full:
+            del self._open[job]
+        return buffer, full
+
+    def take_due(self, now: float) -> list[Buffer]:
+        """Take out the buffers whose time has come."""
+        return [self._open.pop(buffer.job) for buffer in [*self._open.values()] if now >= buffer.due]
+
+    def take(self, buffer: Buffer) -> bool:
+        """Take out this buffer; False if it went already."""
+        if self._open.get(buffer.job) is not buffer:
+            return False
+        del self._open[buffer.job]
+        return True
+
+    def take_all(self) -> list[Buffer]:
+        """Take out every buffer."""
+        taken = [*self._open.values()]
+        self._open.clear()
+        return taken
+
+    def __iter__(self) -> Iterator[Buffer]:
+        return iter([*self._open.values()])
+
+    def __len__(self) -> int:
+        return len(self._open)

@@ -1,0 +1,113 @@
+"""Settings of a worker: those of every producer, and what runs beside the GPU. Read once, by the composition root."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import NoDecode
+
+from backburner.settings import Settings, load_settings
+from backburner_schemas.names import Lane
+
+CommaSeparated = Annotated[str, NoDecode]
+"""A list as one text, `a,b,c`; empty for none."""
+
+
+class EngineKind(StrEnum):
+    """The engines that a worker can hold."""
+
+    VLLM = "vllm"
+    """vLLM, in this process."""
+    FAKE = "fake"
+    """Deterministic answers without a model, for tests of speed and faults."""
+
+
+class WorkerSettings(Settings):
+    """What a worker reads from BACKBURNER_… variables, beside what every part reads."""
+
+    pool: str | None = None
+    """Pool to work for; from the model's served name if not set."""
+    engine: EngineKind = EngineKind.VLLM
+    """`vllm` or `fake`."""
+    model: str = ""
+    """Folder or name of the model, as vLLM takes it; `fake` for the fake engine."""
+    served_name: str | None = None
+    """Name that requests call the model by; the last part of `model` if not set."""
+    engine_args: str = ""
+    """vLLM's own arguments, as on its command line, such as `--max-model-len 8192 --max-num-seqs 256`."""
+    parameters_allowed: CommaSeparated = ""
+    """Body fields that are let through beside the known ones, comma-separated."""
+    media_domains_allowed: CommaSeparated = ""
+    """Domains that image and audio addresses may name, comma-separated; `data` lets inline data through."""
+    tenants_allowed: CommaSeparated = ""
+    """Tenants that this queue may carry, comma-separated; empty for any."""
+    worker_id: str | None = None
+    """Name that outlives restarts; on Kafka it makes the membership static. A new one at each start if not set."""
+    group: str | None = None
+    """Name of the group of workers that this one was started in, for records and metrics."""
+    http_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the pod
+    """Address that `/livez`, `/readyz` and `/metrics` listen on."""
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Their port; 0 takes a free one and logs it."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds that running requests get at SIGTERM."""
+    marker_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds between looks for cancel markers."""
+    sweep_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between looks at open jobs, with jitter."""
+    segment_max_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+    """Bytes at which a segment is written."""
+    segment_max_records: Annotated[int, Field(ge=1)] = 4096
+    """Records at which a segment is written."""
+    segment_min_age_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds after which a young job's records are written."""
+    segment_max_age_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds after which an old job's records are written; between the two it is a tenth of the job's age."""
+    concurrency: Annotated[int, Field(ge=0)] = 0
+    """Requests in the engine at once; 0 takes one and a half times what the engine runs at once."""
+    window: Annotated[int, Field(ge=1)] = 2048
+    """Deliveries of each lane that are held before the engine."""
+    lane_weights: CommaSeparated = "high=8,normal=4,retry=2,low=1"
+    """Share of each lane while all of them have requests."""
+    kafka_session_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds after which the broker gives a silent worker's partitions to others."""
+    kafka_rebalance_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that a rebalance may take, storing what is done included."""
+    log_prompts: bool = False
+    """Whether logs may hold the text of requests."""
+    fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that the fake engine takes for an answer."""
+    fake_process: bool = False
+    """Whether the fake engine runs as a child process, which can be killed."""
+
+    @classmethod
+    def load(cls, **arguments: Any) -> Self:
+        """The settings from arguments, then the environment. Raises `SettingsError`."""
+        return load_settings(cls, **arguments)
+
+    @model_validator(mode="after")
+    def _grace_covers_late_segments(self) -> Self:
+        needed = self.marker_seconds + self.segment_max_age_seconds + self.drain_seconds
+        if self.freeze_grace_seconds <= needed:
+            raise ValueError(
+                f"BACKBURNER_FREEZE_GRACE_SECONDS ({self.freeze_grace_seconds:g}) must be longer than marker interval, "
+                f"longest segment age and drain together ({needed:g}), or finished work could miss the freeze"
+            )
+        self.weights  # noqa: B018 - refuse bad weights at the start
+        return self
+
+    @property
+    def weights(self) -> dict[Lane, int]:
+        """The lanes' weights."""
+        weights = dict.fromkeys(Lane, 1)
+        for part in split(self.lane_weights):
+            lane, _, weight = part.partition("=")
+            if lane not in set(Lane) or not weight.isdigit() or int(weight) < 1:
+                raise ValueError(f"BACKBURNER_LANE_WEIGHTS: {part!r} is not LANE=WEIGHT with a weight from 1")
+            weights[Lane(lane)] = int(weight)
+        return weights
+
+
+def split(text: str) -> frozenset[str]:
+    """The parts of a comma-separated setting."""
+    return frozenset(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,104 @@
+"""The source port: what gives deliveries and takes them back settled. It knows no engine and no store."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from backburner_schemas.codec import Decoded, Origin
+from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.names import Lane
+
+
+class Lease:
+    """Whether a delivery is still ours. The source ends it when another worker has, or may have, the delivery."""
+
+    __slots__ = ("_lost", "_on_lost")
+
+    def __init__(self) -> None:
+        self._lost = False
+        self._on_lost: Callable[[], object] | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the delivery went to another worker: what is under way for it is waste, and settling it is void."""
+        return self._lost
+
+    def on_lost(self, callback: Callable[[], object] | None) -> None:
+        """Have this called, once and at once, when the lease is lost; a task's `cancel`, say. None takes it back."""
+        self._on_lost = callback
+        if self._lost and callback is not None:
+            callback()
+
+    def lose(self) -> None:
+        """End the lease. For the source alone."""
+        if not self._lost:
+            self._lost = True
+            if self._on_lost is not None:
+                self._on_lost()
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message that this worker holds and has not settled. Equal only to itself."""
+
+    message: Decoded
+    """What the message was judged to be."""
+    raw: bytes
+    """The message's own bytes, for dead letters."""
+    origin: Origin
+    lane: Lane
+    facts: DeliveryFacts
+    token: object
+    """What the source needs to settle it; nobody else looks inside."""
+    lease: Lease = field(default_factory=Lease)
+
+
+RevokedCallback = Callable[[], Awaitable[None]]
+"""“Deliveries are going away: store what is done and settle it now.” Bounded by the source."""
+
+
+class Source(Protocol):
+    """Deliveries from a queue.
+
+    Order: `start` once, any number of `pull` (one at a time) and `settle`, then `stop`, then `close`. Between `stop`
+    and `close` the worker stays a member, so that what it still holds can be settled.
+
+    A delivery is given once, and again only if it was not settled and its lease was lost. The source owns heartbeats,
+    rebalances and redelivery. It never calls back into the pipeline from its own task, but for `revoked`: then some
+    deliveries are going away; when that call returns, the source commits what was settled and lets go. Deliveries
+    that come back at the next assignment keep running under their old lease; the leases of the others are lost.
+
+    Errors: `QueueError` where the broker cannot be reached at the start; later outages are ridden out. A source that
+    cannot go on raises from `pull` and stays unusable.
+    """
+
+    async def start(self, revoked: RevokedCallback) -> None:
+        """Connect and join the group."""
+        ...
+
+    async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Up to that many deliveries of each lane; returns as soon as there is one, and empty after about a second.
+
+        Lanes with no budget are held back at the broker: that is the back-pressure. While nothing is pulled, the
+        membership stays alive. Cancelling loses no delivery.
+        """
+        ...
+
+    async def settle(self, delivery: Delivery) -> None:
+        """End the delivery: it will not be given again. Only after its outcome is durable.
+
+        Void, without an error, for a delivery whose lease is lost.
+        """
+        ...
+
+    def lag(self) -> Mapping[Lane, int]:
+        """Messages on the broker that are not settled yet, by lane, of what this worker is assigned. An estimate."""
+        ...
+
+    async def stop(self) -> None:
+        """Give no more deliveries, but stay a member."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is settled and leave the group; what is not settled goes to others. Bounded; safe to repeat."""
+        ...

@@ -1,0 +1,32 @@
+"""Picks the source for the queue that the settings name."""
+
+from backburner.publishers.kafka import kafka_connection
+from backburner.settings import QueueKind
+from backburner_schemas import routing
+from backburner_schemas.codec import Rules
+from backburner_schemas.errors import SettingsError
+from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.sources.base import Source
+
+
+def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
+    """The source of that pool's deliveries; it connects when it is started."""
+    rules = Rules(
+        tenant=settings.tenant,
+        tenants_allowed=split(settings.tenants_allowed),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    if settings.queue.kind is not QueueKind.KAFKA:
+        raise SettingsError("workers pull from Kafka; set BACKBURNER_QUEUE_URL to kafka://host:port,…")
+    from backburner_worker.sources.kafka import KafkaSource
+
+    return KafkaSource(
+        connection=kafka_connection(settings),
+        topics=routing.topics(settings.prefix, pool),
+        group=routing.group(settings.prefix, pool),
+        rules=rules,
+        session_seconds=settings.kafka_session_seconds,
+        rebalance_seconds=settings.kafka_rebalance_seconds,
+        instance_id=settings.worker_id,
+        client_id=worker,
+    )

@@ -1,0 +1,69 @@
+"""The worker's metrics. One object owns them all; the parts tell it what happened and never name a metric."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from backburner_schemas.names import Lane
+
+_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+
+class Telemetry:
+    """Counters, gauges and histograms, all named `backburner_…`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Make the metrics in that registry, which `/metrics` shows beside vLLM's own."""
+        self._pulled = Counter("backburner_pulled", "Deliveries pulled.", ["lane"], registry=registry)
+        self._settled = Counter(
+            "backburner_settled", "Deliveries settled, by what became of them.", ["outcome", "code"], registry=registry
+        )
+        self._tokens = Counter("backburner_tokens", "Tokens of answered requests.", ["kind"], registry=registry)
+        self._queue = Histogram(
+            "backburner_queue_seconds", "From the producer to the engine.", buckets=_SECONDS, registry=registry
+        )
+        self._engine = Histogram("backburner_engine_seconds", "In the engine.", buckets=_SECONDS, registry=registry)
+        self._segments = Counter("backburner_segments", "Segments written.", registry=registry)
+        self._segment_bytes = Counter("backburner_segment_bytes", "Bytes in segments written.", registry=registry)
+        self._segment_seconds = Histogram(
+            "backburner_segment_seconds", "Writing a segment, outages included.", buckets=_SECONDS, registry=registry
+        )
+        self._ready = Gauge("backburner_ready", "Whether the worker is warm and pulls.", registry=registry)
+        self._held = Gauge("backburner_held", "Deliveries held, by stage.", ["stage"], registry=registry)
+        self._lag = Gauge(
+            "backburner_lag", "Messages not settled, of this worker's share.", ["lane"], registry=registry
+        )
+
+    def pulled(self, lane: Lane, count: int) -> None:
+        """Deliveries came from a lane."""
+        self._pulled.labels(lane).inc(count)
+
+    def settled(self, outcome: str, code: str = "") -> None:
+        """A delivery ended."""
+        self._settled.labels(outcome, code).inc()
+
+    def answered(self, queue_s: float, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
+        """The engine answered a request."""
+        self._queue.observe(queue_s)
+        self._engine.observe(engine_s)
+        self._tokens.labels("prompt").inc(prompt_tokens)
+        self._tokens.labels("completion").inc(completion_tokens)
+
+    def segment_written(self, size: int, seconds: float) -> None:
+        """A segment became durable."""
+        self._segments.inc()
+        self._segment_bytes.inc(size)
+        self._segment_seconds.observe(seconds)
+
+    def ready(self, ready: bool) -> None:  # noqa: FBT001 - it is the value
+        """The worker became ready, or stopped being it."""
+        self._ready.set(ready)
+
+    def watch_held(self, stage: str, count: Callable[[], int]) -> None:
+        """Show that count at each scrape."""
+        self._held.labels(stage).set_function(count)
+
+    def watch_lag(self, lag: Callable[[], dict[Lane, int]]) -> None:
+        """Show each lane's lag at each scrape."""
+        for lane in Lane:
+            self._lag.labels(lane).set_function(lambda lane=lane: lag().get(lane, 0))
