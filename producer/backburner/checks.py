@@ -54,7 +54,7 @@ class Checker:
         for line, text in chunk:
             try:
                 if isinstance(text, BackburnerError):
-                    raise text  # noqa: TRY301 - one way for what the reader and the parser found
+                    raise text
                 parsed.append((line, parse_request(text, max_bytes=self._max_bytes)))
             except RequestRefused as error:
                 findings.append(SkippedLine.of(line, _custom_id(text), error))
@@ -63,11 +63,11 @@ class Checker:
         for line, request in parsed:
             first = repeated.get(line)
             if first is not None:
-                error: BackburnerError = DuplicateCustomId(
+                repeat = DuplicateCustomId(
                     f"custom_id {request.custom_id!r} was used before, in line {first}; make each one unique",
                     param="custom_id",
                 )
-                findings.append(SkippedLine.of(line, request.custom_id, error))
+                findings.append(SkippedLine.of(line, request.custom_id, repeat))
                 continue
             try:
                 pool = self._pools.get(request.model) or await self._route(request.model)

@@ -46,7 +46,7 @@ class JobCursor:
         await self._confirm(cursor)
 
     async def _confirm(self, written: Cursor) -> None:
-        # Read back in any case: the store tells no tag on writing, and a retried write can say False though it was made.
+        # Read back in any case: writing tells no tag, and a write that was retried can say False though it was made.
         found, self._etag = await self._read()
         if found.owner != self._owner or found.count != written.count:
             raise JobConflict(

@@ -55,7 +55,7 @@ async def finalize(
         clock = Clock(now=time.time(), grace=grace, cursor_unchanged=cursor_unchanged)
         if not must_read_digests(view, clock):
             return None
-        summary = decide_freeze(view, await _digests(storage, tenant, job, view.segments), clock)
+        summary = decide_freeze(view, await read_digests(storage, tenant, job, view.segments), clock)
         if summary is None:
             return None
         if not await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode()):
@@ -67,7 +67,8 @@ async def finalize(
     return summary
 
 
-async def _digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
+async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
+    """What each of these segments tells about itself, in the same order. Raises `StoreError`."""
     places = asyncio.Semaphore(_READS_AT_ONCE)
 
     async def read(name: str) -> SegmentDigest:

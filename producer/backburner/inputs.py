@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,7 +37,7 @@ def regular_file(path: Path) -> Path:
     return path
 
 
-async def read_file(path: Path, *, max_bytes: int) -> AsyncIterator[list[Line]]:
+async def read_file(path: Path, *, max_bytes: int) -> AsyncGenerator[list[Line]]:
     """The file's lines in chunks, without blank ones. Of a line over `max_bytes`, just what tells that it is.
 
     Raises `InvalidInput` if the file cannot be read.
@@ -73,7 +73,7 @@ def _read_chunk(file: BinaryIO, number: int, max_bytes: int) -> tuple[list[tuple
     return lines, number
 
 
-async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[list[Line]]:
+async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[list[Line]]:
     """The iterable's items as lines, in chunks. What the iterable raises goes through.
 
     A plain iterable runs in the event loop's thread: one that blocks for long is better an async one.
@@ -89,7 +89,7 @@ async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterat
             yield lines
 
 
-async def _of_plain(items: Iterable[Item]) -> AsyncIterator[list[Item]]:
+async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[Item]]:
     chunk: list[Item] = []
     started = time.monotonic()
     for item in items:
@@ -102,7 +102,7 @@ async def _of_plain(items: Iterable[Item]) -> AsyncIterator[list[Item]]:
         yield chunk
 
 
-async def _of_async(items: AsyncIterable[Item]) -> AsyncIterator[list[Item]]:
+async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[Item]]:
     """Whatever the iterable has given since the last chunk, so that a trickle is sent as it comes."""
     waiting: deque[Item] = deque()
     changed = asyncio.Event()

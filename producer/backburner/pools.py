@@ -107,7 +107,9 @@ class PoolDirectory:
                 if stored is not None:
                     manifest = PoolManifest.model_validate_json(stored.data)
             if manifest.model != model:
-                raise PoolConflict(f"the pool {name!r} belongs to the model {manifest.model!r}; serve {model!r} by another name")
+                raise PoolConflict(
+                    f"the pool {name!r} belongs to the model {manifest.model!r}; serve {model!r} by another name"
+                )
             await self._read()
         return manifest
 

@@ -12,19 +12,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
 
 from backburner.checks import Accepted, Checker
 from backburner.connections import Connections
 from backburner.cursor import JobCursor, new_owner
-from backburner.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput, SkippedLine
 from backburner.finalizer import finalize
+from backburner.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput, SkippedLine
 from backburner.inputs import Line, Source, read_file, read_items, regular_file
 from backburner.jobfiles import JobFiles
-from backburner.messages import message_of, store_body
+from backburner.messages import claim_check, message_of
 from backburner.publishers.base import Message
 from backburner.sending import Mark, Sender, publish
-from backburner_schemas.errors import JobConflict
+from backburner_schemas.errors import JobError, Unanswered
 from backburner_schemas.job import JobManifest, Sealed
 
 _CURSOR_SECONDS = 2.0
@@ -70,6 +69,8 @@ class Submission:
         self._findings = Findings(MAX_SKIPPED_KEPT)
         self._hash = sha256()
         self._mark = Mark()
+        self._resumed = Mark()
+        self._sealed = False
         self._pools: set[str] = set()
         self._checked = 0
         self._total: int | None = None
@@ -95,6 +96,8 @@ class Submission:
                     raise self._empty()
                 try:
                     await self._send_all(first, batches, expected)
+                except (JobError, Unanswered):
+                    raise
                 except Exception as error:
                     error.add_note(f"job {self._order.manifest.id} is not sealed; submit with this job_id to resume it")
                     raise
@@ -115,7 +118,7 @@ class Submission:
         findings = Findings()
         chunks = read_file(path, max_bytes=self._connections.settings.max_body_bytes)
         with self._checker() as checker:
-            async with aclosing(cast("AsyncGenerator[list[Line], None]", chunks)):
+            async with aclosing(chunks):
                 async for chunk in chunks:
                     accepted, bad = await checker.check(chunk)
                     for finding in bad:
@@ -136,8 +139,8 @@ class Submission:
         self._total = count
         return Mark(count, rolling.hexdigest())
 
-    async def _accepted(self, chunks: AsyncIterator[list[Line]], checker: Checker) -> AsyncGenerator[list[Accepted]]:
-        async with aclosing(cast("AsyncGenerator[list[Line], None]", chunks)):
+    async def _accepted(self, chunks: AsyncGenerator[list[Line]], checker: Checker) -> AsyncGenerator[list[Accepted]]:
+        async with aclosing(chunks):
             async for chunk in chunks:
                 accepted, bad = await checker.check(chunk)
                 for finding in bad:
@@ -161,22 +164,26 @@ class Submission:
         self, first: list[Accepted], rest: AsyncIterator[list[Accepted]], expected: Mark | None
     ) -> None:
         sealed = await self._files.open()
+        self._sealed = sealed is not None
         cursor = JobCursor(self._connections.storage, *self._files.names, new_owner())
-        begin = await cursor.claim() if sealed is None else None
-        resumed = Mark(begin.count, begin.sha256) if begin is not None else Mark(sealed.total, sealed.sha256) if sealed else Mark()
-        sender = Sender(resumed)
-        self._cursor_at = (time.monotonic(), resumed.count)
+        if sealed is not None:
+            self._resumed = Mark(sealed.total, sealed.sha256)
+        else:
+            begin = await cursor.claim()
+            self._resumed = Mark(begin.count, begin.sha256)
+        sender = Sender(self._resumed)
+        self._cursor_at = (time.monotonic(), self._resumed.count)
         try:
-            await self._send(first, sender, resumed)
+            await self._send(first, sender)
             async for accepted in rest:
-                await self._send(accepted, sender, resumed)
+                await self._send(accepted, sender)
                 await self._advance(cursor, sender)
-            if self._mark.count < resumed.count or (sealed is not None and self._mark != resumed):
+            if self._mark.count < self._resumed.count:
                 raise self._files.conflict()
             if expected is not None and self._mark != expected:
                 await self._files.cancel_if_open()
                 raise InvalidInput("the file changed while it was submitted; submit it again when it is whole")
-            if sealed is None:
+            if not self._sealed:
                 await sender.drain()
                 await cursor.advance(self._mark.count, self._mark.sha256)
                 await self._seal()
@@ -184,16 +191,19 @@ class Submission:
             await sender.close()
         self._tell(sender)
 
-    async def _send(self, accepted: Sequence[Accepted], sender: Sender, resumed: Mark) -> None:
-        messages: list[Message] = []
+    async def _send(self, accepted: Sequence[Accepted], sender: Sender) -> None:
+        """Send what the broker does not have yet. What it has, of an earlier submit, must be the same."""
+        messages: list[tuple[Message, int]] = []
         now = time.time()
-        count, manifest = self._mark.count, self._files.manifest
+        count, resumed = self._mark.count, self._resumed
+        if self._sealed and count + len(accepted) > resumed.count:
+            raise self._files.conflict()
         for one in accepted:
             self._hash.update(one.data)
             self._hash.update(b"\n")
             self._pools.add(one.pool)
             if count >= resumed.count:
-                messages.append(message_of(manifest, count, one, now))
+                messages.append((message_of(self._files.manifest, count, one, now), len(one.data)))
             count += 1
             if count == resumed.count and self._hash.hexdigest() != resumed.sha256:
                 raise self._files.conflict()
@@ -202,8 +212,9 @@ class Submission:
             await sender.send(partial(self._deliver, messages), self._mark)
         self._tell(sender)
 
-    async def _deliver(self, messages: list[Message]) -> None:
-        ready = [await store_body(self._connections.storage, message) for message in messages]
+    async def _deliver(self, messages: Sequence[tuple[Message, int]]) -> None:
+        storage = self._connections.storage
+        ready = [await claim_check(storage, message, size) for message, size in messages]
         await publish(await self._connections.publisher(), ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:

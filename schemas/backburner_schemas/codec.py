@@ -228,7 +228,7 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
         attempt=int(min(max(_number(found.get("attempt")) or 1, 1), MAX_ATTEMPTS)),
         suspect=suspect,
         not_before=not_before,
-        traceparent=traceparent.decode("ascii", "replace") if 0 < len(traceparent) <= 256 else None,  # noqa: PLR2004
+        traceparent=traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None,  # noqa: PLR2004
     )
 
 

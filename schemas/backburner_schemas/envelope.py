@@ -2,11 +2,21 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+    model_validator,
+)
 
-from backburner_schemas.names import is_index, is_name
+from backburner_schemas.names import MAX_INDEX, is_index, is_name
 from backburner_schemas.request import CustomId, Endpoint
 
 VERSION = 1
@@ -37,9 +47,20 @@ def _index(value: int | str) -> int | str:
 Name = Annotated[
     StrictStr,
     AfterValidator(_name),
-    Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"}),
+    Field(json_schema_extra={"pattern": r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"}),
 ]
-Index = Annotated[StrictInt | StrictStr, AfterValidator(_index)]
+Index = Annotated[
+    StrictInt | StrictStr,
+    AfterValidator(_index),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": MAX_INDEX},
+                {"type": "string", "pattern": r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+            ]
+        }
+    ),
+]
 
 LAST_SECOND = 253_402_300_799.0
 """The last second of the year 9999, in Unix seconds: what calendars can still show."""
@@ -84,7 +105,7 @@ class Envelope(BaseModel):
             raise ValueError("needs either body or body_ref")
         return self
 
-    @property
+    @cached_property
     def address(self) -> Address:
         """The envelope's address."""
         return Address(self.tenant, self.job, self.index, self.custom_id)

@@ -153,7 +153,7 @@ def body(tenant: str, name: str, index: int | str) -> str:
 def is_body_of(key: str, tenant: str, name: str) -> bool:
     """Whether a claimed body key lies under that job's own bodies, with nothing clever in its last part."""
     prefix = bodies(tenant, name)
-    return key.startswith(prefix) and is_name(key[len(prefix) :])
+    return key.startswith(prefix) and is_name(key[len(prefix) :].removesuffix(".json"))
 
 
 def answer(tenant: str, name: str, custom_id: str) -> str:

@@ -136,6 +136,20 @@ async def test_a_pattern_outside_the_prompt_means_nothing():
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        chat("hello", max_tokens="5"),
+        chat("hello", n="5"),
+        ask(Endpoint.EMBEDDINGS, input="a", dimensions=10**12),
+        ask(Endpoint.EMBEDDINGS, input="a", dimensions="many"),
+    ],
+)
+async def test_a_field_of_the_wrong_type_is_the_requests_own_fault(request_):
+    with pytest.raises(RequestRefused):
+        await FakeEngine().run(request_)
+
+
 async def test_echo_gives_the_prompt_back():
     answer = await FakeEngine().run(chat("[[echo]] these words"))
     assert answer.body["choices"][0]["message"]["content"] == "[[echo]] these words"

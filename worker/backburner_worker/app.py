@@ -138,7 +138,7 @@ class Worker:
 
 
 async def run_worker(settings: WorkerSettings) -> None:
-    """Be a worker until a signal says stop. Raises what makes it impossible, `SettingsError` and `EngineLost` among it."""
+    """Be a worker until a signal says stop. Raises what makes that impossible, `SettingsError` or `EngineLost` say."""
     storage = Storage.open(settings)
     settings.queue  # noqa: B018 - refuse a bad URL before the model loads
     check_allowed_extra(split(settings.parameters_allowed))

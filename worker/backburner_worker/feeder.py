@@ -28,6 +28,10 @@ class Feeder:
         """How many more deliveries of each lane fit into the window."""
         return {lane: self._window - len(held) for lane, held in self._lanes.items() if len(held) < self._window}
 
+    def reopened(self, budget: Mapping[Lane, int]) -> bool:
+        """Whether a lane that had no room in that budget has half its window free by now: worth another pull."""
+        return any(lane not in budget and len(held) <= self._window // 2 for lane, held in self._lanes.items())
+
     def add(self, delivery: Delivery) -> None:
         """Hold a delivery until its turn."""
         lane = self._lanes[delivery.lane]

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -85,7 +86,6 @@ class Generator:
 
     async def _answer(self, delivery: Delivery, envelope: Envelope) -> Outcome:
         body = envelope.body if envelope.body is not None else await self._fetch(envelope)
-        check_body(envelope.url, body)
         if body["model"] not in self._models:
             served = ", ".join(sorted(self._models))
             raise ModelNotFound(f"this pool serves {served}, not {body['model']!r}", param="model")
@@ -111,13 +111,15 @@ class Generator:
         )
         return Outcome(address, record, answer=envelope.answer, usage=response.usage, engine_s=engine_s)
 
-    async def _fetch(self, envelope: Envelope) -> dict[str, object]:
+    async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
         """The body that a claim check stands for."""
         key = envelope.body_ref or ""
         stored = await until_stored(lambda: self._storage.get(key), "read a body")
         if stored is None:
             raise RequestRefused(f"there is no body at {key}; store it before the envelope is sent", param="body_ref")
-        return parse_body(stored.data, self._max_body_bytes)
+        body = parse_body(stored.data, self._max_body_bytes)
+        check_body(envelope.url, body)
+        return body
 
     def _failed(self, delivery: Delivery, address: Address, error: BackburnerError) -> Outcome:
         log.info("request failed", code=error.code, error=error.message, **_where(address))

@@ -6,12 +6,13 @@ Each delivery walks this way once. `pull` holds it in the feeder's window; `admi
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from backburner_schemas.codec import Unaddressed
 from backburner_schemas.errors import EngineLost
+from backburner_schemas.names import Lane
 from backburner_worker.admission import Admission, token_cost
 from backburner_worker.feeder import Feeder
 from backburner_worker.generator import Generator
@@ -94,15 +95,28 @@ class Pipeline:
     async def _pull(self) -> None:
         while True:
             await self._changed.until(lambda: self._segments.has_room and bool(self._feeder.budget()))
-            deliveries = await self._source.pull(self._feeder.budget())
+            deliveries = await self._pull_within(self._feeder.budget())
             await self._jobs.learn(job for delivery in deliveries if (job := _job_of(delivery)) is not None)
             for delivery in deliveries:
                 self._feeder.add(delivery)
-                self._telemetry.pulled(delivery.lane, 1)
                 if (job := _job_of(delivery)) is not None:
                     self._segments.holds(job)
             if deliveries:
+                self._telemetry.pulled(delivery.lane for delivery in deliveries)
                 self._changed.set()
+
+    async def _pull_within(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Pull; but break off, with nothing, when a lane that was full has room again and is not in this budget."""
+        if len(budget) == len(Lane):
+            return await self._source.pull(budget)
+        pull = asyncio.ensure_future(self._source.pull(budget))
+        room = asyncio.ensure_future(self._changed.until(lambda: self._feeder.reopened(budget)))
+        try:
+            await asyncio.wait({pull, room}, return_when=asyncio.FIRST_COMPLETED)
+            return await pull if pull.done() else []
+        finally:
+            room.cancel()
+            pull.cancel()
 
     # --- admit ------------------------------------------------------------------------------------------------
 

@@ -27,9 +27,12 @@ async def until_stored(call: Callable[[], Awaitable[T]], what: str) -> T:
             error=str(state.outcome.exception()) if state.outcome else "",
         )
 
+    async def attempt() -> T:
+        return await call()
+
     retrying = AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, StoreError) and error.retryable),
-        wait=wait_exponential_jitter(initial=0.2, max=5.0),
+        wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
         before_sleep=say,
     )
-    return await retrying(call)
+    return await retrying(attempt)

@@ -1,6 +1,7 @@
 """The worker's metrics. One object owns them all; the parts tell it what happened and never name a metric."""
 
-from collections.abc import Callable
+from collections import Counter as Counting
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -18,7 +19,10 @@ class Telemetry:
         self._settled = Counter(
             "backburner_settled", "Deliveries settled, by what became of them.", ["outcome", "code"], registry=registry
         )
-        self._tokens = Counter("backburner_tokens", "Tokens of answered requests.", ["kind"], registry=registry)
+        # Looking a labelled child up by its labels costs more than counting does.
+        self._settled_children: dict[tuple[str, str], Counter] = {}
+        tokens = Counter("backburner_tokens", "Tokens of answered requests.", ["kind"], registry=registry)
+        self._prompt_tokens, self._completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
         self._queue = Histogram(
             "backburner_queue_seconds", "From the producer to the engine.", buckets=_SECONDS, registry=registry
         )
@@ -34,20 +38,24 @@ class Telemetry:
             "backburner_lag", "Messages not settled, of this worker's share.", ["lane"], registry=registry
         )
 
-    def pulled(self, lane: Lane, count: int) -> None:
-        """Deliveries came from a lane."""
-        self._pulled.labels(lane).inc(count)
+    def pulled(self, lanes: Iterable[Lane]) -> None:
+        """Deliveries came, one from each of these lanes."""
+        for lane, count in Counting(lanes).items():
+            self._pulled.labels(lane).inc(count)
 
     def settled(self, outcome: str, code: str = "") -> None:
         """A delivery ended."""
-        self._settled.labels(outcome, code).inc()
+        child = self._settled_children.get((outcome, code))
+        if child is None:
+            child = self._settled_children[outcome, code] = self._settled.labels(outcome, code)
+        child.inc()
 
     def answered(self, queue_s: float, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""
         self._queue.observe(queue_s)
         self._engine.observe(engine_s)
-        self._tokens.labels("prompt").inc(prompt_tokens)
-        self._tokens.labels("completion").inc(completion_tokens)
+        self._prompt_tokens.inc(prompt_tokens)
+        self._completion_tokens.inc(completion_tokens)
 
     def segment_written(self, size: int, seconds: float) -> None:
         """A segment became durable."""
@@ -63,7 +71,7 @@ class Telemetry:
         """Show that count at each scrape."""
         self._held.labels(stage).set_function(count)
 
-    def watch_lag(self, lag: Callable[[], dict[Lane, int]]) -> None:
+    def watch_lag(self, lag: Callable[[], Mapping[Lane, int]]) -> None:
         """Show each lane's lag at each scrape."""
         for lane in Lane:
             self._lag.labels(lane).set_function(lambda lane=lane: lag().get(lane, 0))

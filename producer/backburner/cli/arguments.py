@@ -10,6 +10,7 @@ import typer
 
 from backburner.cli.deadline import parse_deadline, parse_duration
 from backburner_schemas.names import PRIORITIES, Lane, is_name
+from backburner_schemas.request import MAX_CUSTOM_ID
 
 T = TypeVar("T")
 
@@ -21,6 +22,15 @@ _MAX_VALUE = 512
 def _name(text: str | None) -> str | None:
     if text is not None and not is_name(text):
         raise typer.BadParameter(f"{text!r} is no valid name; it must match [A-Za-z0-9][A-Za-z0-9._-]* without '..'")
+    return text
+
+
+def _id(text: str) -> str:
+    """A job's id, or a handle's, which may have a custom_id of any characters behind its first slash."""
+    job, slash, custom_id = text.partition("/")
+    if slash and is_name(job) and 0 < len(custom_id) <= MAX_CUSTOM_ID:
+        return text
+    _name(text)
     return text
 
 
@@ -77,7 +87,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", callback=_name, help="The job's id, as `submit` printed it.")]
 HandleOrJobId = Annotated[
-    str, typer.Argument(metavar="JOB", callback=_name, help="The id that `submit` or `enqueue` printed.")
+    str, typer.Argument(metavar="JOB", callback=_id, help="The id that `submit` or `enqueue` printed.")
 ]
 NewJobId = Annotated[
     str | None,

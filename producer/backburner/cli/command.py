@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
@@ -86,9 +85,9 @@ def add(app: typer.Typer, function: Command, name: str | None = None) -> None:
         raise typer.Exit(_guarded(function, session, arguments))
 
     # typer reads both of these, in every version.
-    run.__signature__ = given.replace(parameters=[context, *own, verbose])  # type: ignore[attr-defined]
+    vars(run)["__signature__"] = given.replace(parameters=[context, *own, verbose])
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (context, *own, verbose)}
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del vars(run)["__wrapped__"]
     app.command(name)(run)
 
 
@@ -98,27 +97,24 @@ def _guarded(function: Command, session: Session, arguments: dict[str, Any]) -> 
 
     logs.configure("debug" if session.verbose else "warning", json=False)
     try:
-        result = function(session, **arguments)
-        if inspect.iscoroutine(result):
-            result = asyncio.run(result)
-        sys.stdout.flush()
+        ended = _ended(function(session, **arguments))
     except KeyboardInterrupt:
         show.say(session.on_interrupt)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough. What is still buffered must not fail again at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except typer.Exit as ended:
-        return ended.exit_code
     except Exception as error:  # noqa: BLE001 - the outermost place: nothing may reach the user as a traceback
         return _failed(_innermost(error), verbose=session.verbose)
-    return ExitCode.OK if result is None else result  # type: ignore[return-value]
+    return ExitCode.OK if ended is None else ended
+
+
+def _ended(result: int | Coroutine[Any, Any, int | None] | None) -> int | None:
+    return asyncio.run(result) if isinstance(result, Coroutine) else result
 
 
 def _failed(error: Exception, *, verbose: bool) -> ExitCode:
     if isinstance(error, typer.BadParameter):
         raise error
+    if isinstance(error, show.OutputClosed):
+        return ExitCode.OK
     if verbose:
         show.traceback(error)
     if isinstance(error, BackburnerError):

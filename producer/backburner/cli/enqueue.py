@@ -8,7 +8,7 @@ import typer
 from backburner.cli import arguments, command, show
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
-from backburner_schemas.errors import RequestFailed, SettingsError
+from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import Lane
 from backburner_schemas.result import encode_record
 
@@ -38,6 +38,8 @@ async def enqueue(
 
     `backburner results ID` reads the answer later; --wait waits for it.
     """
+    from backburner.handle import RequestFailed
+
     if timeout is not None and not wait:
         raise SettingsError("--timeout needs --wait")
     prompt = sys.stdin.read() if text == "-" else text
@@ -45,24 +47,26 @@ async def enqueue(
         raise SettingsError("the prompt is empty; give a text")
     async with session.open_client() as client:
         handle = await client.enqueue(
-            prompt,
+            # As a body: a parameter may have the name of an argument.
+            body={**arguments.parameters_of(param or ()), "messages": [{"role": "user", "content": prompt}]},
             model=model,
             priority=priority,
             deadline=deadline,
             pool=pool,
             tenant=tenant,
-            **arguments.parameters_of(param or ()),
         )
+        for warning in handle.warnings:
+            show.warn(warning)
         if not wait:
-            show.out_json(show.json_text({"id": handle.id, "key": handle.key})) if json else show.out(handle.id)
+            show.out_json({"id": handle.id, "key": handle.key}) if json else show.out(handle.id)
             return ExitCode.OK
         show.say(handle.id)
         session.on_interrupt = f"interrupted; `backburner results {handle.id}` reads the answer later"
         try:
             record = await handle.result(timeout=timeout.total_seconds() if timeout else None)
         except RequestFailed as failure:
-            if json and failure.record is not None:
-                show.out_json(encode_record(failure.record).decode())
+            if json:
+                show.out_bytes(encode_record(failure.record))
             raise
-        show.out_json(encode_record(record).decode()) if json else show.out(record.text)
+        show.out_bytes(encode_record(record)) if json else show.out(record.text)
     return ExitCode.OK

@@ -1,6 +1,7 @@
 """Commands about jobs that exist: `status`, `watch`, `cancel`, `jobs`, `reconcile`."""
 
-from typing import Annotated
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,7 +9,12 @@ from backburner.cli import arguments, command, show
 from backburner.cli.exit_codes import ExitCode, code_of_job
 from backburner.cli.progress import Watcher, display
 from backburner.cli.session import Session
+from backburner_schemas.errors import JobNotFound
 from backburner_schemas.job import JobState
+
+if TYPE_CHECKING:
+    from backburner.client import Client
+    from backburner.job import Job
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +26,12 @@ def register(app: typer.Typer) -> None:
     command.add(app, reconcile)
 
 
+def _job(client: "Client", job: str, tenant: str | None) -> "Job":
+    if job.startswith("single-"):
+        raise JobNotFound(f"{job} is a single request, not a job; `backburner results {job}` reads its answer")
+    return client.job(job, tenant=tenant)
+
+
 async def status(
     session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
 ) -> None:
@@ -28,9 +40,9 @@ async def status(
     With --json as OpenAI's batch object.
     """
     async with session.open_client() as client:
-        found = await client.job(job, tenant=tenant).status()
+        found = await _job(client, job, tenant).status()
     if json:
-        show.out_json(show.status_json(found))
+        show.out_json(found)
     else:
         show.out(show.status_lines(found))
 
@@ -43,7 +55,7 @@ async def watch(session: Session, job: arguments.JobId, *, tenant: arguments.Ten
     session.on_interrupt = f"interrupted; the job goes on: `backburner watch {job}` shows it again"
     async with session.open_client() as client:
         with display() as shown:
-            ended = await client.job(job, tenant=tenant).wait(progress=Watcher(shown))
+            ended = await _job(client, job, tenant).wait(progress=Watcher(shown))
     show.say(show.ending(ended))
     return code_of_job(ended)
 
@@ -56,9 +68,9 @@ async def cancel(
     What is still queued is dropped, and each dropped request gets its record; what was answered stays.
     """
     async with session.open_client() as client:
-        found = await client.job(job, tenant=tenant).cancel()
+        found = await _job(client, job, tenant).cancel()
     if json:
-        show.out_json(show.status_json(found))
+        show.out_json(found)
     elif found.status is JobState.CANCELLING:
         show.say(f"{found.id} is being cancelled; what was answered already stays")
     else:
@@ -77,7 +89,7 @@ async def jobs(
         found = [listed async for listed in client.jobs(tenant=tenant, limit=limit)]
     if json:
         for listed in found:
-            show.out_json(show.status_json(listed))
+            show.out_json(listed)
     elif found:
         show.jobs_table(found)
     else:
@@ -92,11 +104,14 @@ async def reconcile(
     Counted from the records themselves. Ends with 0 if they agree, 1 if not, and 3 for a stream, which has no total.
     """
     async with session.open_client() as client:
-        found = await client.job(job, tenant=tenant).reconcile()
+        found = await _job(client, job, tenant).reconcile()
     if json:
-        show.out_json(show.reconciliation_json(found))
+        show.out_json({**dataclasses.asdict(found), "agrees": found.agrees})
     else:
         show.out(show.reconciliation_line(found))
+    for difference in found.differences:
+        show.warn(difference)
     if found.stream:
+        show.say(f"{found.job} is a stream; it has no total to reconcile with")
         return ExitCode.STREAM
     return ExitCode.OK if found.agrees else ExitCode.ENDED_BADLY

@@ -1,10 +1,10 @@
 """Where records go: stdout, or a file that appears whole or not at all."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from backburner.cli import show
 from backburner_schemas.errors import SettingsError
 
 Write = Callable[[bytes], None]
@@ -29,7 +29,7 @@ def records_to(path: Path | None) -> Iterator[Write]:
     """
     check_output(path)
     if path is None:
-        yield _to_stdout
+        yield show.out_bytes
         return
     if path.exists() and not path.is_file():
         # A device or a pipe cannot be replaced.
@@ -43,9 +43,3 @@ def records_to(path: Path | None) -> Iterator[Write]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _to_stdout(record: bytes) -> None:
-    # At once: whoever reads the pipe follows a job that runs.
-    sys.stdout.buffer.write(record + b"\n")
-    sys.stdout.buffer.flush()

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic_core import to_json
 
 from backburner.cli import arguments, command, show
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.output import records_to
+from backburner.cli.progress import Watcher, display
 from backburner.cli.session import Session
-from backburner_schemas.errors import RequestFailed
 from backburner_schemas.result import encode_record
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from backburner.job import Job
 
 _SINGLE = "single-"
+_STREAM = "stream-"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,19 +39,30 @@ async def results(
         ),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on until the job has ended, or give what is there now.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--follow/--no-follow",
+            help="Go on until the job has ended, or give what is there now.",
+            show_default="follow, but for streams, which have no end",
+        ),
+    ] = None,
     tenant: arguments.Tenant = None,
 ) -> ExitCode | None:
     """Print the results as JSON lines.
 
     In OpenAI's batch output form, each request once, as they come; it ends when the job has ended.
     """
+    goes_on = not job.startswith(_STREAM) if follow is None else follow
     session.on_interrupt = f"interrupted; the job goes on: `backburner watch {job}` shows it"
     async with session.open_client() as client:
         if job.startswith(_SINGLE):
-            return await _write_answer(client.handle(job, tenant=tenant), output, follow=follow)
-        await write_results(client.job(job, tenant=tenant), output, join=join, follow=follow)
+            return await _write_answer(client.handle(job, tenant=tenant), output, follow=goes_on)
+        found = client.job(job, tenant=tenant)
+        if output is not None and goes_on:
+            # Records of a job that runs are provisional. A file is for keeps, so it is written from the end.
+            with display() as shown:
+                await found.wait(progress=Watcher(shown))
+        await write_results(found, output, join=join, follow=goes_on)
     return None
 
 
@@ -71,10 +84,13 @@ async def _lines(job: "Job", *, join: Path | None, follow: bool) -> AsyncIterato
             yield encode_record(record), record.ok
         return
     async for joined in job.results(join=join, follow=follow):
-        yield _joined_line(joined), joined.ok
+        request = joined.request.model_dump(mode="json") if joined.request is not None else None
+        yield to_json({**joined.model_dump(mode="json"), "request": request}, inf_nan_mode="null"), joined.ok
 
 
 async def _write_answer(handle: "Handle", output: Path | None, *, follow: bool) -> ExitCode:
+    from backburner.handle import RequestFailed
+
     try:
         record = await handle.result() if follow else await handle.peek()
     except RequestFailed as failure:

@@ -1,5 +1,6 @@
 """How things look: every line that the command line writes. stdout has data only, stderr everything that is talk."""
 
+import os
 import sys
 import traceback as tracebacks
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from backburner.reconcile import Reconciliation
     from backburner_schemas.status import BatchStatus
 
 FINDINGS_SHOWN = 20
@@ -27,14 +29,24 @@ class Finding(Protocol):
 # --- stdout: data -----------------------------------------------------------------------------------------
 
 
+class OutputClosed(Exception):
+    """Whoever read stdout has gone; there is nothing more to do and nothing to complain about."""
+
+
 def out(text: str) -> None:
     """One line of data. On a terminal, control characters in it are shown instead of obeyed."""
-    sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
+    out_bytes((printable(text) if sys.stdout.isatty() else text).encode(errors="surrogateescape"))
 
 
-def out_json(value: str) -> None:
-    """A JSON value that is encoded already."""
-    sys.stdout.write(value + "\n")
+def out_bytes(line: bytes) -> None:
+    """One line of data that is encoded already. It goes out at once: whoever reads may be following a job."""
+    try:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        # What is still buffered must not fail again at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputClosed from error
 
 
 # --- stderr: talk -----------------------------------------------------------------------------------------
@@ -98,11 +110,6 @@ def printable(text: str) -> str:
 # --- pictures of a job ------------------------------------------------------------------------------------
 
 
-def status_json(status: "BatchStatus") -> str:
-    """OpenAI's batch object."""
-    return status.model_dump_json()
-
-
 def status_lines(status: "BatchStatus") -> str:
     """A job for people, as `name  value` lines."""
     counts, usage = status.request_counts, status.usage
@@ -122,6 +129,16 @@ def status_lines(status: "BatchStatus") -> str:
     rows += [(f"metadata.{name}", value) for name, value in status.metadata.items()]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {printable(value)}" for name, value in rows)
+
+
+def reconciliation_line(found: "Reconciliation") -> str:
+    """The books of a job in one line."""
+    parts = [f"{found.ok:,} ok", f"{found.failed:,} failed"]
+    if found.pending is not None:
+        parts.append(f"{found.pending:,} pending")
+    total = f"{found.total:,} in" if found.total is not None else "stream"
+    sign = "=" if found.agrees else ":" if found.stream else "!="
+    return f"{total} {sign} {' + '.join(parts)}; {found.duplicates:,} duplicates".replace(" :", ":")
 
 
 def jobs_table(found: Sequence["BatchStatus"]) -> None:
@@ -163,8 +180,8 @@ def ending(status: "BatchStatus") -> str:
     return f"{status.id} {status.status}: {counts.completed:,} of {counts.total:,} answered, {counts.failed:,} failed"
 
 
-def json_text(value: Any) -> str:
-    """A value as one line of JSON."""
-    import json
+def out_json(value: Any) -> None:
+    """A value as one line of JSON on stdout."""
+    from pydantic_core import to_json
 
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    out_bytes(to_json(value))

@@ -94,14 +94,14 @@ def _listed(file: Path, error: "InvalidInput") -> Exception:
 
 def _tell(job: "Job", *, as_json: bool) -> None:
     """Data first, and at once: whatever comes later, the id is known."""
-    skipped = len(job.skipped)
+    from backburner.findings import Findings
+
+    # Of very many, only the first are kept one by one.
+    skipped = job.skipped.total if isinstance(job.skipped, Findings) else len(job.skipped)
     if as_json:
-        show.out_json(
-            show.json_text({"id": job.id, "tenant": job.tenant, "skipped": skipped, "warnings": [*job.warnings]})
-        )
+        show.out_json({"id": job.id, "tenant": job.tenant, "skipped": skipped, "warnings": [*job.warnings]})
     else:
         show.out(job.id)
-    sys.stdout.flush()
     for warning in job.warnings:
         show.warn(warning)
     if skipped:

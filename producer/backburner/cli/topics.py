@@ -46,7 +46,7 @@ async def ensure(
     async with session.open_client() as client:
         await client.register_pool(pool)
     if json:
-        show.out_json(show.json_text({"pool": name, "model": pool, "topics": made}))
+        show.out_json({"pool": name, "model": pool, "topics": made})
         return
     show.out(f"pool {name}")
     for topic in made:

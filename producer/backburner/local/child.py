@@ -20,7 +20,7 @@ from backburner_schemas.errors import BackburnerError, SettingsError
 Pause = Callable[[float], object]
 """Waits that many seconds, like `time.sleep`; may raise to break off what waits."""
 
-_TETHER = Path(__file__).with_name("tether.py")
+TETHER = Path(__file__).with_name("tether.py")
 _POLL_SECONDS = 0.05
 _KILL_SECONDS = 10.0
 _TAIL_LINES = 12
@@ -85,7 +85,7 @@ class Child:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 - the argv is made by Backburner
-                [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid()), *self.program.argv],
+                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self.program.argv],
                 env=dict(self.program.env),
                 cwd=self.program.cwd,
                 stdin=subprocess.DEVNULL,

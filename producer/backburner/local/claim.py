@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from backburner.local import env_file
 from backburner.local.remembered import recall, remember
@@ -20,6 +21,7 @@ from backburner_schemas.errors import SettingsError
 IGNORE_FILE = ".gitignore"
 _LOCK, _RECORD = "lock", "stack.json"
 _LOOK_SECONDS = 0.05
+_TRIES = 4
 _STARTTIME_FIELD = 19
 """Of /proc/PID/stat, counted from after the program's name, which may hold spaces and brackets."""
 
@@ -34,13 +36,9 @@ def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
     state.mkdir(parents=True, exist_ok=True)
     (state / IGNORE_FILE).write_text("*\n", encoding="ascii")
     with (state / _LOCK).open("a", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(lock):
             pid = recall(state / _RECORD).get("pid", "unknown")
-            raise SettingsError(
-                f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`"
-            ) from error
+            raise SettingsError(f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`")
         try:
             _forget(state)
             remember(
@@ -70,9 +68,10 @@ def is_held(state: Path) -> bool:
 
 def supervisor(state: Path) -> int | None:
     """The pid of the live supervisor, or None: then a record that lies there is stale, and is removed."""
-    if not is_held(state):
-        _forget(state)
-        return None
+    with contextlib.suppress(FileNotFoundError), (state / _LOCK).open("r", encoding="ascii") as lock:
+        if _locked(lock):
+            _forget(state)
+            return None
     record = recall(state / _RECORD)
     pid = int(record["pid"]) if record.get("pid", "").isdecimal() else None
     return pid if pid is not None and start_time(pid) == record.get("started") else None
@@ -107,6 +106,16 @@ def start_time(pid: int) -> str | None:
         ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return shown.stdout.strip() or None
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Whether the lock could be had. Tried for a moment: `is_held` holds it for an instant too."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
 
 
 def _forget(state: Path) -> None:

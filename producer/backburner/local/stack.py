@@ -21,7 +21,7 @@ from backburner.local.crew import Crew
 from backburner.local.engine_args import ServedModel, resolve_model
 from backburner.local.interrupt import Interrupts
 from backburner.local.options import EnsurePool, Say, UpOptions
-from backburner.local.ports import PortLeases
+from backburner.local.ports import LOOPBACK, PortLeases
 from backburner.local.store import RESULTS_BUCKET, Store
 from backburner_schemas.errors import BackburnerError, QueueError, SettingsError
 from backburner_schemas.routing import pool_name
@@ -182,7 +182,7 @@ class Stack:
         if model.engine_args is not None:
             settings["BACKBURNER_ENGINE_ARGS"] = model.engine_args
         # 0: every worker that is started by hand takes a free port, so any number can run side by side.
-        return {**settings, "BACKBURNER_HTTP_PORT": "0"}
+        return {**settings, "BACKBURNER_HTTP_HOST": LOOPBACK, "BACKBURNER_HTTP_PORT": "0"}
 
 
 def drain_seconds(options: UpOptions) -> float:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse, Usage
 
@@ -14,6 +15,7 @@ _CREATED = 1_700_000_000
 
 _WORDS = ("the", "pot", "stands", "warm", "on", "the", "back", "burner", "until", "its", "turn", "comes")
 _DIMENSIONS = 8
+_MAX_DIMENSIONS = 4096
 
 
 def prompt_text(request: EngineRequest) -> str:
@@ -66,6 +68,8 @@ def _completion(request: EngineRequest, digest: str, echo: bool) -> EngineRespon
 def _embeddings(request: EngineRequest, digest: str, _echo: bool) -> EngineResponse:  # noqa: FBT001
     inputs = _several(request.body["input"]) if "input" in request.body else [request.body.get("messages")]
     size = request.body.get("dimensions") or _DIMENSIONS
+    if size > _MAX_DIMENSIONS:
+        raise RequestRefused(f"dimensions is over the limit of {_MAX_DIMENSIONS}", param="dimensions")
     packed = request.body.get("encoding_format") == "base64"
     data = []
     for index in range(len(inputs)):

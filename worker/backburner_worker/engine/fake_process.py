@@ -124,13 +124,11 @@ class FakeProcessEngine:
 
     async def _read(self) -> None:
         try:
-            while line := await self._output.readline():
+            # A line without its end is what a kill in the middle of a write leaves.
+            while (line := await self._output.readline()).endswith(b"\n"):
                 self._answer(json.loads(line))
-        except ValueError as error:
-            # A torn line is what a kill in the middle of a write leaves.
-            self._lose(f"the engine's process wrote what cannot be read: {error}")
-            return
-        self._lose()
+        finally:
+            self._lose()
 
     def _answer(self, message: Mapping[str, Any]) -> None:
         future = self._pending.get(message["id"])
@@ -144,10 +142,10 @@ class FakeProcessEngine:
             kind = _ERRORS.get(error["code"], EngineError)
             future.set_exception(kind(error["message"], param=error["param"]))
 
-    def _lose(self, message: str | None = None) -> None:
+    def _lose(self) -> None:
         if not self._closed:
             self._lost = True
-        self._fail_pending(EngineLost(message))
+        self._fail_pending(EngineLost())
 
     def _fail_pending(self, error: EngineError) -> None:
         for future in self._pending.values():

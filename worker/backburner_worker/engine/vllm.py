@@ -100,23 +100,7 @@ class VllmEngine:
         vllm_compat.prepare_environment(self._model)
         os.environ.update(child_environment())
         args = vllm_compat.parse_arguments(self._model, self._engine_args, self._served_name, self._media_domains)
-        try:
-            loaded = await vllm_compat.load(args, self._default_max_tokens)
-        except Exception as error:
-            raise EngineError(f"vLLM did not start: {error}") from error
-        self._loaded = loaded
-        self._names = frozenset((*loaded.models, *loaded.adapters))
-        if not loaded.handlers:
-            raise EngineError(f"the model {self._model} answers none of {', '.join(Endpoint)}")
-        await self._warm_up(loaded)
-        return EngineInfo(
-            models=loaded.models,
-            endpoints=frozenset(loaded.handlers),
-            version=f"vllm-{installed}",
-            kv_tokens=loaded.kv_tokens,
-            max_sequences=loaded.max_sequences,
-            adapters=loaded.adapters,
-        )
+        return await self._load(args, installed)
 
     async def run(self, request: EngineRequest) -> EngineResponse:
         """Answer one request. See the port for errors and cancellation."""
@@ -137,6 +121,8 @@ class VllmEngine:
 
     async def close(self, drain: float) -> None:
         """Wait for what runs, abort the rest, end the engine core, at the latest by force."""
+        # Asked once more while it still means something: a closed core looks like a dead one.
+        self._lost = self.lost
         self._closed = True
         if self._running and drain > 0:
             await asyncio.wait(self._running, timeout=drain)
@@ -162,6 +148,28 @@ class VllmEngine:
     def core_pids(self) -> list[int]:
         """Process ids of the engine's children, for health checks and fault tests."""
         return [process.pid for process in self._loaded.core_processes()] if self._loaded else []
+
+    async def _load(self, args: Any, installed: str) -> EngineInfo:
+        # Not a part of `start`: failed imports that libraries keep would hold its frame, and with it the engine.
+        try:
+            loaded = await vllm_compat.load(args, self._default_max_tokens)
+        except Exception as error:
+            raise EngineError(
+                f"vLLM did not start: {error}; the cause is in its log above, look there for the first ERROR"
+            ) from error
+        self._loaded = loaded
+        self._names = frozenset((*loaded.models, *loaded.adapters))
+        if not loaded.handlers:
+            raise EngineError(f"the model {self._model} answers none of {', '.join(Endpoint)}")
+        await self._warm_up(loaded)
+        return EngineInfo(
+            models=loaded.models,
+            endpoints=frozenset(loaded.handlers),
+            version=f"vllm-{installed}",
+            kv_tokens=loaded.kv_tokens,
+            max_sequences=loaded.max_sequences,
+            adapters=loaded.adapters,
+        )
 
     async def _warm_up(self, loaded: Loaded) -> None:
         endpoint = next(kind for kind in _WARM_UPS if kind in loaded.handlers)
@@ -206,7 +214,7 @@ class VllmEngine:
 
     def _translate(self, error: Exception) -> BackburnerError:
         if vllm_compat.is_death(error) or self.lost:
-            self._lost = not self._closed
+            self._lost = self._lost or not self._closed
             return EngineLost()
         return _error(vllm_compat.failure_of(error))
 

@@ -1,6 +1,6 @@
 """Every import from vLLM, and what its releases spell differently. No decisions here; those are in `vllm`.
 
-Written against 0.32 and checked by a test that imports each name. vLLM and torch are imported inside the
+Written against 0.32; the contract tests run all of it. vLLM and torch are imported inside the
 functions: importing this module costs nothing and works without them.
 """
 

@@ -1,0 +1,36 @@
+"""The first way in: the Python SDK. One request and its answer, then a job and its results while it runs.
+
+Run it beside `backburner up`, after `. .backburner/env`:  python examples/sdk.py [MODEL]
+"""
+
+import asyncio
+import sys
+
+from backburner import Client
+
+
+async def main(model: str | None) -> None:
+    async with Client() as client:
+        handle = await client.enqueue("What is the capital of France?", model=model, max_tokens=24)
+        answer = await handle.result(timeout=120)
+        print(f"one request: {answer.text.strip()}")
+
+        model = model or (await client.pools())[0].manifest.model
+        questions = ["Name a fruit.", "Name a river.", "Name a colour."]
+        job = await client.submit(
+            {
+                "custom_id": f"question-{number}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 16},
+            }
+            for number, question in enumerate(questions)
+        )
+        async for record in job.results():
+            print(f"{record.custom_id}: {record.text.strip()}")
+        status = await job.status()
+        print(f"job {job.id} {status.status}: {status.request_counts.completed} of {status.request_counts.total}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

@@ -1,0 +1,210 @@
+"""The client: the four verbs that users begin with, and the way to jobs and handles that another process made."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from backburner.connections import Connections
+from backburner.handle import Handle, parse_handle
+from backburner.inputs import Source
+from backburner.job import Job
+from backburner.joblist import list_jobs
+from backburner.messages import claim_check
+from backburner.orders import Deadline, chosen_lane, manifest_of, moment, name, tenant_of
+from backburner.pools import PoolStatus
+from backburner.publishers.base import Message
+from backburner.sending import publish
+from backburner.settings import Settings
+from backburner.single import body_of, request_of
+from backburner.submit import Order, SubmitProgress, submit
+from backburner_schemas import keys
+from backburner_schemas.envelope import AnswerMode, Envelope
+from backburner_schemas.errors import JobError
+from backburner_schemas.names import Lane
+from backburner_schemas.pool import PoolManifest
+from backburner_schemas.request import Endpoint
+from backburner_schemas.status import BatchStatus
+
+if TYPE_CHECKING:
+    from backburner.publishers.base import Publisher
+    from backburner.storage import Storage
+
+
+class Client:
+    """Puts requests on the back burner and reads what became of them.
+
+    Settings come from arguments, such as `Client(store_url="s3://bucket/root")`, then from BACKBURNER_… variables.
+    Nothing connects before it is needed: a client that only reads needs no broker.
+
+        async with Client() as client:
+            handle = await client.enqueue("What is the capital of France?", max_tokens=16)
+            record = await handle.result(timeout=600)
+            print(record.text)
+
+            job = await client.submit("prompts.jsonl")
+            async for record in job.results():
+                print(record.custom_id, record.text)
+
+    Use it from one event loop. Every method raises `StoreError` if the object store does not answer.
+    """
+
+    def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
+        """Raises `SettingsError` for a setting that is unknown or cannot be used."""
+        self._connections = Connections(settings if settings is not None else Settings.load(**arguments))
+
+    @classmethod
+    def of(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
+        """A client of given parts, which it starts and closes; for tests and for other transports."""
+        client = cls(settings)
+        client._connections = Connections(settings, storage, publisher)
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect. Safe to call twice."""
+        await self._connections.close()
+
+    @property
+    def settings(self) -> Settings:
+        """What the client was told."""
+        return self._connections.settings
+
+    async def enqueue(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        endpoint: Endpoint = Endpoint.CHAT,
+        custom_id: str | None = None,
+        priority: Lane = Lane.NORMAL,
+        deadline: Deadline | None = None,
+        pool: str | None = None,
+        tenant: str | None = None,
+        **parameters: Any,
+    ) -> Handle:
+        """Put one request onto the queue; returns when the broker has it.
+
+        Give exactly one of `prompt`, `messages` and `body`. Other named arguments, such as `max_tokens`, go into the
+        body. Without a model, the only pool's is taken. `deadline` is in seconds from now, a `timedelta` or a moment;
+        a request that is not started by then ends with the error `expired`.
+
+        Raises `RequestRefused`, `PoolNotFound`, `JobError` for an option that cannot be, and `QueueError`.
+        """
+        connections, now = self._connections, time.time()
+        owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
+        lane = chosen_lane(priority)
+        until = None if deadline is None else moment(deadline, now)
+        made = body_of(
+            Endpoint(endpoint), prompt=prompt, messages=messages, body=body, model=model, parameters=parameters
+        )
+        if made.get("model") is None:
+            made["model"] = await connections.pools.only_model()
+        request = request_of(
+            job if custom_id is None else custom_id, Endpoint(endpoint), made, max_bytes=self.settings.max_body_bytes
+        )
+        if pool is not None:
+            target = await connections.pools.check_pool(pool)
+        else:
+            target = await connections.pools.pool_for(request.model)
+        envelope = Envelope(
+            tenant=owner,
+            job=job,
+            index=0,
+            custom_id=request.custom_id,
+            url=request.url,
+            body=request.body,
+            deadline=until,
+            answer=AnswerMode.OBJECT,
+            enqueued_at=now,
+        )
+        message = await claim_check(
+            connections.storage, Message(target, lane, envelope), len(envelope.model_dump_json())
+        )
+        await publish(await connections.publisher(), [message])
+        return Handle(connections, owner, job, request.custom_id, connections.pools.warnings({target}))
+
+    async def submit(
+        self,
+        source: Source,
+        *,
+        job_id: str | None = None,
+        priority: Lane = Lane.NORMAL,
+        deadline: Deadline | None = None,
+        metadata: Mapping[str, str] | None = None,
+        pool: str | None = None,
+        tenant: str | None = None,
+        skip_invalid: bool = False,
+        on_progress: Callable[[SubmitProgress], None] | None = None,
+        parent: str | None = None,
+    ) -> Job:
+        """Put many requests onto the queue as one job; returns when the broker has all of them.
+
+        `source` is the path of a JSONL file, or an iterable or async iterable of dicts, `BatchRequest`s or lines; it
+        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`.
+
+        A file is checked as a whole before anything is sent. An iterable is checked as it goes, and its first bad
+        item cancels the job. With `skip_invalid` the bad ones are left out and told in `job.skipped`.
+
+        With the `job_id` of a submit that was broken off, and the same input, it goes on where that one stopped; the
+        first submit's other options stay. If the job is sealed already, nothing is sent.
+
+        Raises `InvalidInput` with its `.findings`; `JobConflict` if the job was made from another input, has ended, or
+        is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `JobError` for an
+        option that cannot be; and `QueueError`.
+        """
+        connections = self._connections
+        if pool is not None:
+            pool = await connections.pools.check_pool(pool)
+        manifest = manifest_of(
+            self.settings,
+            tenant=tenant,
+            job_id=job_id,
+            priority=priority,
+            deadline=deadline,
+            metadata=metadata,
+            pool=pool,
+            parent=parent,
+        )
+        done = await submit(connections, source, Order(manifest, skip_invalid, on_progress))
+        return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
+
+    def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by
+        """A job by its id, whoever submitted it. Makes no request. Raises `JobError` for what cannot be an id."""
+        return Job(self._connections, tenant_of(self.settings, tenant), name(id, "job id"))
+
+    def handle(self, id: str, *, tenant: str | None = None) -> Handle:  # noqa: A002 - the same
+        """A single request by its handle's id. Makes no request. Raises `JobError` for what cannot be an id."""
+        job, custom_id = parse_handle(id)
+        if not custom_id:
+            raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
+        return Handle(self._connections, tenant_of(self.settings, tenant), name(job, "handle id"), custom_id)
+
+    async def jobs(
+        self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
+    ) -> AsyncIterator[BatchStatus]:
+        """The tenant's jobs, newest first; `after` is the id of the last one seen."""
+        owner = tenant_of(self.settings, tenant)
+        async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
+            yield status
+
+    async def pools(self) -> list[PoolStatus]:
+        """Every pool, with the workers that are alive in it."""
+        return await self._connections.pools.read()
+
+    async def register_pool(self, model: str) -> PoolManifest:
+        """Register the pool of a base model, by its exact served name; `backburner topics ensure` makes its topics.
+
+        Registering it again changes nothing. Raises `PoolConflict` if another model has that pool, or differs from
+        this one in letter case alone.
+        """
+        return await self._connections.pools.register(model)

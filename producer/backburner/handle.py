@@ -1,0 +1,77 @@
+"""The handle of one request: knows the key of its answer, and polls it. Any process can make one from its id."""
+
+from collections.abc import Sequence
+
+from backburner.connections import Connections
+from backburner.polling import Pace
+from backburner_schemas import errors, keys
+from backburner_schemas.result import ResultRecord
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+class RequestFailed(errors.RequestFailed):
+    """The request ended with an error; its record says which."""
+
+    def __init__(self, record: ResultRecord) -> None:
+        error = record.error
+        super().__init__(
+            f"request {record.custom_id} failed: {error.message} ({error.code})" if error is not None else None,
+            param=error.param if error is not None else None,
+        )
+        self.record = record
+        """The error record, as it lies in the store."""
+
+
+class Handle:
+    """One request that was enqueued by itself.
+
+    `id` is all that another process needs: `client.handle(id)`.
+    """
+
+    def __init__(
+        self, connections: Connections, tenant: str, job: str, custom_id: str, warnings: Sequence[str] = ()
+    ) -> None:
+        self._connections = connections
+        self.tenant = tenant
+        self.job = job
+        self.custom_id = custom_id
+        self.warnings: Sequence[str] = tuple(warnings)
+        """What may delay the answer, such as a pool without a worker; known where it was enqueued."""
+
+    def __repr__(self) -> str:
+        return f"Handle({self.id!r}, tenant={self.tenant!r})"
+
+    @property
+    def id(self) -> str:
+        """The job's id, with `/` and the custom_id behind it where that is another."""
+        return self.job if self.custom_id == self.job else f"{self.job}/{self.custom_id}"
+
+    @property
+    def key(self) -> str:
+        """Key of the object that holds the answer, relative to the store's root: one GET reads it."""
+        return keys.answer(self.tenant, self.job, self.custom_id)
+
+    async def peek(self) -> ResultRecord | None:
+        """The record if it is there, a response or an error; None if it is not. Raises `StoreError`."""
+        stored = await self._connections.storage.get(self.key)
+        return None if stored is None else ResultRecord.model_validate_json(stored.data)
+
+    async def result(self, *, timeout: float | None = None) -> ResultRecord:
+        """Wait for the response, `timeout` seconds at most, or for as long as it takes.
+
+        Raises `RequestFailed`, with the error record as `.record`, `ResultTimeout`, and `StoreError`.
+        """
+        pace = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout)
+        while (record := await self.peek()) is None:
+            await pace.pause(f"no answer to {self.id}")
+        if not record.ok:
+            raise RequestFailed(record)
+        return record
+
+
+def parse_handle(id: str) -> tuple[str, str]:  # noqa: A002 - the word that users know it by
+    """Job and custom_id of a handle's id."""
+    job, slash, custom_id = id.partition("/")
+    return job, custom_id if slash else job

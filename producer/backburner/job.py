@@ -1,0 +1,177 @@
+"""A job: many requests that were submitted together. Any process can make one from its id."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, overload
+
+from backburner.connections import Connections
+from backburner.finalizer import finalize, view_job
+from backburner.findings import SkippedLine
+from backburner.inputs import Item
+from backburner.joining import JoinedInput, JoinedResult, download_input
+from backburner.polling import Pace
+from backburner.reconcile import Reconciliation, reconcile
+from backburner.results import RecordReader, not_found
+from backburner_schemas import keys
+from backburner_schemas.job import Cursor
+from backburner_schemas.result import ResultRecord
+from backburner_schemas.status import BatchStatus, Clock, JobView, derive, must_read_digests
+
+if TYPE_CHECKING:
+    from backburner.storage import Storage
+
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 1.0
+
+
+class Job:
+    """Requests that were submitted together.
+
+    `id` is all that another process needs: `client.job(id)`. Every method raises `JobNotFound` if there is no such
+    job, and `StoreError` if the store does not answer.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        tenant: str,
+        id: str,  # noqa: A002 - the word that users know it by
+        *,
+        skipped: Sequence[SkippedLine] = (),
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self._connections = connections
+        self.tenant = tenant
+        self.id = id
+        self.skipped: Sequence[SkippedLine] = skipped
+        """Lines that were not sent; known where the job was submitted. Of very many, the first ten thousand."""
+        self.warnings: Sequence[str] = tuple(warnings)
+        """What may delay the job, such as a pool without a worker; known where it was submitted."""
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, tenant={self.tenant!r})"
+
+    @property
+    def _storage(self) -> "Storage":
+        return self._connections.storage
+
+    async def status(self) -> BatchStatus:
+        """What the job is doing. The counts are estimates until it is frozen."""
+        return derive(await self._view())
+
+    @overload
+    def results(self, *, join: None = None, follow: bool = True) -> AsyncIterator[ResultRecord]: ...
+    @overload
+    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncIterator[JoinedResult]: ...
+    async def results(
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+    ) -> AsyncIterator[ResultRecord]:
+        """The records, in no particular order, each request's once.
+
+        While the job runs they come as they are stored, and the iterator ends when the job is frozen; with
+        `follow=False` it ends after those that are there now, which also works for streams. A record that was given
+        while the job ran is provisional: where it is an error, a redelivery may still bring a response, and the
+        response is what counts in the end. Read the job again once it is frozen to see that.
+
+        With `join`, the input that the job was made from, each record comes with its `.request`, and records of
+        requests that were cut off have their custom_id. Raises `JobConflict` if it is another input.
+        """
+        async with aclosing(self.result_batches(join=join, follow=follow)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    yield record
+
+    async def result_batches(
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+    ) -> AsyncGenerator[Sequence[ResultRecord]]:
+        """The same records as `results`, some at a time: as many as are there, a few hundred at most."""
+        reader = RecordReader(self._storage, self.tenant, self.id)
+        joined = await self._joined(join) if join is not None else None
+        looked = join is not None
+        try:
+            async with aclosing(reader.batches(follow=follow)) as batches:
+                async for batch in batches:
+                    if not looked and any(record.custom_id is None for record in batch):
+                        joined, looked = await self._stored_input(), True
+                    if joined is None:
+                        yield batch
+                    elif join is not None:
+                        yield [joined.join(record) for record in batch]
+                    else:
+                        yield [
+                            record.model_copy(update={"custom_id": joined.join(record).custom_id})
+                            if record.custom_id is None
+                            else record
+                            for record in batch
+                        ]
+        finally:
+            if joined is not None:
+                joined.close()
+
+    async def wait(
+        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
+    ) -> BatchStatus:
+        """Wait until the job is frozen, `timeout` seconds at most; its final status, however it ended.
+
+        `progress` is called with each status that is seen. Raises `ResultTimeout`.
+        """
+        pace = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout)
+        seen: Cursor | None = None
+        since = time.monotonic()
+        grace = self._connections.settings.freeze_grace_seconds
+        while True:
+            view = await self._view()
+            if view.cursor != seen:
+                seen, since = view.cursor, time.monotonic()
+            unchanged = time.monotonic() - since
+            if must_read_digests(view, Clock(time.time(), grace, unchanged)):
+                await finalize(self._storage, self.tenant, self.id, grace=grace, cursor_unchanged=unchanged)
+                view = await self._view()
+            status = derive(view)
+            if progress is not None:
+                progress(status)
+            if status.frozen:
+                return status
+            await pace.pause(f"job {self.id} did not end")
+
+    async def cancel(self) -> BatchStatus:
+        """Drop what has not run yet; the job ends `cancelled` after a grace. Of a frozen job, nothing changes."""
+        view = await self._view()
+        if view.summary is None:
+            await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
+            grace = self._connections.settings.freeze_grace_seconds
+            await finalize(self._storage, self.tenant, self.id, grace=grace)
+            view = await self._view()
+        return derive(view)
+
+    async def reconcile(self) -> Reconciliation:
+        """Count the records exactly and hold them against the total: in = ok + failed + pending."""
+        return await reconcile(self._storage, self.tenant, self.id)
+
+    async def _view(self) -> JobView:
+        view = await view_job(self._storage, self.tenant, self.id)
+        if view is None:
+            raise not_found(self.id)
+        return view
+
+    async def _joined(self, source: Path | str | Iterable[Item]) -> JoinedInput:
+        view = await self._view()
+        return await JoinedInput.read(
+            source,
+            view.manifest,
+            view.sealed,
+            max_bytes=self._connections.settings.max_body_bytes,
+            router=self._connections.pools,
+        )
+
+    async def _stored_input(self) -> JoinedInput | None:
+        if await view_job(self._storage, self.tenant, self.id, with_segments=False) is None:
+            return None
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "input.jsonl"
+            if not await download_input(self._storage, self.tenant, self.id, path):
+                return None
+            return await self._joined(path)

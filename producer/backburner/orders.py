@@ -1,0 +1,85 @@
+"""Turns the options of a submit into a job's manifest, and says which of them cannot be."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from backburner.settings import Settings
+from backburner_schemas import keys
+from backburner_schemas.errors import JobError
+from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest
+from backburner_schemas.names import PRIORITIES, Lane, is_name
+
+Deadline = float | timedelta | datetime
+"""Seconds or a span from now, or a moment."""
+
+
+def manifest_of(
+    settings: Settings,
+    *,
+    tenant: str | None,
+    job_id: str | None,
+    priority: Lane,
+    deadline: Deadline | None,
+    metadata: Mapping[str, str] | None,
+    pool: str | None,
+    parent: str | None,
+) -> JobManifest:
+    """The manifest of a new job. Raises `JobError` for an option that cannot be."""
+    now = time.time()
+    until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now)
+    if until > now + settings.topic_retention_seconds:
+        raise JobError(
+            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); give "
+            "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
+            param="deadline",
+        )
+    try:
+        return JobManifest(
+            id=keys.new_job_id(now) if job_id is None else name(job_id, "job_id"),
+            tenant=tenant_of(settings, tenant),
+            created_at=now,
+            deadline=until,
+            priority=chosen_lane(priority),
+            pool=pool,
+            metadata=dict(metadata or {}),
+            parent=parent,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise JobError(f"{where}: {first['msg']}", param=where) from error
+
+
+def moment(deadline: Deadline, now: float) -> float:
+    """The deadline in Unix seconds. Raises `JobError` if it is not to come."""
+    if isinstance(deadline, datetime):
+        until = deadline.timestamp()
+    elif isinstance(deadline, timedelta):
+        until = now + deadline.total_seconds()
+    else:
+        until = now + deadline
+    if not until > now:
+        raise JobError("the deadline has passed already; give seconds from now, or a later moment", param="deadline")
+    return until
+
+
+def chosen_lane(priority: Lane) -> Lane:
+    """The priority, if users may choose it. Raises `JobError`."""
+    if priority not in PRIORITIES:
+        raise JobError(f"the priority {priority!r} is none of {', '.join(PRIORITIES)}", param="priority")
+    return Lane(priority)
+
+
+def tenant_of(settings: Settings, tenant: str | None) -> str:
+    """The tenant that was named, or the settings'. Raises `JobError`."""
+    return settings.tenant if tenant is None else name(tenant, "tenant")
+
+
+def name(value: str, what: str) -> str:
+    """The value, if it can be part of a key. Raises `JobError`."""
+    if not is_name(value):
+        raise JobError(f"{what} {value!r} must match [A-Za-z0-9][A-Za-z0-9._-]{{0,254}} and hold no '..'", param=what)
+    return value

@@ -1,0 +1,196 @@
+"""Reads a job's records out of its segments, while it runs and after it is frozen: each index once.
+
+While a job runs the records are provisional: the first that is seen for an index is given, and an error may be
+followed by a response that this reader then passes over. Once the job is frozen only the segments in its summary are
+read, a response comes before an error, and requests that were cut off get one error record each.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+
+from pydantic import ValidationError
+
+from backburner.finalizer import view_job
+from backburner.polling import Pace
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address
+from backburner_schemas.errors import (
+    Cancelled,
+    Expired,
+    JobNotFound,
+    ProducerAbandoned,
+    StoreError,
+    Unanswered,
+)
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Summary
+from backburner_schemas.result import ResultRecord, error_record
+
+BATCH = 256
+"""Records that are handed on together at most."""
+_AHEAD = 4
+"""Segments that are fetched ahead of the reader; each has a few megabytes at most."""
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_EMPTY = IndexSet()
+
+_CUT_OFF: dict[str | None, type[Unanswered]] = {
+    Expired.code: Expired,
+    Cancelled.code: Cancelled,
+    ProducerAbandoned.code: ProducerAbandoned,
+}
+
+
+class SeenIndexes:
+    """Which indexes were given already: a bit for each number, and the strings of streams."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self._names: set[str] = set()
+
+    def add(self, index: int | str) -> bool:
+        """Take the index up; whether it is new."""
+        if isinstance(index, str):
+            if index in self._names:
+                return False
+            self._names.add(index)
+            return True
+        place, bit = index >> 3, 1 << (index & 7)
+        if place >= len(self._bits):
+            self._bits.extend(bytes(place + 1 - len(self._bits) + len(self._bits) // 2))
+        if self._bits[place] & bit:
+            return False
+        self._bits[place] |= bit
+        return True
+
+class RecordReader:
+    """One reading of a job's records."""
+
+    def __init__(self, storage: Storage, tenant: str, job: str) -> None:
+        self._storage = storage
+        self._tenant = tenant
+        self._job = job
+        self._seen = SeenIndexes()
+        self._read: set[str] = set()
+        self._numbered = True
+        self._below: int | None = None
+
+    async def batches(self, *, follow: bool) -> AsyncGenerator[list[ResultRecord]]:
+        """The records, some at a time. With `follow` until the job is frozen, otherwise those that are there now.
+
+        Raises `JobNotFound` if there is nothing of that name, and `StoreError`.
+        """
+        pace = Pace(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while (view := await view_job(self._storage, self._tenant, self._job)) is not None:
+            if view.sealed is not None:
+                self._below = view.total
+            if view.summary is not None:
+                self._below = view.summary.counts.total
+                async for batch in self._frozen(view.summary):
+                    yield batch
+                return
+            new = [name for name in view.segments if name not in self._read]
+            async for batch in self._segments(new):
+                yield batch
+            if not follow:
+                return
+            if new:
+                pace.quicken()
+            await pace.pause(f"no end of {self._job}")
+        if follow:
+            raise not_found(self._job)
+        async for batch in self._stream():
+            yield batch
+
+    async def _stream(self) -> AsyncIterator[list[ResultRecord]]:
+        self._numbered = False
+        prefix = keys.segments(self._tenant, self._job)
+        names = [one.key[len(prefix) :] async for one in self._storage.scan(prefix)]
+        if not names:
+            raise not_found(self._job)
+        async for batch in self._segments(sorted(name for name in names if keys.SegmentName.parse(name) is not None)):
+            yield batch
+
+    async def _frozen(self, summary: Summary) -> AsyncIterator[list[ResultRecord]]:
+        # Of a segment that was read while the job ran everything was given, or passed over for good.
+        new = [name for name in summary.segments if name not in self._read]
+        async for batch in self._segments(new, superseded=summary.superseded):
+            yield batch
+        error = _CUT_OFF.get(summary.missing_code, Expired)()
+        cut_off: list[ResultRecord] = []
+        for index in summary.missing:
+            if self._seen.add(index):
+                cut_off.append(error_record(Address(self._tenant, self._job, index, None), error))
+                if len(cut_off) >= BATCH:
+                    yield cut_off
+                    cut_off = []
+        if cut_off:
+            yield cut_off
+
+    async def _segments(
+        self, names: Sequence[str], *, superseded: IndexSet = _EMPTY
+    ) -> AsyncIterator[list[ResultRecord]]:
+        prefix = keys.segments(self._tenant, self._job)
+        ahead: deque[tuple[str, asyncio.Task[bytes]]] = deque()
+        left = iter(names)
+        try:
+            while True:
+                while len(ahead) < _AHEAD and (name := next(left, None)) is not None:
+                    ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
+                if not ahead:
+                    return
+                name, task = ahead.popleft()
+                try:
+                    data = await task
+                finally:
+                    task.cancel()
+                for batch in self._records(name, data, superseded):
+                    yield batch
+                self._read.add(name)
+        finally:
+            for _, task in ahead:
+                task.cancel()
+
+    async def _fetch(self, key: str) -> bytes:
+        # Whole, not as a stream: a slow reader would hold the connection over the store's time-out.
+        stored = await self._storage.get(key)
+        if stored is None:
+            raise StoreError(f"the segment {key} has vanished while the job was read; read its results again")
+        return stored.data
+
+    def _records(self, name: str, data: bytes, superseded: IndexSet) -> Iterator[list[ResultRecord]]:
+        batch: list[ResultRecord] = []
+        for line in data.splitlines():
+            try:
+                record = ResultRecord.model_validate_json(line)
+            except ValidationError as error:
+                raise StoreError(f"the segment {name} holds a line that is no result record") from error
+            if self._counts(record, superseded) and self._seen.add(record.backburner.index):
+                batch.append(record)
+                if len(batch) >= BATCH:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _counts(self, record: ResultRecord, superseded: IndexSet) -> bool:
+        """Whether the record can be the one of its index. A job with a manifest has numbers below its total alone."""
+        index = record.backburner.index
+        if isinstance(index, str):
+            return not self._numbered
+        if self._below is not None and index >= self._below:
+            return False
+        return record.ok or index not in superseded
+
+
+def not_found(job: str) -> JobNotFound:
+    """The error for a job that has no manifest."""
+    if job.startswith("stream-"):
+        return JobNotFound(
+            f"{job} is a stream, which has no end and no status; read what is there with results(follow=False)"
+        )
+    if job.startswith("single-"):
+        return JobNotFound(f"{job} is a single request, which has no job; ask for it with client.handle({job!r})")
+    return JobNotFound(f"there is no job {job}; `backburner jobs` lists those of the tenant")

@@ -1,0 +1,52 @@
+"""Builds one request from what a user says in code: a prompt, messages or a whole body."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from backburner_schemas.errors import InvalidJson, RequestRefused
+from backburner_schemas.request import BatchRequest, Endpoint, parse_request
+
+
+def body_of(
+    endpoint: Endpoint,
+    *,
+    prompt: str | None,
+    messages: Sequence[Mapping[str, Any]] | None,
+    body: Mapping[str, Any] | None,
+    model: str | None,
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The body, without a model if none was named. Raises `RequestRefused` unless exactly one input was given."""
+    given = [name for name, value in (("prompt", prompt), ("messages", messages), ("body", body)) if value is not None]
+    if len(given) != 1:
+        told = "none was" if not given else " and ".join(given) + " were"
+        raise RequestRefused(f"give exactly one of prompt, messages and body; {told} given", param="prompt")
+    made: dict[str, Any] = {"model": model} if model is not None else {}
+    if body is not None:
+        made = {**body, **made}
+    elif messages is not None:
+        made["messages"] = list(messages)
+    else:
+        made.update(_from_prompt(endpoint, prompt or ""))
+    return {**made, **parameters}
+
+
+def _from_prompt(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
+    if endpoint is Endpoint.CHAT:
+        return {"messages": [{"role": "user", "content": prompt}]}
+    if endpoint is Endpoint.COMPLETIONS:
+        return {"prompt": prompt}
+    if endpoint is Endpoint.EMBEDDINGS:
+        return {"input": prompt}
+    raise RequestRefused(f"{endpoint} takes more than a prompt; give its fields as body", param="prompt")
+
+
+def request_of(custom_id: str, endpoint: Endpoint, body: Mapping[str, Any], *, max_bytes: int) -> BatchRequest:
+    """The request, checked as a line of a file is. Raises `RequestRefused`."""
+    try:
+        line = to_json({"custom_id": custom_id, "url": endpoint, "body": dict(body)}, inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidJson(f"the body cannot be written as JSON: {error}") from error
+    return parse_request(line, max_bytes=max_bytes)

@@ -1,0 +1,210 @@
+"""Writes the generated pages under docs/: schemas of the wire, settings, errors. `--check` only compares.
+
+    python scripts/docs.py [--check]
+
+Exit status 1 from `--check` means that a page is stale; `make docs` writes it anew.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from backburner.settings import Settings
+from backburner_schemas import documents
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.errors import BackburnerError
+from backburner_schemas.request import BatchRequest
+from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
+from backburner_schemas.setting_names import PREFIX
+from backburner_worker.settings import WorkerSettings
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
+WIRE = (Envelope, BatchRequest, ResultRecord, ResponseBody, ResultError, ResultFacts)
+PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", SecretStr: "text, kept out of logs"}
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page and its text."""
+    texts = {model.__name__: field_texts(model) for model in WIRE}
+    return {
+        DOCS / "schemas" / "envelope.json": as_json(documents.envelope_schema(texts)),
+        DOCS / "schemas" / "result.json": as_json(documents.result_schema(texts)),
+        DOCS / "asyncapi.json": as_json(documents.asyncapi(texts)),
+        DOCS / "settings.md": settings_page(),
+        DOCS / "errors.md": errors_page(),
+    }
+
+
+def as_json(document: documents.Document) -> str:
+    """Indented JSON that is the same at each run."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def field_texts(model: type[BaseModel]) -> dict[str, str]:
+    """The docstrings below the fields of a class, its own and inherited ones."""
+    texts: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if not issubclass(kind, BaseModel) or kind.__module__.startswith("pydantic"):
+            continue
+        body = ast.parse(inspect.getsource(kind)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in zip(body.body, body.body[1:], strict=False):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[name] = " ".join(text.split())
+                case _:
+                    pass
+    return texts
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+
+def settings_page() -> str:
+    """The settings reference."""
+    shared = list(Settings.model_fields)
+    own = [name for name in WorkerSettings.model_fields if name not in shared]
+    return "\n".join(
+        [
+            GENERATED,
+            "# Settings",
+            "",
+            "Arguments come first, then environment variables, then the defaults below. A `BACKBURNER_…` name that",
+            "is not listed here is an error that suggests the nearest one; `BACKBURNER_TEST_…` and the links that",
+            "Kubernetes makes for services are passed over. Credentials of object stores come by the providers' own",
+            "ways (`AWS_…` and the like).",
+            "",
+            "## Every part",
+            "",
+            *settings_table(Settings, shared),
+            "",
+            "## Workers",
+            "",
+            *settings_table(WorkerSettings, own),
+            "",
+        ]
+    )
+
+
+def settings_table(kind: type[Settings], names: list[str]) -> Iterator[str]:
+    """One row a setting."""
+    texts = field_texts(kind)
+    yield "| variable | takes | default | what it is |"
+    yield "| --- | --- | --- | --- |"
+    for name in names:
+        field = kind.model_fields[name]
+        text = texts.get(name)
+        if text is None:
+            sys.exit(f"docs: {kind.__name__}.{name} has no docstring; write one below the field")
+        cells = [f"`{PREFIX}{name.upper()}`", takes(field), default(field), text]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def takes(field: FieldInfo) -> str:
+    """What values a setting takes, in words."""
+    bounds = [f"{word} {limit:g}" for item in field.metadata for word, limit in bound(item)]
+    return ", ".join([type_words(field.annotation), *bounds])
+
+
+def bound(item: Any) -> Iterator[tuple[str, float]]:
+    """The bound that a piece of pydantic's metadata sets."""
+    match item:
+        case Ge(ge=int() | float() as limit):
+            yield "from", limit
+        case Gt(gt=int() | float() as limit):
+            yield "above", limit
+        case Le(le=int() | float() as limit):
+            yield "up to", limit
+        case Lt(lt=int() | float() as limit):
+            yield "below", limit
+
+
+def type_words(annotation: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        (inner,) = (one for one in typing.get_args(annotation) if one is not type(None))
+        return type_words(inner)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(f"`{member.value}`" for member in annotation)
+    return PLAIN.get(annotation, str(annotation))
+
+
+def default(field: FieldInfo) -> str:
+    """The default, as one would write it in the environment."""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, Enum):
+        return f"`{value.value}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+# --- errors -----------------------------------------------------------------------------------------------
+
+
+def errors_page() -> str:
+    """The error tree with what each error means and what to do."""
+    rows = [
+        f"| {'&nbsp;&nbsp;' * depth}`{kind.__name__}` | `{kind.code}` | {kind.http_status} "
+        f"| {'yes' if kind.retryable else 'no'} | {kind.default_message()} |"
+        for depth, kind in tree(BackburnerError)
+    ]
+    return "\n".join(
+        [
+            GENERATED,
+            "# Errors",
+            "",
+            "One tree. `code` is stable: match on it in result records (`error.code`), dead letters and HTTP",
+            "answers. The text is the default message; an error that knows more says more. Retried means that the",
+            "failure may pass by itself.",
+            "",
+            "| class | code | HTTP | retried | what happened, and what to do |",
+            "| --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def tree(kind: type[BackburnerError], depth: int = 0) -> Iterator[tuple[int, type[BackburnerError]]]:
+    """The class and all below it, those of schemas alone, in the order in which they are written."""
+    yield depth, kind
+    for child in kind.__subclasses__():
+        if child.__module__ == BackburnerError.__module__:
+            yield from tree(child, depth + 1)
+
+
+def main() -> int:
+    """Write or compare the pages; the exit status."""
+    parser = argparse.ArgumentParser(description="Write the generated pages under docs/.")
+    parser.add_argument("--check", action="store_true", help="only compare; exit 1 if a page is stale")
+    check = parser.parse_args().check
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in stale:
+            print(f"docs: {path.relative_to(DOCS.parent)} is stale; run `make docs`", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(pages()[path], encoding="utf-8")
+        print(f"docs: wrote {path.relative_to(DOCS.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

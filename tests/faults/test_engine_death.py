@@ -1,0 +1,193 @@
+"""Engines that die, and workers that die and leave an engine behind: real processes, really killed."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from backburner.local.model import prepare_auto_model
+from backburner_schemas.errors import EngineError, EngineLost
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.fake_process import FakeProcessEngine
+
+START_SECONDS = 180
+END_SECONDS = 30
+
+FAKE_OWNER = """
+import asyncio
+from backburner_worker.engine.fake_process import FakeProcessEngine
+
+async def main():
+    engine = FakeProcessEngine()
+    await engine.start()
+    print(engine.pid, flush=True)
+    await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+VLLM_OWNER = """
+import asyncio
+import sys
+from backburner_schemas.errors import EngineLost
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.vllm import VllmEngine
+
+ARGS = (
+    "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
+    "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
+)
+
+def request(name):
+    body = {"model": "m", "prompt": "Once", "max_tokens": 500, "ignore_eos": True}
+    return EngineRequest(name, Endpoint.COMPLETIONS, body)
+
+async def main():
+    engine = VllmEngine(sys.argv[1], ARGS, "m")
+    await engine.start()
+    running = [asyncio.create_task(engine.run(request(f"r{n}"))) for n in range(4)]
+    print(*engine.core_pids(), flush=True)
+    errors = await asyncio.gather(*running, return_exceptions=True)
+    try:
+        await engine.run(request("late"))
+    except EngineLost as error:
+        errors.append(error)
+    print(*(type(error).__name__ for error in errors), engine.lost, flush=True)
+    await engine.close(30)
+    print("closed", flush=True)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def owner(tmp_path, source, *arguments):
+    """A process that owns an engine, and the ids that it printed once the engine was up."""
+    script = tmp_path / "owner.py"
+    script.write_text(source)
+    command = [sys.executable, str(script), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            pids = [int(word) for word in process.stdout.readline().split()]
+            assert pids, "the engine did not start; see the captured stderr"
+            yield process, pids
+        finally:
+            process.kill()
+
+
+def is_running(pid):
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
+def assert_ends(pids):
+    deadline = time.monotonic() + END_SECONDS
+    while left := [pid for pid in pids if is_running(pid)]:
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.05)
+
+
+def chat(text, request_id="r1"):
+    messages = [{"role": "user", "content": text}]
+    return EngineRequest(request_id, Endpoint.CHAT, {"model": "fake", "messages": messages})
+
+
+async def started():
+    engine = FakeProcessEngine()
+    await engine.start()
+    return engine
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_killed_child_is_told_to_all_in_flight_at_once(number):
+    engine = await started()
+    running = [asyncio.ensure_future(engine.run(chat("[[hang]]", f"r{n}"))) for n in range(5)]
+    await asyncio.sleep(0)
+    os.kill(engine.pid, number)
+    async with asyncio.timeout(END_SECONDS):
+        errors = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(error) for error in errors] == [EngineLost] * 5
+    assert engine.lost
+    with pytest.raises(EngineLost):
+        await engine.run(chat("late"))
+    await engine.close(0)
+
+
+async def test_a_child_that_dies_idle_is_noticed():
+    engine = await started()
+    os.kill(engine.pid, signal.SIGKILL)
+    async with asyncio.timeout(END_SECONDS):
+        await engine._reader
+    assert engine.lost
+    await engine.close(0)
+
+
+async def test_a_deadly_prompt_kills_the_child_for_real():
+    engine = await started()
+    with pytest.raises(EngineLost):
+        await engine.run(chat("[[die]]"))
+    assert_ends([engine.pid])
+    await engine.close(0)
+
+
+async def test_closing_leaves_no_child():
+    engine = await started()
+    await engine.close(0)
+    assert_ends([engine.pid])
+    assert not engine.lost
+
+
+async def test_a_child_that_cannot_start_is_an_engine_error(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    engine = FakeProcessEngine()
+    with pytest.raises(EngineError, match="before it was ready"):
+        await engine.start()
+    await engine.close(0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_child_does_not_outlive_its_owner(tmp_path, number):
+    with owner(tmp_path, FAKE_OWNER) as (process, pids):
+        process.send_signal(number)
+        process.wait(END_SECONDS)
+        assert_ends(pids)
+
+
+def test_a_terminals_ctrl_c_does_not_reach_the_child(tmp_path):
+    with owner(tmp_path, FAKE_OWNER) as (process, pids):
+        assert [os.getsid(pid) for pid in pids] != [os.getsid(process.pid)]
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(START_SECONDS + 2 * END_SECONDS)
+def test_a_killed_engine_core_is_told_to_all_in_flight_and_closing_returns(tmp_path):
+    with owner(tmp_path, VLLM_OWNER, prepare_auto_model()) as (process, pids):
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        output, _ = process.communicate(timeout=END_SECONDS)
+        assert output.splitlines() == [" ".join(["EngineLost"] * 5 + ["True"]), "closed"]
+        assert process.returncode == 0
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(START_SECONDS + 2 * END_SECONDS)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_engine_core_outlives_its_worker(tmp_path, number):
+    with owner(tmp_path, VLLM_OWNER, prepare_auto_model()) as (process, pids):
+        process.send_signal(number)
+        process.wait(END_SECONDS)
+        assert_ends(pids)

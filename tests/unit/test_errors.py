@@ -1,0 +1,89 @@
+"""The tree of errors: stable codes, sound statuses, messages that help, and a picture that is true."""
+
+import re
+
+import pytest
+
+from backburner_schemas import errors
+from backburner_schemas.errors import BackburnerError
+
+
+def below(kind):
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from below(child)
+
+
+TREE = [BackburnerError, *below(BackburnerError)]
+
+
+def test_every_error_of_the_module_is_in_the_tree():
+    found = {one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)}
+    assert found == set(TREE)
+
+
+def test_codes_are_unique_and_stable():
+    assert {kind.__name__: kind.code for kind in TREE} == {
+        "BackburnerError": "internal_error",
+        "RequestRefused": "invalid_request",
+        "InvalidJson": "invalid_json",
+        "DuplicateCustomId": "duplicate_custom_id",
+        "UnknownEndpoint": "unknown_endpoint",
+        "BodyTooLarge": "body_too_large",
+        "UnsupportedParameter": "unsupported_parameter",
+        "ModelNotFound": "model_not_found",
+        "ContextLengthExceeded": "context_length_exceeded",
+        "Undeliverable": "unaddressable",
+        "UnsupportedVersion": "unsupported_version",
+        "TenantNotAllowed": "tenant_not_allowed",
+        "Unanswered": "unanswered",
+        "Expired": "expired",
+        "Cancelled": "cancelled",
+        "ProducerAbandoned": "producer_abandoned",
+        "JobError": "job_error",
+        "InvalidInput": "invalid_input",
+        "JobNotFound": "job_not_found",
+        "JobConflict": "job_conflict",
+        "RequestFailed": "request_failed",
+        "ResultTimeout": "result_timeout",
+        "PoolError": "pool_error",
+        "PoolNotFound": "pool_not_found",
+        "PoolConflict": "pool_conflict",
+        "EngineError": "engine_error",
+        "EngineLost": "engine_lost",
+        "EngineBusy": "engine_busy",
+        "GenerationAborted": "generation_aborted",
+        "QueueError": "queue_unavailable",
+        "StoreError": "store_unavailable",
+        "StoreDenied": "store_denied",
+        "SettingsError": "invalid_setting",
+    }
+    assert len({kind.code for kind in TREE}) == len(TREE)
+
+
+@pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_message_of_one_line_and_a_sound_status(kind):
+    error = kind()
+    assert error.message == str(error) == kind.default_message()
+    assert "\n" not in error.message
+    assert error.message.endswith(".")
+    assert kind.__doc__ != (kind.__base__.__doc__ or "")
+    assert kind.http_status in range(400, 600)
+    assert re.fullmatch(r"[a-z_]+", kind.code)
+
+
+def test_a_message_and_a_field_of_its_own_are_kept():
+    error = errors.RequestRefused("no", param="model")
+    assert (error.message, str(error), error.param, error.code) == ("no", "no", "model", "invalid_request")
+
+
+def test_only_failures_of_systems_are_worth_a_retry():
+    retried = {kind for kind in TREE if kind.retryable}
+    assert errors.StoreDenied not in retried
+    assert all(issubclass(kind, (errors.EngineError, errors.QueueError, errors.StoreError)) for kind in retried)
+
+
+def test_the_picture_at_the_top_of_the_module_shows_every_branch():
+    drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__))
+    assert drawn == {kind.__name__ for kind in BackburnerError.__subclasses__() if kind.__module__ == errors.__name__}

@@ -1,0 +1,63 @@
+"""Names of settings: one list for all parts, and a typing error is found."""
+
+import pytest
+
+from backburner.settings import Settings
+from backburner_schemas.errors import SettingsError
+from backburner_schemas.setting_names import PREFIX, SETTING_NAMES, check_environment
+from backburner_worker.settings import WorkerSettings
+
+
+def test_the_list_holds_exactly_the_settings_of_every_part():
+    declared = {PREFIX + name.upper() for kind in (Settings, WorkerSettings) for name in kind.model_fields}
+    assert declared == SETTING_NAMES
+
+
+def test_every_part_accepts_the_names_of_the_others():
+    check_environment(SETTING_NAMES)
+
+
+@pytest.mark.parametrize("name", ["PATH", "AWS_REGION", "BACKBURN", "BACKBURNER", "backburner_x"])
+def test_foreign_names_are_nobodys_business(name):
+    check_environment([name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BACKBURNER_TEST_UPDATE_GOLDEN",
+        # what Kubernetes sets for services named backburner and backburner-gateway
+        "BACKBURNER_SERVICE_HOST",
+        "BACKBURNER_SERVICE_PORT",
+        "BACKBURNER_PORT",
+        "BACKBURNER_GATEWAY_SERVICE_HOST",
+        "BACKBURNER_GATEWAY_SERVICE_PORT",
+        "BACKBURNER_GATEWAY_SERVICE_PORT_HTTP",
+        "BACKBURNER_GATEWAY_PORT",
+        "BACKBURNER_GATEWAY_PORT_80_TCP",
+        "BACKBURNER_GATEWAY_PORT_80_TCP_PROTO",
+        "BACKBURNER_GATEWAY_PORT_80_TCP_PORT",
+        "BACKBURNER_GATEWAY_PORT_80_TCP_ADDR",
+    ],
+)
+def test_test_switches_and_service_links_are_passed_over(name):
+    check_environment([name])
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("BACKBURNER_QUEUE_ULR", "BACKBURNER_QUEUE_URL"),
+        ("BACKBURNER_STORE", "BACKBURNER_STORE_URL"),
+        ("BACKBURNER_DRAIN_SECOND", "BACKBURNER_DRAIN_SECONDS"),
+        ("BACKBURNER_TENNANT", "BACKBURNER_TENANT"),
+    ],
+)
+def test_a_typing_error_is_refused_with_the_nearest_name(name, near):
+    with pytest.raises(SettingsError, match=f"{name} .*{near}"):
+        check_environment(["PATH", name])
+
+
+def test_a_name_that_resembles_none_points_to_the_reference():
+    with pytest.raises(SettingsError, match=r"docs/settings\.md"):
+        check_environment(["BACKBURNER_" + "Z" * 40])

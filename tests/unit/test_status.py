@@ -1,0 +1,254 @@
+"""What a job is doing and how it ends: the decision table, and a model that is too plain to be wrong."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary, UsageTotals
+from backburner_schemas.keys import SegmentName
+from backburner_schemas.segment import Line, digest_of
+from backburner_schemas.status import ABANDONED_AFTER, Clock, JobView, decide_freeze, derive, must_read_digests
+
+CREATED, DEADLINE, GRACE = 1_000.0, 5_000.0, 180.0
+EARLY, LATE = Clock(CREATED + 60, GRACE), Clock(DEADLINE + GRACE + 1, GRACE)
+OUTCOMES = ["ok", "engine_error", "expired", "cancelled"]
+
+
+def job(segments=(), *, total=None, count=None, cancelled_at=None, summary=None):
+    """A view of a job and its segments' digests; a segment is a list of (index, outcome)."""
+    digests = [
+        digest_of([Line(index, b"{}", None if outcome == "ok" else outcome) for index, outcome in lines])
+        for lines in segments
+    ]
+    names = tuple(
+        str(SegmentName("0" * 26, number, ok, len(lines) - ok, 7, 3, 1500))
+        for number, lines in enumerate(segments)
+        for ok in [sum(outcome == "ok" for _, outcome in lines)]
+    )
+    view = JobView(
+        manifest=JobManifest(id="batch_1", tenant="t", created_at=CREATED, deadline=DEADLINE, metadata={"k": "v"}),
+        cursor=Cursor(count=count) if count is not None else None,
+        sealed=Sealed(total=total, sha256="", sealed_at=CREATED + 1) if total is not None else None,
+        cancelled_at=cancelled_at,
+        segments=names,
+        summary=summary,
+    )
+    return view, digests
+
+
+def frozen(*segments, clock=EARLY, **facts):
+    view, digests = job(segments, **facts)
+    return decide_freeze(view, digests, clock)
+
+
+# --- the decision table -----------------------------------------------------------------------------------
+
+
+def test_a_whole_sealed_job_is_completed_at_once():
+    summary = frozen([(0, "ok"), (2, "ok")], [(1, "ok")], total=3)
+    assert summary.state is JobState.COMPLETED
+    assert summary.counts == Counts(total=3, completed=3, failed=0)
+    assert (summary.missing, summary.missing_code) == (IndexSet(), None)
+    assert len(summary.segments) == 2
+    assert summary.usage == UsageTotals(prompt_tokens=14, completion_tokens=6, engine_seconds=3.0)
+    assert summary.finalized_at == EARLY.now
+
+
+def test_a_job_is_completed_however_many_failed():
+    summary = frozen([(0, "engine_error"), (1, "engine_error")], total=2)
+    assert (summary.state, summary.counts) == (JobState.COMPLETED, Counts(total=2, completed=0, failed=2))
+
+
+def test_an_empty_sealed_job_is_completed():
+    assert frozen(total=0).state is JobState.COMPLETED
+
+
+def test_a_job_that_runs_is_not_frozen():
+    assert frozen([(0, "ok")], total=2) is None
+    assert frozen([(0, "ok")], count=1) is None
+    assert frozen() is None
+
+
+def test_a_job_that_is_frozen_is_not_frozen_again():
+    done = frozen([(0, "ok")], total=1)
+    assert frozen([(0, "ok")], total=1, summary=done) is None
+
+
+def test_past_deadline_and_grace_what_is_missing_is_expired():
+    summary = frozen([(0, "ok"), (3, "engine_error")], total=5, clock=LATE)
+    assert summary.state is JobState.EXPIRED
+    assert summary.counts == Counts(total=5, completed=1, failed=4)
+    assert (str(summary.missing), summary.missing_code) == ("1-2,4", "expired")
+
+
+def test_late_results_have_the_grace_after_a_deadline():
+    assert frozen([(0, "ok")], total=2, clock=Clock(DEADLINE + GRACE, GRACE)) is None
+
+
+def test_an_expired_record_alone_makes_the_job_expired():
+    summary = frozen([(0, "ok"), (1, "expired")], total=2)
+    assert (summary.state, summary.missing_code) == (JobState.EXPIRED, None)
+
+
+def test_a_cancel_waits_for_its_grace_and_then_takes_what_is_missing():
+    assert frozen([(0, "ok")], total=2, cancelled_at=EARLY.now - GRACE) is None
+    summary = frozen([(0, "ok")], total=2, cancelled_at=EARLY.now - GRACE - 1)
+    assert (summary.state, str(summary.missing), summary.missing_code) == (JobState.CANCELLED, "1", "cancelled")
+
+
+def test_cancelled_records_that_make_the_job_whole_end_it_without_waiting():
+    summary = frozen([(0, "ok"), (1, "cancelled")], total=2, cancelled_at=EARLY.now)
+    assert (summary.state, summary.missing_code) == (JobState.CANCELLED, None)
+
+
+def test_a_cancel_that_came_too_late_changes_nothing():
+    assert frozen([(0, "ok")], total=1, cancelled_at=EARLY.now).state is JobState.COMPLETED
+    assert frozen([(0, "expired")], total=1, cancelled_at=EARLY.now).state is JobState.EXPIRED
+
+
+def test_a_cancelled_record_without_a_marker_is_a_failure_like_others():
+    assert frozen([(0, "cancelled")], total=1).state is JobState.COMPLETED
+
+
+def test_a_job_never_sealed_is_expired_as_abandoned():
+    for clock in (LATE, Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER + 1)):
+        summary = frozen([(0, "ok")], count=3, clock=clock)
+        assert (summary.state, str(summary.missing)) == (JobState.EXPIRED, "1-2")
+        assert (summary.counts.total, summary.missing_code) == (3, "producer_abandoned")
+    assert frozen(count=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER)) is None
+
+
+def test_a_sealed_job_cannot_be_abandoned():
+    assert frozen(total=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=10 * ABANDONED_AFTER)) is None
+
+
+def test_an_unsealed_job_counts_records_beyond_its_cursor():
+    summary = frozen([(7, "ok")], count=3, clock=LATE)
+    assert (summary.counts.total, str(summary.missing)) == (8, "0-6")
+
+
+def test_an_unsealed_job_that_was_cancelled_is_cancelled():
+    summary = frozen([(0, "ok")], count=1, cancelled_at=EARLY.now - GRACE - 1)
+    assert (summary.state, summary.missing_code) == (JobState.CANCELLED, "cancelled")
+
+
+def test_records_beyond_the_total_do_not_count():
+    summary = frozen([(0, "ok"), (9, "ok"), (8, "expired")], total=1)
+    assert (summary.state, summary.counts) == (JobState.COMPLETED, Counts(total=1, completed=1, failed=0))
+
+
+def test_a_redelivery_counts_once_and_a_response_beats_an_error():
+    summary = frozen([(0, "expired"), (1, "ok")], [(0, "ok"), (1, "engine_error")], [(0, "ok")], total=2)
+    assert (summary.state, summary.counts) == (JobState.COMPLETED, Counts(total=2, completed=2, failed=0))
+    assert str(summary.superseded) == "0-1"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "state"),
+    [
+        ("engine_error", "expired", JobState.COMPLETED),
+        ("expired", "engine_error", JobState.EXPIRED),
+        ("expired", "cancelled", JobState.EXPIRED),
+        ("cancelled", "expired", JobState.CANCELLED),
+    ],
+)
+def test_of_two_errors_the_first_in_key_order_decides(first, second, state):
+    assert frozen([(0, first)], [(0, second)], total=1, cancelled_at=EARLY.now).state is state
+
+
+# --- a plain model ----------------------------------------------------------------------------------------
+
+SEGMENTS = st.lists(
+    st.dictionaries(st.integers(0, 6), st.sampled_from(OUTCOMES), min_size=1).map(lambda one: list(one.items())),
+    max_size=4,
+)
+
+
+@given(
+    SEGMENTS,
+    st.none() | st.integers(0, 6),
+    st.integers(0, 6),
+    st.sampled_from([None, EARLY.now - GRACE - 1, EARLY.now]),
+    st.sampled_from([EARLY, LATE, Clock(EARLY.now, GRACE, ABANDONED_AFTER + 1)]),
+)
+def test_freezing_agrees_with_a_record_by_record_count(segments, total, count, cancelled_at, clock):
+    view, digests = job(segments, total=total, count=count, cancelled_at=cancelled_at)
+    summary = decide_freeze(view, digests, clock)
+
+    counting = {}
+    for index, outcome in (line for lines in segments for line in lines):
+        if index not in counting or (outcome == "ok" and counting[index] != "ok"):
+            counting[index] = outcome
+    size = total if total is not None else max([count, *(index + 1 for index in counting)])
+    counting = {index: outcome for index, outcome in counting.items() if index < size}
+    missing = set(range(size)) - set(counting)
+    overdue = clock.now > DEADLINE + GRACE
+    abandoned = total is None and clock.cursor_unchanged > ABANDONED_AFTER
+    cancel_due = cancelled_at is not None and clock.now > cancelled_at + GRACE
+    if not ((total is not None and not missing) or overdue or abandoned or cancel_due):
+        assert summary is None
+        return
+    assert must_read_digests(view, clock)
+    kinds = set(counting.values())
+    if cancelled_at is not None and (missing or "cancelled" in kinds or total is None):
+        assert summary.state is JobState.CANCELLED
+    elif missing or "expired" in kinds or total is None:
+        assert summary.state is JobState.EXPIRED
+    else:
+        assert summary.state is JobState.COMPLETED
+    ok = sum(outcome == "ok" for outcome in counting.values())
+    assert set(summary.missing) == missing
+    assert summary.counts == Counts(total=size, completed=ok, failed=size - ok)
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+@given(SEGMENTS, st.integers(0, 6))
+def test_names_alone_never_hide_a_job_that_is_whole(segments, total):
+    view, digests = job(segments, total=total)
+    if decide_freeze(view, digests, EARLY) is not None:
+        assert view.may_be_whole()
+
+
+# --- status until then ------------------------------------------------------------------------------------
+
+
+def state_of(*segments, **facts):
+    return derive(job(segments, **facts)[0]).status
+
+
+def test_states_follow_what_lies_in_the_store():
+    assert state_of() is JobState.VALIDATING
+    assert state_of(count=0) is JobState.VALIDATING
+    assert state_of(count=2) is JobState.IN_PROGRESS
+    assert state_of([(0, "ok")], total=2) is JobState.IN_PROGRESS
+    assert state_of([(0, "ok"), (1, "expired")], total=2) is JobState.FINALIZING
+    assert state_of(total=0) is JobState.FINALIZING
+    assert state_of([(0, "ok")], total=2, cancelled_at=EARLY.now) is JobState.CANCELLING
+
+
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED])
+def test_a_summary_has_the_last_word(state):
+    counts = Counts(total=9, completed=8, failed=1)
+    summary = Summary(state=state, counts=counts, finalized_at=2_000.9)
+    status = derive(job([[(0, "ok")]], total=2, cancelled_at=EARLY.now, summary=summary)[0])
+    assert (status.status, status.request_counts, status.frozen, status.sealed) == (state, counts, True, True)
+    ends = {name: getattr(status, f"{name}_at") for name in ("completed", "expired", "cancelled")}
+    assert ends == {name: 2_000 if name == state else None for name in ends}
+
+
+@pytest.mark.parametrize(("segments", "total"), list(product([0, 1, 5], [0, 1, 3])))
+def test_provisional_counts_never_exceed_the_total(segments, total):
+    status = derive(job([[(0, "ok"), (1, "expired")]] * segments, total=total)[0])
+    counts = status.request_counts
+    assert counts.completed + counts.failed <= counts.total == total
+    assert not status.frozen
+
+
+def test_the_status_is_openais_batch_object():
+    found = derive(job(total=2)[0]).model_dump(mode="json")
+    assert (found["id"], found["object"], found["status"]) == ("batch_1", "batch", "in_progress")
+    assert found["request_counts"] == {"total": 2, "completed": 0, "failed": 0}
+    assert (found["created_at"], found["expires_at"], found["metadata"]) == (1_000, 5_000, {"k": "v"})

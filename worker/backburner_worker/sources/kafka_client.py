@@ -1,0 +1,133 @@
+"""The consumer of a Kafka source: how it is set up, started and told to commit, and what its errors mean."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    CommitFailedError,
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    RecordTooLargeError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
+
+from backburner_schemas.errors import QueueError
+
+log = structlog.get_logger(__name__)
+
+_FETCH_WAIT_MS = 50
+"""How long the broker waits for news: this is the latency of an idle lane, and of a lane that is opened again."""
+_PARTITION_FETCH_BYTES = 256 * 1024
+_FETCH_BYTES = 16 * 1024 * 1024
+"""Bounds of what is prefetched; a record that is larger than these comes all the same, alone."""
+_MAX_HEARTBEAT_SECONDS = 3.0
+
+FATAL = (
+    AuthenticationFailedError,
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    RecordTooLargeError,  # aiokafka has gone past the record already: going on would lose it
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
+"""Errors that do not go away by waiting."""
+
+
+def make_consumer(
+    connection: Mapping[str, Any],
+    *,
+    client_id: str,
+    group: str,
+    instance_id: str | None,
+    session_seconds: float,
+    rebalance_seconds: float,
+) -> AIOKafkaConsumer:
+    """A consumer that is not started and subscribed to nothing yet."""
+    # aiokafka's sticky assignor keeps its memory on the class: a class of its own for each member.
+    assignor = type("Sticky", (StickyPartitionAssignor,), {})
+    return AIOKafkaConsumer(
+        **connection,
+        client_id=client_id,
+        group_id=group,
+        group_instance_id=instance_id,
+        partition_assignment_strategy=(assignor,),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=int(session_seconds * 1000),
+        heartbeat_interval_ms=int(min(session_seconds / 6, _MAX_HEARTBEAT_SECONDS) * 1000),
+        rebalance_timeout_ms=int(rebalance_seconds * 1000),
+        # A join is answered only when the slowest member has joined.
+        request_timeout_ms=int((rebalance_seconds + 30.0) * 1000),
+        # Polling never waits for the engine: if it is stuck, the process is, and heartbeats end as well.
+        max_poll_interval_ms=2**31 - 1,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        fetch_max_bytes=_FETCH_BYTES,
+        max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+    )
+
+
+async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, seconds: float) -> None:
+    """Start the consumer and check that the topics exist, without naming to the broker any that does not.
+
+    Raises `QueueError`, and what aiokafka raises where the broker cannot be reached.
+    """
+    async with asyncio.timeout(seconds):
+        await consumer.start()
+        # Asked for all topics, not for ours: a broker may create what it is asked for by name.
+        missing = sorted(set(topics) - await consumer.topics())
+    if missing:
+        raise QueueError(
+            f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
+            "`backburner topics ensure --pool MODEL`"
+        )
+
+
+async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], int], *, seconds: float) -> bool:
+    """Commit once, bounded, since aiokafka tries for ever; whether the broker took it.
+
+    Raises `QueueError` only for what no later commit can do better.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()})
+    except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as error:
+        raise broken(error) from error
+    except (CommitFailedError, IllegalStateError) as error:
+        log.info("a commit came too late for its generation", error=told(error))
+        return False
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("offsets not committed; trying again", error=told(error))
+        return False
+    return True
+
+
+def told(error: BaseException) -> str:
+    """What an error says, or its name where it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def start_failed(connection: Mapping[str, Any], error: BaseException) -> QueueError:
+    """What to say when the consumer could not be started."""
+    if isinstance(error, FATAL):
+        return broken(error)
+    servers = ",".join(connection["bootstrap_servers"])
+    return QueueError(
+        f"no broker answers at {servers} ({told(error)}); check BACKBURNER_QUEUE_URL and that the broker is up"
+    )
+
+
+def broken(error: BaseException) -> QueueError:
+    """What to say when the consumer cannot go on."""
+    if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
+        return QueueError(f"the broker refused the credentials ({told(error)}); check BACKBURNER_KAFKA_SECURITY_…")
+    if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
+        return QueueError(f"not authorised ({told(error)}); give this user the ACLs to read the topics and the group")
+    return QueueError(f"the broker cannot be read from any more ({told(error)}); restart the worker")
