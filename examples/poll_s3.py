@@ -26,7 +26,7 @@ def records(client: Any, bucket: str, prefix: str, seen: set[str]) -> Iterator[d
                 yield from map(json.loads, client.get_object(Bucket=bucket, Key=key)["Body"].iter_lines())
 
 
-def main(job_prefix: str, expected: int, seconds: float) -> int:
+def main(job_prefix: str, expected: int, seconds: float = 120.0) -> int:
     bucket, _, root = os.environ["BACKBURNER_STORE_URL"].removeprefix("s3://").partition("/")
     tenant = os.environ.get("BACKBURNER_TENANT", "default")
     client = boto3.client("s3", endpoint_url=os.environ.get("BACKBURNER_STORE_ENDPOINT"))
@@ -45,4 +45,4 @@ def main(job_prefix: str, expected: int, seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 120.0))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:])))

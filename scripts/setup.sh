@@ -26,7 +26,11 @@ find_python() {
             return
         fi
     done
-    fail "needs Python 3.11, 3.12 or 3.13 with venv, and found $("${PYTHON:-python3}" --version 2>&1 || true).
+    local found="no ${PYTHON:-python3}"
+    if command -v "${PYTHON:-python3}" >/dev/null; then
+        found="$("${PYTHON:-python3}" --version 2>&1 || true)"
+    fi
+    fail "needs Python 3.11, 3.12 or 3.13 with venv, and found $found.
   Debian, Ubuntu:  sudo apt install python3 python3-venv
   Fedora:          sudo dnf install python3.13
   macOS:           brew install python@3.13
@@ -44,12 +48,10 @@ install() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@" >>"$log" 2>&1
 }
 
-or_show_log() {
-    "$@" || {
-        tail -n 15 "$log" >&2
-        fail "this did not work: $*
-The whole log is in $log. Check the network and the room on the disk (3 GB), then run \`make setup\` again."
-    }
+show_log() {
+    tail -n 15 "$log" >&2
+    fail "$1 did not work; the whole log is in $log.
+Check the network and the room on the disk (3 GB), then run \`make setup\` again."
 }
 
 if [[ -x .venv/bin/python && -f .venv/.stamp ]] && [[ "$(stamp_of_inputs)" == "$(<.venv/.stamp)" ]]; then
@@ -69,17 +71,18 @@ echo "setup: installing the CPU build of vLLM (2 GB, about a minute)"
 if ! install --no-deps -r "$lock"; then
     if grep -qE 'No matching distribution found for torch(vision)?==' "$log"; then
         echo "setup: pip found no CPU build of torch; trying PyTorch's own index, $torch_index"
-        or_show_log install --no-deps -r "$lock" --extra-index-url "$torch_index"
+        install --no-deps -r "$lock" --extra-index-url "$torch_index" || show_log "installing from PyTorch's index"
     else
-        or_show_log false
+        show_log "installing $lock"
     fi
 fi
 
 echo "setup: installing Backburner with its extras and the tools of development"
-or_show_log install --editable '.[kafka,sqs,gateway,local,dev]' --constraint "$lock"
+install --editable '.[kafka,sqs,gateway,local,dev]' --constraint "$lock" || show_log "installing Backburner"
 
 # A GPU build of torch or one of its companions breaks the import of vLLM, and pip does not notice.
-or_show_log .venv/bin/python -c 'import torch; assert torch.version.cuda is None, "torch is a GPU build"' 2>>"$log"
+.venv/bin/python -c 'import torch; assert torch.version.cuda is None, "torch is a GPU build"' 2>>"$log" ||
+    show_log "importing torch"
 
 stamp_of_inputs >.venv/.stamp
 echo "setup: done"

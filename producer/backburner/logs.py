@@ -1,7 +1,8 @@
 """How this process writes its log: lines to read in a terminal, JSON for machines, always on stderr.
 
-Libraries and parts of Backburner log with `structlog.get_logger()` and never configure anything; programs call
-`configure` once at their start. Records of the standard library's `logging` come out in the same form.
+Programs call `configure` once at their start; then all that is logged with `structlog` or the standard library's
+`logging` comes out in one form. What runs inside users' programs, which configure nothing of ours, logs with
+`get_logger`: there its records go the way of the standard library's, and never to stdout.
 """
 
 import logging
@@ -54,6 +55,27 @@ def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - t
         logging.getLogger(name).setLevel(threshold if wanted == "debug" else max(threshold, logging.WARNING))
 
 
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger for code that may run in a program which never called `configure`."""
+    logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            *_before_rendering(),
+            _hand_over,
+        ],
+    )
+    return logger
+
+
+def silence(*libraries: str) -> None:
+    """Leave out what these libraries log: their caller raises an error that says it better."""
+    for name in libraries:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 class _Stderr(logging.Handler):
     """Writes to whatever stderr is now, as the last-resort handler of `logging` does; a closed one loses the line."""
 
@@ -70,6 +92,18 @@ def _before_rendering() -> list[structlog.typing.Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+
+
+def _hand_over(logger: Any, name: str, event: structlog.typing.EventDict) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """To our own handler as fields, or to whatever handlers the program has as one line of text."""
+    if any(isinstance(handler, _Stderr) for handler in logging.getLogger().handlers):
+        return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, event)
+    told = {"exc_info": event.pop("exc_info", None), "stack_info": event.pop("stack", None) is not None}
+    fields = " ".join(f"{key}={value!r}" for key, value in event.items() if key not in _KNOWN_OTHERWISE)
+    return (f"{event['event']} {fields}".strip(),), told
+
+
+_KNOWN_OTHERWISE = frozenset({"event", "level", "timestamp"})
 
 
 def _rendering(*, as_json: bool) -> Sequence[structlog.typing.Processor]:

@@ -65,6 +65,7 @@ class SeenIndexes:
         self._bits[place] |= bit
         return True
 
+
 class RecordReader:
     """One reading of a job's records."""
 

@@ -36,6 +36,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_METADATA_SERVICE = "169.254.169.254"
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
@@ -227,6 +234,11 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
     if endpoint:
+        if not any(os.environ.get(name) for name in _CREDENTIALS):
+            # Without this the client would ask AWS's metadata service, on a server that is none of AWS's.
+            raise SettingsError(
+                f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         config["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
@@ -255,6 +267,10 @@ async def _translating(call: Callable[[], Awaitable[T]]) -> T:
 def _translated(error: BaseException) -> StoreError:
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return StoreDenied()
+    if _METADATA_SERVICE in str(error):
+        return StoreDenied(
+            "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"
+        )
     return StoreError(
         f"the object store did not answer as it should ({_line(error)}); check BACKBURNER_STORE_URL, "
         "BACKBURNER_STORE_ENDPOINT and that the store is up"

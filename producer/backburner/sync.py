@@ -4,20 +4,18 @@ Every call runs on an event loop in a thread of the client's own, and waits for 
 thread; iterables that are submitted are read in the caller's.
 """
 
-import asyncio
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from backburner.client import Client
 from backburner.findings import SkippedLine
 from backburner.handle import Handle
-from backburner.inputs import CHUNK_LINES, Item
+from backburner.inputs import Item
 from backburner.job import Job
 from backburner.joining import JoinedResult
+from backburner.loopthread import Feed, LoopThread
 from backburner.orders import Deadline
 from backburner.pools import PoolStatus
 from backburner.reconcile import Reconciliation
@@ -34,72 +32,6 @@ if TYPE_CHECKING:
     from backburner.storage import Storage
 
 T = TypeVar("T")
-P = ParamSpec("P")
-
-
-class LoopThread:
-    """An event loop that runs in a thread of its own until it is closed."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        # A daemon: a program that forgets to close must still be able to end.
-        self._thread = threading.Thread(target=self._run, name="backburner", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-
-    def start(self, work: Callable[[], Awaitable[T]]) -> "Future[T]":
-        """Start the work on the loop."""
-        if self._loop.is_closed():
-            raise RuntimeError("the client is closed; make a new one")
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("a blocking client cannot be used in its own callbacks; use Client there")
-
-        async def run() -> T:
-            return await work()
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop)
-
-    def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run the work on the loop and wait for it. Whatever interrupts the waiting cancels it."""
-        future = self.start(work)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def iterate(self, batches: Callable[[], AsyncGenerator[Sequence[T]]]) -> Iterator[T]:
-        """What an async generator of batches gives, one by one."""
-        generator = batches()
-        try:
-            while True:
-                batch = self.call(lambda: anext(generator, None))
-                if batch is None:
-                    return
-                yield from batch
-        finally:
-            if not self._loop.is_closed():
-                self.call(generator.aclose)
-
-    def close(self) -> None:
-        """Cancel what is under way, end the thread and close the loop. Safe to call twice."""
-        if self._loop.is_closed():
-            return
-        self.call(self._cancel_all)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-
-    async def _cancel_all(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._loop.shutdown_asyncgens()
 
 
 class SyncHandle:
@@ -173,8 +105,8 @@ class SyncJob:
 class SyncClient:
     """`Client`, blocking. Close it, or use it as a context manager.
 
-        with SyncClient() as client:
-            print(client.enqueue("What is the capital of France?").result(timeout=600).text)
+    with SyncClient() as client:
+        print(client.enqueue("What is the capital of France?").result(timeout=600).text)
     """
 
     def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
@@ -263,7 +195,7 @@ class SyncClient:
         parent: str | None = None,
     ) -> SyncJob:
         """See `Client.submit`. An iterable is read in the thread that calls this."""
-        feed = None if isinstance(source, (str, Path)) else _Feed(self._thread)
+        feed = None if isinstance(source, (str, Path)) else Feed[Item](self._thread)
         future = self._thread.start(
             lambda: self._client.submit(
                 source if feed is None else feed.items(),

@@ -109,7 +109,9 @@ class FakeSystem:
         """Answer nothing from now on; what is sent waits on the queue."""
         self._held = True
 
-    def fail(self, custom_ids: Iterable[str] | Callable[[Envelope], bool], error: BackburnerError | None = None) -> None:
+    def fail(
+        self, custom_ids: Iterable[str] | Callable[[Envelope], bool], error: BackburnerError | None = None
+    ) -> None:
         """Let requests fail: those with these custom_ids, or those that the function says."""
         if callable(custom_ids):
             chosen = custom_ids
@@ -154,7 +156,8 @@ class FakeSystem:
             await self._work(copies)
 
     async def _work(self, messages: Sequence[Message]) -> None:
-        cancelled = {key for one in {(one.envelope.tenant, one.envelope.job) for one in messages} if await self._marked(*(key := one))}
+        jobs = {(one.envelope.tenant, one.envelope.job) for one in messages}
+        cancelled = {job for job in jobs if await self.storage.modified(keys.cancelled(*job)) is not None}
         parts: defaultdict[tuple[str, str], list[Line]] = defaultdict(list)
         for message in messages:
             envelope = message.envelope
@@ -169,9 +172,6 @@ class FakeSystem:
         for (tenant, name), lines in parts.items():
             await self._store(tenant, name, lines)
 
-    async def _marked(self, tenant: str, job: str) -> bool:
-        return await self.storage.modified(keys.cancelled(tenant, job)) is not None
-
     async def _outcome(self, message: Message, *, cancelled: bool) -> ResultRecord:
         envelope = message.envelope
         facts = ResultFacts(
@@ -179,15 +179,15 @@ class FakeSystem:
         )
         try:
             if cancelled:
-                raise Cancelled  # noqa: TRY301 - one way for every error
+                raise Cancelled
             if envelope.deadline is not None and time.time() > envelope.deadline:
-                raise Expired  # noqa: TRY301
+                raise Expired
             for chosen, error in self._failing:
                 if chosen(envelope):
-                    raise error  # noqa: TRY301
+                    raise error
             found = self._answer(await self._with_body(envelope))
             if isinstance(found, BackburnerError):
-                raise found  # noqa: TRY301
+                raise found
         except BackburnerError as error:
             return error_record(envelope.address, error, facts)
         return ResultRecord(
@@ -228,8 +228,14 @@ class FakeSystem:
                 pool = pool_name(model)
                 now = time.time()
                 worker = WorkerAnnouncement(
-                    # Seen for ever: nobody renews it.
-                    worker="fake", pool=pool, models=(model,), group=pool, version="fake", started_at=now, seen_at=now + _EVER
+                    worker="fake",
+                    pool=pool,
+                    models=(model,),
+                    group=pool,
+                    version="fake",
+                    started_at=now,
+                    # Alive for ever: nobody renews it.
+                    seen_at=now + _EVER,
                 )
                 await self.storage.put(keys.worker(pool, "fake"), worker.model_dump_json().encode())
         # So that the client sees the workers.

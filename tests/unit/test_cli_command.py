@@ -148,10 +148,9 @@ def test_the_help_imports_nothing_heavy():
     heavy = "{'obstore', 'aiokafka', 'boto3', 'fastapi', 'vllm', 'torch', 'structlog', 'tenacity'}"
     program = f"""
 import contextlib, io, sys
-sys.argv = ["backburner", "--help"]
-from backburner.cli import main
+from backburner.cli.app import app
 with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
-    main()
+    app(["--help"])
 print(sorted({heavy} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,25 @@ ASK = (
     "import ctypes, os; value = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(value)); "
     "print(value.value, os.getsid(0) == os.getpid())"
 )
+
+OWNER_OF_A_STUCK_CHILD = """
+import multiprocessing
+import time
+from backburner_worker.engine.deathwatch import tie_children
+
+class Stuck:
+    # As an engine core that waits for its parent's greeting, the child hangs before its own code runs.
+    def __reduce__(self):
+        return time.sleep, (600,)
+
+if __name__ == "__main__":
+    tie_children()
+    child = multiprocessing.get_context("spawn").Process(target=print, args=(Stuck(),))
+    child.start()
+    print(child.pid, flush=True)
+    child.join()
+"""
+END_SECONDS = 30
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's tie is Linux's")
 
@@ -40,6 +61,26 @@ def test_a_child_whose_worker_is_gone_already_ends():
     ended = child(str(gone.pid))
     assert ended.returncode == 1
     assert ended.stdout == ""
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
+def test_a_spawned_child_that_hangs_before_its_own_code_ends_with_its_worker(tmp_path):
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER_OF_A_STUCK_CHILD)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as owner:
+        pid = int(owner.stdout.readline())
+        owner.kill()
+    deadline = time.monotonic() + END_SECONDS
+    while is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_worker_itself_is_left_alone(monkeypatch):

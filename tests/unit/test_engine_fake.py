@@ -4,6 +4,8 @@ import asyncio
 import base64
 import math
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -210,3 +212,9 @@ def test_the_factory_refuses_what_it_cannot_make_and_names_the_setting(kind, rem
 async def test_the_factory_serves_the_fake_under_the_name_that_is_set():
     engine = create_engine("fake", model="org/Name")
     assert (await engine.start()).models == ("org/Name",)
+
+
+def test_the_factory_imports_nothing_heavy():
+    program = "import sys, backburner_worker.engine.factory; print({'vllm', 'torch', 'fastapi'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -79,3 +79,25 @@ def test_configuring_twice_does_not_write_twice(capsys):
 def test_an_unknown_level_is_an_error_that_lists_the_known_ones():
     with pytest.raises(SettingsError, match="debug, info, warning, error"):
         logs.configure("loud")
+
+
+def test_a_library_logger_comes_out_in_the_same_form(capsys):
+    logs.configure("info", json=True)
+    logs.get_logger("backburner.part").warning("odd", topic="t")
+    record = json.loads(capsys.readouterr().err)
+    assert (record["event"], record["level"], record["topic"]) == ("odd", "warning", "t")
+
+
+def test_a_library_logger_never_writes_to_the_stdout_of_a_program_that_configured_nothing(capsys, caplog):
+    logs.get_logger("backburner.part").warning("odd", topic="t")
+    logs.get_logger("backburner.part").debug("quiet")
+    assert capsys.readouterr().out == ""
+    assert [record.getMessage() for record in caplog.records] == ["odd topic='t'"]
+
+
+def test_a_library_logger_tells_exceptions_to_a_program_that_configured_nothing(caplog):
+    try:
+        int("the cause")
+    except ValueError:
+        logs.get_logger("backburner.part").exception("failed")
+    assert "the cause" in caplog.text

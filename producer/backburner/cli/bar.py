@@ -51,7 +51,6 @@ class Bar:
         # Until the total is known the bar pulses instead of standing at its end.
         total = float(reading.total) if reading.sealed else None
         if self._task is None:
-            self._task = self._progress.add_task("", total=total, completed=reading.done, **fields)
-        else:
-            self._progress.update(self._task, total=total, completed=reading.done, **fields)
+            self._task = self._progress.add_task("", total=total, **fields)
+        self._progress.update(self._task, total=total, completed=reading.done, **fields)
         self._progress.refresh()

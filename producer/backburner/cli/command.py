@@ -96,10 +96,12 @@ def _guarded(function: Command, session: Session, arguments: dict[str, Any]) -> 
     from backburner import logs
 
     logs.configure("debug" if session.verbose else "warning", json=False)
+    if not session.verbose:
+        logs.silence("aiokafka")
     try:
         ended = _ended(function(session, **arguments))
     except KeyboardInterrupt:
-        show.say(session.on_interrupt)
+        show.interrupted(session.on_interrupt)
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the outermost place: nothing may reach the user as a traceback
         return _failed(_innermost(error), verbose=session.verbose)

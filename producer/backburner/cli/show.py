@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backburner_schemas.errors import SettingsError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -47,6 +49,8 @@ def out_bytes(line: bytes) -> None:
         # What is still buffered must not fail again at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputClosed from error
+    except OSError as error:
+        raise SettingsError(f"stdout cannot be written to: {error.strerror}; give it a place with room") from error
 
 
 # --- stderr: talk -----------------------------------------------------------------------------------------
@@ -72,6 +76,11 @@ def warn(text: str) -> None:
 def error(text: str) -> None:
     """The one line that says why the command ended, and what to do."""
     _write("error: ", "bold red", text)
+
+
+def interrupted(text: str) -> None:
+    """What Ctrl-C leaves behind; on a line of its own, behind the terminal's `^C`."""
+    say(f"\n{text}" if sys.stderr.isatty() else text)
 
 
 def usage_error(text: str, command: str) -> None:

@@ -106,7 +106,7 @@ def _tell(job: "Job", *, as_json: bool) -> None:
         show.warn(warning)
     if skipped:
         show.findings(job.skipped, skipped)
-        show.warn(f"{skipped:,} lines were left out")
+        show.warn("1 line was left out" if skipped == 1 else f"{skipped:,} lines were left out")
 
 
 async def _wait(session: Session, job: "Job", output: Path | None) -> ExitCode:
@@ -115,6 +115,7 @@ async def _wait(session: Session, job: "Job", output: Path | None) -> ExitCode:
         status = await job.wait(progress=Watcher(shown))
     show.say(show.ending(status))
     if output is not None:
+        session.on_interrupt = f"interrupted; `backburner results {job.id} -o {output}` writes the results"
         await write_results(job, output)
     return code_of_job(status)
 

@@ -20,10 +20,10 @@ INTERRUPTED = 130
 """Exit status of what Ctrl-C broke off before it was done, as shells have it."""
 
 _STOP_MARGIN_SECONDS = 60.0
-"""On top of the workers' drain: their kill (10 s), broker (5 s) and store (10 s), on a busy machine."""
+"""On top of the workers' drain: what they need after it (25 s), broker (5 s) and store (10 s), on a busy machine."""
 _KILL_SECONDS = 10.0
 _CANCEL_SECONDS = 60.0
-_TAIL_BYTES = 4096
+_TAIL_LINES = 6
 
 
 def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
@@ -153,7 +153,8 @@ def _arguments(options: UpOptions) -> list[str]:
 
 
 def _tail(log: Path) -> str:
-    return log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip() or f"it wrote nothing to {log}"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    return "\n".join(f"  {line}" for line in [*lines, f"see {log}"])
 
 
 def _shown(path: Path) -> str:

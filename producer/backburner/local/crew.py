@@ -15,8 +15,11 @@ from backburner.local.probe import http_status
 from backburner_schemas.errors import EngineError
 
 _OK = 200
-_KILL_MARGIN_SECONDS = 10.0
-"""On top of the drain time, before a worker is killed: its engine's shutdown takes about three seconds."""
+_KILL_MARGIN_SECONDS = 25.0
+"""On top of the drain time, before a worker is killed: to leave its group and to shut its engine down, 10 s each."""
+
+_COLD_GRACE_SECONDS = 5.0
+"""A worker that never became warm has nothing to finish."""
 
 
 class WorkerSlot:
@@ -50,7 +53,7 @@ class WorkerSlot:
             self.warm = True
             self._say(f"{self.name} is warm")
         elif not self.warm and now - self._started > self._warm_seconds:
-            self.child.stop(grace=_KILL_MARGIN_SECONDS)
+            self.child.stop(grace=_COLD_GRACE_SECONDS)
             self._ended(now, f"was not warm within {self._warm_seconds:.0f} s")
 
     def _ended(self, now: float, what: str) -> None:

@@ -3,6 +3,10 @@
 `watch_parent` is a `vllm.general_plugins` entry point: vLLM calls it in each of its processes, the worker's own
 included, and so does every other vLLM in the same environment. It acts only below a worker that has set the
 marker, and never in that worker itself. vLLM is not imported here.
+
+vLLM calls it rather late: an engine core first waits for its parent's greeting, for ever if the parent has died.
+So `tie_children` has it run before anything else in what `multiprocessing` spawns; the entry point is for the
+processes that come about otherwise.
 """
 
 import ctypes
@@ -10,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 OWNER = "_BACKBURNER_ENGINE_OWNER"
 """Environment variable with the worker's process id. Not a setting, hence not a BACKBURNER_ name."""
@@ -20,6 +25,27 @@ _PR_SET_PDEATHSIG = 1
 def child_environment() -> dict[str, str]:
     """What a child's environment needs so that `watch_parent` acts there."""
     return {OWNER: str(os.getpid())}
+
+
+def tie_children() -> None:
+    """In the worker: tie every process that `multiprocessing` spawns from now on."""
+    os.environ.update(child_environment())
+    # What a process inherits from its parent, and the first part of it that is unpickled in the child.
+    config = getattr(multiprocessing.current_process(), "_config", None)
+    if isinstance(config, dict):
+        config["backburner_tie"] = _Tie()
+
+
+class _Tie:
+    """Runs `watch_parent` wherever it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], "_Tie"], tuple[()]]:
+        return _arrive, ()
+
+
+def _arrive() -> _Tie:
+    watch_parent()
+    return _Tie()
 
 
 def watch_parent() -> None:

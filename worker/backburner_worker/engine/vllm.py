@@ -6,7 +6,6 @@ second hop. What is imported from vLLM, and how, is in `vllm_compat`.
 
 import asyncio
 import gc
-import os
 import shlex
 import threading
 import time
@@ -28,7 +27,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import vllm_compat
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
-from backburner_worker.engine.deathwatch import child_environment
+from backburner_worker.engine.deathwatch import tie_children
 from backburner_worker.engine.limits import DATA_URLS
 from backburner_worker.engine.vllm_compat import Failure, Loaded
 
@@ -98,7 +97,7 @@ class VllmEngine:
             # The core's tie to its parent ends it when the thread that made it ends.
             raise SettingsError("vLLM must be started on the main thread")
         vllm_compat.prepare_environment(self._model)
-        os.environ.update(child_environment())
+        tie_children()
         args = vllm_compat.parse_arguments(self._model, self._engine_args, self._served_name, self._media_domains)
         return await self._load(args, installed)
 

@@ -8,7 +8,6 @@ the exceptions of its callbacks, so these do little, and the poll task does the 
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -16,17 +15,23 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    IllegalStateError,
-    KafkaError,
-)
+from aiokafka.errors import KafkaError
 
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, RevokedCallback
-from backburner_worker.sources.intake import Intake, Unreadable
-from backburner_worker.sources.kafka_client import FATAL, broken, commit, connect, make_consumer, start_failed, told
+from backburner_worker.sources.intake import Intake
+from backburner_worker.sources.kafka_client import (
+    FATAL,
+    broken,
+    commit,
+    connect,
+    make_consumer,
+    read_carefully,
+    start_failed,
+    told,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -127,8 +132,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def lag(self) -> Mapping[Lane, int]:
         """Messages not settled yet, by lane, of the partitions that are assigned here."""
         lag = dict.fromkeys(Lane, 0)
+        consumer = self._consumer
+        if consumer is None:
+            return lag
         for partition in self._assignment.partitions:
-            reached, end = self._assignment.low_water(partition), self._highwater(TopicPartition(*partition))
+            reached, end = self._assignment.low_water(partition), consumer.highwater(TopicPartition(*partition))
             if reached is not None and end is not None:
                 lag[self._intake.lane(partition[0])] += max(end - reached, 0)
         return lag
@@ -201,7 +209,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._arrive(consumer, self._coming)
                 reading = self._steer(consumer) or [_NOWHERE]
                 if careful:
-                    found, careful = await self._read_carefully(consumer, reading)
+                    found, careful = await read_carefully(consumer, reading)
                 else:
                     found = await consumer.getmany(*reading, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
             except (KafkaError, OSError, TimeoutError) as error:
@@ -257,26 +265,6 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             for partition in self._reading:
                 consumer.seek(partition, self._assignment.position(partition))
 
-    async def _read_carefully(
-        self, consumer: AIOKafkaConsumer, reading: list[TopicPartition]
-    ) -> tuple[Mapping[TopicPartition, list[Any]], bool]:
-        """Read one record, and whether to go on so: until the one is found that aiokafka cannot decode.
-
-        It tells neither partition nor offset of that one, and refuses the rest of its batch as well, one by one. A
-        stand-in takes each one's place.
-        """
-        for partition in random.sample(reading, len(reading)):
-            try:
-                found = await consumer.getmany(partition, timeout_ms=1, max_records=1)
-            except ValueError:
-                offset = await consumer.position(partition)
-                consumer.seek(partition, offset + 1)
-                stand_in = Unreadable(partition.topic, partition.partition, offset, int(time.time() * 1000))
-                return {partition: [stand_in]}, False
-            if found:
-                return found, True
-        return {}, True
-
     # --- commits ---
 
     async def _commit_often(self, consumer: AIOKafkaConsumer) -> None:
@@ -310,9 +298,3 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def _fail(self, error: BaseException | None) -> None:
         self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
         self._news.set()
-
-    def _highwater(self, partition: TopicPartition) -> int | None:
-        try:
-            return None if self._consumer is None else self._consumer.highwater(partition)
-        except IllegalStateError:  # in the middle of a rebalance
-            return None

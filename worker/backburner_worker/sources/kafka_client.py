@@ -1,7 +1,9 @@
 """The consumer of a Kafka source: how it is set up, started and told to commit, and what its errors mean."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+import random
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -20,6 +22,7 @@ from aiokafka.errors import (
 )
 
 from backburner_schemas.errors import QueueError
+from backburner_worker.sources.intake import Unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +91,27 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
             f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
             "`backburner topics ensure --pool MODEL`"
         )
+
+
+async def read_carefully(
+    consumer: AIOKafkaConsumer, reading: Sequence[TopicPartition]
+) -> tuple[Mapping[TopicPartition, list[Any]], bool]:
+    """Read one record, and whether to go on so: until the one is found that aiokafka cannot decode.
+
+    It tells neither partition nor offset of that one, and refuses the rest of its batch as well, one by one. A
+    stand-in takes each one's place.
+    """
+    for partition in random.sample(reading, len(reading)):
+        try:
+            found = await consumer.getmany(partition, timeout_ms=1, max_records=1)
+        except ValueError:
+            offset = await consumer.position(partition)
+            consumer.seek(partition, offset + 1)
+            stand_in = Unreadable(partition.topic, partition.partition, offset, int(time.time() * 1000))
+            return {partition: [stand_in]}, False
+        if found:
+            return found, True
+    return {}, True
 
 
 async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], int], *, seconds: float) -> bool:

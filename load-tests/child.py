@@ -1,0 +1,59 @@
+"""A warm child process that answers one JSON line with another: how two engines are kept side by side."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).parent
+
+
+class Child:
+    """A program of this folder, running, with its engine warm."""
+
+    def __init__(self, process: "subprocess.Popen[str]", program: str) -> None:
+        self._process = process
+        self._program = program
+
+    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a line and wait for the answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """The next answer. Raises `RuntimeError` if the child ended."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        raise RuntimeError(f"{self._program} ended with {self._process.wait()}; its last words are above")
+
+
+@contextmanager
+def child(program: str, *arguments: str, env: Mapping[str, str]) -> Iterator[Child]:
+    """Start a program of this folder, wait until it is warm, and end it afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, str(_HERE / program), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(env),
+    )
+    try:
+        running = Child(process, program)
+        running.answer()
+        yield running
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,138 @@
+"""A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
+
+The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
+first pull returns to the moment that the last record is durable.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from backburner.logs import configure
+from backburner.storage import Storage
+from backburner_schemas.names import Lane
+from backburner_worker.app import Worker
+from backburner_worker.engine.base import Engine, EngineInfo
+from backburner_worker.engine.factory import create_engine
+from backburner_worker.settings import WorkerSettings
+from backburner_worker.sources.base import Delivery, RevokedCallback, Source
+from backburner_worker.sources.factory import open_source
+from backburner_worker.telemetry import Telemetry
+
+
+class TimedSource:
+    """A source that notes when its first delivery came."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.first: float | None = None
+
+    async def start(self, revoked: RevokedCallback) -> None:
+        """Join the group."""
+        await self._source.start(revoked)
+
+    async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Pull, and note the time of the first that came."""
+        deliveries = await self._source.pull(budget)
+        if deliveries and self.first is None:
+            self.first = time.monotonic()
+        return deliveries
+
+    async def settle(self, delivery: Delivery) -> None:
+        """End a delivery."""
+        await self._source.settle(delivery)
+
+    def lag(self) -> Mapping[Lane, int]:
+        """As the source tells it."""
+        return self._source.lag()
+
+    async def stop(self) -> None:
+        """Give no more."""
+        await self._source.stop()
+
+    async def close(self) -> None:
+        """Leave the group."""
+        await self._source.close()
+
+
+class TimedTelemetry(Telemetry):
+    """Metrics that note when the last segment became durable, and when so many deliveries are settled."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(CollectorRegistry())
+        self._left = count
+        self.last = 0.0
+        self.segments = 0
+        self.all_settled = asyncio.Event()
+
+    def segment_written(self, size: int, seconds: float) -> None:
+        """A segment became durable."""
+        super().segment_written(size, seconds)
+        self.last = time.monotonic()
+        self.segments += 1
+
+    def settled(self, outcome: str, code: str = "") -> None:
+        """A delivery ended."""
+        super().settled(outcome, code)
+        self._left -= 1
+        if self._left == 0:
+            self.all_settled.set()
+
+
+async def run(
+    settings: WorkerSettings, storage: Storage, engine: Engine, info: EngineInfo, count: int
+) -> dict[str, Any]:
+    """Be a worker until so many deliveries are settled; the time and CPU that it took."""
+    telemetry = TimedTelemetry(count)
+    source = TimedSource(open_source(settings, settings.pool or "", "load"))
+    worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
+    cpu = _cpu()
+    running = asyncio.create_task(worker.run(drain=5.0))
+    settled = asyncio.create_task(telemetry.all_settled.wait())
+    await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
+    spent = _cpu() - cpu
+    worker.pipeline.stop()
+    await running
+    assert source.first is not None
+    return {"seconds": telemetry.last - source.first, "cpu_seconds": spent, "segments": telemetry.segments}
+
+
+async def main() -> None:
+    """Warm the engine up, then answer questions until there are none."""
+    settings = WorkerSettings.load()
+    configure(settings.log_level)
+    storage = Storage.open(settings)
+    engine = create_engine(
+        settings.engine, model=settings.model, engine_args=settings.engine_args, served_name=settings.served_name
+    )
+    try:
+        info = await engine.start()
+        print(json.dumps({"warm": True}), flush=True)
+        loop = asyncio.get_running_loop()
+        while question := await loop.run_in_executor(None, sys.stdin.readline):
+            print(json.dumps(await run(settings, storage, engine, info, **json.loads(question))), flush=True)
+    finally:
+        await engine.close(drain=0.0)
+
+
+def _cpu() -> float:
+    """CPU seconds of this process and of the engine's."""
+    import psutil
+
+    me = psutil.Process()
+    total = 0.0
+    for process in (me, *me.children(recursive=True)):
+        times = process.cpu_times()
+        total += times.user + times.system
+    return total
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    asyncio.run(main())

@@ -1,0 +1,55 @@
+"""Load tests: each scenario starts and stops all that it needs, and prints ratios measured side by side.
+
+python load-tests/run.py overhead [--json OUT]
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from control_plane import control_plane
+from figures import Figures
+from import_time import import_time
+from overhead import overhead
+from submit_memory import submit_memory
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+
+
+@app.command("overhead")
+def run_overhead(json: Json = None, pairs: int = 14, requests: int = 64, threads: int = 1) -> None:
+    """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
+    _finish(overhead(pairs, requests, threads=threads), json)
+
+
+@app.command("control-plane")
+def run_control_plane(json: Json = None, rounds: int = 5, requests: int = 20_000) -> None:
+    """Requests a second through one worker with an engine that costs nothing."""
+    _finish(control_plane(rounds, requests), json)
+
+
+@app.command("submit-memory")
+def run_submit_memory(json: Json = None, requests: int = 1_000_000) -> None:
+    """Memory of a client that submits many lines, against one that submits a twentieth of them."""
+    _finish(submit_memory(requests), json)
+
+
+@app.command("import-time")
+def run_import_time(json: Json = None, runs: int = 7) -> None:
+    """Seconds that `import backburner` takes in a fresh interpreter."""
+    _finish(import_time(runs), json)
+
+
+def _finish(figures: Figures, json: Path | None) -> None:
+    figures.write(json)
+    parts = [f"{figures.scenario}: goal {figures.goal:g} {'reached' if figures.reached else 'NOT reached'}"]
+    if figures.ratio is not None:
+        parts.append(f"ratio {figures.ratio:.3f} (quartiles {figures.low:.3f} to {figures.high:.3f})")
+    if figures.requests_per_s is not None:
+        parts.append(f"{figures.requests_per_s:,.1f} requests/s")
+    typer.echo("; ".join(parts))
+
+
+if __name__ == "__main__":
+    app()

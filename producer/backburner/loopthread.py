@@ -1,0 +1,131 @@
+"""An event loop in a thread of its own, for callers that block: runs work, iterates, and takes in what they read."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_CHUNK_ITEMS = 512
+_CHUNK_SECONDS = 0.05
+
+
+class LoopThread:
+    """An event loop that runs in a thread of its own until it is closed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        # A daemon: a program that forgets to close must still be able to end.
+        self._thread = threading.Thread(target=self._run, name="backburner", daemon=True)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the thread has ended."""
+        return self._loop.is_closed()
+
+    def start(self, work: Callable[[], Awaitable[T]]) -> "Future[T]":
+        """Start the work on the loop."""
+        if self.closed:
+            raise RuntimeError("the client is closed; make a new one")
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a blocking client cannot be used in its own callbacks; use Client there")
+
+        async def run() -> T:
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run the work on the loop and wait for it. Whatever interrupts the waiting cancels it."""
+        future = self.start(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, batches: Callable[[], AsyncGenerator[Sequence[T]]]) -> Iterator[T]:
+        """What an async generator of batches gives, one by one."""
+        generator = batches()
+        # A step that was interrupted still unwinds on the loop when the generator is to be closed.
+        stepping = asyncio.Lock()
+
+        async def step() -> Sequence[T] | None:
+            async with stepping:
+                return await anext(generator, None)
+
+        async def end() -> None:
+            async with stepping:
+                await generator.aclose()
+
+        try:
+            while (batch := self.call(step)) is not None:
+                yield from batch
+        finally:
+            if not self.closed:
+                self.call(end)
+
+    def close(self) -> None:
+        """Cancel what is under way, end the thread and close the loop. Safe to call twice."""
+        if self.closed:
+            return
+        self.call(self._cancel_all)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _cancel_all(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
+
+
+class Feed(Generic[T]):
+    """Items that the caller's thread reads and the loop takes, a bounded number at a time."""
+
+    def __init__(self, thread: LoopThread) -> None:
+        self._thread = thread
+        self._chunks: asyncio.Queue[list[T] | Exception | None] = asyncio.Queue(2)
+
+    async def items(self) -> AsyncGenerator[T]:
+        """The items, on the loop. Raises what reading them raised."""
+        while (chunk := await self._chunks.get()) is not None:
+            if isinstance(chunk, Exception):
+                raise chunk
+            for item in chunk:
+                yield item
+
+    def fill(self, items: Iterable[T], taker: "Future[Any]") -> None:
+        """Read the items in this thread, to their end or until the taker has ended."""
+        chunk: list[T] = []
+        started = time.monotonic()
+        try:
+            for item in items:
+                chunk.append(item)
+                if len(chunk) >= _CHUNK_ITEMS or time.monotonic() - started > _CHUNK_SECONDS:
+                    if not self._put(chunk, taker):
+                        return
+                    chunk, started = [], time.monotonic()
+        except Exception as error:  # noqa: BLE001 - the taker raises it, and tells what became of the job
+            self._put(error, taker)
+            return
+        self._put(chunk, taker)
+        self._put(None, taker)
+
+    def _put(self, chunk: list[T] | Exception | None, taker: "Future[Any]") -> bool:
+        put = self._thread.start(lambda: self._chunks.put(chunk))
+        wait((put, taker), return_when=FIRST_COMPLETED)
+        if not put.done():
+            put.cancel()
+        return not taker.done()

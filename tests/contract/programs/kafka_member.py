@@ -1,0 +1,45 @@
+"""A member of a pool's group that settles every second delivery and tells what it does, until it is killed."""
+
+import asyncio
+import sys
+
+from backburner.publishers.kafka import kafka_connection
+from backburner.settings import Settings
+from backburner_schemas import routing
+from backburner_schemas.codec import Rules
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.names import Lane
+from backburner_worker.sources.kafka import KafkaSource
+
+
+async def main() -> None:
+    url, prefix, pool = sys.argv[1:]
+    settings = Settings(queue_url=url, prefix=prefix)
+    source = KafkaSource(
+        connection=kafka_connection(settings),
+        topics=routing.topics(prefix, pool),
+        group=routing.group(prefix, pool),
+        rules=Rules(),
+        session_seconds=3.0,
+        rebalance_seconds=20.0,
+        instance_id=None,
+        client_id="killed",
+    )
+
+    async def revoked() -> None:
+        print("revoked", flush=True)
+
+    await source.start(revoked)
+    while True:
+        for found in await source.pull({Lane.NORMAL: 50}):
+            assert isinstance(found.message, Envelope)
+            index = int(found.message.index)
+            if index % 2:
+                await source.settle(found)
+                print("settled", index, flush=True)
+            else:
+                print("holds", index, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,228 @@
+"""What a publisher promises, on real brokers."""
+
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from backburner.local.ports import PortLeases
+from backburner.publishers import open_publisher
+from backburner.publishers.base import Message, PublishFailed
+from backburner.publishers.kafka import KafkaPublisher, ensure_topics, kafka_connection
+from backburner_schemas import codec, routing
+from backburner_schemas.envelope import DeliveryFacts, Envelope
+from backburner_schemas.errors import QueueError, SettingsError
+from backburner_schemas.names import Lane
+
+pytestmark = pytest.mark.broker
+
+
+async def read(pool, lane: Lane, count: int) -> list[Any]:
+    topic = routing.topic(pool.settings.prefix, pool.name, lane)
+    consumer = AIOKafkaConsumer(**kafka_connection(pool.settings), auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for number in range(pool.settings.topic_partitions)])
+        found: list[Any] = []
+        while len(found) < count:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                found += records
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def test_what_was_published_is_on_the_topic(pool):
+    await pool.publish(200)
+    found = await read(pool, Lane.NORMAL, 200)
+    rules = codec.Rules()
+    envelopes = [codec.decode(one.value, codec.Origin(one.topic, "0-0", 0.0), rules) for one in found]
+    assert sorted(one.index for one in envelopes) == list(range(200))
+
+
+async def test_neighbours_of_a_job_share_a_partition(pool):
+    await pool.publish(routing.NEIGHBOURS * 8)
+    found = await read(pool, Lane.NORMAL, routing.NEIGHBOURS * 8)
+    homes: dict[bytes, set[int]] = {}
+    for one in found:
+        homes.setdefault(one.key, set()).add(one.partition)
+    assert len(homes) == 8
+    assert all(len(partitions) == 1 for partitions in homes.values())
+    assert len({one.partition for one in found}) > 1
+
+
+async def test_a_message_sent_alone_lands_where_its_neighbours_in_a_batch_do(pool):
+    await pool.publish(10)
+    await pool.publish(1, first=10)
+    found = await read(pool, Lane.NORMAL, 11)
+    assert len({one.partition for one in found}) == 1
+
+
+async def test_facts_travel_in_headers(pool):
+    publisher = open_publisher(pool.settings)
+    await publisher.start()
+    facts = DeliveryFacts(attempt=3, not_before=12.5, traceparent="00-a-b-01")
+    for number in (1, 2):  # alone, and in a batch
+        messages = [Message("fake", Lane.RETRY, pool.message(index).envelope, facts) for index in range(number)]
+        await publisher.publish(messages)
+    await publisher.close()
+    for one in await read(pool, Lane.RETRY, 3):
+        assert codec.decode_facts(one.headers, 0.0) == facts
+
+
+async def test_a_large_message_gets_through(pool):
+    body = {"model": "fake", "prompt": "x" * 5_000_000}
+    envelope = Envelope(tenant="t", job="j", index=0, custom_id="c", url="/v1/completions", body=body)
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    await publisher.publish([pool.message(1), Message("fake", Lane.NORMAL, envelope), pool.message(2)])
+    await publisher.close()
+    found = await read(pool, Lane.NORMAL, 3)
+    assert max(len(one.value) for one in found) > 5_000_000
+
+
+async def test_a_message_over_the_topics_limit_is_named_and_the_others_are_sent(noida, pool_at):
+    pool = await pool_at(noida)
+    body = {"model": "fake", "prompt": "x" * (pool.settings.max_body_bytes + 1_000_000)}
+    large = Envelope(tenant="t", job="j", index=0, custom_id="c", url="/v1/completions", body=body)
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    messages = [pool.message(0), Message("fake", Lane.NORMAL, large), pool.message(1)]
+    with pytest.raises(PublishFailed, match=r"max\.message\.bytes") as caught:
+        await publisher.publish(messages)
+    assert caught.value.failed == (1,)
+    await publisher.publish([pool.message(2)])
+    await publisher.close()
+    await read(pool, Lane.NORMAL, 3)
+
+
+async def test_a_topic_that_does_not_exist_is_an_error_and_is_not_made(bootstrap, settings_for):
+    settings = settings_for(bootstrap)
+    await ensure_topics(settings, "fake")
+    publisher = KafkaPublisher(settings)
+    await publisher.start()
+    envelope = Envelope(tenant="t", job="j", index=0, custom_id="c", url="/v1/completions", body={"model": "m"})
+    with pytest.raises(QueueError, match=r"topics ensure"):
+        await publisher.publish([Message("other", Lane.NORMAL, envelope)])
+    await publisher.close()
+    assert not await topics_with(settings, ".other.")
+
+
+async def test_every_lane_gets_a_topic_with_the_settings(noida, settings_for):
+    settings = settings_for(noida, topic_retention_seconds=3600.0)
+    made = await ensure_topics(settings, "fake")
+    assert made == [f"{settings.prefix}.fake.{lane}" for lane in Lane]
+    admin = AIOKafkaAdminClient(**kafka_connection(settings))
+    await admin.start()
+    try:
+        described = {one["topic"]: one for one in await admin.describe_topics()}
+        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in made])
+    finally:
+        await admin.close()
+    assert [len(described[name]["partitions"]) for name in made] == [settings.topic_partitions] * len(Lane)
+    for answer in answers:
+        for resource in answer.to_object()["resources"]:
+            values = {one["config_names"]: one["config_value"] for one in resource["config_entries"]}
+            assert values["retention.ms"] == "3600000"
+            assert int(values["max.message.bytes"]) >= settings.max_body_bytes + 64 * 1024
+
+
+async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):
+    settings = settings_for(bootstrap)
+    first = await ensure_topics(settings, "fake")
+    again = await ensure_topics(settings.model_copy(update={"topic_partitions": 9}), "fake")
+    assert again == first
+    admin = AIOKafkaAdminClient(**kafka_connection(settings))
+    await admin.start()
+    described = {one["topic"]: one for one in await admin.describe_topics()}
+    await admin.close()
+    assert {len(described[name]["partitions"]) for name in first} == {settings.topic_partitions}
+
+
+async def test_more_replicas_than_brokers_is_refused_and_nothing_is_made(bootstrap, settings_for):
+    settings = settings_for(bootstrap).model_copy(update={"topic_replication": 3})
+    with pytest.raises(QueueError, match=r"BACKBURNER_TOPIC_REPLICATION=1"):
+        await ensure_topics(settings, "fake")
+    assert not await topics_with(settings, settings.prefix + ".")
+
+
+async def test_a_broker_without_producer_ids_is_used_all_the_same(tansu, pool_at):
+    pool = await pool_at(tansu)
+    assert pool.settings.kafka_idempotence
+    await pool.publish(1)
+    await read(pool, Lane.NORMAL, 1)
+
+
+async def test_no_broker_is_an_error_that_names_the_setting(settings_for):
+    with PortLeases() as leases:
+        settings = settings_for(f"127.0.0.1:{leases.take()}")
+        publisher = KafkaPublisher(settings)
+        with pytest.raises(QueueError, match=r"BACKBURNER_QUEUE_URL"):
+            await publisher.start()
+        await publisher.close()
+        with pytest.raises(QueueError, match=r"BACKBURNER_QUEUE_URL"):
+            await ensure_topics(settings, "fake")
+
+
+async def test_publishing_rides_out_a_restart_of_the_broker(start_noida, pool_at):
+    broker = start_noida()
+    pool = await pool_at(broker.bootstrap)
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    await publisher.publish([pool.message(0)])
+    broker.stop()
+    broker.start()
+    await publisher.publish([pool.message(index) for index in range(1, 20)])
+    await publisher.close()
+    await publisher.close()
+    assert len({one.value for one in await read(pool, Lane.NORMAL, 20)}) == 20
+
+
+async def test_a_publisher_that_is_closed_says_so(pool):
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    await publisher.close()
+    with pytest.raises(QueueError, match="start it"):
+        await publisher.publish([pool.message(0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("kafka_security_protocol", "TLS", "SASL_SSL"),
+        ("kafka_security_mechanism", "GSSAPI", "SCRAM-SHA-512"),
+        ("kafka_security_username", None, "PASSWORD"),
+        ("kafka_security_ca_file", "/no/such/file", "CA_FILE"),
+    ],
+)
+def test_security_settings_that_cannot_be_used_are_named(settings_for, name, value, told):
+    settings = settings_for("127.0.0.1:1", kafka_security_username="u", kafka_security_password="p").model_copy(
+        update={"kafka_security_protocol": "SASL_SSL", name: value}
+    )
+    with pytest.raises(SettingsError, match=told):
+        kafka_connection(settings)
+
+
+def test_security_settings_reach_the_client(settings_for):
+    settings = settings_for(
+        "h:1,i:2",
+        kafka_security_protocol="SASL_SSL",
+        kafka_security_username="u",
+        kafka_security_password="p",
+    )
+    connection = kafka_connection(settings)
+    assert connection["bootstrap_servers"] == ["h:1", "i:2"]
+    assert connection["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert (connection["sasl_plain_username"], connection["sasl_plain_password"]) == ("u", "p")
+    assert connection["ssl_context"].check_hostname
+
+
+async def topics_with(settings, part: str) -> list[str]:
+    admin = AIOKafkaAdminClient(**kafka_connection(settings))
+    await admin.start()
+    try:
+        return [name for name in await admin.list_topics() if part in name and name.startswith(settings.prefix)]
+    finally:
+        await admin.close()

@@ -1,0 +1,88 @@
+"""What a user's program looks like to a type checker. mypy reads this file; nothing runs it."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import assert_type
+
+from backburner import (
+    BatchStatus,
+    Client,
+    Endpoint,
+    Handle,
+    InvalidInput,
+    Job,
+    JoinedResult,
+    Lane,
+    PoolStatus,
+    Reconciliation,
+    RequestFailed,
+    ResultRecord,
+    SkippedLine,
+    SubmitProgress,
+    SyncClient,
+    SyncHandle,
+    SyncJob,
+)
+from backburner.testing import FakeSystem
+
+
+async def single(client: Client) -> None:
+    """One request."""
+    handle = await client.enqueue(
+        "hello", model="fake", endpoint=Endpoint.CHAT, priority=Lane.HIGH, deadline=timedelta(hours=1), max_tokens=8
+    )
+    assert_type(handle, Handle)
+    assert_type(handle.id, str)
+    assert_type(await handle.peek(), ResultRecord | None)
+    try:
+        record = await handle.result(timeout=5)
+    except RequestFailed as error:
+        assert_type(error.record, ResultRecord)
+    else:
+        assert_type(record.text, str)
+
+
+async def many(client: Client, lines: AsyncIterator[bytes]) -> None:
+    """A job."""
+
+    def tell(progress: SubmitProgress) -> None:
+        assert_type(progress.total, int | None)
+
+    try:
+        job = await client.submit(Path("in.jsonl"), skip_invalid=True, on_progress=tell)
+    except InvalidInput as error:
+        assert_type(error.findings, Sequence[SkippedLine])
+        return
+    assert_type(job, Job)
+    assert_type(job.skipped, Sequence[SkippedLine])
+    await client.submit([{"custom_id": "a"}])
+    await client.submit(lines)
+    async for record in job.results():
+        assert_type(record, ResultRecord)
+    async for joined in job.results(join="in.jsonl"):
+        assert_type(joined, JoinedResult)
+    assert_type(await job.wait(timeout=1), BatchStatus)
+    assert_type(await job.reconcile(), Reconciliation)
+    assert_type(await client.pools(), list[PoolStatus])
+    async for status in client.jobs(limit=5):
+        assert_type(status, BatchStatus)
+
+
+def blocking() -> None:
+    """The twin."""
+    with SyncClient(store_url="memory:///") as client:
+        handle = client.enqueue("hello")
+        assert_type(handle, SyncHandle)
+        assert_type(handle.result(), ResultRecord)
+        job = client.submit({"custom_id": str(number)} for number in range(3))
+        assert_type(job, SyncJob)
+        assert_type(job.results(), Iterator[ResultRecord])
+        assert_type(job.results(join=["{}"]), Iterator[JoinedResult])
+
+
+async def fake() -> None:
+    """A user's own test."""
+    async with FakeSystem(lambda envelope: envelope.custom_id) as system:
+        assert_type(system.client, Client)
+        assert_type(await system.release(), int)

@@ -1,0 +1,65 @@
+"""The public API is what `__all__` says, and no more: a change of it is a decision, not an accident."""
+
+import backburner
+from backburner_schemas import errors
+
+
+def test_the_public_names_are_frozen():
+    assert backburner.__all__ == [
+        "BackburnerError",
+        "BatchRequest",
+        "BatchStatus",
+        "Cancelled",
+        "Client",
+        "Counts",
+        "Endpoint",
+        "Expired",
+        "Handle",
+        "InvalidInput",
+        "Job",
+        "JobConflict",
+        "JobError",
+        "JobNotFound",
+        "JobState",
+        "JoinedResult",
+        "Lane",
+        "PoolConflict",
+        "PoolError",
+        "PoolNotFound",
+        "PoolStatus",
+        "QueueError",
+        "Reconciliation",
+        "RequestFailed",
+        "RequestRefused",
+        "ResultRecord",
+        "ResultTimeout",
+        "Settings",
+        "SettingsError",
+        "SkippedLine",
+        "StoreDenied",
+        "StoreError",
+        "SubmitProgress",
+        "SyncClient",
+        "SyncHandle",
+        "SyncJob",
+    ]
+
+
+def test_every_public_name_is_there():
+    for name in backburner.__all__:
+        assert getattr(backburner, name).__name__ == name
+    assert set(backburner.__all__) <= set(dir(backburner))
+
+
+def test_every_public_name_says_what_it_is():
+    for name in backburner.__all__:
+        assert getattr(backburner, name).__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(backburner, "Nope")
+
+
+def test_errors_that_carry_more_are_still_those_of_the_tree():
+    assert issubclass(backburner.InvalidInput, errors.InvalidInput)
+    assert issubclass(backburner.RequestFailed, errors.RequestFailed)

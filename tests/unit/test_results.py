@@ -1,0 +1,293 @@
+"""Reading records: while a job runs, when it is frozen, what was cut off, and beside the input."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backburner import JobConflict, JobNotFound, JobState, ResultTimeout
+from backburner.results import SeenIndexes
+from backburner.testing import FakeSystem
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address
+from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, StoreError
+from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record
+from backburner_schemas.segment import Line, encode_segment
+
+
+@pytest.fixture
+async def system():
+    async with FakeSystem() as system:
+        yield system
+
+
+def lines(count):
+    return [
+        {
+            "custom_id": f"r{number}",
+            "url": "/v1/chat/completions",
+            "body": {"model": "fake", "messages": [{"role": "user", "content": f"hello {number}"}]},
+        }
+        for number in range(count)
+    ]
+
+
+def answered(index, text="again"):
+    body = {"choices": [{"message": {"content": text}}]}
+    response = ResponseBody(status_code=200, request_id="x", body=body)
+    return ResultRecord(id="x", custom_id=f"r{index}", response=response, backburner=ResultFacts(index=index))
+
+
+def failed(index, error: BackburnerError):
+    return error_record(Address("default", "mine", index, f"r{index}"), error)
+
+
+async def store(system, records, *, job="mine", writer=None, sequence=0):
+    part = [
+        Line(record.backburner.index, encode_record(record), record.error.code if record.error else None)
+        for record in records
+    ]
+    bad = sum(record.error is not None for record in records)
+    name = keys.SegmentName(writer or keys.new_ulid(), sequence, len(records) - bad, bad, 0, 0, 0)
+    await system.storage.put(keys.segment("default", job, name), encode_segment(part))
+    return str(name)
+
+
+async def test_each_record_is_given_once_while_the_job_runs(system):
+    system.hold()
+    job = await system.client.submit(lines(1000), job_id="mine")
+    results = job.results()
+    await system.release(10)
+    got = [await anext(results) for _ in range(10)]
+    await store(system, [answered(0), answered(500)])
+    assert (await anext(results)).backburner.index == 500
+    await system.release()
+    got += [record async for record in results]
+    assert len(got) == 999
+    assert {record.backburner.index for record in got} == set(range(1000)) - {500}
+    assert (await job.status()).status is JobState.COMPLETED
+
+
+async def test_without_following_the_records_are_those_that_are_there(system):
+    system.hold()
+    job = await system.client.submit(lines(20))
+    assert [record async for record in job.results(follow=False)] == []
+    await system.release(5)
+    assert len([record async for record in job.results(follow=False)]) == 5
+
+
+async def test_a_response_comes_before_an_error_of_the_same_index(system):
+    system.hold()
+    await system.client.submit(lines(3), job_id="mine")
+    await store(system, [failed(0, EngineError()), failed(1, EngineError()), answered(2)], writer="0" * 26)
+    job = system.client.job("mine")
+    live = {record.backburner.index: record.ok async for record in job.results(follow=False)}
+    assert live == {0: False, 1: False, 2: True}
+    await store(system, [answered(1)], writer="1" * 26)
+    assert (await job.wait(timeout=5)).request_counts.failed == 1
+    frozen = {record.backburner.index: record.ok async for record in job.results()}
+    assert frozen == {0: False, 1: True, 2: True}
+
+
+async def test_of_two_responses_the_first_in_key_order_counts(system):
+    system.hold()
+    await system.client.submit(lines(1), job_id="mine")
+    await store(system, [answered(0, "second")], writer="1" * 26)
+    await store(system, [answered(0, "first")], writer="0" * 26)
+    await system.client.job("mine").wait(timeout=5)
+    assert [record.text async for record in system.client.job("mine").results()] == ["first"]
+
+
+async def test_a_frozen_job_is_read_from_the_segments_of_its_summary_alone(system):
+    job = await system.client.submit(lines(2), job_id="mine")
+    await job.wait(timeout=5)
+    await store(system, [answered(0, "late"), answered(7, "stray")], writer="0" * 26)
+    records = [record async for record in job.results()]
+    assert sorted(record.backburner.index for record in records) == [0, 1]
+    assert not {record.text for record in records} & {"late", "stray"}
+
+
+async def test_records_that_cannot_belong_to_the_job_are_passed_over(system):
+    system.hold()
+    await system.client.submit(lines(2), job_id="mine")
+    await store(system, [answered(0), answered(2), answered("0-17")])
+    job = system.client.job("mine")
+    assert [record.backburner.index async for record in job.results(follow=False)] == [0]
+
+
+async def test_what_a_deadline_cut_off_has_one_error_record_each(system):
+    system.hold()
+    job = await system.client.submit(lines(600))
+    await system.release(100)
+    assert await system.expire(job.id) is JobState.EXPIRED
+    records = [record async for record in job.results()]
+    assert len(records) == len({record.backburner.index for record in records}) == 600
+    cut_off = [record for record in records if not record.ok]
+    assert {record.error.code for record in cut_off} == {"expired"}
+    assert {record.custom_id for record in cut_off} == {None}
+    assert len({record.id for record in records}) == 600
+    status = await job.wait(timeout=5)
+    assert (status.status, status.request_counts.completed, status.request_counts.failed) == (
+        JobState.EXPIRED,
+        100,
+        500,
+    )
+
+
+async def test_what_a_cancel_cut_off_has_one_error_record_each(system):
+    system.hold()
+    job = await system.client.submit(lines(3))
+    await job.cancel()
+    assert (await job.wait(timeout=5)).status is JobState.CANCELLED
+    assert [record.error.code async for record in job.results()] == ["cancelled"] * 3
+
+
+async def test_cancelling_a_frozen_job_changes_nothing(system):
+    job = await system.client.submit(lines(3))
+    await job.wait(timeout=5)
+    assert (await job.cancel()).status is JobState.COMPLETED
+    assert await system.storage.get(keys.cancelled("default", job.id)) is None
+
+
+async def test_a_follower_gets_what_the_freeze_cut_off(system):
+    system.hold()
+    job = await system.client.submit(lines(4))
+    results = job.results()
+    await system.release(1)
+    assert (await anext(results)).ok
+    await system.expire(job.id)
+    assert [(record.backburner.index, record.error.code) async for record in results] == [
+        (1, "expired"),
+        (2, "expired"),
+        (3, "expired"),
+    ]
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+async def test_joining_gives_each_record_its_request(system, tmp_path, as_file):
+    system.hold()
+    sent = [*lines(700), "x", lines(1)[0], {**lines(1)[0], "custom_id": "last"}]
+    job = await system.client.submit(sent, skip_invalid=True)
+    await system.release(100)
+    await system.expire(job.id)
+    source = sent
+    if as_file:
+        source = tmp_path / "in.jsonl"
+        source.write_text("".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in sent))
+    records = [record async for record in job.results(join=source)]
+    assert len(records) == 701
+    assert {record.custom_id for record in records} == {*(f"r{number}" for number in range(700)), "last"}
+    for record in records:
+        assert record.request.custom_id == record.custom_id
+    assert "request" not in json.loads(encode_record(records[0]))
+
+
+async def test_joining_skips_lines_as_the_submit_did(system):
+    sent = [{**lines(1)[0], "custom_id": "a", "body": {"model": "nope", "messages": []}}, *lines(2)]
+    job = await system.client.submit(sent, skip_invalid=True)
+    joined = {record.custom_id: record.request.custom_id async for record in job.results(join=sent)}
+    assert joined == {"r0": "r0", "r1": "r1"}
+
+
+async def test_joining_with_another_input_is_a_conflict(system):
+    job = await system.client.submit(lines(5))
+    for other in (lines(4), list(reversed(lines(5)))):
+        with pytest.raises(JobConflict):
+            _ = [record async for record in job.results(join=other)]
+
+
+async def test_a_stored_input_names_what_was_cut_off(system):
+    system.hold()
+    job = await system.client.submit(lines(5))
+    await system.storage.put(
+        keys.stored_input("default", job.id), "".join(json.dumps(one) + "\n" for one in lines(5)).encode()
+    )
+    await system.release(2)
+    await system.expire(job.id)
+    records = [record async for record in job.results()]
+    assert {record.custom_id for record in records} == {f"r{number}" for number in range(5)}
+    assert not hasattr(records[0], "request")
+
+
+async def test_streams_are_read_without_a_manifest(system):
+    name = "stream-backburner.fake.normal-2026-01-01"
+    await store(system, [answered("0-1"), answered("0-2")], job=name)
+    await store(system, [answered("0-2"), answered("1-0")], job=name)
+    job = system.client.job(name)
+    found = [record.backburner.index async for record in job.results(follow=False)]
+    assert sorted(found) == ["0-1", "0-2", "1-0"]
+    with pytest.raises(JobNotFound, match="follow=False"):
+        await anext(job.results())
+
+
+async def test_a_job_that_is_not_there_has_no_results(system):
+    for follow in (True, False):
+        with pytest.raises(JobNotFound, match="nope"):
+            await anext(system.client.job("nope").results(follow=follow))
+
+
+async def test_a_segment_that_cannot_be_read_is_an_error(system):
+    system.hold()
+    await system.client.submit(lines(2), job_id="mine")
+    name = keys.SegmentName("0" * 26, 0, 1, 0, 0, 0, 0)
+    await system.storage.put(keys.segment("default", "mine", name), b"no json\n")
+    with pytest.raises(StoreError, match=str(name)):
+        await anext(system.client.job("mine").results(follow=False))
+
+
+async def test_many_segments_are_read_to_the_end(system):
+    system.hold()
+    await system.client.submit(lines(50), job_id="mine")
+    for index in range(50):
+        await store(system, [answered(index)], writer="0" * 26, sequence=index)
+    job = system.client.job("mine")
+    assert [record.backburner.index async for record in job.results(follow=False)] == list(range(50))
+
+
+async def test_waiting_ends_at_the_time_out(system):
+    system.hold()
+    job = await system.client.submit(lines(1))
+    with pytest.raises(ResultTimeout, match=job.id):
+        await job.wait(timeout=0.05)
+
+
+async def test_waiting_tells_what_it_sees(system):
+    system.hold()
+    job = await system.client.submit(lines(2))
+    told = []
+
+    def tell(status):
+        told.append(status)
+
+    with pytest.raises(ResultTimeout):
+        await job.wait(timeout=0.01, progress=tell)
+    await system.release()
+    await job.wait(timeout=5, progress=tell)
+    assert told[0].status is JobState.IN_PROGRESS
+    assert told[-1].status is JobState.COMPLETED
+
+
+async def test_waiting_freezes_a_job_that_has_its_records(system):
+    system.hold()
+    await system.client.submit(lines(2), job_id="mine")
+    await store(system, [answered(0), failed(1, Expired())])
+    status = await system.client.job("mine").wait(timeout=5)
+    assert status.status is JobState.EXPIRED
+    assert await system.storage.get(keys.open_job("default", "mine")) is None
+
+
+async def test_records_that_say_cancelled_end_the_job_as_cancelled(system):
+    system.hold()
+    await system.client.submit(lines(1), job_id="mine")
+    await store(system, [failed(0, Cancelled())])
+    await system.storage.put(keys.cancelled("default", "mine"), b"")
+    assert (await system.client.job("mine").wait(timeout=5)).status is JobState.CANCELLED
+
+
+@given(st.lists(st.one_of(st.integers(min_value=0, max_value=5000), st.text(min_size=1, max_size=2))))
+def test_seen_indexes_are_a_set(indexes):
+    seen, known = SeenIndexes(), set()
+    for index in indexes:
+        assert seen.add(index) is (index not in known)
+        known.add(index)
