@@ -93,7 +93,7 @@ async def run(
     source = TimedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
     cpu = _cpu()
-    running = asyncio.create_task(worker.run(drain=5.0))
+    running = asyncio.create_task(worker.run())
     settled = asyncio.create_task(telemetry.all_settled.wait())
     await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
     spent = _cpu() - cpu

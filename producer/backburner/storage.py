@@ -1,6 +1,8 @@
 """The one object-store adapter. Every other part sees keys and bytes; only this file knows which store there is."""
 
+import atexit
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
+
+# obstore's own threads may still drop Python objects of calls that have ended; an interpreter that is gone by then
+# aborts the process (seen at every third exit of a short program, never after a millisecond).
+atexit.register(time.sleep, 0.02)
 
 _SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
 _CREDENTIALS = (

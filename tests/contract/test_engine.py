@@ -1,7 +1,7 @@
 """The engine port's contract: the fake, the fake in a process of its own, and real vLLM keep it alike.
 
-One vLLM start serves the whole module, since a start takes 15 s and more. What ends an engine runs on the fakes
-here and on vLLM in tests/faults.
+One vLLM start serves the whole module, since a start takes 15 s and more. What ends an engine is tested on the fakes
+in test_engine_ending.py, and on vLLM in tests/faults.
 """
 
 import asyncio
@@ -12,9 +12,6 @@ import pytest
 from backburner.local.model import prepare_auto_model
 from backburner_schemas.errors import (
     ContextLengthExceeded,
-    EngineError,
-    EngineLost,
-    GenerationAborted,
     ModelNotFound,
     RequestRefused,
     SettingsError,
@@ -85,17 +82,6 @@ def make_engine(name):
 
 @pytest.fixture(scope="module", params=["fake", "fake-process", pytest.param("vllm", marks=pytest.mark.vllm)])
 def subject(request):
-    with asyncio.Runner() as runner:
-        engine = make_engine(request.param)
-        try:
-            yield Subject(request.param, engine, runner)
-        finally:
-            runner.run(engine.close(0))
-
-
-@pytest.fixture(params=list(FAKES))
-def fresh(request):
-    """An engine that the test may end."""
     with asyncio.Runner() as runner:
         engine = make_engine(request.param)
         try:
@@ -189,63 +175,6 @@ def test_cancelling_one_leaves_the_others_alone(subject):
         return await other
 
     assert subject.do(cancel_one()).status_code == 200
-
-
-# --- what ends an engine -----------------------------------------------------------------------------------
-
-
-def test_closing_lets_what_fits_into_the_drain_time_finish(fresh):
-    async def close():
-        messages = [{"role": "user", "content": "[[slow:0.05]]"}]
-        task = asyncio.ensure_future(fresh.engine.run(fresh.request(messages=messages)))
-        await fresh.until_in_flight(1)
-        await fresh.engine.close(30)
-        return await task
-
-    assert fresh.do(close()).status_code == 200
-
-
-def test_closing_breaks_off_what_does_not_fit_as_worth_a_retry(fresh):
-    async def close():
-        task = asyncio.ensure_future(fresh.engine.run(fresh.endless()))
-        await fresh.until_in_flight(1)
-        await fresh.engine.close(0)
-        with pytest.raises(GenerationAborted):
-            await task
-
-    fresh.do(close())
-    assert not fresh.engine.lost
-
-
-def test_a_closed_engine_takes_nothing_but_has_not_died(fresh):
-    fresh.do(fresh.engine.close(0))
-    with pytest.raises(EngineError) as caught:
-        fresh.run()
-    assert not isinstance(caught.value, EngineLost)
-    assert not fresh.engine.lost
-
-
-@pytest.mark.parametrize("name", [*FAKES, "vllm"])
-async def test_closing_an_engine_that_never_started_is_fine(name):
-    engine = VllmEngine("nowhere") if name == "vllm" else FAKES[name]()
-    await engine.close(0)
-
-
-def test_a_death_is_told_to_all_in_flight_and_to_all_that_come(fresh):
-    async def die():
-        running = [asyncio.ensure_future(fresh.engine.run(fresh.endless(f"e{n}"))) for n in range(3)]
-        await fresh.until_in_flight(3)
-        messages = [{"role": "user", "content": "[[die]]"}]
-        with pytest.raises(EngineLost):
-            await fresh.engine.run(fresh.request(messages=messages))
-        return await asyncio.gather(*running, return_exceptions=True)
-
-    assert [type(error) for error in fresh.do(die())] == [EngineLost] * 3
-    assert fresh.engine.lost
-    with pytest.raises(EngineLost):
-        fresh.run()
-    fresh.do(fresh.engine.close(30))
-    assert fresh.engine.lost
 
 
 # --- vLLM alone ---------------------------------------------------------------------------------------------

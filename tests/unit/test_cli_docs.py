@@ -19,7 +19,7 @@ def commands(group, prefix=""):
             yield f"{prefix}{name}", command
 
 
-@pytest.mark.parametrize(("name", "command"), commands(typer.main.get_command(app)), ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "command"), [*commands(typer.main.get_command(app))], ids=str)
 def test_every_command_and_its_options_are_told(name, command):
     assert f"`{name}`" in PAGE or f"## {name}" in PAGE
     for option in {option for parameter in command.params for option in parameter.opts if option.startswith("--")}:

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import logging
 import re
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from backburner.cli import results as results_command
@@ -13,7 +15,9 @@ from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.client import Client
 from backburner.testing import FakeSystem, _FakePublisher
+from backburner_schemas import keys
 from backburner_schemas.errors import RequestRefused, StoreError
+from backburner_schemas.segment import Line, encode_segment
 
 
 class Terminal:
@@ -53,6 +57,17 @@ def line(number, **changes):
 
 def records(text):
     return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before():
+    """Every command configures the process's logs; other tests must not see that."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -351,6 +366,15 @@ def test_reconcile_ends_with_1_when_a_segment_is_gone(terminal):
 
     asyncio.run(lose())
     terminal("reconcile", job, code=ExitCode.ENDED_BADLY)
+
+
+def test_reconcile_ends_with_3_for_a_stream(terminal):
+    name = keys.SegmentName(keys.new_ulid(), 0, ok=1, failed=0, prompt_tokens=1, completion_tokens=1, engine_ms=1)
+    key = keys.segment("default", "stream-t-2026-01-01", name)
+    asyncio.run(terminal.system.storage.put(key, encode_segment([Line("0-0", b'{"id":"x"}')])))
+    result = terminal("reconcile", "stream-t-2026-01-01", code=ExitCode.STREAM)
+    assert "1 ok" in result.stdout
+    assert "stream" in result.stderr
 
 
 # --- pools ------------------------------------------------------------------------------------------------

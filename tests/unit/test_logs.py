@@ -14,6 +14,7 @@ from backburner_schemas.errors import SettingsError
 def _as_before():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    root.handlers[:] = [handler for handler in handlers if not isinstance(handler, logs._Stderr)]
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

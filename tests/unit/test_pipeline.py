@@ -112,7 +112,7 @@ async def until(true: Callable[[], Awaitable[object] | object]) -> None:
 async def running(bench: Bench) -> AsyncIterator[asyncio.Task[None]]:
     await bench.build()
     joined = asyncio.Event()
-    task = asyncio.create_task(bench.worker.run(drain=bench.settings.drain_seconds, on_joined=joined.set))
+    task = asyncio.create_task(bench.worker.run(on_joined=joined.set))
     await joined.wait()
     yield task
     bench.worker.pipeline.stop()

@@ -3,9 +3,7 @@
 import asyncio
 import sys
 
-import structlog
-
-from backburner.logs import configure
+from backburner.logs import configure, get_logger
 from backburner_schemas.errors import BackburnerError
 from backburner_worker.app import run_worker
 from backburner_worker.lifecycle import reasons
@@ -22,7 +20,7 @@ def main() -> None:
         if not (told := reasons(error)):
             raise
         for reason in told:
-            structlog.get_logger(__name__).error("the worker ends", code=reason.code, error=reason.message)
+            get_logger(__name__).error("the worker ends", code=reason.code, error=reason.message)
         sys.exit(1)
 
 

@@ -6,9 +6,9 @@ import socket
 import time
 from collections.abc import Callable
 
-import structlog
 from prometheus_client import REGISTRY
 
+from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys, routing
 from backburner_schemas.errors import PoolNotFound
@@ -36,7 +36,7 @@ from backburner_worker.telemetry import Telemetry
 
 _GC_THRESHOLD = 50_000
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Worker:
@@ -112,12 +112,12 @@ class Worker:
         if registered != model:
             raise PoolNotFound(f"the pool {self.pool} is {registered}'s and this worker serves {model}; {remedy}")
 
-    async def run(self, *, drain: float, on_joined: Callable[[], None] = lambda: None) -> None:
-        """Pull and answer until the pipeline is stopped; running requests then get `drain` seconds."""
+    async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
+        """Pull and answer until the pipeline is stopped, then drain."""
         async with asyncio.TaskGroup() as tasks:
             sweeping = [tasks.create_task(self._sweep.run()), tasks.create_task(self._sweep.finalize_named())]
             try:
-                await self.pipeline.run(drain=drain, on_joined=on_joined)
+                await self.pipeline.run(drain=self._settings.drain_seconds, on_joined=on_joined)
             finally:
                 for task in sweeping:
                     task.cancel()
@@ -155,9 +155,13 @@ async def run_worker(settings: WorkerSettings) -> None:
         media_domains=split(settings.media_domains_allowed),
     )
     try:
+        info = await engine.start()
+        log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             beat = tasks.create_task(health.beat())
-            await _serve(settings, storage, telemetry, health, engine)
+            await _serve(
+                Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info), health, telemetry
+            )
             beat.cancel()
     finally:
         health.ready(ready=False)
@@ -165,12 +169,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         health.close()
 
 
-async def _serve(
-    settings: WorkerSettings, storage: Storage, telemetry: Telemetry, health: Health, engine: Engine
-) -> None:
-    info = await engine.start()
-    log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
-    worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
+async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
     # After the engine, which brings signal handlers of its own.
     on_stop_signal(worker.pipeline.stop)
     await worker.check_pool()
@@ -184,7 +183,7 @@ async def _serve(
         telemetry.ready(ready=True)
         log.info("pulling", pool=worker.pool, worker=worker.name)
 
-    await worker.run(drain=settings.drain_seconds, on_joined=joined)
+    await worker.run(on_joined=joined)
     log.info("stopped")
 
 

@@ -1,15 +1,16 @@
 """From a verdict to an outcome: the body fetched and checked, the engine run, every failure turned into a record."""
 
+import hashlib
+import secrets
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
+from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.codec import parse_body
-from backburner_schemas.envelope import Address, Envelope
+from backburner_schemas.envelope import Address, AnswerMode, Envelope
 from backburner_schemas.errors import BackburnerError, EngineError, EngineLost, ModelNotFound, RequestRefused
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
@@ -23,7 +24,7 @@ from backburner_worker.retrying import until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ class Generator:
         self._allowed = allowed
         self._max_body_bytes = max_body_bytes
         self._telemetry = telemetry
+        # The cache lives in this process, and so can the key.
+        self._salt_key = secrets.token_bytes(32)
+        self._salts: dict[str, str] = {}
+
+    @property
+    def engine_lost(self) -> bool:
+        """Whether the engine has died."""
+        return self._engine.lost
 
     async def outcome(self, delivery: Delivery, verdict: Verdict) -> Outcome:
         """What became of the delivery, after running it where the verdict says so."""
@@ -96,7 +105,7 @@ class Generator:
         address = envelope.address
         request_id = record_id(address)
         started_at, started = time.time(), time.monotonic()
-        response = await self._engine.run(EngineRequest(request_id, envelope.url, body))
+        response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
         queue_s = max(started_at - envelope.enqueued_at, 0.0)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
@@ -111,6 +120,15 @@ class Generator:
         )
         return Outcome(address, record, answer=envelope.answer, usage=response.usage, engine_s=engine_s)
 
+    def _salt(self, tenant: str) -> str:
+        """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
+        salt = self._salts.get(tenant)
+        if salt is None:
+            salt = self._salts[tenant] = hashlib.blake2b(
+                tenant.encode(), key=self._salt_key, digest_size=16
+            ).hexdigest()
+        return salt
+
     async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
         """The body that a claim check stands for."""
         key = envelope.body_ref or ""
@@ -123,7 +141,7 @@ class Generator:
 
     def _failed(self, delivery: Delivery, address: Address, error: BackburnerError) -> Outcome:
         log.info("request failed", code=error.code, error=error.message, **_where(address))
-        answer = delivery.message.answer if isinstance(delivery.message, Envelope) else Outcome.answer
+        answer = delivery.message.answer if isinstance(delivery.message, Envelope) else AnswerMode.SEGMENT
         return Outcome(address, error_record(address, error, self._facts(delivery, address)), answer=answer)
 
     def _dead(self, delivery: Delivery, verdict: DeadLettered) -> Outcome:

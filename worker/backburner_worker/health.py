@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from backburner_schemas.errors import SettingsError
 
 _STUCK_SECONDS = 60.0
-"""Seconds without a turn of the event loop after which the process counts as stuck. A model load takes turns."""
+"""Seconds without a turn of the event loop after which the process counts as stuck."""
 _BEAT_SECONDS = 1.0
 
 
@@ -25,7 +25,7 @@ class Health:
         """Listen at once; port 0 takes a free one. Raises `SettingsError` if the port is taken."""
         self._metrics = make_wsgi_app(registry)
         self._ready = False
-        self._beat = time.monotonic()
+        self._beat: float | None = None
         try:
             self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_QuietHandler)
         except OSError as error:
@@ -69,7 +69,8 @@ class Health:
         return [f"{text}\n".encode()]
 
     def _alive(self) -> tuple[HTTPStatus, str]:
-        silent = time.monotonic() - self._beat
+        # A model loads on the loop's own thread, for minutes; until it is warm, how long to wait is a start-up probe's.
+        silent = 0.0 if self._beat is None else time.monotonic() - self._beat
         if silent < _STUCK_SECONDS:
             return HTTPStatus.OK, "alive"
         return HTTPStatus.SERVICE_UNAVAILABLE, f"the event loop has been stuck for {silent:.0f} s"

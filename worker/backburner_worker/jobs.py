@@ -3,9 +3,9 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 
-import structlog
-
+from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
@@ -21,7 +21,7 @@ _REMEMBERED = 10_000
 _NO_FACTS = JobFacts()
 _CANCELLED = JobFacts(cancelled=True)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class JobBook:
@@ -44,7 +44,7 @@ class JobBook:
         """Read what is not known of these jobs. While the store is away this waits: that holds back the intake."""
         new = [job for job in set(jobs) if keys.has_manifest(job[1]) and not self._touch(job)]
         if new:
-            await asyncio.gather(*(until_stored(lambda job=job: self._read(job), "read a job") for job in new))
+            await asyncio.gather(*(until_stored(partial(self._read, job), "read a job") for job in new))
 
     async def is_sealed(self, job: JobKey) -> bool:
         """Whether the job is sealed, by a read if it was not when last seen. Raises `StoreError`."""

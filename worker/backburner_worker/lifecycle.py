@@ -5,11 +5,10 @@ import os
 import signal
 from collections.abc import Callable
 
-import structlog
-
+from backburner.logs import get_logger
 from backburner_schemas.errors import BackburnerError
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

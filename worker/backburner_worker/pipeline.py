@@ -7,9 +7,9 @@ Each delivery walks this way once. `pull` holds it in the feeder's window; `admi
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
-import structlog
-
+from backburner.logs import get_logger
 from backburner_schemas.codec import Unaddressed
 from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
@@ -26,10 +26,11 @@ from backburner_worker.telemetry import Telemetry
 from backburner_worker.wakeup import WakeUp
 
 _NO_FACTS = JobFacts()
+_ENGINE_LOOK_SECONDS = 1.0
 _STORE_SECONDS = 10.0
 """Seconds that a drain gives what is finished to become durable, on top of what running requests get."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Pipeline:
@@ -77,7 +78,11 @@ class Pipeline:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                timers = [tasks.create_task(self._segments.run()), tasks.create_task(self._jobs.watch_markers())]
+                timers = [
+                    tasks.create_task(self._segments.run(self._more_to_come)),
+                    tasks.create_task(self._jobs.watch_markers()),
+                    tasks.create_task(self._watch_engine()),
+                ]
                 await self._source.start(self._store_and_settle)
                 on_joined()
                 intake = [tasks.create_task(self._pull()), tasks.create_task(self._admit(tasks))]
@@ -118,6 +123,11 @@ class Pipeline:
             room.cancel()
             pull.cancel()
 
+    def _more_to_come(self) -> bool:
+        """Whether the queue has messages for this worker that it does not hold yet. An estimate."""
+        held = len(self._feeder) + len(self._generating) + len(self._storing)
+        return sum(self._source.lag().values()) > held
+
     # --- admit ------------------------------------------------------------------------------------------------
 
     async def _admit(self, tasks: asyncio.TaskGroup) -> None:
@@ -131,7 +141,7 @@ class Pipeline:
             if isinstance(verdict, Run):
                 cost = token_cost(len(delivery.raw), verdict.envelope.body)
                 if not self._admission.fits(cost):
-                    await self._changed.until(lambda cost=cost: self._admission.fits(cost))
+                    await self._changed.until(partial(self._admission.fits, cost))
                     # It may have expired or been cancelled meanwhile.
                     verdict = self._judge(delivery)
             self._admission.enter(cost)
@@ -183,6 +193,12 @@ class Pipeline:
             self._segments.lets_go(job)
 
     # --- the end ----------------------------------------------------------------------------------------------
+
+    async def _watch_engine(self) -> None:
+        """Notice the death of an engine that nobody is asking anything."""
+        while not self._generator.engine_lost:  # noqa: ASYNC110 - a dead engine tells nobody; it has to be asked
+            await asyncio.sleep(_ENGINE_LOOK_SECONDS)
+        self._engine_lost(EngineLost())
 
     def _engine_lost(self, error: EngineLost) -> None:
         if self._lost is None:

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
 
+from backburner.logs import get_logger
 from backburner_schemas.errors import StoreError
 
 T = TypeVar("T")
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def until_stored(call: Callable[[], Awaitable[T]], what: str) -> T:

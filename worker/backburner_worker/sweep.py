@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from backburner.finalizer import finalize
+from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
@@ -18,7 +17,7 @@ from backburner_worker.jobs import JobKey
 
 _JITTER = 0.3
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)

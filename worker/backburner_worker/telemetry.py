@@ -2,6 +2,7 @@
 
 from collections import Counter as Counting
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -74,4 +75,8 @@ class Telemetry:
     def watch_lag(self, lag: Callable[[], Mapping[Lane, int]]) -> None:
         """Show each lane's lag at each scrape."""
         for lane in Lane:
-            self._lag.labels(lane).set_function(lambda lane=lane: lag().get(lane, 0))
+            self._lag.labels(lane).set_function(partial(_of_lane, lag, lane))
+
+
+def _of_lane(lag: Callable[[], Mapping[Lane, int]], lane: Lane) -> int:
+    return lag().get(lane, 0)

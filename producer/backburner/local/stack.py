@@ -37,6 +37,19 @@ DRAIN = "BACKBURNER_DRAIN_SECONDS"
 _DRAIN_SECONDS = 15.0
 
 
+_EMBEDDED = {
+    # The embedded broker gives no producer ids, is one server, and shares one machine with everything else.
+    "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
+    "BACKBURNER_TOPIC_PARTITIONS": "8",
+    "BACKBURNER_TOPIC_REPLICATION": "1",
+    # A worker that was killed holds its partitions no longer than this.
+    "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
+    "BACKBURNER_HTTP_HOST": LOOPBACK,
+    # Every worker that is started by hand takes a free port, so that any number can run side by side.
+    "BACKBURNER_HTTP_PORT": "0",
+}
+
+
 class Stack:
     """A context manager: `start` brings everything up, `supervise` keeps it up until it is interrupted.
 
@@ -181,8 +194,7 @@ class Stack:
         }
         if model.engine_args is not None:
             settings["BACKBURNER_ENGINE_ARGS"] = model.engine_args
-        # 0: every worker that is started by hand takes a free port, so any number can run side by side.
-        return {**settings, "BACKBURNER_HTTP_HOST": LOOPBACK, "BACKBURNER_HTTP_PORT": "0"}
+        return {**settings, **_EMBEDDED}
 
 
 def drain_seconds(options: UpOptions) -> float:

@@ -32,6 +32,8 @@ class EngineRequest:
     """Unique among the requests in flight; goes into the engine's own logs."""
     endpoint: Endpoint
     body: Mapping[str, Any]
+    cache_salt: str = ""
+    """Requests with another salt share no prefix cache; empty shares with everyone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,8 @@ class VllmEngine:
         if request.endpoint not in loaded.handlers:
             raise RequestRefused(f"the model {model!r} does not answer {request.endpoint}", param="url")
         body = {**request.body, "request_id": request.id}
+        if request.cache_salt:
+            body["cache_salt"] = request.cache_salt
         return _response(await self._call(loaded, request.endpoint, body))
 
     async def close(self, drain: float) -> None:

@@ -1,14 +1,14 @@
 """Answer objects: one record an object, for single requests, written so that no later delivery spoils it."""
 
-import structlog
 from pydantic import ValidationError
 
+from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.result import ResultRecord
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def store_answer(storage: Storage, address: Address, record: ResultRecord, data: bytes) -> bool:

@@ -1,6 +1,5 @@
 """Buffers of records that become segments, and when each of them must be written. Pure: the clock is an argument."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backburner_schemas.keys import SegmentName
@@ -70,6 +69,10 @@ class Buffers:
             del self._open[job]
         return buffer, full
 
+    def of(self, job: JobKey) -> Buffer | None:
+        """The job's open buffer, if it has one."""
+        return self._open.get(job)
+
     def take_due(self, now: float) -> list[Buffer]:
         """Take out the buffers whose time has come."""
         return [self._open.pop(buffer.job) for buffer in [*self._open.values()] if now >= buffer.due]
@@ -86,9 +89,6 @@ class Buffers:
         taken = [*self._open.values()]
         self._open.clear()
         return taken
-
-    def __iter__(self) -> Iterator[Buffer]:
-        return iter([*self._open.values()])
 
     def __len__(self) -> int:
         return len(self._open)

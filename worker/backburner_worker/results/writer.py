@@ -5,8 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import structlog
-
+from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
@@ -16,9 +15,9 @@ from backburner_worker.results.segments import Buffer, Buffers, SegmentLimits
 from backburner_worker.retrying import until_stored
 from backburner_worker.telemetry import Telemetry
 
-_TICK_SECONDS = 0.1
+_TICK_SECONDS = 0.02
 _QUIET_SECONDS = 0.1
-"""How long a job that this worker holds nothing more of must be quiet before its records are written."""
+"""How long a job that this worker holds nothing more of must be quiet while the queue has more: some may be its own."""
 _STREAM_QUIET_SECONDS = 1.0
 """The same for a stream, which is never sealed."""
 _SEAL_CHECK_SECONDS = 1.0
@@ -26,7 +25,7 @@ _PUTS_AT_ONCE = 4
 _WAITING_BYTES = 64 * 1024 * 1024
 _WAITING_RECORDS = 50_000
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 JobQuiet = Callable[[JobKey], None]
 """“This worker holds nothing more of that job”: time to see whether it is whole. Must not block."""
@@ -61,6 +60,8 @@ class SegmentWriter:
         self._durable: dict[Buffer, asyncio.Future[None]] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._held: Counter[JobKey] = Counter()
+        self._let_go: set[JobKey] = set()
+        """Jobs that nothing more is held of, until their buffers are written."""
         self._seal_checked: dict[JobKey, float] = {}
         self._waiting_bytes = 0
         self._waiting_records = 0
@@ -74,12 +75,14 @@ class SegmentWriter:
     def holds(self, job: JobKey) -> None:
         """The worker has one more request of that job."""
         self._held[job] += 1
+        self._let_go.discard(job)
 
     def lets_go(self, job: JobKey) -> None:
         """The worker has one request of that job less: its outcome is here, or it went to another worker."""
         self._held[job] -= 1
         if self._held[job] <= 0:
             del self._held[job]
+            self._let_go.add(job)
 
     async def put(self, job: JobKey, line: Line) -> None:
         """Store a record. Returns when it is durable; raises what no retry can mend."""
@@ -102,17 +105,25 @@ class SegmentWriter:
         if self._writes:
             await asyncio.wait([*self._writes])
 
-    async def run(self) -> None:
-        """Write buffers as they come due, for ever."""
+    async def run(self, more_to_come: Callable[[], bool]) -> None:
+        """Write buffers as they come due, for ever. `more_to_come` tells whether the queue has more for this worker."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
             for buffer in self._buffers.take_due(now):
                 self._write(buffer)
-            for buffer in self._buffers:
-                quiet = buffer.job not in self._held and now - buffer.touched >= _QUIET_SECONDS
-                if quiet and await self._ends_here(buffer, now) and self._buffers.take(buffer):
-                    self._write(buffer)
+            for job in [*self._let_go]:
+                await self._look_at(job, more_to_come)
+
+    async def _look_at(self, job: JobKey, more_to_come: Callable[[], bool]) -> None:
+        """Write what a job has here, if nothing more of it can be expected soon."""
+        buffer, now = self._buffers.of(job), time.monotonic()
+        if buffer is None:
+            self._let_go.discard(job)
+            return
+        quiet = now - buffer.touched >= _QUIET_SECONDS or not more_to_come()
+        if quiet and await self._ends_here(buffer, now) and job not in self._held and self._buffers.take(buffer):
+            self._write(buffer)
 
     async def _ends_here(self, buffer: Buffer, now: float) -> bool:
         """Whether no more records can be expected soon for a buffer whose job this worker holds nothing more of."""
