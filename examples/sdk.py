@@ -11,7 +11,7 @@ from backburner import Client
 
 async def main(model: str | None) -> None:
     async with Client() as client:
-        handle = await client.enqueue("What is the capital of France?", model=model, max_tokens=24)
+        handle = await client.enqueue("What is the capital of Japan?", model=model, max_tokens=24)
         answer = await handle.result(timeout=120)
         print(f"one request: {answer.text.strip()}")
 

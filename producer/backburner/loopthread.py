@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -13,31 +14,39 @@ _CHUNK_ITEMS = 512
 _CHUNK_SECONDS = 0.05
 
 
+class _Closed(RuntimeError):
+    """The loop takes no more work."""
+
+
 class LoopThread:
     """An event loop that runs in a thread of its own until it is closed."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._closing = False
+        # Between starting work and closing: what was started is on the loop before closing cancels all.
+        self._gate = threading.Lock()
         # A daemon: a program that forgets to close must still be able to end.
         self._thread = threading.Thread(target=self._run, name="backburner", daemon=True)
         self._thread.start()
 
     @property
     def closed(self) -> bool:
-        """Whether the thread has ended."""
-        return self._loop.is_closed()
+        """Whether it takes no more work."""
+        return self._closing
 
     def start(self, work: Callable[[], Awaitable[T]]) -> "Future[T]":
         """Start the work on the loop."""
-        if self.closed:
-            raise RuntimeError("the client is closed; make a new one")
         if threading.current_thread() is self._thread:
             raise RuntimeError("a blocking client cannot be used in its own callbacks; use Client there")
 
         async def run() -> T:
             return await work()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+        with self._gate:
+            if self._closing:
+                raise _Closed("the client is closed; make a new one")
+            return asyncio.run_coroutine_threadsafe(run(), self._loop)
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run the work on the loop and wait for it. Whatever interrupts the waiting cancels it."""
@@ -66,14 +75,17 @@ class LoopThread:
             while (batch := self.call(step)) is not None:
                 yield from batch
         finally:
-            if not self.closed:
+            # A closed loop has closed its generators.
+            with suppress(_Closed):
                 self.call(end)
 
     def close(self) -> None:
         """Cancel what is under way, end the thread and close the loop. Safe to call twice."""
-        if self.closed:
-            return
-        self.call(self._cancel_all)
+        with self._gate:
+            if self._closing:
+                return
+            self._closing = True
+        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -53,7 +53,7 @@ async def working(*sources: KafkaSource) -> AsyncIterator[list[Worker]]:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition that sources bring about in this process."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - deep inside the client library nothing tells
             await asyncio.sleep(0.02)
 
 
@@ -174,9 +174,7 @@ async def test_a_revocation_that_fails_stops_the_source(pool):
     await pool.pull(first, 10)
     await second.start(nothing)
     with pytest.raises(RuntimeError, match="the store said no"):
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                await first.pull({Lane.NORMAL: 1})
+        await pool.pull(first, 1_000_000)
 
 
 async def test_nothing_is_lost_while_members_come_and_go(pool):

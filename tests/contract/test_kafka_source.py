@@ -1,6 +1,7 @@
 """What a source promises, on real brokers."""
 
 import asyncio
+import dataclasses
 import time
 
 import pytest
@@ -221,7 +222,7 @@ async def test_lag_counts_what_is_not_settled(pool):
 
 async def test_topics_that_do_not_exist_are_an_error_and_are_not_made(bootstrap, settings_for, pool_at):
     pool = await pool_at(bootstrap)
-    other = type(pool)(pool.settings, "other", pool.members)
+    other = dataclasses.replace(pool, name="other")
     with pytest.raises(QueueError, match="topics ensure"):
         await other.member()
     admin = AIOKafkaAdminClient(**kafka_connection(pool.settings))
@@ -231,10 +232,17 @@ async def test_topics_that_do_not_exist_are_an_error_and_are_not_made(bootstrap,
     assert not set(names).intersection(other.topics)
 
 
+async def test_a_session_that_the_broker_does_not_allow_is_an_error_that_names_the_setting(noida, pool_at):
+    pool = await pool_at(noida)
+    source = await pool.member(session=1.0)
+    with pytest.raises(QueueError, match="BACKBURNER_KAFKA_SESSION_SECONDS"):
+        await pool.pull(source, 1)
+
+
 async def test_no_broker_is_an_error_that_names_the_setting(settings_for, pool_at, tansu):
     pool = await pool_at(tansu)
     with PortLeases() as leases:
-        nowhere = type(pool)(settings_for(f"127.0.0.1:{leases.take()}"), "fake", pool.members)
+        nowhere = dataclasses.replace(pool, settings=settings_for(f"127.0.0.1:{leases.take()}"))
         with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
             await nowhere.member()
 

@@ -15,6 +15,9 @@ from aiokafka.errors import (
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
     IllegalStateError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
     KafkaError,
     RecordTooLargeError,
     SaslAuthenticationFailed,
@@ -37,6 +40,9 @@ FATAL = (
     AuthenticationFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
     RecordTooLargeError,  # aiokafka has gone past the record already: going on would lose it
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -154,4 +160,9 @@ def broken(error: BaseException) -> QueueError:
         return QueueError(f"the broker refused the credentials ({told(error)}); check BACKBURNER_KAFKA_SECURITY_…")
     if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
         return QueueError(f"not authorised ({told(error)}); give this user the ACLs to read the topics and the group")
+    if isinstance(error, InvalidSessionTimeoutError):
+        return QueueError(
+            "the broker does not allow this session time-out; set BACKBURNER_KAFKA_SESSION_SECONDS to between its "
+            "group.min.session.timeout.ms (mostly 6 s) and group.max.session.timeout.ms"
+        )
     return QueueError(f"the broker cannot be read from any more ({told(error)}); restart the worker")
