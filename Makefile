@@ -15,6 +15,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything but GPU packages; does nothing when nothing changed
+	@:
 
 $(STAMP): pyproject.toml requirements/worker-cpu.lock Makefile scripts/setup.sh
 	@PYTHON="$(PYTHON)" scripts/setup.sh

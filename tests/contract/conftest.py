@@ -71,12 +71,12 @@ class Pool:
     def topics(self) -> dict[str, Lane]:
         return routing.topics(self.settings.prefix, self.name)
 
-    async def publish(self, count: int, *, lane: Lane = Lane.NORMAL, first: int = 0, job: str = "job") -> None:
+    async def publish(self, count: int, *, lane: Lane = Lane.NORMAL, first: int = 0, step: int = 1) -> None:
         """That many requests, by the real publisher."""
         publisher = KafkaPublisher(self.settings)
         await publisher.start()
         try:
-            await publisher.publish([self.message(first + number, lane=lane, job=job) for number in range(count)])
+            await publisher.publish([self.message(first + number * step, lane=lane) for number in range(count)])
         finally:
             await publisher.close()
 
@@ -123,10 +123,10 @@ class Pool:
             await admin.close()
         return {(at.topic, at.partition): one.offset for at, one in found.items() if one.offset >= 0}
 
-    def message(self, index: int, *, lane: Lane = Lane.NORMAL, job: str = "job") -> Message:
+    def message(self, index: int, *, lane: Lane = Lane.NORMAL) -> Message:
         body = {"model": "fake", "messages": [{"role": "user", "content": f"prompt {index}"}]}
         envelope = Envelope(
-            tenant="t", job=job, index=index, custom_id=f"c{index}", url="/v1/chat/completions", body=body
+            tenant="t", job="job", index=index, custom_id=f"c{index}", url="/v1/chat/completions", body=body
         )
         return Message(self.name, lane, envelope)
 

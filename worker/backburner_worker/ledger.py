@@ -81,3 +81,7 @@ class Ledger:
     def _sweep(self) -> None:
         while self._open and self._open[0] in self._done:
             self._done.discard(self._open.popleft())
+        # What was adopted right at the mark needs no second look at the broker's log, which may be closed by now.
+        while not self._open and self._adopted and self._adopted[0] == self._position and self._position in self._done:
+            self._done.discard(self._adopted.popleft())
+            self._position += 1

@@ -63,6 +63,11 @@ class Intake:
         self._stopped = True
         self.clear()
 
+    def revoke(self) -> None:
+        """All partitions go away, and what was read of them with them."""
+        self.clear()
+        self.assignment.revoke()
+
     def clear(self) -> None:
         """Forget what was read and not handed out: the broker gives it again."""
         for buffer in self._buffers.values():

@@ -182,7 +182,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
             self._fail(error)
         finally:
-            self._assignment.revoke()
+            self._intake.revoke()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Only mark what came: no heartbeat is sent while this runs."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     AuthenticationFailedError,
     CommitFailedError,
@@ -26,6 +25,7 @@ from aiokafka.errors import (
 
 from backburner_schemas.errors import QueueError
 from backburner_worker.sources.intake import Unreadable
+from backburner_worker.sources.kafka_assignor import LaneStickyAssignor
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,8 @@ def make_consumer(
     rebalance_seconds: float,
 ) -> AIOKafkaConsumer:
     """A consumer that is not started and subscribed to nothing yet."""
-    # aiokafka's sticky assignor keeps its memory on the class: a class of its own for each member.
-    assignor = type("Sticky", (StickyPartitionAssignor,), {})
+    # An assignor keeps its memory on the class: a class of its own for each member of this process.
+    assignor = type("Assignor", (LaneStickyAssignor,), {})
     return AIOKafkaConsumer(
         **connection,
         client_id=client_id,

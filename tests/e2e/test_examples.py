@@ -1,0 +1,66 @@
+"""The programs under examples/, each run as the README says, and the prompts that the demo submits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backburner_schemas.request import Endpoint, parse_request
+from backburner_worker.engine.limits import BodyLimits
+from backburner_worker.engine.parameters import check_parameters
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BOUND = 60
+
+
+def run(program, *arguments):
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / program), *arguments],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.broker
+@pytest.mark.store
+@pytest.mark.parametrize("model", [["fake"], ["fake-b"]])
+def test_the_sdk_gives_an_answer_and_a_jobs_results(stack, model):
+    output = run("sdk.py", *model)
+    assert output[0].startswith("one request: ")
+    assert len(output[0]) > len("one request: ")
+    assert {line.partition(":")[0] for line in output[1:4]} == {"question-0", "question-1", "question-2"}
+    assert output[4].endswith(" completed: 3 of 3")
+
+
+@pytest.mark.broker
+@pytest.mark.store
+def test_raw_lines_are_answered_and_found_by_polling(stack, monkeypatch):
+    monkeypatch.setenv("BACKBURNER_POOL", "fake")
+    sent = run("raw_kafka.py", "fake")
+    assert [line.partition(" ")[0] for line in sent] == ["raw-0", "raw-1", "raw-2"]
+    # Streams of other tests lie there too: ask for more than any of them has, and look for these.
+    found = run("poll_s3.py", "stream-", "3")
+    assert found[-1].endswith(" of 3 records")
+
+
+def test_the_programs_that_need_no_sdk_import_nothing_of_it():
+    for program in ("raw_kafka.py", "poll_s3.py"):
+        assert "import backburner" not in (EXAMPLES / program).read_text()
+        assert "from backburner" not in (EXAMPLES / program).read_text()
+
+
+def test_the_demos_prompts_are_64_requests_that_a_worker_would_run():
+    requests = [parse_request(line) for line in (EXAMPLES / "prompts.jsonl").read_bytes().splitlines()]
+    assert len(requests) == 64
+    assert len({request.custom_id for request in requests}) == 64
+    assert {request.model for request in requests} == {"smollm2-135m-instruct"}
+    for request in requests:
+        assert request.url is Endpoint.CHAT
+        check_parameters(request.url, request.body, limits=BodyLimits())

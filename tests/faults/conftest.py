@@ -1,0 +1,45 @@
+"""What the tests of faults share: one broker and store, and workers that each test starts, kills and replaces."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("live", Path(__file__).parents[1] / "support" / "live.py")
+assert _spec is not None
+assert _spec.loader is not None
+support = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(support)
+
+
+@pytest.fixture(scope="session")
+def _servers(tmp_path_factory, missing_server):
+    with support.live(tmp_path_factory.mktemp("faults"), missing_server) as running:
+        yield running
+
+
+@pytest.fixture
+def stack(_servers, monkeypatch):
+    """The running servers. Its settings are in the environment, and its workers end with the test."""
+    for name, value in _servers.env.items():
+        monkeypatch.setenv(name, value)
+    yield _servers
+    _servers.stop_workers()
+
+
+@pytest.fixture
+async def client(stack):
+    async with stack.client() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def until():
+    """Waits for a condition, with a bound."""
+    return support.until
+
+
+@pytest.fixture(scope="session")
+def lines():
+    """Makes requests in the form of a batch file."""
+    return support.lines

@@ -1,0 +1,190 @@
+"""The real parts for tests: broker and store by the product's own code, and workers started by hand beside them.
+
+Loaded by the `conftest.py` of each folder that needs it. It holds no test and no fixture.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import os
+import signal
+import sys
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from backburner import Client
+from backburner.cli.stack import ensure_pool
+from backburner.local import broker, probe, store
+from backburner.local.child import Child, Program, clean_environment
+from backburner.settings import Settings
+from backburner.storage import Storage
+
+PATIENCE = 60.0
+"""Seconds that anything may take on a busy machine, before it counts as never."""
+
+T = TypeVar("T")
+
+# Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
+QUICK = {
+    "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
+    "BACKBURNER_MARKER_SECONDS": "0.25",
+    "BACKBURNER_SWEEP_SECONDS": "1",
+    "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
+    "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
+    "BACKBURNER_DRAIN_SECONDS": "2",
+    "BACKBURNER_KAFKA_SESSION_SECONDS": "4",
+}
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], what: str, seconds: float = PATIENCE) -> T:
+    """What the condition gives once that is true. Fails after the bound, and says what never came."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"within {seconds:.0f} s never: {what}"
+        await asyncio.sleep(0.05)
+
+
+def lines(count: int, text: str = "prompt {}", *, model: str = "fake", prefix: str = "r", **body: Any) -> list[dict]:
+    """That many requests in the form of a batch file; `{}` in the text is the request's number."""
+    return [
+        {
+            "custom_id": f"{prefix}{number}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": model, "messages": [{"role": "user", "content": text.format(number)}], **body},
+        }
+        for number in range(count)
+    ]
+
+
+class LiveWorker:
+    """A worker process, started as its users do."""
+
+    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
+        argv = (sys.executable, "-m", "backburner_worker")
+        self._child = Child(Program(name=name, argv=argv, env=env, log=log))
+        self._child.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._child.pid is not None
+        return self._child.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        return self._child.exit_status()
+
+    def log(self) -> list[dict[str, Any]]:
+        """What it has logged so far."""
+        with self._child.program.log.open(encoding="utf-8", errors="replace") as file:
+            return [json.loads(text) for text in file if text.startswith("{") and text.endswith("}\n")]
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log that say so."""
+        return [line for line in self.log() if event in str(line.get("event"))]
+
+    def tail(self) -> str:
+        return self._child.tail()
+
+    def is_warm(self) -> bool:
+        assert self.exit_status is None, f"the worker ended with {self.exit_status}:\n{self.tail()}"
+        return bool(self.said("pulling"))
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels, as the worker's own page shows it now."""
+        (heard,) = self.said("listening")
+        with urllib.request.urlopen(f"http://127.0.0.1:{heard['port']}/metrics", timeout=PATIENCE) as page:
+            shown = page.read().decode().splitlines()
+        return sum(float(text.rpartition(" ")[2]) for text in shown if text.startswith((f"{name} ", f"{name}{{")))
+
+    def children(self) -> list[int]:
+        """The ids of its own children."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def ask_to_stop(self) -> None:
+        self._child.ask_to_stop()
+
+    def stop(self) -> None:
+        self._child.stop(grace=15.0)
+
+
+class Live:
+    """A running broker, durable on a running store, and the settings that reach them."""
+
+    def __init__(self, folder: Path, storage: store.Store, queue: broker.Broker) -> None:
+        self.folder = folder
+        self.store = storage
+        self.broker = queue
+        self.workers: list[LiveWorker] = []
+        self.env = {
+            "BACKBURNER_QUEUE_URL": queue.url,
+            "BACKBURNER_STORE_URL": f"s3://{store.RESULTS_BUCKET}/main",
+            "BACKBURNER_STORE_ENDPOINT": storage.endpoint,
+            "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
+            "BACKBURNER_TOPIC_PARTITIONS": "8",
+            "BACKBURNER_TOPIC_REPLICATION": "1",
+            "BACKBURNER_HTTP_HOST": "127.0.0.1",
+            "BACKBURNER_HTTP_PORT": "0",
+            "BACKBURNER_ENGINE": "fake",
+            **QUICK,
+            **storage.environment,
+        }
+
+    async def make_pool(self, model: str) -> None:
+        await ensure_pool(self.env, model)
+
+    def worker(self, model: str = "fake", **settings: str) -> LiveWorker:
+        """Start a worker for that model; it is not waited for."""
+        name = f"worker-{len(self.workers) + 1}"
+        env = clean_environment(**{**self.env, "BACKBURNER_MODEL": model, **settings})
+        started = LiveWorker(name, env, self.folder / "logs" / f"{name}.log")
+        self.workers.append(started)
+        return started
+
+    async def warm(self, *workers: LiveWorker) -> None:
+        """Wait until they have joined their group."""
+        for one in workers:
+            await until(one.is_warm, "a warm worker")
+
+    def stop_workers(self) -> None:
+        for one in self.workers:
+            one.ask_to_stop()
+        for one in self.workers:
+            one.stop()
+
+    # What follows reads AWS_… variables: for tests that use the fixture `client`, which sets them.
+
+    def client(self, **settings: Any) -> Client:
+        return Client(Settings.load(**settings))
+
+    def storage(self) -> Storage:
+        return Storage.open(Settings.load())
+
+
+@contextlib.contextmanager
+def live(folder: Path, missing_server: Callable[[str], Any]) -> Iterator[Live]:
+    """Broker and store in that folder; everything is stopped at the end of the block."""
+    for find in (store.find_weed, broker.find_tansu):
+        try:
+            find()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server cannot be had
+            missing_server(str(error))
+    with store.start(folder) as storage, broker.start(folder, storage=storage) as queue:
+        assert probe.speaks_kafka(queue.port)
+        running = Live(folder, storage, queue)
+        try:
+            yield running
+        finally:
+            running.stop_workers()
