@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backburner import Client
 from backburner.local import broker, store
-from backburner.publishers.kafka import ensure_topics
+from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 
 

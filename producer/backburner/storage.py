@@ -28,6 +28,7 @@ from obstore.store import (
     S3Store,
 )
 
+from backburner.leaving import let_threads_leave
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
+
+# obstore's own threads may still be handing over the last result.
+atexit.register(let_threads_leave)
 
 # obstore's own threads may still drop Python objects of calls that have ended; an interpreter that is gone by then
 # aborts the process (seen at every third exit of a short program, never after a millisecond).

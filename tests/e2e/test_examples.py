@@ -45,9 +45,9 @@ def test_raw_lines_are_answered_and_found_by_polling(stack, monkeypatch):
     monkeypatch.setenv("BACKBURNER_POOL", "fake")
     sent = run("raw_kafka.py", "fake")
     assert [line.partition(" ")[0] for line in sent] == ["raw-0", "raw-1", "raw-2"]
-    # Streams of other tests lie there too: ask for more than any of them has, and look for these.
+    # Streams of other tests may lie there too, and a poller gets their records as well.
     found = run("poll_s3.py", "stream-", "3")
-    assert found[-1].endswith(" of 3 records")
+    assert int(found[-1].removesuffix(" of 3 records")) >= 3
 
 
 def test_the_programs_that_need_no_sdk_import_nothing_of_it():

@@ -64,15 +64,17 @@ class Raw:
         for at in self.sent:
             found = TopicPartition(at.topic, at.partition)
             ends[found] = max(ends.get(found, 0), at.offset + 1)
-        async with AIOKafkaAdminClient(bootstrap_servers=self._stack.broker.bootstrap) as admin:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._stack.broker.bootstrap)
+        await admin.start()
 
-            async def done():
-                groups = {"backburner." + at.topic.split(".")[1] for at in ends}
-                (group,) = groups
-                marks = await admin.list_consumer_group_offsets(group, partitions=list(ends))
-                return all(marks[at].offset >= end for at, end in ends.items())
+        async def done():
+            marks = await admin.list_consumer_group_offsets("backburner.fake", partitions=list(ends))
+            return all(marks[at].offset >= end for at, end in ends.items())
 
+        try:
             await self._until(done, "committed offsets behind all that was sent")
+        finally:
+            await admin.close()
 
 
 def stream(topic=TOPIC, when=None):

@@ -7,9 +7,7 @@ from backburner_schemas.request import Endpoint
 from backburner_worker.admission import Admission, token_cost
 from backburner_worker.engine.base import EngineInfo
 
-INFO = EngineInfo(
-    models=("m",), endpoints=frozenset(Endpoint), version="fake-1", kv_tokens=1000, max_sequences=4
-)
+INFO = EngineInfo(models=("m",), endpoints=frozenset(Endpoint), version="fake-1", kv_tokens=1000, max_sequences=4)
 
 
 def test_sequences_are_oversubscribed_by_half() -> None:

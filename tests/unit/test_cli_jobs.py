@@ -384,7 +384,7 @@ def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
     async def ensure(settings, pool):
         return [f"{settings.prefix}.{pool}.{lane}" for lane in ("high", "low")]
 
-    monkeypatch.setattr("backburner.publishers.kafka.ensure_topics", ensure)
+    monkeypatch.setattr("backburner.publishers.ensure_topics", ensure)
     result = terminal("topics", "ensure", "--pool", "Qwen/Qwen3-8B")
     assert result.stdout.splitlines() == [
         "pool qwen-qwen3-8b-a82fd5",

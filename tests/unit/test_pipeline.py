@@ -287,11 +287,10 @@ async def test_a_claim_check_is_fetched(bench: Bench) -> None:
     await bench.storage.put(key, json.dumps(body).encode())
     async with running(bench):
         for index, ref in enumerate((key, keys.body(TENANT, JOB, 99))):
-            bench.source.send(
-                codec.encode(
-                    Envelope(tenant=TENANT, job=JOB, index=index, custom_id=f"c{index}", url=Endpoint.CHAT, body_ref=ref)
-                )
+            checked = Envelope(
+                tenant=TENANT, job=JOB, index=index, custom_id=f"c{index}", url=Endpoint.CHAT, body_ref=ref
             )
+            bench.source.send(codec.encode(checked))
         await until(bench.summary)
     outcomes = {record.backburner.index: record.ok for record in await bench.records()}
     assert outcomes == {0: True, 1: False}

@@ -26,8 +26,8 @@ def lines(count):
 async def store(system, indexes, job="mine"):
     response = ResponseBody(status_code=200, request_id="x", body={})
     part = [
-        Line(index, encode_record(ResultRecord(id="x", custom_id="x", response=response, backburner=ResultFacts(index=index))))
-        for index in indexes
+        Line(index, encode_record(ResultRecord(id="x", custom_id="x", response=response, backburner=facts)))
+        for index, facts in ((index, ResultFacts(index=index)) for index in indexes)
     ]
     name = keys.SegmentName(keys.new_ulid(), 0, len(part), 0, 0, 0, 0)
     await system.storage.put(keys.segment("default", job, name), encode_segment(part))

@@ -69,7 +69,7 @@ def down(_session: Session) -> int:
 async def ensure_pool(stack: Mapping[str, str], model: str) -> None:
     """Make the topics of the model's pool and register it, given the stack's settings as variables."""
     from backburner.client import Client
-    from backburner.publishers.kafka import ensure_topics
+    from backburner.publishers import ensure_topics
     from backburner.settings import Settings
     from backburner_schemas.routing import pool_name
 

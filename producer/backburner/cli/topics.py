@@ -34,7 +34,7 @@ async def ensure(
 
     Prints the pool's name and its topics. Safe to repeat.
     """
-    from backburner.publishers.kafka import ensure_topics
+    from backburner.publishers import ensure_topics
     from backburner.settings import Settings
     from backburner_schemas.errors import SettingsError
     from backburner_schemas.routing import pool_name
