@@ -5,6 +5,7 @@ import time
 
 from backburner.storage import Storage
 from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
 from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
@@ -60,7 +61,9 @@ async def finalize(
             return None
         if not await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode()):
             winner = await storage.get(keys.summary(tenant, job))
-            assert winner is not None
+            if winner is None:
+                # A store may refuse one of two that race, and then let neither win.
+                raise StoreError(f"the summary of job {job} was neither written nor found; it is tried again")
             summary = Summary.model_validate_json(winner.data)
     # Also where another wrote the summary: it may have died before this.
     await storage.delete([keys.open_job(tenant, job)])

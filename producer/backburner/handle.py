@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from backburner.connections import Connections
-from backburner.polling import Pace
+from backburner.polling import Pace, Patience
 from backburner_schemas import errors, keys
 from backburner_schemas.result import ResultRecord
 
@@ -61,11 +61,19 @@ class Handle:
     async def result(self, *, timeout: float | None = None) -> ResultRecord:
         """Wait for the response, `timeout` seconds at most, or for as long as it takes.
 
-        Raises `RequestFailed`, with the error record as `.record`, `ResultTimeout`, and `StoreError`.
+        Raises `RequestFailed`, with the error record as `.record`, and `ResultTimeout`; `StoreError` only after the
+        store was away for minutes.
         """
-        pace = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout)
-        while (record := await self.peek()) is None:
-            await pace.pause(f"no answer to {self.id}")
+        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout), Patience()
+        record: ResultRecord | None = None
+        while record is None:
+            try:
+                record = await self.peek()
+                patience.went_well()
+            except errors.StoreError as error:
+                patience.bear(error)
+            if record is None:
+                await pace.pause(f"no answer to {self.id}")
         if not record.ok:
             raise RequestFailed(record)
         return record

@@ -12,10 +12,11 @@ from backburner.finalizer import finalize, view_job
 from backburner.findings import SkippedLine
 from backburner.inputs import Item
 from backburner.joining import JoinedInput, JoinedResult, download_input
-from backburner.polling import Pace
+from backburner.polling import Pace, Patience
 from backburner.reconcile import Reconciliation, reconcile
 from backburner.results import RecordReader, not_found
 from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus, Clock, JobView, derive, must_read_digests
@@ -116,25 +117,26 @@ class Job:
     ) -> BatchStatus:
         """Wait until the job is frozen, `timeout` seconds at most; its final status, however it ended.
 
-        `progress` is called with each status that is seen. Raises `ResultTimeout`.
+        `progress` is called with each status that is seen. Raises `ResultTimeout`, and `StoreError` only after the
+        store was away for minutes.
         """
-        pace = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout)
+        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout), Patience()
         seen: Cursor | None = None
         since = time.monotonic()
-        grace = self._connections.settings.freeze_grace_seconds
         while True:
-            view = await self._view()
-            if view.cursor != seen:
-                seen, since = view.cursor, time.monotonic()
-            unchanged = time.monotonic() - since
-            if must_read_digests(view, Clock(time.time(), grace, unchanged)):
-                await finalize(self._storage, self.tenant, self.id, grace=grace, cursor_unchanged=unchanged)
+            try:
                 view = await self._view()
-            status = derive(view)
-            if progress is not None:
-                progress(status)
-            if status.frozen:
-                return status
+                if view.cursor != seen:
+                    seen, since = view.cursor, time.monotonic()
+                status = derive(await self._frozen_if_ended(view, time.monotonic() - since))
+            except StoreError as error:
+                patience.bear(error)
+            else:
+                patience.went_well()
+                if progress is not None:
+                    progress(status)
+                if status.frozen:
+                    return status
             await pace.pause(f"job {self.id} did not end")
 
     async def cancel(self) -> BatchStatus:
@@ -142,9 +144,7 @@ class Job:
         view = await self._view()
         if view.summary is None:
             await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
-            grace = self._connections.settings.freeze_grace_seconds
-            await finalize(self._storage, self.tenant, self.id, grace=grace)
-            view = await self._view()
+            view = await self._frozen_if_ended(await self._view(), 0.0)
         return derive(view)
 
     async def reconcile(self) -> Reconciliation:
@@ -156,6 +156,14 @@ class Job:
         if view is None:
             raise not_found(self.id)
         return view
+
+    async def _frozen_if_ended(self, view: JobView, cursor_unchanged: float) -> JobView:
+        """The view, or a new one behind the finalizer if the job may have ended."""
+        grace = self._connections.settings.freeze_grace_seconds
+        if not must_read_digests(view, Clock(time.time(), grace, cursor_unchanged)):
+            return view
+        await finalize(self._storage, self.tenant, self.id, grace=grace, cursor_unchanged=cursor_unchanged)
+        return await self._view()
 
     async def _joined(self, source: Path | str | Iterable[Item]) -> JoinedInput:
         view = await self._view()

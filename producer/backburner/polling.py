@@ -1,11 +1,13 @@
-"""The pace at which the store is asked again: quick at first, then slower, and no longer than a time-out."""
+"""How the store is asked again and again: at which pace, for how long, and past which outages."""
 
 import asyncio
 import time
 
-from backburner_schemas.errors import ResultTimeout
+from backburner_schemas.errors import BackburnerError, ResultTimeout
 
 _GROWTH = 1.5
+_LONGEST_OUTAGE = 300.0
+"""Seconds for which whoever waits rides out a store that does not answer; a wait of hours must survive its restart."""
 
 
 class Pace:
@@ -33,3 +35,24 @@ class Pace:
     def quicken(self) -> None:
         """Something came, so more may come soon."""
         self._next = self._first
+
+
+class Patience:
+    """Passes over errors that may go away, until they have lasted too long."""
+
+    def __init__(self, longest: float = _LONGEST_OUTAGE) -> None:
+        """In seconds."""
+        self._longest = longest
+        self._since: float | None = None
+
+    def bear(self, error: BackburnerError) -> None:
+        """Raise the error if trying again cannot help, or did not help for too long."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if not error.retryable or now - self._since >= self._longest:
+            raise error
+
+    def went_well(self) -> None:
+        """The outage, if there was one, is over."""
+        self._since = None

@@ -7,12 +7,13 @@ read, a response comes before an error, and requests that were cut off get one e
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 
 from pydantic import ValidationError
 
 from backburner.finalizer import view_job
-from backburner.polling import Pace
+from backburner.polling import Pace, Patience
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
@@ -41,6 +42,12 @@ _CUT_OFF: dict[str | None, type[Unanswered]] = {
     Cancelled.code: Cancelled,
     ProducerAbandoned.code: ProducerAbandoned,
 }
+
+
+class UnreadableSegment(StoreError):
+    """A segment holds what is no result record; see what wrote it."""
+
+    retryable = False
 
 
 class SeenIndexes:
@@ -76,49 +83,72 @@ class RecordReader:
         self._seen = SeenIndexes()
         self._read: set[str] = set()
         self._numbered = True
+        self._ended = False
         self._below: int | None = None
 
     async def batches(self, *, follow: bool) -> AsyncGenerator[list[ResultRecord]]:
         """The records, some at a time. With `follow` until the job is frozen, otherwise those that are there now.
 
-        Raises `JobNotFound` if there is nothing of that name, and `StoreError`.
+        Raises `JobNotFound` if there is nothing of that name, and `StoreError`, with `follow` only after the store was
+        away for minutes.
         """
-        pace = Pace(_FIRST_PAUSE, _LONGEST_PAUSE)
-        while (view := await view_job(self._storage, self._tenant, self._job)) is not None:
-            if view.sealed is not None:
-                self._below = view.total
-            if view.summary is not None:
-                self._below = view.summary.counts.total
-                async for batch in self._frozen(view.summary):
-                    yield batch
+        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE), (Patience() if follow else Patience(0.0))
+        while True:
+            before = len(self._read)
+            try:
+                async with aclosing(self._look(follow=follow)) as look:
+                    async for batch in look:
+                        yield batch
+                patience.went_well()
+            except StoreError as error:
+                patience.bear(error)
+            if self._ended or not follow:
                 return
-            new = [name for name in view.segments if name not in self._read]
-            async for batch in self._segments(new):
-                yield batch
-            if not follow:
-                return
-            if new:
+            if len(self._read) > before:
                 pace.quicken()
             await pace.pause(f"no end of {self._job}")
-        if follow:
-            raise not_found(self._job)
-        async for batch in self._stream():
-            yield batch
 
-    async def _stream(self) -> AsyncIterator[list[ResultRecord]]:
+    async def _look(self, *, follow: bool) -> AsyncGenerator[list[ResultRecord]]:
+        """What is new since the last look. What a look that failed has given already is not given again."""
+        view = await view_job(self._storage, self._tenant, self._job)
+        if view is None:
+            if follow:
+                raise not_found(self._job)
+            async with aclosing(self._stream()) as stream:
+                async for batch in stream:
+                    yield batch
+            return
+        if view.sealed is not None:
+            self._below = view.total
+        if view.summary is not None:
+            self._below = view.summary.counts.total
+            async with aclosing(self._frozen(view.summary)) as rest:
+                async for batch in rest:
+                    yield batch
+            self._ended = True
+            return
+        new = [name for name in view.segments if name not in self._read]
+        async with aclosing(self._segments(new)) as segments:
+            async for batch in segments:
+                yield batch
+
+    async def _stream(self) -> AsyncGenerator[list[ResultRecord]]:
         self._numbered = False
         prefix = keys.segments(self._tenant, self._job)
         names = [one.key[len(prefix) :] async for one in self._storage.scan(prefix)]
         if not names:
             raise not_found(self._job)
-        async for batch in self._segments(sorted(name for name in names if keys.SegmentName.parse(name) is not None)):
-            yield batch
+        new = sorted(name for name in names if keys.SegmentName.parse(name) is not None)
+        async with aclosing(self._segments(new)) as segments:
+            async for batch in segments:
+                yield batch
 
-    async def _frozen(self, summary: Summary) -> AsyncIterator[list[ResultRecord]]:
+    async def _frozen(self, summary: Summary) -> AsyncGenerator[list[ResultRecord]]:
         # Of a segment that was read while the job ran everything was given, or passed over for good.
         new = [name for name in summary.segments if name not in self._read]
-        async for batch in self._segments(new, superseded=summary.superseded):
-            yield batch
+        async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
+            async for batch in segments:
+                yield batch
         error = _CUT_OFF.get(summary.missing_code, Expired)()
         cut_off: list[ResultRecord] = []
         for index in summary.missing:
@@ -132,7 +162,7 @@ class RecordReader:
 
     async def _segments(
         self, names: Sequence[str], *, superseded: IndexSet = _EMPTY
-    ) -> AsyncIterator[list[ResultRecord]]:
+    ) -> AsyncGenerator[list[ResultRecord]]:
         prefix = keys.segments(self._tenant, self._job)
         ahead: deque[tuple[str, asyncio.Task[bytes]]] = deque()
         left = iter(names)
@@ -167,7 +197,9 @@ class RecordReader:
             try:
                 record = ResultRecord.model_validate_json(line)
             except ValidationError as error:
-                raise StoreError(f"the segment {name} holds a line that is no result record") from error
+                raise UnreadableSegment(
+                    f"the segment {name} holds a line that is no result record; see what wrote it"
+                ) from error
             if self._counts(record, superseded) and self._seen.add(record.backburner.index):
                 batch.append(record)
                 if len(batch) >= BATCH:

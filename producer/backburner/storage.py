@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,10 +39,6 @@ T = TypeVar("T")
 
 # obstore's own threads may still be handing over the last result.
 atexit.register(let_threads_leave)
-
-# obstore's own threads may still drop Python objects of calls that have ended; an interpreter that is gone by then
-# aborts the process (seen at every third exit of a short program, never after a millisecond).
-atexit.register(time.sleep, 0.02)
 
 _SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
 _CREDENTIALS = (

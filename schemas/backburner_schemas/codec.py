@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from backburner_schemas import keys
-from backburner_schemas.envelope import LAST_SECOND, MAX_ATTEMPTS, VERSION, Address, DeliveryFacts, Envelope
+from backburner_schemas.envelope import LAST_SECOND, MAX_ATTEMPTS, VERSION, Address, AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import (
     BackburnerError,
     InvalidJson,
@@ -65,6 +65,8 @@ class Refused:
 
     address: Address
     error: BackburnerError
+    answer: AnswerMode = AnswerMode.SEGMENT
+    """Where the sender looks for the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +142,22 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
         if envelope.body is not None:
             check_numbers(value, envelope.body)
             check_body(envelope.url, envelope.body)
-        elif not keys.is_body_of(envelope.body_ref or "", tenant, job):
-            return Refused(
-                address,
-                RequestRefused("body_ref must lie under the envelope's own tenant and job", param="body_ref"),
-            )
+        else:
+            _check_reference(envelope)
     except ValidationError as error:
-        return Refused(address, refusal(error))
+        return Refused(address, refusal(error), _answer_mode(found))
     except RequestRefused as error:
-        return Refused(address, error)
+        return Refused(address, error, _answer_mode(found))
     return envelope
+
+
+def _check_reference(envelope: Envelope) -> None:
+    if not keys.is_body_of(envelope.body_ref or "", envelope.tenant, envelope.job):
+        raise RequestRefused("body_ref must lie under the envelope's own tenant and job", param="body_ref")
+
+
+def _answer_mode(found: Mapping[str, Any]) -> AnswerMode:
+    return AnswerMode.OBJECT if found.get("answer") == AnswerMode.OBJECT else AnswerMode.SEGMENT
 
 
 def _decode_line(value: bytes, found: dict[str, Any], origin: Origin, rules: Rules) -> Decoded:

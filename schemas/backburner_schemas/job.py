@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backburner_schemas.envelope import Name, UnixSeconds
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.names import Lane
+from backburner_schemas.names import MAX_INDEX, Lane
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
 """A job's deadline unless told otherwise."""
@@ -18,6 +18,10 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 """OpenAI's limits: 16 pairs of 64 and 512 characters."""
+
+
+Count = Annotated[int, Field(ge=0, le=MAX_INDEX + 1)]
+"""A number of requests."""
 
 
 class _Stored(BaseModel):
@@ -44,7 +48,7 @@ class JobManifest(_Stored):
 class Cursor(_Stored):
     """How far the producer got: everything before `count` is on the broker."""
 
-    count: int = 0
+    count: Count = 0
     sha256: str = ""
     """Rolling hash over the accepted lines up to `count`."""
     owner: str = ""
@@ -55,11 +59,11 @@ class Cursor(_Stored):
 class Sealed(_Stored):
     """The whole job is on the broker."""
 
-    total: int
+    total: Count
     sha256: str
     """Rolling hash over all accepted lines: the same input has the same one."""
     sealed_at: float
-    skipped: int = 0
+    skipped: Count = 0
     """Lines of the input that were not accepted."""
 
 
@@ -89,10 +93,10 @@ class Counts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    total: int = 0
-    completed: int = 0
+    total: Count = 0
+    completed: Count = 0
     """Requests with a response."""
-    failed: int = 0
+    failed: Count = 0
     """Requests with an error, and those that a freeze cut off."""
 
 

@@ -32,7 +32,8 @@ class Raw:
     async def send(self, value, *, topic=TOPIC, headers=(), timestamp=None):
         """Send a dict as JSON, or bytes as they are; the index that its stream gives it."""
         data = json.dumps(value).encode() if isinstance(value, (dict, list)) else value
-        at = await self._producer.send_and_wait(topic, data, headers=list(headers), timestamp_ms=timestamp)
+        key = b"key" if data is None else None
+        at = await self._producer.send_and_wait(topic, data, key, headers=list(headers), timestamp_ms=timestamp)
         self.sent.append(at)
         return f"{at.partition}-{at.offset}"
 
@@ -83,7 +84,8 @@ def stream(topic=TOPIC, when=None):
 
 @pytest.fixture
 async def raw(stack, until):
-    async with AIOKafkaProducer(bootstrap_servers=stack.broker.bootstrap, acks="all") as producer:
+    connection = {"bootstrap_servers": stack.broker.bootstrap, "max_request_size": 20 << 20}
+    async with AIOKafkaProducer(**connection, acks="all") as producer:
         yield Raw(producer, stack, stack.storage(), until)
 
 
@@ -140,13 +142,7 @@ async def test_a_line_that_cannot_be_run_is_one_error_record(raw, lines):
         "invalid_json": b'{"custom_id":"c","method":"POST","url":"/v1/completions","body":{"model":"fake","prompt":"x","seed":1e999}}',
         "body_too_large": {**good, "custom_id": "large", "body": {**body, "user": "x" * (9 << 20)}},
     }
-    sent = {}
-    async with AIOKafkaProducer(
-        bootstrap_servers=raw._stack.broker.bootstrap, acks="all", max_request_size=20 << 20
-    ) as producer:
-        raw._producer = producer
-        for code, value in bad.items():
-            sent[await raw.send(value)] = code.partition(" ")[0]
+    sent = {await raw.send(value): code.partition(" ")[0] for code, value in bad.items()}
     after = await raw.send(good)
     records = await raw.records(stream(), [*sent, after])
     assert {index: records[index]["error"]["code"] for index in sent} == sent

@@ -39,6 +39,11 @@ def test_never_more_in_flight_than_the_budget(costs: list[int]) -> None:
     assert entered <= max(admission.tokens, max(costs, default=0))
 
 
+def test_a_request_that_asks_for_the_moon_counts_as_half_of_the_budget() -> None:
+    admission = Admission(INFO)
+    assert admission.cost(400, {"max_tokens": 10**9}) == admission.tokens // 2
+
+
 def test_the_cost_counts_the_answer_that_the_body_asks_for() -> None:
     assert token_cost(400, {"max_tokens": 32}) == 132
     assert token_cost(400, {"max_completion_tokens": 8, "max_tokens": 32}) == 108

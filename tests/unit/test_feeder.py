@@ -63,6 +63,16 @@ def test_the_budget_is_the_room_in_each_lane() -> None:
     assert feeder.budget() == {Lane.NORMAL: 2, Lane.LOW: 1, Lane.RETRY: 2}
 
 
+def test_a_lane_is_full_by_bytes_too() -> None:
+    feeder = Feeder(WEIGHTS, window=100, window_bytes=10)
+    large = delivery(Lane.LOW)
+    large.raw = b"x" * 10
+    feeder.add(large)
+    assert Lane.LOW not in feeder.budget()
+    feeder.take()
+    assert Lane.LOW in feeder.budget()
+
+
 def test_giving_up_empties_every_lane() -> None:
     feeder = Feeder(WEIGHTS, window=5)
     for lane in Lane:

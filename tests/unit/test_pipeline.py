@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backburner.storage import Storage
+from backburner.storage import Storage, Stored
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import EngineLost, StoreError
@@ -359,3 +359,173 @@ async def test_a_redelivery_gives_one_counted_record(bench: Bench) -> None:
     summary = await bench.summary()
     assert summary is not None
     assert summary.counts.completed == 2
+
+
+async def test_a_lease_lost_while_waiting_for_room_gives_the_room_to_others(storage: Storage) -> None:
+    bench = Bench(storage, CountingEngine(latency=3600), concurrency=1)
+    async with running(bench):
+        bench.send(0)
+        await until(lambda: bench.worker.pipeline._admission.in_flight == 1)
+        bench.send(1)
+        await until(lambda: len(bench.source.held()) == 2)
+        first, second = bench.source.held()
+        await bench.source.revoke(second)
+        await bench.source.revoke(first)
+        await until(lambda: bench.worker.pipeline._admission.in_flight == 0)
+        bench.engine._latency = 0.0
+        bench.send(2)
+        await until(lambda: bench.engine.answered == 1)
+
+
+async def test_leases_lost_before_their_tasks_run_leave_nothing_behind(storage: Storage) -> None:
+    bench = Bench(storage, CountingEngine(latency=3600))
+    await bench.make_job()
+    async with running(bench):
+        for index in range(5):
+            bench.send(index)
+        await until(lambda: len(bench.worker.pipeline._generating) == 5)
+        for delivery in bench.source.held():
+            delivery.lease.lose()
+        await until(lambda: bench.worker.pipeline._admission.in_flight == 0)
+        assert not bench.worker.pipeline._segments._held
+
+
+async def test_a_lost_delivery_in_the_window_does_not_hold_its_job(storage: Storage) -> None:
+    bench = Bench(storage, CountingEngine(latency=3600), concurrency=1)
+    await bench.make_job(total=1)
+    async with running(bench):
+        bench.send(0)
+        bench.send(0)
+        await until(lambda: len(bench.source.held()) == 2)
+        waiting = bench.source.held()[1]
+        await bench.source.revoke(waiting)
+        await bench.source.revoke(bench.source.held()[0])
+        bench.engine._latency = 0.0
+        bench.send(0)
+        await until(bench.summary)
+
+
+async def test_an_outage_is_back_pressure_for_single_requests_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = True
+    create = Storage.create
+
+    async def create_or_fail(self: Storage, key: str, data: bytes) -> bool:
+        if away and "/answers/" in key:
+            raise StoreError
+        return await create(self, key, data)
+
+    monkeypatch.setattr(Storage, "create", create_or_fail)
+    monkeypatch.setattr("backburner_worker.results.results._WAITING_OUTCOMES", 10)
+    bench.settings = settings(concurrency=5)
+    async with running(bench):
+        for number in range(100):
+            bench.send(0, job=f"single-{number}", answer=AnswerMode.OBJECT)
+        await until(lambda: not bench.worker.pipeline._results.has_room)
+        answered = bench.engine.answered
+        assert answered < 100
+        away = False
+        await until(lambda: bench.source.unsettled == 0)
+
+
+@pytest.mark.parametrize("broken", ["job.json", "sealed.json"])
+@pytest.mark.parametrize("data", [b"not json", b"{}", b'{"total": 9223372036854775808, "sha256": "", "sealed_at": 0}'])
+async def test_a_jobs_broken_objects_end_in_dead_letters_and_the_worker_goes_on(
+    bench: Bench, broken: str, data: bytes
+) -> None:
+    await bench.make_job(total=1)
+    await bench.storage.put(keys.job(TENANT, JOB) + broken, data)
+    async with running(bench):
+        bench.send(0)
+        bench.send(0, job="single-x", answer=AnswerMode.OBJECT)
+        await until(lambda: bench.storage.get(keys.answer(TENANT, "single-x", "c0")))
+        await until(lambda: bench.source.unsettled == 0)
+    assert await bench.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
+
+
+async def test_a_refused_single_request_is_answered_where_its_sender_looks(bench: Bench) -> None:
+    envelope = {
+        "v": 1,
+        "tenant": TENANT,
+        "job": "single-x",
+        "index": 0,
+        "custom_id": "c0",
+        "url": "/v1/nowhere",
+        "answer": "object",
+        "body": {"model": "fake"},
+    }
+    async with running(bench):
+        bench.source.send(json.dumps(envelope).encode())
+        await until(lambda: bench.storage.get(keys.answer(TENANT, "single-x", "c0")))
+
+
+async def test_an_answer_object_asked_for_inside_a_job_does_not_keep_the_job_from_ending(bench: Bench) -> None:
+    await bench.make_job(total=1)
+    async with running(bench):
+        bench.send(0, answer=AnswerMode.OBJECT)
+        await until(bench.summary)
+    summary = await bench.summary()
+    assert summary is not None
+    assert summary.counts.completed == 1
+
+
+async def test_a_record_that_follows_its_letter_is_stored_before_its_delivery_goes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    put = Storage.put
+
+    async def put_slowly(self: Storage, key: str, data: bytes) -> None:
+        if "/dead/" in key:
+            reached.set()
+            await go_on.wait()
+        await put(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", put_slowly)
+    bench.settings = settings(segment_min_age_seconds=60.0, segment_max_age_seconds=60.0)
+    await bench.make_job()
+    async with running(bench):
+        bench.send(0, "[[retry]]")
+        await reached.wait()
+        [delivery] = bench.source.held()
+        leaving = asyncio.create_task(bench.source.revoke(delivery))
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(20):
+            await leaving
+        assert bench.source.settled == [delivery]
+
+
+async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = Storage.get
+
+    async def get_or_fail(self: Storage, key: str) -> Stored | None:
+        if key.startswith("tenants/alpha/"):
+            raise StoreError
+        return await get(self, key)
+
+    monkeypatch.setattr(Storage, "get", get_or_fail)
+    await bench.storage.put(keys.open_job("alpha", "batch_a"), b"")
+    await bench.make_job(total=0)
+    async with running(bench):
+        await until(bench.summary)
+
+
+async def test_a_worker_leaves_in_time_while_the_store_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_self: Storage, _key: str, _data: bytes) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
+    monkeypatch.setattr("backburner_worker.sweep._CLOSE_SECONDS", 0.1)
+    await bench.make_job(total=1)
+    async with running(bench) as task:
+        monkeypatch.setattr(Storage, "put", never)
+        bench.send(0)
+        await until(lambda: bench.engine.answered == 1)
+        bench.worker.pipeline.stop()
+        await asyncio.wait([task], timeout=20)
+        assert task.done()
+    assert bench.source.settled == []

@@ -3,7 +3,7 @@
 import pytest
 
 from backburner_schemas.codec import Origin, Refused, Unaddressed
-from backburner_schemas.envelope import Address, DeliveryFacts, Envelope
+from backburner_schemas.envelope import Address, AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import (
     Cancelled,
     EngineBusy,
@@ -46,7 +46,7 @@ def delivery(message: Envelope | Refused | Unaddressed) -> Delivery:
 
 
 def test_a_good_request_runs() -> None:
-    assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED), now=999) == Run(envelope())
+    assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED), now=999) == Run(envelope(), AnswerMode.SEGMENT)
 
 
 def test_a_message_without_an_address_is_a_dead_letter() -> None:
@@ -76,7 +76,7 @@ def test_a_cancelled_job_drops_what_waits() -> None:
     assert isinstance(verdict.error, Cancelled)
 
 
-@pytest.mark.parametrize(("deadline", "now"), [(None, 1001), (5, 6)])
+@pytest.mark.parametrize(("deadline", "now"), [(None, 1001), (5, 6), (2000, 1001)])
 def test_an_expired_request_is_never_run(deadline: float | None, now: float) -> None:
     verdict = judge(delivery(envelope(deadline=deadline)), JobFacts(MANIFEST, SEALED), now=now)
     assert isinstance(verdict, Complete)
@@ -88,8 +88,18 @@ def test_a_delivery_of_a_frozen_job_is_dropped() -> None:
 
 
 def test_what_a_retry_could_mend_is_kept_as_a_dead_letter() -> None:
-    assert isinstance(after_failure(envelope(), EngineBusy()), DeadLettered)
+    assert isinstance(after_failure(Run(envelope(), AnswerMode.SEGMENT), EngineBusy()), DeadLettered)
 
 
 def test_the_requests_own_fault_is_an_error_record_alone() -> None:
-    assert isinstance(after_failure(envelope(), RequestRefused()), Complete)
+    assert isinstance(after_failure(Run(envelope(), AnswerMode.SEGMENT), RequestRefused()), Complete)
+
+
+def test_a_record_of_a_job_with_a_manifest_goes_into_a_segment_whatever_the_envelope_asks() -> None:
+    asked = envelope().model_copy(update={"answer": AnswerMode.OBJECT})
+    assert judge(delivery(asked), JobFacts(MANIFEST, SEALED), now=0) == Run(asked, AnswerMode.SEGMENT)
+    assert judge(delivery(asked), JobFacts(), now=0) == Run(asked, AnswerMode.OBJECT)
+
+
+def test_a_job_whose_objects_cannot_be_read_has_no_place_for_a_request() -> None:
+    assert isinstance(judge(delivery(envelope()), JobFacts(unreadable=True), now=0), DeadLettered)

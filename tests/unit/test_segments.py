@@ -40,11 +40,15 @@ def test_a_buffer_falls_due_at_the_age_that_its_job_had_when_it_was_opened() -> 
     assert buffers.take_due(106) == []
 
 
-def test_a_buffer_is_taken_once() -> None:
+def test_a_buffer_whose_job_is_quiet_falls_due_early_unless_more_comes() -> None:
     buffers = Buffers(SegmentLimits())
-    buffer, _ = buffers.add(JOB, line(0), now=0, job_age=0)
-    assert buffers.take(buffer)
-    assert not buffers.take(buffer)
+    buffer, _ = buffers.add(JOB, line(0), now=0, job_age=500)
+    buffers.hush(JOB, 2)
+    buffers.unhush(JOB)
+    assert buffers.take_due(3) == []
+    buffers.hush(JOB, 4)
+    assert buffers.take_due(4) == [buffer]
+    assert buffers.take_due(100) == []
 
 
 def test_the_name_adds_up_what_the_records_took() -> None:

@@ -35,6 +35,10 @@ class Admission:
         """Whether another request may be considered at all."""
         return self._sequences_used < self.sequences
 
+    def cost(self, size: int, body: Mapping[str, Any] | None) -> int:
+        """What a request counts as: no more than half of the budget, so that none that asks for the moon stops all."""
+        return min(token_cost(size, body), self.tokens // 2)
+
     def fits(self, cost: int) -> bool:
         """Whether a request of that many tokens fits now."""
         if self._sequences_used == 0:

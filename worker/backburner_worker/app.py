@@ -67,6 +67,7 @@ class Worker:
             grace=settings.freeze_grace_seconds,
             marker_life=settings.topic_retention_seconds,
             announcement=self._announcement,
+            on_frozen=self._jobs.note_frozen,
         )
         segments = SegmentWriter(
             storage,
@@ -121,8 +122,7 @@ class Worker:
             finally:
                 for task in sweeping:
                     task.cancel()
-                await self._sweep.settle_named()
-                await self._sweep.sign_off()
+                await self._sweep.close()
 
     def _announcement(self) -> WorkerAnnouncement:
         return WorkerAnnouncement(
@@ -170,9 +170,18 @@ async def run_worker(settings: WorkerSettings) -> None:
 
 
 async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
+    checking = asyncio.create_task(worker.check_pool())
+
+    def stop() -> None:
+        checking.cancel()
+        worker.pipeline.stop()
+
     # After the engine, which brings signal handlers of its own.
-    on_stop_signal(worker.pipeline.stop)
-    await worker.check_pool()
+    on_stop_signal(stop)
+    await asyncio.wait([checking])
+    if checking.cancelled():
+        return
+    checking.result()
     # Nothing of what is loaded by now goes away again, so the collector need not look at it.
     gc.collect()
     gc.freeze()

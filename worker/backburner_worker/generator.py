@@ -10,7 +10,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.codec import parse_body
-from backburner_schemas.envelope import Address, AnswerMode, Envelope
+from backburner_schemas.envelope import Address, Envelope
 from backburner_schemas.errors import BackburnerError, EngineError, EngineLost, ModelNotFound, RequestRefused
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
@@ -67,7 +67,6 @@ class Generator:
         self._telemetry = telemetry
         # The cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
-        self._salts: dict[str, str] = {}
 
     @property
     def engine_lost(self) -> bool:
@@ -78,26 +77,27 @@ class Generator:
         """What became of the delivery, after running it where the verdict says so."""
         if isinstance(verdict, Run):
             try:
-                return await self._answer(delivery, verdict.envelope)
+                return await self._answer(delivery, verdict)
             except EngineLost:
                 raise
             except BackburnerError as error:
-                verdict = after_failure(verdict.envelope, error)
+                verdict = after_failure(verdict, error)
             except Exception as error:
                 # A body that breaks the engine's own code is one request's trouble, not the worker's.
                 log.exception("the engine failed in a way of its own", **_where(verdict.envelope.address))
-                verdict = after_failure(verdict.envelope, EngineError(f"the engine failed: {type(error).__name__}"))
+                verdict = after_failure(verdict, EngineError(f"the engine failed: {type(error).__name__}"))
         if isinstance(verdict, Complete):
-            return self._failed(delivery, verdict.address, verdict.error)
+            return self._failed(delivery, verdict)
         if isinstance(verdict, DeadLettered):
             return self._dead(delivery, verdict)
         return Outcome()
 
-    async def _answer(self, delivery: Delivery, envelope: Envelope) -> Outcome:
+    async def _answer(self, delivery: Delivery, verdict: Run) -> Outcome:
+        envelope = verdict.envelope
         body = envelope.body if envelope.body is not None else await self._fetch(envelope)
         if body["model"] not in self._models:
             served = ", ".join(sorted(self._models))
-            raise ModelNotFound(f"this pool serves {served}, not {body['model']!r}", param="model")
+            raise ModelNotFound(f"this pool serves {served}, not {str(body['model'])[:100]!r}", param="model")
         if envelope.url not in self._endpoints:
             served = ", ".join(sorted(self._endpoints))
             raise RequestRefused(f"the model answers {served}, not {envelope.url}", param="url")
@@ -107,7 +107,8 @@ class Generator:
         started_at, started = time.time(), time.monotonic()
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
-        queue_s = max(started_at - envelope.enqueued_at, 0.0)
+        # A producer that tells no time gets none.
+        queue_s = round(max(started_at - envelope.enqueued_at, 0.0), 3) if envelope.enqueued_at else None
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
         record = ResultRecord.model_construct(
             id=request_id,
@@ -116,18 +117,13 @@ class Generator:
                 status_code=response.status_code, request_id=request_id, body=dict(response.body)
             ),
             error=None,
-            backburner=self._facts(delivery, address, queue_s=round(queue_s, 3), engine_s=round(engine_s, 3)),
+            backburner=self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3)),
         )
-        return Outcome(address, record, answer=envelope.answer, usage=response.usage, engine_s=engine_s)
+        return Outcome(address, record, answer=verdict.answer, usage=response.usage, engine_s=engine_s)
 
     def _salt(self, tenant: str) -> str:
         """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
-        salt = self._salts.get(tenant)
-        if salt is None:
-            salt = self._salts[tenant] = hashlib.blake2b(
-                tenant.encode(), key=self._salt_key, digest_size=16
-            ).hexdigest()
-        return salt
+        return hashlib.blake2b(tenant.encode(), key=self._salt_key, digest_size=16).hexdigest()
 
     async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
         """The body that a claim check stands for."""
@@ -139,10 +135,10 @@ class Generator:
         check_body(envelope.url, body)
         return body
 
-    def _failed(self, delivery: Delivery, address: Address, error: BackburnerError) -> Outcome:
-        log.info("request failed", code=error.code, error=error.message, **_where(address))
-        answer = delivery.message.answer if isinstance(delivery.message, Envelope) else AnswerMode.SEGMENT
-        return Outcome(address, error_record(address, error, self._facts(delivery, address)), answer=answer)
+    def _failed(self, delivery: Delivery, verdict: Complete) -> Outcome:
+        log.info("request failed", code=verdict.error.code, error=verdict.error.message, **_where(verdict.address))
+        facts = self._facts(delivery, verdict.address)
+        return Outcome(verdict.address, error_record(verdict.address, verdict.error, facts), answer=verdict.answer)
 
     def _dead(self, delivery: Delivery, verdict: DeadLettered) -> Outcome:
         letter = DeadLetter.of(
@@ -161,8 +157,8 @@ class Generator:
             return Outcome(letter=letter, letter_key=key)
         key = keys.dead_letter(address.tenant, address.job, address.index)
         log.warning("dead letter", code=letter.code, error=letter.message, key=key, **_where(address))
-        failed = self._failed(delivery, address, verdict.error)
-        return Outcome(address, failed.record, letter, key, answer=failed.answer)
+        record = error_record(address, verdict.error, self._facts(delivery, address))
+        return Outcome(address, record, letter, key, answer=verdict.answer)
 
     def _facts(
         self, delivery: Delivery, address: Address, *, queue_s: float | None = None, engine_s: float | None = None

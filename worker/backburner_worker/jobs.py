@@ -1,9 +1,13 @@
 """What this worker knows of the jobs that it serves, kept small and fresh enough. Reads only."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import partial
+
+from pydantic import ValidationError
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
@@ -18,42 +22,45 @@ JobKey = tuple[str, str]
 
 _REMEMBERED = 10_000
 """Jobs that are remembered at most, the least recently used going first."""
+_FRESH_SECONDS = 60.0
+"""Seconds after which a job is read again when more of it comes: it may have been sealed or frozen meanwhile."""
 _NO_FACTS = JobFacts()
-_CANCELLED = JobFacts(cancelled=True)
 
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    facts: JobFacts
+    read_at: float
+    """Monotonic seconds."""
+
+
 class JobBook:
-    """Manifests and seals, read once when a job's first delivery comes, and cancel markers, listed on a timer."""
+    """Manifests and seals, read when a job's first delivery comes, and cancel markers, listed on a timer."""
 
     def __init__(self, storage: Storage, marker_seconds: float) -> None:
         self._storage = storage
         self._marker_seconds = marker_seconds
-        self._known: OrderedDict[JobKey, JobFacts] = OrderedDict()
+        self._known: OrderedDict[JobKey, _Known] = OrderedDict()
         self._cancelled: set[JobKey] = set()
 
     def facts(self, job: JobKey) -> JobFacts:
         """What is known now; makes no request. Call `learn` first."""
-        known = self._known.get(job, _NO_FACTS)
-        if job not in self._cancelled:
-            return known
-        return JobFacts(known.manifest, known.sealed, known.frozen, cancelled=True) if known.manifest else _CANCELLED
+        known = self._known.get(job)
+        facts = known.facts if known is not None else _NO_FACTS
+        return replace(facts, cancelled=True) if job in self._cancelled else facts
 
     async def learn(self, jobs: Iterable[JobKey]) -> None:
-        """Read what is not known of these jobs. While the store is away this waits: that holds back the intake."""
-        new = [job for job in set(jobs) if keys.has_manifest(job[1]) and not self._touch(job)]
+        """Read what is not known of these jobs, or not lately. While the store is away it waits, and so the intake."""
+        new = [job for job in set(jobs) if keys.has_manifest(job[1]) and not self._is_fresh(job)]
         if new:
             await asyncio.gather(*(until_stored(partial(self._read, job), "read a job") for job in new))
 
-    async def is_sealed(self, job: JobKey) -> bool:
-        """Whether the job is sealed, by a read if it was not when last seen. Raises `StoreError`."""
-        known = self._known.get(job)
-        if known is None or known.manifest is None:
-            return False
-        if known.sealed is None:
-            known = await self._read(job)
-        return known.sealed is not None
+    def note_frozen(self, job: JobKey) -> None:
+        """The job has ended: what is still delivered of it need not run."""
+        if (known := self._known.get(job)) is not None:
+            self._known[job] = replace(known, facts=replace(known.facts, frozen=True))
 
     async def watch_markers(self) -> None:
         """List the cancel markers for ever. A listing that fails keeps the markers of the one before."""
@@ -68,24 +75,30 @@ class JobBook:
                 log.warning("cancel markers could not be listed", error=error.message)
             await asyncio.sleep(self._marker_seconds)
 
-    def _touch(self, job: JobKey) -> bool:
-        if job not in self._known:
+    def _is_fresh(self, job: JobKey) -> bool:
+        known = self._known.get(job)
+        if known is None or time.monotonic() - known.read_at > _FRESH_SECONDS:
             return False
         self._known.move_to_end(job)
         return True
 
-    async def _read(self, job: JobKey) -> JobFacts:
+    async def _read(self, job: JobKey) -> None:
         manifest, sealed, frozen = await asyncio.gather(
             self._storage.get(keys.manifest(*job)),
             self._storage.get(keys.sealed(*job)),
             self._storage.modified(keys.summary(*job)),
         )
-        facts = JobFacts(
-            manifest=JobManifest.model_validate_json(manifest.data) if manifest else None,
-            sealed=Sealed.model_validate_json(sealed.data) if sealed else None,
-            frozen=frozen is not None,
-        )
-        self._known[job] = facts
+        try:
+            facts = JobFacts(
+                manifest=JobManifest.model_validate_json(manifest.data) if manifest else None,
+                sealed=Sealed.model_validate_json(sealed.data) if sealed else None,
+                frozen=frozen is not None,
+            )
+        except ValidationError as error:
+            # Whoever wrote that spoiled one job; the others go on.
+            log.error("a job's objects cannot be read", tenant=job[0], job=job[1], error=str(error))  # noqa: TRY400
+            facts = JobFacts(unreadable=True)
+        self._known[job] = _Known(facts, time.monotonic())
+        self._known.move_to_end(job)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        return facts

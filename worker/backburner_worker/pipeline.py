@@ -13,7 +13,7 @@ from backburner.logs import get_logger
 from backburner_schemas.codec import Unaddressed
 from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
-from backburner_worker.admission import Admission, token_cost
+from backburner_worker.admission import Admission
 from backburner_worker.feeder import Feeder
 from backburner_worker.generator import Generator
 from backburner_worker.jobs import JobBook, JobKey
@@ -26,7 +26,7 @@ from backburner_worker.telemetry import Telemetry
 from backburner_worker.wakeup import WakeUp
 
 _NO_FACTS = JobFacts()
-_ENGINE_LOOK_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
 _STORE_SECONDS = 10.0
 """Seconds that a drain gives what is finished to become durable, on top of what running requests get."""
 
@@ -64,7 +64,6 @@ class Pipeline:
         telemetry.watch_held("waiting", lambda: len(self._feeder))
         telemetry.watch_held("engine", lambda: self._admission.in_flight)
         telemetry.watch_held("storing", lambda: len(self._storing))
-        telemetry.watch_lag(source.lag)
 
     def stop(self) -> None:
         """Begin the drain; `run` returns when it is over. May be called from a signal handler, and twice."""
@@ -81,7 +80,7 @@ class Pipeline:
                 timers = [
                     tasks.create_task(self._segments.run(self._more_to_come)),
                     tasks.create_task(self._jobs.watch_markers()),
-                    tasks.create_task(self._watch_engine()),
+                    tasks.create_task(self._watch()),
                 ]
                 await self._source.start(self._store_and_settle)
                 on_joined()
@@ -99,7 +98,7 @@ class Pipeline:
 
     async def _pull(self) -> None:
         while True:
-            await self._changed.until(lambda: self._segments.has_room and bool(self._feeder.budget()))
+            await self._changed.until(lambda: self._results.has_room and bool(self._feeder.budget()))
             deliveries = await self._pull_within(self._feeder.budget())
             await self._jobs.learn(job for delivery in deliveries if (job := _job_of(delivery)) is not None)
             for delivery in deliveries:
@@ -132,22 +131,22 @@ class Pipeline:
 
     async def _admit(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            await self._changed.until(lambda: bool(self._feeder) and self._admission.open and self._segments.has_room)
+            await self._changed.until(lambda: bool(self._feeder) and self._admission.open and self._results.has_room)
             delivery = self._feeder.take()
-            if delivery is None or delivery.lease.lost:
-                self._let_go(delivery)
+            if delivery is None:
                 continue
             verdict, cost = self._judge(delivery), 0
             if isinstance(verdict, Run):
-                cost = token_cost(len(delivery.raw), verdict.envelope.body)
+                cost = self._admission.cost(len(delivery.raw), verdict.envelope.body)
                 if not self._admission.fits(cost):
                     await self._changed.until(partial(self._admission.fits, cost))
                     # It may have expired or been cancelled meanwhile.
                     verdict = self._judge(delivery)
+            if delivery.lease.lost:
+                self._let_go(delivery)
+                continue
             self._admission.enter(cost)
-            task = tasks.create_task(self._process(delivery, verdict, cost))
-            self._generating.add(task)
-            delivery.lease.on_lost(task.cancel)
+            self._generating.add(tasks.create_task(self._process(delivery, verdict, cost)))
 
     def _judge(self, delivery: Delivery) -> Verdict:
         job = _job_of(delivery)
@@ -159,6 +158,8 @@ class Pipeline:
         task = asyncio.current_task()
         assert task is not None
         try:
+            # Set here, since a task that is cancelled before its first step never gets to its finally.
+            delivery.lease.on_lost(task.cancel)
             outcome = await self._generator.outcome(delivery, verdict)
         except EngineLost as error:
             self._engine_lost(error)
@@ -183,21 +184,19 @@ class Pipeline:
 
     async def _store_and_settle(self) -> None:
         """Everything that has its outcome is durable and settled when this returns."""
-        storing = [*self._storing]
-        await self._results.flush()
-        if storing:
-            await asyncio.wait(storing)
+        await self._results.flush({*self._storing})
 
-    def _let_go(self, delivery: Delivery | None) -> None:
-        if delivery is not None and (job := _job_of(delivery)) is not None:
+    def _let_go(self, delivery: Delivery) -> None:
+        if (job := _job_of(delivery)) is not None:
             self._segments.lets_go(job)
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    async def _watch_engine(self) -> None:
-        """Notice the death of an engine that nobody is asking anything."""
-        while not self._generator.engine_lost:  # noqa: ASYNC110 - a dead engine tells nobody; it has to be asked
-            await asyncio.sleep(_ENGINE_LOOK_SECONDS)
+    async def _watch(self) -> None:
+        """Notice the death of an engine that nobody is asking anything, and show the lag."""
+        while not self._generator.engine_lost:
+            self._telemetry.lag(self._source.lag())
+            await asyncio.sleep(_WATCH_SECONDS)
         self._engine_lost(EngineLost())
 
     def _engine_lost(self, error: EngineLost) -> None:

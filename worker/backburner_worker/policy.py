@@ -1,9 +1,10 @@
 """What happens to a delivery: whether it is run, and how it ends. Pure decisions; nothing is read or written here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backburner_schemas.codec import Refused, Unaddressed
-from backburner_schemas.envelope import Address, Envelope
+from backburner_schemas.envelope import Address, AnswerMode, Envelope
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, Undeliverable
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.sources.base import Delivery
@@ -17,6 +18,8 @@ class JobFacts:
     sealed: Sealed | None = None
     frozen: bool = False
     cancelled: bool = False
+    unreadable: bool = False
+    """Whether the job's own objects hold something else than they should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Run:
     """Give it to the engine."""
 
     envelope: Envelope
+    answer: AnswerMode
+    """Where the record goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Complete:
 
     address: Address
     error: BackburnerError
+    answer: AnswerMode = AnswerMode.SEGMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class DeadLettered:
 
     address: Address | None
     error: BackburnerError
+    answer: AnswerMode = AnswerMode.SEGMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +67,34 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
         return Drop()
     if (reason := _no_place_in(address, facts)) is not None:
         return DeadLettered(None, Undeliverable(reason))
+    # A job's end is told from its segments alone, so all of its records go there.
+    answer = AnswerMode.SEGMENT if facts.manifest is not None else message.answer
     if facts.cancelled:
-        return Complete(address, Cancelled())
+        return Complete(address, Cancelled(), answer)
     if isinstance(message, Refused):
-        return Complete(address, message.error)
-    deadline = message.deadline
-    if deadline is None and facts.manifest is not None:
-        deadline = facts.manifest.deadline
-    if deadline is not None and now > deadline:
-        return Complete(address, Expired())
-    return Run(message)
+        return Complete(address, message.error, answer)
+    if now > min(_deadlines(message, facts), default=now):
+        return Complete(address, Expired(), answer)
+    return Run(message, answer)
 
 
-def after_failure(envelope: Envelope, error: BackburnerError) -> Complete | DeadLettered:
+def after_failure(run: Run, error: BackburnerError) -> Complete | DeadLettered:
     """How a request ends that the engine could not answer: what a retry could mend is kept as a dead letter too."""
-    if isinstance(error, EngineError):
-        return DeadLettered(envelope.address, error)
-    return Complete(envelope.address, error)
+    ending = DeadLettered if isinstance(error, EngineError) else Complete
+    return ending(run.envelope.address, error, run.answer)
+
+
+def _deadlines(envelope: Envelope, facts: JobFacts) -> Iterator[float]:
+    if envelope.deadline is not None:
+        yield envelope.deadline
+    if facts.manifest is not None:
+        yield facts.manifest.deadline
 
 
 def _no_place_in(address: Address, facts: JobFacts) -> str | None:
-    """Why a job with a manifest has no such index, if so."""
+    """Why the job has no such index, if so."""
+    if facts.unreadable:
+        return f"the objects of job {address.job} in the store cannot be read; look at its job.json and sealed.json"
     if facts.manifest is None:
         return None
     if not isinstance(address.index, int):

@@ -16,6 +16,9 @@ from backburner_schemas.status import ABANDONED_AFTER
 from backburner_worker.jobs import JobKey
 
 _JITTER = 0.3
+_CLOSE_SECONDS = 10.0
+_ANNOUNCEMENT_LIFE = 3600.0
+"""Seconds after which the announcement of a worker that was killed is removed; live ones are renewed each sweep."""
 
 log = get_logger(__name__)
 
@@ -39,12 +42,14 @@ class Sweep:
         grace: float,
         marker_life: float,
         announcement: Callable[[], WorkerAnnouncement],
+        on_frozen: Callable[[JobKey], None],
     ) -> None:
         self._storage = storage
         self._seconds = seconds
         self._grace = grace
         self._marker_life = marker_life
         self._announcement = announcement
+        self._on_frozen = on_frozen
         self._soon: asyncio.Queue[JobKey] = asyncio.Queue()
         self._queued: set[JobKey] = set()
         self._cursors: dict[JobKey, _Seen] = {}
@@ -62,29 +67,26 @@ class Sweep:
             self._queued.discard(job)
             await self._finalize(job, 0.0)
 
-    async def settle_named(self) -> None:
-        """Finalize what `soon` named and is still waiting; for the end of the worker."""
-        while not self._soon.empty():
-            await self._finalize(self._soon.get_nowait(), 0.0)
-
     async def run(self) -> None:
         """Sweep for ever. A store that is away is tried again at the next turn."""
         while True:
-            try:
-                await self._announce()
-                await self._sweep_open()
-                await self._sweep_markers()
-            except StoreError as error:
-                log.warning("the sweep could not reach the store", error=error.message)
+            for step in (self._announce, self._sweep_open, self._sweep_markers, self._sweep_announcements):
+                try:
+                    await step()
+                except StoreError as error:
+                    log.warning("a part of the sweep could not be done", error=error.message)
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
 
-    async def sign_off(self) -> None:
-        """Take the announcement back."""
+    async def close(self) -> None:
+        """Finalize what `soon` named and take the announcement back, within a bound; another worker does the rest."""
         mine = self._announcement()
         try:
-            await self._storage.delete([keys.worker(mine.pool, mine.worker)])
-        except StoreError as error:
-            log.warning("the announcement could not be taken back", error=error.message)
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._storage.delete([keys.worker(mine.pool, mine.worker)])
+                while not self._soon.empty():
+                    await self._finalize(self._soon.get_nowait(), 0.0)
+        except (StoreError, TimeoutError) as error:
+            log.warning("left without a goodbye in the store", error=str(error))
 
     async def _announce(self) -> None:
         mine = self._announcement()
@@ -94,13 +96,21 @@ class Sweep:
         open_jobs = [
             job async for listed in self._storage.scan(keys.OPEN) if (job := keys.marked(listed.key)) is not None
         ]
-        self._cursors = {job: seen for job, seen in self._cursors.items() if job in set(open_jobs)}
+        still_open = set(open_jobs)
+        self._cursors = {job: seen for job, seen in self._cursors.items() if job in still_open}
         for job in open_jobs:
-            unchanged = await self._cursor_unchanged(job)
-            await self._finalize(job, unchanged)
-            if unchanged > ABANDONED_AFTER and await self._storage.modified(keys.manifest(*job)) is None:
-                # Its producer died between this marker and the manifest: there is no job.
-                await self._storage.delete([keys.open_job(*job)])
+            try:
+                await self._look_after(job)
+            except StoreError as error:
+                # One tenant's trouble keeps nobody else's jobs from ending.
+                log.warning("an open job could not be looked at", tenant=job[0], job=job[1], error=error.message)
+
+    async def _look_after(self, job: JobKey) -> None:
+        unchanged = await self._cursor_unchanged(job)
+        await self._finalize(job, unchanged)
+        if unchanged > ABANDONED_AFTER and await self._storage.modified(keys.manifest(*job)) is None:
+            # Its producer died between this marker and the manifest: there is no job.
+            await self._storage.delete([keys.open_job(*job)])
 
     async def _cursor_unchanged(self, job: JobKey) -> float:
         cursor = await self._storage.get(keys.cursor(*job))
@@ -115,14 +125,21 @@ class Sweep:
         stale = [listed.key async for listed in self._storage.scan(keys.CANCELLED) if listed.modified < old]
         await self._storage.delete(stale)
 
+    async def _sweep_announcements(self) -> None:
+        prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_LIFE
+        stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
+        await self._storage.delete(stale)
+
     async def _finalize(self, job: JobKey, unchanged: float) -> None:
         try:
             summary = await finalize(self._storage, *job, grace=self._grace, cursor_unchanged=unchanged)
         except StoreError as error:
             log.warning("a job could not be finalized", tenant=job[0], job=job[1], error=error.message)
             return
-        except ValueError as error:
-            log.error("a job's own objects cannot be read", tenant=job[0], job=job[1], error=str(error))  # noqa: TRY400
+        except Exception:
+            # Whatever lies there instead of a job's objects: it is one job's trouble, and must not end the worker.
+            log.exception("a job's own objects cannot be used", tenant=job[0], job=job[1])
             return
         if summary is not None:
+            self._on_frozen(job)
             log.info("job ended", tenant=job[0], job=job[1], state=summary.state, **summary.counts.model_dump())

@@ -2,7 +2,6 @@
 
 from collections import Counter as Counting
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -51,9 +50,10 @@ class Telemetry:
             child = self._settled_children[outcome, code] = self._settled.labels(outcome, code)
         child.inc()
 
-    def answered(self, queue_s: float, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
+    def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""
-        self._queue.observe(queue_s)
+        if queue_s is not None:
+            self._queue.observe(queue_s)
         self._engine.observe(engine_s)
         self._prompt_tokens.inc(prompt_tokens)
         self._completion_tokens.inc(completion_tokens)
@@ -72,11 +72,7 @@ class Telemetry:
         """Show that count at each scrape."""
         self._held.labels(stage).set_function(count)
 
-    def watch_lag(self, lag: Callable[[], Mapping[Lane, int]]) -> None:
-        """Show each lane's lag at each scrape."""
-        for lane in Lane:
-            self._lag.labels(lane).set_function(partial(_of_lane, lag, lane))
-
-
-def _of_lane(lag: Callable[[], Mapping[Lane, int]], lane: Lane) -> int:
-    return lag().get(lane, 0)
+    def lag(self, lag: Mapping[Lane, int]) -> None:
+        """What of this worker's share is not settled."""
+        for lane, count in lag.items():
+            self._lag.labels(lane).set(count)

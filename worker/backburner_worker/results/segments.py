@@ -1,5 +1,6 @@
 """Buffers of records that become segments, and when each of them must be written. Pure: the clock is an argument."""
 
+import math
 from dataclasses import dataclass, field
 
 from backburner_schemas.keys import SegmentName
@@ -20,6 +21,10 @@ class SegmentLimits:
         """How old a buffer may grow: a tenth of its job's age, so that a young job shows results at once."""
         return min(max(job_age / 10, self.min_age), self.max_age)
 
+    def quiet_age(self, job_age: float) -> float:
+        """How old it may grow once the worker holds nothing more of a job that may go on: a sixth of that."""
+        return max(self.age(job_age) / 6, self.min_age)
+
 
 @dataclass(slots=True, eq=False)
 class Buffer:
@@ -32,8 +37,8 @@ class Buffer:
     """Monotonic seconds by which it must be written."""
     lines: list[Line] = field(default_factory=list)
     size: int = 0
-    touched: float = 0.0
-    """Monotonic seconds of the latest record."""
+    quiet_due: float = math.inf
+    """Monotonic seconds by which it must be written if nothing more of its job comes."""
 
     def name(self, writer: str, sequence: int) -> SegmentName:
         """The segment's name, with what its records add up to."""
@@ -63,26 +68,27 @@ class Buffers:
             buffer = self._open[job] = Buffer(job, opened=now, due=now + self._limits.age(job_age))
         buffer.lines.append(line)
         buffer.size += len(line.data) + 1
-        buffer.touched = now
         full = buffer.size >= self._limits.max_bytes or len(buffer.lines) >= self._limits.max_records
         if full:
             del self._open[job]
         return buffer, full
 
-    def of(self, job: JobKey) -> Buffer | None:
-        """The job's open buffer, if it has one."""
-        return self._open.get(job)
+    def hush(self, job: JobKey, due: float) -> None:
+        """Nothing more of the job is held: what it has here must be written by then."""
+        if (buffer := self._open.get(job)) is not None:
+            buffer.quiet_due = due
+
+    def unhush(self, job: JobKey) -> None:
+        """More of the job came."""
+        if (buffer := self._open.get(job)) is not None:
+            buffer.quiet_due = math.inf
 
     def take_due(self, now: float) -> list[Buffer]:
         """Take out the buffers whose time has come."""
-        return [self._open.pop(buffer.job) for buffer in [*self._open.values()] if now >= buffer.due]
-
-    def take(self, buffer: Buffer) -> bool:
-        """Take out this buffer; False if it went already."""
-        if self._open.get(buffer.job) is not buffer:
-            return False
-        del self._open[buffer.job]
-        return True
+        due = [buffer for buffer in self._open.values() if now >= min(buffer.due, buffer.quiet_due)]
+        for buffer in due:
+            del self._open[buffer.job]
+        return due
 
     def take_all(self) -> list[Buffer]:
         """Take out every buffer."""

@@ -46,6 +46,8 @@ class FakeSource:
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many deliveries of each lane."""
+        # A broker takes a moment; without one, whoever pulls in a loop would never let anything else run.
+        await asyncio.sleep(0)
         taken: list[Delivery] = []
         if not self._stopped:
             for lane, room in budget.items():
@@ -60,8 +62,6 @@ class FakeSource:
                 return []
             return await self.pull(budget)
         self._held.update((id(delivery), delivery) for delivery in taken)
-        # A broker takes a moment; without one, whoever pulls in a loop would never let anything else run.
-        await asyncio.sleep(0)
         return taken
 
     async def settle(self, delivery: Delivery) -> None:

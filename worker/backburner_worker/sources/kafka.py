@@ -157,10 +157,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if consumer is not None:
             try:
                 await self._commit(consumer)
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await consumer.stop()
-            except (QueueError, KafkaError, OSError, TimeoutError) as error:
-                log.warning("left the consumer group without a goodbye", group=self._group, error=told(error))
+            except QueueError as error:
+                log.warning("what was settled last is not committed and will run again", error=told(error))
+            finally:
+                await leave(consumer, seconds=_CLOSE_SECONDS)
         self._assignment.lose_all()
         self._news.set()
 

@@ -1,0 +1,74 @@
+"""The real thing: prompts through a real broker into a real, warm vLLM, and answers out of a real store."""
+
+import itertools
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from backburner.local.engine_args import CPU_ARGS
+from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
+
+pytestmark = [pytest.mark.broker, pytest.mark.store, pytest.mark.vllm, pytest.mark.timeout(400)]
+
+PROMPTS = Path(__file__).parents[2] / "examples" / "prompts.jsonl"
+LOAD_SECONDS = 240
+BOUND = 120
+
+
+def is_running(pid):
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
+async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(stack, client, lines, until):
+    pytest.importorskip("vllm", exc_type=ImportError)
+    await stack.make_pool(AUTO_MODEL_NAME)
+    worker = stack.worker(
+        str(prepare_auto_model()),
+        BACKBURNER_ENGINE="vllm",
+        BACKBURNER_ENGINE_ARGS=f"{CPU_ARGS} --served-model-name {AUTO_MODEL_NAME}",
+    )
+    # It is queued before the model is warm, and waits.
+    with PROMPTS.open(encoding="utf-8") as file:
+        real = [json.loads(line) for line in itertools.islice(file, 5)]
+    bad = [
+        *lines(1, "much too long " * 2_000, model=AUTO_MODEL_NAME, prefix="long"),
+        *lines(1, model=AUTO_MODEL_NAME, prefix="parameter", made_up=1),
+        *lines(1, model="gpt-9", prefix="model"),
+    ]
+    job = await client.submit([*real, *bad], pool=AUTO_MODEL_NAME)
+    await until(worker.is_warm, "a warm model", seconds=LOAD_SECONDS)
+    status = await job.wait(timeout=BOUND)
+    assert (status.status, status.request_counts.completed, status.request_counts.failed) == ("completed", 5, 3)
+    records = {record.custom_id: record async for record in job.results(join=[*real, *bad])}
+
+    assert {name: record.error.code for name, record in records.items() if not record.ok} == {
+        "long0": "context_length_exceeded",
+        "parameter0": "unsupported_parameter",
+        "model0": "model_not_found",
+    }
+    assert records["parameter0"].error.param == "made_up"
+    answered = [record for record in records.values() if record.ok]
+    (france,) = (record for record in answered if "France" in record.request.body["messages"][0]["content"])
+    assert "Paris" in france.text
+    for record in answered:
+        body = record.response.body
+        assert (record.response.status_code, body["object"], body["model"]) == (200, "chat.completion", AUTO_MODEL_NAME)
+        assert body["usage"]["completion_tokens"] > 0
+        assert body["choices"][0]["finish_reason"] in {"stop", "length"}
+        assert record.backburner.engine_s > 0
+    assert status.usage.completion_tokens == sum(r.response.body["usage"]["completion_tokens"] for r in answered)
+    assert worker.metric("backburner_ready") == 1
+    assert worker.metric("vllm:generation_tokens_total") >= status.usage.completion_tokens
+
+    family = worker.children()
+    assert family
+    worker.send(signal.SIGKILL)
+    # Before its exit status is asked for, which would clear up after it.
+    await until(lambda: not any(map(is_running, [worker.pid, *family])), "the end of the worker and its engine")

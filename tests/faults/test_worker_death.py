@@ -1,0 +1,168 @@
+"""Workers that die or leave in the middle of a job: nothing accepted is lost, and little of what is done is redone."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from backburner_schemas import keys
+
+pytestmark = [pytest.mark.broker, pytest.mark.store]
+
+BOUND = 90
+NO_SUCH = -1
+
+
+async def settled(job, count):
+    """Whether that many requests have their record."""
+    counts = (await job.status()).request_counts
+    return counts.completed + counts.failed >= count
+
+
+async def distinct(job):
+    found = [record.custom_id async for record in job.results()]
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
+async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client, lines, until):
+    await stack.make_pool("killed")
+    first, second = stack.worker("killed"), stack.worker("killed")
+    await stack.warm(first, second)
+    # A latency that leaves time to kill it in the middle, on whatever machine.
+    job = await client.submit(lines(20_000, "{} [[slow:0.2]]", model="killed"))
+    await until(lambda: settled(job, 2_000), "the first results")
+    assert first.metric("backburner_held") > 0
+    first.send(signal.SIGKILL)
+    await until(lambda: first.exit_status is not None, "its end")
+    assert not await settled(job, 20_000)
+    third = stack.worker("killed")
+    status = await job.wait(timeout=BOUND)
+    assert (status.status, status.request_counts.completed) == ("completed", 20_000)
+    assert await distinct(job) == {f"r{number}" for number in range(20_000)}
+    books = await job.reconcile()
+    assert books.agrees
+    assert (books.ok, books.failed, books.pending) == (20_000, 0, 0)
+    # Each of the three had its share, and what was redone is what the dead one had not committed.
+    writers = {record.backburner.worker async for record in job.results()}
+    assert len(writers) == 3
+    assert books.duplicates < 10_000
+    assert third.is_warm()
+
+
+async def test_sigterm_stores_and_settles_what_is_finished_and_nothing_is_lost(stack, client, lines, until):
+    await stack.make_pool("drained")
+    first = stack.worker("drained")
+    await stack.warm(first)
+    job = await client.submit(lines(4_000, "{} [[slow:0.3]]", model="drained"))
+    await until(lambda: settled(job, 500), "the first results")
+    first.send(signal.SIGTERM)
+    await until(lambda: first.exit_status is not None, "its end")
+    assert first.exit_status == 0
+    assert first.said("draining")
+    # What was in the engine got its drain time; what was not went back.
+    (draining,) = first.said("draining")
+    assert draining["running"] > 0
+    left = await job.status()
+    assert left.status == "in_progress"
+    stack.worker("drained")
+    status = await job.wait(timeout=BOUND)
+    assert (status.status, status.request_counts.completed) == ("completed", 4_000)
+    assert await distinct(job) == {f"r{number}" for number in range(4_000)}
+    books = await job.reconcile()
+    assert books.agrees
+    # This broker drops commit metadata, so that the low-water mark alone protects; see the ledger.
+    assert books.duplicates <= 512
+
+
+async def test_a_request_longer_than_the_drain_goes_back_and_is_run_by_the_next_worker(stack, client, lines, until):
+    await stack.make_pool("long")
+    first = stack.worker("long", BACKBURNER_DRAIN_SECONDS="0.5")
+    await stack.warm(first)
+    job = await client.submit([*lines(10, model="long"), *lines(1, "[[slow:8]]", model="long", prefix="long")])
+    await until(lambda: settled(job, 10), "the short ones")
+    first.send(signal.SIGTERM)
+    await until(lambda: first.exit_status is not None, "its end")
+    assert first.exit_status == 0
+    assert (await job.reconcile()).pending == 1
+    stack.worker("long")
+    assert (await job.wait(timeout=BOUND)).request_counts.completed == 11
+
+
+async def test_a_second_sigterm_ends_a_drain_at_once(stack, client, lines, until):
+    await stack.make_pool("hurried")
+    first = stack.worker("hurried", BACKBURNER_DRAIN_SECONDS="30", BACKBURNER_FREEZE_GRACE_SECONDS="40")
+    await stack.warm(first)
+    job = await client.submit(lines(3, "[[hang]]", model="hurried"))
+    await until(lambda: first.metric("backburner_held") == 3, "three that run")
+    first.send(signal.SIGTERM)
+    await until(lambda: first.said("draining"), "the drain")
+    first.send(signal.SIGTERM)
+    await until(lambda: first.exit_status is not None, "its end", seconds=10)
+    assert first.exit_status == 128 + signal.SIGTERM
+    await job.cancel()
+
+
+async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_stored(stack, client, lines, until):
+    await stack.make_pool("lost")
+    settings = {"BACKBURNER_FAKE_PROCESS": "true"}
+    first = stack.worker("lost", **settings)
+    await stack.warm(first)
+    job = await client.submit(lines(3_000, "{} [[slow:0.3]]", model="lost"))
+    await until(lambda: settled(job, 500), "the first results")
+    (engine,) = first.children()
+    os.kill(engine, signal.SIGKILL)
+    await until(lambda: first.exit_status is not None, "its end")
+    assert first.exit_status == 1
+    (told,) = first.said("the worker ends")
+    assert told["code"] == "engine_lost"
+    done = (await job.reconcile()).ok
+    assert 500 <= done < 3_000
+
+    second = stack.worker("lost", **settings)
+    status = await job.wait(timeout=BOUND)
+    assert (status.status, status.request_counts.completed) == ("completed", 3_000)
+    assert await distinct(job) == {f"r{number}" for number in range(3_000)}
+    books = await job.reconcile()
+    assert books.agrees
+    assert books.duplicates <= done
+    # Nothing became a dead letter for the engine's death.
+    assert [one async for one in stack.storage().scan(f"tenants/default/dead/{job.id}/")] == []
+    (engine,) = second.children()
+    second.send(signal.SIGKILL)
+    await until(lambda: not is_running(engine), "the end of the engine, which its worker took along")
+
+
+async def test_a_worker_of_another_model_refuses_the_pool(stack, until):
+    await stack.make_pool("mine")
+    stranger = stack.worker("other", BACKBURNER_POOL="mine")
+    await until(lambda: stranger.exit_status is not None, "its end")
+    assert stranger.exit_status == 1
+    (told,) = stranger.said("the worker ends")
+    assert told["code"] == "pool_not_found"
+    assert "topics ensure --pool other" in told["error"]
+
+
+async def test_an_announcement_goes_with_a_worker_that_left_cleanly(stack, client, until):
+    await stack.make_pool("announced")
+    one = stack.worker("announced")
+    await stack.warm(one)
+
+    async def live():
+        return next(pool for pool in await client.pools() if pool.pool == "announced").workers
+
+    (announced,) = await until(live, "its announcement")
+    assert announced.models == ("announced",)
+    one.send(signal.SIGTERM)
+    await until(lambda: one.exit_status is not None, "its end")
+    assert await live() == ()
+    assert await stack.storage().get(keys.worker("announced", announced.worker)) is None
