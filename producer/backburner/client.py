@@ -18,9 +18,10 @@ from backburner.sending import publish
 from backburner.settings import Settings
 from backburner.single import body_of, request_of
 from backburner.submit import Order, SubmitProgress, submit
-from backburner_schemas import keys
+from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
+from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
 from backburner_schemas.names import Lane
 from backburner_schemas.pool import PoolManifest
 from backburner_schemas.request import Endpoint
@@ -103,7 +104,7 @@ class Client:
         connections, now = self._connections, time.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
         lane = chosen_lane(priority)
-        until = None if deadline is None else moment(deadline, now)
+        until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now)
         made = body_of(
             Endpoint(endpoint), prompt=prompt, messages=messages, body=body, model=model, parameters=parameters
         )
@@ -127,9 +128,7 @@ class Client:
             answer=AnswerMode.OBJECT,
             enqueued_at=now,
         )
-        message = await claim_check(
-            connections.storage, Message(target, lane, envelope), len(envelope.model_dump_json())
-        )
+        message = await claim_check(connections.storage, Message(target, lane, envelope), len(codec.encode(envelope)))
         await publish(await connections.publisher(), [message])
         return Handle(connections, owner, job, request.custom_id, connections.pools.warnings({target}))
 

@@ -1,5 +1,6 @@
 """How far a job was sent, and who sends it: one object that is only ever replaced under its tag."""
 
+import asyncio
 import os
 import socket
 import time
@@ -28,6 +29,7 @@ class JobCursor:
         self._job = job
         self._owner = owner
         self._etag: str | None = None
+        self._writing = asyncio.Lock()
 
     async def claim(self) -> Cursor:
         """Become the owner; how far the job was sent already. Raises `JobConflict` if another claims it meanwhile."""
@@ -42,8 +44,9 @@ class JobCursor:
     async def advance(self, count: int, sha256: str) -> None:
         """Say that everything before `count` is on the broker. Raises `JobConflict` if another took the job over."""
         cursor = Cursor(count=count, sha256=sha256, owner=self._owner, updated_at=time.time())
-        await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag)
-        await self._confirm(cursor)
+        async with self._writing:
+            await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag)
+            await self._confirm(cursor)
 
     async def _confirm(self, written: Cursor) -> None:
         # Read back in any case: writing tells no tag, and a write that was retried can say False though it was made.

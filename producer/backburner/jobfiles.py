@@ -2,7 +2,7 @@
 
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import Cancelled, JobConflict, StoreError
+from backburner_schemas.errors import Cancelled, Expired, JobConflict, StoreError
 from backburner_schemas.job import JobManifest, JobState, Sealed, Summary
 
 
@@ -44,19 +44,27 @@ class JobFiles:
         return None
 
     async def _check_open(self) -> None:
-        summary = await self._storage.get(keys.summary(*self.names))
-        state: JobState | None = None
-        if summary is not None:
-            state = Summary.model_validate_json(summary.data).state
-        elif await self._storage.modified(keys.cancelled(*self.names)) is not None:
-            state = JobState.CANCELLED
+        state = await self._ended()
         if state is not None:
             raise JobConflict(f"job {self.manifest.id} is {state} and takes no more requests; choose another job id")
 
-    async def check_not_cancelled(self) -> None:
-        """Raise `Cancelled` if somebody cancelled the job."""
-        if await self._storage.modified(keys.cancelled(*self.names)) is not None:
+    async def check_going_on(self) -> None:
+        """Raise `Cancelled` or `Expired` if the job ended while it is still being sent."""
+        state = await self._ended()
+        if state is JobState.CANCELLED:
             raise Cancelled(f"job {self.manifest.id} was cancelled while it was submitted; the rest was not sent")
+        if state is not None:
+            raise Expired(
+                f"job {self.manifest.id} ended, {state}, while it was submitted; the rest was not sent: "
+                "submit it as a new job with a later deadline"
+            )
+
+    async def _ended(self) -> JobState | None:
+        summary = await self._storage.get(keys.summary(*self.names))
+        if summary is not None:
+            return Summary.model_validate_json(summary.data).state
+        cancelled = await self._storage.modified(keys.cancelled(*self.names)) is not None
+        return JobState.CANCELLED if cancelled else None
 
     async def cancel_if_open(self) -> None:
         """Cancel the job if it was made and is not sealed."""

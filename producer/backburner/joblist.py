@@ -10,7 +10,6 @@ from backburner_schemas import keys
 from backburner_schemas.job import JobManifest
 from backburner_schemas.status import BatchStatus, derive
 
-_WITHOUT_MANIFEST = ("single-", "stream-")
 _READS_AT_ONCE = 16
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
@@ -21,7 +20,7 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
 
     Most job ids tell when they were made. Those that users chose do not, so their manifests are read.
     """
-    names = [name for name in await storage.folders(keys.jobs(tenant)) if not name.startswith(_WITHOUT_MANIFEST)]
+    names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
     made = {name: at for name in names if (at := _made_at(name)) is not None}
     places = asyncio.Semaphore(_READS_AT_ONCE)
 

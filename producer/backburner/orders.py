@@ -36,6 +36,8 @@ def manifest_of(
             "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
             param="deadline",
         )
+    if job_id is not None and not keys.has_manifest(job_id):
+        raise JobError(f"a job id cannot begin with {keys.SINGLE} or {keys.STREAM}; choose another", param="job_id")
     try:
         return JobManifest(
             id=keys.new_job_id(now) if job_id is None else name(job_id, "job_id"),

@@ -20,14 +20,19 @@ from backburner.finalizer import finalize
 from backburner.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput, SkippedLine
 from backburner.inputs import Line, Source, read_file, read_items, regular_file
 from backburner.jobfiles import JobFiles
+from backburner.logs import get_logger
 from backburner.messages import claim_check, message_of
 from backburner.publishers.base import Message
 from backburner.sending import Mark, Sender, publish
-from backburner_schemas.errors import JobError, Unanswered
+from backburner_schemas.errors import JobConflict, JobError, StoreError, Unanswered
 from backburner_schemas.job import JobManifest, Sealed
 
 _CURSOR_SECONDS = 2.0
 _CURSOR_LINES = 20_000
+_HEARTBEAT_SECONDS = 300.0
+"""Seconds after which the cursor is written though nothing was sent: a slow input must not look like one that left."""
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,7 @@ class Submission:
             self._resumed = Mark(begin.count, begin.sha256)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
+        heartbeat = asyncio.create_task(self._heartbeat(cursor, sender))
         try:
             await self._send(first, sender)
             async for accepted in rest:
@@ -188,6 +194,7 @@ class Submission:
                 await cursor.advance(self._mark.count, self._mark.sha256)
                 await self._seal()
         finally:
+            heartbeat.cancel()
             await sender.close()
         self._tell(sender)
 
@@ -224,20 +231,32 @@ class Submission:
         if done.count - written < 1:
             return
         if time.monotonic() - written_at >= _CURSOR_SECONDS or done.count - written >= _CURSOR_LINES:
-            await self._files.check_not_cancelled()
+            await self._files.check_going_on()
             await cursor.advance(done.count, done.sha256)
             self._cursor_at = (time.monotonic(), done.count)
+
+    async def _heartbeat(self, cursor: JobCursor, sender: Sender) -> None:
+        while not self._sealed:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            try:
+                await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
+            except (StoreError, JobConflict) as error:
+                # Sending finds out by itself, and says so to the caller.
+                log.warning("the cursor could not be kept", job=self._files.manifest.id, error=error.message)
 
     async def _seal(self) -> None:
         sealed = Sealed(
             total=self._mark.count, sha256=self._mark.sha256, sealed_at=time.time(), skipped=self._findings.total
         )
         await self._files.seal(sealed)
-        await finalize(
+        summary = await finalize(
             self._connections.storage,
             *self._files.names,
             grace=self._connections.settings.freeze_grace_seconds,
         )
+        if summary is not None and summary.counts.total != sealed.total:
+            # Frozen between the last look and the seal: what came after its end is nobody's.
+            await self._files.check_going_on()
 
     def _tell(self, sender: Sender | None = None) -> None:
         if self._order.on_progress is not None:

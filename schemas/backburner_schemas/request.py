@@ -85,7 +85,7 @@ def check_size(line: bytes, max_bytes: int) -> None:
         )
 
 
-_MAY_OVERFLOW = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{200}")
+_MAY_OVERFLOW = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{199})")
 """What every JSON number beyond a double's range has somewhere, and hardly any text."""
 
 

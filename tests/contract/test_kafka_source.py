@@ -1,15 +1,12 @@
 """What a source promises, on real brokers."""
 
 import asyncio
-import dataclasses
 import time
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from backburner.local.ports import PortLeases
-from backburner.publishers.kafka import KafkaPublisher, kafka_connection
+from backburner.publishers.kafka import KafkaPublisher
 from backburner_schemas import routing
 from backburner_schemas.codec import Refused, Rules, Unaddressed
 from backburner_schemas.envelope import Envelope
@@ -220,58 +217,6 @@ async def test_lag_counts_what_is_not_settled(pool):
     assert source.lag() == dict.fromkeys(Lane, 0)
 
 
-async def test_topics_that_do_not_exist_are_an_error_and_are_not_made(bootstrap, settings_for, pool_at):
-    pool = await pool_at(bootstrap)
-    other = dataclasses.replace(pool, name="other")
-    with pytest.raises(QueueError, match="topics ensure"):
-        await other.member()
-    admin = AIOKafkaAdminClient(**kafka_connection(pool.settings))
-    await admin.start()
-    names = await admin.list_topics()
-    await admin.close()
-    assert not set(names).intersection(other.topics)
-
-
-async def test_a_session_that_the_broker_does_not_allow_is_an_error_that_names_the_setting(noida, pool_at):
-    pool = await pool_at(noida)
-    source = await pool.member(session=1.0)
-    with pytest.raises(QueueError, match="BACKBURNER_KAFKA_SESSION_SECONDS"):
-        await pool.pull(source, 1)
-
-
-async def test_no_broker_is_an_error_that_names_the_setting(settings_for, pool_at, tansu):
-    pool = await pool_at(tansu)
-    with PortLeases() as leases:
-        nowhere = dataclasses.replace(pool, settings=settings_for(f"127.0.0.1:{leases.take()}"))
-        with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
-            await nowhere.member()
-
-
-async def test_a_restart_of_the_broker_is_ridden_out(start_noida, pool_at):
-    broker = start_noida()
-    pool = await pool_at(broker.bootstrap)
-    publisher = KafkaPublisher(pool.settings)
-    await publisher.start()
-    await publisher.publish([pool.message(index) for index in range(20)])
-    source = await pool.member()
-    found = await pool.pull(source, 10)
-    await asyncio.to_thread(broker.stop)
-    for one in found:
-        await source.settle(one)
-    assert await source.pull({}) == []
-    broker.start()
-    await publisher.publish([pool.message(index) for index in range(20, 40)])
-    await publisher.close()
-    seen = {one.message.index for one in found}
-    async with asyncio.timeout(TOLERANT):
-        # The broker forgot its members: what is settled is committed after the source has joined again.
-        while len(seen) < 40 or sum((await pool.committed()).values()) < 40:
-            for one in await source.pull({Lane.NORMAL: 100}):
-                seen.add(one.message.index)
-                await source.settle(one)
-    assert seen == set(range(40))
-
-
 async def test_more_than_one_buffer_of_messages_flows_through_while_pulling_is_slow(pool):
     body = {"model": "fake", "prompt": "x" * 200_000}
     publisher = KafkaPublisher(pool.settings)
@@ -298,36 +243,6 @@ async def test_more_than_one_buffer_of_messages_flows_through_while_pulling_is_s
     source = await pool.member()
     found = await pool.pull(source, 200, {Lane.NORMAL: 7})
     assert len({one.message.index for one in found}) == 200
-
-
-async def test_a_static_member_that_returns_takes_its_partitions_without_a_rebalance(noida, pool_at):
-    pool = await pool_at(noida)
-    calls = 0
-
-    async def revoked() -> None:
-        nonlocal calls
-        calls += 1
-
-    await pool.publish(64 * 20)
-    other = await pool.member(revoked, instance_id="other")
-    first = await pool.member(instance_id="first")
-    await settle_some(pool, first, other)
-    before = calls
-    await first.close()
-    again = await pool.member(instance_id="first")
-    await pool.publish(64 * 20, first=64 * 20)
-    await settle_some(pool, again, other)
-    assert calls == before
-
-
-async def settle_some(pool, *sources) -> None:
-    """Wait until each of them has had a delivery."""
-
-    async def one(source) -> None:
-        for found in await pool.pull(source, 1, {Lane.NORMAL: 1}):
-            await source.settle(found)
-
-    await asyncio.gather(*(one(source) for source in sources))
 
 
 def test_partitions_are_named_as_the_client_library_does():

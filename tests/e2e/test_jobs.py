@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -203,8 +200,8 @@ async def test_requests_that_fail_are_records_with_stable_codes_and_the_job_comp
 async def killed_producer(client, until, job_id, path, deadline="600"):
     """A producer that is killed when the broker has half of the job; the cursor that was seen before."""
     count = len(path.read_text().splitlines())
-    command = [sys.executable, PROGRAMS / "half_a_submit.py", job_id, path, str(count), deadline]
-    process = subprocess.Popen(command)
+    arguments = (str(PROGRAMS / "half_a_submit.py"), job_id, str(path), str(count), deadline)
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
     try:
 
         async def cursor():
@@ -214,8 +211,8 @@ async def killed_producer(client, until, job_id, path, deadline="600"):
 
         return await until(cursor, "a cursor that is half way")
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(BOUND)
+        process.kill()
+        await process.wait()
 
 
 async def test_a_submit_whose_producer_was_killed_goes_on_where_it_was(client, lines, until, tmp_path):
@@ -292,7 +289,3 @@ async def test_a_body_too_large_for_the_broker_goes_round_it(client, lines):
     job = await client.submit(lines(2, text))
     assert (await job.wait(timeout=BOUND)).request_counts.completed == 2
     assert {record.text for record in await collect(job)} == {text}
-
-
-def test_the_settings_of_the_stack_reach_the_programs(stack):
-    assert os.environ["BACKBURNER_QUEUE_URL"] == stack.broker.url

@@ -139,7 +139,7 @@ async def test_a_line_that_cannot_be_run_is_one_error_record(raw, lines):
         "invalid_request 5": {**good, "body": {**body, "messages": json.loads(deep)}},
         "unsupported_parameter": {**good, "body": {**body, "vllm_xargs": {}}},
         "model_not_found": {**good, "body": {**body, "model": "gpt-9"}},
-        "invalid_json": b'{"custom_id":"c","method":"POST","url":"/v1/completions","body":{"model":"fake","prompt":"x","seed":1e999}}',
+        "invalid_json": json.dumps({**good, "body": {**body, "seed": 0.5}}).replace("0.5", "1e999").encode(),
         "body_too_large": {**good, "custom_id": "large", "body": {**body, "user": "x" * (9 << 20)}},
     }
     sent = {await raw.send(value): code.partition(" ")[0] for code, value in bad.items()}

@@ -11,7 +11,6 @@ from backburner_schemas import keys
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
 BOUND = 90
-NO_SUCH = -1
 
 
 async def settled(job, count):
@@ -88,7 +87,7 @@ async def test_a_request_longer_than_the_drain_goes_back_and_is_run_by_the_next_
     await stack.make_pool("long")
     first = stack.worker("long", BACKBURNER_DRAIN_SECONDS="0.5")
     await stack.warm(first)
-    job = await client.submit([*lines(10, model="long"), *lines(1, "[[slow:8]]", model="long", prefix="long")])
+    job = await client.submit([*lines(10, model="long"), *lines(1, "[[slow:4]]", model="long", prefix="long")])
     await until(lambda: settled(job, 10), "the short ones")
     first.send(signal.SIGTERM)
     await until(lambda: first.exit_status is not None, "its end")

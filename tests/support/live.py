@@ -36,7 +36,7 @@ QUICK = {
     "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
     "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
     "BACKBURNER_DRAIN_SECONDS": "2",
-    "BACKBURNER_KAFKA_SESSION_SECONDS": "4",
+    "BACKBURNER_KAFKA_SESSION_SECONDS": "3",
 }
 
 
@@ -100,11 +100,11 @@ class LiveWorker:
         return bool(self.said("pulling"))
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels, as the worker's own page shows it now."""
+        """A metric, or the sum over its labels where none is given, as the worker's own page shows it now."""
         (heard,) = self.said("listening")
         with urllib.request.urlopen(f"http://127.0.0.1:{heard['port']}/metrics", timeout=PATIENCE) as page:
             shown = page.read().decode().splitlines()
-        return sum(float(text.rpartition(" ")[2]) for text in shown if text.startswith((f"{name} ", f"{name}{{")))
+        return sum(float(text.rpartition(" ")[2]) for text in shown if text.startswith((name + " ", name + "{")))
 
     def children(self) -> list[int]:
         """The ids of its own children."""

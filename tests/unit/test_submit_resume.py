@@ -1,8 +1,10 @@
 """Submitting the same job again: after a crash, when it is sealed, with another input, and side by side."""
 
+import asyncio
+
 import pytest
 
-from backburner import InvalidInput, JobConflict, JobState, QueueError
+from backburner import Expired, InvalidInput, JobConflict, JobError, JobState, QueueError
 from backburner.client import Client
 from backburner.publishers.base import PublishFailed
 from backburner.testing import FakeSystem
@@ -192,3 +194,26 @@ async def test_what_a_broker_did_not_acknowledge_is_not_behind_the_cursor(system
     with pytest.raises(QueueError):
         await client_of(system, Hole()).submit(lines(6000), job_id="mine")
     assert (await read(system, keys.cursor("default", "mine"), Cursor)).count <= 512
+
+
+async def test_a_job_that_was_frozen_while_it_was_sent_is_an_error_and_not_a_success(system, monkeypatch):
+    monkeypatch.setattr("backburner.submit._CURSOR_SECONDS", 0.0)
+
+    async def slowly():
+        for number, item in enumerate(lines(2000)):
+            yield item
+            if number == 1000:
+                # Nothing tells when a store has an object; the test's time-out bounds this.
+                while await system.storage.get(keys.cursor(system.settings.tenant, "mine")) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+                await system.expire("mine")
+
+    with pytest.raises(Expired, match="ended, expired, while it was submitted"):
+        async with asyncio.timeout(20):
+            await system.client.submit(slowly(), job_id="mine")
+
+
+async def test_a_job_id_of_a_single_request_or_a_stream_is_refused(system):
+    for job_id in ("single-mine", "stream-mine"):
+        with pytest.raises(JobError, match="cannot begin"):
+            await system.client.submit(lines(1), job_id=job_id)

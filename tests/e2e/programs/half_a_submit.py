@@ -1,6 +1,6 @@
 """A producer that never finishes: it submits so many of a file's lines, and waits for more to come.
 
-`half_a_submit.py JOB_ID FILE COUNT [DEADLINE_SECONDS]`. Its cursor follows at once, so that a test can see how far it is.
+`half_a_submit.py JOB_ID FILE COUNT DEADLINE_SECONDS`. Its cursor follows at once: a test sees how far it is.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def first_lines(file: Path, count: int):
     await asyncio.Event().wait()
 
 
-async def main(job_id: str, file: str, count: str, deadline: str = "600") -> None:
+async def main(job_id: str, file: str, count: str, deadline: str) -> None:
     async with Client() as client:
         await client.submit(first_lines(Path(file), int(count)), job_id=job_id, deadline=float(deadline))
 

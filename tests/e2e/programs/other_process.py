@@ -7,12 +7,12 @@ import sys
 from backburner import Client
 
 
-async def main(kind: str, id: str) -> None:
+async def main(kind: str, name: str) -> None:
     async with Client() as client:
         if kind == "handle":
-            print((await client.handle(id).result(timeout=60)).text)
+            print((await client.handle(name).result(timeout=60)).text)
             return
-        job = client.job(id)
+        job = client.job(name)
         found = [record.custom_id async for record in job.results()]
         print(json.dumps({"status": (await job.wait(timeout=60)).status, "custom_ids": found}))
 

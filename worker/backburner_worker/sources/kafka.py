@@ -27,6 +27,7 @@ from backburner_worker.sources.kafka_client import (
     broken,
     commit,
     connect,
+    leave,
     make_consumer,
     read_carefully,
     start_failed,
@@ -132,11 +133,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def lag(self) -> Mapping[Lane, int]:
         """Messages not settled yet, by lane, of the partitions that are assigned here."""
         lag = dict.fromkeys(Lane, 0)
-        consumer = self._consumer
-        if consumer is None:
-            return lag
         for partition in self._assignment.partitions:
-            reached, end = self._assignment.low_water(partition), consumer.highwater(TopicPartition(*partition))
+            reached = self._assignment.low_water(partition)
+            end = self._consumer.highwater(TopicPartition(*partition)) if self._consumer is not None else None
             if reached is not None and end is not None:
                 lag[self._intake.lane(partition[0])] += max(end - reached, 0)
         return lag

@@ -142,7 +142,7 @@ async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], i
 
 async def leave(consumer: AIOKafkaConsumer, *, seconds: float) -> None:
     """Leave the group and disconnect, within the time, and whatever state the broker is in."""
-    # In a task of its own: with the broker away, aiokafka lets out the cancellation of its own tasks, as if it were ours.
+    # In a task of its own: with the broker away, aiokafka lets out the cancellation of its tasks as if it were ours.
     stopping = asyncio.create_task(consumer.stop())
     await asyncio.wait([stopping], timeout=seconds)
     if not stopping.done():
