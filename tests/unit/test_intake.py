@@ -189,3 +189,22 @@ def test_junk_is_judged_and_never_raises(record, kind):
     (found,) = intake.hand_out(0.0)
     assert isinstance(found.message, kind)
     assert isinstance(found.raw, bytes)
+
+
+def test_a_partition_is_read_on_after_a_rebalance_however_far_completion_was_ahead(monkeypatch):
+    monkeypatch.setattr(intake_module, "MAX_AHEAD", 3)
+    intake = arrived(Lane.NORMAL, partitions=1)
+    keep(intake, Lane.NORMAL, *range(6))
+    slow, *others = intake.hand_out(0.0)
+    for delivery in others:
+        intake.assignment.settle(delivery)
+    partition = ("t.normal", 0)
+    assert intake.wanted() == []
+    intake.revoke()
+    intake.assignment.keep_only({partition})
+    intake.assignment.arrive({partition: 0})
+    intake.assignment.settle(slow)
+    assert intake.wanted() == [partition]
+    keep(intake, Lane.NORMAL, *range(7))
+    assert [one.origin.position for one in intake.hand_out(0.0)] == ["0-6"]
+    assert intake.assignment.to_commit() == {partition: 6}

@@ -44,8 +44,11 @@ class Ledger:
 
     @property
     def ahead(self) -> int:
-        """How many offsets above the low-water mark are done: what a rebalance would run again."""
-        return len(self._done)
+        """How many offsets above the low-water mark are done: what a rebalance would run again.
+
+        0 while the broker still has to give what was adopted: only reading on moves the mark past that.
+        """
+        return 0 if self._adopted else len(self._done)
 
     @property
     def span(self) -> int:

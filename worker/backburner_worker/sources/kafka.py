@@ -223,10 +223,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._read_again(consumer)
                 careful = True
             else:
-                if found:
+                if reading[0] is not _NOWHERE:
                     failures = 0
-                    for partition, records in found.items():
-                        self._intake.keep(partition, records)
+                for partition, records in found.items():
+                    self._intake.keep(partition, records)
                     self._news.set()
 
     async def _arrive(self, consumer: AIOKafkaConsumer, coming: frozenset[TopicPartition]) -> None:
