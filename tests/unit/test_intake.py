@@ -194,7 +194,8 @@ def test_junk_is_judged_and_never_raises(record, kind):
 def test_a_partition_is_read_on_after_a_rebalance_however_far_completion_was_ahead(monkeypatch):
     monkeypatch.setattr(intake_module, "MAX_AHEAD", 3)
     intake = arrived(Lane.NORMAL, partitions=1)
-    keep(intake, Lane.NORMAL, *range(6))
+    # Offset 3 is a gap, as transactions leave them: nobody can tell it from a record that is still to come.
+    keep(intake, Lane.NORMAL, 0, 1, 2, 4, 5, 6)
     slow, *others = intake.hand_out(0.0)
     for delivery in others:
         intake.assignment.settle(delivery)
@@ -205,6 +206,6 @@ def test_a_partition_is_read_on_after_a_rebalance_however_far_completion_was_ahe
     intake.assignment.arrive({partition: 0})
     intake.assignment.settle(slow)
     assert intake.wanted() == [partition]
-    keep(intake, Lane.NORMAL, *range(7))
-    assert [one.origin.position for one in intake.hand_out(0.0)] == ["0-6"]
-    assert intake.assignment.to_commit() == {partition: 6}
+    keep(intake, Lane.NORMAL, 4, 5, 6, 7)
+    assert [one.origin.position for one in intake.hand_out(0.0)] == ["0-7"]
+    assert intake.assignment.to_commit() == {partition: 7}
