@@ -12,12 +12,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from cpu import cpu_seconds
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker
+from backburner_worker.app import Worker, settle_memory
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.settings import WorkerSettings
@@ -69,6 +70,7 @@ class TimedTelemetry(Telemetry):
         self._left = count
         self.last = 0.0
         self.segments = 0
+        self.tokens = 0
         self.all_settled = asyncio.Event()
 
     def segment_written(self, size: int, seconds: float) -> None:
@@ -76,6 +78,11 @@ class TimedTelemetry(Telemetry):
         super().segment_written(size, seconds)
         self.last = time.monotonic()
         self.segments += 1
+
+    def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
+        """The engine answered."""
+        super().answered(queue_s, engine_s, prompt_tokens, completion_tokens)
+        self.tokens += completion_tokens
 
     def settled(self, outcome: str, code: str = "") -> None:
         """A delivery ended."""
@@ -92,15 +99,20 @@ async def run(
     telemetry = TimedTelemetry(count)
     source = TimedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
-    cpu = _cpu()
+    cpu = cpu_seconds()
     running = asyncio.create_task(worker.run())
     settled = asyncio.create_task(telemetry.all_settled.wait())
     await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
-    spent = _cpu() - cpu
+    spent = cpu_seconds() - cpu
     worker.pipeline.stop()
     await running
     assert source.first is not None
-    return {"seconds": telemetry.last - source.first, "cpu_seconds": spent, "segments": telemetry.segments}
+    return {
+        "seconds": telemetry.last - source.first,
+        "cpu_seconds": spent,
+        "segments": telemetry.segments,
+        "tokens": telemetry.tokens,
+    }
 
 
 async def main() -> None:
@@ -113,24 +125,13 @@ async def main() -> None:
     )
     try:
         info = await engine.start()
+        settle_memory()
         print(json.dumps({"warm": True}), flush=True)
         loop = asyncio.get_running_loop()
         while question := await loop.run_in_executor(None, sys.stdin.readline):
             print(json.dumps(await run(settings, storage, engine, info, **json.loads(question))), flush=True)
     finally:
         await engine.close(drain=0.0)
-
-
-def _cpu() -> float:
-    """CPU seconds of this process and of the engine's."""
-    import psutil
-
-    me = psutil.Process()
-    total = 0.0
-    for process in (me, *me.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
 
 
 if __name__ == "__main__":

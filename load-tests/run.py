@@ -3,6 +3,7 @@
 python load-tests/run.py overhead [--json OUT]
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,21 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
 
 
+class Baseline(StrEnum):
+    """What the queue is held against."""
+
+    SERVING = "serving"
+    """The worker's own engine, given all requests at once."""
+    LLM_CHAT = "llm-chat"
+    """vLLM's offline `LLM.chat`."""
+
+
 @app.command("overhead")
-def run_overhead(json: Json = None, pairs: int = 14, requests: int = 64, threads: int = 1) -> None:
+def run_overhead(
+    json: Json = None, pairs: int = 14, requests: int = 64, threads: int = 1, baseline: Baseline = Baseline.SERVING
+) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
-    _finish(overhead(pairs, requests, threads=threads), json)
+    _finish(overhead(pairs, requests, threads=threads, baseline=baseline), json)
 
 
 @app.command("control-plane")

@@ -182,10 +182,7 @@ async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
     if checking.cancelled():
         return
     checking.result()
-    # Nothing of what is loaded by now goes away again, so the collector need not look at it.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
+    settle_memory()
 
     def joined() -> None:
         health.ready(ready=True)
@@ -194,6 +191,13 @@ async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
 
     await worker.run(on_joined=joined)
     log.info("stopped")
+
+
+def settle_memory() -> None:
+    """Nothing of what is loaded by now goes away again, so the collector need not look at it at every turn."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
 
 
 def body_limits(settings: WorkerSettings) -> BodyLimits:
