@@ -2,7 +2,8 @@
 
 Both sides keep one process warm with the same engine arguments and threads. Rounds are interleaved, and who goes first
 changes from pair to pair, because the machine's speed drifts. The process that was started second was seen to be a
-few percent faster for as long as it lived, so for the second half of the pairs both are started anew, the other way round.
+few percent faster for as long as it lived, so for the second half of the pairs both are started anew, in the other
+order.
 """
 
 import asyncio

@@ -59,7 +59,7 @@ class FakeSystem:
             store_url="memory:///", queue_url="kafka://fake:9092", tenant=tenant, freeze_grace_seconds=0.0
         )
         self.storage = Storage.open(self.settings)
-        self.client = Client.of(self.settings, self.storage, _FakePublisher(self))
+        self.client = self.new_client()
         self._answer = answer or default_answer
         self._models = tuple(models)
         self._workers = workers
@@ -71,6 +71,10 @@ class FakeSystem:
         self._sequence = 0
         self.published: int = 0
         """Messages that were put onto the queue, those that were sent twice among them."""
+
+    def new_client(self) -> Client:
+        """Another client of the same system, as another process would have."""
+        return Client.of(self.settings, self.storage, _FakePublisher(self))
 
     @property
     def sync_client(self) -> SyncClient:

@@ -13,8 +13,7 @@ from backburner.cli import results as results_command
 from backburner.cli.app import app
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
-from backburner.client import Client
-from backburner.testing import FakeSystem, _FakePublisher
+from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import RequestRefused, StoreError
 from backburner_schemas.segment import Line, encode_segment
@@ -34,7 +33,7 @@ class Terminal:
         return result
 
     def client(self):
-        return Client.of(self.system.settings, self.system.storage, _FakePublisher(self.system))
+        return self.system.new_client()
 
     def file(self, *lines, name="input.jsonl"):
         path = self.folder / name

@@ -529,3 +529,16 @@ async def test_a_worker_leaves_in_time_while_the_store_is_away(bench: Bench, mon
         await asyncio.wait([task], timeout=20)
         assert task.done()
     assert bench.source.settled == []
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_prompt_is_in_the_log_only_if_that_was_asked_for(
+    storage: Storage, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    caplog.set_level("DEBUG")
+    bench = Bench(storage, CountingEngine(), log_prompts=asked)
+    async with running(bench):
+        for number, prompt in enumerate(("a very private thing", "[[fail]] private", "[[retry]] private")):
+            bench.send(0, prompt, job=f"single-{number}")
+        await until(lambda: bench.source.unsettled == 0)
+    assert ("private" in caplog.text) is asked

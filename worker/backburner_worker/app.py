@@ -95,6 +95,7 @@ class Worker:
                 limits=body_limits(settings),
                 allowed=split(settings.parameters_allowed),
                 max_body_bytes=settings.max_body_bytes,
+                log_prompts=settings.log_prompts,
                 telemetry=telemetry,
             ),
             results=Results(storage, segments),
@@ -174,6 +175,8 @@ async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
 
     def stop() -> None:
         checking.cancel()
+        health.ready(ready=False)
+        telemetry.ready(ready=False)
         worker.pipeline.stop()
 
     # After the engine, which brings signal handlers of its own.

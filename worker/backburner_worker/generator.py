@@ -54,6 +54,7 @@ class Generator:
         *,
         allowed: frozenset[str],
         max_body_bytes: int,
+        log_prompts: bool,
         telemetry: Telemetry,
     ) -> None:
         self._engine = engine
@@ -64,6 +65,7 @@ class Generator:
         self._limits = limits
         self._allowed = allowed
         self._max_body_bytes = max_body_bytes
+        self._log_prompts = log_prompts
         self._telemetry = telemetry
         # The cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
@@ -103,6 +105,8 @@ class Generator:
             raise RequestRefused(f"the model answers {served}, not {envelope.url}", param="url")
         body = check_parameters(envelope.url, body, allowed_extra=self._allowed, limits=self._limits)
         address = envelope.address
+        if self._log_prompts:
+            log.info("request", url=envelope.url, body=body, **_where(address))
         request_id = record_id(address)
         started_at, started = time.time(), time.monotonic()
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))

@@ -1,0 +1,142 @@
+"""The storage adapter: what every other part relies on, held by each kind of store that can be had here."""
+
+import asyncio
+
+import pytest
+
+from backburner.local import store as local_store
+from backburner.settings import Settings
+from backburner.storage import Storage
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, missing_server):
+    try:
+        local_store.find_weed()
+    except SettingsError as error:
+        missing_server(str(error))
+    with local_store.start(tmp_path_factory.mktemp("store")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "file", "s3"])
+def storage(request, tmp_path, monkeypatch):
+    if request.param == "memory":
+        return Storage.open(Settings(store_url="memory:///root"))
+    if request.param == "file":
+        return Storage.open(Settings(store_url=f"file://{tmp_path}/root"))
+    running = request.getfixturevalue("server")
+    for name, value in running.environment.items():
+        monkeypatch.setenv(name, value)
+    return Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=running.endpoint))
+
+
+async def test_what_was_put_is_there(storage):
+    await storage.put("a/b.json", b"one")
+    stored = await storage.get("a/b.json")
+    assert stored.data == b"one"
+    assert stored.etag
+    assert stored.modified == pytest.approx(await storage.modified("a/b.json"), abs=1)
+
+
+async def test_what_is_missing_is_none(storage):
+    assert await storage.get("nowhere") is None
+    assert await storage.head("nowhere", 10) is None
+    assert await storage.modified("nowhere") is None
+    await storage.delete(["nowhere"])
+    with pytest.raises(StoreError):
+        _ = [piece async for piece in storage.stream("nowhere")]
+
+
+async def test_a_put_replaces(storage):
+    await storage.put("k", b"one")
+    await storage.put("k", b"two")
+    assert (await storage.get("k")).data == b"two"
+
+
+async def test_of_many_creators_one_wins(storage):
+    created = await asyncio.gather(*(storage.create("k", str(number).encode()) for number in range(16)))
+    assert created.count(True) == 1
+    assert (await storage.get("k")).data == str(created.index(True)).encode()
+
+
+async def test_a_replace_needs_the_tag_of_what_is_there(storage):
+    await storage.put("k", b"one")
+    before = (await storage.get("k")).etag
+    assert await storage.replace("k", b"two", before)
+    assert not await storage.replace("k", b"three", before)
+    assert (await storage.get("k")).data == b"two"
+
+
+async def test_a_replace_of_what_is_missing_writes_nothing(storage):
+    assert not await storage.replace("k", b"one", '"tag"')
+    assert await storage.get("k") is None
+
+
+@pytest.mark.parametrize(("length", "expected"), [(3, b"012"), (10, b"0123456789"), (100, b"0123456789")])
+async def test_a_head_is_as_long_as_asked_or_as_the_object(storage, length, expected):
+    await storage.put("k", b"0123456789")
+    assert await storage.head("k", length) == expected
+
+
+async def test_an_empty_object_is_an_object(storage):
+    await storage.put("k", b"")
+    assert (await storage.get("k")).data == b""
+    assert await storage.modified("k") is not None
+
+
+async def test_a_large_object_streams_whole(storage):
+    data = bytes(range(256)) * 8192
+    await storage.put("k", data)
+    assert b"".join([piece async for piece in storage.stream("k")]) == data
+
+
+async def test_a_scan_gives_every_key_below_the_prefix_and_no_other(storage):
+    wanted = [f"a/{number:04}.json" for number in range(1100)]
+    await asyncio.gather(*(storage.put(key, b"x") for key in [*wanted, "ab/other", "b/other"]))
+    found = [listed async for listed in storage.scan("a/")]
+    assert sorted(listed.key for listed in found) == wanted
+    assert {listed.size for listed in found} == {1}
+    assert [listed.key async for listed in storage.scan("nothing/")] == []
+
+
+async def test_folders_are_the_names_one_level_down(storage):
+    for key in ("jobs/b/1", "jobs/a/1", "jobs/a/2/3", "other/c/1"):
+        await storage.put(key, b"x")
+    assert await storage.folders("jobs/") == ["a", "b"]
+    assert await storage.folders("jobs/", after="a") == ["b"]
+
+
+async def test_what_is_deleted_is_gone(storage):
+    for key in ("a", "b", "c"):
+        await storage.put(key, b"x")
+    await storage.delete(["a", "b"])
+    assert [listed.key async for listed in storage.scan("")] == ["c"]
+
+
+async def test_percent_signs_in_keys_are_kept(storage):
+    await storage.put("answers/a%2Fb.json", b"x")
+    assert [listed.key async for listed in storage.scan("answers/")] == ["answers/a%2Fb.json"]
+    assert (await storage.get("answers/a%2Fb.json")).data == b"x"
+
+
+async def test_wrong_credentials_are_told_at_once(server, monkeypatch):
+    for name, value in {**server.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}.items():
+        monkeypatch.setenv(name, value)
+    denied = Storage.open(Settings(store_url="s3://backburner/x", store_endpoint=server.endpoint))
+    with pytest.raises(StoreDenied, match="AWS_SECRET_ACCESS_KEY"):
+        await denied.get("k")
+
+
+def test_missing_credentials_are_told_before_anything_is_asked(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID"):
+        Storage.open(Settings(store_url="s3://backburner/x", store_endpoint="http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("url", ["", "s3://", "ftp://host/x", "nonsense"])
+def test_a_url_that_is_not_understood_is_told_with_the_right_form(url):
+    with pytest.raises(SettingsError, match="BACKBURNER_STORE_URL"):
+        Storage.open(Settings(store_url=url))
