@@ -542,3 +542,17 @@ async def test_a_prompt_is_in_the_log_only_if_that_was_asked_for(
             bench.send(0, prompt, job=f"single-{number}")
         await until(lambda: bench.source.unsettled == 0)
     assert ("private" in caplog.text) is asked
+
+
+async def test_what_is_done_of_a_job_is_stored_when_the_job_is_cancelled(storage: Storage) -> None:
+    bench = Bench(storage, CountingEngine(), segment_min_age_seconds=60.0, segment_max_age_seconds=60.0)
+    await bench.make_job(total=2)
+    async with running(bench):
+        bench.send(0)
+        bench.send(1, "[[slow:3600]]")
+        await until(lambda: bench.engine.answered == 1)
+        assert await bench.records() == []
+        await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
+        await until(bench.records)
+        for delivery in bench.source.held():
+            delivery.lease.lose()

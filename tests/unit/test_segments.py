@@ -58,3 +58,15 @@ def test_the_name_adds_up_what_the_records_took() -> None:
     buffer, _ = buffers.add(JOB, line(2, code="expired"), now=0, job_age=0)
     name = buffer.name("0" * 26, 7)
     assert str(name) == f"{'0' * 26}-00000007-2ok-1err-9in-6out-1500ms.jsonl"
+
+
+def test_a_buffer_does_not_wait_past_its_jobs_deadline() -> None:
+    assert SegmentLimits().age(600, job_left=20) == 20
+    assert SegmentLimits().age(600, job_left=-5) == 1
+
+
+def test_a_cancelled_jobs_buffer_is_due_at_once() -> None:
+    buffers = Buffers(SegmentLimits())
+    buffer, _ = buffers.add(JOB, line(0), now=0, job_age=600)
+    buffers.hurry(JOB)
+    assert buffers.take_due(0) == [buffer]

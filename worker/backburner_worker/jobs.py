@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -62,9 +62,10 @@ class JobBook:
         if (known := self._known.get(job)) is not None:
             self._known[job] = replace(known, facts=replace(known.facts, frozen=True))
 
-    async def watch_markers(self) -> None:
-        """List the cancel markers for ever. A listing that fails keeps the markers of the one before."""
+    async def watch_markers(self, on_cancelled: Callable[[Iterable[JobKey]], None]) -> None:
+        """List the cancel markers for ever, and say which are new. A listing that fails keeps those of the one before."""
         while True:
+            before = self._cancelled
             try:
                 self._cancelled = {
                     job
@@ -73,6 +74,7 @@ class JobBook:
                 }
             except StoreError as error:
                 log.warning("cancel markers could not be listed", error=error.message)
+            on_cancelled(self._cancelled - before)
             await asyncio.sleep(self._marker_seconds)
 
     def _is_fresh(self, job: JobKey) -> bool:

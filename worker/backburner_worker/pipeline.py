@@ -79,7 +79,7 @@ class Pipeline:
             async with asyncio.TaskGroup() as tasks:
                 timers = [
                     tasks.create_task(self._segments.run(self._more_to_come)),
-                    tasks.create_task(self._jobs.watch_markers()),
+                    tasks.create_task(self._jobs.watch_markers(self._segments.hurry)),
                     tasks.create_task(self._watch()),
                 ]
                 await self._source.start(self._store_and_settle)

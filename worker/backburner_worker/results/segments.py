@@ -17,9 +17,12 @@ class SegmentLimits:
     min_age: float = 1.0
     max_age: float = 60.0
 
-    def age(self, job_age: float) -> float:
-        """How old a buffer may grow: a tenth of its job's age, so that a young job shows results at once."""
-        return min(max(job_age / 10, self.min_age), self.max_age)
+    def age(self, job_age: float, job_left: float = math.inf) -> float:
+        """How old a buffer may grow: a tenth of its job's age, so that a young job shows results at once.
+
+        It does not wait past the job's deadline, `job_left` seconds from now.
+        """
+        return max(min(job_age / 10, self.max_age, job_left), self.min_age)
 
     def quiet_age(self, job_age: float) -> float:
         """How old it may grow once the worker holds nothing more of a job that may go on: a sixth of that."""
@@ -61,11 +64,13 @@ class Buffers:
         self._limits = limits
         self._open: dict[JobKey, Buffer] = {}
 
-    def add(self, job: JobKey, line: Line, *, now: float, job_age: float) -> tuple[Buffer, bool]:
+    def add(
+        self, job: JobKey, line: Line, *, now: float, job_age: float, job_left: float = math.inf
+    ) -> tuple[Buffer, bool]:
         """Put a record into its job's buffer. Returns the buffer, and whether it is full and was taken out."""
         buffer = self._open.get(job)
         if buffer is None:
-            buffer = self._open[job] = Buffer(job, opened=now, due=now + self._limits.age(job_age))
+            buffer = self._open[job] = Buffer(job, opened=now, due=now + self._limits.age(job_age, job_left))
         buffer.lines.append(line)
         buffer.size += len(line.data) + 1
         full = buffer.size >= self._limits.max_bytes or len(buffer.lines) >= self._limits.max_records
@@ -82,6 +87,11 @@ class Buffers:
         """More of the job came."""
         if (buffer := self._open.get(job)) is not None:
             buffer.quiet_due = math.inf
+
+    def hurry(self, job: JobKey) -> None:
+        """What the job has here must be written now."""
+        if (buffer := self._open.get(job)) is not None:
+            buffer.due = -math.inf
 
     def take_due(self, now: float) -> list[Buffer]:
         """Take out the buffers whose time has come."""

@@ -1,9 +1,10 @@
 """Writes segments: takes records, gives back once their segment is durable. It knows no outcome and no engine."""
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from backburner.logs import get_logger
@@ -76,7 +77,9 @@ class SegmentWriter:
 
     async def put(self, job: JobKey, line: Line) -> None:
         """Store a record. Returns when it is durable; raises what no retry can mend."""
-        buffer, full = self._buffers.add(job, line, now=time.monotonic(), job_age=self._job_age(job))
+        buffer, full = self._buffers.add(
+            job, line, now=time.monotonic(), job_age=self._job_age(job), job_left=self._job_left(job)
+        )
         if job not in self._held:
             self._hushed.add(job)
         durable = self._durable.get(buffer)
@@ -86,6 +89,11 @@ class SegmentWriter:
             self._write(buffer)
         # Shielded: many records wait for this one segment, and one that is cancelled must not take it from the others.
         await asyncio.shield(durable)
+
+    def hurry(self, jobs: Iterable[JobKey]) -> None:
+        """Write what these jobs have here at the next turn: they were cancelled."""
+        for job in jobs:
+            self._buffers.hurry(job)
 
     def flush(self) -> None:
         """Begin to write everything that waits."""
@@ -143,3 +151,8 @@ class SegmentWriter:
         """Seconds since the job was made; streams have no beginning, so they age with this worker."""
         manifest = self._jobs.facts(job).manifest
         return max(time.time() - (manifest.created_at if manifest else self._started), 0.0)
+
+    def _job_left(self, job: JobKey) -> float:
+        """Seconds until the job's deadline."""
+        manifest = self._jobs.facts(job).manifest
+        return manifest.deadline - time.time() if manifest else math.inf
