@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from backburner_schemas import keys
 
@@ -23,6 +25,18 @@ async def distinct(job):
     found = [record.custom_id async for record in job.results()]
     assert len(found) == len(set(found))
     return set(found)
+
+
+async def committed(stack, pool, lane):
+    """How many messages of a lane the pool's group has committed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.broker.bootstrap)
+    await admin.start()
+    try:
+        partitions = [TopicPartition(f"backburner.{pool}.{lane}", number) for number in range(8)]
+        found = await admin.list_consumer_group_offsets(f"backburner.{pool}", partitions=partitions)
+    finally:
+        await admin.close()
+    return sum(max(one.offset, 0) for one in found.values())
 
 
 def is_running(pid):
@@ -56,6 +70,50 @@ async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client, lines,
     assert len(writers) == 3
     assert books.duplicates < 10_000
     assert third.is_warm()
+
+
+async def test_what_is_stored_and_not_committed_is_run_again_and_read_once(stack, client, lines, until):
+    await stack.make_pool("redone")
+    first = stack.worker("redone")
+    await stack.warm(first)
+    # The slow ones come first and hold the low-water marks back.
+    requests = [*lines(64, "{} [[slow:5]]", model="redone", prefix="slow"), *lines(2_000, model="redone")]
+    job = await client.submit(requests)
+    await until(lambda: settled(job, 1_500), "the quick ones")
+    first.send(signal.SIGKILL)
+    stack.worker("redone")
+    status = await job.wait(timeout=BOUND)
+    assert (status.status, status.request_counts.completed) == ("completed", 2_064)
+    assert (await job.reconcile()).duplicates > 0
+    assert await distinct(job) == {request["custom_id"] for request in requests}
+
+
+async def test_nothing_is_committed_before_it_is_durable(stack, client, lines, until):
+    await stack.make_pool("waiting")
+    # Segments that wait for long, and a request that does not end, so that the job is not written out at once.
+    ages = dict.fromkeys(("BACKBURNER_SEGMENT_MIN_AGE_SECONDS", "BACKBURNER_SEGMENT_MAX_AGE_SECONDS"), "60")
+    worker = stack.worker("waiting", **ages, BACKBURNER_FREEZE_GRACE_SECONDS="90")
+    await stack.warm(worker)
+    job = await client.submit([*lines(500, model="waiting"), *lines(1, "[[hang]]", model="waiting", prefix="hang")])
+    await until(lambda: worker.metric('backburner_held{stage="storing"}') == 500, "500 that wait to be written")
+    # A request of another lane, durable at once, shows that commits are made.
+    handle = await client.enqueue("later", model="waiting", priority="high")
+    await handle.result(timeout=BOUND)
+
+    async def high_committed():
+        return await committed(stack, "waiting", "high") == 1
+
+    await until(high_committed, "a commit")
+    assert await committed(stack, "waiting", "normal") == 0
+    assert (await job.reconcile()).ok == 0
+
+    worker.send(signal.SIGTERM)
+    await until(lambda: worker.exit_status is not None, "its end")
+    assert worker.exit_status == 0
+    assert (await job.reconcile()).ok == 500
+    # All but those behind the one that hangs, in its partition.
+    assert 0 < await committed(stack, "waiting", "normal") < 501
+    await job.cancel()
 
 
 async def test_sigterm_stores_and_settles_what_is_finished_and_nothing_is_lost(stack, client, lines, until):

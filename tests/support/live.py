@@ -97,7 +97,8 @@ class LiveWorker:
 
     def is_warm(self) -> bool:
         assert self.exit_status is None, f"the worker ended with {self.exit_status}:\n{self.tail()}"
-        return bool(self.said("pulling"))
+        # It pulls before the group has given it anything, which can take seconds on this broker.
+        return bool(self.said("partitions assigned"))
 
     def metric(self, name: str) -> float:
         """A metric, or the sum over its labels where none is given, as the worker's own page shows it now."""
@@ -154,7 +155,7 @@ class Live:
         return started
 
     async def warm(self, *workers: LiveWorker) -> None:
-        """Wait until they have joined their group."""
+        """Wait until they have their share of the partitions."""
         for one in workers:
             await until(one.is_warm, "a warm worker")
 

@@ -63,7 +63,7 @@ class JobBook:
             self._known[job] = replace(known, facts=replace(known.facts, frozen=True))
 
     async def watch_markers(self, on_cancelled: Callable[[Iterable[JobKey]], None]) -> None:
-        """List the cancel markers for ever, and say which are new. A listing that fails keeps those of the one before."""
+        """List the cancel markers for ever, and tell the new ones. A listing that fails keeps those that were known."""
         while True:
             before = self._cancelled
             try:

@@ -1,0 +1,118 @@
+"""The sweep: ends what nobody else ends, and clears what nobody needs."""
+
+import time
+
+import pytest
+
+from backburner.settings import Settings
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
+from backburner_schemas.pool import WorkerAnnouncement
+from backburner_worker import sweep as sweep_module
+from backburner_worker.sweep import Sweep
+
+JOB = ("t", "batch_x")
+
+
+@pytest.fixture
+def storage():
+    return Storage.open(Settings(store_url="memory:///r"))
+
+
+@pytest.fixture
+def frozen():
+    return []
+
+
+@pytest.fixture
+def sweep(storage, frozen):
+    announcement = WorkerAnnouncement(
+        worker="w1", pool="p", models=("m",), group="g", version="fake-1", started_at=1.0, seen_at=2.0
+    )
+    return Sweep(
+        storage,
+        seconds=60.0,
+        grace=10.0,
+        marker_life=1000.0,
+        announcement=lambda: announcement,
+        on_frozen=frozen.append,
+    )
+
+
+async def make_job(storage, *, sealed=None, deadline=4e9):
+    manifest = JobManifest(id=JOB[1], tenant=JOB[0], created_at=0, deadline=deadline)
+    await storage.put(keys.open_job(*JOB), b"")
+    await storage.put(keys.manifest(*JOB), manifest.model_dump_json().encode())
+    await storage.put(keys.cursor(*JOB), Cursor(count=3).model_dump_json().encode())
+    if sealed is not None:
+        seal = Sealed(total=sealed, sha256="", sealed_at=0)
+        await storage.put(keys.sealed(*JOB), seal.model_dump_json().encode())
+
+
+async def summary_of(storage):
+    stored = await storage.get(keys.summary(*JOB))
+    return Summary.model_validate_json(stored.data) if stored else None
+
+
+async def test_a_job_past_its_deadline_ends_expired(storage, sweep, frozen):
+    await make_job(storage, sealed=3, deadline=time.time() - 20)
+    await sweep._sweep_open()
+    summary = await summary_of(storage)
+    assert (summary.state, summary.missing_code, summary.counts.failed) == ("expired", "expired", 3)
+    assert frozen == [JOB]
+    assert await storage.modified(keys.open_job(*JOB)) is None
+
+
+async def test_a_job_that_may_go_on_is_left_alone(storage, sweep):
+    await make_job(storage, deadline=time.time() - 5)  # within the grace
+    await sweep._sweep_open()
+    assert await summary_of(storage) is None
+
+
+async def test_a_job_whose_producer_left_ends_expired_as_abandoned(storage, sweep, monkeypatch):
+    await make_job(storage)
+    await sweep._sweep_open()
+    assert await summary_of(storage) is None
+    monkeypatch.setattr("backburner_schemas.status.ABANDONED_AFTER", 0.0)
+    await sweep._sweep_open()
+    summary = await summary_of(storage)
+    assert (summary.state, summary.missing_code) == ("expired", "producer_abandoned")
+
+
+async def test_a_cursor_that_moves_shows_that_its_producer_lives(storage, sweep):
+    await make_job(storage)
+    await sweep._sweep_open()
+    first = sweep._cursors[JOB]
+    await storage.put(keys.cursor(*JOB), Cursor(count=4).model_dump_json().encode())
+    await sweep._sweep_open()
+    assert sweep._cursors[JOB].since > first.since
+
+
+async def test_an_open_marker_without_a_job_goes_in_the_end(storage, sweep, monkeypatch):
+    await storage.put(keys.open_job(*JOB), b"")
+    await sweep._sweep_open()
+    assert await storage.modified(keys.open_job(*JOB)) is not None
+    monkeypatch.setattr(sweep_module, "ABANDONED_AFTER", 0.0)
+    await sweep._sweep_open()
+    assert await storage.modified(keys.open_job(*JOB)) is None
+
+
+async def test_markers_and_announcements_go_when_nobody_needs_them(storage, sweep, monkeypatch):
+    await storage.put(keys.cancelled(*JOB), b"")
+    await storage.put(keys.worker("p", "long-gone"), b"{}")
+    await sweep._sweep_markers()
+    await sweep._sweep_announcements()
+    assert len([one async for one in storage.scan("")]) == 2
+    monkeypatch.setattr(sweep_module, "_ANNOUNCEMENT_LIFE", -10.0)
+    sweep._marker_life = -10.0
+    await sweep._sweep_markers()
+    await sweep._sweep_announcements()
+    assert [one async for one in storage.scan("")] == []
+
+
+async def test_a_worker_announces_itself_and_takes_it_back(storage, sweep):
+    await sweep._announce()
+    assert await storage.modified(keys.worker("p", "w1")) is not None
+    await sweep.close()
+    assert await storage.modified(keys.worker("p", "w1")) is None

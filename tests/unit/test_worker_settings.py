@@ -1,0 +1,42 @@
+"""A worker's settings: what cannot work is refused at the start, by the name of its variable."""
+
+import pytest
+
+from backburner_schemas.errors import EngineLost, SettingsError
+from backburner_schemas.names import Lane
+from backburner_worker.lifecycle import reasons
+from backburner_worker.settings import WorkerSettings
+
+
+def test_a_grace_that_late_segments_could_miss_is_refused():
+    with pytest.raises(SettingsError, match="BACKBURNER_FREEZE_GRACE_SECONDS"):
+        WorkerSettings.load(freeze_grace_seconds=60.0)
+
+
+def test_lanes_share_by_the_weights_that_are_set():
+    weights = WorkerSettings.load(lane_weights="high=5,low=2").weights
+    assert weights == {Lane.HIGH: 5, Lane.NORMAL: 1, Lane.LOW: 2, Lane.RETRY: 1}
+
+
+@pytest.mark.parametrize("weights", ["high", "urgent=3", "high=0", "high=-1", "high=many"])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(SettingsError, match="BACKBURNER_LANE_WEIGHTS"):
+        WorkerSettings.load(lane_weights=weights)
+
+
+def test_a_name_with_a_typing_error_suggests_the_right_one(monkeypatch):
+    monkeypatch.setenv("BACKBURNER_DRAIN_SECOND", "5")
+    with pytest.raises(SettingsError, match="BACKBURNER_DRAIN_SECONDS"):
+        WorkerSettings.load()
+
+
+def test_a_value_of_the_wrong_kind_names_its_variable(monkeypatch):
+    monkeypatch.setenv("BACKBURNER_HTTP_PORT", "http")
+    with pytest.raises(SettingsError, match="BACKBURNER_HTTP_PORT"):
+        WorkerSettings.load()
+
+
+def test_the_reasons_of_an_end_are_told_only_if_all_of_them_have_a_remedy():
+    lost, unknown = EngineLost(), ValueError("a bug")
+    assert reasons(ExceptionGroup("", [ExceptionGroup("", [lost])])) == [lost]
+    assert reasons(ExceptionGroup("", [lost, unknown])) == []
