@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-_SHOWN = ("question-05", "question-18", "question-19", "question-21", "rewrite-01", "rewrite-09", "extract-04")
+_SHOWN = ("question-01", "question-05", "question-18", "question-19", "rewrite-01", "rewrite-09", "extract-04")
 
 
 def main(inputs: Path, results: Path) -> None:

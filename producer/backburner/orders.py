@@ -61,8 +61,10 @@ def moment(deadline: Deadline, now: float) -> float:
         until = deadline.timestamp()
     elif isinstance(deadline, timedelta):
         until = now + deadline.total_seconds()
-    else:
+    elif isinstance(deadline, (int, float)):
         until = now + deadline
+    else:
+        raise JobError(f"a deadline is seconds from now, a timedelta or a datetime, not {deadline!r}", param="deadline")
     if not until > now:
         raise JobError("the deadline has passed already; give seconds from now, or a later moment", param="deadline")
     return until

@@ -122,7 +122,7 @@ async def test_a_request_past_its_deadline_expires(system):
     assert caught.value.record.error.code == "expired"
 
 
-@pytest.mark.parametrize("deadline", [0, -5, timedelta(seconds=-1), datetime(2020, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("deadline", [0, -5, "12h", timedelta(seconds=-1), datetime(2020, 1, 1, tzinfo=UTC)])
 async def test_a_deadline_that_has_passed_is_refused(system, deadline):
     with pytest.raises(JobError, match="deadline"):
         await system.client.enqueue("hello", deadline=deadline)
