@@ -11,7 +11,7 @@ from backburner.duplicates import SeenIds
 from backburner.findings import SkippedLine
 from backburner.inputs import Line
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
-from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, parse_request
+from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
 
 
 class Router(Protocol):
@@ -50,17 +50,21 @@ class Checker:
     async def check(self, chunk: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
         """The chunk's lines that are accepted, and what is wrong with the others, both in order."""
         findings: list[SkippedLine] = []
-        parsed: list[tuple[int, BatchRequest]] = []
+        parsed: list[tuple[int, BatchRequest, bytes]] = []
         for line, text in chunk:
             try:
                 if isinstance(text, BackburnerError):
                     raise text
-                parsed.append((line, parse_request(text, max_bytes=self._max_bytes)))
+                request = parse_request(text, max_bytes=self._max_bytes)
+                data = canonical(request)
+                # It travels in this form, in which a number such as 1e15 is longer.
+                check_size(data, self._max_bytes)
+                parsed.append((line, request, data))
             except RequestRefused as error:
                 findings.append(SkippedLine.of(line, _custom_id(text), error))
-        repeated = self._seen.add([(request.custom_id, line) for line, request in parsed])
+        repeated = self._seen.add([(request.custom_id, line) for line, request, _ in parsed])
         accepted: list[Accepted] = []
-        for line, request in parsed:
+        for line, request, data in parsed:
             first = repeated.get(line)
             if first is not None:
                 repeat = DuplicateCustomId(
@@ -74,7 +78,7 @@ class Checker:
             except PoolNotFound as error:
                 findings.append(SkippedLine.of(line, request.custom_id, error))
                 continue
-            accepted.append(Accepted(line, request, canonical(request), pool))
+            accepted.append(Accepted(line, request, data, pool))
         findings.sort(key=lambda finding: finding.line)
         return accepted, findings
 

@@ -16,7 +16,7 @@ from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.sending import publish
 from backburner.settings import Settings
-from backburner.single import body_of, request_of
+from backburner.single import body_of, endpoint_of, request_of
 from backburner.submit import Order, SubmitProgress, submit
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
@@ -104,15 +104,12 @@ class Client:
         connections, now = self._connections, time.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
         lane = chosen_lane(priority)
-        until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now)
-        made = body_of(
-            Endpoint(endpoint), prompt=prompt, messages=messages, body=body, model=model, parameters=parameters
-        )
+        until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
+        url = endpoint_of(endpoint)
+        made = body_of(url, prompt=prompt, messages=messages, body=body, model=model, parameters=parameters)
         if made.get("model") is None:
             made["model"] = await connections.pools.only_model()
-        request = request_of(
-            job if custom_id is None else custom_id, Endpoint(endpoint), made, max_bytes=self.settings.max_body_bytes
-        )
+        request = request_of(job if custom_id is None else custom_id, url, made, max_bytes=self.settings.max_body_bytes)
         if pool is not None:
             target = await connections.pools.check_pool(pool)
         else:

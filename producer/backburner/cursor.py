@@ -8,7 +8,7 @@ import time
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
-from backburner_schemas.job import Cursor
+from backburner_schemas.job import Cursor, Prefix
 
 
 def new_owner() -> str:
@@ -29,21 +29,27 @@ class JobCursor:
         self._job = job
         self._owner = owner
         self._etag: str | None = None
+        self._claimed = Cursor(owner=owner)
         self._writing = asyncio.Lock()
 
-    async def claim(self) -> Cursor:
-        """Become the owner; how far the job was sent already. Raises `JobConflict` if another claims it meanwhile."""
-        cursor = Cursor(owner=self._owner, updated_at=time.time())
+    async def claim(self, first: Prefix, whole: Prefix | None) -> Cursor:
+        """Become the owner of the job made from this input; how far it was sent already, and from what it was made.
+
+        Raises `JobConflict` if another claims it meanwhile.
+        """
+        cursor = Cursor(owner=self._owner, updated_at=time.time(), first=first, whole=whole)
         if not await self._storage.create(self._key, cursor.model_dump_json().encode()):
             found, etag = await self._read()
             cursor = found.model_copy(update={"owner": self._owner, "updated_at": time.time()})
             await self._storage.replace(self._key, cursor.model_dump_json().encode(), etag)
         await self._confirm(cursor)
+        self._claimed = cursor
         return cursor
 
     async def advance(self, count: int, sha256: str) -> None:
         """Say that everything before `count` is on the broker. Raises `JobConflict` if another took the job over."""
-        cursor = Cursor(count=count, sha256=sha256, owner=self._owner, updated_at=time.time())
+        update = {"count": count, "sha256": sha256, "updated_at": time.time()}
+        cursor = self._claimed.model_copy(update=update)
         async with self._writing:
             await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag)
             await self._confirm(cursor)

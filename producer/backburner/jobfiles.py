@@ -20,6 +20,12 @@ class JobFiles:
         """Tenant and job."""
         return self.manifest.tenant, self.manifest.id
 
+    async def adopt(self) -> None:
+        """Take the manifest of the first submit, where there was one: its options stay."""
+        stored = await self._storage.get(keys.manifest(*self.names))
+        if stored is not None:
+            self.manifest = JobManifest.model_validate_json(stored.data)
+
     async def open(self) -> Sealed | None:
         """Make the job, or find it made; its seal if it is sealed already.
 
@@ -31,10 +37,7 @@ class JobFiles:
         if await self._storage.create(keys.manifest(*self.names), self.manifest.model_dump_json().encode()):
             self._opened = True
             return None
-        stored = await self._storage.get(keys.manifest(*self.names))
-        if stored is None:
-            raise StoreError(f"the manifest of job {self.manifest.id} has vanished; submit the input as a new job")
-        self.manifest = JobManifest.model_validate_json(stored.data)
+        await self.adopt()
         self._opened = True
         sealed = await self._storage.get(keys.sealed(*self.names))
         if sealed is not None:

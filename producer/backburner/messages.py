@@ -10,11 +10,10 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import VERSION, AnswerMode, Envelope
 from backburner_schemas.job import JobManifest
+from backburner_schemas.request import ENVELOPE_BYTES
 
 INLINE_BYTES = 900_000
 """Bytes of a request that still travel on the broker, whose usual limit is a mebibyte with the headers."""
-_ADDRESS_BYTES = 2048
-"""Room for an envelope's address beside its request."""
 
 
 def message_of(manifest: JobManifest, index: int, accepted: Accepted, now: float) -> Message:
@@ -43,7 +42,7 @@ async def claim_check(storage: Storage, message: Message, size: int) -> Message:
 
     `size` is that of the request's JSON.
     """
-    if size + _ADDRESS_BYTES <= INLINE_BYTES:
+    if size + ENVELOPE_BYTES <= INLINE_BYTES:
         return message
     envelope = message.envelope
     key = keys.body(envelope.tenant, envelope.job, envelope.index)

@@ -29,13 +29,7 @@ def manifest_of(
 ) -> JobManifest:
     """The manifest of a new job. Raises `JobError` for an option that cannot be."""
     now = time.time()
-    until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now)
-    if until > now + settings.topic_retention_seconds:
-        raise JobError(
-            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); give "
-            "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
-            param="deadline",
-        )
+    until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings)
     if job_id is not None and not keys.has_manifest(job_id):
         raise JobError(f"a job id cannot begin with {keys.SINGLE} or {keys.STREAM}; choose another", param="job_id")
     try:
@@ -55,8 +49,8 @@ def manifest_of(
         raise JobError(f"{where}: {first['msg']}", param=where) from error
 
 
-def moment(deadline: Deadline, now: float) -> float:
-    """The deadline in Unix seconds. Raises `JobError` if it is not to come."""
+def moment(deadline: Deadline, now: float, settings: Settings) -> float:
+    """The deadline in Unix seconds. Raises `JobError` if it is not to come, or later than the broker keeps requests."""
     if isinstance(deadline, datetime):
         until = deadline.timestamp()
     elif isinstance(deadline, timedelta):
@@ -67,6 +61,12 @@ def moment(deadline: Deadline, now: float) -> float:
         raise JobError(f"a deadline is seconds from now, a timedelta or a datetime, not {deadline!r}", param="deadline")
     if not until > now:
         raise JobError("the deadline has passed already; give seconds from now, or a later moment", param="deadline")
+    if until > now + settings.topic_retention_seconds:
+        raise JobError(
+            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); give "
+            "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
+            param="deadline",
+        )
     return until
 
 

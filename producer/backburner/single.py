@@ -5,8 +5,16 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from backburner_schemas.errors import InvalidJson, RequestRefused
+from backburner_schemas.errors import InvalidJson, RequestRefused, UnknownEndpoint
 from backburner_schemas.request import BatchRequest, Endpoint, parse_request
+
+
+def endpoint_of(url: str) -> Endpoint:
+    """The endpoint of that URL. Raises `UnknownEndpoint`."""
+    try:
+        return Endpoint(url)
+    except ValueError as error:
+        raise UnknownEndpoint(f"{url!r} names no endpoint; use one of {', '.join(Endpoint)}", param="url") from error
 
 
 def body_of(

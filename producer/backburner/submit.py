@@ -7,10 +7,9 @@ checked as it goes.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 from backburner.checks import Accepted, Checker
@@ -20,17 +19,20 @@ from backburner.finalizer import finalize
 from backburner.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput, SkippedLine
 from backburner.inputs import Line, Source, read_file, read_items, regular_file
 from backburner.jobfiles import JobFiles
+from backburner.lineage import Lineage
 from backburner.logs import get_logger
 from backburner.messages import claim_check, message_of
 from backburner.publishers.base import Message
 from backburner.sending import Mark, Sender, publish
-from backburner_schemas.errors import JobConflict, JobError, StoreError, Unanswered
-from backburner_schemas.job import JobManifest, Sealed
+from backburner_schemas.errors import JobConflict, JobError, QueueError, StoreError, Unanswered
+from backburner_schemas.job import JobManifest, Prefix, Sealed
 
 _CURSOR_SECONDS = 2.0
 _CURSOR_LINES = 20_000
 _HEARTBEAT_SECONDS = 300.0
 """Seconds after which the cursor is written though nothing was sent: a slow input must not look like one that left."""
+_LAST_CURSOR_SECONDS = 5.0
+"""What a submit that ends with an error gives its last batches to be acknowledged."""
 
 log = get_logger(__name__)
 
@@ -72,10 +74,10 @@ class Submission:
         self._order = order
         self._files = JobFiles(connections.storage, order.manifest)
         self._findings = Findings(MAX_SKIPPED_KEPT)
-        self._hash = sha256()
-        self._mark = Mark()
+        self._lineage = Lineage(self._files.conflict)
         self._resumed = Mark()
         self._sealed = False
+        self._unproven: list[tuple[Message, int]] = []
         self._pools: set[str] = set()
         self._checked = 0
         self._total: int | None = None
@@ -83,7 +85,8 @@ class Submission:
 
     async def run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
-        expected: Mark | None = None
+        expected: Prefix | None = None
+        await self._files.adopt()
         max_bytes = self._connections.settings.max_body_bytes
         if isinstance(source, (str, Path)):
             path = regular_file(Path(source))
@@ -114,12 +117,12 @@ class Submission:
         return Checker(
             max_bytes=self._connections.settings.max_body_bytes,
             router=self._connections.pools,
-            pool=self._order.manifest.pool,
+            pool=self._files.manifest.pool,
         )
 
-    async def _survey(self, path: Path) -> Mark:
+    async def _survey(self, path: Path) -> Prefix:
         """The file's first pass: raises `InvalidInput` with all that is wrong, or tells what the second will send."""
-        rolling, count = sha256(), 0
+        survey = Lineage(self._files.conflict)
         findings = Findings()
         chunks = read_file(path, max_bytes=self._connections.settings.max_body_bytes)
         with self._checker() as checker:
@@ -129,20 +132,18 @@ class Submission:
                     for finding in bad:
                         findings.add(finding)
                     for one in accepted:
-                        rolling.update(one.data)
-                        rolling.update(b"\n")
-                    count += len(accepted)
+                        survey.take(one.data)
                     self._checked = chunk[-1][0]
                     self._tell()
                     # A file in the page cache would never let the loop turn.
                     await asyncio.sleep(0)
         if findings.total and not self._order.skip_invalid:
             raise InvalidInput.of(findings)
-        if not count:
+        if not survey.count:
             self._findings = findings
             raise self._empty()
-        self._total = count
-        return Mark(count, rolling.hexdigest())
+        self._total = survey.count
+        return survey.prefix
 
     async def _accepted(self, chunks: AsyncGenerator[list[Line]], checker: Checker) -> AsyncGenerator[list[Accepted]]:
         async with aclosing(chunks):
@@ -166,7 +167,7 @@ class Submission:
     # --- sending --------------------------------------------------------------------------------------------
 
     async def _send_all(
-        self, first: list[Accepted], rest: AsyncIterator[list[Accepted]], expected: Mark | None
+        self, first: list[Accepted], rest: AsyncIterator[list[Accepted]], expected: Prefix | None
     ) -> None:
         sealed = await self._files.open()
         self._sealed = sealed is not None
@@ -174,8 +175,8 @@ class Submission:
         if sealed is not None:
             self._resumed = Mark(sealed.total, sealed.sha256)
         else:
-            begin = await cursor.claim()
-            self._resumed = Mark(begin.count, begin.sha256)
+            self._resumed = await self._claim(cursor, first, expected)
+        self._lineage.expect(self._resumed)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
         heartbeat = asyncio.create_task(self._heartbeat(cursor, sender))
@@ -184,15 +185,16 @@ class Submission:
             async for accepted in rest:
                 await self._send(accepted, sender)
                 await self._advance(cursor, sender)
-            if self._mark.count < self._resumed.count:
-                raise self._files.conflict()
-            if expected is not None and self._mark != expected:
-                await self._files.cancel_if_open()
-                raise InvalidInput("the file changed while it was submitted; submit it again when it is whole")
+            self._lineage.end()
+            await self._check_unchanged(expected)
             if not self._sealed:
                 await sender.drain()
-                await cursor.advance(self._mark.count, self._mark.sha256)
+                await cursor.advance(self._lineage.count, self._lineage.mark.sha256)
                 await self._seal()
+        except BaseException:
+            # What the broker has by now is in the books, whatever ended the submit.
+            await asyncio.shield(self._keep_cursor(cursor, sender))
+            raise
         finally:
             heartbeat.cancel()
             await sender.close()
@@ -202,22 +204,37 @@ class Submission:
         """Send what the broker does not have yet. What it has, of an earlier submit, must be the same."""
         messages: list[tuple[Message, int]] = []
         now = time.time()
-        count, resumed = self._mark.count, self._resumed
-        if self._sealed and count + len(accepted) > resumed.count:
+        resumed = self._resumed.count
+        if self._sealed and self._lineage.count + len(accepted) > resumed:
             raise self._files.conflict()
         for one in accepted:
-            self._hash.update(one.data)
-            self._hash.update(b"\n")
             self._pools.add(one.pool)
-            if count >= resumed.count:
-                messages.append((message_of(self._files.manifest, count, one, now), len(one.data)))
-            count += 1
-            if count == resumed.count and self._hash.hexdigest() != resumed.sha256:
-                raise self._files.conflict()
-        self._mark = Mark(count, self._hash.hexdigest())
-        if messages:
-            await sender.send(partial(self._deliver, messages), self._mark)
+            if self._lineage.count >= resumed:
+                messages.append((message_of(self._files.manifest, self._lineage.count, one, now), len(one.data)))
+            self._lineage.take(one.data)
+        self._unproven += messages
+        if self._unproven and self._lineage.proven:
+            proven, self._unproven = self._unproven, []
+            await sender.send(partial(self._deliver, proven), self._lineage.mark)
         self._tell(sender)
+
+    async def _check_unchanged(self, expected: Prefix | None) -> None:
+        if expected is not None and self._lineage.prefix != expected:
+            await self._files.cancel_if_open()
+            raise InvalidInput("the file changed while it was submitted; submit it again when it is whole")
+
+    async def _claim(self, cursor: JobCursor, first: Sequence[Accepted], whole: Prefix | None) -> Mark:
+        """Become the job's producer; how far it was sent already. What it was made from is expected of this input."""
+        beginning = Lineage(self._files.conflict)
+        for one in first:
+            beginning.take(one.data)
+        begin = await cursor.claim(beginning.prefix, whole)
+        if begin.whole is not None and whole is not None and begin.whole != whole:
+            raise self._files.conflict()
+        self._lineage.expect(begin.first, as_proof=True)
+        if begin.whole is not None and whole is None:
+            self._lineage.expect(begin.whole)
+        return Mark(begin.count, begin.sha256)
 
     async def _deliver(self, messages: Sequence[tuple[Message, int]]) -> None:
         storage = self._connections.storage
@@ -235,6 +252,18 @@ class Submission:
             await cursor.advance(done.count, done.sha256)
             self._cursor_at = (time.monotonic(), done.count)
 
+    async def _keep_cursor(self, cursor: JobCursor, sender: Sender) -> None:
+        """Write down what the broker has, as far as that can be known soon; the error at hand matters more."""
+        if self._sealed:
+            return
+        try:
+            async with asyncio.timeout(_LAST_CURSOR_SECONDS):
+                with suppress(QueueError):
+                    await sender.drain()
+                await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
+        except (StoreError, JobConflict, TimeoutError) as error:
+            log.warning("the cursor could not be kept", job=self._files.manifest.id, error=str(error))
+
     async def _heartbeat(self, cursor: JobCursor, sender: Sender) -> None:
         while not self._sealed:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
@@ -246,7 +275,10 @@ class Submission:
 
     async def _seal(self) -> None:
         sealed = Sealed(
-            total=self._mark.count, sha256=self._mark.sha256, sealed_at=time.time(), skipped=self._findings.total
+            total=self._lineage.count,
+            sha256=self._lineage.mark.sha256,
+            sealed_at=time.time(),
+            skipped=self._findings.total,
         )
         await self._files.seal(sealed)
         summary = await finalize(

@@ -24,6 +24,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.names import is_index, is_name
 from backburner_schemas.request import (
     DEFAULT_MAX_BODY_BYTES,
+    ENVELOPE_BYTES,
     MAX_CUSTOM_ID,
     check_body,
     check_numbers,
@@ -137,7 +138,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
         return Unaddressed(TenantNotAllowed())
     address = Address(tenant, job, index, _custom_id(found))
     try:
-        check_size(value, rules.max_body_bytes)
+        check_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         envelope = Envelope.model_validate(found)
         if envelope.body is not None:
             check_numbers(value, envelope.body)

@@ -267,6 +267,14 @@ class StoreDenied(StoreError):
     http_status = 403
 
 
+class StoredObjectBroken(StoreError):
+    """An object in the store cannot be read; see what wrote it, and restore or remove it."""
+
+    code = "store_object_broken"
+    retryable = False
+    http_status = 500
+
+
 class SettingsError(BackburnerError):
     """A setting is unknown or cannot be used."""
 

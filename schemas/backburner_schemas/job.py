@@ -45,6 +45,15 @@ class JobManifest(_Stored):
     """The job that this one redrives or retries."""
 
 
+class Prefix(BaseModel):
+    """The beginning of an input: how many accepted lines, and the rolling hash over them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    count: Count = 0
+    sha256: str = ""
+
+
 class Cursor(_Stored):
     """How far the producer got: everything before `count` is on the broker."""
 
@@ -54,6 +63,10 @@ class Cursor(_Stored):
     owner: str = ""
     """Who produces; a new one for each submit."""
     updated_at: float = 0.0
+    first: Prefix | None = None
+    """The input's first lines, written before any was sent: another input is told from this one by them."""
+    whole: Prefix | None = None
+    """The whole input, where it was known before any line was sent: of files."""
 
 
 class Sealed(_Stored):

@@ -30,6 +30,9 @@ MAX_CUSTOM_ID = 512
 DEFAULT_MAX_BODY_BYTES = 8 * 1024 * 1024
 """Bytes in one request line at most, unless BACKBURNER_MAX_BODY_BYTES says otherwise."""
 
+ENVELOPE_BYTES = 8192
+"""What an envelope may add to its request's line: names, ids and facts, escaped."""
+
 CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID)]
 
 

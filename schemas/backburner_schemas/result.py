@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticSerializationError, to_json
 
 from backburner_schemas.envelope import Address
-from backburner_schemas.errors import BackburnerError, Cancelled, Expired
+from backburner_schemas.errors import BackburnerError
 
 
 class ResponseBody(BaseModel):
@@ -121,7 +121,3 @@ def _whole(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_whole(one) for one in value]
     return value
-
-
-CUT_OFF_CODES = frozenset({Expired.code, Cancelled.code})
-"""Codes of records that count towards a job's ending as expired or cancelled."""

@@ -16,6 +16,8 @@ from backburner_schemas.segment import SegmentDigest
 
 ABANDONED_AFTER = 3600.0
 """Seconds without a change of the cursor, by the observer's own monotonic clock, after which nobody produces."""
+UNCONFIRMED = 200_000
+"""Requests that a producer may have sent beyond its cursor: several times what it sends between two writes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class JobView:
         if self.sealed is not None:
             return self.sealed.total
         return self.cursor.count if self.cursor is not None else 0
+
+    def total_with(self, recorded: IndexSet) -> int:
+        """Requests that belong to the job, given the indexes that have records.
+
+        Before the seal the cursor trails what was sent, so the records may tell of more. An index too far beyond the
+        cursor to have been sent is a stray, and tells nothing.
+        """
+        if self.sealed is not None:
+            return self.sealed.total
+        return max(self.total, (recorded & IndexSet.below(self.total + UNCONFIRMED)).stop)
 
     def estimated(self) -> tuple[Counts, UsageTotals]:
         """Counts and usage from the segments' names alone; a redelivery can count one request twice."""
@@ -148,8 +160,7 @@ def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock)
         return None
     ok = IndexSet.union(digest.ok for digest in digests)
     errors = IndexSet.union(digest.failed for digest in digests)
-    # Before the seal the cursor trails what was sent, so the records may tell of more.
-    total = view.total if view.sealed is not None else max(view.total, ok.stop, errors.stop)
+    total = view.total_with(ok | errors)
     everything = IndexSet.below(total)
     ok, errors = ok & everything, errors & everything
     missing = everything - ok - errors

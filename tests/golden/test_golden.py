@@ -14,7 +14,7 @@ from backburner_schemas.codec import Origin, Rules, decode, encode, encode_facts
 from backburner_schemas.envelope import Address, DeliveryFacts, Envelope
 from backburner_schemas.errors import ContextLengthExceeded, EngineLost, Expired
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary, UsageTotals
+from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Prefix, Sealed, Summary, UsageTotals
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.names import Lane
@@ -193,7 +193,18 @@ FORMS = {
     "answer.json": lambda: encode_record(ANSWER),
     "segment.jsonl": segment,
     "job.json": lambda: MANIFEST.model_dump_json().encode(),
-    "cursor.json": lambda: Cursor(count=17, sha256="ab" * 32, owner=WRITER, updated_at=NOW).model_dump_json().encode(),
+    "cursor.json": lambda: (
+        Cursor(
+            count=17,
+            sha256="ab" * 32,
+            owner=WRITER,
+            updated_at=NOW,
+            first=Prefix(count=2, sha256="cd" * 32),
+            whole=Prefix(count=20, sha256="ef" * 32),
+        )
+        .model_dump_json()
+        .encode()
+    ),
     "sealed.json": lambda: Sealed(total=20, sha256="cd" * 32, sealed_at=NOW + 1, skipped=2).model_dump_json().encode(),
     "summary.json": lambda: SUMMARY.model_dump_json().encode(),
     "status.json": lambda: STATUS.model_dump_json().encode(),

@@ -18,6 +18,7 @@ from backburner_schemas import errors
 EXPECTED = {
     errors.RequestFailed: 1,
     errors.EngineLost: 1,
+    errors.StoredObjectBroken: 1,
     errors.SettingsError: 2,
     errors.InvalidInput: 2,
     errors.JobConflict: 2,

@@ -392,3 +392,30 @@ def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
     ]
     pools = asyncio.run(terminal.client().pools())
     assert "Qwen/Qwen3-8B" in {pool.model for pool in pools}
+
+
+@pytest.mark.parametrize("command", ["results", "reconcile"])
+def test_a_stream_that_has_nothing_is_told(terminal, command):
+    result = terminal(command, "stream-nothing", code=ExitCode.NOT_FOUND)
+    assert result.stderr == "error: nothing is stored under stream-nothing; check the name and the tenant\n"
+
+
+def test_waiting_for_an_answer_says_what_for(terminal):
+    terminal.system.hold()
+    handle = terminal("enqueue", "hello").stdout.strip()
+
+    class Answered(Exception):
+        """Stands for the end of the waiting."""
+
+    async def never(_self):
+        raise Answered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backburner.handle.Handle.result", never)
+        result = terminal("results", handle, code=ExitCode.ENDED_BADLY)
+    assert result.stderr.startswith(f"waiting for the answer to {handle}")
+
+
+def test_an_answer_that_is_there_is_printed_without_talk(terminal):
+    handle = terminal("enqueue", "hello").stdout.strip()
+    assert terminal("results", handle).stderr == ""

@@ -1,5 +1,7 @@
 """Where records go."""
 
+from pathlib import Path
+
 import pytest
 
 from backburner.cli.output import records_to
@@ -38,8 +40,24 @@ def test_a_place_that_cannot_take_a_file_is_an_error_that_names_it(tmp_path, pla
 
 
 def test_a_device_is_written_to_and_not_replaced(tmp_path):
-    from pathlib import Path
-
     with records_to(Path("/dev/null")) as write:
         write(b"gone")
     assert not Path("/dev/null").is_file()
+
+
+def test_a_device_that_is_full_is_named():
+    def fill():
+        with records_to(Path("/dev/full")) as write:
+            write(b"too much")
+
+    with pytest.raises(SettingsError, match="/dev/full cannot be written to: No space left"):
+        fill()
+
+
+def test_an_error_of_whoever_makes_the_records_is_not_taken_for_one_of_the_file(tmp_path):
+    def break_off():
+        with records_to(tmp_path / "out.jsonl"):
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        break_off()

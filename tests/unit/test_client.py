@@ -122,7 +122,10 @@ async def test_a_request_past_its_deadline_expires(system):
     assert caught.value.record.error.code == "expired"
 
 
-@pytest.mark.parametrize("deadline", [0, -5, "12h", timedelta(seconds=-1), datetime(2020, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "deadline",
+    [0, -5, "12h", 400 * 86400, float("inf"), float("nan"), timedelta(seconds=-1), datetime(2020, 1, 1, tzinfo=UTC)],
+)
 async def test_a_deadline_that_has_passed_is_refused(system, deadline):
     with pytest.raises(JobError, match="deadline"):
         await system.client.enqueue("hello", deadline=deadline)
@@ -272,3 +275,19 @@ def line(custom_id):
         "url": "/v1/chat/completions",
         "body": {"model": "fake", "messages": [{"role": "user", "content": "hello"}]},
     }
+
+
+async def test_a_closed_client_says_so(system):
+    client = client_of(system, Recorder())
+    job = client.job("mine")
+    await client.close()
+    for call in (client.enqueue("hello"), client.pools(), job.status(), client.handle("single-1").peek()):
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            await call
+
+
+async def test_the_client_of_a_fake_system_is_closed_behind_its_block():
+    async with FakeSystem() as system:
+        pass
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await system.client.enqueue("hello")

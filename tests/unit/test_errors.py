@@ -57,6 +57,7 @@ def test_codes_are_unique_and_stable():
         "QueueError": "queue_unavailable",
         "StoreError": "store_unavailable",
         "StoreDenied": "store_denied",
+        "StoredObjectBroken": "store_object_broken",
         "SettingsError": "invalid_setting",
     }
     assert len({kind.code for kind in TREE}) == len(TREE)

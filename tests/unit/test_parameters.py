@@ -106,13 +106,9 @@ def test_a_completion_without_a_limit_gets_openais_default():
     assert check(Endpoint.COMPLETIONS, max_tokens=5)["max_tokens"] == 5
 
 
-def test_a_chat_without_a_limit_gets_the_operators_default_if_there_is_one():
-    limits = BodyLimits(default_max_tokens=99)
+def test_a_chat_without_a_limit_is_left_to_the_engine():
     assert "max_tokens" not in check()
-    assert check(limits=limits)["max_tokens"] == 99
-    assert check(limits=limits, max_tokens=None)["max_tokens"] == 99
-    assert check(limits=limits, max_tokens=5)["max_tokens"] == 5
-    assert "max_tokens" not in check(limits=limits, max_completion_tokens=5)
+    assert check(max_tokens=5)["max_tokens"] == 5
 
 
 @pytest.mark.parametrize("n", [17, 0, -1, "2", 2.0, True, [1]])

@@ -20,6 +20,7 @@ from backburner_schemas.result import ResultRecord
 from backburner_worker.app import Worker
 from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.engine.fake import FakeEngine
+from backburner_worker.jobs import JobBook
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.fake import FakeSource
 from backburner_worker.telemetry import Telemetry
@@ -422,9 +423,12 @@ async def test_an_outage_is_back_pressure_for_single_requests_too(
     async with running(bench):
         for number in range(100):
             bench.send(0, job=f"single-{number}", answer=AnswerMode.OBJECT)
-        await until(lambda: not bench.worker.pipeline._results.has_room)
+        pipeline = bench.worker.pipeline
+        await until(lambda: not pipeline._results.has_room and pipeline._admission.in_flight == 0)
         answered = bench.engine.answered
-        assert answered < 100
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert bench.engine.answered == answered < 100
         away = False
         await until(lambda: bench.source.unsettled == 0)
 
@@ -556,3 +560,70 @@ async def test_what_is_done_of_a_job_is_stored_when_the_job_is_cancelled(storage
         await until(bench.records)
         for delivery in bench.source.held():
             delivery.lease.lose()
+
+
+async def test_what_is_cancelled_while_it_waits_for_room_never_reaches_the_engine(storage: Storage) -> None:
+    bench = Bench(storage, CountingEngine(latency=3600, kv_tokens=100))
+    await bench.make_job()
+    async with running(bench):
+        large = {"model": "fake", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}
+        bench.send(0, job="single-first", body=large)
+        bench.send(1, job="single-second", body=large)
+        await until(lambda: bench.worker.pipeline._admission.in_flight == 1)
+        bench.send(0, body=large)
+        await until(lambda: len(bench.source.held()) == 3)
+        await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
+        await until(lambda: bench.worker.pipeline._jobs.facts((TENANT, JOB)).cancelled)
+        bench.engine._latency = 0.0
+        for delivery in bench.source.held():
+            if delivery.message.address.job == "single-first":
+                delivery.lease.lose()
+        await until(bench.records)
+    assert bench.engine.answered == 1
+    [record] = await bench.records()
+    assert record.error is not None
+    assert record.error.code == "cancelled"
+
+
+async def test_a_later_error_does_not_replace_an_error(bench: Bench) -> None:
+    async with running(bench):
+        bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: bench.source.unsettled == 0)
+        first = await bench.storage.get(keys.answer(TENANT, "single-a", "c0"))
+        bench.send(0, "[[retry]]", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: bench.source.unsettled == 0)
+    assert first is not None
+    assert await bench.storage.get(keys.answer(TENANT, "single-a", "c0")) == first
+
+
+async def test_tenants_share_no_prefix_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    salts: dict[str, str] = {}
+    run = CountingEngine.run
+
+    async def noting(self: CountingEngine, request: EngineRequest) -> EngineResponse:
+        salts[str(request.body["messages"][0]["content"])] = request.cache_salt
+        return await run(self, request)
+
+    monkeypatch.setattr(CountingEngine, "run", noting)
+    async with running(bench):
+        for number, tenant in enumerate(("one", "one", "two")):
+            message = Envelope(
+                tenant=tenant,
+                job=f"single-{number}",
+                index=0,
+                custom_id="c",
+                url=Endpoint.CHAT,
+                body={"model": "fake", "messages": [{"role": "user", "content": str(number)}]},
+            )
+            bench.source.send(codec.encode(message))
+        await until(lambda: bench.source.unsettled == 0)
+    assert salts["0"] == salts["1"] != salts["2"]
+    assert all(salts.values())
+
+
+async def test_the_book_of_jobs_stays_small(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backburner_worker.jobs._REMEMBERED", 3)
+    book = JobBook(storage, 1.0)
+    for number in range(10):
+        await book.learn([(TENANT, f"batch_{number}")])
+    assert len(book._known) == 3

@@ -119,6 +119,21 @@ async def test_a_job_that_is_still_sent_balances(system):
     assert books.total >= 20
 
 
+async def test_an_index_far_beyond_what_was_sent_is_a_stray(system):
+    system.hold()
+
+    def items():
+        yield from lines(600)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await system.client.submit(items(), job_id="mine")
+    await store(system, [0, 3_000_000])
+    books = await system.client.job("mine").reconcile()
+    assert books.total <= 600
+    assert (books.ok, books.strays, books.agrees) == (1, 1, False)
+
+
 async def test_a_stream_has_no_total(system):
     await store(system, ["0-1", "0-2"], job="stream-x-2026-01-01")
     books = await system.client.job("stream-x-2026-01-01").reconcile()

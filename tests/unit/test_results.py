@@ -1,6 +1,7 @@
 """Reading records: while a job runs, when it is frozen, what was cut off, and beside the input."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -285,7 +286,38 @@ async def test_records_that_say_cancelled_end_the_job_as_cancelled(system):
     assert (await system.client.job("mine").wait(timeout=5)).status is JobState.CANCELLED
 
 
-@given(st.lists(st.one_of(st.integers(min_value=0, max_value=5000), st.text(min_size=1, max_size=2))))
+async def test_a_far_index_of_a_job_that_is_still_sent_harms_no_reader(system):
+    system.hold()
+
+    def items():
+        yield from lines(600)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await system.client.submit(items(), job_id="mine")
+    await store(system, [answered(0), answered(2**53 - 1)])
+    job = system.client.job("mine")
+    assert 0 in [record.backburner.index async for record in job.results(follow=False)]
+    assert await system.expire("mine") is JobState.EXPIRED
+    indexes = [record.backburner.index async for record in job.results()]
+    assert 0 in indexes
+    assert max(indexes) < 600
+
+
+def test_a_far_index_takes_no_more_memory_than_a_near_one():
+    seen = SeenIndexes()
+    tracemalloc.start()
+    try:
+        assert [seen.add(index) for index in (0, 2**53 - 1, 2**40, 2**53 - 1)] == [True, True, True, False]
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+NUMBERS = st.one_of(st.integers(0, 5000), st.integers(65_530, 65_545), st.integers(0, 2**53 - 1))
+
+
+@given(st.lists(st.one_of(NUMBERS, st.text(min_size=1, max_size=2))))
 def test_seen_indexes_are_a_set(indexes):
     seen, known = SeenIndexes(), set()
     for index in indexes:

@@ -10,7 +10,15 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary, UsageTotals
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import Line, digest_of
-from backburner_schemas.status import ABANDONED_AFTER, Clock, JobView, decide_freeze, derive, must_read_digests
+from backburner_schemas.status import (
+    ABANDONED_AFTER,
+    UNCONFIRMED,
+    Clock,
+    JobView,
+    decide_freeze,
+    derive,
+    must_read_digests,
+)
 
 CREATED, DEADLINE, GRACE = 1_000.0, 5_000.0, 180.0
 EARLY, LATE = Clock(CREATED + 60, GRACE), Clock(DEADLINE + GRACE + 1, GRACE)
@@ -128,6 +136,22 @@ def test_a_sealed_job_cannot_be_abandoned():
 def test_an_unsealed_job_counts_records_beyond_its_cursor():
     summary = frozen([(7, "ok")], count=3, clock=LATE)
     assert (summary.counts.total, str(summary.missing)) == (8, "0-6")
+
+
+def test_an_unsealed_job_takes_no_index_that_cannot_have_been_sent():
+    most = 3 + UNCONFIRMED
+    summary = frozen([(0, "ok"), (7, "engine_error"), (most, "ok")], [(2**53 - 1, "engine_error")], count=3, clock=LATE)
+    assert summary.counts == Counts(total=8, completed=1, failed=7)
+    assert summary.missing == IndexSet([(1, 7)])
+    assert frozen([(most - 1, "ok")], count=3, clock=LATE).counts.total == most
+    assert frozen([(UNCONFIRMED, "ok")], clock=LATE).counts.total == 0
+
+
+def test_a_sealed_job_has_the_requests_it_was_sealed_with():
+    recorded = IndexSet.of([0, 7])
+    assert job(total=3, count=2)[0].total_with(recorded) == 3
+    assert job(count=3)[0].total_with(recorded) == 8
+    assert job(count=9)[0].total_with(recorded) == 9
 
 
 def test_an_unsealed_job_that_was_cancelled_is_cancelled():

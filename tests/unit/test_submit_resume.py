@@ -1,6 +1,7 @@
 """Submitting the same job again: after a crash, when it is sealed, with another input, and side by side."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -217,3 +218,72 @@ async def test_a_job_id_of_a_single_request_or_a_stream_is_refused(system):
     for job_id in ("single-mine", "stream-mine"):
         with pytest.raises(JobError, match="cannot begin"):
             await system.client.submit(lines(1), job_id=job_id)
+
+
+def others(count):
+    for number in range(count):
+        yield {
+            "custom_id": f"other{number}",
+            "url": "/v1/chat/completions",
+            "body": {"model": "fake", "messages": [{"role": "user", "content": f"something else {number}"}]},
+        }
+
+
+async def test_a_submit_that_breaks_off_at_once_still_knows_its_input(system):
+    def breaking():
+        yield from lines(1536)
+        raise OSError("the source broke")
+
+    publisher = Breaker()
+    client = client_of(system, publisher)
+    with pytest.raises(OSError, match="broke"):
+        await client.submit(breaking(), job_id="mine")
+    cursor = await read(system, keys.cursor(system.settings.tenant, "mine"), Cursor)
+    assert cursor.count == len(publisher.indexes) > 0
+    with pytest.raises(JobConflict):
+        await client.submit(others(1536), job_id="mine")
+    assert len(publisher.messages) == cursor.count
+
+
+async def test_another_input_is_noticed_before_anything_of_it_is_sent_even_when_nothing_was_written_down(system):
+    publisher = Breaker(limit=0)
+    with pytest.raises(QueueError):
+        await client_of(system, publisher).submit(lines(600), job_id="mine")
+    publisher = Breaker()
+    with pytest.raises(JobConflict):
+        await client_of(system, publisher).submit(others(600), job_id="mine")
+    assert publisher.messages == []
+
+
+async def test_another_file_is_noticed_even_when_it_begins_alike(system, tmp_path):
+    whole, other = tmp_path / "whole.jsonl", tmp_path / "other.jsonl"
+    whole.write_text("".join(json.dumps(line) + "\n" for line in lines(600)))
+    other.write_text("".join(json.dumps(line) + "\n" for line in [*lines(599), *others(1)]))
+    with pytest.raises(QueueError):
+        await client_of(system, Breaker(limit=0)).submit(whole, job_id="mine")
+    with pytest.raises(JobConflict):
+        await client_of(system, Breaker()).submit(other, job_id="mine")
+
+
+async def test_what_the_broker_has_is_in_the_books_of_a_job_that_its_producer_cancelled(system):
+    def with_a_bad_one():
+        yield from lines(2000)
+        yield {"custom_id": "bad"}
+
+    publisher = Breaker()
+    client = client_of(system, publisher)
+    with pytest.raises(InvalidInput):
+        await client.submit(with_a_bad_one(), job_id="mine")
+    assert await system.expire("mine") == JobState.CANCELLED
+    status = await client.job("mine").status()
+    assert status.request_counts.total == len(publisher.messages) > 0
+
+
+async def test_a_resume_goes_to_the_pool_of_the_first_submit(monkeypatch):
+    async with FakeSystem(models=("a", "b")) as system:
+        publisher = Breaker(limit=0)
+        with pytest.raises(QueueError):
+            await client_of(system, publisher).submit(lines(10), job_id="mine", pool="b")
+        publisher = Breaker()
+        await client_of(system, publisher).submit(lines(10), job_id="mine")
+        assert {message.pool for message in publisher.messages} == {"b"}

@@ -4,6 +4,7 @@ import pytest
 
 from backburner_schemas.errors import EngineLost, SettingsError
 from backburner_schemas.names import Lane
+from backburner_worker import __main__ as program
 from backburner_worker.lifecycle import reasons
 from backburner_worker.settings import WorkerSettings
 
@@ -40,3 +41,31 @@ def test_the_reasons_of_an_end_are_told_only_if_all_of_them_have_a_remedy():
     lost, unknown = EngineLost(), ValueError("a bug")
     assert reasons(ExceptionGroup("", [ExceptionGroup("", [lost])])) == [lost]
     assert reasons(ExceptionGroup("", [lost, unknown])) == []
+
+
+def test_an_error_of_several_settings_is_told_as_it_is():
+    with pytest.raises(SettingsError) as caught:
+        WorkerSettings.load(lane_weights="foo")
+    assert str(caught.value) == "BACKBURNER_LANE_WEIGHTS: 'foo' is not LANE=WEIGHT with a weight from 1"
+
+
+@pytest.mark.parametrize("pool", ["Qwen/Qwen3", "a b", "UPPER", "a" * 41])
+def test_a_pool_that_no_topic_can_carry_is_refused(pool):
+    with pytest.raises(SettingsError, match="BACKBURNER_POOL"):
+        WorkerSettings.load(pool=pool)
+
+
+def test_a_pool_is_taken_as_it_is():
+    assert WorkerSettings.load(pool="qwen3-8b").pool == "qwen3-8b"
+    assert WorkerSettings.load().pool is None
+
+
+def test_ctrl_c_while_the_model_loads_ends_without_a_traceback(monkeypatch):
+    async def interrupted(_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "run_worker", interrupted)
+    monkeypatch.setattr(program, "configure", lambda _level: None)
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 130

@@ -1,0 +1,61 @@
+"""Whether an input is the one that a job was made from: a rolling hash, held against what was written down before."""
+
+from collections.abc import Callable
+from hashlib import sha256
+
+from backburner.sending import Mark
+from backburner_schemas.errors import JobConflict
+from backburner_schemas.job import Prefix
+
+
+class Lineage:
+    """The accepted lines of an input, one after the other.
+
+    Raises the conflict where the hash over them is another than an expected one, or the input ends before it.
+    """
+
+    def __init__(self, conflict: Callable[[], JobConflict]) -> None:
+        self._conflict = conflict
+        self._hash = sha256()
+        self._expected: dict[int, str] = {}
+        self._proven_from = 0
+        self.count = 0
+        """Lines taken so far."""
+
+    @property
+    def mark(self) -> Mark:
+        """The prefix that was taken so far."""
+        return Mark(self.count, self._hash.hexdigest())
+
+    @property
+    def proven(self) -> bool:
+        """Whether enough was seen to be sure that this is the job's input."""
+        return self.count >= self._proven_from
+
+    @property
+    def prefix(self) -> Prefix:
+        """The same, as it is written down."""
+        return Prefix(count=self.count, sha256=self._hash.hexdigest())
+
+    def expect(self, prefix: Prefix | Mark | None, *, as_proof: bool = False) -> None:
+        """The input must begin so; `as_proof`: nothing is proven before that was seen."""
+        if prefix is None or prefix.count == 0:
+            return
+        if self._expected.setdefault(prefix.count, prefix.sha256) != prefix.sha256:
+            raise self._conflict()
+        if as_proof:
+            self._proven_from = prefix.count
+
+    def take(self, data: bytes) -> None:
+        """Take one more line, in its canonical form."""
+        self._hash.update(data)
+        self._hash.update(b"\n")
+        self.count += 1
+        expected = self._expected.pop(self.count, None)
+        if expected is not None and expected != self._hash.hexdigest():
+            raise self._conflict()
+
+    def end(self) -> None:
+        """The input is over."""
+        if self._expected:
+            raise self._conflict()
