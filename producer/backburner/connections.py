@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """Opens each part once, hands it to whoever asks, and closes what was opened."""
+    """Opens each part once, hands it to whoever asks, and closes what was opened; then it raises `RuntimeError`."""
 
     def __init__(
         self, settings: Settings, storage: "Storage | None" = None, publisher: "Publisher | None" = None
@@ -23,11 +23,13 @@ class Connections:
         self._pools: PoolDirectory | None = None
         self._publisher = publisher
         self._started = False
+        self._closed = False
         self._starting = asyncio.Lock()
 
     @property
     def storage(self) -> "Storage":
         """The object store. Raises `SettingsError` if none is set."""
+        self._check_open()
         if self._storage is None:
             from backburner.storage import Storage
 
@@ -37,6 +39,7 @@ class Connections:
     @property
     def pools(self) -> "PoolDirectory":
         """The pools that are registered in the store."""
+        self._check_open()
         if self._pools is None:
             from backburner.pools import PoolDirectory
 
@@ -46,6 +49,7 @@ class Connections:
     async def publisher(self) -> "Publisher":
         """The publisher, connected. Raises `SettingsError` if no queue is set, `QueueError` if no broker answers."""
         async with self._starting:
+            self._check_open()
             if self._publisher is None:
                 from backburner.publishers import open_publisher
 
@@ -55,8 +59,13 @@ class Connections:
                 self._started = True
         return self._publisher
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the client is closed; make a new one")
+
     async def close(self) -> None:
         """Close what was opened. Safe to call twice."""
+        self._closed = True
         async with self._starting:
             publisher, self._publisher, self._started = self._publisher, None, False
             if publisher is not None:

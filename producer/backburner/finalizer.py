@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from backburner.storage import Storage
+from backburner.stored import ModelT, parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
@@ -15,25 +16,24 @@ _READS_AT_ONCE = 16
 
 async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
     """One look at a job: a handful of reads and a listing. None if there is no such job. Raises `StoreError`."""
-    manifest, cursor, sealed, cancelled_at, summary = await asyncio.gather(
-        storage.get(keys.manifest(tenant, job)),
-        storage.get(keys.cursor(tenant, job)),
-        storage.get(keys.sealed(tenant, job)),
+    manifest, cursor, sealed, cancelled_at, frozen = await asyncio.gather(
+        _read(storage, JobManifest, keys.manifest(tenant, job)),
+        _read(storage, Cursor, keys.cursor(tenant, job)),
+        _read(storage, Sealed, keys.sealed(tenant, job)),
         storage.modified(keys.cancelled(tenant, job)),
-        storage.get(keys.summary(tenant, job)),
+        _read(storage, Summary, keys.summary(tenant, job)),
     )
     if manifest is None:
         return None
-    frozen = Summary.model_validate_json(summary.data) if summary else None
     segments: tuple[str, ...] = frozen.segments if frozen else ()
     if frozen is None and with_segments:
         prefix = keys.segments(tenant, job)
         found = [one.key[len(prefix) :] async for one in storage.scan(prefix)]
         segments = tuple(sorted(name for name in found if keys.SegmentName.parse(name) is not None))
     return JobView(
-        manifest=JobManifest.model_validate_json(manifest.data),
-        cursor=Cursor.model_validate_json(cursor.data) if cursor else None,
-        sealed=Sealed.model_validate_json(sealed.data) if sealed else None,
+        manifest=manifest,
+        cursor=cursor,
+        sealed=sealed,
         cancelled_at=cancelled_at,
         segments=segments,
         summary=frozen,
@@ -60,14 +60,18 @@ async def finalize(
         if summary is None:
             return None
         if not await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode()):
-            winner = await storage.get(keys.summary(tenant, job))
-            if winner is None:
+            summary = await _read(storage, Summary, keys.summary(tenant, job))
+            if summary is None:
                 # A store may refuse one of two that race, and then let neither win.
                 raise StoreError(f"the summary of job {job} was neither written nor found; it is tried again")
-            summary = Summary.model_validate_json(winner.data)
     # Also where another wrote the summary: it may have died before this.
     await storage.delete([keys.open_job(tenant, job)])
     return summary
+
+
+async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | None:
+    stored = await storage.get(key)
+    return parse_stored(model, key, stored.data) if stored is not None else None
 
 
 async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from backburner.connections import Connections
 from backburner.polling import Pace, Patience
+from backburner.stored import parse_stored
 from backburner_schemas import errors, keys
 from backburner_schemas.result import ResultRecord
 
@@ -56,7 +57,7 @@ class Handle:
     async def peek(self) -> ResultRecord | None:
         """The record if it is there, a response or an error; None if it is not. Raises `StoreError`."""
         stored = await self._connections.storage.get(self.key)
-        return None if stored is None else ResultRecord.model_validate_json(stored.data)
+        return None if stored is None else parse_stored(ResultRecord, self.key, stored.data)
 
     async def result(self, *, timeout: float | None = None) -> ResultRecord:
         """Wait for the response, `timeout` seconds at most, or for as long as it takes.

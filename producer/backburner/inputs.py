@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -20,12 +19,38 @@ Source = Path | str | Iterable[Item] | AsyncIterable[Item]
 """What can be submitted; a `str` is a path."""
 Line = tuple[int, bytes | BackburnerError]
 """A line's number, from 1, and its bytes, or why it has none."""
+_Text = bytes | BackburnerError
 
 CHUNK_LINES = 512
 CHUNK_BYTES = 1 << 20
+"""A chunk ends with the line that takes it to this size, so it is larger by less than one line."""
 _CHUNK_SECONDS = 0.05
 """A slow iterable's items are sent after this time, without waiting for a whole chunk."""
 _BOM = b"\xef\xbb\xbf"
+
+
+class Filling:
+    """How far a chunk of items is filled: their number, their bytes and the time since the first was asked for."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._bytes = 0
+        self._started = time.monotonic()
+
+    def add(self, text: bytes | BackburnerError) -> None:
+        """Count one item, in the form that `as_json` gave it."""
+        self._lines += 1
+        self._bytes += len(text) if isinstance(text, bytes) else 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the chunk takes no more."""
+        return self._lines >= CHUNK_LINES or self._bytes >= CHUNK_BYTES
+
+    @property
+    def due(self) -> bool:
+        """Whether the chunk is to be handed on: it is full, or has been filled for long enough."""
+        return self.full or time.monotonic() - self._started > _CHUNK_SECONDS
 
 
 def regular_file(path: Path) -> Path:
@@ -76,43 +101,47 @@ def _read_chunk(file: BinaryIO, number: int, max_bytes: int) -> tuple[list[tuple
 async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[list[Line]]:
     """The iterable's items as lines, in chunks. What the iterable raises goes through.
 
+    Each item is written as JSON when it is taken, and a chunk ends where one of a file would, so that large items do
+    not gather. One whose JSON could not be written is let go, and leaves the reason.
+
     A plain iterable runs in the event loop's thread: one that blocks for long is better an async one.
     """
     chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
     number = 0
     async with aclosing(chunks):
         async for chunk in chunks:
-            lines: list[Line] = []
-            for item in chunk:
-                number += 1
-                lines.append((number, _as_json(item)))
-            yield lines
+            yield list(enumerate(chunk, number + 1))
+            number += len(chunk)
 
 
-async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[Item]]:
-    chunk: list[Item] = []
-    started = time.monotonic()
+async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[_Text]]:
+    chunk: list[_Text] = []
+    filling = Filling()
     for item in items:
-        chunk.append(item)
-        if len(chunk) >= CHUNK_LINES or time.monotonic() - started > _CHUNK_SECONDS:
+        chunk.append(text := as_json(item))
+        filling.add(text)
+        if filling.due:
             yield chunk
             await asyncio.sleep(0)
-            chunk, started = [], time.monotonic()
+            chunk, filling = [], Filling()
     if chunk:
         yield chunk
 
 
-async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[Item]]:
+async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[_Text]]:
     """Whatever the iterable has given since the last chunk, so that a trickle is sent as it comes."""
-    waiting: deque[Item] = deque()
+    waiting: list[_Text] = []
+    filling = Filling()
     changed = asyncio.Event()
     room = asyncio.Event()
 
     async def pump() -> None:
         async for item in items:
-            waiting.append(item)
+            # Whatever list and counts are current: the loop below puts new ones in their place.
+            waiting.append(text := as_json(item))
+            filling.add(text)
             changed.set()
-            if len(waiting) >= CHUNK_LINES:
+            if filling.full:
                 room.clear()
                 await room.wait()
 
@@ -125,8 +154,7 @@ async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[Item]]:
             # One turn of the loop, in which an iterable that need not wait gives more.
             await asyncio.sleep(0)
             if waiting:
-                chunk = list(waiting)
-                waiting.clear()
+                chunk, waiting, filling = waiting, [], Filling()
                 room.set()
                 yield chunk
         await task
@@ -135,7 +163,8 @@ async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[Item]]:
         await asyncio.wait([task])
 
 
-def _as_json(item: object) -> bytes | BackburnerError:
+def as_json(item: object) -> bytes | BackburnerError:
+    """The item as one line of JSON, or why it cannot be one."""
     if isinstance(item, bytes):
         return item
     try:

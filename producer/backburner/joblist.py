@@ -5,8 +5,11 @@ import re
 from collections.abc import AsyncIterator
 
 from backburner.finalizer import view_job
+from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.stored import parse_stored
 from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import JobManifest
 from backburner_schemas.status import BatchStatus, derive
 
@@ -14,11 +17,14 @@ _READS_AT_ONCE = 16
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
 
+log = get_logger(__name__)
+
 
 async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncIterator[BatchStatus]:
     """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `StoreError`.
 
     Most job ids tell when they were made. Those that users chose do not, so their manifests are read.
+    A job whose objects cannot be read is passed over with a warning in the log.
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
     made = {name: at for name in names if (at := _made_at(name)) is not None}
@@ -27,8 +33,12 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     async def read(name: str) -> None:
         async with places:
             stored = await storage.get(keys.manifest(tenant, name))
-        if stored is not None:
-            made[name] = JobManifest.model_validate_json(stored.data).created_at
+        if stored is None:
+            return
+        try:
+            made[name] = parse_stored(JobManifest, keys.manifest(tenant, name), stored.data).created_at
+        except StoredObjectBroken as error:
+            _passed_over(name, error)
 
     await asyncio.gather(*(read(name) for name in names if name not in made))
     ordered = sorted(made, key=lambda name: (-made[name], name))
@@ -37,10 +47,18 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     for name in ordered:
         if limit <= 0:
             return
-        view = await view_job(storage, tenant, name)
+        try:
+            view = await view_job(storage, tenant, name)
+        except StoredObjectBroken as error:
+            _passed_over(name, error)
+            continue
         if view is not None:
             limit -= 1
             yield derive(view)
+
+
+def _passed_over(name: str, error: StoredObjectBroken) -> None:
+    log.warning("a job is left out of the list", job=name, error=error.message)
 
 
 def _made_at(name: str) -> float | None:

@@ -2,16 +2,16 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+from backburner.inputs import Filling, Item, as_json
+from backburner_schemas.errors import BackburnerError
 
-_CHUNK_ITEMS = 512
-_CHUNK_SECONDS = 0.05
+T = TypeVar("T")
+Given = TypeVar("Given", bound=Item)
 
 
 class _Closed(RuntimeError):
@@ -103,14 +103,14 @@ class LoopThread:
         await self._loop.shutdown_default_executor()
 
 
-class Feed(Generic[T]):
-    """Items that the caller's thread reads and the loop takes, a bounded number at a time."""
+class Feed(Generic[Given]):
+    """Items that the caller's thread reads and writes as JSON, and that the loop takes, a few chunks at a time."""
 
     def __init__(self, thread: LoopThread) -> None:
         self._thread = thread
-        self._chunks: asyncio.Queue[list[T] | Exception | None] = asyncio.Queue(2)
+        self._chunks: asyncio.Queue[list[Item] | Exception | None] = asyncio.Queue(2)
 
-    async def items(self) -> AsyncGenerator[T]:
+    async def items(self) -> AsyncGenerator[Item]:
         """The items, on the loop. Raises what reading them raised."""
         while (chunk := await self._chunks.get()) is not None:
             if isinstance(chunk, Exception):
@@ -118,24 +118,27 @@ class Feed(Generic[T]):
             for item in chunk:
                 yield item
 
-    def fill(self, items: Iterable[T], taker: "Future[Any]") -> None:
+    def fill(self, items: Iterable[Given], taker: "Future[Any]") -> None:
         """Read the items in this thread, to their end or until the taker has ended."""
-        chunk: list[T] = []
-        started = time.monotonic()
+        chunk: list[Item] = []
+        filling = Filling()
         try:
             for item in items:
-                chunk.append(item)
-                if len(chunk) >= _CHUNK_ITEMS or time.monotonic() - started > _CHUNK_SECONDS:
+                text = as_json(item)
+                filling.add(text)
+                # What is no JSON goes as it is, for the taker to refuse; nobody knows its size, so it ends its chunk.
+                chunk.append(item if isinstance(text, BackburnerError) else text)
+                if isinstance(text, BackburnerError) or filling.due:
                     if not self._put(chunk, taker):
                         return
-                    chunk, started = [], time.monotonic()
+                    chunk, filling = [], Filling()
         except Exception as error:  # noqa: BLE001 - the taker raises it, and tells what became of the job
             self._put(error, taker)
             return
         self._put(chunk, taker)
         self._put(None, taker)
 
-    def _put(self, chunk: list[T] | Exception | None, taker: "Future[Any]") -> bool:
+    def _put(self, chunk: list[Item] | Exception | None, taker: "Future[Any]") -> bool:
         put = self._thread.start(lambda: self._chunks.put(chunk))
         wait((put, taker), return_when=FIRST_COMPLETED)
         if not put.done():

@@ -4,11 +4,11 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
+from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.stored import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolConflict, PoolNotFound
+from backburner_schemas.errors import PoolConflict, PoolNotFound, StoredObjectBroken
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.routing import Routes, pool_name
 
@@ -17,6 +17,8 @@ LIVE_SECONDS = 120.0
 _REFRESH_SECONDS = 5.0
 """An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
 _READS_AT_ONCE = 16
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class PoolDirectory:
             if not await self._storage.create(keys.pool(name), manifest.model_dump_json().encode()):
                 stored = await self._storage.get(keys.pool(name))
                 if stored is not None:
-                    manifest = PoolManifest.model_validate_json(stored.data)
+                    manifest = parse_stored(PoolManifest, keys.pool(name), stored.data)
             if manifest.model != model:
                 raise PoolConflict(
                     f"the pool {name!r} belongs to the model {manifest.model!r}; serve {model!r} by another name"
@@ -139,9 +141,14 @@ class PoolDirectory:
             if body is None:
                 continue
             if keys.pool_of(key) is not None:
-                manifest = PoolManifest.model_validate_json(body)
+                try:
+                    manifest = parse_stored(PoolManifest, key, body)
+                except StoredObjectBroken as error:
+                    # One pool's trouble keeps nobody from the others.
+                    log.warning("a pool is passed over", error=error.message)
+                    continue
                 manifests[manifest.pool] = manifest
-            elif (worker := _announcement(body)) is not None:
+            elif (worker := _announcement(key, body)) is not None:
                 workers.append(worker)
         now = time.time()
         self._pools = {
@@ -160,9 +167,9 @@ class PoolDirectory:
         return list(self._pools.values())
 
 
-def _announcement(body: bytes) -> WorkerAnnouncement | None:
+def _announcement(key: str, body: bytes) -> WorkerAnnouncement | None:
     """None for what another version wrote: a worker that cannot be read only costs a warning too many."""
     try:
-        return WorkerAnnouncement.model_validate_json(body)
-    except ValidationError:
+        return parse_stored(WorkerAnnouncement, key, body)
+    except StoredObjectBroken:
         return None

@@ -46,10 +46,7 @@ async def reconcile(storage: Storage, tenant: str, job: str) -> Reconciliation:
     ok = IndexSet.union(digest.ok for digest in digests)
     errors = IndexSet.union(digest.failed for digest in digests)
     summary = view.summary
-    total = summary.counts.total if summary is not None else view.total
-    if summary is None and view.sealed is None:
-        # The cursor of a job that is still being sent trails what was sent.
-        total = max(total, ok.stop, errors.stop)
+    total = summary.counts.total if summary is not None else view.total_with(ok | errors)
     everything = IndexSet.below(total)
     strays = len((ok | errors) - everything)
     ok, errors = ok & everything, (errors & everything) - ok

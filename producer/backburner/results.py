@@ -36,6 +36,7 @@ _AHEAD = 4
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _EMPTY = IndexSet()
+_PAGE_BITS = 1 << 16
 
 _CUT_OFF: dict[str | None, type[Unanswered]] = {
     Expired.code: Expired,
@@ -51,10 +52,13 @@ class UnreadableSegment(StoreError):
 
 
 class SeenIndexes:
-    """Which indexes were given already: a bit for each number, and the strings of streams."""
+    """Which indexes were given already: a bit for each number, and the strings of streams.
+
+    The bits are kept in pages, made when a number falls into them: one stray far number costs one page.
+    """
 
     def __init__(self) -> None:
-        self._bits = bytearray()
+        self._pages: dict[int, bytearray] = {}
         self._names: set[str] = set()
 
     def add(self, index: int | str) -> bool:
@@ -64,12 +68,14 @@ class SeenIndexes:
                 return False
             self._names.add(index)
             return True
-        place, bit = index >> 3, 1 << (index & 7)
-        if place >= len(self._bits):
-            self._bits.extend(bytes(place + 1 - len(self._bits) + len(self._bits) // 2))
-        if self._bits[place] & bit:
+        number, within = divmod(index, _PAGE_BITS)
+        page = self._pages.get(number)
+        if page is None:
+            page = self._pages[number] = bytearray(_PAGE_BITS // 8)
+        place, bit = within >> 3, 1 << (within & 7)
+        if page[place] & bit:
             return False
-        self._bits[place] |= bit
+        page[place] |= bit
         return True
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from backburner.publishers.base import Message, Publisher, PublishFailed
 
 IN_FLIGHT = 4
-"""Batches under way at once; with batches of a megabyte at most this bounds the memory."""
+"""Batches under way at once. A batch is a chunk of the input, which ends with the line that takes it to a megabyte, so
+this bounds the memory."""
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2
 

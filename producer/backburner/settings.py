@@ -23,7 +23,7 @@ class QueueKind(StrEnum):
     KAFKA = "kafka"
     """`kafka://host:port,host:port`"""
     SQS = "sqs"
-    """`sqs://region`, with `?endpoint=URL` for a server that is not AWS's."""
+    """Understood, and refused where it is opened: nothing here speaks to it yet."""
 
 
 class Queue(BaseModel):
@@ -42,19 +42,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
     queue_url: str = ""
-    """Queue: `kafka://host:port,…` or `sqs://region`."""
+    """Queue: `kafka://host:port,host:port`."""
     store_url: str = ""
     """Object store and root: `s3://bucket/root`, `gs://…`, `az://…` or `file:///folder`."""
     store_endpoint: str | None = None
     """Address of an S3 server that is not AWS's, such as `http://127.0.0.1:8333`."""
-    prefix: str = DEFAULT_PREFIX
-    """First part of every topic, queue and group name."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")] = DEFAULT_PREFIX
+    """First part of every topic and group name: at most 80 letters, digits, `.`, `_` and `-`."""
     tenant: str = "default"
     """Tenant of jobs made here, and of messages that name none."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_MAX_BODY_BYTES
     """Bytes in one request at most."""
     log_level: str = "info"
-    """`debug`, `info`, `warning` or `error`."""
+    """`debug`, `info`, `warning` or `error`. It is the worker's; of the command line, `-v` shows the log."""
     freeze_grace_seconds: Annotated[float, Field(ge=0)] = 180.0
     """Seconds that late results get after a deadline or a cancel, before the job is frozen."""
     kafka_security_protocol: str = "PLAINTEXT"
@@ -114,13 +114,17 @@ def _told(error: ValidationError | PydanticSettingsError) -> str:
     if isinstance(error, PydanticSettingsError):
         return f"{error}; correct the variable's value"
     first = error.errors(include_url=False, include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        # Of several settings together; the message names them.
+        return message
     name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-    return f"{name} cannot be used: {first['msg']}; docs/settings.md says what it takes"
+    return f"{name} cannot be used: {message}; docs/settings.md says what it takes"
 
 
 def parse_queue(url: str) -> Queue:
     """Take a queue's URL apart. Raises `SettingsError` that shows the right form."""
-    forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,… or sqs://region"
+    forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,…"
     if not url:
         raise SettingsError(f"no queue is set; {forms}, or run `backburner up` and then `. .backburner/env`")
     parts = urlsplit(url)

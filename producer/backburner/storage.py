@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import obstore
 from obstore.exceptions import (
@@ -18,14 +18,7 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import (
-    AzureStore,
-    GCSStore,
-    LocalStore,
-    MemoryStore,
-    ObjectStore,
-    S3Store,
-)
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
 
 from backburner.leaving import let_threads_leave
 from backburner.settings import Settings
@@ -98,9 +91,7 @@ class Storage:
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
         if parts.scheme == "file":
-            folder = Path(parts.path)
-            folder.mkdir(parents=True, exist_ok=True)
-            return cls(LocalStore(folder))
+            return cls(LocalStore(_folder(url, parts)))
         try:
             return cls(_remote(f"{parts.scheme}://{parts.netloc}", parts.scheme, settings.store_endpoint), parts.path)
         except BaseError as error:
@@ -137,7 +128,7 @@ class Storage:
             found = await obstore.get_async(self._store, self._root + key)
             async for piece in found.stream(min_chunk_size=1 << 18):
                 yield bytes(piece)
-        except (BaseError, FileNotFoundError) as error:
+        except (BaseError, FileNotFoundError, ValueError) as error:
             raise _translated(error) from error
 
     async def modified(self, key: str) -> float | None:
@@ -212,7 +203,7 @@ class Storage:
                     yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
         except FileNotFoundError:
             return
-        except BaseError as error:
+        except (BaseError, ValueError) as error:
             raise _translated(error) from error
 
     async def folders(self, prefix: str, *, after: str | None = None) -> list[str]:
@@ -225,6 +216,19 @@ class Storage:
             return [name for name in names if after is None or name > after]
 
         return await _translating(read)
+
+
+def _folder(url: str, parts: SplitResult) -> Path:
+    if parts.netloc or not parts.path.startswith("/"):
+        raise SettingsError(f"the store URL {url!r} names no folder; write its whole path, as in file:///folder")
+    folder = Path(parts.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {folder} of BACKBURNER_STORE_URL cannot be made: {error.strerror}; choose another"
+        ) from error
+    return folder
 
 
 def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
@@ -260,18 +264,26 @@ class _Missing(StoreError):
     """The object is not there."""
 
 
+class _ImpossibleKey(StoreError):
+    """No object can have such a key; check BACKBURNER_STORE_URL and the names in the key."""
+
+    retryable = False
+
+
 async def _translating(call: Callable[[], Awaitable[T]]) -> T:
     try:
         return await call()
     except FileNotFoundError as error:
         raise _Missing from error
-    except (BaseError, TimeoutError, OSError) as error:
+    except (BaseError, TimeoutError, OSError, ValueError) as error:
         raise _translated(error) from error
 
 
 def _translated(error: BaseException) -> StoreError:
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return StoreDenied()
+    if isinstance(error, ValueError):
+        return _ImpossibleKey(f"{_ImpossibleKey.default_message()} ({_line(error)})")
     if _METADATA_SERVICE in str(error):
         return StoreDenied(
             "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"

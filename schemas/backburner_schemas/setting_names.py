@@ -33,6 +33,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "KAFKA_SECURITY_CERT_FILE",
         "KAFKA_SECURITY_KEY_FILE",
         "KAFKA_SESSION_SECONDS",
+        "KAFKA_LEAVE_GROUP",
         "KAFKA_REBALANCE_SECONDS",
         "KAFKA_IDEMPOTENCE",
         "TOPIC_PARTITIONS",

@@ -1,6 +1,7 @@
 """`backburner-worker`: one worker process, told by BACKBURNER_… variables what to be."""
 
 import asyncio
+import signal
 import sys
 
 from backburner.logs import configure, get_logger
@@ -11,11 +12,15 @@ from backburner_worker.settings import WorkerSettings
 
 
 def main() -> None:
-    """Run until a signal says stop; end with 0 after a drain, and with 1 and a line of reason otherwise."""
+    """Run until a signal says stop. Ends with 0 after a drain, 130 if interrupted before, else 1 and a reason."""
     try:
         settings = WorkerSettings.load()
         configure(settings.log_level)
         asyncio.run(run_worker(settings))
+    except KeyboardInterrupt:
+        # Before the drain's own handler is there: the model is still loading, and nothing was pulled.
+        get_logger(__name__).info("interrupted before the first request")
+        sys.exit(128 + signal.SIGINT)
     except (BackburnerError, BaseExceptionGroup) as error:
         if not (told := reasons(error)):
             raise

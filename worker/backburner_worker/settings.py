@@ -25,8 +25,8 @@ class EngineKind(StrEnum):
 class WorkerSettings(Settings):
     """What a worker reads from BACKBURNER_… variables, beside what every part reads."""
 
-    pool: str | None = None
-    """Pool to work for; from the model's served name if not set."""
+    pool: Annotated[str | None, Field(pattern=r"^[a-z0-9-]{1,40}$")] = None
+    """Pool to work for; from the model's served name if not set. At most 40 of `a` to `z`, digits and `-`."""
     engine: EngineKind = EngineKind.VLLM
     """`vllm` or `fake`."""
     model: str = ""
@@ -71,6 +71,8 @@ class WorkerSettings(Settings):
     """Share of each lane while all of them have requests."""
     kafka_session_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Seconds after which the broker gives a silent worker's partitions to others."""
+    kafka_leave_group: bool = True
+    """Whether a worker that ends says so to the broker; otherwise its partitions move when its session is over."""
     kafka_rebalance_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds that a rebalance may take, storing what is done included."""
     log_prompts: bool = False

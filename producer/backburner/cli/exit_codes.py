@@ -14,6 +14,7 @@ from backburner_schemas.errors import (
     ResultTimeout,
     SettingsError,
     StoreDenied,
+    StoredObjectBroken,
     StoreError,
 )
 from backburner_schemas.job import JobState
@@ -44,6 +45,7 @@ class ExitCode(IntEnum):
 _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     # A special error stands before the general one that it is a kind of.
     (StoreDenied, ExitCode.USAGE),
+    (StoredObjectBroken, ExitCode.ENDED_BADLY),
     (StoreError, ExitCode.AWAY),
     (QueueError, ExitCode.AWAY),
     (JobNotFound, ExitCode.NOT_FOUND),

@@ -8,7 +8,9 @@ import typer
 from backburner.cli import arguments, command, show
 from backburner.cli.exit_codes import ExitCode, code_of_job
 from backburner.cli.progress import Watcher, display
+from backburner.cli.results import empty_stream_told
 from backburner.cli.session import Session
+from backburner_schemas import keys
 from backburner_schemas.errors import JobNotFound
 from backburner_schemas.job import JobState
 
@@ -27,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _job(client: "Client", job: str, tenant: str | None) -> "Job":
-    if job.startswith("single-"):
+    if job.startswith(keys.SINGLE):
         raise JobNotFound(f"{job} is a single request, not a job; `backburner results {job}` reads its answer")
     return client.job(job, tenant=tenant)
 
@@ -104,7 +106,8 @@ async def reconcile(
     Counted from the records themselves. Ends with 0 if they agree, 1 if not, and 3 for a stream, which has no total.
     """
     async with session.open_client() as client:
-        found = await _job(client, job, tenant).reconcile()
+        with empty_stream_told(job):
+            found = await _job(client, job, tenant).reconcile()
     if json:
         show.out_json({**dataclasses.asdict(found), "agrees": found.agrees})
     else:

@@ -33,13 +33,40 @@ def records_to(path: Path | None) -> Iterator[Write]:
         return
     if path.exists() and not path.is_file():
         # A device or a pipe cannot be replaced.
-        with path.open("wb") as stream:
-            yield lambda record: stream.writelines((record, b"\n"))
+        with _written(path, path) as write:
+            yield write
         return
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as stream:
-            yield lambda record: stream.writelines((record, b"\n"))
-        part.replace(path)
+        with _written(part, path) as write:
+            yield write
+        with _told(path):
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written(place: Path, path: Path) -> Iterator[Write]:
+    with _told(path):
+        stream = place.open("wb")
+
+    def write(record: bytes) -> None:
+        with _told(path):
+            stream.writelines((record, b"\n"))
+
+    try:
+        yield write
+    finally:
+        # Writes what is still buffered, so it can fail as a write does.
+        with _told(path):
+            stream.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the path that the user gave: not every error of the system has one."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written to: {error.strerror}; give another path to -o") from error

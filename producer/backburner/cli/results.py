@@ -1,6 +1,7 @@
 """`results`: the records of a job, or of a single request, as JSON lines."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +13,13 @@ from backburner.cli.exit_codes import ExitCode
 from backburner.cli.output import records_to
 from backburner.cli.progress import Watcher, display
 from backburner.cli.session import Session
+from backburner_schemas import keys
+from backburner_schemas.errors import JobNotFound
 from backburner_schemas.result import encode_record
 
 if TYPE_CHECKING:
     from backburner.handle import Handle
     from backburner.job import Job
-
-_SINGLE = "single-"
-_STREAM = "stream-"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,18 +52,31 @@ async def results(
 
     In OpenAI's batch output form, each request once, as they come; it ends when the job has ended.
     """
-    goes_on = not job.startswith(_STREAM) if follow is None else follow
+    goes_on = not job.startswith(keys.STREAM) if follow is None else follow
     session.on_interrupt = f"interrupted; the job goes on: `backburner watch {job}` shows it"
     async with session.open_client() as client:
-        if job.startswith(_SINGLE):
+        if job.startswith(keys.SINGLE):
+            session.on_interrupt = f"interrupted; `backburner results {job}` reads the answer later"
             return await _write_answer(client.handle(job, tenant=tenant), output, follow=goes_on)
         found = client.job(job, tenant=tenant)
         if output is not None and goes_on:
             # Records of a job that runs are provisional. A file is for keeps, so it is written from the end.
             with display() as shown:
                 await found.wait(progress=Watcher(shown))
-        await write_results(found, output, join=join, follow=goes_on)
+        with empty_stream_told(job) if not goes_on else nullcontext():
+            await write_results(found, output, join=join, follow=goes_on)
     return None
+
+
+@contextmanager
+def empty_stream_told(job: str) -> Iterator[None]:
+    """Say of a stream that nothing is there: it has no manifest that could be missing."""
+    try:
+        yield
+    except JobNotFound as error:
+        if not job.startswith(keys.STREAM):
+            raise
+        raise JobNotFound(f"nothing is stored under {job}; check the name and the tenant") from error
 
 
 async def write_results(job: "Job", output: Path | None, *, join: Path | None = None, follow: bool = True) -> None:
@@ -91,10 +104,13 @@ async def _lines(job: "Job", *, join: Path | None, follow: bool) -> AsyncIterato
 async def _write_answer(handle: "Handle", output: Path | None, *, follow: bool) -> ExitCode:
     from backburner.handle import RequestFailed
 
-    try:
-        record = await handle.result() if follow else await handle.peek()
-    except RequestFailed as failure:
-        record = failure.record
+    record = await handle.peek()
+    if record is None and follow:
+        show.say(f"waiting for the answer to {handle.id}, which is not there yet; --no-follow does not wait")
+        try:
+            record = await handle.result()
+        except RequestFailed as failure:
+            record = failure.record
     if record is None:
         show.say(f"{handle.id} has no answer yet; --follow waits for it")
         return ExitCode.OK

@@ -20,7 +20,6 @@ def create_engine(
     fake_latency: float = 0.0,
     fake_process: bool = False,
     served_name: str | None = None,
-    default_max_tokens: int | None = None,
     media_domains: frozenset[str] = frozenset(),
 ) -> Engine:
     """An engine that is not started yet. Imports nothing heavy: vLLM is loaded by `start`.
@@ -32,7 +31,6 @@ def create_engine(
         fake_latency: Seconds that a request takes on the fake.
         fake_process: Whether the fake runs in a process of its own.
         served_name: The name that requests use; a folder's own name if none is given.
-        default_max_tokens: Tokens at most in a chat answer whose request names no limit; None for vLLM's own.
         media_domains: Where vLLM may fetch media from, as in `BodyLimits`.
 
     Raises `SettingsError` for an unknown kind and for vLLM without a model.
@@ -44,5 +42,4 @@ def create_engine(
         raise SettingsError(f"there is no engine {kind!r}; set BACKBURNER_ENGINE to one of {', '.join(KINDS)}")
     if not model:
         raise SettingsError("vLLM needs a model; set BACKBURNER_MODEL to a folder or a name that it can load")
-    options = {} if default_max_tokens is None else {"default_max_tokens": default_max_tokens}
-    return VllmEngine(model, engine_args, served_name, media_domains=media_domains, **options)
+    return VllmEngine(model, engine_args, served_name, media_domains=media_domains)

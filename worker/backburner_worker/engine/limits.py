@@ -22,8 +22,6 @@ class BodyLimits:
     """Levels of nesting in a schema; grammar compilers recurse."""
     max_regex_chars: int = 2048
     """A regular expression; its automaton can be far bigger than its text."""
-    default_max_tokens: int | None = None
-    """What a chat request gets that names no limit; None leaves it to the engine, which gives what fits."""
     media_domains: frozenset[str] = frozenset()
     """Host names from which images, audio and video may be fetched, and `data:` for media inside the body.
 

@@ -109,7 +109,7 @@ def check_parameters(
             check(name, value, limits)
         checked[name] = value
     _check_choices(checked, limits)
-    _fill_defaults(endpoint, checked, limits)
+    _fill_defaults(endpoint, checked)
     return checked
 
 
@@ -181,11 +181,9 @@ def _check_encoding(name: str, value: Any, _limits: BodyLimits) -> None:
         raise RequestRefused(f"{name} must be one of {', '.join(_ENCODINGS)}", param=name)
 
 
-def _fill_defaults(endpoint: Endpoint, body: dict[str, Any], limits: BodyLimits) -> None:
+def _fill_defaults(endpoint: Endpoint, body: dict[str, Any]) -> None:
     if endpoint is Endpoint.COMPLETIONS:
         body.setdefault("max_tokens", _COMPLETION_TOKENS)
-    elif endpoint is Endpoint.CHAT and limits.default_max_tokens is not None and "max_completion_tokens" not in body:
-        body.setdefault("max_tokens", limits.default_max_tokens)
 
 
 _CHECKS: dict[str, Callable[[str, Any, BodyLimits], None]] = {

@@ -29,4 +29,5 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
         rebalance_seconds=settings.kafka_rebalance_seconds,
         instance_id=settings.worker_id,
         client_id=worker,
+        leave_group=settings.kafka_leave_group,
     )

@@ -64,6 +64,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         rebalance_seconds: float,
         instance_id: str | None,
         client_id: str,
+        leave_group: bool = True,
     ) -> None:
         self._connection = dict(connection)
         self._topics = tuple(topics)
@@ -72,6 +73,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._rebalance_seconds = rebalance_seconds
         self._instance_id = instance_id
         self._client_id = client_id
+        self._leave_group = leave_group
         self._intake = Intake(topics, rules)
         self._assignment = self._intake.assignment
         self._coming: frozenset[TopicPartition] | None = None
@@ -159,7 +161,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             except QueueError as error:
                 log.warning("what was settled last is not committed and will run again", error=told(error))
             finally:
-                await leave(consumer, seconds=_CLOSE_SECONDS)
+                await leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
         self._assignment.lose_all()
         self._news.set()
 

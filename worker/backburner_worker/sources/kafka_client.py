@@ -140,8 +140,11 @@ async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], i
     return True
 
 
-async def leave(consumer: AIOKafkaConsumer, *, seconds: float) -> None:
-    """Leave the group and disconnect, within the time, and whatever state the broker is in."""
+async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) -> None:
+    """Disconnect, within the time, and whatever state the broker is in; `goodbye`: leave the group too."""
+    if not goodbye:
+        # A member without a generation has nothing to leave; the broker lets it go when its session is over.
+        consumer._coordinator.reset_generation()  # noqa: SLF001 - aiokafka has no setting for it
     # In a task of its own: with the broker away, aiokafka lets out the cancellation of its tasks as if it were ours.
     stopping = asyncio.create_task(consumer.stop())
     await asyncio.wait([stopping], timeout=seconds)
