@@ -17,7 +17,7 @@ from backburner.publishers.base import Message
 from backburner.sending import publish
 from backburner.settings import Settings
 from backburner.single import body_of, endpoint_of, request_of
-from backburner.submit import Order, SubmitProgress, submit
+from backburner.submit import Order, Submission, SubmitProgress
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
@@ -171,7 +171,7 @@ class Client:
             pool=pool,
             parent=parent,
         )
-        done = await submit(connections, source, Order(manifest, skip_invalid, on_progress))
+        done = await Submission(connections, Order(manifest, skip_invalid, on_progress)).run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 
     def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +42,7 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 _METADATA_SERVICE = "169.254.169.254"
+_REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
@@ -280,19 +282,18 @@ async def _translating(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def _translated(error: BaseException) -> StoreError:
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
-        return StoreDenied()
-    if isinstance(error, ValueError):
-        return _ImpossibleKey(f"{_ImpossibleKey.default_message()} ({_line(error)})")
     if _METADATA_SERVICE in str(error):
         return StoreDenied(
             "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"
         )
-    return StoreError(
-        f"the object store did not answer as it should ({_line(error)}); check BACKBURNER_STORE_URL, "
-        "BACKBURNER_STORE_ENDPOINT and that the store is up"
-    )
+    # A listing that is refused comes as an error without a kind of its own.
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or "403 Forbidden" in str(error):
+        return StoreDenied()
+    if isinstance(error, ValueError):
+        return _ImpossibleKey(f"{_ImpossibleKey.default_message()} ({_line(error)})")
+    return StoreError(f"the object store did not answer as it should ({_line(error)}); {_REMEDY}")
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    """What happened, without the client's own account of its retries."""
+    return re.split(r" Debug source| after \d+ retries|: <\?xml", " ".join(str(error).split()))[0][:200]

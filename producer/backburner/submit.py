@@ -98,10 +98,11 @@ class Submission:
         with self._checker() as checker:
             batches = self._accepted(chunks, checker)
             async with aclosing(batches):
-                # Nothing is made before there is something to send.
+                # Nothing is made before there is something to send, and a queue to send it to.
                 first = await anext(batches, None)
                 if first is None:
                     raise self._empty()
+                await self._connections.publisher()
                 try:
                     await self._send_all(first, batches, expected)
                 except (JobError, Unanswered):
@@ -219,7 +220,7 @@ class Submission:
         self._tell(sender)
 
     async def _check_unchanged(self, expected: Prefix | None) -> None:
-        if expected is not None and self._lineage.prefix != expected:
+        if expected not in {None, self._lineage.prefix}:
             await self._files.cancel_if_open()
             raise InvalidInput("the file changed while it was submitted; submit it again when it is whole")
 
@@ -245,7 +246,7 @@ class Submission:
         """Write down how far the broker has the job, now and then; and stop if the job was cancelled."""
         written_at, written = self._cursor_at
         done = sender.acknowledged
-        if done.count - written < 1:
+        if done.count == written:
             return
         if time.monotonic() - written_at >= _CURSOR_SECONDS or done.count - written >= _CURSOR_LINES:
             await self._files.check_going_on()
@@ -294,8 +295,3 @@ class Submission:
         if self._order.on_progress is not None:
             sent = sender.acknowledged.count if sender is not None else 0
             self._order.on_progress(SubmitProgress(self._checked, sent, self._total))
-
-
-async def submit(connections: Connections, source: Source, order: Order) -> Submitted:
-    """Send the input as a job. See `Client.submit`."""
-    return await Submission(connections, order).run(source)

@@ -64,7 +64,7 @@ def test_ctrl_c_while_the_model_loads_ends_without_a_traceback(monkeypatch):
     async def interrupted(_settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(program, "run_worker", interrupted)
+    monkeypatch.setattr("backburner_worker.app.run_worker", interrupted)
     monkeypatch.setattr(program, "configure", lambda _level: None)
     with pytest.raises(SystemExit) as ended:
         program.main()

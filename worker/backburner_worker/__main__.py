@@ -5,8 +5,7 @@ import signal
 import sys
 
 from backburner.logs import configure, get_logger
-from backburner_schemas.errors import BackburnerError
-from backburner_worker.app import run_worker
+from backburner_schemas.errors import BackburnerError, SettingsError
 from backburner_worker.lifecycle import reasons
 from backburner_worker.settings import WorkerSettings
 
@@ -16,7 +15,7 @@ def main() -> None:
     try:
         settings = WorkerSettings.load()
         configure(settings.log_level)
-        asyncio.run(run_worker(settings))
+        asyncio.run(_run(settings))
     except KeyboardInterrupt:
         # Before the drain's own handler is there: the model is still loading, and nothing was pulled.
         get_logger(__name__).info("interrupted before the first request")
@@ -27,6 +26,16 @@ def main() -> None:
         for reason in told:
             get_logger(__name__).error("the worker ends", code=reason.code, error=reason.message)
         sys.exit(1)
+
+
+async def _run(settings: WorkerSettings) -> None:
+    try:
+        from backburner_worker.app import run_worker
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{error.name} is not installed; run `pip install 'backburner[worker]'` on a GPU machine, or `make setup`"
+        ) from error
+    await run_worker(settings)
 
 
 if __name__ == "__main__":

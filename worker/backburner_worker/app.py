@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.stored import parse_stored
 from backburner_schemas import keys, routing
 from backburner_schemas.errors import PoolNotFound
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
@@ -110,7 +111,7 @@ class Worker:
         remedy = f"run `backburner topics ensure --pool {model}` first"
         if stored is None:
             raise PoolNotFound(f"the pool {self.pool} is not registered; {remedy}")
-        registered = PoolManifest.model_validate_json(stored.data).model
+        registered = parse_stored(PoolManifest, keys.pool(self.pool), stored.data).model
         if registered != model:
             raise PoolNotFound(f"the pool {self.pool} is {registered}'s and this worker serves {model}; {remedy}")
 

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -23,6 +22,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import murmur2
 
+from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
 from backburner.publishers.kafka_topics import ensure_topics
@@ -32,7 +32,7 @@ from backburner_schemas.errors import QueueError
 
 __all__ = ["KafkaPublisher", "ensure_topics", "kafka_connection"]
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _REQUEST_SECONDS = 60.0
 """How long one request, and one record on its way, may take: longer than a broker's restart, which is ridden out."""

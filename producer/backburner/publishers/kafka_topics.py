@@ -2,16 +2,16 @@
 
 import asyncio
 
-import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 
+from backburner.logs import get_logger
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
 from backburner.settings import Settings
 from backburner_schemas import routing
 from backburner_schemas.errors import QueueError
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _SECONDS = 60.0
 """For the whole of it: four topics of 64 partitions take a broker a few seconds."""

@@ -13,28 +13,18 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
+from backburner.logs import get_logger
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
+from backburner_worker.sources import kafka_client
 from backburner_worker.sources.base import Delivery, RevokedCallback
 from backburner_worker.sources.intake import Intake
-from backburner_worker.sources.kafka_client import (
-    FATAL,
-    broken,
-    commit,
-    connect,
-    leave,
-    make_consumer,
-    read_carefully,
-    start_failed,
-    told,
-)
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _POLL_RECORDS = 500
 _POLL_MS = 50
@@ -84,13 +74,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._failure: BaseException | None = None
         self._news = asyncio.Event()
         self._committing = asyncio.Lock()
+        self._joining = kafka_client.JoinWatch(group, session_seconds)
 
     # --- the port ---
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
         self._revoked = revoked
-        consumer = self._consumer = make_consumer(
+        consumer = self._consumer = kafka_client.make_consumer(
             self._connection,
             client_id=self._client_id,
             group=self._group,
@@ -99,10 +90,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             rebalance_seconds=self._rebalance_seconds,
         )
         try:
-            await connect(consumer, self._topics, seconds=_START_SECONDS)
+            await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise start_failed(self._connection, error) from error
+            raise kafka_client.start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
@@ -159,9 +150,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             try:
                 await self._commit(consumer)
             except QueueError as error:
-                log.warning("what was settled last is not committed and will run again", error=told(error))
+                log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
             finally:
-                await leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
+                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
         self._assignment.lose_all()
         self._news.set()
 
@@ -210,18 +201,20 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._arrive(consumer, self._coming)
                 reading = self._steer(consumer) or [_NOWHERE]
                 if careful:
-                    found, careful = await read_carefully(consumer, reading)
+                    found, careful = await kafka_client.read_carefully(consumer, reading)
                 else:
                     found = await consumer.getmany(*reading, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
-                if isinstance(error, FATAL) or (failures >= _PATIENCE and not getattr(error, "retriable", True)):
-                    raise broken(error) from error
-                log.warning("the broker does not give; trying again", error=told(error), failures=failures)
+                if isinstance(error, kafka_client.FATAL) or (
+                    failures >= _PATIENCE and not getattr(error, "retriable", True)
+                ):
+                    raise kafka_client.broken(error) from error
+                log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
                 self._read_again(consumer)
                 await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
             except ValueError as error:
-                log.warning("a record cannot be decoded; looking for it", error=told(error))
+                log.warning("a record cannot be decoded; looking for it", error=kafka_client.told(error))
                 self._read_again(consumer)
                 careful = True
             else:
@@ -239,6 +232,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._coming is not coming:
             return  # The next rebalance was faster.
         self._coming = None
+        self._joining.joined()
         committed = {partition: found[partition].offset if partition in found else None for partition in coming}
         for partition, start in self._assignment.arrive(committed).items():
             if start is not None:
@@ -271,6 +265,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def _commit_often(self, consumer: AIOKafkaConsumer) -> None:
         while True:
             await asyncio.sleep(_COMMIT_EVERY)
+            self._joining.look()
             await self._commit(consumer)
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
@@ -282,7 +277,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         async with self._committing:
             offsets = self._assignment.to_commit()
             seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
-            if offsets and await commit(consumer, offsets, seconds=seconds):
+            if offsets and await kafka_client.commit(consumer, offsets, seconds=seconds):
                 self._assignment.note_committed(offsets)
 
     # --- small things ---

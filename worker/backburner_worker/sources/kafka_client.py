@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -24,11 +23,12 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
+from backburner.logs import get_logger
 from backburner_schemas.errors import QueueError
 from backburner_worker.sources.intake import Unreadable
 from backburner_worker.sources.kafka_assignor import LaneStickyAssignor
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 _FETCH_WAIT_MS = 50
 """How long the broker waits for news: this is the latency of an idle lane, and of a lane that is opened again."""
@@ -138,6 +138,28 @@ async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], i
         log.warning("offsets not committed; trying again", error=told(error))
         return False
     return True
+
+
+class JoinWatch:
+    """Says so, again and again, while the group gives this member nothing: not even an empty share."""
+
+    def __init__(self, group: str, session_seconds: float) -> None:
+        self._group = group
+        self._patience = session_seconds * 3
+        self._since: float | None = time.monotonic()
+
+    def joined(self) -> None:
+        """A share came, empty or not."""
+        self._since = None
+
+    def look(self) -> None:
+        """Warn if none came for three session time-outs."""
+        if self._since is not None and time.monotonic() - self._since > self._patience:
+            self._since = time.monotonic()
+            log.warning(
+                "the group has given this worker no share yet; look at the group's members if this goes on",
+                group=self._group,
+            )
 
 
 async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) -> None:
