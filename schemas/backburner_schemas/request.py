@@ -137,10 +137,21 @@ def refusal(error: ValidationError) -> RequestRefused:
     if first["type"] == "json_invalid":
         return InvalidJson(f"not a JSON object: {first['msg']}")
     if first["type"] == "model_type" or not where:
-        return InvalidJson()
+        return InvalidJson("not a JSON object; write one JSON object a line, in UTF-8")
     if where == "url" and first["type"] == "enum":
         served = ", ".join(Endpoint)
         return UnknownEndpoint(f"url names no endpoint that is served here; use one of {served}", param="url")
     if first["type"] == "missing":
-        return RequestRefused(f"{where} is missing", param=where)
-    return RequestRefused(f"{where}: {first['msg']}", param=where)
+        return RequestRefused(f"{where} is missing; a line needs custom_id, url and body", param=where)
+    told = _IN_JSONS_WORDS.get(first["type"], first["msg"])
+    return RequestRefused(f"{where} {told}" if first["type"] in _IN_JSONS_WORDS else f"{where}: {told}", param=where)
+
+
+_IN_JSONS_WORDS = {
+    "dict_type": "must be a JSON object",
+    "string_type": "must be a text",
+    "string_too_short": "must not be empty",
+    "string_too_long": f"must have no more than {MAX_CUSTOM_ID} characters",
+    "literal_error": "must be POST, or be left out",
+}
+"""What pydantic finds, for people who write JSON."""
