@@ -228,8 +228,12 @@ def not_found(job: str) -> JobNotFound:
     """The error for a job that has no manifest."""
     if job.startswith("stream-"):
         return JobNotFound(
-            f"{job} is a stream, which has no end and no status; read what is there with results(follow=False)"
+            f"{job} is a stream, which has no end and no status; read what is there with "
+            f"`backburner results {job} --no-follow`, or results(follow=False)"
         )
     if job.startswith("single-"):
-        return JobNotFound(f"{job} is a single request, which has no job; ask for it with client.handle({job!r})")
+        return JobNotFound(
+            f"{job} is a single request, which has no job; ask for it with `backburner results {job}`, "
+            f"or client.handle({job!r})"
+        )
     return JobNotFound(f"there is no job {job}; `backburner jobs` lists those of the tenant")
