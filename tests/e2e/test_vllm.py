@@ -1,5 +1,6 @@
 """The real thing: prompts through a real broker into a real, warm vLLM, and answers out of a real store."""
 
+import importlib.util
 import itertools
 import json
 import signal
@@ -26,8 +27,11 @@ def is_running(pid):
     return state not in {"Z", "X"}
 
 
-async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(stack, client, lines, until):
-    pytest.importorskip("vllm", exc_type=ImportError)
+async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(
+    stack, client, lines, until, missing_server
+):
+    if importlib.util.find_spec("vllm") is None:
+        missing_server("vLLM is not installed")
     await stack.make_pool(AUTO_MODEL_NAME)
     worker = stack.worker(
         str(prepare_auto_model()),
