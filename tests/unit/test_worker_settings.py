@@ -66,6 +66,16 @@ def test_ctrl_c_while_the_model_loads_ends_without_a_traceback(monkeypatch):
 
     monkeypatch.setattr("backburner_worker.app.run_worker", interrupted)
     monkeypatch.setattr(program, "configure", lambda _level: None)
+    monkeypatch.setattr("sys.argv", ["backburner-worker"])
     with pytest.raises(SystemExit) as ended:
         program.main()
     assert ended.value.code == 130
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--nonsense", 2)])
+def test_an_argument_is_told_where_the_settings_are_and_starts_no_worker(monkeypatch, capsys, argument, code):
+    monkeypatch.setattr("sys.argv", ["backburner-worker", argument])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == code
+    assert "docs/settings.md" in capsys.readouterr().err

@@ -12,6 +12,11 @@ from backburner_worker.settings import WorkerSettings
 
 def main() -> None:
     """Run until a signal says stop. Ends with 0 after a drain, 130 if interrupted before, else 1 and a reason."""
+    if sys.argv[1:]:
+        sys.stderr.write(
+            "usage: backburner-worker\nIt takes BACKBURNER_… variables alone; docs/settings.md lists them.\n"
+        )
+        sys.exit(0 if {"-h", "--help"} & set(sys.argv[1:]) else 2)
     try:
         settings = WorkerSettings.load()
         configure(settings.log_level)
