@@ -45,6 +45,10 @@ class TimedSource:
             self.first = time.monotonic()
         return deliveries
 
+    async def begin(self, delivery: Delivery) -> None:
+        """A delivery goes to the engine."""
+        await self._source.begin(delivery)
+
     async def settle(self, delivery: Delivery) -> None:
         """End a delivery."""
         await self._source.settle(delivery)
@@ -52,6 +56,14 @@ class TimedSource:
     def lag(self) -> Mapping[Lane, int]:
         """As the source tells it."""
         return self._source.lag()
+
+    def uncommitted(self) -> int:
+        """As the source tells it."""
+        return self._source.uncommitted()
+
+    def trouble(self) -> str | None:
+        """As the source tells it."""
+        return self._source.trouble()
 
     async def stop(self) -> None:
         """Give no more."""

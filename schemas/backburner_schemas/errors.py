@@ -164,6 +164,13 @@ class JobNotFound(JobError):
     http_status = 404
 
 
+class LetterNotFound(JobError):
+    """There is no dead letter with this id; `backburner dlq list` shows those that there are."""
+
+    code = "letter_not_found"
+    http_status = 404
+
+
 class JobConflict(JobError):
     """A job with this id was made from another input; choose another job id, or submit the same input."""
 
@@ -226,6 +233,14 @@ class EngineLost(EngineError):
     http_status = 503
 
 
+class PoisonRequest(EngineError):
+    """The request ran alone and the engine or its worker died; redrive it only to an engine that can take it."""
+
+    code = "poison"
+    retryable = False
+    http_status = 422
+
+
 class EngineBusy(EngineError):
     """The engine turned the request away for lack of room; it is tried again."""
 
@@ -265,6 +280,14 @@ class StoreDenied(StoreError):
     code = "store_denied"
     retryable = False
     http_status = 403
+
+
+class StoreFull(StoreError):
+    """The object store has no room left; make room and start the workers again: nothing is settled until then."""
+
+    code = "store_full"
+    retryable = False
+    http_status = 507
 
 
 class StoredObjectBroken(StoreError):

@@ -12,6 +12,8 @@ from backburner_schemas.names import is_name
 POOLS = "pools/"
 OPEN = "open/"
 CANCELLED = "markers/cancelled/"
+SUSPECTS = "markers/suspects/"
+DEAD = "dead/"
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _MAX_ANSWER_NAME = 200
@@ -172,9 +174,19 @@ def dead_letter(tenant: str, job_name: str, index: int | str) -> str:
     return f"tenants/{tenant}/dead/{job_name}/{index}.json"
 
 
+def dead_letters(tenant: str, job_name: str | None = None) -> str:
+    """Prefix of a tenant's dead letters, or of one job's."""
+    return f"tenants/{tenant}/dead/" if job_name is None else f"tenants/{tenant}/dead/{job_name}/"
+
+
 def unaddressed_letter(queue: str, position: str) -> str:
     """The dead letter of a message that has no address."""
-    return f"dead/{queue}/{position}"
+    return f"{DEAD}{queue}/{position}"
+
+
+def suspect(tenant: str, job_name: str, index: int | str) -> str:
+    """The mark of a suspect that runs alone; one that is still there at its next delivery means that it killed again."""
+    return f"{SUSPECTS}{tenant}/{job_name}/{index}"
 
 
 # --- segments ---------------------------------------------------------------------------------------------

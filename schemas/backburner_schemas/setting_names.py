@@ -39,6 +39,9 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "TOPIC_PARTITIONS",
         "TOPIC_REPLICATION",
         "TOPIC_RETENTION_SECONDS",
+        # SQS
+        "SQS_VISIBILITY_SECONDS",
+        "SQS_WAIT_SECONDS",
         # the worker
         "ENGINE",
         "MODEL",
@@ -61,9 +64,13 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "CONCURRENCY",
         "WINDOW",
         "LANE_WEIGHTS",
+        "MAX_ATTEMPTS",
+        "RETRY_BASE_SECONDS",
+        "RETRY_MAX_SECONDS",
         "LOG_PROMPTS",
         "FAKE_LATENCY_SECONDS",
         "FAKE_PROCESS",
+        "FAKE_JOURNAL",
     )
 )
 

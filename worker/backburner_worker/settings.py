@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from pydantic_settings import NoDecode
 
 from backburner.settings import Settings, load_settings
+from backburner_schemas.codec import MAX_RETRY_DELAY
+from backburner_schemas.envelope import MAX_ATTEMPTS
 from backburner_schemas.names import Lane
 
 CommaSeparated = Annotated[str, NoDecode]
@@ -51,7 +53,7 @@ class WorkerSettings(Settings):
     """Their port; 0 takes a free one and logs it."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Seconds that running requests get at SIGTERM."""
-    marker_seconds: Annotated[float, Field(gt=0)] = 5.0
+    marker_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Seconds between looks for cancel markers."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between looks at open jobs, with jitter."""
@@ -75,12 +77,24 @@ class WorkerSettings(Settings):
     """Whether a worker that ends says so to the broker; otherwise its partitions move when its session is over."""
     kafka_rebalance_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds that a rebalance may take, storing what is done included."""
+    max_attempts: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] = 5
+    """Attempts that a request gets before it ends as a dead letter."""
+    retry_base_seconds: Annotated[float, Field(gt=0)] = 1.0
+    """Seconds before the first retry, about; each further one waits twice as long, with jitter."""
+    retry_max_seconds: Annotated[float, Field(gt=0, le=MAX_RETRY_DELAY)] = 60.0
+    """Seconds between two attempts at most."""
+    sqs_visibility_seconds: Annotated[int, Field(ge=10, le=43_200)] = 120
+    """Seconds after which SQS gives a silent worker's messages to others; renewed while they are held."""
+    sqs_wait_seconds: Annotated[int, Field(ge=1, le=20)] = 5
+    """Seconds that one look at an empty SQS queue waits for a message; a stopping worker waits for it too."""
     log_prompts: bool = False
     """Whether logs may hold the text of requests."""
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the fake engine takes for an answer."""
     fake_process: bool = False
     """Whether the fake engine runs as a child process, which can be killed."""
+    fake_journal: str | None = None
+    """File to which the fake engine adds a line for each request that it begins, to count what runs twice."""
 
     @classmethod
     def load(cls, **arguments: Any) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
+from backburner_worker.sources.base import MarkFigures
 
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
@@ -32,6 +33,28 @@ class Telemetry:
         self._segment_seconds = Histogram(
             "backburner_segment_seconds", "Writing a segment, outages included.", buckets=_SECONDS, registry=registry
         )
+        self._redelivered = Counter(
+            "backburner_deliveries_redelivered", "Deliveries that the queue had given before.", registry=registry
+        )
+        self._retried = Counter("backburner_retries", "Requests put back, by why.", ["code"], registry=registry)
+        self._duplicates = Counter(
+            "backburner_results_duplicate",
+            "Records beyond the first of their request, counted when a job is frozen.",
+            registry=registry,
+        )
+        self._uncommitted = Gauge(
+            "backburner_uncommitted", "Deliveries whose end the queue does not have yet.", registry=registry
+        )
+        self._away = Gauge("backburner_away", "Whether a system does not answer.", ["system"], registry=registry)
+        self._marks_kept = Gauge(
+            "backburner_marks_kept", "Whether the broker keeps commit metadata.", registry=registry
+        )
+        self._marks_fill = Gauge(
+            "backburner_marks_fill", "The fullest partition's share of its commit metadata.", registry=registry
+        )
+        self._marks_stopped = Gauge(
+            "backburner_marks_stopped", "Partitions not read on, their commit metadata being full.", registry=registry
+        )
         self._ready = Gauge("backburner_ready", "Whether the worker is warm and pulls.", registry=registry)
         self._held = Gauge("backburner_held", "Deliveries held, by stage.", ["stage"], registry=registry)
         self._lag = Gauge(
@@ -42,6 +65,33 @@ class Telemetry:
         """Deliveries came, one from each of these lanes."""
         for lane, count in Counting(lanes).items():
             self._pulled.labels(lane).inc(count)
+
+    def redelivered(self, count: int) -> None:
+        """That many of the deliveries that came had been given before."""
+        self._redelivered.inc(count)
+
+    def retried(self, code: str) -> None:
+        """A request was put back after that error."""
+        self._retried.labels(code).inc()
+
+    def duplicates(self, count: int) -> None:
+        """A job was frozen that has so many records too many."""
+        self._duplicates.inc(count)
+
+    def watch_uncommitted(self, count: Callable[[], int]) -> None:
+        """Show that count at each scrape."""
+        self._uncommitted.set_function(count)
+
+    def away(self, system: str, *, away: bool) -> None:
+        """That system, `queue` or `store`, does not answer, or does again."""
+        self._away.labels(system).set(away)
+
+    def marks(self, figures: MarkFigures) -> None:
+        """How it stands with the marks on the broker."""
+        if figures.kept is not None:
+            self._marks_kept.set(figures.kept)
+        self._marks_fill.set(figures.fill)
+        self._marks_stopped.set(figures.stopped)
 
     def settled(self, outcome: str, code: str = "") -> None:
         """A delivery ended."""

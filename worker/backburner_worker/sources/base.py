@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backburner_schemas.codec import Decoded, Origin
 from backburner_schemas.envelope import DeliveryFacts
@@ -50,6 +50,8 @@ class Delivery:
     facts: DeliveryFacts
     token: object
     """What the source needs to settle it; nobody else looks inside."""
+    redelivered: bool = False
+    """Whether the queue tells that it was given before, to this worker or to another."""
     lease: Lease = field(default_factory=Lease)
 
 
@@ -60,10 +62,11 @@ RevokedCallback = Callable[[], Awaitable[None]]
 class Source(Protocol):
     """Deliveries from a queue.
 
-    Order: `start` once, any number of `pull` (one at a time) and `settle`, then `stop`, then `close`. Between `stop`
-    and `close` the worker stays a member, so that what it still holds can be settled.
+    Order: `start` once, any number of `pull` (one at a time), `begin` and `settle`, then `stop`, then `close`. Between
+    `stop` and `close` the worker stays a member, so that what it still holds can be settled.
 
-    A delivery is given once, and again only if it was not settled and its lease was lost. The source owns heartbeats,
+    A delivery is given once, and again only if it was not settled and its lease was lost. Where the queue tells that
+    its earlier owners ended uncleanly while it ran, its facts say `suspect`. The source owns heartbeats,
     rebalances and redelivery. It never calls back into the pipeline from its own task, but for `revoked`: then some
     deliveries are going away; when that call returns, the source commits what was settled and lets go. Deliveries
     that come back at the next assignment keep running under their old lease; the leases of the others are lost.
@@ -84,8 +87,16 @@ class Source(Protocol):
         """
         ...
 
+    async def begin(self, delivery: Delivery) -> None:
+        """The delivery goes to the engine now.
+
+        Returns when a crash from here on would be told to its next owner, where the queue can tell that and an earlier
+        crash made it matter; otherwise at once.
+        """
+        ...
+
     async def settle(self, delivery: Delivery) -> None:
-        """End the delivery: it will not be given again. Only after its outcome is durable.
+        """End the delivery: it will not be given again. Only after its outcome is durable, in the store or the queue.
 
         Void, without an error, for a delivery whose lease is lost.
         """
@@ -95,10 +106,39 @@ class Source(Protocol):
         """Messages on the broker that are not settled yet, by lane, of what this worker is assigned. An estimate."""
         ...
 
+    def uncommitted(self) -> int:
+        """Deliveries given out whose end the queue does not have yet: what a kill -9 now would have run again."""
+        ...
+
+    def trouble(self) -> str | None:
+        """Why the queue gives and takes nothing at the moment, in one line; None while all is well."""
+        ...
+
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
         ...
 
     async def close(self) -> None:
-        """Commit what is settled and leave the group; what is not settled goes to others. Bounded; safe to repeat."""
+        """Commit what is settled and leave; what is not settled goes to others at once. Bounded; safe to repeat."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MarkFigures:
+    """How it stands with the marks that a source keeps on the broker beside its offsets."""
+
+    kept: bool | None
+    """Whether the broker keeps them; None while that is not known."""
+    fill: float
+    """The fullest partition's share of the room that the broker has for them, 0 to 1."""
+    stopped: int
+    """Partitions that are not read on because their room is nearly full."""
+
+
+@runtime_checkable
+class KeepsMarks(Protocol):
+    """A source that keeps marks on the broker, so that work done out of order is not done again."""
+
+    def marks(self) -> MarkFigures:
+        """How it stands with them."""
         ...

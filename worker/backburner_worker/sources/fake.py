@@ -64,6 +64,9 @@ class FakeSource:
         self._held.update((id(delivery), delivery) for delivery in taken)
         return taken
 
+    async def begin(self, delivery: Delivery) -> None:
+        """Nothing to write down."""
+
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; void where its lease is lost."""
         if self._held.pop(id(delivery), None) is not None:
@@ -83,6 +86,14 @@ class FakeSource:
     def lag(self) -> Mapping[Lane, int]:
         """Messages that wait, by lane."""
         return {lane: len(waiting) for lane, waiting in self._waiting.items()}
+
+    def uncommitted(self) -> int:
+        """Deliveries given and not settled."""
+        return len(self._held)
+
+    def trouble(self) -> str | None:
+        """Nothing ever is."""
+        return None
 
     async def stop(self) -> None:
         """Give no more deliveries."""

@@ -119,6 +119,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 async with asyncio.timeout(left):
                     await self._news.wait()
 
+    async def begin(self, delivery: Delivery) -> None:
+        """The delivery goes to the engine."""
+
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; it is committed within about a second, or when the partitions go away."""
         self._assignment.settle(delivery)
@@ -132,6 +135,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if reached is not None and end is not None:
                 lag[self._intake.lane(partition[0])] += max(end - reached, 0)
         return lag
+
+    def uncommitted(self) -> int:
+        """Deliveries given out and not covered by a commit."""
+        return self._assignment.running
+
+    def trouble(self) -> str | None:
+        """Why nothing comes."""
+        return None
 
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
