@@ -185,7 +185,7 @@ def unaddressed_letter(queue: str, position: str) -> str:
 
 
 def suspect(tenant: str, job_name: str, index: int | str) -> str:
-    """The mark of a suspect that runs alone; one that is still there at its next delivery means that it killed again."""
+    """The mark of a suspect that runs alone; where it is still there at the next delivery, the suspect killed again."""
     return f"{SUSPECTS}{tenant}/{job_name}/{index}"
 
 
