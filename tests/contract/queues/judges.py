@@ -1,0 +1,66 @@
+"""What a server cannot judge, why, and where it is judged instead. The one table; tests name the power that they need."""
+
+from dataclasses import dataclass
+
+OUTSIDE = "outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A power that some kinds of queue here lack."""
+
+    kinds: frozenset[str]
+    why: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.why}; judged on {self.instead}"
+
+
+GAPS: dict[str, tuple[Gap, ...]] = {
+    "eviction": (
+        Gap(
+            frozenset({"kafka-noida"}),
+            "noida-db never evicts a dead member and does not wait for the living in a rebalance",
+            "kafka-tansu, and any real broker as outside",
+        ),
+    ),
+    "static membership": (
+        Gap(frozenset({"kafka-tansu"}), "Tansu has no static membership", "kafka-noida"),
+    ),
+    "commit metadata": (
+        Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-noida"),
+    ),
+    "size limit": (
+        Gap(frozenset({"kafka-tansu"}), "Tansu stores a topic's max.message.bytes and does not enforce it", "kafka-noida"),
+        Gap(frozenset({"fake"}), "the fake takes a message of any size", "kafka-noida and sqs"),
+    ),
+    "tells redelivery": (
+        Gap(
+            frozenset({"kafka"}),
+            "Kafka does not count how often it gave a record",
+            "sqs and fake; Kafka's own marks by test_kafka_marks.py",
+        ),
+    ),
+    "raw bytes": (
+        Gap(frozenset({"sqs"}), "an SQS message is text, so bytes that are none cannot be sent to it", "kafka and fake"),
+    ),
+    "a server": (
+        Gap(frozenset({"fake"}), "the fake has no server that could be missing", "kafka and sqs"),
+    ),
+    "restart": (
+        Gap(frozenset({"kafka-tansu"}), "Tansu in memory forgets everything at a restart", "tests/faults, where it is durable"),
+        Gap(frozenset({"fake"}), "the fake has no server to restart", "kafka-noida"),
+        Gap(frozenset({OUTSIDE}), "a server that is not ours is not restarted", "kafka-noida"),
+    ),
+}
+"""Each power that not all of them have."""
+
+
+def gap(power: str, kind: str, outside: str) -> Gap | None:
+    """Why that kind of queue cannot judge a test that needs the power; None where it can.
+
+    `outside` is the scheme of an outside queue's URL. A row that names `kafka` or `sqs` is for all of that family.
+    """
+    family = outside if kind == OUTSIDE else kind.partition("-")[0]
+    return next((found for found in GAPS[power] if not found.kinds.isdisjoint({kind, family})), None)
