@@ -1,6 +1,6 @@
 """The source port: what gives deliveries and takes them back settled. It knows no engine and no store."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -62,8 +62,9 @@ RevokedCallback = Callable[[], Awaitable[None]]
 class Source(Protocol):
     """Deliveries from a queue.
 
-    Order: `start` once, any number of `pull` (one at a time), `begin` and `settle`, then `stop`, then `close`. Between
-    `stop` and `close` the worker stays a member, so that what it still holds can be settled.
+    Order: `start` once, any number of `pull` (one at a time), `begin`, `settle` and `give_back`, then `stop`, then
+    `close`. Between `stop` and `close` the worker stays a member, so that what it still holds can be settled or given
+    back.
 
     A delivery is given once, and again only if it was not settled and its lease was lost. Where the queue tells that
     its earlier owners ended uncleanly while it ran, its facts say `suspect`. The source owns heartbeats,
@@ -99,6 +100,14 @@ class Source(Protocol):
         """End the delivery: it will not be given again. Only after its outcome is durable, in the store or the queue.
 
         Void, without an error, for a delivery whose lease is lost.
+        """
+        ...
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """These were not begun and will not be: where the queue can give single messages to others, it does so now.
+
+        Their leases are over or not; the caller forgets them either way. Elsewhere they go to others with `close`.
+        Void, without an error, for those whose lease is lost.
         """
         ...
 
