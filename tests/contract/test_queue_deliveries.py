@@ -6,7 +6,7 @@ import time
 import pytest
 from queues.bench import PATIENCE, until
 
-from backburner_schemas.codec import MAX_RETRY_DELAY, Refused, Unaddressed
+from backburner_schemas.codec import Refused, Unaddressed
 from backburner_schemas.envelope import MAX_ATTEMPTS, DeliveryFacts, Envelope
 from backburner_schemas.names import Lane
 
@@ -130,14 +130,6 @@ async def test_facts_are_cut_to_their_bounds(bench):
         b"4": DeliveryFacts(),
         b"5": DeliveryFacts(suspect=True),
     }
-
-
-async def test_a_not_before_far_away_is_cut(bench):
-    await bench.send(b"1", lane=Lane.NORMAL, headers=[("not_before", b"99999999999")])
-    source = await bench.member()
-    # In a lane that does not hold back it comes at once; elsewhere it would take the minute.
-    found = await source.pull(ALL) or await source.pull(ALL)
-    assert all((one.facts.not_before or 0) <= one.origin.timestamp + MAX_RETRY_DELAY for one in found)
 
 
 async def test_a_cancelled_pull_loses_nothing(bench):

@@ -186,7 +186,7 @@ class Bench(ABC):
                 for key, value in self.settings.model_dump(exclude_defaults=True, mode="json").items()
                 if value is not None and not key.startswith("kafka_security_")  # These stay in the environment.
             },
-            "BACKBURNER_WORKER_ID": name,
+            "BACKBURNER_WORKER_ID": name,  # Where that has a meaning.
         }
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, str(_MEMBER), self.name), env=env, stdout=asyncio.subprocess.PIPE
