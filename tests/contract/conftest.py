@@ -16,6 +16,7 @@ from typing import NoReturn
 import pytest
 
 from backburner.local import broker as tansu_broker
+from backburner.local import emulator as sqs_emulator
 from backburner.local.ports import PortLeases
 from backburner_schemas.errors import SettingsError
 from backburner_worker.settings import WorkerSettings
@@ -27,6 +28,7 @@ from queues.bench import Bench  # noqa: E402
 from queues.fake import FakeBench  # noqa: E402
 from queues.kafka import PARTITIONS, KafkaBench  # noqa: E402
 from queues.servers import Noida, find_noida  # noqa: E402
+from queues.sqs import SqsBench  # noqa: E402
 
 OUTSIDE_QUEUE = os.environ.get("BACKBURNER_TEST_QUEUE_URL", "")
 OUTSIDE_STORE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
@@ -99,6 +101,20 @@ def noida(start_noida: Callable[[], Noida]) -> str:
     return start_noida().bootstrap
 
 
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory, missing_server, start_no_servers) -> Iterator[str]:
+    """The SQS emulator, for the whole session: its URL. It takes any credentials; these are in the environment."""
+    start_no_servers()
+    try:
+        sqs_emulator.check_emulator()
+    except SettingsError as error:
+        missing_server(str(error))
+    with pytest.MonkeyPatch.context() as patch, sqs_emulator.start(tmp_path_factory.mktemp("sqs")) as running:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, os.environ.get(name, "test"))
+        yield running.url
+
+
 # --- settings and benches ---
 
 
@@ -108,7 +124,7 @@ def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
     if kind == judges.OUTSIDE:
         # Replication, security and idempotence are the user's own, from the environment.
         own = {"prefix": f"certify-{secrets.token_hex(4)}"}
-    return WorkerSettings.load(
+    settings = WorkerSettings.load(
         queue_url=queue_url,
         store_url="memory:///test",
         engine="fake",
@@ -118,8 +134,11 @@ def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
         kafka_rebalance_seconds=20.0,
         # Members that say goodbye to Tansu together can leave its group standing still for ever.
         kafka_leave_group=kind != "kafka-tansu",
+        sqs_wait_seconds=1,
         **{**own, **more},
     )
+    # Shorter than a user may set it.
+    return settings.model_copy(update={"sqs_visibility_seconds": 3})
 
 
 @pytest.fixture
@@ -147,7 +166,8 @@ async def make_bench(request: pytest.FixtureRequest) -> AsyncIterator[Callable[.
             elif kind == judges.OUTSIDE and OUTSIDE_QUEUE.startswith("kafka:"):
                 made = KafkaBench(kind, _settings(OUTSIDE_QUEUE, kind, **more))
             else:
-                pytest.skip("no SQS yet")
+                url = OUTSIDE_QUEUE or request.getfixturevalue("emulator")
+                made = SqsBench(kind, _settings(url, kind, **more))
             await made.prepare()
             if kind == judges.OUTSIDE:
                 stack.push_async_callback(made.delete)

@@ -9,8 +9,8 @@ from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.factory import open_source
 
 
-async def main(pool: str) -> None:
-    settings = WorkerSettings.load()
+async def main(pool: str, visibility: str) -> None:
+    settings = WorkerSettings.load().model_copy(update={"sqs_visibility_seconds": int(visibility)})
     source = open_source(settings, pool, settings.worker_id or "killed")
 
     async def revoked() -> None:
@@ -30,4 +30,4 @@ async def main(pool: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

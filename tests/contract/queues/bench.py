@@ -87,8 +87,8 @@ class Bench(ABC):
         """Messages that the queue still owes: sent, and not durably settled."""
 
     @abstractmethod
-    async def take_away(self, member: Source) -> Source:
-        """Have the queue take something that the member holds away from it; the member that gets it."""
+    async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
+        """Have the queue take something of that away from the member that holds it; the member that gets it."""
 
     @abstractmethod
     async def names(self) -> set[str]:
@@ -102,6 +102,10 @@ class Bench(ABC):
     def lends(self) -> float:
         """Seconds after which the queue gives a silent member's deliveries to others."""
         return self.settings.kafka_session_seconds
+
+    def known_as(self, name: str | None) -> str | None:
+        """The name under which such a worker is known to the queue."""
+        return name
 
     # --- what is the same on all ---
 
@@ -139,7 +143,7 @@ class Bench(ABC):
 
     def source(self, name: str | None = None, **settings: Any) -> Source:
         """A member of the pool, not started. The same name again is the same worker after a restart."""
-        told = self.settings.model_copy(update={"worker_id": name, **settings})
+        told = self.settings.model_copy(update={"worker_id": self.known_as(name), **settings})
         source = open_source(told, self.name, name or "test")
         self.members.push_async_callback(source.close)
         return source
@@ -186,10 +190,12 @@ class Bench(ABC):
                 for key, value in self.settings.model_dump(exclude_defaults=True, mode="json").items()
                 if value is not None and not key.startswith("kafka_security_")  # These stay in the environment.
             },
-            "BACKBURNER_WORKER_ID": name,  # Where that has a meaning.
+            "BACKBURNER_WORKER_ID": self.known_as(name) or "",
         }
+        # Shorter than a user may set it.
+        visibility = env.pop("BACKBURNER_SQS_VISIBILITY_SECONDS", "120")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(_MEMBER), self.name), env=env, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, str(_MEMBER), self.name, visibility), env=env, stdout=asyncio.subprocess.PIPE
         )
         told: list[list[str]] = []
         assert process.stdout is not None

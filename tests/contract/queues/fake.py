@@ -11,8 +11,8 @@ from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 from backburner_worker.settings import split
-from backburner_worker.sources.base import Source
-from backburner_worker.sources.fake import FakeQueue
+from backburner_worker.sources.base import Delivery, Source
+from backburner_worker.sources.fake import FakeQueue, FakeSource
 
 
 @dataclass
@@ -62,10 +62,11 @@ class FakeBench(Bench):
     async def left(self) -> int:
         return self.queue.unsettled
 
-    async def take_away(self, member: Source) -> Source:
+    async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
         second = self.source()
         await second.start(nothing)
-        await member.revoke(member.held()[0], to=second)  # type: ignore[attr-defined]
+        assert isinstance(member, FakeSource)
+        await member.revoke(held[0])
         return second
 
     async def killed_member(self, *, settled: int, name: str = "killed") -> Dead:

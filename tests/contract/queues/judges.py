@@ -42,6 +42,13 @@ GAPS: dict[str, tuple[Gap, ...]] = {
             "sqs and fake; Kafka's own marks by test_kafka_marks.py",
         ),
     ),
+    "tells expiry": (
+        Gap(
+            frozenset({"sqs"}),
+            "ministack extends a visibility that has run out, where AWS refuses and so tells that the lease is lost",
+            "AWS as outside, fake, and test_sqs*.py with the refusal injected",
+        ),
+    ),
     "raw bytes": (
         Gap(frozenset({"sqs"}), "an SQS message is text, so bytes that are none cannot be sent to it", "kafka and fake"),
     ),

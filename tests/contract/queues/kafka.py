@@ -14,7 +14,7 @@ from backburner.publishers import ensure_topics
 from backburner.publishers.kafka import kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Source
+from backburner_worker.sources.base import Delivery, Source
 
 PARTITIONS = 4
 
@@ -43,8 +43,11 @@ class KafkaBench(Bench):
         """As the port's; `instance_id` is another word for the name, `session` is in seconds."""
         if session is not None:
             settings["kafka_session_seconds"] = session
-        # Tansu has no static membership, and a name costs each restart two sessions there.
-        return super().source(None if self.kind == "kafka-tansu" else name or instance_id, **settings)
+        return super().source(name or instance_id, **settings)
+
+    def known_as(self, name: str | None) -> str | None:
+        """Tansu has no static membership, and a name costs each restart two sessions there."""
+        return None if self.kind == "kafka-tansu" else name
 
     async def send(
         self,
@@ -115,7 +118,7 @@ class KafkaBench(Bench):
                     found += records
             return found
 
-    async def take_away(self, member: Source) -> Source:
+    async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
         """A second member joins: a part of the partitions goes to it."""
         second = self.source()
         await second.start(nothing)
