@@ -104,6 +104,10 @@ def queue_error(settings: Settings, error: BaseException) -> QueueError:
         )
     if code_of(error) in _BAD_CREDENTIALS:
         return QueueError(f"SQS refused the credentials ({told(error)}); check AWS_ACCESS_KEY_ID and its kin")
+    if is_missing(error):
+        return QueueError(
+            f"a queue of the pool is gone ({code_of(error)}); make it with `backburner topics ensure --pool MODEL`"
+        )
     if isinstance(error, ClientError):
         return QueueError(f"SQS did not do as it was asked: {told(error)}")
     return QueueError(
