@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 from control_plane import control_plane
 from figures import Figures
+from fuzz.scenario import fuzz
 from import_time import import_time
 from overhead import overhead
+from rich.console import Console
 from submit_memory import submit_memory
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -25,6 +27,13 @@ class Baseline(StrEnum):
     """The worker's own engine, given all requests at once."""
     LLM_CHAT = "llm-chat"
     """vLLM's offline `LLM.chat`."""
+
+
+class FuzzQueue(StrEnum):
+    """The queue that hostile messages are sent to."""
+
+    KAFKA = "kafka"
+    SQS = "sqs"
 
 
 @app.command("overhead")
@@ -51,6 +60,15 @@ def run_submit_memory(json: Json = None, requests: int = 1_000_000) -> None:
 def run_import_time(json: Json = None, runs: int = 7) -> None:
     """Seconds that `import backburner` takes in a fresh interpreter."""
     _finish(import_time(runs), json)
+
+
+@app.command("fuzz")
+def run_fuzz(messages: int = 100_000, seed: int = 1, queue: FuzzQueue = FuzzQueue.KAFKA) -> None:
+    """Hostile messages among good ones: the worker lives, and each message has exactly one end."""
+    verdict = fuzz(messages, seed, queue)
+    verdict.show(Console())
+    if not verdict.clean:
+        raise typer.Exit(1)
 
 
 def _finish(figures: Figures, json: Path | None) -> None:
