@@ -30,8 +30,9 @@ _KEYS = re.compile(
     rf"|dead/{_NAME}/{_NAME}"
     rf"|tenants/({_TENANT})/dead/{_NAME}/{_NAME}\.json"
     rf"|tenants/({_TENANT})/jobs/{_NAME}/"
-    r"(job\.json|cursor\.json|sealed\.json|summary\.json|segments/[0-9a-z-]+\.jsonl|bodies/[A-Za-z0-9._-]+|answers/[^/]+\.json)"
+    r"(job\.json|cursor\.json|sealed\.json|summary\.json|segments/[0-9a-z-]+\.jsonl|bodies/[A-Za-z0-9._-]+|answers/[A-Za-z0-9._~%-]+\.json)"
 )
+_UPWARDS = frozenset({"", ".", ".."})
 _RECORDS = re.compile(r"tenants/([^/]+)/jobs/([^/]+)/(?:segments|answers)/[^/]+")
 _ADDRESSED = re.compile(r"tenants/([^/]+)/dead/([^/]+)/(.+)\.json")
 
@@ -95,32 +96,53 @@ async def compare_letters(s3: S3Store, root: str, store: Store, sent: Mapping[Pl
 
 
 def wrong_keys(store: Store) -> list[str]:
-    """Keys that nothing should have written."""
-    return [key for key in store.keys if ".." in key or _KEYS.fullmatch(key) is None]
+    """Keys that nothing should have written: of no known form, of a stranger, or with a step upwards.
+
+    Two dots inside of an answer's name are none: `..%2Fx.json` is what any client computes for that custom_id.
+    """
+    return [key for key in store.keys if _UPWARDS.intersection(key.split("/")) or _KEYS.fullmatch(key) is None]
 
 
 def judge(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, list[str]]:
     """Breaches by name: messages without an end, with several, good ones without their answer, ends of nothing."""
-    breaches: dict[str, list[str]] = {"without an end": [], "with several ends": [], "good and not answered": []}
+    missing, several, unanswered = list[str](), list[str](), list[str]()
     lines = _by_position(store.records)
-    seen = 0
+    claims: defaultdict[Address, list[str]] = defaultdict(list)
+    positions = 0
     for place, message in sent.items():
-        found = [*lines.get(place[1], ()), *store.records.get(_address(message.value) or ("", "", ""), ())]
-        ends = len(found) + (place in store.letters)
-        seen += ends
         told = f"{message.kind} at {'/'.join(place)}: {(message.value or b'')[:200]!r}"
+        address = _address(message.value)
+        own = lines.get(place[1], [])
+        ends = len(own) + (place in store.letters)
+        positions += ends
+        if ends > 1:
+            several.append(told)
         if ends == 0:
-            breaches["without an end"].append(told)
-        elif ends > 1:
-            breaches["with several ends"].append(told)
-        if message.good is not None and not any(_answers(record, message) for record in found):
-            breaches["good and not answered"].append(f"{told} got {str(found)[:300]}")
+            if address is None:
+                missing.append(told)
+            else:
+                claims[address].append(told)
+        if message.good is not None:
+            found = own or (store.records.get(address, []) if address else [])
+            if not any(_answers(record, message) for record in found):
+                unanswered.append(f"{told} got {str(found)[:300]}")
+    for address, several_told in claims.items():
+        short = len(several_told) - len(store.records.get(address, ()))
+        if short > 0:
+            missing += several_told[:short]
+        elif short < 0:
+            several += several_told
     # A letter that has an address stands beside its record, and counts with it.
     texts = {(tenant, job, str(index)) for tenant, job, index in store.records}
-    breaches["letters without their record"] = [str(one) for one in store.addressed if one not in texts]
+    counted = positions + sum(len(store.records.get(address, ())) for address in claims)
     total = sum(map(len, store.records.values())) + len(store.letters)
-    breaches["ends of nothing that was sent"] = [f"{total - seen} of {total}"] if total != seen else []
-    return breaches
+    return {
+        "without an end": missing,
+        "with several ends": several,
+        "good and not answered": unanswered,
+        "letters without their record": [str(one) for one in store.addressed if one not in texts],
+        "ends of nothing that was sent": [f"{total - counted} of {total}"] if total != counted else [],
+    }
 
 
 def by_kind(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, Counter[str]]:

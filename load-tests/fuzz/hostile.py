@@ -1,6 +1,7 @@
 """Messages that a broken or wicked producer can put onto a queue, by kind. Pure, from a seed."""
 
 import json
+from typing import Any
 
 from fuzz.parts import (
     BAIT,
@@ -122,7 +123,7 @@ class HostileMessages(Parts):
         """Tenants, jobs and indexes that want to be somewhere else."""
         custom_id, _, body = self.request()
         found = self.envelope_of(custom_id, body=body)
-        wrong = self.dice.choice((*NASTY, "stranger", -1, 2**53, 2**64, 1.5, True, None, [], {}))
+        wrong: Any = self.dice.choice((*NASTY, "stranger", -1, 2**53, 2**64, 1.5, True, None, [], {}))
         found[self.dice.choice(("tenant", "job", "index"))] = wrong
         return Hostile("addresses", as_json(found))
 

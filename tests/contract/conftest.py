@@ -135,6 +135,7 @@ def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
         # Members that say goodbye to Tansu together can leave its group standing still for ever.
         kafka_leave_group=kind != "kafka-tansu",
         sqs_wait_seconds=1,
+        max_body_bytes=1024 * 1024,
         **{**own, **more},
     )
     # Shorter than a user may set it.

@@ -107,6 +107,20 @@ class Bench(ABC):
         """The name under which such a worker is known to the queue."""
         return name
 
+    @property
+    def limit(self) -> int:
+        """Bytes of one message that the queue takes."""
+        return self.settings.max_body_bytes + 64 * 1024
+
+    @property
+    def largest_body(self) -> int:
+        """Bytes of a body that fits, with its envelope around it."""
+        return self.settings.max_body_bytes
+
+    def url_at(self, port: int) -> str:
+        """The queue's URL, with that port of this machine."""
+        return f"kafka://127.0.0.1:{port}"
+
     # --- what is the same on all ---
 
     def message(

@@ -28,10 +28,6 @@ class FakeBench(Bench):
     def lends(self) -> float:
         return 0.1
 
-    @property
-    def limit(self) -> int:
-        return self.settings.max_body_bytes + 64 * 1024
-
     def publisher(self) -> Publisher:
         publisher = self.queue.publisher()
         self.members.push_async_callback(publisher.close)

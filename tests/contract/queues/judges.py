@@ -33,7 +33,6 @@ GAPS: dict[str, tuple[Gap, ...]] = {
     ),
     "size limit": (
         Gap(frozenset({"kafka-tansu"}), "Tansu stores a topic's max.message.bytes and does not enforce it", "kafka-noida"),
-        Gap(frozenset({"fake"}), "the fake takes a message of any size", "kafka-noida and sqs"),
     ),
     "tells redelivery": (
         Gap(

@@ -9,6 +9,7 @@ from queues.bench import Bench, nothing
 
 from backburner.publishers import ensure_topics
 from backburner.publishers.sqs_connect import sqs_client, sqs_session
+from backburner.publishers.sqs_message import MAX_BYTES
 from backburner.publishers.sqs_queues import find_queues, queue_names
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
@@ -39,6 +40,17 @@ class SqsBench(Bench):
     @property
     def lends(self) -> float:
         return float(self.settings.sqs_visibility_seconds)
+
+    @property
+    def limit(self) -> int:
+        return MAX_BYTES
+
+    @property
+    def largest_body(self) -> int:
+        return MAX_BYTES
+
+    def url_at(self, port: int) -> str:
+        return f"sqs://us-east-1?endpoint=http://127.0.0.1:{port}"
 
     async def call(self, what: Callable[..., Any], **arguments: Any) -> Any:
         return await asyncio.to_thread(what, **arguments)
