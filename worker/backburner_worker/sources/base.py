@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from backburner_schemas.codec import Decoded, Origin
-from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.codec import Decoded, Origin, Unaddressed
+from backburner_schemas.envelope import Address, DeliveryFacts
 from backburner_schemas.names import Lane
 
 
@@ -53,6 +53,18 @@ class Delivery:
     redelivered: bool = False
     """Whether the queue tells that it was given before, to this worker or to another."""
     lease: Lease = field(default_factory=Lease)
+
+    @property
+    def address(self) -> Address | None:
+        """Where its outcome goes; None for a message that has no place."""
+        message = self.message
+        return None if isinstance(message, Unaddressed) else message.address
+
+    @property
+    def job(self) -> tuple[str, str] | None:
+        """Tenant and job."""
+        address = self.address
+        return None if address is None else (address.tenant, address.job)
 
 
 RevokedCallback = Callable[[], Awaitable[None]]
@@ -106,8 +118,8 @@ class Source(Protocol):
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """These were not begun and will not be: where the queue can give single messages to others, it does so now.
 
-        Their leases are over or not; the caller forgets them either way. Elsewhere they go to others with `close`.
-        Void, without an error, for those whose lease is lost.
+        Elsewhere they go to others with `close`. The caller forgets them either way. Bounded to a few seconds, and
+        raises nothing: what could not be given back goes to others later. Void for those whose lease is lost.
         """
         ...
 
