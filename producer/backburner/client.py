@@ -208,6 +208,8 @@ class Client:
         """
         box = self._letterbox(tenant)
         batches = box.unaddressed() if unaddressed else box.batches(None if job is None else name(job, "job id"))
+        if not unaddressed:
+            await box.tell_broken_off(job)
         async with aclosing(batches):
             async for batch in batches:
                 for letter in batch:
@@ -280,10 +282,6 @@ class Client:
         """
         order = RetryOrder(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
         return await Retry(self._connections, tenant_of(self.settings, tenant), name(job, "job id"), order).run()
-
-    async def redrives_broken_off(self, job: str | None = None, *, tenant: str | None = None) -> list[str]:
-        """X."""
-        return await self._letterbox(tenant).broken_off(job)
 
     def _letterbox(self, tenant: str | None) -> Letterbox:
         storage, owner = self._connections.storage, tenant_of(self.settings, tenant)

@@ -106,6 +106,11 @@ class Letterbox:
             return [name for name in found if is_name(name)]
         return [job] if [one async for one in self._storage.scan(keys.redrives(self._tenant, job))] else []
 
+    async def tell_broken_off(self, job: str | None = None) -> None:
+        """Log a warning for each of them: its letters may have been moved aside."""
+        for name in await self.broken_off(job):
+            log.warning("a redrive is under way or was broken off; redrive the job again to end it", job=name)
+
     async def _empty(self, prefix: str) -> int:
         removed = 0
         batch: list[str] = []

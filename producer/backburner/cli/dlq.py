@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,17 +64,15 @@ async def list_letters(
     seen = troubled = 0
     async with session.open_client() as client:
         # One more than is shown, to know whether there are more.
-        async with aclosing(client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed)) as letters:
-            async for letter in letters:
-                seen += 1
-                if most is not None and seen > most:
-                    break
-                troubled += letter.trouble is not None and not unaddressed
-                if json:
-                    show.out_json(as_json(letter))
-                else:
-                    rows.append(_row(letter))
-        broken_off = [] if unaddressed else await client.redrives_broken_off(job, tenant=tenant)
+        async for letter in client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed):
+            seen += 1
+            if most is not None and seen > most:
+                break
+            troubled += letter.trouble is not None and not unaddressed
+            if json:
+                show.out_json(as_json(letter))
+            else:
+                rows.append(_row(letter))
     if rows:
         show.table(_HEADER, rows, right=frozenset({3}))
     if not seen:
@@ -84,28 +81,26 @@ async def list_letters(
         show.say(f"there are more than {most:,}; --limit N shows more, --json all of them")
     if troubled:
         show.warn(f"{troubled:,} of them cannot be redriven; `backburner dlq show ID` says why")
-    for name in broken_off:
-        show.warn(f"a redrive of {name} is under way or was broken off; `backburner dlq redrive --job {name}` ends it")
 
 
 async def show_letter(
-    session: Session, id: LetterId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+    session: Session, letter: LetterId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
 ) -> None:
     """Show a dead letter with all that is known of it."""
     async with session.open_client() as client:
-        letter = await client.dead_letter(id, tenant=tenant)
+        found = await client.dead_letter(letter, tenant=tenant)
     if json:
-        show.out_json(as_json(letter))
+        show.out_json(as_json(found))
     else:
-        show.out(_described(letter))
+        show.out(_described(found))
 
 
 async def redrive(
     session: Session,
     *,
     job: OfJob = None,
-    id: OneLetter = None,
-    all: All = False,
+    letter: OneLetter = None,
+    everything: All = False,
     deadline: arguments.Deadline = None,
     tenant: arguments.Tenant = None,
     json: arguments.Json = False,
@@ -116,7 +111,7 @@ async def redrive(
     """
     session.on_interrupt = "interrupted; the same command completes what was begun"
     async with session.open_client() as client:
-        done = await client.redrive(job=job, id=id, all=all, deadline=deadline, tenant=tenant)
+        done = await client.redrive(job=job, id=letter, all=everything, deadline=deadline, tenant=tenant)
     if json:
         show.out_json(dataclasses.asdict(done))
     else:
@@ -147,8 +142,8 @@ async def purge(
     session: Session,
     *,
     job: OfJob = None,
-    id: OneLetter = None,
-    all: All = False,
+    letter: OneLetter = None,
+    everything: All = False,
     unaddressed: Annotated[
         bool, typer.Option("--unaddressed", help="The letters of messages that belong to no request.")
     ] = False,
@@ -158,12 +153,14 @@ async def purge(
 ) -> None:
     """Remove dead letters for good: those of a job, one, or all."""
     async with session.open_client() as client:
-        chosen = _chosen(client, job=job, id=id, all=all, unaddressed=unaddressed, tenant=tenant)
+        chosen = _chosen(client, job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant)
         if not yes:
             if not sys.stdin.isatty():
                 raise SettingsError(f"this removes {chosen} for good; pass --yes where nobody can be asked")
             typer.confirm(f"Remove {chosen} for good?", abort=True, err=True)
-        removed = await client.purge_dead_letters(job=job, id=id, all=all, unaddressed=unaddressed, tenant=tenant)
+        removed = await client.purge_dead_letters(
+            job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant
+        )
     if json:
         show.out_json({"removed": removed})
     else:

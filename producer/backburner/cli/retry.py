@@ -20,10 +20,14 @@ async def retry(
     session: Session,
     job: arguments.JobId,
     *,
-    input: Annotated[
+    given: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", exists=True, dir_okay=False, help="What the job was made from, unless that was stored."
+            "--input",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="What the job was made from, unless that was stored.",
         ),
     ] = None,
     priority: Annotated[
@@ -42,7 +46,7 @@ async def retry(
     async with session.open_client() as client:
         with Sending() as sending:
             made = await client.retry_failed(
-                job, input=input, priority=priority, deadline=deadline, tenant=tenant, on_progress=sending
+                job, input=given, priority=priority, deadline=deadline, tenant=tenant, on_progress=sending
             )
         count = (await made.status()).request_counts.total
     if json:
