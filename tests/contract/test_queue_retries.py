@@ -174,7 +174,7 @@ async def test_a_stored_body_is_fetched_where_the_envelope_names_it(bench):
         answer=AnswerMode.OBJECT,
     )
     message = bench.message(0, prompt="x" * 3_000_000)
-    async with working(bench) as (storage, _):
+    async with working(bench, max_body_bytes=8 * 1024 * 1024) as (storage, _):
         await storage.put(claim.body_ref, _json(message.envelope.body))
         publisher = await bench.started_publisher()
         await publisher.publish([type(message)(bench.name, Lane.NORMAL, claim)])
