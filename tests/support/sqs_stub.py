@@ -52,6 +52,8 @@ class StubSqs:
         """Entries of batches, by name of the call and body or message id, that are refused once with that code."""
         self.gates: dict[str, threading.Event] = {}
         """Calls of that name wait for this."""
+        self.ending = False
+        """Nobody waits for messages any more."""
         self._changed = threading.Condition()
         self._numbers = itertools.count()
 
@@ -129,7 +131,7 @@ class StubSqs:
             while True:
                 now = time.monotonic()
                 found = [one for one in self.queues[name] if one.visible_at <= now][:MaxNumberOfMessages]
-                if found or now >= until:
+                if found or now >= until or self.ending:
                     break
                 self._changed.wait(min(until - now, 0.05))
             for one in found:

@@ -68,6 +68,7 @@ async def source_of(sqs):
         return source
 
     yield make
+    sqs.ending = True
     for gate in sqs.gates.values():
         gate.set()
     for source in made:
