@@ -1,6 +1,10 @@
 """Brokers for a whole session of tests: each its own process, folder and port."""
 
+import contextlib
 import importlib.util
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from backburner.local.child import Child, Program, clean_environment
@@ -35,3 +39,13 @@ class Noida:
 
     def stop(self) -> None:
         self._child.stop(grace=10.0)
+
+    @contextlib.contextmanager
+    def silenced(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing."""
+        assert self._child.pid is not None
+        os.killpg(self._child.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._child.pid, signal.SIGCONT)
