@@ -23,7 +23,7 @@ from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
 
-PATIENCE = 8.0
+PATIENCE = 60.0
 """Seconds that anything may take on a busy machine, before it counts as never."""
 SPREAD = routing.NEIGHBOURS
 """Indices this far apart have partition keys of their own."""
