@@ -19,16 +19,17 @@ from backburner.local import broker as tansu_broker
 from backburner.local import emulator as sqs_emulator
 from backburner.local.ports import PortLeases
 from backburner_schemas.errors import SettingsError
+from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 from backburner_worker.settings import WorkerSettings
 
 sys.path.append(str(Path(__file__).parent))  # Test folders are no packages; the benches are one.
 
-from queues import judges  # noqa: E402
-from queues.bench import Bench  # noqa: E402
-from queues.fake import FakeBench  # noqa: E402
-from queues.kafka import PARTITIONS, KafkaBench  # noqa: E402
-from queues.servers import Noida, find_noida  # noqa: E402
-from queues.sqs import SqsBench  # noqa: E402
+from queues import judges
+from queues.bench import Bench
+from queues.fake import FakeBench
+from queues.kafka import PARTITIONS, KafkaBench
+from queues.servers import Noida, find_noida
+from queues.sqs import SqsBench
 
 OUTSIDE_QUEUE = os.environ.get("BACKBURNER_TEST_QUEUE_URL", "")
 OUTSIDE_STORE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
@@ -120,7 +121,11 @@ def emulator(tmp_path_factory, missing_server, start_no_servers) -> Iterator[str
 
 def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
     """Settings with a prefix of their own, so that tests do not meet."""
-    own: dict[str, object] = {"prefix": f"p{next(_numbers)}", "topic_replication": 1, "kafka_idempotence": kind != "kafka-tansu"}
+    own: dict[str, object] = {
+        "prefix": f"p{next(_numbers)}",
+        "topic_replication": 1,
+        "kafka_idempotence": kind != "kafka-tansu",
+    }
     if kind == judges.OUTSIDE:
         # Replication, security and idempotence are the user's own, from the environment.
         own = {"prefix": f"certify-{secrets.token_hex(4)}"}
@@ -135,8 +140,7 @@ def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
         # Members that say goodbye to Tansu together can leave its group standing still for ever.
         kafka_leave_group=kind != "kafka-tansu",
         sqs_wait_seconds=1,
-        max_body_bytes=1024 * 1024,
-        **{**own, **more},
+        **{"max_body_bytes": 1024 * 1024, **own, **more},
     )
     # Shorter than a user may set it.
     return settings.model_copy(update={"sqs_visibility_seconds": 3})
@@ -199,7 +203,8 @@ async def pool_at(make_bench, request: pytest.FixtureRequest) -> Callable[..., A
 
     async def make(address: str, **more: object) -> KafkaBench:
         is_tansu = "tansu" in request.fixturenames and address == request.getfixturevalue("tansu")
-        made = await make_bench("kafka-tansu" if is_tansu else "kafka-noida", address, **more)
+        kind = "kafka-tansu" if is_tansu else "kafka-noida"
+        made = await make_bench(kind, address, **{"max_body_bytes": DEFAULT_MAX_BODY_BYTES, **more})
         assert isinstance(made, KafkaBench)
         return made
 
@@ -209,7 +214,7 @@ async def pool_at(make_bench, request: pytest.FixtureRequest) -> Callable[..., A
 @pytest.fixture(params=KAFKA_KINDS)
 async def pool(request: pytest.FixtureRequest, make_bench) -> KafkaBench:
     """A pool on each Kafka broker in turn."""
-    made = await make_bench(request.param)
+    made = await make_bench(request.param, max_body_bytes=DEFAULT_MAX_BODY_BYTES)
     assert isinstance(made, KafkaBench)
     return made
 

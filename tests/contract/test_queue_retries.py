@@ -156,7 +156,7 @@ async def test_what_fails_for_good_ends_as_a_letter_then_a_record_then_is_settle
 
 async def test_a_message_without_an_address_ends_as_one_letter(bench):
     await bench.send(b"{ junk")
-    async with working(bench) as (storage, order):
+    async with working(bench) as (storage, _):
         await bench.owes(0)
         (letter,) = [key async for key in _keys(storage, keys.DEAD)]
         assert letter.startswith(keys.DEAD)

@@ -1,4 +1,4 @@
-"""What it means to settle, and what comes again when a member closes, is killed, or lost what it held. On every queue."""
+"""What it means to settle, and what comes again when a member closes or is killed. On every queue."""
 
 import asyncio
 import random
@@ -115,7 +115,11 @@ async def test_the_queue_tells_what_was_given_before(bench):
     source = await bench.member(name="one")
     found = []
     await until_given(bench, source, found, {*range(10), 1000} - dead.settled)
-    assert {one.message.index: one.redelivered for one in found} == {1000: False, **dict.fromkeys(dead.held, True)}
+    told = {one.message.index: one.redelivered for one in found}
+    assert told.pop(1000) is False
+    # What it settled right before its death may not have ended on the queue.
+    assert told.keys() >= dead.held
+    assert all(told.values())
 
 
 @pytest.mark.needs("eviction")

@@ -1,7 +1,7 @@
 """The bench: a fresh pool on some queue, and what the tests do to it. Each kind of queue fills in what is its own.
 
-Members are the product's own sources, opened as a worker opens them, from settings; messages go out by the product's own
-publisher, or raw.
+Members are the product's own sources, opened as a worker opens them, from settings; messages go out by the product's
+own publisher, or raw.
 """
 
 import asyncio
@@ -162,7 +162,9 @@ class Bench(ABC):
         self.members.push_async_callback(source.close)
         return source
 
-    async def member(self, revoked: RevokedCallback | None = None, *, name: str | None = None, **settings: Any) -> Source:
+    async def member(
+        self, revoked: RevokedCallback | None = None, *, name: str | None = None, **settings: Any
+    ) -> Source:
         """A member of the pool that has been started."""
         source = self.source(name, **settings)
         await source.start(revoked or nothing)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from queues.bench import Bench, Dead, nothing
-
 from backburner.publishers.base import Publisher
 from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
@@ -13,6 +11,7 @@ from backburner_schemas.names import Lane
 from backburner_worker.settings import split
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.sources.fake import FakeQueue, FakeSource
+from queues.bench import Bench, Dead, nothing
 
 
 @dataclass
@@ -74,7 +73,9 @@ class FakeBench(Bench):
         await self.settle(source, [one for one in found if index_of(one) % 2])
         for one in held:
             self.queue.lose(one)
-        return Dead(frozenset(index_of(one) for one in found) - set(map(index_of, held)), frozenset(map(index_of, held)))
+        return Dead(
+            frozenset(index_of(one) for one in found) - set(map(index_of, held)), frozenset(map(index_of, held))
+        )
 
     async def names(self) -> set[str]:
         return set()

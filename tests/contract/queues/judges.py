@@ -1,4 +1,4 @@
-"""What a server cannot judge, why, and where it is judged instead. The one table; tests name the power that they need."""
+"""What a server cannot judge, why, and where it is judged instead: one table. Tests name the power that they need."""
 
 from dataclasses import dataclass
 
@@ -25,14 +25,13 @@ GAPS: dict[str, tuple[Gap, ...]] = {
             "kafka-tansu, and any real broker as outside",
         ),
     ),
-    "static membership": (
-        Gap(frozenset({"kafka-tansu"}), "Tansu has no static membership", "kafka-noida"),
-    ),
-    "commit metadata": (
-        Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-noida"),
-    ),
+    "commit metadata": (Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-noida"),),
     "size limit": (
-        Gap(frozenset({"kafka-tansu"}), "Tansu stores a topic's max.message.bytes and does not enforce it", "kafka-noida"),
+        Gap(
+            frozenset({"kafka-tansu"}),
+            "Tansu stores a topic's max.message.bytes and does not enforce it",
+            "kafka-noida",
+        ),
     ),
     "tells redelivery": (
         Gap(
@@ -49,16 +48,11 @@ GAPS: dict[str, tuple[Gap, ...]] = {
         ),
     ),
     "raw bytes": (
-        Gap(frozenset({"sqs"}), "an SQS message is text, so bytes that are none cannot be sent to it", "kafka and fake"),
+        Gap(
+            frozenset({"sqs"}), "an SQS message is text, so bytes that are none cannot be sent to it", "kafka and fake"
+        ),
     ),
-    "a server": (
-        Gap(frozenset({"fake"}), "the fake has no server that could be missing", "kafka and sqs"),
-    ),
-    "restart": (
-        Gap(frozenset({"kafka-tansu"}), "Tansu in memory forgets everything at a restart", "tests/faults, where it is durable"),
-        Gap(frozenset({"fake"}), "the fake has no server to restart", "kafka-noida"),
-        Gap(frozenset({OUTSIDE}), "a server that is not ours is not restarted", "kafka-noida"),
-    ),
+    "a server": (Gap(frozenset({"fake"}), "the fake has no server that could be missing", "kafka and sqs"),),
 }
 """Each power that not all of them have."""
 

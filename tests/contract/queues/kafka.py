@@ -1,4 +1,4 @@
-"""The bench on Kafka's protocol: Tansu, noida-db, or an outside broker. And what the tests of Kafka's own need of it."""
+"""The bench on Kafka's protocol: Tansu, noida-db, or an outside broker; and what the tests of Kafka's own need."""
 
 import asyncio
 import time
@@ -8,13 +8,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.record.util import calc_crc32c
-from queues.bench import Bench, nothing
 
 from backburner.publishers import ensure_topics
 from backburner.publishers.kafka import kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source
+from queues.bench import Bench, nothing
 
 PARTITIONS = 4
 
@@ -106,17 +106,6 @@ class KafkaBench(Bench):
             )
         finally:
             await consumer.stop()
-
-    async def read(self, lane: Lane, count: int) -> list[Any]:
-        """That many records of a lane, past every group."""
-        topic = routing.topic(self.settings.prefix, self.name, lane)
-        async with AIOKafkaConsumer(**self.connection, auto_offset_reset="earliest") as consumer:
-            consumer.assign([TopicPartition(topic, number) for number in range(PARTITIONS)])
-            found: list[Any] = []
-            while len(found) < count:
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    found += records
-            return found
 
     async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
         """A second member joins: a part of the partitions goes to it."""

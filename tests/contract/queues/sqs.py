@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from queues.bench import Bench, nothing
-
 from backburner.publishers import ensure_topics
 from backburner.publishers.sqs_connect import sqs_client, sqs_session
 from backburner.publishers.sqs_message import MAX_BYTES
@@ -14,6 +12,7 @@ from backburner.publishers.sqs_queues import find_queues, queue_names
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source
+from queues.bench import Bench, nothing
 
 _COUNTS = (
     "ApproximateNumberOfMessages",
