@@ -33,6 +33,7 @@ from fuzz.wire import KafkaWire, SqsWire, Wire
 _STILL_SECONDS = 120.0
 """Without any message settled for so long, the worker counts as stuck."""
 _SHOWN = 5
+_PARTITIONS = 8
 _PREFIX, _POOL, _ROOT = "backburner", "fake", "fuzz"
 
 
@@ -149,7 +150,7 @@ def _wire(queue: str, settings: dict[str, str]) -> Wire:
     if queue == "sqs":
         url = settings["BACKBURNER_QUEUE_URL"]
         return SqsWire(url.partition("endpoint=")[2], store.REGION, _PREFIX, _POOL)
-    return KafkaWire(settings["BACKBURNER_QUEUE_URL"].removeprefix("kafka://"), _PREFIX, _POOL)
+    return KafkaWire(settings["BACKBURNER_QUEUE_URL"].removeprefix("kafka://"), _PREFIX, _POOL, _PARTITIONS)
 
 
 def _worker(settings: dict[str, str], log: Path) -> Child:
@@ -161,6 +162,8 @@ def _worker(settings: dict[str, str], log: Path) -> Child:
         BACKBURNER_SEGMENT_MAX_AGE_SECONDS="2",
         BACKBURNER_SEGMENT_MIN_AGE_SECONDS="0.5",
         BACKBURNER_HTTP_HOST="127.0.0.1",
+        BACKBURNER_RETRY_BASE_SECONDS="0.2",
+        BACKBURNER_RETRY_MAX_SECONDS="1",
     )
     child = Child(Program(name="worker", argv=(sys.executable, "-m", "backburner_worker"), env=env, log=log))
     child.start()
@@ -182,8 +185,9 @@ def _servers(folder: Path, queue: str) -> Iterator[dict[str, str]]:
             "BACKBURNER_STORE_URL": f"s3://{store.RESULTS_BUCKET}/{_ROOT}",
             "BACKBURNER_STORE_ENDPOINT": running.endpoint,
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
-            "BACKBURNER_KAFKA_SESSION_SECONDS": "10",
-            "BACKBURNER_TOPIC_PARTITIONS": "8",
+            "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
+            "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
+            "BACKBURNER_TOPIC_PARTITIONS": str(_PARTITIONS),
             "BACKBURNER_TOPIC_REPLICATION": "1",
             "BACKBURNER_HTTP_PORT": "0",
             "BACKBURNER_LOG_LEVEL": "error",

@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Protocol
 
 import boto3
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from fuzz.ends import Place
@@ -40,9 +40,10 @@ class KafkaWire:
     text = False
     limit = 12_000_000
 
-    def __init__(self, bootstrap: str, prefix: str, pool: str) -> None:
+    def __init__(self, bootstrap: str, prefix: str, pool: str, partitions: int) -> None:
         self._bootstrap = bootstrap
-        self._topic = f"{prefix}.{pool}.normal"
+        self._partitions = partitions
+        self._topic, self._retries = f"{prefix}.{pool}.normal", f"{prefix}.{pool}.retry"
         self._group = f"{prefix}.{pool}"
         self._ends: dict[TopicPartition, int] = {}
 
@@ -68,14 +69,32 @@ class KafkaWire:
         return sent
 
     async def left(self) -> int:
-        """Messages behind the group's committed offsets."""
+        """Messages behind the group's committed offsets; those that are to be tried again too."""
+        retries = [TopicPartition(self._retries, number) for number in range(self._partitions)]
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         await admin.start()
         try:
-            found = await admin.list_consumer_group_offsets(self._group, partitions=list(self._ends))
+            found = await admin.list_consumer_group_offsets(self._group, partitions=[*self._ends, *retries])
         finally:
             await admin.close()
-        return sum(end - max(found[at].offset if at in found else 0, 0) for at, end in self._ends.items())
+        committed = {at: max(one.offset, 0) for at, one in found.items()}
+        left = sum(end - committed.get(at, 0) for at, end in self._ends.items())
+        if left == 0:
+            ends = await self._ends_of(retries, committed)
+            left = sum(end - committed.get(at, 0) for at, end in ends.items())
+        return left
+
+    async def _ends_of(
+        self, partitions: Sequence[TopicPartition], committed: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Where partitions end, as a fetch tells it: what a broker says when asked for ends is not right everywhere."""
+        async with AIOKafkaConsumer(bootstrap_servers=self._bootstrap, fetch_max_wait_ms=20) as consumer:
+            consumer.assign(partitions)
+            for at in partitions:
+                consumer.seek(at, committed.get(at, 0))
+            while any(consumer.highwater(at) is None for at in partitions):
+                await consumer.getmany(timeout_ms=20)
+            return {at: consumer.highwater(at) for at in partitions}
 
 
 class SqsWire:
@@ -87,7 +106,8 @@ class SqsWire:
     def __init__(self, endpoint: str, region: str, prefix: str, pool: str) -> None:
         self._name = f"{prefix}-{pool}-normal"
         self._sqs = boto3.client("sqs", endpoint_url=endpoint, region_name=region)
-        self._url = self._sqs.get_queue_url(QueueName=self._name)["QueueUrl"]
+        names = self._name, f"{prefix}-{pool}-retry"
+        self._url, self._retries = (self._sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in names)
 
     async def send(self, messages: Iterable[Hostile]) -> dict[Place, Hostile]:
         """Send them all; where each lies."""
@@ -118,11 +138,13 @@ class SqsWire:
         return [ids[str(number)] for number in range(len(batch))]
 
     async def left(self) -> int:
-        """Messages on the queue, held or not."""
-        names = ("", "NotVisible", "Delayed")
-        wanted: Any = [f"ApproximateNumberOfMessages{name}" for name in names]
-        found = await asyncio.to_thread(self._sqs.get_queue_attributes, QueueUrl=self._url, AttributeNames=wanted)
-        return sum(map(int, found["Attributes"].values()))
+        """Messages on the queue, held or not; those that are to be tried again too."""
+        wanted: Any = [f"ApproximateNumberOfMessages{name}" for name in ("", "NotVisible", "Delayed")]
+        left = 0
+        for url in (self._url, self._retries):
+            found = await asyncio.to_thread(self._sqs.get_queue_attributes, QueueUrl=url, AttributeNames=wanted)
+            left += sum(map(int, found["Attributes"].values()))
+        return left
 
 
 def _batches(messages: Iterable[Hostile]) -> Iterable[list[Hostile]]:
