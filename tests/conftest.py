@@ -14,12 +14,9 @@ hypothesis.settings.register_profile("backburner", deadline=None, derandomize=CI
 hypothesis.settings.load_profile("backburner")
 
 # Settings of a running embedded stack (`. .backburner/env`) must not leak into the tests. What leads to an outside queue
-# or store that is to be judged stays (docs/certify.md).
-_OUTSIDE = {
-    "BACKBURNER_TEST_QUEUE_URL": ("BACKBURNER_KAFKA_", "BACKBURNER_TOPIC_", "BACKBURNER_SQS_"),
-    "BACKBURNER_TEST_STORE_URL": ("BACKBURNER_STORE_ENDPOINT",),
-}
-_kept = ("BACKBURNER_TEST_", *(prefix for name, kept in _OUTSIDE.items() if os.environ.get(name) for prefix in kept))
+# that is to be judged stays (docs/certify.md).
+_OUTSIDE = ("BACKBURNER_KAFKA_", "BACKBURNER_TOPIC_") if os.environ.get("BACKBURNER_TEST_QUEUE_URL") else ()
+_kept = ("BACKBURNER_TEST_", *_OUTSIDE)
 for _name in [name for name in os.environ if name.startswith("BACKBURNER_") and not name.startswith(_kept)]:
     del os.environ[_name]
 

@@ -32,7 +32,7 @@ from queues.servers import Noida, find_noida
 from queues.sqs import SqsBench
 
 OUTSIDE_QUEUE = os.environ.get("BACKBURNER_TEST_QUEUE_URL", "")
-OUTSIDE_STORE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
+LACKS = os.environ.get("BACKBURNER_TEST_QUEUE_LACKS", "")
 KINDS = (judges.OUTSIDE,) if OUTSIDE_QUEUE else ("kafka-tansu", "kafka-noida", "sqs", "fake")
 KAFKA_KINDS = [kind for kind in KINDS if kind.startswith("kafka") or OUTSIDE_QUEUE.startswith("kafka:")]
 
@@ -143,7 +143,7 @@ def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
         **{"max_body_bytes": 1024 * 1024, **own, **more},
     )
     # Shorter than a user may set it.
-    return settings.model_copy(update={"sqs_visibility_seconds": 3})
+    return settings.model_copy(update={"sqs_visibility_seconds": 10 if kind == judges.OUTSIDE else 3})
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def bench(request: pytest.FixtureRequest, make_bench) -> Bench:
     kind: str = request.param
     for mark in request.node.iter_markers("needs"):
         for power in mark.args:
-            if (gap := judges.gap(power, kind, OUTSIDE_QUEUE.partition(":")[0])) is not None:
+            if (gap := judges.gap(power, kind, OUTSIDE_QUEUE.partition(":")[0], LACKS)) is not None:
                 pytest.skip(str(gap))
     made: Bench = await make_bench(kind)
     return made

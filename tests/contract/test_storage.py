@@ -15,6 +15,10 @@ from backburner.storage import Storage
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
 
 
+OUTSIDE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
+ENDPOINT = "BACKBURNER_TEST_STORE_ENDPOINT"
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, missing_server):
     if OUTSIDE:
@@ -27,14 +31,12 @@ def server(tmp_path_factory, missing_server):
         yield running
 
 
-OUTSIDE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
-
-
 @pytest.fixture(params=["outside"] if OUTSIDE else ["memory", "file", "s3"])
 async def storage(request, tmp_path, monkeypatch):
     if request.param == "outside":
         # A root of its own for each test; everything below it is deleted afterwards.
-        opened = Storage.open(Settings(store_url=f"{OUTSIDE.rstrip('/')}/certify-{secrets.token_hex(4)}"))
+        url, endpoint = f"{OUTSIDE.rstrip('/')}/certify-{secrets.token_hex(4)}", os.environ.get(ENDPOINT)
+        opened = Storage.open(Settings(store_url=url, store_endpoint=endpoint))
         yield opened
         await opened.delete([each.key async for each in opened.scan("")])
         return
