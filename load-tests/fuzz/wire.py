@@ -78,7 +78,7 @@ class KafkaWire:
         finally:
             await admin.close()
         committed = {at: max(one.offset, 0) for at, one in found.items()}
-        left = sum(end - committed.get(at, 0) for at, end in self._ends.items())
+        left: int = sum(end - committed.get(at, 0) for at, end in self._ends.items())
         if left == 0:
             ends = await self._ends_of(retries, committed)
             left = sum(end - committed.get(at, 0) for at, end in ends.items())

@@ -14,7 +14,6 @@ from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
 
-
 OUTSIDE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
 ENDPOINT = "BACKBURNER_TEST_STORE_ENDPOINT"
 

@@ -50,7 +50,7 @@ GAPS: dict[str, tuple[Gap, ...]] = {
     "raw bytes": (
         Gap(
             frozenset({"sqs:*"}),
-            "an SQS message is text, so bytes that are none cannot be sent to it",
+            "an SQS message is text, so bytes that are none cannot be sent",
             "kafka and fake",
         ),
     ),
@@ -62,8 +62,8 @@ GAPS: dict[str, tuple[Gap, ...]] = {
 def gap(power: str, kind: str, outside: str, lacks: str = "") -> Gap | None:
     """Why that kind of queue cannot judge a test that needs the power; None where it can.
 
-    `outside` is the scheme of an outside queue's URL, and `lacks` the powers, separated by commas, that its user says it
-    has not. A row for `kafka:*` or `sqs:*` is about all queues of that sort.
+    `outside` is the scheme of an outside queue's URL, and `lacks` the powers, separated by commas, that its user says
+    it has not. A row for `kafka:*` or `sqs:*` is about all queues of that sort.
     """
     if kind == OUTSIDE and power in {each.strip() for each in lacks.split(",")}:
         return Gap(frozenset({OUTSIDE}), "BACKBURNER_TEST_QUEUE_LACKS says that this server cannot", "no server here")
