@@ -79,6 +79,8 @@ class Ledger:
             return False
         if offset > self._position:
             self._pass_by(offset)
+            if offset < self._low:
+                return False  # What was passed by was all that the mark waited for.
         self._position = offset + 1
         if offset in self._waiting or (offset < self._done.stop and offset in self._done):
             return False
