@@ -43,10 +43,9 @@ class Letterbox:
         Each is marked if it is stale.
         """
         answered = Answered(self._storage)
-        for name in await self.jobs() if job is None else [job]:
-            async with aclosing(self._read(keys.dead_letters(self._tenant, name))) as found:
-                async for batch in found:
-                    yield [await _marked(letter, answered) for letter in batch]
+        async with aclosing(self._read(keys.dead_letters(self._tenant, job))) as found:
+            async for batch in found:
+                yield await asyncio.gather(*(_marked(letter, answered) for letter in batch))
 
     async def unaddressed(self) -> AsyncGenerator[list[DeadLetter]]:
         """The letters of messages that belong to no request, some at a time."""
