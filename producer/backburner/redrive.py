@@ -132,7 +132,9 @@ class Redrive:
         await republisher.restore()
         async with aclosing(self._batches(job, only)) as batches:
             async for batch in batches:
-                self._done.republished += await republisher.send(batch, self._done.keep)
+                # Not in one line: other jobs count meanwhile.
+                sent = await republisher.send(batch, self._done.keep)
+                self._done.republished += sent
         self._done.warn(self._connections.pools.warnings(republisher.pools))
 
     async def _manifest(self, job: str) -> JobManifest | None:

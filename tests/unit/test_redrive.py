@@ -165,6 +165,15 @@ async def test_a_single_request_keeps_its_handle(system):
     assert await all_keys(system, keys.redrives(TENANT)) == []
 
 
+async def test_many_single_requests_are_sent_and_counted_side_by_side(system):
+    system.fail(lambda one: True)
+    handles = [await system.client.enqueue("hello") for _ in range(50)]
+    system.mend()
+    assert (await system.client.redrive(all=True)).republished == 50
+    for handle in handles:
+        assert (await handle.result(timeout=5)).ok
+
+
 async def test_letters_of_streams_keep_their_address_and_get_a_new_deadline(system):
     stream = "stream-backburner.fake.normal-2026-05-04"
     await put_letter(system, envelope(stream, "3-17", "a"))
