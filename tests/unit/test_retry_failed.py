@@ -1,18 +1,25 @@
 """The failed part of an ended job as a new job: exactly that part, from wherever its bodies can be had."""
 
+import importlib.util
 import json
-from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from backburner import InvalidInput, JobConflict, JobError, JobNotFound, JobState
 from backburner.client import Client
 from backburner.finalizer import finalize
-from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded
 from backburner_schemas.job import JobManifest
+
+_spec = importlib.util.spec_from_file_location("dead", Path(__file__).parents[1] / "support" / "dead.py")
+assert _spec is not None
+assert _spec.loader is not None
+dead = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(dead)
 
 TENANT = "default"
 
@@ -183,41 +190,6 @@ async def test_what_is_no_job_cannot_be_retried(system, job):
         await system.client.retry_failed(job)
 
 
-class Killed(BaseException):
-    pass
-
-
-class Mortal(Storage):
-    """Dies at a step that changes something, before it or after it."""
-
-    def __init__(self, storage, steps, *, last_counts):
-        super().__init__(storage._store)
-        self.left = steps
-        self._last_counts = last_counts
-
-    async def _step(self, work):
-        self.left -= 1
-        if self.left == -1 and self._last_counts:
-            await work
-        elif self.left >= 0:
-            return await work
-        else:
-            work.close()
-        raise Killed
-
-    async def put(self, key, data):
-        await self._step(super().put(key, data))
-
-    async def create(self, key, data):
-        return await self._step(super().create(key, data))
-
-    async def replace(self, key, data, etag):
-        return await self._step(super().replace(key, data, etag))
-
-    async def delete(self, found):
-        await self._step(super().delete(list(found)))
-
-
 @pytest.mark.parametrize("last_counts", [True, False])
 async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_counts):
     steps, killed = 0, True
@@ -226,11 +198,8 @@ async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_co
             system.fail(OWN_FAULT | ENGINES_FAULT)
             job = await system.client.submit(INPUT)
             system.mend()
-            mortal = Mortal(system.storage, steps, last_counts=last_counts)
-            connected = Client.of(system.settings, mortal, await system.client._connections.publisher())
-            with suppress(Killed):
-                await connected.retry_failed(job.id, input=INPUT)
-            killed = mortal.left < 0
+            work = partial(Client.retry_failed, job=job.id, input=INPUT)
+            killed = await dead.killed_after(system, steps, last_counts, work)
             if not killed:
                 break
             if await listed(system, keys.redrives(TENANT)) or not await children(system, job.id):
@@ -244,10 +213,7 @@ async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_co
 
 
 async def test_a_redrive_that_was_broken_off_is_ended_first(system, ended):
-    mortal = Mortal(system.storage, 3, last_counts=True)
-    connected = Client.of(system.settings, mortal, await system.client._connections.publisher())
-    with pytest.raises(Killed):
-        await connected.redrive(job=ended.id)
+    assert await dead.killed_after(system, 3, True, partial(Client.redrive, job=ended.id))
     with pytest.raises(JobConflict, match="dlq redrive --job"):
         await system.client.retry_failed(ended.id, input=INPUT)
     await system.client.redrive(job=ended.id)
