@@ -22,7 +22,14 @@ from backburner.republish import Republisher
 from backburner.resend import KeptLetter, line_of, why_kept
 from backburner.stored import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError, LetterNotFound, PoolNotFound, RequestRefused, StoredObjectBroken
+from backburner_schemas.errors import (
+    BackburnerError,
+    InvalidInput,
+    LetterNotFound,
+    PoolNotFound,
+    RequestRefused,
+    StoredObjectBroken,
+)
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
@@ -125,7 +132,8 @@ class Redrive:
             if parent is not None:
                 await self._into_new_job(parent, only)
                 return
-        except (StoredObjectBroken, PoolNotFound) as error:
+        except (StoredObjectBroken, PoolNotFound, InvalidInput) as error:
+            # One job's trouble, such as a pool that has vanished meanwhile, keeps nobody from the others.
             await self._keep_all(job, only, error)
             return
         republisher = Republisher(self._connections, self._box, self._tenant, job, self._deadline)

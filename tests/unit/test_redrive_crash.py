@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -131,6 +132,23 @@ async def test_a_redrive_of_one_letter_that_was_killed_anywhere_is_completed_by_
             assert await all_keys(system, keys.redrives(TENANT)) == []
         steps += 1
     assert steps > 3
+
+
+async def test_a_redrive_whose_pool_has_vanished_keeps_its_letters_and_the_others_go(system, failed):
+    system.fail(["x"])
+    await system.client.submit([line("x")], job_id="zz-later")
+    system.mend()
+    assert await killed_after(system, 2, True, partial(Client.redrive, job=failed.id))
+    pool = await system.storage.get(keys.pool("fake"))
+    other = json.loads(pool.data) | {"pool": "other", "model": "other"}
+    await system.storage.put(keys.pool("other"), json.dumps(other).encode())
+    await system.storage.delete([keys.pool("fake")])
+    done = await system.new_client().redrive(all=True)
+    assert done.kept_total == 4
+    assert "no pool serves" in done.kept[0].reason
+    await system.storage.put(keys.pool("fake"), pool.data)
+    assert sorted(one.requests for one in (await system.client.redrive(all=True)).jobs) == [1, 3]
+    assert len(await children(system, failed.id)) == 1
 
 
 async def test_a_new_job_that_was_cancelled_half_sent_gives_way_to_another(system, failed):
