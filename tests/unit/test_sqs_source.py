@@ -121,10 +121,14 @@ async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of):
 async def test_what_is_read_ahead_is_extended_too(sqs, source_of):
     messages = [sqs.put(envelope(index), NORMAL) for index in range(5)]
     source = await source_of(visibility_seconds=2)
+    source._intake.want({Lane.NORMAL: 100})
     (first,) = await pull(source, 1, {Lane.NORMAL: 1})
+    assert [one.count for one in messages] == [1] * 5
     source._intake.want({})
-    await until(lambda: all(one.visible_at > time.monotonic() + 1 for one in messages[:1]))
+    ends = [one.visible_at + 2 for one in messages]
+    await until(lambda: all(one.visible_at > end for one, end in zip(messages, ends, strict=True)))
     assert not first.lease.lost
+    assert len(await pull(source, 4)) == 4
 
 
 async def test_throttled_extensions_are_tried_again_in_time(sqs, source_of):
