@@ -20,7 +20,7 @@ from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_parameters
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, DeadLettered, Run, Verdict, after_failure
-from backburner_worker.retrying import until_stored
+from backburner_worker.retrying import STOPS_THE_WORKER, until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
 
@@ -40,8 +40,8 @@ class Signature:
 class Generator:
     """Turns deliveries into outcomes.
 
-    `outcome` raises nothing but `EngineLost`: whatever else goes wrong is the outcome. Cancelling it aborts the
-    generation.
+    `outcome` raises nothing but `EngineLost` and, where a body cannot be read, `StoreDenied` and `StoreFull`: whatever
+    else goes wrong is the outcome. Cancelling it aborts the generation.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Generator:
         if isinstance(verdict, Run):
             try:
                 return await self._answer(delivery, verdict)
-            except EngineLost:
+            except (EngineLost, *STOPS_THE_WORKER):
                 raise
             except BackburnerError as error:
                 verdict = after_failure(verdict, error)

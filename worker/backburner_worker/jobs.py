@@ -15,7 +15,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.policy import JobFacts
-from backburner_worker.retrying import until_stored
+from backburner_worker.retrying import STOPS_THE_WORKER, until_stored
 
 JobKey = tuple[str, str]
 """Tenant and job."""
@@ -63,7 +63,10 @@ class JobBook:
             self._known[job] = replace(known, facts=replace(known.facts, frozen=True))
 
     async def watch_markers(self, on_cancelled: Callable[[Iterable[JobKey]], None]) -> None:
-        """List the cancel markers for ever, and tell the new ones. A listing that fails keeps those that were known."""
+        """List the cancel markers for ever, and tell the new ones. A listing that fails keeps those that were known.
+
+        Raises `StoreDenied` and `StoreFull`: a worker that may not list would never hear of a cancel.
+        """
         while True:
             before = self._cancelled
             try:
@@ -72,6 +75,8 @@ class JobBook:
                     async for listed in self._storage.scan(keys.CANCELLED)
                     if (job := keys.marked(listed.key)) is not None
                 }
+            except STOPS_THE_WORKER:
+                raise
             except StoreError as error:
                 log.warning("cancel markers could not be listed", error=error.message)
             on_cancelled(self._cancelled - before)

@@ -170,6 +170,8 @@ class Pipeline:
             self._generating.discard(task)
             self._let_go(delivery)
             self._changed.set()
+        del verdict
+        delivery.shed()
         self._storing.add(task)
         try:
             await self._store(delivery, outcome)

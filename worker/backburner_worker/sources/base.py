@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from backburner_schemas.codec import Decoded, Origin
+from backburner_schemas.codec import Decoded, Origin, Unaddressed
 from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.errors import Undeliverable
 from backburner_schemas.names import Lane
 
 
@@ -54,6 +55,13 @@ class Delivery:
     """Whether the queue tells that it was given before, to this worker or to another."""
     lease: Lease = field(default_factory=Lease)
 
+    def shed(self) -> None:
+        """Let go of the request's text: its outcome is there, and until that is durable only memory is at stake."""
+        self.raw = b""
+        self.message = _SHED
+
+
+_SHED = Unaddressed(Undeliverable("its outcome is on the way to the store"))
 
 RevokedCallback = Callable[[], Awaitable[None]]
 """“Deliveries are going away: store what is done and settle it now.” Bounded by the source."""
