@@ -203,14 +203,14 @@ async def _suffer(
             await asyncio.sleep(_SAMPLE_SECONDS)
         row.before_mb = max(row.before_mb, worker.rss_mb)
         already, started = worker.pulled, time.monotonic()
-        await asyncio.to_thread(begin)
+        begin()
         while (passed := time.monotonic() - started) < seconds:
             row.during_mb = max(row.during_mb, worker.rss_mb)
             if row.told_after is None and not await asyncio.to_thread(lambda: worker.ready):
                 row.told_after = passed
             await asyncio.sleep(_SAMPLE_SECONDS)
         row.pulled_during = worker.pulled - already
-        await asyncio.to_thread(end)
+        end()
         ended = time.monotonic()
         await _until(lambda: worker.ready, "a worker that is ready again")
         row.ready_after = time.monotonic() - ended

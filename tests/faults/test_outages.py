@@ -31,9 +31,9 @@ async def assert_whole(job):
 async def halfway(stack, client, lines, until):
     """A job that a worker is in the middle of."""
 
-    async def begin(model):
+    async def begin(model, **settings):
         await stack.make_pool(model)
-        worker = stack.worker(model)
+        worker = stack.worker(model, **settings)
         await stack.warm(worker)
         job = await client.submit(lines(COUNT, "{} [[slow:0.3]]", model=model))
         await until(lambda: settled(job, 500), "the first results")
@@ -48,13 +48,19 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
     os.kill(stack.store.child.pid, signal.SIGKILL)
     await until(lambda: not stack.store.child.running, "the store's end")
     settled_before = worker.metric("backburner_settled_total")
-    # Until its client's own patience is over: then it waits with what it has, and settles nothing.
-    await until(lambda: worker.said("the object store is away"), "a worker that waits")
-    assert worker.metric("backburner_settled_total") == settled_before
-    assert worker.metric("backburner_held") > 0
-    stack.store.start()
+    try:
+        # It waits with what it has, settles nothing, and says so, once.
+        await until(lambda: worker.page("/readyz")[0] == 503, "a worker that is not ready")
+        assert worker.page("/readyz")[1].startswith("not ready: store: ")
+        assert worker.metric('backburner_away{system="store"}') == 1
+        assert worker.metric("backburner_settled_total") == settled_before
+        assert worker.metric("backburner_held") > 0
+    finally:
+        stack.store.start()
+    await until(lambda: worker.page("/readyz")[0] == 200, "a worker that is ready again")
     await assert_whole(job)
     assert worker.exit_status is None
+    assert len(worker.said("a system is away")) == len(worker.said("a system answers again")) == 1
 
 
 async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
@@ -69,6 +75,33 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
         os.kill(stack.store.child.pid, signal.SIGCONT)
     await assert_whole(job)
     assert worker.exit_status is None
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        # The client's own retries of a 507 take about 15 s.
+        ("PUT", "/segments/", 507, "XMinioStorageFull", "store_full"),
+        ("PUT", "/segments/", 403, "QuotaExceeded", "store_full"),
+        ("PUT", "/segments/", 403, "AccessDenied", "store_denied"),
+        ("GET", "markers%2Fcancelled", 403, "AccessDenied", "store_denied"),
+    ],
+)
+async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unsettled_is_kept(
+    stack, halfway, until, refusing_store, refusal
+):
+    method, part, status, code, told = refusal
+    model = f"refused-{code}-{told}-{method}".lower()
+    worker, job = await halfway(model, BACKBURNER_STORE_ENDPOINT=refusing_store.endpoint)
+    refusing_store.refuse(lambda asked, path: asked == method and part in path, status, code)
+    await until(lambda: worker.exit_status is not None, "its end")
+    assert worker.exit_status == 1
+    (end,) = worker.said("the worker ends")
+    assert end["code"] == told
+    assert ("make room" if told == "store_full" else "AWS_SECRET_ACCESS_KEY") in end["error"]
+    assert not await settled(job, COUNT)
+    stack.worker(model)
+    await assert_whole(job)
 
 
 async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway, until):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from backburner_schemas.envelope import Address, AnswerMode
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.result import ResultRecord, encode_record
+from backburner_schemas.segment import Line
 from backburner_worker.engine.base import Usage
 
 _NO_USAGE = Usage()
@@ -45,3 +46,16 @@ class Outcome:
             self.record_data, self.record = encode_record(self.record), None
         if self.letter is not None:
             self.letter_data, self.letter = self.letter.model_dump_json(exclude_none=True).encode(), None
+
+    def line(self) -> Line:
+        """The packed record on its way into a segment, which has it from now on."""
+        assert self.address is not None
+        data, self.record_data = self.record_data, b""
+        return Line(
+            index=self.address.index,
+            data=data,
+            error_code=self.code or None,
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            engine_s=self.engine_s,
+        )

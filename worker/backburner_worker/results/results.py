@@ -5,7 +5,6 @@ from functools import partial
 
 from backburner.storage import Storage
 from backburner_schemas.envelope import AnswerMode
-from backburner_schemas.segment import Line
 from backburner_worker.outcome import Outcome
 from backburner_worker.results.answers import store_answer
 from backburner_worker.results.writer import SegmentWriter
@@ -68,22 +67,15 @@ class Results:
             _, under_way = await asyncio.wait(under_way, timeout=_FLUSH_AGAIN_SECONDS)
 
     async def _put_record(self, outcome: Outcome) -> None:
-        address, data, failed = outcome.address, outcome.record_data, bool(outcome.code)
+        address = outcome.address
         assert address is not None
         if outcome.answer is AnswerMode.OBJECT:
             async with self._objects:
-                write = partial(store_answer, self._storage, address, data, ok=not failed)
+                write = partial(store_answer, self._storage, address, outcome.record_data, ok=not outcome.code)
                 if await until_stored(write, "write an answer"):
                     return
-        line = Line(
-            index=address.index,
-            data=data,
-            error_code=outcome.code if failed else None,
-            prompt_tokens=outcome.usage.prompt_tokens,
-            completion_tokens=outcome.usage.completion_tokens,
-            engine_s=outcome.engine_s,
-        )
-        await self._segments.put((address.tenant, address.job), line)
+            del write
+        await self._segments.put((address.tenant, address.job), outcome.line())
 
     async def _put_letter(self, outcome: Outcome) -> None:
         async with self._objects:

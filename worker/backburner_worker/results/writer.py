@@ -103,6 +103,8 @@ class SegmentWriter:
         buffer, full = self._buffers.add(
             job, line, now=time.monotonic(), job_age=self._job_age(job), job_left=self._job_left(job)
         )
+        # Thousands wait here: nothing of the record stays but what is in the buffer.
+        del line
         if job not in self._held:
             self._hushed.add(job)
         durable = self._durable.get(buffer)
@@ -152,9 +154,11 @@ class SegmentWriter:
         name = buffer.name(self._writer, self._sequence)
         self._sequence += 1
         key = keys.segment(*buffer.job, name)
+        records = len(buffer.lines)
         try:
-            data = encode_segment(buffer.lines)
             async with self._puts:
+                data = encode_segment(buffer.lines)
+                buffer.lines.clear()
                 started = time.monotonic()
                 await until_stored(partial(self._storage.put, key, data), "write a segment")
                 self._telemetry.segment_written(len(data), time.monotonic() - started)
@@ -165,7 +169,7 @@ class SegmentWriter:
                 raise
             return
         durable.end()
-        log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=len(buffer.lines))
+        log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=records)
         if buffer.job not in self._held and self._jobs.facts(buffer.job).manifest is not None:
             self._job_quiet(buffer.job)
 
