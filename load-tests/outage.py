@@ -32,8 +32,8 @@ ALLOWED_MB = 20.0
 SYSTEMS = ("store", "slow store", "broker")
 _LATENCY = "0.005"
 _SLOW_SECONDS = 2.0
-_STEADY_SHARE = 10
-"""A tenth of the job is done before the outage, so that every buffer has had its fill."""
+_STEADY_SHARE = 2
+"""Half of the job is done before the outage, so that every buffer and the allocator have had their fill."""
 _SAMPLE_SECONDS = 0.2
 _PATIENCE = 900.0
 
