@@ -5,6 +5,7 @@ and started again on its log.
 """
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -86,6 +87,8 @@ _HEAD = (
 
 def outage(seconds: float, requests: int, systems: Collection[str]) -> Figures:
     """Take each of these systems away for so long, one after the other, each with a job and a worker of its own."""
+    # This program's own client meets the broker's outage too, and what it says of that is no figure.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     rows: list[Outage] = []
     before = dict(os.environ)
     with ExitStack() as stack:

@@ -41,19 +41,27 @@ def telemetry(registry):
 
 
 @pytest.fixture
-def sweep(storage, frozen, telemetry):
-    announcement = WorkerAnnouncement(
-        worker="w1", pool="p", models=("m",), group="g", version="fake-1", started_at=1.0, seen_at=2.0
-    )
-    return Sweep(
-        storage,
-        seconds=60.0,
-        grace=10.0,
-        marker_life=1000.0,
-        announcement=lambda: announcement,
-        on_frozen=frozen.append,
-        telemetry=telemetry,
-    )
+def make_sweep(storage, frozen, telemetry):
+    def make(worker):
+        announcement = WorkerAnnouncement(
+            worker=worker, pool="p", models=("m",), group="g", version="fake-1", started_at=1.0, seen_at=2.0
+        )
+        return Sweep(
+            storage,
+            seconds=60.0,
+            grace=10.0,
+            marker_life=1000.0,
+            announcement=lambda: announcement,
+            on_frozen=frozen.append,
+            telemetry=telemetry,
+        )
+
+    return make
+
+
+@pytest.fixture
+def sweep(make_sweep):
+    return make_sweep("w1")
 
 
 async def make_job(storage, *, sealed=None, deadline=4e9):
@@ -207,3 +215,35 @@ async def test_a_denied_job_ends_the_worker_that_served_it_and_none_that_only_fo
     async with asyncio.timeout(30):
         with pytest.raises(StoreDenied):
             await sweep.finalize_named()
+
+
+JOBS = [("t", f"batch_{number}") for number in range(300)]
+
+
+async def test_workers_of_a_pool_share_the_open_jobs_out_and_leave_none_out(make_sweep):
+    sweeps = [make_sweep(f"w{number}") for number in range(3)]
+    for one in sweeps:
+        one._turn = 0
+        await one._announce()
+    shares = [{job for job in JOBS if mine(job)} for mine in [await one._share() for one in sweeps]]
+    assert sum(map(len, shares)) == len(set.union(*shares)) == len(JOBS)
+    assert all(len(share) > 50 for share in shares)
+
+
+async def test_the_share_of_a_worker_that_is_gone_goes_to_the_others(storage, make_sweep, monkeypatch):
+    gone, here = make_sweep("w1"), make_sweep("w2")
+    here._turn = 0
+    await gone._announce()
+    await here._announce()
+    assert not all(map(await here._share(), JOBS))
+    monkeypatch.setattr(sweep_module, "_LIVE_SWEEPS", 0)
+    await asyncio.sleep(0.01)
+    await here._announce()
+    assert all(map(await here._share(), JOBS))
+
+
+async def test_now_and_then_a_worker_looks_at_every_open_job(make_sweep):
+    one, other = make_sweep("w1"), make_sweep("w2")
+    await other._announce()
+    whole = [all(map(await one._share(), JOBS)) for _ in range(2 * sweep_module._WHOLE_EVERY)]
+    assert sum(whole) == 2

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ from backburner_worker.retrying import STOPS_THE_WORKER
 from backburner_worker.telemetry import Telemetry
 
 _JITTER = 0.3
+_LIVE_SWEEPS = 3
+"""Sweeps that a worker may miss before others take over its share."""
+_WHOLE_EVERY = 10
+"""Each so-manieth sweep looks at every open job, whoever's share it is, so that none is left out for long."""
 _CLOSE_SECONDS = 10.0
 _ANNOUNCEMENT_LIFE = 3600.0
 """Seconds after which the announcement of a worker that was killed is removed; live ones are renewed each sweep."""
@@ -34,7 +39,7 @@ class _Seen:
 
 
 class Sweep:
-    """Finalizes at once the jobs that `soon` names, and on a timer whatever lies under `open/`."""
+    """Finalizes at once the jobs that `soon` names, and on a timer what lies under `open/`, shared among the pool."""
 
     def __init__(
         self,
@@ -57,6 +62,8 @@ class Sweep:
         self._soon: asyncio.Queue[JobKey] = asyncio.Queue()
         self._queued: set[JobKey] = set()
         self._cursors: dict[JobKey, _Seen] = {}
+        # Workers that start together do not look at everything in the same turn.
+        self._turn = random.randrange(_WHOLE_EVERY)  # noqa: S311 - spreads load
 
     def soon(self, job: JobKey) -> None:
         """See before long whether that job is whole."""
@@ -108,7 +115,10 @@ class Sweep:
         ]
         still_open = set(open_jobs)
         self._cursors = {job: seen for job, seen in self._cursors.items() if job in still_open}
+        mine = await self._share()
         for job in open_jobs:
+            if not mine(job):
+                continue
             try:
                 await self._look_after(job)
             except StoreFull:
@@ -117,6 +127,23 @@ class Sweep:
                 # One tenant's trouble keeps nobody else's jobs from ending, and a pool's worker may be kept out of
                 # what belongs to other pools' tenants.
                 log.warning("an open job could not be looked at", tenant=job[0], job=job[1], error=error.message)
+
+    async def _share(self) -> Callable[[JobKey], bool]:
+        """Which jobs this worker looks at in this turn: its part of them, among the live workers of its pool.
+
+        Workers that see different lists leave a job out or look twice; both are harmless, and over by the next turn.
+        """
+        self._turn += 1
+        if self._turn % _WHOLE_EVERY == 0:
+            return lambda _: True
+        announcement = self._announcement()
+        me = keys.worker(announcement.pool, announcement.worker)
+        seen = {one.key: one.modified async for one in self._storage.scan(keys.workers(announcement.pool))}
+        # Against the newest of them: all of these times are the store's.
+        old = max(seen.values(), default=0.0) - _LIVE_SWEEPS * self._seconds
+        live = sorted({key for key, modified in seen.items() if modified >= old} | {me})
+        rank, workers = live.index(me), len(live)
+        return lambda job: zlib.crc32("/".join(job).encode()) % workers == rank
 
     async def _look_after(self, job: JobKey) -> None:
         unchanged = await self._cursor_unchanged(job)
