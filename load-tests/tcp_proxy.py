@@ -28,6 +28,7 @@ class TcpProxy:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        asyncio.run_coroutine_threadsafe(self._ended(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -56,6 +57,11 @@ class TcpProxy:
         for writer in [*self._links]:
             writer.transport.abort()
 
+    async def _ended(self) -> None:
+        links = asyncio.all_tasks() - {asyncio.current_task()}
+        if links:
+            await asyncio.wait(links, timeout=self._delay + 5)
+
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there, beyond = await asyncio.open_connection(*self._target)
@@ -66,15 +72,25 @@ class TcpProxy:
         self._links |= ends
         answered = asyncio.Event()
         answered.set()
-        ways = [self._carry(reader, beyond, answered, asks=True), self._carry(there, writer, answered, asks=False)]
-        with contextlib.suppress(OSError):
-            await asyncio.wait([asyncio.ensure_future(way) for way in ways], return_when=asyncio.FIRST_COMPLETED)
-        for each in ends:
-            each.close()
-        self._links -= ends
+        ways = [
+            self._carry(reader, beyond, writer, answered, asks=True),
+            self._carry(there, writer, beyond, answered, asks=False),
+        ]
+        try:
+            async with asyncio.TaskGroup() as both:
+                for way in ways:
+                    both.create_task(way)
+        finally:
+            self._links -= ends
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: asyncio.Event, *, asks: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        back: asyncio.StreamWriter,
+        answered: asyncio.Event,
+        *,
+        asks: bool,
     ) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_CHUNK):
@@ -86,3 +102,6 @@ class TcpProxy:
                     answered.set()
                 writer.write(piece)
                 await writer.drain()
+        # Whichever way ends first takes the other with it.
+        for each in (writer, back):
+            each.transport.abort()

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from prometheus_client import REGISTRY
 
 from backburner.logs import get_logger
+from backburner.publishers import check_queue, open_publisher
+from backburner.publishers.base import Publisher
 from backburner.storage import Storage
 from backburner.stored import parse_stored
 from backburner_schemas import keys, routing
@@ -26,16 +28,21 @@ from backburner_worker.jobs import JobBook
 from backburner_worker.lifecycle import on_stop_signal
 from backburner_worker.outages import Outages, Trouble
 from backburner_worker.pipeline import Pipeline
+from backburner_worker.policy import RetryRules
 from backburner_worker.readiness import Readiness
+from backburner_worker.requeue import Requeue
 from backburner_worker.results.results import Results
 from backburner_worker.results.segments import SegmentLimits
 from backburner_worker.results.writer import SegmentWriter
 from backburner_worker.retrying import until_stored
 from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.settling import Settling
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
+from backburner_worker.suspects import Suspects
 from backburner_worker.sweep import Sweep
 from backburner_worker.telemetry import Telemetry
+from backburner_worker.wakeup import WakeUp
 
 _GC_THRESHOLD = 50_000
 
@@ -54,6 +61,7 @@ class Worker:
         engine: Engine,
         info: EngineInfo,
         source: Source | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self.pool = settings.pool or routing.pool_name(info.models[0])
         self.writer = keys.new_ulid()
@@ -87,8 +95,8 @@ class Worker:
             telemetry=telemetry,
         )
         source = source or open_source(settings, self.pool, self.name)
-        self.systems: dict[str, Trouble] = {"store": storage.trouble, "queue": source.trouble}
-        """What the worker needs around it, each with why it is away."""
+        changed = WakeUp()
+        suspects = Suspects(storage, self.name)
         self.pipeline = Pipeline(
             source=source,
             jobs=self._jobs,
@@ -100,15 +108,27 @@ class Worker:
                 storage,
                 Signature(pool=self.pool, worker=self.name, group=self.group, version=info.version),
                 limits=body_limits(settings),
+                rules=RetryRules(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds),
                 allowed=split(settings.parameters_allowed),
                 max_body_bytes=settings.max_body_bytes,
                 log_prompts=settings.log_prompts,
                 telemetry=telemetry,
             ),
-            results=Results(storage, segments),
+            suspects=suspects,
+            settling=Settling(
+                source=source,
+                results=Results(storage, segments),
+                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool),
+                suspects=suspects,
+                changed=changed,
+                telemetry=telemetry,
+            ),
             segments=segments,
+            changed=changed,
             telemetry=telemetry,
         )
+        self.systems: dict[str, Trouble] = {"store": storage.trouble, "queue": lambda: self.pipeline.trouble}
+        """What the worker needs around it, each with why it is away."""
 
     async def check_pool(self) -> None:
         """Raise `PoolNotFound` unless the pool is registered for this model. Waits for a store that is away."""
@@ -148,7 +168,7 @@ class Worker:
 async def run_worker(settings: WorkerSettings) -> None:
     """Be a worker until a signal says stop. Raises what makes that impossible, `SettingsError` or `EngineLost` say."""
     storage = Storage.open(settings)
-    settings.queue  # noqa: B018 - refuse a bad URL before the model loads
+    check_queue(settings)  # Before the model loads.
     check_allowed_extra(split(settings.parameters_allowed))
     telemetry = Telemetry(REGISTRY)
     readiness = Readiness()
