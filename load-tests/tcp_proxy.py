@@ -104,4 +104,4 @@ class TcpProxy:
                 await writer.drain()
         # Whichever way ends first takes the other with it.
         for each in (writer, back):
-            each.transport.abort()
+            each.close()
