@@ -98,6 +98,7 @@ class GroupMachine(RuleBasedStateMachine):
     def _arrive(self, to: int) -> None:
         self.owner, self.open, self.revoked = to, False, False
         self.members[1 - to].assignment.keep_only(())
+        self.members[1 - to].given.clear()
         low, text = self.committed
         self.me.assignment.keep_only([HOME])
         found = Committed(low, decode(text, low) if self.KEEPS else UNMARKED)
@@ -181,9 +182,9 @@ class GroupMachine(RuleBasedStateMachine):
             for offset, delivery in self.me.running.items()
             if offset in self.poison and not delivery.facts.suspect
         ]
-        # A kill while the partitions are away, after the clean mark, blames nobody.
-        if killers and not self.revoked:
-            self.kills.update(killers)
+        if killers:
+            if self.open:  # A kill while the partitions are away, after the clean mark, blames nobody.
+                self.kills.update(killers)
             self._crash(to)
 
     @precondition(lambda self: self.me.running)
@@ -251,25 +252,24 @@ class GroupMachine(RuleBasedStateMachine):
             if self.open and self.position < self.end:
                 self.receive()
             for offset in sorted(self.me.waiting):
-                delivery = self.me.waiting.get(offset)
-                if delivery is None:
-                    break
-                del self.me.waiting[offset]
-                if delivery.facts.suspect and offset in self.poison:
-                    self.me.running[offset] = delivery
-                elif self.me.assignment.begin(delivery):
-                    self.me.untold[offset] = delivery
-                elif offset in self.poison and not self.KEEPS:
-                    # Nobody finds it out; without this it would kill for ever.
-                    self.poison.discard(offset)
-                    self.me.running[offset] = delivery
-                else:
-                    self._start(offset, delivery)
-                    self._let_poison_kill(self.owner)
+                if offset in self.me.waiting:  # A kill takes all of it away.
+                    self._begin_at_last(offset, self.me.waiting.pop(offset))
             for offset in [*self.me.running]:
                 assert self.me.assignment.settle(self.me.running.pop(offset))
                 self.finished.add(offset)
         raise AssertionError("work was lost: the partition does not get done")
+
+    def _begin_at_last(self, offset: int, delivery: Delivery) -> None:
+        if offset in self.poison and not self.KEEPS:
+            # Nobody finds it out; without this it would kill for ever.
+            self.poison.discard(offset)
+        if delivery.facts.suspect and offset in self.poison:
+            self.me.running[offset] = delivery
+        elif self.me.assignment.begin(delivery):
+            self.me.untold[offset] = delivery
+        else:
+            self._start(offset, delivery)
+            self._let_poison_kill(self.owner)
 
 
 class ForgetfulGroupMachine(GroupMachine):
@@ -279,6 +279,6 @@ class ForgetfulGroupMachine(GroupMachine):
 
 
 TestGroup = GroupMachine.TestCase
-TestGroup.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestGroup.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestForgetfulGroup = ForgetfulGroupMachine.TestCase
-TestForgetfulGroup.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
+TestForgetfulGroup.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)

@@ -117,7 +117,9 @@ def test_no_id_leaves_the_letters_of_its_tenant(text):
     assert not {"", ".", ".."} & set(place.key.split("/"))
 
 
-@pytest.mark.parametrize("key", ["dead/q", "tenants/t/dead/j/7", "tenants/t/dead/a/b/7.json", "tenants/t/dead/../7.json"])
+@pytest.mark.parametrize(
+    "key", ["dead/q", "tenants/t/dead/j/7", "tenants/t/dead/a/b/7.json", "tenants/t/dead/../7.json"]
+)
 def test_a_key_that_is_no_letters_has_no_place(key):
     assert LetterPlace.of(key) is None
 

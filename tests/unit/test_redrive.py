@@ -218,7 +218,9 @@ async def test_a_letter_of_a_running_job_is_stale_once_its_response_is_stored(sy
 
 async def test_what_cannot_be_redriven_is_told_and_kept(system, failed):
     kept = [
-        await put_letter(system, envelope(failed.id, 3, "r3", tenant="other"), at=keys.dead_letter(TENANT, failed.id, 3)),
+        await put_letter(
+            system, envelope(failed.id, 3, "r3", tenant="other"), at=keys.dead_letter(TENANT, failed.id, 3)
+        ),
         await put_letter(system, envelope(failed.id, 4, "r4", model="unknown")),
         await put_letter(system, envelope(failed.id, "x", "rx")),
         await put_letter(system, envelope(failed.id, 6, "r2"), at=keys.dead_letter(TENANT, failed.id, 6)),

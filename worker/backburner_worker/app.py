@@ -118,7 +118,7 @@ class Worker:
             settling=Settling(
                 source=source,
                 results=Results(storage, segments),
-                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool),
+                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind),
                 suspects=suspects,
                 changed=changed,
                 telemetry=telemetry,
