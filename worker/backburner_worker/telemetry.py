@@ -96,6 +96,7 @@ class Telemetry:
     def queue(self, source: Source) -> None:
         """How it stands with the queue now."""
         self.lag(source.lag())
+        self.away("queue", away=source.trouble() is not None)
         if isinstance(source, KeepsMarks):
             self.marks(source.marks())
 
