@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from pipeline_bench import JOB, TENANT, Bench, CountingEngine, ended, running, until
 
-from backburner.storage import Storage
+from backburner.storage import Storage, Stored
 from backburner_schemas import keys
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import EngineLost, StoreDenied
@@ -137,7 +137,7 @@ async def test_a_suspect_runs_alone_and_then_work_goes_on(storage: Storage) -> N
     await bench.make_job(total=60)
     async with running(bench):
         for index in range(20):
-            bench.send(index)
+            bench.send(index, "[[slow:0.3]]" if index < 2 else "hi")
         await until(lambda: len(engine.running) > 1)
         for index in range(20, 25):
             bench.send(index, lane=Lane.RETRY, facts=SUSPECT)
@@ -265,10 +265,10 @@ async def test_a_suspect_of_a_cancelled_job_leaves_no_mark(bench: Bench) -> None
 async def test_a_worker_that_stops_for_another_reason_does_not_convict(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage)
+    bench = Bench(storage, CountingEngine(latency=3600))
     await bench.make_job(total=1)
     async with running(bench, fails=True) as task:
-        bench.send(0, "[[slow:0.3]]", facts=SUSPECT)
+        bench.send(0, facts=SUSPECT)
         await until(lambda: bench.source.begun)
         with monkeypatch.context() as broken:
             broken.setattr(bench.source, "lag", lambda: 1 / 0)
@@ -347,13 +347,56 @@ async def test_a_create_that_was_tried_twice_does_not_convict(
     assert await Bench(storage).marks() == []
 
 
-async def test_giving_up_leaves_anothers_mark(storage: Storage) -> None:
+async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     address = Bench(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.accuse(address)
-    assert not await ours.accuse(address)
+    reached = asyncio.Event()
+
+    async def never(_self: Storage, _key: str, _data: bytes) -> bool:
+        reached.set()
+        return await asyncio.Event().wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Storage, "create", never)
+        accusing = asyncio.create_task(ours.accuse(address))
+        await reached.wait()
+        accusing.cancel()
+        await asyncio.wait([accusing])
+    # It cannot know whether the mark that is there is its own until it looks.
     await ours.give_up(address)
     assert len(await Bench(storage).marks()) == 1
+    await theirs.give_up(address)
+    assert await Bench(storage).marks() == []
+
+
+async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backburner_worker.suspects._LOOK_AGAIN_SECONDS", 0.3)
+    address = Bench(storage).envelope(0).address
+    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
+    assert await theirs.accuse(address)
+    looked, get = asyncio.Event(), Storage.get
+
+    async def get_and_tell(self: Storage, key: str) -> Stored | None:
+        found = await get(self, key)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(Storage, "get", get_and_tell)
+    accusing = asyncio.create_task(ours.accuse(address))
+    await looked.wait()
+    await theirs.give_up(address)
+    assert await accusing
+
+
+async def test_what_ran_in_an_engine_that_died_without_a_word_is_put_back_as_a_suspect(bench: Bench) -> None:
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[hang]]", job="single-a")
+        await until(lambda: bench.in_engine == 1)
+        bench.engine._lost = True
+        assert await ended(task) is not None
+    assert [message.facts for message in bench.queue.published] == [SUSPECT]
+    assert len(bench.queue.settled) == 1
 
 
 async def test_what_died_with_the_engine_is_left_to_others_if_the_queue_is_away(
