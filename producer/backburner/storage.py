@@ -205,7 +205,10 @@ class Storage:
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
         """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
         offset = self._root + after if after else None
-        pages = aiter(obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000))
+        try:
+            pages = aiter(obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000))
+        except ValueError as error:
+            raise translated(error) from error
         while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
             for meta in page:
                 yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())

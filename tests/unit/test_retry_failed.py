@@ -140,9 +140,9 @@ async def test_a_job_whose_producer_left_is_sent_to_its_end(system):
 
     with pytest.raises(Gone):
         await system.client.submit(items(), job_id="mine")
-    summary = await finalize(system.storage, TENANT, "mine", grace=0.0, cursor_unchanged=4_000.0)
+    ending = await finalize(system.storage, TENANT, "mine", grace=0.0, cursor_unchanged=4_000.0)
     # What was read and not yet sent is not known to anybody.
-    known = summary.counts.completed
+    known = ending.summary.counts.completed
     assert 0 < known < 600
     with pytest.raises(JobError, match="nothing to retry"):
         await system.client.retry_failed("mine")
