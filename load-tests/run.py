@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 from control_plane import control_plane
 from figures import Figures
+from fuzz.scenario import fuzz
 from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
+from rich.console import Console
 from submit_memory import submit_memory
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -27,6 +29,13 @@ class Baseline(StrEnum):
     """The worker's own engine, given all requests at once."""
     LLM_CHAT = "llm-chat"
     """vLLM's offline `LLM.chat`."""
+
+
+class FuzzQueue(StrEnum):
+    """The queue that hostile messages are sent to."""
+
+    KAFKA = "kafka"
+    SQS = "sqs"
 
 
 @app.command("overhead")
@@ -63,6 +72,15 @@ def run_outage(
     figures = outage(seconds, requests, only or SYSTEMS)
     _finish(figures, json)
     if not figures.reached:
+        raise typer.Exit(1)
+
+
+@app.command("fuzz")
+def run_fuzz(messages: int = 100_000, seed: int = 1, queue: FuzzQueue = FuzzQueue.KAFKA) -> None:
+    """Hostile messages among good ones: the worker lives, and each message has exactly one end."""
+    verdict = fuzz(messages, seed, queue)
+    verdict.show(Console())
+    if not verdict.clean:
         raise typer.Exit(1)
 
 

@@ -6,8 +6,6 @@ On Tansu alone: noida moves to the next generation without waiting for the membe
 import asyncio
 import contextlib
 import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -80,49 +78,9 @@ async def publish_spread(pool, count: int) -> set[int]:
     return {number * SPREAD for number in range(count)}
 
 
-async def test_what_stays_goes_on_and_what_goes_is_lost_and_given_to_the_other(pool):
-    wanted = await publish_spread(pool, 40)
-    first, second = pool.source(), pool.source()
-    await first.start(nothing)
-    async with working(first) as (one,):
-        await until(lambda: len(one.given) == 40)
-        await second.start(nothing)
-        async with working(second) as (two,):
-            await until(lambda: len(two.given) > 0 and indices(one.held() + two.held()).keys() == wanted)
-            lost = [delivery for delivery in one.given if delivery.lease.lost]
-            assert len(one.given) == 40, "the first member was given again what it already had"
-            assert 0 < len(lost) < 40
-            assert indices(two.given) == indices(lost)
-            for worker in (one, two):
-                for delivery in worker.held():
-                    await worker.source.settle(delivery)
-    await first.close()
-    await second.close()
-    assert sum((await pool.committed()).values()) == 40
-
-
-async def test_settling_what_was_lost_is_void(pool):
-    await publish_spread(pool, 40)
-    first, second = pool.source(), pool.source()
-    await first.start(nothing)
-    async with working(first) as (one,):
-        await until(lambda: len(one.given) == 40)
-        await second.start(nothing)
-        async with working(second) as (two,):
-            await until(lambda: len(two.given) > 0)
-            lost = [delivery for delivery in one.given if delivery.lease.lost]
-            for delivery in lost:
-                await first.settle(delivery)
-    await first.close()
-    await second.close()
-    gone = set(map(home, lost))
-    assert gone
-    committed = await pool.committed()
-    assert not any(number in gone and offset for (_, number), offset in committed.items())
-
-
 async def test_what_is_settled_in_the_revocation_is_committed_before_it_goes(pool):
     await publish_spread(pool, 40)
+    first, second = pool.source(), pool.source()
     first, second = pool.source(), pool.source()
     holding: list[Delivery] = []
     calls = 0
@@ -147,6 +105,7 @@ async def test_what_is_settled_in_the_revocation_is_committed_before_it_goes(poo
 
 async def test_what_is_settled_between_two_assignments_counts(pool):
     await publish_spread(pool, 40)
+    first, second = pool.source(), pool.source()
     first, second = pool.source(), pool.source()
     let_go = asyncio.Event()
 
@@ -178,6 +137,7 @@ async def test_what_is_settled_between_two_assignments_counts(pool):
 
 async def test_a_revocation_that_fails_stops_the_source(pool):
     await publish_spread(pool, 10)
+    first, second = pool.source(), pool.source()
     first, second = pool.source(), pool.source()
 
     async def revoked() -> None:
@@ -230,31 +190,6 @@ async def test_nothing_is_lost_while_members_come_and_go(pool):
             for delivery in await rest.pull({Lane.NORMAL: 100}):
                 await rest.settle(delivery)
     assert settled.keys() == set(range(total))
-
-
-async def test_what_a_killed_member_held_goes_to_another(pool):
-    await pool.publish(200)
-    killed = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(MEMBER), pool.settings.queue_url, pool.settings.prefix, pool.name, "3.0"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told: list[list[str]] = []
-    try:
-        assert killed.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            while sum(line[0] == "settled" for line in told) < 50:
-                told.append((await killed.stdout.readline()).decode().split())
-    finally:
-        killed.send_signal(signal.SIGKILL)
-        rest = await killed.stdout.read()
-        await killed.wait()
-    told += [line.decode().split() for line in rest.splitlines()]
-    done = {int(line[1]) for line in told if line[0] == "settled"}
-    source = pool.source(session=3.0)
-    await source.start(nothing)
-    async with working(source) as (worker,):
-        await until(lambda: indices(worker.given).keys() | done == set(range(200)))
-        assert max(indices(worker.given).values()) == 1
 
 
 async def nothing() -> None:

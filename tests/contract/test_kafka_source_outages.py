@@ -1,13 +1,10 @@
 """A source whose broker is wrong, refuses, goes away or comes back: real brokers."""
 
 import asyncio
-import dataclasses
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
-from backburner.local.ports import PortLeases
-from backburner.publishers.kafka import KafkaPublisher, kafka_connection
+from backburner.publishers.kafka import KafkaPublisher
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 
@@ -16,31 +13,11 @@ pytestmark = pytest.mark.broker
 TOLERANT = 60.0
 
 
-async def test_topics_that_do_not_exist_are_an_error_and_are_not_made(bootstrap, settings_for, pool_at):
-    pool = await pool_at(bootstrap)
-    other = dataclasses.replace(pool, name="other")
-    with pytest.raises(QueueError, match="topics ensure"):
-        await other.member()
-    admin = AIOKafkaAdminClient(**kafka_connection(pool.settings))
-    await admin.start()
-    names = await admin.list_topics()
-    await admin.close()
-    assert not set(names).intersection(other.topics)
-
-
 async def test_a_session_that_the_broker_does_not_allow_is_an_error_that_names_the_setting(noida, pool_at):
     pool = await pool_at(noida)
     source = await pool.member(session=1.0)
     with pytest.raises(QueueError, match="BACKBURNER_KAFKA_SESSION_SECONDS"):
         await pool.pull(source, 1)
-
-
-async def test_no_broker_is_an_error_that_names_the_setting(settings_for, pool_at, tansu):
-    pool = await pool_at(tansu)
-    with PortLeases() as leases:
-        nowhere = dataclasses.replace(pool, settings=settings_for(f"127.0.0.1:{leases.take()}"))
-        with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
-            await nowhere.member()
 
 
 async def test_a_restart_of_the_broker_is_ridden_out(start_noida, pool_at):

@@ -1,6 +1,11 @@
-"""The storage adapter: what every other part relies on, held by each kind of store that can be had here."""
+"""The storage adapter: what every other part relies on, held by each kind of store that can be had here.
+
+`BACKBURNER_TEST_STORE_URL` names a store to be judged instead (docs/certify.md): then the id is `outside`.
+"""
 
 import asyncio
+import os
+import secrets
 
 import pytest
 
@@ -9,9 +14,14 @@ from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
 
+OUTSIDE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
+ENDPOINT = "BACKBURNER_TEST_STORE_ENDPOINT"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, missing_server):
+    if OUTSIDE:
+        pytest.skip("no server is started while an outside store is judged; this one runs without it")
     try:
         local_store.find_weed()
     except SettingsError as error:
@@ -20,16 +30,23 @@ def server(tmp_path_factory, missing_server):
         yield running
 
 
-@pytest.fixture(params=["memory", "file", "s3"])
-def storage(request, tmp_path, monkeypatch):
-    if request.param == "memory":
-        return Storage.open(Settings(store_url="memory:///root"))
-    if request.param == "file":
-        return Storage.open(Settings(store_url=f"file://{tmp_path}/root"))
-    running = request.getfixturevalue("server")
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
-    return Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=running.endpoint))
+@pytest.fixture(params=["outside"] if OUTSIDE else ["memory", "file", "s3"])
+async def storage(request, tmp_path, monkeypatch):
+    if request.param == "outside":
+        # A root of its own for each test; everything below it is deleted afterwards.
+        url, endpoint = f"{OUTSIDE.rstrip('/')}/certify-{secrets.token_hex(4)}", os.environ.get(ENDPOINT)
+        opened = Storage.open(Settings(store_url=url, store_endpoint=endpoint))
+        yield opened
+        await opened.delete([each.key async for each in opened.scan("")])
+        return
+    if request.param == "s3":
+        running = request.getfixturevalue("server")
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=running.endpoint))
+        return
+    url = "memory:///root" if request.param == "memory" else f"file://{tmp_path}/root"
+    yield Storage.open(Settings(store_url=url))
 
 
 async def test_what_was_put_is_there(storage):

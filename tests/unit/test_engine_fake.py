@@ -218,3 +218,9 @@ def test_the_factory_imports_nothing_heavy():
     program = "import sys, backburner_worker.engine.factory; print({'vllm', 'torch', 'fastapi'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+async def test_a_negative_limit_is_refused_as_a_model_would():
+    engine = FakeEngine()
+    with pytest.raises(RequestRefused, match="max_tokens"):
+        await engine.run(EngineRequest("r", Endpoint.CHAT, {"model": "fake", "messages": [], "max_tokens": -1}))

@@ -15,6 +15,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     KafkaError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
     UnknownError,
@@ -73,7 +74,7 @@ class KafkaPublisher:
             parcels[topic, _spread(record.key) % partitions[topic]].append(record)
             size += len(record.value)
             if size >= _UNDER_WAY_BYTES or position == len(messages) - 1:
-                for positions, error in await self._send(producer, parcels):
+                for positions, error in await self._send_in_step(await self._living(), parcels):
                     failed += positions
                     cause = cause or _cause(error)
                 parcels.clear()
@@ -158,6 +159,31 @@ class KafkaPublisher:
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
             raise unreachable(self._settings, error) from error
+
+    async def _send_in_step(
+        self, producer: AIOKafkaProducer, parcels: Mapping[tuple[str, int], "list[_Record]"]
+    ) -> "list[tuple[list[int], BaseException]]":
+        """Send every parcel; the positions of those that failed, with the error.
+
+        A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
+        all that follows on the partition is refused too. A new producer begins to count anew.
+        """
+        failures = await self._send(producer, parcels)
+        late = {
+            position
+            for positions, error in failures
+            if isinstance(error, OutOfOrderSequenceNumber)
+            for position in positions
+        }
+        if not late:
+            return failures
+        async with self._renewing:
+            if self._producer is producer:
+                await _stop(producer)
+                self._producer = None
+        again = {home: [record for record in records if record.position in late] for home, records in parcels.items()}
+        failures = [failure for failure in failures if late.isdisjoint(failure[0])]
+        return failures + await self._send(await self._living(), again)
 
     async def _send(
         self, producer: AIOKafkaProducer, parcels: Mapping[tuple[str, int], "list[_Record]"]

@@ -117,6 +117,8 @@ def _sentence(digest: str, index: int) -> str:
 
 def _generate(text: str, limit: int | None) -> tuple[str, str, int]:
     words = text.split()
+    if limit is not None and limit < 0:
+        raise RequestRefused(f"max_tokens is {limit}; it must not be negative", param="max_tokens")
     if limit is not None and len(words) > limit:
         return " ".join(words[:limit]), "length", limit
     return text, "stop", len(words)

@@ -37,6 +37,7 @@ class FakeSource:
         self._queue = queue
         self._revoked: RevokedCallback | None = None
         self._stopped = False
+        self._closed = False
         self.begun: list[Delivery] = []
         """What went to the engine, in that order."""
 
@@ -45,7 +46,9 @@ class FakeSource:
         self._revoked = revoked
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
-        """Up to that many deliveries of each lane."""
+        """Up to that many deliveries of each lane. Raises `QueueError` after a close."""
+        if self._closed:
+            raise QueueError("the source is closed; start a new one")
         # A broker takes a moment; without one, whoever pulls in a loop would never let anything else run.
         await asyncio.sleep(0)
         clock = asyncio.get_running_loop().time
@@ -106,7 +109,7 @@ class FakeSource:
 
     async def close(self) -> None:
         """What is held goes to others."""
-        self._stopped = True
+        self._stopped = self._closed = True
         await self.give_back(self.held())
 
 

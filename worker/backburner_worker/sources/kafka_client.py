@@ -156,7 +156,7 @@ async def commit(
 
 async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) -> None:
     """Disconnect, within the time, and whatever state the broker is in; `goodbye`: leave the group too."""
-    if not goodbye:
+    if not goodbye and consumer._coordinator is not None:  # noqa: SLF001 - there is none where it never connected
         # A member without a generation has nothing to leave; the broker lets it go when its session is over.
         consumer._coordinator.reset_generation()  # noqa: SLF001 - aiokafka has no setting for it
     # In a task of its own: with the broker away, aiokafka lets out the cancellation of its tasks as if it were ours.

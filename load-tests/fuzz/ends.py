@@ -1,0 +1,192 @@
+"""What became of every message, read from the object store alone, without the product's code."""
+
+import asyncio
+import base64
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from obstore.store import S3Store
+
+from fuzz.parts import BAIT, SECRET, TENANTS, Hostile
+
+Address: TypeAlias = tuple[str, str, int | str]
+"""Tenant, job, index."""
+Place: TypeAlias = tuple[str, str]
+"""Queue and position, as the broker told them."""
+
+_READERS = 32
+_SAMPLE = 300
+"""Dead letters whose content is compared."""
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_TENANT = "|".join(TENANTS)
+_KEYS = re.compile(
+    rf"pools/[a-z0-9-]+(\.json|/workers/[^/]+\.json)"
+    rf"|(open|markers/[a-z]+)/({_TENANT})/{_NAME}(/{_NAME})?"
+    rf"|dead/{_NAME}/{_NAME}"
+    rf"|tenants/({_TENANT})/dead/{_NAME}/{_NAME}\.json"
+    rf"|tenants/({_TENANT})/jobs/{_NAME}/"
+    r"(job\.json|cursor\.json|sealed\.json|summary\.json|segments/[0-9a-z-]+\.jsonl|bodies/[A-Za-z0-9._-]+|answers/[A-Za-z0-9._~%-]+\.json)"
+)
+_UPWARDS = frozenset({"", ".", ".."})
+_RECORDS = re.compile(r"tenants/([^/]+)/jobs/([^/]+)/(?:segments|answers)/[^/]+")
+_ADDRESSED = re.compile(r"tenants/([^/]+)/dead/([^/]+)/(.+)\.json")
+
+
+@dataclass
+class Store:
+    """What lies in the store."""
+
+    keys: list[str] = field(default_factory=list)
+    records: defaultdict[Address, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    letters: set[Place] = field(default_factory=set)
+    addressed: set[Address] = field(default_factory=set)
+    """Addresses of the dead letters that have one; indexes as text."""
+    leaks: list[str] = field(default_factory=list)
+    """Objects in which the bait's secret stands and should not."""
+
+
+async def read_store(s3: S3Store, root: str) -> Store:
+    """Everything that is under that root."""
+    found = Store()
+    async for batch in s3.list(prefix=root + "/"):
+        found.keys += [each["path"].removeprefix(root + "/") for each in batch]
+    gate = asyncio.Semaphore(_READERS)
+
+    async def read(key: str, tenant: str, job: str) -> None:
+        async with gate:
+            answer = await s3.get_async(f"{root}/{key}")
+            data = bytes(await answer.bytes_async())
+        if SECRET.encode() in data and (tenant, job) != BAIT[:2]:
+            found.leaks.append(key)
+        for line in data.splitlines():
+            record = json.loads(line)
+            found.records[tenant, job, record["backburner"]["index"]].append(record)
+
+    reading = []
+    for key in found.keys:
+        if (match := _RECORDS.fullmatch(key)) is not None:
+            reading.append(read(key, match[1], match[2]))
+        elif key.startswith("dead/"):
+            _, queue, position = key.split("/", 2)
+            found.letters.add((queue, position))
+        elif (match := _ADDRESSED.fullmatch(key)) is not None:
+            found.addressed.add((match[1], match[2], match[3]))
+    await asyncio.gather(*reading)
+    return found
+
+
+async def compare_letters(s3: S3Store, root: str, store: Store, sent: Mapping[Place, Hostile]) -> list[str]:
+    """Look into some dead letters: each says why, and holds the message's own bytes, or an envelope."""
+    wrong = []
+    for place in random.Random(0).sample(sorted(store.letters), min(_SAMPLE, len(store.letters))):
+        answer = await s3.get_async(f"{root}/dead/{place[0]}/{place[1]}")
+        letter = json.loads(bytes(await answer.bytes_async()))
+        if place not in sent:
+            wrong.append(f"{place}: never sent")
+        elif not (letter["code"] and letter["message"] and letter["worker"]):
+            wrong.append(f"{place}: says not why")
+        elif letter.get("envelope") is None and base64.b64decode(letter["raw"] or "") != (sent[place].value or b""):
+            wrong.append(f"{place}: holds other bytes")
+    return wrong
+
+
+def wrong_keys(store: Store) -> list[str]:
+    """Keys that nothing should have written: of no known form, of a stranger, or with a step upwards.
+
+    Two dots inside of an answer's name are none: `..%2Fx.json` is what any client computes for that custom_id.
+    """
+    return [key for key in store.keys if _UPWARDS.intersection(key.split("/")) or _KEYS.fullmatch(key) is None]
+
+
+def judge(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, list[str]]:
+    """Breaches by name: messages without an end, with several, good ones without their answer, ends of nothing."""
+    missing, several, unanswered = list[str](), list[str](), list[str]()
+    lines = _by_position(store.records)
+    claims: defaultdict[Address, list[str]] = defaultdict(list)
+    positions = 0
+    for place, message in sent.items():
+        told = f"{message.kind} at {'/'.join(place)}: {(message.value or b'')[:200]!r}"
+        address = _address(message.value)
+        own = lines.get(place[1], [])
+        ends = len(own) + (place in store.letters)
+        positions += ends
+        if ends > 1:
+            several.append(told)
+        if ends == 0:
+            if address is None:
+                missing.append(told)
+            else:
+                claims[address].append(told)
+        if message.good is not None:
+            found = own or (store.records.get(address, []) if address else [])
+            if not any(_answers(record, message) for record in found):
+                unanswered.append(f"{told} got {str(found)[:300]}")
+    for address, several_told in claims.items():
+        short = len(several_told) - len(store.records.get(address, ()))
+        if short > 0:
+            missing += several_told[:short]
+        elif short < 0:
+            several += several_told
+    # A letter that has an address stands beside its record, and counts with it.
+    texts = {(tenant, job, str(index)) for tenant, job, index in store.records}
+    counted = positions + sum(len(store.records.get(address, ())) for address in claims)
+    total = sum(map(len, store.records.values())) + len(store.letters)
+    return {
+        "without an end": missing,
+        "with several ends": several,
+        "good and not answered": unanswered,
+        "letters without their record": [str(one) for one in store.addressed if one not in texts],
+        "ends of nothing that was sent": [f"{total - counted} of {total}"] if total != counted else [],
+    }
+
+
+def by_kind(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, Counter[str]]:
+    """For the table: of each kind how many were answered, refused, dead-lettered."""
+    lines = _by_position(store.records)
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for place, message in sent.items():
+        found = [*lines.get(place[1], ()), *store.records.get(_address(message.value) or ("", "", ""), ())]
+        end = "letters" if place in store.letters else "answers" if any(one["response"] for one in found) else "errors"
+        counts[message.kind].update(["messages", end])
+    return counts
+
+
+def _by_position(records: Mapping[Address, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Records of plain lines, whose index is where the message lay."""
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for (_, job, index), several in records.items():
+        if job.startswith("stream-"):
+            found[str(index)] += several
+    return found
+
+
+def _answers(record: dict[str, Any], message: Hostile) -> bool:
+    assert message.good is not None
+    if record["custom_id"] != message.good.custom_id or not record["response"]:
+        return False
+    return message.good.token in json.dumps(record["response"]["body"])
+
+
+def _address(value: bytes | None) -> Address | None:
+    """The address that an envelope claims; whether anything may be there is another question."""
+    try:
+        found = json.loads((value or b"").decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or "v" not in found:
+        return None
+    parts: Iterable[Any] = (found.get("tenant"), found.get("job"), found.get("index"))
+    tenant, job, index = parts
+    if (
+        isinstance(tenant, str)
+        and isinstance(job, str)
+        and isinstance(index, (int, str))
+        and not isinstance(index, bool)
+    ):
+        return tenant, job, index
+    return None

@@ -1,0 +1,131 @@
+"""The bench on Kafka's protocol: Tansu, noida-db, or an outside broker; and what the tests of Kafka's own need."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.record.util import calc_crc32c
+
+from backburner.publishers import ensure_topics
+from backburner.publishers.kafka import kafka_connection
+from backburner_schemas import routing
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery, Source
+from queues.bench import Bench, nothing
+
+PARTITIONS = 4
+
+
+class KafkaBench(Bench):
+    """A pool's topics, its group and its members."""
+
+    async def prepare(self) -> None:
+        await ensure_topics(self.settings, self.name)
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        return kafka_connection(self.settings)
+
+    @property
+    def topics(self) -> dict[str, Lane]:
+        return routing.topics(self.settings.prefix, self.name)
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for topic in self.topics for number in range(PARTITIONS)]
+
+    def source(
+        self, name: str | None = None, *, session: float | None = None, instance_id: str | None = None, **settings: Any
+    ) -> Source:
+        """As the port's; `instance_id` is another word for the name, `session` is in seconds."""
+        if session is not None:
+            settings["kafka_session_seconds"] = session
+        return super().source(name or instance_id, **settings)
+
+    def known_as(self, name: str | None) -> str | None:
+        """Tansu has no static membership, and a name costs each restart two sessions there."""
+        return None if self.kind == "kafka-tansu" else name
+
+    async def send(
+        self,
+        value: bytes | None,
+        *,
+        lane: Lane = Lane.NORMAL,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> str:
+        async with AIOKafkaProducer(**self.connection, acks="all", max_request_size=30_000_000) as producer:
+            topic = routing.topic(self.settings.prefix, self.name, lane)
+            sent = await producer.send_and_wait(topic, value, b"key", partition=partition, headers=list(headers))
+            return f"{sent.partition}-{sent.offset}"
+
+    async def send_with_bad_header(self, *, partition: int, lane: Lane = Lane.NORMAL) -> None:
+        """A record whose header has a name that is not UTF-8, as a client in another language can write it."""
+        async with AIOKafkaProducer(**self.connection, acks="all") as producer:
+            topic = routing.topic(self.settings.prefix, self.name, lane)
+            batch = producer.create_batch()
+            batch.append(timestamp=None, key=b"key", value=b"bad", headers=[("name", b"value")])
+            batch.close()
+            content = bytearray(batch._build())
+            at = content.index(b"name")
+            content[at : at + 4] = b"\xff\xfe\xff\xfe"
+            # The checksum covers everything from the attributes on, which begin at byte 21.
+            content[17:21] = calc_crc32c(bytes(content[21:])).to_bytes(4, "big")
+            batch._buffer = bytearray(content)
+            await (await producer.send_batch(batch, topic, partition=partition))
+
+    async def committed(self) -> dict[tuple[str, int], int]:
+        """What the group has committed, by topic and partition."""
+        admin = AIOKafkaAdminClient(**self.connection)
+        await admin.start()
+        try:
+            group = routing.group(self.settings.prefix, self.name)
+            found = await admin.list_consumer_group_offsets(group, partitions=self.partitions)
+        finally:
+            await admin.close()
+        return {(at.topic, at.partition): one.offset for at, one in found.items() if one.offset >= 0}
+
+    async def left(self) -> int:
+        committed = await self.committed()
+        # Not `end_offsets`: it is wrong on Tansu, where only what came with a fetch is right.
+        consumer = AIOKafkaConsumer(**self.connection, max_partition_fetch_bytes=1024, fetch_max_wait_ms=20)
+        await consumer.start()
+        try:
+            consumer.assign(self.partitions)
+            for at in self.partitions:
+                consumer.seek(at, committed.get((at.topic, at.partition), 0))
+            until = time.monotonic() + 20.0
+            while any(consumer.highwater(at) is None for at in self.partitions):
+                assert time.monotonic() < until, "the broker tells no ends of its partitions"
+                await consumer.getmany(timeout_ms=20)
+            return sum(
+                (consumer.highwater(at) or 0) - committed.get((at.topic, at.partition), 0) for at in self.partitions
+            )
+        finally:
+            await consumer.stop()
+
+    async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
+        """A second member joins: a part of the partitions goes to it."""
+        second = self.source()
+        await second.start(nothing)
+        return second
+
+    async def names(self) -> set[str]:
+        admin = AIOKafkaAdminClient(**self.connection)
+        await admin.start()
+        try:
+            return {name for name in await admin.list_topics() if name.startswith(self.settings.prefix + ".")}
+        finally:
+            await admin.close()
+
+    async def delete(self) -> None:
+        """The topics. Groups without members and topics are forgotten by the broker itself."""
+        admin = AIOKafkaAdminClient(**self.connection)
+        await admin.start()
+        try:
+            await admin.delete_topics(sorted(await self.names()))
+        finally:
+            await asyncio.shield(admin.close())

@@ -1,0 +1,153 @@
+"""What a publisher promises: everything is on the queue when it returns, and what is not is named. On every queue."""
+
+import asyncio
+
+import pytest
+from queues.bench import until
+
+from backburner.local.ports import PortLeases
+from backburner.publishers import ensure_topics, open_publisher
+from backburner.publishers.base import Message, PublishFailed
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.errors import QueueError
+from backburner_schemas.names import Lane
+from backburner_worker.sources.factory import open_source
+
+pytestmark = pytest.mark.broker
+
+ALL = dict.fromkeys(Lane, 100)
+
+
+async def test_what_was_published_comes_as_it_was(bench):
+    envelope = Envelope(
+        tenant="t",
+        job="job",
+        index="a-string",
+        custom_id="é/\U0001f525",
+        url="/v1/completions",
+        body={"model": "fake", "prompt": "x", "extra": [1, None, {"deep": 1.5}]},
+        deadline=2_000_000_000.25,
+        answer="object",
+        enqueued_at=1.5,
+    )
+    publisher = await bench.started_publisher()
+    await publisher.publish([Message(bench.name, Lane.HIGH, envelope)])
+    source = await bench.member()
+    (found,) = await bench.pull(source, 1)
+    assert found.message == envelope
+    assert found.lane is Lane.HIGH
+
+
+async def test_everything_is_on_the_queue_when_it_returns(bench):
+    publisher = await bench.started_publisher()
+    await publisher.publish([bench.message(index, lane=lane) for index in range(25) for lane in (Lane.LOW, Lane.HIGH)])
+    await until_left(bench, 50)
+
+
+async def test_publishing_nothing_is_nothing(bench):
+    publisher = await bench.started_publisher()
+    await publisher.publish([])
+    assert await bench.left() == 0
+
+
+async def test_many_can_publish_at_once(bench):
+    publisher = await bench.started_publisher()
+    calls = [[bench.message(100 * caller + number) for number in range(1 + caller % 12)] for caller in range(20)]
+    await asyncio.gather(*(publisher.publish(messages) for messages in calls))
+    wanted = sorted(message.envelope.index for messages in calls for message in messages)
+    source = await bench.member()
+    found = await bench.pull(source, len(wanted))
+    assert sorted(one.message.index for one in found) == wanted
+
+
+@pytest.mark.needs("size limit")
+async def test_what_is_too_large_is_named_and_the_others_are_sent(bench):
+    publisher = await bench.started_publisher()
+    large = bench.message(1, prompt="x" * (bench.limit + 4096))
+    messages = [bench.message(0), large, *(bench.message(index) for index in range(2, 15)), large]
+    with pytest.raises(PublishFailed) as caught:
+        await publisher.publish(messages)
+    assert caught.value.failed == (1, 15)
+    await publisher.publish([bench.message(100)])
+    source = await bench.member()
+    found = await bench.pull(source, 15)
+    assert {one.message.index for one in found} == {0, *range(2, 15), 100}
+
+
+async def test_a_message_at_the_limit_gets_through(bench):
+    publisher = await bench.started_publisher()
+    at_most = bench.largest_body - 400
+    await publisher.publish([bench.message(0), bench.message(1, prompt="x" * at_most), bench.message(2)])
+    source = await bench.member()
+    found = await bench.pull(source, 3)
+    assert max(len(one.raw) for one in found) > at_most
+    assert all(isinstance(one.message, Envelope) for one in found)
+
+
+@pytest.mark.needs("a server")
+async def test_a_pool_that_was_not_made_is_refused_and_not_made(bench):
+    before = await bench.names()
+    publisher = await bench.started_publisher()
+    message = bench.message(0)
+    with pytest.raises(QueueError, match="topics ensure"):
+        await publisher.publish([Message("other", Lane.NORMAL, message.envelope)])
+    await publisher.publish([message])
+    source = open_source(bench.settings, "other", "test")
+    with pytest.raises(QueueError, match="topics ensure"):
+        await source.start(_nothing)
+    await source.close()
+    assert await bench.names() == before
+
+
+@pytest.mark.needs("a server")
+async def test_making_a_pool_again_changes_nothing(bench):
+    before = await bench.names()
+    assert len(before) == len(Lane)
+    assert set(await ensure_topics(bench.settings, bench.name)) == before
+    assert await bench.names() == before
+
+
+@pytest.mark.needs("a server")
+async def test_no_server_is_an_error_that_names_the_setting(bench):
+    with PortLeases() as leases:
+        nowhere = bench.settings.model_copy(update={"queue_url": bench.url_at(leases.take())})
+        publisher = open_publisher(nowhere)
+        with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
+            await _start_and_publish(publisher, bench.message(0))
+        await publisher.close()
+        source = open_source(nowhere, bench.name, "test")
+        with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
+            await source.start(_nothing)
+        await source.close()
+        with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
+            await ensure_topics(nowhere, bench.name)
+
+
+async def test_a_publisher_that_is_not_open_says_so(bench):
+    publisher = bench.publisher()
+    with pytest.raises(QueueError, match="start it"):
+        await publisher.publish([bench.message(0)])
+    await publisher.start()
+    await publisher.publish([bench.message(0)])
+    await publisher.close()
+    await publisher.close()
+    with pytest.raises(QueueError, match="start it"):
+        await publisher.publish([bench.message(0)])
+    await until_left(bench, 1)
+
+
+async def _start_and_publish(publisher, message):
+    # Where nothing is connected, it is the first message that finds out.
+    await publisher.start()
+    await publisher.publish([message])
+
+
+async def _nothing():
+    """A revocation callback."""
+
+
+async def until_left(bench, count):
+    async def reached():
+        return await bench.left() == count
+
+    await until(reached, f"{count} messages on the queue")
