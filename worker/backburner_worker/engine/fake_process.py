@@ -2,7 +2,8 @@
 
 Parent and child speak JSON, one object a line: the first line that the child writes says what it offers, then
 `{"id", "endpoint", "body"}` goes down and `{"id", "response" | "error"}` comes up. `{"cancel": id}` aborts one.
-The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself.
+The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself,
+and `[[kill]]` its worker.
 """
 
 import argparse
@@ -15,13 +16,14 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from backburner_schemas import errors
 from backburner_schemas.errors import EngineError, EngineLost, GenerationAborted, RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
-from backburner_worker.engine.deathwatch import child_environment, watch_parent
+from backburner_worker.engine.deathwatch import OWNER, child_environment, watch_parent
 from backburner_worker.engine.fake import FAKE_MODEL, FakeEngine
 
 _LINE_LIMIT = 64 * 1024 * 1024
@@ -43,8 +45,9 @@ _ERRORS: dict[str, type[errors.BackburnerError]] = {
 class FakeProcessEngine:
     """A `FakeEngine` that runs in a process of its own. Arguments as there."""
 
-    def __init__(self, model: str = FAKE_MODEL, latency: float = 0.0) -> None:
-        self._arguments = ("--model", model, "--latency", str(latency))
+    def __init__(self, model: str = FAKE_MODEL, latency: float = 0.0, *, journal: str | Path | None = None) -> None:
+        kept = () if journal is None else ("--journal", str(journal))
+        self._arguments = ("--model", model, "--latency", str(latency), *kept)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._pending: dict[str, asyncio.Future[EngineResponse]] = {}
@@ -205,13 +208,13 @@ class _Child:
         self._output.write(json.dumps(message).encode() + b"\n")
 
 
-async def _serve(model: str, latency: float) -> None:
+async def _serve(engine: FakeEngine) -> None:
     loop = asyncio.get_running_loop()
     source = asyncio.StreamReader(limit=_LINE_LIMIT)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), sys.stdin)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
     output = asyncio.StreamWriter(transport, protocol, None, loop)
-    await _Child(FakeEngine(model, latency), output).serve(source)
+    await _Child(engine, output).serve(source)
 
 
 def main() -> None:
@@ -220,8 +223,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default=FAKE_MODEL)
     parser.add_argument("--latency", type=float, default=0.0)
-    arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.model, arguments.latency))
+    parser.add_argument("--journal")
+    given = parser.parse_args()
+    worker = int(os.environ.get(OWNER) or os.getppid())
+    asyncio.run(_serve(FakeEngine(given.model, given.latency, journal=given.journal, worker_pid=worker)))
 
 
 if __name__ == "__main__":
