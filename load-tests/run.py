@@ -1,6 +1,8 @@
 """Load tests: each scenario starts and stops all that it needs, and prints ratios measured side by side.
 
 python load-tests/run.py overhead [--json OUT]
+
+`chaos` is the fault harness; it has a verdict instead of a ratio, and ends with 1 where a promise was broken.
 """
 
 from enum import StrEnum
@@ -8,10 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from chaos.report import Report
+from chaos.scenario import BrokerKind, Options, chaos
 from control_plane import control_plane
 from figures import Figures
 from import_time import import_time
 from overhead import overhead
+from rich.console import Console
 from submit_memory import submit_memory
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -51,6 +56,25 @@ def run_submit_memory(json: Json = None, requests: int = 1_000_000) -> None:
 def run_import_time(json: Json = None, runs: int = 7) -> None:
     """Seconds that `import backburner` takes in a fresh interpreter."""
     _finish(import_time(runs), json)
+
+
+@app.command("chaos")
+def run_chaos(
+    json: Json = None,
+    seed: int = 1,
+    faults: int = 20,
+    requests: int = 200,
+    broker: BrokerKind = BrokerKind.TANSU,
+) -> None:
+    """Faults from a seeded schedule under load, and an independent checker afterwards."""
+    _judge(chaos(Options(seed=seed, faults=faults, requests=requests, broker=broker)), json)
+
+
+def _judge(report: Report, json: Path | None) -> None:
+    report.write(json)
+    report.show(Console())
+    if not report.kept:
+        raise typer.Exit(1)
 
 
 def _finish(figures: Figures, json: Path | None) -> None:

@@ -1,0 +1,93 @@
+"""Reads a pool's topics and its group's committed offsets by aiokafka alone, for the checker.
+
+Every message is read from the start of the log: the high-water mark that comes with a fetch is the end that counts,
+since some brokers answer `end_offsets` wrongly.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from chaos.queue_state import Message, QueueState
+
+LANES = ("high", "normal", "low", "retry")
+_FETCH_MS = 1000
+_QUIET_FETCHES = 3
+"""Empty fetches in a row after which a partition without messages counts as such."""
+
+
+async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> QueueState:
+    """The queue's state; waits up to that long for the last commits."""
+    topics = [f"{prefix}.{pool}.{lane}" for lane in LANES]
+    records, ends = await _read(bootstrap, topics)
+    messages = [found for record in records if (found := _message(record)) is not None]
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        committed = await _committed(bootstrap, f"{prefix}.{pool}", list(ends))
+        behind = [
+            f"offsets: {at.topic}/{at.partition} is committed up to {committed.get(at, 0)} of {end}"
+            for at, end in ends.items()
+            if committed.get(at, 0) != end
+        ]
+        if not behind or asyncio.get_running_loop().time() > deadline:
+            return QueueState(behind, messages)
+        await asyncio.sleep(0.5)
+
+
+async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[TopicPartition, int]]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        # Named one by one: on some brokers, any mention of a topic that is not there makes it.
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in sorted(await _partitions_of(consumer, topic))
+        ]
+        consumer.assign(partitions)
+        records: list[Any] = []
+        quiet = 0
+        while quiet < _QUIET_FETCHES or any([await _left(consumer, at) for at in partitions]):
+            found = await consumer.getmany(timeout_ms=_FETCH_MS)
+            records += [record for batch in found.values() for record in batch]
+            quiet = 0 if found else quiet + 1
+        ends = {at: consumer.highwater(at) or 0 for at in partitions}
+    finally:
+        await consumer.stop()
+    return records, ends
+
+
+async def _partitions_of(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)  # noqa: SLF001 - partitions_for_topic asks for topics that were subscribed to alone
+    return set(consumer.partitions_for_topic(topic) or ())
+
+
+async def _left(consumer: Any, at: TopicPartition) -> bool:
+    end = consumer.highwater(at)
+    return end is not None and bool(await consumer.position(at) < end)
+
+
+async def _committed(bootstrap: str, group: str, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(group, partitions=partitions)
+    finally:
+        await admin.close()
+    return {at: one.offset for at, one in found.items() if one.offset >= 0}
+
+
+def _message(record: Any) -> Message | None:
+    """The address that a message has or that its place gives it; None for copies that a worker put back."""
+    if record.topic.endswith(".retry"):
+        return None
+    found = json.loads(record.value)
+    if "v" in found:
+        return Message(found["custom_id"], found["job"], found["index"])
+    day = datetime.fromtimestamp(record.timestamp / 1000, UTC).strftime("%Y-%m-%d")
+    return Message(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}")
