@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from chaos.poison import poison
+from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import BrokerKind, Options, chaos
 from control_plane import control_plane
@@ -68,6 +70,18 @@ def run_chaos(
 ) -> None:
     """Faults from a seeded schedule under load, and an independent checker afterwards."""
     _judge(chaos(Options(seed=seed, faults=faults, requests=requests, broker=broker)), json)
+
+
+@app.command("poison")
+def run_poison(json: Json = None, requests: int = 5000, poisoned: int = 3) -> None:
+    """Requests of which a few kill the engine: only those fail, as dead letters, which are sent again at the end."""
+    _judge(poison(requests, poisoned), json)
+
+
+@app.command("rejoin")
+def run_rejoin(json: Json = None, requests: int = 6000) -> None:
+    """A third worker joins two under load: nothing that was finished and committed runs again."""
+    _judge(rejoin(requests), json)
 
 
 def _judge(report: Report, json: Path | None) -> None:

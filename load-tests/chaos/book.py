@@ -29,6 +29,8 @@ class Asked:
     job: str | None = None
     """Where its record lies, where the sender knows it."""
     index: int | str | None = None
+    redriven: bool = False
+    """Whether its dead letter was sent again, in a job of its own, so that the letter is gone."""
 
     @property
     def line(self) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class _Check:
     def run(self) -> Verdict:
         everything = self._book.everything()
         self._verdict.accepted = sum(asked.accepted for asked in everything)
-        _distinct(asked.custom_id for asked in everything)
+        for several in (*self._book.jobs.values(), [*self._book.singles, *self._book.raw]):
+            _distinct(asked.custom_id for asked in several)
         found = {job.job: job for job in records.find_jobs(self._objects) if self._is_ours(job)}
         for name, asked in self._book.jobs.items():
             self._job(found.pop(name, JobObjects(self._book.tenant, name)), asked)
@@ -179,7 +180,7 @@ class _Check:
 
     def _one(self, job: str, index: int | str, asked: Asked, record: Record | None) -> None:
         name = f"{job}/{index} ({asked.custom_id})"
-        if asked.expect is Expect.POISON:
+        if asked.expect is Expect.POISON and not asked.redriven:
             self._poisoned.add((job, str(index)))
         if record is None:
             self._breach("lost", f"{name} has no record")

@@ -30,6 +30,11 @@ class Journals:
         """The ids of what that engine had begun until then."""
         return {line[1] for line in _lines(path, last=until.get(path, 0)) if line[0] == str(pid)}
 
+    def begun_at(self, place: str) -> int:
+        """How many requests were begun at that place in all."""
+        path = self.of(place)
+        return sum(1 for _ in _lines(path)) if path.exists() else 0
+
     def begun_between(self, path: Path, first: Mark, last: Mark) -> int:
         """How many requests were begun at that place between the two moments."""
         return sum(1 for _ in _lines(path, first=first.get(path, 0), last=last.get(path, 0)))

@@ -62,7 +62,7 @@ class Load:
         self._model = model
         self._real = real
         self._dice = random.Random(seed)
-        self._count = 0
+        self._count = self._jobs = 0
         self._trickled = Batch()
         self.errors: list[str] = []
         """What the clients were told while servers were away."""
@@ -93,12 +93,19 @@ class Load:
         whole = [*(self.ask() for _ in range(requests - singles - raw)), *(extra or ())]
         self._dice.shuffle(whole)
         half = len(whole) * 3 // 4
-        for part in (whole[:half], whole[half:]):
-            if part:
-                batch.tasks.append(asyncio.create_task(self._submit(part, self._lane(), batch)))
+        for part in filter(None, (whole[:half], whole[half:])):
+            self._jobs += 1
+            name = f"chaos-{self._jobs}"
+            batch.tasks.append(asyncio.create_task(self._submit(name, part, self._lane(), batch)))
         batch.tasks.append(asyncio.create_task(self._several(singles, lambda: self._single(batch))))
         batch.tasks.append(asyncio.create_task(self._several(raw, self._line)))
         return batch
+
+    async def whole_job(self, name: str, asked: list[Asked], *, seconds: float) -> None:
+        """Submit one job of that name; returns when it is frozen. Raises `NeverCame`."""
+        batch = Batch()
+        await self._submit(name, asked, Lane.NORMAL, batch)
+        await self.done(batch, seconds)
 
     async def trickle(self) -> None:
         """Now and then one request, until cancelled."""
@@ -139,8 +146,7 @@ class Load:
         for _ in range(count):
             await send()
 
-    async def _submit(self, asked: list[Asked], lane: Lane, batch: Batch) -> None:
-        name = f"chaos-{len(self._book.jobs) + 1}"
+    async def _submit(self, name: str, asked: list[Asked], lane: Lane, batch: Batch) -> None:
         self._book.jobs[name] = asked
         deadline = time.monotonic() + _SUBMIT_SECONDS
         while True:

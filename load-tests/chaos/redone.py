@@ -15,7 +15,7 @@ class Struck:
     moment: Mark
     """How long the journals were when it could begin no more."""
     bound: int | None
-    """What it held uncommitted by its own gauge right before, and what it began from then on; None if it told nothing."""
+    """What it held uncommitted by its own gauge right before, and what it began after; None if it told nothing."""
 
 
 def redone(struck: Struck, journals: Journals) -> int:
