@@ -22,7 +22,7 @@ from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.engine.fake import FakeEngine
 from backburner_worker.jobs import JobBook
 from backburner_worker.settings import WorkerSettings
-from backburner_worker.sources.fake import FakeSource
+from backburner_worker.sources.fake import FakeQueue
 from backburner_worker.telemetry import Telemetry
 
 TENANT, JOB = "default", "batch_x"
@@ -59,7 +59,9 @@ class Bench:
         self.settings = settings(**changes)
         self.storage = storage
         self.engine = engine
-        self.source = FakeSource(codec.Rules())
+        self.queue = FakeQueue()
+        self.source = self.queue.source()
+        self.elsewhere = self.queue.source()
 
     async def build(self) -> None:
         info = await self.engine.start()
@@ -77,7 +79,7 @@ class Bench:
         message = Envelope(
             tenant=TENANT, job=job, index=index, custom_id=f"c{index}", url=Endpoint.CHAT, body=body, **more
         )
-        self.source.send(codec.encode(message), lane)
+        self.queue.send(codec.encode(message), lane)
 
     async def make_job(self, total: int | None = None, deadline: float = 4e9) -> None:
         manifest = JobManifest(id=JOB, tenant=TENANT, created_at=0, deadline=deadline)
@@ -141,7 +143,7 @@ async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(be
     assert summary is not None
     assert (summary.state, summary.counts.completed, summary.counts.failed) == ("completed", 20, 0)
     assert sorted(record.backburner.index for record in await bench.records()) == list(range(20))
-    assert bench.source.unsettled == 0
+    assert bench.queue.unsettled == 0
     assert await bench.storage.modified(keys.open_job(TENANT, JOB)) is None
 
 
@@ -160,9 +162,9 @@ async def test_nothing_is_settled_before_it_is_stored(bench: Bench, monkeypatch:
         for index in range(5):
             bench.send(index)
         await until(lambda: len(bench.source.held()) == 5 and bench.engine.answered == 5)
-        assert bench.source.settled == []
+        assert bench.queue.settled == []
         away = False
-        await until(lambda: len(bench.source.settled) == 5)
+        await until(lambda: len(bench.queue.settled) == 5)
 
 
 async def test_a_bad_request_is_one_error_record_and_the_rest_go_on(bench: Bench) -> None:
@@ -194,10 +196,10 @@ async def test_what_a_retry_could_mend_ends_as_dead_letter_and_error_record(benc
 async def test_junk_becomes_a_dead_letter_and_the_worker_goes_on(bench: Bench, junk: bytes | None) -> None:
     await bench.make_job(total=1)
     async with running(bench):
-        bench.source.send(junk)
+        bench.queue.send(junk)
         bench.send(0)
         await until(bench.summary)
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
     assert await bench.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
 
 
@@ -205,9 +207,9 @@ async def test_a_plain_line_is_answered_in_its_stream(bench: Bench) -> None:
     line = {"custom_id": "mine", "method": "POST", "url": "/v1/chat/completions"}
     body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
     async with running(bench):
-        bench.source.send(json.dumps({**line, "body": body}).encode())
-        bench.source.send(json.dumps({**line, "url": "/v1/nowhere", "body": body}).encode())
-        await until(lambda: bench.source.unsettled == 0)
+        bench.queue.send(json.dumps({**line, "body": body}).encode())
+        bench.queue.send(json.dumps({**line, "url": "/v1/nowhere", "body": body}).encode())
+        await until(lambda: bench.queue.unsettled == 0)
     [stream] = await bench.storage.folders(keys.jobs(TENANT))
     assert stream.startswith("stream-fake.normal-")
     records = await bench.records(stream)
@@ -235,8 +237,8 @@ async def test_an_answer_object_of_another_index_is_left_alone(bench: Bench) -> 
                 body={"model": "fake", "messages": [{"role": "user", "content": str(index)}]},
                 answer=AnswerMode.OBJECT,
             )
-            bench.source.send(codec.encode(message))
-            await until(lambda: bench.source.unsettled == 0)
+            bench.queue.send(codec.encode(message))
+            await until(lambda: bench.queue.unsettled == 0)
     stored = await bench.storage.get(keys.answer(TENANT, "single-a", "same"))
     assert stored is not None
     assert ResultRecord.model_validate_json(stored.data).backburner.index == 0
@@ -246,11 +248,11 @@ async def test_an_answer_object_of_another_index_is_left_alone(bench: Bench) -> 
 async def test_a_response_replaces_an_error_of_its_index(bench: Bench) -> None:
     async with running(bench):
         bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
         bench.send(0, "hi", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
         bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
     stored = await bench.storage.get(keys.answer(TENANT, "single-a", "c0"))
     assert stored is not None
     assert ResultRecord.model_validate_json(stored.data).ok
@@ -291,7 +293,7 @@ async def test_a_claim_check_is_fetched(bench: Bench) -> None:
             checked = Envelope(
                 tenant=TENANT, job=JOB, index=index, custom_id=f"c{index}", url=Endpoint.CHAT, body_ref=ref
             )
-            bench.source.send(codec.encode(checked))
+            bench.queue.send(codec.encode(checked))
         await until(bench.summary)
     outcomes = {record.backburner.index: record.ok for record in await bench.records()}
     assert outcomes == {0: True, 1: False}
@@ -309,7 +311,7 @@ async def test_a_lost_engine_stores_what_is_finished_and_leaves_the_rest(bench: 
         await task
     assert caught.group_contains(EngineLost)
     assert sorted(record.backburner.index for record in await bench.records()) == [0, 1, 2, 3, 4]
-    assert len(bench.source.settled) == 5
+    assert len(bench.queue.settled) == 5
 
 
 async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(storage: Storage) -> None:
@@ -324,7 +326,7 @@ async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(storage: Sto
     assert task.exception() is None
     records = await bench.records()
     assert 1 <= len(records) < 10
-    assert len(bench.source.settled) == len(records)
+    assert len(bench.queue.settled) == len(records)
 
 
 async def test_a_revoked_delivery_is_stored_before_it_goes(bench: Bench) -> None:
@@ -333,8 +335,8 @@ async def test_a_revoked_delivery_is_stored_before_it_goes(bench: Bench) -> None
         bench.send(0)
         await until(lambda: bench.engine.answered == 1)
         [delivery] = bench.source.held()
-        await bench.source.revoke(delivery)
-        assert bench.source.settled == [delivery]
+        await bench.source.revoke(delivery, bench.elsewhere)
+        assert bench.queue.settled == [delivery]
         assert len(await bench.records()) == 1
 
 
@@ -345,7 +347,7 @@ async def test_a_lost_lease_aborts_its_generation(storage: Storage) -> None:
         bench.send(0)
         await until(lambda: bench.worker.pipeline._admission.in_flight == 1)
         [delivery] = bench.source.held()
-        await bench.source.revoke(delivery)
+        await bench.source.revoke(delivery, bench.elsewhere)
         await until(lambda: bench.worker.pipeline._admission.in_flight == 0)
     assert await bench.records() == []
 
@@ -370,8 +372,8 @@ async def test_a_lease_lost_while_waiting_for_room_gives_the_room_to_others(stor
         bench.send(1)
         await until(lambda: len(bench.source.held()) == 2)
         first, second = bench.source.held()
-        await bench.source.revoke(second)
-        await bench.source.revoke(first)
+        await bench.source.revoke(second, bench.elsewhere)
+        await bench.source.revoke(first, bench.elsewhere)
         await until(lambda: bench.worker.pipeline._admission.in_flight == 0)
         bench.engine._latency = 0.0
         bench.send(2)
@@ -399,8 +401,8 @@ async def test_a_lost_delivery_in_the_window_does_not_hold_its_job(storage: Stor
         bench.send(0)
         await until(lambda: len(bench.source.held()) == 2)
         waiting = bench.source.held()[1]
-        await bench.source.revoke(waiting)
-        await bench.source.revoke(bench.source.held()[0])
+        await bench.source.revoke(waiting, bench.elsewhere)
+        await bench.source.revoke(bench.source.held()[0], bench.elsewhere)
         bench.engine._latency = 0.0
         bench.send(0)
         await until(bench.summary)
@@ -430,7 +432,7 @@ async def test_an_outage_is_back_pressure_for_single_requests_too(
             await asyncio.sleep(0)
         assert bench.engine.answered == answered < 100
         away = False
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
 
 
 @pytest.mark.parametrize("broken", ["job.json", "sealed.json"])
@@ -444,7 +446,7 @@ async def test_a_jobs_broken_objects_end_in_dead_letters_and_the_worker_goes_on(
         bench.send(0)
         bench.send(0, job="single-x", answer=AnswerMode.OBJECT)
         await until(lambda: bench.storage.get(keys.answer(TENANT, "single-x", "c0")))
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
     assert await bench.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
 
 
@@ -460,7 +462,7 @@ async def test_a_refused_single_request_is_answered_where_its_sender_looks(bench
         "body": {"model": "fake"},
     }
     async with running(bench):
-        bench.source.send(json.dumps(envelope).encode())
+        bench.queue.send(json.dumps(envelope).encode())
         await until(lambda: bench.storage.get(keys.answer(TENANT, "single-x", "c0")))
 
 
@@ -493,12 +495,12 @@ async def test_a_record_that_follows_its_letter_is_stored_before_its_delivery_go
         bench.send(0, "[[retry]]")
         await reached.wait()
         [delivery] = bench.source.held()
-        leaving = asyncio.create_task(bench.source.revoke(delivery))
+        leaving = asyncio.create_task(bench.source.revoke(delivery, bench.elsewhere))
         await asyncio.sleep(0)
         go_on.set()
         async with asyncio.timeout(20):
             await leaving
-        assert bench.source.settled == [delivery]
+        assert bench.queue.settled == [delivery]
 
 
 async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
@@ -532,7 +534,7 @@ async def test_a_worker_leaves_in_time_while_the_store_is_away(bench: Bench, mon
         bench.worker.pipeline.stop()
         await asyncio.wait([task], timeout=20)
         assert task.done()
-    assert bench.source.settled == []
+    assert bench.queue.settled == []
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -544,7 +546,7 @@ async def test_a_prompt_is_in_the_log_only_if_that_was_asked_for(
     async with running(bench):
         for number, prompt in enumerate(("a very private thing", "[[fail]] private", "[[retry]] private")):
             bench.send(0, prompt, job=f"single-{number}")
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
     assert ("private" in caplog.text) is asked
 
 
@@ -588,10 +590,10 @@ async def test_what_is_cancelled_while_it_waits_for_room_never_reaches_the_engin
 async def test_a_later_error_does_not_replace_an_error(bench: Bench) -> None:
     async with running(bench):
         bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
         first = await bench.storage.get(keys.answer(TENANT, "single-a", "c0"))
         bench.send(0, "[[retry]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.source.unsettled == 0)
+        await until(lambda: bench.queue.unsettled == 0)
     assert first is not None
     assert await bench.storage.get(keys.answer(TENANT, "single-a", "c0")) == first
 
@@ -615,8 +617,8 @@ async def test_tenants_share_no_prefix_cache(bench: Bench, monkeypatch: pytest.M
                 url=Endpoint.CHAT,
                 body={"model": "fake", "messages": [{"role": "user", "content": str(number)}]},
             )
-            bench.source.send(codec.encode(message))
-        await until(lambda: bench.source.unsettled == 0)
+            bench.queue.send(codec.encode(message))
+        await until(lambda: bench.queue.unsettled == 0)
     assert salts["0"] == salts["1"] != salts["2"]
     assert all(salts.values())
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from prometheus_client import REGISTRY
 
 from backburner.logs import get_logger
+from backburner.publishers import open_publisher
+from backburner.publishers.base import Publisher
 from backburner.storage import Storage
 from backburner.stored import parse_stored
 from backburner_schemas import keys, routing
@@ -25,15 +27,20 @@ from backburner_worker.health import Health
 from backburner_worker.jobs import JobBook
 from backburner_worker.lifecycle import on_stop_signal
 from backburner_worker.pipeline import Pipeline
+from backburner_worker.policy import RetryRules
+from backburner_worker.requeue import Requeue
 from backburner_worker.results.results import Results
 from backburner_worker.results.segments import SegmentLimits
 from backburner_worker.results.writer import SegmentWriter
 from backburner_worker.retrying import until_stored
 from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.settling import Settling
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
+from backburner_worker.suspects import Suspects
 from backburner_worker.sweep import Sweep
 from backburner_worker.telemetry import Telemetry
+from backburner_worker.wakeup import WakeUp
 
 _GC_THRESHOLD = 50_000
 
@@ -52,6 +59,7 @@ class Worker:
         engine: Engine,
         info: EngineInfo,
         source: Source | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self.pool = settings.pool or routing.pool_name(info.models[0])
         self.writer = keys.new_ulid()
@@ -83,8 +91,11 @@ class Worker:
             job_quiet=self._sweep.soon,
             telemetry=telemetry,
         )
+        source = source or open_source(settings, self.pool, self.name)
+        changed = WakeUp()
+        suspects = Suspects(storage, self.name)
         self.pipeline = Pipeline(
-            source=source or open_source(settings, self.pool, self.name),
+            source=source,
             jobs=self._jobs,
             feeder=Feeder(settings.weights, settings.window),
             admission=Admission(info, settings.concurrency),
@@ -94,13 +105,23 @@ class Worker:
                 storage,
                 Signature(pool=self.pool, worker=self.name, group=self.group, version=info.version),
                 limits=body_limits(settings),
+                rules=RetryRules(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds),
                 allowed=split(settings.parameters_allowed),
                 max_body_bytes=settings.max_body_bytes,
                 log_prompts=settings.log_prompts,
                 telemetry=telemetry,
             ),
-            results=Results(storage, segments),
+            suspects=suspects,
+            settling=Settling(
+                source=source,
+                results=Results(storage, segments),
+                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool),
+                suspects=suspects,
+                changed=changed,
+                telemetry=telemetry,
+            ),
             segments=segments,
+            changed=changed,
             telemetry=telemetry,
         )
 

@@ -1,6 +1,7 @@
 """From a verdict to an outcome: the body fetched and checked, the engine run, every failure turned into a record."""
 
 import hashlib
+import random
 import secrets
 import time
 from dataclasses import dataclass
@@ -11,15 +12,23 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.codec import parse_body
 from backburner_schemas.envelope import Address, Envelope
-from backburner_schemas.errors import BackburnerError, EngineError, EngineLost, ModelNotFound, RequestRefused
+from backburner_schemas.errors import (
+    BackburnerError,
+    EngineError,
+    EngineLost,
+    ModelNotFound,
+    RequestRefused,
+    StoreError,
+)
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, error_record, record_id
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_parameters
+from backburner_worker.generation import Generation
 from backburner_worker.outcome import Outcome
-from backburner_worker.policy import Complete, DeadLettered, Run, Verdict, after_failure
+from backburner_worker.policy import Complete, DeadLettered, End, Retry, RetryRules, after_failure
 from backburner_worker.retrying import until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
@@ -40,8 +49,8 @@ class Signature:
 class Generator:
     """Turns deliveries into outcomes.
 
-    `outcome` raises nothing but `EngineLost`: whatever else goes wrong is the outcome. Cancelling it aborts the
-    generation.
+    `outcome` raises nothing but `EngineLost`, and `StoreError` where a body cannot be read and no retry can mend it:
+    whatever else goes wrong is the outcome. Cancelling it aborts the generation.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class Generator:
         signature: Signature,
         limits: BodyLimits,
         *,
+        rules: RetryRules,
         allowed: frozenset[str],
         max_body_bytes: int,
         log_prompts: bool,
@@ -63,6 +73,7 @@ class Generator:
         self._storage = storage
         self._signature = signature
         self._limits = limits
+        self._rules = rules
         self._allowed = allowed
         self._max_body_bytes = max_body_bytes
         self._log_prompts = log_prompts
@@ -75,27 +86,40 @@ class Generator:
         """Whether the engine has died."""
         return self._engine.lost
 
-    async def outcome(self, delivery: Delivery, verdict: Verdict) -> Outcome:
-        """What became of the delivery, after running it where the verdict says so."""
-        if isinstance(verdict, Run):
-            try:
-                return await self._answer(delivery, verdict)
-            except EngineLost:
-                raise
-            except BackburnerError as error:
-                verdict = after_failure(verdict, error)
-            except Exception as error:
-                # A body that breaks the engine's own code is one request's trouble, not the worker's.
-                log.exception("the engine failed in a way of its own", **_where(verdict.envelope.address))
-                verdict = after_failure(verdict, EngineError(f"the engine failed: {type(error).__name__}"))
+    async def outcome(self, generation: Generation) -> Outcome | Retry:
+        """What became of the delivery after it was run."""
+        try:
+            return await self._answer(generation)
+        except (EngineLost, StoreError):
+            raise
+        except BackburnerError as error:
+            failure = error
+        except Exception as error:
+            # A body that breaks the engine's own code is one request's trouble, not the worker's.
+            log.exception("the engine failed in a way of its own", **_where(generation.run.envelope.address))
+            failure = EngineError(f"the engine failed: {type(error).__name__}")
+        delivery = generation.delivery
+        # The chance spreads retries; it hides nothing.
+        chance = random.random()  # noqa: S311
+        verdict = after_failure(
+            generation.run, failure, delivery.facts, now=time.time(), rules=self._rules, chance=chance
+        )
+        if isinstance(verdict, Retry):
+            log.info("request is retried", code=verdict.code, error=failure.message, **_where(verdict.envelope.address))
+            return verdict
+        return self.ended(delivery, verdict)
+
+    def ended(self, delivery: Delivery, verdict: End) -> Outcome:
+        """The outcome of a delivery that ends without an answer."""
         if isinstance(verdict, Complete):
             return self._failed(delivery, verdict)
         if isinstance(verdict, DeadLettered):
             return self._dead(delivery, verdict)
         return Outcome()
 
-    async def _answer(self, delivery: Delivery, verdict: Run) -> Outcome:
-        envelope = verdict.envelope
+    async def _answer(self, generation: Generation) -> Outcome:
+        delivery, run = generation.delivery, generation.run
+        envelope = run.envelope
         body = envelope.body if envelope.body is not None else await self._fetch(envelope)
         if body["model"] not in self._models:
             served = ", ".join(sorted(self._models))
@@ -108,6 +132,9 @@ class Generator:
         if self._log_prompts:
             log.info("request", url=envelope.url, body=body, **_where(address))
         request_id = record_id(address)
+        if self._engine.lost:
+            raise EngineLost
+        generation.entered = True
         started_at, started = time.time(), time.monotonic()
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
@@ -123,7 +150,7 @@ class Generator:
             error=None,
             backburner=self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3)),
         )
-        return Outcome(address, record, answer=verdict.answer, usage=response.usage, engine_s=engine_s)
+        return Outcome(address, record, answer=run.answer, usage=response.usage, engine_s=engine_s)
 
     def _salt(self, tenant: str) -> str:
         """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""

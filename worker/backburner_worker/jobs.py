@@ -45,15 +45,17 @@ class JobBook:
         self._known: OrderedDict[JobKey, _Known] = OrderedDict()
         self._cancelled: set[JobKey] = set()
 
-    def facts(self, job: JobKey) -> JobFacts:
-        """What is known now; makes no request. Call `learn` first."""
+    def facts(self, job: JobKey | None) -> JobFacts:
+        """What is known now; makes no request. Call `learn` first. Of no job, nothing is."""
+        if job is None:
+            return _NO_FACTS
         known = self._known.get(job)
         facts = known.facts if known is not None else _NO_FACTS
         return replace(facts, cancelled=True) if job in self._cancelled else facts
 
-    async def learn(self, jobs: Iterable[JobKey]) -> None:
+    async def learn(self, jobs: Iterable[JobKey | None]) -> None:
         """Read what is not known of these jobs, or not lately. While the store is away it waits, and so the intake."""
-        new = [job for job in set(jobs) if keys.has_manifest(job[1]) and not self._is_fresh(job)]
+        new = [job for job in set(jobs) if job and keys.has_manifest(job[1]) and not self._is_fresh(job)]
         if new:
             await asyncio.gather(*(until_stored(partial(self._read, job), "read a job") for job in new))
 
@@ -63,7 +65,10 @@ class JobBook:
             self._known[job] = replace(known, facts=replace(known.facts, frozen=True))
 
     async def watch_markers(self, on_cancelled: Callable[[Iterable[JobKey]], None]) -> None:
-        """List the cancel markers for ever, and tell the new ones. A listing that fails keeps those that were known."""
+        """List the cancel markers for ever, and tell the new ones. During an outage those that were known stay.
+
+        Raises `StoreError` if no retry can mend it: a worker that may not list would never learn of a cancel.
+        """
         while True:
             before = self._cancelled
             try:
@@ -73,6 +78,8 @@ class JobBook:
                     if (job := keys.marked(listed.key)) is not None
                 }
             except StoreError as error:
+                if not error.retryable:
+                    raise
                 log.warning("cancel markers could not be listed", error=error.message)
             on_cancelled(self._cancelled - before)
             await asyncio.sleep(self._marker_seconds)

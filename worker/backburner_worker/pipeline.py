@@ -1,31 +1,34 @@
 """The architecture in one file: pull → admit → generate → store → settle.
 
 Each delivery walks this way once. `pull` holds it in the feeder's window; `admit` gives it a place in the engine;
-`generate` gets its outcome; `store` returns when that is durable; only then is it settled.
+`generate` gets its outcome; `store` returns when that is durable, or back on the queue as a retry; only then is it
+settled. What needs no engine goes from `pull` to `store` at once.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from backburner.logs import get_logger
-from backburner_schemas.codec import Unaddressed
-from backburner_schemas.errors import EngineLost
+from backburner_schemas.errors import Cancelled, EngineLost
 from backburner_schemas.names import Lane
 from backburner_worker.admission import Admission
 from backburner_worker.feeder import Feeder
+from backburner_worker.generation import Abort, Generation
 from backburner_worker.generator import Generator
 from backburner_worker.jobs import JobBook, JobKey
 from backburner_worker.outcome import Outcome
-from backburner_worker.policy import JobFacts, Run, Verdict, judge
-from backburner_worker.results.results import Results
+from backburner_worker.policy import Complete, End, Retry, Run, Verdict, after_engine_death, convicted, judge
 from backburner_worker.results.writer import SegmentWriter
+from backburner_worker.settling import Settling
 from backburner_worker.sources.base import Delivery, Source
+from backburner_worker.suspects import Suspects
 from backburner_worker.telemetry import Telemetry
 from backburner_worker.wakeup import WakeUp
 
-_NO_FACTS = JobFacts()
 _WATCH_SECONDS = 1.0
 _STORE_SECONDS = 10.0
 """Seconds that a drain gives what is finished to become durable, on top of what running requests get."""
@@ -44,26 +47,36 @@ class Pipeline:
         feeder: Feeder,
         admission: Admission,
         generator: Generator,
-        results: Results,
+        suspects: Suspects,
+        settling: Settling,
         segments: SegmentWriter,
+        changed: WakeUp,
         telemetry: Telemetry,
     ) -> None:
+        """`changed` is what `settling` wakes too."""
         self._source = source
         self._jobs = jobs
         self._feeder = feeder
         self._admission = admission
         self._generator = generator
-        self._results = results
+        self._suspects = suspects
+        self._settling = settling
         self._segments = segments
         self._telemetry = telemetry
-        self._changed = WakeUp()
+        self._tasks = asyncio.TaskGroup()
+        self._changed = changed
         self._stopping = asyncio.Event()
         self._lost: EngineLost | None = None
-        self._generating: set[asyncio.Task[None]] = set()
-        self._storing: set[asyncio.Task[None]] = set()
+        self._arriving: deque[Delivery] = deque()
+        self._generating: set[Generation] = set()
         telemetry.watch_held("waiting", lambda: len(self._feeder))
         telemetry.watch_held("engine", lambda: self._admission.in_flight)
-        telemetry.watch_held("storing", lambda: len(self._storing))
+        telemetry.watch_uncommitted(source.uncommitted)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the queue gives and takes nothing at the moment, in one line; None while all is well."""
+        return self._source.trouble()
 
     def stop(self) -> None:
         """Begin the drain; `run` returns when it is over. May be called from a signal handler, and twice."""
@@ -72,25 +85,27 @@ class Pipeline:
     async def run(self, *, drain: float, on_joined: Callable[[], None] = lambda: None) -> None:
         """Work until `stop`, then drain: running requests get `drain` seconds. Raises `EngineLost` if the engine died.
 
-        What is finished by then is stored and settled; the rest stays unsettled, for another worker. A part that fails
-        in any other way stops everything at once, loudly.
+        What is finished by then is stored and settled, what died in the engine goes back onto the queue as suspects;
+        the rest stays unsettled, for another worker. A part that fails in any other way stops everything at once,
+        loudly. Once only.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with self._tasks as tasks:
                 timers = [
                     tasks.create_task(self._segments.run(self._more_to_come)),
-                    tasks.create_task(self._jobs.watch_markers(self._segments.hurry)),
+                    tasks.create_task(self._jobs.watch_markers(self._cancel)),
                     tasks.create_task(self._watch()),
                 ]
-                await self._source.start(self._store_and_settle)
+                await self._source.start(self._settling.flush)
                 on_joined()
-                intake = [tasks.create_task(self._pull()), tasks.create_task(self._admit(tasks))]
+                intake = [tasks.create_task(self._pull()), tasks.create_task(self._admit())]
                 await self._stopping.wait()
-                await self._drain(intake, 0.0 if self._lost else drain)
+                await self._drain(intake, drain)
                 for timer in timers:
                     timer.cancel()
         finally:
             await self._source.close()
+            await self._settling.close()
         if self._lost is not None:
             raise self._lost
 
@@ -98,16 +113,25 @@ class Pipeline:
 
     async def _pull(self) -> None:
         while True:
-            await self._changed.until(lambda: self._results.has_room and bool(self._feeder.budget()))
+            await self._changed.until(lambda: self._settling.has_room and bool(self._feeder.budget()))
             deliveries = await self._pull_within(self._feeder.budget())
-            await self._jobs.learn(job for delivery in deliveries if (job := _job_of(delivery)) is not None)
-            for delivery in deliveries:
-                self._feeder.add(delivery)
-                if (job := _job_of(delivery)) is not None:
-                    self._segments.holds(job)
-            if deliveries:
-                self._telemetry.pulled(delivery.lane for delivery in deliveries)
-                self._changed.set()
+            if not deliveries:
+                continue
+            self._telemetry.pulled(delivery.lane for delivery in deliveries)
+            self._telemetry.redelivered(sum(delivery.redelivered for delivery in deliveries))
+            self._arriving.extend(deliveries)
+            await self._jobs.learn(delivery.job for delivery in deliveries)
+            while self._arriving:
+                delivery = self._arriving.popleft()
+                verdict = self._judge(delivery)
+                if isinstance(verdict, Run):
+                    self._hold(delivery)
+                else:
+                    self._end_unrun(delivery, verdict)
+                    # Its task has to begin before it counts as waiting for the store.
+                    await asyncio.sleep(0)
+                    await self._changed.until(lambda: self._settling.has_room)
+            self._changed.set()
 
     async def _pull_within(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Pull; but break off, with nothing, when a lane that was full has room again and is not in this budget."""
@@ -124,78 +148,129 @@ class Pipeline:
 
     def _more_to_come(self) -> bool:
         """Whether the queue has messages for this worker that it does not hold yet. An estimate."""
-        held = len(self._feeder) + len(self._generating) + len(self._storing)
+        held = len(self._feeder) + len(self._generating) + len(self._settling)
         return sum(self._source.lag().values()) > held
 
     # --- admit ------------------------------------------------------------------------------------------------
 
-    async def _admit(self, tasks: asyncio.TaskGroup) -> None:
+    async def _admit(self) -> None:
         while True:
-            await self._changed.until(lambda: bool(self._feeder) and self._admission.open and self._results.has_room)
+            await self._changed.until(self._may_admit)
             delivery = self._feeder.take()
             if delivery is None:
                 continue
-            verdict, cost = self._judge(delivery), 0
-            if isinstance(verdict, Run):
-                cost = self._admission.cost(len(delivery.raw), verdict.envelope.body)
-                if not self._admission.fits(cost):
-                    await self._changed.until(partial(self._admission.fits, cost))
-                    # It may have expired or been cancelled meanwhile.
-                    verdict = self._judge(delivery)
             if delivery.lease.lost:
                 self._let_go(delivery)
                 continue
+            # Again, since it may have expired or been cancelled while it was held.
+            verdict = self._judge(delivery)
+            if not isinstance(verdict, Run):
+                self._let_go(delivery)
+                self._end_unrun(delivery, verdict)
+                continue
+            cost = self._admission.cost(len(delivery.raw), verdict.envelope.body)
+            if not self._admission.fits(cost):
+                self._feeder.put_back(delivery)
+                await self._changed.until(partial(self._fits_or_goes, delivery, cost))
+                continue
+            generation = Generation(delivery, verdict, cost)
             self._admission.enter(cost)
-            self._generating.add(tasks.create_task(self._process(delivery, verdict, cost)))
+            self._generating.add(generation)
+            self._tasks.create_task(self._process(generation))
+            if delivery.facts.suspect:
+                await self._changed.until(self._engine_is_empty)
+
+    def _may_admit(self) -> bool:
+        if not (self._feeder and self._admission.open and self._settling.has_room):
+            return False
+        # A suspect runs alone: nothing else enters until the engine is empty and it has run.
+        return not self._feeder.has_suspect or self._engine_is_empty()
+
+    def _engine_is_empty(self) -> bool:
+        return self._admission.in_flight == 0
+
+    def _fits_or_goes(self, delivery: Delivery, cost: int) -> bool:
+        """Whether there is room for the delivery, or it is not the next any more."""
+        return self._admission.fits(cost) or delivery.lease.lost or self._feeder.peek() is not delivery
 
     def _judge(self, delivery: Delivery) -> Verdict:
-        job = _job_of(delivery)
-        return judge(delivery, self._jobs.facts(job) if job else _NO_FACTS, time.time())
+        return judge(delivery, self._jobs.facts(delivery.job), time.time())
 
-    # --- generate, store, settle ------------------------------------------------------------------------------
+    # --- generate ---------------------------------------------------------------------------------------------
 
-    async def _process(self, delivery: Delivery, verdict: Verdict, cost: int) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _process(self, generation: Generation) -> None:
+        delivery, run = generation.delivery, generation.run
+        ending: Outcome | Retry | None
         try:
-            # Set here, since a task that is cancelled before its first step never gets to its finally.
-            delivery.lease.on_lost(task.cancel)
-            outcome = await self._generator.outcome(delivery, verdict)
+            generation.begin()
+            if delivery.facts.suspect and not await self._suspects.accuse(run.envelope.address):
+                ending = self._generator.ended(delivery, convicted(run))
+            else:
+                await self._source.begin(delivery)
+                ending = await self._generator.outcome(generation)
         except EngineLost as error:
             self._engine_lost(error)
-            return
+            ending = self._after_abort(generation, Abort.ENGINE_LOST)
+        except asyncio.CancelledError:
+            ending = self._after_abort(generation, generation.why())
         finally:
             delivery.lease.on_lost(None)
-            self._admission.leave(cost)
-            self._generating.discard(task)
+            self._admission.leave(generation.cost)
+            self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()
-        self._storing.add(task)
-        try:
-            await self._store(delivery, outcome)
-        finally:
-            self._storing.discard(task)
-            self._changed.set()
+        await self._settling.end(delivery, ending)
 
-    async def _store(self, delivery: Delivery, outcome: Outcome) -> None:
-        await self._results.store(outcome)
-        await self._source.settle(delivery)
-        self._telemetry.settled(outcome.kind, outcome.code)
+    def _after_abort(self, generation: Generation, why: Abort) -> Outcome | Retry | None:
+        """How a generation ends that was broken off; None where it is left to another worker."""
+        delivery, run = generation.delivery, generation.run
+        if why is Abort.CANCELLED:
+            verdict = self._judge(delivery)
+            if isinstance(verdict, Run):
+                verdict = Complete(run.envelope.address, Cancelled(), run.answer)
+            return self._generator.ended(delivery, verdict)
+        if why is Abort.ENGINE_LOST and generation.entered:
+            retried = after_engine_death(run, delivery.facts)
+            return retried if isinstance(retried, Retry) else self._generator.ended(delivery, retried)
+        return None
 
-    async def _store_and_settle(self) -> None:
-        """Everything that has its outcome is durable and settled when this returns."""
-        await self._results.flush({*self._storing})
+    def _cancel(self, jobs: Iterable[JobKey]) -> None:
+        """These jobs were cancelled: what is here of them ends now, with records."""
+        cancelled = frozenset(jobs)
+        if not cancelled:
+            return
+        self._segments.hurry(cancelled)
+        for delivery in self._feeder.drop(lambda held: held.job in cancelled):
+            self._let_go(delivery)
+            verdict = self._judge(delivery)
+            if not isinstance(verdict, Run):
+                self._end_unrun(delivery, verdict)
+        for generation in [*self._generating]:
+            if generation.delivery.job in cancelled:
+                generation.abort(Abort.CANCELLED)
+        self._changed.set()
+
+    # --- store, settle ----------------------------------------------------------------------------------------
+
+    def _end_unrun(self, delivery: Delivery, verdict: End) -> None:
+        ending = self._generator.ended(delivery, verdict)
+        self._settling.expect(self._tasks.create_task(self._settling.end(delivery, ending)))
+
+    def _hold(self, delivery: Delivery) -> None:
+        self._feeder.add(delivery)
+        if (job := delivery.job) is not None:
+            self._segments.holds(job)
 
     def _let_go(self, delivery: Delivery) -> None:
-        if (job := _job_of(delivery)) is not None:
+        if (job := delivery.job) is not None:
             self._segments.lets_go(job)
 
     # --- the end ----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Notice the death of an engine that nobody is asking anything, and show the lag."""
+        """Notice the death of an engine that nobody is asking anything, and show how it stands with the queue."""
         while not self._generator.engine_lost:
-            self._telemetry.lag(self._source.lag())
+            self._telemetry.queue(self._source)
             await asyncio.sleep(_WATCH_SECONDS)
         self._engine_lost(EngineLost())
 
@@ -204,27 +279,27 @@ class Pipeline:
             log.error("the engine is lost; storing what is finished", error=error.message)
             self._lost = error
             self._stopping.set()
+            self._changed.set()
 
     async def _drain(self, intake: list[asyncio.Task[None]], seconds: float) -> None:
         await self._source.stop()
         for task in intake:
             task.cancel()
-        for delivery in self._feeder.drop_all():
+        await asyncio.wait(intake)
+        held = self._feeder.drop(lambda _: True)
+        for delivery in held:
             self._let_go(delivery)
-        log.info("draining", running=len(self._generating), storing=len(self._storing), seconds=seconds)
-        if self._generating:
-            await asyncio.wait([*self._generating], timeout=seconds)
-        for task in [*self._generating]:
-            task.cancel()
+        log.info("draining", running=len(self._generating), storing=len(self._settling), seconds=seconds)
+        await self._source.give_back([*self._arriving, *held])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.until(lambda: self._lost is not None or not self._generating)
+        for generation in [*self._generating]:
+            generation.abort(Abort.ENGINE_LOST if self._lost else Abort.DRAIN)
         try:
             async with asyncio.timeout(_STORE_SECONDS):
-                await self._store_and_settle()
+                await self._changed.until(lambda: not self._generating)
+                await self._settling.flush()
         except TimeoutError:
-            log.warning("the store did not take everything in time; the rest is run again", left=len(self._storing))
-            for task in [*self._storing]:
-                task.cancel()
-
-
-def _job_of(delivery: Delivery) -> JobKey | None:
-    message = delivery.message
-    return None if isinstance(message, Unaddressed) else (message.address.tenant, message.address.job)
+            log.warning("the store did not take everything in time; the rest is run again", left=len(self._settling))
+            self._settling.abandon()

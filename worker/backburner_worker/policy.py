@@ -1,11 +1,20 @@
 """What happens to a delivery: whether it is run, and how it ends. Pure decisions; nothing is read or written here."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backburner_schemas.codec import Refused, Unaddressed
-from backburner_schemas.envelope import Address, AnswerMode, Envelope
-from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, Undeliverable
+from backburner_schemas.envelope import MAX_ATTEMPTS, Address, AnswerMode, DeliveryFacts, Envelope
+from backburner_schemas.errors import (
+    BackburnerError,
+    Cancelled,
+    EngineError,
+    EngineLost,
+    Expired,
+    PoisonRequest,
+    Undeliverable,
+)
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.sources.base import Delivery
 
@@ -29,6 +38,8 @@ class Run:
     envelope: Envelope
     answer: AnswerMode
     """Where the record goes."""
+    deadline: float = math.inf
+    """Unix seconds after which it is not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,45 @@ class Drop:
     """Its job is frozen: nobody would read a record."""
 
 
-Verdict = Run | Complete | DeadLettered | Drop
+End = Complete | DeadLettered | Drop
+"""Ways to end without a run, or after one that failed."""
+Verdict = Run | End
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """It is put back onto the queue, and runs again."""
+
+    envelope: Envelope
+    facts: DeliveryFacts
+    error: BackburnerError
+    """Why."""
+
+    @property
+    def kind(self) -> str:
+        """What metrics and logs call it."""
+        return "retried"
+
+    @property
+    def code(self) -> str:
+        """The error's code."""
+        return self.error.code
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """How often a request is tried, and how far apart."""
+
+    max_attempts: int = 5
+    base: float = 1.0
+    """Seconds before the second attempt at most; twice as many before each further one."""
+    longest: float = 60.0
+    """Seconds between two attempts at most."""
+
+    def delay(self, attempt: int, chance: float) -> float:
+        """Seconds to wait after that attempt failed: anything up to the back-off, so that no two wait alike."""
+        # Beyond 2^32 times the base nothing changes any more, and a float would overflow.
+        return chance * min(self.longest, self.base * 2.0 ** min(attempt - 1, 32))
 
 
 def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
@@ -73,15 +122,59 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
         return Complete(address, Cancelled(), answer)
     if isinstance(message, Refused):
         return Complete(address, message.error, answer)
-    if now > min(_deadlines(message, facts), default=now):
+    deadline = min(_deadlines(message, facts), default=math.inf)
+    if now > deadline:
         return Complete(address, Expired(), answer)
-    return Run(message, answer)
+    return Run(message, answer, deadline)
 
 
-def after_failure(run: Run, error: BackburnerError) -> Complete | DeadLettered:
-    """How a request ends that the engine could not answer: what a retry could mend is kept as a dead letter too."""
-    ending = DeadLettered if isinstance(error, EngineError) else Complete
-    return ending(run.envelope.address, error, run.answer)
+def after_failure(
+    run: Run, error: BackburnerError, facts: DeliveryFacts, *, now: float, rules: RetryRules, chance: float
+) -> Complete | Retry | DeadLettered:
+    """What becomes of a request that failed in the engine. `now` is in Unix seconds, `chance` in 0 to 1.
+
+    Its own fault ends it with a record. What a retry could mend is tried again while there are attempts left and the
+    deadline allows; then it is a dead letter, whose error tells why it was given up.
+    """
+    if isinstance(error, EngineLost):
+        return after_engine_death(run, facts)
+    address = run.envelope.address
+    if not isinstance(error, EngineError):
+        return Complete(address, error, run.answer)
+    if not error.retryable:
+        return DeadLettered(address, error, run.answer)
+    if facts.attempt >= rules.max_attempts:
+        return DeadLettered(address, _given_up(error, facts, "no more are allowed"), run.answer)
+    # A suspect waits for nothing: while it is held, it keeps everything else out of the engine.
+    due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
+    if due > run.deadline:
+        return DeadLettered(address, _given_up(error, facts, "the next would come after the deadline"), run.answer)
+    return Retry(run.envelope, _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due), error)
+
+
+def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
+    """What becomes of a request that was in the engine when it died.
+
+    A suspect was alone there, so it did it. Any other may be innocent however often that happens to it: it is put back
+    as a suspect without a look at its attempts, and runs alone next time.
+    """
+    if facts.suspect:
+        return convicted(run)
+    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost())
+
+
+def convicted(run: Run) -> DeadLettered:
+    """The end of a suspect that killed again."""
+    return DeadLettered(run.envelope.address, PoisonRequest(), run.answer)
+
+
+def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None) -> DeliveryFacts:
+    return DeliveryFacts(min(facts.attempt + 1, MAX_ATTEMPTS), suspect, not_before, facts.traceparent)
+
+
+def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError:
+    attempts = f"{facts.attempt} attempt{'s' if facts.attempt > 1 else ''}"
+    return type(error)(f"{error.message} (given up after {attempts}: {why})", param=error.param)
 
 
 def _deadlines(envelope: Envelope, facts: JobFacts) -> Iterator[float]:

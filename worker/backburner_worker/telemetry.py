@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import MarkFigures
+from backburner_worker.sources.base import KeepsMarks, MarkFigures, Source
 
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
@@ -92,6 +92,13 @@ class Telemetry:
             self._marks_kept.set(figures.kept)
         self._marks_fill.set(figures.fill)
         self._marks_stopped.set(figures.stopped)
+
+    def queue(self, source: Source) -> None:
+        """How it stands with the queue now."""
+        self.lag(source.lag())
+        self.away("queue", away=source.trouble() is not None)
+        if isinstance(source, KeepsMarks):
+            self.marks(source.marks())
 
     def settled(self, outcome: str, code: str = "") -> None:
         """A delivery ended."""

@@ -1,11 +1,11 @@
 """The source port: what gives deliveries and takes them back settled. It knows no engine and no store."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from backburner_schemas.codec import Decoded, Origin
-from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.codec import Decoded, Origin, Unaddressed
+from backburner_schemas.envelope import Address, DeliveryFacts
 from backburner_schemas.names import Lane
 
 
@@ -54,6 +54,18 @@ class Delivery:
     """Whether the queue tells that it was given before, to this worker or to another."""
     lease: Lease = field(default_factory=Lease)
 
+    @property
+    def address(self) -> Address | None:
+        """Where its outcome goes; None for a message that has no place."""
+        message = self.message
+        return None if isinstance(message, Unaddressed) else message.address
+
+    @property
+    def job(self) -> tuple[str, str] | None:
+        """Tenant and job."""
+        address = self.address
+        return None if address is None else (address.tenant, address.job)
+
 
 RevokedCallback = Callable[[], Awaitable[None]]
 """“Deliveries are going away: store what is done and settle it now.” Bounded by the source."""
@@ -62,8 +74,9 @@ RevokedCallback = Callable[[], Awaitable[None]]
 class Source(Protocol):
     """Deliveries from a queue.
 
-    Order: `start` once, any number of `pull` (one at a time), `begin` and `settle`, then `stop`, then `close`. Between
-    `stop` and `close` the worker stays a member, so that what it still holds can be settled.
+    Order: `start` once, any number of `pull` (one at a time), `begin`, `settle` and `give_back`, then `stop`, then
+    `close`. Between `stop` and `close` the worker stays a member, so that what it still holds can be settled or given
+    back.
 
     A delivery is given once, and again only if it was not settled and its lease was lost. Where the queue tells that
     its earlier owners ended uncleanly while it ran, its facts say `suspect`. The source owns heartbeats,
@@ -99,6 +112,14 @@ class Source(Protocol):
         """End the delivery: it will not be given again. Only after its outcome is durable, in the store or the queue.
 
         Void, without an error, for a delivery whose lease is lost.
+        """
+        ...
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """These were not begun and will not be: where the queue can give single messages to others, it does so now.
+
+        Elsewhere they go to others with `close`. The caller forgets them either way. Bounded to a few seconds, and
+        raises nothing: what could not be given back goes to others later. Void for those whose lease is lost.
         """
         ...
 

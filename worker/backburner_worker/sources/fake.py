@@ -1,44 +1,40 @@
-"""A source in memory: messages that are put in come out as deliveries. For tests of speed, faults and odd timings."""
+"""A queue in memory, with any number of sources and publishers on it. For tests of speed, faults and odd timings.
+
+`FakeQueue` is what a test holds: it puts messages in, looks at what became of them, and asks for faults. `FakeSource`
+and `FakePublisher` are the two ports onto it.
+"""
 
 import asyncio
-import itertools
-import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backburner_schemas.codec import Origin, Rules, decode, decode_facts
+from backburner.publishers.base import Message
+from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, RevokedCallback
+from backburner_worker.sources.fake_broker import IDLE_SECONDS, FakeBroker
 
-_IDLE_SECONDS = 1.0
+
+class FakeQueue(FakeBroker):
+    """The queue. A message is given to one source at a time, and again when that source closes or loses it."""
+
+    def source(self) -> "FakeSource":
+        """A new member."""
+        return FakeSource(self)
+
+    def publisher(self) -> "FakePublisher":
+        """A new publisher onto the same lanes."""
+        return FakePublisher(self)
 
 
 class FakeSource:
-    """The source port without a broker. `send` puts a message in; `unsettled` tells what is still owed."""
+    """The source port onto a `FakeQueue`. Made by `FakeQueue.source`."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self._rules = rules or Rules()
-        self._waiting: dict[Lane, deque[Delivery]] = {lane: deque() for lane in Lane}
-        self._held: dict[int, Delivery] = {}
-        self._numbers = itertools.count()
-        self._arrived = asyncio.Event()
+    def __init__(self, queue: FakeBroker) -> None:
+        self._queue = queue
         self._revoked: RevokedCallback | None = None
         self._stopped = False
-        self.settled: list[Delivery] = []
-
-    def send(self, value: bytes | None, lane: Lane = Lane.NORMAL, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
-        """Put a message onto a lane."""
-        number, now = next(self._numbers), time.time()
-        origin = Origin(f"fake.{lane}", f"0-{number}", now)
-        facts = decode_facts(headers, now)
-        message = decode(value, origin, self._rules)
-        self._waiting[lane].append(Delivery(message, value or b"", origin, lane, facts, token=number))
-        self._arrived.set()
-
-    @property
-    def unsettled(self) -> int:
-        """Messages that were sent and not settled."""
-        return len(self._held) + sum(map(len, self._waiting.values()))
+        self.begun: list[Delivery] = []
+        """What went to the engine, in that order."""
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Nothing to connect to."""
@@ -48,59 +44,89 @@ class FakeSource:
         """Up to that many deliveries of each lane."""
         # A broker takes a moment; without one, whoever pulls in a loop would never let anything else run.
         await asyncio.sleep(0)
-        taken: list[Delivery] = []
-        if not self._stopped:
-            for lane, room in budget.items():
-                waiting = self._waiting[lane]
-                taken += [waiting.popleft() for _ in range(min(room, len(waiting)))]
-        if not taken:
-            self._arrived.clear()
+        clock = asyncio.get_running_loop().time
+        end = clock() + IDLE_SECONDS
+        while not (taken := [] if self._stopped else self._queue.give(self, budget)) and clock() < end:
             try:
-                async with asyncio.timeout(_IDLE_SECONDS):
-                    await self._arrived.wait()
+                async with asyncio.timeout(min(end - clock(), self._queue.until_due())):
+                    await self._queue.changed.until(lambda: not self._stopped and self._queue.has(budget))
             except TimeoutError:
-                return []
-            return await self.pull(budget)
-        self._held.update((id(delivery), delivery) for delivery in taken)
+                continue
         return taken
 
     async def begin(self, delivery: Delivery) -> None:
-        """Nothing to write down."""
+        """Noted in `begun`."""
+        self.begun.append(delivery)
 
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; void where its lease is lost."""
-        if self._held.pop(id(delivery), None) is not None:
-            self.settled.append(delivery)
+        self._queue.end(delivery)
 
-    async def revoke(self, delivery: Delivery) -> None:
-        """Let the delivery go to another worker, as a rebalance would: announced first, then lost."""
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Others get them at once."""
+        for delivery in deliveries:
+            self._queue.lose(delivery)
+
+    async def revoke(self, delivery: Delivery, to: "FakeSource | None" = None) -> None:
+        """For tests: let the delivery go as a rebalance would, announced first, then lost; `to` has it from now on."""
         if self._revoked is not None:
             await self._revoked()
-        if self._held.pop(id(delivery), None) is not None:
-            delivery.lease.lose()
+        self._queue.lose(delivery, to)
 
     def held(self) -> list[Delivery]:
-        """Deliveries that were given and not settled."""
-        return [*self._held.values()]
+        """For tests: deliveries that were given to this source and not settled, in the order of their sending."""
+        return self._queue.held_by(self)
 
     def lag(self) -> Mapping[Lane, int]:
-        """Messages that wait, by lane."""
-        return {lane: len(waiting) for lane, waiting in self._waiting.items()}
+        """Messages that nobody holds, and those that this source holds, by lane."""
+        counts = self._queue.waiting()
+        for delivery in self.held():
+            counts[delivery.lane] += 1
+        return counts
 
     def uncommitted(self) -> int:
         """Deliveries given and not settled."""
-        return len(self._held)
+        return len(self.held())
 
     def trouble(self) -> str | None:
-        """Nothing ever is."""
-        return None
+        """What the queue's outage was called, if there is one."""
+        return self._queue.away
 
     async def stop(self) -> None:
         """Give no more deliveries."""
         self._stopped = True
 
     async def close(self) -> None:
-        """What is held is lost to this worker."""
-        for delivery in self._held.values():
-            delivery.lease.lose()
-        self._held.clear()
+        """What is held goes to others."""
+        self._stopped = True
+        await self.give_back(self.held())
+
+
+class FakePublisher:
+    """The publisher port onto a `FakeQueue`. Made by `FakeQueue.publisher`."""
+
+    def __init__(self, queue: FakeBroker) -> None:
+        self._queue = queue
+        self.open = False
+        """Whether it is connected."""
+
+    async def start(self) -> None:
+        """Connect. Raises `QueueError` during an outage."""
+        self._check_there()
+        self.open = True
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Put the messages onto their lanes. Raises `PublishFailed`."""
+        if not self.open:
+            raise QueueError("the publisher is not connected; start it before it publishes")
+        await asyncio.sleep(0)
+        self._check_there()
+        self._queue.take_in(messages)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self.open = False
+
+    def _check_there(self) -> None:
+        if self._queue.away is not None:
+            raise QueueError(self._queue.away)

@@ -9,7 +9,7 @@ the exceptions of its callbacks, so these do little, and the poll task does the 
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -125,6 +125,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; it is committed within about a second, or when the partitions go away."""
         self._assignment.settle(delivery)
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Nothing: a partition goes to another worker as a whole, when this one leaves."""
 
     def lag(self) -> Mapping[Lane, int]:
         """Messages not settled yet, by lane, of the partitions that are assigned here."""

@@ -1,0 +1,68 @@
+"""A generation: one delivery's time in the engine, and why it was broken off, if so. It runs nothing itself."""
+
+import asyncio
+from enum import Enum, auto
+
+from backburner_worker.policy import Run
+from backburner_worker.sources.base import Delivery
+
+
+class Abort(Enum):
+    """Why a generation is broken off."""
+
+    LEASE_LOST = auto()
+    """Another worker has the delivery: nothing of it is ours any more."""
+    CANCELLED = auto()
+    """Its job was cancelled: it ends with a record."""
+    DRAIN = auto()
+    """The worker ends before the generation does: another worker runs it."""
+    ENGINE_LOST = auto()
+    """The engine died and has not told this generation yet."""
+
+
+class Generation:
+    """Made when a delivery is admitted; `begin` is called by its task, `abort` by anyone while it is under way."""
+
+    __slots__ = ("_cancelled", "_task", "aborted", "cost", "delivery", "entered", "run")
+
+    def __init__(self, delivery: Delivery, run: Run, cost: int) -> None:
+        self.delivery = delivery
+        self.run = run
+        self.cost = cost
+        """What it counts as at the admission."""
+        self.entered = False
+        """Whether the engine has, or had, the request: what dies with the engine may have killed it."""
+        self.aborted: Abort | None = None
+        """Why it was broken off; the first reason counts."""
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+
+    def begin(self) -> None:
+        """The calling task runs it from now on. Raises `CancelledError` if it was broken off before."""
+        # Only now: a task that is cancelled before its first step never gets to its clean-up.
+        self._task = asyncio.current_task()
+        self.delivery.lease.on_lost(self._lease_lost)
+        if self.aborted is not None:
+            raise asyncio.CancelledError
+
+    def abort(self, reason: Abort) -> None:
+        """Break it off: `CancelledError` surfaces in its task, which then asks `why`."""
+        if self.aborted is None:
+            self.aborted = reason
+            if self._task is not None:
+                self._cancelled = self._task.cancel()
+
+    def why(self) -> Abort:
+        """The reason for a `CancelledError` that came up, which is over with that.
+
+        Raises it again if it did not come from `abort` alone: then the whole task is to end.
+        """
+        assert self._task is not None
+        if self.aborted is None or self._task.cancelling() > self._cancelled:
+            raise asyncio.CancelledError
+        if self._cancelled:
+            self._task.uncancel()
+        return self.aborted
+
+    def _lease_lost(self) -> None:
+        self.abort(Abort.LEASE_LOST)

@@ -1,0 +1,90 @@
+"""Puts requests back onto the queue: a worker that retries is a producer. It decides nothing about when or whether."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from backburner.logs import get_logger
+from backburner.messages import claim_check
+from backburner.publishers.base import Message, Publisher
+from backburner.storage import Storage
+from backburner_schemas.errors import QueueError
+from backburner_schemas.names import Lane
+from backburner_worker.policy import Retry
+from backburner_worker.retrying import until_stored
+
+_WAITING = 4096
+"""Retries that wait for the queue, at which the worker takes in no more."""
+
+log = get_logger(__name__)
+
+
+class Requeue:
+    """Retries on their way to the lane `retry`, each as a full envelope with its address.
+
+    `put` returns when the queue has the retry, and not before. While the queue is away it waits, and `has_room` turns
+    false before memory grows: take in no more then. A retry whose publish was in doubt is published again, so it may be
+    there twice; nobody sees two.
+    """
+
+    def __init__(self, open_publisher: Callable[[], Publisher], storage: Storage, pool: str) -> None:
+        """The publisher is made and connected at the first retry: most workers never need one."""
+        self._open_publisher = open_publisher
+        self._storage = storage
+        self._pool = pool
+        self._publisher: Publisher | None = None
+        self._opening = asyncio.Lock()
+        self._waiting = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more retries may come; false while too many wait for the queue."""
+        return self._waiting < _WAITING
+
+    async def put(self, retry: Retry, size: int) -> None:
+        """Publish the retry; `size` is that of its request in bytes. Bounded by cancellation alone."""
+        self._waiting += 1
+        try:
+            message = Message(self._pool, Lane.RETRY, retry.envelope, retry.facts)
+            if retry.envelope.body is not None:
+                message = await until_stored(partial(claim_check, self._storage, message, size), "store a body")
+            await self._until_published(message)
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """Disconnect. Nothing may be put any more."""
+        if self._publisher is not None:
+            await self._publisher.close()
+
+    async def _until_published(self, message: Message) -> None:
+        def say(state: RetryCallState) -> None:
+            log.warning(
+                "the queue does not take a retry; trying again",
+                attempt=state.attempt_number,
+                error=str(state.outcome.exception()) if state.outcome else "",
+            )
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(QueueError),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
+            before_sleep=say,
+        )
+        await retrying(self._publish, message)
+
+    async def _publish(self, message: Message) -> None:
+        await (await self._connected()).publish([message])
+
+    async def _connected(self) -> Publisher:
+        async with self._opening:
+            if self._publisher is None:
+                publisher = self._open_publisher()
+                try:
+                    await publisher.start()
+                except BaseException:
+                    await publisher.close()
+                    raise
+                self._publisher = publisher
+        return self._publisher

@@ -1,0 +1,74 @@
+"""The marks of suspects that run alone, in the store: how the next owner learns that its predecessor died of one.
+
+A worker that dies takes its memory with it, and not every queue keeps a note. So a suspect's mark is made before it
+runs and taken away after it has run, or was given up. Where one is still there, its maker died in between.
+"""
+
+import asyncio
+from functools import partial
+
+from pydantic_core import to_json
+
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address
+from backburner_worker.retrying import until_stored
+
+_LOOK_AGAIN_SECONDS = 5.0
+"""How long a mark's maker gets to take it away: a rebalance can give its suspect to the next owner before that."""
+
+log = get_logger(__name__)
+
+
+class Suspects:
+    """Makes and clears the marks. While the store is away its calls wait, and no suspect runs."""
+
+    def __init__(self, storage: Storage, worker: str) -> None:
+        self._storage = storage
+        self._worker = worker
+        self._ours: dict[str, bytes] = {}
+
+    async def accuse(self, address: Address) -> bool:
+        """Mark a suspect that is to run alone now; False if it is convicted: whoever ran it before died of it.
+
+        Cancelled, it may have made the mark; `give_up` knows.
+        """
+        key = _key(address)
+        if await self._mark(key):
+            return True
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        if await self._mark(key):
+            return True
+        log.warning("a suspect's mark is still there: it is poison", key=key)
+        return False
+
+    async def clear(self, address: Address) -> None:
+        """The suspect's end is known: take its mark away, whoever made it."""
+        key = _key(address)
+        await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
+        self._ours.pop(key, None)
+
+    async def give_up(self, address: Address) -> None:
+        """The suspect is left to another worker: take the mark away if it is ours. A mark of another stays."""
+        key = _key(address)
+        if (ours := self._ours.pop(key, None)) is not None:
+            found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+            if found is not None and found.data == ours:
+                await self.clear(address)
+
+    async def _mark(self, key: str) -> bool:
+        # Unique, since a create whose answer got lost is tried again, and then finds its own mark.
+        mark = to_json({"worker": self._worker, "mark": keys.new_ulid()})
+        self._ours[key] = mark
+        if await until_stored(partial(self._storage.create, key, mark), "mark a suspect"):
+            return True
+        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        if found is not None and found.data == mark:
+            return True
+        self._ours.pop(key, None)
+        return False
+
+
+def _key(address: Address) -> str:
+    return keys.suspect(address.tenant, address.job, address.index)
