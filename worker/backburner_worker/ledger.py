@@ -1,90 +1,164 @@
-"""Which offsets of one partition are done, and how far that may be committed. Pure: it knows no broker and no delivery.
+"""Which offsets of one partition are begun and done, and how far that may be committed. Pure: it knows no broker.
 
 Work ends out of order, and the broker keeps one number for a partition: everything below it is done. The ledger finds
-that number, the low-water mark. Offsets may have gaps, as compaction and transactions leave them.
+that number, the low-water mark, and knows what is done above it. Offsets may have gaps, as compaction and transactions
+leave them; what the broker passes by counts as done, since nothing there will ever come.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
+
+from backburner_schemas.indexset import IndexSet
+
+_NONE = IndexSet()
 
 
 class Ledger:
     """The offsets of one partition, from where an assignment of it began.
 
-    `base` is the first offset that may still need work, None where nothing was ever committed. `running` and `done`
-    are offsets from before that are already held here, or finished here and not yet covered by `base`; the broker
-    gives them once more, and the ledger tells that copy from news.
+    `base` is the first offset that may still need work. `running`, those of them in `started`, and `done` are from
+    before: offsets that are held here already, were given to the engine, or need no more work. The broker gives them
+    once more, and the ledger tells that copy from news. Memory is proportional to what waits and to the number of
+    ranges that are done.
     """
 
-    __slots__ = ("_adopted", "_done", "_open", "_position", "_waiting", "base")
+    __slots__ = ("_adopted", "_done", "_low", "_position", "_started", "_waiting", "base", "changes")
 
-    def __init__(self, base: int | None = None, running: Iterable[int] = (), done: Iterable[int] = ()) -> None:
+    def __init__(
+        self, base: int, running: Iterable[int] = (), done: IndexSet = _NONE, started: Iterable[int] = ()
+    ) -> None:
         self.base = base
-        self._position = base
-        self._waiting = {offset for offset in running if base is None or offset >= base}
-        self._done = {offset for offset in done if base is None or offset >= base} - self._waiting
-        # In order: what was taken or passed by and is not below the low-water mark; and what was adopted further on.
-        self._open: deque[int] = deque()
-        self._adopted = deque(sorted(self._waiting | self._done))
+        self.changes = 0
+        """Goes up whenever what is to be committed changes."""
+        self._low = self._position = base
+        self._done = _Ranges(done, base)
+        self._waiting = {offset for offset in running if offset >= base and offset not in self._done}
+        self._started = self._waiting.intersection(started)
+        self._adopted = deque(sorted(self._waiting))
+        self._sweep()
 
     @property
-    def low_water(self) -> int | None:
-        """The offset below which everything is done: what to commit. None while nothing is known of the partition."""
-        return self._open[0] if self._open else self._position
+    def low_water(self) -> int:
+        """The offset below which everything is done: what to commit."""
+        return self._low
 
     @property
-    def position(self) -> int | None:
-        """The offset that the broker is expected to give next, or a later one; None for the beginning of its log."""
+    def position(self) -> int:
+        """The offset that the broker is expected to give next, or a later one."""
         return self._position
 
     @property
-    def completed(self) -> frozenset[int]:
-        """Offsets above the low-water mark that are done."""
-        return frozenset(self._done)
+    def completed(self) -> IndexSet:
+        """Offsets above the low-water mark that are done, or that the log does not have."""
+        return self._done.frozen()
 
     @property
-    def ahead(self) -> int:
-        """How many offsets above the low-water mark are done: what a rebalance would run again.
+    def started(self) -> IndexSet:
+        """Offsets that were begun and are not done."""
+        return IndexSet.of(self._started)
 
-        0 while the broker still has to give what was adopted: only reading on moves the mark past that.
-        """
-        return 0 if self._adopted else len(self._done)
+    @property
+    def catching_up(self) -> bool:
+        """Whether the broker still has to give what is known here already: only reading on moves the mark past that."""
+        return bool(self._adopted and self._adopted[-1] >= self._position) or self._done.stop > self._position
 
     @property
     def span(self) -> int:
-        """How many offsets the ledger keeps in mind; its memory is proportional to this."""
-        return len(self._open) + len(self._adopted)
+        """How far reading is ahead of the low-water mark."""
+        return self._position - self._low
+
+    @property
+    def size(self) -> int:
+        """How many numbers the ledger keeps in mind, roughly."""
+        return len(self._waiting) + len(self._done)
 
     def take(self, offset: int) -> bool:
         """Note that the broker gave this offset; whether it is news, or else a copy of what is held or done already."""
-        if self._position is not None and offset < self._position:
+        if offset < self._position:
             return False
-        # Adopted offsets that the broker passes by are gone from its log; they still wait for their end.
-        while self._adopted and self._adopted[0] < offset:
-            self._open.append(self._adopted.popleft())
-        copy = bool(self._adopted) and self._adopted[0] == offset
-        if copy:
-            self._adopted.popleft()
-        else:
-            self._waiting.add(offset)
-        self._open.append(offset)
+        if offset > self._position:
+            self._pass_by(offset)
         self._position = offset + 1
-        self._sweep()
-        return not copy
+        if offset in self._waiting or offset in self._done:
+            return False
+        self._waiting.add(offset)
+        return True
+
+    def begin(self, offset: int) -> None:
+        """Note that the offset is given to the engine."""
+        if offset in self._waiting:
+            self._started.add(offset)
+            self.changes += 1
 
     def settle(self, offset: int) -> bool:
         """Note that the offset is done; False if it was not waiting."""
         if offset not in self._waiting:
             return False
         self._waiting.discard(offset)
-        self._done.add(offset)
+        self._started.discard(offset)
+        self._done.add(offset, offset + 1)
+        self.changes += 1
         self._sweep()
         return True
 
+    def _pass_by(self, offset: int) -> None:
+        """Nothing lies from the position up to there. What was adopted from there still waits for its end."""
+        start = self._position
+        while self._adopted and self._adopted[0] < offset:
+            kept = self._adopted.popleft()
+            if kept in self._waiting and kept >= start:
+                self._done.add(start, kept)
+                start = kept + 1
+        self._done.add(start, offset)
+        self.changes += 1
+        self._sweep()
+
     def _sweep(self) -> None:
-        while self._open and self._open[0] in self._done:
-            self._done.discard(self._open.popleft())
-        # What was adopted right at the mark needs no second look at the broker's log, which may be closed by now.
-        while not self._open and self._adopted and self._adopted[0] == self._position and self._position in self._done:
-            self._done.discard(self._adopted.popleft())
-            self._position += 1
+        # All that lies between the mark and the position waits or is done; what is done right at the mark is passed.
+        self._low = self._done.take_from(self._low)
+        self._position = max(self._position, self._low)
+
+
+class _Ranges:
+    """Offsets as sorted ranges that do not touch; adding one costs a search."""
+
+    __slots__ = ("_starts", "_stops")
+
+    def __init__(self, offsets: IndexSet, base: int) -> None:
+        kept = [(max(start, base), stop) for start, stop in offsets.ranges if stop > base]
+        self._starts = [start for start, _ in kept]
+        self._stops = [stop for _, stop in kept]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __contains__(self, offset: int) -> bool:
+        at = bisect_right(self._starts, offset)
+        return at > 0 and offset < self._stops[at - 1]
+
+    @property
+    def stop(self) -> int:
+        """One more than the largest; 0 if there is none."""
+        return self._stops[-1] if self._stops else 0
+
+    def frozen(self) -> IndexSet:
+        """As a value."""
+        return IndexSet(zip(self._starts, self._stops, strict=True))
+
+    def add(self, start: int, stop: int) -> None:
+        """Add a range; an empty one changes nothing."""
+        if start >= stop:
+            return
+        low, high = bisect_left(self._stops, start), bisect_right(self._starts, stop)
+        if low < high:
+            start, stop = min(start, self._starts[low]), max(stop, self._stops[high - 1])
+        self._starts[low:high] = [start]
+        self._stops[low:high] = [stop]
+
+    def take_from(self, offset: int) -> int:
+        """Take away the range that begins there; where it ends, or the offset itself if there is none."""
+        if not self._starts or self._starts[0] != offset:
+            return offset
+        del self._starts[0]
+        return self._stops.pop(0)

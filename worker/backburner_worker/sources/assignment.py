@@ -2,14 +2,17 @@
 
 Kafka takes all partitions away at each rebalance and gives most of them back. Every time a partition comes it begins a
 new epoch with a new ledger; what still runs from before is adopted into it by offset, so that work under way goes on.
-A settle from an epoch that has ended is void.
+A settle from an epoch that has ended is void. What earlier owners did is read from the marks beside their offsets.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+from backburner_schemas.indexset import IndexSet
 from backburner_worker.ledger import Ledger
-from backburner_worker.sources.base import Delivery
+from backburner_worker.sources.base import Delivery, MarkFigures
+from backburner_worker.sources.marks import EVERYWHERE, UNMARKED, Marks
+from backburner_worker.sources.share import Commit, Share, uncovered
 
 Partition = tuple[str, int]
 """Topic and number. A `TopicPartition` of the client library is one."""
@@ -24,27 +27,31 @@ class Ticket:
     epoch: int
 
 
-@dataclass(slots=True)
-class _Share:
-    """One partition during one epoch."""
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What the broker tells of a partition that comes."""
 
-    epoch: int
-    ledger: Ledger
-    committed: int | None
-    deliveries: dict[int, Delivery] = field(default_factory=dict)
+    offset: int
+    marks: Marks = UNMARKED
 
 
 class Assignment:
     """The partitions of a member, through all its rebalances.
 
-    Order: `keep_only` and `arrive` when partitions come, `take`, `hand_out` and `settle` while they are ours, `revoke`
-    when they go. Between `revoke` and `arrive` deliveries may still be settled: their ends are carried over.
+    Order: `keep_only` and `arrive` when partitions come, then a commit, then `take`, `hand_out`, `begin` and `settle`
+    while they are ours, `revoke` when they go. Between `revoke` and `arrive` deliveries may still be settled: their
+    ends are carried over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, life: int = 0) -> None:
+        """`life` is what marks of this member can be told by from those of all others."""
+        self.kept: bool | None = None
+        """Whether the broker keeps marks; None, which is taken for yes, until somebody finds out."""
+        self._life = life
         self._epoch = 0
-        self._shares: dict[Partition, _Share] = {}
-        self._left: dict[Partition, _Share] = {}
+        self._shares: dict[Partition, Share] = {}
+        self._left: dict[Partition, Share] = {}
+        self._given: dict[Partition, set[int]] = {}
 
     @property
     def partitions(self) -> Collection[Partition]:
@@ -56,6 +63,11 @@ class Assignment:
         """Deliveries handed out and not settled, of before a rebalance too."""
         return sum(len(share.deliveries) for share in self._all())
 
+    @property
+    def uncommitted(self) -> int:
+        """Deliveries handed out that no commit tells are done."""
+        return sum(len(share.deliveries) + len(share.unsaved) for share in self._all())
+
     # --- partitions come and go ---
 
     def revoke(self) -> None:
@@ -66,58 +78,93 @@ class Assignment:
     def keep_only(self, coming: Collection[Partition]) -> None:
         """These partitions come; the leases of deliveries of all others are lost."""
         for partition in [left for left in self._left if left not in coming]:
-            _lose(self._left.pop(partition))
+            self._lose(partition, self._left.pop(partition))
 
-    def arrive(self, committed: Mapping[Partition, int | None]) -> dict[Partition, int | None]:
-        """The partitions are ours, with their committed offsets; where to read each from, None for its beginning.
+    def arrive(self, committed: Mapping[Partition, Committed]) -> dict[Partition, int]:
+        """The partitions are ours, with what is committed of them; where to read each from.
 
-        What was finished here and not committed counts as done. What runs here is adopted, unless another member has
-        committed past it: then its lease is lost. An offset once reached here is never gone back on.
+        What was finished here and not committed counts as done, and so does what the marks say is. What runs here is
+        adopted, unless another member has finished it: then its lease is lost. An offset once reached here is never
+        gone back on. Marks that another life left without a clean end blame what was started.
         """
         self._epoch += 1
-        for partition, offset in committed.items():
-            left = self._left.pop(partition, None)
-            self._shares[partition] = self._adopt(left, offset) if left else self._begin(offset)
-        return {partition: self._shares[partition].ledger.base for partition in committed}
+        for partition, found in committed.items():
+            self._shares[partition] = self._adopt(partition, self._left.pop(partition, None), found)
+        return {partition: self._shares[partition].ledger.position for partition in committed}
 
-    def _begin(self, committed: int | None) -> _Share:
-        return _Share(self._epoch, Ledger(committed), committed)
-
-    def _adopt(self, left: _Share, committed: int | None) -> _Share:
-        reached = left.ledger.low_water
-        base = committed if reached is None else reached if committed is None else max(committed, reached)
-        share = _Share(self._epoch, Ledger(base, left.deliveries, left.ledger.completed), committed)
+    def _adopt(self, partition: Partition, left: Share | None, found: Committed) -> Share:
+        marks, base = found.marks, found.offset
+        given = IndexSet.of(self._given.pop(partition, ()))
+        earlier, suspects, careful_until = marks.earlier, marks.suspects, marks.careful_until
+        if not marks.clean and marks.life != self._life:
+            suspects |= marks.started & earlier
+            earlier |= marks.started
+            # The last that was started may not have been told: until all of that is past, starts are told first.
+            careful_until = EVERYWHERE
+        again = marks.started | earlier | suspects | given
+        if left is None:
+            ledger = Ledger(base, done=marks.completed)
+            return Share(self._epoch, ledger, earlier, suspects, again, careful_until, committed=base)
+        base = max(base, left.ledger.low_water)
+        running = {
+            offset: delivery
+            for offset, delivery in left.deliveries.items()
+            if offset >= base and offset not in marks.completed
+        }
         for offset, delivery in left.deliveries.items():
-            if base is not None and offset < base:
+            if offset not in running:
                 delivery.lease.lose()
             else:
-                share.deliveries[offset] = delivery
-                ticket = delivery.token
-                assert isinstance(ticket, Ticket)
-                delivery.token = Ticket(ticket.partition, offset, self._epoch)
-        return share
+                delivery.token = Ticket(partition, offset, self._epoch)
+        return Share(
+            self._epoch,
+            Ledger(base, running, marks.completed | left.ledger.completed, left.ledger.started),
+            earlier | left.earlier,
+            suspects | left.suspects,
+            (again | left.again) - IndexSet.below(base),
+            max(careful_until, left.careful_until),
+            committed=found.offset,
+            deliveries=running,
+            unsaved=uncovered(left.unsaved, found.offset, marks.completed),
+        )
 
     def lose_all(self) -> None:
         """The member is gone: every lease is lost."""
-        for share in self._all():
-            _lose(share)
+        for shares in (self._shares, self._left):
+            for partition, share in shares.items():
+                self._lose(partition, share)
         self._shares, self._left = {}, {}
+
+    def _lose(self, partition: Partition, share: Share) -> None:
+        self._given.setdefault(partition, set()).update(share.deliveries, share.unsaved)
+        for delivery in [*share.deliveries.values()]:
+            delivery.lease.lose()
+        share.deliveries.clear()
 
     # --- records and deliveries ---
 
     def take(self, partition: Partition, offset: int) -> bool:
         """Note that the broker gave this record; whether it is to be worked on, or else a copy of what is known."""
         share = self._shares[partition]
-        if share.ledger.base is not None and offset < share.ledger.base:
+        if offset < share.ledger.base:
             # Only a log that lost its end gives less than what was asked for: what was known of it is void.
-            _lose(share)
+            self._lose(partition, share)
+            del self._given[partition]
             self._epoch += 1
-            share = self._shares[partition] = _Share(self._epoch, Ledger(offset), None)
+            share = self._shares[partition] = Share(self._epoch, Ledger(offset))
         return share.ledger.take(offset)
 
     def ticket(self, partition: Partition, offset: int) -> Ticket:
         """The ticket of a delivery that is about to be handed out."""
         return Ticket(partition, offset, self._shares[partition].epoch)
+
+    def is_suspect(self, ticket: Ticket) -> bool:
+        """Whether the marks tell that it was started, and not finished, at two unclean ends."""
+        return ticket.offset in self._shares[ticket.partition].suspects
+
+    def is_again(self, ticket: Ticket) -> bool:
+        """Whether it was given before, to this member or, as far as the marks tell, to another."""
+        return ticket.offset in self._shares[ticket.partition].again
 
     def hand_out(self, delivery: Delivery) -> None:
         """Note that the delivery runs."""
@@ -125,50 +172,88 @@ class Assignment:
         assert isinstance(ticket, Ticket)
         self._shares[ticket.partition].deliveries[ticket.offset] = delivery
 
+    def begin(self, delivery: Delivery) -> bool:
+        """Note that the delivery goes to the engine; whether that has to be committed before it does."""
+        found = self._held(delivery)
+        if found is None:
+            return False
+        share, offset = found
+        share.ledger.begin(offset)
+        return self.kept is not False and (delivery.facts.suspect or share.must_tell(offset))
+
+    def is_told(self, delivery: Delivery) -> bool:
+        """Whether a commit tells that the delivery was begun; also if it is no longer ours, or nothing can be told."""
+        found = self._held(delivery)
+        return self.kept is False or found is None or found[1] in found[0].told
+
     def settle(self, delivery: Delivery) -> bool:
         """Note that the delivery is done; False if it is no longer ours."""
+        found = self._held(delivery)
+        if found is None:
+            return False
+        share, offset = found
+        del share.deliveries[offset]
+        share.unsaved.add(offset)
+        return share.ledger.settle(offset)
+
+    def _held(self, delivery: Delivery) -> tuple[Share, int] | None:
+        """Where a delivery that is ours is held."""
         ticket = delivery.token
         if delivery.lease.lost or not isinstance(ticket, Ticket):
-            return False
+            return None
         share = self._shares.get(ticket.partition) or self._left.get(ticket.partition)
-        if share is None or share.epoch != ticket.epoch or share.deliveries.pop(ticket.offset, None) is None:
-            return False
-        return share.ledger.settle(ticket.offset)
+        if share is None or share.epoch != ticket.epoch or ticket.offset not in share.deliveries:
+            return None
+        return share, ticket.offset
 
-    # --- offsets ---
+    # --- offsets and marks ---
 
-    def to_commit(self) -> dict[Partition, int]:
-        """Low-water marks that the broker does not have yet."""
-        return {
-            partition: share.ledger.low_water
+    def to_commit(self, *, clean: bool = False) -> dict[Partition, Commit]:
+        """What the broker does not have yet; with `clean`, that the partitions are let go of."""
+        found = {
+            partition: share.to_commit(self._life, clean=clean, kept=self.kept is not False)
             for partition, share in self._shares.items()
-            if share.ledger.low_water is not None and share.ledger.low_water != share.committed
         }
+        return {partition: commit for partition, commit in found.items() if commit is not None}
 
-    def note_committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The broker has these marks now."""
-        for partition, offset in offsets.items():
-            if partition in self._shares:
-                self._shares[partition].committed = offset
+    def note_committed(self, commits: Mapping[Partition, Commit]) -> None:
+        """The broker has that now."""
+        for partition, commit in commits.items():
+            share = self._shares.get(partition)
+            if share is not None and share.epoch == commit.epoch:
+                share.note(commit)
 
-    def ahead(self, partition: Partition) -> int:
-        """How many offsets of the partition are done above its low-water mark."""
-        return self._shares[partition].ledger.ahead
+    def unbounded(self) -> Iterable[Partition]:
+        """Partitions whose earlier owner ended uncleanly, while nobody has said how far that one could have read."""
+        return [partition for partition, share in self._shares.items() if share.careful_until >= EVERYWHERE]
+
+    def bound(self, partition: Partition, end: int) -> None:
+        """The partition's log ends there, so its earlier owner can have read no further."""
+        share = self._shares[partition]
+        share.careful_until = min(share.careful_until, end)
+
+    def is_full(self, partition: Partition) -> bool:
+        """Whether the partition is to be read no further for now."""
+        return self._shares[partition].is_full(kept=self.kept is not False)
+
+    def figures(self) -> MarkFigures:
+        """How it stands with the marks."""
+        if self.kept is False:
+            return MarkFigures(kept=False, fill=0.0, stopped=0)
+        return MarkFigures(
+            kept=self.kept,
+            fill=max((share.fill for share in self._shares.values()), default=0.0),
+            stopped=sum(share.is_full(kept=True) for share in self._shares.values()),
+        )
 
     def position(self, partition: Partition) -> int:
         """Where to read the partition on from."""
-        return self._shares[partition].ledger.position or 0
+        return self._shares[partition].ledger.position
 
-    def low_water(self, partition: Partition) -> int | None:
+    def low_water(self, partition: Partition) -> int:
         """The partition's low-water mark."""
         return self._shares[partition].ledger.low_water
 
-    def _all(self) -> Iterator[_Share]:
+    def _all(self) -> Iterator[Share]:
         yield from self._shares.values()
         yield from self._left.values()
-
-
-def _lose(share: _Share) -> None:
-    for delivery in list(share.deliveries.values()):
-        delivery.lease.lose()
-    share.deliveries.clear()

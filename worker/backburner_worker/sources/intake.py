@@ -5,7 +5,7 @@ bytes, not objects.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backburner_schemas import codec
 from backburner_schemas.errors import Undeliverable
@@ -14,8 +14,6 @@ from backburner_worker.sources.assignment import Assignment, Partition
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.buffer import LaneBuffer, Record
 
-MAX_AHEAD = 10_000
-"""Offsets done above a partition's low-water mark, at most: what a lost worker can cost in work done twice."""
 BUFFER_RECORDS = 2_000
 BUFFER_BYTES = 16 * 1024 * 1024
 """Read ahead of each lane; more by what one poll brings."""
@@ -39,8 +37,9 @@ class Unreadable:
 class Intake:
     """The records between broker and pipeline, of all lanes."""
 
-    def __init__(self, topics: Mapping[str, Lane], rules: codec.Rules) -> None:
-        self.assignment = Assignment()
+    def __init__(self, topics: Mapping[str, Lane], rules: codec.Rules, life: int = 0) -> None:
+        """`life` is what the marks of this source can be told by from those of all others."""
+        self.assignment = Assignment(life)
         self._topics = dict(topics)
         self._rules = rules
         self._budget: dict[Lane, int] = {}
@@ -84,7 +83,7 @@ class Intake:
             self._budget.get(lane, 0) > 0
             and not buffer.full
             and partition not in buffer.held
-            and self.assignment.ahead(partition) < MAX_AHEAD
+            and not self.assignment.is_full(partition)
         )
 
     def keep(self, partition: Partition, records: Iterable[Record]) -> None:
@@ -117,13 +116,18 @@ class Intake:
     def _delivery(self, record: Record, lane: Lane) -> Delivery:
         timestamp = record.timestamp / 1000
         origin = codec.Origin(record.topic, f"{record.partition}-{record.offset}", timestamp)
+        ticket = self.assignment.ticket((record.topic, record.partition), record.offset)
+        facts = codec.decode_facts(record.headers, timestamp)
+        if self.assignment.is_suspect(ticket):
+            facts = replace(facts, suspect=True)
         return Delivery(
             message=_UNREADABLE if isinstance(record, Unreadable) else codec.decode(record.value, origin, self._rules),
             raw=record.value or b"",
             origin=origin,
             lane=lane,
-            facts=codec.decode_facts(record.headers, timestamp),
-            token=self.assignment.ticket((record.topic, record.partition), record.offset),
+            facts=facts,
+            token=ticket,
+            redelivered=self.assignment.is_again(ticket),
         )
 
 

@@ -8,6 +8,7 @@ the exceptions of its callbacks, so these do little, and the poll task does the 
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -21,23 +22,22 @@ from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources import kafka_client
-from backburner_worker.sources.base import Delivery, RevokedCallback
+from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
 from backburner_worker.sources.intake import Intake
+from backburner_worker.sources.kafka_commits import Commits
+from backburner_worker.sources.kafka_reader import Found, Reader
+from backburner_worker.sources.kafka_watch import Watch
 
 log = get_logger(__name__)
 
-_POLL_RECORDS = 500
-_POLL_MS = 50
 _START_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
-_COMMIT_EVERY = 1.0
 _COMMIT_SECONDS = 5.0
+_AGAIN = 0.5
 _PULL_SECONDS = 1.0
 _MAX_BACKOFF = 2.0
 _PATIENCE = 30
 """Errors in a row that the library does not call temporary, after which the process had better start anew."""
-_NOWHERE = TopicPartition("", -1)
-"""Names no partition: polling it takes no records, but raises what the client library has to tell."""
 
 
 class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -64,17 +64,20 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._instance_id = instance_id
         self._client_id = client_id
         self._leave_group = leave_group
-        self._intake = Intake(topics, rules)
+        self._intake = Intake(topics, rules, life=secrets.randbits(32))
         self._assignment = self._intake.assignment
+        # Partitions that come are first told apart from before, then opened; only then is anything read of them.
         self._coming: frozenset[TopicPartition] | None = None
-        self._reading: set[TopicPartition] = set()
+        self._arrived: frozenset[TopicPartition] | None = None
+        self._open = False
         self._consumer: AIOKafkaConsumer | None = None
         self._revoked: RevokedCallback | None = None
         self._tasks: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._news = asyncio.Event()
-        self._committing = asyncio.Lock()
-        self._joining = kafka_client.JoinWatch(group, session_seconds)
+        self._reader: Reader | None = None
+        self._commits: Commits | None = None
+        self._watch = Watch(group, self._topics[0], session_seconds)
 
     # --- the port ---
 
@@ -89,6 +92,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             session_seconds=self._session_seconds,
             rebalance_seconds=self._rebalance_seconds,
         )
+        self._reader = Reader(consumer, self._assignment.position)
+        seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
+        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
         try:
             await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -98,7 +104,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self.close()
             raise
         consumer.subscribe(topics=self._topics, listener=self)
-        self._tasks = asyncio.create_task(self._run(consumer), name="kafka-source")
+        self._watch.started()
+        self._tasks = asyncio.create_task(self._run(consumer, self._reader, self._commits), name="kafka-source")
         self._tasks.add_done_callback(lambda _: self._news.set())
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
@@ -120,7 +127,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     await self._news.wait()
 
     async def begin(self, delivery: Delivery) -> None:
-        """The delivery goes to the engine."""
+        """The delivery goes to the engine; after an unclean end, or for a suspect, once that is committed."""
+        if self._assignment.begin(delivery) and self._commits is not None:
+            await self._commits.told(delivery)
 
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; it is committed within about a second, or when the partitions go away."""
@@ -133,19 +142,22 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Messages not settled yet, by lane, of the partitions that are assigned here."""
         lag = dict.fromkeys(Lane, 0)
         for partition in self._assignment.partitions:
-            reached = self._assignment.low_water(partition)
             end = self._consumer.highwater(TopicPartition(*partition)) if self._consumer is not None else None
-            if reached is not None and end is not None:
-                lag[self._intake.lane(partition[0])] += max(end - reached, 0)
+            if end is not None:
+                lag[self._intake.lane(partition[0])] += max(end - self._assignment.low_water(partition), 0)
         return lag
 
     def uncommitted(self) -> int:
-        """Deliveries given out and not covered by a commit."""
-        return self._assignment.running
+        """Deliveries given out that the last commit does not tell are done."""
+        return self._assignment.uncommitted
 
     def trouble(self) -> str | None:
-        """Why nothing comes."""
-        return None
+        """Why nothing is given or taken: the broker is silent, or the group gives no share."""
+        return self._watch.trouble() if self._tasks is not None else None
+
+    def marks(self) -> MarkFigures:
+        """How it stands with the marks beside the offsets."""
+        return self._assignment.figures()
 
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
@@ -162,29 +174,34 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
-                await self._commit(consumer)
+                if self._commits is not None:
+                    await self._commits.commit(clean=True)
             except QueueError as error:
                 log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
             finally:
                 await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
         self._assignment.lose_all()
+        if self._commits is not None:
+            self._commits.release()
         self._news.set()
 
     # --- rebalances, called by aiokafka ---
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Have what is done stored and settled, commit it, let go. A failure ends the source at the next pull."""
-        consumer = self._consumer
-        self._coming = None
+        self._coming, self._open = None, False
+        if self._reader is not None:
+            self._reader.revoked()
+        self._watch.parted()
         self._intake.clear()
         try:
-            if revoked and self._revoked is not None and consumer is not None:
+            if revoked and self._revoked is not None and self._commits is not None:
                 try:
                     async with asyncio.timeout(self._rebalance_seconds / 2):
                         await self._revoked()
                 except TimeoutError:
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
-                await self._commit(consumer)
+                await self._commits.commit(clean=True)
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
             self._fail(error)
         finally:
@@ -192,32 +209,28 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Only mark what came: no heartbeat is sent while this runs."""
-        if self._consumer is not None:
-            # Before anything can be read: a new assignment forgets its pauses.
-            self._consumer.pause(*assigned)
-            self._reading = set()
+        if self._reader is not None:
+            self._reader.assigned([*assigned])
             self._assignment.keep_only(assigned)
             self._coming = frozenset(assigned)
 
     # --- tasks ---
 
-    async def _run(self, consumer: AIOKafkaConsumer) -> None:
+    async def _run(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._poll(consumer))
-            group.create_task(self._commit_often(consumer))
+            group.create_task(self._poll(consumer, reader, commits))
+            group.create_task(commits.run())
+            group.create_task(self._watch.run(consumer))
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+    async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
         """Read for ever, whatever the engine does. An outage is ridden out; what cannot get better is raised."""
-        failures, careful = 0, False
+        failures = 0
         while True:
             try:
                 if self._coming is not None:
-                    await self._arrive(consumer, self._coming)
-                reading = self._steer(consumer) or [_NOWHERE]
-                if careful:
-                    found, careful = await kafka_client.read_carefully(consumer, reading)
-                else:
-                    found = await consumer.getmany(*reading, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+                    await self._arrive(consumer, commits, self._coming)
+                wanted = self._intake.wanted() if self._open else []
+                found = await reader.read(wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
                 if isinstance(error, kafka_client.FATAL) or (
@@ -225,74 +238,39 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 ):
                     raise kafka_client.broken(error) from error
                 log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
-                self._read_again(consumer)
+                reader.read_again()
                 await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
-            except ValueError as error:
-                log.warning("a record cannot be decoded; looking for it", error=kafka_client.told(error))
-                self._read_again(consumer)
-                careful = True
-            else:
-                if reading[0] is not _NOWHERE:
-                    failures = 0
-                for partition, records in found.items():
-                    self._intake.keep(partition, records)
-                    self._news.set()
+                continue
+            if wanted:
+                failures = 0
+            # What was read while partitions went away is read again by whoever gets them.
+            if found and self._open:
+                self._keep(found)
 
-    async def _arrive(self, consumer: AIOKafkaConsumer, coming: frozenset[TopicPartition]) -> None:
-        """Begin to work on new partitions: from what is committed, with what runs here from before."""
-        async with asyncio.timeout(self._session_seconds):
-            # The public way is one request a partition; this is one for all.
-            found = await consumer._coordinator.fetch_committed_offsets(list(coming))  # noqa: SLF001
-        if self._coming is not coming:
-            return  # The next rebalance was faster.
-        self._coming = None
-        self._joining.joined()
-        committed = {partition: found[partition].offset if partition in found else None for partition in coming}
-        for partition, start in self._assignment.arrive(committed).items():
-            if start is not None:
+    def _keep(self, found: Found) -> None:
+        self._watch.heard()
+        for partition, records in found.items():
+            self._intake.keep(partition, records)
+        self._news.set()
+
+    async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
+        """Begin to work on new partitions: from what is committed, with what runs here from before.
+
+        Nothing is read before the broker has it that work begins: if this worker dies, its successor must know.
+        """
+        if self._arrived is not coming:
+            found = await commits.found(coming, seconds=self._session_seconds)
+            if self._coming is not coming:
+                return  # The next rebalance was faster.
+            self._arrived = coming
+            self._watch.joined()
+            for partition, start in self._assignment.arrive(found).items():
                 consumer.seek(TopicPartition(*partition), start)
-        log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
-
-    def _steer(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        """Pause and resume, so that the broker is asked for what is wanted alone; what to poll.
-
-        A pause keeps what was fetched already, as long as only the open partitions are polled.
-        """
-        if self._coming is not None:
-            return []
-        wanted = [TopicPartition(*partition) for partition in self._intake.wanted()]
-        opened = [partition for partition in wanted if partition not in self._reading]
-        closed = self._reading.difference(wanted)
-        consumer.resume(*opened)
-        consumer.pause(*closed)
-        self._reading = set(wanted)
-        return wanted
-
-    def _read_again(self, consumer: AIOKafkaConsumer) -> None:
-        """Go back to what was kept: a poll that raises drops what it had read of other partitions, and moves on."""
-        if self._coming is None:
-            for partition in self._reading:
-                consumer.seek(partition, self._assignment.position(partition))
-
-    # --- commits ---
-
-    async def _commit_often(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
-            await asyncio.sleep(_COMMIT_EVERY)
-            self._joining.look()
-            await self._commit(consumer)
-
-    async def _commit(self, consumer: AIOKafkaConsumer) -> None:
-        """Commit the low-water marks, once. What fails is committed next time, or by whoever gets the partition.
-
-        One at a time, so that none is under way when partitions go: a commit that is tried again is judged by the
-        generation of that moment, and could rewind what another member has committed.
-        """
-        async with self._committing:
-            offsets = self._assignment.to_commit()
-            seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
-            if offsets and await kafka_client.commit(consumer, offsets, seconds=seconds):
-                self._assignment.note_committed(offsets)
+        if not await commits.open(coming):
+            await asyncio.sleep(_AGAIN)
+        elif self._coming is coming:
+            self._coming, self._open = None, True
+            log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
 
     # --- small things ---
 

@@ -1,9 +1,7 @@
 """The consumer of a Kafka source: how it is set up, started and told to commit, and what its errors mean."""
 
 import asyncio
-import random
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +16,7 @@ from aiokafka.errors import (
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
     KafkaError,
+    OffsetMetadataTooLargeError,
     RecordTooLargeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -25,7 +24,6 @@ from aiokafka.errors import (
 
 from backburner.logs import get_logger
 from backburner_schemas.errors import QueueError
-from backburner_worker.sources.intake import Unreadable
 from backburner_worker.sources.kafka_assignor import LaneStickyAssignor
 
 log = get_logger(__name__)
@@ -100,37 +98,43 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
         )
 
 
-async def read_carefully(
-    consumer: AIOKafkaConsumer, reading: Sequence[TopicPartition]
-) -> tuple[Mapping[TopicPartition, list[Any]], bool]:
-    """Read one record, and whether to go on so: until the one is found that aiokafka cannot decode.
+async def committed(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, seconds: float
+) -> dict[TopicPartition, tuple[int, str]]:
+    """What the group has committed of these partitions, where it has: offsets, and the text beside them.
 
-    It tells neither partition nor offset of that one, and refuses the rest of its batch as well, one by one. A
-    stand-in takes each one's place.
+    Raises `TimeoutError`, and what aiokafka raises.
     """
-    for partition in random.sample(reading, len(reading)):
-        try:
-            found = await consumer.getmany(partition, timeout_ms=1, max_records=1)
-        except ValueError:
-            offset = await consumer.position(partition)
-            consumer.seek(partition, offset + 1)
-            stand_in = Unreadable(partition.topic, partition.partition, offset, int(time.time() * 1000))
-            return {partition: [stand_in]}, False
-        if found:
-            return found, True
-    return {}, True
+    async with asyncio.timeout(seconds):
+        # The public way is one request a partition, and tells no text; this is one for all.
+        found = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001
+    return {partition: (one.offset, one.metadata or "") for partition, one in found.items()}
 
 
-async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], int], *, seconds: float) -> bool:
+async def beginnings(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, seconds: float
+) -> dict[TopicPartition, int]:
+    """Where the logs of these partitions begin. Raises `TimeoutError`, and what aiokafka raises."""
+    if not partitions:
+        return {}
+    async with asyncio.timeout(seconds):
+        return dict(await consumer.beginning_offsets(list(partitions)))
+
+
+async def commit(
+    consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], tuple[int, str]], *, seconds: float
+) -> bool:
     """Commit once, bounded, since aiokafka tries for ever; whether the broker took it.
 
-    Raises `QueueError` only for what no later commit can do better.
+    Raises `QueueError` for what no later commit can do better, and aiokafka's own error for a text that is too long.
     """
     try:
         async with asyncio.timeout(seconds):
-            await consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()})
+            await consumer.commit({TopicPartition(*partition): wanted for partition, wanted in offsets.items()})
     except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as error:
         raise broken(error) from error
+    except OffsetMetadataTooLargeError:
+        raise
     except (CommitFailedError, IllegalStateError) as error:
         log.info("a commit came too late for its generation", error=type(error).__name__)
         return False
@@ -138,28 +142,6 @@ async def commit(consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], i
         log.warning("offsets not committed; trying again", error=told(error))
         return False
     return True
-
-
-class JoinWatch:
-    """Says so, again and again, while the group gives this member nothing: not even an empty share."""
-
-    def __init__(self, group: str, session_seconds: float) -> None:
-        self._group = group
-        self._patience = session_seconds * 3
-        self._since: float | None = time.monotonic()
-
-    def joined(self) -> None:
-        """A share came, empty or not."""
-        self._since = None
-
-    def look(self) -> None:
-        """Warn if none came for three session time-outs."""
-        if self._since is not None and time.monotonic() - self._since > self._patience:
-            self._since = time.monotonic()
-            log.warning(
-                "the group has given this worker no share yet; look at the group's members if this goes on",
-                group=self._group,
-            )
 
 
 async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) -> None:

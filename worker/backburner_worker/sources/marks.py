@@ -1,0 +1,216 @@
+"""What is written beside a committed offset, so that the partition's next owner knows what was done and what was begun.
+
+The text is `bb1.` and base64 of: flags, life, the reach of care, four sets, a checksum that takes the offset in. A set
+is gaps and lengths as variable-length integers, or a bitmap, whichever is shorter, counted from the offset. Pure.
+"""
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from backburner_schemas.indexset import IndexSet
+
+MAX_CHARS = 4096
+"""What Kafka keeps beside an offset, unless its `offset.metadata.max.bytes` says otherwise."""
+EVERYWHERE = 1 << 62
+"""An offset that no log reaches."""
+
+_VERSION = re.compile(r"bb([0-9]{1,9})\.")
+_PREFIX = "bb1."
+_ROOM = (MAX_CHARS - len(_PREFIX)) // 4 * 3
+_CLEAN = 1
+_SUM = 4
+_MORE = 0x80
+"""The bit of a byte that says that a variable-length integer goes on."""
+_BITS = 63
+_LENGTHS = 4 * 2
+"""Bytes that the lengths of the four sets may take."""
+NOTHING = IndexSet()
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is known of one partition above its committed offset. All offsets are absolute."""
+
+    clean: bool = True
+    """Whether the owner let go of the partition; if not, it may have died with what was started."""
+    life: int = 0
+    """Which start of which worker wrote this: 32 random bits."""
+    completed: IndexSet = NOTHING
+    """Offsets that are done, or that the log does not have."""
+    started: IndexSet = NOTHING
+    """Offsets that were given to an engine and are not done."""
+    earlier: IndexSet = NOTHING
+    """Offsets that were started at an unclean end before this owner, and are not done."""
+    suspects: IndexSet = NOTHING
+    """Offsets that were started at two unclean ends, and are not done."""
+    careful_until: int = 0
+    """Starts below this offset are written down before they are made."""
+
+
+UNMARKED = Marks()
+"""What is known where nothing is written."""
+
+
+def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
+    """The text, never over `MAX_CHARS`, and the marks that it holds.
+
+    What does not fit is left out from its far end, of `completed` first, then of what was started: less is claimed
+    than is true, never more.
+    """
+    head = bytes([_CLEAN if marks.clean else 0]) + marks.life.to_bytes(4, "big")
+    head += _varint(max(marks.careful_until - offset, 0))
+    room = _ROOM - len(head) - _LENGTHS - _SUM
+    packed, held = [], []
+    for wanted in (marks.suspects, marks.earlier, marks.started, marks.completed):
+        content, kept = _pack(wanted, offset, room)
+        room -= len(content)
+        packed.append(_varint(len(content)) + content)
+        held.append(kept)
+    payload = head + b"".join(packed)
+    text = _PREFIX + base64.b64encode(payload + _checksum(payload, offset)).decode()
+    suspects, earlier, started, completed = held
+    return text, replace(marks, suspects=suspects, earlier=earlier, started=started, completed=completed)
+
+
+def decode(text: str, offset: int) -> Marks:
+    """The marks in a text that was committed with that offset; never raises.
+
+    Text of somebody else, or damaged, or of another offset, counts as none. A newer version counts as an unclean end
+    that tells nothing.
+    """
+    version = _VERSION.match(text)
+    if version is None:
+        return UNMARKED
+    if int(version[1]) > 1:
+        return Marks(clean=False, careful_until=EVERYWHERE)
+    try:
+        raw = base64.b64decode(text[len(_PREFIX) :], validate=True)
+        payload, checksum = raw[:-_SUM], raw[-_SUM:]
+        if text[: len(_PREFIX)] != _PREFIX or checksum != _checksum(payload, offset):
+            return UNMARKED
+        reader = _Reader(payload)
+        flags = reader.take(1)[0]
+        life = int.from_bytes(reader.take(4), "big")
+        careful = reader.varint()
+        suspects, earlier, started, completed = (_unpack(reader.take(reader.varint()), offset) for _ in range(4))
+    except (binascii.Error, ValueError, IndexError):
+        return UNMARKED
+    return Marks(
+        clean=bool(flags & _CLEAN),
+        life=life,
+        completed=completed,
+        started=started,
+        earlier=earlier,
+        suspects=suspects,
+        careful_until=offset + careful if careful else 0,
+    )
+
+
+# --- one set: a byte that tells the form, then the form ---
+
+_RANGES, _BITMAP = b"\x00", b"\x01"
+
+
+def _pack(wanted: IndexSet, offset: int, room: int) -> tuple[bytes, IndexSet]:
+    """The set in at most `room` bytes, and as much of it as is in there."""
+    if not wanted or room <= len(_RANGES):
+        return b"", NOTHING
+    ranges, fitting = _pack_ranges(wanted.ranges, offset, room - len(_RANGES))
+    first, stop = wanted.ranges[0][0], wanted.stop
+    start = _varint(first - offset)
+    space = room - len(_BITMAP) - len(start)
+    if fitting == len(wanted.ranges) and len(ranges) <= len(start) + (stop - first + 7) // 8:
+        return _RANGES + ranges, wanted
+    in_bitmap = wanted & IndexSet([(first, first + space * 8)]) if stop - first > space * 8 else wanted
+    in_ranges = IndexSet(wanted.ranges[:fitting])
+    if len(in_ranges) > len(in_bitmap) or not in_bitmap:
+        return _RANGES + ranges, in_ranges
+    return _BITMAP + start + _bitmap(in_bitmap, first), in_bitmap
+
+
+def _pack_ranges(ranges: Sequence[tuple[int, int]], offset: int, room: int) -> tuple[bytes, int]:
+    """Gaps and lengths of as many ranges as there is room for, and how many these are."""
+    packed, at = bytearray(), offset
+    for number, (start, stop) in enumerate(ranges):
+        pair = _varint(start - at) + _varint(stop - start)
+        if len(packed) + len(pair) > room:
+            return bytes(packed), number
+        packed += pair
+        at = stop
+    return bytes(packed), len(ranges)
+
+
+def _bitmap(indexes: IndexSet, first: int) -> bytes:
+    pieces, at = [], first
+    for start, stop in indexes.ranges:
+        pieces += ["0" * (start - at), "1" * (stop - start)]
+        at = stop
+    bits = int("".join(pieces)[::-1], 2)
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _unpack(content: bytes, offset: int) -> IndexSet:
+    reader = _Reader(content)
+    if not content:
+        return NOTHING
+    if reader.take(1) == _BITMAP:
+        first = offset + reader.varint()
+        bits = f"{int.from_bytes(reader.rest(), 'little'):b}"[::-1]
+        return IndexSet((first + found.start(), first + found.end()) for found in re.finditer("1+", bits))
+    return IndexSet(_read_ranges(reader, offset))
+
+
+def _read_ranges(reader: "_Reader", at: int) -> Iterator[tuple[int, int]]:
+    while reader.left:
+        start = at + reader.varint()
+        at = start + reader.varint()
+        yield start, at
+
+
+def _checksum(payload: bytes, offset: int) -> bytes:
+    return zlib.crc32(b"%d" % offset, zlib.crc32(payload)).to_bytes(_SUM, "big")
+
+
+def _varint(value: int) -> bytes:
+    packed = bytearray()
+    while value >= _MORE:
+        packed.append(value % _MORE | _MORE)
+        value >>= 7
+    packed.append(value)
+    return bytes(packed)
+
+
+class _Reader:
+    """Takes bytes from the front; raises `ValueError` where there are too few."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._content) - self._at
+
+    def take(self, count: int) -> bytes:
+        if count > self.left:
+            raise ValueError("cut off")
+        self._at += count
+        return self._content[self._at - count : self._at]
+
+    def rest(self) -> bytes:
+        return self.take(self.left)
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < _MORE:
+                return value
+            if shift > _BITS:
+                raise ValueError("no offset is that large")
