@@ -18,19 +18,24 @@ if TYPE_CHECKING:
     from backburner.handle import RequestFailed as RequestFailed
     from backburner.job import Job as Job
     from backburner.joining import JoinedResult as JoinedResult
+    from backburner.letters import DeadLetter as DeadLetter
     from backburner.pools import PoolStatus as PoolStatus
     from backburner.reconcile import Reconciliation as Reconciliation
+    from backburner.redrive import Redriven as Redriven
+    from backburner.redrive import RedrivenJob as RedrivenJob
+    from backburner.resend import KeptLetter as KeptLetter
     from backburner.settings import Settings as Settings
     from backburner.submit import SubmitProgress as SubmitProgress
     from backburner.sync import SyncClient as SyncClient
-    from backburner.sync import SyncHandle as SyncHandle
-    from backburner.sync import SyncJob as SyncJob
+    from backburner.sync_job import SyncHandle as SyncHandle
+    from backburner.sync_job import SyncJob as SyncJob
     from backburner_schemas.errors import BackburnerError as BackburnerError
     from backburner_schemas.errors import Cancelled as Cancelled
     from backburner_schemas.errors import Expired as Expired
     from backburner_schemas.errors import JobConflict as JobConflict
     from backburner_schemas.errors import JobError as JobError
     from backburner_schemas.errors import JobNotFound as JobNotFound
+    from backburner_schemas.errors import LetterNotFound as LetterNotFound
     from backburner_schemas.errors import PoolConflict as PoolConflict
     from backburner_schemas.errors import PoolError as PoolError
     from backburner_schemas.errors import PoolNotFound as PoolNotFound
@@ -56,6 +61,7 @@ _HOMES = {
     "Cancelled": "backburner_schemas.errors",
     "Client": "backburner.client",
     "Counts": "backburner_schemas.job",
+    "DeadLetter": "backburner.letters",
     "Endpoint": "backburner_schemas.request",
     "Expired": "backburner_schemas.errors",
     "Handle": "backburner.handle",
@@ -66,13 +72,17 @@ _HOMES = {
     "JobNotFound": "backburner_schemas.errors",
     "JobState": "backburner_schemas.job",
     "JoinedResult": "backburner.joining",
+    "KeptLetter": "backburner.resend",
     "Lane": "backburner_schemas.names",
+    "LetterNotFound": "backburner_schemas.errors",
     "PoolConflict": "backburner_schemas.errors",
     "PoolError": "backburner_schemas.errors",
     "PoolNotFound": "backburner_schemas.errors",
     "PoolStatus": "backburner.pools",
     "QueueError": "backburner_schemas.errors",
     "Reconciliation": "backburner.reconcile",
+    "Redriven": "backburner.redrive",
+    "RedrivenJob": "backburner.redrive",
     "RequestFailed": "backburner.handle",
     "RequestRefused": "backburner_schemas.errors",
     "ResultRecord": "backburner_schemas.result",
@@ -84,8 +94,8 @@ _HOMES = {
     "StoreError": "backburner_schemas.errors",
     "SubmitProgress": "backburner.submit",
     "SyncClient": "backburner.sync",
-    "SyncHandle": "backburner.sync",
-    "SyncJob": "backburner.sync",
+    "SyncHandle": "backburner.sync_job",
+    "SyncJob": "backburner.sync_job",
 }
 
 __all__ = [
@@ -95,6 +105,7 @@ __all__ = [
     "Cancelled",
     "Client",
     "Counts",
+    "DeadLetter",
     "Endpoint",
     "Expired",
     "Handle",
@@ -105,13 +116,17 @@ __all__ = [
     "JobNotFound",
     "JobState",
     "JoinedResult",
+    "KeptLetter",
     "Lane",
+    "LetterNotFound",
     "PoolConflict",
     "PoolError",
     "PoolNotFound",
     "PoolStatus",
     "QueueError",
     "Reconciliation",
+    "Redriven",
+    "RedrivenJob",
     "RequestFailed",
     "RequestRefused",
     "ResultRecord",

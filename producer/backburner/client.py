@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,10 +11,14 @@ from backburner.handle import Handle, parse_handle
 from backburner.inputs import Source
 from backburner.job import Job
 from backburner.joblist import list_jobs
+from backburner.letterbox import Letterbox, check_one
+from backburner.letters import DeadLetter
 from backburner.messages import claim_check
 from backburner.orders import Deadline, chosen_lane, manifest_of, moment, name, tenant_of
 from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
+from backburner.redrive import Redrive, Redriven
+from backburner.retry_failed import Retry, RetryOrder
 from backburner.sending import publish
 from backburner.settings import Settings
 from backburner.single import body_of, endpoint_of, request_of
@@ -192,6 +197,95 @@ class Client:
         owner = tenant_of(self.settings, tenant)
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
             yield status
+
+    async def dead_letters(
+        self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
+    ) -> AsyncIterator[DeadLetter]:
+        """The tenant's dead letters, of all jobs or of one: by job, and within a job in the order of their keys.
+
+        With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
+        that belong to no request, and so to no tenant. Memory holds a few at a time.
+        """
+        box = self._letterbox(tenant)
+        batches = box.unaddressed() if unaddressed else box.batches(None if job is None else name(job, "job id"))
+        if not unaddressed:
+            await box.tell_broken_off(job)
+        async with aclosing(batches):
+            async for batch in batches:
+                for letter in batch:
+                    if stale or not letter.stale:
+                        yield letter
+
+    async def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as above
+        """One dead letter, by its id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
+        return await self._letterbox(tenant).one(id)
+
+    async def redrive(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        all: bool = False,  # noqa: A002 - the word that the command line has
+        tenant: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Redriven:
+        """Send dead letters again: those of a job, one, or all of the tenant. Give exactly one of the three.
+
+        The letters of a job go into a new job, its child, with the same custom_ids. Those of streams and of single
+        requests keep their address, so that a handle finds the answer. `deadline` counts for all of them, 24 h unless
+        told. What was redriven is no dead letter any more; stale letters are passed over, and what cannot be sent
+        again is kept and told. A redrive that was broken off is completed by the next one.
+
+        Raises `LetterNotFound`, `JobError` for an option that cannot be, `JobConflict` if the same letters are being
+        redriven elsewhere, `QueueError`, and what `submit` raises if a pool has vanished meanwhile.
+        """
+        check_one({"job": job, "id": id, "all": all})
+        redrive = Redrive(self._connections, tenant_of(self.settings, tenant), deadline=deadline)
+        if id is not None:
+            return await redrive.one(id)
+        return await redrive.everything() if job is None else await redrive.job(name(job, "job id"))
+
+    async def purge_dead_letters(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        all: bool = False,  # noqa: A002 - as above
+        unaddressed: bool = False,
+        tenant: str | None = None,
+    ) -> int:
+        """Remove dead letters for good: those of a job, one, all of the tenant, or those that belong to no request.
+
+        Give exactly one of the four. How many were removed. Raises `LetterNotFound` and `JobError`.
+        """
+        chosen = None if job is None else name(job, "job id")
+        return await self._letterbox(tenant).purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
+
+    async def retry_failed(
+        self,
+        job: str,
+        *,
+        input: Source | None = None,  # noqa: A002 - the word that users know it by
+        priority: Lane | None = None,
+        deadline: Deadline | None = None,
+        tenant: str | None = None,
+        on_progress: Callable[[SubmitProgress], None] | None = None,
+    ) -> Job:
+        """Make a new job of exactly the requests of an ended one that have no response: failed, or cut off.
+
+        It is a child of that job, with the same custom_ids, and the dead letters of its requests are removed. `input`
+        is what the job was made from; without it the bodies are taken from the input that was stored with the job, or
+        else from its dead letters. A retry that was broken off is completed by the next one.
+
+        Raises `JobNotFound`; `JobConflict` if the job has not ended, or the input is another one; `InvalidInput` if
+        the input is needed; `JobError` if nothing failed; `PoolNotFound` and `QueueError`.
+        """
+        order = RetryOrder(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
+        return await Retry(self._connections, tenant_of(self.settings, tenant), name(job, "job id"), order).run()
+
+    def _letterbox(self, tenant: str | None) -> Letterbox:
+        storage, owner = self._connections.storage, tenant_of(self.settings, tenant)
+        return Letterbox(storage, owner, max_body_bytes=self.settings.max_body_bytes)
 
     async def pools(self) -> list[PoolStatus]:
         """Every pool, with the workers that are alive in it."""

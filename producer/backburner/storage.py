@@ -142,8 +142,8 @@ class Storage:
 
         return await _missing_is_none(read)
 
-    async def put(self, key: str, data: bytes) -> None:
-        """Write the object, whatever was there."""
+    async def put(self, key: str, data: bytes | Path) -> None:
+        """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
 
         async def write() -> object:
             return await obstore.put_async(self._store, self._root + key, data)

@@ -7,24 +7,22 @@ thread; iterables that are submitted are read in the caller's.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from backburner.client import Client
-from backburner.findings import SkippedLine
-from backburner.handle import Handle
 from backburner.inputs import Item
 from backburner.job import Job
-from backburner.joining import JoinedResult
+from backburner.letters import DeadLetter
 from backburner.loopthread import Feed, LoopThread
 from backburner.orders import Deadline
 from backburner.pools import PoolStatus
-from backburner.reconcile import Reconciliation
+from backburner.redrive import Redriven
 from backburner.settings import Settings
 from backburner.submit import SubmitProgress
+from backburner.sync_job import SyncHandle, SyncJob
 from backburner_schemas.names import Lane
 from backburner_schemas.pool import PoolManifest
 from backburner_schemas.request import Endpoint
-from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -32,74 +30,7 @@ if TYPE_CHECKING:
     from backburner.storage import Storage
 
 T = TypeVar("T")
-
-
-class SyncHandle:
-    """`Handle`, blocking."""
-
-    def __init__(self, thread: LoopThread, handle: Handle) -> None:
-        self._thread = thread
-        self._handle = handle
-        self.id = handle.id
-        self.job = handle.job
-        self.custom_id = handle.custom_id
-        self.tenant = handle.tenant
-        self.key = handle.key
-        self.warnings = handle.warnings
-
-    def __repr__(self) -> str:
-        return f"Sync{self._handle!r}"
-
-    def result(self, *, timeout: float | None = None) -> ResultRecord:
-        """See `Handle.result`."""
-        return self._thread.call(lambda: self._handle.result(timeout=timeout))
-
-    def peek(self) -> ResultRecord | None:
-        """See `Handle.peek`."""
-        return self._thread.call(self._handle.peek)
-
-
-class SyncJob:
-    """`Job`, blocking."""
-
-    def __init__(self, thread: LoopThread, job: Job) -> None:
-        self._thread = thread
-        self._job = job
-        self.id = job.id
-        self.tenant = job.tenant
-        self.skipped: Sequence[SkippedLine] = job.skipped
-        self.warnings = job.warnings
-
-    def __repr__(self) -> str:
-        return f"Sync{self._job!r}"
-
-    def status(self) -> BatchStatus:
-        """See `Job.status`."""
-        return self._thread.call(self._job.status)
-
-    @overload
-    def results(self, *, join: None = None, follow: bool = True) -> Iterator[ResultRecord]: ...
-    @overload
-    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> Iterator[JoinedResult]: ...
-    def results(
-        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
-    ) -> Iterator[ResultRecord]:
-        """See `Job.results`."""
-        return self._thread.iterate(lambda: self._job.result_batches(join=join, follow=follow))
-
-    def wait(
-        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
-    ) -> BatchStatus:
-        """See `Job.wait`."""
-        return self._thread.call(lambda: self._job.wait(timeout=timeout, progress=progress))
-
-    def cancel(self) -> BatchStatus:
-        """See `Job.cancel`."""
-        return self._thread.call(self._job.cancel)
-
-    def reconcile(self) -> Reconciliation:
-        """See `Job.reconcile`."""
-        return self._thread.call(self._job.reconcile)
+SourceT = TypeVar("SourceT", bound=Path | str | Iterable[Item] | None)
 
 
 class SyncClient:
@@ -195,10 +126,10 @@ class SyncClient:
         parent: str | None = None,
     ) -> SyncJob:
         """See `Client.submit`. An iterable is read in the thread that calls this."""
-        feed = None if isinstance(source, (str, Path)) else Feed[Item](self._thread)
-        future = self._thread.start(
-            lambda: self._client.submit(
-                source if feed is None else feed.items(),
+        return self._job_from(
+            source,
+            lambda given: self._client.submit(
+                given,
                 job_id=job_id,
                 priority=priority,
                 deadline=deadline,
@@ -208,15 +139,8 @@ class SyncClient:
                 skip_invalid=skip_invalid,
                 on_progress=on_progress,
                 parent=parent,
-            )
+            ),
         )
-        try:
-            if feed is not None and not isinstance(source, (str, Path)):
-                feed.fill(source, future)
-            return SyncJob(self._thread, future.result())
-        except BaseException:
-            future.cancel()
-            raise
 
     def job(self, id: str, *, tenant: str | None = None) -> SyncJob:  # noqa: A002 - as in Client
         """See `Client.job`."""
@@ -235,6 +159,67 @@ class SyncClient:
 
         return self._thread.iterate(batches)
 
+    def dead_letters(
+        self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
+    ) -> Iterator[DeadLetter]:
+        """See `Client.dead_letters`."""
+
+        async def batches() -> AsyncGenerator[Sequence[DeadLetter]]:
+            async for letter in self._client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed):
+                yield [letter]
+
+        return self._thread.iterate(batches)
+
+    def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as in Client
+        """See `Client.dead_letter`."""
+        return self._thread.call(lambda: self._client.dead_letter(id, tenant=tenant))
+
+    def redrive(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - as in Client
+        all: bool = False,  # noqa: A002 - as in Client
+        tenant: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Redriven:
+        """See `Client.redrive`."""
+        return self._thread.call(
+            lambda: self._client.redrive(job=job, id=id, all=all, tenant=tenant, deadline=deadline)
+        )
+
+    def purge_dead_letters(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - as in Client
+        all: bool = False,  # noqa: A002 - as in Client
+        unaddressed: bool = False,
+        tenant: str | None = None,
+    ) -> int:
+        """See `Client.purge_dead_letters`."""
+        return self._thread.call(
+            lambda: self._client.purge_dead_letters(job=job, id=id, all=all, unaddressed=unaddressed, tenant=tenant)
+        )
+
+    def retry_failed(
+        self,
+        job: str,
+        *,
+        input: Path | str | Iterable[Item] | None = None,  # noqa: A002 - as in Client
+        priority: Lane | None = None,
+        deadline: Deadline | None = None,
+        tenant: str | None = None,
+        on_progress: Callable[[SubmitProgress], None] | None = None,
+    ) -> SyncJob:
+        """See `Client.retry_failed`. An iterable is read in the thread that calls this."""
+        return self._job_from(
+            input,
+            lambda given: self._client.retry_failed(
+                job, input=given, priority=priority, deadline=deadline, tenant=tenant, on_progress=on_progress
+            ),
+        )
+
     def pools(self) -> list[PoolStatus]:
         """See `Client.pools`."""
         return self._thread.call(self._client.pools)
@@ -242,3 +227,15 @@ class SyncClient:
     def register_pool(self, model: str) -> PoolManifest:
         """See `Client.register_pool`."""
         return self._thread.call(lambda: self._client.register_pool(model))
+
+    def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncGenerator[Item]], Awaitable[Job]]) -> SyncJob:
+        """The job that the work makes. An iterable is read here, and handed over."""
+        feed = None if source is None or isinstance(source, (str, Path)) else Feed[Item](self._thread)
+        future = self._thread.start(lambda: make(source if feed is None else feed.items()))
+        try:
+            if feed is not None and source is not None and not isinstance(source, (str, Path)):
+                feed.fill(source, future)
+            return SyncJob(self._thread, future.result())
+        except BaseException:
+            future.cancel()
+            raise

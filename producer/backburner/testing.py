@@ -6,7 +6,7 @@
             assert (await handle.result(timeout=5)).ok
 
 Requests are answered as soon as they are sent, always alike. They can be held back, so that cancelling and expiry can
-be tested, and chosen ones can be made to fail. It stores what a worker would store.
+be tested, and chosen ones can be made to fail. It stores what a worker would store, dead letters among it.
 """
 
 import time
@@ -28,6 +28,7 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired
 from backburner_schemas.job import JobState
+from backburner_schemas.letter import DeadLetter
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record, record_id
 from backburner_schemas.routing import pool_name
@@ -116,7 +117,10 @@ class FakeSystem:
     def fail(
         self, custom_ids: Iterable[str] | Callable[[Envelope], bool], error: BackburnerError | None = None
     ) -> None:
-        """Let requests fail: those with these custom_ids, or those that the function says."""
+        """Let requests fail: those with these custom_ids, or those that the function says.
+
+        The engine's own errors, such as the one that is taken without `error`, leave a dead letter beside the record.
+        """
         if callable(custom_ids):
             chosen = custom_ids
         else:
@@ -126,6 +130,10 @@ class FakeSystem:
                 return envelope.custom_id in names
 
         self._failing.append((chosen, error or EngineError("the fake was told to fail this request")))
+
+    def mend(self) -> None:
+        """Let no request fail any more that `fail` has chosen: what a repair does, before dead letters are redriven."""
+        self._failing.clear()
 
     async def release(self, count: int | None = None) -> int:
         """Answer up to `count` waiting requests, oldest first; without a count all, and those still to come.
@@ -168,7 +176,7 @@ class FakeSystem:
             job = envelope.tenant, envelope.job
             record = await self._outcome(message, cancelled=job in cancelled)
             if envelope.answer is AnswerMode.OBJECT:
-                await self.storage.create(keys.answer(*job, envelope.custom_id), encode_record(record))
+                await self._store_answer(keys.answer(*job, envelope.custom_id), record)
                 continue
             read, written = usage_of(record)
             code = record.error.code if record.error is not None else None
@@ -193,6 +201,8 @@ class FakeSystem:
             if isinstance(found, BackburnerError):
                 raise found
         except BackburnerError as error:
+            if isinstance(error, EngineError):
+                await self._keep_letter(message, error)
             return error_record(envelope.address, error, facts)
         return ResultRecord(
             id=record_id(envelope.address),
@@ -202,6 +212,25 @@ class FakeSystem:
             ),
             backburner=facts,
         )
+
+    async def _keep_letter(self, message: Message, error: BackburnerError) -> None:
+        """What a worker does once it has tried often enough: a failure of the engine leaves a dead letter."""
+        envelope = message.envelope
+        origin = codec.Origin(f"fake.{message.pool}.{message.lane}", f"0-{self.published}", time.time())
+        letter = DeadLetter.of(
+            error, origin=origin, facts=message.facts, worker="fake", now=time.time(), envelope=envelope
+        )
+        key = keys.dead_letter(envelope.tenant, envelope.job, envelope.index)
+        await self.storage.put(key, letter.model_dump_json(exclude_none=True).encode())
+
+    async def _store_answer(self, key: str, record: ResultRecord) -> None:
+        """A response takes an error's place; nothing else replaces anything."""
+        while not await self.storage.create(key, encode_record(record)):
+            there = await self.storage.get(key)
+            assert there is not None
+            if not record.ok or ResultRecord.model_validate_json(there.data).ok:
+                return
+            await self.storage.delete([key])
 
     async def _with_body(self, envelope: Envelope) -> Envelope:
         if envelope.body_ref is None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from backburner_schemas.names import is_name
+from backburner_schemas.names import is_index, is_name
 
 POOLS = "pools/"
 OPEN = "open/"
@@ -182,6 +182,47 @@ def dead_letters(tenant: str, job_name: str | None = None) -> str:
 def unaddressed_letter(queue: str, position: str) -> str:
     """The dead letter of a message that has no address."""
     return f"{DEAD}{queue}/{position}"
+
+
+def letter_of(key: str) -> tuple[str, str, int | str] | None:
+    """Tenant, job and index of an addressed letter's key; None for anything else."""
+    found = _LETTER.fullmatch(key)
+    index = index_of(found[3]) if found else None
+    if found is None or index is None or not (is_name(found[1]) and is_name(found[2])):
+        return None
+    return found[1], found[2], index
+
+
+def unaddressed_of(key: str) -> tuple[str, str] | None:
+    """Queue and position of an unaddressed letter's key; None for anything else."""
+    found = _UNADDRESSED.fullmatch(key)
+    return (found[1], found[2]) if found and not {".", ".."} & {found[1], found[2]} else None
+
+
+def index_of(text: str) -> int | str | None:
+    """The index that a key's last part tells: a number where it can be one. None if it can be none."""
+    index = int(text) if _DECIMAL.fullmatch(text) else text
+    return index if is_index(index) else None
+
+
+_LETTER = re.compile(r"tenants/([^/]+)/dead/([^/]+)/([^/]+)\.json")
+_UNADDRESSED = re.compile(rf"{DEAD}([A-Za-z0-9._-]{{1,255}})/([A-Za-z0-9._-]{{1,255}})")
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+def redrives(tenant: str, job_name: str | None = None) -> str:
+    """Prefix of what a redrive of a tenant's letters, or of one job's, has under way."""
+    return f"tenants/{tenant}/redrives/" if job_name is None else f"tenants/{tenant}/redrives/{job_name}/"
+
+
+def redrive_plan(tenant: str, job_name: str) -> str:
+    """The new job that a job's letters are on their way into."""
+    return f"{redrives(tenant, job_name)}plan.json"
+
+
+def redrive_batch(tenant: str, job_name: str, name: str) -> str:
+    """Envelopes that are on their way back onto the queue under their own address."""
+    return f"{redrives(tenant, job_name)}{name}.jsonl"
 
 
 def suspect(tenant: str, job_name: str, index: int | str) -> str:

@@ -2,7 +2,7 @@
 
 import typer
 
-from backburner.cli import command, enqueue, jobs, results, stack, submit, topics
+from backburner.cli import command, dlq, enqueue, jobs, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 
 app = typer.Typer(
@@ -38,5 +38,7 @@ submit.register(app)
 enqueue.register(app)
 jobs.register(app)
 results.register(app)
+retry.register(app)
+dlq.register(app)
 topics.register(app)
 command.add(app, version)

@@ -19,7 +19,8 @@ _MAX_KEY = 64
 _MAX_VALUE = 512
 
 
-def _name(text: str | None) -> str | None:
+def valid_name(text: str | None) -> str | None:
+    """The text, if it can name a tenant or a job. Raises `typer.BadParameter`."""
     if text is not None and not is_name(text):
         raise typer.BadParameter(f"{text!r} is no valid name; it must match [A-Za-z0-9][A-Za-z0-9._-]* without '..'")
     return text
@@ -30,7 +31,7 @@ def _id(text: str) -> str:
     job, slash, custom_id = text.partition("/")
     if slash and is_name(job) and 0 < len(custom_id) <= MAX_CUSTOM_ID:
         return text
-    _name(text)
+    valid_name(text)
     return text
 
 
@@ -85,22 +86,26 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
-JobId = Annotated[str, typer.Argument(metavar="JOB", callback=_name, help="The job's id, as `submit` printed it.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", callback=valid_name, help="The job's id, as `submit` printed it.")]
 HandleOrJobId = Annotated[
     str, typer.Argument(metavar="JOB", callback=_id, help="The id that `submit` or `enqueue` printed.")
 ]
 NewJobId = Annotated[
     str | None,
     typer.Option(
-        metavar="ID", callback=_name, help="The job's id; submitting the same input again under it resumes the job."
+        metavar="ID",
+        callback=valid_name,
+        help="The job's id; submitting the same input again under it resumes the job.",
     ),
 ]
 Tenant = Annotated[
     str | None,
-    typer.Option(metavar="NAME", callback=_name, help="The tenant; BACKBURNER_TENANT if not given."),
+    typer.Option(metavar="NAME", callback=valid_name, help="The tenant; BACKBURNER_TENANT if not given."),
 ]
 Pool = Annotated[str | None, typer.Option(metavar="NAME", help="Send to this pool, whatever model is named.")]
-Priority = Annotated[Lane, typer.Option(parser=_judged(_lane), metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]
+parse_lane = _judged(_lane)
+"""The parser of every option that takes a lane."""
+Priority = Annotated[Lane, typer.Option(parser=parse_lane, metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]
 Deadline = Annotated[
     datetime | None,
     typer.Option(

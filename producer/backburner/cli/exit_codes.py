@@ -7,6 +7,7 @@ from backburner_schemas.errors import (
     InvalidInput,
     JobConflict,
     JobNotFound,
+    LetterNotFound,
     PoolConflict,
     PoolNotFound,
     QueueError,
@@ -33,7 +34,7 @@ class ExitCode(IntEnum):
     STREAM = 3
     """The job is a stream: it has no total that its records could be held against."""
     NOT_FOUND = 4
-    """There is no such job, handle or pool."""
+    """There is no such job, handle, dead letter or pool."""
     AWAY = 5
     """The queue or the object store does not answer; the same command may work later."""
     TIMED_OUT = 6
@@ -49,6 +50,7 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     (StoreError, ExitCode.AWAY),
     (QueueError, ExitCode.AWAY),
     (JobNotFound, ExitCode.NOT_FOUND),
+    (LetterNotFound, ExitCode.NOT_FOUND),
     (PoolNotFound, ExitCode.NOT_FOUND),
     (ResultTimeout, ExitCode.TIMED_OUT),
     (SettingsError, ExitCode.USAGE),

@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback as tracebacks
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -136,6 +136,11 @@ def status_lines(status: "BatchStatus") -> str:
     if ended is not None:
         rows.append(("ended", moment(ended)))
     rows += [(f"metadata.{name}", value) for name, value in status.metadata.items()]
+    return named_lines(rows)
+
+
+def named_lines(rows: Sequence[tuple[str, str]]) -> str:
+    """`name  value` lines, with the values below each other."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {printable(value)}" for name, value in rows)
 
@@ -151,19 +156,29 @@ def reconciliation_line(found: "Reconciliation") -> str:
 
 
 def jobs_table(found: Sequence["BatchStatus"]) -> None:
-    """Jobs as a table on stdout: padded columns, so that it reads the same in a terminal and in a pipe."""
+    """Jobs as a table on stdout."""
     header = ("JOB", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED")
-    rows = [header, *(_row(status) for status in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    for row in rows:
+    table(header, [_row(status) for status in found], right=frozenset({2, 3, 4}))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int]) -> None:
+    """A table on stdout: padded columns, so that it reads the same in a terminal and in a pipe.
+
+    The columns in `right` hold numbers.
+    """
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
         cells = [
-            cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
+            cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         out("  ".join(cells).rstrip())
 
 
-_NUMBERS = frozenset({2, 3, 4})
+def cut(text: str, length: int) -> str:
+    """The text on one line, with what cannot be printed escaped, no longer than that."""
+    found = printable(" ".join(text[: length * 2].split()))
+    return found if len(found) <= length else found[: length - 1] + "…"
 
 
 def _row(status: "BatchStatus") -> tuple[str, ...]:

@@ -1,0 +1,180 @@
+"""A dead letter as users see it, and its id. Finding letters in the store is not here.
+
+Letters come from others: nothing in one is trusted before it is held against the key that it lies at.
+"""
+
+import base64
+import binascii
+import math
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from backburner_schemas import keys
+from backburner_schemas.envelope import LAST_SECOND, Envelope
+from backburner_schemas.errors import JobError, StoredObjectBroken
+from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.names import is_name
+
+_UNADDRESSED = "it belongs to no request; correct the producer, send the message again, and purge the letter"
+_NO_ENVELOPE = "it holds no envelope that could be sent again; look at its raw bytes, and purge it"
+_ANOTHERS = "its envelope belongs to another request than the key it lies at; see what wrote it, and purge it"
+
+
+@dataclass(frozen=True, slots=True)
+class LetterPlace:
+    """Where a letter lies: at a request's address, or at its message's place on the queue. Made by `parse` or `of`."""
+
+    tenant: str | None = None
+    job: str | None = None
+    index: int | str | None = None
+    queue: str | None = None
+    position: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, tenant: str) -> "LetterPlace":
+        """The place that an id names, for that tenant. Raises `JobError` for what cannot be a letter's id."""
+        if text.count("/") == 1:
+            job, _, last = text.partition("/")
+            index = keys.index_of(last)
+            if is_name(job) and index is not None:
+                return cls(tenant=tenant, job=job, index=index)
+        elif (found := keys.unaddressed_of(text)) is not None:
+            return cls(queue=found[0], position=found[1])
+        raise JobError(
+            f"{text[:200]!r} is no dead letter's id; write JOB/INDEX, or dead/QUEUE/POSITION, as `backburner dlq list` "
+            "shows it",
+            param="id",
+        )
+
+    @classmethod
+    def of(cls, key: str) -> "LetterPlace | None":
+        """The place that a key in the store names; None if no letter lies at such a key."""
+        if (addressed := keys.letter_of(key)) is not None:
+            return cls(tenant=addressed[0], job=addressed[1], index=addressed[2])
+        found = keys.unaddressed_of(key)
+        return cls(queue=found[0], position=found[1]) if found is not None else None
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        if self.tenant is not None and self.job is not None and self.index is not None:
+            return keys.dead_letter(self.tenant, self.job, self.index)
+        return keys.unaddressed_letter(self.queue or "", self.position or "")
+
+    @property
+    def id(self) -> str:
+        """The id, which `parse` takes."""
+        return f"{self.job}/{self.index}" if self.job is not None else self.key
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that ended without an answer, with what it takes to understand it and to send it again."""
+
+    id: str
+    """`JOB/INDEX`, or `dead/QUEUE/POSITION` for a message that belongs to no request."""
+    tenant: str | None
+    """None for a message that belongs to no request; so are `job` and `index`."""
+    job: str | None
+    index: int | str | None
+    custom_id: str | None
+    code: str
+    """Stable code of the last error."""
+    message: str
+    """The last error, with its remedy."""
+    attempts: int = 0
+    suspect: bool = False
+    """Whether it was in flight when an engine died."""
+    worker: str = ""
+    """The worker that gave it up."""
+    queue: str = ""
+    """Topic or queue that it came from."""
+    position: str = ""
+    """Partition and offset, or message id."""
+    failed_at: float = 0.0
+    """Unix seconds."""
+    envelope: Envelope | None = None
+    """The request with its address."""
+    raw: bytes | None = None
+    """The message's own bytes, where they make no envelope."""
+    stale: bool = False
+    """Whether the request has a response after all: a redelivery brought it. Such a letter is not redriven."""
+    trouble: str | None = None
+    """Why it cannot be redriven, as far as the letter itself tells; None if it can."""
+
+
+def read_letter(place: LetterPlace, data: bytes) -> DeadLetter:
+    """The letter in these bytes, which lie there. Never raises: what is wrong with it is its `trouble`."""
+    try:
+        found = StoredLetter.model_validate_json(data)
+        raw = base64.b64decode(found.raw, validate=True) if found.raw is not None else None
+    except (ValidationError, binascii.Error, ValueError) as error:
+        reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return broken_letter(place, reason)
+    envelope = found.envelope
+    return DeadLetter(
+        id=place.id,
+        tenant=place.tenant,
+        job=place.job,
+        # A stream's index may look like a number; its key cannot tell.
+        index=envelope.index if envelope is not None and str(envelope.index) == str(place.index) else place.index,
+        custom_id=envelope.custom_id if envelope is not None else None,
+        code=found.code,
+        message=found.message,
+        attempts=found.attempts,
+        suspect=found.suspect,
+        worker=found.worker,
+        queue=found.queue,
+        position=found.position,
+        failed_at=min(max(found.failed_at, 0.0), LAST_SECOND) if math.isfinite(found.failed_at) else 0.0,
+        envelope=envelope,
+        raw=raw,
+        trouble=_trouble(place, envelope),
+    )
+
+
+def write_letter(letter: DeadLetter) -> bytes:
+    """The letter as it lies in the store. The other way round than `read_letter`, for letters without trouble."""
+    return (
+        StoredLetter(
+            code=letter.code,
+            message=letter.message,
+            attempts=letter.attempts,
+            suspect=letter.suspect,
+            worker=letter.worker,
+            queue=letter.queue,
+            position=letter.position,
+            failed_at=letter.failed_at,
+            envelope=letter.envelope,
+        )
+        .model_dump_json(exclude_none=True)
+        .encode()
+    )
+
+
+def broken_letter(place: LetterPlace, reason: str) -> DeadLetter:
+    """What is shown of a letter that cannot be read."""
+    trouble = f"it cannot be read ({reason}); see what wrote it, and purge it"
+    return DeadLetter(
+        id=place.id,
+        tenant=place.tenant,
+        job=place.job,
+        index=place.index,
+        custom_id=None,
+        code=StoredObjectBroken.code,
+        message=f"the letter {place.key} cannot be read ({reason}); see what wrote it, and purge it",
+        trouble=trouble,
+    )
+
+
+def _trouble(place: LetterPlace, envelope: Envelope | None) -> str | None:
+    if place.tenant is None:
+        return _UNADDRESSED
+    if envelope is None:
+        return _NO_ENVELOPE
+    if (envelope.tenant, envelope.job, str(envelope.index)) != (place.tenant, place.job, str(place.index)):
+        return _ANOTHERS
+    if envelope.body_ref is not None and not keys.is_body_of(envelope.body_ref, envelope.tenant, envelope.job):
+        return "its body_ref leaves its own job's bodies; see what wrote it, and purge it"
+    return None
