@@ -23,7 +23,7 @@ class QueueKind(StrEnum):
     KAFKA = "kafka"
     """`kafka://host:port,host:port`"""
     SQS = "sqs"
-    """Understood, and refused where it is opened: nothing here speaks to it yet."""
+    """`sqs://region`, and `?endpoint=http://…` for a server that is not AWS's"""
 
 
 class Queue(BaseModel):
@@ -33,7 +33,9 @@ class Queue(BaseModel):
     servers: tuple[str, ...] = ()
     """Kafka's bootstrap servers, `host:port`."""
     region: str | None = None
+    """AWS's region of the SQS queues."""
     endpoint: str | None = None
+    """Address of SQS where it is not the region's own."""
 
 
 class Settings(BaseSettings):
@@ -42,7 +44,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
     queue_url: str = ""
-    """Queue: `kafka://host:port,host:port`."""
+    """Queue: `kafka://host:port,host:port`, or `sqs://region`, with `?endpoint=http://…` for a server beside AWS."""
     store_url: str = ""
     """Object store and root: `s3://bucket/root`, `gs://…`, `az://…` or `file:///folder`."""
     store_endpoint: str | None = None
@@ -124,7 +126,7 @@ def _told(error: ValidationError | PydanticSettingsError) -> str:
 
 def parse_queue(url: str) -> Queue:
     """Take a queue's URL apart. Raises `SettingsError` that shows the right form."""
-    forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,…"
+    forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,… or sqs://region"
     if not url:
         raise SettingsError(f"no queue is set; {forms}, or run `backburner up` and then `. .backburner/env`")
     parts = urlsplit(url)
@@ -132,7 +134,9 @@ def parse_queue(url: str) -> Queue:
         servers = tuple(server for server in parts.netloc.split(",") if server)
         if all(re.fullmatch(r".+:\d{1,5}", server) for server in servers):
             return Queue(kind=QueueKind.KAFKA, servers=servers)
-    if parts.scheme == QueueKind.SQS and parts.netloc:
-        endpoint = parse_qs(parts.query).get("endpoint", [None])[0]
-        return Queue(kind=QueueKind.SQS, region=parts.netloc, endpoint=endpoint)
+    if parts.scheme == QueueKind.SQS and re.fullmatch(r"[a-z0-9-]+", parts.netloc) and parts.path in {"", "/"}:
+        asked = parse_qs(parts.query)
+        endpoint = asked.pop("endpoint", [None])[0]
+        if not asked and (endpoint is None or re.fullmatch(r"https?://[^/\s]+/?", endpoint)):
+            return Queue(kind=QueueKind.SQS, region=parts.netloc, endpoint=endpoint)
     raise SettingsError(f"the queue URL {url!r} is not understood; {forms}")

@@ -41,6 +41,11 @@ def queue(prefix: str, pool: str, lane: Lane) -> str:
     return f"{prefix}-{pool}-{lane}"
 
 
+def queues(prefix: str, pool: str) -> dict[str, Lane]:
+    """Every SQS queue of a pool with its lane."""
+    return {queue(prefix, pool, lane): lane for lane in Lane}
+
+
 def group(prefix: str, pool: str) -> str:
     """The Kafka consumer group of a pool."""
     return f"{prefix}.{pool}"

@@ -10,28 +10,43 @@ from backburner_schemas.errors import SettingsError
 def open_publisher(settings: Settings) -> Publisher:
     """A publisher onto the queue that the settings name, not connected yet.
 
-    Raises `SettingsError` if the queue's client library is not installed, or nothing here speaks to that queue.
+    Raises `SettingsError` if the queue's client library is not installed, or the settings cannot lead to the queue.
     """
-    _require_kafka(settings)
+    if _kind(settings) is QueueKind.SQS:
+        from backburner.publishers.sqs import SqsPublisher
+
+        return SqsPublisher(settings)
     from backburner.publishers.kafka import KafkaPublisher
 
     return KafkaPublisher(settings)
 
 
 async def ensure_topics(settings: Settings, pool: str) -> list[str]:
-    """Make the topics of a pool where they are missing; the names of all of them.
+    """Make the topics, or on SQS the queues, of a pool where they are missing; the names of all of them.
 
     Raises `QueueError` if the broker does not make them, and `SettingsError` as `open_publisher` does.
     """
-    _require_kafka(settings)
+    if _kind(settings) is QueueKind.SQS:
+        from backburner.publishers import sqs
+
+        return await sqs.ensure_queues(settings, pool)
     from backburner.publishers import kafka
 
     return await kafka.ensure_topics(settings, pool)
 
 
-def _require_kafka(settings: Settings) -> None:
+def check_queue(settings: Settings) -> None:
+    """Raise `SettingsError` if the settings cannot lead to the queue, as far as that is known without asking it."""
+    if _kind(settings) is QueueKind.SQS:
+        from backburner.publishers.sqs_connect import sqs_session
+
+        sqs_session(settings)
+
+
+def _kind(settings: Settings) -> QueueKind:
+    """The queue's kind, whose client library is installed."""
     kind = settings.queue.kind
-    if kind is not QueueKind.KAFKA:
-        raise SettingsError(f"{kind}:// queues cannot be used by this version; set BACKBURNER_QUEUE_URL to kafka://…")
-    if find_spec("aiokafka") is None:
-        raise SettingsError("Kafka's client is not installed; run `pip install 'backburner[kafka]'`")
+    module, name = {QueueKind.KAFKA: ("aiokafka", "Kafka"), QueueKind.SQS: ("boto3", "SQS")}[kind]
+    if find_spec(module) is None:
+        raise SettingsError(f"{name}'s client is not installed; run `pip install 'backburner[{kind}]'`")
+    return kind

@@ -1,10 +1,8 @@
 """Picks the source for the queue that the settings name."""
 
-from backburner.publishers.kafka import kafka_connection
 from backburner.settings import QueueKind
 from backburner_schemas import routing
 from backburner_schemas.codec import Rules
-from backburner_schemas.errors import SettingsError
 from backburner_worker.settings import WorkerSettings, split
 from backburner_worker.sources.base import Source
 
@@ -16,8 +14,18 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
         tenants_allowed=split(settings.tenants_allowed),
         max_body_bytes=settings.max_body_bytes,
     )
-    if settings.queue.kind is not QueueKind.KAFKA:
-        raise SettingsError("workers pull from Kafka; set BACKBURNER_QUEUE_URL to kafka://host:port,…")
+    if settings.queue.kind is QueueKind.SQS:
+        from backburner.publishers.sqs_queues import queue_names
+        from backburner_worker.sources.sqs import SqsSource
+
+        return SqsSource(
+            settings,
+            queues=queue_names(settings.prefix, pool),
+            rules=rules,
+            visibility_seconds=settings.sqs_visibility_seconds,
+            wait_seconds=settings.sqs_wait_seconds,
+        )
+    from backburner.publishers.kafka import kafka_connection
     from backburner_worker.sources.kafka import KafkaSource
 
     return KafkaSource(

@@ -1,0 +1,92 @@
+"""One message as SQS gave it, and what it says of itself. Pure; nothing of what it says is trusted."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from backburner_schemas import codec
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.type_defs import MessageTypeDef
+
+FACTS = ("attempt", "suspect", "not_before", "traceparent")
+"""The message attributes that carry delivery facts; others are not asked for."""
+SUSPECT_AT = 3
+"""Receive count from which a message is a suspect: two owners had it and neither said how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message with the handle of this one receipt."""
+
+    lane: Lane
+    queue: str
+    """The queue's name."""
+    id: str
+    """The same at each receipt."""
+    handle: str
+    """What SQS wants to see when this receipt is extended or ended."""
+    body: bytes
+    sent: float
+    """Unix seconds at which SQS took it."""
+    count: int
+    """How often it was received, this time included; about."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @classmethod
+    def of(cls, message: "MessageTypeDef", lane: Lane, queue: str) -> "Received":
+        """What the client library gave, taken apart."""
+        told = message.get("Attributes", {})
+        attributes: Mapping[str, Any] = message.get("MessageAttributes", {})
+        return cls(
+            lane=lane,
+            queue=queue,
+            id=message["MessageId"],
+            handle=message["ReceiptHandle"],
+            # A half of a surrogate pair becomes bytes that are no UTF-8, and so one dead letter.
+            body=message.get("Body", "").encode(errors="surrogatepass"),
+            sent=_number(told.get("SentTimestamp"), time.time() * 1000) / 1000,
+            count=int(_number(told.get("ApproximateReceiveCount"), 1)),
+            headers=tuple((name, _value(attributes[name])) for name in FACTS if name in attributes),
+        )
+
+    def delivery(self, rules: codec.Rules, token: object) -> Delivery:
+        """The delivery, judged; `token` is what the source settles it by."""
+        facts = codec.decode_facts(self.headers, self.sent)
+        if self.count >= SUSPECT_AT and not facts.suspect:
+            facts = replace(facts, suspect=True, not_before=None)
+        origin = codec.Origin(self.queue, self.id, self.sent)
+        return Delivery(
+            message=codec.decode(self.body, origin, rules),
+            raw=self.body,
+            origin=origin,
+            lane=self.lane,
+            facts=facts,
+            token=token,
+            redelivered=self.count > 1,
+        )
+
+    @property
+    def not_before(self) -> float | None:
+        """Unix seconds before which it is not due."""
+        if self.count >= SUSPECT_AT:
+            return None
+        return codec.decode_facts(self.headers, self.sent).not_before
+
+
+def _value(attribute: Mapping[str, Any]) -> bytes:
+    text = attribute.get("StringValue")
+    if isinstance(text, str):
+        return text.encode(errors="replace")
+    binary = attribute.get("BinaryValue")
+    return binary if isinstance(binary, bytes) else b""
+
+
+def _number(text: str | None, otherwise: float) -> float:
+    try:
+        return float(text) if text is not None else otherwise
+    except ValueError:
+        return otherwise
