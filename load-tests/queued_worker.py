@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cpu import cpu_seconds
@@ -52,6 +52,10 @@ class TimedSource:
     async def settle(self, delivery: Delivery) -> None:
         """End a delivery."""
         await self._source.settle(delivery)
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Give back what was not begun."""
+        await self._source.give_back(deliveries)
 
     def lag(self) -> Mapping[Lane, int]:
         """As the source tells it."""

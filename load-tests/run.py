@@ -13,7 +13,7 @@ import typer
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
-from chaos.scenario import BrokerKind, Options, chaos
+from chaos.scenario import Options, chaos, place_of
 from control_plane import control_plane
 from figures import Figures
 from import_time import import_time
@@ -32,6 +32,22 @@ class Baseline(StrEnum):
     """The worker's own engine, given all requests at once."""
     LLM_CHAT = "llm-chat"
     """vLLM's offline `LLM.chat`."""
+
+
+class Queue(StrEnum):
+    """The queue that workers pull from."""
+
+    KAFKA = "kafka"
+    SQS = "sqs"
+
+
+class Broker(StrEnum):
+    """The Kafka brokers that can be brought up."""
+
+    TANSU = "tansu"
+    """Durable; drops commit metadata."""
+    NOIDA = "noida-db"
+    """Keeps commit metadata and static members; judges what was redone."""
 
 
 @app.command("overhead")
@@ -62,14 +78,16 @@ def run_import_time(json: Json = None, runs: int = 7) -> None:
 
 @app.command("chaos")
 def run_chaos(
+    *,
     json: Json = None,
     seed: int = 1,
     faults: int = 20,
     requests: int = 200,
-    broker: BrokerKind = BrokerKind.TANSU,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
 ) -> None:
     """Faults from a seeded schedule under load, and an independent checker afterwards."""
-    _judge(chaos(Options(seed=seed, faults=faults, requests=requests, broker=broker)), json)
+    _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place_of(queue, broker))), json)
 
 
 @app.command("poison")

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 
 from chaos.journals import Journals, Mark
 from chaos.patience import until
@@ -12,7 +11,7 @@ from chaos.proxy import Link, Proxy
 from chaos.redone import Struck
 from chaos.schedule import Fault, Kind
 from chaos.servers import Server, Servers
-from chaos.workers import Place, Workers
+from chaos.workers import Place, Workers, is_alive
 
 _END_SECONDS = 60.0
 _LINKS: Mapping[Kind, Link] = {
@@ -138,11 +137,4 @@ async def _away(server: Server, seconds: float) -> None:
 
 
 async def _gone(process: int | None) -> None:
-    await until(lambda: not _alive(process), f"the end of process {process}", seconds=_END_SECONDS)
-
-
-def _alive(process: int | None) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    await until(lambda: not is_alive(process), f"the end of process {process}", seconds=_END_SECONDS)

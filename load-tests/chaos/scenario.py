@@ -1,26 +1,50 @@
 """The scenario `chaos`: servers up, a crew of workers, faults from a seed, a verdict."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
 
 from chaos.premises import Scene, premises
 from chaos.report import Report
 from chaos.running import Run
 from chaos.schedule import BROKER_LINKS, STORE_LINKS, Kind, schedule
-from chaos.servers import noida, tansu
+from chaos.servers import Servers, emulator, noida, outside, tansu
 from chaos.stage import Crew, stage
 
 _WORKERS = 3
+_STOPPED_TIMES = 2.0
+"""How much longer a stopped worker sleeps than its session or visibility."""
+_WORKERS_ALONE = (Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.STOP_WORKER, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON)
 
 
-class BrokerKind(StrEnum):
-    """Kafka brokers that a run can bring up."""
+class Place(StrEnum):
+    """Where a run's queue is."""
 
     TANSU = "tansu"
-    """Durable: survives SIGKILL. Drops commit metadata."""
+    """Kafka, durable: survives SIGKILL. Drops commit metadata."""
     NOIDA = "noida-db"
-    """Keeps commit metadata and static members. Survives no SIGKILL, evicts nobody."""
+    """Kafka, with commit metadata and static members. Survives no SIGKILL, evicts nobody."""
+    EMULATOR = "emulator"
+    """SQS. Forgets everything at a SIGKILL."""
+    OUTSIDE = "outside"
+    """What BACKBURNER_TEST_QUEUE_URL and BACKBURNER_TEST_STORE_URL name: not ours to kill, and no proxy before it."""
+
+
+KINDS: dict[Place, Sequence[Kind]] = {
+    Place.TANSU: (*_WORKERS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
+    # A stopped member of a broker that evicts nobody would keep its partitions.
+    Place.NOIDA: (
+        *(kind for kind in _WORKERS_ALONE if kind is not Kind.STOP_WORKER),
+        Kind.POISON_WORKER,
+    ),
+    Place.EMULATOR: (*_WORKERS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
+    Place.OUTSIDE: _WORKERS_ALONE,
+}
+"""The faults that can be judged there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +54,42 @@ class Options:
     seed: int
     faults: int
     requests: int
-    broker: BrokerKind
+    place: Place
 
 
 def chaos(options: Options) -> Report:
     """Run it all; servers and workers are gone afterwards, and so are their logs if every promise was kept."""
-    plan = schedule(options.seed, options.faults, kinds_of(options.broker))
+    plan = schedule(options.seed, options.faults, KINDS[options.place])
     print(f"seed {options.seed}: " + ", ".join(fault.kind.value for fault in plan), flush=True)
-    keeps_marks = options.broker is BrokerKind.NOIDA
+    # A dead member of a broker that evicts nobody would keep its partitions: there each comes back by its name.
+    keeps_marks = options.place is Place.NOIDA
 
     async def play(scene: Scene) -> None:
-        # A dead member of a broker that evicts nobody would keep its partitions: there each comes back by its name.
         crew = Crew(_WORKERS, static=keeps_marks)
         async with stage(scene.servers, crew, scene.folder, seed=options.seed) as on:
-            stopped = 2 * float(scene.servers.settings["BACKBURNER_KAFKA_SESSION_SECONDS"])
-            run = Run(on, scene.report, requests=options.requests, stopped_seconds=stopped, judged=keeps_marks)
+            run = Run(
+                on,
+                scene.report,
+                requests=options.requests,
+                stopped_seconds=scene.servers.patience * _STOPPED_TIMES,
+                judged=keeps_marks,
+            )
             await run.run(plan)
 
-    return premises({"scenario": "chaos", **asdict(options)}, noida if keeps_marks else tansu, play)
+    return premises({"scenario": "chaos", **asdict(options)}, _starter(options.place), play)
 
 
-def kinds_of(broker: BrokerKind) -> Sequence[Kind]:
-    """The faults that a broker can judge."""
-    if broker is BrokerKind.NOIDA:
-        return (Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON, Kind.POISON_WORKER)
-    return (
-        *(Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.KILL_BROKER, Kind.KILL_STORE, Kind.STOP_WORKER, Kind.TERM_WORKER),
-        *(Kind.JOIN, Kind.LEAVE, Kind.POISON, *BROKER_LINKS, *STORE_LINKS),
-    )
+def _starter(place: Place) -> Callable[[Path], AbstractContextManager[Servers]]:
+    if place is Place.OUTSIDE:
+        queue, store = os.environ["BACKBURNER_TEST_QUEUE_URL"], os.environ["BACKBURNER_TEST_STORE_URL"]
+        return partial(
+            outside, queue_url=queue, store_url=store, endpoint=os.environ.get("BACKBURNER_TEST_STORE_ENDPOINT")
+        )
+    return {Place.TANSU: tansu, Place.NOIDA: noida, Place.EMULATOR: emulator}[place]
+
+
+def place_of(queue: str, broker: str) -> Place:
+    """The place that a command line names; outside servers, where the environment names some, come first."""
+    if os.environ.get("BACKBURNER_TEST_QUEUE_URL"):
+        return Place.OUTSIDE
+    return Place.EMULATOR if queue == "sqs" else Place(broker)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from backburner.local.broker import find_tansu
 from backburner.local.child import Child, Program, clean_environment
+from backburner.local.emulator import Emulator
 from backburner.local.ports import LOOPBACK, PortLeases
 from backburner.local.probe import speaks_kafka
 from backburner.local.store import BROKER_BUCKET, REGION, RESULTS_BUCKET, Store
@@ -18,10 +19,13 @@ from backburner_schemas.errors import QueueError, SettingsError
 from chaos.objects import S3Address
 from chaos.patience import until
 from chaos.proxy import Proxy
+from chaos.sqs_client import SqsAddress
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _ROOT = "chaos"
+# The shortest visibility that there is, so that what a killed worker held comes back soon.
+_SQS_SETTINGS = {"BACKBURNER_SQS_VISIBILITY_SECONDS": "10", "BACKBURNER_SQS_WAIT_SECONDS": "1"}
 
 
 class Server:
@@ -55,13 +59,18 @@ class Servers:
     """Variables for clients and workers; their addresses are the proxies'."""
     address: S3Address
     """Where the checker finds the objects, by the direct way."""
-    queue: str
-    """`kafka` or `sqs`."""
-    partitions: int
+    sqs: SqsAddress | None = None
+    """Where the checker finds the queues, by the direct way; None on Kafka."""
     broker: Server | None = None
     store: Server | None = None
     broker_link: Proxy | None = None
     store_link: Proxy | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which the queue gives a silent worker's requests to others."""
+        name = "SQS_VISIBILITY" if self.sqs is not None else "KAFKA_SESSION"
+        return float(self.settings[f"BACKBURNER_{name}_SECONDS"])
 
     @property
     def bootstrap(self) -> str:
@@ -96,7 +105,7 @@ def tansu(folder: Path) -> Iterator[Servers]:
             "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
         }
-        yield _servers(store, store_link, settings, "kafka", broker=broker, broker_link=broker_link)
+        yield _servers(store, store_link, settings, broker=broker, broker_link=broker_link)
 
 
 @contextlib.contextmanager
@@ -120,11 +129,27 @@ def noida(folder: Path) -> Iterator[Servers]:
             error=QueueError,
         )
         _started(stack, program, lambda: speaks_kafka(port))
-        yield _servers(store, store_link, _kafka_settings(port, session=6), "kafka")
+        yield _servers(store, store_link, _kafka_settings(port, session=6))
 
 
 @contextlib.contextmanager
-def outside(queue_url: str, store_url: str, endpoint: str | None) -> Iterator[Servers]:
+def emulator(folder: Path) -> Iterator[Servers]:
+    """The SQS emulator behind a proxy. It forgets everything at a SIGKILL, so it is not killed."""
+    with _store(folder) as (store, store_link, leases, stack):
+        queue = Emulator(folder, leases)
+        queue.start()
+        stack.callback(queue.stop)
+        link = stack.enter_context(Proxy(leases.take(), queue.port))
+        settings = {
+            "BACKBURNER_QUEUE_URL": f"sqs://{REGION}?endpoint=http://{LOOPBACK}:{link.port}",
+            **_SQS_SETTINGS,
+        }
+        address = SqsAddress(REGION, queue.endpoint, store.access_key, store.secret_key)
+        yield _servers(store, store_link, settings, sqs=address, broker_link=link)
+
+
+@contextlib.contextmanager
+def outside(_folder: Path, *, queue_url: str, store_url: str, endpoint: str | None) -> Iterator[Servers]:
     """Servers that run somewhere; credentials come from the environment, by the providers' own variables."""
     store = urlsplit(store_url)
     settings = {
@@ -133,11 +158,10 @@ def outside(queue_url: str, store_url: str, endpoint: str | None) -> Iterator[Se
         **({"BACKBURNER_STORE_ENDPOINT": endpoint} if endpoint else {}),
         **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
         "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
-        "BACKBURNER_SQS_VISIBILITY_SECONDS": "10",
-        "BACKBURNER_SQS_WAIT_SECONDS": "1",
+        **_SQS_SETTINGS,
     }
     address = S3Address(store.netloc, store.path, endpoint, os.environ.get("AWS_REGION"))
-    yield Servers(settings, address, urlsplit(queue_url).scheme, partitions=8)
+    yield Servers(settings, address, SqsAddress.parse(queue_url) if queue_url.startswith("sqs:") else None)
 
 
 @contextlib.contextmanager
@@ -178,8 +202,8 @@ def _servers(
     store: Store,
     link: Proxy,
     settings: Mapping[str, str],
-    queue: str,
     *,
+    sqs: SqsAddress | None = None,
     broker: Server | None = None,
     broker_link: Proxy | None = None,
 ) -> Servers:
@@ -193,8 +217,7 @@ def _servers(
     return Servers(
         found,
         address,
-        queue,
-        partitions=8,
+        sqs,
         broker=broker,
         store=Server(store.child, store.start),
         broker_link=broker_link,

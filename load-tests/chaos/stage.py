@@ -20,7 +20,7 @@ from chaos.journals import Journals
 from chaos.load import Load
 from chaos.objects import S3Objects
 from chaos.patience import until
-from chaos.producers import kafka_lines
+from chaos.producers import raw_lines
 from chaos.queue_state import QueueState
 from chaos.servers import Servers
 from chaos.workers import Place, Workers
@@ -108,7 +108,7 @@ async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> Asy
         supervisor = asyncio.create_task(workers.tend())
         stack.callback(supervisor.cancel)
         client = await stack.enter_async_context(Client())
-        raw = await stack.enter_async_context(kafka_lines(servers.bootstrap, book.prefix, book.pool))
+        raw = await stack.enter_async_context(raw_lines(servers, book.prefix, book.pool))
         load = Load(client, raw, book, model=crew.model, seed=seed, real=crew.real)
         found = Stage(servers, crew, workers, journals, client, load, book)
         for _ in range(crew.count):

@@ -52,8 +52,8 @@ class Place:
 
     @property
     def ready(self) -> bool:
-        """Whether its worker is warm and pulls."""
-        return self.child.running and http_status(self.port, "/readyz") == _OK
+        """Whether its worker is warm and pulls, on an engine that lives: one whose engine died is about to end."""
+        return self.child.running and http_status(self.port, "/readyz") == _OK and is_alive(self.engine())
 
     def engine(self) -> int | None:
         """The process id of its engine, if it has one now."""
@@ -72,6 +72,14 @@ class Place:
             return {}
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
+
+
+def is_alive(process: int | None) -> bool:
+    """Whether the process is there and has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Workers:
