@@ -18,7 +18,15 @@ from chaos.stage import Crew, stage
 _WORKERS = 3
 _STOPPED_TIMES = 2.0
 """How much longer a stopped worker sleeps than its session or visibility."""
-_WORKERS_ALONE = (Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.STOP_WORKER, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON)
+_WORKERS_ALONE = (
+    Kind.KILL_WORKER,
+    Kind.KILL_ENGINE,
+    Kind.STOP_WORKER,
+    Kind.TERM_WORKER,
+    Kind.JOIN,
+    Kind.LEAVE,
+    Kind.POISON,
+)
 
 
 class Place(StrEnum):
@@ -36,11 +44,9 @@ class Place(StrEnum):
 
 KINDS: dict[Place, Sequence[Kind]] = {
     Place.TANSU: (*_WORKERS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
-    # A stopped member of a broker that evicts nobody would keep its partitions.
-    Place.NOIDA: (
-        *(kind for kind in _WORKERS_ALONE if kind is not Kind.STOP_WORKER),
-        Kind.POISON_WORKER,
-    ),
+    # It evicts nobody, so that a stopped member would keep its partitions; and its group stands still when a member
+    # that keeps its name comes back while one without a name is there.
+    Place.NOIDA: (Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON, Kind.POISON_WORKER),
     Place.EMULATOR: (*_WORKERS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
     Place.OUTSIDE: _WORKERS_ALONE,
 }

@@ -66,23 +66,22 @@ class Fault:
 def schedule(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
     """So many faults of these kinds. Every kind comes before any comes again, each round in an order of its own.
 
-    `LEAVE` follows its `JOIN`, and a poison that kills workers never meets the extra worker in between: on a broker
-    that evicts nobody, such a worker would take its partitions with it.
+    A `JOIN` and a `LEAVE` take turns. Where `LEAVE` is not among the kinds, the one that joined leaves with the next
+    fault: for brokers that cannot bear another fault in between.
     """
     dice = random.Random(seed)
     faults: list[Fault] = []
     waiting: list[Kind] = []
     joined = False
     while len(faults) < count:
-        if not waiting:
-            waiting = dice.sample(list(kinds), len(kinds))
-        kind = waiting.pop(0)
+        if joined and Kind.LEAVE not in kinds:
+            kind = Kind.LEAVE
+        else:
+            waiting = waiting or dice.sample(list(kinds), len(kinds))
+            kind = waiting.pop(0)
         if kind in {Kind.JOIN, Kind.LEAVE}:
             kind = Kind.LEAVE if joined else Kind.JOIN
             joined = not joined
-        elif kind is Kind.POISON_WORKER and joined:
-            waiting.insert(0, kind)
-            kind, joined = Kind.LEAVE, False
         seconds = round(dice.uniform(_SHORTEST, _LONGEST), 1)
         faults.append(Fault(len(faults) + 1, kind, dice.random(), seconds))
     return faults

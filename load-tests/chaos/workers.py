@@ -98,6 +98,7 @@ class Workers:
         self.ends: list[str] = []
         """Ends that nobody caused."""
         self.restarts = 0
+        self._all_may_end = False
         self._due: dict[str, float] = {}
 
     @property
@@ -132,9 +133,10 @@ class Workers:
         place.send(signal.SIGTERM, "it was asked to leave")
 
     def expect_ends(self, why: str | None) -> None:
-        """Any worker may end from now on, for that reason; None: none may any more."""
+        """Any worker may end from now on, any number of times, for that reason; None: none may any more."""
+        self._all_may_end = why is not None
         for place in self.manned:
-            place.ends_expected = why
+            place.ends_expected = None
 
     async def tend(self) -> None:
         """Be the supervisor, until cancelled."""
@@ -153,7 +155,7 @@ class Workers:
         status = place.child.exit_status()
         if status is None or (place.retired and place.ends_expected is None):
             return
-        if place.ends_expected is None:
+        if place.ends_expected is None and not self._all_may_end:
             self.ends.append(f"{place.name} ended by itself with {describe(status)}:\n{place.child.tail()}")
         elif place.retired and status != 0:
             self.ends.append(f"{place.name} was asked to leave and ended with {describe(status)}")

@@ -31,12 +31,17 @@ def test_every_kind_comes_before_any_comes_twice_as_often(seed):
     assert {kinds.count(kind) for kind in Kind if kind not in {Kind.JOIN, Kind.LEAVE}} <= {3, 4, 5}
 
 
-@given(st.integers(), st.integers(0, 60))
-def test_joins_and_leaves_take_turns_and_no_extra_worker_meets_a_poison_that_kills_workers(seed, count):
+@given(st.integers(), st.integers(0, 60), st.sampled_from([tuple(Kind), NOIDA]))
+def test_joins_and_leaves_take_turns(seed, count, kinds):
     joined = False
-    for fault in schedule(seed, count, NOIDA):
+    for fault in schedule(seed, count, kinds):
         if fault.kind in {Kind.JOIN, Kind.LEAVE}:
             assert joined is (fault.kind is Kind.LEAVE)
             joined = not joined
-        if fault.kind is Kind.POISON_WORKER:
-            assert not joined
+
+
+@given(st.integers(), st.integers(0, 60))
+def test_where_nobody_may_stay_the_one_that_joined_leaves_with_the_next_fault(seed, count):
+    kinds = [fault.kind for fault in schedule(seed, count, NOIDA)]
+    for kind, following in zip(kinds, kinds[1:], strict=False):
+        assert (kind is Kind.JOIN) == (following is Kind.LEAVE)
