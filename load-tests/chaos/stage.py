@@ -13,7 +13,7 @@ from backburner.cli.stack import ensure_pool
 from backburner.local.ports import PortLeases
 from backburner.settings import Settings
 from backburner_schemas.routing import pool_name
-from chaos import kafka_state
+from chaos import kafka_state, sqs_state
 from chaos.book import Book
 from chaos.checker import Verdict, check
 from chaos.journals import Journals
@@ -83,7 +83,10 @@ class Stage:
 
     async def look(self) -> QueueState:
         """The queue, once all of it is committed or that never came."""
-        return await kafka_state.look(self.servers.bootstrap, self.book.prefix, self.book.pool, seconds=_COMMIT_SECONDS)
+        prefix, pool = self.book.prefix, self.book.pool
+        if self.servers.sqs is not None:
+            return await sqs_state.look(self.servers.sqs, prefix, pool, seconds=_COMMIT_SECONDS)
+        return await kafka_state.look(self.servers.bootstrap, prefix, pool, seconds=_COMMIT_SECONDS)
 
     def check(self, queue: QueueState) -> Verdict:
         """The checker's verdict."""

@@ -1,6 +1,7 @@
 """The fault harness's schedule: a pure function of the seed, in which every kind of fault has its turn."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,5 +44,5 @@ def test_joins_and_leaves_take_turns(seed, count, kinds):
 @given(st.integers(), st.integers(0, 60))
 def test_where_nobody_may_stay_the_one_that_joined_leaves_with_the_next_fault(seed, count):
     kinds = [fault.kind for fault in schedule(seed, count, NOIDA)]
-    for kind, following in zip(kinds, kinds[1:], strict=False):
+    for kind, following in pairwise(kinds):
         assert (kind is Kind.JOIN) == (following is Kind.LEAVE)
