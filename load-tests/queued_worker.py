@@ -54,7 +54,7 @@ class TimedSource:
         await self._source.settle(delivery)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Give back what was not begun."""
+        """Give up deliveries."""
         await self._source.give_back(deliveries)
 
     def lag(self) -> Mapping[Lane, int]:

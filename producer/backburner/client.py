@@ -130,7 +130,9 @@ class Client:
             answer=AnswerMode.OBJECT,
             enqueued_at=now,
         )
-        message = await claim_check(connections.storage, Message(target, lane, envelope), len(codec.encode(envelope)))
+        message = Message(target, lane, envelope)
+        size, kind = len(codec.encode(envelope)), self.settings.queue.kind
+        message = await claim_check(connections.storage, message, size, kind)
         await publish(await connections.publisher(), [message])
         return Handle(connections, owner, job, request.custom_id, connections.pools.warnings({target}))
 

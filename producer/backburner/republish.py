@@ -88,7 +88,9 @@ class Republisher:
         until = self._until if self._told or letter.envelope.deadline is not None else None
         envelope = letter.envelope.model_copy(update={"deadline": until, "enqueued_at": self._now})
         message = Message(pool, Lane.NORMAL, envelope)
-        return message if envelope.body is None else await claim_check(self._storage, message, len(line))
+        if envelope.body is None:
+            return message
+        return await claim_check(self._storage, message, len(line), self._connections.settings.queue.kind)
 
     async def _put_back(self, aside: str) -> None:
         stored = await self._storage.get(aside)

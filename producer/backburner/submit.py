@@ -238,8 +238,8 @@ class Submission:
         return Mark(begin.count, begin.sha256)
 
     async def _deliver(self, messages: Sequence[tuple[Message, int]]) -> None:
-        storage = self._connections.storage
-        ready = [await claim_check(storage, message, size) for message, size in messages]
+        storage, kind = self._connections.storage, self._connections.settings.queue.kind
+        ready = [await claim_check(storage, message, size, kind) for message, size in messages]
         await publish(await self._connections.publisher(), ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:

@@ -201,8 +201,9 @@ def unaddressed_of(key: str) -> tuple[str, str] | None:
 
 def index_of(text: str) -> int | str | None:
     """The index that a key's last part tells: a number where it can be one. None if it can be none."""
-    index = int(text) if _DECIMAL.fullmatch(text) else text
-    return index if is_index(index) else None
+    if _DECIMAL.fullmatch(text) and is_index(number := int(text)):
+        return number
+    return text if is_index(text) else None
 
 
 _LETTER = re.compile(r"tenants/([^/]+)/dead/([^/]+)/([^/]+)\.json")

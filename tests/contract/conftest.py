@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import importlib.util
 import itertools
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,16 @@ class Noida:
 
     def stop(self) -> None:
         self._child.stop(grace=10.0)
+
+    @contextlib.contextmanager
+    def silenced(self) -> Iterator[None]:
+        """It keeps its connections and answers nothing."""
+        assert self._child.pid is not None
+        os.killpg(self._child.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._child.pid, signal.SIGCONT)
 
 
 async def nothing() -> None:

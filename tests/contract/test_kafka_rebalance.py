@@ -235,7 +235,7 @@ async def test_nothing_is_lost_while_members_come_and_go(pool):
 async def test_what_a_killed_member_held_goes_to_another(pool):
     await pool.publish(200)
     killed = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(MEMBER), pool.settings.queue_url, pool.settings.prefix, pool.name),
+        *(sys.executable, str(MEMBER), pool.settings.queue_url, pool.settings.prefix, pool.name, "3.0"),
         stdout=asyncio.subprocess.PIPE,
     )
     told: list[list[str]] = []

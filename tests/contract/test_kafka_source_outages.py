@@ -68,6 +68,47 @@ async def test_a_restart_of_the_broker_is_ridden_out(start_noida, pool_at):
     assert seen == set(range(40))
 
 
+async def until_trouble(source, *, is_there: bool) -> str | None:
+    async with asyncio.timeout(TOLERANT):
+        while (source.trouble() is not None) is not is_there:
+            await source.pull({Lane.NORMAL: 1})
+    return source.trouble()
+
+
+@pytest.mark.parametrize("how", ["gone", "silent"])
+async def test_a_broker_that_does_not_answer_is_told_until_it_does_again(start_noida, pool_at, how):
+    broker = start_noida()
+    pool = await pool_at(broker.bootstrap)
+    source = await pool.member()
+    assert await source.pull({Lane.NORMAL: 1}) == []
+    assert source.trouble() is None
+    if how == "gone":
+        await asyncio.to_thread(broker.stop)
+        assert "not answered" in await until_trouble(source, is_there=True)
+        broker.start()
+    else:
+        with broker.silenced():
+            assert "not answered" in await until_trouble(source, is_there=True)
+    await until_trouble(source, is_there=False)
+    await pool.publish(1)
+    assert len(await pool.pull(source, 1)) == 1
+    await source.close()
+    assert source.trouble() is None
+
+
+async def test_a_group_that_gives_no_share_is_told(noida, pool_at, monkeypatch):
+    pool = await pool_at(noida)
+    source = pool.source(session=6.0)
+    monkeypatch.setattr(source, "on_partitions_assigned", lambda _: None)
+    monkeypatch.setattr(source._watch, "_patience", 1.0)
+    await source.start(nothing)
+    assert "no share" in await until_trouble(source, is_there=True)
+
+
+async def nothing() -> None:
+    """A revocation callback for a pipeline that holds nothing."""
+
+
 async def test_closing_without_a_broker_is_bounded_and_raises_nothing(start_noida, pool_at):
     broker = start_noida()
     pool = await pool_at(broker.bootstrap)

@@ -1,14 +1,19 @@
 """What is read ahead, held back and handed out, without a broker."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from backburner_schemas.codec import Refused, Rules, Unaddressed
+from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
 from backburner_worker.sources import intake as intake_module
+from backburner_worker.sources.assignment import Committed
+from backburner_worker.sources.base import Delivery, MarkFigures
 from backburner_worker.sources.buffer import LaneBuffer
 from backburner_worker.sources.intake import HAND_OUT_RECORDS, Intake, Unreadable
+from backburner_worker.sources.marks import Marks, decode
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
 ALL = dict.fromkeys(Lane, 1_000)
@@ -30,7 +35,7 @@ def due_at(seconds: float) -> tuple[tuple[str, bytes], ...]:
 
 def arrived(*lanes: Lane, partitions: int = 2) -> Intake:
     intake = Intake(TOPICS, Rules())
-    coming = {(f"t.{lane}", number): 0 for lane in lanes for number in range(partitions)}
+    coming = {(f"t.{lane}", number): Committed(0) for lane in lanes for number in range(partitions)}
     intake.assignment.keep_only(coming.keys())
     intake.assignment.arrive(coming)
     intake.want(ALL)
@@ -100,16 +105,89 @@ def test_a_lane_is_full_by_bytes_too():
     assert not buffer.full
 
 
-def test_completion_runs_ahead_of_a_slow_request_by_a_bounded_number(monkeypatch):
-    monkeypatch.setattr(intake_module, "MAX_AHEAD", 3)
+HOME = ("t.normal", 0)
+
+
+def work(intake: Intake, count: int, *, leave: Callable[[int], bool]) -> list[Delivery]:
+    """Read that many records and settle all but those that are to be left; these."""
+    left = []
+    for first in range(0, count, 100):
+        keep(intake, Lane.NORMAL, *range(first, first + 100))
+        for delivery in intake.hand_out(0.0):
+            offset = int(delivery.origin.position.split("-")[1])
+            intake.assignment.begin(delivery)
+            if leave(offset):
+                left.append(delivery)
+            else:
+                intake.assignment.settle(delivery)
+    return left
+
+
+def test_thousands_done_behind_one_slow_request_do_not_stop_the_reading():
+    intake = arrived(Lane.NORMAL, partitions=1)
+    (slow,) = work(intake, 20_000, leave=lambda offset: offset == 0)
+    assert intake.wanted() == [HOME]
+    assert intake.assignment.figures().fill < 0.02
+    assert intake.assignment.uncommitted == 20_000
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    assert intake.assignment.uncommitted == 1
+    assert not slow.lease.lost
+
+
+def test_a_partition_whose_marks_are_nearly_full_is_read_no_further_for_a_while():
     intake = arrived(Lane.NORMAL)
-    keep(intake, Lane.NORMAL, 0, 1, 2, 3)
-    slow, *quick = intake.hand_out(0.0)
-    for one in quick:
-        intake.assignment.settle(one)
+    left = work(intake, 16_000, leave=lambda offset: offset % 2 == 0)
     assert intake.wanted() == [("t.normal", 1)]
+    figures = intake.assignment.figures()
+    assert 0.75 <= figures.fill <= 1.0
+    assert figures.stopped == 1
+    for delivery in left:
+        intake.assignment.settle(delivery)
+    assert intake.wanted() == [HOME, ("t.normal", 1)]
+    assert intake.assignment.figures().stopped == 0
+
+
+def test_where_marks_are_not_kept_reading_stops_sooner():
+    intake = arrived(Lane.NORMAL, partitions=1)
+    intake.assignment.kept = False
+    (slow,) = work(intake, 10_000, leave=lambda offset: offset == 0)
+    assert intake.wanted() == []
+    assert intake.assignment.figures() == MarkFigures(kept=False, fill=0.0, stopped=0)
     intake.assignment.settle(slow)
-    assert intake.wanted() == [("t.normal", 0), ("t.normal", 1)]
+    assert intake.wanted() == [HOME]
+
+
+def test_a_partition_that_comes_with_full_marks_is_read_on_to_what_they_tell_of():
+    before = arrived(Lane.NORMAL, partitions=1)
+    work(before, 17_000, leave=lambda offset: offset % 2 == 0)
+    commit = before.assignment.to_commit()[HOME]
+    after = Intake(TOPICS, Rules(), life=7)
+    after.want(ALL)
+    after.assignment.keep_only([HOME])
+    after.assignment.arrive({HOME: Committed(commit.offset, decode(commit.text, commit.offset))})
+    after.assignment.note_committed(after.assignment.to_commit())
+    assert after.assignment.figures().fill > 0.75
+    assert after.wanted() == [HOME]
+    keep(after, Lane.NORMAL, *range(100))
+    assert [one.origin.position for one in after.hand_out(0.0)] == [f"0-{offset}" for offset in range(0, 100, 2)]
+
+
+def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_unclean_end_as_suspect():
+    intake = arrived(Lane.NORMAL, partitions=1)
+    marks = Marks(clean=False, life=5, started=IndexSet.of([1, 2]), earlier=IndexSet.of([2, 3]))
+    intake.revoke()
+    intake.assignment.keep_only([HOME])
+    intake.assignment.arrive({HOME: Committed(0, marks)})
+    keep(intake, Lane.NORMAL, 0, 1, 2, 3, 4)
+    found = intake.hand_out(0.0)
+    assert [one.redelivered for one in found] == [False, True, True, True, False]
+    assert [one.facts.suspect for one in found] == [False, False, True, False, False]
+
+
+def test_a_suspect_by_its_header_stays_one():
+    intake = arrived(Lane.RETRY, partitions=1)
+    keep(intake, Lane.RETRY, 0, headers=(("suspect", b"1"),))
+    assert [one.facts.suspect for one in intake.hand_out(0.0)] == [True]
 
 
 def test_a_retry_that_is_not_due_holds_its_partition_alone():
@@ -157,7 +235,7 @@ def test_what_was_read_ahead_is_given_again_after_a_rebalance():
     assert intake.hand_out(0.0) == []
     keep(intake, Lane.NORMAL, 1)  # late, from a poll of before
     intake.assignment.keep_only([("t.normal", 0)])
-    intake.assignment.arrive({("t.normal", 0): 0})
+    intake.assignment.arrive({("t.normal", 0): Committed(0)})
     assert intake.hand_out(0.0) == []
     keep(intake, Lane.NORMAL, 0, 1)
     assert [one.origin.position for one in intake.hand_out(0.0)] == ["0-1"]
@@ -189,23 +267,3 @@ def test_junk_is_judged_and_never_raises(record, kind):
     (found,) = intake.hand_out(0.0)
     assert isinstance(found.message, kind)
     assert isinstance(found.raw, bytes)
-
-
-def test_a_partition_is_read_on_after_a_rebalance_however_far_completion_was_ahead(monkeypatch):
-    monkeypatch.setattr(intake_module, "MAX_AHEAD", 3)
-    intake = arrived(Lane.NORMAL, partitions=1)
-    # Offset 3 is a gap, as transactions leave them: nobody can tell it from a record that is still to come.
-    keep(intake, Lane.NORMAL, 0, 1, 2, 4, 5, 6)
-    slow, *others = intake.hand_out(0.0)
-    for delivery in others:
-        intake.assignment.settle(delivery)
-    partition = ("t.normal", 0)
-    assert intake.wanted() == []
-    intake.revoke()
-    intake.assignment.keep_only({partition})
-    intake.assignment.arrive({partition: 0})
-    intake.assignment.settle(slow)
-    assert intake.wanted() == [partition]
-    keep(intake, Lane.NORMAL, 4, 5, 6, 7)
-    assert [one.origin.position for one in intake.hand_out(0.0)] == ["0-7"]
-    assert intake.assignment.to_commit() == {partition: 7}

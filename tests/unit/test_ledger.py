@@ -6,16 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from backburner_schemas.indexset import IndexSet
 from backburner_worker.ledger import Ledger
-
-
-def test_nothing_is_known_before_the_first_offset():
-    ledger = Ledger()
-    assert ledger.low_water is None
-    assert ledger.take(7)
-    assert ledger.low_water == 7
-    assert ledger.settle(7)
-    assert ledger.low_water == 8
 
 
 def test_the_mark_waits_for_the_slowest_and_then_jumps():
@@ -24,9 +16,9 @@ def test_the_mark_waits_for_the_slowest_and_then_jumps():
         ledger.take(offset)
     for offset in (4, 2, 1):
         ledger.settle(offset)
-    assert (ledger.low_water, ledger.ahead, ledger.completed) == (0, 3, frozenset({1, 2, 4}))
+    assert (ledger.low_water, ledger.completed) == (0, IndexSet.of([1, 2, 4]))
     ledger.settle(0)
-    assert (ledger.low_water, ledger.ahead) == (3, 1)
+    assert (ledger.low_water, ledger.completed) == (3, IndexSet.of([4]))
 
 
 def test_gaps_in_the_offsets_are_passed_over():
@@ -56,8 +48,31 @@ def test_a_copy_of_what_was_taken_is_no_news():
     assert not ledger.take(2)
 
 
+def test_what_was_begun_is_started_until_it_is_done():
+    ledger = Ledger(0)
+    ledger.take(0)
+    ledger.take(1)
+    ledger.begin(1)
+    ledger.begin(7)
+    assert ledger.started == IndexSet.of([1])
+    ledger.settle(1)
+    assert ledger.started == IndexSet()
+
+
+def test_whatever_is_to_be_committed_counts_as_a_change():
+    ledger = Ledger(0)
+    ledger.take(0)
+    ledger.take(1)
+    assert ledger.changes == 0
+    for change in (lambda: ledger.begin(1), lambda: ledger.settle(1), lambda: ledger.take(4)):
+        before = ledger.changes
+        change()
+        assert ledger.changes > before
+
+
 def test_adopted_offsets_are_no_news_when_they_come_again():
-    ledger = Ledger(10, running=[11, 14], done=[12, 9])
+    ledger = Ledger(10, running=[11, 14], done=IndexSet.of([9, 12]), started=[14, 12])
+    assert ledger.started == IndexSet.of([14])
     assert [offset for offset in range(10, 16) if ledger.take(offset)] == [10, 13, 15]
     ledger.settle(10)
     assert ledger.low_water == 11
@@ -76,6 +91,19 @@ def test_adopted_offsets_at_the_mark_need_not_come_again():
     assert ledger.low_water == 14
 
 
+def test_what_is_done_at_the_mark_is_not_read_again():
+    ledger = Ledger(10, done=IndexSet([(10, 500)]))
+    assert (ledger.low_water, ledger.position, ledger.catching_up) == (500, 500, False)
+
+
+def test_the_ledger_catches_up_until_all_that_it_knows_has_come_again():
+    ledger = Ledger(0, running=[5], done=IndexSet.of([3]))
+    for offset in range(6):
+        assert ledger.catching_up
+        ledger.take(offset)
+    assert not ledger.catching_up
+
+
 def test_the_mark_does_not_pass_an_adopted_offset_that_is_gone_from_the_log():
     ledger = Ledger(10, running=[12])
     for offset in (10, 11, 20):
@@ -88,10 +116,19 @@ def test_the_mark_does_not_pass_an_adopted_offset_that_is_gone_from_the_log():
 
 
 def test_offsets_below_the_base_are_not_adopted():
-    ledger = Ledger(10, running=[3], done=[4])
+    ledger = Ledger(10, running=[3], done=IndexSet.of([4]))
     assert ledger.low_water == 10
     assert not ledger.settle(3)
-    assert ledger.completed == frozenset()
+    assert ledger.completed == IndexSet()
+
+
+def test_a_million_done_behind_a_slow_one_cost_no_memory():
+    ledger = Ledger(0)
+    ledger.take(0)
+    for offset in range(1, 100_000):
+        ledger.take(offset)
+        ledger.settle(offset)
+    assert ledger.size == 2
 
 
 @given(st.lists(st.integers(0, 50), unique=True, min_size=1), st.randoms(use_true_random=False))
@@ -102,54 +139,73 @@ def test_when_all_is_settled_nothing_is_kept_in_mind(offsets, dice):
     dice.shuffle(offsets)
     for offset in offsets:
         assert ledger.settle(offset)
-    assert (ledger.low_water, ledger.ahead, ledger.span) == (max(offsets) + 1, 0, 0)
+    assert (ledger.low_water, ledger.span, ledger.size) == (max(offsets) + 1, 0, 0)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Takes, settles and rebalances in any order, beside a plain model."""
+    """Takes, begins, settles and rebalances in any order, beside a plain model."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ledger = Ledger(0)
-        self.taken: set[int] = set()
-        self.done: set[int] = set()
+        self.log: set[int] = set()
+        self.end = 0
         self.next = 0
+        self.waiting: set[int] = set()
+        self.begun: set[int] = set()
+        self.done: set[int] = set()
 
     @rule(gap=st.integers(0, 3))
-    def take(self, gap: int) -> None:
-        offset = self.next + gap
-        assert self.ledger.take(offset) is (offset not in self.taken)
-        self.taken.add(offset)
+    def append(self, gap: int) -> None:
+        """A producer writes, perhaps after offsets that hold nothing."""
+        self.log.add(self.end + gap)
+        self.end += gap + 1
+
+    @precondition(lambda self: self.next < self.end)
+    @rule()
+    def take(self) -> None:
+        offset = min(offset for offset in self.log if offset >= self.next)
+        assert self.ledger.take(offset) is (offset not in self.waiting | self.done)
+        if offset not in self.done:
+            self.waiting.add(offset)
         self.next = offset + 1
 
-    @precondition(lambda self: self.taken - self.done)
-    @rule(data=st.data())
-    def settle(self, data: Any) -> None:
-        offset = data.draw(st.sampled_from(sorted(self.taken - self.done)))
-        assert self.ledger.settle(offset)
-        self.done.add(offset)
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), begins=st.booleans())
+    def settle(self, data: Any, begins: bool) -> None:
+        offset = data.draw(st.sampled_from(sorted(self.waiting)))
+        if begins:
+            self.ledger.begin(offset)
+            self.begun.add(offset)
+        else:
+            assert self.ledger.settle(offset)
+            self.waiting.discard(offset)
+            self.begun.discard(offset)
+            self.done.add(offset)
 
     @rule(data=st.data())
     def come_back(self, data: Any) -> None:
         """The partition goes and comes back, with some of what was open still running, the rest forgotten."""
-        low = self.ledger.low_water or 0
-        still_open = sorted(self.taken - self.done)
-        running = data.draw(st.sets(st.sampled_from(still_open))) if still_open else set()
-        self.ledger = Ledger(low, running, self.ledger.completed)
-        self.taken = running | self.done
-        self.next = low
+        running = data.draw(st.sets(st.sampled_from(sorted(self.waiting)))) if self.waiting else set()
+        self.waiting, self.begun = running, self.begun & running
+        self.ledger = Ledger(self.ledger.low_water, running, self.ledger.completed, self.begun)
+        self.next = self.ledger.position
+
+    @rule()
+    def lose_a_record(self) -> None:
+        """Compaction takes what was not read yet out of the log; not its last record, which nothing tells of."""
+        unread = sorted(offset for offset in self.log if offset >= self.next)[:-1]
+        self.log.difference_update(unread[:1])
 
     @invariant()
-    def mark_is_right(self) -> None:
-        still_open = self.taken - self.done
-        mark = self.ledger.low_water
-        assert mark is not None
-        assert all(offset >= mark for offset in still_open)
-        passed = {offset for offset in still_open if offset < self.next}
-        reached = self.next
-        while reached in self.done:
-            reached += 1
-        assert mark == (min(passed) if passed else reached)
+    def mark_and_sets_are_right(self) -> None:
+        mark, completed = self.ledger.low_water, self.ledger.completed
+        need = {offset for offset in self.log if offset not in self.done} | self.waiting
+        assert all(offset >= mark and offset not in completed for offset in need), "claims what is not true"
+        assert all(offset < mark or offset in completed for offset in self.done), "forgets what is done"
+        assert set(self.ledger.started) == self.begun
+        reached = min((offset for offset in self.waiting if offset < self.next), default=self.next)
+        assert mark >= min(reached, self.ledger.position)
 
 
 TestLedger = LedgerMachine.TestCase

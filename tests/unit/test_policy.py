@@ -6,7 +6,6 @@ from backburner_schemas.codec import Origin, Refused, Unaddressed
 from backburner_schemas.envelope import Address, AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import (
     Cancelled,
-    EngineBusy,
     Expired,
     RequestRefused,
     Undeliverable,
@@ -20,7 +19,6 @@ from backburner_worker.policy import (
     Drop,
     JobFacts,
     Run,
-    after_failure,
     judge,
 )
 from backburner_worker.sources.base import Delivery
@@ -46,7 +44,8 @@ def delivery(message: Envelope | Refused | Unaddressed) -> Delivery:
 
 
 def test_a_good_request_runs() -> None:
-    assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED), now=999) == Run(envelope(), AnswerMode.SEGMENT)
+    verdict = judge(delivery(envelope()), JobFacts(MANIFEST, SEALED), now=999)
+    assert verdict == Run(envelope(), AnswerMode.SEGMENT, deadline=1000)
 
 
 def test_a_message_without_an_address_is_a_dead_letter() -> None:
@@ -87,19 +86,19 @@ def test_a_delivery_of_a_frozen_job_is_dropped() -> None:
     assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED, frozen=True), now=0) == Drop()
 
 
-def test_what_a_retry_could_mend_is_kept_as_a_dead_letter() -> None:
-    assert isinstance(after_failure(Run(envelope(), AnswerMode.SEGMENT), EngineBusy()), DeadLettered)
-
-
-def test_the_requests_own_fault_is_an_error_record_alone() -> None:
-    assert isinstance(after_failure(Run(envelope(), AnswerMode.SEGMENT), RequestRefused()), Complete)
-
-
 def test_a_record_of_a_job_with_a_manifest_goes_into_a_segment_whatever_the_envelope_asks() -> None:
     asked = envelope().model_copy(update={"answer": AnswerMode.OBJECT})
-    assert judge(delivery(asked), JobFacts(MANIFEST, SEALED), now=0) == Run(asked, AnswerMode.SEGMENT)
+    assert judge(delivery(asked), JobFacts(MANIFEST, SEALED), now=0) == Run(asked, AnswerMode.SEGMENT, deadline=1000)
     assert judge(delivery(asked), JobFacts(), now=0) == Run(asked, AnswerMode.OBJECT)
 
 
 def test_a_job_whose_objects_cannot_be_read_has_no_place_for_a_request() -> None:
     assert isinstance(judge(delivery(envelope()), JobFacts(unreadable=True), now=0), DeadLettered)
+
+
+@pytest.mark.parametrize(("own", "jobs", "first"), [(None, 1000, 1000), (5, 1000, 5), (2000, 1000, 1000)])
+def test_the_earlier_of_two_deadlines_counts(own: float | None, jobs: float, first: float) -> None:
+    manifest = MANIFEST.model_copy(update={"deadline": jobs})
+    verdict = judge(delivery(envelope(deadline=own)), JobFacts(manifest, SEALED), now=0)
+    assert isinstance(verdict, Run)
+    assert verdict.deadline == first

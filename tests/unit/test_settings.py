@@ -41,7 +41,6 @@ def test_a_prefix_may_have_what_topics_have():
 
 
 @pytest.mark.parametrize("url", ["", "redis://x", "kafka://"])
-def test_an_error_about_the_queue_offers_only_what_works(url):
-    with pytest.raises(SettingsError, match="kafka://host:port") as caught:
+def test_an_error_about_the_queue_shows_the_right_forms(url):
+    with pytest.raises(SettingsError, match=r"kafka://host:port,… or sqs://region"):
         Settings.load(queue_url=url).queue  # noqa: B018 - it is the property that raises
-    assert "sqs" not in str(caught.value)

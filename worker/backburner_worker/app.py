@@ -9,7 +9,7 @@ from collections.abc import Callable
 from prometheus_client import REGISTRY
 
 from backburner.logs import get_logger
-from backburner.publishers import open_publisher
+from backburner.publishers import check_queue, open_publisher
 from backburner.publishers.base import Publisher
 from backburner.storage import Storage
 from backburner.stored import parse_stored
@@ -115,7 +115,7 @@ class Worker:
             settling=Settling(
                 source=source,
                 results=Results(storage, segments),
-                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool),
+                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind),
                 suspects=suspects,
                 changed=changed,
                 telemetry=telemetry,
@@ -163,7 +163,7 @@ class Worker:
 async def run_worker(settings: WorkerSettings) -> None:
     """Be a worker until a signal says stop. Raises what makes that impossible, `SettingsError` or `EngineLost` say."""
     storage = Storage.open(settings)
-    settings.queue  # noqa: B018 - refuse a bad URL before the model loads
+    check_queue(settings)  # Before the model loads.
     check_allowed_extra(split(settings.parameters_allowed))
     telemetry = Telemetry(REGISTRY)
     health = Health(REGISTRY, settings.http_host, settings.http_port)

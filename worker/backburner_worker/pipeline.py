@@ -104,8 +104,12 @@ class Pipeline:
                 for timer in timers:
                     timer.cancel()
         finally:
-            await self._source.close()
-            await self._settling.close()
+            # Before others have what is given back: a mark that they find convicts.
+            await self._suspects.close()
+            try:
+                await self._source.close()
+            finally:
+                await self._settling.close()
         if self._lost is not None:
             raise self._lost
 

@@ -9,6 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from backburner.logs import get_logger
 from backburner.messages import claim_check
 from backburner.publishers.base import Message, Publisher
+from backburner.settings import QueueKind
 from backburner.storage import Storage
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
@@ -29,11 +30,12 @@ class Requeue:
     there twice; nobody sees two.
     """
 
-    def __init__(self, open_publisher: Callable[[], Publisher], storage: Storage, pool: str) -> None:
+    def __init__(self, open_publisher: Callable[[], Publisher], storage: Storage, pool: str, queue: QueueKind) -> None:
         """The publisher is made and connected at the first retry: most workers never need one."""
         self._open_publisher = open_publisher
         self._storage = storage
         self._pool = pool
+        self._queue = queue
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
         self._waiting = 0
@@ -49,7 +51,8 @@ class Requeue:
         try:
             message = Message(self._pool, Lane.RETRY, retry.envelope, retry.facts)
             if retry.envelope.body is not None:
-                message = await until_stored(partial(claim_check, self._storage, message, size), "store a body")
+                claim = partial(claim_check, self._storage, message, size, self._queue)
+                message = await until_stored(claim, "store a body")
             await self._until_published(message)
         finally:
             self._waiting -= 1

@@ -84,9 +84,12 @@ class Settling:
     async def _settle(self, delivery: Delivery, ending: Outcome | Retry) -> None:
         suspect = delivery.address if delivery.facts.suspect else None
         convicted = suspect is not None and ending.code == PoisonRequest.code
-        if suspect is not None and not convicted:
-            # First: with the mark still there, a crash now would have the next owner convict one that ended well.
-            await self._suspects.clear(suspect)
+        if suspect is not None:
+            if convicted:
+                self._suspects.convict(suspect)
+            else:
+                # First: with the mark still there, a crash now would have the next owner convict one that ended well.
+                await self._suspects.clear(suspect)
         if isinstance(ending, Retry):
             await self._requeue.put(ending, len(delivery.raw))
             self._telemetry.retried(ending.code)

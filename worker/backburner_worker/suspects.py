@@ -13,8 +13,10 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
+from backburner_schemas.errors import StoreError
 from backburner_worker.retrying import until_stored
 
+_CLOSE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 5.0
 """How long a mark's maker gets to take it away: a rebalance can give its suspect to the next owner before that."""
 
@@ -43,6 +45,10 @@ class Suspects:
         log.warning("a suspect's mark is still there: it is poison", key=key)
         return False
 
+    def convict(self, address: Address) -> None:
+        """It killed again: its mark stays, whatever happens, until `clear`."""
+        self._ours.pop(_key(address), None)
+
     async def clear(self, address: Address) -> None:
         """The suspect's end is known: take its mark away, whoever made it."""
         key = _key(address)
@@ -51,11 +57,24 @@ class Suspects:
 
     async def give_up(self, address: Address) -> None:
         """The suspect is left to another worker: take the mark away if it is ours. A mark of another stays."""
-        key = _key(address)
-        if (ours := self._ours.pop(key, None)) is not None:
-            found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
-            if found is not None and found.data == ours:
-                await self.clear(address)
+        await self._give_up(_key(address))
+
+    async def close(self) -> None:
+        """Give up what is ours still: the worker ends, but did not die. Bounded, and raises nothing."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                for key in [*self._ours]:
+                    await self._give_up(key)
+        except (StoreError, TimeoutError):
+            log.warning("suspects' marks could not be cleared; they will count as poison", keys=[*self._ours])
+
+    async def _give_up(self, key: str) -> None:
+        if (ours := self._ours.get(key)) is None:
+            return
+        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        if found is not None and found.data == ours:
+            await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
+        self._ours.pop(key, None)
 
     async def _mark(self, key: str) -> bool:
         # Unique, since a create whose answer got lost is tried again, and then finds its own mark.

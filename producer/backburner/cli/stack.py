@@ -17,6 +17,7 @@ _PARTITIONS = 8
 _REPLICATION = 1
 
 _ENGINES = ("vllm", "fake")
+_QUEUES = ("kafka", "sqs")
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def up(
     _session: Session,
     *,
     engine: Annotated[str, typer.Option(metavar="ENGINE", help="One of vllm, fake.")] = "vllm",
+    queue: Annotated[str, typer.Option(metavar="QUEUE", help="One of kafka, sqs.")] = "kafka",
     model: Annotated[str, typer.Option(metavar="DIR", help="A model's folder, or auto for a small one.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, metavar="N", help="How many; 0 to start them by hand.")] = 1,
     detach: Annotated[
@@ -36,23 +38,31 @@ def up(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where broker and store keep their state.", show_default=".backburner/data"),
+        typer.Option(metavar="DIR", help="Where queue and store keep their state.", show_default=".backburner/data"),
     ] = None,
     engine_args: Annotated[
         str | None, typer.Option(metavar="ARGS", help="vLLM's arguments, instead of those for a fast start.")
     ] = None,
 ) -> int:
-    """Start broker, store and workers on this machine.
+    """Start queue, store and workers on this machine.
 
     They stay up until Ctrl-C, or with --detach until `backburner down`. The settings for all other commands are
     written to .backburner/env: run `. .backburner/env`.
     """
     from backburner import local
+    from backburner.settings import QueueKind
 
     if engine not in _ENGINES:
         raise SettingsError(f"--engine {engine!r} is unknown; use one of {', '.join(_ENGINES)}")
+    if queue not in _QUEUES:
+        raise SettingsError(f"--queue {queue!r} is unknown; use one of {', '.join(_QUEUES)}")
     options = local.UpOptions(
-        engine=local.EngineKind(engine), model=model, workers=workers, data=data, engine_args=engine_args
+        engine=local.EngineKind(engine),
+        queue=QueueKind(queue),
+        model=model,
+        workers=workers,
+        data=data,
+        engine_args=engine_args,
     )
     if detach:
         return local.run_up_detached(options, say=show.say)
@@ -67,7 +77,7 @@ def down(_session: Session) -> int:
 
 
 async def ensure_pool(stack: Mapping[str, str], model: str) -> None:
-    """Make the topics of the model's pool and register it, given the stack's settings as variables."""
+    """Make the topics or queues of the model's pool and register it, given the stack's settings as variables."""
     from backburner.client import Client
     from backburner.publishers import ensure_topics
     from backburner.settings import Settings

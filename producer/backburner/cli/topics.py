@@ -1,4 +1,4 @@
-"""`topics ensure`: make a pool. The only command that needs the broker's administration."""
+"""`topics ensure`: make a pool, with its topics or queues. The only command that needs the queue's administration."""
 
 from typing import Annotated
 
@@ -30,9 +30,9 @@ async def ensure(
     ],
     json: Json = False,
 ) -> None:
-    """Make a pool: its topics and its registration.
+    """Make a pool: its topics, on SQS its queues, and its registration.
 
-    Prints the pool's name and its topics. Safe to repeat.
+    Prints the pool's name and those of its topics. Safe to repeat.
     """
     from backburner.publishers import ensure_topics
     from backburner.settings import Settings

@@ -1,7 +1,8 @@
-"""The embedded stack: broker, object store and workers as supervised child processes on this machine.
+"""The embedded stack: queue, object store and workers as supervised child processes on this machine.
 
-For a laptop, a demo and tests; the same servers' protocols, and the same code, as in a cluster. `broker.start` and
-`store.start` give the tests each server alone. Importing this package imports nothing of the `local` extra.
+For a laptop, a demo and tests; the same servers' protocols, and the same code, as in a cluster. `broker.start`,
+`emulator.start` and `store.start` give the tests each server alone. Importing this package imports nothing of the
+`local` extra.
 """
 
 from backburner.local.control import run_down, run_up, run_up_detached

@@ -20,7 +20,7 @@ INTERRUPTED = 130
 """Exit status of what Ctrl-C broke off before it was done, as shells have it."""
 
 _STOP_MARGIN_SECONDS = 60.0
-"""On top of the workers' drain: what they need after it (25 s), broker (5 s) and store (10 s), on a busy machine."""
+"""On top of the workers' drain: what they need after it (25 s), queue (10 s) and store (10 s), on a busy machine."""
 _KILL_SECONDS = 10.0
 _CANCEL_SECONDS = 60.0
 _TAIL_LINES = 6
@@ -143,7 +143,8 @@ def _await_last_word(pipe: IO[str], child: "subprocess.Popen[bytes]", say: Say, 
 
 
 def _arguments(options: UpOptions) -> list[str]:
-    arguments = ["up", "--engine", str(options.engine), "--model", options.model]
+    arguments = ["up", "--engine", str(options.engine), "--queue", str(options.queue)]
+    arguments += ["--model", options.model]
     arguments += ["--workers", str(options.workers)]
     if options.data is not None:
         arguments += ["--data", str(options.data_folder)]

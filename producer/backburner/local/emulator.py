@@ -20,7 +20,7 @@ from backburner.local.store import REGION
 from backburner_schemas.errors import QueueError, SettingsError
 
 _READY_SECONDS = 60.0
-_STOP_SECONDS = 15.0
+_STOP_SECONDS = 10.0
 """It lets long polls end, and then writes down what is on its queues."""
 _OK = 200
 _OFF = "0"
@@ -28,9 +28,6 @@ _OFF = "0"
 
 class Emulator:
     """An SQS emulator that can be started, restarted in place, and stopped. It takes any credentials."""
-
-    durable = False
-    """Whether queues and messages outlive a kill -9."""
 
     def __init__(self, data: Path, leases: PortLeases) -> None:
         self._data = data.absolute()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from backburner.settings import QueueKind
+
 Say = Callable[[str], None]
 """Shows one line of progress to the user."""
 
@@ -31,12 +33,14 @@ class UpOptions:
     folder: Path = field(default_factory=Path.cwd)
     """The working folder: settings and state go into its `.backburner`."""
     engine: EngineKind = EngineKind.VLLM
+    queue: QueueKind = QueueKind.KAFKA
+    """What requests travel on: a Kafka broker, or an emulator of SQS, which forgets them at a kill -9."""
     model: str = AUTO
     """A model's folder, or `auto`; passed over with the fake engine."""
     workers: int = 1
     """0 is allowed: workers can be started by hand with the written settings."""
     data: Path | None = None
-    """Where broker and store keep their state; None for `.backburner/data`."""
+    """Where queue and store keep their state; None for `.backburner/data`."""
     engine_args: str | None = None
     """Arguments of vLLM instead of those for a fast start."""
     drain_seconds: float | None = None
@@ -55,5 +59,5 @@ class UpOptions:
 
     @property
     def data_folder(self) -> Path:
-        """Where broker and store keep their state."""
+        """Where queue and store keep their state."""
         return self.data.expanduser().absolute() if self.data else self.state_folder / "data"

@@ -1,4 +1,4 @@
-"""The embedded stack: store, broker, pool and workers, brought up in that order, kept up, and stopped in reverse.
+"""The embedded stack: store, queue, pool and workers, brought up in that order, kept up, and stopped in reverse.
 
 All of it is supervised from one thread, the main one, by looking at every child a few times a second. What is on
 disk, in `.backburner`, and who may start a stack there, is `control`'s.
@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,11 +18,13 @@ from backburner.local.backoff import Backoff
 from backburner.local.broker import Broker
 from backburner.local.child import clean_environment, describe
 from backburner.local.crew import Crew
+from backburner.local.emulator import Emulator
 from backburner.local.engine_args import ServedModel, resolve_model
 from backburner.local.interrupt import Interrupts
 from backburner.local.options import EnsurePool, Say, UpOptions
 from backburner.local.ports import LOOPBACK, PortLeases
 from backburner.local.store import RESULTS_BUCKET, Store
+from backburner.settings import QueueKind
 from backburner_schemas.errors import BackburnerError, QueueError, SettingsError
 from backburner_schemas.routing import pool_name
 
@@ -38,6 +40,11 @@ _DRAIN_SECONDS = 15.0
 
 
 _EMBEDDED = {
+    "BACKBURNER_HTTP_HOST": LOOPBACK,
+    # Every worker that is started by hand takes a free port, so that any number can run side by side.
+    "BACKBURNER_HTTP_PORT": "0",
+}
+_EMBEDDED_KAFKA = {
     # The embedded broker gives no producer ids, is one server, and shares one machine with everything else.
     "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
     "BACKBURNER_TOPIC_PARTITIONS": "8",
@@ -46,16 +53,21 @@ _EMBEDDED = {
     "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
     # A worker that was killed holds its partitions no longer than this.
     "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
-    "BACKBURNER_HTTP_HOST": LOOPBACK,
-    # Every worker that is started by hand takes a free port, so that any number can run side by side.
-    "BACKBURNER_HTTP_PORT": "0",
 }
+_EMBEDDED_SQS = {
+    # What a worker held that was killed comes back after this.
+    "BACKBURNER_SQS_VISIBILITY_SECONDS": "30",
+    # A worker that is stopped waits for its last look at the queues.
+    "BACKBURNER_SQS_WAIT_SECONDS": "2",
+}
+
+Server = Store | Broker | Emulator
 
 
 class Stack:
     """A context manager: `start` brings everything up, `supervise` keeps it up until it is interrupted.
 
-    Leaving the block stops workers, broker and store, whatever happened inside.
+    Leaving the block stops workers, queue and store, whatever happened inside.
     """
 
     def __init__(self, options: UpOptions, *, say: Say, interrupts: Interrupts) -> None:
@@ -65,7 +77,8 @@ class Stack:
         self._say = say
         self._interrupts = interrupts
         self._closing = contextlib.ExitStack()
-        self._servers: list[tuple[Store | Broker, Backoff]] = []
+        self._servers: list[tuple[Server, Backoff]] = []
+        self._make_queues: Callable[[], None] = lambda: None
         self._crew = Crew(())
         self._env: dict[str, str] = {}
 
@@ -95,13 +108,14 @@ class Stack:
         self._say("starting the object store")
         store = Store(self._options.data_folder, self._leases)
         self._bring_up(store)
-        self._say("starting the broker")
-        broker = Broker(self._options.data_folder, self._leases, store)
-        self._bring_up(broker)
-        self._env = self._settings(store, broker, model)
+        queue = self._queue(store)
+        self._say(f"starting {queue.child.program.name}")
+        self._bring_up(queue)
+        self._env = self._settings(store, queue, model)
         self._say(f"making topics and the pool {self._env['BACKBURNER_POOL']}")
         settings = {**_own_settings(), **self._env}
-        asyncio.run(self._make_pool(ensure, settings, model.name))
+        self._make_queues = lambda: asyncio.run(self._make_pool(ensure, settings, model.name))
+        self._make_queues()
         self._start_workers(settings, model)
 
     def supervise(self) -> None:
@@ -113,7 +127,11 @@ class Stack:
             self._look()
             self._interrupts.pause(_LOOK_SECONDS)
 
-    def _bring_up(self, server: Store | Broker) -> None:
+    def _queue(self, store: Store) -> Broker | Emulator:
+        data, leases = self._options.data_folder, self._leases
+        return Emulator(data, leases) if self._options.queue is QueueKind.SQS else Broker(data, leases, store)
+
+    def _bring_up(self, server: Server) -> None:
         self._closing.callback(server.stop)
         server.start(self._interrupts.pause)
         self._servers.append((server, Backoff()))
@@ -151,7 +169,7 @@ class Stack:
                 self._revive(server, backoff)
         self._crew.tend()
 
-    def _revive(self, server: Store | Broker, backoff: Backoff) -> None:
+    def _revive(self, server: Server, backoff: Backoff) -> None:
         """Start a server again with the same ports and data: clients find it where it was."""
         name = server.child.program.name
         status = server.child.exit_status()
@@ -167,6 +185,9 @@ class Stack:
                 delay = backoff.after_death(came_up=False, lived=0.0)
             else:
                 self._say(f"{name} is back")
+                if isinstance(server, Emulator):
+                    # Unless it was asked to stop, it forgot its queues, and all that was on them.
+                    self._make_queues()
                 return
         raise failure or server.child.failure("cannot be started again")
 
@@ -184,9 +205,9 @@ class Stack:
         finally:
             task.cancel()
 
-    def _settings(self, store: Store, broker: Broker, model: ServedModel) -> dict[str, str]:
+    def _settings(self, store: Store, queue: Broker | Emulator, model: ServedModel) -> dict[str, str]:
         settings = {
-            "BACKBURNER_QUEUE_URL": broker.url,
+            "BACKBURNER_QUEUE_URL": queue.url,
             "BACKBURNER_STORE_URL": f"s3://{RESULTS_BUCKET}/main",
             "BACKBURNER_STORE_ENDPOINT": store.endpoint,
             **store.environment,
@@ -196,7 +217,7 @@ class Stack:
         }
         if model.engine_args is not None:
             settings["BACKBURNER_ENGINE_ARGS"] = model.engine_args
-        return {**settings, **_EMBEDDED}
+        return {**settings, **_EMBEDDED, **(_EMBEDDED_SQS if isinstance(queue, Emulator) else _EMBEDDED_KAFKA)}
 
 
 def drain_seconds(options: UpOptions) -> float:

@@ -130,11 +130,13 @@ class SqsPublisher:
             if is_lasting(error):
                 raise queue_error(self._settings, error) from error
             return [entry.position for entry in batch], told(error)
-        failed = answer.get("Failed", [])
-        cause = f"{failed[0]['Code']}: {failed[0].get('Message', '')}" if failed else ""
         taken = {int(each["Id"]) for each in answer.get("Successful", [])}
-        # What is named in neither list was not acknowledged.
-        return [entry.position for entry in batch if entry.position not in taken], cause or "no acknowledgement"
+        # What is named in neither list was not acknowledged either.
+        left = [entry.position for entry in batch if entry.position not in taken]
+        why = next(
+            (f"{each['Code']}: {each.get('Message', '')}" for each in answer.get("Failed", [])), "no reason told"
+        )
+        return left, why if left else ""
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -1,4 +1,4 @@
-"""A member of a pool's group that settles every second delivery and tells what it does, until it is killed."""
+"""A member of a pool's group that begins what comes, settles every second delivery and tells it, until it is killed."""
 
 import asyncio
 import sys
@@ -13,16 +13,16 @@ from backburner_worker.sources.kafka import KafkaSource
 
 
 async def main() -> None:
-    url, prefix, pool = sys.argv[1:]
+    url, prefix, pool, session, *instance = sys.argv[1:]
     settings = Settings(queue_url=url, prefix=prefix)
     source = KafkaSource(
         connection=kafka_connection(settings),
         topics=routing.topics(prefix, pool),
         group=routing.group(prefix, pool),
         rules=Rules(),
-        session_seconds=3.0,
+        session_seconds=float(session),
         rebalance_seconds=20.0,
-        instance_id=None,
+        instance_id=instance[0] if instance else None,
         client_id="killed",
     )
 
@@ -30,15 +30,20 @@ async def main() -> None:
         print("revoked", flush=True)
 
     await source.start(revoked)
+    holds = 0
     while True:
         for found in await source.pull({Lane.NORMAL: 50}):
             assert isinstance(found.message, Envelope)
             index = int(found.message.index)
+            await source.begin(found)
             if index % 2:
                 await source.settle(found)
                 print("settled", index, flush=True)
             else:
-                print("holds", index, flush=True)
+                holds += 1
+                print("holds", index, "suspect" if found.facts.suspect else "innocent", flush=True)
+        if holds and source.uncommitted() == holds:
+            print("saved", holds, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,16 @@ and `FakePublisher` are the two ports onto it.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 from backburner.publishers.base import Message
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, RevokedCallback
-from backburner_worker.sources.fake_broker import IDLE_SECONDS, FakeBroker
+from backburner_worker.sources.fake_broker import FakeBroker
+
+_IDLE_SECONDS = 1.0
 
 
 class FakeQueue(FakeBroker):
@@ -45,14 +49,18 @@ class FakeSource:
         # A broker takes a moment; without one, whoever pulls in a loop would never let anything else run.
         await asyncio.sleep(0)
         clock = asyncio.get_running_loop().time
-        end = clock() + IDLE_SECONDS
+        end = clock() + _IDLE_SECONDS
         while not (taken := [] if self._stopped else self._queue.give(self, budget)) and clock() < end:
-            try:
-                async with asyncio.timeout(min(end - clock(), self._queue.until_due())):
-                    await self._queue.changed.until(lambda: not self._stopped and self._queue.has(budget))
-            except TimeoutError:
-                continue
+            due = self._queue.next_due()
+            seconds = end - clock() if due is None else min(end - clock(), due - self._queue.now())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(seconds, 0.0)):
+                    await self._queue.changed.until(partial(self._has_news, budget, due))
         return taken
+
+    def _has_news(self, budget: Mapping[Lane, int], due: float | None) -> bool:
+        """Whether there is something to give, or another moment at which there will be."""
+        return not self._stopped and (self._queue.has(budget) or self._queue.next_due() != due)
 
     async def begin(self, delivery: Delivery) -> None:
         """Noted in `begun`."""

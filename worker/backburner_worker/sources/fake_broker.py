@@ -18,9 +18,6 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 from backburner_worker.wakeup import WakeUp
 
-IDLE_SECONDS = 1.0
-"""Seconds that a look at empty lanes takes."""
-
 
 @dataclass(slots=True, eq=False)
 class _Stored:
@@ -141,9 +138,9 @@ class FakeBroker:
         self._look_for_due()
         return self.away is None and any(self._waiting[lane] for lane in lanes)
 
-    def until_due(self) -> float:
-        """Seconds until the next delayed message is due."""
-        return max(self._delayed[0][0] - self.now(), 0.0) if self._delayed else IDLE_SECONDS
+    def next_due(self) -> float | None:
+        """When the next delayed message comes due, by the queue's clock; None where none is delayed."""
+        return self._delayed[0][0] if self._delayed else None
 
     def give(self, holder: object, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many messages of each lane, each as a new delivery that `holder` has from now on."""

@@ -6,7 +6,7 @@ next in `sqs_intake`; the calls are `sqs_calls`'s, and what is done with their a
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from backburner.logs import get_logger
@@ -106,9 +106,9 @@ class SqsSource:
         if self._held.settle(delivery):
             self._keeper.delete_soon()
 
-    async def give_back(self, deliveries: Collection[Delivery]) -> None:
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Make these visible to others at once; their leases are lost."""
-        await self._keeper.release([held for each in deliveries if isinstance(held := each.token, Held)])
+        await self._release([held for each in deliveries if isinstance(held := each.token, Held)])
 
     def lag(self) -> Mapping[Lane, int]:
         """Messages on the pool's queues, whoever holds them, as of a few seconds ago."""
@@ -127,7 +127,7 @@ class SqsSource:
         if not self._stopping.is_set():
             self._stopping.set()
             self._intake.stop()
-            await self._keeper.release(self._held.waiting())
+            await self._release(self._held.waiting())
 
     async def close(self) -> None:
         """Delete what is settled and give the rest back. Bounded; safe to repeat."""
@@ -235,6 +235,12 @@ class SqsSource:
                 log.warning("calls to SQS did not end; what they may bring is invisible for a while", calls=len(late))
             for task in late:
                 task.cancel()
+
+    async def _release(self, messages: Sequence[Held]) -> None:
+        """Let these go. What SQS does not hear of in time comes back when its visibility ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._keeper.release(messages)
 
     # --- small things ---
 

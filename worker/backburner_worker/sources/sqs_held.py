@@ -100,6 +100,8 @@ class HeldMessages:
         known = self._held.get(received.id)
         if known is not None:
             known.received, known.since, known.until, known.beat_at = received, begun, until, beat_at
+            # One that hangs is for a receipt that does not count any more.
+            known.beating = False
             return None
         held = self._held[received.id] = Held(received, begun, until, beat_at)
         if received.id in self._done:

@@ -1,0 +1,380 @@
+"""The pipeline on a queue in memory: what an engine takes with it, and how the culprit is found."""
+
+import asyncio
+
+import pytest
+from pipeline_bench import JOB, TENANT, Bench, CountingEngine, ended, running, until
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.errors import EngineLost, StoreDenied
+from backburner_schemas.names import Lane
+from backburner_schemas.result import record_id
+from backburner_worker.engine.base import EngineRequest, EngineResponse
+from backburner_worker.lifecycle import reasons
+from backburner_worker.sources.fake import FakeQueue
+from backburner_worker.suspects import Suspects
+
+SUSPECT = DeliveryFacts(attempt=2, suspect=True)
+
+
+class WatchedEngine(CountingEngine):
+    """Tells how many requests it ran at once, and which."""
+
+    def __init__(self, latency: float = 0.0) -> None:
+        super().__init__(latency=latency)
+        self.running: list[str] = []
+        self.together: list[tuple[str, ...]] = []
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        self.running.append(request.id)
+        self.together.append(tuple(self.running))
+        try:
+            return await super().run(request)
+        finally:
+            self.running.remove(request.id)
+
+
+@pytest.fixture(autouse=True)
+def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backburner_worker.suspects._LOOK_AGAIN_SECONDS", 0.05)
+
+
+async def lives(storage: Storage, queue: FakeQueue) -> int:
+    """Start one worker after the other, as a supervisor does, until the queue is empty; how many engines died."""
+    deaths = 0
+    while True:
+        bench = Bench(storage, queue=queue)
+        async with running(bench, fails=True) as task:
+            working = asyncio.create_task(until(lambda: queue.unsettled == 0))
+            await asyncio.wait({task, working}, return_when=asyncio.FIRST_COMPLETED)
+            working.cancel()
+        error = task.exception()
+        if error is None:
+            return deaths
+        assert all(isinstance(reason, EngineLost) for reason in reasons(error)), error
+        deaths += 1
+
+
+async def test_a_lost_engine_stores_what_is_finished_and_puts_back_what_was_in_it(bench: Bench) -> None:
+    await bench.make_job(total=10)
+    async with running(bench, fails=True) as task:
+        for index in range(5):
+            bench.send(index)
+        for index in (5, 6):
+            bench.send(index, "[[hang]]")
+        await until(lambda: bench.engine.answered == 5 and bench.in_engine == 2)
+        bench.send(7, "[[die]]")
+        error = await ended(task)
+    assert error is not None
+    assert [type(reason) for reason in reasons(error)] == [EngineLost]
+    assert sorted(await bench.codes()) == [0, 1, 2, 3, 4]
+    assert sorted(message.envelope.index for message in bench.queue.published) == [5, 6, 7]
+    assert {message.facts for message in bench.queue.published} == {SUSPECT}
+    assert {message.lane for message in bench.queue.published} == {Lane.RETRY}
+    assert len(bench.queue.settled) == 8
+    assert bench.metric("retries_total", code="engine_lost") == 3
+
+
+async def test_what_only_waited_when_the_engine_died_is_no_suspect(storage: Storage) -> None:
+    bench = Bench(storage, concurrency=2)
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[hang]]", job="single-a")
+        await until(lambda: bench.in_engine == 1)
+        bench.send(0, "[[slow:0.2]][[echo]]", job="single-b")
+        for number in range(20):
+            bench.send(0, job=f"single-{number}")
+        await until(lambda: bench.in_engine == 2 and len(bench.source.held()) == 22)
+        bench.engine.die()
+        assert await ended(task) is not None
+    assert {message.envelope.job for message in bench.queue.published} == {"single-a", "single-b"}
+    assert bench.queue.unsettled == 22
+
+
+async def test_what_is_on_its_way_when_the_engine_dies_is_no_suspect(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    bench = Bench(storage)
+    async with running(bench, fails=True) as task:
+
+        async def begin_slowly(_delivery: object) -> None:
+            reached.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(bench.source, "begin", begin_slowly)
+        bench.send(0, job="single-a")
+        await reached.wait()
+        bench.engine.die()
+        go_on.set()
+        assert await ended(task) is not None
+    assert bench.queue.published == []
+    assert bench.queue.unsettled == 1
+
+
+async def test_an_engine_that_dies_idle_ends_the_worker(bench: Bench) -> None:
+    async with running(bench, fails=True) as task:
+        bench.engine.die()
+        assert await ended(task) is not None
+    assert bench.queue.published == []
+
+
+async def test_an_innocent_is_put_back_however_many_attempts_it_had(storage: Storage) -> None:
+    bench = Bench(storage, max_attempts=2)
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[hang]]", job="single-a", facts=DeliveryFacts(attempt=2))
+        await until(lambda: bench.in_engine == 1)
+        bench.engine.die()
+        assert await ended(task) is not None
+    [message] = bench.queue.published
+    assert message.facts == DeliveryFacts(attempt=3, suspect=True)
+
+
+async def test_a_suspect_runs_alone_and_then_work_goes_on(storage: Storage) -> None:
+    engine = WatchedEngine(latency=0.01)
+    bench = Bench(storage, engine)
+    await bench.make_job(total=60)
+    async with running(bench):
+        for index in range(20):
+            bench.send(index)
+        await until(lambda: len(engine.running) > 1)
+        for index in range(20, 25):
+            bench.send(index, lane=Lane.RETRY, facts=SUSPECT)
+        for index in range(25, 60):
+            bench.send(index)
+        await until(bench.summary)
+        await until(lambda: bench.queue.unsettled == 0)
+    suspects = {record_id(bench.envelope(index).address) for index in range(20, 25)}
+    alone = [run for run in engine.together if suspects.intersection(run)]
+    assert len(alone) == 5
+    assert all(len(run) == 1 for run in alone)
+    assert max(len(run) for run in engine.together) > 1
+    assert await bench.codes() == dict.fromkeys(range(60))
+    assert await bench.marks() == []
+
+
+async def test_a_suspects_own_failure_follows_the_policy_and_stays_a_suspect(storage: Storage) -> None:
+    bench = Bench(storage, max_attempts=3)
+    await bench.make_job(total=2)
+    async with running(bench):
+        bench.send(0, "[[retry]]", facts=SUSPECT)
+        bench.send(1, "[[fail]]", facts=SUSPECT)
+        await until(bench.summary)
+        await until(lambda: bench.queue.unsettled == 0)
+    assert [message.facts for message in bench.queue.published] == [DeliveryFacts(attempt=3, suspect=True)]
+    assert await bench.codes() == {0: "engine_error", 1: "invalid_request"}
+    assert await bench.marks() == []
+
+
+async def test_a_suspect_that_kills_the_engine_is_poison_at_once(bench: Bench) -> None:
+    await bench.make_job(total=1)
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[die]]", facts=SUSPECT)
+        assert await ended(task) is not None
+    letter = await bench.letter()
+    assert letter is not None
+    assert (letter.code, letter.suspect, letter.attempts) == ("poison", True, 2)
+    assert await bench.codes() == {0: "poison"}
+    assert bench.queue.unsettled == 0
+    assert await bench.marks() == []
+
+
+async def test_poison_among_innocents_kills_two_engines_and_nothing_else(storage: Storage) -> None:
+    queue = FakeQueue()
+    bench = Bench(storage, queue=queue)
+    await bench.make_job(total=40)
+    for index in range(40):
+        bench.send(index, "[[die]]" if index == 17 else "[[slow:0.01]]")
+    assert await lives(storage, queue) == 2
+    codes = await bench.codes()
+    assert {index for index, code in codes.items() if code} == {17}
+    assert sorted(codes) == list(range(40))
+    assert codes[17] == "poison"
+    assert await bench.marks() == []
+
+
+async def test_a_worker_that_died_of_a_suspect_convicts_it_for_the_next_one(storage: Storage) -> None:
+    queue = FakeQueue(suspect_receives=3)
+    first = Bench(storage, queue=queue)
+    await first.make_job(total=2)
+    first.send(0, "[[hang]]")
+    for _ in range(2):
+        # Two whole workers died of it: it was given twice and never settled.
+        [delivery] = await first.elsewhere.pull({Lane.NORMAL: 1})
+        queue.lose(delivery)
+    async with running(first, fails=True) as task:
+        await until(lambda: first.source.begun)
+        [delivery] = first.source.held()
+        assert delivery.facts.suspect
+        _die_silently(first)
+        task.cancel()
+    assert len(await first.marks()) == 1
+    second = Bench(storage, queue=queue)
+    async with running(second):
+        second.send(1)
+        await until(second.summary)
+        await until(lambda: queue.unsettled == 0)
+    assert await second.codes() == {0: "poison", 1: None}
+    assert second.engine.answered == 1
+    assert await second.marks() == []
+
+
+async def test_a_suspect_that_was_given_up_in_a_drain_is_not_convicted(storage: Storage) -> None:
+    queue = FakeQueue()
+    first = Bench(storage, queue=queue, drain_seconds=0.0)
+    await first.make_job(total=1)
+    async with running(first):
+        first.send(0, "[[slow:0.3]]", facts=SUSPECT)
+        await until(lambda: first.source.begun)
+        assert len(await first.marks()) == 1
+    assert await first.marks() == []
+    second = Bench(storage, queue=queue)
+    async with running(second):
+        await until(second.summary)
+    assert await second.codes() == {0: None}
+
+
+async def test_a_suspect_whose_lease_is_lost_is_not_convicted_by_its_next_owner(storage: Storage) -> None:
+    queue = FakeQueue()
+    first, second = Bench(storage, queue=queue), Bench(storage, queue=queue)
+    await first.make_job(total=1)
+    async with running(first):
+        first.send(0, "[[slow:0.3]]", facts=SUSPECT)
+        await until(lambda: first.source.begun)
+        [delivery] = first.source.held()
+        await first.source.stop()
+        async with running(second):
+            queue.lose(delivery)
+            await until(second.summary)
+    assert await second.codes() == {0: None}
+    assert await first.marks() == []
+
+
+async def test_a_suspect_of_a_cancelled_job_leaves_no_mark(bench: Bench) -> None:
+    await bench.make_job(total=1)
+    async with running(bench):
+        bench.send(0, "[[hang]]", facts=SUSPECT)
+        await until(lambda: bench.source.begun)
+        await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
+        await until(lambda: bench.queue.unsettled == 0)
+    assert await bench.codes() == {0: "cancelled"}
+    assert await bench.marks() == []
+
+
+async def test_a_worker_that_stops_for_another_reason_does_not_convict(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(storage)
+    await bench.make_job(total=1)
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[slow:0.3]]", facts=SUSPECT)
+        await until(lambda: bench.source.begun)
+        with monkeypatch.context() as broken:
+            broken.setattr(bench.source, "lag", lambda: 1 / 0)
+            assert await ended(task) is not None
+    assert await bench.marks() == []
+    again = Bench(storage, queue=bench.queue)
+    async with running(again):
+        await until(again.summary)
+    assert await again.codes() == {0: None}
+
+
+@pytest.mark.parametrize("prompt", ["hi", "[[retry]]"])
+async def test_a_crash_after_a_suspect_ended_well_does_not_convict_it(
+    storage: Storage, prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(storage, max_attempts=3)
+    await bench.make_job(total=1)
+
+    async def crash(*_: object) -> None:
+        raise StoreDenied
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.source, "settle", crash)
+        async with running(bench, fails=True) as task:
+            bench.send(0, prompt, facts=SUSPECT)
+            assert await ended(task) is not None
+    again = Bench(storage, queue=bench.queue, max_attempts=3)
+    async with running(again):
+        await until(again.summary)
+        await until(lambda: again.queue.unsettled == 0)
+    assert set((await again.codes()).values()) == {None if prompt == "hi" else "engine_error"}
+    assert await again.marks() == []
+
+
+async def test_a_crash_before_the_letter_of_a_convict_convicts_it_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(storage)
+    await bench.make_job(total=1)
+    put = Storage.put
+
+    async def put_or_crash(self: Storage, key: str, data: bytes) -> None:
+        if "/dead/" in key:
+            raise StoreDenied
+        await put(self, key, data)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, "put", put_or_crash)
+        async with running(bench, fails=True) as task:
+            bench.send(0, "[[die]]", facts=SUSPECT)
+            assert await ended(task) is not None
+    assert len(await bench.marks()) == 1
+    again = Bench(storage, queue=bench.queue)
+    async with running(again):
+        await until(again.summary)
+        await until(lambda: again.queue.unsettled == 0)
+    assert await again.codes() == {0: "poison"}
+    assert await again.marks() == []
+
+
+async def test_a_create_that_was_tried_twice_does_not_convict(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Storage.create
+
+    async def create_and_forget(self: Storage, key: str, data: bytes) -> bool:
+        """The answer of the first one got lost, so the client sends it again."""
+        await create(self, key, data)
+        return await create(self, key, data)
+
+    monkeypatch.setattr(Storage, "create", create_and_forget)
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    assert await suspects.accuse(address)
+    await suspects.give_up(address)
+    assert await Bench(storage).marks() == []
+
+
+async def test_giving_up_leaves_anothers_mark(storage: Storage) -> None:
+    address = Bench(storage).envelope(0).address
+    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
+    assert await theirs.accuse(address)
+    assert not await ours.accuse(address)
+    await ours.give_up(address)
+    assert len(await Bench(storage).marks()) == 1
+
+
+async def test_what_died_with_the_engine_is_left_to_others_if_the_queue_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[hang]]", job="single-a")
+        await until(lambda: bench.in_engine == 1)
+        bench.queue.refuse(lambda _: True)
+        bench.engine.die()
+        assert await ended(task) is not None
+    assert bench.queue.settled == []
+    assert bench.queue.unsettled == 1
+
+
+def _die_silently(bench: Bench) -> None:
+    """Have the worker clean nothing up, as after a kill -9."""
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    for name in ("clear", "give_up", "close"):
+        setattr(bench.pipeline._suspects, name, nothing)
