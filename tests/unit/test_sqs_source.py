@@ -112,7 +112,7 @@ async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of):
     gate = sqs.gates["receive_message"] = threading.Event()
     await source.pull(ALL)
     ends = message.visible_at
-    await until(lambda: message.visible_at > ends + 4)
+    await until(lambda: message.visible_at > ends + 2)
     assert not delivery.lease.lost
     gate.set()
     assert message.count == 1
@@ -121,15 +121,19 @@ async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of):
 async def test_what_is_read_ahead_is_extended_too(sqs, source_of):
     messages = [sqs.put(envelope(index), NORMAL) for index in range(5)]
     source = await source_of(visibility_seconds=2)
+    source._intake.want({Lane.NORMAL: 100})
     (first,) = await pull(source, 1, {Lane.NORMAL: 1})
+    assert [one.count for one in messages] == [1] * 5
     source._intake.want({})
-    await until(lambda: all(one.visible_at > time.monotonic() + 1 for one in messages[:1]))
+    ends = [one.visible_at + 2 for one in messages]
+    await until(lambda: all(one.visible_at > end for one, end in zip(messages, ends, strict=True)))
     assert not first.lease.lost
+    assert len(await pull(source, 4)) == 4
 
 
 async def test_throttled_extensions_are_tried_again_in_time(sqs, source_of):
     message = sqs.put(envelope(0), NORMAL)
-    source = await source_of(visibility_seconds=6)
+    source = await source_of(visibility_seconds=4)
     (delivery,) = await pull(source, 1)
     sqs.faults["change_message_visibility_batch"] += [stubs.refusal("RequestThrottled"), stubs.AWAY]
     ends = message.visible_at

@@ -89,8 +89,8 @@ class Keeper:
             if code is None:
                 self._held.extended(held, handle, asked, granted)
             elif code in _VOID:
-                void += 1
-                self._held.refused(held, handle)
+                # One that was deleted meanwhile is void, too.
+                void += self._held.refused(held, handle)
             else:
                 self._held.not_extended(held, time.monotonic())
         if void:
@@ -194,9 +194,14 @@ class Keeper:
             log.info("a message was held for hours and is sent anew, since SQS allows twelve", lane=lane)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._outage.fail(error)
+
         task = asyncio.create_task(work)
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(ended)
 
 
 def _batches(messages: Iterable[Held]) -> Iterator[list[Held]]:

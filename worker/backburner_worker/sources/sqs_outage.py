@@ -22,7 +22,7 @@ class Outage:
     def __init__(self, settings: Settings, fail: Callable[[BaseException], None]) -> None:
         """`fail` is called with what cannot get better by waiting."""
         self._settings = settings
-        self._fail = fail
+        self.fail = fail
         self._failures: dict[str, int] = {}
         self._lasting: dict[str, float] = {}
         self._errors: dict[str, QueueError] = {}
@@ -43,7 +43,7 @@ class Outage:
             log.warning("SQS does not do it; trying again", call=what, error=told.message, failures=failures)
         if is_lasting(error) or is_missing(error):
             if now - self._lasting.setdefault(what, now) > _PATIENCE:
-                self._fail(told)
+                self.fail(told)
         else:
             self._lasting.pop(what, None)
         return min(_MAX_PAUSE, 0.1 * 2.0 ** min(failures, 8))
