@@ -73,8 +73,9 @@ async def _redrive(on: Stage, report: Report, poisoned: list[Asked]) -> None:
     await until(
         lambda: objects.read(f"{folder}summary.json"), f"the end of the redriven job {name}", seconds=_END_SECONDS
     )
-    # They keep their custom_ids and their order, and killed again what ran them.
-    on.book.jobs[name] = [replace(one, job=name, index=index) for index, one in enumerate(poisoned)]
+    # They keep their custom_ids, come in the order of their letters' keys, and killed again what ran them.
+    in_key_order = sorted(poisoned, key=lambda one: str(one.index))
+    on.book.jobs[name] = [replace(one, job=name, index=index) for index, one in enumerate(in_key_order)]
     for one in poisoned:
         one.redriven = True
 
