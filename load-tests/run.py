@@ -34,6 +34,15 @@ class Baseline(StrEnum):
     """vLLM's offline `LLM.chat`."""
 
 
+class Engine(StrEnum):
+    """What the workers of the fault harness hold."""
+
+    FAKE = "fake"
+    """Answers that are a function of the request, after 50 ms."""
+    REAL = "real"
+    """vLLM with a small model: slow to start, so ask for few faults and requests."""
+
+
 class Queue(StrEnum):
     """The queue that workers pull from."""
 
@@ -85,9 +94,12 @@ def run_chaos(
     requests: int = 200,
     queue: Queue = Queue.KAFKA,
     broker: Broker = Broker.TANSU,
+    engine: Engine = Engine.FAKE,
 ) -> None:
     """Faults from a seeded schedule under load, and an independent checker afterwards."""
-    _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place_of(queue, broker))), json)
+    place = place_of(queue, broker)
+    real = engine is Engine.REAL
+    _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place, real=real)), json)
 
 
 @app.command("poison")

@@ -32,8 +32,7 @@ class Journals:
 
     def begun_at(self, place: str) -> int:
         """How many requests were begun at that place in all."""
-        path = self.of(place)
-        return sum(1 for _ in _lines(path)) if path.exists() else 0
+        return sum(1 for _ in _lines(self.of(place)))
 
     def begun_between(self, path: Path, first: Mark, last: Mark) -> int:
         """How many requests were begun at that place between the two moments."""
@@ -45,6 +44,8 @@ class Journals:
 
 
 def _lines(path: Path, *, first: int = 0, last: int | None = None) -> Iterable[list[str]]:
+    if not path.exists():
+        return []
     with path.open("rb") as file:
         file.seek(first)
         data = file.read() if last is None else file.read(last - first)

@@ -6,17 +6,18 @@ since some brokers answer `end_offsets` wrongly.
 
 import asyncio
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from chaos.commits import committed
 from chaos.queue_state import Message, QueueState
 
 LANES = ("high", "normal", "low", "retry")
 _FETCH_MS = 1000
+_PAUSE_SECONDS = 0.5
 _QUIET_FETCHES = 3
 """Empty fetches in a row after which a partition without messages counts as such."""
 
@@ -27,16 +28,22 @@ async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> Que
     records, ends = await _read(bootstrap, topics)
     messages = [found for record in records if (found := _message(record)) is not None]
     deadline = asyncio.get_running_loop().time() + seconds
-    while True:
-        committed = await _committed(bootstrap, f"{prefix}.{pool}", list(ends))
-        behind = [
-            f"offsets: {at.topic}/{at.partition} is committed up to {committed.get(at, 0)} of {end}"
-            for at, end in ends.items()
-            if committed.get(at, 0) != end
-        ]
-        if not behind or asyncio.get_running_loop().time() > deadline:
-            return QueueState(behind, messages)
-        await asyncio.sleep(0.5)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        while True:
+            told = await committed(admin, f"{prefix}.{pool}", list(ends))
+            lows = {at: offset for at, (offset, _) in told.items()}
+            behind = [
+                f"offsets: {at.topic}/{at.partition} is committed up to {lows.get(at, 0)} of {end}"
+                for at, end in ends.items()
+                if lows.get(at, 0) != end
+            ]
+            if not behind or asyncio.get_running_loop().time() > deadline:
+                return QueueState(behind, messages)
+            await asyncio.sleep(_PAUSE_SECONDS)
+    finally:
+        await admin.close()
 
 
 async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[TopicPartition, int]]:
@@ -72,22 +79,12 @@ async def _left(consumer: Any, at: TopicPartition) -> bool:
     return end is not None and bool(await consumer.position(at) < end)
 
 
-async def _committed(bootstrap: str, group: str, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        found = await admin.list_consumer_group_offsets(group, partitions=partitions)
-    finally:
-        await admin.close()
-    return {at: one.offset for at, one in found.items() if one.offset >= 0}
-
-
 def _message(record: Any) -> Message | None:
     """The address that a message has or that its place gives it; None for copies that a worker put back."""
     if record.topic.endswith(".retry"):
         return None
-    found = json.loads(record.value)
+    found, at = json.loads(record.value), (record.topic, record.partition, record.offset)
     if "v" in found:
-        return Message(found["custom_id"], found["job"], found["index"])
+        return Message(found["custom_id"], found["job"], found["index"], at)
     day = datetime.fromtimestamp(record.timestamp / 1000, UTC).strftime("%Y-%m-%d")
-    return Message(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}")
+    return Message(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}", at)

@@ -12,6 +12,8 @@ class Message:
     job: str
     """Its own; derived from where it lies if it came as a plain batch line."""
     index: int | str
+    at: tuple[str, int, int] | None = None
+    """Topic, partition and offset, on Kafka."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from chaos.book import Expect
 from chaos.faults import Injector
+from chaos.journals import Mark
 from chaos.patience import NeverCame, until
 from chaos.redone import Struck, redone
 from chaos.report import Report, Row
@@ -33,6 +35,7 @@ class Run:
         self._report = report
         self._requests = requests
         self._judged = judged
+        self._recover_seconds = _RECOVER_SECONDS * stage.crew.patience
         self._injector = Injector(stage.servers, stage.workers, stage.journals, stopped_seconds=stopped_seconds)
         self._struck: list[tuple[Row, Struck]] = []
         self._redelivered: dict[tuple[str, int], float] = {}
@@ -56,7 +59,7 @@ class Run:
         finally:
             trickle.cancel()
             await asyncio.wait([trickle])
-        await self._stage.load.finish(_RECOVER_SECONDS)
+        await self._stage.load.finish(self._recover_seconds)
 
     async def _fault(self, fault: Fault) -> None:
         stage = self._stage
@@ -68,10 +71,10 @@ class Run:
             stage.workers.expect_ends("there is poison")
         batch = stage.load.begin(self._requests, [stage.load.ask(poison, Expect.POISON)] if poison else None)
 
-        def under_way() -> bool:
-            return len(stage.journals.begun_since(mark)) >= min(_SOME, self._requests // 2)
-
-        await until(under_way, f"work under way before fault {fault.number}", seconds=_BEGIN_SECONDS)
+        some = min(_SOME, self._requests // 2)
+        await until(
+            partial(self._under_way, mark, some), f"work under way before fault {fault.number}", seconds=_BEGIN_SECONDS
+        )
         row = Row(fault, waiting=max(self._requests - len(stage.journals.begun_since(mark)), 0))
         self._report.rows.append(row)
         began = time.monotonic()
@@ -79,7 +82,7 @@ class Run:
         over = time.monotonic()
         row.lasted = over - began
         await stage.load.accepted(batch)
-        await stage.load.done(batch, _RECOVER_SECONDS)
+        await stage.load.done(batch, self._recover_seconds)
         row.recovered = time.monotonic() - over
         await stage.all_ready()
         stage.workers.expect_ends(None)
@@ -93,6 +96,14 @@ class Run:
             flush=True,
         )
 
+    async def _under_way(self, mark: Mark, some: int) -> bool:
+        """Whether so many requests were begun since then; of real engines, which keep no journal, whether any runs."""
+        stage = self._stage
+        if not stage.crew.real:
+            return len(stage.journals.begun_since(mark)) >= some
+        pages = [await asyncio.to_thread(place.metrics) for place in stage.workers.manned]
+        return any(page.get('backburner_held{stage="engine"}', 0) for page in pages)
+
     async def _calm(self) -> None:
         """Until no suspect waits to run alone: an innocent one that is killed while it is alone is convicted."""
 
@@ -100,7 +111,7 @@ class Run:
             pages = [await asyncio.to_thread(place.metrics) for place in self._stage.workers.manned]
             return all(page and not any(page.get(name, 0) for name in _SUSPECTS) for page in pages)
 
-        await until(none_waits, "an end of all suspects", seconds=_RECOVER_SECONDS)
+        await until(none_waits, "an end of all suspects", seconds=self._recover_seconds)
 
     async def _note_redelivered(self) -> None:
         for place in self._stage.workers.manned:
@@ -115,7 +126,7 @@ class Run:
         report.client_errors = len(stage.load.errors)
         report.redelivered = int(sum(self._redelivered.values()))
         report.begun_again = sum(times - 1 for times in stage.journals.times().values())
-        for row, struck in self._struck:
+        for row, struck in () if stage.crew.real else self._struck:
             row.redone = redone(struck, stage.journals)
             if self._judged and (row.bound is None or row.redone > row.bound):
                 report.breaches.append(

@@ -8,14 +8,22 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from chaos.premises import Scene, premises
 from chaos.report import Report
 from chaos.running import Run
 from chaos.schedule import BROKER_LINKS, STORE_LINKS, Kind, schedule
 from chaos.servers import Servers, emulator, noida, outside, tansu
-from chaos.stage import Crew, stage
+from chaos.stage import QUICK, Crew, stage
 
 _WORKERS = 3
+_REAL_WORKERS = 2
+_ENGINE_ARGS = (
+    "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
+    "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
+)
+_OF_THE_FAKE = (Kind.POISON, Kind.POISON_WORKER)
+"""What the fake engine alone does when it is asked to."""
 _STOPPED_TIMES = 2.0
 """How much longer a stopped worker sleeps than its session or visibility."""
 _WORKERS_ALONE = (
@@ -61,17 +69,20 @@ class Options:
     faults: int
     requests: int
     place: Place
+    real: bool = False
+    """Whether the workers hold the real vLLM with a small model."""
 
 
 def chaos(options: Options) -> Report:
     """Run it all; servers and workers are gone afterwards, and so are their logs if every promise was kept."""
-    plan = schedule(options.seed, options.faults, KINDS[options.place])
+    kinds = [kind for kind in KINDS[options.place] if not (options.real and kind in _OF_THE_FAKE)]
+    plan = schedule(options.seed, options.faults, kinds)
     print(f"seed {options.seed}: " + ", ".join(fault.kind.value for fault in plan), flush=True)
     # A dead member of a broker that evicts nobody would keep its partitions: there each comes back by its name.
     keeps_marks = options.place is Place.NOIDA
 
     async def play(scene: Scene) -> None:
-        crew = Crew(_WORKERS, static=keeps_marks)
+        crew = _real_crew(static=keeps_marks) if options.real else Crew(_WORKERS, static=keeps_marks)
         async with stage(scene.servers, crew, scene.folder, seed=options.seed) as on:
             run = Run(
                 on,
@@ -83,6 +94,21 @@ def chaos(options: Options) -> Report:
             await run.run(plan)
 
     return premises({"scenario": "chaos", **asdict(options)}, _starter(options.place), play)
+
+
+def _real_crew(*, static: bool) -> Crew:
+    """Two workers with the real vLLM on the CPU. Makes the model at the first run."""
+    folder = prepare_auto_model(on_progress=print)
+    settings = {
+        **QUICK,
+        "BACKBURNER_ENGINE": "vllm",
+        "BACKBURNER_MODEL": str(folder),
+        "BACKBURNER_SERVED_NAME": AUTO_MODEL_NAME,
+        "BACKBURNER_ENGINE_ARGS": _ENGINE_ARGS,
+        # Two engines share the cores with everything else.
+        "OMP_NUM_THREADS": "1",
+    }
+    return Crew(_REAL_WORKERS, static=static, model=AUTO_MODEL_NAME, settings=settings, real=True)
 
 
 def _starter(place: Place) -> Callable[[Path], AbstractContextManager[Servers]]:

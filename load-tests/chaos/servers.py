@@ -21,6 +21,9 @@ from chaos.patience import until
 from chaos.proxy import Proxy
 from chaos.sqs_client import SqsAddress
 
+PARTITIONS = 8
+"""Of each lane."""
+
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _ROOT = "chaos"
@@ -193,7 +196,7 @@ def _kafka_settings(port: int, *, session: int) -> dict[str, str]:
     return {
         "BACKBURNER_QUEUE_URL": f"kafka://{LOOPBACK}:{port}",
         "BACKBURNER_KAFKA_SESSION_SECONDS": str(session),
-        "BACKBURNER_TOPIC_PARTITIONS": "8",
+        "BACKBURNER_TOPIC_PARTITIONS": str(PARTITIONS),
         "BACKBURNER_TOPIC_REPLICATION": "1",
     }
 

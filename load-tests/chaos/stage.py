@@ -27,6 +27,7 @@ from chaos.workers import Place, Workers
 
 _WARM_SECONDS = 90.0
 _COMMIT_SECONDS = 60.0
+_REAL_PATIENCE = 3.0
 
 # Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
 QUICK = {
@@ -63,6 +64,11 @@ class Crew:
     real: bool = False
     """Whether the engine is a real one, whose answers are no function of the request."""
 
+    @property
+    def patience(self) -> float:
+        """How many times longer than with the fake engine everything may take."""
+        return _REAL_PATIENCE if self.real else 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -79,7 +85,9 @@ class Stage:
     async def all_ready(self) -> None:
         """Until every worker is warm and pulls. Raises `NeverCame`."""
         for place in self.workers.manned:
-            await until(partial(_ready, place), f"{place.name}'s being ready", seconds=_WARM_SECONDS)
+            await until(
+                partial(_ready, place), f"{place.name}'s being ready", seconds=_WARM_SECONDS * self.crew.patience
+            )
 
     async def look(self) -> QueueState:
         """The queue, once all of it is committed or that never came."""

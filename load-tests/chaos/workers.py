@@ -56,10 +56,10 @@ class Place:
         return self.child.running and http_status(self.port, "/readyz") == _OK and is_alive(self.engine())
 
     def engine(self) -> int | None:
-        """The process id of its engine, if it has one now."""
+        """The process id of its engine, if it has one now: of its worker's children the one that holds the most."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children").read_text().split()
-            return int(found[0]) if found else None
+            return max(map(int, found), key=_memory, default=None)
         return None
 
     def metrics(self) -> dict[str, float]:
@@ -80,6 +80,11 @@ def is_alive(process: int | None) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _memory(process: int) -> int:
+    """Pages that the process holds."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1])
 
 
 class Workers:
