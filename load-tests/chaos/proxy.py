@@ -117,17 +117,20 @@ class Proxy:
     async def _carry(
         self, connection: "_Connection", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        while data := await reader.read(_SLOW_CHUNK if self._link is Link.SLOW else _CHUNK):
-            while self._link is Link.PAUSED:
-                await self._changed.wait()
-            if self._link is Link.DARK:
-                connection.torn = True
-            if connection.torn:
-                continue
-            if self._link is Link.SLOW:
-                await asyncio.sleep(_SLOW_SECONDS)
-            writer.write(data)
-            await writer.drain()
+        while data := await reader.read(_CHUNK):
+            while data:
+                while self._link is Link.PAUSED:
+                    await self._changed.wait()
+                connection.torn |= self._link is Link.DARK
+                if connection.torn:
+                    break
+                size = _CHUNK
+                if self._link is Link.SLOW:
+                    await asyncio.sleep(_SLOW_SECONDS)
+                    size = _SLOW_CHUNK
+                piece, data = data[:size], data[size:]
+                writer.write(piece)
+                await writer.drain()
         while self._link in {Link.PAUSED, Link.DARK}:
             await self._changed.wait()
         if writer.can_write_eof():
