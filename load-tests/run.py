@@ -17,12 +17,14 @@ from chaos.scenario import Options, chaos, place_of
 from control_plane import control_plane
 from figures import Figures
 from import_time import import_time
+from outage import SYSTEMS, outage
 from overhead import overhead
 from rich.console import Console
 from submit_memory import submit_memory
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+Only = typer.Option("--only", help=f"One of {', '.join(SYSTEMS)}; may be given again. All if left out.")
 
 
 class Baseline(StrEnum):
@@ -118,6 +120,17 @@ def _judge(report: Report, json: Path | None) -> None:
     report.write(json)
     report.show(Console())
     if not report.kept:
+        raise typer.Exit(1)
+
+
+@app.command("outage")
+def run_outage(
+    json: Json = None, seconds: float = 60.0, requests: int = 200_000, only: Annotated[list[str] | None, Only] = None
+) -> None:
+    """A worker's memory while the store, or the broker, is away or slow; exit 1 if it grows or anything is lost."""
+    figures = outage(seconds, requests, only or SYSTEMS)
+    _finish(figures, json)
+    if not figures.reached:
         raise typer.Exit(1)
 
 

@@ -54,8 +54,9 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the tables and the verdict."""
-        console.print(self._faults())
-        console.print(self._kinds())
+        if self.rows:
+            console.print(self._faults())
+            console.print(self._kinds())
         verdict = self.verdict
         told = (
             (verdict.accepted, "accepted"),

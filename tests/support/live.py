@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -104,11 +105,18 @@ class LiveWorker:
         # It pulls before the group has given it anything, which can take seconds on this broker.
         return bool(self.said(self._joined))
 
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of its own."""
+        (heard,) = self.said("listening")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{heard['port']}{path}", timeout=PATIENCE) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
     def metric(self, name: str) -> float:
         """A metric, or the sum over its labels where none is given, as the worker's own page shows it now."""
-        (heard,) = self.said("listening")
-        with urllib.request.urlopen(f"http://127.0.0.1:{heard['port']}/metrics", timeout=PATIENCE) as page:
-            shown = page.read().decode().splitlines()
+        shown = self.page("/metrics")[1].splitlines()
         return sum(float(text.rpartition(" ")[2]) for text in shown if text.startswith((name + " ", name + "{")))
 
     def children(self) -> list[int]:

@@ -45,10 +45,9 @@ def give(member: Assignment, *offsets: int, suspect: bool = False) -> list[Deliv
     for offset in offsets:
         if member.take(HOME, offset):
             origin = Origin("t", f"0-{offset}", 0.0)
-            facts = DeliveryFacts(suspect=suspect)
-            found.append(
-                Delivery(Unaddressed(Undeliverable()), b"", origin, Lane.NORMAL, facts, member.ticket(HOME, offset))
-            )
+            ticket = member.ticket(HOME, offset)
+            facts = DeliveryFacts(suspect=suspect or member.past(ticket)[1])
+            found.append(Delivery(Unaddressed(Undeliverable()), b"", origin, Lane.NORMAL, facts, ticket))
             member.hand_out(found[-1])
     return found
 
@@ -58,7 +57,7 @@ def positions(deliveries: list[Delivery]) -> list[int]:
 
 
 def suspects(member: Assignment, *offsets: int) -> list[int]:
-    return [offset for offset in offsets if member.is_suspect(member.ticket(HOME, offset))]
+    return [offset for offset in offsets if member.past(member.ticket(HOME, offset))[1]]
 
 
 def test_what_is_done_above_the_offset_is_skipped_by_the_next_owner():
@@ -121,7 +120,7 @@ def test_a_clean_end_blames_nobody():
         broker.assign(member)
         for one in give(member, 0):
             assert not member.begin(one)
-        assert member.is_again(member.ticket(HOME, 0)) is (life > 1)
+        assert member.past(member.ticket(HOME, 0))[0] is (life > 1)
         assert suspects(member, 0) == []
         broker.commit(member, clean=True)
 
@@ -216,8 +215,8 @@ def test_what_was_given_here_and_lost_is_told_as_given_again():
     member.revoke()
     member.keep_only([])
     broker.assign(member)
-    assert member.is_again(member.ticket(HOME, 0))
-    assert not member.is_again(member.ticket(HOME, 1))
+    assert member.past(member.ticket(HOME, 0))[0]
+    assert not member.past(member.ticket(HOME, 1))[0]
 
 
 def test_uncommitted_is_what_a_commit_does_not_cover():

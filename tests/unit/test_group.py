@@ -144,14 +144,15 @@ class GroupMachine(RuleBasedStateMachine):
         if not assignment.take(HOME, offset):
             return
         ticket = assignment.ticket(HOME, offset)
+        again, suspect = assignment.past(ticket)
         delivery = Delivery(
             Unaddressed(Undeliverable()),
             b"",
             Origin("t", f"0-{offset}", 0.0),
             Lane.NORMAL,
-            DeliveryFacts(suspect=assignment.is_suspect(ticket)),
+            DeliveryFacts(suspect=suspect),
             ticket,
-            assignment.is_again(ticket),
+            again,
         )
         assignment.hand_out(delivery)
         assert not self._covered(offset), "what was finished and committed is given again"

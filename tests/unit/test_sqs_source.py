@@ -92,12 +92,13 @@ def ids(deliveries):
 
 async def test_a_message_that_is_not_in_flight_any_more_is_lost_to_its_worker(sqs, source_of):
     message = sqs.put(envelope(0), NORMAL)
-    source = await source_of(visibility_seconds=3)
+    source = await source_of(visibility_seconds=3600)
     (delivery,) = await pull(source, 1)
     # Hidden from our own polls, as if another worker had it.
     sqs.queues[NORMAL].remove(message)
     aborted = asyncio.Event()
     delivery.lease.on_lost(aborted.set)
+    delivery.token.beat_at = 0.0
     async with asyncio.timeout(PATIENCE):
         await aborted.wait()
     await source.settle(delivery)
@@ -105,7 +106,8 @@ async def test_a_message_that_is_not_in_flight_any_more_is_lost_to_its_worker(sq
     assert sqs.calls["delete_message_batch"] == 0
 
 
-async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of):
+async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of, monkeypatch):
+    monkeypatch.setattr(sqs_calls, "MAX_POLLS", 1)
     message = sqs.put(envelope(0), NORMAL)
     source = await source_of(visibility_seconds=2, wait_seconds=1)
     (delivery,) = await pull(source, 1)
@@ -328,12 +330,18 @@ async def test_a_raw_line_that_is_sent_anew_keeps_its_address(sqs, source_of):
 
 
 async def test_a_poll_that_brings_something_after_the_stop_gives_it_back(sqs, source_of):
-    source = await source_of(wait_seconds=2)
+    source = await source_of(wait_seconds=3)
     assert await source.pull(ALL) == []
     await source.stop()
+    # Everything but these calls has come to its end.
+    last_polls, reached = source._last_polls, asyncio.Event()
+    source._last_polls = lambda: reached.set() or last_polls()
+    closing = asyncio.create_task(source.close())
+    async with asyncio.timeout(PATIENCE):
+        await reached.wait()
     message = sqs.put(envelope(0), NORMAL)
     await until(lambda: message.count > 0)
-    await source.close()
+    await closing
     assert sqs.visible() == [message]
 
 

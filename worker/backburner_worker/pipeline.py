@@ -222,6 +222,8 @@ class Pipeline:
             self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()
+        # What waits for the store keeps no more than its bytes.
+        del generation, run
         await self._settling.end(delivery, ending)
 
     def _after_abort(self, generation: Generation, why: Abort) -> Outcome | Retry | None:
