@@ -307,8 +307,8 @@ async def test_what_was_held_for_too_long_is_sent_anew(sqs, source_of):
     source = await source_of(send_again_after=0.5)
     (delivery,) = await pull(source, 1)
     await until(lambda: delivery.lease.lost)
-    await until(lambda: sqs.calls["send_message"] and sqs.calls["delete_message_batch"])
-    sent = next(asked for call, asked in sqs.asked if call == "send_message")
+    await until(lambda: sqs.calls["send_message_batch"] and sqs.calls["delete_message_batch"])
+    sent = next(asked["Entries"][0] for call, asked in sqs.asked if call == "send_message_batch")
     assert json.loads(sent["MessageBody"])["index"] == 7
     assert sent["MessageBody"].isascii()
     assert sent["MessageAttributes"]["attempt"]["StringValue"] == "2"
@@ -376,10 +376,43 @@ async def test_given_back_means_that_others_have_it_at_once(sqs, source_of):
     message = sqs.put(envelope(0), NORMAL)
     source = await source_of()
     (delivery,) = await pull(source, 1)
-    await source.stop()
+    await stopped(sqs, source)
     await source.give_back([delivery])
     assert delivery.lease.lost
     await until(lambda: sqs.visible() == [message])
+
+
+async def stopped(sqs, source):
+    """Stopped, and with no call under way that could take what is given back."""
+    await source.stop()
+    sqs.ending = True
+    await until(lambda: not source._polls)
+
+
+async def test_what_harmed_nobody_here_is_not_made_a_suspect_by_being_given_back(sqs, source_of):
+    bodies = [envelope(0), envelope(1), "junk", "more junk"]
+    for body, count in zip(bodies, (0, 1, 0, 1), strict=True):
+        sqs.put(body, NORMAL, attempt="2").count = count
+    source = await source_of()
+    deliveries = await pull(source, 4)
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: len(sqs.visible()) == 4)
+    # The second one is a new message; junk has no envelope to send, and comes back as it is.
+    assert sorted((one.body[:4], one.count) for one in sqs.left()) == sorted(
+        [(bodies[0][:4], 1), (bodies[1][:4], 0), ("junk", 1), ("more", 2)]
+    )
+    assert {one.attributes["attempt"]["StringValue"] for one in sqs.left()} == {"2"}
+
+
+async def test_what_cannot_be_sent_anew_is_given_back(sqs, source_of):
+    sqs.put(envelope(0), NORMAL).count = 1
+    source = await source_of()
+    deliveries = await pull(source, 1)
+    sqs.failing["send_message_batch"] = stubs.AWAY
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: [one.count for one in sqs.visible()] == [2])
 
 
 async def test_a_pull_after_the_end_is_refused(sqs, source_of):
