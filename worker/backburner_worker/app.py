@@ -182,6 +182,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         served_name=settings.served_name,
         fake_latency=settings.fake_latency_seconds,
         fake_process=settings.fake_process,
+        fake_journal=settings.fake_journal,
         media_domains=split(settings.media_domains_allowed),
     )
     try:
