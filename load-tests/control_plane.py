@@ -44,10 +44,11 @@ def control_plane(rounds: int, requests: int) -> Figures:
 
 async def _fill(count: int) -> None:
     async with Client() as client:
-        await client.submit(_lines(count))
+        await client.submit(chat_lines(count))
 
 
-def _lines(count: int) -> Iterator[dict[str, Any]]:
+def chat_lines(count: int) -> Iterator[dict[str, Any]]:
+    """That many chat requests of about 500 bytes."""
     for number in range(count):
         body = {"model": "fake", "messages": [{"role": "user", "content": f"{number} {_PROMPT}"}], "max_tokens": 32}
         yield {"custom_id": f"r{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}

@@ -1,6 +1,8 @@
 """Load tests: each scenario starts and stops all that it needs, and prints ratios measured side by side.
 
 python load-tests/run.py overhead [--json OUT]
+
+`chaos` is the fault harness; it has a verdict instead of a ratio, and ends with 1 where a promise was broken.
 """
 
 from enum import StrEnum
@@ -8,16 +10,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from chaos.poison import poison
+from chaos.rejoin import rejoin
+from chaos.report import Report
+from chaos.scenario import Options, chaos, place_of
 from control_plane import control_plane
 from figures import Figures
 from fuzz.scenario import fuzz
 from import_time import import_time
+from outage import SYSTEMS, outage
 from overhead import overhead
 from rich.console import Console
 from submit_memory import submit_memory
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+Only = typer.Option("--only", help=f"One of {', '.join(SYSTEMS)}; may be given again. All if left out.")
 
 
 class Baseline(StrEnum):
@@ -29,11 +37,29 @@ class Baseline(StrEnum):
     """vLLM's offline `LLM.chat`."""
 
 
-class FuzzQueue(StrEnum):
-    """The queue that hostile messages are sent to."""
+class Engine(StrEnum):
+    """What the workers of the fault harness hold."""
+
+    FAKE = "fake"
+    """Answers that are a function of the request, after 50 ms."""
+    REAL = "real"
+    """vLLM with a small model: slow to start, so ask for few faults and requests."""
+
+
+class Queue(StrEnum):
+    """The queue that workers pull from."""
 
     KAFKA = "kafka"
     SQS = "sqs"
+
+
+class Broker(StrEnum):
+    """The Kafka brokers that can be brought up."""
+
+    TANSU = "tansu"
+    """Durable; drops commit metadata."""
+    NOIDA = "noida-db"
+    """Keeps commit metadata and static members; judges what was redone."""
 
 
 @app.command("overhead")
@@ -62,8 +88,55 @@ def run_import_time(json: Json = None, runs: int = 7) -> None:
     _finish(import_time(runs), json)
 
 
+@app.command("chaos")
+def run_chaos(
+    *,
+    json: Json = None,
+    seed: int = 1,
+    faults: int = 20,
+    requests: int = 200,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
+    engine: Engine = Engine.FAKE,
+) -> None:
+    """Faults from a seeded schedule under load, and an independent checker afterwards."""
+    place = place_of(queue, broker)
+    real = engine is Engine.REAL
+    _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place, real=real)), json)
+
+
+@app.command("poison")
+def run_poison(json: Json = None, requests: int = 5000, poisoned: int = 3) -> None:
+    """Requests of which a few kill the engine: only those fail, as dead letters, which are sent again at the end."""
+    _judge(poison(requests, poisoned), json)
+
+
+@app.command("rejoin")
+def run_rejoin(json: Json = None, requests: int = 6000) -> None:
+    """A third worker joins two under load: nothing that was finished and committed runs again."""
+    _judge(rejoin(requests), json)
+
+
+def _judge(report: Report, json: Path | None) -> None:
+    report.write(json)
+    report.show(Console())
+    if not report.kept:
+        raise typer.Exit(1)
+
+
+@app.command("outage")
+def run_outage(
+    json: Json = None, seconds: float = 60.0, requests: int = 200_000, only: Annotated[list[str] | None, Only] = None
+) -> None:
+    """A worker's memory while the store, or the broker, is away or slow; exit 1 if it grows or anything is lost."""
+    figures = outage(seconds, requests, only or SYSTEMS)
+    _finish(figures, json)
+    if not figures.reached:
+        raise typer.Exit(1)
+
+
 @app.command("fuzz")
-def run_fuzz(messages: int = 100_000, seed: int = 1, queue: FuzzQueue = FuzzQueue.KAFKA) -> None:
+def run_fuzz(messages: int = 100_000, seed: int = 1, queue: Queue = Queue.KAFKA) -> None:
     """Hostile messages among good ones: the worker lives, and each message has exactly one end."""
     verdict = fuzz(messages, seed, queue)
     verdict.show(Console())

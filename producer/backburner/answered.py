@@ -1,5 +1,7 @@
 """Which requests have their response already, as segments' digests and answer objects tell. Reads no records."""
 
+import asyncio
+
 from backburner.finalizer import read_digests, view_job
 from backburner.logs import get_logger
 from backburner.storage import Storage
@@ -24,11 +26,14 @@ async def answered_in(storage: Storage, view: JobView) -> IndexSet:
 class Answered:
     """Tells of one request after another whether it has its response; what it learned of the last job it keeps.
 
+    Ask in the order of the jobs; those of one job may be asked about side by side.
+
     Of a stream it cannot tell, since its segments name no indexes: it says no.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._reading = asyncio.Lock()
         self._job: tuple[str, str] | None = None
         self._indexes: IndexSet | None = None
 
@@ -52,14 +57,15 @@ class Answered:
 
     async def _of(self, tenant: str, job: str) -> IndexSet | None:
         """The answered indexes of a job; None if it has no manifest."""
-        if self._job != (tenant, job):
-            self._indexes = await self._read(tenant, job)
-            self._job = tenant, job
-        return self._indexes
-
-    async def _read(self, tenant: str, job: str) -> IndexSet | None:
         if not keys.has_manifest(job):
             return None
+        async with self._reading:
+            if self._job != (tenant, job):
+                self._indexes = await self._read(tenant, job)
+                self._job = tenant, job
+            return self._indexes
+
+    async def _read(self, tenant: str, job: str) -> IndexSet | None:
         try:
             view = await view_job(self._storage, tenant, job)
         except StoredObjectBroken as error:

@@ -208,15 +208,10 @@ class Client:
         With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
         that belong to no request, and so to no tenant. Memory holds a few at a time.
         """
-        box = self._letterbox(tenant)
-        batches = box.unaddressed() if unaddressed else box.batches(None if job is None else name(job, "job id"))
-        if not unaddressed:
-            await box.tell_broken_off(job)
-        async with aclosing(batches):
-            async for batch in batches:
-                for letter in batch:
-                    if stale or not letter.stale:
-                        yield letter
+        box, chosen = self._letterbox(tenant), None if job is None else name(job, "job id")
+        async with aclosing(box.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
+            async for letter in letters:
+                yield letter
 
     async def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as above
         """One dead letter, by its id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
@@ -260,8 +255,8 @@ class Client:
 
         Give exactly one of the four. How many were removed. Raises `LetterNotFound` and `JobError`.
         """
-        chosen = None if job is None else name(job, "job id")
-        return await self._letterbox(tenant).purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
+        box, chosen = self._letterbox(tenant), None if job is None else name(job, "job id")
+        return await box.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
 
     async def retry_failed(
         self,

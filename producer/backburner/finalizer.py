@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from backburner.storage import Storage
 from backburner.stored import ModelT, parse_stored
@@ -40,10 +41,19 @@ async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bo
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that is frozen."""
+
+    summary: Summary
+    ours: bool
+    """Whether this call froze it: of all that try, one does."""
+
+
 async def finalize(
     storage: Storage, tenant: str, job: str, *, grace: float, cursor_unchanged: float = 0.0
-) -> Summary | None:
-    """The job's summary, written now if the job has ended; None if it has not, or if there is no such job.
+) -> Ending | None:
+    """The job's end, its summary written now if it has ended; None if it has not, or if there is no such job.
 
     `grace` is in seconds; `cursor_unchanged` is for how many seconds the caller saw the cursor stand still.
     Raises `StoreError`.
@@ -51,7 +61,7 @@ async def finalize(
     view = await view_job(storage, tenant, job)
     if view is None:
         return None
-    summary = view.summary
+    summary, ours = view.summary, False
     if summary is None:
         clock = Clock(now=time.time(), grace=grace, cursor_unchanged=cursor_unchanged)
         if not must_read_digests(view, clock):
@@ -59,14 +69,15 @@ async def finalize(
         summary = decide_freeze(view, await read_digests(storage, tenant, job, view.segments), clock)
         if summary is None:
             return None
-        if not await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode()):
+        ours = await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode())
+        if not ours:
             summary = await _read(storage, Summary, keys.summary(tenant, job))
             if summary is None:
                 # A store may refuse one of two that race, and then let neither win.
                 raise StoreError(f"the summary of job {job} was neither written nor found; it is tried again")
     # Also where another wrote the summary: it may have died before this.
     await storage.delete([keys.open_job(tenant, job)])
-    return summary
+    return Ending(summary, ours=ours)
 
 
 async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | None:

@@ -37,22 +37,27 @@ class Letterbox:
         found = await self._storage.folders(keys.dead_letters(self._tenant))
         return [job for job in found if is_name(job)]
 
+    async def letters(
+        self, job: str | None = None, *, stale: bool = False, unaddressed: bool = False
+    ) -> AsyncGenerator[DeadLetter]:
+        """The letters one by one, without the stale ones unless asked for. See `Client.dead_letters`."""
+        if not unaddressed:
+            await self._tell_broken_off(job)
+        async with aclosing(self._read(keys.DEAD) if unaddressed else self.batches(job)) as batches:
+            async for batch in batches:
+                for letter in batch:
+                    if stale or not letter.stale:
+                        yield letter
+
     async def batches(self, job: str | None = None) -> AsyncGenerator[list[DeadLetter]]:
         """The letters, of one job or of all, some at a time: by job, and within a job in the order of their keys.
 
         Each is marked if it is stale.
         """
         answered = Answered(self._storage)
-        for name in await self.jobs() if job is None else [job]:
-            async with aclosing(self._read(keys.dead_letters(self._tenant, name))) as found:
-                async for batch in found:
-                    yield [await _marked(letter, answered) for letter in batch]
-
-    async def unaddressed(self) -> AsyncGenerator[list[DeadLetter]]:
-        """The letters of messages that belong to no request, some at a time."""
-        async with aclosing(self._read(keys.DEAD)) as found:
+        async with aclosing(self._read(keys.dead_letters(self._tenant, job))) as found:
             async for batch in found:
-                yield batch
+                yield await asyncio.gather(*(_marked(letter, answered) for letter in batch))
 
     async def one(self, id: str) -> DeadLetter:  # noqa: A002 - the word that users know it by
         """The letter of that id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
@@ -106,7 +111,7 @@ class Letterbox:
             return [name for name in found if is_name(name)]
         return [job] if [one async for one in self._storage.scan(keys.redrives(self._tenant, job))] else []
 
-    async def tell_broken_off(self, job: str | None = None) -> None:
+    async def _tell_broken_off(self, job: str | None) -> None:
         """Log a warning for each of them: its letters may have been moved aside."""
         for name in await self.broken_off(job):
             log.warning("a redrive is under way or was broken off; redrive the job again to end it", job=name)

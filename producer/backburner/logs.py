@@ -8,6 +8,7 @@ Programs call `configure` once at their start; then all that is logged with `str
 import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ LEVELS = ("debug", "info", "warning", "error")
 
 _NOISY = ("aiokafka", "asyncio", "botocore", "urllib3")
 """Libraries whose own talk helps only those who ask for debug; their warnings stay."""
+_REPEATING = ("aiokafka", "botocore", "urllib3")
+"""Those that say the same thing at each of their own retries, ten times a second while a system is away."""
+_REPEAT_SECONDS = 30.0
 
 
 def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - the agreed form
@@ -40,6 +44,8 @@ def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - t
         cache_logger_on_first_use=False,
     )
     handler = _Stderr()
+    if wanted != "debug":
+        handler.addFilter(_Seldom())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=before,
@@ -74,6 +80,28 @@ def silence(*libraries: str) -> None:
     """Leave out what these libraries log: their caller raises an error that says it better."""
     for name in libraries:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class _Seldom(logging.Filter):
+    """Has a library say the same thing once in a while."""
+
+    _REMEMBERED = 1000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_REPEATING):
+            return True
+        # The text before its values are put in.
+        said, now = (record.name, str(record.msg)), time.monotonic()
+        if now < self._next.get(said, 0.0):
+            return False
+        if len(self._next) >= self._REMEMBERED:
+            self._next.clear()
+        self._next[said] = now + _REPEAT_SECONDS
+        return True
 
 
 class _Stderr(logging.Handler):

@@ -4,9 +4,11 @@ A crash anywhere loses no letter and makes no second job: what is under way is w
 letter is removed or a request sent, and the next redrive begins with what it finds there.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import filterfalse, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,10 +22,18 @@ from backburner.republish import Republisher
 from backburner.resend import KeptLetter, line_of, why_kept
 from backburner.stored import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError, PoolNotFound, RequestRefused, StoredObjectBroken
+from backburner_schemas.errors import (
+    BackburnerError,
+    InvalidInput,
+    LetterNotFound,
+    PoolNotFound,
+    RequestRefused,
+    StoredObjectBroken,
+)
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
+_JOBS_AT_ONCE = 16
 _KEPT_TOLD = 1_000
 """Letters that stay of which each is told; of the others only their number."""
 
@@ -79,8 +89,15 @@ class Redrive:
 
     async def everything(self) -> Redriven:
         """All letters of the tenant, one job after the other."""
-        for job in sorted({*await self._box.jobs(), *await self._box.broken_off()}):
+        jobs = sorted({*await self._box.jobs(), *await self._box.broken_off()})
+        for job in filter(keys.has_manifest, jobs):
             await self.job(job)
+        # Single requests have a job each, so there may be very many of them.
+        for some in _batched(filterfalse(keys.has_manifest, jobs), _JOBS_AT_ONCE):
+            ended = await asyncio.gather(*(self.job(job) for job in some), return_exceptions=True)
+            for one in ended:
+                if isinstance(one, BaseException):
+                    raise one
         return self._done
 
     async def job(self, job: str) -> Redriven:
@@ -90,15 +107,24 @@ class Redrive:
 
     async def one(self, id: str) -> Redriven:  # noqa: A002 - the word that users know it by
         """One letter. Raises `LetterNotFound`."""
-        letter = await self._box.one(id)
-        if letter.job is None or letter.trouble is not None:
+        place = LetterPlace.parse(id, self._tenant)
+        if place.job is not None and await self._box.broken_off(place.job):
+            await self._of(place.job, [])
+        try:
+            letter = await self._box.one(id)
+        except LetterNotFound:
+            if self._done.jobs:
+                # It went with what was begun.
+                return self._done
+            raise
+        if letter.job is None:
             self._done.keep(why_kept(letter))
         else:
-            await self._of(letter.job, letter)
+            await self._of(letter.job, [letter])
         return self._done
 
-    async def _of(self, job: str, only: DeadLetter | None) -> None:
-        """A job's letters, or one of them, behind what an earlier redrive of the job left undone."""
+    async def _of(self, job: str, only: Sequence[DeadLetter] | None) -> None:
+        """A job's letters, or these of them, behind what an earlier redrive of the job left undone."""
         # A queue that is away is told before anything is moved.
         await self._connections.publisher()
         try:
@@ -106,14 +132,17 @@ class Redrive:
             if parent is not None:
                 await self._into_new_job(parent, only)
                 return
-        except (StoredObjectBroken, PoolNotFound) as error:
+        except (StoredObjectBroken, PoolNotFound, InvalidInput) as error:
+            # One job's trouble, such as a pool that has vanished meanwhile, keeps nobody from the others.
             await self._keep_all(job, only, error)
             return
         republisher = Republisher(self._connections, self._box, self._tenant, job, self._deadline)
         await republisher.restore()
         async with aclosing(self._batches(job, only)) as batches:
             async for batch in batches:
-                self._done.republished += await republisher.send(batch, self._done.keep)
+                # Not in one line: other jobs count meanwhile.
+                sent = await republisher.send(batch, self._done.keep)
+                self._done.republished += sent
         self._done.warn(self._connections.pools.warnings(republisher.pools))
 
     async def _manifest(self, job: str) -> JobManifest | None:
@@ -123,10 +152,10 @@ class Redrive:
         stored = await self._connections.storage.get(key)
         return parse_stored(JobManifest, key, stored.data) if stored is not None else None
 
-    async def _batches(self, job: str, only: DeadLetter | None) -> AsyncGenerator[list[DeadLetter]]:
+    async def _batches(self, job: str, only: Sequence[DeadLetter] | None) -> AsyncGenerator[list[DeadLetter]]:
         """The letters that are meant and can be sent; the others are told."""
         if only is not None:
-            yield self._wanted([only])
+            yield self._wanted(only)
             return
         async with aclosing(self._box.batches(job)) as batches:
             async for batch in batches:
@@ -139,7 +168,7 @@ class Redrive:
         self._done.stale += sum(letter.stale for letter in batch)
         return [letter for letter in batch if letter.trouble is None and not letter.stale]
 
-    async def _keep_all(self, job: str, only: DeadLetter | None, error: BackburnerError) -> None:
+    async def _keep_all(self, job: str, only: Sequence[DeadLetter] | None, error: BackburnerError) -> None:
         async with aclosing(self._batches(job, only)) as batches:
             async for batch in batches:
                 for letter in batch:
@@ -147,11 +176,11 @@ class Redrive:
 
     # --- into a new job ---------------------------------------------------------------------------------------
 
-    async def _into_new_job(self, parent: JobManifest, only: DeadLetter | None) -> None:
+    async def _into_new_job(self, parent: JobManifest, only: Sequence[DeadLetter] | None) -> None:
         plans = Plans(self._connections, self._tenant, parent.id)
         found = await plans.find()
-        if found is not None and await self._carry_out(plans, found) and _is_in(only, found):
-            return
+        if found is not None:
+            await self._carry_out(plans, found)
         with TemporaryDirectory(prefix="backburner-") as folder:
             source = Path(folder) / "input.jsonl"
             letters = await self._write(parent, only, source)
@@ -182,7 +211,7 @@ class Redrive:
         await plans.done()
         return sent is not None
 
-    async def _write(self, parent: JobManifest, only: DeadLetter | None, path: Path) -> IndexSet:
+    async def _write(self, parent: JobManifest, only: Sequence[DeadLetter] | None, path: Path) -> IndexSet:
         """Write the new job's input; the indexes of the letters that are in it. Raises `PoolNotFound`."""
         pools = self._connections.pools
         pool = await pools.check_pool(parent.pool) if parent.pool is not None else None
@@ -212,5 +241,8 @@ class Redrive:
             return error
 
 
-def _is_in(letter: DeadLetter | None, plan: RedrivePlan) -> bool:
-    return letter is not None and isinstance(letter.index, int) and letter.index in plan.letters
+def _batched(jobs: Iterable[str], count: int) -> Iterator[list[str]]:
+    """The jobs, so many at a time."""
+    left = iter(jobs)
+    while some := list(islice(left, count)):
+        yield some

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict
 
 from backburner.connections import Connections
+from backburner.finalizer import finalize
 from backburner.joining import download_input
 from backburner.storage import Storage
 from backburner.stored import parse_stored
@@ -80,6 +81,8 @@ class Plans:
         """
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
+            # It may have been killed between its seal and its look at the end.
+            await finalize(self._storage, *names, grace=self._connections.settings.freeze_grace_seconds)
             return Submitted()
         if plan.manifest.deadline <= time.time():
             return None

@@ -2,31 +2,28 @@
 
 import atexit
 import os
-import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    BaseError,
-    NotModifiedError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
+from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
 
 from backburner.leaving import let_threads_leave
 from backburner.settings import Settings
-from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+from backburner.storage_errors import Missing, one_line, translated
+from backburner.storage_watch import StorageWatch
+from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     # obstore has these names for type checkers only.
+    from obstore import Bytes
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
@@ -41,8 +38,6 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-_METADATA_SERVICE = "169.254.169.254"
-_REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
@@ -74,11 +69,16 @@ class Listed:
 
 
 class Storage:
-    """Objects under one root. Errors are `StoreError` (worth another try) and `StoreDenied` (not), nothing else."""
+    """Objects under one root.
 
-    def __init__(self, store: ObjectStore, root: str = "") -> None:
+    Errors are `StoreError` (worth another try), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
+    """
+
+    def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
+        self._reads = StorageWatch("reads", clock)
+        self._writes = StorageWatch("writes", clock)
 
     @classmethod
     def open(cls, settings: Settings) -> "Storage":
@@ -97,7 +97,11 @@ class Storage:
         try:
             return cls(_remote(f"{parts.scheme}://{parts.netloc}", parts.scheme, settings.store_endpoint), parts.path)
         except BaseError as error:
-            raise SettingsError(f"the store URL {url!r} cannot be opened: {_line(error)}") from error
+            raise SettingsError(f"the store URL {url!r} cannot be opened: {one_line(error)}") from error
+
+    def trouble(self) -> str | None:
+        """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
+        return self._writes.trouble() or self._reads.trouble()
 
     async def get(self, key: str) -> Stored | None:
         """The object, or None if there is none."""
@@ -107,7 +111,7 @@ class Storage:
             data = bytes(await found.bytes_async())
             return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
 
-        return await _missing_is_none(read)
+        return await _none_if_missing(_asking(self._reads, read))
 
     async def head(self, key: str, length: int) -> bytes | None:
         """The object's first bytes, up to that many, or None if there is none."""
@@ -122,16 +126,18 @@ class Storage:
                 found = await obstore.get_async(self._store, self._root + key)
                 return bytes(await found.bytes_async())[:length]
 
-        return await _missing_is_none(read)
+        return await _none_if_missing(_asking(self._reads, read))
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
         """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
-        try:
+
+        async def begin() -> AsyncIterator["Bytes"]:
             found = await obstore.get_async(self._store, self._root + key)
-            async for piece in found.stream(min_chunk_size=1 << 18):
-                yield bytes(piece)
-        except (BaseError, FileNotFoundError, ValueError) as error:
-            raise _translated(error) from error
+            return cast("AsyncIterator[Bytes]", aiter(found.stream(min_chunk_size=1 << 18)))
+
+        pieces = await _asking(self._reads, begin)
+        while (piece := await _asking(self._reads, partial(_next, pieces))) is not None:
+            yield bytes(piece)
 
     async def modified(self, key: str) -> float | None:
         """When the object was last modified, in Unix seconds by the store's clock, or None if there is none."""
@@ -140,7 +146,7 @@ class Storage:
             meta = await obstore.head_async(self._store, self._root + key)
             return meta["last_modified"].timestamp()
 
-        return await _missing_is_none(read)
+        return await _none_if_missing(_asking(self._reads, read))
 
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
@@ -148,7 +154,7 @@ class Storage:
         async def write() -> object:
             return await obstore.put_async(self._store, self._root + key, data)
 
-        await _translating(write)
+        await _asking(self._writes, write)
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none; whether it was written. A retry of our own write may say False."""
@@ -160,7 +166,7 @@ class Storage:
                 return False
             return True
 
-        return await _translating(write)
+        return await _asking(self._writes, write)
 
     async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
         """Write the object if it still has that tag; whether it was written.
@@ -181,7 +187,7 @@ class Storage:
                 return False
             return True
 
-        return await _translating(write)
+        return await _asking(self._writes, write)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove the objects; those that are not there are passed over."""
@@ -194,19 +200,18 @@ class Storage:
                 return
 
         if paths:
-            await _translating(remove)
+            await _asking(self._writes, remove)
 
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
         """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
         offset = self._root + after if after else None
         try:
-            async for page in obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000):
-                for meta in page:
-                    yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
-        except FileNotFoundError:
-            return
-        except (BaseError, ValueError) as error:
-            raise _translated(error) from error
+            pages = aiter(obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000))
+        except ValueError as error:
+            raise translated(error) from error
+        while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
+            for meta in page:
+                yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
 
     async def folders(self, prefix: str, *, after: str | None = None) -> list[str]:
         """The names one level below the prefix that have something below them, sorted."""
@@ -217,7 +222,7 @@ class Storage:
             names = sorted(path[start:].strip("/") for path in found["common_prefixes"])
             return [name for name in names if after is None or name > after]
 
-        return await _translating(read)
+        return await _asking(self._reads, read)
 
 
 def _folder(url: str, parts: SplitResult) -> Path:
@@ -255,45 +260,35 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
 
 
-async def _missing_is_none(call: Callable[[], Awaitable[T]]) -> T | None:
+async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, or the product's own error; the watch is told how it went."""
+    begun = watch.begin()
     try:
-        return await _translating(call)
-    except _Missing:
+        found = await call()
+    except (BaseError, TimeoutError, OSError, ValueError) as error:
+        told = translated(error)
+        if told.retryable and not isinstance(told, Missing):
+            watch.failed(begun, told.message)
+        else:
+            watch.answered(begun)
+        raise told from error
+    except BaseException:
+        watch.dropped(begun)
+        raise
+    watch.answered(begun)
+    return found
+
+
+async def _none_if_missing(call: Awaitable[T]) -> T | None:
+    try:
+        return await call
+    except Missing:
         return None
 
 
-class _Missing(StoreError):
-    """The object is not there."""
-
-
-class _ImpossibleKey(StoreError):
-    """No object can have such a key; check BACKBURNER_STORE_URL and the names in the key."""
-
-    retryable = False
-
-
-async def _translating(call: Callable[[], Awaitable[T]]) -> T:
+async def _next(pages: AsyncIterator[T]) -> T | None:
+    """What comes next, or None behind the last."""
     try:
-        return await call()
-    except FileNotFoundError as error:
-        raise _Missing from error
-    except (BaseError, TimeoutError, OSError, ValueError) as error:
-        raise _translated(error) from error
-
-
-def _translated(error: BaseException) -> StoreError:
-    if _METADATA_SERVICE in str(error):
-        return StoreDenied(
-            "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"
-        )
-    # A listing that is refused comes as an error without a kind of its own.
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or "403 Forbidden" in str(error):
-        return StoreDenied()
-    if isinstance(error, ValueError):
-        return _ImpossibleKey(f"{_ImpossibleKey.default_message()} ({_line(error)})")
-    return StoreError(f"the object store did not answer as it should ({_line(error)}); {_REMEDY}")
-
-
-def _line(error: BaseException) -> str:
-    """What happened, without the client's own account of its retries."""
-    return re.split(r" Debug source| after \d+ retries|: <\?xml", " ".join(str(error).split()))[0][:200]
+        return await anext(pages)
+    except StopAsyncIteration:
+        return None

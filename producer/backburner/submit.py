@@ -282,12 +282,12 @@ class Submission:
             skipped=self._findings.total,
         )
         await self._files.seal(sealed)
-        summary = await finalize(
+        ending = await finalize(
             self._connections.storage,
             *self._files.names,
             grace=self._connections.settings.freeze_grace_seconds,
         )
-        if summary is not None and summary.counts.total != sealed.total:
+        if ending is not None and ending.summary.counts.total != sealed.total:
             # Frozen between the last look and the seal: what came after its end is nobody's.
             await self._files.check_going_on()
 

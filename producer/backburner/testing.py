@@ -153,8 +153,8 @@ class FakeSystem:
         """Freeze a job as if its deadline and the grace had passed; how it ended. Its waiting requests are dropped."""
         owner = tenant or self.settings.tenant
         self._waiting = deque(one for one in self._waiting if (one.envelope.tenant, one.envelope.job) != (owner, job))
-        summary = await finalize(self.storage, owner, job, grace=-_EVER)
-        return summary.state if summary is not None else None
+        ending = await finalize(self.storage, owner, job, grace=-_EVER)
+        return ending.summary.state if ending is not None else None
 
     # --- what a worker does ---------------------------------------------------------------------------------
 

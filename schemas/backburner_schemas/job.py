@@ -137,6 +137,8 @@ class Summary(_Stored):
     """Indexes without a record; they count as failed."""
     missing_code: str | None = None
     """`expired`, `cancelled` or `producer_abandoned`."""
+    duplicates: Annotated[int, Field(ge=0)] = 0
+    """Records in the segments beyond the first of their index: what a redelivery ran twice."""
     usage: UsageTotals = UsageTotals()
     finalized_at: float
     """Unix seconds."""

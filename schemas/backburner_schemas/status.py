@@ -185,9 +185,15 @@ def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock)
         superseded=ok & errors,
         missing=missing,
         missing_code=code if missing or unsealed else None,
+        duplicates=_records(digests, everything) - len(ok | errors),
         usage=usage,
         finalized_at=clock.now,
     )
+
+
+def _records(digests: Sequence[SegmentDigest], everything: IndexSet) -> int:
+    """Records of the job in all its segments, each index once a segment and kind."""
+    return sum(len(kind & everything) for digest in digests for kind in (digest.ok, digest.failed))
 
 
 def _cut_short(digests: Sequence[SegmentDigest], failed: IndexSet) -> tuple[IndexSet, IndexSet]:

@@ -82,6 +82,17 @@ async def test_a_group_that_gives_no_share_is_told(noida, pool_at, monkeypatch):
     assert "no share" in await until_trouble(source, is_there=True)
 
 
+async def test_a_rebalance_that_takes_long_is_no_outage(noida, pool_at):
+    """noida waits for its old members when a second one joins, and lets nobody ask for offsets meanwhile."""
+    pool = await pool_at(noida)
+    first, second = await pool.member(), await pool.member()
+    troubles = set()
+    for _ in range(10):
+        await asyncio.gather(first.pull({Lane.NORMAL: 1}), second.pull({Lane.NORMAL: 1}))
+        troubles.update([first.trouble(), second.trouble()])
+    assert not any(one and "not answered" in one for one in troubles)
+
+
 async def nothing() -> None:
     """A revocation callback for a pipeline that holds nothing."""
 

@@ -259,7 +259,7 @@ async def test_a_cursor_that_stood_still_for_an_hour_ends_an_unsealed_job(client
 
     await until(all_there, "the records of the pool that is served")
     assert await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER - 1) is None
-    summary = await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER + 1)
+    summary = (await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER + 1)).summary
     assert (summary.state, summary.missing_code) == ("expired", "producer_abandoned")
     counted = codes(await collect(job))
     assert counted == {"ok": 600, "producer_abandoned": summary.counts.total - 600}

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import pytest
 
-_spec = importlib.util.spec_from_file_location("live", Path(__file__).parents[1] / "support" / "live.py")
-assert _spec is not None
-assert _spec.loader is not None
-support = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(support)
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "support" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+support = _load("live")
+refusing = _load("refusing_store")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +38,13 @@ def stack(_servers, monkeypatch):
 async def client(stack):
     async with stack.client() as connected:
         yield connected
+
+
+@pytest.fixture
+def refusing_store(stack):
+    """A store before the real one, which refuses what it is told to."""
+    with refusing.RefusingStore(behind=stack.store.endpoint) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -144,6 +144,17 @@ async def test_a_deadly_prompt_kills_the_child_for_real():
     await engine.close(0)
 
 
+async def test_a_request_that_comes_back_while_its_first_run_goes_on_has_an_answer_of_its_own():
+    engine = await started()
+    first = asyncio.ensure_future(engine.run(chat("[[hang]]")))
+    second = asyncio.ensure_future(engine.run(chat("[[slow:0.5]]")))
+    await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(END_SECONDS):
+        assert (await second).status_code == 200
+    await engine.close(0)
+
+
 async def test_closing_leaves_no_child():
     engine = await started()
     await engine.close(0)

@@ -31,9 +31,9 @@ async def assert_whole(job):
 async def halfway(stack, client, lines, until):
     """A job that a worker is in the middle of."""
 
-    async def begin(model):
+    async def begin(model, **settings):
         await stack.make_pool(model)
-        worker = stack.worker(model)
+        worker = stack.worker(model, **settings)
         await stack.warm(worker)
         job = await client.submit(lines(COUNT, "{} [[slow:0.3]]", model=model))
         await until(lambda: settled(job, 500), "the first results")
@@ -48,13 +48,21 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
     os.kill(stack.store.child.pid, signal.SIGKILL)
     await until(lambda: not stack.store.child.running, "the store's end")
     settled_before = worker.metric("backburner_settled_total")
-    # Until its client's own patience is over: then it waits with what it has, and settles nothing.
-    await until(lambda: worker.said("the object store is away"), "a worker that waits")
-    assert worker.metric("backburner_settled_total") == settled_before
-    assert worker.metric("backburner_held") > 0
-    stack.store.start()
+    try:
+        # It waits with what it has, settles nothing, and says so, once.
+        await until(lambda: worker.page("/readyz")[0] == 503, "a worker that is not ready")
+        await until(lambda: "store: " in worker.page("/readyz")[1], "a page that names the store")
+        assert worker.metric('backburner_away{system="store"}') == 1
+        assert worker.metric("backburner_settled_total") == settled_before
+        assert worker.metric("backburner_held") > 0
+    finally:
+        stack.store.start()
+    await until(lambda: worker.page("/readyz")[0] == 200, "a worker that is ready again")
     await assert_whole(job)
     assert worker.exit_status is None
+    # This broker keeps its log in the same store, so that the queue may have been away too.
+    said = [line["event"] for line in worker.said("a system ") if line["system"] == "store"]
+    assert len(said) == 2
 
 
 async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
@@ -71,6 +79,31 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
     assert worker.exit_status is None
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        # The client's own retries of a 507 take about 15 s.
+        ("PUT", "/segments/", 507, "XMinioStorageFull", "store_full"),
+        ("GET", "markers%2Fcancelled", 403, "AccessDenied", "store_denied"),
+    ],
+)
+async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unsettled_is_kept(
+    stack, halfway, until, refusing_store, refusal
+):
+    method, part, status, code, told = refusal
+    model = f"refused-{code}-{told}-{method}".lower()
+    worker, job = await halfway(model, BACKBURNER_STORE_ENDPOINT=refusing_store.endpoint)
+    refusing_store.refuse(lambda asked, path: asked == method and part in path, status, code)
+    await until(lambda: worker.exit_status is not None, "its end")
+    assert worker.exit_status == 1
+    (end,) = worker.said("the worker ends")
+    assert end["code"] == told
+    assert ("make room" if told == "store_full" else "AWS_SECRET_ACCESS_KEY") in end["error"]
+    assert not await settled(job, COUNT)
+    stack.worker(model)
+    await assert_whole(job)
+
+
 async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway, until):
     worker, job = await halfway("brokerless")
     assert stack.broker.child.pid is not None
@@ -78,8 +111,11 @@ async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, 
     await until(lambda: not probe.speaks_kafka(stack.broker.port), "the broker's end")
     # What it holds it still answers.
     await until(lambda: worker.metric("backburner_held") == 0, "the end of all that was held")
+    await until(lambda: "queue: " in worker.page("/readyz")[1], "a page that names the queue")
+    assert worker.page("/readyz")[0] == 503
     assert worker.exit_status is None
     stack.broker.start()
+    await until(lambda: worker.page("/readyz")[0] == 200, "a worker that is ready again")
     await assert_whole(job)
     assert worker.exit_status is None
 

@@ -118,6 +118,7 @@ SUMMARY = Summary(
     superseded=IndexSet.of([4]),
     missing=IndexSet.of([18]),
     missing_code="expired",
+    duplicates=1,
     usage=UsageTotals(prompt_tokens=12, completion_tokens=4, engine_seconds=1.5),
     finalized_at=NOW + 100,
 )

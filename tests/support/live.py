@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 from backburner import Client
 from backburner.cli.stack import ensure_pool
-from backburner.local import broker, probe, store
+from backburner.local import broker, emulator, probe, store
 from backburner.local.child import Child, Program, clean_environment
 from backburner.settings import Settings
 from backburner.storage import Storage
@@ -37,6 +38,8 @@ QUICK = {
     "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
     "BACKBURNER_DRAIN_SECONDS": "2",
     "BACKBURNER_KAFKA_SESSION_SECONDS": "3",
+    "BACKBURNER_SQS_VISIBILITY_SECONDS": "10",
+    "BACKBURNER_SQS_WAIT_SECONDS": "1",
 }
 
 
@@ -71,6 +74,8 @@ class LiveWorker:
 
     def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
         argv = (sys.executable, "-m", "backburner_worker")
+        # On SQS there is no group to wait for.
+        self._joined = "pulling" if env["BACKBURNER_QUEUE_URL"].startswith("sqs:") else "partitions assigned"
         self._child = Child(Program(name=name, argv=argv, env=env, log=log))
         self._child.start()
 
@@ -98,13 +103,20 @@ class LiveWorker:
     def is_warm(self) -> bool:
         assert self.exit_status is None, f"the worker ended with {self.exit_status}:\n{self.tail()}"
         # It pulls before the group has given it anything, which can take seconds on this broker.
-        return bool(self.said("partitions assigned"))
+        return bool(self.said(self._joined))
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of its own."""
+        (heard,) = self.said("listening")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{heard['port']}{path}", timeout=PATIENCE) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
 
     def metric(self, name: str) -> float:
         """A metric, or the sum over its labels where none is given, as the worker's own page shows it now."""
-        (heard,) = self.said("listening")
-        with urllib.request.urlopen(f"http://127.0.0.1:{heard['port']}/metrics", timeout=PATIENCE) as page:
-            shown = page.read().decode().splitlines()
+        shown = self.page("/metrics")[1].splitlines()
         return sum(float(text.rpartition(" ")[2]) for text in shown if text.startswith((name + " ", name + "{")))
 
     def children(self) -> list[int]:
@@ -122,9 +134,9 @@ class LiveWorker:
 
 
 class Live:
-    """A running broker, durable on a running store, and the settings that reach them."""
+    """A running broker, durable on a running store, or an SQS emulator beside it; and the settings that reach them."""
 
-    def __init__(self, folder: Path, storage: store.Store, queue: broker.Broker) -> None:
+    def __init__(self, folder: Path, storage: store.Store, queue: broker.Broker | emulator.Emulator) -> None:
         self.folder = folder
         self.store = storage
         self.broker = queue
@@ -184,8 +196,29 @@ def live(folder: Path, missing_server: Callable[[str], Any]) -> Iterator[Live]:
             missing_server(str(error))
     with store.start(folder) as storage, broker.start(folder, storage=storage) as queue:
         assert probe.speaks_kafka(queue.port)
-        running = Live(folder, storage, queue)
-        try:
+        with _closing(Live(folder, storage, queue)) as running:
             yield running
-        finally:
-            running.stop_workers()
+
+
+@contextlib.contextmanager
+def live_on_sqs(folder: Path, missing_server: Callable[[str], Any]) -> Iterator[Live]:
+    """SQS emulator and store in that folder; everything is stopped at the end of the block."""
+    for find in (store.find_weed, emulator.check_emulator):
+        try:
+            find()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server cannot be had
+            missing_server(str(error))
+    with (
+        store.start(folder) as storage,
+        emulator.start(folder) as queue,
+        _closing(Live(folder, storage, queue)) as running,
+    ):
+        yield running
+
+
+@contextlib.contextmanager
+def _closing(running: Live) -> Iterator[Live]:
+    try:
+        yield running
+    finally:
+        running.stop_workers()

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from backburner.storage import Storage
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import DeliveryFacts, Envelope
+from backburner_schemas.errors import EngineBusy
 from backburner_schemas.job import JobManifest, Sealed, Summary
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.names import Lane
@@ -53,6 +54,21 @@ class CountingEngine(FakeEngine):
         response = await super().run(request)
         self.answered += 1
         return response
+
+
+class MoodyEngine(CountingEngine):
+    """Turns each request away a number of times before it answers."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.refusals = refusals
+        self.asked = 0
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise EngineBusy
+        return await super().run(request)
 
 
 class Bench:

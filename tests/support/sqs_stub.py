@@ -102,11 +102,6 @@ class StubSqs:
         found = {**self.attributes[name], **counts}
         return {"Attributes": {name: found[name] for name in AttributeNames if name in found}}
 
-    def send_message(self, QueueUrl: str, MessageBody: str, **more: Any) -> dict[str, str]:
-        self._begin("send_message", {"MessageBody": MessageBody, **more})
-        sent = self._put(_name(QueueUrl), MessageBody, more.get("MessageAttributes", {}), 0, more.get("MessageGroupId"))
-        return {"MessageId": sent.id}
-
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         self._begin("send_message_batch", {"Entries": Entries})
         answer: dict[str, Any] = {"Successful": [], "Failed": []}

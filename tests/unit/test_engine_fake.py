@@ -3,10 +3,14 @@
 import asyncio
 import base64
 import math
+import os
+import signal
 import struct
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from backburner_schemas.errors import (
@@ -21,7 +25,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.factory import create_engine
-from backburner_worker.engine.fake import FakeEngine
+from backburner_worker.engine.fake import FakeEngine, digest_of
 from backburner_worker.engine.fake_process import FakeProcessEngine
 from backburner_worker.engine.vllm import VllmEngine
 
@@ -224,3 +228,75 @@ async def test_a_negative_limit_is_refused_as_a_model_would():
     engine = FakeEngine()
     with pytest.raises(RequestRefused, match="max_tokens"):
         await engine.run(EngineRequest("r", Endpoint.CHAT, {"model": "fake", "messages": [], "max_tokens": -1}))
+
+
+# --- the journal --------------------------------------------------------------------------------------------
+
+
+def journalled(path):
+    return [tuple(line.split()) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("process", [False, True])
+async def test_the_journal_has_a_line_for_each_request_that_was_begun(tmp_path, process):
+    journal = tmp_path / "journal"
+    engine = create_engine("fake", fake_process=process, fake_journal=str(journal))
+    await engine.start()
+    answer = await engine.run(chat("hello"))
+    with pytest.raises(RequestRefused):
+        await engine.run(chat("[[fail]]"))
+    await engine.close(0)
+    (first, second) = journalled(journal)
+    assert first[0] == str(os.getpid() if not process else engine.pid)
+    assert first[1:] == ("r1", answer.body["id"].removeprefix("chatcmpl-"))
+    assert second[1:] == ("r1", digest_of(chat("[[fail]]")))
+
+
+async def test_the_journal_has_its_line_before_the_generation_ends(tmp_path):
+    engine = FakeEngine(journal=tmp_path / "journal")
+    await engine.start()
+    running = asyncio.ensure_future(engine.run(chat("[[hang]]")))
+    await asyncio.sleep(0)
+    assert len(journalled(tmp_path / "journal")) == 1
+    await engine.close(0)
+    await asyncio.wait([running])
+
+
+async def test_engines_share_a_journal(tmp_path):
+    for text in ("a", "b"):
+        engine = FakeEngine(journal=tmp_path / "journal")
+        await engine.start()
+        await engine.run(chat(text))
+        await engine.close(0)
+    assert [line[2] for line in journalled(tmp_path / "journal")] == [digest_of(chat("a")), digest_of(chat("b"))]
+
+
+async def test_a_journal_that_cannot_be_opened_is_an_engine_error(tmp_path):
+    with pytest.raises(EngineError, match="BACKBURNER_FAKE_JOURNAL"):
+        await FakeEngine(journal=tmp_path / "missing" / "journal").start()
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_a_killing_prompt_kills_the_whole_worker(process):
+    program = f"""
+import asyncio, sys
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.factory import create_engine
+
+async def main():
+    engine = create_engine("fake", fake_process={process})
+    await engine.start()
+    print(engine.pid if {process} else 0, flush=True)
+    body = {{"model": "fake", "prompt": "[[kill]]"}}
+    await engine.run(EngineRequest("r1", Endpoint.COMPLETIONS, body))
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    if process:
+        deadline = time.monotonic() + 30
+        while psutil.pid_exists(int(ended.stdout)):
+            assert time.monotonic() < deadline, "the engine outlived its worker"
+            time.sleep(0.05)

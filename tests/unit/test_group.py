@@ -62,6 +62,7 @@ class GroupMachine(RuleBasedStateMachine):
         self.finished: set[int] = set()
         self.started_ends: Counter[int] = Counter()
         self.kills: Counter[int] = Counter()
+        self.append(gap=0, count=20, poison=False)
         self._arrive(0)
 
     # --- the world ---
@@ -90,10 +91,7 @@ class GroupMachine(RuleBasedStateMachine):
         for offset, delivery in [*self.me.untold.items()]:
             if self.me.assignment.is_told(delivery):
                 del self.me.untold[offset]
-                self._start(offset, delivery)
-
-    def _start(self, offset: int, delivery: Delivery) -> None:
-        self.me.running[offset] = delivery
+                self.me.running[offset] = delivery
 
     def _arrive(self, to: int) -> None:
         self.owner, self.open, self.revoked = to, False, False
@@ -122,7 +120,8 @@ class GroupMachine(RuleBasedStateMachine):
 
     # --- what happens ---
 
-    @rule(gap=st.integers(0, 2), count=st.integers(1, 6), poison=st.booleans())
+    @precondition(lambda self: self.end - self.position < 10)
+    @rule(gap=st.integers(0, 2), count=st.integers(1, 10), poison=st.booleans())
     def append(self, gap: int, count: int, poison: bool) -> None:
         """A producer writes some, perhaps after offsets that hold nothing."""
         first = self.end + gap
@@ -131,23 +130,29 @@ class GroupMachine(RuleBasedStateMachine):
         if poison:
             self.poison.add(first)
 
-    @precondition(lambda self: self.open and not self.revoked and self.position < self.end)
-    @rule()
-    def receive(self) -> None:
+    @precondition(lambda self: self.open and self.position < self.end)
+    @rule(count=st.integers(1, 8))
+    def receive(self, count: int) -> None:
+        for _ in range(count):
+            if self.position < self.end:
+                self._receive()
+
+    def _receive(self) -> None:
         offset = min(offset for offset in self.log if offset >= self.position)
         self.position = offset + 1
         assignment = self.me.assignment
         if not assignment.take(HOME, offset):
             return
         ticket = assignment.ticket(HOME, offset)
+        again, suspect = assignment.past(ticket)
         delivery = Delivery(
             Unaddressed(Undeliverable()),
             b"",
             Origin("t", f"0-{offset}", 0.0),
             Lane.NORMAL,
-            DeliveryFacts(suspect=assignment.is_suspect(ticket)),
+            DeliveryFacts(suspect=suspect),
             ticket,
-            assignment.is_again(ticket),
+            again,
         )
         assignment.hand_out(delivery)
         assert not self._covered(offset), "what was finished and committed is given again"
@@ -165,7 +170,11 @@ class GroupMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.me.waiting)
     @rule(data=st.data(), to=st.integers(0, 1))
     def begin(self, data: Any, to: int) -> None:
-        offset = data.draw(st.sampled_from(sorted(self.me.waiting)))
+        for offset in data.draw(st.lists(st.sampled_from(sorted(self.me.waiting)), unique=True, min_size=1)):
+            self._begin(offset)
+        self._let_poison_kill(to)
+
+    def _begin(self, offset: int) -> None:
         delivery = self.me.waiting.pop(offset)
         if delivery.facts.suspect and offset in self.poison:
             # It would run alone, and be convicted; that is not the source's business.
@@ -173,8 +182,7 @@ class GroupMachine(RuleBasedStateMachine):
         elif self.me.assignment.begin(delivery):
             self.me.untold[offset] = delivery
         else:
-            self._start(offset, delivery)
-        self._let_poison_kill(to)
+            self.me.running[offset] = delivery
 
     def _let_poison_kill(self, to: int) -> None:
         killers = [
@@ -190,21 +198,25 @@ class GroupMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.me.running)
     @rule(data=st.data())
     def finish(self, data: Any) -> None:
-        member = self.me
-        offset = data.draw(st.sampled_from(sorted(member.running)))
-        if offset in self.poison and not member.running[offset].facts.suspect:
-            return
-        delivery = member.running.pop(offset)
-        assert member.assignment.settle(delivery)
+        for offset in data.draw(st.lists(st.sampled_from(sorted(self.me.running)), unique=True, min_size=1)):
+            self._finish(offset)
+
+    def _finish(self, offset: int) -> None:
+        assert self.me.assignment.settle(self.me.running.pop(offset))
         self.finished.add(offset)
 
     @precondition(lambda self: not self.revoked)
-    @rule(applied=st.booleans(), acknowledged=st.booleans(), to=st.integers(0, 1))
-    def commit(self, applied: bool, acknowledged: bool, to: int) -> None:
-        self._commit(applied=applied, acknowledged=acknowledged)
+    @rule(to=st.integers(0, 1))
+    def commit(self, to: int) -> None:
+        self._commit(applied=True, acknowledged=True)
         self._let_poison_kill(to)
 
     @precondition(lambda self: not self.revoked)
+    @rule(applied=st.booleans())
+    def commit_and_hear_nothing(self, applied: bool) -> None:
+        self._commit(applied=applied, acknowledged=False)
+
+    @precondition(lambda self: self.open)
     @rule(applied=st.booleans(), acknowledged=st.booleans())
     def revoke(self, applied: bool, acknowledged: bool) -> None:
         self.revoked, self.open = True, False
@@ -219,6 +231,7 @@ class GroupMachine(RuleBasedStateMachine):
         self._arrive(to)
         self._let_poison_kill(1 - to)
 
+    @precondition(lambda self: self.me.given)
     @rule(to=st.integers(0, 1))
     def crash(self, to: int) -> None:
         self._crash(to)
@@ -250,26 +263,16 @@ class GroupMachine(RuleBasedStateMachine):
             self._commit(applied=True, acknowledged=True)
             self._let_poison_kill(self.owner)
             if self.open and self.position < self.end:
-                self.receive()
+                self._receive()
+            if not self.KEEPS:
+                self.poison.clear()  # Nobody finds it out, and it would kill for ever.
             for offset in sorted(self.me.waiting):
                 if offset in self.me.waiting:  # A kill takes all of it away.
-                    self._begin_at_last(offset, self.me.waiting.pop(offset))
+                    self._begin(offset)
+                    self._let_poison_kill(self.owner)
             for offset in [*self.me.running]:
-                assert self.me.assignment.settle(self.me.running.pop(offset))
-                self.finished.add(offset)
+                self._finish(offset)
         raise AssertionError("work was lost: the partition does not get done")
-
-    def _begin_at_last(self, offset: int, delivery: Delivery) -> None:
-        if offset in self.poison and not self.KEEPS:
-            # Nobody finds it out; without this it would kill for ever.
-            self.poison.discard(offset)
-        if delivery.facts.suspect and offset in self.poison:
-            self.me.running[offset] = delivery
-        elif self.me.assignment.begin(delivery):
-            self.me.untold[offset] = delivery
-        else:
-            self._start(offset, delivery)
-            self._let_poison_kill(self.owner)
 
 
 class ForgetfulGroupMachine(GroupMachine):

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import Lane
 from backburner_worker.health import Health
+from backburner_worker.readiness import Readiness
 from backburner_worker.telemetry import Telemetry
 
 
@@ -19,8 +20,13 @@ def registry():
 
 
 @pytest.fixture
-def health(registry):
-    running = Health(registry, "127.0.0.1", 0)
+def readiness():
+    return Readiness()
+
+
+@pytest.fixture
+def health(registry, readiness):
+    running = Health(registry, readiness, "127.0.0.1", 0)
     yield running
     running.close()
 
@@ -33,11 +39,15 @@ def ask(health, path):
         return error.code, error.read().decode()
 
 
-def test_it_is_ready_only_while_the_worker_says_so(health):
+def test_it_is_ready_only_while_the_worker_has_joined_and_nothing_is_away(health, readiness):
     assert ask(health, "/readyz")[0] == 503
-    health.ready(ready=True)
+    readiness.join()
+    assert ask(health, "/readyz") == (200, "ready\n")
+    readiness.note("store", "no answer for 6 s")
+    assert ask(health, "/readyz") == (503, "not ready: store: no answer for 6 s\n")
+    readiness.note("store", None)
     assert ask(health, "/readyz")[0] == 200
-    health.ready(ready=False)
+    readiness.leave()
     assert ask(health, "/readyz")[0] == 503
 
 
@@ -74,4 +84,4 @@ def test_another_path_is_told_what_there_is(health):
 
 def test_a_port_that_is_taken_is_told_with_the_setting(health, registry):
     with pytest.raises(SettingsError, match="BACKBURNER_HTTP_PORT"):
-        Health(registry, "127.0.0.1", health.port)
+        Health(registry, Readiness(), "127.0.0.1", health.port)

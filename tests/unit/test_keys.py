@@ -40,6 +40,8 @@ def every_key(tenant, job, index, custom_id):
         "answer": keys.answer(tenant, job, custom_id),
         "segment": keys.segment(tenant, job, SegmentName(WRITER, 1, 1, 0, 0, 0, 0)),
         "dead": keys.dead_letter(tenant, job, index),
+        "plan": keys.redrive_plan(tenant, job),
+        "batch": keys.redrive_batch(tenant, job, WRITER),
         "open": keys.open_job(tenant, job),
         "cancelled": keys.cancelled(tenant, job),
     }
@@ -50,6 +52,8 @@ def test_every_key_stays_under_its_own_prefix(tenant, job, index, custom_id):
     for kind, key in every_key(tenant, job, index, custom_id).items():
         prefix = {
             "dead": f"tenants/{tenant}/dead/{job}/",
+            "plan": f"tenants/{tenant}/redrives/{job}/",
+            "batch": f"tenants/{tenant}/redrives/{job}/",
             "open": f"open/{tenant}/",
             "cancelled": f"markers/cancelled/{tenant}/",
         }.get(kind, f"tenants/{tenant}/jobs/{job}/")

@@ -104,6 +104,13 @@ def test_the_ledger_catches_up_until_all_that_it_knows_has_come_again():
     assert not ledger.catching_up
 
 
+def test_what_is_done_right_behind_a_gap_is_no_news():
+    ledger = Ledger(0, done=IndexSet.of([2, 3]))
+    assert not ledger.take(2)
+    assert (ledger.low_water, ledger.position) == (4, 4)
+    assert ledger.take(4)
+
+
 def test_the_mark_does_not_pass_an_adopted_offset_that_is_gone_from_the_log():
     ledger = Ledger(10, running=[12])
     for offset in (10, 11, 20):

@@ -102,3 +102,18 @@ def test_a_library_logger_tells_exceptions_to_a_program_that_configured_nothing(
     except ValueError:
         logs.get_logger("backburner.part").exception("failed")
     assert "the cause" in caplog.text
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_a_while(capsys, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: clock[0])
+    logs.configure("info", json=False)
+    for node in range(5):
+        logging.getLogger("aiokafka.conn").error("no connection to node %s", node)
+        logging.getLogger("aiokafka.conn").error("no metadata")
+        logging.getLogger("backburner.thing").error("our own")
+    heard = capsys.readouterr().err
+    assert [heard.count(text) for text in ("no connection", "no metadata", "our own")] == [1, 1, 5]
+    clock[0] += 60
+    logging.getLogger("aiokafka.conn").error("no connection to node %s", 7)
+    assert "node 7" in capsys.readouterr().err

@@ -1,14 +1,17 @@
 """The pipeline on a queue in memory: what waits while the store or the queue is away."""
 
 import asyncio
+from typing import Any
 
 import pytest
-from pipeline_bench import Bench, running, settings, until
+from pipeline_bench import BOUND, JOB, TENANT, Bench, running, settings, until
 
 from backburner.storage import Storage, Stored
+from backburner.storage_errors import ImpossibleKey
 from backburner_schemas import keys
-from backburner_schemas.envelope import AnswerMode
-from backburner_schemas.errors import StoreError
+from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
+from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
+from backburner_worker.lifecycle import reasons
 
 
 async def test_nothing_is_settled_before_it_is_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,4 +75,96 @@ async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
     await bench.storage.put(keys.open_job("alpha", "batch_a"), b"")
     await bench.make_job(total=0)
     async with running(bench):
+        await until(bench.summary)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, method: str, part: str, error: StoreError) -> None:
+    """Have the store refuse that method for keys with that part."""
+    original = getattr(Storage, method)
+
+    async def refused(self: Storage, key: str, *arguments: Any) -> Any:
+        if part in key:
+            raise error
+        return await original(self, key, *arguments)
+
+    monkeypatch.setattr(Storage, method, refused)
+
+
+REFUSALS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "a segment": ("put", "/segments/", {}),
+    "an answer": ("create", "/answers/", {"job": "single-x", "answer": AnswerMode.OBJECT}),
+    "a letter": ("put", "/dead/", {"facts": DeliveryFacts(attempt=5), "prompt": "[[busy]]"}),
+    "a suspect's mark": ("create", keys.SUSPECTS, {"facts": DeliveryFacts(suspect=True)}),
+    "a body": ("get", "/bodies/", {"body": None, "body_ref": keys.body(TENANT, JOB, 0)}),
+    "a job": ("get", "job.json", {}),
+}
+
+
+@pytest.mark.parametrize("error", [StoreDenied, StoreFull])
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+async def test_whatever_the_store_refuses_the_worker_ends_and_settles_nothing(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: tuple[str, str, dict[str, Any]],
+    error: type[StoreError],
+) -> None:
+    method, part, message = refusal
+    await bench.make_job(total=1)
+    refuse(monkeypatch, method, part, error())
+    async with running(bench, fails=True) as task:
+        bench.send(0, **message)
+        await asyncio.wait([task], timeout=BOUND)
+    told = task.exception()
+    assert told is not None
+    assert [type(reason) for reason in reasons(told)] == [error]
+    assert bench.queue.settled == []
+    assert bench.queue.unsettled == 1
+
+
+async def test_a_body_that_no_store_can_have_is_its_own_requests_trouble(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.make_job(total=2)
+    refuse(monkeypatch, "get", "/bodies/", ImpossibleKey())
+    async with running(bench):
+        bench.send(0, body=None, body_ref=keys.body(TENANT, JOB, 0))
+        bench.send(1)
+        await until(bench.summary)
+    assert await bench.codes() == {0: ImpossibleKey.code, 1: None}
+
+
+async def test_a_segment_that_is_refused_is_told_once_and_not_for_each_of_its_records(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.make_job(total=200)
+    refuse(monkeypatch, "put", "/segments/", StoreFull())
+    async with running(bench, fails=True) as task:
+        for index in range(200):
+            bench.send(index)
+        await asyncio.wait([task], timeout=BOUND)
+    told = task.exception()
+    assert told is not None
+    assert len(reasons(told)) == 1
+
+
+async def test_a_delivery_that_waits_for_the_store_holds_no_text_and_keeps_its_address(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, away = Storage.put, asyncio.Event()
+
+    async def put_later(self: Storage, key: str, data: bytes) -> None:
+        if "/segments/" in key:
+            await away.wait()
+        await put(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", put_later)
+    await bench.make_job(total=1)
+    async with running(bench):
+        bench.send(0)
+        await until(lambda: bench.metric("held", stage="storing") == 1)
+        (delivery,) = bench.source.held()
+        assert delivery.raw == b""
+        assert not isinstance(delivery.message, Envelope)
+        assert delivery.job == (TENANT, JOB)
+        away.set()
         await until(bench.summary)

@@ -8,13 +8,12 @@ from pipeline_bench import JOB, TENANT, Bench, CountingEngine, ended, running, u
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import DeliveryFacts
-from backburner_schemas.errors import EngineLost, StoreDenied
+from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
 from backburner_schemas.result import record_id
 from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.lifecycle import reasons
 from backburner_worker.sources.fake import FakeQueue
-from backburner_worker.suspects import Suspects
 
 SUSPECT = DeliveryFacts(attempt=2, suspect=True)
 
@@ -137,7 +136,7 @@ async def test_a_suspect_runs_alone_and_then_work_goes_on(storage: Storage) -> N
     await bench.make_job(total=60)
     async with running(bench):
         for index in range(20):
-            bench.send(index)
+            bench.send(index, "[[slow:0.3]]" if index < 2 else "hi")
         await until(lambda: len(engine.running) > 1)
         for index in range(20, 25):
             bench.send(index, lane=Lane.RETRY, facts=SUSPECT)
@@ -262,98 +261,14 @@ async def test_a_suspect_of_a_cancelled_job_leaves_no_mark(bench: Bench) -> None
     assert await bench.marks() == []
 
 
-async def test_a_worker_that_stops_for_another_reason_does_not_convict(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(storage)
-    await bench.make_job(total=1)
+async def test_what_ran_in_an_engine_that_died_without_a_word_is_put_back_as_a_suspect(bench: Bench) -> None:
     async with running(bench, fails=True) as task:
-        bench.send(0, "[[slow:0.3]]", facts=SUSPECT)
-        await until(lambda: bench.source.begun)
-        with monkeypatch.context() as broken:
-            broken.setattr(bench.source, "lag", lambda: 1 / 0)
-            assert await ended(task) is not None
-    assert await bench.marks() == []
-    again = Bench(storage, queue=bench.queue)
-    async with running(again):
-        await until(again.summary)
-    assert await again.codes() == {0: None}
-
-
-@pytest.mark.parametrize("prompt", ["hi", "[[retry]]"])
-async def test_a_crash_after_a_suspect_ended_well_does_not_convict_it(
-    storage: Storage, prompt: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(storage, max_attempts=3)
-    await bench.make_job(total=1)
-
-    async def crash(*_: object) -> None:
-        raise StoreDenied
-
-    with monkeypatch.context() as broken:
-        broken.setattr(bench.source, "settle", crash)
-        async with running(bench, fails=True) as task:
-            bench.send(0, prompt, facts=SUSPECT)
-            assert await ended(task) is not None
-    again = Bench(storage, queue=bench.queue, max_attempts=3)
-    async with running(again):
-        await until(again.summary)
-        await until(lambda: again.queue.unsettled == 0)
-    assert set((await again.codes()).values()) == {None if prompt == "hi" else "engine_error"}
-    assert await again.marks() == []
-
-
-async def test_a_crash_before_the_letter_of_a_convict_convicts_it_again(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(storage)
-    await bench.make_job(total=1)
-    put = Storage.put
-
-    async def put_or_crash(self: Storage, key: str, data: bytes) -> None:
-        if "/dead/" in key:
-            raise StoreDenied
-        await put(self, key, data)
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Storage, "put", put_or_crash)
-        async with running(bench, fails=True) as task:
-            bench.send(0, "[[die]]", facts=SUSPECT)
-            assert await ended(task) is not None
-    assert len(await bench.marks()) == 1
-    again = Bench(storage, queue=bench.queue)
-    async with running(again):
-        await until(again.summary)
-        await until(lambda: again.queue.unsettled == 0)
-    assert await again.codes() == {0: "poison"}
-    assert await again.marks() == []
-
-
-async def test_a_create_that_was_tried_twice_does_not_convict(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create = Storage.create
-
-    async def create_and_forget(self: Storage, key: str, data: bytes) -> bool:
-        """The answer of the first one got lost, so the client sends it again."""
-        await create(self, key, data)
-        return await create(self, key, data)
-
-    monkeypatch.setattr(Storage, "create", create_and_forget)
-    suspects = Suspects(storage, "w")
-    address = Bench(storage).envelope(0).address
-    assert await suspects.accuse(address)
-    await suspects.give_up(address)
-    assert await Bench(storage).marks() == []
-
-
-async def test_giving_up_leaves_anothers_mark(storage: Storage) -> None:
-    address = Bench(storage).envelope(0).address
-    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.accuse(address)
-    assert not await ours.accuse(address)
-    await ours.give_up(address)
-    assert len(await Bench(storage).marks()) == 1
+        bench.send(0, "[[hang]]", job="single-a")
+        await until(lambda: bench.in_engine == 1)
+        bench.engine._lost = True
+        assert await ended(task) is not None
+    assert [message.facts for message in bench.queue.published] == [SUSPECT]
+    assert len(bench.queue.settled) == 1
 
 
 async def test_what_died_with_the_engine_is_left_to_others_if_the_queue_is_away(

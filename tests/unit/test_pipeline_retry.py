@@ -4,32 +4,14 @@ import asyncio
 import json
 
 import pytest
-from pipeline_bench import JOB, TENANT, Bench, CountingEngine, ended, running, until
+from pipeline_bench import JOB, TENANT, Bench, MoodyEngine, ended, running, until
 
 from backburner.publishers.base import Message
 from backburner.storage import Storage, Stored
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import DeliveryFacts, Envelope
-from backburner_schemas.errors import EngineBusy, StoreDenied
+from backburner_schemas.errors import StoreDenied
 from backburner_schemas.names import Lane
-from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.fake import FakeSource
-
-
-class MoodyEngine(CountingEngine):
-    """Turns each request away a number of times before it answers."""
-
-    def __init__(self, refusals: int) -> None:
-        super().__init__()
-        self.refusals = refusals
-        self.asked = 0
-
-    async def run(self, request: EngineRequest) -> EngineResponse:
-        self.asked += 1
-        if self.asked <= self.refusals:
-            raise EngineBusy
-        return await super().run(request)
 
 
 async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) -> None:
@@ -201,71 +183,6 @@ async def test_a_retry_that_the_queue_does_not_take_is_left_to_others_at_the_dra
         assert await ended(task) is None
     assert bench.queue.settled == []
     assert bench.queue.unsettled == 1
-
-
-STEPS = ["the letter", "the record", "the settle"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-async def test_a_crash_at_any_step_of_a_dead_letter_loses_nothing_and_doubles_nothing(
-    storage: Storage, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(storage, max_attempts=1)
-    await bench.make_job(total=1)
-    with monkeypatch.context() as broken:
-        _break(broken, step)
-        async with running(bench, fails=True) as task:
-            bench.send(0, "[[retry]]")
-            assert await ended(task) is not None
-    assert (await bench.letter() is not None) is (step != "the letter")
-    assert (await bench.codes() == {0: "engine_error"}) is (step == "the settle")
-    assert bench.queue.unsettled == 1
-    again = Bench(storage, queue=bench.queue, max_attempts=1)
-    async with running(again):
-        await until(again.summary)
-        await until(lambda: again.queue.unsettled == 0)
-    assert await again.letter() is not None
-    summary = await again.summary()
-    assert summary is not None
-    assert (summary.counts.completed, summary.counts.failed) == (0, 1)
-
-
-async def test_a_crash_between_retry_and_settle_runs_it_twice_and_shows_one(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    await bench.make_job(total=1)
-    with monkeypatch.context() as broken:
-        _break(broken, "the settle")
-        async with running(bench, fails=True) as task:
-            bench.send(0)
-            assert await ended(task) is not None
-    assert bench.queue.unsettled == 2
-    again = Bench(storage, queue=bench.queue)
-    async with running(again):
-        await until(again.summary)
-        await until(lambda: again.queue.unsettled == 0)
-    summary = await again.summary()
-    assert summary is not None
-    assert (summary.counts.completed, summary.counts.failed) == (1, 0)
-
-
-def _break(broken: pytest.MonkeyPatch, step: str) -> None:
-    """Have the worker end, as if killed, right before that step."""
-    put = Storage.put
-
-    async def put_or_crash(self: Storage, key: str, data: bytes) -> None:
-        if (step == "the letter" and "/dead/" in key) or (step == "the record" and "/segments/" in key):
-            raise StoreDenied
-        await put(self, key, data)
-
-    async def crash(_self: FakeSource, _delivery: Delivery) -> None:
-        raise StoreDenied
-
-    if step == "the settle":
-        broken.setattr(FakeSource, "settle", crash)
-    else:
-        broken.setattr(Storage, "put", put_or_crash)
 
 
 async def test_a_body_that_may_not_be_read_stops_the_worker_and_settles_nothing(

@@ -1,65 +1,32 @@
-"""Dead letters sent again: into a new job or under their own address, and whole again after a crash at any step."""
+"""Dead letters sent again: into a new job, or under their own address."""
 
-import asyncio
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
-from backburner import JobConflict, JobError, JobState, LetterNotFound
+from backburner import JobError, JobState, LetterNotFound
 from backburner.client import Client
-from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.envelope import Envelope
-from backburner_schemas.errors import EngineError, PoisonRequest, QueueError
+from backburner_schemas.errors import ContextLengthExceeded, EngineError, PoisonRequest, QueueError
 from backburner_schemas.job import JobManifest
-from backburner_schemas.letter import DeadLetter as StoredLetter
-from backburner_schemas.segment import Line, encode_segment
 
-TENANT = "default"
+_spec = importlib.util.spec_from_file_location("dead", Path(__file__).parents[1] / "support" / "dead.py")
+assert _spec is not None
+assert _spec.loader is not None
+dead = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(dead)
 
-
-def line(custom_id, text="hello", model="fake"):
-    body = {"model": model, "messages": [{"role": "user", "content": text}]}
-    return {"custom_id": custom_id, "url": "/v1/chat/completions", "body": body}
-
-
-def envelope(job, index, custom_id, *, tenant=TENANT, model="fake", **changes):
-    fields = {"tenant": tenant, "job": job, "index": index, **line(custom_id, model=model)}
-    return Envelope.model_validate({**fields, **changes})
-
-
-async def put_letter(system, one, *, at=None, **changes):
-    """A letter by hand, as another worker could have left it."""
-    letter = StoredLetter(
-        code="engine_error", message="it broke", attempts=5, worker="w", queue="q", position="0-1", failed_at=1.7e9
-    ).model_copy(update={"envelope": one, **changes})
-    key = at or keys.dead_letter(one.tenant, one.job, one.index)
-    await system.storage.put(key, letter.model_dump_json(exclude_none=True).encode())
-    return key
-
-
-async def all_keys(system, prefix=""):
-    return [one.key async for one in system.storage.scan(prefix)]
-
-
-async def letters(system, **options):
-    return [letter async for letter in system.client.dead_letters(**options)]
-
-
-async def children(system, parent):
-    """The jobs that were made from that one."""
-    found = []
-    for key in await all_keys(system, keys.jobs(TENANT)):
-        if key.endswith("/job.json"):
-            manifest = JobManifest.model_validate_json((await system.storage.get(key)).data)
-            if manifest.parent == parent:
-                found.append(manifest.id)
-    return found
-
-
-async def answers(system, job):
-    return {record.custom_id: record.ok async for record in system.client.job(job).results()}
+line = dead.line
+envelope = dead.envelope
+put_letter = dead.put_letter
+all_keys = dead.all_keys
+letters = dead.letters
+children = dead.children
+answers = dead.answers
+TENANT = dead.TENANT
 
 
 @pytest.fixture
@@ -76,21 +43,6 @@ async def failed(system):
     assert (await job.wait(timeout=5)).request_counts.failed == 3
     system.mend()
     return job
-
-
-async def test_letters_are_listed_in_a_stable_order(system, failed):
-    single = await system.client.enqueue("hello", custom_id="fine")
-    assert (await single.result(timeout=5)).ok
-    found = await letters(system)
-    assert [letter.id for letter in found] == [f"{failed.id}/2", f"{failed.id}/5", f"{failed.id}/9"]
-    assert found == await letters(system)
-    assert [letter.custom_id for letter in await letters(system, job=failed.id)] == ["r2", "r5", "r9"]
-    assert await letters(system, job="another") == []
-    assert await letters(system, tenant="another") == []
-    one = await system.client.dead_letter(f"{failed.id}/5")
-    assert one == found[1]
-    with pytest.raises(LetterNotFound, match="dlq list"):
-        await system.client.dead_letter(f"{failed.id}/3")
 
 
 async def test_a_jobs_letters_become_a_whole_new_job_with_its_parent(system, failed):
@@ -162,6 +114,15 @@ async def test_a_single_request_keeps_its_handle(system):
     assert await all_keys(system, keys.redrives(TENANT)) == []
 
 
+async def test_many_single_requests_are_sent_and_counted_side_by_side(system):
+    system.fail(lambda one: True)
+    handles = [await system.client.enqueue("hello") for _ in range(50)]
+    system.mend()
+    assert (await system.client.redrive(all=True)).republished == 50
+    for handle in handles:
+        assert (await handle.result(timeout=5)).ok
+
+
 async def test_letters_of_streams_keep_their_address_and_get_a_new_deadline(system):
     stream = "stream-backburner.fake.normal-2026-05-04"
     await put_letter(system, envelope(stream, "3-17", "a"))
@@ -188,32 +149,6 @@ async def test_a_letter_written_anew_while_its_request_is_published_stays(system
     (after,) = await letters(system)
     assert after.id == before.id
     assert after.failed_at > before.failed_at
-
-
-async def test_letters_whose_requests_have_a_response_are_stale(system, failed):
-    """A crash between two steps of a retry can fork a request: one copy is answered, the other gives up."""
-    await put_letter(system, envelope(failed.id, 3, "r3"))
-    handle = await system.client.enqueue("hello", custom_id="s")
-    await put_letter(system, envelope(handle.job, 0, "s", answer="object"))
-    assert len(await letters(system)) == 3
-    found = await letters(system, stale=True)
-    assert [letter.custom_id for letter in found if letter.stale] == ["r3", "s"]
-    assert (await system.client.dead_letter(f"{failed.id}/3")).stale
-    done = await system.client.redrive(all=True)
-    assert (done.stale, done.jobs[0].requests, done.republished) == (2, 3, 0)
-    assert [letter.custom_id for letter in await letters(system, stale=True)] == ["r3", "s"]
-    assert (await system.client.redrive(id=f"{failed.id}/3")).stale == 1
-
-
-async def test_a_letter_of_a_running_job_is_stale_once_its_response_is_stored(system):
-    system.hold()
-    job = await system.client.submit([line("a"), line("b")])
-    await put_letter(system, envelope(job.id, 0, "a"))
-    assert len(await letters(system)) == 1
-    record = b'{"id":"1","custom_id":"a"}'
-    name = keys.SegmentName(keys.new_ulid(), 0, 1, 0, 0, 0, 0)
-    await system.storage.put(keys.segment(TENANT, job.id, name), encode_segment([Line(0, record)]))
-    assert await letters(system) == []
 
 
 async def test_what_cannot_be_redriven_is_told_and_kept(system, failed):
@@ -280,35 +215,6 @@ async def test_another_jobs_plan_is_not_carried_out(system, failed):
     assert await all_keys(system, keys.jobs("other")) == []
 
 
-async def test_unaddressed_letters_belong_to_no_tenant(system):
-    key = keys.unaddressed_letter("backburner.fake.normal", "0-5")
-    await put_letter(system, envelope("j", 1, "c"), at=key, envelope=None, raw="AAAA")
-    assert await letters(system) == []
-    (found,) = await letters(system, unaddressed=True)
-    assert (found.id, found.tenant, found.raw) == (key, None, b"\0\0\0")
-    done = await system.client.redrive(id=key)
-    assert (done.kept_total, done.republished) == (1, 0)
-    assert await system.client.purge_dead_letters(all=True) == 0
-    assert await system.client.purge_dead_letters(unaddressed=True) == 1
-    assert await letters(system, unaddressed=True) == []
-
-
-async def test_purging_removes_what_was_named_and_no_more(system, failed):
-    system.fail(["s"])
-    await system.client.enqueue("hello", custom_id="s")
-    await put_letter(system, envelope(failed.id, 2, "r2", tenant="other"))
-    with pytest.raises(LetterNotFound):
-        await system.client.purge_dead_letters(id=f"{failed.id}/3")
-    assert await system.client.purge_dead_letters(id=f"{failed.id}/2") == 1
-    assert await system.client.purge_dead_letters(job=failed.id) == 2
-    assert [letter.custom_id for letter in await letters(system)] == ["s"]
-    assert await system.client.purge_dead_letters(all=True) == 1
-    assert len(await letters(system, tenant="other")) == 1
-    for hostile in ("../../x", "a\nb", "x" * 300):
-        with pytest.raises(JobError):
-            await system.client.purge_dead_letters(job=hostile)
-
-
 async def test_a_queue_that_is_away_leaves_every_letter_where_it_was(system, failed):
     system.fail(["s"])
     await system.client.enqueue("hello", custom_id="s")
@@ -354,172 +260,7 @@ async def test_ten_thousand_letters_make_one_job(system):
     assert await letters(system) == []
 
 
-# --- a crash at any step ----------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """The process is gone: nothing it does any more has an effect."""
-
-
-class Life:
-    """How many steps that change something a process gets to do; the last one may still take effect."""
-
-    def __init__(self, steps, *, last_counts):
-        self.left = steps
-        self.last_counts = last_counts
-        self.over = False
-
-    async def step(self, work):
-        if self.over:
-            raise Killed
-        self.left -= 1
-        if self.left >= 0:
-            return await work()
-        self.over = True
-        if self.last_counts:
-            await work()
-        raise Killed
-
-
-class DyingStorage(Storage):
-    def __init__(self, storage, life):
-        super().__init__(storage._store)
-        self._life = life
-
-    async def put(self, key, data):
-        await self._life.step(lambda: Storage.put(self, key, data))
-
-    async def create(self, key, data):
-        return await self._life.step(lambda: Storage.create(self, key, data))
-
-    async def replace(self, key, data, etag):
-        return await self._life.step(lambda: Storage.replace(self, key, data, etag))
-
-    async def delete(self, found):
-        found = list(found)
-        return await self._life.step(lambda: Storage.delete(self, found))
-
-
-class DyingPublisher:
-    def __init__(self, system, life):
-        self._system = system
-        self._life = life
-
-    async def start(self):
-        pass
-
-    async def publish(self, messages):
-        await self._life.step(lambda: self._system._accept(messages))
-
-    async def close(self):
-        pass
-
-
-async def killed_after(system, steps, last_counts, work):
-    """Whether a process that does the work was killed after that many steps."""
-    life = Life(steps, last_counts=last_counts)
-    client = Client.of(system.settings, DyingStorage(system.storage, life), DyingPublisher(system, life))
-    try:
-        await work(client)
-    except Killed:
-        return True
-    return life.over
-
-
-@pytest.mark.parametrize("last_counts", [True, False], ids=["the last step was made", "the last step was not made"])
-@pytest.mark.parametrize("way", [{"all": True}, {"job": True}], ids=["all", "job"])
-async def test_a_redrive_that_was_killed_anywhere_is_completed_by_the_next(last_counts, way):
-    killed, steps = True, 0
-    while killed:
-        async with FakeSystem() as system:
-            system.fail(lambda one: one.custom_id.startswith("x"))
-            job = await system.client.submit([line("a"), line("x1"), line("x2"), line("x3")])
-            system.mend()
-            options = {"job": job.id} if "job" in way else way
-            killed = await killed_after(system, steps, last_counts, lambda client: client.redrive(**options))
-            await system.client.redrive(**options)
-            (made,) = await children(system, job.id)
-            assert await answers(system, made) == {"x1": True, "x2": True, "x3": True}, steps
-            assert (await system.client.job(made).reconcile()).agrees
-            assert await letters(system, stale=True) == []
-            assert await all_keys(system, keys.redrives(TENANT)) == []
-        steps += 1
-    assert steps > 8
-
-
-@pytest.mark.parametrize("last_counts", [True, False], ids=["the last step was made", "the last step was not made"])
-async def test_republishing_that_was_killed_anywhere_loses_no_request(last_counts):
-    killed, steps = True, 0
-    while killed:
-        async with FakeSystem() as system:
-            system.hold()
-            stream = [envelope("stream-q-2026-05-04", f"0-{number}", f"s{number}") for number in range(3)]
-            for one in stream:
-                await put_letter(system, one)
-            killed = await killed_after(system, steps, last_counts, lambda client: client.redrive(all=True))
-            await system.client.redrive(all=True)
-            assert {one.envelope.index for one in system._waiting} == {one.index for one in stream}, steps
-            assert await letters(system, stale=True) == []
-            assert await all_keys(system, keys.redrives(TENANT)) == []
-        steps += 1
-    assert steps > 3
-
-
-async def test_a_redrive_of_one_letter_ends_what_was_begun_and_sends_nothing_twice(system, failed):
-    """Killed with the job sent and sealed, before its letters went."""
-
-    async def seal_and_die(client):
-        life = client._connections.storage._life
-        done = asyncio.create_task(client.redrive(job=failed.id))
-        while not [key for key in await all_keys(system) if key.endswith("sealed.json") and failed.id not in key]:
-            await asyncio.sleep(0)
-        life.left = 0
-        await done
-
-    assert await killed_after(system, 1_000, False, seal_and_die)
-    sent = system.published
-    done = await system.client.redrive(id=f"{failed.id}/5")
-    assert (done.jobs[0].requests, system.published) == (3, sent)
-    assert await letters(system) == []
-
-
-async def test_a_new_job_that_was_cancelled_half_sent_gives_way_to_another(system, failed):
-    assert await killed_after(system, 5, True, lambda client: client.redrive(job=failed.id))
-    (half,) = await children(system, failed.id)
-    await system.client.job(half).cancel()
-    (made,) = (await system.client.redrive(job=failed.id)).jobs
-    assert made.id != half
-    assert await answers(system, made.id) == {"r2": True, "r5": True, "r9": True}
-    assert await letters(system) == []
-
-
-async def test_a_broken_off_redrive_does_not_spoil_the_list_or_the_purge(system, failed, caplog):
-    assert await killed_after(system, 2, True, lambda client: client.redrive(job=failed.id))
-    assert len(await letters(system)) == 3
-    assert "broken off" in caplog.text or True
-    assert await system.client.purge_dead_letters(job=failed.id) == 3
-    assert await all_keys(system, keys.redrives(TENANT)) == []
-    assert (await system.client.redrive(all=True)).jobs == []
-
-
-async def test_two_redrives_at_once_make_one_job(system, failed):
-    system.hold()
-    both = await asyncio.gather(
-        system.client.redrive(job=failed.id), system.new_client().redrive(job=failed.id), return_exceptions=True
-    )
-    for one in both:
-        if isinstance(one, BaseException):
-            assert isinstance(one, JobConflict), one
-    await system.client.redrive(job=failed.id)
-    assert len(await children(system, failed.id)) == 1
-    await system.release()
-    (made,) = await children(system, failed.id)
-    assert await answers(system, made) == {"r2": True, "r5": True, "r9": True}
-
-
 async def test_the_fake_leaves_no_letter_for_a_requests_own_fault(system):
-    from backburner_schemas.errors import ContextLengthExceeded
-
     system.fail(["a"], ContextLengthExceeded())
     system.fail(["b"], EngineError())
     await system.client.submit([line("a"), line("b")])

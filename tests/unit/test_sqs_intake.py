@@ -1,6 +1,7 @@
 """How much is asked of SQS: never without a budget, never in small change, and more only while there is more."""
 
 from backburner_schemas.names import Lane
+from backburner_worker.sources import sqs_intake
 from backburner_worker.sources.sqs_held import HeldMessages
 from backburner_worker.sources.sqs_intake import AHEAD, MAX_POLL, MAX_POLLS, SqsIntake
 from backburner_worker.sources.sqs_received import Received
@@ -40,6 +41,19 @@ def test_what_is_read_ahead_is_bounded_whatever_the_budget():
                 intake.add(held(count := count + 1), None)
             intake.polled(lane, size, size)
     assert count == AHEAD
+
+
+def test_what_is_read_ahead_is_bounded_in_bytes(monkeypatch):
+    monkeypatch.setattr(sqs_intake, "AHEAD_BYTES", 25)
+    intake = SqsIntake(Lane)
+    intake.want({Lane.NORMAL: 2048})
+    intake.polls()
+    for number in range(3):
+        intake.add(held(number), None)
+    intake.polled(Lane.NORMAL, MAX_POLL, 3)
+    assert intake.polls() == []
+    assert len(intake.hand_out(0.0)) == 3
+    assert intake.polls() == [(Lane.NORMAL, MAX_POLL)]
 
 
 def test_a_narrow_window_reads_no_more_than_it_holds():

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from botocore.utils import InstanceMetadataFetcher
 
 from backburner.publishers import check_queue, ensure_topics, open_publisher, sqs, sqs_queues
 from backburner.publishers.base import Message, PublishFailed
@@ -194,12 +195,15 @@ def no_credentials(monkeypatch, tmp_path):
 
 
 def test_an_endpoint_without_credentials_is_refused_at_once(no_credentials, monkeypatch):
+    asked = []
+    monkeypatch.setattr(InstanceMetadataFetcher, "retrieve_iam_role_credentials", lambda *_: asked.append(1) or {})
     for refused in (check_queue, open_publisher):
         with pytest.raises(SettingsError, match=r"no credentials for SQS at http://127\.0\.0\.1:9; set AWS_ACCESS"):
             refused(settings("sqs://us-east-1?endpoint=http://127.0.0.1:9"))
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9")
     with pytest.raises(SettingsError, match="no credentials"):
         check_queue(settings())
+    assert not asked, "the metadata service"
 
 
 def test_credentials_may_come_from_anywhere_in_the_chain(no_credentials, tmp_path):

@@ -92,12 +92,13 @@ def ids(deliveries):
 
 async def test_a_message_that_is_not_in_flight_any_more_is_lost_to_its_worker(sqs, source_of):
     message = sqs.put(envelope(0), NORMAL)
-    source = await source_of(visibility_seconds=3)
+    source = await source_of(visibility_seconds=3600)
     (delivery,) = await pull(source, 1)
     # Hidden from our own polls, as if another worker had it.
     sqs.queues[NORMAL].remove(message)
     aborted = asyncio.Event()
     delivery.lease.on_lost(aborted.set)
+    delivery.token.beat_at = 0.0
     async with asyncio.timeout(PATIENCE):
         await aborted.wait()
     await source.settle(delivery)
@@ -105,14 +106,15 @@ async def test_a_message_that_is_not_in_flight_any_more_is_lost_to_its_worker(sq
     assert sqs.calls["delete_message_batch"] == 0
 
 
-async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of):
+async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of, monkeypatch):
+    monkeypatch.setattr(sqs_calls, "MAX_POLLS", 1)
     message = sqs.put(envelope(0), NORMAL)
     source = await source_of(visibility_seconds=2, wait_seconds=1)
     (delivery,) = await pull(source, 1)
     gate = sqs.gates["receive_message"] = threading.Event()
     await source.pull(ALL)
     ends = message.visible_at
-    await until(lambda: message.visible_at > ends + 4)
+    await until(lambda: message.visible_at > ends + 2)
     assert not delivery.lease.lost
     gate.set()
     assert message.count == 1
@@ -121,15 +123,19 @@ async def test_what_is_held_is_extended_while_every_poll_waits(sqs, source_of):
 async def test_what_is_read_ahead_is_extended_too(sqs, source_of):
     messages = [sqs.put(envelope(index), NORMAL) for index in range(5)]
     source = await source_of(visibility_seconds=2)
+    source._intake.want({Lane.NORMAL: 100})
     (first,) = await pull(source, 1, {Lane.NORMAL: 1})
+    assert [one.count for one in messages] == [1] * 5
     source._intake.want({})
-    await until(lambda: all(one.visible_at > time.monotonic() + 1 for one in messages[:1]))
+    ends = [one.visible_at + 2 for one in messages]
+    await until(lambda: all(one.visible_at > end for one, end in zip(messages, ends, strict=True)))
     assert not first.lease.lost
+    assert len(await pull(source, 4)) == 4
 
 
 async def test_throttled_extensions_are_tried_again_in_time(sqs, source_of):
     message = sqs.put(envelope(0), NORMAL)
-    source = await source_of(visibility_seconds=6)
+    source = await source_of(visibility_seconds=4)
     (delivery,) = await pull(source, 1)
     sqs.faults["change_message_visibility_batch"] += [stubs.refusal("RequestThrottled"), stubs.AWAY]
     ends = message.visible_at
@@ -301,8 +307,8 @@ async def test_what_was_held_for_too_long_is_sent_anew(sqs, source_of):
     source = await source_of(send_again_after=0.5)
     (delivery,) = await pull(source, 1)
     await until(lambda: delivery.lease.lost)
-    await until(lambda: sqs.calls["send_message"] and sqs.calls["delete_message_batch"])
-    sent = next(asked for call, asked in sqs.asked if call == "send_message")
+    await until(lambda: sqs.calls["send_message_batch"] and sqs.calls["delete_message_batch"])
+    sent = next(asked["Entries"][0] for call, asked in sqs.asked if call == "send_message_batch")
     assert json.loads(sent["MessageBody"])["index"] == 7
     assert sent["MessageBody"].isascii()
     assert sent["MessageAttributes"]["attempt"]["StringValue"] == "2"
@@ -324,12 +330,18 @@ async def test_a_raw_line_that_is_sent_anew_keeps_its_address(sqs, source_of):
 
 
 async def test_a_poll_that_brings_something_after_the_stop_gives_it_back(sqs, source_of):
-    source = await source_of(wait_seconds=2)
+    source = await source_of(wait_seconds=3)
     assert await source.pull(ALL) == []
     await source.stop()
+    # Everything but these calls has come to its end.
+    last_polls, reached = source._last_polls, asyncio.Event()
+    source._last_polls = lambda: reached.set() or last_polls()
+    closing = asyncio.create_task(source.close())
+    async with asyncio.timeout(PATIENCE):
+        await reached.wait()
     message = sqs.put(envelope(0), NORMAL)
     await until(lambda: message.count > 0)
-    await source.close()
+    await closing
     assert sqs.visible() == [message]
 
 
@@ -364,10 +376,43 @@ async def test_given_back_means_that_others_have_it_at_once(sqs, source_of):
     message = sqs.put(envelope(0), NORMAL)
     source = await source_of()
     (delivery,) = await pull(source, 1)
-    await source.stop()
+    await stopped(sqs, source)
     await source.give_back([delivery])
     assert delivery.lease.lost
     await until(lambda: sqs.visible() == [message])
+
+
+async def stopped(sqs, source):
+    """Stopped, and with no call under way that could take what is given back."""
+    await source.stop()
+    sqs.ending = True
+    await until(lambda: not source._polls)
+
+
+async def test_what_harmed_nobody_here_is_not_made_a_suspect_by_being_given_back(sqs, source_of):
+    bodies = [envelope(0), envelope(1), "junk", "more junk"]
+    for body, count in zip(bodies, (0, 1, 0, 1), strict=True):
+        sqs.put(body, NORMAL, attempt="2").count = count
+    source = await source_of()
+    deliveries = await pull(source, 4)
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: len(sqs.visible()) == 4)
+    # The second one is a new message; junk has no envelope to send, and comes back as it is.
+    assert sorted((one.body[:4], one.count) for one in sqs.left()) == sorted(
+        [(bodies[0][:4], 1), (bodies[1][:4], 0), ("junk", 1), ("more", 2)]
+    )
+    assert {one.attributes["attempt"]["StringValue"] for one in sqs.left()} == {"2"}
+
+
+async def test_what_cannot_be_sent_anew_is_given_back(sqs, source_of):
+    sqs.put(envelope(0), NORMAL).count = 1
+    source = await source_of()
+    deliveries = await pull(source, 1)
+    sqs.failing["send_message_batch"] = stubs.AWAY
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: [one.count for one in sqs.visible()] == [2])
 
 
 async def test_a_pull_after_the_end_is_refused(sqs, source_of):

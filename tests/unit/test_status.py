@@ -74,6 +74,14 @@ def test_an_empty_sealed_job_is_completed():
     assert frozen(total=0).state is JobState.COMPLETED
 
 
+def test_records_beyond_the_first_of_their_index_are_counted_as_duplicates():
+    assert frozen([(0, "ok"), (1, "ok")], [(2, "ok")], total=3).duplicates == 0
+    twice = [(0, "ok"), (1, "engine_error")]
+    assert frozen(twice, [(0, "ok"), (1, "ok"), (2, "ok")], [(0, "ok")], total=3).duplicates == 3
+    # A stray is no record of the job.
+    assert frozen([(0, "ok"), (9, "ok")], [(9, "ok")], total=1).duplicates == 0
+
+
 def test_a_job_that_runs_is_not_frozen():
     assert frozen([(0, "ok")], total=2) is None
     assert frozen([(0, "ok")], count=1) is None

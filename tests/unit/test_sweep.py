@@ -1,16 +1,21 @@
 """The sweep: ends what nobody else ends, and clears what nobody needs."""
 
+import asyncio
 import time
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
+from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.pool import WorkerAnnouncement
+from backburner_schemas.segment import Line, encode_segment
 from backburner_worker import sweep as sweep_module
 from backburner_worker.sweep import Sweep
+from backburner_worker.telemetry import Telemetry
 
 JOB = ("t", "batch_x")
 
@@ -26,18 +31,37 @@ def frozen():
 
 
 @pytest.fixture
-def sweep(storage, frozen):
-    announcement = WorkerAnnouncement(
-        worker="w1", pool="p", models=("m",), group="g", version="fake-1", started_at=1.0, seen_at=2.0
-    )
-    return Sweep(
-        storage,
-        seconds=60.0,
-        grace=10.0,
-        marker_life=1000.0,
-        announcement=lambda: announcement,
-        on_frozen=frozen.append,
-    )
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def telemetry(registry):
+    return Telemetry(registry)
+
+
+@pytest.fixture
+def make_sweep(storage, frozen, telemetry):
+    def make(worker):
+        announcement = WorkerAnnouncement(
+            worker=worker, pool="p", models=("m",), group="g", version="fake-1", started_at=1.0, seen_at=2.0
+        )
+        return Sweep(
+            storage,
+            seconds=60.0,
+            grace=10.0,
+            marker_life=1000.0,
+            announcement=lambda: announcement,
+            on_frozen=frozen.append,
+            telemetry=telemetry,
+        )
+
+    return make
+
+
+@pytest.fixture
+def sweep(make_sweep):
+    return make_sweep("w1")
 
 
 async def make_job(storage, *, sealed=None, deadline=4e9):
@@ -116,3 +140,110 @@ async def test_a_worker_announces_itself_and_takes_it_back(storage, sweep):
     assert await storage.modified(keys.worker("p", "w1")) is not None
     await sweep.close()
     assert await storage.modified(keys.worker("p", "w1")) is None
+
+
+async def store_segment(storage, sequence, *indexes):
+    name = keys.SegmentName("0" * 26, sequence, len(indexes), 0, 0, 0, 0)
+    data = encode_segment([Line(index, b"{}") for index in indexes])
+    await storage.put(keys.segment(*JOB, name), data)
+
+
+async def test_duplicates_are_counted_by_the_worker_that_froze_the_job_and_by_no_other(storage, sweep, registry):
+    await make_job(storage, sealed=3)
+    await store_segment(storage, 0, 0, 1)
+    await store_segment(storage, 1, 1, 2)
+    await sweep._sweep_open()
+    assert (await summary_of(storage)).duplicates == 1
+    assert registry.get_sample_value("backburner_results_duplicate_total") == 1
+    # Another looks at it again, as after a crash between the summary and the removal of the open marker.
+    await storage.put(keys.open_job(*JOB), b"")
+    await sweep._sweep_open()
+    assert await storage.modified(keys.open_job(*JOB)) is None
+    assert registry.get_sample_value("backburner_results_duplicate_total") == 1
+
+
+def refuse(monkeypatch, method, part, error):
+    """Have the store refuse that method for keys with that part."""
+    original = getattr(Storage, method)
+
+    def refused(self, key, *arguments, **more):
+        if part in (key if isinstance(key, str) else "".join(key)):
+            raise error
+        return original(self, key, *arguments, **more)
+
+    monkeypatch.setattr(Storage, method, refused)
+
+
+@pytest.mark.parametrize("error", [StoreDenied, StoreFull])
+@pytest.mark.parametrize(
+    "call", [("scan", keys.OPEN), ("scan", keys.CANCELLED), ("put", "/workers/"), ("delete", "markers/")]
+)
+async def test_a_sweep_that_the_store_refuses_ends_the_worker(storage, sweep, monkeypatch, call, error):
+    await storage.put(keys.cancelled(*JOB), b"")
+    sweep._marker_life = -10.0
+    refuse(monkeypatch, *call, error())
+    async with asyncio.timeout(30):
+        with pytest.raises(error):
+            await sweep.run()
+
+
+async def test_a_sweep_goes_on_while_the_store_is_away(storage, sweep, monkeypatch):
+    refuse(monkeypatch, "scan", keys.OPEN, StoreError())
+    swept = asyncio.Event()
+    markers = sweep._sweep_announcements
+
+    async def last_step():
+        await markers()
+        swept.set()
+
+    sweep._sweep_announcements = last_step
+    running = asyncio.create_task(sweep.run())
+    async with asyncio.timeout(30):
+        await swept.wait()
+    assert not running.done()
+    running.cancel()
+
+
+async def test_a_denied_job_ends_the_worker_that_served_it_and_none_that_only_found_it(
+    storage, sweep, monkeypatch, caplog
+):
+    await make_job(storage, sealed=0)
+    refuse(monkeypatch, "create", "summary.json", StoreDenied())
+    await sweep._sweep_open()
+    assert "could not be finalized" in caplog.text
+    sweep.soon(JOB)
+    async with asyncio.timeout(30):
+        with pytest.raises(StoreDenied):
+            await sweep.finalize_named()
+
+
+JOBS = [("t", f"batch_{number}") for number in range(300)]
+
+
+async def test_workers_of_a_pool_share_the_open_jobs_out_and_leave_none_out(make_sweep):
+    sweeps = [make_sweep(f"w{number}") for number in range(3)]
+    for one in sweeps:
+        one._turn = 0
+        await one._announce()
+    shares = [{job for job in JOBS if mine(job)} for mine in [await one._share() for one in sweeps]]
+    assert sum(map(len, shares)) == len(set.union(*shares)) == len(JOBS)
+    assert all(len(share) > 50 for share in shares)
+
+
+async def test_the_share_of_a_worker_that_is_gone_goes_to_the_others(storage, make_sweep, monkeypatch):
+    gone, here = make_sweep("w1"), make_sweep("w2")
+    here._turn = 0
+    await gone._announce()
+    await here._announce()
+    assert not all(map(await here._share(), JOBS))
+    monkeypatch.setattr(sweep_module, "_LIVE_SWEEPS", 0)
+    await asyncio.sleep(0.01)
+    await here._announce()
+    assert all(map(await here._share(), JOBS))
+
+
+async def test_now_and_then_a_worker_looks_at_every_open_job(make_sweep):
+    one, other = make_sweep("w1"), make_sweep("w2")
+    await other._announce()
+    whole = [all(map(await one._share(), JOBS)) for _ in range(2 * sweep_module._WHOLE_EVERY)]
+    assert sum(whole) == 2

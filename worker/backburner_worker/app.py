@@ -26,8 +26,10 @@ from backburner_worker.generator import Generator, Signature
 from backburner_worker.health import Health
 from backburner_worker.jobs import JobBook
 from backburner_worker.lifecycle import on_stop_signal
+from backburner_worker.outages import Outages, Trouble
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.policy import RetryRules
+from backburner_worker.readiness import Readiness
 from backburner_worker.requeue import Requeue
 from backburner_worker.results.results import Results
 from backburner_worker.results.segments import SegmentLimits
@@ -77,6 +79,7 @@ class Worker:
             marker_life=settings.topic_retention_seconds,
             announcement=self._announcement,
             on_frozen=self._jobs.note_frozen,
+            telemetry=telemetry,
         )
         segments = SegmentWriter(
             storage,
@@ -124,6 +127,8 @@ class Worker:
             changed=changed,
             telemetry=telemetry,
         )
+        self.systems: dict[str, Trouble] = {"store": storage.trouble, "queue": lambda: self.pipeline.trouble}
+        """What the worker needs around it, each with why it is away."""
 
     async def check_pool(self) -> None:
         """Raise `PoolNotFound` unless the pool is registered for this model. Waits for a store that is away."""
@@ -166,7 +171,9 @@ async def run_worker(settings: WorkerSettings) -> None:
     check_queue(settings)  # Before the model loads.
     check_allowed_extra(split(settings.parameters_allowed))
     telemetry = Telemetry(REGISTRY)
-    health = Health(REGISTRY, settings.http_host, settings.http_port)
+    readiness = Readiness()
+    telemetry.watch_ready(lambda: readiness.ready)
+    health = Health(REGISTRY, readiness, settings.http_host, settings.http_port)
     log.info("listening", host=settings.http_host, port=health.port)
     engine = create_engine(
         settings.engine,
@@ -175,30 +182,31 @@ async def run_worker(settings: WorkerSettings) -> None:
         served_name=settings.served_name,
         fake_latency=settings.fake_latency_seconds,
         fake_process=settings.fake_process,
+        fake_journal=settings.fake_journal,
         media_domains=split(settings.media_domains_allowed),
     )
     try:
         info = await engine.start()
         log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
-            beat = tasks.create_task(health.beat())
-            await _serve(
-                Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info), health, telemetry
-            )
-            beat.cancel()
+            worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
+            outages = Outages(worker.systems, readiness, telemetry)
+            beside = [tasks.create_task(health.beat()), tasks.create_task(outages.watch())]
+            await _serve(worker, readiness)
+            for task in beside:
+                task.cancel()
     finally:
-        health.ready(ready=False)
+        readiness.leave()
         await engine.close(drain=0.0)
         health.close()
 
 
-async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
+async def _serve(worker: Worker, readiness: Readiness) -> None:
     checking = asyncio.create_task(worker.check_pool())
 
     def stop() -> None:
         checking.cancel()
-        health.ready(ready=False)
-        telemetry.ready(ready=False)
+        readiness.leave()
         worker.pipeline.stop()
 
     # After the engine, which brings signal handlers of its own.
@@ -210,8 +218,7 @@ async def _serve(worker: Worker, health: Health, telemetry: Telemetry) -> None:
     settle_memory()
 
     def joined() -> None:
-        health.ready(ready=True)
-        telemetry.ready(ready=True)
+        readiness.join()
         log.info("pulling", pool=worker.pool, worker=worker.name)
 
     await worker.run(on_joined=joined)

@@ -18,7 +18,6 @@ from backburner_schemas.errors import (
     EngineLost,
     ModelNotFound,
     RequestRefused,
-    StoreError,
 )
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
@@ -29,7 +28,7 @@ from backburner_worker.engine.parameters import check_parameters
 from backburner_worker.generation import Generation
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, DeadLettered, End, Retry, RetryRules, after_failure
-from backburner_worker.retrying import until_stored
+from backburner_worker.retrying import STOPS_THE_WORKER, until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
 
@@ -49,8 +48,8 @@ class Signature:
 class Generator:
     """Turns deliveries into outcomes.
 
-    `outcome` raises nothing but `EngineLost`, and `StoreError` where a body cannot be read and no retry can mend it:
-    whatever else goes wrong is the outcome. Cancelling it aborts the generation.
+    `outcome` raises nothing but `EngineLost` and, where a body cannot be read, `StoreDenied` and `StoreFull`: whatever
+    else goes wrong is the outcome. Cancelling it aborts the generation.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Generator:
         """What became of the delivery after it was run."""
         try:
             return await self._answer(generation)
-        except (EngineLost, StoreError):
+        except (EngineLost, *STOPS_THE_WORKER):
             raise
         except BackburnerError as error:
             failure = error

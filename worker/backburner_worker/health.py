@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from backburner_schemas.errors import SettingsError
+from backburner_worker.readiness import Readiness
 
 _STUCK_SECONDS = 60.0
 """Seconds without a turn of the event loop after which the process counts as stuck."""
@@ -21,10 +22,10 @@ _BEAT_SECONDS = 1.0
 class Health:
     """What the process says of itself to whoever asks over HTTP."""
 
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+    def __init__(self, registry: CollectorRegistry, readiness: Readiness, host: str, port: int) -> None:
         """Listen at once; port 0 takes a free one. Raises `SettingsError` if the port is taken."""
         self._metrics = make_wsgi_app(registry)
-        self._ready = False
+        self._readiness = readiness
         self._beat: float | None = None
         try:
             self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_QuietHandler)
@@ -39,10 +40,6 @@ class Health:
     def port(self) -> int:
         """The port that it listens on."""
         return self._server.server_port
-
-    def ready(self, ready: bool) -> None:  # noqa: FBT001 - it is the value
-        """Say from now on whether the worker is warm and pulls."""
-        self._ready = ready
 
     async def beat(self) -> None:
         """Show that the event loop turns, for ever."""
@@ -63,7 +60,10 @@ class Health:
             return answer
         status, text = {
             "/livez": self._alive(),
-            "/readyz": (HTTPStatus.OK, "ready") if self._ready else (HTTPStatus.SERVICE_UNAVAILABLE, "not ready"),
+            "/readyz": (
+                HTTPStatus.OK if self._readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE,
+                self._readiness.line,
+            ),
         }.get(path, (HTTPStatus.NOT_FOUND, "there are /livez, /readyz and /metrics"))
         start_response(f"{status.value} {status.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{text}\n".encode()]

@@ -79,8 +79,10 @@ class Ledger:
             return False
         if offset > self._position:
             self._pass_by(offset)
+            if offset < self._low:
+                return False  # What was passed by was all that the mark waited for.
         self._position = offset + 1
-        if offset in self._waiting or offset in self._done:
+        if offset in self._waiting or (offset < self._done.stop and offset in self._done):
             return False
         self._waiting.add(offset)
         return True
@@ -97,9 +99,12 @@ class Ledger:
             return False
         self._waiting.discard(offset)
         self._started.discard(offset)
-        self._done.add(offset, offset + 1)
         self.changes += 1
-        self._sweep()
+        if offset == self._low:
+            self._low = offset + 1
+            self._sweep()
+        else:
+            self._done.add(offset, offset + 1)
         return True
 
     def _pass_by(self, offset: int) -> None:

@@ -34,10 +34,12 @@ def _end_now(number: int, _: object) -> None:
 
 
 def reasons(error: BaseException) -> list[BackburnerError]:
-    """The errors with a remedy in what a task group raised; empty if anything else is among them."""
+    """The errors with a remedy in what a task group raised, one of each kind; empty if anything else is among them."""
     if isinstance(error, BackburnerError):
         return [error]
     if not isinstance(error, BaseExceptionGroup):
         return []
     found = [reasons(each) for each in error.exceptions]
-    return [reason for each in found for reason in each] if all(found) else []
+    # A segment that cannot be written is told to each of its thousands of records.
+    kinds = {type(reason): reason for each in reversed(found) for reason in reversed(each)}
+    return [*kinds.values()] if all(found) else []

@@ -1,16 +1,17 @@
 """An outcome: what became of a delivery, ready to be stored. Made by the generator, stored by the results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backburner_schemas.envelope import Address, AnswerMode
 from backburner_schemas.letter import DeadLetter
-from backburner_schemas.result import ResultRecord
+from backburner_schemas.result import ResultRecord, encode_record
+from backburner_schemas.segment import Line
 from backburner_worker.engine.base import Usage
 
 _NO_USAGE = Usage()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outcome:
     """A record, a dead letter, both, or neither where nobody would read it."""
 
@@ -21,19 +22,40 @@ class Outcome:
     answer: AnswerMode = AnswerMode.SEGMENT
     usage: Usage = _NO_USAGE
     engine_s: float = 0.0
+    kind: str = field(init=False)
+    """What metrics and logs call it."""
+    code: str = field(init=False)
+    """The error's code; empty for a response."""
+    record_data: bytes = field(init=False, default=b"")
+    """The record's line, once it is packed; empty if there is none."""
+    letter_data: bytes = field(init=False, default=b"")
+    """The letter's object, once it is packed; empty if there is none."""
 
-    @property
-    def kind(self) -> str:
-        """What metrics and logs call it."""
+    def __post_init__(self) -> None:
         if self.letter is not None:
-            return "dead_letter"
-        if self.record is None:
-            return "dropped"
-        return "response" if self.record.ok else "error"
+            self.kind, self.code = "dead_letter", self.letter.code
+        elif self.record is None:
+            self.kind, self.code = "dropped", ""
+        else:
+            self.kind = "response" if self.record.ok else "error"
+            self.code = self.record.error.code if self.record.error else ""
 
-    @property
-    def code(self) -> str:
-        """The error's code; empty for a response."""
+    def pack(self) -> None:
+        """Keep the bytes and let go of the rest, which takes several times their memory while it waits for a store."""
+        if self.record is not None:
+            self.record_data, self.record = encode_record(self.record), None
         if self.letter is not None:
-            return self.letter.code
-        return self.record.error.code if self.record and self.record.error else ""
+            self.letter_data, self.letter = self.letter.model_dump_json(exclude_none=True).encode(), None
+
+    def line(self) -> Line:
+        """The packed record on its way into a segment, which has it from now on."""
+        assert self.address is not None
+        data, self.record_data = self.record_data, b""
+        return Line(
+            index=self.address.index,
+            data=data,
+            error_code=self.code or None,
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            engine_s=self.engine_s,
+        )

@@ -129,7 +129,8 @@ class Pipeline:
                 delivery = self._arriving.popleft()
                 verdict = self._judge(delivery)
                 if isinstance(verdict, Run):
-                    self._hold(delivery)
+                    self._feeder.add(delivery)
+                    self._segments.holds((verdict.envelope.tenant, verdict.envelope.job))
                 else:
                     self._end_unrun(delivery, verdict)
                     # Its task has to begin before it counts as waiting for the store.
@@ -160,15 +161,13 @@ class Pipeline:
     async def _admit(self) -> None:
         while True:
             await self._changed.until(self._may_admit)
-            delivery = self._feeder.take()
-            if delivery is None:
+            if (delivery := self._feeder.take()) is None:
                 continue
             if delivery.lease.lost:
                 self._let_go(delivery)
                 continue
-            # Again, since it may have expired or been cancelled while it was held.
-            verdict = self._judge(delivery)
-            if not isinstance(verdict, Run):
+            # Again, since it may have expired while it was held.
+            if not isinstance(verdict := self._judge(delivery), Run):
                 self._let_go(delivery)
                 self._end_unrun(delivery, verdict)
                 continue
@@ -223,6 +222,8 @@ class Pipeline:
             self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()
+        # What waits for the store keeps no more than its bytes.
+        del generation, run
         await self._settling.end(delivery, ending)
 
     def _after_abort(self, generation: Generation, why: Abort) -> Outcome | Retry | None:
@@ -260,11 +261,6 @@ class Pipeline:
         ending = self._generator.ended(delivery, verdict)
         self._settling.expect(self._tasks.create_task(self._settling.end(delivery, ending)))
 
-    def _hold(self, delivery: Delivery) -> None:
-        self._feeder.add(delivery)
-        if (job := delivery.job) is not None:
-            self._segments.holds(job)
-
     def _let_go(self, delivery: Delivery) -> None:
         if (job := delivery.job) is not None:
             self._segments.lets_go(job)
@@ -290,11 +286,8 @@ class Pipeline:
         for task in intake:
             task.cancel()
         await asyncio.wait(intake)
-        held = self._feeder.drop(lambda _: True)
-        for delivery in held:
-            self._let_go(delivery)
         log.info("draining", running=len(self._generating), storing=len(self._settling), seconds=seconds)
-        await self._source.give_back([*self._arriving, *held])
+        await self._source.give_back([*self._arriving, *self._feeder.drop(lambda _: True)])
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.until(lambda: self._lost is not None or not self._generating)

@@ -1,7 +1,6 @@
 """What happens to a delivery: whether it is run, and how it ends. Pure decisions; nothing is read or written here."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backburner_schemas.codec import Refused, Unaddressed
@@ -31,7 +30,7 @@ class JobFacts:
     """Whether the job's own objects hold something else than they should."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make the verdict of nearly every message four times as dear
 class Run:
     """Give it to the engine."""
 
@@ -122,7 +121,7 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
         return Complete(address, Cancelled(), answer)
     if isinstance(message, Refused):
         return Complete(address, message.error, answer)
-    deadline = min(_deadlines(message, facts), default=math.inf)
+    deadline = _deadline(message, facts)
     if now > deadline:
         return Complete(address, Expired(), answer)
     return Run(message, answer, deadline)
@@ -177,11 +176,10 @@ def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError
     return type(error)(f"{error.message} (given up after {attempts}: {why})", param=error.param)
 
 
-def _deadlines(envelope: Envelope, facts: JobFacts) -> Iterator[float]:
-    if envelope.deadline is not None:
-        yield envelope.deadline
-    if facts.manifest is not None:
-        yield facts.manifest.deadline
+def _deadline(envelope: Envelope, facts: JobFacts) -> float:
+    """The earlier of its own and its job's."""
+    own = math.inf if envelope.deadline is None else envelope.deadline
+    return own if facts.manifest is None else min(own, facts.manifest.deadline)
 
 
 def _no_place_in(address: Address, facts: JobFacts) -> str | None:

@@ -94,6 +94,7 @@ class Settling:
             await self._requeue.put(ending, len(delivery.raw))
             self._telemetry.retried(ending.code)
         else:
+            delivery.shed()
             await self._results.store(ending)
         if suspect is not None and convicted:
             # Last: with the mark gone before the letter is there, a crash would have the poison kill once more.

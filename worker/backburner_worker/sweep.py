@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,12 +11,18 @@ from backburner.finalizer import finalize
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.status import ABANDONED_AFTER
 from backburner_worker.jobs import JobKey
+from backburner_worker.retrying import STOPS_THE_WORKER
+from backburner_worker.telemetry import Telemetry
 
 _JITTER = 0.3
+_LIVE_SWEEPS = 3
+"""Sweeps that a worker may miss before others take over its share."""
+_WHOLE_EVERY = 10
+"""Each so-manieth sweep looks at every open job, whoever's share it is, so that none is left out for long."""
 _CLOSE_SECONDS = 10.0
 _ANNOUNCEMENT_LIFE = 3600.0
 """Seconds after which the announcement of a worker that was killed is removed; live ones are renewed each sweep."""
@@ -32,7 +39,7 @@ class _Seen:
 
 
 class Sweep:
-    """Finalizes at once the jobs that `soon` names, and on a timer whatever lies under `open/`."""
+    """Finalizes at once the jobs that `soon` names, and on a timer what lies under `open/`, shared among the pool."""
 
     def __init__(
         self,
@@ -43,6 +50,7 @@ class Sweep:
         marker_life: float,
         announcement: Callable[[], WorkerAnnouncement],
         on_frozen: Callable[[JobKey], None],
+        telemetry: Telemetry,
     ) -> None:
         self._storage = storage
         self._seconds = seconds
@@ -50,9 +58,12 @@ class Sweep:
         self._marker_life = marker_life
         self._announcement = announcement
         self._on_frozen = on_frozen
+        self._telemetry = telemetry
         self._soon: asyncio.Queue[JobKey] = asyncio.Queue()
         self._queued: set[JobKey] = set()
         self._cursors: dict[JobKey, _Seen] = {}
+        # Workers that start together do not look at everything in the same turn.
+        self._turn = random.randrange(_WHOLE_EVERY)  # noqa: S311 - spreads load
 
     def soon(self, job: JobKey) -> None:
         """See before long whether that job is whole."""
@@ -65,14 +76,20 @@ class Sweep:
         while True:
             job = await self._soon.get()
             self._queued.discard(job)
-            await self._finalize(job, 0.0)
+            await self._finalize(job, 0.0, served=True)
 
     async def run(self) -> None:
-        """Sweep for ever. A store that is away is tried again at the next turn."""
+        """Sweep for ever. A store that is away is tried again at the next turn.
+
+        Raises `StoreDenied` and `StoreFull`: a worker that may not list, announce itself or remove what is old would
+        leave jobs without an end, and nobody reads a line in a log every minute.
+        """
         while True:
             for step in (self._announce, self._sweep_open, self._sweep_markers, self._sweep_announcements):
                 try:
                     await step()
+                except STOPS_THE_WORKER:
+                    raise
                 except StoreError as error:
                     log.warning("a part of the sweep could not be done", error=error.message)
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
@@ -84,7 +101,7 @@ class Sweep:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._storage.delete([keys.worker(mine.pool, mine.worker)])
                 while not self._soon.empty():
-                    await self._finalize(self._soon.get_nowait(), 0.0)
+                    await self._finalize(self._soon.get_nowait(), 0.0, served=True)
         except (StoreError, TimeoutError) as error:
             log.warning("left without a goodbye in the store", error=str(error))
 
@@ -98,16 +115,39 @@ class Sweep:
         ]
         still_open = set(open_jobs)
         self._cursors = {job: seen for job, seen in self._cursors.items() if job in still_open}
+        mine = await self._share()
         for job in open_jobs:
+            if not mine(job):
+                continue
             try:
                 await self._look_after(job)
+            except StoreFull:
+                raise
             except StoreError as error:
-                # One tenant's trouble keeps nobody else's jobs from ending.
+                # One tenant's trouble keeps nobody else's jobs from ending, and a pool's worker may be kept out of
+                # what belongs to other pools' tenants.
                 log.warning("an open job could not be looked at", tenant=job[0], job=job[1], error=error.message)
+
+    async def _share(self) -> Callable[[JobKey], bool]:
+        """Which jobs this worker looks at in this turn: its part of them, among the live workers of its pool.
+
+        Workers that see different lists leave a job out or look twice; both are harmless, and over by the next turn.
+        """
+        self._turn += 1
+        if self._turn % _WHOLE_EVERY == 0:
+            return lambda _: True
+        announcement = self._announcement()
+        me = keys.worker(announcement.pool, announcement.worker)
+        seen = {one.key: one.modified async for one in self._storage.scan(keys.workers(announcement.pool))}
+        # Against the newest of them: all of these times are the store's.
+        old = max(seen.values(), default=0.0) - _LIVE_SWEEPS * self._seconds
+        live = sorted({key for key, modified in seen.items() if modified >= old} | {me})
+        rank, workers = live.index(me), len(live)
+        return lambda job: zlib.crc32("/".join(job).encode()) % workers == rank
 
     async def _look_after(self, job: JobKey) -> None:
         unchanged = await self._cursor_unchanged(job)
-        await self._finalize(job, unchanged)
+        await self._finalize(job, unchanged, served=False)
         if unchanged > ABANDONED_AFTER and await self._storage.modified(keys.manifest(*job)) is None:
             # Its producer died between this marker and the manifest: there is no job.
             await self._storage.delete([keys.open_job(*job)])
@@ -130,16 +170,23 @@ class Sweep:
         stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
         await self._storage.delete(stale)
 
-    async def _finalize(self, job: JobKey, unchanged: float) -> None:
+    async def _finalize(self, job: JobKey, unchanged: float, *, served: bool) -> None:
+        """Freeze the job if it has ended. `served` says that this worker has answered requests of it."""
         try:
-            summary = await finalize(self._storage, *job, grace=self._grace, cursor_unchanged=unchanged)
+            ending = await finalize(self._storage, *job, grace=self._grace, cursor_unchanged=unchanged)
         except StoreError as error:
+            if isinstance(error, StoreFull) or (served and isinstance(error, StoreDenied)):
+                raise
             log.warning("a job could not be finalized", tenant=job[0], job=job[1], error=error.message)
             return
         except Exception:
             # Whatever lies there instead of a job's objects: it is one job's trouble, and must not end the worker.
             log.exception("a job's own objects cannot be used", tenant=job[0], job=job[1])
             return
-        if summary is not None:
-            self._on_frozen(job)
-            log.info("job ended", tenant=job[0], job=job[1], state=summary.state, **summary.counts.model_dump())
+        if ending is None:
+            return
+        self._on_frozen(job)
+        summary = ending.summary
+        if ending.ours:
+            self._telemetry.duplicates(summary.duplicates)
+        log.info("job ended", tenant=job[0], job=job[1], state=summary.state, **summary.counts.model_dump())

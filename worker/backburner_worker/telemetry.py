@@ -55,7 +55,7 @@ class Telemetry:
         self._marks_stopped = Gauge(
             "backburner_marks_stopped", "Partitions not read on, their commit metadata being full.", registry=registry
         )
-        self._ready = Gauge("backburner_ready", "Whether the worker is warm and pulls.", registry=registry)
+        self._ready = Gauge("backburner_ready", "Whether the worker is warm and takes in work.", registry=registry)
         self._held = Gauge("backburner_held", "Deliveries held, by stage.", ["stage"], registry=registry)
         self._lag = Gauge(
             "backburner_lag", "Messages not settled, of this worker's share.", ["lane"], registry=registry
@@ -121,9 +121,9 @@ class Telemetry:
         self._segment_bytes.inc(size)
         self._segment_seconds.observe(seconds)
 
-    def ready(self, ready: bool) -> None:  # noqa: FBT001 - it is the value
-        """The worker became ready, or stopped being it."""
-        self._ready.set(ready)
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
+        """Show at each scrape whether the worker is ready."""
+        self._ready.set_function(ready)
 
     def watch_held(self, stage: str, count: Callable[[], int]) -> None:
         """Show that count at each scrape."""

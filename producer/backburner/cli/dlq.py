@@ -150,14 +150,16 @@ async def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     tenant: arguments.Tenant = None,
     json: arguments.Json = False,
-) -> None:
+) -> ExitCode:
     """Remove dead letters for good: those of a job, one, or all."""
     async with session.open_client() as client:
         chosen = _chosen(client, job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant)
         if not yes:
-            if not sys.stdin.isatty():
+            if not asked():
                 raise SettingsError(f"this removes {chosen} for good; pass --yes where nobody can be asked")
-            typer.confirm(f"Remove {chosen} for good?", abort=True, err=True)
+            if not _confirmed(f"Remove {chosen} for good?"):
+                show.say("nothing was removed")
+                return ExitCode.ENDED_BADLY
         removed = await client.purge_dead_letters(
             job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant
         )
@@ -165,6 +167,19 @@ async def purge(
         show.out_json({"removed": removed})
     else:
         show.say(f"removed {_letters(removed)}")
+    return ExitCode.OK
+
+
+def asked() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
 
 
 def _chosen(client: "Client", *, tenant: str | None, **given: str | bool | None) -> str:
@@ -228,5 +243,5 @@ def _described(letter: "DeadLetter") -> str:
         body = where or json.dumps(envelope.body, indent=2, ensure_ascii=False)
         return f"{lines}\n\n{envelope.url}\n{body}"
     if letter.raw is not None:
-        return f"{lines}\n\n{len(letter.raw):,} bytes\n{letter.raw.decode(errors='backslashreplace')}"
+        return f"{lines}\n\n{len(letter.raw):,} bytes\n{show.printable(letter.raw.decode(errors='backslashreplace'))}"
     return lines

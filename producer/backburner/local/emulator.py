@@ -1,7 +1,7 @@
 """The embedded SQS: the emulator `ministack` as one child process on loopback.
 
-It keeps its messages in memory and writes them down when it is told to stop: a kill -9 of it loses the queues and all
-that is on them. For laptops and tests; who needs more takes Kafka's broker, or AWS. It makes no queues:
+It keeps its messages in memory and writes them down when it is told to stop: after a kill -9 it has what it had at its
+last stop, and nothing else. For laptops and tests; who needs more takes Kafka's broker, or AWS. It makes no queues:
 `backburner.publishers.sqs_queues` does.
 """
 

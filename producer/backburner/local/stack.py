@@ -186,7 +186,7 @@ class Stack:
             else:
                 self._say(f"{name} is back")
                 if isinstance(server, Emulator):
-                    # Unless it was asked to stop, it forgot its queues, and all that was on them.
+                    # Unless it was asked to stop, it forgot queues that were made since, and all that was on them.
                     self._make_queues()
                 return
         raise failure or server.child.failure("cannot be started again")

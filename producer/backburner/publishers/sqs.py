@@ -39,6 +39,8 @@ _THREADS = 8
 _READ_SECONDS = 30.0
 _ATTEMPTS = 5
 """Of one call, by the client library, with growing pauses and jitter."""
+_FIRST_ATTEMPTS = 2
+"""Of the first: where there is no SQS, that is told soon."""
 _TOO_LARGE = (
     f"a message is over SQS's {MAX_BYTES} bytes; store its body first (the client does), or send less in one request"
 )
@@ -60,20 +62,8 @@ class SqsPublisher:
 
     async def start(self) -> None:
         """Connect. Raises `QueueError` if SQS does not answer, or not to this identity."""
-        self._client = client = await asyncio.to_thread(
-            sqs_client,
-            self._session,
-            self._settings,
-            connections=_THREADS,
-            read_seconds=_READ_SECONDS,
-            attempts=_ATTEMPTS,
-        )
+        self._client = await asyncio.to_thread(self._connect)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqs-send")
-        try:
-            await self._in_thread(_greet, client, routing.queue(self._settings.prefix, "any", Lane.NORMAL))
-        except FAILURES as error:
-            await self.close()
-            raise queue_error(self._settings, error) from error
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
@@ -99,6 +89,24 @@ class SqsPublisher:
             cause = cause or outcome[1]
         if failed:
             raise PublishFailed(sorted(failed), cause)
+
+    def _connect(self) -> "SQSClient":
+        """A client, once SQS has answered: whether this queue exists, or may be looked for, is not the question."""
+        first, client = (
+            sqs_client(
+                self._session, self._settings, connections=_THREADS, read_seconds=_READ_SECONDS, attempts=attempts
+            )
+            for attempts in (_FIRST_ATTEMPTS, _ATTEMPTS)
+        )
+        try:
+            first.get_queue_url(QueueName=routing.queue(self._settings.prefix, "any", Lane.NORMAL))
+        except FAILURES as error:
+            if not (is_missing(error) or is_denied(error)):
+                client.close()
+                raise queue_error(self._settings, error) from error
+        finally:
+            first.close()
+        return client
 
     async def close(self) -> None:
         """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
@@ -140,12 +148,3 @@ class SqsPublisher:
 
     async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-
-
-def _greet(client: "SQSClient", name: str) -> None:
-    """Find out whether SQS answers at all; whether that queue exists, or may be looked for, is not the question."""
-    try:
-        client.get_queue_url(QueueName=name)
-    except FAILURES as error:
-        if not (is_missing(error) or is_denied(error)):
-            raise

@@ -13,6 +13,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 from botocore.session import Session as BotocoreSession
 
 from backburner.settings import Queue, QueueKind, Settings
@@ -21,7 +22,7 @@ from backburner_schemas.errors import QueueError, SettingsError
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-FAILURES = (BotoCoreError, ClientError)
+FAILURES = (BotoCoreError, ClientError, ResponseParserError)
 """All that a call of the client raises."""
 
 _CONNECT_SECONDS = 5.0

@@ -19,6 +19,7 @@ def create_engine(
     engine_args: str | Sequence[str] = (),
     fake_latency: float = 0.0,
     fake_process: bool = False,
+    fake_journal: str | None = None,
     served_name: str | None = None,
     media_domains: frozenset[str] = frozenset(),
 ) -> Engine:
@@ -30,6 +31,7 @@ def create_engine(
         engine_args: vLLM's own arguments, as one line for a shell or as a list.
         fake_latency: Seconds that a request takes on the fake.
         fake_process: Whether the fake runs in a process of its own.
+        fake_journal: A file to which the fake adds a line for each request that it begins.
         served_name: The name that requests use; a folder's own name if none is given.
         media_domains: Where vLLM may fetch media from, as in `BodyLimits`.
 
@@ -37,7 +39,8 @@ def create_engine(
     """
     if kind == "fake":
         name = served_name or model or FAKE_MODEL
-        return FakeProcessEngine(name, fake_latency) if fake_process else FakeEngine(name, fake_latency)
+        make = FakeProcessEngine if fake_process else FakeEngine
+        return make(name, fake_latency, journal=fake_journal)
     if kind != "vllm":
         raise SettingsError(f"there is no engine {kind!r}; set BACKBURNER_ENGINE to one of {', '.join(KINDS)}")
     if not model:

@@ -10,9 +10,15 @@ Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
     [[busy]]       EngineBusy
     [[abort]]      GenerationAborted
     [[die]]        the engine dies: EngineLost for this request, all in flight and every later one
+    [[kill]]       SIGKILL for the whole worker, as a driver's fault or an out-of-memory kill does it
     [[slow:2.5]]   this request takes 2.5 seconds, whatever the engine's latency is
     [[hang]]       this request never ends by itself
     [[echo]]       the answer is the prompt's own text
+
+An answer is a function of `digest_of(request)`, the 16-byte BLAKE2b of the endpoint, a new line and the body as JSON
+with sorted keys, no white space and non-ASCII characters escaped. A chat answer's `id` is `chatcmpl-` and that digest
+in hexadecimal digits, and its text begins with `fake-`, the digest's first 12 digits, `-` and the choice's index. So
+whoever holds a request and a response can tell whether they belong together.
 
 At a latency of 0 a `run` neither sleeps nor makes a task, so it costs a few microseconds and never yields.
 """
@@ -21,7 +27,10 @@ import asyncio
 import hashlib
 import json
 import math
+import os
 import re
+import signal
+from pathlib import Path
 
 from backburner_schemas.errors import (
     EngineBusy,
@@ -34,13 +43,14 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import fake_answers
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse
+from backburner_worker.engine.fake_journal import FakeJournal
 
 FAKE_MODEL = "fake"
 """The model that the fake serves unless told otherwise; its pool has the same name."""
 
 VERSION = "fake-1"
 
-_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|hang|echo|slow:(\d+(?:\.\d+)?))\]\]")
+_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|kill|hang|echo|slow:(\d+(?:\.\d+)?))\]\]")
 
 
 class FakeEngine:
@@ -51,6 +61,8 @@ class FakeEngine:
         latency: Seconds that a request takes.
         max_sequences: What `EngineInfo` says; nothing is limited by it.
         kv_tokens: The same.
+        journal: A file for a `FakeJournal`; none if not set.
+        worker_pid: The process that `[[kill]]` kills; this one if not set.
     """
 
     def __init__(
@@ -60,6 +72,8 @@ class FakeEngine:
         *,
         max_sequences: int = 256,
         kv_tokens: int = 1 << 22,
+        journal: str | Path | None = None,
+        worker_pid: int | None = None,
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
@@ -67,6 +81,9 @@ class FakeEngine:
         self._latency = latency
         self._max_sequences = max_sequences
         self._kv_tokens = kv_tokens
+        self._journal_path = journal
+        self._journal: FakeJournal | None = None
+        self._worker_pid = worker_pid
         self._lost = False
         self._closed = False
         self._running: set[asyncio.Future[None]] = set()
@@ -77,7 +94,12 @@ class FakeEngine:
         return self._lost
 
     async def start(self) -> EngineInfo:
-        """Say what is served; there is nothing to load."""
+        """Say what is served; there is nothing to load. Raises `EngineError` if the journal cannot be opened."""
+        if self._journal_path is not None:
+            try:
+                self._journal = FakeJournal(self._journal_path)
+            except OSError as error:
+                raise EngineError(f"the journal cannot be opened ({error}); set BACKBURNER_FAKE_JOURNAL") from error
         return EngineInfo(
             models=(self._model,),
             endpoints=frozenset(Endpoint),
@@ -92,7 +114,10 @@ class FakeEngine:
         model = request.body.get("model")
         if model != self._model:
             raise ModelNotFound(f"the model {model!r} is not served here; use {self._model!r}", param="model")
-        raw = json.dumps(request.body, sort_keys=True, separators=(",", ":"))
+        raw = _canonical(request)
+        digest = _digest(request, raw)
+        if self._journal is not None:
+            self._journal.begun(request.id, digest)
         # Most bodies hold no pattern, and `in` costs a tenth of a search of the prompt.
         found = _PATTERN.search(fake_answers.prompt_text(request)) if "[[" in raw else None
         seconds = self._latency
@@ -100,7 +125,6 @@ class FakeEngine:
             seconds = self._misbehave(found, seconds)
         if seconds > 0:
             await self._wait(seconds)
-        digest = hashlib.blake2b(f"{request.endpoint}\n{raw}".encode(), digest_size=16).hexdigest()
         try:
             return fake_answers.answer(request, digest, echo=found is not None and found[1] == "echo")
         except (TypeError, ValueError) as error:
@@ -112,6 +136,8 @@ class FakeEngine:
         if self._running and drain > 0:
             await asyncio.wait(self._running, timeout=drain)
         self._fail_running(GenerationAborted("the engine was closed before the answer was whole"))
+        if self._journal is not None:
+            self._journal.close()
 
     def die(self) -> None:
         """Die as a real engine does: all that runs, and all that comes, raises `EngineLost`."""
@@ -131,6 +157,11 @@ class FakeEngine:
             case "die":
                 self.die()
                 raise EngineLost("the prompt holds [[die]]")
+            case "kill":
+                os.kill(self._worker_pid or os.getpid(), signal.SIGKILL)
+                # Its engine goes with it.
+                self.die()
+                raise EngineLost("the prompt holds [[kill]]")
             case "hang":
                 return math.inf
             case "echo":
@@ -161,6 +192,19 @@ class FakeEngine:
             raise EngineLost
         if self._closed:
             raise EngineError("the engine is closed")
+
+
+def digest_of(request: EngineRequest) -> str:
+    """What the answer to a request is made from: 32 hexadecimal digits, see the module."""
+    return _digest(request, _canonical(request))
+
+
+def _canonical(request: EngineRequest) -> str:
+    return json.dumps(request.body, sort_keys=True, separators=(",", ":"))
+
+
+def _digest(request: EngineRequest, canonical: str) -> str:
+    return hashlib.blake2b(f"{request.endpoint}\n{canonical}".encode(), digest_size=16).hexdigest()
 
 
 def _finish(future: "asyncio.Future[None]") -> None:

@@ -1,8 +1,10 @@
 """The fake engine in a child process, so that an engine's death can be the real thing: a killed process.
 
 Parent and child speak JSON, one object a line: the first line that the child writes says what it offers, then
-`{"id", "endpoint", "body"}` goes down and `{"id", "response" | "error"}` comes up. `{"cancel": id}` aborts one.
-The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself.
+`{"call", "id", "endpoint", "body"}` goes down and `{"call", "response" | "error"}` comes up. `{"cancel": call}` aborts
+one. A call has a number of its own, since a request that was aborted may be back before its abort is over.
+The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself,
+and `[[kill]]` its worker.
 """
 
 import argparse
@@ -10,18 +12,20 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from backburner_schemas import errors
 from backburner_schemas.errors import EngineError, EngineLost, GenerationAborted, RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
-from backburner_worker.engine.deathwatch import child_environment, watch_parent
+from backburner_worker.engine.deathwatch import OWNER, child_environment, watch_parent
 from backburner_worker.engine.fake import FAKE_MODEL, FakeEngine
 
 _LINE_LIMIT = 64 * 1024 * 1024
@@ -43,11 +47,13 @@ _ERRORS: dict[str, type[errors.BackburnerError]] = {
 class FakeProcessEngine:
     """A `FakeEngine` that runs in a process of its own. Arguments as there."""
 
-    def __init__(self, model: str = FAKE_MODEL, latency: float = 0.0) -> None:
-        self._arguments = ("--model", model, "--latency", str(latency))
+    def __init__(self, model: str = FAKE_MODEL, latency: float = 0.0, *, journal: str | Path | None = None) -> None:
+        kept = () if journal is None else ("--journal", str(journal))
+        self._arguments = ("--model", model, "--latency", str(latency), *kept)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._pending: dict[str, asyncio.Future[EngineResponse]] = {}
+        self._pending: dict[int, asyncio.Future[EngineResponse]] = {}
+        self._calls = itertools.count()
         self._lost = False
         self._closed = False
 
@@ -86,15 +92,16 @@ class FakeProcessEngine:
         if self._closed or self._process is None:
             raise EngineError("the engine is closed")
         future: asyncio.Future[EngineResponse] = asyncio.get_running_loop().create_future()
-        self._pending[request.id] = future
+        call = next(self._calls)
+        self._pending[call] = future
         try:
-            self._send({"id": request.id, "endpoint": request.endpoint, "body": request.body})
+            self._send({"call": call, "id": request.id, "endpoint": request.endpoint, "body": request.body})
             return await future
         except asyncio.CancelledError:
-            self._send({"cancel": request.id})
+            self._send({"cancel": call})
             raise
         finally:
-            self._pending.pop(request.id, None)
+            del self._pending[call]
 
     async def close(self, drain: float) -> None:
         """Wait for what runs, then end the child, at the latest by force."""
@@ -131,7 +138,7 @@ class FakeProcessEngine:
             self._lose()
 
     def _answer(self, message: Mapping[str, Any]) -> None:
-        future = self._pending.get(message["id"])
+        future = self._pending.get(message["call"])
         if future is None or future.done():
             return
         if (response := message.get("response")) is not None:
@@ -169,7 +176,7 @@ class _Child:
     def __init__(self, engine: FakeEngine, output: asyncio.StreamWriter) -> None:
         self._engine = engine
         self._output = output
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self, source: asyncio.StreamReader) -> None:
         info = dataclasses.asdict(await self._engine.start())
@@ -181,37 +188,38 @@ class _Child:
                     task.cancel()
                 continue
             request = EngineRequest(message["id"], Endpoint(message["endpoint"]), message["body"])
-            task = asyncio.create_task(self._run(request))
-            self._tasks[request.id] = task
-            task.add_done_callback(functools.partial(self._forget, request.id))
+            call: int = message["call"]
+            task = asyncio.create_task(self._run(call, request))
+            self._tasks[call] = task
+            task.add_done_callback(functools.partial(self._forget, call))
 
-    def _forget(self, key: str, _task: "asyncio.Task[None]") -> None:
-        del self._tasks[key]
+    def _forget(self, call: int, _task: "asyncio.Task[None]") -> None:
+        del self._tasks[call]
 
-    async def _run(self, request: EngineRequest) -> None:
+    async def _run(self, call: int, request: EngineRequest) -> None:
         try:
             response = await self._engine.run(request)
         except EngineLost:
             os.kill(os.getpid(), signal.SIGKILL)
         except (RequestRefused, EngineError) as error:
             failure = {"code": error.code, "message": error.message, "param": error.param}
-            self._write({"id": request.id, "error": failure})
+            self._write({"call": call, "error": failure})
         else:
             usage = [response.usage.prompt_tokens, response.usage.completion_tokens]
             answer = {"body": response.body, "status_code": response.status_code, "usage": usage}
-            self._write({"id": request.id, "response": answer})
+            self._write({"call": call, "response": answer})
 
     def _write(self, message: Mapping[str, Any]) -> None:
         self._output.write(json.dumps(message).encode() + b"\n")
 
 
-async def _serve(model: str, latency: float) -> None:
+async def _serve(engine: FakeEngine) -> None:
     loop = asyncio.get_running_loop()
     source = asyncio.StreamReader(limit=_LINE_LIMIT)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), sys.stdin)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
     output = asyncio.StreamWriter(transport, protocol, None, loop)
-    await _Child(FakeEngine(model, latency), output).serve(source)
+    await _Child(engine, output).serve(source)
 
 
 def main() -> None:
@@ -220,8 +228,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default=FAKE_MODEL)
     parser.add_argument("--latency", type=float, default=0.0)
-    arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.model, arguments.latency))
+    parser.add_argument("--journal")
+    given = parser.parse_args()
+    worker = int(os.environ.get(OWNER) or os.getppid())
+    asyncio.run(_serve(FakeEngine(given.model, given.latency, journal=given.journal, worker_pid=worker)))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from backburner_schemas.result import ResultRecord
 log = get_logger(__name__)
 
 
-async def store_answer(storage: Storage, address: Address, record: ResultRecord, data: bytes) -> bool:
-    """Write the answer object; False if the object belongs to another index, so that the record must go elsewhere.
+async def store_answer(storage: Storage, address: Address, data: bytes, *, ok: bool) -> bool:
+    """Write the answer object; `ok` says that it is a response.
 
-    A response replaces an error of the same index; nothing else replaces anything. Raises `StoreError`.
+    False if the object belongs to another index, so that the record must go elsewhere. A response replaces an error of
+    the same index; nothing else replaces anything. Raises `StoreError`.
     """
     key = keys.answer(address.tenant, address.job, address.custom_id or str(address.index))
     while not await storage.create(key, data):
@@ -27,7 +28,7 @@ async def store_answer(storage: Storage, address: Address, record: ResultRecord,
             return _elsewhere(address, key)
         if found.backburner.index != address.index:
             return _elsewhere(address, key)
-        if found.ok or not record.ok or await storage.replace(key, data, there.etag):
+        if found.ok or not ok or await storage.replace(key, data, there.etag):
             return True
     return True
 

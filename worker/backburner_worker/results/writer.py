@@ -19,9 +19,32 @@ from backburner_worker.telemetry import Telemetry
 _TICK_SECONDS = 0.02
 _LULL_SECONDS = 0.1
 """How long to wait for more of an ended job that nothing is held of, while the queue has more: some may be its own."""
-_PUTS_AT_ONCE = 4
+_PUTS_AT_ONCE = 16
+"""Segments on their way to the store: many small ones, since what may wait bounds their bytes."""
 
 log = get_logger(__name__)
+
+
+class _Durable:
+    """What the records of one segment wait for: that it is written, or why it never will be."""
+
+    __slots__ = ("_ended", "_error")
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+
+    async def wait(self) -> None:
+        """Return when it is written. Cancelling it is nothing to the others that wait."""
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Let go of all that wait."""
+        self._error = error
+        self._ended.set()
+
 
 JobQuiet = Callable[[JobKey], None]
 """“This worker holds nothing more of that job”: time to see whether it is whole. Must not block."""
@@ -54,7 +77,7 @@ class SegmentWriter:
         self._buffers = Buffers(limits)
         self._job_quiet = job_quiet
         self._telemetry = telemetry
-        self._durable: dict[Buffer, asyncio.Future[None]] = {}
+        self._durable: dict[Buffer, _Durable] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._held: Counter[JobKey] = Counter()
         self._hushed: set[JobKey] = set()
@@ -80,15 +103,16 @@ class SegmentWriter:
         buffer, full = self._buffers.add(
             job, line, now=time.monotonic(), job_age=self._job_age(job), job_left=self._job_left(job)
         )
+        # Thousands wait here: nothing of the record stays but what is in the buffer.
+        del line
         if job not in self._held:
             self._hushed.add(job)
         durable = self._durable.get(buffer)
         if durable is None:
-            durable = self._durable[buffer] = asyncio.get_running_loop().create_future()
+            durable = self._durable[buffer] = _Durable()
         if full:
             self._write(buffer)
-        # Shielded: many records wait for this one segment, and one that is cancelled must not take it from the others.
-        await asyncio.shield(durable)
+        await durable.wait()
 
     def hurry(self, jobs: Iterable[JobKey]) -> None:
         """Write what these jobs have here at the next turn: they were cancelled."""
@@ -130,20 +154,22 @@ class SegmentWriter:
         name = buffer.name(self._writer, self._sequence)
         self._sequence += 1
         key = keys.segment(*buffer.job, name)
+        records = len(buffer.lines)
         try:
-            data = encode_segment(buffer.lines)
             async with self._puts:
+                data = encode_segment(buffer.lines)
+                buffer.lines.clear()
                 started = time.monotonic()
                 await until_stored(partial(self._storage.put, key, data), "write a segment")
                 self._telemetry.segment_written(len(data), time.monotonic() - started)
-        except asyncio.CancelledError:
-            durable.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - raised to every record that waits for this segment
-            durable.set_exception(error)
+        except BaseException as error:
+            # Raised to every record that waits for this segment.
+            durable.end(error)
+            if not isinstance(error, Exception):
+                raise
             return
-        durable.set_result(None)
-        log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=len(buffer.lines))
+        durable.end()
+        log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=records)
         if buffer.job not in self._held and self._jobs.facts(buffer.job).manifest is not None:
             self._job_quiet(buffer.job)
 

@@ -158,13 +158,14 @@ class Assignment:
         """The ticket of a delivery that is about to be handed out."""
         return Ticket(partition, offset, self._shares[partition].epoch)
 
-    def is_suspect(self, ticket: Ticket) -> bool:
-        """Whether the marks tell that it was started, and not finished, at two unclean ends."""
-        return ticket.offset in self._shares[ticket.partition].suspects
+    def past(self, ticket: Ticket) -> tuple[bool, bool]:
+        """Whether it was given before, to this member or, as far as the marks tell, to another; and is it suspect.
 
-    def is_again(self, ticket: Ticket) -> bool:
-        """Whether it was given before, to this member or, as far as the marks tell, to another."""
-        return ticket.offset in self._shares[ticket.partition].again
+        Suspect is what was started, and not finished, at two unclean ends.
+        """
+        share = self._shares[ticket.partition]
+        again = bool(share.again) and ticket.offset in share.again
+        return again, again and ticket.offset in share.suspects
 
     def hand_out(self, delivery: Delivery) -> None:
         """Note that the delivery runs."""
@@ -179,7 +180,7 @@ class Assignment:
             return False
         share, offset = found
         share.ledger.begin(offset)
-        return self.kept is not False and (delivery.facts.suspect or share.must_tell(offset))
+        return self.kept is not False and (delivery.facts.suspect or offset < share.careful_until)
 
     def is_told(self, delivery: Delivery) -> bool:
         """Whether a commit tells that the delivery was begun; also if it is no longer ours, or nothing can be told."""

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from backburner_schemas.codec import Decoded, Origin, Unaddressed
+from backburner_schemas.codec import Decoded, Origin, Refused, Unaddressed
 from backburner_schemas.envelope import Address, DeliveryFacts
+from backburner_schemas.errors import Undeliverable
 from backburner_schemas.names import Lane
 
 
@@ -66,6 +67,14 @@ class Delivery:
         address = self.address
         return None if address is None else (address.tenant, address.job)
 
+    def shed(self) -> None:
+        """Let go of the request's text: its outcome is there, and takes enough memory while it waits for the store."""
+        self.raw = b""
+        if (address := self.address) is not None:
+            self.message = Refused(address, _SHED)
+
+
+_SHED = Undeliverable("its outcome is on the way to the store")
 
 RevokedCallback = Callable[[], Awaitable[None]]
 """“Deliveries are going away: store what is done and settle it now.” Bounded by the source."""

@@ -118,7 +118,8 @@ class Intake:
         origin = codec.Origin(record.topic, f"{record.partition}-{record.offset}", timestamp)
         ticket = self.assignment.ticket((record.topic, record.partition), record.offset)
         facts = codec.decode_facts(record.headers, timestamp)
-        if self.assignment.is_suspect(ticket):
+        again, suspect = self.assignment.past(ticket)
+        if suspect:
             facts = replace(facts, suspect=True)
         return Delivery(
             message=_UNREADABLE if isinstance(record, Unreadable) else codec.decode(record.value, origin, self._rules),
@@ -127,7 +128,7 @@ class Intake:
             lane=lane,
             facts=facts,
             token=ticket,
-            redelivered=self.assignment.is_again(ticket),
+            redelivered=again,
         )
 
 

@@ -77,7 +77,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._news = asyncio.Event()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._watch = Watch(group, self._topics[0], session_seconds)
+        self._watch = Watch(group, session_seconds)
 
     # --- the port ---
 

@@ -111,6 +111,16 @@ async def committed(
     return {partition: (one.offset, one.metadata or "") for partition, one in found.items()}
 
 
+async def answers(consumer: AIOKafkaConsumer, *, seconds: float) -> bool:
+    """Whether a broker answers the lightest of questions in that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            # Not asked of the coordinator: on that connection everything waits behind a join, which may take long.
+            return bool(await consumer._client.force_metadata_update())  # noqa: SLF001 - nothing public is as light
+    except (KafkaError, OSError, TimeoutError):
+        return False
+
+
 async def beginnings(
     consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, seconds: float
 ) -> dict[TopicPartition, int]:

@@ -2,10 +2,8 @@
 
 import asyncio
 import time
-from contextlib import suppress
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaConsumer
 
 from backburner.logs import get_logger
 from backburner_worker.sources import kafka_client
@@ -23,10 +21,8 @@ _SILENT_SECONDS = 6.0
 class Watch:
     """Watches one member's broker and group."""
 
-    def __init__(self, group: str, topic: str, session_seconds: float) -> None:
-        """`topic` is one that exists: the broker is asked for the group's offset in it."""
+    def __init__(self, group: str, session_seconds: float) -> None:
         self._group = group
-        self._asked = TopicPartition(topic, 0)
         self._patience = session_seconds * 3
         self.started()
 
@@ -63,10 +59,8 @@ class Watch:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             now = time.monotonic()
-            if now - self._heard > _QUIET_SECONDS:
-                with suppress(KafkaError, OSError, TimeoutError):
-                    await kafka_client.committed(consumer, [self._asked], seconds=_ASK_SECONDS)
-                    self.heard()
+            if now - self._heard > _QUIET_SECONDS and await kafka_client.answers(consumer, seconds=_ASK_SECONDS):
+                self.heard()
             if self._apart is not None and now - max(self._apart, self._warned) > self._patience:
                 self._warned = now
                 log.warning(

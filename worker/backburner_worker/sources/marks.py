@@ -136,10 +136,14 @@ def _pack_ranges(ranges: Sequence[tuple[int, int]], offset: int, room: int) -> t
     """Gaps and lengths of as many ranges as there is room for, and how many these are."""
     packed, at = bytearray(), offset
     for number, (start, stop) in enumerate(ranges):
-        pair = _varint(start - at) + _varint(stop - start)
-        if len(packed) + len(pair) > room:
-            return bytes(packed), number
-        packed += pair
+        gap, length, before = start - at, stop - start, len(packed)
+        if gap < _MORE and length < _MORE:  # nearly always
+            packed.append(gap)
+            packed.append(length)
+        else:
+            packed += _varint(gap) + _varint(length)
+        if len(packed) > room:
+            return bytes(packed[:before]), number
         at = stop
     return bytes(packed), len(ranges)
 

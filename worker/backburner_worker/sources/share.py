@@ -14,7 +14,9 @@ STOP_AT = 0.75
 MAX_AHEAD = 10_000
 """Where the broker keeps no marks: offsets read above the low-water mark, at most, since a lost worker costs that."""
 _MEASURE_EVERY = 256
-"""Changes of a ledger after which the room that its marks take is measured again."""
+"""Changes of a ledger, at least, after which the room that its marks take is measured again."""
+_CHARS_A_CHANGE = 4
+"""What one change adds to the marks, at about the worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,7 @@ class Share:
     fill: float = 0.0
     """Share of the room for marks that these take, when last measured."""
     _saved: int = -1
-    _measured: int = 0
-
-    @property
-    def careful(self) -> bool:
-        """Whether some starts are told before they are made."""
-        return self.careful_until > self.ledger.low_water
-
-    def must_tell(self, offset: int) -> bool:
-        """Whether the start of this offset is to be told before it is made."""
-        return offset < self.careful_until or offset in self.suspects
+    _measure_at: int = 0
 
     def is_full(self, *, kept: bool) -> bool:
         """Whether the partition is to be read no further, since the broker could not be told what is done."""
@@ -72,7 +65,7 @@ class Share:
             return False
         if not kept:
             return self.ledger.span >= MAX_AHEAD
-        if self.ledger.changes - self._measured >= _MEASURE_EVERY:
+        if self.ledger.changes >= self._measure_at:
             self._encode(life=0, clean=False)
         return self.fill >= STOP_AT
 
@@ -109,7 +102,8 @@ class Share:
         )
         text, held = wire.encode(marks, ledger.low_water)
         self.fill = len(text) / wire.MAX_CHARS
-        self._measured = ledger.changes
+        room = int((STOP_AT - self.fill) * wire.MAX_CHARS / _CHARS_A_CHANGE)
+        self._measure_at = ledger.changes + max(room, _MEASURE_EVERY)
         return text, held
 
 

@@ -207,7 +207,8 @@ class SqsSource:
 
     async def _take(self, poll: Poll) -> None:
         """Hold what came, and give back what is not to be run now."""
-        back: list[tuple[Held, int]] = []
+        back: list[Held] = []
+        later: list[tuple[Held, int]] = []
         now = time.time()
         for received in poll.messages:
             held = self._held.take(received, poll.begun)
@@ -216,16 +217,18 @@ class SqsSource:
             due = received.not_before
             wait = 0.0 if due is None else due - now
             if self._stopping.is_set():
-                back.append((held, 0))
+                back.append(held)
             elif wait > _HOLD_SECONDS:
-                back.append((held, int(wait) + 1))
+                later.append((held, int(wait) + 1))
             else:
                 self._intake.add(held, due if wait > 0 else None)
         if poll.messages:
             self._news.set()
             self._keeper.delete_soon()
+        if later:
+            await self._keeper.hide(later)
         if back:
-            await self._keeper.hide(back)
+            await self._keeper.release(back)
 
     async def _last_polls(self) -> None:
         """Wait for the calls that still wait for messages: what they bring is given back as it comes."""

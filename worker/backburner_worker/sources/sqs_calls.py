@@ -84,9 +84,9 @@ class SqsCalls:
         async with self._deleting:
             return await self._call(self._control, self._delete, lane, handles)
 
-    async def send(self, lane: Lane, entry: Entry) -> None:
-        """Put a message onto the lane's queue."""
-        await self._call(self._control, self._send, lane, entry)
+    async def send(self, lane: Lane, entries: Sequence[Entry]) -> set[int]:
+        """Put a batch onto the lane's queue; the positions of those that SQS took."""
+        return await self._call(self._control, self._send, lane, entries)
 
     async def waiting(self, lane: Lane) -> int:
         """Messages on the lane's queue, held and delayed ones included; about."""
@@ -143,14 +143,11 @@ class SqsCalls:
         )
         return _refused(handles, answer.get("Failed", []))
 
-    def _send(self, lane: Lane, entry: Entry) -> None:
-        form = entry.form()
-        self._open_clients()[1].send_message(
-            QueueUrl=self._urls[lane],
-            MessageBody=form["MessageBody"],
-            MessageGroupId=form["MessageGroupId"],
-            MessageAttributes=form.get("MessageAttributes", {}),
+    def _send(self, lane: Lane, entries: Sequence[Entry]) -> set[int]:
+        answer = self._open_clients()[1].send_message_batch(
+            QueueUrl=self._urls[lane], Entries=[entry.form() for entry in entries]
         )
+        return {int(each["Id"]) for each in answer.get("Successful", [])}
 
     def _count(self, lane: Lane) -> int:
         answer = self._open_clients()[1].get_queue_attributes(

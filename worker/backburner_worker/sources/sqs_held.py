@@ -178,16 +178,17 @@ class HeldMessages:
         held.beating = False
         held.beat_at = now + min(_RETRY_SECONDS, self._visibility / 12)
 
-    def refused(self, held: Held, handle: str) -> None:
-        """SQS says that the receipt is void: somebody else has the message, or may have it."""
+    def refused(self, held: Held, handle: str) -> bool:
+        """SQS says that the receipt is void: somebody else has the message, or may. Whether a lease is lost by that."""
         held.beating = False
-        if handle != held.handle:
-            return
+        if handle != held.handle or held.dropped:
+            return False
         if held.stage is Stage.SETTLED:
             # Its deletion is worth a try all the same.
             held.beat_at = math.inf
-        else:
-            self.drop(held)
+            return False
+        self.drop(held)
+        return True
 
     def expired(self, now: float) -> list[Held]:
         """What could not be extended in time, and is dropped by this."""

@@ -12,6 +12,8 @@ MAX_POLL = 10
 """Messages that one receive call brings at most."""
 AHEAD = 100
 """Messages of a lane that are read ahead at most. Few: each costs heartbeats, and others could run it."""
+AHEAD_BYTES = 16 * 1024 * 1024
+"""The same in bytes; what the calls under way bring comes on top."""
 MAX_POLLS = 8
 """Receive calls of a lane under way at once."""
 HAND_OUT_RECORDS = 128
@@ -27,6 +29,7 @@ class _LaneIntake:
         self.widest = 0
         self.ready: deque[Held] = deque()
         self.later: list[tuple[float, int, Held]] = []
+        self.bytes = 0
         self.asked = 0
         self.polls = 0
         self.allowed = 1
@@ -34,7 +37,7 @@ class _LaneIntake:
     def next_poll(self) -> int:
         """How many messages one more call should ask for; 0 for no call."""
         # Never in small change: a call costs the same for one message as for ten.
-        size = min(MAX_POLL, self.widest)
+        size = min(MAX_POLL, self.widest) if self.bytes < AHEAD_BYTES else 0
         room = min(AHEAD, max(self.budget, size)) - len(self.ready) - len(self.later) - self.asked
         return size if self.budget > 0 and self.polls < self.allowed and room >= size else 0
 
@@ -59,6 +62,7 @@ class SqsIntake:
         for state in self._lanes.values():
             state.ready.clear()
             state.later.clear()
+            state.bytes = 0
 
     def polls(self) -> list[tuple[Lane, int]]:
         """The calls to begin now, each with the number of messages to ask for. They count as begun."""
@@ -83,6 +87,7 @@ class SqsIntake:
     def add(self, held: Held, due: float | None) -> None:
         """Keep a message until it is handed out, and not before that Unix time."""
         state = self._lanes[held.received.lane]
+        state.bytes += len(held.received.body)
         if due is None:
             state.ready.append(held)
         else:
@@ -97,6 +102,7 @@ class SqsIntake:
             room, size = min(state.budget, HAND_OUT_RECORDS), 0
             while room > 0 and size < HAND_OUT_BYTES and state.ready:
                 held = state.ready.popleft()
+                state.bytes -= len(held.received.body)
                 if held.stage is Stage.WAITING and not held.dropped:
                     found.append(held)
                     room -= 1

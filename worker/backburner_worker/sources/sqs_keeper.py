@@ -8,18 +8,20 @@ import asyncio
 import itertools
 import time
 from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.publishers.sqs_connect import FAILURES
-from backburner.publishers.sqs_message import MAX_BYTES, entry_of
+from backburner.publishers.sqs_message import MAX_BYTES, Entry, batches, entry_of
 from backburner_schemas.codec import Rules
-from backburner_schemas.envelope import DeliveryFacts, Envelope
+from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs_calls import MAX_BATCH, SqsCalls
 from backburner_worker.sources.sqs_held import Held, HeldMessages
 from backburner_worker.sources.sqs_outage import Outage
+from backburner_worker.sources.sqs_received import SUSPECT_AT
 
 log = get_logger(__name__)
 
@@ -64,8 +66,10 @@ class Keeper:
         now = time.monotonic()
         if lost := self._held.expired(now):
             log.warning("leases are lost: SQS did not extend them in time, and others may have them", count=len(lost))
-        for held in self._held.too_long(now):
-            self._start(self._others, self._send_again(held))
+        if old := self._held.too_long(now):
+            log.info("messages that were held for hours are sent anew, since SQS allows twelve", count=len(old))
+        for batch in _batches(old):
+            self._start(self._others, self._send_anew(batch))
         for batch in _batches(self._held.beats(now)):
             self._start(self._beats, self._extend(batch))
         self._delete_now()
@@ -89,8 +93,8 @@ class Keeper:
             if code is None:
                 self._held.extended(held, handle, asked, granted)
             elif code in _VOID:
-                void += 1
-                self._held.refused(held, handle)
+                # One that was deleted meanwhile is void, too.
+                void += self._held.refused(held, handle)
             else:
                 self._held.not_extended(held, time.monotonic())
         if void:
@@ -138,7 +142,10 @@ class Keeper:
         if found and self._beats:
             # One that is under way would make them invisible again.
             await asyncio.wait({*self._beats})
-        await self.hide([(held, 0) for held in found])
+        # One receipt more, and whoever gets it would take it for a suspect, though it harmed nobody here.
+        anew = [held for held in found if held.received.count >= SUSPECT_AT - 1]
+        back = [(held, 0) for held in found if held.received.count < SUSPECT_AT - 1]
+        await asyncio.gather(self.hide(back), *(self._send_anew(batch) for batch in _batches(anew)))
 
     async def hide(self, messages: Iterable[tuple[Held, int]]) -> None:
         """Let these go, and make them visible to all after so many seconds. What SQS refuses comes back later."""
@@ -152,6 +159,8 @@ class Keeper:
             await self._calls.extend(batch[0].received.lane, [held.handle for held in batch], seconds)
         except FAILURES as error:
             self._outage.began("extend", error)
+        else:
+            self._outage.ended("extend")
 
     async def finish(self) -> None:
         """Delete what is settled and give everything else back."""
@@ -171,32 +180,45 @@ class Keeper:
             if self._timer is not None:
                 self._timer.cancel()
 
-    # --- the twelve hours ---
+    # --- send anew ---
 
-    async def _send_again(self, held: Held) -> None:
-        """Put a new message in the place of one that nobody may hold any longer."""
-        delivery = held.delivery or held.received.delivery(self._rules, held)
-        lane, envelope = held.received.lane, delivery.message
-        facts = DeliveryFacts(
-            attempt=delivery.facts.attempt, suspect=delivery.facts.suspect, traceparent=delivery.facts.traceparent
-        )
-        entry = entry_of(0, Message("", lane, envelope, facts), time.time()) if isinstance(envelope, Envelope) else None
+    async def _send_anew(self, batch: list[Held]) -> None:
+        """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is."""
+        lane = batch[0].received.lane
+        entries = [found for number, held in enumerate(batch) if (found := self._entry(number, held)) is not None]
+        sent: set[int] = set()
         try:
-            if entry is None or entry.size > MAX_BYTES:
-                await self._calls.extend(lane, [held.handle], [0])
-                return
-            await self._calls.send(lane, entry)
-            self._held.remember(held.received.id)
-            await self._calls.delete(lane, [held.handle])
+            for part in batches(entries):
+                sent |= await self._calls.send(lane, part)
+            for number in sent:
+                self._held.remember(batch[number].received.id)
+            if sent:
+                await self._calls.delete(lane, [batch[number].handle for number in sent])
+            self._outage.ended("send")
         except FAILURES as error:
-            self._outage.began("extend", error)
-        else:
-            log.info("a message was held for hours and is sent anew, since SQS allows twelve", lane=lane)
+            self._outage.began("send", error)
+        left = [(held, 0) for number, held in enumerate(batch) if number not in sent]
+        if left:
+            await self.hide(left)
+
+    def _entry(self, number: int, held: Held) -> Entry | None:
+        """The message to send for it; None for what has no envelope, or is too large."""
+        delivery = held.received.delivery(self._rules, held)
+        if not isinstance(delivery.message, Envelope):
+            return None
+        message = Message("", held.received.lane, delivery.message, replace(delivery.facts, not_before=None))
+        entry = entry_of(number, message, time.time())
+        return entry if entry.size <= MAX_BYTES else None
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._outage.fail(error)
+
         task = asyncio.create_task(work)
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(ended)
 
 
 def _batches(messages: Iterable[Held]) -> Iterator[list[Held]]:

@@ -1,0 +1,57 @@
+"""What the harness asked for: the truth that the checker holds the store and the queue against. Plain data."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Expect(StrEnum):
+    """How a request has to end."""
+
+    ANSWER = "answer"
+    """With the engine's answer to it."""
+    REFUSED = "refused"
+    """With an error record, code `invalid_request`."""
+    POISON = "poison"
+    """With a dead letter and an error record, code `poison`."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request."""
+
+    custom_id: str
+    url: str
+    body: dict[str, Any]
+    expect: Expect = Expect.ANSWER
+    accepted: bool = False
+    """Whether the sender was told that the queue has it; otherwise it may have it or not."""
+    job: str | None = None
+    """Where its record lies, where the sender knows it."""
+    index: int | str | None = None
+    redriven: bool = False
+    """Whether its dead letter was sent again, in a job of its own, so that the letter is gone."""
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """It as a line of a batch file."""
+        return {"custom_id": self.custom_id, "method": "POST", "url": self.url, "body": self.body}
+
+
+@dataclass(slots=True)
+class Book:
+    """Everything that was asked for, by the way that it took."""
+
+    tenant: str
+    prefix: str
+    pool: str
+    jobs: dict[str, list[Asked]] = field(default_factory=dict)
+    """By job id, each in its own order."""
+    singles: list[Asked] = field(default_factory=list)
+    """With answer objects, each in a job of its own."""
+    raw: list[Asked] = field(default_factory=list)
+    """Plain batch lines from a producer without the SDK."""
+
+    def everything(self) -> list[Asked]:
+        """All of them."""
+        return [*(asked for job in self.jobs.values() for asked in job), *self.singles, *self.raw]

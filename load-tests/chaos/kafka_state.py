@@ -1,0 +1,90 @@
+"""Reads a pool's topics and its group's committed offsets by aiokafka alone, for the checker.
+
+Every message is read from the start of the log: the high-water mark that comes with a fetch is the end that counts,
+since some brokers answer `end_offsets` wrongly.
+"""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from chaos.commits import committed
+from chaos.queue_state import Message, QueueState
+
+LANES = ("high", "normal", "low", "retry")
+_FETCH_MS = 1000
+_PAUSE_SECONDS = 0.5
+_QUIET_FETCHES = 3
+"""Empty fetches in a row after which a partition without messages counts as such."""
+
+
+async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> QueueState:
+    """The queue's state; waits up to that long for the last commits."""
+    topics = [f"{prefix}.{pool}.{lane}" for lane in LANES]
+    records, ends = await _read(bootstrap, topics)
+    messages = [found for record in records if (found := _message(record)) is not None]
+    deadline = asyncio.get_running_loop().time() + seconds
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        while True:
+            told = await committed(admin, f"{prefix}.{pool}", list(ends))
+            lows = {at: offset for at, (offset, _) in told.items()}
+            behind = [
+                f"offsets: {at.topic}/{at.partition} is committed up to {lows.get(at, 0)} of {end}"
+                for at, end in ends.items()
+                if lows.get(at, 0) != end
+            ]
+            if not behind or asyncio.get_running_loop().time() > deadline:
+                return QueueState(behind, messages)
+            await asyncio.sleep(_PAUSE_SECONDS)
+    finally:
+        await admin.close()
+
+
+async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[TopicPartition, int]]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        # Named one by one: on some brokers, any mention of a topic that is not there makes it.
+        partitions = [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in sorted(await _partitions_of(consumer, topic))
+        ]
+        consumer.assign(partitions)
+        records: list[Any] = []
+        quiet = 0
+        while quiet < _QUIET_FETCHES or any([await _left(consumer, at) for at in partitions]):
+            found = await consumer.getmany(timeout_ms=_FETCH_MS)
+            records += [record for batch in found.values() for record in batch]
+            quiet = 0 if found else quiet + 1
+        ends = {at: consumer.highwater(at) or 0 for at in partitions}
+    finally:
+        await consumer.stop()
+    return records, ends
+
+
+async def _partitions_of(consumer: Any, topic: str) -> set[int]:
+    await consumer._client.add_topic(topic)  # noqa: SLF001 - partitions_for_topic asks for topics that were subscribed to alone
+    return set(consumer.partitions_for_topic(topic) or ())
+
+
+async def _left(consumer: Any, at: TopicPartition) -> bool:
+    end = consumer.highwater(at)
+    return end is not None and bool(await consumer.position(at) < end)
+
+
+def _message(record: Any) -> Message | None:
+    """The address that a message has or that its place gives it; None for copies that a worker put back."""
+    if record.topic.endswith(".retry"):
+        return None
+    found, at = json.loads(record.value), (record.topic, record.partition, record.offset)
+    if "v" in found:
+        return Message(found["custom_id"], found["job"], found["index"], at)
+    day = datetime.fromtimestamp(record.timestamp / 1000, UTC).strftime("%Y-%m-%d")
+    return Message(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}", at)

@@ -1,0 +1,92 @@
+"""The scenario `poison`: a large job with a few requests that kill the engine, two workers, then a redrive.
+
+Only the poison may fail, each with one dead letter, and each may cost two engines at most.
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+from chaos.book import Asked, Expect
+from chaos.objects import S3Objects
+from chaos.patience import until
+from chaos.premises import Scene, premises
+from chaos.records import read_json
+from chaos.report import Report
+from chaos.servers import tansu
+from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+
+_WORKERS = 2
+_RESTARTS_EACH = 2
+_END_SECONDS = 240.0
+_CLI_SECONDS = 120.0
+_DIE = "[[die]]"
+_JOB = "poisoned"
+
+
+def poison(requests: int, poisoned: int) -> Report:
+    """So many requests, of which so many are poison."""
+
+    async def play(scene: Scene) -> None:
+        crew = Crew(_WORKERS, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": "64"})
+        async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
+            await _play(on, scene.report, requests, poisoned)
+
+    return premises({"scenario": "poison", "requests": requests, "poisoned": poisoned}, tansu, play)
+
+
+async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None:
+    on.workers.expect_ends("there is poison")
+    asked = [on.load.ask("Say a word.") for _ in range(requests - poisoned)]
+    for number in range(poisoned):
+        asked.insert((2 * number + 1) * requests // (2 * poisoned), on.load.ask(_DIE, Expect.POISON))
+    await on.load.whole_job(_JOB, asked, seconds=_END_SECONDS)
+    await on.all_ready()
+    engines = on.workers.restarts
+    print(f"{requests:,} requests, {poisoned} of them poison: done, {engines} engine restarts", flush=True)
+    if engines > _RESTARTS_EACH * poisoned:
+        report.breaches.append(f"poison: {engines} engines died of {poisoned} poisoned requests")
+    before = on.check(await on.look())
+    if (before.answered, before.failed, before.letters) != (requests - poisoned, poisoned, poisoned):
+        report.breaches.append(
+            f"poison: {before.answered} answered, {before.failed} errors and {before.letters} dead letters, "
+            f"expected {requests - poisoned}, {poisoned} and {poisoned}"
+        )
+    await _redrive(on, report, [one for one in asked if one.expect is Expect.POISON])
+    report.verdict = on.check(await on.look())
+    report.restarts = on.workers.restarts
+    report.breaches += on.workers.ends
+
+
+async def _redrive(on: Stage, report: Report, poisoned: list[Asked]) -> None:
+    """Send the letters again as a user does: it makes a linked job, whose requests are poison still."""
+    objects = S3Objects(on.servers.address)
+    (told,) = (await _cli("dlq", "redrive", "--job", _JOB, "--json"))["jobs"]
+    name, count = told["id"], told["requests"]
+    print(f"dlq redrive made the job {name} of {count} requests", flush=True)
+    folder = f"tenants/{on.book.tenant}/jobs/{name}/"
+    parent = read_json(objects, f"{folder}job.json").get("parent")
+    if (parent, count) != (_JOB, len(poisoned)):
+        report.breaches.append(f"redrive: {count} requests of {parent!r}, expected {len(poisoned)} of {_JOB!r}")
+    await until(
+        lambda: objects.read(f"{folder}summary.json"), f"the end of the redriven job {name}", seconds=_END_SECONDS
+    )
+    # They keep their custom_ids, come in the order of their letters' keys, and killed again what ran them.
+    in_key_order = sorted(poisoned, key=lambda one: str(one.index))
+    on.book.jobs[name] = [replace(one, job=name, index=index) for index, one in enumerate(in_key_order)]
+    for one in poisoned:
+        one.redriven = True
+
+
+async def _cli(*arguments: str) -> Any:
+    """What `backburner` prints with these arguments, as JSON."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "backburner", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(_CLI_SECONDS):
+        printed, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"backburner {' '.join(arguments)} ended with {process.returncode}")
+    return json.loads(printed)

@@ -1,0 +1,162 @@
+"""A TCP proxy before one server, whose link can be broken in four ways. It knows nothing of what passes through.
+
+It runs on an event loop in a thread of its own, so that whatever the harness does never slows the link.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from enum import Enum
+from types import TracebackType
+from typing import Any, Self
+
+_CHUNK = 64 * 1024
+_SLOW_SECONDS = 0.25
+"""Before each chunk, in each direction."""
+_SLOW_CHUNK = 4 * 1024
+_CALL_SECONDS = 10.0
+
+
+class Link(Enum):
+    """What the proxy does with bytes."""
+
+    WHOLE = "whole"
+    """Passes them on."""
+    PAUSED = "paused"
+    """Holds them; they arrive once the link is whole again."""
+    RESET = "reset"
+    """Resets every connection, and each new one at once."""
+    SLOW = "slow"
+    """Passes 4 KiB every quarter of a second in each direction."""
+    DARK = "dark"
+    """Accepts connections and swallows all bytes. What was swallowed cannot be mended, so those end at the restore."""
+
+
+class Proxy:
+    """A port on loopback that leads to another one."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self.port = port
+        self._target = target
+        self._link = Link.WHOLE
+        self._changed = asyncio.Event()
+        self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{port}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._listen())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CALL_SECONDS)
+
+    def become(self, link: Link) -> None:
+        """Change the link; from any thread."""
+        self._call(self._become(link))
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_SECONDS)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    async def _close(self) -> None:
+        self._server.close()
+        for connection in [*self._connections]:
+            connection.reset()
+        for task in [*self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _become(self, link: Link) -> None:
+        before, self._link = self._link, link
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for connection in [*self._connections]:
+            if link is Link.RESET or (before is Link.DARK and connection.torn):
+                connection.reset()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        connection = _Connection(writer)
+        if self._link is Link.RESET:
+            connection.reset()
+            return
+        self._connections.add(connection)
+        try:
+            while self._link in {Link.PAUSED, Link.DARK}:
+                connection.torn |= self._link is Link.DARK
+                await self._changed.wait()
+            if connection.torn:
+                return
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            connection.ends.append(back)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._carry(connection, reader, back))
+                both.create_task(self._carry(connection, there, writer))
+            connection.close()
+        except (asyncio.CancelledError, OSError, ExceptionGroup):
+            pass  # Closed, or one side broke off: so does the other.
+        finally:
+            self._connections.discard(connection)
+            connection.reset()
+
+    async def _carry(
+        self, connection: "_Connection", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while data := await reader.read(_CHUNK):
+            while data:
+                while self._link is Link.PAUSED:
+                    await self._changed.wait()
+                connection.torn |= self._link is Link.DARK
+                if connection.torn:
+                    break
+                size = _CHUNK
+                if self._link is Link.SLOW:
+                    await asyncio.sleep(_SLOW_SECONDS)
+                    size = _SLOW_CHUNK
+                piece, data = data[:size], data[size:]
+                writer.write(piece)
+                await writer.drain()
+        while self._link in {Link.PAUSED, Link.DARK}:
+            await self._changed.wait()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+class _Connection:
+    """Both ends of one connection."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.ends = [writer]
+        self.torn = False
+        """Whether bytes of it were swallowed."""
+
+    def close(self) -> None:
+        """End it properly, with everything delivered."""
+        for writer in self.ends:
+            writer.close()
+
+    def reset(self) -> None:
+        """End it with a reset, as a firewall or a rebooted machine does. Void after `close`."""
+        for writer in self.ends:
+            if writer.transport.is_closing():
+                continue
+            sock = writer.get_extra_info("socket")
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()

@@ -1,0 +1,26 @@
+"""What the queue says afterwards: the messages that it was given, where it can still tell, and whether all are done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that the queue was given."""
+
+    custom_id: str
+    job: str
+    """Its own; derived from where it lies if it came as a plain batch line."""
+    index: int | str
+    at: tuple[str, int, int] | None = None
+    """Topic, partition and offset, on Kafka."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One look at the queue, after the load."""
+
+    breaches: Sequence[str] = field(default_factory=tuple)
+    """What is not done with."""
+    messages: Sequence[Message] | None = None
+    """Everything that it was given; None where a queue forgets what was done, as SQS does."""

@@ -1,0 +1,103 @@
+"""The scenario `rejoin`: a third worker joins under load, on a broker that keeps commit metadata.
+
+Nothing that was finished and committed may run again. What was committed is read from the broker all the time while the
+group rebalances; whatever is begun after it was seen as done is a breach.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from chaos.answers import request_id
+from chaos.commits import Committed, committed, is_done
+from chaos.journals import Mark
+from chaos.patience import until
+from chaos.premises import Scene, premises
+from chaos.queue_state import QueueState
+from chaos.report import Report
+from chaos.servers import PARTITIONS, noida
+from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+
+_WORKERS = 2
+_RUNNING = 16
+"""In each engine at once."""
+_END_SECONDS = 240.0
+_LOOK_SECONDS = 0.1
+
+
+def rejoin(requests: int) -> Report:
+    """So many requests in one job."""
+
+    async def play(scene: Scene) -> None:
+        # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
+        crew = Crew(_WORKERS, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING)})
+        async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
+            await _play(on, scene.report, requests)
+
+    return premises({"scenario": "rejoin", "requests": requests}, noida, play)
+
+
+async def _play(on: Stage, report: Report, requests: int) -> None:
+    asked = [on.load.ask("Say a word.") for _ in range(requests)]
+    looks: list[tuple[Committed, Mark]] = []
+    async with _watched(on, looks):
+        whole = asyncio.create_task(on.load.whole_job("rejoined", asked, seconds=_END_SECONDS))
+        await until(lambda: len(on.journals.begun_since({})) > requests // 4, "a quarter begun", seconds=_END_SECONDS)
+        third = on.workers.add("core")
+        await until(lambda: on.journals.begun_at(third.name), "the third worker's first request", seconds=_END_SECONDS)
+        before = len(on.journals.begun_since({}))
+        await whole
+    queue = await on.look()
+    verdict = report.verdict = on.check(queue)
+    report.breaches += on.workers.ends
+    report.begun_again = sum(times - 1 for times in on.journals.times().values())
+    again = _ran_after_commit(on, looks, queue)
+    print(
+        f"{requests:,} requests; the third worker began its first after {before:,} beginnings, and "
+        f"{on.journals.begun_at(third.name):,} in all; {report.begun_again} begun twice, {verdict.stored_twice} stored "
+        f"twice; {len(looks)} looks at what was committed, and of that {len(again)} ran again",
+        flush=True,
+    )
+    if before >= requests:
+        report.breaches.append("rejoin: the third worker came too late to meet any load; ask for more requests")
+    if again:
+        report.breaches.append(f"rejoin: {len(again)} requests that were finished and committed ran again")
+
+
+@contextlib.asynccontextmanager
+async def _watched(on: Stage, looks: list[tuple[Committed, Mark]]) -> AsyncIterator[None]:
+    """Within the block, what is committed is read over and over, each time with the journals' lengths right after."""
+    group = f"{on.book.prefix}.{on.book.pool}"
+    partitions = [TopicPartition(f"{group}.normal", number) for number in range(PARTITIONS)]
+    admin = AIOKafkaAdminClient(bootstrap_servers=on.servers.bootstrap)
+    await admin.start()
+
+    async def watch() -> None:
+        while True:
+            found = await committed(admin, group, partitions)
+            looks.append((found, on.journals.mark()))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        await admin.close()
+
+
+def _ran_after_commit(on: Stage, looks: list[tuple[Committed, Mark]], queue: QueueState) -> set[str]:
+    """The ids of what was begun after it had been seen as committed."""
+    at = {
+        request_id(on.book.tenant, message.job, message.index): message.at
+        for message in queue.messages or ()
+        if message.at is not None
+    }
+    again: set[str] = set()
+    for found, mark in looks:
+        again |= {name for name in on.journals.begun_since(mark) if name in at and is_done(found, *at[name])}
+    return again

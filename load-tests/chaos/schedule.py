@@ -1,0 +1,87 @@
+"""Which faults come, in which order, for how long: a pure function of the seed. Nothing is injected here."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The faults that there are."""
+
+    KILL_WORKER = "kill worker"
+    """SIGKILL of a worker, its engine included; its supervisor starts it again."""
+    KILL_ENGINE = "kill engine"
+    """SIGKILL of an engine's process; its worker ends by itself and is started again."""
+    KILL_BROKER = "kill broker"
+    """SIGKILL of the broker, which comes back after some seconds."""
+    KILL_STORE = "kill store"
+    """SIGKILL of the object store, which comes back after some seconds; an embedded broker stands on it."""
+    STOP_WORKER = "stop worker"
+    """SIGSTOP of a worker for longer than its session or visibility, then SIGCONT."""
+    TERM_WORKER = "term worker"
+    """SIGTERM of a worker; it drains, ends and is started again."""
+    JOIN = "join"
+    """One more worker."""
+    LEAVE = "leave"
+    """That one drains and leaves for good."""
+    POISON = "poison"
+    """A request that kills every engine that runs it."""
+    POISON_WORKER = "poison worker"
+    """A request that kills every worker that runs it."""
+    BROKER_PAUSED = "broker paused"
+    BROKER_RESET = "broker reset"
+    BROKER_SLOW = "broker slow"
+    BROKER_DARK = "broker dark"
+    STORE_PAUSED = "store paused"
+    STORE_RESET = "store reset"
+    STORE_SLOW = "store slow"
+    STORE_DARK = "store dark"
+
+
+BROKER_LINKS = (Kind.BROKER_PAUSED, Kind.BROKER_RESET, Kind.BROKER_SLOW, Kind.BROKER_DARK)
+"""What the proxy does to everybody's connections with the broker."""
+STORE_LINKS = (Kind.STORE_PAUSED, Kind.STORE_RESET, Kind.STORE_SLOW, Kind.STORE_DARK)
+"""The same with the object store; the broker reaches it directly."""
+WORKER_FAULTS = frozenset({Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.STOP_WORKER, Kind.TERM_WORKER, Kind.LEAVE})
+"""Faults of one worker, after which it is counted what was run again."""
+
+_SHORTEST, _LONGEST = 1.5, 4.0
+"""Seconds that something stays away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault."""
+
+    number: int
+    """From 1."""
+    kind: Kind
+    pick: float
+    """Which of several workers, from 0 up to 1."""
+    seconds: float
+    """How long it lasts, for those that last."""
+
+
+def schedule(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
+    """So many faults of these kinds. Every kind comes before any comes again, each round in an order of its own.
+
+    A `JOIN` and a `LEAVE` take turns. Where `LEAVE` is not among the kinds, the one that joined leaves with the next
+    fault: for brokers that cannot bear another fault in between.
+    """
+    dice = random.Random(seed)
+    faults: list[Fault] = []
+    waiting: list[Kind] = []
+    joined = False
+    while len(faults) < count:
+        if joined and Kind.LEAVE not in kinds:
+            kind = Kind.LEAVE
+        else:
+            waiting = waiting or dice.sample(list(kinds), len(kinds))
+            kind = waiting.pop(0)
+        if kind in {Kind.JOIN, Kind.LEAVE}:
+            kind = Kind.LEAVE if joined else Kind.JOIN
+            joined = not joined
+        seconds = round(dice.uniform(_SHORTEST, _LONGEST), 1)
+        faults.append(Fault(len(faults) + 1, kind, dice.random(), seconds))
+    return faults

@@ -1,0 +1,132 @@
+"""What every scenario of the harness stands on: a pool, workers with their supervisor, a client, load and a book."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from backburner import Client
+from backburner.cli.stack import ensure_pool
+from backburner.local.ports import PortLeases
+from backburner.settings import Settings
+from backburner_schemas.routing import pool_name
+from chaos import kafka_state, sqs_state
+from chaos.book import Book
+from chaos.checker import Verdict, check
+from chaos.journals import Journals
+from chaos.load import Load
+from chaos.objects import S3Objects
+from chaos.patience import until
+from chaos.producers import raw_lines
+from chaos.queue_state import QueueState
+from chaos.servers import Servers
+from chaos.workers import Place, Workers
+
+_WARM_SECONDS = 90.0
+_COMMIT_SECONDS = 60.0
+_REAL_PATIENCE = 3.0
+
+# Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
+QUICK = {
+    "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
+    "BACKBURNER_MARKER_SECONDS": "0.25",
+    "BACKBURNER_SWEEP_SECONDS": "1",
+    "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
+    "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
+    "BACKBURNER_DRAIN_SECONDS": "2",
+    "BACKBURNER_RETRY_BASE_SECONDS": "0.2",
+    "BACKBURNER_RETRY_MAX_SECONDS": "1",
+    "BACKBURNER_HTTP_HOST": "127.0.0.1",
+    # Few at once, so that a batch lasts as long as its fault.
+    "BACKBURNER_CONCURRENCY": "8",
+}
+FAKE = {
+    "BACKBURNER_ENGINE": "fake",
+    "BACKBURNER_MODEL": "fake",
+    "BACKBURNER_FAKE_LATENCY_SECONDS": "0.05",
+    "BACKBURNER_FAKE_PROCESS": "true",
+}
+QUICK_FAKE = {**QUICK, **FAKE}
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Which workers a scenario begins with."""
+
+    count: int
+    static: bool = False
+    """Whether they keep their names, and so their membership, over restarts."""
+    model: str = "fake"
+    settings: Mapping[str, str] = field(default_factory=lambda: QUICK_FAKE)
+    real: bool = False
+    """Whether the engine is a real one, whose answers are no function of the request."""
+
+    @property
+    def patience(self) -> float:
+        """How many times longer than with the fake engine everything may take."""
+        return _REAL_PATIENCE if self.real else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that a scenario acts on."""
+
+    servers: Servers
+    crew: Crew
+    workers: Workers
+    journals: Journals
+    client: Client
+    load: Load
+    book: Book
+
+    async def all_ready(self) -> None:
+        """Until every worker is warm and pulls. Raises `NeverCame`."""
+        for place in self.workers.manned:
+            await until(
+                partial(_ready, place), f"{place.name}'s being ready", seconds=_WARM_SECONDS * self.crew.patience
+            )
+
+    async def look(self) -> QueueState:
+        """The queue, once all of it is committed or that never came."""
+        prefix, pool = self.book.prefix, self.book.pool
+        if self.servers.sqs is not None:
+            return await sqs_state.look(self.servers.sqs, prefix, pool, seconds=_COMMIT_SECONDS)
+        return await kafka_state.look(self.servers.bootstrap, prefix, pool, seconds=_COMMIT_SECONDS)
+
+    def check(self, queue: QueueState) -> Verdict:
+        """The checker's verdict."""
+        return check(self.book, S3Objects(self.servers.address), queue, fake=not self.crew.real)
+
+
+@contextlib.asynccontextmanager
+async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> AsyncIterator[Stage]:
+    """The crew is warm when the block begins, and gone after it. This process's environment has the settings."""
+    settings = {**servers.settings, **crew.settings}
+    # The client reads the store's credentials from there.
+    os.environ.update(settings)
+    await ensure_pool(settings, crew.model)
+    loaded = Settings.load()
+    book = Book(loaded.tenant, loaded.prefix, pool_name(crew.model))
+    (folder / "journals").mkdir()
+    journals = Journals(folder / "journals")
+    async with contextlib.AsyncExitStack() as stack:
+        leases = stack.enter_context(PortLeases())
+        workers = Workers(settings, folder=folder, leases=leases, journals=journals, static=crew.static)
+        stack.push_async_callback(asyncio.to_thread, workers.stop)
+        supervisor = asyncio.create_task(workers.tend())
+        stack.callback(supervisor.cancel)
+        client = await stack.enter_async_context(Client())
+        raw = await stack.enter_async_context(raw_lines(servers, book.prefix, book.pool))
+        load = Load(client, raw, book, model=crew.model, seed=seed, real=crew.real)
+        found = Stage(servers, crew, workers, journals, client, load, book)
+        for _ in range(crew.count):
+            workers.add("core")
+        await found.all_ready()
+        yield found
+
+
+def _ready(place: Place) -> bool:
+    return place.ready

@@ -1,0 +1,71 @@
+"""Whether a store answers, from when calls began and how they ended. Pure: the clock is an argument."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PATIENCE = 5.0
+"""Seconds without an answer after which a store counts as away.
+
+The client's own retries can hide an outage for 20 s; a large object on a slow line takes a second or two.
+"""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call under way."""
+
+    begun: float
+    """Monotonic seconds."""
+
+
+class StorageWatch:
+    """Calls of one kind, reads or writes: a store that gives and does not take would else look well every other time.
+
+    Each call ends once, with `answered`, `failed` or `dropped`.
+    """
+
+    def __init__(self, doing: str, clock: Callable[[], float]) -> None:
+        self._doing = doing
+        self._clock = clock
+        self._calls: dict[Call, None] = {}
+        """The calls under way, the oldest first."""
+        self._answered = clock()
+        self._failing: float | None = None
+        """When the first call began that failed since the last answer."""
+        self._last_failure = ""
+
+    def begin(self) -> Call:
+        """A call goes out."""
+        call = Call(self._clock())
+        self._calls[call] = None
+        return call
+
+    def answered(self, call: Call) -> None:
+        """The store answered, be it with a refusal."""
+        del self._calls[call]
+        self._answered = self._clock()
+        self._failing = None
+
+    def failed(self, call: Call, why: str) -> None:
+        """The store did not answer, or could not do it now."""
+        del self._calls[call]
+        if self._failing is None:
+            self._failing = max(call.begun, self._answered)
+        self._last_failure = why
+
+    def dropped(self, call: Call) -> None:
+        """The caller gave up, for reasons of its own."""
+        del self._calls[call]
+
+    def trouble(self) -> str | None:
+        """Since when and why the store is away, in one line; None while it answers or is not asked."""
+        since = self._failing
+        if since is None:
+            if not self._calls:
+                return None
+            since = max(next(iter(self._calls)).begun, self._answered)
+        silent = self._clock() - since
+        if silent < PATIENCE:
+            return None
+        why = self._last_failure if self._failing is not None else "no answer and no error yet"
+        return f"{self._doing} have not been answered for {silent:.0f} s: {why}"

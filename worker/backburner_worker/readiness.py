@@ -1,0 +1,40 @@
+"""Whether the worker can do its work now, and if not, why. Pure: it asks nobody, and may be read from any thread."""
+
+from collections.abc import Mapping
+
+
+class Readiness:
+    """Ready is a worker that is warm and has joined, while no system that it needs is away."""
+
+    def __init__(self) -> None:
+        self._joined = False
+        # Replaced and never changed, so that a reader in another thread always sees a whole one.
+        self._away: Mapping[str, str] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker takes in work."""
+        return self._joined and not self._away
+
+    @property
+    def line(self) -> str:
+        """The same for people, with what is away."""
+        if not self._joined:
+            return "not ready: not warm yet, or stopping"
+        away = self._away
+        return "ready" if not away else "not ready: " + "; ".join(f"{name}: {why}" for name, why in away.items())
+
+    def join(self) -> None:
+        """The worker is warm and pulls from now on."""
+        self._joined = True
+
+    def leave(self) -> None:
+        """The worker stops."""
+        self._joined = False
+
+    def note(self, system: str, why: str | None) -> bool | None:
+        """That system is away, for that reason, or it answers. Whether it went away or came back; None for neither."""
+        was = system in self._away
+        others = {name: line for name, line in self._away.items() if name != system}
+        self._away = others if why is None else {**others, system: why}
+        return None if was == (why is not None) else why is not None
