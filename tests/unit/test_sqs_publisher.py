@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,10 @@ async def test_a_queue_that_is_gone_while_another_is_looked_for_is_told_too(regi
     gate = region.gates["get_queue_url"] = threading.Event()
     looked = region.calls["get_queue_url"]
     both = asyncio.ensure_future(publisher.publish([message(0), message(1, lane=Lane.RETRY)]))
+    until = time.monotonic() + 60
     while region.calls["get_queue_url"] == looked:
-        await asyncio.sleep(0)
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
     gone = stubs.refusal("AWS.SimpleQueueService.NonExistentQueue")
     region.failing["send_message_batch"] = gone
     for sending in (publisher.publish([message(2)]), both):
