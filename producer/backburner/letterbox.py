@@ -106,15 +106,21 @@ class Letterbox:
 
     async def broken_off(self, job: str | None = None) -> list[str]:
         """The jobs whose redrive was broken off, or is under way."""
-        if job is None:
-            found = await self._storage.folders(keys.redrives(self._tenant))
-            return [name for name in found if is_name(name)]
-        return [job] if [one async for one in self._storage.scan(keys.redrives(self._tenant, job))] else []
+        jobs = [job] if job is not None else await self._storage.folders(keys.redrives(self._tenant))
+        # A store on a file system may go on listing a folder whose last object is gone.
+        return [name for name in jobs if is_name(name) and await self._any(keys.redrives(self._tenant, name))]
+
+    async def _any(self, prefix: str) -> bool:
+        async for _ in self._storage.scan(prefix):
+            return True
+        return False
 
     async def _tell_broken_off(self, job: str | None) -> None:
         """Log a warning for each of them: its letters may have been moved aside."""
         for name in await self.broken_off(job):
-            log.warning("a redrive is under way or was broken off; redrive the job again to end it", job=name)
+            log.warning(
+                "a redrive is under way or was broken off; `backburner dlq redrive --job JOB` ends it", job=name
+            )
 
     async def _empty(self, prefix: str) -> int:
         removed = 0

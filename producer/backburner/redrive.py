@@ -25,6 +25,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import (
     BackburnerError,
     InvalidInput,
+    JobConflict,
     LetterNotFound,
     PoolNotFound,
     RequestRefused,
@@ -179,7 +180,7 @@ class Redrive:
     async def _into_new_job(self, parent: JobManifest, only: Sequence[DeadLetter] | None) -> None:
         plans = Plans(self._connections, self._tenant, parent.id)
         found = await plans.find()
-        if found is not None:
+        if found is not None and not await plans.overtaken(found):
             await self._carry_out(plans, found)
         with TemporaryDirectory(prefix="backburner-") as folder:
             source = Path(folder) / "input.jsonl"
@@ -197,6 +198,11 @@ class Redrive:
                 parent=parent.id,
             )
             plan = await plans.make(RedrivePlan(manifest=manifest, letters=letters), source)
+        if await plans.overtaken(plan):
+            raise JobConflict(
+                f"dead letters of job {parent.id} were redriven or removed meanwhile; see what is left with "
+                f"`backburner dlq list --job {parent.id}`, and redrive again"
+            )
         if not await self._carry_out(plans, plan):
             self._done.warn([f"job {plan.manifest.id} ended before all of it was sent; redrive {parent.id} again"])
 

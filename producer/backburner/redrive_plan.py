@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from backburner.connections import Connections
 from backburner.finalizer import finalize
 from backburner.joining import download_input
+from backburner.letters import LetterPlace
 from backburner.storage import Storage
 from backburner.stored import parse_stored
 from backburner.submit import Order, Submission, SubmitProgress, Submitted
@@ -94,6 +95,23 @@ class Plans:
             if not await download_input(self._storage, *names, source):
                 return None
             return await Submission(self._connections, Order(plan.manifest, on_progress=on_progress)).run(source)
+
+    async def overtaken(self, plan: RedrivePlan) -> bool:
+        """Whether letters of a plan that is not begun are gone: who redrove or removed them had not seen the plan.
+
+        Such a plan and its input are dropped by this.
+        """
+        names = self._tenant, plan.manifest.id
+        if plan.retry or await self._storage.modified(keys.manifest(*names)) is not None:
+            return False
+        places = [
+            LetterPlace.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))
+        ]
+        there = IndexSet.of([place.index for place in places if place is not None and isinstance(place.index, int)])
+        if not plan.letters - there:
+            return False
+        await self._storage.delete([self._key, keys.stored_input(*names)])
+        return True
 
     async def done(self) -> None:
         """Nothing of it is left to do."""

@@ -133,7 +133,7 @@ def test_show_tells_all_of_a_letter_and_its_request(terminal, job):
 def test_show_of_what_is_not_there_is_not_found(terminal, job):
     assert "dlq list" in terminal("dlq", "show", f"{job}/0", code=ExitCode.NOT_FOUND).stderr
     for hostile in ("../../x", "a\nb", "dead/../x", "x" * 5_000):
-        stderr = terminal("dlq", "show", hostile, code=ExitCode.ENDED_BADLY).stderr
+        stderr = terminal("dlq", "show", hostile, code=ExitCode.USAGE).stderr
         assert "JOB/INDEX" in stderr
         assert len(stderr) < 1_000
 
@@ -195,7 +195,7 @@ def test_redrive_of_a_stale_letter_passes_it_over(terminal, job):
 @pytest.mark.parametrize("name", ["redrive", "purge"])
 def test_exactly_one_choice_is_needed(terminal, name):
     for options in ([], ["--all", "--job", "j"]):
-        assert "exactly one of" in terminal("dlq", name, *options, code=ExitCode.ENDED_BADLY).stderr
+        assert "exactly one of --job, --id, --all" in terminal("dlq", name, *options, code=ExitCode.USAGE).stderr
     terminal("dlq", name, "--job", "../../x", code=ExitCode.USAGE)
 
 
@@ -236,7 +236,7 @@ def test_retry_prints_the_new_jobs_id(terminal, job):
     made = result.stdout.strip()
     assert f"2 requests of {job} run again" in result.stderr
     assert {one["custom_id"] for one in records(terminal("results", made).stdout)} == {"b", "c"}
-    stderr = terminal("retry", made, code=ExitCode.ENDED_BADLY).stderr
+    stderr = terminal("retry", made, code=ExitCode.USAGE).stderr
     assert "nothing to retry" in stderr
 
 

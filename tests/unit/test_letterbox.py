@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from backburner import JobError, LetterNotFound
+from backburner.letterbox import Letterbox
+from backburner.settings import Settings
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.segment import Line, encode_segment
@@ -107,3 +110,13 @@ async def test_purging_removes_what_was_named_and_no_more(system, failed):
     for hostile in ("../../x", "a\nb", "x" * 300):
         with pytest.raises(JobError):
             await system.client.purge_dead_letters(job=hostile)
+
+
+async def test_a_redrive_that_came_to_its_end_is_not_told_where_the_store_keeps_its_empty_folder(tmp_path):
+    storage = Storage.open(Settings(store_url=f"file://{tmp_path}/root"))
+    plan = keys.redrive_plan(TENANT, "batch_a")
+    box = Letterbox(storage, TENANT, max_body_bytes=1000)
+    await storage.put(plan, b"{}")
+    assert (await box.broken_off(), await box.broken_off("batch_a")) == (["batch_a"], ["batch_a"])
+    await storage.delete([plan])
+    assert (await box.broken_off(), await box.broken_off("batch_a")) == ([], [])

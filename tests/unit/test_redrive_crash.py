@@ -12,6 +12,7 @@ import pytest
 from backburner import JobConflict, LetterNotFound
 from backburner.client import Client
 from backburner.letterbox import Letterbox
+from backburner.redrive_plan import Plans
 from backburner.republish import Republisher
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
@@ -183,6 +184,29 @@ async def test_two_redrives_at_once_make_one_job(system, failed):
     await system.release()
     (made,) = await children(system, failed.id)
     assert await answers(system, made) == {"r2": True, "r5": True, "r9": True}
+
+
+async def test_a_redrive_that_was_overtaken_by_another_sends_nothing(system, failed, monkeypatch):
+    """It has read the letters, and the other takes them away before it writes its plan down."""
+    read, go, make = asyncio.Event(), asyncio.Event(), Plans.make
+
+    async def late(self, *plan):
+        if not read.is_set():
+            read.set()
+            await go.wait()
+        return await make(self, *plan)
+
+    monkeypatch.setattr(Plans, "make", late)
+    slow = asyncio.create_task(system.client.redrive(job=failed.id))
+    async with asyncio.timeout(60):
+        await read.wait()
+    (made,) = (await system.new_client().redrive(job=failed.id)).jobs
+    go.set()
+    with pytest.raises(JobConflict, match=r"meanwhile.*dlq list --job"):
+        await slow
+    assert await children(system, failed.id) == [made.id]
+    assert await all_keys(system, keys.redrives(TENANT)) == []
+    assert (await system.client.redrive(job=failed.id)).jobs == []
 
 
 async def test_a_letter_that_is_put_back_does_not_replace_a_newer_one(system):

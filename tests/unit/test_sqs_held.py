@@ -105,6 +105,16 @@ def test_what_is_settled_is_extended_until_its_receipt_is_void_and_deleted_all_t
     assert messages.uncommitted == 0
 
 
+def test_what_only_waits_for_its_deletion_keeps_no_text():
+    messages = HeldMessages(120)
+    held = messages.take(received(1), 0.0)
+    assert held.received.body
+    messages.settle(given_out(held, messages))
+    assert (held.received.body, held.handle) == (b"", "m1-1")
+    messages.take(received(1, 2), 1.0)
+    assert (held.received.body, held.handle) == (b"", "m1-2")
+
+
 def test_a_copy_that_comes_while_it_is_deleted_is_deleted_too():
     messages = HeldMessages(120)
     held = messages.take(received(1), 0.0)

@@ -1,7 +1,10 @@
 """The publisher on SQS and the making of queues, against AWS's answers and faults."""
 
+import asyncio
 import importlib.util
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,23 @@ async def test_a_missing_queue_is_told_with_its_remedy_and_never_made(region, pu
     with pytest.raises(QueueError, match="topics ensure"):
         await publisher.publish([message(0)])
     await publisher.publish([message(0)])
+
+
+async def test_a_queue_that_is_gone_while_another_is_looked_for_is_told_too(region, publisher):
+    await publisher.publish([message(0)])
+    gate = region.gates["get_queue_url"] = threading.Event()
+    looked = region.calls["get_queue_url"]
+    both = asyncio.ensure_future(publisher.publish([message(0), message(1, lane=Lane.RETRY)]))
+    until = time.monotonic() + 60
+    while region.calls["get_queue_url"] == looked:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
+    gone = stubs.refusal("AWS.SimpleQueueService.NonExistentQueue")
+    region.failing["send_message_batch"] = gone
+    for sending in (publisher.publish([message(2)]), both):
+        with pytest.raises(QueueError, match="topics ensure"):
+            await sending
+        gate.set()
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,30 @@ async def test_deletes_wait_for_sqs_to_come_back(sqs, source_of):
     assert sqs.left() == []
 
 
+async def test_no_more_is_taken_in_while_too_much_waits_to_be_deleted(sqs, source_of, monkeypatch):
+    monkeypatch.setattr(sqs_source, "MAX_UNDELETED", 20)
+    for number in range(200):
+        sqs.put(envelope(number), NORMAL)
+    source = await source_of()
+    sqs.failing["delete_message_batch"] = stubs.AWAY
+
+    async def settled(count):
+        for delivery in await pull(source, count):
+            await source.settle(delivery)
+
+    await settled(20)
+    async with asyncio.timeout(PATIENCE):
+        # What was read ahead, or asked for by then.
+        while deliveries := await source.pull(ALL):
+            for delivery in deliveries:
+                await source.settle(delivery)
+    taken = source.uncommitted()
+    assert taken < 200
+    del sqs.failing["delete_message_batch"]
+    await settled(200 - taken)
+    await until(lambda: sqs.left() == [])
+
+
 @pytest.mark.parametrize("code", ["ReceiptHandleIsInvalid", "InvalidParameterValue"])
 async def test_a_stale_receipt_at_the_delete_is_the_end_of_it(sqs, source_of, code):
     message = sqs.put(envelope(0), NORMAL)

@@ -109,6 +109,7 @@ async def redrive(
 
     The letters of a job go into a new job, whose id is printed. Ends with 1 if any could not be sent.
     """
+    _check_one(job=job, id=letter, all=everything)
     session.on_interrupt = "interrupted; the same command completes what was begun"
     async with session.open_client() as client:
         done = await client.redrive(job=job, id=letter, all=everything, deadline=deadline, tenant=tenant)
@@ -184,14 +185,19 @@ def _confirmed(question: str) -> bool:
 
 def _chosen(client: "Client", *, tenant: str | None, **given: str | bool | None) -> str:
     """What is to be removed, in words. Raises `JobError` unless exactly one thing was named."""
-    from backburner.letterbox import check_one
-
-    check_one({**given})
+    _check_one(**given)
     if given["unaddressed"]:
         return "the dead letters that belong to no request"
     if given["all"]:
         return f"all dead letters of the tenant {tenant or client.settings.tenant}"
     return f"the dead letter {given['id']}" if given["id"] else f"the dead letters of job {given['job']}"
+
+
+def _check_one(**given: str | bool | None) -> None:
+    """Raise `JobError`, in the words of the command line, unless exactly one of these was given."""
+    from backburner.letterbox import check_one
+
+    check_one({f"--{name}": value for name, value in given.items()})
 
 
 def as_json(letter: "DeadLetter") -> dict[str, Any]:

@@ -4,13 +4,13 @@ from enum import IntEnum
 
 from backburner_schemas.errors import (
     BackburnerError,
-    InvalidInput,
-    JobConflict,
+    JobError,
     JobNotFound,
     LetterNotFound,
     PoolConflict,
     PoolNotFound,
     QueueError,
+    RequestFailed,
     RequestRefused,
     ResultTimeout,
     SettingsError,
@@ -54,8 +54,8 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     (PoolNotFound, ExitCode.NOT_FOUND),
     (ResultTimeout, ExitCode.TIMED_OUT),
     (SettingsError, ExitCode.USAGE),
-    (InvalidInput, ExitCode.USAGE),
-    (JobConflict, ExitCode.USAGE),
+    (RequestFailed, ExitCode.ENDED_BADLY),
+    (JobError, ExitCode.USAGE),
     (PoolConflict, ExitCode.USAGE),
     (RequestRefused, ExitCode.USAGE),
 )

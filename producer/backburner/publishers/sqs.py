@@ -118,12 +118,16 @@ class SqsPublisher:
 
     async def _find(self, targets: set[tuple[str, Lane]], client: "SQSClient") -> dict[str, str]:
         """The URLs of these lanes' queues, each asked for once."""
+        found: dict[str, str] = {}
         for pool, lane in targets:
             name = routing.queue(self._settings.prefix, pool, lane)
-            if name not in self._urls:
+            if (url := self._urls.get(name)) is None:
                 queue_names(self._settings.prefix, pool)
-                self._urls |= await self._in_thread(find_queues, client, self._settings, [name])
-        return self._urls
+                url = (await self._in_thread(find_queues, client, self._settings, [name]))[name]
+                self._urls[name] = url
+            found[name] = url
+        # Not the one that is kept: another publish, which finds a queue gone, takes it out there.
+        return found
 
     def _send(self, client: "SQSClient", name: str, url: str, batch: Sequence[Entry]) -> tuple[list[int], str]:
         """Send one batch, in a thread: the positions of what SQS did not take, and why."""

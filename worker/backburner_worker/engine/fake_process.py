@@ -124,7 +124,7 @@ class FakeProcessEngine:
         return self._process.stdout
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        if self._lost or self._process is None or self._process.stdin is None:
+        if self._lost or self._process is None or self._process.stdin is None or self._process.stdin.is_closing():
             return
         # Not drained: what is in flight is bounded by the worker, and a broken pipe shows at the reader.
         self._process.stdin.write(json.dumps(message).encode() + b"\n")

@@ -24,6 +24,8 @@ from backburner_worker.sources.sqs_outage import Outage
 
 log = get_logger(__name__)
 
+MAX_UNDELETED = 20_000
+"""Settled messages that wait for their deletion, at which no more is taken in."""
 _PULL_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
 """For what is under way at the end, beyond the wait of the last polls."""
@@ -177,6 +179,8 @@ class SqsSource:
 
     def _poll_on(self) -> None:
         """Begin the calls that the intake wants now."""
+        if self._held.settled >= MAX_UNDELETED:
+            return
         for lane, size in self._intake.polls():
             task = asyncio.create_task(self._poll(lane, size), name=f"sqs-poll-{lane}")
             self._polls.add(task)

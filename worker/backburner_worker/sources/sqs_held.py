@@ -7,7 +7,7 @@ is settled but not deleted yet: as long as SQS has not been told otherwise, all 
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from backburner_worker.sources.base import Delivery
@@ -58,6 +58,10 @@ class Held:
         """The latest receipt's."""
         return self.received.handle
 
+    def shed(self) -> None:
+        """Let go of the text: a deletion needs the handle alone, and may have to wait for long."""
+        self.received = replace(self.received, body=b"")
+
 
 class HeldMessages:
     """All that is held, by message id."""
@@ -102,6 +106,8 @@ class HeldMessages:
             known.received, known.since, known.until, known.beat_at = received, begun, until, beat_at
             # One that hangs is for a receipt that does not count any more.
             known.beating = False
+            if known.stage is Stage.SETTLED:
+                known.shed()
             return None
         held = self._held[received.id] = Held(received, begun, until, beat_at)
         if received.id in self._done:
@@ -229,6 +235,7 @@ class HeldMessages:
 
     def _is_settled(self, held: Held) -> None:
         held.stage = Stage.SETTLED
+        held.shed()
         self._settled[held.received.id] = held
         self._to_delete.append(held)
 
