@@ -1,5 +1,6 @@
 """From a verdict to an outcome: the body fetched and checked, the engine run, every failure turned into a record."""
 
+import asyncio
 import hashlib
 import random
 import secrets
@@ -16,6 +17,7 @@ from backburner_schemas.errors import (
     BackburnerError,
     EngineError,
     EngineLost,
+    GenerationAborted,
     ModelNotFound,
     RequestRefused,
 )
@@ -28,7 +30,7 @@ from backburner_worker.engine.parameters import check_parameters
 from backburner_worker.generation import Generation
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, DeadLettered, End, Retry, RetryRules, after_failure
-from backburner_worker.retrying import STOPS_THE_WORKER, until_stored
+from backburner_worker.retrying import STOPS_THE_WORKER, asked_to_end, until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
 
@@ -91,6 +93,10 @@ class Generator:
             return await self._answer(generation)
         except (EngineLost, *STOPS_THE_WORKER):
             raise
+        except asyncio.CancelledError:
+            if asked_to_end():
+                raise
+            failure: BackburnerError = GenerationAborted()
         except BackburnerError as error:
             failure = error
         except Exception as error:
