@@ -1,9 +1,10 @@
 """The marks of suspects: who made one, who may take it away, and whom it convicts."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
-from pipeline_bench import Bench
+from pipeline_bench import Bench, until
 
 from backburner.storage import Storage, Stored
 from backburner_worker.suspects import Suspects
@@ -108,3 +109,31 @@ async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
     await asyncio.wait([ending, *requests])
     assert await Bench(storage).marks() == []
     assert suspects._making == {}
+
+
+async def test_clearing_one_copys_mark_does_not_forget_anothers(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry whose publish was in doubt is there twice, and the second may begin while the first is being stored."""
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    assert await suspects.accuse(address)
+    delete, accused = Storage.delete, asyncio.Event()
+
+    async def delete_and_wait(self: Storage, gone: Iterable[str]) -> None:
+        await delete(self, gone)
+        await accused.wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Storage, "delete", delete_and_wait)
+        clearing = asyncio.create_task(suspects.clear(address))
+        await until(lambda: _no_marks(storage))
+        assert await suspects.accuse(address)
+        accused.set()
+        await clearing
+    await suspects.close()
+    assert await Bench(storage).marks() == []
+
+
+async def _no_marks(storage: Storage) -> bool:
+    return await Bench(storage).marks() == []

@@ -17,6 +17,7 @@ from backburner_schemas.errors import (
     BackburnerError,
     EngineError,
     EngineLost,
+    Expired,
     GenerationAborted,
     ModelNotFound,
     RequestRefused,
@@ -139,8 +140,11 @@ class Generator:
         request_id = record_id(address)
         if self._engine.lost:
             raise EngineLost
-        generation.entered = True
         started_at, started = time.time(), time.monotonic()
+        if started_at > run.deadline:
+            # Since it was judged, the queue or the store may have been away.
+            raise Expired
+        generation.entered = True
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
         # A producer that tells no time gets none.

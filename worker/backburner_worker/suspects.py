@@ -53,9 +53,12 @@ class Suspects:
     async def clear(self, address: Address) -> None:
         """The suspect's end is known: take its mark away, whoever made it."""
         key = _key(address)
+        ours = self._ours.get(key)
         await self._made(key)
         await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
-        self._ours.pop(key, None)
+        # A copy of the same suspect may have begun meanwhile: its mark is ours too, and not gone.
+        if self._ours.get(key) == ours:
+            self._ours.pop(key, None)
 
     async def give_up(self, address: Address) -> None:
         """The suspect is left to another worker: take the mark away if it is ours. A mark of another stays."""
