@@ -140,11 +140,11 @@ async def test_a_suspect_that_waits_for_its_turn_is_given_back_as_one(storage: S
 async def test_the_queues_trouble_is_told(bench: Bench) -> None:
     async with running(bench):
         bench.queue.outage("the broker does not answer")
-        assert bench.pipeline.trouble == "the broker does not answer"
+        assert bench.worker.systems["queue"]() == "the broker does not answer"
         await until(lambda: bench.metric("away", system="queue") == 1)
         bench.queue.outage(None)
         await until(lambda: bench.metric("away", system="queue") == 0)
-        assert bench.pipeline.trouble is None
+        assert bench.worker.systems["queue"]() is None
 
 
 async def test_what_ends_during_the_queues_outage_is_settled_after_it(bench: Bench) -> None:
@@ -186,7 +186,7 @@ async def test_what_ends_after_a_drain_has_run_out_of_time_waits_for_nothing(
         bench.send(0, "[[hang]]", job="single-a")
         await until(lambda: bench.in_engine == 1)
         bench.pipeline.stop()
-        await until(lambda: bench.pipeline._settling._abandoned)
+        await until(lambda: bench.pipeline._settling.abandoned)
         engine.let_go.set()
         assert await ended(task) is not None
     assert bench.queue.unsettled == 1

@@ -37,7 +37,8 @@ class Settling:
         self._changed = changed
         self._telemetry = telemetry
         self._under_way: set[asyncio.Task[None]] = set()
-        self._abandoned = False
+        self.abandoned = False
+        """Whether something was broken off, so that neither its outcome nor its retry may be there."""
         telemetry.watch_held("storing", lambda: len(self._under_way))
 
     def __len__(self) -> int:
@@ -61,7 +62,7 @@ class Settling:
         assert task is not None
         self._under_way.add(task)
         try:
-            if self._abandoned:
+            if self.abandoned:
                 return
             if ending is not None:
                 await self._settle(delivery, ending)
@@ -77,7 +78,7 @@ class Settling:
 
     def abandon(self) -> None:
         """Break off what is under way, and whatever comes after; it stays unsettled."""
-        self._abandoned = True
+        self.abandoned = True
         for task in [*self._under_way]:
             task.cancel()
 
