@@ -65,9 +65,9 @@ class _Check:
             self._job(found.pop(name, JobObjects(self._book.tenant, name)), asked)
         expected, unsure = self._expected()
         for name, at in expected.items():
-            self._unsealed(found.pop(name, JobObjects(self._book.tenant, name)), at)
+            self._unsealed(found.pop(name, JobObjects(self._book.tenant, name)), at, unsure)
         for job in found.values():
-            self._unexpected(job, unsure)
+            self._unsealed(job, {}, unsure)
         self._letters()
         for prefix in ("markers/suspects/", "open/"):
             for key in self._objects.keys(prefix):
@@ -150,21 +150,18 @@ class _Check:
         # The log holds all that was heard.
         return expected, {}
 
-    def _unsealed(self, job: JobObjects, asked: dict[int | str, Asked]) -> None:
+    def _unsealed(self, job: JobObjects, asked: dict[int | str, Asked], unsure: dict[str, Asked]) -> None:
+        """A job without a manifest. One that left nothing but its manifest was never begun."""
         seen = self._seen(job)
         for index, record in seen.items():
-            if index not in asked:
+            if index in asked:
+                continue
+            if (heard := unsure.get(record.custom_id or "")) is not None:
+                self._one(job.job, index, heard, record)
+            else:
                 self._breach("invented", f"{record.key} holds {record.custom_id!r} at {index!r}, which nobody sent")
         for index, one in asked.items():
             self._one(job.job, index, one, seen.get(index))
-
-    def _unexpected(self, job: JobObjects, unsure: dict[str, Asked]) -> None:
-        """A job that no receipt tells of. One that left nothing but its manifest was never begun."""
-        for index, record in self._seen(job).items():
-            if (asked := unsure.get(record.custom_id or "")) is None:
-                self._breach("invented", f"{record.key} holds {record.custom_id!r} at {index!r}, which nobody sent")
-            else:
-                self._one(job.job, index, asked, record)
 
     def _seen(self, job: JobObjects) -> dict[int | str, Record]:
         try:

@@ -1,6 +1,7 @@
 """What a run found: a row a fault, a verdict, and how both are shown and written."""
 
 import json
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ class Report:
             table.add_row(
                 kind.value,
                 str(len(rows)),
-                f"{took[len(took) // 2]:.1f}",
+                f"{statistics.median(took):.1f}",
                 f"{took[-1]:.1f}",
                 str(sum(row.redone or 0 for row in counted)) if counted else "",
                 str(sum(row.bound or 0 for row in counted)) if counted else "",

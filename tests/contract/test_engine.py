@@ -165,6 +165,18 @@ def test_a_timeout_around_run_fires(subject):
     subject.do(bounded())
 
 
+def test_a_request_whose_abort_is_not_over_may_come_again_at_once(subject):
+    async def again():
+        doomed = asyncio.ensure_future(subject.engine.run(subject.endless("same")))
+        await subject.until_in_flight(1)
+        coming = asyncio.ensure_future(subject.engine.run(subject.request(request_id="same", max_tokens=4)))
+        await asyncio.sleep(0)
+        doomed.cancel()
+        return await coming
+
+    assert subject.do(again()).status_code == 200
+
+
 def test_cancelling_one_leaves_the_others_alone(subject):
     async def cancel_one():
         doomed = asyncio.ensure_future(subject.engine.run(subject.endless()))

@@ -49,6 +49,7 @@ def kept(held, other):
     return [one for one in held if not one.lease.lost and one.message.index not in elsewhere]
 
 
+@pytest.mark.needs("eviction")
 async def test_two_members_share_and_nothing_comes_to_both(bench):
     first, second = await bench.member(), await bench.member()
     async with working(first, second) as (one, two):

@@ -235,6 +235,10 @@ def test_without_a_log_what_the_sender_was_not_sure_of_may_have_its_record(whole
     assert check(book, store, QueueState()).kept
     store.put("tenants/default/jobs/single-2/answers/unsure.json", record(unsure, "single-2", 0))
     assert check(book, store, QueueState()).kept
+    book.raw.append(heard := asked("heard"))
+    heard.accepted = False
+    store.put(STREAMED, record(line, STREAM, "3-17"), record(heard, STREAM, "3-18"))
+    assert check(book, store, QueueState()).kept
     store.put("tenants/default/jobs/single-3/answers/other.json", record(asked("other"), "single-3", 0))
     assert not check(book, store, QueueState()).kept
 

@@ -7,6 +7,7 @@ import pytest
 from pipeline_bench import Bench, until
 
 from backburner.storage import Storage, Stored
+from backburner_schemas import keys
 from backburner_worker.suspects import Suspects
 
 
@@ -137,3 +138,20 @@ async def test_clearing_one_copys_mark_does_not_forget_anothers(
 
 async def _no_marks(storage: Storage) -> bool:
     return await Bench(storage).marks() == []
+
+
+@pytest.mark.parametrize(
+    ("letter", "runs"),
+    [
+        (b'{"code":"poison"', False),
+        (b'{"code":"engine_error"', True),
+        (b'{"nothing":"of the kind"', True),
+    ],
+)
+async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
+    storage: Storage, letter: bytes, runs: bool
+) -> None:
+    address = Bench(storage).envelope(0).address
+    rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
+    await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
+    assert await Suspects(storage, "w").accuse(address) is runs

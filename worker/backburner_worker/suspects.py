@@ -11,9 +11,11 @@ from pydantic_core import to_json
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.stored import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
+from backburner_schemas.letter import DeadLetter
 from backburner_worker.retrying import until_stored
 
 _CLOSE_SECONDS = 5.0
@@ -38,13 +40,15 @@ class Suspects:
         Cancelled, it may have made the mark; `give_up` knows.
         """
         key = _key(address)
-        if await self._mark(key):
-            return True
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-        if await self._mark(key):
-            return True
-        log.warning("a suspect's mark is still there: it is poison", key=key)
-        return False
+        if not await self._mark(key):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            if not await self._mark(key):
+                log.warning("a suspect's mark is still there: it is poison", key=key)
+                return False
+        if await self._was_convicted(address):
+            log.info("a suspect was convicted before, and comes again", key=key)
+            return False
+        return True
 
     def convict(self, address: Address) -> None:
         """It killed again: its mark stays, whatever happens, until `clear`."""
@@ -72,6 +76,15 @@ class Suspects:
                     await self._give_up(key)
         except (StoreError, TimeoutError):
             log.warning("suspects' marks could not be cleared; they will count as poison", keys=[*self._ours])
+
+    async def _was_convicted(self, address: Address) -> bool:
+        """Whether its dead letter is there: whoever convicted it cleared the mark and ended before the queue heard."""
+        key = keys.dead_letter(address.tenant, address.job, address.index)
+        stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
+        try:
+            return stored is not None and parse_stored(DeadLetter, key, stored.data).code == PoisonRequest.code
+        except StoredObjectBroken:
+            return False
 
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:

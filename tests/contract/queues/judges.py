@@ -25,6 +25,7 @@ GAPS: dict[str, tuple[Gap, ...]] = {
             "kafka-tansu, and any real broker as outside",
         ),
     ),
+    "static membership": (Gap(frozenset({"kafka-tansu"}), "Tansu has no static membership", "kafka-noida"),),
     "commit metadata": (Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-noida"),),
     "size limit": (
         Gap(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -19,8 +20,12 @@ from queues.bench import Bench, nothing
 PARTITIONS = 4
 
 
+@dataclass
 class KafkaBench(Bench):
     """A pool's topics, its group and its members."""
+
+    nameless: bool = False
+    """Whether the broker has no static membership."""
 
     async def prepare(self) -> None:
         await ensure_topics(self.settings, self.name)
@@ -46,8 +51,8 @@ class KafkaBench(Bench):
         return super().source(name or instance_id, **settings)
 
     def known_as(self, name: str | None) -> str | None:
-        """Tansu has no static membership, and a name costs each restart two sessions there."""
-        return None if self.kind == "kafka-tansu" else name
+        """Without static membership a name means nothing, and costs each restart two sessions on Tansu."""
+        return None if self.nameless else name
 
     async def send(
         self,
