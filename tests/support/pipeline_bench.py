@@ -59,15 +59,16 @@ class CountingEngine(FakeEngine):
 class MoodyEngine(CountingEngine):
     """Turns each request away a number of times before it answers."""
 
-    def __init__(self, refusals: int) -> None:
+    def __init__(self, refusals: int, refusal: type[BaseException] = EngineBusy) -> None:
         super().__init__()
         self.refusals = refusals
+        self.refusal = refusal
         self.asked = 0
 
     async def run(self, request: EngineRequest) -> EngineResponse:
         self.asked += 1
         if self.asked <= self.refusals:
-            raise EngineBusy
+            raise self.refusal
         return await super().run(request)
 
 

@@ -180,6 +180,24 @@ async def test_what_expires_while_it_is_held_is_never_sent_to_the_engine(
     assert await bench.codes("single-expired") == {0: "expired"}
 
 
+async def test_what_expires_while_its_start_has_to_be_told_is_never_sent_to_the_engine(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue, or a suspect's store, can be away for longer than a request has."""
+    async with running(bench):
+        now = bench.queue.now()
+
+        async def begin_late(_delivery: Delivery) -> None:
+            monkeypatch.setattr("backburner_worker.generator.time.time", lambda: now + 7200)
+
+        monkeypatch.setattr(bench.source, "begin", begin_late)
+        bench.send(0, job="single-expired", deadline=now + 3600, facts=DeliveryFacts(suspect=True))
+        await until(lambda: len(bench.queue.settled) == 1)
+    assert bench.engine.answered == 0
+    assert await bench.codes("single-expired") == {0: "expired"}
+    assert await bench.marks() == []
+
+
 def generation(bench: Bench) -> Generation:
     envelope = bench.envelope(0)
     delivery = Delivery(envelope, b"", Origin("q", "0-0", 0.0), Lane.NORMAL, DeliveryFacts(), token=None)

@@ -7,6 +7,8 @@ from pipeline_bench import Bench, CountingEngine, ended, running, until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.errors import EngineLost
+from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.sources.fake import FakeQueue
 
 
@@ -138,11 +140,11 @@ async def test_a_suspect_that_waits_for_its_turn_is_given_back_as_one(storage: S
 async def test_the_queues_trouble_is_told(bench: Bench) -> None:
     async with running(bench):
         bench.queue.outage("the broker does not answer")
-        assert bench.pipeline.trouble == "the broker does not answer"
+        assert bench.worker.systems["queue"]() == "the broker does not answer"
         await until(lambda: bench.metric("away", system="queue") == 1)
         bench.queue.outage(None)
         await until(lambda: bench.metric("away", system="queue") == 0)
-        assert bench.pipeline.trouble is None
+        assert bench.worker.systems["queue"]() is None
 
 
 async def test_what_ends_during_the_queues_outage_is_settled_after_it(bench: Bench) -> None:
@@ -156,3 +158,35 @@ async def test_what_ends_during_the_queues_outage_is_settled_after_it(bench: Ben
         assert bench.metric("uncommitted") == 1
         bench.queue.outage(None)
         await until(lambda: bench.queue.unsettled == 0)
+
+
+class StubbornEngine(CountingEngine):
+    """Takes its time to let go of what is broken off, and dies while it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        try:
+            return await super().run(request)
+        except asyncio.CancelledError:
+            await self.let_go.wait()
+            raise EngineLost from None
+
+
+async def test_what_ends_after_a_drain_has_run_out_of_time_waits_for_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
+    engine = StubbornEngine()
+    bench = Bench(storage, engine, drain_seconds=0.0)
+    bench.queue.refuse(lambda _: True)
+    async with running(bench, fails=True) as task:
+        bench.send(0, "[[hang]]", job="single-a")
+        await until(lambda: bench.in_engine == 1)
+        bench.pipeline.stop()
+        await until(lambda: bench.pipeline._settling.abandoned)
+        engine.let_go.set()
+        assert await ended(task) is not None
+    assert bench.queue.unsettled == 1

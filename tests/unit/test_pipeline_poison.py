@@ -73,6 +73,7 @@ async def test_a_lost_engine_stores_what_is_finished_and_puts_back_what_was_in_i
     assert {message.facts for message in bench.queue.published} == {SUSPECT}
     assert {message.lane for message in bench.queue.published} == {Lane.RETRY}
     assert len(bench.queue.settled) == 8
+    assert bench.source.clean
     assert bench.metric("retries_total", code="engine_lost") == 3
 
 
@@ -283,6 +284,8 @@ async def test_what_died_with_the_engine_is_left_to_others_if_the_queue_is_away(
         assert await ended(task) is not None
     assert bench.queue.settled == []
     assert bench.queue.unsettled == 1
+    # Nobody was told on the queue; with a clean end it would kill one engine after the other, for ever.
+    assert bench.source.clean is False
 
 
 def _die_silently(bench: Bench) -> None:

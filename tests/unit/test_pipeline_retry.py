@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 import pytest
 from pipeline_bench import JOB, TENANT, Bench, MoodyEngine, ended, running, until
@@ -12,6 +13,7 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import StoreDenied
 from backburner_schemas.names import Lane
+from backburner_worker.sources.fake import FakePublisher
 
 
 async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) -> None:
@@ -34,6 +36,39 @@ async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) 
     assert bench.metric("retries_total", code="engine_busy") == 2
     assert bench.metric("settled_total", outcome="retried", code="engine_busy") == 2
     assert await bench.letter() is None
+
+
+async def test_a_cancellation_that_the_engine_lets_out_is_a_failure_like_others(storage: Storage) -> None:
+    """Nobody cancelled the task: without a record or a retry its partition would wait for ever, in silence."""
+    bench = Bench(storage, MoodyEngine(refusals=1, refusal=asyncio.CancelledError))
+    await bench.make_job(total=1)
+    async with running(bench):
+        bench.send(0)
+        await until(bench.summary)
+        await until(lambda: bench.queue.unsettled == 0)
+    assert await bench.codes() == {0: None}
+    assert bench.metric("retries_total", code="generation_aborted") == 1
+
+
+async def test_a_cancellation_that_the_queue_lets_out_has_the_retry_published_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, calls = FakePublisher.publish, 0
+
+    async def break_off_once(self: FakePublisher, messages: Sequence[Message]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise asyncio.CancelledError
+        await publish(self, messages)
+
+    monkeypatch.setattr(FakePublisher, "publish", break_off_once)
+    bench = Bench(storage, MoodyEngine(refusals=1))
+    async with running(bench):
+        bench.send(0, job="single-a")
+        await until(lambda: bench.queue.unsettled == 0)
+    assert calls == 2
+    assert bench.engine.answered == 1
 
 
 async def test_what_fails_at_every_attempt_ends_as_dead_letter_and_error_record(storage: Storage) -> None:
@@ -152,14 +187,17 @@ async def test_the_original_is_not_settled_before_its_retry_is_on_the_queue(stor
     assert bench.engine.answered == 1
 
 
-async def test_a_worker_that_cannot_retry_takes_in_no_more(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.requeue._WAITING", 4)
+@pytest.mark.parametrize(("limit", "value"), [("_WAITING", 4), ("_WAITING_BYTES", 500)])
+async def test_a_worker_that_cannot_retry_takes_in_no_more(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(f"backburner_worker.requeue.{limit}", value)
     bench = Bench(storage, MoodyEngine(refusals=1000), concurrency=4)
     bench.queue.refuse(lambda _: True)
     async with running(bench):
         for number in range(50):
             bench.send(0, job=f"single-{number}")
-        await until(lambda: bench.pipeline._settling._requeue._waiting >= 4 and bench.in_engine == 0)
+        await until(lambda: not bench.pipeline._settling.has_room and bench.in_engine == 0)
         asked = bench.engine.asked
         for _ in range(100):
             await asyncio.sleep(0)

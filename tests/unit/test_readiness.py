@@ -43,6 +43,9 @@ def test_a_worker_that_has_not_joined_is_not_ready(readiness):
     assert (readiness.ready, readiness.line) == (True, "ready")
     readiness.leave()
     assert not readiness.ready
+    # A signal can come while the worker joins.
+    readiness.join()
+    assert not readiness.ready
 
 
 def test_while_a_system_is_away_it_is_not_ready_and_says_which(readiness, systems, outages):

@@ -16,6 +16,7 @@ from backburner_schemas.result import (
     ResultFacts,
     ResultRecord,
     encode_record,
+    encode_response,
     error_record,
     record_id,
 )
@@ -37,7 +38,7 @@ def answered(body, **facts):
     return ResultRecord(
         id=record_id(ADDRESS),
         custom_id="a",
-        response=ResponseBody(status_code=200, request_id="r", body=body),
+        response=ResponseBody(status_code=200, request_id=record_id(ADDRESS), body=body),
         backburner=ResultFacts(index=4, **facts),
     )
 
@@ -46,6 +47,14 @@ def answered(body, **facts):
 def test_a_record_comes_back_as_it_was(body):
     record = answered(body, attempt=2, pool="p", worker="w", group="g", version="fake-1", queue_s=0.5, engine_s=1.25)
     assert ResultRecord.model_validate_json(encode_record(record)) == record
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=4))
+def test_a_response_is_written_without_a_model_as_with_one(body):
+    record = answered(body, attempt=2, pool="p", worker="w", group="g", version="fake-1", queue_s=0.5, engine_s=1.25)
+    facts = record.backburner.model_dump()
+    assert [*facts] == [*ResultFacts.model_fields]
+    assert encode_response(record.id, "a", 200, body, facts) == encode_record(record)
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))

@@ -1,9 +1,10 @@
 """The marks of suspects: who made one, who may take it away, and whom it convicts."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
-from pipeline_bench import Bench
+from pipeline_bench import Bench, until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
@@ -37,18 +38,20 @@ async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pyt
     address = Bench(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.accuse(address)
-    reached = asyncio.Event()
+    reached, answered = asyncio.Event(), asyncio.Event()
 
-    async def never(_self: Storage, _key: str, _data: bytes) -> bool:
+    async def late(_self: Storage, _key: str, _data: bytes) -> bool:
         reached.set()
-        return await asyncio.Event().wait()
+        await answered.wait()
+        return False
 
     with monkeypatch.context() as slow:
-        slow.setattr(Storage, "create", never)
+        slow.setattr(Storage, "create", late)
         accusing = asyncio.create_task(ours.accuse(address))
         await reached.wait()
         accusing.cancel()
         await asyncio.wait([accusing])
+    answered.set()
     # It cannot know whether the mark that is there is its own until it looks.
     await ours.give_up(address)
     assert len(await Bench(storage).marks()) == 1
@@ -73,6 +76,68 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
     await looked.wait()
     await theirs.give_up(address)
     assert await accusing
+
+
+@pytest.mark.parametrize("end", ["give_up", "clear"])
+async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A request that was sent is not called back by cancelling: left over, its mark would convict an innocent."""
+    create = Storage.create
+    sent, arrives = asyncio.Event(), asyncio.Event()
+    requests: list[asyncio.Task[bool]] = []
+
+    async def create_late(self: Storage, key: str, data: bytes) -> bool:
+        async def on_the_way() -> bool:
+            await arrives.wait()
+            return await create(self, key, data)
+
+        requests.append(asyncio.create_task(on_the_way()))
+        sent.set()
+        return await asyncio.shield(requests[0])
+
+    monkeypatch.setattr(Storage, "create", create_late)
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    accusing = asyncio.create_task(suspects.accuse(address))
+    await sent.wait()
+    accusing.cancel()
+    await asyncio.wait([accusing])
+    ending = asyncio.create_task(getattr(suspects, end)(address))
+    # Time enough to look and find nothing, for one that does not wait for its own request.
+    await asyncio.wait([ending], timeout=0.2)
+    arrives.set()
+    await asyncio.wait([ending, *requests])
+    assert await Bench(storage).marks() == []
+    assert suspects._making == {}
+
+
+async def test_clearing_one_copys_mark_does_not_forget_anothers(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry whose publish was in doubt is there twice, and the second may begin while the first is being stored."""
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    assert await suspects.accuse(address)
+    delete, accused = Storage.delete, asyncio.Event()
+
+    async def delete_and_wait(self: Storage, gone: Iterable[str]) -> None:
+        await delete(self, gone)
+        await accused.wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Storage, "delete", delete_and_wait)
+        clearing = asyncio.create_task(suspects.clear(address))
+        await until(lambda: _no_marks(storage))
+        assert await suspects.accuse(address)
+        accused.set()
+        await clearing
+    await suspects.close()
+    assert await Bench(storage).marks() == []
+
+
+async def _no_marks(storage: Storage) -> bool:
+    return await Bench(storage).marks() == []
 
 
 @pytest.mark.parametrize(

@@ -124,10 +124,11 @@ async def test_an_open_marker_without_a_job_goes_in_the_end(storage, sweep, monk
 
 async def test_markers_and_announcements_go_when_nobody_needs_them(storage, sweep, monkeypatch):
     await storage.put(keys.cancelled(*JOB), b"")
+    await storage.put(keys.suspect(*JOB, 0), b"")
     await storage.put(keys.worker("p", "long-gone"), b"{}")
     await sweep._sweep_markers()
     await sweep._sweep_announcements()
-    assert len([one async for one in storage.scan("")]) == 2
+    assert len([one async for one in storage.scan("")]) == 3
     monkeypatch.setattr(sweep_module, "_ANNOUNCEMENT_LIFE", -10.0)
     sweep._marker_life = -10.0
     await sweep._sweep_markers()

@@ -127,7 +127,7 @@ class Worker:
             changed=changed,
             telemetry=telemetry,
         )
-        self.systems: dict[str, Trouble] = {"store": storage.trouble, "queue": lambda: self.pipeline.trouble}
+        self.systems: dict[str, Trouble] = {"store": storage.trouble, "queue": source.trouble}
         """What the worker needs around it, each with why it is away."""
 
     async def check_pool(self) -> None:

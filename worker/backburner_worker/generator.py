@@ -1,5 +1,6 @@
 """From a verdict to an outcome: the body fetched and checked, the engine run, every failure turned into a record."""
 
+import asyncio
 import hashlib
 import random
 import secrets
@@ -16,19 +17,21 @@ from backburner_schemas.errors import (
     BackburnerError,
     EngineError,
     EngineLost,
+    Expired,
+    GenerationAborted,
     ModelNotFound,
     RequestRefused,
 )
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
-from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, error_record, record_id
+from backburner_schemas.result import ResultFacts, encode_response, error_record, record_id
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_parameters
 from backburner_worker.generation import Generation
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, DeadLettered, End, Retry, RetryRules, after_failure
-from backburner_worker.retrying import STOPS_THE_WORKER, until_stored
+from backburner_worker.retrying import STOPS_THE_WORKER, asked_to_end, until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
 
@@ -91,6 +94,10 @@ class Generator:
             return await self._answer(generation)
         except (EngineLost, *STOPS_THE_WORKER):
             raise
+        except asyncio.CancelledError:
+            if asked_to_end():
+                raise
+            failure: BackburnerError = GenerationAborted()
         except BackburnerError as error:
             failure = error
         except Exception as error:
@@ -133,23 +140,20 @@ class Generator:
         request_id = record_id(address)
         if self._engine.lost:
             raise EngineLost
-        generation.entered = True
         started_at, started = time.time(), time.monotonic()
+        if started_at > run.deadline:
+            # Since it was judged, the queue or the store may have been away.
+            raise Expired
+        generation.entered = True
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
         # A producer that tells no time gets none.
         queue_s = round(max(started_at - envelope.enqueued_at, 0.0), 3) if envelope.enqueued_at else None
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
-        record = ResultRecord.model_construct(
-            id=request_id,
-            custom_id=envelope.custom_id,
-            response=ResponseBody.model_construct(
-                status_code=response.status_code, request_id=request_id, body=dict(response.body)
-            ),
-            error=None,
-            backburner=self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3)),
-        )
-        return Outcome(address, record, answer=run.answer, usage=response.usage, engine_s=engine_s)
+        facts = self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
+        # Here, where a body that cannot be written is this request's trouble alone.
+        data = encode_response(request_id, envelope.custom_id, response.status_code, dict(response.body), facts)
+        return Outcome(address, answer=run.answer, usage=response.usage, engine_s=engine_s, record_data=data)
 
     def _salt(self, tenant: str) -> str:
         """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
@@ -167,7 +171,7 @@ class Generator:
 
     def _failed(self, delivery: Delivery, verdict: Complete) -> Outcome:
         log.info("request failed", code=verdict.error.code, error=verdict.error.message, **_where(verdict.address))
-        facts = self._facts(delivery, verdict.address)
+        facts = ResultFacts.model_construct(**self._facts(delivery, verdict.address))
         return Outcome(verdict.address, error_record(verdict.address, verdict.error, facts), answer=verdict.answer)
 
     def _dead(self, delivery: Delivery, verdict: DeadLettered) -> Outcome:
@@ -187,23 +191,25 @@ class Generator:
             return Outcome(letter=letter, letter_key=key)
         key = keys.dead_letter(address.tenant, address.job, address.index)
         log.warning("dead letter", code=letter.code, error=letter.message, key=key, **_where(address))
-        record = error_record(address, verdict.error, self._facts(delivery, address))
+        facts = ResultFacts.model_construct(**self._facts(delivery, address))
+        record = error_record(address, verdict.error, facts)
         return Outcome(address, record, letter, key, answer=verdict.answer)
 
     def _facts(
         self, delivery: Delivery, address: Address, *, queue_s: float | None = None, engine_s: float | None = None
-    ) -> ResultFacts:
+    ) -> dict[str, Any]:
+        """The fields of `ResultFacts`."""
         signature = self._signature
-        return ResultFacts.model_construct(
-            index=address.index,
-            attempt=delivery.facts.attempt,
-            pool=signature.pool,
-            worker=signature.worker,
-            group=signature.group,
-            version=signature.version,
-            queue_s=queue_s,
-            engine_s=engine_s,
-        )
+        return {
+            "index": address.index,
+            "attempt": delivery.facts.attempt,
+            "pool": signature.pool,
+            "worker": signature.worker,
+            "group": signature.group,
+            "version": signature.version,
+            "queue_s": queue_s,
+            "engine_s": engine_s,
+        }
 
 
 def _where(address: Address) -> dict[str, object]:

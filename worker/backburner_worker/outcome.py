@@ -17,28 +17,28 @@ class Outcome:
 
     address: Address | None = None
     record: ResultRecord | None = None
+    """An error's."""
     letter: DeadLetter | None = None
     letter_key: str = ""
     answer: AnswerMode = AnswerMode.SEGMENT
     usage: Usage = _NO_USAGE
     engine_s: float = 0.0
+    record_data: bytes = b""
+    """The record's line: a response's from the beginning, an error's once it is packed; empty if there is none."""
     kind: str = field(init=False)
     """What metrics and logs call it."""
     code: str = field(init=False)
     """The error's code; empty for a response."""
-    record_data: bytes = field(init=False, default=b"")
-    """The record's line, once it is packed; empty if there is none."""
     letter_data: bytes = field(init=False, default=b"")
     """The letter's object, once it is packed; empty if there is none."""
 
     def __post_init__(self) -> None:
         if self.letter is not None:
             self.kind, self.code = "dead_letter", self.letter.code
-        elif self.record is None:
-            self.kind, self.code = "dropped", ""
+        elif self.record is not None:
+            self.kind, self.code = "error", self.record.error.code if self.record.error else ""
         else:
-            self.kind = "response" if self.record.ok else "error"
-            self.code = self.record.error.code if self.record.error else ""
+            self.kind, self.code = "response" if self.record_data else "dropped", ""
 
     def pack(self) -> None:
         """Keep the bytes and let go of the rest, which takes several times their memory while it waits for a store."""

@@ -73,11 +73,6 @@ class Pipeline:
         telemetry.watch_held("engine", lambda: self._admission.in_flight)
         telemetry.watch_uncommitted(source.uncommitted)
 
-    @property
-    def trouble(self) -> str | None:
-        """Why the queue gives and takes nothing at the moment, in one line; None while all is well."""
-        return self._source.trouble()
-
     def stop(self) -> None:
         """Begin the drain; `run` returns when it is over. May be called from a signal handler, and twice."""
         self._stopping.set()
@@ -107,7 +102,8 @@ class Pipeline:
             # Before others have what is given back: a mark that they find convicts.
             await self._suspects.close()
             try:
-                await self._source.close()
+                # What the engine took with it is told of one way or the other: as suspects on the queue, or as blamed.
+                await self._source.close(clean=self._lost is None or not self._settling.abandoned)
             finally:
                 await self._settling.close()
         if self._lost is not None:

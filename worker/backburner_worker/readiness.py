@@ -7,7 +7,7 @@ class Readiness:
     """Ready is a worker that is warm and has joined, while no system that it needs is away."""
 
     def __init__(self) -> None:
-        self._joined = False
+        self._joined = self._left = False
         # Replaced and never changed, so that a reader in another thread always sees a whole one.
         self._away: Mapping[str, str] = {}
 
@@ -25,12 +25,12 @@ class Readiness:
         return "ready" if not away else "not ready: " + "; ".join(f"{name}: {why}" for name, why in away.items())
 
     def join(self) -> None:
-        """The worker is warm and pulls from now on."""
-        self._joined = True
+        """The worker is warm and pulls from now on, unless it was told to stop while it joined."""
+        self._joined = not self._left
 
     def leave(self) -> None:
-        """The worker stops."""
-        self._joined = False
+        """The worker stops, for good."""
+        self._joined, self._left = False, True
 
     def note(self, system: str, why: str | None) -> bool | None:
         """That system is away, for that reason, or it answers. Whether it went away or came back; None for neither."""

@@ -14,10 +14,11 @@ from backburner.storage import Storage
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
-from backburner_worker.retrying import until_stored
+from backburner_worker.retrying import asked_to_end, until_stored
 
 _WAITING = 4096
-"""Retries that wait for the queue, at which the worker takes in no more."""
+_WAITING_BYTES = 64 * 1024 * 1024
+"""Retries that wait for the queue, and the bytes of their requests, at which the worker takes in no more."""
 
 log = get_logger(__name__)
 
@@ -39,15 +40,17 @@ class Requeue:
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()
         self._waiting = 0
+        self._waiting_bytes = 0
 
     @property
     def has_room(self) -> bool:
         """Whether more retries may come; false while too many wait for the queue."""
-        return self._waiting < _WAITING
+        return self._waiting < _WAITING and self._waiting_bytes < _WAITING_BYTES
 
     async def put(self, retry: Retry, size: int) -> None:
         """Publish the retry; `size` is that of its request in bytes. Bounded by cancellation alone."""
         self._waiting += 1
+        self._waiting_bytes += size
         try:
             message = Message(self._pool, Lane.RETRY, retry.envelope, retry.facts)
             if retry.envelope.body is not None:
@@ -56,6 +59,7 @@ class Requeue:
             await self._until_published(message)
         finally:
             self._waiting -= 1
+            self._waiting_bytes -= size
 
     async def close(self) -> None:
         """Disconnect. Nothing may be put any more."""
@@ -78,7 +82,12 @@ class Requeue:
         await retrying(self._publish, message)
 
     async def _publish(self, message: Message) -> None:
-        await (await self._connected()).publish([message])
+        try:
+            await (await self._connected()).publish([message])
+        except asyncio.CancelledError:
+            if asked_to_end():
+                raise
+            raise QueueError("the connection ended while a retry was on its way") from None
 
     async def _connected(self) -> Publisher:
         async with self._opening:

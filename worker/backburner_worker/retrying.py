@@ -1,5 +1,6 @@
 """Trying a store call again until the store is back: how an outage becomes back-pressure instead of a loss."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -38,6 +39,15 @@ class _Complaints:
 
 
 _complaints = _Complaints()
+
+
+def asked_to_end() -> bool:
+    """Whether somebody cancelled the current task. If not, a `CancelledError` is one that a library let out.
+
+    A task group takes the task that dies of one for cancelled, and says nothing: its delivery would never end.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def until_stored(call: Callable[[], Awaitable[T]], what: str) -> T:

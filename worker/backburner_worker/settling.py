@@ -37,6 +37,8 @@ class Settling:
         self._changed = changed
         self._telemetry = telemetry
         self._under_way: set[asyncio.Task[None]] = set()
+        self.abandoned = False
+        """Whether something was broken off, so that neither its outcome nor its retry may be there."""
         telemetry.watch_held("storing", lambda: len(self._under_way))
 
     def __len__(self) -> int:
@@ -60,6 +62,8 @@ class Settling:
         assert task is not None
         self._under_way.add(task)
         try:
+            if self.abandoned:
+                return
             if ending is not None:
                 await self._settle(delivery, ending)
             elif delivery.facts.suspect and delivery.address is not None:
@@ -73,7 +77,8 @@ class Settling:
         await self._results.flush({*self._under_way})
 
     def abandon(self) -> None:
-        """Break off what is under way; it stays unsettled."""
+        """Break off what is under way, and whatever comes after; it stays unsettled."""
+        self.abandoned = True
         for task in [*self._under_way]:
             task.cancel()
 

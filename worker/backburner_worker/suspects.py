@@ -32,6 +32,7 @@ class Suspects:
         self._storage = storage
         self._worker = worker
         self._ours: dict[str, bytes] = {}
+        self._making: dict[str, asyncio.Task[bool]] = {}
 
     async def accuse(self, address: Address) -> bool:
         """Mark a suspect that is to run alone now; False if it is convicted: whoever ran it before died of it.
@@ -56,8 +57,12 @@ class Suspects:
     async def clear(self, address: Address) -> None:
         """The suspect's end is known: take its mark away, whoever made it."""
         key = _key(address)
+        ours = self._ours.get(key)
+        await self._made(key)
         await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
-        self._ours.pop(key, None)
+        # A copy of the same suspect may have begun meanwhile: its mark is ours too, and not gone.
+        if self._ours.get(key) == ours:
+            self._ours.pop(key, None)
 
     async def give_up(self, address: Address) -> None:
         """The suspect is left to another worker: take the mark away if it is ours. A mark of another stays."""
@@ -84,6 +89,7 @@ class Suspects:
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:
             return
+        await self._made(key)
         found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
         if found is not None and found.data == ours:
             await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
@@ -93,13 +99,24 @@ class Suspects:
         # Unique, since a create whose answer got lost is tried again, and then finds its own mark.
         mark = to_json({"worker": self._worker, "mark": keys.new_ulid()})
         self._ours[key] = mark
-        if await until_stored(partial(self._storage.create, key, mark), "mark a suspect"):
+        if await until_stored(partial(self._create, key, mark), "mark a suspect"):
             return True
         found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
         if found is not None and found.data == mark:
             return True
         self._ours.pop(key, None)
         return False
+
+    async def _create(self, key: str, mark: bytes) -> bool:
+        """Create the mark; cancelled, the request goes on, since it may have been sent."""
+        making = self._making[key] = asyncio.create_task(self._storage.create(key, mark))
+        making.add_done_callback(lambda _: self._making.pop(key, None))
+        return await asyncio.shield(making)
+
+    async def _made(self, key: str) -> None:
+        """Return when no request is on its way that could make the mark after it was taken away."""
+        if (making := self._making.get(key)) is not None:
+            await asyncio.wait([making])
 
 
 def _key(address: Address) -> str:

@@ -162,8 +162,10 @@ class Sweep:
 
     async def _sweep_markers(self) -> None:
         old = time.time() - self._marker_life
-        stale = [listed.key async for listed in self._storage.scan(keys.CANCELLED) if listed.modified < old]
-        await self._storage.delete(stale)
+        # No queue keeps a suspect for longer either, and a mark that is left over would convict its successor.
+        for prefix in (keys.CANCELLED, keys.SUSPECTS):
+            stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
+            await self._storage.delete(stale)
 
     async def _sweep_announcements(self) -> None:
         prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_LIFE

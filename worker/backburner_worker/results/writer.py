@@ -151,11 +151,11 @@ class SegmentWriter:
 
     async def _store(self, buffer: Buffer) -> None:
         durable = self._durable.pop(buffer)
-        name = buffer.name(self._writer, self._sequence)
-        self._sequence += 1
-        key = keys.segment(*buffer.job, name)
         records = len(buffer.lines)
         try:
+            name = buffer.name(self._writer, self._sequence)
+            self._sequence += 1
+            key = keys.segment(*buffer.job, name)
             async with self._puts:
                 data = encode_segment(buffer.lines)
                 buffer.lines.clear()

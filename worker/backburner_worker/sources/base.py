@@ -148,8 +148,11 @@ class Source(Protocol):
         """Give no more deliveries, but stay a member."""
         ...
 
-    async def close(self) -> None:
-        """Commit what is settled and leave; what is not settled goes to others at once. Bounded; safe to repeat."""
+    async def close(self, *, clean: bool = True) -> None:
+        """Commit what is settled and leave; what is not settled goes to others at once. Bounded; safe to repeat.
+
+        Not `clean`: what began and is not settled may be what ends workers, so others are told as after a crash.
+        """
         ...
 
 

@@ -40,6 +40,8 @@ class FakeSource:
         self._closed = False
         self.begun: list[Delivery] = []
         """What went to the engine, in that order."""
+        self.clean: bool | None = None
+        """How it was closed; None while it is open."""
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Nothing to connect to."""
@@ -107,8 +109,9 @@ class FakeSource:
         """Give no more deliveries."""
         self._stopped = True
 
-    async def close(self) -> None:
-        """What is held goes to others."""
+    async def close(self, *, clean: bool = True) -> None:
+        """What is held goes to others; `clean` is noted."""
+        self.clean = clean
         self._stopped = self._closed = True
         await self.give_back(self.held())
 

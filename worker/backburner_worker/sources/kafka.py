@@ -163,7 +163,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Give no more deliveries, but stay a member."""
         self._intake.stop()
 
-    async def close(self) -> None:
+    async def close(self, *, clean: bool = True) -> None:
         """Commit what is settled and leave the group. Bounded; safe to repeat."""
         self._intake.stop()
         tasks, self._tasks = self._tasks, None
@@ -175,7 +175,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if consumer is not None:
             try:
                 if self._commits is not None:
-                    await self._commits.commit(clean=True)
+                    await self._commits.commit(clean=clean)
             except QueueError as error:
                 log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
             finally:

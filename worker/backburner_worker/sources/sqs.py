@@ -131,7 +131,7 @@ class SqsSource:
             self._intake.stop()
             await self._release(self._held.waiting())
 
-    async def close(self) -> None:
+    async def close(self, *, clean: bool = True) -> None:  # noqa: ARG002 - the receive count tells it in any case
         """Delete what is settled and give the rest back. Bounded; safe to repeat."""
         if self._closed:
             return
