@@ -6,8 +6,10 @@ from pipeline_bench import Bench, CountingEngine, MoodyEngine, ended, running, u
 from backburner.storage import Storage
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import StoreDenied
+from backburner_worker.outcome import Outcome
+from backburner_worker.results.results import Results
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.fake import FakeSource
+from backburner_worker.sources.fake import FakeQueue, FakeSource
 
 SUSPECT = DeliveryFacts(attempt=2, suspect=True)
 STEPS = ["the letter", "the record", "the settle"]
@@ -140,3 +142,27 @@ def _break(broken: pytest.MonkeyPatch, step: str) -> None:
         broken.setattr(FakeSource, "settle", crash)
     else:
         broken.setattr(Storage, "put", put_or_crash)
+
+
+async def test_a_request_that_breaks_the_workers_own_code_is_blamed_for_it(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = FakeQueue(suspect_receives=3)
+    first = Bench(storage, queue=queue)
+    await first.make_job(total=1)
+    first.send(0)
+    store = Results.store
+
+    async def store_or_break(self: Results, outcome: Outcome) -> None:
+        if outcome.letter is None:
+            raise ZeroDivisionError
+        await store(self, outcome)
+
+    monkeypatch.setattr(Results, "store", store_or_break)
+    for _ in range(3):
+        async with running(Bench(storage, queue=queue), fails=True) as task:
+            assert await ended(task) is not None
+    last = Bench(storage, queue=queue)
+    async with running(last):
+        await until(last.summary)
+    assert await last.codes() == {0: "poison"}

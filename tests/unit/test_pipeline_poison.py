@@ -37,7 +37,7 @@ class WatchedEngine(CountingEngine):
 
 @pytest.fixture(autouse=True)
 def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.suspects._LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("backburner_worker.suspects._RENEW_SECONDS", 0.02)
 
 
 async def lives(storage: Storage, queue: FakeQueue) -> int:

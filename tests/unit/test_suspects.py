@@ -13,7 +13,7 @@ from backburner_worker.suspects import Suspects
 
 @pytest.fixture(autouse=True)
 def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.suspects._LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("backburner_worker.suspects._RENEW_SECONDS", 0.02)
 
 
 async def test_a_create_that_was_tried_twice_does_not_convict(
@@ -60,7 +60,7 @@ async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pyt
 
 
 async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.suspects._LOOK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr("backburner_worker.suspects._RENEW_SECONDS", 0.1)
     address = Bench(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.accuse(address)
@@ -109,7 +109,7 @@ async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
     arrives.set()
     await asyncio.wait([ending, *requests])
     assert await Bench(storage).marks() == []
-    assert suspects._making == {}
+    assert suspects._writing == {}
 
 
 async def test_clearing_one_copys_mark_does_not_forget_anothers(
@@ -155,3 +155,48 @@ async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
     rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
     await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
     assert await Suspects(storage, "w").accuse(address) is runs
+
+
+async def test_a_mark_whose_maker_lives_convicts_nobody(storage: Storage) -> None:
+    """A copy of a suspect, or a member that was cut off, may run it while another worker gets it too."""
+    address = Bench(storage).envelope(0).address
+    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
+    assert await theirs.accuse(address)
+    renewing = asyncio.create_task(theirs.renew())
+    accusing = asyncio.create_task(ours.accuse(address))
+    await asyncio.wait([accusing], timeout=0.02 * 4 * 5)
+    assert not accusing.done()
+    await theirs.clear(address)
+    assert await accusing
+    renewing.cancel()
+
+
+async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
+    address = Bench(storage).envelope(0).address
+    died, next_one = Suspects(storage, "died"), Suspects(storage, "next")
+    assert await died.accuse(address)
+    assert not await next_one.accuse(address)
+    # Of the one that died: it is cleared once the letter is there.
+    assert len(await Bench(storage).marks()) == 1
+
+
+async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Bench(storage).envelope(0).address
+    suspects = Suspects(storage, "w")
+    assert await suspects.accuse(address)
+    put, sent, arrives = Storage.put, asyncio.Event(), asyncio.Event()
+
+    async def put_late(self: Storage, key: str, data: bytes) -> None:
+        sent.set()
+        await arrives.wait()
+        await put(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", put_late)
+    renewing = asyncio.create_task(suspects.renew())
+    await sent.wait()
+    renewing.cancel()
+    clearing = asyncio.create_task(suspects.clear(address))
+    await asyncio.wait([clearing], timeout=0.2)
+    arrives.set()
+    await clearing
+    assert await Bench(storage).marks() == []

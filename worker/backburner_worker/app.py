@@ -97,6 +97,7 @@ class Worker:
         source = source or open_source(settings, self.pool, self.name)
         changed = WakeUp()
         suspects = Suspects(storage, self.name)
+        requeue = Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
         self.pipeline = Pipeline(
             source=source,
             jobs=self._jobs,
@@ -118,7 +119,7 @@ class Worker:
             settling=Settling(
                 source=source,
                 results=Results(storage, segments),
-                requeue=Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind),
+                requeue=requeue,
                 suspects=suspects,
                 changed=changed,
                 telemetry=telemetry,
@@ -127,7 +128,11 @@ class Worker:
             changed=changed,
             telemetry=telemetry,
         )
-        self.systems: dict[str, Trouble] = {"store": storage.trouble, "queue": source.trouble}
+        self.systems: dict[str, Trouble] = {
+            "store": storage.trouble,
+            "queue": source.trouble,
+            "retries": requeue.trouble,
+        }
         """What the worker needs around it, each with why it is away."""
 
     async def check_pool(self) -> None:

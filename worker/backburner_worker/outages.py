@@ -20,7 +20,7 @@ class Outages:
     """Looks at each system on a timer. The calls that fail wait and are tried again, each where it was made."""
 
     def __init__(self, systems: Mapping[str, Trouble], readiness: Readiness, telemetry: Telemetry) -> None:
-        """Look at these, `store` and `queue`."""
+        """Look at these, `store` and `queue` among them."""
         self._systems = systems
         self._readiness = readiness
         self._telemetry = telemetry

@@ -8,20 +8,21 @@ settled. What needs no engine goes from `pull` to `store` at once.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
 from backburner.logs import get_logger
 from backburner_schemas.errors import Cancelled, EngineLost
-from backburner_schemas.names import Lane
 from backburner_worker.admission import Admission
 from backburner_worker.feeder import Feeder
 from backburner_worker.generation import Abort, Generation
 from backburner_worker.generator import Generator
 from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.lifecycle import reasons
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, End, Retry, Run, Verdict, after_engine_death, convicted, judge
+from backburner_worker.pulling import pull_within
 from backburner_worker.results.writer import SegmentWriter
 from backburner_worker.settling import Settling
 from backburner_worker.sources.base import Delivery, Source
@@ -67,6 +68,8 @@ class Pipeline:
         self._changed = changed
         self._stopping = asyncio.Event()
         self._lost: EngineLost | None = None
+        self._broken = False
+        """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
         self._arriving: deque[Delivery] = deque()
         self._generating: set[Generation] = set()
         telemetry.watch_held("waiting", lambda: len(self._feeder))
@@ -89,6 +92,7 @@ class Pipeline:
                 timers = [
                     tasks.create_task(self._segments.run(self._more_to_come)),
                     tasks.create_task(self._jobs.watch_markers(self._cancel)),
+                    tasks.create_task(self._suspects.renew()),
                     tasks.create_task(self._watch()),
                 ]
                 await self._source.start(self._settling.flush)
@@ -99,11 +103,13 @@ class Pipeline:
                 for timer in timers:
                     timer.cancel()
         finally:
-            # Before others have what is given back: a mark that they find convicts.
-            await self._suspects.close()
+            if not self._broken:
+                # Before others have what is given back: a mark that they find convicts.
+                await self._suspects.close()
             try:
                 # What the engine took with it is told of one way or the other: as suspects on the queue, or as blamed.
-                await self._source.close(clean=self._lost is None or not self._settling.abandoned)
+                lost = self._lost is not None and self._settling.abandoned
+                await self._source.close(clean=not (self._broken or lost))
             finally:
                 await self._settling.close()
         if self._lost is not None:
@@ -114,7 +120,7 @@ class Pipeline:
     async def _pull(self) -> None:
         while True:
             await self._changed.until(lambda: self._settling.has_room and bool(self._feeder.budget()))
-            deliveries = await self._pull_within(self._feeder.budget())
+            deliveries = await pull_within(self._source, self._feeder, self._changed)
             if not deliveries:
                 continue
             self._telemetry.pulled(delivery.lane for delivery in deliveries)
@@ -133,19 +139,6 @@ class Pipeline:
                     await asyncio.sleep(0)
                     await self._changed.until(lambda: self._settling.has_room)
             self._changed.set()
-
-    async def _pull_within(self, budget: Mapping[Lane, int]) -> list[Delivery]:
-        """Pull; but break off, with nothing, when a lane that was full has room again and is not in this budget."""
-        if len(budget) == len(Lane):
-            return await self._source.pull(budget)
-        pull = asyncio.ensure_future(self._source.pull(budget))
-        room = asyncio.ensure_future(self._changed.until(lambda: self._feeder.reopened(budget)))
-        try:
-            await asyncio.wait({pull, room}, return_when=asyncio.FIRST_COMPLETED)
-            return await pull if pull.done() else []
-        finally:
-            room.cancel()
-            pull.cancel()
 
     def _more_to_come(self) -> bool:
         """Whether the queue has messages for this worker that it does not hold yet. An estimate."""
@@ -198,6 +191,15 @@ class Pipeline:
     # --- generate ---------------------------------------------------------------------------------------------
 
     async def _process(self, generation: Generation) -> None:
+        try:
+            await self._run(generation)
+        except Exception as error:
+            if not reasons(error):
+                self._broken = True
+                await self._suspects.blame(generation.delivery)
+            raise
+
+    async def _run(self, generation: Generation) -> None:
         delivery, run = generation.delivery, generation.run
         ending: Outcome | Retry | None
         try:

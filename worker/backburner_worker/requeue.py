@@ -1,6 +1,7 @@
 """Puts requests back onto the queue: a worker that retries is a producer. It decides nothing about when or whether."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +20,7 @@ from backburner_worker.retrying import asked_to_end, until_stored
 _WAITING = 4096
 _WAITING_BYTES = 64 * 1024 * 1024
 """Retries that wait for the queue, and the bytes of their requests, at which the worker takes in no more."""
+_TROUBLE_SECONDS = 5.0
 
 log = get_logger(__name__)
 
@@ -41,11 +43,19 @@ class Requeue:
         self._opening = asyncio.Lock()
         self._waiting = 0
         self._waiting_bytes = 0
+        self._refused: tuple[float, str] | None = None
+        """Since when, by the monotonic clock, and why the queue takes no retry."""
 
     @property
     def has_room(self) -> bool:
         """Whether more retries may come; false while too many wait for the queue."""
         return self._waiting < _WAITING and self._waiting_bytes < _WAITING_BYTES
+
+    def trouble(self) -> str | None:
+        """Why the queue takes no retry, in one line; None while it does, or nothing was retried."""
+        if self._refused is None or time.monotonic() - self._refused[0] < _TROUBLE_SECONDS:
+            return None
+        return f"retries cannot be published: {self._refused[1]}"
 
     async def put(self, retry: Retry, size: int) -> None:
         """Publish the retry; `size` is that of its request in bytes. Bounded by cancellation alone."""
@@ -68,11 +78,9 @@ class Requeue:
 
     async def _until_published(self, message: Message) -> None:
         def say(state: RetryCallState) -> None:
-            log.warning(
-                "the queue does not take a retry; trying again",
-                attempt=state.attempt_number,
-                error=str(state.outcome.exception()) if state.outcome else "",
-            )
+            why = str(state.outcome.exception()) if state.outcome else ""
+            self._refused = (self._refused[0] if self._refused else time.monotonic(), why)
+            log.warning("the queue does not take a retry; trying again", attempt=state.attempt_number, error=why)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(QueueError),
@@ -88,6 +96,7 @@ class Requeue:
             if asked_to_end():
                 raise
             raise QueueError("the connection ended while a retry was on its way") from None
+        self._refused = None
 
     async def _connected(self) -> Publisher:
         async with self._opening:

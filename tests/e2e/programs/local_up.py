@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["up", "down"])
     parser.add_argument("--engine", default="fake")
+    parser.add_argument("--queue", default="kafka")
     parser.add_argument("--model", default="auto")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--data", type=Path)
