@@ -19,6 +19,7 @@ _RECOVER_SECONDS = 120.0
 _SOME = 10
 """Requests that have begun before a fault comes."""
 _POISONS = {Kind.POISON: "[[die]]", Kind.POISON_WORKER: "[[kill]]"}
+_COME_BACK_TIMES = 1.2
 _SUSPECTS = ('backburner_lag{lane="retry"}', 'backburner_held{stage="suspects"}')
 
 
@@ -39,6 +40,7 @@ class Run:
         self._injector = Injector(stage.servers, stage.workers, stage.journals, stopped_seconds=stopped_seconds)
         self._struck: list[tuple[Row, Struck]] = []
         self._redelivered: dict[tuple[str, int], float] = {}
+        self._last_over = 0.0
 
     async def run(self, plan: Sequence[Fault]) -> None:
         """Inject all of them, wait for the end of all that was asked, and judge; the report has it all."""
@@ -79,7 +81,7 @@ class Run:
         self._report.rows.append(row)
         began = time.monotonic()
         struck = await self._injector.inject(fault)
-        over = time.monotonic()
+        over = self._last_over = time.monotonic()
         row.lasted = over - began
         await stage.load.accepted(batch)
         await stage.load.done(batch, self._recover_seconds)
@@ -105,7 +107,11 @@ class Run:
         return any(page.get('backburner_held{stage="engine"}', 0) for page in pages)
 
     async def _calm(self) -> None:
-        """Until no suspect waits to run alone: an innocent one that is killed while it is alone is convicted."""
+        """Until no suspect waits to run alone: an innocent one that is killed while it is alone is convicted.
+
+        What the last fault left with a dead owner comes back only when its session or visibility is over.
+        """
+        await asyncio.sleep(self._last_over + self._stage.servers.patience * _COME_BACK_TIMES - time.monotonic())
 
         async def none_waits() -> bool:
             pages = [await asyncio.to_thread(place.metrics) for place in self._stage.workers.manned]

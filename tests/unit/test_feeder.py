@@ -88,13 +88,13 @@ def test_suspects_come_before_all_others() -> None:
     feeder = Feeder(WEIGHTS, window=10)
     for position in range(3):
         feeder.add(delivery(Lane.HIGH, position))
-    assert not feeder.has_suspect
+    assert not feeder.suspects
     for position in range(3, 5):
         feeder.add(delivery(Lane.RETRY, position, suspect=True))
-    assert feeder.has_suspect
+    assert feeder.suspects
     assert len(feeder) == 5
     assert [feeder.take().token for _ in range(5)] == [3, 4, 0, 1, 2]  # type: ignore[union-attr]
-    assert not feeder.has_suspect
+    assert not feeder.suspects
 
 
 def test_suspects_take_room_in_the_window_of_their_lane() -> None:

@@ -34,9 +34,9 @@ class Feeder:
         return sum(self._counts.values())
 
     @property
-    def has_suspect(self) -> bool:
-        """Whether the next delivery is a suspect."""
-        return bool(self._suspects)
+    def suspects(self) -> int:
+        """Suspects that are held; while there is one, it is the next delivery."""
+        return len(self._suspects)
 
     def budget(self) -> dict[Lane, int]:
         """How many more deliveries of each lane fit into the window; lanes without room are left out."""

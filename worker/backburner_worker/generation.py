@@ -37,6 +37,11 @@ class Generation:
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
 
+    @property
+    def suspect(self) -> bool:
+        """Whether it runs alone, since it may have killed an engine."""
+        return self.delivery.facts.suspect
+
     def begin(self) -> None:
         """The calling task runs it from now on. Raises `CancelledError` if it was broken off before."""
         # Only now: a task that is cancelled before its first step never gets to its clean-up.

@@ -74,6 +74,7 @@ class Pipeline:
         self._generating: set[Generation] = set()
         telemetry.watch_held("waiting", lambda: len(self._feeder))
         telemetry.watch_held("engine", lambda: self._admission.in_flight)
+        telemetry.watch_held("suspects", lambda: self._feeder.suspects + sum(one.suspect for one in self._generating))
         telemetry.watch_uncommitted(source.uncommitted)
 
     def stop(self) -> None:
@@ -108,8 +109,7 @@ class Pipeline:
                 await self._suspects.close()
             try:
                 # What the engine took with it is told of one way or the other: as suspects on the queue, or as blamed.
-                lost = self._lost is not None and self._settling.abandoned
-                await self._source.close(clean=not (self._broken or lost))
+                await self._source.close(clean=not (self._broken or (self._lost and self._settling.abandoned)))
             finally:
                 await self._settling.close()
         if self._lost is not None:
@@ -176,7 +176,7 @@ class Pipeline:
         if not (self._feeder and self._admission.open and self._settling.has_room):
             return False
         # A suspect runs alone: nothing else enters until the engine is empty and it has run.
-        return not self._feeder.has_suspect or self._engine_is_empty()
+        return not self._feeder.suspects or self._engine_is_empty()
 
     def _engine_is_empty(self) -> bool:
         return self._admission.in_flight == 0
@@ -204,7 +204,7 @@ class Pipeline:
         ending: Outcome | Retry | None
         try:
             generation.begin()
-            if delivery.facts.suspect and not await self._suspects.accuse(run.envelope.address):
+            if generation.suspect and not await self._suspects.accuse(run.envelope.address):
                 ending = self._generator.ended(delivery, convicted(run))
             else:
                 await self._source.begin(delivery)
