@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
+# Most tests wait for servers, so more of them run side by side than there are cores; a file's tests stay together.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 # What says which tests run on their own, without a server or a model.
 QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/typing tests/golden)
 
@@ -29,10 +31,10 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
-	@$(BIN)/pytest -q -m "not install" $(QUICK_TESTS)
+	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" $(QUICK_TESTS)
 
 test: $(STAMP) ## The whole suite, real broker, object store and model included: under 12 minutes
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(SIDE_BY_SIDE)
 
 docs: $(STAMP) ## Write the generated pages under docs/
 	@$(BIN)/python scripts/docs.py
