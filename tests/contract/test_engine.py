@@ -104,7 +104,8 @@ def test_start_says_what_is_offered(subject):
 
 
 def test_chat_answers_in_openais_form_and_counts_tokens(subject):
-    response = subject.run(max_tokens=8, temperature=0)
+    # So small a model may end its answer at once, or not, by a hair's breadth.
+    response = subject.run(max_tokens=8, temperature=0, ignore_eos=True)
     assert response.status_code == 200
     assert response.body["object"] == "chat.completion"
     assert response.body["model"] == subject.info.models[0]
