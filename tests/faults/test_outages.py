@@ -1,6 +1,7 @@
 """Broker or object store away in the middle of a job: intake stops, nothing is dropped, and it goes on by itself."""
 
 import asyncio
+import logging
 import os
 import signal
 
@@ -121,6 +122,8 @@ async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, 
 
 
 async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, lines, until, caplog):
+    # The command line, which other tests run in this process, silences the client library.
+    caplog.set_level(logging.INFO, logger="aiokafka")
     await stack.make_pool("interrupted")
     await stack.warm(stack.worker("interrupted"))
     sent = []
