@@ -225,7 +225,8 @@ class Bench(ABC):
             process.kill()
             rest = await process.stdout.read()
             await process.wait()
-        told += [line.decode().split() for line in rest.splitlines()]
+        # The kill may have cut its last line short.
+        told += [line.decode().split() for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
         return Dead(
             settled=frozenset(int(line[1]) for line in told if line[0] == "settled"),
             held=frozenset(int(line[1]) for line in told if line[0] == "holds"),
