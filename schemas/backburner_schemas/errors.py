@@ -192,9 +192,6 @@ class ResultTimeout(JobError):
     http_status = 408
 
 
-# --- pools ------------------------------------------------------------------------------------------------
-
-
 class PoolError(BackburnerError):
     """No pool can take this request."""
 
@@ -214,9 +211,6 @@ class PoolConflict(PoolError):
 
     code = "pool_conflict"
     http_status = 409
-
-
-# --- the engine -------------------------------------------------------------------------------------------
 
 
 class EngineError(BackburnerError):
