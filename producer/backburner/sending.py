@@ -46,9 +46,18 @@ class Sender:
     """Publishes batches side by side. Use it from one task, and always `close` it."""
 
     def __init__(self, start: Mark) -> None:
-        self.acknowledged = start
-        """The prefix that the broker has, without gaps."""
+        self._settled = start
         self._under_way: deque[tuple[asyncio.Task[None], Mark]] = deque()
+
+    @property
+    def acknowledged(self) -> Mark:
+        """The prefix that the broker has, without gaps."""
+        found = self._settled
+        for task, end in self._under_way:
+            if not task.done() or task.cancelled() or task.exception() is not None:
+                break
+            found = end
+        return found
 
     async def send(self, work: Callable[[], Awaitable[None]], end: Mark) -> None:
         """Start one batch, which reaches up to `end`, once there is room. Raises what an earlier batch raised."""
@@ -80,7 +89,7 @@ class Sender:
         task, end = self._under_way[0]
         await task
         self._under_way.popleft()
-        self.acknowledged = end
+        self._settled = end
 
 
 async def _run(work: Callable[[], Awaitable[None]]) -> None:

@@ -1,6 +1,7 @@
 """A producer that never finishes: it submits so many of a file's lines, and waits for more to come.
 
-`half_a_submit.py JOB_ID FILE COUNT DEADLINE_SECONDS`. Its cursor follows at once: a test sees how far it is.
+`half_a_submit.py JOB_ID FILE COUNT DEADLINE_SECONDS`. Its cursor follows at once, also when all lines are sent: a test
+sees how far it is.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from pathlib import Path
 from backburner import Client, submit
 
 submit._CURSOR_SECONDS = 0.0
+submit._HEARTBEAT_SECONDS = 0.1
 
 
 async def first_lines(file: Path, count: int):
