@@ -14,6 +14,7 @@ from backburner_schemas.names import Lane
 from backburner_worker.generation import Abort, Generation
 from backburner_worker.policy import Run
 from backburner_worker.sources.base import Delivery
+from backburner_worker.work import Work
 
 
 async def test_a_cancelled_job_is_not_run_and_ends_cancelled(bench: Bench) -> None:
@@ -201,7 +202,7 @@ async def test_what_expires_while_its_start_has_to_be_told_is_never_sent_to_the_
 def generation(bench: Bench) -> Generation:
     envelope = bench.envelope(0)
     delivery = Delivery(envelope, b"", Origin("q", "0-0", 0.0), Lane.NORMAL, DeliveryFacts(), token=None)
-    return Generation(delivery, Run(envelope, AnswerMode.SEGMENT), 1)
+    return Generation(Work(delivery, Run(envelope, AnswerMode.SEGMENT), tokens=1))
 
 
 @pytest.mark.parametrize("before_its_first_step", [True, False])

@@ -1,4 +1,4 @@
-"""Which delivery goes to the engine next. Pure: it holds deliveries and never waits.
+"""Which work goes to the engine next. Pure: it holds work and never waits.
 
 Lanes take turns by weight, so that `low` moves while `high` is full. Within a lane it is first come, first served.
 Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the better.
@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery
+from backburner_worker.work import Work
 
 DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024
 """Bytes of a lane's messages that are held before the engine; one pull may go over it once."""
 
 
 class Feeder:
-    """A window of deliveries that wait for the engine."""
+    """A window of work that waits for the engine."""
 
     def __init__(self, weights: Mapping[Lane, int], window: int, window_bytes: int = DEFAULT_WINDOW_BYTES) -> None:
         """Hold about `window` deliveries and `window_bytes` of each lane; share the engine by `weights`."""
@@ -27,8 +27,8 @@ class Feeder:
         self._bytes = dict.fromkeys(Lane, 0)
         self._counts = dict.fromkeys(Lane, 0)
         """Deliveries held of each lane, suspects included."""
-        self._lanes: dict[Lane, deque[Delivery]] = {lane: deque() for lane in Lane}
-        self._suspects: deque[Delivery] = deque()
+        self._lanes: dict[Lane, deque[Work]] = {lane: deque() for lane in Lane}
+        self._suspects: deque[Work] = deque()
 
     def __len__(self) -> int:
         return sum(self._counts.values())
@@ -53,64 +53,64 @@ class Feeder:
             for lane, count in self._counts.items()
         )
 
-    def add(self, delivery: Delivery) -> None:
-        """Hold a delivery until its turn."""
-        self._count(delivery, 1)
-        if delivery.facts.suspect:
-            self._suspects.append(delivery)
+    def add(self, work: Work) -> None:
+        """Hold it until its turn."""
+        self._count(work, 1)
+        if work.suspect:
+            self._suspects.append(work)
             return
-        lane = self._lanes[delivery.lane]
+        lane = self._lanes[work.lane]
         if not lane:
             # A lane that slept may not catch up on turns that it had no use for.
-            self._passes[delivery.lane] = max(self._passes[delivery.lane], self._clock)
-        lane.append(delivery)
+            self._passes[work.lane] = max(self._passes[work.lane], self._clock)
+        lane.append(work)
 
-    def take(self) -> Delivery | None:
-        """The next delivery, or None. Its lease may be lost by now."""
+    def take(self) -> Work | None:
+        """The next work, or None. Its lease may be lost by now."""
         if self._suspects:
-            delivery = self._suspects.popleft()
+            work = self._suspects.popleft()
         elif (lane := self._next_lane()) is not None:
-            delivery = self._lanes[lane].popleft()
+            work = self._lanes[lane].popleft()
             self._clock = self._passes[lane]
             self._passes[lane] += self._strides[lane]
         else:
             return None
-        self._count(delivery, -1)
-        return delivery
+        self._count(work, -1)
+        return work
 
-    def put_back(self, delivery: Delivery) -> None:
+    def put_back(self, work: Work) -> None:
         """Undo the last `take`."""
-        self._count(delivery, 1)
-        if delivery.facts.suspect:
-            self._suspects.appendleft(delivery)
+        self._count(work, 1)
+        if work.suspect:
+            self._suspects.appendleft(work)
         else:
-            self._lanes[delivery.lane].appendleft(delivery)
-            self._passes[delivery.lane] -= self._strides[delivery.lane]
+            self._lanes[work.lane].appendleft(work)
+            self._passes[work.lane] -= self._strides[work.lane]
 
-    def peek(self) -> Delivery | None:
+    def peek(self) -> Work | None:
         """What `take` would give."""
         if self._suspects:
             return self._suspects[0]
         lane = self._next_lane()
         return self._lanes[lane][0] if lane is not None else None
 
-    def drop(self, unwanted: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Give up every delivery that this is true of; the order of the others stays."""
-        dropped: list[Delivery] = []
+    def drop(self, unwanted: Callable[[Work], bool]) -> list[Work]:
+        """Give up all work that this is true of; the order of the rest stays."""
+        dropped: list[Work] = []
         for held in (self._suspects, *self._lanes.values()):
             for _ in range(len(held)):
-                delivery = held.popleft()
-                if unwanted(delivery):
-                    self._count(delivery, -1)
-                    dropped.append(delivery)
+                work = held.popleft()
+                if unwanted(work):
+                    self._count(work, -1)
+                    dropped.append(work)
                 else:
-                    held.append(delivery)
+                    held.append(work)
         return dropped
 
     def _next_lane(self) -> Lane | None:
         waiting = [lane for lane, held in self._lanes.items() if held]
         return min(waiting, key=lambda lane: self._passes[lane]) if waiting else None
 
-    def _count(self, delivery: Delivery, one: int) -> None:
-        self._counts[delivery.lane] += one
-        self._bytes[delivery.lane] += one * len(delivery.raw)
+    def _count(self, work: Work, one: int) -> None:
+        self._counts[work.lane] += one
+        self._bytes[work.lane] += one * len(work.delivery.raw)

@@ -3,8 +3,7 @@
 import asyncio
 from enum import Enum, auto
 
-from backburner_worker.policy import Run
-from backburner_worker.sources.base import Delivery
+from backburner_worker.work import Work
 
 
 class Abort(Enum):
@@ -23,12 +22,12 @@ class Abort(Enum):
 class Generation:
     """Made when a delivery is admitted; `begin` is called by its task, `abort` by anyone while it is under way."""
 
-    __slots__ = ("_cancelled", "_task", "aborted", "cost", "delivery", "entered", "run")
+    __slots__ = ("_cancelled", "_task", "aborted", "delivery", "entered", "run", "tokens")
 
-    def __init__(self, delivery: Delivery, run: Run, cost: int) -> None:
-        self.delivery = delivery
-        self.run = run
-        self.cost = cost
+    def __init__(self, work: Work) -> None:
+        self.delivery = work.delivery
+        self.run = work.run
+        self.tokens = work.tokens
         """What it counts as at the admission."""
         self.entered = False
         """Whether the engine has, or had, the request: what dies with the engine may have killed it."""

@@ -14,6 +14,7 @@ from functools import partial
 
 from backburner.logs import get_logger
 from backburner_schemas.errors import Cancelled, EngineLost
+from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission import Admission
 from backburner_worker.feeder import Feeder
 from backburner_worker.generation import Abort, Generation
@@ -29,6 +30,7 @@ from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.suspects import Suspects
 from backburner_worker.telemetry import Telemetry
 from backburner_worker.wakeup import WakeUp
+from backburner_worker.work import Work
 
 _WATCH_SECONDS = 1.0
 _STORE_SECONDS = 10.0
@@ -131,7 +133,7 @@ class Pipeline:
                 delivery = self._arriving.popleft()
                 verdict = self._judge(delivery)
                 if isinstance(verdict, Run):
-                    self._feeder.add(delivery)
+                    self._feeder.add(self._weigh(delivery, verdict))
                     self._segments.holds((verdict.envelope.tenant, verdict.envelope.job))
                 else:
                     self._end_unrun(delivery, verdict)
@@ -150,8 +152,9 @@ class Pipeline:
     async def _admit(self) -> None:
         while True:
             await self._changed.until(self._may_admit)
-            if (delivery := self._feeder.take()) is None:
+            if (work := self._feeder.take()) is None:
                 continue
+            delivery = work.delivery
             if delivery.lease.lost:
                 self._let_go(delivery)
                 continue
@@ -160,16 +163,16 @@ class Pipeline:
                 self._let_go(delivery)
                 self._end_unrun(delivery, verdict)
                 continue
-            cost = self._admission.cost(len(delivery.raw), verdict.envelope.body)
-            if not self._admission.fits(cost):
-                self._feeder.put_back(delivery)
-                await self._changed.until(partial(self._fits_or_goes, delivery, cost))
+            work.run = verdict
+            if not self._admission.fits(work.tokens):
+                self._feeder.put_back(work)
+                await self._changed.until(partial(self._fits_or_goes, work))
                 continue
-            generation = Generation(delivery, verdict, cost)
-            self._admission.enter(cost)
+            generation = Generation(work)
+            self._admission.enter(work.tokens)
             self._generating.add(generation)
             self._tasks.create_task(self._process(generation))
-            if delivery.facts.suspect:
+            if work.suspect:
                 await self._changed.until(self._engine_is_empty)
 
     def _may_admit(self) -> bool:
@@ -181,9 +184,13 @@ class Pipeline:
     def _engine_is_empty(self) -> bool:
         return self._admission.in_flight == 0
 
-    def _fits_or_goes(self, delivery: Delivery, cost: int) -> bool:
-        """Whether there is room for the delivery, or it is not the next any more."""
-        return self._admission.fits(cost) or delivery.lease.lost or self._feeder.peek() is not delivery
+    def _fits_or_goes(self, work: Work) -> bool:
+        """Whether there is room for the work, or it is not the next any more."""
+        return self._admission.fits(work.tokens) or work.delivery.lease.lost or self._feeder.peek() is not work
+
+    def _weigh(self, delivery: Delivery, run: Run) -> Work:
+        body = run.envelope.body
+        return Work(delivery, run, self._admission.cost(len(delivery.raw), body), prefix_chain(body))
 
     def _judge(self, delivery: Delivery) -> Verdict:
         return judge(delivery, self._jobs.facts(delivery.job), time.time())
@@ -216,7 +223,7 @@ class Pipeline:
             ending = self._after_abort(generation, generation.why())
         finally:
             delivery.lease.on_lost(None)
-            self._admission.leave(generation.cost)
+            self._admission.leave(generation.tokens)
             self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()
@@ -243,11 +250,11 @@ class Pipeline:
         if not cancelled:
             return
         self._segments.hurry(cancelled)
-        for delivery in self._feeder.drop(lambda held: held.job in cancelled):
-            self._let_go(delivery)
-            verdict = self._judge(delivery)
+        for work in self._feeder.drop(lambda held: held.delivery.job in cancelled):
+            self._let_go(work.delivery)
+            verdict = self._judge(work.delivery)
             if not isinstance(verdict, Run):
-                self._end_unrun(delivery, verdict)
+                self._end_unrun(work.delivery, verdict)
         for generation in [*self._generating]:
             if generation.delivery.job in cancelled:
                 generation.abort(Abort.CANCELLED)
@@ -285,7 +292,7 @@ class Pipeline:
             task.cancel()
         await asyncio.wait(intake)
         log.info("draining", running=len(self._generating), storing=len(self._settling), seconds=seconds)
-        await self._source.give_back([*self._arriving, *self._feeder.drop(lambda _: True)])
+        await self._source.give_back([*self._arriving, *(work.delivery for work in self._feeder.drop(lambda _: True))])
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.until(lambda: self._lost is not None or not self._generating)

@@ -1,0 +1,30 @@
+"""A piece of work: a delivery that may run, with what feeder and admission weigh it by. It decides nothing."""
+
+from dataclasses import dataclass
+
+from backburner_schemas.names import Lane
+from backburner_worker.policy import Run
+from backburner_worker.sources.base import Delivery
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """Made when a delivery is judged to run; walks from the feeder through admission into a generation."""
+
+    delivery: Delivery
+    run: Run
+    """The verdict; judged anew when the work is taken, since it may have expired while it was held."""
+    tokens: int
+    """KV tokens that it is expected to take: prompt and answer."""
+    prefix: tuple[int, ...] = ()
+    """What its prompt begins with, as `prefix_chain` tells."""
+
+    @property
+    def lane(self) -> Lane:
+        """The lane that it came from."""
+        return self.delivery.lane
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it runs alone, since it may have killed an engine."""
+        return self.delivery.facts.suspect
