@@ -14,6 +14,8 @@ OPEN = "open/"
 CANCELLED = "markers/cancelled/"
 SUSPECTS = "markers/suspects/"
 DEAD = "dead/"
+CACHE = "cache/"
+"""Cached answers of all tenants: one prefix, so that one rule of the store can expire them."""
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _MAX_ANSWER_NAME = 200
@@ -164,6 +166,11 @@ def answer(tenant: str, name: str, custom_id: str) -> str:
     if len(encoded) > _MAX_ANSWER_NAME or encoded.startswith(_HASHED):
         encoded = _HASHED + hashlib.sha256(custom_id.encode()).hexdigest()
     return f"{job(tenant, name)}answers/{encoded}.json"
+
+
+def cached_answer(tenant: str, pool_name: str, digest: str) -> str:
+    """The answer that a pool has given to such a request of that tenant."""
+    return f"{CACHE}{tenant}/{pool_name}/{digest}.json"
 
 
 # --- dead letters -----------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ class ResultFacts(BaseModel):
     """Seconds from the producer's envelope to the engine."""
     engine_s: float | None = None
     """Seconds in the engine."""
+    cached: bool = False
+    """Whether the response was given before to the same request, and came from the result cache this time."""
 
 
 class ResultRecord(BaseModel):

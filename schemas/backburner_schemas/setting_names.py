@@ -67,6 +67,8 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MAX_ATTEMPTS",
         "RETRY_BASE_SECONDS",
         "RETRY_MAX_SECONDS",
+        "RESULT_CACHE_SECONDS",
+        "MODEL_VERSION",
         "LOG_PROMPTS",
         "FAKE_LATENCY_SECONDS",
         "FAKE_PROCESS",

@@ -17,8 +17,10 @@ from backburner_schemas import keys, routing
 from backburner_schemas.errors import PoolNotFound
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_worker.admission import Admission
+from backburner_worker.cache import ResultCache
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.engine.identity import model_identity
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_allowed_extra
 from backburner_worker.feeder import Feeder
@@ -97,6 +99,7 @@ class Worker:
         source = source or open_source(settings, self.pool, self.name)
         changed = WakeUp()
         suspects = Suspects(storage, self.name)
+        self._cache = _cache(settings, storage, self.pool, info, telemetry)
         requeue = Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
         self.pipeline = Pipeline(
             source=source,
@@ -114,6 +117,7 @@ class Worker:
                 max_body_bytes=settings.max_body_bytes,
                 log_prompts=settings.log_prompts,
                 telemetry=telemetry,
+                cache=self._cache,
             ),
             suspects=suspects,
             settling=Settling(
@@ -156,6 +160,8 @@ class Worker:
                 for task in sweeping:
                     task.cancel()
                 await self._sweep.close()
+                if self._cache is not None:
+                    await self._cache.close()
 
     def _announcement(self) -> WorkerAnnouncement:
         return WorkerAnnouncement(
@@ -235,6 +241,22 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+
+
+def _cache(
+    settings: WorkerSettings, storage: Storage, pool: str, info: EngineInfo, telemetry: Telemetry
+) -> ResultCache | None:
+    if not settings.result_cache_seconds:
+        return None
+    identity = model_identity(
+        model=settings.model,
+        served=info.models,
+        version=info.version,
+        engine_args=settings.engine_args,
+        revision=settings.model_version,
+    )
+    max_age = settings.result_cache_seconds
+    return ResultCache(storage, pool=pool, identity=identity, max_age=max_age, telemetry=telemetry)
 
 
 def body_limits(settings: WorkerSettings) -> BodyLimits:

@@ -25,7 +25,8 @@ from backburner_schemas.errors import (
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
 from backburner_schemas.result import ResultFacts, encode_response, error_record, record_id
-from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
+from backburner_worker.cache import ResultCache
+from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest, EngineResponse
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_parameters
 from backburner_worker.generation import Generation
@@ -68,6 +69,7 @@ class Generator:
         max_body_bytes: int,
         log_prompts: bool,
         telemetry: Telemetry,
+        cache: ResultCache | None = None,
     ) -> None:
         self._engine = engine
         self._models = frozenset((*info.models, *info.adapters))
@@ -80,7 +82,8 @@ class Generator:
         self._max_body_bytes = max_body_bytes
         self._log_prompts = log_prompts
         self._telemetry = telemetry
-        # The cache lives in this process, and so can the key.
+        self._cache = cache
+        # The engine's prefix cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
 
     @property
@@ -138,6 +141,11 @@ class Generator:
         if self._log_prompts:
             log.info("request", url=envelope.url, body=body, **_where(address))
         request_id = record_id(address)
+        cache = self._cache
+        cache_key = cache.key(address.tenant, envelope.url, body) if cache is not None else None
+        if cache is not None and cache_key is not None and (found := await cache.look(cache_key)) is not None:
+            facts = self._facts(delivery, address, queue_s=_since(envelope.enqueued_at, time.time()), cached=True)
+            return _answered(generation, found, facts)
         if self._engine.lost:
             raise EngineLost
         started_at, started = time.time(), time.monotonic()
@@ -147,13 +155,12 @@ class Generator:
         generation.entered = True
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
-        # A producer that tells no time gets none.
-        queue_s = round(max(started_at - envelope.enqueued_at, 0.0), 3) if envelope.enqueued_at else None
+        queue_s = _since(envelope.enqueued_at, started_at)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
         facts = self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
-        # Here, where a body that cannot be written is this request's trouble alone.
-        data = encode_response(request_id, envelope.custom_id, response.status_code, dict(response.body), facts)
-        return Outcome(address, answer=run.answer, usage=response.usage, engine_s=engine_s, record_data=data)
+        if cache is not None and cache_key is not None:
+            cache.keep(cache_key, response)
+        return _answered(generation, response, facts, engine_s)
 
     def _salt(self, tenant: str) -> str:
         """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
@@ -196,7 +203,13 @@ class Generator:
         return Outcome(address, record, letter, key, answer=verdict.answer)
 
     def _facts(
-        self, delivery: Delivery, address: Address, *, queue_s: float | None = None, engine_s: float | None = None
+        self,
+        delivery: Delivery,
+        address: Address,
+        *,
+        queue_s: float | None = None,
+        engine_s: float | None = None,
+        cached: bool = False,
     ) -> dict[str, Any]:
         """The fields of `ResultFacts`."""
         signature = self._signature
@@ -209,7 +222,24 @@ class Generator:
             "version": signature.version,
             "queue_s": queue_s,
             "engine_s": engine_s,
+            "cached": cached,
         }
+
+
+def _answered(
+    generation: Generation, response: EngineResponse, facts: dict[str, Any], engine_s: float = 0.0
+) -> Outcome:
+    """The outcome of a request that has its response."""
+    run = generation.run
+    address = run.envelope.address
+    # Here, where a body that cannot be written is this request's trouble alone.
+    data = encode_response(record_id(address), address.custom_id, response.status_code, dict(response.body), facts)
+    return Outcome(address, answer=run.answer, usage=response.usage, engine_s=engine_s, record_data=data)
+
+
+def _since(enqueued_at: float, now: float) -> float | None:
+    """Seconds in the queue; a producer that tells no time gets none."""
+    return round(max(now - enqueued_at, 0.0), 3) if enqueued_at else None
 
 
 def _where(address: Address) -> dict[str, object]:

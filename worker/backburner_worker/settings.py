@@ -87,6 +87,11 @@ class WorkerSettings(Settings):
     """Seconds after which SQS gives a silent worker's messages to others; renewed while they are held."""
     sqs_wait_seconds: Annotated[int, Field(ge=1, le=20)] = 5
     """Seconds that one look at an empty SQS queue waits for a message; a stopping worker waits for it too."""
+    result_cache_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds for which an answer counts for the same request of the same tenant, where its temperature is 0 or it has
+    a seed; 0 keeps no answers."""
+    model_version: str = ""
+    """Version of the model behind its name, told apart in the result cache; a folder's own files count anyway."""
     log_prompts: bool = False
     """Whether logs may hold the text of requests."""
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0

@@ -28,6 +28,12 @@ class Telemetry:
             "backburner_queue_seconds", "From the producer to the engine.", buckets=_SECONDS, registry=registry
         )
         self._engine = Histogram("backburner_engine_seconds", "In the engine.", buckets=_SECONDS, registry=registry)
+        self._cache_looks = Counter(
+            "backburner_result_cache_looks",
+            "Looks into the result cache, by what came of it.",
+            ["found"],
+            registry=registry,
+        )
         self._segments = Counter("backburner_segments", "Segments written.", registry=registry)
         self._segment_bytes = Counter("backburner_segment_bytes", "Bytes in segments written.", registry=registry)
         self._segment_seconds = Histogram(
@@ -114,6 +120,10 @@ class Telemetry:
         self._engine.observe(engine_s)
         self._prompt_tokens.inc(prompt_tokens)
         self._completion_tokens.inc(completion_tokens)
+
+    def cache_looked(self, found: str) -> None:
+        """A request looked for its answer in the result cache: `hit`, `miss` or `error`."""
+        self._cache_looks.labels(found).inc()
 
     def segment_written(self, size: int, seconds: float) -> None:
         """A segment became durable."""

@@ -1,0 +1,33 @@
+"""What answers: a digest that changes with the model's files, the engine and its arguments. Reads no weights."""
+
+import hashlib
+from pathlib import Path
+
+_READ_BYTES = 1 << 20
+"""Files up to this size are read: settings and templates are smaller, weights are not."""
+
+
+def model_identity(*, model: str, served: tuple[str, ...], version: str, engine_args: str, revision: str) -> str:
+    """A digest of everything that an answer depends on beside the request.
+
+    Args:
+        model: Folder or name of the model. Of a folder its files' names and sizes count, and what the small ones hold,
+            so that two nodes with copies of it agree; of a name, the name.
+        served: The names that it is served by.
+        version: The engine and its version.
+        engine_args: The engine's arguments, since quantisation and context length change answers.
+        revision: What the operator calls this version of the model, for weights that change behind a name.
+    """
+    folder = Path(model)
+    parts = [*(_files(folder) if folder.is_dir() else [model]), *served, version, engine_args, revision]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    return [_file(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _file(folder: Path, path: Path) -> str:
+    size = path.stat().st_size
+    held = hashlib.sha256(path.read_bytes()).hexdigest() if size <= _READ_BYTES else ""
+    return f"{path.relative_to(folder)}:{size}:{held}"
