@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pairs import Measured
+
 _HERE = Path(__file__).parent
 
 
@@ -24,6 +26,11 @@ class Child:
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
         return self.answer()
+
+    def measure(self, work: float, **question: Any) -> Measured:
+        """Ask, and take the `seconds` and `cpu_seconds` of the answer; the rest of it is `extra`."""
+        found = self.ask(question)
+        return Measured(found.pop("seconds"), found.pop("cpu_seconds"), work, found)
 
     def answer(self) -> dict[str, Any]:
         """The next answer. Raises `RuntimeError` if the child ended."""

@@ -1,13 +1,39 @@
-"""What a scenario found, and how it is shown and written: one JSON object with the same fields for all of them."""
+"""What a scenario found: one JSON object with the same fields for all of them. `tables` shows it."""
 
 import json
-import platform
+import math
 import statistics
-import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from machine import machine, versions
+from pairs import Measured, Pair, bootstrap_interval
+
+
+class Bound(StrEnum):
+    """On which side of the goal the figure has to be."""
+
+    AT_LEAST = "≥"
+    """More is better: throughput."""
+    AT_MOST = "≤"
+    """Less is better: cost, memory, waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One side in the middle: medians of its rounds."""
+
+    name: str
+    seconds: float
+    cpu_seconds: float | None
+    """None where it was not measured."""
+    work: float
+    rate: float
+    """Work a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +47,88 @@ class Figures:
     ratio: float | None = None
     """Median of the pairs."""
     low: float | None = None
-    """Lower quartile of the pairs."""
+    """Low end of the interval in which the median is with 95 % confidence; for rates alone, the lower quartile."""
     high: float | None = None
-    """Upper quartile of the pairs."""
+    """High end of it."""
     requests_per_s: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    against: str = ""
+    """What ours is held against, in a few words."""
+    bound: Bound = Bound.AT_LEAST
+    of: str = "speed"
+    """What the ratio is of: speed, CPU, memory, waiting time."""
+    unit: str = "requests"
+    """What `work` counts."""
+    rows: tuple[Row, ...] = ()
+    """The baseline, then ours."""
+    pairs: tuple[dict[str, Any], ...] = ()
+    """Each pair as it was measured."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What both sides were given: engine arguments, threads, counts."""
+    skipped: str = ""
+    """Why nothing was measured; empty if something was."""
+    quick: bool = False
+    """Whether fewer rounds were asked for, so that the interval is wide."""
+
+    @classmethod
+    def of_pairs(
+        cls,
+        scenario: str,
+        pairs: Sequence[Pair],
+        names: tuple[str, str],
+        *,
+        goal: float,
+        bound: Bound = Bound.AT_LEAST,
+        ratio_of: Callable[[Pair], float] = lambda pair: pair.speed,
+        of: str = "speed",
+        unit: str = "requests",
+        against: str = "",
+        settings: Mapping[str, Any] | None = None,
+        details: Mapping[str, Any] | None = None,
+        quick: bool = False,
+    ) -> Self:
+        """From measured pairs. `names` are those of the baseline and of ours, `ratio_of` is our figure over theirs."""
+        ratios = [ratio_of(pair) for pair in pairs]
+        low, median, high = bootstrap_interval(ratios)
+        rows = (_row(names[0], [pair.baseline for pair in pairs]), _row(names[1], [pair.ours for pair in pairs]))
+        return cls(
+            scenario=scenario,
+            goal=goal,
+            reached=median >= goal if bound is Bound.AT_LEAST else median <= goal,
+            ratio=median,
+            low=low,
+            high=high,
+            requests_per_s=rows[1].rate if unit == "requests" else None,
+            details=dict(details or {}),
+            against=against or names[0],
+            bound=bound,
+            of=of,
+            unit=unit,
+            rows=rows,
+            pairs=tuple(
+                {"ratio": ratio, "baseline": _plain(pair.baseline), "ours": _plain(pair.ours)}
+                for ratio, pair in zip(ratios, pairs, strict=True)
+            ),
+            settings=dict(settings or {}),
+            quick=quick,
+        )
+
+    @classmethod
+    def skip(cls, scenario: str, reason: str, *, goal: float, against: str = "") -> Self:
+        """A scenario that could not be run here, and why."""
+        return cls(scenario=scenario, goal=goal, reached=False, against=against, skipped=reason)
+
+    @property
+    def value(self) -> float | None:
+        """What is held against the goal."""
+        return self.ratio if self.ratio is not None else self.requests_per_s
 
     def write(self, path: Path | None) -> None:
         """Write the JSON object, if a file is named."""
         if path is not None:
-            path.write_text(json.dumps({**asdict(self), "machine": machine()}, indent=2) + "\n")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            measured = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine(), "versions": versions()}
+            path.write_text(json.dumps({**asdict(self), **measured}, indent=2, ensure_ascii=False) + "\n")
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -41,16 +139,18 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, median, high
 
 
-def machine() -> dict[str, Any]:
-    """Where the figures come from."""
-    model = ""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {"cpu": model, "cores": len(_cores()), "system": platform.system(), "python": sys.version.split()[0]}
+def _row(name: str, rounds: Sequence[Measured]) -> Row:
+    cpu = statistics.median(measured.cpu_seconds for measured in rounds)
+    return Row(
+        name=name,
+        seconds=statistics.median(measured.seconds for measured in rounds),
+        cpu_seconds=None if math.isnan(cpu) else cpu,
+        work=statistics.median(measured.work for measured in rounds),
+        rate=statistics.median(measured.rate for measured in rounds),
+    )
 
 
-def _cores() -> set[int]:
-    import os
-
-    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+def _plain(measured: Measured) -> dict[str, Any]:
+    """For JSON, which has no NaN."""
+    plain = asdict(measured)
+    return {**plain, "cpu_seconds": None if math.isnan(measured.cpu_seconds) else measured.cpu_seconds}

@@ -11,10 +11,10 @@ import os
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
-from child import Child, child
-from figures import Figures, quartiles
+from child import child
+from figures import Figures
+from pairs import Pair, Side, interleaved
 from prompts import line
 from servers import servers
 
@@ -23,44 +23,42 @@ from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from backburner_schemas.routing import pool_name
 
-GOAL = 0.95
+GOAL = 0.98
 
 
-def overhead(pairs: int, requests: int, *, threads: int = 1, baseline: str = "serving") -> Figures:
-    """Run the pairs. The ratio is queued throughput over bare throughput, so 0.95 means that the queue costs 5 %."""
+def overhead(pairs: int, requests: int, *, threads: int = 1, baseline: str = "serving", quick: bool = False) -> Figures:
+    """Run the pairs. The ratio is queued throughput over bare throughput, so 0.98 means that the queue costs 2 %."""
     model = str(prepare_auto_model(on_progress=print))
-    rows: list[dict[str, float]] = []
+    found: list[Pair] = []
     with servers(AUTO_MODEL_NAME) as settings:
         env = {**os.environ, **settings, "OMP_NUM_THREADS": str(threads)}
         for bare_starts, numbers in ((True, range(pairs // 2)), (False, range(pairs // 2, pairs))):
             if numbers:
-                with _sides(baseline, model, env, bare_starts=bare_starts) as (bare, queued):
-                    rows += [_pair(bare, queued, number, requests) for number in numbers]
-    low, median, high = quartiles([row["ratio"] for row in rows])
-    halves = [rows[: pairs // 2], rows[pairs // 2 :]]
-    return Figures(
-        scenario="overhead",
+                with _sides(baseline, model, env, requests, bare_starts=bare_starts) as (bare, queued):
+                    found += interleaved(
+                        numbers,
+                        bare,
+                        queued,
+                        prepare=lambda number: asyncio.run(_fill(number * requests, requests)),
+                        check=_same_tokens,
+                    )
+    halves = [found[: pairs // 2], found[pairs // 2 :]]
+    return Figures.of_pairs(
+        "overhead",
+        found,
+        (baseline, "queued"),
         goal=GOAL,
-        reached=median >= GOAL,
-        ratio=median,
-        low=low,
-        high=high,
-        requests_per_s=requests / statistics.median(row["queued_s"] for row in rows),
-        details={
-            "bare_requests_per_s": requests / statistics.median(row["bare_s"] for row in rows),
-            "median_of_each_half": [statistics.median(row["ratio"] for row in half) for half in halves if half],
-            "pairs": rows,
-            "requests": requests,
-            "threads": threads,
-            "baseline": baseline,
-            "engine_args": CPU_ARGS,
-        },
+        settings={"requests": requests, "threads": threads, "baseline": baseline, "engine_args": CPU_ARGS},
+        details={"median_of_each_half": [statistics.median(pair.speed for pair in half) for half in halves if half]},
+        quick=quick,
     )
 
 
 @contextmanager
-def _sides(baseline: str, model: str, env: Mapping[str, str], *, bare_starts: bool) -> Iterator[tuple[Child, Child]]:
-    """Both processes, warm, started one after the other."""
+def _sides(
+    baseline: str, model: str, env: Mapping[str, str], requests: int, *, bare_starts: bool
+) -> Iterator[tuple[Side, Side]]:
+    """Both sides in processes of their own, warm, started one after the other."""
     worker = {
         **env,
         "BACKBURNER_ENGINE": "vllm",
@@ -77,34 +75,16 @@ def _sides(baseline: str, model: str, env: Mapping[str, str], *, bare_starts: bo
                 if name == "bare"
                 else child("queued_worker.py", env=worker)
             )
-        yield started["bare"], started["queued"]
+        yield (
+            Side(baseline, lambda number: started["bare"].measure(requests, first=number * requests, count=requests)),
+            Side("queued", lambda _: started["queued"].measure(requests, count=requests)),
+        )
 
 
-def _pair(bare: Child, queued: Child, number: int, requests: int) -> dict[str, float]:
-    first = number * requests
-    asyncio.run(_fill(first, requests))
-    answers: dict[str, dict[str, Any]] = {}
-    for side in ("bare", "queued") if number % 2 == 0 else ("queued", "bare"):
-        if side == "bare":
-            answers[side] = bare.ask({"first": first, "count": requests})
-        else:
-            answers[side] = queued.ask({"count": requests})
-    alone, through = answers["bare"], answers["queued"]
-    if alone["tokens"] != through["tokens"]:
-        raise RuntimeError(f"not the same work: {alone['tokens']} and {through['tokens']} tokens")
-    row = {
-        "bare_s": alone["seconds"],
-        "queued_s": through["seconds"],
-        "ratio": alone["seconds"] / through["seconds"],
-        "bare_cpu_s": alone["cpu_seconds"],
-        "queued_cpu_s": through["cpu_seconds"],
-    }
-    print(
-        f"pair {number + 1:2}: bare {row['bare_s']:6.2f} s, queued {row['queued_s']:6.2f} s, "
-        f"ratio {row['ratio']:.3f}; CPU {row['bare_cpu_s']:.1f} s and {row['queued_cpu_s']:.1f} s",
-        flush=True,
-    )
-    return row
+def _same_tokens(pair: Pair) -> None:
+    alone, through = pair.baseline.extra["tokens"], pair.ours.extra["tokens"]
+    if alone != through:
+        raise RuntimeError(f"not the same work: {alone} and {through} tokens")
 
 
 async def _fill(first: int, count: int) -> None:

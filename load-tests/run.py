@@ -1,7 +1,8 @@
 """Load tests: each scenario starts and stops all that it needs, and prints ratios measured side by side.
 
-python load-tests/run.py overhead [--json OUT]
+python load-tests/run.py overhead [--json OUT] [--quick]
 
+Each scenario prints both sides, the median of the paired ratios and the interval in which it is with 95 % confidence.
 `chaos` is the fault harness; it has a verdict instead of a ratio, and ends with 1 where a promise was broken.
 """
 
@@ -22,9 +23,11 @@ from outage import SYSTEMS, outage
 from overhead import overhead
 from rich.console import Console
 from submit_memory import submit_memory
+from tables import show
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds: whether it runs, with a wide interval.")]
 Only = typer.Option("--only", help=f"One of {', '.join(SYSTEMS)}; may be given again. All if left out.")
 
 
@@ -64,28 +67,34 @@ class Broker(StrEnum):
 
 @app.command("overhead")
 def run_overhead(
-    json: Json = None, pairs: int = 14, requests: int = 64, threads: int = 1, baseline: Baseline = Baseline.SERVING
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    pairs: int = 28,
+    requests: int = 64,
+    threads: int = 1,
+    baseline: Baseline = Baseline.SERVING,
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
-    _finish(overhead(pairs, requests, threads=threads, baseline=baseline), json)
+    _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
 
 
 @app.command("control-plane")
-def run_control_plane(json: Json = None, rounds: int = 5, requests: int = 20_000) -> None:
+def run_control_plane(*, json: Json = None, quick: Quick = False, rounds: int = 5, requests: int = 20_000) -> None:
     """Requests a second through one worker with an engine that costs nothing."""
-    _finish(control_plane(rounds, requests), json)
+    _finish(control_plane(2 if quick else rounds, requests), json)
 
 
 @app.command("submit-memory")
-def run_submit_memory(json: Json = None, requests: int = 1_000_000) -> None:
+def run_submit_memory(*, json: Json = None, quick: Quick = False, requests: int = 1_000_000) -> None:
     """Memory of a client that submits many lines, against one that submits a twentieth of them."""
-    _finish(submit_memory(requests), json)
+    _finish(submit_memory(100_000 if quick else requests), json)
 
 
 @app.command("import-time")
-def run_import_time(json: Json = None, runs: int = 7) -> None:
+def run_import_time(*, json: Json = None, quick: Quick = False, runs: int = 7) -> None:
     """Seconds that `import backburner` takes in a fresh interpreter."""
-    _finish(import_time(runs), json)
+    _finish(import_time(3 if quick else runs), json)
 
 
 @app.command("chaos")
@@ -126,10 +135,15 @@ def _judge(report: Report, json: Path | None) -> None:
 
 @app.command("outage")
 def run_outage(
-    json: Json = None, seconds: float = 60.0, requests: int = 200_000, only: Annotated[list[str] | None, Only] = None
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    seconds: float = 60.0,
+    requests: int = 200_000,
+    only: Annotated[list[str] | None, Only] = None,
 ) -> None:
     """A worker's memory while the store, or the broker, is away or slow; exit 1 if it grows or anything is lost."""
-    figures = outage(seconds, requests, only or SYSTEMS)
+    figures = outage(10.0 if quick else seconds, 40_000 if quick else requests, only or SYSTEMS)
     _finish(figures, json)
     if not figures.reached:
         raise typer.Exit(1)
@@ -146,12 +160,7 @@ def run_fuzz(messages: int = 100_000, seed: int = 1, queue: Queue = Queue.KAFKA)
 
 def _finish(figures: Figures, json: Path | None) -> None:
     figures.write(json)
-    parts = [f"{figures.scenario}: goal {figures.goal:g} {'reached' if figures.reached else 'NOT reached'}"]
-    if figures.ratio is not None:
-        parts.append(f"ratio {figures.ratio:.3f} (quartiles {figures.low:.3f} to {figures.high:.3f})")
-    if figures.requests_per_s is not None:
-        parts.append(f"{figures.requests_per_s:,.1f} requests/s")
-    typer.echo("; ".join(parts))
+    show(figures, Console())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "load-tests" / "run.py"
-FIELDS = {"scenario", "ratio", "low", "high", "goal", "reached", "requests_per_s", "details", "machine"}
+FIELDS = {
+    "scenario",
+    "ratio",
+    "low",
+    "high",
+    "goal",
+    "bound",
+    "reached",
+    "requests_per_s",
+    "rows",
+    "pairs",
+    "details",
+} | {"against", "of", "unit", "settings", "skipped", "quick", "date", "machine", "versions"}
 
 
 @pytest.mark.parametrize(
