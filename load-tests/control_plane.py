@@ -22,7 +22,7 @@ def control_plane(rounds: int, requests: int) -> Figures:
         env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
         with child("queued_worker.py", env=env) as worker:
             for number in range(rounds):
-                asyncio.run(_fill(requests))
+                asyncio.run(fill(requests))
                 found = worker.ask({"count": requests})
                 rates.append(requests / found["seconds"])
                 print(
@@ -42,7 +42,8 @@ def control_plane(rounds: int, requests: int) -> Figures:
     )
 
 
-async def _fill(count: int) -> None:
+async def fill(count: int) -> None:
+    """Submit a job of that many chat requests."""
     async with Client() as client:
         await client.submit(chat_lines(count))
 

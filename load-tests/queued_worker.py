@@ -1,5 +1,7 @@
 """A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
 
+With `"sample": true` the answer also tells which layer burnt how much CPU, which costs a little itself.
+
 The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
 first pull returns to the moment that the last record is durable.
 """
@@ -10,9 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from cpu import cpu_seconds
+from layers import Sampler
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
@@ -25,6 +29,10 @@ from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
 from backburner_worker.telemetry import Telemetry
+
+
+_PLACES = 60
+"""Functions that are told of, the dearest."""
 
 
 class TimedSource:
@@ -109,17 +117,19 @@ class TimedTelemetry(Telemetry):
 
 
 async def run(
-    settings: WorkerSettings, storage: Storage, engine: Engine, info: EngineInfo, count: int
+    settings: WorkerSettings, storage: Storage, engine: Engine, info: EngineInfo, count: int, *, sample: bool = False
 ) -> dict[str, Any]:
     """Be a worker until so many deliveries are settled; the time and CPU that it took."""
     telemetry = TimedTelemetry(count)
     source = TimedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
-    cpu = cpu_seconds()
-    running = asyncio.create_task(worker.run())
-    settled = asyncio.create_task(telemetry.all_settled.wait())
-    await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
-    spent = cpu_seconds() - cpu
+    sampler = Sampler()
+    with sampler.running() if sample else nullcontext():
+        cpu = cpu_seconds()
+        running = asyncio.create_task(worker.run())
+        settled = asyncio.create_task(telemetry.all_settled.wait())
+        await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
+        spent = cpu_seconds() - cpu
     worker.pipeline.stop()
     await running
     assert source.first is not None
@@ -128,6 +138,8 @@ async def run(
         "cpu_seconds": spent,
         "segments": telemetry.segments,
         "tokens": telemetry.tokens,
+        "layers": sampler.layers(),
+        "places": sampler.places()[:_PLACES],
     }
 
 

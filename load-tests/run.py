@@ -21,6 +21,7 @@ from fuzz.scenario import fuzz
 from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
+from profiling import profile
 from rich.console import Console
 from submit_memory import submit_memory
 from tables import show
@@ -83,6 +84,12 @@ def run_overhead(
 def run_control_plane(*, json: Json = None, quick: Quick = False, rounds: int = 5, requests: int = 20_000) -> None:
     """Requests a second through one worker with an engine that costs nothing."""
     _finish(control_plane(2 if quick else rounds, requests), json)
+
+
+@app.command("profile")
+def run_profile(*, rounds: int = 3, requests: int = 20_000, places: int = 0) -> None:
+    """Where the CPU of a worker goes, by layer, with an engine that costs nothing."""
+    profile(rounds, requests, places=places)
 
 
 @app.command("submit-memory")

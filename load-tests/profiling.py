@@ -1,0 +1,54 @@
+"""Where the CPU of one worker goes when the engine costs nothing, by layer: the table that a leaner path is judged by."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+
+from child import child
+from control_plane import fill
+from layers import LAYERS
+from rich.console import Console
+from rich.table import Table
+from servers import servers
+
+
+def profile(rounds: int, requests: int, *, places: int = 0) -> None:
+    """Carry so many requests, so many times, and print microseconds a request and share of each layer.
+
+    `places` asks for that many functions as well, the dearest first. The first round only warms up.
+    """
+    layers: Counter[str] = Counter()
+    functions: Counter[tuple[str, str]] = Counter()
+    with servers("fake") as settings:
+        env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
+        with child("queued_worker.py", env=env) as worker:
+            for number in range(rounds + 1):
+                asyncio.run(fill(requests))
+                found = worker.ask({"count": requests, "sample": True})
+                print(
+                    f"round {number}: {requests / found['seconds']:,.0f} requests/s, "
+                    f"{found['cpu_seconds'] / requests * 1e6:.1f} µs of the worker's CPU each",
+                    flush=True,
+                )
+                if number:
+                    layers.update(found["layers"])
+                    functions.update({(layer, place): seconds for layer, place, seconds in found["places"]})
+    show_layers(layers, rounds * requests)
+    for (layer, place), seconds in functions.most_common(places):
+        print(f"{seconds / rounds / requests * 1e6:6.2f} µs  {layer:10} {place}")
+
+
+def show_layers(layers: Mapping[str, float], requests: int) -> None:
+    """Print the table."""
+    total = sum(layers.values())
+    table = Table(title=f"worker CPU by layer, {requests:,} requests", title_justify="left")
+    for name in ("layer", "what it does"):
+        table.add_column(name)
+    for name in ("µs a request", "share"):
+        table.add_column(name, justify="right")
+    for layer, what in LAYERS.items():
+        seconds = layers.get(layer, 0.0)
+        table.add_row(layer, what, f"{seconds / requests * 1e6:.2f}", f"{seconds / total:.1%}")
+    table.add_row("all", "", f"{total / requests * 1e6:.2f}", "", style="bold")
+    Console().print(table)
