@@ -7,7 +7,7 @@ own. The sampler costs about a hundredth of what it measures.
 
 import signal
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
@@ -88,7 +88,7 @@ class Sampler:
     """Samples of this process's main thread, weighed by the CPU seconds that they stand for."""
 
     def __init__(self) -> None:
-        self._seconds: Counter[tuple[str, str]] = Counter()
+        self._seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
         self._known: dict[CodeType, str | None] = {}
         self._thread = self._process = 0.0
 
@@ -106,14 +106,15 @@ class Sampler:
 
     def layers(self) -> dict[str, float]:
         """CPU seconds of each layer."""
-        found: Counter[str] = Counter()
+        found: defaultdict[str, float] = defaultdict(float)
         for (layer, _), seconds in self._seconds.items():
             found[layer] += seconds
         return dict(found)
 
     def places(self) -> list[tuple[str, str, float]]:
         """Layer, innermost function and CPU seconds, the dearest first."""
-        return [(layer, place, seconds) for (layer, place), seconds in self._seconds.most_common()]
+        found = sorted(self._seconds.items(), key=lambda item: item[1], reverse=True)
+        return [(layer, place, seconds) for (layer, place), seconds in found]
 
     def _sample(self, _number: int, frame: FrameType | None) -> None:
         thread, process = time.thread_time(), time.process_time()

@@ -1,8 +1,8 @@
-"""Where the CPU of one worker goes when the engine costs nothing, by layer: the table that a leaner path is judged by."""
+"""Where the CPU of one worker goes when the engine costs nothing, by layer."""
 
 import asyncio
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 
 from child import child
@@ -18,8 +18,8 @@ def profile(rounds: int, requests: int, *, places: int = 0) -> None:
 
     `places` asks for that many functions as well, the dearest first. The first round only warms up.
     """
-    layers: Counter[str] = Counter()
-    functions: Counter[tuple[str, str]] = Counter()
+    layers: defaultdict[str, float] = defaultdict(float)
+    functions: defaultdict[tuple[str, str], float] = defaultdict(float)
     with servers("fake") as settings:
         env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
         with child("queued_worker.py", env=env) as worker:
@@ -32,10 +32,12 @@ def profile(rounds: int, requests: int, *, places: int = 0) -> None:
                     flush=True,
                 )
                 if number:
-                    layers.update(found["layers"])
-                    functions.update({(layer, place): seconds for layer, place, seconds in found["places"]})
+                    for layer, seconds in found["layers"].items():
+                        layers[layer] += seconds
+                    for layer, place, seconds in found["places"]:
+                        functions[layer, place] += seconds
     show_layers(layers, rounds * requests)
-    for (layer, place), seconds in functions.most_common(places):
+    for (layer, place), seconds in sorted(functions.items(), key=lambda item: item[1], reverse=True)[:places]:
         print(f"{seconds / rounds / requests * 1e6:6.2f} µs  {layer:10} {place}")
 
 

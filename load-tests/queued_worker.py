@@ -30,7 +30,6 @@ from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
 from backburner_worker.telemetry import Telemetry
 
-
 _PLACES = 60
 """Functions that are told of, the dearest."""
 
@@ -40,6 +39,8 @@ class TimedSource:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        # Once a request: these are the source's own, without a step in between.
+        self.begin, self.settle = source.begin, source.settle
         self.first: float | None = None
 
     async def start(self, revoked: RevokedCallback) -> None:
@@ -52,14 +53,6 @@ class TimedSource:
         if deliveries and self.first is None:
             self.first = time.monotonic()
         return deliveries
-
-    async def begin(self, delivery: Delivery) -> None:
-        """A delivery goes to the engine."""
-        await self._source.begin(delivery)
-
-    async def settle(self, delivery: Delivery) -> None:
-        """End a delivery."""
-        await self._source.settle(delivery)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Give up deliveries."""
@@ -108,10 +101,10 @@ class TimedTelemetry(Telemetry):
         super().answered(queue_s, engine_s, prompt_tokens, completion_tokens)
         self.tokens += completion_tokens
 
-    def settled(self, outcome: str, code: str = "") -> None:
-        """A delivery ended."""
-        super().settled(outcome, code)
-        self._left -= 1
+    def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
+        """Deliveries ended."""
+        super().settled(outcome, code, count)
+        self._left -= count
         if self._left == 0:
             self.all_settled.set()
 

@@ -1,6 +1,7 @@
 """The result record: what became of one request, as one line in OpenAI's batch output form."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -111,7 +112,7 @@ def encode_record(record: ResultRecord) -> bytes:
 
 
 def encode_response(
-    identity: str, custom_id: str | None, status_code: int, body: dict[str, Any], facts: dict[str, Any]
+    identity: str, custom_id: str | None, status_code: int, body: Mapping[str, Any], facts: dict[str, Any]
 ) -> bytes:
     """The line that `encode_record` gives for that response, at a fifth of its cost, since no model is made.
 
@@ -121,7 +122,7 @@ def encode_response(
         {
             "id": identity,
             "custom_id": custom_id,
-            "response": {"status_code": status_code, "request_id": identity, "body": body},
+            "response": {"status_code": status_code, "request_id": identity, "body": dict(body)},
             "error": None,
             "backburner": facts,
         }

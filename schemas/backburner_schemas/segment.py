@@ -33,7 +33,7 @@ class SegmentDigest(BaseModel):
     cancelled: IndexSet = _EMPTY
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make it three times as dear, and each request has one
 class Line:
     """One record on its way into a segment: its bytes and what the digest and the name need."""
 

@@ -154,11 +154,16 @@ async def test_a_request_that_breaks_the_workers_own_code_is_blamed_for_it(
     store = Results.store
 
     async def store_or_break(self: Results, outcome: Outcome) -> None:
-        if outcome.letter is None:
+        if not outcome.letter:
             raise ZeroDivisionError
         await store(self, outcome)
 
+    def gather_or_break(_self: Results, outcome: Outcome) -> None:
+        if not outcome.letter:
+            raise ZeroDivisionError
+
     monkeypatch.setattr(Results, "store", store_or_break)
+    monkeypatch.setattr(Results, "gather", gather_or_break)
     for _ in range(3):
         async with running(Bench(storage, queue=queue), fails=True) as task:
             assert await ended(task) is not None

@@ -97,7 +97,7 @@ class Worker:
             telemetry=telemetry,
         )
         source = source or open_source(settings, self.pool, self.name)
-        changed = WakeUp()
+        changed, tasks = WakeUp(), asyncio.TaskGroup()
         suspects = Suspects(storage, self.name)
         self._cache = _cache(settings, storage, self.pool, info, telemetry)
         requeue = Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
@@ -127,10 +127,12 @@ class Worker:
                 suspects=suspects,
                 changed=changed,
                 telemetry=telemetry,
+                tasks=tasks,
             ),
             segments=segments,
             changed=changed,
             telemetry=telemetry,
+            tasks=tasks,
         )
         self.systems: dict[str, Trouble] = {
             "store": storage.trouble,

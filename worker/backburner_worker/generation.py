@@ -20,7 +20,7 @@ class Abort(Enum):
 
 
 class Generation:
-    """Made when a delivery is admitted; `begin` is called by its task, `abort` by anyone while it is under way."""
+    """Made when a delivery is admitted; `begin` and `why` are called by its task, `abort` by anyone until it ends."""
 
     __slots__ = ("_cancelled", "_task", "aborted", "delivery", "entered", "run", "tokens")
 
@@ -43,11 +43,12 @@ class Generation:
 
     def begin(self) -> None:
         """The calling task runs it from now on. Raises `CancelledError` if it was broken off before."""
-        # Only now: a task that is cancelled before its first step never gets to its clean-up.
-        self._task = asyncio.current_task()
         self.delivery.lease.on_lost(self._lease_lost)
         if self.aborted is not None:
+            # The task itself is not cancelled: it may have more to do.
             raise asyncio.CancelledError
+        # Only now: a task that is cancelled before its first step never gets to its clean-up.
+        self._task = asyncio.current_task()
 
     def abort(self, reason: Abort) -> None:
         """Break it off: `CancelledError` surfaces in its task, which then asks `why`."""
@@ -61,11 +62,12 @@ class Generation:
 
         Raises it again if it did not come from `abort` alone: then the whole task is to end.
         """
-        assert self._task is not None
-        if self.aborted is None or self._task.cancelling() > self._cancelled:
+        task = asyncio.current_task()
+        assert task is not None
+        if self.aborted is None or task.cancelling() > self._cancelled:
             raise asyncio.CancelledError
         if self._cancelled:
-            self._task.uncancel()
+            task.uncancel()
         return self.aborted
 
     def _lease_lost(self) -> None:

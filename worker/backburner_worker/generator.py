@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from backburner.logs import get_logger
@@ -25,16 +26,20 @@ from backburner_schemas.errors import (
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.request import check_body
 from backburner_schemas.result import ResultFacts, encode_response, error_record, record_id
+from backburner_schemas.segment import Line
 from backburner_worker.cache import ResultCache
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest, EngineResponse
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_parameters
 from backburner_worker.generation import Generation
 from backburner_worker.outcome import Outcome
-from backburner_worker.policy import Complete, DeadLettered, End, Retry, RetryRules, after_failure
+from backburner_worker.policy import Complete, DeadLettered, End, Retry, RetryRules, Run, after_failure
 from backburner_worker.retrying import STOPS_THE_WORKER, asked_to_end, until_stored
 from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry import Telemetry
+
+_SALTS = 1024
+"""Tenants whose salts are remembered."""
 
 log = get_logger(__name__)
 
@@ -85,6 +90,7 @@ class Generator:
         self._cache = cache
         # The engine's prefix cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
+        self._salt = lru_cache(_SALTS)(self._make_salt)
 
     @property
     def engine_lost(self) -> bool:
@@ -145,7 +151,7 @@ class Generator:
         cache_key = cache.key(address.tenant, envelope.url, body) if cache is not None else None
         if cache is not None and cache_key is not None and (found := await cache.look(cache_key)) is not None:
             facts = self._facts(delivery, address, queue_s=_since(envelope.enqueued_at, time.time()), cached=True)
-            return _answered(generation, found, facts)
+            return _answered(run, request_id, found, facts)
         if self._engine.lost:
             raise EngineLost
         started_at, started = time.time(), time.monotonic()
@@ -160,9 +166,9 @@ class Generator:
         facts = self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
         if cache is not None and cache_key is not None:
             cache.keep(cache_key, response)
-        return _answered(generation, response, facts, engine_s)
+        return _answered(run, request_id, response, facts, engine_s)
 
-    def _salt(self, tenant: str) -> str:
+    def _make_salt(self, tenant: str) -> str:
         """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
         return hashlib.blake2b(tenant.encode(), key=self._salt_key, digest_size=16).hexdigest()
 
@@ -179,7 +185,7 @@ class Generator:
     def _failed(self, delivery: Delivery, verdict: Complete) -> Outcome:
         log.info("request failed", code=verdict.error.code, error=verdict.error.message, **_where(verdict.address))
         facts = ResultFacts.model_construct(**self._facts(delivery, verdict.address))
-        return Outcome(verdict.address, error_record(verdict.address, verdict.error, facts), answer=verdict.answer)
+        return Outcome.error(verdict.address, error_record(verdict.address, verdict.error, facts), verdict.answer)
 
     def _dead(self, delivery: Delivery, verdict: DeadLettered) -> Outcome:
         letter = DeadLetter.of(
@@ -195,12 +201,11 @@ class Generator:
         if address is None:
             key = keys.unaddressed_letter(delivery.origin.queue, delivery.origin.position)
             log.warning("dead letter", code=letter.code, error=letter.message, key=key)
-            return Outcome(letter=letter, letter_key=key)
+            return Outcome.dead(letter, key)
         key = keys.dead_letter(address.tenant, address.job, address.index)
         log.warning("dead letter", code=letter.code, error=letter.message, key=key, **_where(address))
         facts = ResultFacts.model_construct(**self._facts(delivery, address))
-        record = error_record(address, verdict.error, facts)
-        return Outcome(address, record, letter, key, answer=verdict.answer)
+        return Outcome.dead(letter, key, address, error_record(address, verdict.error, facts), verdict.answer)
 
     def _facts(
         self,
@@ -227,14 +232,14 @@ class Generator:
 
 
 def _answered(
-    generation: Generation, response: EngineResponse, facts: dict[str, Any], engine_s: float = 0.0
+    run: Run, identity: str, response: EngineResponse, facts: dict[str, Any], engine_s: float = 0.0
 ) -> Outcome:
-    """The outcome of a request that has its response."""
-    run = generation.run
-    address = run.envelope.address
+    """The outcome of a request that has its response; `identity` is its record's."""
+    address, usage = run.envelope.address, response.usage
     # Here, where a body that cannot be written is this request's trouble alone.
-    data = encode_response(record_id(address), address.custom_id, response.status_code, dict(response.body), facts)
-    return Outcome(address, answer=run.answer, usage=response.usage, engine_s=engine_s, record_data=data)
+    data = encode_response(identity, address.custom_id, response.status_code, response.body, facts)
+    line = Line(address.index, data, None, usage.prompt_tokens, usage.completion_tokens, engine_s)
+    return Outcome("response", "", address, line, run.answer)
 
 
 def _since(enqueued_at: float, now: float) -> float | None:

@@ -1,61 +1,55 @@
 """An outcome: what became of a delivery, ready to be stored. Made by the generator, stored by the results."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from backburner_schemas.envelope import Address, AnswerMode
 from backburner_schemas.letter import DeadLetter
 from backburner_schemas.result import ResultRecord, encode_record
 from backburner_schemas.segment import Line
-from backburner_worker.engine.base import Usage
-
-_NO_USAGE = Usage()
 
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """A record, a dead letter, both, or neither where nobody would read it."""
+    """A record, a dead letter, both, or neither where nobody would read it. Its bytes: many wait for the store."""
 
-    address: Address | None = None
-    record: ResultRecord | None = None
-    """An error's."""
-    letter: DeadLetter | None = None
-    letter_key: str = ""
-    answer: AnswerMode = AnswerMode.SEGMENT
-    usage: Usage = _NO_USAGE
-    engine_s: float = 0.0
-    record_data: bytes = b""
-    """The record's line: a response's from the beginning, an error's once it is packed; empty if there is none."""
-    kind: str = field(init=False)
+    kind: str = "dropped"
     """What metrics and logs call it."""
-    code: str = field(init=False)
+    code: str = ""
     """The error's code; empty for a response."""
-    letter_data: bytes = field(init=False, default=b"")
-    """The letter's object, once it is packed; empty if there is none."""
+    address: Address | None = None
+    line: Line | None = None
+    """The record's line, on its way into a segment; None if there is no record."""
+    answer: AnswerMode = AnswerMode.SEGMENT
+    letter: bytes = b""
+    """The dead letter's object; empty if there is none."""
+    letter_key: str = ""
 
-    def __post_init__(self) -> None:
-        if self.letter is not None:
-            self.kind, self.code = "dead_letter", self.letter.code
-        elif self.record is not None:
-            self.kind, self.code = "error", self.record.error.code if self.record.error else ""
-        else:
-            self.kind, self.code = "response" if self.record_data else "dropped", ""
+    @classmethod
+    def error(cls, address: Address, record: ResultRecord, answer: AnswerMode) -> "Outcome":
+        """A record of an error."""
+        line = _error_line(record)
+        return cls("error", line.error_code or "", address, line, answer)
 
-    def pack(self) -> None:
-        """Keep the bytes and let go of the rest, which takes several times their memory while it waits for a store."""
-        if self.record is not None:
-            self.record_data, self.record = encode_record(self.record), None
-        if self.letter is not None:
-            self.letter_data, self.letter = self.letter.model_dump_json(exclude_none=True).encode(), None
+    @classmethod
+    def dead(
+        cls,
+        letter: DeadLetter,
+        key: str,
+        address: Address | None = None,
+        record: ResultRecord | None = None,
+        answer: AnswerMode = AnswerMode.SEGMENT,
+    ) -> "Outcome":
+        """A dead letter, and the record of its error where it has an address."""
+        line = _error_line(record) if record is not None else None
+        data = letter.model_dump_json(exclude_none=True).encode()
+        return cls("dead_letter", letter.code, address, line, answer, data, key)
 
-    def line(self) -> Line:
-        """The packed record on its way into a segment, which has it from now on."""
-        assert self.address is not None
-        data, self.record_data = self.record_data, b""
-        return Line(
-            index=self.address.index,
-            data=data,
-            error_code=self.code or None,
-            prompt_tokens=self.usage.prompt_tokens,
-            completion_tokens=self.usage.completion_tokens,
-            engine_s=self.engine_s,
-        )
+    def take_line(self) -> Line | None:
+        """The record's line, which is the segment's alone from now on."""
+        line, self.line = self.line, None
+        return line
+
+
+def _error_line(record: ResultRecord) -> Line:
+    assert record.error is not None
+    return Line(record.backburner.index, encode_record(record), record.error.code)

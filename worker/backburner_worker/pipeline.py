@@ -16,11 +16,11 @@ from backburner.logs import get_logger
 from backburner_schemas.errors import Cancelled, EngineLost
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission import Admission
+from backburner_worker.admitting import Admitting
 from backburner_worker.feeder import Feeder
 from backburner_worker.generation import Abort, Generation
 from backburner_worker.generator import Generator
 from backburner_worker.jobs import JobBook, JobKey
-from backburner_worker.lifecycle import reasons
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, End, Retry, Run, Verdict, after_engine_death, convicted, judge
 from backburner_worker.pulling import pull_within
@@ -55,8 +55,9 @@ class Pipeline:
         segments: SegmentWriter,
         changed: WakeUp,
         telemetry: Telemetry,
+        tasks: asyncio.TaskGroup,
     ) -> None:
-        """`changed` is what `settling` wakes too."""
+        """`changed` and `tasks`, which `run` enters, are those of `settling` too."""
         self._source = source
         self._jobs = jobs
         self._feeder = feeder
@@ -66,14 +67,21 @@ class Pipeline:
         self._settling = settling
         self._segments = segments
         self._telemetry = telemetry
-        self._tasks = asyncio.TaskGroup()
+        self._tasks = tasks
         self._changed = changed
         self._stopping = asyncio.Event()
         self._lost: EngineLost | None = None
-        self._broken = False
-        """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
         self._arriving: deque[Delivery] = deque()
         self._generating: set[Generation] = set()
+        self._admitting = Admitting(
+            feeder=feeder,
+            admission=admission,
+            has_room=lambda: settling.has_room,
+            may_run=self._may_run,
+            run=self._process,
+            changed=changed,
+            tasks=tasks,
+        )
         telemetry.watch_held("waiting", lambda: len(self._feeder))
         telemetry.watch_held("engine", lambda: self._admission.in_flight)
         telemetry.watch_held("suspects", lambda: self._feeder.suspects + sum(one.suspect for one in self._generating))
@@ -100,18 +108,19 @@ class Pipeline:
                 ]
                 await self._source.start(self._settling.flush)
                 on_joined()
-                intake = [tasks.create_task(self._pull()), tasks.create_task(self._admit())]
+                pulling = tasks.create_task(self._pull())
+                self._admitting.start()
                 await self._stopping.wait()
-                await self._drain(intake, drain)
+                await self._drain(pulling, drain)
                 for timer in timers:
                     timer.cancel()
         finally:
-            if not self._broken:
+            if not self._suspects.broken:
                 # Before others have what is given back: a mark that they find convicts.
                 await self._suspects.close()
             try:
                 # What the engine took with it is told of one way or the other: as suspects on the queue, or as blamed.
-                await self._source.close(clean=not (self._broken or (self._lost and self._settling.abandoned)))
+                await self._source.close(clean=not (self._suspects.broken or (self._lost and self._settling.abandoned)))
             finally:
                 await self._settling.close()
         if self._lost is not None:
@@ -137,8 +146,7 @@ class Pipeline:
                     self._segments.holds((verdict.envelope.tenant, verdict.envelope.job))
                 else:
                     self._end_unrun(delivery, verdict)
-                    # Its task has to begin before it counts as waiting for the store.
-                    await asyncio.sleep(0)
+                    await self._settling.begun()
                     await self._changed.until(lambda: self._settling.has_room)
             self._changed.set()
 
@@ -149,65 +157,34 @@ class Pipeline:
 
     # --- admit ------------------------------------------------------------------------------------------------
 
-    async def _admit(self) -> None:
-        while True:
-            await self._changed.until(self._may_admit)
-            if (work := self._feeder.take()) is None:
-                continue
-            delivery = work.delivery
-            if delivery.lease.lost:
-                self._let_go(delivery)
-                continue
-            # Again, since it may have expired while it was held.
-            if not isinstance(verdict := self._judge(delivery), Run):
-                self._let_go(delivery)
-                self._end_unrun(delivery, verdict)
-                continue
-            work.run = verdict
-            if not self._admission.fits(work.tokens):
-                self._feeder.put_back(work)
-                await self._changed.until(partial(self._fits_or_goes, work))
-                continue
-            generation = Generation(work)
-            self._admission.enter(work.tokens)
-            self._generating.add(generation)
-            self._tasks.create_task(self._process(generation))
-            if work.suspect:
-                await self._changed.until(self._engine_is_empty)
-
-    def _may_admit(self) -> bool:
-        if not (self._feeder and self._admission.open and self._settling.has_room):
-            return False
-        # A suspect runs alone: nothing else enters until the engine is empty and it has run.
-        return not self._feeder.suspects or self._engine_is_empty()
-
-    def _engine_is_empty(self) -> bool:
-        return self._admission.in_flight == 0
-
-    def _fits_or_goes(self, work: Work) -> bool:
-        """Whether there is room for the work, or it is not the next any more."""
-        return self._admission.fits(work.tokens) or work.delivery.lease.lost or self._feeder.peek() is not work
-
     def _weigh(self, delivery: Delivery, run: Run) -> Work:
         body = run.envelope.body
         return Work(delivery, run, self._admission.cost(len(delivery.raw), body), prefix_chain(body))
+
+    def _may_run(self, work: Work) -> bool:
+        """Judge again, since it may have expired, or gone, while it was held."""
+        delivery = work.delivery
+        if delivery.lease.lost:
+            self._let_go(delivery)
+            return False
+        if isinstance(verdict := self._judge(delivery), Run):
+            work.run = verdict
+            return True
+        self._let_go(delivery)
+        self._end_unrun(delivery, verdict)
+        return False
 
     def _judge(self, delivery: Delivery) -> Verdict:
         return judge(delivery, self._jobs.facts(delivery.job), time.time())
 
     # --- generate ---------------------------------------------------------------------------------------------
 
-    async def _process(self, generation: Generation) -> None:
-        try:
-            await self._run(generation)
-        except Exception as error:
-            if not reasons(error):
-                self._broken = True
-                await self._suspects.blame(generation.delivery)
-            raise
+    async def _process(self, work: Work) -> None:
+        await self._suspects.watch(partial(self._run, Generation(work)), work.delivery)
 
     async def _run(self, generation: Generation) -> None:
         delivery, run = generation.delivery, generation.run
+        self._generating.add(generation)
         ending: Outcome | Retry | None
         try:
             generation.begin()
@@ -227,9 +204,8 @@ class Pipeline:
             self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()
-        # What waits for the store keeps no more than its bytes.
-        del generation, run
-        await self._settling.end(delivery, ending)
+        self._settling.end(delivery, ending)
+        await self._settling.begun()
 
     def _after_abort(self, generation: Generation, why: Abort) -> Outcome | Retry | None:
         """How a generation ends that was broken off; None where it is left to another worker."""
@@ -263,8 +239,7 @@ class Pipeline:
     # --- store, settle ----------------------------------------------------------------------------------------
 
     def _end_unrun(self, delivery: Delivery, verdict: End) -> None:
-        ending = self._generator.ended(delivery, verdict)
-        self._settling.expect(self._tasks.create_task(self._settling.end(delivery, ending)))
+        self._settling.end(delivery, self._generator.ended(delivery, verdict))
 
     def _let_go(self, delivery: Delivery) -> None:
         if (job := delivery.job) is not None:
@@ -286,11 +261,11 @@ class Pipeline:
             self._stopping.set()
             self._changed.set()
 
-    async def _drain(self, intake: list[asyncio.Task[None]], seconds: float) -> None:
+    async def _drain(self, pulling: asyncio.Task[None], seconds: float) -> None:
         await self._source.stop()
-        for task in intake:
-            task.cancel()
-        await asyncio.wait(intake)
+        self._admitting.stop()
+        pulling.cancel()
+        await asyncio.wait([pulling])
         log.info("draining", running=len(self._generating), storing=len(self._settling), seconds=seconds)
         await self._source.give_back([*self._arriving, *(work.delivery for work in self._feeder.drop(lambda _: True))])
         with suppress(TimeoutError):

@@ -7,7 +7,7 @@ maker died in between.
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
 from backburner_schemas.letter import DeadLetter
+from backburner_worker.lifecycle import reasons
 from backburner_worker.retrying import until_stored
 from backburner_worker.sources.base import Delivery
 
@@ -41,6 +42,8 @@ class Suspects:
     def __init__(self, storage: Storage, worker: str) -> None:
         self._storage = storage
         self._worker = worker
+        self.broken = False
+        """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
         self._ours: dict[str, str] = {}
         """What tells our marks from those of others, by key."""
         self._renewed: set[str] = set()
@@ -79,15 +82,16 @@ class Suspects:
         self._renewed.discard(_key(address))
         self._ours.pop(_key(address), None)
 
-    async def blame(self, delivery: Delivery) -> None:
-        """It broke the worker's own code: if it is a suspect, its mark is left behind. Bounded, and raises nothing."""
-        if not delivery.facts.suspect or delivery.address is None:
-            return
-        key = _key(delivery.address)
-        with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._mark(key)
-        self._renewed.discard(key)
+    async def watch(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None = None) -> None:
+        """Do that work for the delivery. Where it breaks our own code, that is noted, and the delivery blamed."""
+        try:
+            await work()
+        except Exception as error:
+            if not reasons(error):
+                self.broken = True
+                if delivery is not None:
+                    await self._blame(delivery)
+            raise
 
     async def clear(self, address: Address) -> None:
         """The suspect's end is known: take its mark away, whoever made it."""
@@ -111,6 +115,16 @@ class Suspects:
                     await self._give_up(key)
         except (StoreError, TimeoutError):
             log.warning("suspects' marks could not be cleared; they will count as poison", keys=[*self._ours])
+
+    async def _blame(self, delivery: Delivery) -> None:
+        """If it is a suspect, its mark is left behind. Bounded, and raises nothing."""
+        if not delivery.facts.suspect or delivery.address is None:
+            return
+        key = _key(delivery.address)
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._mark(key)
+        self._renewed.discard(key)
 
     async def _was_convicted(self, address: Address) -> bool:
         """Whether its dead letter is there: whoever convicted it cleared the mark and ended before the queue heard."""

@@ -106,12 +106,12 @@ class Telemetry:
         if isinstance(source, KeepsMarks):
             self.marks(source.marks())
 
-    def settled(self, outcome: str, code: str = "") -> None:
-        """A delivery ended."""
+    def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
+        """So many deliveries ended that way."""
         child = self._settled_children.get((outcome, code))
         if child is None:
             child = self._settled_children[outcome, code] = self._settled.labels(outcome, code)
-        child.inc()
+        child.inc(count)
 
     def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""

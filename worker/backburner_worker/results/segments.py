@@ -40,6 +40,7 @@ class Buffer:
     """Monotonic seconds by which it must be written."""
     lines: list[Line] = field(default_factory=list)
     size: int = 0
+    """Bytes of its records."""
     quiet_due: float = math.inf
     """Monotonic seconds by which it must be written if nothing more of its job comes."""
 
@@ -64,19 +65,23 @@ class Buffers:
         self._limits = limits
         self._open: dict[JobKey, Buffer] = {}
 
-    def add(
-        self, job: JobKey, line: Line, *, now: float, job_age: float, job_left: float = math.inf
-    ) -> tuple[Buffer, bool]:
-        """Put a record into its job's buffer. Returns the buffer, and whether it is full and was taken out."""
-        buffer = self._open.get(job)
-        if buffer is None:
-            buffer = self._open[job] = Buffer(job, opened=now, due=now + self._limits.age(job_age, job_left))
+    def get(self, job: JobKey) -> Buffer | None:
+        """The job's open buffer."""
+        return self._open.get(job)
+
+    def open(self, job: JobKey, *, now: float, job_age: float, job_left: float = math.inf) -> Buffer:
+        """A new buffer for the job, which has none."""
+        buffer = self._open[job] = Buffer(job, opened=now, due=now + self._limits.age(job_age, job_left))
+        return buffer
+
+    def add(self, buffer: Buffer, line: Line) -> bool:
+        """Put a record into that open buffer. Whether it is full now, and was taken out."""
         buffer.lines.append(line)
-        buffer.size += len(line.data) + 1
+        buffer.size += len(line.data)
         full = buffer.size >= self._limits.max_bytes or len(buffer.lines) >= self._limits.max_records
         if full:
-            del self._open[job]
-        return buffer, full
+            del self._open[buffer.job]
+        return full
 
     def hush(self, job: JobKey, due: float) -> None:
         """Nothing more of the job is held: what it has here must be written by then."""

@@ -25,7 +25,7 @@ _PUTS_AT_ONCE = 16
 log = get_logger(__name__)
 
 
-class _Durable:
+class Durable:
     """What the records of one segment wait for: that it is written, or why it never will be."""
 
     __slots__ = ("_ended", "_error")
@@ -53,7 +53,7 @@ JobQuiet = Callable[[JobKey], None]
 class SegmentWriter:
     """Gathers the records of each job into segments.
 
-    `put` returns when its record is durable, and not before; while the store is away it waits. `holds` and `lets_go`
+    `add` says what to wait for until its record is durable; while the store is away, that waits. `holds` and `lets_go`
     tell how many requests of a job the worker still has, so that a job's last records do not wait for their age.
     `run` drives the timers.
     """
@@ -77,12 +77,16 @@ class SegmentWriter:
         self._buffers = Buffers(limits)
         self._job_quiet = job_quiet
         self._telemetry = telemetry
-        self._durable: dict[Buffer, _Durable] = {}
+        self._durable: dict[Buffer, Durable] = {}
         self._writes: set[asyncio.Task[None]] = set()
         self._held: Counter[JobKey] = Counter()
         self._hushed: set[JobKey] = set()
         """Jobs that nothing more is held of, since the last turn of the timer."""
         self._puts = asyncio.Semaphore(_PUTS_AT_ONCE)
+        self.waiting = 0
+        """Records that are not durable yet."""
+        self.waiting_bytes = 0
+        """And their bytes."""
 
     def holds(self, job: JobKey) -> None:
         """The worker has one more request of that job."""
@@ -98,21 +102,21 @@ class SegmentWriter:
             del self._held[job]
             self._hushed.add(job)
 
-    async def put(self, job: JobKey, line: Line) -> None:
-        """Store a record. Returns when it is durable; raises what no retry can mend."""
-        buffer, full = self._buffers.add(
-            job, line, now=time.monotonic(), job_age=self._job_age(job), job_left=self._job_left(job)
-        )
-        # Thousands wait here: nothing of the record stays but what is in the buffer.
-        del line
+    def add(self, job: JobKey, line: Line) -> Durable:
+        """Put a record into its segment, and say what to wait for."""
+        buffer = self._buffers.get(job)
+        if buffer is None:
+            now, age, left = time.monotonic(), self._job_age(job), self._job_left(job)
+            buffer = self._buffers.open(job, now=now, job_age=age, job_left=left)
+            self._durable[buffer] = Durable()
+        durable = self._durable[buffer]
+        self.waiting += 1
+        self.waiting_bytes += len(line.data)
         if job not in self._held:
             self._hushed.add(job)
-        durable = self._durable.get(buffer)
-        if durable is None:
-            durable = self._durable[buffer] = _Durable()
-        if full:
+        if self._buffers.add(buffer, line):
             self._write(buffer)
-        await durable.wait()
+        return durable
 
     def hurry(self, jobs: Iterable[JobKey]) -> None:
         """Write what these jobs have here at the next turn: they were cancelled."""
@@ -151,7 +155,7 @@ class SegmentWriter:
 
     async def _store(self, buffer: Buffer) -> None:
         durable = self._durable.pop(buffer)
-        records = len(buffer.lines)
+        records, size = len(buffer.lines), buffer.size
         try:
             name = buffer.name(self._writer, self._sequence)
             self._sequence += 1
@@ -163,15 +167,21 @@ class SegmentWriter:
                 await until_stored(partial(self._storage.put, key, data), "write a segment")
                 self._telemetry.segment_written(len(data), time.monotonic() - started)
         except BaseException as error:
+            self._wrote(records, size)
             # Raised to every record that waits for this segment.
             durable.end(error)
             if not isinstance(error, Exception):
                 raise
             return
+        self._wrote(records, size)
         durable.end()
         log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=records)
         if buffer.job not in self._held and self._jobs.facts(buffer.job).manifest is not None:
             self._job_quiet(buffer.job)
+
+    def _wrote(self, records: int, size: int) -> None:
+        self.waiting -= records
+        self.waiting_bytes -= size
 
     def _job_age(self, job: JobKey) -> float:
         """Seconds since the job was made; streams have no beginning, so they age with this worker."""
