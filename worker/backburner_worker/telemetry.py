@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import KeepsMarks, MarkFigures, Source
+from backburner_worker.tallies import Spread, Tally
 
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
@@ -20,14 +21,11 @@ class Telemetry:
         self._settled = Counter(
             "backburner_settled", "Deliveries settled, by what became of them.", ["outcome", "code"], registry=registry
         )
-        # Looking a labelled child up by its labels costs more than counting does.
-        self._settled_children: dict[tuple[str, str], Counter] = {}
-        tokens = Counter("backburner_tokens", "Tokens of answered requests.", ["kind"], registry=registry)
-        self._prompt_tokens, self._completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
-        self._queue = Histogram(
-            "backburner_queue_seconds", "From the producer to the engine.", buckets=_SECONDS, registry=registry
-        )
-        self._engine = Histogram("backburner_engine_seconds", "In the engine.", buckets=_SECONDS, registry=registry)
+        tokens = Tally("backburner_tokens", "Tokens of answered requests.", "kind", registry)
+        self._tokens = tokens.counts
+        self._tokens.update(prompt=0, completion=0)
+        self._queue = Spread("backburner_queue_seconds", "From the producer to the engine.", _SECONDS, registry)
+        self._engine = Spread("backburner_engine_seconds", "In the engine.", _SECONDS, registry)
         self._cache_looks = Counter(
             "backburner_result_cache_looks",
             "Looks into the result cache, by what came of it.",
@@ -108,18 +106,15 @@ class Telemetry:
 
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """So many deliveries ended that way."""
-        child = self._settled_children.get((outcome, code))
-        if child is None:
-            child = self._settled_children[outcome, code] = self._settled.labels(outcome, code)
-        child.inc(count)
+        self._settled.labels(outcome, code).inc(count)
 
     def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""
         if queue_s is not None:
             self._queue.observe(queue_s)
         self._engine.observe(engine_s)
-        self._prompt_tokens.inc(prompt_tokens)
-        self._completion_tokens.inc(completion_tokens)
+        self._tokens["prompt"] += prompt_tokens
+        self._tokens["completion"] += completion_tokens
 
     def cache_looked(self, found: str) -> None:
         """A request looked for its answer in the result cache: `hit`, `miss` or `error`."""
