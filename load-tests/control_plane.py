@@ -1,45 +1,72 @@
-"""What the path from queue to store can carry when the engine costs nothing: one worker process, the fake engine."""
+"""What the path from queue to store can carry when the engine costs nothing, against a bare loop of its libraries.
+
+Broker, worker, bare loop and store are on the same cores. Both sides carry the same messages: each has a consumer group
+of its own, and the queue is filled before.
+"""
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from child import child
-from figures import Figures, quartiles
+from child import Child, child
+from figures import Figures
+from pairs import Pair, Side, interleaved
 from servers import servers
 
 from backburner import Client
 
-GOAL = 5000.0
+GOAL = 0.5
+GOAL_REQUESTS_PER_S = 15_000.0
+GOAL_CPU_MICROSECONDS = 40.0
 _PROMPT = "x" * 350
 
 
-def control_plane(rounds: int, requests: int) -> Figures:
-    """Carry so many requests, so many times, over broker, worker and store on the same cores."""
-    rates = []
-    with servers("fake") as settings:
-        env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
-        with child("queued_worker.py", env=env) as worker:
-            for number in range(rounds):
-                asyncio.run(fill(requests))
-                found = worker.ask({"count": requests})
-                rates.append(requests / found["seconds"])
-                print(
-                    f"round {number + 1}: {rates[-1]:,.0f} requests/s, {found['segments']} segments, "
-                    f"{found['cpu_seconds'] / requests * 1e6:.0f} µs of the worker's CPU each",
-                    flush=True,
-                )
-    low, median, high = quartiles(rates)
-    return Figures(
-        scenario="control-plane",
+def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
+    """Carry so many requests, so many times, through the bare loop and through a worker."""
+    with servers("fake") as settings, workers(settings) as worker:
+        with child("bare_loop.py", env=environment(settings)) as loop:
+            found = interleaved(
+                pairs,
+                Side("bare loop", lambda _: loop.measure(requests, count=requests)),
+                Side("worker", lambda _: worker.measure(requests, count=requests)),
+                prepare=lambda _: asyncio.run(fill(requests)),
+                check=_same_count,
+            )
+    figures = Figures.of_pairs(
+        "control-plane",
+        found,
+        ("bare loop", "worker"),
         goal=GOAL,
-        reached=median >= GOAL,
-        low=low,
-        high=high,
-        requests_per_s=median,
-        details={"rounds": rates, "requests": requests},
+        against="a bare loop of the same libraries: consume, decode, encode, put, commit",
+        settings={"requests": requests, "engine": "instant"},
+        quick=quick,
     )
+    ours = figures.rows[1]
+    assert ours.cpu_seconds is not None
+    cpu = ours.cpu_seconds / ours.work * 1e6
+    fast, cheap = ours.rate >= GOAL_REQUESTS_PER_S, cpu <= GOAL_CPU_MICROSECONDS
+    print(f"{ours.rate:,.0f} requests/s, goal {GOAL_REQUESTS_PER_S:,.0f}; {cpu:.1f} µs of CPU a request, goal 40")
+    details = {
+        "cpu_microseconds": cpu,
+        "goal_requests_per_s": GOAL_REQUESTS_PER_S,
+        "goal_cpu_microseconds": GOAL_CPU_MICROSECONDS,
+    }
+    return replace(figures, reached=figures.reached and fast and cheap, details=details)
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """What a worker on these servers is given."""
+    return {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
+
+
+@contextmanager
+def workers(settings: Mapping[str, str]) -> Iterator[Child]:
+    """A process of workers, one after the other, over the engine that costs nothing."""
+    with child("queued_worker.py", "--instant", env=environment(settings)) as running:
+        yield running
 
 
 async def fill(count: int) -> None:
@@ -53,3 +80,10 @@ def chat_lines(count: int) -> Iterator[dict[str, Any]]:
     for number in range(count):
         body = {"model": "fake", "messages": [{"role": "user", "content": f"{number} {_PROMPT}"}], "max_tokens": 32}
         yield {"custom_id": f"r{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def _same_count(pair: Pair) -> None:
+    if pair.baseline.extra["requests"] != pair.baseline.work:
+        raise RuntimeError(
+            f"the bare loop met {pair.baseline.extra['requests']} messages, not {pair.baseline.work:.0f}"
+        )

@@ -1,12 +1,10 @@
 """Where the CPU of one worker goes when the engine costs nothing, by layer."""
 
 import asyncio
-import os
 from collections import defaultdict
 from collections.abc import Mapping
 
-from child import child
-from control_plane import fill
+from control_plane import fill, workers
 from layers import LAYERS
 from rich.console import Console
 from rich.table import Table
@@ -20,22 +18,20 @@ def profile(rounds: int, requests: int, *, places: int = 0) -> None:
     """
     layers: defaultdict[str, float] = defaultdict(float)
     functions: defaultdict[tuple[str, str], float] = defaultdict(float)
-    with servers("fake") as settings:
-        env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
-        with child("queued_worker.py", env=env) as worker:
-            for number in range(rounds + 1):
-                asyncio.run(fill(requests))
-                found = worker.ask({"count": requests, "sample": True})
-                print(
-                    f"round {number}: {requests / found['seconds']:,.0f} requests/s, "
-                    f"{found['cpu_seconds'] / requests * 1e6:.1f} µs of the worker's CPU each",
-                    flush=True,
-                )
-                if number:
-                    for layer, seconds in found["layers"].items():
-                        layers[layer] += seconds
-                    for layer, place, seconds in found["places"]:
-                        functions[layer, place] += seconds
+    with servers("fake") as settings, workers(settings) as worker:
+        for number in range(rounds + 1):
+            asyncio.run(fill(requests))
+            found = worker.ask({"count": requests, "sample": True})
+            print(
+                f"round {number}: {requests / found['seconds']:,.0f} requests/s, "
+                f"{found['cpu_seconds'] / requests * 1e6:.1f} µs of the worker's CPU each",
+                flush=True,
+            )
+            if number:
+                for layer, seconds in found["layers"].items():
+                    layers[layer] += seconds
+                for layer, place, seconds in found["places"]:
+                    functions[layer, place] += seconds
     show_layers(layers, rounds * requests)
     for (layer, place), seconds in sorted(functions.items(), key=lambda item: item[1], reverse=True)[:places]:
         print(f"{seconds / rounds / requests * 1e6:6.2f} µs  {layer:10} {place}")

@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from cpu import cpu_seconds
+from instant_engine import InstantEngine
 from layers import Sampler
 from prometheus_client import CollectorRegistry
 
@@ -30,6 +31,8 @@ from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
 from backburner_worker.telemetry import Telemetry
 
+INSTANT = "--instant"
+"""Asks for the engine that costs nothing, in place of the one that the settings name."""
 _PLACES = 60
 """Functions that are told of, the dearest."""
 
@@ -141,8 +144,12 @@ async def main() -> None:
     settings = WorkerSettings.load()
     configure(settings.log_level)
     storage = Storage.open(settings)
-    engine = create_engine(
-        settings.engine, model=settings.model, engine_args=settings.engine_args, served_name=settings.served_name
+    engine: Engine = (
+        InstantEngine()
+        if INSTANT in sys.argv
+        else create_engine(
+            settings.engine, model=settings.model, engine_args=settings.engine_args, served_name=settings.served_name
+        )
     )
     try:
         info = await engine.start()

@@ -26,7 +26,7 @@ FIELDS = {
 @pytest.mark.parametrize(
     ("scenario", "options"),
     [
-        ("control-plane", ("--rounds", "1", "--requests", "300")),
+        ("control-plane", ("--pairs", "1", "--requests", "300")),
         ("submit-memory", ("--requests", "2000")),
         ("import-time", ("--runs", "1")),
     ],
