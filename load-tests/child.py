@@ -22,10 +22,14 @@ class Child:
 
     def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Send a line and wait for the answer."""
+        self.tell(question)
+        return self.answer()
+
+    def tell(self, question: Mapping[str, Any]) -> None:
+        """Send a line; `answer` waits for the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
-        return self.answer()
 
     def measure(self, work: float, **question: Any) -> Measured:
         """Ask, and take the `seconds` and `cpu_seconds` of the answer; the rest of it is `extra`."""

@@ -26,15 +26,18 @@ _PROMPT = "x" * 350
 
 def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
     """Carry so many requests, so many times, through the bare loop and through a worker."""
-    with servers("fake") as settings, workers(settings) as worker:
-        with child("bare_loop.py", env=environment(settings)) as loop:
-            found = interleaved(
-                pairs,
-                Side("bare loop", lambda _: loop.measure(requests, count=requests)),
-                Side("worker", lambda _: worker.measure(requests, count=requests)),
-                prepare=lambda _: asyncio.run(fill(requests)),
-                check=_same_count,
-            )
+    with (
+        servers("fake") as settings,
+        workers(settings) as worker,
+        child("bare_loop.py", env=environment(settings)) as loop,
+    ):
+        found = interleaved(
+            pairs,
+            Side("bare loop", lambda _: loop.measure(requests, count=requests)),
+            Side("worker", lambda _: worker.measure(requests, count=requests)),
+            prepare=lambda _: asyncio.run(fill(requests)),
+            check=_same_count,
+        )
     figures = Figures.of_pairs(
         "control-plane",
         found,
@@ -83,7 +86,5 @@ def chat_lines(count: int) -> Iterator[dict[str, Any]]:
 
 
 def _same_count(pair: Pair) -> None:
-    if pair.baseline.extra["requests"] != pair.baseline.work:
-        raise RuntimeError(
-            f"the bare loop met {pair.baseline.extra['requests']} messages, not {pair.baseline.work:.0f}"
-        )
+    if (met := pair.baseline.extra["requests"]) != pair.baseline.work:
+        raise RuntimeError(f"the bare loop met {met} messages, not {pair.baseline.work:.0f}")

@@ -9,6 +9,7 @@ first pull returns to the moment that the last record is durable.
 import asyncio
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -108,7 +109,7 @@ class TimedTelemetry(Telemetry):
         """Deliveries ended."""
         super().settled(outcome, code, count)
         self._left -= count
-        if self._left == 0:
+        if self._left <= 0:
             self.all_settled.set()
 
 
@@ -134,6 +135,7 @@ async def run(
         "cpu_seconds": spent,
         "segments": telemetry.segments,
         "tokens": telemetry.tokens,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         "layers": sampler.layers(),
         "places": sampler.places()[:_PLACES],
     }

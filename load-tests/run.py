@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
@@ -84,6 +85,13 @@ def run_overhead(
 def run_control_plane(*, json: Json = None, quick: Quick = False, pairs: int = 8, requests: int = 20_000) -> None:
     """Requests through one worker whose engine costs nothing, and through a bare loop of the same libraries."""
     _finish(control_plane(2 if quick else pairs, requests, quick=quick), json)
+
+
+@app.command("backlog")
+def run_backlog(*, json: Json = None, quick: Quick = False) -> None:
+    """Memory of a worker at a backlog of a thousand, of a hundred thousand and of a million."""
+    depths, carried = (QUICK_BACKLOGS, QUICK_CARRIED) if quick else (BACKLOGS, CARRIED)
+    _finish(backlog(depths, carried, quick=quick), json)
 
 
 @app.command("profile")
