@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 
 from backburner.logs import get_logger
 from backburner_schemas.errors import Cancelled, EngineLost
@@ -180,7 +179,11 @@ class Pipeline:
     # --- generate ---------------------------------------------------------------------------------------------
 
     async def _process(self, work: Work) -> None:
-        await self._suspects.watch(partial(self._run, Generation(work)), work.delivery)
+        try:
+            await self._run(Generation(work))
+        except Exception as error:
+            await self._suspects.blame(error, work.delivery)
+            raise
 
     async def _run(self, generation: Generation) -> None:
         delivery, run = generation.delivery, generation.run

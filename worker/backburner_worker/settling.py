@@ -105,10 +105,17 @@ class Settling:
         await self._requeue.close()
 
     def _start(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None = None) -> None:
-        task = self._tasks.create_task(self._suspects.watch(work, delivery))
+        task = self._tasks.create_task(self._blaming(work, delivery))
         self._under_way.add(task)
         self._fresh = True
         task.add_done_callback(self._ended)
+
+    async def _blaming(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None) -> None:
+        try:
+            await work()
+        except Exception as error:
+            await self._suspects.blame(error, delivery)
+            raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -7,7 +7,7 @@ maker died in between.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -82,16 +82,21 @@ class Suspects:
         self._renewed.discard(_key(address))
         self._ours.pop(_key(address), None)
 
-    async def watch(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None = None) -> None:
-        """Do that work for the delivery. Where it breaks our own code, that is noted, and the delivery blamed."""
-        try:
-            await work()
-        except Exception as error:
-            if not reasons(error):
-                self.broken = True
-                if delivery is not None:
-                    await self._blame(delivery)
-            raise
+    async def blame(self, error: Exception, delivery: Delivery | None = None) -> None:
+        """That came up over the delivery: if it is our own code that broke, that is noted, and a suspect's mark stays.
+
+        Bounded, and raises nothing.
+        """
+        if reasons(error):
+            return
+        self.broken = True
+        if delivery is None or not delivery.facts.suspect or delivery.address is None:
+            return
+        key = _key(delivery.address)
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._mark(key)
+        self._renewed.discard(key)
 
     async def clear(self, address: Address) -> None:
         """The suspect's end is known: take its mark away, whoever made it."""
@@ -115,16 +120,6 @@ class Suspects:
                     await self._give_up(key)
         except (StoreError, TimeoutError):
             log.warning("suspects' marks could not be cleared; they will count as poison", keys=[*self._ours])
-
-    async def _blame(self, delivery: Delivery) -> None:
-        """If it is a suspect, its mark is left behind. Bounded, and raises nothing."""
-        if not delivery.facts.suspect or delivery.address is None:
-            return
-        key = _key(delivery.address)
-        with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._mark(key)
-        self._renewed.discard(key)
 
     async def _was_convicted(self, address: Address) -> bool:
         """Whether its dead letter is there: whoever convicted it cleared the mark and ended before the queue heard."""

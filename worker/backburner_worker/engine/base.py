@@ -24,7 +24,7 @@ class EngineInfo:
     """Served names of LoRA adapters on the base model."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would make it four times as dear
 class EngineRequest:
     """One request, its body already checked against the whitelist."""
 
@@ -36,7 +36,7 @@ class EngineRequest:
     """Requests with another salt share no prefix cache; empty shares with everyone."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """Tokens that a request took."""
 
@@ -44,7 +44,7 @@ class Usage:
     completion_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EngineResponse:
     """An answer in OpenAI's response form. Failures are raised, never returned."""
 
