@@ -261,6 +261,7 @@ class Pipeline:
         if self._lost is None:
             log.error("the engine is lost; storing what is finished", error=error.message)
             self._lost = error
+            self._admitting.stop()
             self._stopping.set()
             self._changed.set()
 
