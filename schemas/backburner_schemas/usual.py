@@ -24,9 +24,11 @@ def usual_envelope(found: dict[str, Any]) -> Envelope | None:
 
     What `from_json` made is exactly of these types, so comparing types asks what a strict validator asks.
     """
-    get = found.get
-    tenant, job, custom_id, url, body = get("tenant"), get("job"), get("custom_id"), get("url"), get("body")
-    version, index = get("v"), found.get("index", "")
+    try:
+        version, tenant, job, index = found["v"], found["tenant"], found["job"], found["index"]
+        custom_id, url, body = found["custom_id"], found["url"], found["body"]
+    except KeyError:
+        return None
     if not (
         type(version) is int
         and VERSION - 1 <= version <= VERSION
@@ -41,9 +43,10 @@ def usual_envelope(found: dict[str, Any]) -> Envelope | None:
         and type(url) is str
         and (endpoint := _ENDPOINTS.get(url)) is not None
         and type(body) is dict
-        and get("body_ref") is None
+        and "body_ref" not in found
     ):
         return None
+    get = found.get
     answer, deadline, enqueued_at = get("answer", "segment"), get("deadline"), get("enqueued_at", 0.0)
     if not (
         type(answer) is str
@@ -83,7 +86,11 @@ def _may_run(endpoint: Endpoint, body: dict[str, Any]) -> bool:
     model = body.get("model")
     if type(model) is not str or not model or body.get("stream"):
         return False
-    return any(map(body.__contains__, INPUT_FIELDS[endpoint])) and is_finite(body)
+    # A loop, since most have the first.
+    for name in INPUT_FIELDS[endpoint]:
+        if name in body:
+            return is_finite(body)
+    return False
 
 
 _new, _set = Envelope.__new__, object.__setattr__

@@ -93,7 +93,7 @@ def told(check: Any) -> str:
 def test_both_ways_say_the_same_of_any_body(endpoint, body, extra, limits):
     short = told(lambda: parameters.check_parameters(endpoint, body, allowed_extra=extra, limits=limits))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(messages, "_is_plain", lambda _: False)
+        patch.setattr(messages, "_PLAIN_FIELDS", -1)
         long = told(lambda: the_long_way(endpoint, body, extra, limits))
     assert short == long
 

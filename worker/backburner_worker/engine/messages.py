@@ -17,7 +17,7 @@ _MESSAGE_FIELDS: dict[str, frozenset[str]] = {
     "tool": frozenset({"role", "content", "tool_call_id"}),
 }
 
-_PLAIN_FIELDS = {"role", "content"}
+_PLAIN_FIELDS = len(("role", "content"))
 
 _TEXT_PARTS = {"text": "text", "refusal": "refusal"}
 """Content parts of text, and the one field that each carries beside its type."""
@@ -44,18 +44,14 @@ def check_messages(name: str, value: Any, limits: BodyLimits) -> None:
     if not isinstance(value, list) or not value:
         raise RequestRefused(f"{name} must be a list of messages, at least one", param=name)
     for index, message in enumerate(value):
-        if not _is_plain(message):
+        # A role and a text and nothing else, as nearly all are: such a one passes every check.
+        if not (
+            type(message) is dict
+            and len(message) == _PLAIN_FIELDS
+            and type(message.get("content")) is str
+            and message.get("role") in _ROLES
+        ):
             _check_message(f"{name}[{index}]", message, limits)
-
-
-def _is_plain(message: Any) -> bool:
-    """Whether it is a role and a text and nothing else, as nearly all are: such a one passes every check."""
-    return (
-        type(message) is dict
-        and message.keys() == _PLAIN_FIELDS
-        and type(message.get("content")) is str
-        and message.get("role") in _ROLES
-    )
 
 
 def check_template_kwargs(name: str, value: Any, _limits: BodyLimits) -> None:
