@@ -6,7 +6,8 @@ A settle from an epoch that has ended is void. What earlier owners did is read f
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.ledger import Ledger
@@ -18,13 +19,15 @@ Partition = tuple[str, int]
 """Topic and number. A `TopicPartition` of the client library is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, it would cost three times as much to make
 class Ticket:
-    """What a delivery carries so that it can be settled: where it came from, and in which epoch it is ours."""
+    """What a delivery carries so that it can be settled: its offset, and the share in which it is ours.
 
-    partition: Partition
+    A share that is over holds no deliveries.
+    """
+
+    share: Share = field(repr=False)
     offset: int
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,18 @@ class Committed:
 
     offset: int
     marks: Marks = UNMARKED
+
+
+class _Numbered(Protocol):
+    """A record, as far as it counts here."""
+
+    @property
+    def offset(self) -> int:
+        """The offset in its partition."""
+        ...
+
+
+_Record = TypeVar("_Record", bound=_Numbered)
 
 
 class Assignment:
@@ -114,9 +129,8 @@ class Assignment:
         for offset, delivery in left.deliveries.items():
             if offset not in running:
                 delivery.lease.lose()
-            else:
-                delivery.token = Ticket(partition, offset, self._epoch)
-        return Share(
+        left.deliveries.clear()
+        share = Share(
             self._epoch,
             Ledger(base, running, marks.completed | left.ledger.completed, left.ledger.started),
             earlier | left.earlier,
@@ -127,6 +141,9 @@ class Assignment:
             deliveries=running,
             unsaved=uncovered(left.unsaved, found.offset, marks.completed),
         )
+        for offset, delivery in running.items():
+            delivery.token = Ticket(share, offset)
+        return share
 
     def lose_all(self) -> None:
         """The member is gone: every lease is lost."""
@@ -145,6 +162,20 @@ class Assignment:
 
     def take(self, partition: Partition, offset: int) -> bool:
         """Note that the broker gave this record; whether it is to be worked on, or else a copy of what is known."""
+        return self._share_of(partition, offset).ledger.take(offset)
+
+    def take_news(self, partition: Partition, records: Iterable[_Record]) -> list[_Record]:
+        """The same for records in their order: those that are to be worked on."""
+        share, news = self._shares[partition], []
+        for record in records:
+            offset = record.offset
+            if offset < share.ledger.base:
+                share = self._share_of(partition, offset)
+            if share.ledger.take(offset):
+                news.append(record)
+        return news
+
+    def _share_of(self, partition: Partition, offset: int) -> Share:
         share = self._shares[partition]
         if offset < share.ledger.base:
             # Only a log that lost its end gives less than what was asked for: what was known of it is void.
@@ -152,18 +183,18 @@ class Assignment:
             del self._given[partition]
             self._epoch += 1
             share = self._shares[partition] = Share(self._epoch, Ledger(offset))
-        return share.ledger.take(offset)
+        return share
 
     def ticket(self, partition: Partition, offset: int) -> Ticket:
         """The ticket of a delivery that is about to be handed out."""
-        return Ticket(partition, offset, self._shares[partition].epoch)
+        return Ticket(self._shares[partition], offset)
 
     def past(self, ticket: Ticket) -> tuple[bool, bool]:
         """Whether it was given before, to this member or, as far as the marks tell, to another; and is it suspect.
 
         Suspect is what was started, and not finished, at two unclean ends.
         """
-        share = self._shares[ticket.partition]
+        share = ticket.share
         again = bool(share.again) and ticket.offset in share.again
         return again, again and ticket.offset in share.suspects
 
@@ -171,7 +202,7 @@ class Assignment:
         """Note that the delivery runs."""
         ticket = delivery.token
         assert isinstance(ticket, Ticket)
-        self._shares[ticket.partition].deliveries[ticket.offset] = delivery
+        ticket.share.deliveries[ticket.offset] = delivery
 
     def begin(self, delivery: Delivery) -> bool:
         """Note that the delivery goes to the engine; whether that has to be committed before it does."""
@@ -202,10 +233,9 @@ class Assignment:
         ticket = delivery.token
         if delivery.lease.lost or not isinstance(ticket, Ticket):
             return None
-        share = self._shares.get(ticket.partition) or self._left.get(ticket.partition)
-        if share is None or share.epoch != ticket.epoch or ticket.offset not in share.deliveries:
+        if ticket.share.deliveries.get(ticket.offset) is not delivery:
             return None
-        return share, ticket.offset
+        return ticket.share, ticket.offset
 
     # --- offsets and marks ---
 
