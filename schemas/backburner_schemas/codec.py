@@ -230,9 +230,9 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
 
 def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> DeliveryFacts:
     """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises."""
-    if not headers:
-        return _NO_FACTS
     found = {name: value for name, value in headers if isinstance(value, bytes)}
+    if not found:
+        return NO_FACTS
     suspect = found.get("suspect") == b"1"
     not_before = _number(found.get("not_before"))
     if not_before is not None:
@@ -246,7 +246,8 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
     )
 
 
-_NO_FACTS = DeliveryFacts()
+NO_FACTS = DeliveryFacts()
+"""Of a message without headers."""
 
 
 def _number(value: bytes | None) -> float | None:

@@ -15,6 +15,7 @@ from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID, Endpoint, is
 _ENDPOINTS = {str(endpoint): endpoint for endpoint in Endpoint}
 _ANSWERS = {str(answer): answer for answer in AnswerMode}
 _GIVEN = {*Envelope.model_fields}
+_new, _set = Envelope.__new__, object.__setattr__
 _NAME_CHARACTERS = 255
 """No name is longer: what is remembered has a bound."""
 
@@ -57,7 +58,11 @@ def usual_envelope(found: dict[str, Any]) -> Envelope | None:
         and _may_run(endpoint, body)
     ):
         return None
-    return _made(
+    envelope = _new(Envelope)
+    # What pydantic's own copying does; the values are known to be right.
+    _set(
+        envelope,
+        "__dict__",
         {
             "v": version,
             "tenant": tenant,
@@ -71,8 +76,12 @@ def usual_envelope(found: dict[str, Any]) -> Envelope | None:
             "answer": mode,
             "enqueued_at": enqueued_at,
             "address": Address(tenant, job, index, custom_id),
-        }
+        },
     )
+    _set(envelope, "__pydantic_fields_set__", _GIVEN)
+    _set(envelope, "__pydantic_extra__", None)
+    _set(envelope, "__pydantic_private__", None)
+    return envelope
 
 
 @lru_cache(maxsize=1024)
@@ -91,16 +100,3 @@ def _may_run(endpoint: Endpoint, body: dict[str, Any]) -> bool:
         if name in body:
             return is_finite(body)
     return False
-
-
-_new, _set = Envelope.__new__, object.__setattr__
-
-
-def _made(fields: dict[str, Any]) -> Envelope:
-    """The envelope with these attributes, which are known to be right: what pydantic's own copying does."""
-    envelope = _new(Envelope)
-    _set(envelope, "__dict__", fields)
-    _set(envelope, "__pydantic_fields_set__", _GIVEN)
-    _set(envelope, "__pydantic_extra__", None)
-    _set(envelope, "__pydantic_private__", None)
-    return envelope

@@ -7,7 +7,6 @@ A settle from an epoch that has ended is void. What earlier owners did is read f
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.ledger import Ledger
@@ -36,18 +35,6 @@ class Committed:
 
     offset: int
     marks: Marks = UNMARKED
-
-
-class _Numbered(Protocol):
-    """A record, as far as it counts here."""
-
-    @property
-    def offset(self) -> int:
-        """The offset in its partition."""
-        ...
-
-
-_Record = TypeVar("_Record", bound=_Numbered)
 
 
 class Assignment:
@@ -162,20 +149,6 @@ class Assignment:
 
     def take(self, partition: Partition, offset: int) -> bool:
         """Note that the broker gave this record; whether it is to be worked on, or else a copy of what is known."""
-        return self._share_of(partition, offset).ledger.take(offset)
-
-    def take_news(self, partition: Partition, records: Iterable[_Record]) -> list[_Record]:
-        """The same for records in their order: those that are to be worked on."""
-        share, news = self._shares[partition], []
-        for record in records:
-            offset = record.offset
-            if offset < share.ledger.base:
-                share = self._share_of(partition, offset)
-            if share.ledger.take(offset):
-                news.append(record)
-        return news
-
-    def _share_of(self, partition: Partition, offset: int) -> Share:
         share = self._shares[partition]
         if offset < share.ledger.base:
             # Only a log that lost its end gives less than what was asked for: what was known of it is void.
@@ -183,7 +156,7 @@ class Assignment:
             del self._given[partition]
             self._epoch += 1
             share = self._shares[partition] = Share(self._epoch, Ledger(offset))
-        return share
+        return share.ledger.take(offset)
 
     def ticket(self, partition: Partition, offset: int) -> Ticket:
         """The ticket of a delivery that is about to be handed out."""

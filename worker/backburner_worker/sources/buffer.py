@@ -95,7 +95,9 @@ class LaneBuffer:
         The one that reaches these bytes is given.
         """
         taken: list[Record] = []
-        while len(taken) < most and most_bytes > 0 and (found := self._next_due(now)) is not None:
+        while len(taken) < most and most_bytes > 0:
+            if (found := self._next_due(now)) is None:
+                break
             size, record = found
             self._records -= 1
             self._bytes -= size
@@ -114,6 +116,8 @@ class LaneBuffer:
         self._records = self._bytes = 0
 
     def _next_due(self, now: float) -> "_Sized | None":
+        if not self._holds_back:
+            return self._queue.popleft() if self._queue else None
         for partition, waiting in self._held.items():
             if _not_before(waiting[0][1]) <= now:
                 found = waiting.popleft()
@@ -122,8 +126,6 @@ class LaneBuffer:
                 return found
         while self._queue:
             found = self._queue.popleft()
-            if not self._holds_back:
-                return found
             record = found[1]
             partition = (record.topic, record.partition)
             if partition in self._held:

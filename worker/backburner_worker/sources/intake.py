@@ -90,7 +90,8 @@ class Intake:
         """Keep what the broker gave, except for copies of what is known and what is not ours any more."""
         if partition not in self.assignment.partitions or self._stopped:
             return
-        self._buffers[self._topics[partition[0]]].add(self.assignment.take_news(partition, records))
+        take = self.assignment.take
+        self._buffers[self._topics[partition[0]]].add(record for record in records if take(partition, record.offset))
 
     def hand_out(self, now: float) -> list[Delivery]:
         """Deliveries within the budget, bounded, of what is due at that Unix time."""
@@ -110,7 +111,7 @@ class Intake:
         timestamp = record.timestamp / 1000
         origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
         ticket = self.assignment.ticket((topic, partition), offset)
-        facts = codec.decode_facts(record.headers, timestamp)
+        facts = codec.decode_facts(record.headers, timestamp) if record.headers else codec.NO_FACTS
         again, suspect = self.assignment.past(ticket)
         if suspect:
             facts = replace(facts, suspect=True)
