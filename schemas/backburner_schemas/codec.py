@@ -32,14 +32,15 @@ from backburner_schemas.request import (
     check_size,
     refusal,
 )
+from backburner_schemas.usual import usual_envelope
 
 MAX_RETRY_DELAY = 60.0
 """Seconds after the record's own timestamp to which a `not_before` is cut."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to make
 class Origin:
-    """Where a message was found; a message without an address gets its address from here."""
+    """Where a message was found; a message without an address gets its address from here. Nobody changes one."""
 
     queue: str
     """Topic or queue name."""
@@ -102,6 +103,10 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     if not isinstance(found, dict):
         return Unaddressed(Undeliverable("the message is not a JSON object; send an envelope or a batch line"))
     if "v" in found:
+        if len(value) <= rules.max_body_bytes + ENVELOPE_BYTES:
+            usual = usual_envelope(found)
+            if usual is not None and (not rules.tenants_allowed or usual.tenant in rules.tenants_allowed):
+                return usual
         return _decode_envelope(value, found, rules)
     return _decode_line(value, found, origin, rules)
 
@@ -141,7 +146,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
         check_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         envelope = Envelope.model_validate(found)
         if envelope.body is not None:
-            check_numbers(value, envelope.body)
+            check_numbers(envelope.body)
             check_body(envelope.url, envelope.body)
         else:
             _check_reference(envelope)
@@ -165,7 +170,7 @@ def _decode_line(value: bytes, found: dict[str, Any], origin: Origin, rules: Rul
     address = _derived(origin, rules, _custom_id(found))
     try:
         check_size(value, rules.max_body_bytes)
-        request = check_request(value, found)
+        request = check_request(found)
     except RequestRefused as error:
         return Refused(address, error)
     return Envelope(
@@ -227,7 +232,7 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
     """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises."""
     found = {name: value for name, value in headers if isinstance(value, bytes)}
     if not found:
-        return _NO_FACTS
+        return NO_FACTS
     suspect = found.get("suspect") == b"1"
     not_before = _number(found.get("not_before"))
     if not_before is not None:
@@ -241,7 +246,8 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
     )
 
 
-_NO_FACTS = DeliveryFacts()
+NO_FACTS = DeliveryFacts()
+"""Of a message without headers."""
 
 
 def _number(value: bytes | None) -> float | None:

@@ -68,9 +68,12 @@ LAST_SECOND = 253_402_300_799.0
 UnixSeconds = Annotated[float, Field(strict=True, ge=0, le=LAST_SECOND, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to make
 class Address:
-    """Where a request belongs and where its outcome goes. `custom_id` is null where the message had none."""
+    """Where a request belongs and where its outcome goes. `custom_id` is null where the message had none.
+
+    Nobody changes one.
+    """
 
     tenant: str
     job: str

@@ -1,7 +1,6 @@
 """A request: one inference call in OpenAI's batch form, as a user writes it, and what is checked at the edge."""
 
 import math
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -64,16 +63,16 @@ def parse_request(line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES)
         found = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"not a JSON object: {error}; write one JSON object a line, in UTF-8") from error
-    return check_request(data, found)
+    return check_request(found)
 
 
-def check_request(line: bytes, found: Any) -> BatchRequest:
+def check_request(found: Any) -> BatchRequest:
     """Check a line that was parsed already. Raises as `parse_request` does, but for its size."""
     try:
         request = BatchRequest.model_validate(found)
     except ValidationError as error:
         raise refusal(error) from error
-    check_numbers(line, request.body)
+    check_numbers(request.body)
     check_body(request.url, request.body)
     return request
 
@@ -88,26 +87,30 @@ def check_size(line: bytes, max_bytes: int) -> None:
         )
 
 
-_MAY_OVERFLOW = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{199})")
-"""What every JSON number beyond a double's range has somewhere, and hardly any text."""
+def check_numbers(value: dict[str, Any]) -> None:
+    """Raise `InvalidJson` if a number in the parsed object was too large for a float, such as 1e999.
 
-
-def check_numbers(line: bytes, value: Any) -> None:
-    """Raise `InvalidJson` if a number in the parsed value was too large for a float, such as 1e999.
-
-    It would be written on as null. The line says whether walking through the value is worth it.
+    It would be written on as null.
     """
-    if not _MAY_OVERFLOW.search(line):
-        return
-    rest = [value]
+    if not is_finite(value):
+        raise InvalidJson("a number is out of range; write one that a 64-bit float can hold")
+
+
+def is_finite(value: dict[str, Any]) -> bool:
+    """Whether every number in the parsed object, however deep, is one that JSON can hold."""
+    # Walking over values is dearer than a look at the text only where they are numbers, and never by much.
+    rest: list[Any] = [value]
     while rest:
-        one = rest.pop()
-        if isinstance(one, float) and not math.isfinite(one):
-            raise InvalidJson("a number is out of range; write one that a 64-bit float can hold")
-        if isinstance(one, dict):
-            rest.extend(one.values())
-        elif isinstance(one, list):
-            rest.extend(one)
+        container = rest.pop()
+        for item in container.values() if isinstance(container, dict) else container:
+            kind = type(item)
+            if kind is str:
+                continue
+            if kind is dict or kind is list:
+                rest.append(item)
+            elif kind is float and not math.isfinite(item):
+                return False
+    return True
 
 
 def check_body(endpoint: Endpoint, body: dict[str, Any]) -> None:
@@ -115,19 +118,20 @@ def check_body(endpoint: Endpoint, body: dict[str, Any]) -> None:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise RequestRefused("body.model is missing; name the model that should answer", param="model")
-    wanted = _INPUT_FIELDS[endpoint]
+    wanted = INPUT_FIELDS[endpoint]
     if not any(name in body for name in wanted):
         raise RequestRefused(f"body.{wanted[0]} is missing; {endpoint} needs it", param=wanted[0])
     if body.get("stream"):
         raise RequestRefused("body.stream is set; results are stored whole, so remove it", param="stream")
 
 
-_INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
+INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
     Endpoint.CHAT: ("messages",),
     Endpoint.COMPLETIONS: ("prompt",),
     Endpoint.EMBEDDINGS: ("input", "messages"),
     Endpoint.SCORE: ("text_1", "queries", "data_1"),
 }
+"""The body fields of which each endpoint needs one."""
 
 
 def refusal(error: ValidationError) -> RequestRefused:

@@ -96,12 +96,12 @@ def test_a_full_lane_is_read_no_further_until_there_is_room(monkeypatch):
 
 def test_a_lane_is_full_by_bytes_too():
     buffer = LaneBuffer(max_records=100, max_bytes=1_000)
-    buffer.add(Record("t", 0, 0, value=b"x" * 600))
+    buffer.add([Record("t", 0, 0, value=b"x" * 600)])
     assert not buffer.full
-    buffer.add(Record("t", 0, 1, value=None, headers=(("name", b"x" * 600),)))
+    buffer.add([Record("t", 0, 1, value=None, headers=(("name", b"x" * 600),))])
     assert buffer.full
     assert len(buffer) == 2
-    buffer.take(0.0)
+    buffer.take(0.0, 1, 1)
     assert not buffer.full
 
 

@@ -51,7 +51,7 @@ class JobBook:
             return _NO_FACTS
         known = self._known.get(job)
         facts = known.facts if known is not None else _NO_FACTS
-        return replace(facts, cancelled=True) if job in self._cancelled else facts
+        return replace(facts, cancelled=True) if self._cancelled and job in self._cancelled else facts
 
     async def learn(self, jobs: Iterable[JobKey | None]) -> None:
         """Read what is not known of these jobs, or not lately. While the store is away it waits, and so the intake."""

@@ -5,6 +5,7 @@ from strangers. So each field is named here, or by the operator, or the request 
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from backburner_schemas.errors import RequestRefused, SettingsError, UnsupportedParameter
@@ -95,20 +96,21 @@ def check_parameters(
     Raises `UnsupportedParameter` for a field that is not on the list, and `RequestRefused` for one over its
     limit or of a form that cannot be checked. `param` names the field.
     """
-    allowed = _ALLOWED[endpoint]
+    taken = _taken(endpoint, allowed_extra)
     checked: dict[str, Any] = {}
     for name, value in body.items():
-        if name in _LABELS or (name in _OFF_IS_DEFAULT and not value):
-            continue
-        if _is_never(name) or not (name in allowed or name in allowed_extra):
+        if name not in taken:
+            if name in _LABELS or (name in _OFF_IS_DEFAULT and not value):
+                continue
             raise unsupported(name, "remove it, or ask the operator to allow it")
         # A null is how OpenAI's SDKs spell "not given".
         if value is None:
             continue
-        if (check := _CHECKS.get(name)) is not None:
+        if (check := taken[name]) is not None:
             check(name, value, limits)
         checked[name] = value
-    _check_choices(checked, limits)
+    if "best_of" in checked:
+        _check_choices(checked, limits)
     _fill_defaults(endpoint, checked)
     return checked
 
@@ -120,6 +122,13 @@ def check_allowed_extra(names: frozenset[str]) -> None:
             f"{', '.join(forbidden)} can never be allowed in a body: it reaches past the one request; "
             "take it off the list of extra parameters"
         )
+
+
+@lru_cache(maxsize=64)
+def _taken(endpoint: Endpoint, allowed_extra: frozenset[str]) -> Mapping[str, "_Check | None"]:
+    """The fields that reach the engine, each with what checks its value: one look a field, for every body."""
+    names = (_ALLOWED[endpoint] | allowed_extra) - _LABELS
+    return {name: _CHECKS.get(name) for name in names if not _is_never(name)}
 
 
 def _is_never(name: str) -> bool:
@@ -135,9 +144,7 @@ def _check_count(name: str, value: Any, limits: BodyLimits) -> None:
 
 
 def _check_choices(body: dict[str, Any], limits: BodyLimits) -> None:
-    best_of = body.pop("best_of", None)
-    if best_of is None:
-        return
+    best_of = body.pop("best_of")
     _check_count("best_of", best_of, limits)
     if best_of != body.get("n", 1):
         raise UnsupportedParameter("best_of is supported only if it equals n; remove it", param="best_of")
@@ -186,7 +193,9 @@ def _fill_defaults(endpoint: Endpoint, body: dict[str, Any]) -> None:
         body.setdefault("max_tokens", _COMPLETION_TOKENS)
 
 
-_CHECKS: dict[str, Callable[[str, Any, BodyLimits], None]] = {
+_Check = Callable[[str, Any, BodyLimits], None]
+
+_CHECKS: dict[str, _Check] = {
     "n": _check_count,
     "prompt": _check_prompt,
     "input": _check_input,

@@ -6,7 +6,7 @@ A settle from an epoch that has ended is void. What earlier owners did is read f
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.ledger import Ledger
@@ -18,13 +18,15 @@ Partition = tuple[str, int]
 """Topic and number. A `TopicPartition` of the client library is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, it would cost three times as much to make
 class Ticket:
-    """What a delivery carries so that it can be settled: where it came from, and in which epoch it is ours."""
+    """What a delivery carries so that it can be settled: its offset, and the share in which it is ours.
 
-    partition: Partition
+    A share that is over holds no deliveries.
+    """
+
+    share: Share = field(repr=False)
     offset: int
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,8 @@ class Assignment:
         for offset, delivery in left.deliveries.items():
             if offset not in running:
                 delivery.lease.lose()
-            else:
-                delivery.token = Ticket(partition, offset, self._epoch)
-        return Share(
+        left.deliveries.clear()
+        share = Share(
             self._epoch,
             Ledger(base, running, marks.completed | left.ledger.completed, left.ledger.started),
             earlier | left.earlier,
@@ -127,6 +128,9 @@ class Assignment:
             deliveries=running,
             unsaved=uncovered(left.unsaved, found.offset, marks.completed),
         )
+        for offset, delivery in running.items():
+            delivery.token = Ticket(share, offset)
+        return share
 
     def lose_all(self) -> None:
         """The member is gone: every lease is lost."""
@@ -156,14 +160,14 @@ class Assignment:
 
     def ticket(self, partition: Partition, offset: int) -> Ticket:
         """The ticket of a delivery that is about to be handed out."""
-        return Ticket(partition, offset, self._shares[partition].epoch)
+        return Ticket(self._shares[partition], offset)
 
     def past(self, ticket: Ticket) -> tuple[bool, bool]:
         """Whether it was given before, to this member or, as far as the marks tell, to another; and is it suspect.
 
         Suspect is what was started, and not finished, at two unclean ends.
         """
-        share = self._shares[ticket.partition]
+        share = ticket.share
         again = bool(share.again) and ticket.offset in share.again
         return again, again and ticket.offset in share.suspects
 
@@ -171,7 +175,7 @@ class Assignment:
         """Note that the delivery runs."""
         ticket = delivery.token
         assert isinstance(ticket, Ticket)
-        self._shares[ticket.partition].deliveries[ticket.offset] = delivery
+        ticket.share.deliveries[ticket.offset] = delivery
 
     def begin(self, delivery: Delivery) -> bool:
         """Note that the delivery goes to the engine; whether that has to be committed before it does."""
@@ -202,10 +206,9 @@ class Assignment:
         ticket = delivery.token
         if delivery.lease.lost or not isinstance(ticket, Ticket):
             return None
-        share = self._shares.get(ticket.partition) or self._left.get(ticket.partition)
-        if share is None or share.epoch != ticket.epoch or ticket.offset not in share.deliveries:
+        if ticket.share.deliveries.get(ticket.offset) is not delivery:
             return None
-        return share, ticket.offset
+        return ticket.share, ticket.offset
 
     # --- offsets and marks ---
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from backburner_schemas.codec import Decoded, Origin, Refused, Unaddressed
-from backburner_schemas.envelope import Address, DeliveryFacts
+from backburner_schemas.envelope import Address, DeliveryFacts, Envelope
 from backburner_schemas.errors import Undeliverable
 from backburner_schemas.names import Lane
 
@@ -63,9 +63,11 @@ class Delivery:
 
     @property
     def job(self) -> tuple[str, str] | None:
-        """Tenant and job."""
-        address = self.address
-        return None if address is None else (address.tenant, address.job)
+        """Tenant and job; None for a message that has no place."""
+        message = self.message
+        if isinstance(message, Envelope):
+            return message.tenant, message.job
+        return None if isinstance(message, Unaddressed) else (message.address.tenant, message.address.job)
 
     def shed(self) -> None:
         """Let go of the request's text: its outcome is there, and takes enough memory while it waits for the store."""

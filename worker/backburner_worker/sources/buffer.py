@@ -5,7 +5,7 @@ partition.
 """
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from backburner_schemas import codec
@@ -61,8 +61,8 @@ class LaneBuffer:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._holds_back = holds_back
-        self._queue: deque[Record] = deque()
-        self._held: dict[Partition, deque[Record]] = {}
+        self._queue: deque[_Sized] = deque()
+        self._held: dict[Partition, deque[_Sized]] = {}
         self._records = 0
         self._bytes = 0
 
@@ -79,23 +79,35 @@ class LaneBuffer:
         """Partitions whose head waits for its time: read no further either."""
         return self._held.keys()
 
-    def add(self, record: Record) -> None:
-        """Put a record at the end."""
-        self._queue.append(record)
-        self._records += 1
-        self._bytes += _size(record)
+    def add(self, records: Iterable[Record]) -> None:
+        """Put records at the end."""
+        for record in records:
+            size = len(record.value or b"") + _OVERHEAD
+            if record.headers:
+                size += sum(len(name) + len(value or b"") for name, value in record.headers)
+            self._queue.append((size, record))
+            self._records += 1
+            self._bytes += size
 
-    def take(self, now: float) -> Record | None:
-        """The next record that is due at that Unix time."""
-        record = self._next_due(now)
-        if record is not None:
+    def take(self, now: float, most: int, most_bytes: int) -> list[Record]:
+        """The next records that are due at that Unix time, no more than `most`, nor beyond so many bytes of messages.
+
+        The one that reaches these bytes is given.
+        """
+        taken: list[Record] = []
+        while len(taken) < most and most_bytes > 0:
+            if (found := self._next_due(now)) is None:
+                break
+            size, record = found
             self._records -= 1
-            self._bytes -= _size(record)
-        return record
+            self._bytes -= size
+            most_bytes -= len(record.value or b"")
+            taken.append(record)
+        return taken
 
     def due_at(self) -> float | None:
         """Unix time at which the first of the held heads is due; None if none is held."""
-        return min((_not_before(queue[0]) for queue in self._held.values()), default=None)
+        return min((_not_before(queue[0][1]) for queue in self._held.values()), default=None)
 
     def clear(self) -> None:
         """Forget all of it: the partitions went away, and the broker gives it again."""
@@ -103,31 +115,31 @@ class LaneBuffer:
         self._held.clear()
         self._records = self._bytes = 0
 
-    def _next_due(self, now: float) -> Record | None:
+    def _next_due(self, now: float) -> "_Sized | None":
+        if not self._holds_back:
+            return self._queue.popleft() if self._queue else None
         for partition, waiting in self._held.items():
-            if _not_before(waiting[0]) <= now:
-                record = waiting.popleft()
+            if _not_before(waiting[0][1]) <= now:
+                found = waiting.popleft()
                 if not waiting:
                     del self._held[partition]
-                return record
+                return found
         while self._queue:
-            record = self._queue.popleft()
-            if not self._holds_back:
-                return record
+            found = self._queue.popleft()
+            record = found[1]
             partition = (record.topic, record.partition)
             if partition in self._held:
-                self._held[partition].append(record)
+                self._held[partition].append(found)
             elif _not_before(record) > now:
-                self._held[partition] = deque([record])
+                self._held[partition] = deque([found])
             else:
-                return record
+                return found
         return None
+
+
+_Sized = tuple[int, Record]
+"""A record, after the bytes that it counts as."""
 
 
 def _not_before(record: Record) -> float:
     return codec.decode_facts(record.headers, record.timestamp / 1000).not_before or 0.0
-
-
-def _size(record: Record) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else 0
-    return len(record.value or b"") + headers + _OVERHEAD

@@ -90,22 +90,15 @@ class Intake:
         """Keep what the broker gave, except for copies of what is known and what is not ours any more."""
         if partition not in self.assignment.partitions or self._stopped:
             return
-        buffer = self._buffers[self._topics[partition[0]]]
-        for record in records:
-            if self.assignment.take(partition, record.offset):
-                buffer.add(record)
+        take = self.assignment.take
+        self._buffers[self._topics[partition[0]]].add(record for record in records if take(partition, record.offset))
 
     def hand_out(self, now: float) -> list[Delivery]:
         """Deliveries within the budget, bounded, of what is due at that Unix time."""
         deliveries = []
         for lane, buffer in self._buffers.items():
-            room, size = min(self._budget.get(lane, 0), HAND_OUT_RECORDS), 0
-            while room > 0 and size < HAND_OUT_BYTES and (record := buffer.take(now)) is not None:
-                delivery = self._delivery(record, lane)
-                self.assignment.hand_out(delivery)
-                deliveries.append(delivery)
-                room -= 1
-                size += len(delivery.raw)
+            most = min(self._budget.get(lane, 0), HAND_OUT_RECORDS)
+            deliveries += [self._handed_out(record, lane) for record in buffer.take(now, most, HAND_OUT_BYTES)]
         return deliveries
 
     def due_at(self) -> float | None:
@@ -113,23 +106,26 @@ class Intake:
         found = (buffer.due_at() for lane, buffer in self._buffers.items() if self._budget.get(lane, 0) > 0)
         return min((at for at in found if at is not None), default=None)
 
-    def _delivery(self, record: Record, lane: Lane) -> Delivery:
+    def _handed_out(self, record: Record, lane: Lane) -> Delivery:
+        topic, partition, offset, value = record.topic, record.partition, record.offset, record.value
         timestamp = record.timestamp / 1000
-        origin = codec.Origin(record.topic, f"{record.partition}-{record.offset}", timestamp)
-        ticket = self.assignment.ticket((record.topic, record.partition), record.offset)
-        facts = codec.decode_facts(record.headers, timestamp)
+        origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
+        ticket = self.assignment.ticket((topic, partition), offset)
+        facts = codec.decode_facts(record.headers, timestamp) if record.headers else codec.NO_FACTS
         again, suspect = self.assignment.past(ticket)
         if suspect:
             facts = replace(facts, suspect=True)
-        return Delivery(
-            message=_UNREADABLE if isinstance(record, Unreadable) else codec.decode(record.value, origin, self._rules),
-            raw=record.value or b"",
+        delivery = Delivery(
+            message=_UNREADABLE if isinstance(record, Unreadable) else codec.decode(value, origin, self._rules),
+            raw=value or b"",
             origin=origin,
             lane=lane,
             facts=facts,
             token=ticket,
             redelivered=again,
         )
+        self.assignment.hand_out(delivery)
+        return delivery
 
 
 _UNREADABLE = codec.Unaddressed(
