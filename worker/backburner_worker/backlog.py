@@ -37,6 +37,7 @@ class Backlog:
         "_tree",
         "allowance",
         "tenant",
+        "works",
     )
 
     def __init__(self, tenant: str, few: int) -> None:
@@ -47,6 +48,8 @@ class Backlog:
         self._few = few
         self._ending = False
         self._tree = PrefixTree()
+        self.works = self._tree.all.works
+        """All that is held, in the order in which it came, by number. Others only read."""
         self._deadline = inf
         """The slot of all that is held, unless there are `_slots`."""
         self._slots: Slots | None = None
@@ -58,22 +61,14 @@ class Backlog:
         self._begun = 0
         """Runs that were begun."""
 
-    def __len__(self) -> int:
-        return len(self._tree.all)
-
-    def all(self) -> list[Held]:
-        """All that is held, in the order in which it came."""
-        return [*self._tree.all.works.values()]
-
     def put(self, held: Held) -> None:
         """Hold one more, which came after all others."""
         self._front = None
-        works = self._tree.all.works
-        if not works:
+        if not self.works:
             self._deadline, self._slots = held.deadline, None
         elif self._slots is None and held.deadline != self._deadline:
             self._slots = Slots()
-            for one in works.values():
+            for one in self.works.values():
                 self._slots.put(one)
         if self._slots is not None:
             self._slots.put(held)
@@ -105,13 +100,17 @@ class Backlog:
         return held
 
     def _choose(self) -> tuple[Held, bool]:
-        everything = self._tree.all
-        self._note_end(len(everything))
+        everything, count = self._tree.all, len(self.works)
+        # Two thresholds, so that what it costs to look for the longest is paid for by many that come and go.
+        if count <= self._few:
+            self._ending = True
+        elif count > 2 * self._few:
+            self._ending = False
         if self._left > 0:
             near = self._tree.nearest(self._last)
             if isinstance(near, Held):
                 return near, True
-            if len(near) < len(everything):
+            if len(near.works) < count:
                 return self._first_of(near), True
         if self._begun % EVERY == EVERY - 1:
             return everything.first(), False
@@ -122,10 +121,3 @@ class Backlog:
             return bunch.longest()
         bunch.forget_longest()
         return bunch.first()
-
-    def _note_end(self, count: int) -> None:
-        # Two thresholds, so that what it costs to look for the longest is paid for by many that come and go.
-        if count <= self._few:
-            self._ending = True
-        elif count > 2 * self._few:
-            self._ending = False

@@ -2,7 +2,8 @@
 
 The order is decided by one rule, from the top:
 
-1. Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the better.
+1. Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the
+   better.
 2. Lanes take turns by weight, so that `low` moves while `high` is full.
 3. Within a lane tenants take turns, and share it fairly by expected tokens (`tenants`).
 4. Within a tenant the earliest deadline begins a run, and what shares its adapter and prompt's beginning follows it,
@@ -91,7 +92,7 @@ class Feeder:
         if delivery.facts.suspect:
             self._suspects.append(work)
             return
-        if not lane.tenants:
+        if lane.tenants.turn is None:
             # A lane that slept may not catch up on turns that it had no use for.
             lane.passed = max(lane.passed, self._clock)
         self._numbers += 1
@@ -162,7 +163,7 @@ class Feeder:
             self._let_go()
         first = None
         for lane in self._in_order:
-            if lane.tenants and (first is None or lane.passed < first.passed):
+            if lane.tenants.turn is not None and (first is None or lane.passed < first.passed):
                 first = lane
         return first
 

@@ -19,76 +19,73 @@ QUANTUM = 4096
 class Tenants:
     """Works of one lane. Each operation but `drop` costs O(log n) at most, over many of them."""
 
-    __slots__ = ("_backlogs", "_few", "_joined", "_ring", "_round", "_turn")
+    __slots__ = ("_backlogs", "_few", "_joined", "_ring", "_round", "turn")
 
     def __init__(self, few: int) -> None:
         """A tenant of which not more than so many are held is near its end."""
         self._few = few
         self._backlogs: dict[str, Backlog] = {}
-        self._turn: Backlog | None = None
-        """Whose turn it is: one that has work."""
+        self.turn: Backlog | None = None
+        """Whose turn it is: one that has work. None if nothing is held. Others only read."""
         self._ring: list[tuple[int, int, Backlog]] = []
         """A heap of those that wait for their turn, by its round; some have no work any more, but a debt."""
         self._round = 0
         self._joined = 0
-
-    def __bool__(self) -> bool:
-        return self._turn is not None
 
     def put(self, held: Held) -> None:
         """Hold one more, which came after all others."""
         backlog = self._backlogs.get(held.tenant)
         if backlog is None:
             backlog = self._backlogs[held.tenant] = Backlog(held.tenant, self._few)
-            if self._turn is None:
+            if self.turn is None:
                 backlog.allowance = QUANTUM
-                self._turn = backlog
+                self.turn = backlog
             else:
                 self._join(backlog)
         backlog.put(held)
 
     def front(self) -> Held:
         """The next. There must be one."""
-        assert self._turn is not None
-        return self._turn.front()
+        assert self.turn is not None
+        return self.turn.front()
 
     def pop(self) -> None:
         """Take the one that `front` tells."""
-        turn = self._turn
+        turn = self.turn
         assert turn is not None
         turn.allowance -= turn.pop().tokens
-        if turn.allowance <= 0 or not len(turn):
+        if turn.allowance <= 0 or not turn.works:
             self._pass_on(turn)
 
     def drop(self, unwanted: Callable[[Held], bool]) -> list[Held]:
         """Give up all that this is true of; of each tenant in the order in which it came."""
         dropped = []
         for backlog in self._backlogs.values():
-            found = [held for held in backlog.all() if unwanted(held)]
+            found = [held for held in backlog.works.values() if unwanted(held)]
             for held in found:
                 backlog.remove(held)
             dropped += found
-        if self._turn is not None and not len(self._turn):
-            self._pass_on(self._turn)
+        if self.turn is not None and not self.turn.works:
+            self._pass_on(self.turn)
         return dropped
 
     def _pass_on(self, turn: Backlog) -> None:
-        if len(turn) and not self._ring:
+        if turn.works and not self._ring:
             # Nobody else waits, so it takes nothing from anybody.
             turn.allowance = QUANTUM
             return
-        if len(turn) or turn.allowance < 0:
+        if turn.works or turn.allowance < 0:
             skipped, debt = divmod(-turn.allowance, QUANTUM)
             turn.allowance = -debt
             self._join(turn, skipped)
         else:
             del self._backlogs[turn.tenant]
-        self._turn = None
-        while self._ring and self._turn is None:
+        self.turn = None
+        while self._ring and self.turn is None:
             self._round, _, following = heappop(self._ring)
-            if len(following):
+            if following.works:
                 following.allowance += QUANTUM
-                self._turn = following
+                self.turn = following
             else:
                 del self._backlogs[following.tenant]
 
