@@ -46,7 +46,8 @@ class Backlog:
         self.allowance = 0
         """Tokens that it may still take in its turn; what it took beyond, if negative. Kept by `Tenants`."""
         self._few = few
-        self._ending = False
+        self._ending = True
+        """Whether the longest goes first: from few held on, until twice as many are, so that this seldom changes."""
         self._tree = PrefixTree()
         self.works = self._tree.all.works
         """All that is held, in the order in which it came, by number. Others only read."""
@@ -73,6 +74,8 @@ class Backlog:
         if self._slots is not None:
             self._slots.put(held)
         self._tree.put(held)
+        if self._ending and len(self.works) > 2 * self._few:
+            self._ending = False
 
     def remove(self, held: Held) -> None:
         """Let go of one that is held."""
@@ -80,6 +83,8 @@ class Backlog:
         self._tree.remove(held)
         if self._slots is not None:
             self._slots.remove(held)
+        if not self._ending and len(self.works) <= self._few:
+            self._ending = True
 
     def front(self) -> Held:
         """The next. There must be one."""
@@ -101,12 +106,7 @@ class Backlog:
 
     def _choose(self) -> tuple[Held, bool]:
         everything, count = self._tree.all, len(self.works)
-        # Two thresholds, so that what it costs to look for the longest is paid for by many that come and go.
-        if count <= self._few:
-            self._ending = True
-        elif count > 2 * self._few:
-            self._ending = False
-        if self._left > 0:
+        if self._left > 0 and count > 1:
             near = self._tree.nearest(self._last)
             if isinstance(near, Held):
                 return near, True

@@ -21,8 +21,6 @@ from backburner_worker.bunch import Held
 from backburner_worker.tenants import Tenants
 from backburner_worker.work import Work
 
-DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024
-"""Bytes of a lane's messages that are held before the engine; one pull may go over it once."""
 _ENDING = 4
 """A tenant of which not more than one in so many of the window is held is near its end."""
 
@@ -44,8 +42,11 @@ class _LaneHeld:
 class Feeder:
     """A window of work that waits for the engine. The same calls give the same order, always."""
 
-    def __init__(self, weights: Mapping[Lane, int], window: int, window_bytes: int = DEFAULT_WINDOW_BYTES) -> None:
-        """Hold about `window` deliveries and `window_bytes` of each lane; share the engine by `weights`."""
+    def __init__(self, weights: Mapping[Lane, int], window: int, window_bytes: int) -> None:
+        """Hold about `window` deliveries and `window_bytes` of each lane; share the engine by `weights`.
+
+        One pull may go over the bytes once.
+        """
         turns = math.lcm(*weights.values())
         self._lanes = {lane: _LaneHeld(lane, turns // weights[lane], window // _ENDING) for lane in Lane}
         self._in_order = tuple(self._lanes.values())
