@@ -16,6 +16,7 @@ from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
 from control_plane import control_plane
+from fairness import fairness
 from figures import Figures
 from fuzz.scenario import fuzz
 from import_time import import_time
@@ -83,6 +84,12 @@ def run_overhead(
 def run_control_plane(*, json: Json = None, quick: Quick = False, rounds: int = 5, requests: int = 20_000) -> None:
     """Requests a second through one worker with an engine that costs nothing."""
     _finish(control_plane(2 if quick else rounds, requests), json)
+
+
+@app.command("fairness")
+def run_fairness(*, json: Json = None, quick: Quick = False, rounds: int = 7, requests: int = 100) -> None:
+    """Shares of five tenants, one of which has a hundred times the work, against equal ones."""
+    _finish(fairness(2 if quick else rounds, requests, quick=quick), json)
 
 
 @app.command("submit-memory")
