@@ -70,7 +70,7 @@ def test_a_tenant_whose_work_is_dropped_passes_its_turn_on() -> None:
 
 
 @given(st.lists(st.lists(TOKENS, min_size=1, max_size=20), min_size=2, max_size=6))
-def test_tenants_that_wait_get_the_same_but_for_a_turn(tenants: list[list[int]]) -> None:
+def test_tenants_that_wait_get_the_same_but_for_two_turns(tenants: list[list[int]]) -> None:
     feeder = new_feeder()
     for tenant, held in enumerate(tenants):
         for tokens in held:
@@ -81,11 +81,12 @@ def test_tenants_that_wait_get_the_same_but_for_a_turn(tenants: list[list[int]])
     while (one := feeder.take()) and min(left.values()) > 0:
         tenant = one.run.envelope.tenant
         for other in got:
-            assert got[other] <= got[tenant] + QUANTUM + most
+            # One turn since it joined behind the other, and one since the other may be before it in a round.
+            assert got[other] <= got[tenant] + 2 * QUANTUM + most
         got[tenant] += one.tokens
         left[tenant] -= 1
     for one_tenant, other in combinations(got, 2):
-        assert abs(got[one_tenant] - got[other]) <= QUANTUM + most
+        assert abs(got[one_tenant] - got[other]) <= 2 * QUANTUM + most
 
 
 @given(
