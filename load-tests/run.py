@@ -17,6 +17,7 @@ from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
 from control_plane import control_plane
+from fairness import fairness
 from figures import Figures
 from fuzz.scenario import fuzz
 from import_time import import_time
@@ -98,6 +99,12 @@ def run_backlog(*, json: Json = None, quick: Quick = False) -> None:
 def run_profile(*, rounds: int = 3, requests: int = 20_000, places: int = 0) -> None:
     """Where the CPU of a worker goes, by layer, with an engine that costs nothing."""
     profile(rounds, requests, places=places)
+
+
+@app.command("fairness")
+def run_fairness(*, json: Json = None, quick: Quick = False, rounds: int = 7, requests: int = 100) -> None:
+    """Shares of five tenants, one of which has a hundred times the work, against equal ones."""
+    _finish(fairness(2 if quick else rounds, requests, quick=quick), json)
 
 
 @app.command("submit-memory")

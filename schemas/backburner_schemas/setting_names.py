@@ -63,6 +63,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "SEGMENT_MAX_AGE_SECONDS",
         "CONCURRENCY",
         "WINDOW",
+        "WINDOW_BYTES",
         "LANE_WEIGHTS",
         "MAX_ATTEMPTS",
         "RETRY_BASE_SECONDS",

@@ -27,6 +27,8 @@ FIELDS = {
     ("scenario", "options"),
     [
         ("control-plane", ("--pairs", "1", "--requests", "300")),
+        ("control-plane", ("--rounds", "1", "--requests", "300")),
+        ("fairness", ("--rounds", "1", "--requests", "10")),
         ("submit-memory", ("--requests", "2000")),
         ("import-time", ("--runs", "1")),
     ],

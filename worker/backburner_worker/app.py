@@ -104,7 +104,7 @@ class Worker:
         self.pipeline = Pipeline(
             source=source,
             jobs=self._jobs,
-            feeder=Feeder(settings.weights, settings.window),
+            feeder=Feeder(settings.weights, settings.window, settings.window_bytes),
             admission=Admission(info, settings.concurrency),
             generator=Generator(
                 engine,

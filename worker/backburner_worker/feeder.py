@@ -1,37 +1,66 @@
 """Which work goes to the engine next. Pure: it holds work and never waits.
 
-Lanes take turns by weight, so that `low` moves while `high` is full. Within a lane it is first come, first served.
-Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the better.
+The order is decided by one rule, from the top:
+
+1. Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the
+   better.
+2. Lanes take turns by weight, so that `low` moves while `high` is full.
+3. Within a lane tenants take turns, and share it fairly by expected tokens (`tenants`).
+4. Within a tenant the earliest deadline begins a run, and what shares its adapter and prompt's beginning follows it,
+   up to a bound (`backlog`).
+5. Among equals it is first come, first served; near the end it is the longest first.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 
 from backburner_schemas.names import Lane
+from backburner_worker.backlog import SLOT_SECONDS
+from backburner_worker.bunch import Held
+from backburner_worker.tenants import Tenants
 from backburner_worker.work import Work
 
-DEFAULT_WINDOW_BYTES = 64 * 1024 * 1024
-"""Bytes of a lane's messages that are held before the engine; one pull may go over it once."""
+_ENDING = 4
+"""A tenant of which not more than one in so many of the window is held is near its end."""
+
+
+class _LaneHeld:
+    """What is held of one lane, suspects included, and how the lane stands with the others."""
+
+    __slots__ = ("bytes", "count", "lane", "passed", "stride", "tenants")
+
+    def __init__(self, lane: Lane, stride: int, few: int) -> None:
+        self.lane = lane
+        self.stride = stride
+        self.passed = 0
+        self.count = 0
+        self.bytes = 0
+        self.tenants = Tenants(few)
 
 
 class Feeder:
-    """A window of work that waits for the engine."""
+    """A window of work that waits for the engine. The same calls give the same order, always."""
 
-    def __init__(self, weights: Mapping[Lane, int], window: int, window_bytes: int = DEFAULT_WINDOW_BYTES) -> None:
-        """Hold about `window` deliveries and `window_bytes` of each lane; share the engine by `weights`."""
-        self._strides = {lane: 1 / weights[lane] for lane in Lane}
-        self._passes = dict.fromkeys(Lane, 0.0)
-        self._clock = 0.0
+    def __init__(self, weights: Mapping[Lane, int], window: int, window_bytes: int) -> None:
+        """Hold about `window` deliveries and `window_bytes` of each lane; share the engine by `weights`.
+
+        One pull may go over the bytes once.
+        """
+        turns = math.lcm(*weights.values())
+        self._lanes = {lane: _LaneHeld(lane, turns // weights[lane], window // _ENDING) for lane in Lane}
+        self._in_order = tuple(self._lanes.values())
+        self._clock = 0
         self._window = window
         self._window_bytes = window_bytes
-        self._bytes = dict.fromkeys(Lane, 0)
-        self._counts = dict.fromkeys(Lane, 0)
-        """Deliveries held of each lane, suspects included."""
-        self._lanes: dict[Lane, deque[Work]] = {lane: deque() for lane in Lane}
         self._suspects: deque[Work] = deque()
+        self._held = 0
+        self._numbers = 0
+        self._taken: tuple[_LaneHeld, Held] | None = None
+        """What was taken last. It stays where it was held until the next call, so that putting it back undoes all."""
 
     def __len__(self) -> int:
-        return sum(self._counts.values())
+        return self._held
 
     @property
     def suspects(self) -> int:
@@ -41,76 +70,114 @@ class Feeder:
     def budget(self) -> dict[Lane, int]:
         """How many more deliveries of each lane fit into the window; lanes without room are left out."""
         return {
-            lane: self._window - count
-            for lane, count in self._counts.items()
-            if count < self._window and self._bytes[lane] < self._window_bytes
+            held.lane: self._window - held.count
+            for held in self._in_order
+            if held.count < self._window and held.bytes < self._window_bytes
         }
 
     def reopened(self, budget: Mapping[Lane, int]) -> bool:
         """Whether a lane that had no room in that budget has half its window free by now: worth another pull."""
         return any(
-            lane not in budget and count <= self._window // 2 and self._bytes[lane] <= self._window_bytes // 2
-            for lane, count in self._counts.items()
+            held.lane not in budget and held.count <= self._window // 2 and held.bytes <= self._window_bytes // 2
+            for held in self._in_order
         )
 
     def add(self, work: Work) -> None:
         """Hold it until its turn."""
-        self._count(work, 1)
-        if work.suspect:
+        if self._taken is not None:
+            self._let_go()
+        delivery, run = work.delivery, work.run
+        lane = self._lanes[delivery.lane]
+        size = len(delivery.raw)
+        self._count(lane, 1, size)
+        if delivery.facts.suspect:
             self._suspects.append(work)
             return
-        lane = self._lanes[work.lane]
-        if not lane:
+        if lane.tenants.turn is None:
             # A lane that slept may not catch up on turns that it had no use for.
-            self._passes[work.lane] = max(self._passes[work.lane], self._clock)
-        lane.append(work)
+            lane.passed = max(lane.passed, self._clock)
+        self._numbers += 1
+        body, deadline = run.envelope.body, run.deadline
+        model = body.get("model") if body else None
+        lane.tenants.put(
+            Held(
+                self._numbers,
+                work,
+                run.envelope.tenant,
+                (model if isinstance(model, str) else None, *work.prefix),
+                deadline if deadline == math.inf else deadline // SLOT_SECONDS,
+                max(work.tokens, 1),
+                size,
+            )
+        )
 
     def take(self) -> Work | None:
         """The next work, or None. Its lease may be lost by now."""
         if self._suspects:
+            if self._taken is not None:
+                self._let_go()
             work = self._suspects.popleft()
-        elif (lane := self._next_lane()) is not None:
-            work = self._lanes[lane].popleft()
-            self._clock = self._passes[lane]
-            self._passes[lane] += self._strides[lane]
-        else:
+            self._count(self._lanes[work.lane], -1, len(work.delivery.raw))
+            return work
+        if (lane := self._next_lane()) is None:
             return None
-        self._count(work, -1)
-        return work
+        held = lane.tenants.front()
+        self._taken = lane, held
+        self._count(lane, -1, held.size)
+        return held.work
 
     def put_back(self, work: Work) -> None:
-        """Undo the last `take`."""
-        self._count(work, 1)
+        """Undo the last `take`: as if it had not been. Nothing else may have been asked of the feeder in between."""
         if work.suspect:
             self._suspects.appendleft(work)
-        else:
-            self._lanes[work.lane].appendleft(work)
-            self._passes[work.lane] -= self._strides[work.lane]
+            self._count(self._lanes[work.lane], 1, len(work.delivery.raw))
+            return
+        if self._taken is None or self._taken[1].work is not work:
+            raise RuntimeError("only what was taken last can be put back, and at once")
+        lane, held = self._taken
+        self._taken = None
+        self._count(lane, 1, held.size)
 
     def peek(self) -> Work | None:
         """What `take` would give."""
         if self._suspects:
             return self._suspects[0]
         lane = self._next_lane()
-        return self._lanes[lane][0] if lane is not None else None
+        return lane.tenants.front().work if lane is not None else None
 
     def drop(self, unwanted: Callable[[Work], bool]) -> list[Work]:
-        """Give up all work that this is true of; the order of the rest stays."""
-        dropped: list[Work] = []
-        for held in (self._suspects, *self._lanes.values()):
-            for _ in range(len(held)):
-                work = held.popleft()
-                if unwanted(work):
-                    self._count(work, -1)
-                    dropped.append(work)
-                else:
-                    held.append(work)
+        """Give up all work that this is true of."""
+        if self._taken is not None:
+            self._let_go()
+        dropped = [work for work in self._suspects if unwanted(work)]
+        self._suspects = deque(work for work in self._suspects if not unwanted(work))
+        for work in dropped:
+            self._count(self._lanes[work.lane], -1, len(work.delivery.raw))
+        for lane in self._in_order:
+            for held in lane.tenants.drop(lambda one: unwanted(one.work)):
+                self._count(lane, -1, held.size)
+                dropped.append(held.work)
         return dropped
 
-    def _next_lane(self) -> Lane | None:
-        waiting = [lane for lane, held in self._lanes.items() if held]
-        return min(waiting, key=lambda lane: self._passes[lane]) if waiting else None
+    def _next_lane(self) -> _LaneHeld | None:
+        if self._taken is not None:
+            self._let_go()
+        first = None
+        for lane in self._in_order:
+            if lane.tenants.turn is not None and (first is None or lane.passed < first.passed):
+                first = lane
+        return first
 
-    def _count(self, work: Work, one: int) -> None:
-        self._counts[work.lane] += one
-        self._bytes[work.lane] += one * len(work.delivery.raw)
+    def _let_go(self) -> None:
+        """What was taken last will not be put back any more: count its turn."""
+        assert self._taken is not None
+        lane, _ = self._taken
+        self._taken = None
+        lane.tenants.pop()
+        self._clock = lane.passed
+        lane.passed += lane.stride
+
+    def _count(self, lane: _LaneHeld, one: int, size: int) -> None:
+        self._held += one
+        lane.count += one
+        lane.bytes += one * size

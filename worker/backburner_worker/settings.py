@@ -67,8 +67,10 @@ class WorkerSettings(Settings):
     """Seconds after which an old job's records are written; between the two it is a tenth of the job's age."""
     concurrency: Annotated[int, Field(ge=0)] = 0
     """Requests in the engine at once; 0 takes one and a half times what the engine runs at once."""
-    window: Annotated[int, Field(ge=1)] = 2048
-    """Deliveries of each lane that are held before the engine."""
+    window: Annotated[int, Field(ge=1)] = 1024
+    """Deliveries of each lane that are held before the engine, and put in order there."""
+    window_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    """Bytes of each lane's messages that are held before the engine; one pull may go over it once."""
     lane_weights: CommaSeparated = "high=8,normal=4,retry=2,low=1"
     """Share of each lane while all of them have requests."""
     kafka_session_seconds: Annotated[float, Field(gt=0)] = 30.0

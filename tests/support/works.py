@@ -1,0 +1,58 @@
+"""Works as the pipeline makes them, for tests of what holds and orders them."""
+
+import math
+
+from backburner_schemas.codec import Origin
+from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
+from backburner_schemas.names import Lane
+from backburner_schemas.request import Endpoint
+from backburner_worker.feeder import Feeder
+from backburner_worker.policy import Run
+from backburner_worker.sources.base import Delivery
+from backburner_worker.work import Work
+
+WEIGHTS = {Lane.HIGH: 8, Lane.NORMAL: 4, Lane.RETRY: 2, Lane.LOW: 1}
+
+
+def work(
+    position: int = 0,
+    lane: Lane = Lane.NORMAL,
+    *,
+    suspect: bool = False,
+    tenant: str = "default",
+    deadline: float = math.inf,
+    model: object = "fake",
+    prefix: tuple[int, ...] = (),
+    tokens: int = 1,
+    size: int = 0,
+) -> Work:
+    """A work that `position` tells from others; a model of None makes a claim check, whose body is elsewhere."""
+    envelope = Envelope(
+        tenant=tenant,
+        job="stream-q",
+        index="0-0",
+        custom_id="c",
+        url=Endpoint.CHAT,
+        body=None if model is None else {"model": model},
+        body_ref=f"tenants/{tenant}/jobs/stream-q/bodies/0-0.json" if model is None else None,
+    )
+    delivery = Delivery(
+        message=envelope,
+        raw=b"x" * size,
+        origin=Origin("q", f"0-{position}", 0.0),
+        lane=lane,
+        facts=DeliveryFacts(suspect=suspect),
+        token=position,
+    )
+    return Work(delivery, Run(envelope, AnswerMode.SEGMENT, deadline), tokens, prefix)
+
+
+def new_feeder(window: int = 1000, window_bytes: int = 1 << 20) -> Feeder:
+    """An empty feeder."""
+    return Feeder(WEIGHTS, window, window_bytes)
+
+
+def taken(feeder: Feeder, count: int | None = None) -> list[object]:
+    """The positions of the next so many, None where there is none; of all that are held if no count is given."""
+    found = [feeder.take() for _ in range(len(feeder) if count is None else count)]
+    return [one.delivery.token if one else None for one in found]
