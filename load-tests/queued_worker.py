@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cpu import cpu_seconds
+from prefix_cache import PrefixCache
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
@@ -115,7 +116,7 @@ async def run(
     telemetry = TimedTelemetry(count)
     source = TimedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
-    cpu = cpu_seconds()
+    cache, cpu = PrefixCache.now(), cpu_seconds()
     running = asyncio.create_task(worker.run())
     settled = asyncio.create_task(telemetry.all_settled.wait())
     await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,6 +129,7 @@ async def run(
         "cpu_seconds": spent,
         "segments": telemetry.segments,
         "tokens": telemetry.tokens,
+        "cached": PrefixCache.now().since(cache),
     }
 
 

@@ -21,6 +21,7 @@ from fuzz.scenario import fuzz
 from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
+from prefix import prefix
 from rich.console import Console
 from submit_memory import submit_memory
 from tables import show
@@ -77,6 +78,12 @@ def run_overhead(
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
     _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+
+
+@app.command("prefix")
+def run_prefix(*, json: Json = None, quick: Quick = False, pairs: int = 2, threads: int = 1) -> None:
+    """Requests that begin alike, in file order through bare vLLM and through the queue: interleaved, and shuffled."""
+    _finish(prefix(1 if quick else pairs, threads=threads, quick=quick), json)
 
 
 @app.command("control-plane")
