@@ -21,13 +21,13 @@ from prompts import MAX_TOKENS, line, messages
 
 Batch = Callable[[int, int], Awaitable[int]]
 """Answers so many requests from the first on; how many tokens that made."""
+Opened = tuple[Batch, Callable[[], Awaitable[None]]]
+"""That, and what closes the engine."""
 
 _SERVED = "bare"
 
 
-async def serving(
-    model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = line
-) -> tuple[Batch, Callable[[], Awaitable[None]]]:
+async def serving(model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = line) -> Opened:
     """The worker's own engine, and what closes it."""
     from backburner_worker.engine.base import EngineRequest
     from backburner_worker.engine.vllm import VllmEngine
@@ -49,7 +49,7 @@ async def serving(
     return batch, close
 
 
-async def llm_chat(model: str, arguments: list[str]) -> tuple[Batch, Callable[[], Awaitable[None]]]:
+async def llm_chat(model: str, arguments: list[str]) -> Opened:
     """The offline interface of vLLM, and what closes it."""
     from backburner_worker.engine import vllm_compat
 
@@ -78,7 +78,11 @@ async def llm_chat(model: str, arguments: list[str]) -> tuple[Batch, Callable[[]
     return batch, close
 
 
-BASELINES = {"serving": serving, "passages": partial(serving, asked=passages.line), "llm-chat": llm_chat}
+BASELINES: dict[str, Callable[[str, list[str]], Awaitable[Opened]]] = {
+    "serving": serving,
+    "passages": partial(serving, asked=passages.line),
+    "llm-chat": llm_chat,
+}
 
 
 async def main(baseline: str, model: str, arguments: list[str]) -> None:

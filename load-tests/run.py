@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from affinity import affinity
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
@@ -84,6 +85,12 @@ def run_overhead(
 def run_prefix(*, json: Json = None, quick: Quick = False, pairs: int = 2, threads: int = 1) -> None:
     """Requests that begin alike, in file order through bare vLLM and through the queue: interleaved, and shuffled."""
     _finish(prefix(1 if quick else pairs, threads=threads, quick=quick), json)
+
+
+@app.command("affinity")
+def run_affinity(*, json: Json = None, quick: Quick = False, pairs: int = 3, threads: int = 1) -> None:
+    """Two workers: partitions chosen by what prompts begin with, against round robin."""
+    _finish(affinity(1 if quick else pairs, threads=threads, quick=quick), json)
 
 
 @app.command("control-plane")
