@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,6 +33,7 @@ from servers import servers
 from backburner import Client
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from backburner.local.ports import PortLeases
+from backburner.local.probe import http_status
 from backburner.publishers import kafka
 from backburner.publishers.partitioner import Partitioner
 from backburner_schemas.routing import pool_name
@@ -127,7 +129,7 @@ def _workers(env: Mapping[str, str]) -> Iterator[list[Place]]:
 
 
 def _ready(place: Place) -> bool:
-    return place.ready
+    return http_status(place.port, "/readyz") == HTTPStatus.OK
 
 
 def _warm_up(places: list[Place]) -> None:

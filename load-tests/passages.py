@@ -9,7 +9,7 @@ QUESTIONS = 8
 """About each passage."""
 ROUND = PASSAGES * QUESTIONS
 """Requests of a round."""
-MAX_TOKENS = 1
+MAX_TOKENS = 2
 """Tokens of an answer, a label as it were: reading the passage is what takes time."""
 
 _NOUNS = ("river", "stone", "winter", "bread", "letter", "garden", "window", "silver", "harbour", "engine", "bridge")
