@@ -91,9 +91,9 @@ class RoundRobin(Partitioner):
 
     _sent = -1
 
-    def choose(self, key: bytes, size: int, body: Mapping[str, Any] | None) -> int:
+    def choose(self, key: bytes, value: bytes) -> int:
         """The next one."""
-        del key, size, body
+        del key, value
         self._sent += 1
         return self._sent % self.count
 
@@ -151,9 +151,9 @@ def _carry(places: list[Place], chooser: type[Partitioner], lines: Iterable[Mapp
     sent: Counter[int] = Counter()
 
     class Counted(chooser):  # type: ignore[misc, valid-type]
-        def choose(self, key: bytes, size: int, body: Mapping[str, Any] | None) -> int:
-            chosen: int = super().choose(key, size, body)
-            sent[chosen] += size
+        def choose(self, key: bytes, value: bytes) -> int:
+            chosen: int = super().choose(key, value)
+            sent[chosen] += len(value)
             return chosen
 
     before = [place.metrics() for place in places]

@@ -8,33 +8,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backburner.publishers import partitioner
-from backburner.publishers.partitioner import LEEWAY, REMEMBERED, RUN, SHORT_BYTES, Partitioner
-from backburner_schemas.prefix import BLOCK_CHARACTERS
+from backburner.publishers.partitioner import LEEWAY, REMEMBERED, RUN, SHORT_BYTES, Partitioner, beginnings
+from backburner_schemas import codec
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.prefix import BLOCK_CHARACTERS, MAX_BLOCKS
 from backburner_schemas.routing import NEIGHBOURS
 
-SIZE = 3000
 
-
-def body(*texts: str) -> dict[str, object]:
-    return {"model": "m", "messages": [{"role": "user", "content": "".join(texts)}]}
-
-
-def text(name: object, blocks: int) -> str:
-    return f"{name};" * (blocks * BLOCK_CHARACTERS)
+def record(*texts: str, size: int = 0) -> bytes:
+    """An envelope's bytes; `size` fills it up with what is no prompt."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "".join(texts)}]}
+    value = codec.encode(
+        Envelope(tenant="t", job="j", index=0, custom_id="c", url="/v1/chat/completions", body=body, enqueued_at=1.0)
+    )
+    return value + b" " * (size - len(value))
 
 
 def passage(name: object, blocks: int = 9) -> str:
     """So many blocks that no other passage shares."""
-    return text(name, blocks)[: blocks * BLOCK_CHARACTERS]
+    return (f"{name};" * (blocks * BLOCK_CHARACTERS))[: blocks * BLOCK_CHARACTERS]
 
 
+STORED = b'{"body_ref":"tenants/t/jobs/j/bodies/1.json"}'
 REQUESTS = st.lists(
     st.tuples(
         st.integers(0, 5).map(lambda block: b"t/j/%d" % block),
-        st.integers(1, 20_000),
-        st.lists(st.sampled_from("abc"), max_size=4).map(lambda names: body(*[passage(name, 2) for name in names])),
+        st.builds(
+            lambda names, size: record(*[passage(name, 2) for name in names], size=size),
+            st.lists(st.sampled_from("abc"), max_size=4),
+            st.integers(1, 20_000),
+        ),
     ),
-    max_size=300,
+    max_size=100,
 )
 
 
@@ -43,10 +48,9 @@ def test_no_partition_carries_much_more_than_the_average(count, requests):
     chooser = Partitioner(count)
     carried = [0] * count
     largest = 0
-    for key, size, one in requests:
-        chosen = chooser.choose(key, size, one)
-        carried[chosen] += size
-        largest = max(largest, size)
+    for key, value in requests:
+        carried[chooser.choose(key, value)] += len(value)
+        largest = max(largest, len(value))
         assert max(carried) <= (1 + LEEWAY) * sum(carried) / count + (NEIGHBOURS + 1) * largest
 
 
@@ -54,8 +58,8 @@ def test_no_partition_carries_much_more_than_the_average(count, requests):
 def test_a_partition_above_its_share_gets_nothing_unless_all_are(count, requests):
     chooser = Partitioner(count)
     carried = [0] * count
-    for number, (key, size, one) in enumerate(requests, 1):
-        chosen = chooser.choose(key, size, one)
+    for number, (key, value) in enumerate(requests, 1):
+        chosen, size = chooser.choose(key, value), len(value)
         before, total = carried[chosen], sum(carried) + size
         share = (1 + LEEWAY) * total / count + NEIGHBOURS * total / number
         assert before == min(carried) or before + size <= share * (1 + 1e-9)
@@ -77,7 +81,7 @@ def test_groups_stay_together_in_any_order_and_are_spread(count, groups, chance)
     homes = defaultdict(set)
     carried = Counter()
     for position, name in enumerate(names):
-        chosen = chooser.choose(b"t/j/0", SIZE, body(passage(name), f"question {position}"))
+        chosen = chooser.choose(b"t/j/0", record(passage(name), f"question {position}"))
         homes[name].add(chosen)
         carried[chosen] += 1
     assert sum(len(found) - 1 for found in homes.values()) <= groups / 10
@@ -89,16 +93,16 @@ def test_groups_below_a_common_system_prompt_are_told_apart():
     homes = defaultdict(set)
     for turn in range(8):
         for name in range(16):
-            asked = body(passage("system", 4), passage(name), f"question {turn}")
-            homes[name].add(chooser.choose(b"t/j/0", SIZE, asked))
+            asked = record(passage("system", 4), passage(name), f"question {turn}")
+            homes[name].add(chooser.choose(b"t/j/0", asked))
     assert all(len(found) == 1 for found in homes.values())
     assert len(set.union(*homes.values())) == 8
 
 
 def test_what_all_have_in_common_goes_everywhere_in_long_runs():
     chooser = Partitioner(8)
-    asked = body(passage("system"))
-    chosen = [chooser.choose(b"t/j/0", SIZE, asked) for _ in range(RUN * 8 * 4)]
+    asked = record(passage("system"))
+    chosen = [chooser.choose(b"t/j/0", asked) for _ in range(RUN * 8 * 4)]
     runs = [len(list(run)) for _, run in groupby(chosen)]
     assert set(chosen) == set(range(8))
     assert min(runs[:-1]) >= RUN
@@ -106,39 +110,41 @@ def test_what_all_have_in_common_goes_everywhere_in_long_runs():
 
 def test_short_prompts_follow_their_neighbours_and_each_block_goes_elsewhere():
     chooser = Partitioner(8)
-    chosen = [chooser.choose(b"t/j/%d" % (index // NEIGHBOURS), 500, body("hello")) for index in range(8 * NEIGHBOURS)]
+    chosen = [chooser.choose(b"t/j/%d" % (index // NEIGHBOURS), record("hello")) for index in range(8 * NEIGHBOURS)]
     blocks = [set(chosen[start : start + NEIGHBOURS]) for start in range(0, len(chosen), NEIGHBOURS)]
     assert all(len(block) == 1 for block in blocks)
     assert set.union(*blocks) == set(range(8))
 
 
-@pytest.mark.parametrize("asked", [None, body(passage("system"))])
+@pytest.mark.parametrize("asked", [STORED, record(passage("system"))])
 def test_one_key_alone_cannot_make_a_partition_hot(asked):
     chooser = Partitioner(8)
-    carried = Counter(chooser.choose(b"t/j/0", SIZE, asked) for _ in range(8 * 2 * NEIGHBOURS))
+    carried = Counter(chooser.choose(b"t/j/0", asked) for _ in range(8 * 2 * NEIGHBOURS))
     assert max(carried.values()) <= (1 + LEEWAY) * 2 * NEIGHBOURS + NEIGHBOURS + 1
 
 
 def test_many_clients_with_one_request_each_do_not_meet_on_one_partition():
-    chosen = Counter(Partitioner(8).choose(b"t/single-%d/0" % number, 500, body("hello")) for number in range(400))
+    chosen = Counter(Partitioner(8).choose(b"t/single-%d/0" % number, record("hello")) for number in range(400))
     assert set(chosen) == set(range(8))
     assert max(chosen.values()) < 100
 
 
-@pytest.mark.parametrize("content", [None, {}, body("x" * 5000)])
-def test_a_topic_of_one_partition_needs_no_choice(content, monkeypatch):
-    monkeypatch.setattr(partitioner, "prefix_chain", None)
-    assert Partitioner(1).choose(b"t/j/0", 10_000, content) == 0
+@given(st.binary(max_size=SHORT_BYTES * 3))
+def test_any_bytes_have_a_partition(value):
+    assert 0 <= Partitioner(8).choose(b"t/j/0", value) < 8
+    assert Partitioner(1).choose(b"t/j/0", value) == 0
 
 
-def test_a_stored_body_follows_its_neighbours():
-    chooser = Partitioner(8)
-    assert chooser.choose(b"t/j/0", 300, None) == chooser.choose(b"t/j/0", SHORT_BYTES, None)
+def test_what_comes_before_the_prompt_does_not_tell_prompts_apart():
+    one, other = record(passage("a")), record(passage("a")).replace(b'"custom_id":"c"', b'"custom_id":"another"')
+    assert one != other
+    assert beginnings(one) == beginnings(other) != ()
+    assert len(beginnings(record(passage("a", 100)))) == MAX_BLOCKS
 
 
 def test_memory_is_bounded_and_old_load_is_forgotten():
     chooser = Partitioner(2)
     for number in range(3 * REMEMBERED):
-        chooser.choose(b"t/single-%d/0" % number, 500, None)
+        chooser.choose(b"t/single-%d/0" % number, STORED)
     assert len(chooser._young) + len(chooser._old) <= 2 * REMEMBERED
     assert chooser._sends < partitioner.WINDOW * 2

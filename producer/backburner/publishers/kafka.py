@@ -66,15 +66,13 @@ class KafkaPublisher:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
         producer = await self._living()
         partitions = await self._partitions(producer, messages)
+        choosers = {topic: self._partitioner(topic, count) for topic, count in partitions.items()}
         parcels: defaultdict[tuple[str, int], list[_Record]] = defaultdict(list)
         size, failed, cause = 0, list[int](), ""
         for position, message in enumerate(messages):
             record = _Record(position, message)
             topic = routing.topic(self._settings.prefix, message.pool, message.lane)
-            home = self._partitioner(topic, partitions[topic]).choose(
-                record.key, len(record.value), message.envelope.body
-            )
-            parcels[topic, home].append(record)
+            parcels[topic, choosers[topic].choose(record.key, record.value)].append(record)
             size += len(record.value)
             if size >= _UNDER_WAY_BYTES or position == len(messages) - 1:
                 for positions, error in await self._send_in_step(await self._living(), parcels):

@@ -4,11 +4,11 @@ An engine keeps the attention state of prompts that it has seen, so a shared pre
 already: on the worker that has the partition. It knows no broker and sends nothing.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
 from zlib import crc32
 
-from backburner_schemas.prefix import prefix_chain
+from backburner_schemas.prefix import BLOCK_CHARACTERS, MAX_BLOCKS
 from backburner_schemas.routing import NEIGHBOURS
 
 LEEWAY = 0.1
@@ -22,6 +22,9 @@ REMEMBERED = 16_384
 """Blocks in each of the two generations of the memory: 3 MB in all, at least 500 prompts of the greatest length."""
 SHORT_BYTES = 1024
 """A record below that has a prompt of 150 tokens or so, which is not worth looking into."""
+
+_PROMPT = re.compile(rb'"(?:messages|prompt|tools|input)"')
+"""Where the prompt begins in an envelope's JSON."""
 
 
 class Partitioner:
@@ -45,14 +48,15 @@ class Partitioner:
         """Partitions that are chosen from."""
         return self._count
 
-    def choose(self, key: bytes, size: int, body: Mapping[str, Any] | None) -> int:
-        """The partition of a request, from 0; it counts as sent.
+    def choose(self, key: bytes, value: bytes) -> int:
+        """The partition of a record, from 0; it counts as sent.
 
-        `key` is that of its neighbours in the job, whom short prompts follow; `size` is the record's in bytes.
+        `key` is that of its neighbours in the job, whom short prompts follow; `value` is the envelope's JSON.
         """
         if self._count == 1:
             return 0
-        chain = prefix_chain(body) if size >= SHORT_BYTES else ()
+        size = len(value)
+        chain = beginnings(value) if size >= SHORT_BYTES else ()
         chosen = self._with_prefix(chain, size) if chain else self._with_neighbours(crc32(key), size)
         self._loads[chosen] += size
         self._total += size
@@ -112,3 +116,20 @@ class Partitioner:
         self._loads = [load // 2 for load in self._loads]
         self._total = sum(self._loads)
         self._sends //= 2
+
+
+def beginnings(value: bytes) -> Sequence[int]:
+    """A hash for each of the first whole blocks of the prompt in an envelope's JSON, each over all before it.
+
+    As `prefix_chain`, but of the bytes as they are: nothing is decoded, and it need not be the same on other machines.
+    """
+    if (found := _PROMPT.search(value)) is None:
+        return ()
+    start = found.end()
+    whole = min((len(value) - start) // BLOCK_CHARACTERS, MAX_BLOCKS)
+    chain = []
+    crc = 0
+    for end in range(start + BLOCK_CHARACTERS, start + whole * BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
+        crc = crc32(value[end - BLOCK_CHARACTERS : end], crc)
+        chain.append(crc)
+    return chain
