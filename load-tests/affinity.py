@@ -44,7 +44,7 @@ WORKERS = 2
 _LOAD_SECONDS = 240.0
 _POLL_SECONDS = 0.05
 _SETTLED = "backburner_settled_total"
-_WARM_UP = 64
+_WARM_UP = 16
 _WARM_UPS = 20
 
 
@@ -135,7 +135,9 @@ def _ready(place: Place) -> bool:
 def _warm_up(places: list[Place]) -> None:
     """Small jobs, until each worker has had a part of one: then all have their partitions."""
     for turn in range(_WARM_UPS):
-        lines = (short_line(number, AUTO_MODEL_NAME) for number in range(turn * _WARM_UP, (turn + 1) * _WARM_UP))
+        lines = [short_line(number, AUTO_MODEL_NAME) for number in range(turn * _WARM_UP, (turn + 1) * _WARM_UP)]
+        for one in lines:
+            one["body"]["max_tokens"] = 1
         if all(_carry(places, RoundRobin, lines, _WARM_UP).extra["shares"]):
             return
     raise RuntimeError(f"one of {len(places)} workers had no part in {_WARM_UPS} small jobs")
