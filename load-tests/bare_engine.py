@@ -1,6 +1,7 @@
 """A child process: vLLM without a queue. Each question `{"first", "count"}` is a batch; the answer is its time.
 
 `serving` is the same engine that a worker holds, given all requests at once: what differs is the queue alone.
+`passages` is that engine too, with requests that begin alike.
 `llm-chat` is vLLM's offline `LLM.chat`, its engine core in this process, as a batch script would use it.
 """
 
@@ -10,18 +11,23 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import passages
 from cpu import cpu_seconds
+from prefix_cache import PrefixCache
 from prompts import MAX_TOKENS, line, messages
 
 Batch = Callable[[int, int], Awaitable[int]]
 """Answers so many requests from the first on; how many tokens that made."""
+Opened = tuple[Batch, Callable[[], Awaitable[None]]]
+"""That, and what closes the engine."""
 
 _SERVED = "bare"
 
 
-async def serving(model: str, arguments: list[str]) -> tuple[Batch, Callable[[], Awaitable[None]]]:
+async def serving(model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = line) -> Opened:
     """The worker's own engine, and what closes it."""
     from backburner_worker.engine.base import EngineRequest
     from backburner_worker.engine.vllm import VllmEngine
@@ -32,7 +38,7 @@ async def serving(model: str, arguments: list[str]) -> tuple[Batch, Callable[[],
 
     async def batch(first: int, count: int) -> int:
         requests = [
-            EngineRequest(f"r{number}", chat, line(number, _SERVED)["body"]) for number in range(first, first + count)
+            EngineRequest(f"r{number}", chat, asked(number, _SERVED)["body"]) for number in range(first, first + count)
         ]
         responses = await asyncio.gather(*map(engine.run, requests))
         return sum(response.usage.completion_tokens for response in responses)
@@ -43,7 +49,7 @@ async def serving(model: str, arguments: list[str]) -> tuple[Batch, Callable[[],
     return batch, close
 
 
-async def llm_chat(model: str, arguments: list[str]) -> tuple[Batch, Callable[[], Awaitable[None]]]:
+async def llm_chat(model: str, arguments: list[str]) -> Opened:
     """The offline interface of vLLM, and what closes it."""
     from backburner_worker.engine import vllm_compat
 
@@ -72,7 +78,11 @@ async def llm_chat(model: str, arguments: list[str]) -> tuple[Batch, Callable[[]
     return batch, close
 
 
-BASELINES = {"serving": serving, "llm-chat": llm_chat}
+BASELINES: dict[str, Callable[[str, list[str]], Awaitable[Opened]]] = {
+    "serving": serving,
+    "passages": partial(serving, asked=passages.line),
+    "llm-chat": llm_chat,
+}
 
 
 async def main(baseline: str, model: str, arguments: list[str]) -> None:
@@ -80,9 +90,10 @@ async def main(baseline: str, model: str, arguments: list[str]) -> None:
     batch, close = await BASELINES[baseline](model, arguments)
 
     async def run(first: int, count: int) -> dict[str, Any]:
-        cpu, started = cpu_seconds(), time.monotonic()
+        cache, cpu, started = PrefixCache.now(), cpu_seconds(), time.monotonic()
         tokens = await batch(first, count)
-        return {"seconds": time.monotonic() - started, "cpu_seconds": cpu_seconds() - cpu, "tokens": tokens}
+        seconds, cpu = time.monotonic() - started, cpu_seconds() - cpu
+        return {"seconds": seconds, "cpu_seconds": cpu, "tokens": tokens, "cached": PrefixCache.now().since(cache)}
 
     await run(1_000_000, 4)
     print(json.dumps({"warm": True}), flush=True)

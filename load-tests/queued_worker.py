@@ -19,6 +19,7 @@ from typing import Any
 from cpu import cpu_seconds
 from instant_engine import InstantEngine
 from layers import Sampler
+from prefix_cache import PrefixCache
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
@@ -120,7 +121,7 @@ async def run(
     telemetry = TimedTelemetry(count)
     source = TimedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
-    sampler = Sampler()
+    sampler, cache = Sampler(), PrefixCache.now()
     with sampler.running() if sample else nullcontext():
         cpu = cpu_seconds()
         running = asyncio.create_task(worker.run())
@@ -138,6 +139,7 @@ async def run(
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         "layers": sampler.layers(),
         "places": sampler.places()[:_PLACES],
+        "cached": PrefixCache.now().since(cache),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
+from affinity import affinity
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
@@ -24,6 +25,7 @@ from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
 from profiling import profile
+from prefix import prefix
 from rich.console import Console
 from submit_memory import submit_memory
 from tables import show
@@ -80,6 +82,18 @@ def run_overhead(
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
     _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+
+
+@app.command("prefix")
+def run_prefix(*, json: Json = None, quick: Quick = False, pairs: int = 2, threads: int = 1) -> None:
+    """Requests that begin alike, in file order through bare vLLM and through the queue: interleaved, and shuffled."""
+    _finish(prefix(1 if quick else pairs, threads=threads, quick=quick), json)
+
+
+@app.command("affinity")
+def run_affinity(*, json: Json = None, quick: Quick = False, pairs: int = 3, threads: int = 1) -> None:
+    """Two workers: partitions chosen by what prompts begin with, against round robin."""
+    _finish(affinity(1 if quick else pairs, threads=threads, quick=quick), json)
 
 
 @app.command("control-plane")

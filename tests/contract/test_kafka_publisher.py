@@ -50,6 +50,31 @@ async def test_a_message_sent_alone_lands_where_its_neighbours_in_a_batch_do(poo
     assert len({one.partition for one in found}) == 1
 
 
+async def test_requests_with_a_prefix_in_common_share_a_partition(pool):
+    passages = [f"{name};" * 1000 for name in range(8)]
+    envelopes = [
+        Envelope(
+            tenant="t",
+            job="j",
+            index=index,
+            custom_id=f"c{index % 8}",
+            url="/v1/completions",
+            body={"model": "fake", "prompt": f"{passages[index % 8]} question {index}"},
+        )
+        for index in range(64)
+    ]
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    await publisher.publish([Message("fake", Lane.NORMAL, envelope) for envelope in envelopes])
+    await publisher.close()
+    homes: dict[str, set[int]] = {}
+    for one in await read(pool, Lane.NORMAL, 64):
+        homes.setdefault(Envelope.model_validate_json(one.value).custom_id, set()).add(one.partition)
+    assert len(homes) == 8
+    assert all(len(partitions) == 1 for partitions in homes.values())
+    assert set.union(*homes.values()) == set(range(pool.settings.topic_partitions))
+
+
 async def test_a_large_message_gets_through(pool):
     body = {"model": "fake", "prompt": "x" * 5_000_000}
     envelope = Envelope(tenant="t", job="j", index=0, custom_id="c", url="/v1/completions", body=body)

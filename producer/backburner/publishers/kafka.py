@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -21,12 +20,12 @@ from aiokafka.errors import (
     UnknownError,
     UnsupportedVersionError,
 )
-from aiokafka.partitioner import murmur2
 
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
 from backburner.publishers.kafka_topics import ensure_topics
+from backburner.publishers.partitioner import Partitioner
 from backburner.settings import Settings
 from backburner_schemas import codec, routing
 from backburner_schemas.errors import QueueError
@@ -54,6 +53,7 @@ class KafkaPublisher:
         self._connection = kafka_connection(settings)
         self._producer: AIOKafkaProducer | None = None
         self._topics: set[str] = set()
+        self._partitioners: dict[str, Partitioner] = {}
         self._open = False
         self._renewing = asyncio.Lock()
 
@@ -66,12 +66,13 @@ class KafkaPublisher:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
         producer = await self._living()
         partitions = await self._partitions(producer, messages)
+        choosers = {topic: self._partitioner(topic, count) for topic, count in partitions.items()}
         parcels: defaultdict[tuple[str, int], list[_Record]] = defaultdict(list)
         size, failed, cause = 0, list[int](), ""
         for position, message in enumerate(messages):
             record = _Record(position, message)
             topic = routing.topic(self._settings.prefix, message.pool, message.lane)
-            parcels[topic, _spread(record.key) % partitions[topic]].append(record)
+            parcels[topic, choosers[topic].choose(record.key, record.value)].append(record)
             size += len(record.value)
             if size >= _UNDER_WAY_BYTES or position == len(messages) - 1:
                 for positions, error in await self._send_in_step(await self._living(), parcels):
@@ -139,6 +140,13 @@ class KafkaPublisher:
             await _stop(producer)
             raise
         return producer
+
+    def _partitioner(self, topic: str, count: int) -> Partitioner:
+        """What chooses the topic's partitions; a new one where the topic has got more of them."""
+        found = self._partitioners.get(topic)
+        if found is None or found.count != count:
+            found = self._partitioners[topic] = Partitioner(count)
+        return found
 
     async def _partitions(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> dict[str, int]:
         """How many partitions each topic has, without ever naming to the broker a topic that does not exist."""
@@ -246,12 +254,6 @@ async def _send_parcel(
             failures.append(([record.position for record in records[start:end]], error))
         start = end
     return failures
-
-
-@lru_cache(maxsize=1024)
-def _spread(key: bytes) -> int:
-    """Kafka's own hash of a key, so that every client puts the same key onto the same partition."""
-    return int(murmur2(key)) & 0x7FFFFFFF
 
 
 def _cause(error: BaseException) -> str:
