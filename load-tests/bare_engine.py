@@ -1,7 +1,9 @@
 """A child process: vLLM without a queue. Each question `{"first", "count"}` is a batch; the answer is its time.
 
-`serving` is the same engine that a worker holds, given all requests at once: what differs is the queue alone.
+`serving` is the same engine that a worker holds, so that what differs is the queue alone. It is given all requests at
+once, or at most `in_flight` of the question at a time, which is what one tunes by hand.
 `llm-chat` is vLLM's offline `LLM.chat`, its engine core in this process, as a batch script would use it.
+With `mixed` in the question the requests are those of mixed lengths.
 """
 
 import asyncio
@@ -9,14 +11,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from cpu import cpu_seconds
-from prompts import MAX_TOKENS, line, messages
+from prompts import line, mixed_line
 
-Batch = Callable[[int, int], Awaitable[int]]
-"""Answers so many requests from the first on; how many tokens that made."""
+Line = dict[str, Any]
+Batch = Callable[[Sequence[Line], int], Awaitable[int]]
+"""Answers these lines, so many at a time, 0 for all at once; how many tokens that made."""
 
 _SERVED = "bare"
 
@@ -30,12 +33,15 @@ async def serving(model: str, arguments: list[str]) -> tuple[Batch, Callable[[],
     info = await engine.start()
     [chat] = [endpoint for endpoint in info.endpoints if endpoint.endswith("chat/completions")]
 
-    async def batch(first: int, count: int) -> int:
-        requests = [
-            EngineRequest(f"r{number}", chat, line(number, _SERVED)["body"]) for number in range(first, first + count)
-        ]
-        responses = await asyncio.gather(*map(engine.run, requests))
-        return sum(response.usage.completion_tokens for response in responses)
+    async def batch(lines: Sequence[Line], in_flight: int) -> int:
+        free = asyncio.Semaphore(in_flight or len(lines))
+
+        async def answer(one: Line) -> int:
+            async with free:
+                response = await engine.run(EngineRequest(one["custom_id"], chat, one["body"]))
+            return response.usage.completion_tokens
+
+        return sum(await asyncio.gather(*map(answer, lines)))
 
     async def close() -> None:
         await engine.close(drain=0.0)
@@ -60,10 +66,16 @@ async def llm_chat(model: str, arguments: list[str]) -> tuple[Batch, Callable[[]
         kv_cache_memory_bytes=parsed.kv_cache_memory_bytes,
         dtype=parsed.dtype,
     )
-    sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=0, ignore_eos=True)
 
-    async def batch(first: int, count: int) -> int:
-        outputs = llm.chat([messages(number) for number in range(first, first + count)], sampling, use_tqdm=False)
+    async def batch(lines: Sequence[Line], in_flight: int) -> int:
+        if in_flight:
+            raise ValueError("LLM.chat takes all requests at once; leave in_flight out")
+        bodies = [one["body"] for one in lines]
+        sampling = [
+            SamplingParams(max_tokens=body["max_tokens"], temperature=0, ignore_eos=body["ignore_eos"])
+            for body in bodies
+        ]
+        outputs = llm.chat([body["messages"] for body in bodies], sampling, use_tqdm=False)
         return sum(len(output.outputs[0].token_ids) for output in outputs)
 
     async def close() -> None:
@@ -79,9 +91,10 @@ async def main(baseline: str, model: str, arguments: list[str]) -> None:
     """Warm the engine up, then answer questions until there are none."""
     batch, close = await BASELINES[baseline](model, arguments)
 
-    async def run(first: int, count: int) -> dict[str, Any]:
+    async def run(first: int, count: int, in_flight: int = 0, *, mixed: bool = False) -> dict[str, Any]:
+        lines = [(mixed_line if mixed else line)(number, _SERVED) for number in range(first, first + count)]
         cpu, started = cpu_seconds(), time.monotonic()
-        tokens = await batch(first, count)
+        tokens = await batch(lines, in_flight)
         return {"seconds": time.monotonic() - started, "cpu_seconds": cpu_seconds() - cpu, "tokens": tokens}
 
     await run(1_000_000, 4)

@@ -21,7 +21,9 @@ from fuzz.scenario import fuzz
 from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
+from ray_data import ray_data
 from rich.console import Console
+from run_batch import run_batch
 from submit_memory import submit_memory
 from tables import show
 
@@ -77,6 +79,20 @@ def run_overhead(
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
     _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+
+
+@app.command("run-batch")
+def run_run_batch(
+    *, json: Json = None, quick: Quick = False, pairs: int = 3, requests: int = 384, threads: int = 1
+) -> None:
+    """A batch file through vLLM's own batch program, and through the queue with a resident worker."""
+    _finish(run_batch(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
+
+
+@app.command("ray")
+def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 384, threads: int = 1) -> None:
+    """A batch through Ray Data LLM, and through the queue; skipped where Ray cannot be installed."""
+    _finish(ray_data(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
 
 
 @app.command("control-plane")

@@ -20,7 +20,7 @@ FIELDS = {
     "rows",
     "pairs",
     "details",
-} | {"against", "of", "unit", "settings", "skipped", "quick", "date", "machine", "versions"}
+} | {"against", "of", "unit", "settings", "skipped", "quick", "checks", "curves", "notes", "date", "machine", "versions"}
 
 
 @pytest.mark.parametrize(
