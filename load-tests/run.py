@@ -24,6 +24,7 @@ from overhead import overhead
 from ray_data import ray_data
 from rich.console import Console
 from run_batch import run_batch
+from scale import scale
 from submit_memory import submit_memory
 from tables import show
 
@@ -93,6 +94,12 @@ def run_run_batch(
 def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 384, threads: int = 1) -> None:
     """A batch through Ray Data LLM, and through the queue; skipped where Ray cannot be installed."""
     _finish(ray_data(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
+
+
+@app.command("scale")
+def run_scale(*, json: Json = None, quick: Quick = False, rounds: int = 3, requests: int = 4096) -> None:
+    """One, two and four workers with an engine that sleeps, each with the same share of work."""
+    _finish(scale(1 if quick else rounds, 1024 if quick else requests, quick=quick), json)
 
 
 @app.command("control-plane")

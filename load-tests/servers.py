@@ -14,7 +14,7 @@ from backburner.settings import Settings
 
 
 @contextmanager
-def servers(model: str, *, durable: bool = True) -> Iterator[dict[str, str]]:
+def servers(model: str, *, durable: bool = True, partitions: int = 8) -> Iterator[dict[str, str]]:
     """Settings of a running broker and store with a pool for that model; also put into this process's environment.
 
     `durable` keeps the broker's log in the store, as the embedded stack does; otherwise it is in memory.
@@ -30,7 +30,7 @@ def servers(model: str, *, durable: bool = True) -> Iterator[dict[str, str]]:
             "BACKBURNER_STORE_ENDPOINT": running.endpoint,
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
-            "BACKBURNER_TOPIC_PARTITIONS": "8",
+            "BACKBURNER_TOPIC_PARTITIONS": str(partitions),
             "BACKBURNER_TOPIC_REPLICATION": "1",
             "BACKBURNER_HTTP_PORT": "0",
             "BACKBURNER_LOG_LEVEL": "warning",
