@@ -1,0 +1,101 @@
+"""`make bench`: one list of scenarios, and a run that goes on after one has failed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
+
+import bench  # noqa: E402 - after the folder is on the path
+from prompts import BATCH, mixed_line  # noqa: E402
+from run_batch import steady_rate  # noqa: E402
+from scenarios import SCENARIOS, Scenario  # noqa: E402
+
+WRITES = """
+import json, sys
+name, out = sys.argv[1], sys.argv[sys.argv.index("--json") + 1]
+print("a table")
+if name == "breaks":
+    sys.exit("it broke")
+if name == "junk":
+    open(out, "w").write("[]")
+else:
+    json.dump({"scenario": name, "goal": 1.0, "reached": name != "slow", "ratio": 0.5}, open(out, "w"))
+"""
+
+
+def scenario(name: str) -> Scenario:
+    return Scenario(name, "?", "something", "≥ 1", 1)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    (tmp_path / "run.py").write_text(WRITES)
+    monkeypatch.setattr(bench, "_HERE", tmp_path)
+    monkeypatch.setattr(bench, "_LOGS", tmp_path / "logs")
+    monkeypatch.setattr(bench, "registered", lambda: {"breaks", "junk", "slow", "good"})
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    return folder
+
+
+# Scenarios that other changes bring; each leaves this list with its own.
+AWAITED = {"prefix", "affinity", "admission", "backlog", "submit", "read", "ready", "fairness"}
+
+
+@pytest.mark.parametrize("listed", SCENARIOS, ids=lambda listed: listed.name)
+def test_each_scenario_of_the_list_is_registered(listed):
+    known = bench.registered()
+    if listed.name in AWAITED - known:
+        pytest.skip("not merged yet")
+    assert listed.name in known
+
+
+def test_the_list_names_each_once_and_fits_its_time():
+    assert len({listed.name for listed in SCENARIOS}) == len(SCENARIOS)
+    assert sum(listed.minutes for listed in SCENARIOS) <= 75
+
+
+def test_a_scenario_that_fails_does_not_stop_the_rest(runs):
+    (runs / "breaks.json").write_text("figures of an older run")
+    names = ("breaks", "absent", "junk", "slow", "good")
+    ended = bench.run_all([scenario(name) for name in names], runs, quick=False)
+    assert [one.name for one in ended] == ["breaks", "junk", "slow", "good"]
+    assert ["wrote no figures" in one.failed for one in ended] == [True, False, False, False]
+    assert "cannot be read" in ended[1].failed
+    assert ended[2].missed == ("slow",)
+    assert ended[3].row().endswith("ran")
+    assert not (runs / "breaks.json").exists()
+    assert json.loads((runs / "good.json").read_text())["scenario"] == "good"
+
+
+def test_what_a_scenario_said_is_kept(runs, tmp_path):
+    bench.run_all([scenario("breaks")], runs, quick=True)
+    said = (tmp_path / "logs" / "breaks.log").read_text()
+    assert "a table" in said
+    assert "it broke" in said
+
+
+def test_every_batch_of_mixed_requests_is_the_same_work():
+    def lengths(first: int) -> list[tuple[int, int]]:
+        bodies = [mixed_line(number, "some")["body"] for number in range(first, first + BATCH)]
+        return sorted((len(body["messages"][0]["content"].split()), body["max_tokens"]) for body in bodies)
+
+    assert [tokens for _, tokens in lengths(0)] == [tokens for _, tokens in lengths(BATCH)]
+    assert len({tokens for _, tokens in lengths(0)}) == 4
+
+
+def test_no_two_mixed_requests_begin_alike():
+    begins = {mixed_line(number, "some")["body"]["messages"][0]["content"][:12] for number in range(1000, 1000 + BATCH)}
+    assert len(begins) == BATCH
+
+
+def test_the_steady_rate_of_run_batch_is_that_of_its_last_bar():
+    log = "Running batch:  50% | 4/8 [00:05<00:05, 1.20s/req]\nRunning batch: 100% | 8/8 [00:09<00:00, 2.50req/s]"
+    assert steady_rate(log) == 2.5
+    assert steady_rate("8/8 [00:09<00:00, 2.00s/req]") == 0.5
+    assert steady_rate("nothing of the kind") is None
