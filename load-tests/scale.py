@@ -21,7 +21,7 @@ from backburner import Client
 
 GOAL = 0.95
 WORKERS = (1, 2, 4)
-PARTITIONS = 32
+PARTITIONS = 16
 LATENCY = 0.25
 CONCURRENCY = 96
 _WARM_UP = 64 * PARTITIONS
