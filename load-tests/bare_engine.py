@@ -3,7 +3,7 @@
 `serving` is the same engine that a worker holds, so that what differs is the queue alone. It is given all requests at
 once, or at most `in_flight` of the question at a time, which is what one tunes by hand.
 `llm-chat` is vLLM's offline `LLM.chat`, its engine core in this process, as a batch script would use it.
-With `mixed` in the question the requests are those of mixed lengths.
+Both answer requests of mixed lengths.
 """
 
 import asyncio
@@ -11,20 +11,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cpu import cpu_seconds
-from prompts import line, mixed_line
+from prompts import mixed_line
 
-Line = dict[str, Any]
-Batch = Callable[[Sequence[Line], int], Awaitable[int]]
-"""Answers these lines, so many at a time, 0 for all at once; how many tokens that made."""
+Batch = Callable[[int, int, int], Awaitable[int]]
+"""Answers so many requests from the first on, at most so many at a time, 0 for all at once; the tokens that made."""
 
 _SERVED = "bare"
 
 
-async def serving(model: str, arguments: list[str]) -> tuple[Batch, Callable[[], Awaitable[None]]]:
+async def serving(
+    model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = mixed_line
+) -> tuple[Batch, Callable[[], Awaitable[None]]]:
     """The worker's own engine, and what closes it."""
     from backburner_worker.engine.base import EngineRequest
     from backburner_worker.engine.vllm import VllmEngine
@@ -33,15 +34,17 @@ async def serving(model: str, arguments: list[str]) -> tuple[Batch, Callable[[],
     info = await engine.start()
     [chat] = [endpoint for endpoint in info.endpoints if endpoint.endswith("chat/completions")]
 
-    async def batch(lines: Sequence[Line], in_flight: int) -> int:
-        free = asyncio.Semaphore(in_flight or len(lines))
+    async def batch(first: int, count: int, in_flight: int) -> int:
+        requests = [
+            EngineRequest(f"r{number}", chat, asked(number, _SERVED)["body"]) for number in range(first, first + count)
+        ]
+        free = asyncio.Semaphore(in_flight or count)
 
-        async def answer(one: Line) -> int:
+        async def answer(request: EngineRequest) -> int:
             async with free:
-                response = await engine.run(EngineRequest(one["custom_id"], chat, one["body"]))
-            return response.usage.completion_tokens
+                return (await engine.run(request)).usage.completion_tokens
 
-        return sum(await asyncio.gather(*map(answer, lines)))
+        return sum(await asyncio.gather(*map(answer, requests)))
 
     async def close() -> None:
         await engine.close(drain=0.0)
@@ -67,10 +70,10 @@ async def llm_chat(model: str, arguments: list[str]) -> tuple[Batch, Callable[[]
         dtype=parsed.dtype,
     )
 
-    async def batch(lines: Sequence[Line], in_flight: int) -> int:
+    async def batch(first: int, count: int, in_flight: int) -> int:
         if in_flight:
             raise ValueError("LLM.chat takes all requests at once; leave in_flight out")
-        bodies = [one["body"] for one in lines]
+        bodies = [mixed_line(number, _SERVED)["body"] for number in range(first, first + count)]
         sampling = [
             SamplingParams(max_tokens=body["max_tokens"], temperature=0, ignore_eos=body["ignore_eos"])
             for body in bodies
@@ -91,10 +94,9 @@ async def main(baseline: str, model: str, arguments: list[str]) -> None:
     """Warm the engine up, then answer questions until there are none."""
     batch, close = await BASELINES[baseline](model, arguments)
 
-    async def run(first: int, count: int, in_flight: int = 0, *, mixed: bool = False) -> dict[str, Any]:
-        lines = [(mixed_line if mixed else line)(number, _SERVED) for number in range(first, first + count)]
+    async def run(first: int, count: int, in_flight: int = 0) -> dict[str, Any]:
         cpu, started = cpu_seconds(), time.monotonic()
-        tokens = await batch(lines, in_flight)
+        tokens = await batch(first, count, in_flight)
         return {"seconds": time.monotonic() - started, "cpu_seconds": cpu_seconds() - cpu, "tokens": tokens}
 
     await run(1_000_000, 4)

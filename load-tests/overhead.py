@@ -89,7 +89,7 @@ def _sides(baseline: str, model: str, env: Mapping[str, str], *, bare_starts: bo
 def _bare_side(name: str, bare: Child, requests: int, in_flight: int) -> Side:
     return Side(
         name,
-        lambda number: bare.measure(requests, first=number * requests, count=requests, in_flight=in_flight, mixed=True),
+        lambda number: bare.measure(requests, first=number * requests, count=requests, in_flight=in_flight),
     )
 
 

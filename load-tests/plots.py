@@ -11,6 +11,10 @@ from svg import LINES, Drawing
 _WIDTH = 760.0
 _ROW = 30.0
 _BAR = 20.0
+_BAR_ROW = 28.0
+_RIGHT = _WIDTH - 110
+_LINE = 16.0
+"""Height of a line of text."""
 _TICKS = 5
 
 
@@ -63,49 +67,47 @@ def pairs(figures: Figures) -> str:
     """Both sides' rates as bars, and below them the ratio of each pair with median, interval and goal."""
     ratios = [float(pair["ratio"]) for pair in figures.pairs]
     low, median, high = figures.low or 0.0, figures.ratio or 0.0, figures.high or 0.0
+    top = 44 + _BAR_ROW * len(figures.rows)
     drawing = Drawing(
         _WIDTH,
-        390,
+        top + 290,
         f"{figures.scenario}: both sides, and the ratio of each pair",
         f"median ratio of {figures.of} {median:.3f}, 95 % interval {low:.3f} to {high:.3f}, "
         f"goal {figures.bound} {figures.goal:g}, {len(ratios)} pairs",
     )
     drawing.text(20, 28, f"{figures.scenario}: {figures.unit} a second, medians", "text strong")
-    widest = max(row.rate for row in figures.rows)
-    for number, row in enumerate(figures.rows):
-        y = 44 + 28 * number
-        drawing.text(140, y + 15, row.name, anchor="end")
-        drawing.box(150, y, (_WIDTH - 270) * row.rate / widest, _BAR, "ours" if number else "theirs")
-        drawing.text(160 + (_WIDTH - 270) * row.rate / widest, y + 15, _short(row.rate))
-    drawing.text(20, 130, f"ratio of {figures.of}, pair by pair", "text strong")
-    drawing.text(_WIDTH - 20, 130, "band: 95 % interval of the median", "faint", anchor="end")
+    _bars(drawing, figures)
+    drawing.text(20, top + 30, f"ratio of {figures.of}, pair by pair", "text strong")
+    drawing.text(_RIGHT, top + 30, "band: 95 % interval of the median", "faint", anchor="end")
     values = [*ratios, figures.goal, low, high]
     margin = max(0.02, 0.1 * (max(values) - min(values)))
-    up = Scale(min(values) - margin, max(values) + margin, 350, 145)
-    along = Scale(0.5, len(ratios) + 0.5, 60, _WIDTH - 110)
+    up = Scale(min(values) - margin, max(values) + margin, top + 250, top + 45)
+    along = Scale(0.5, len(ratios) + 0.5, 60, _RIGHT)
     for tick in _ticks(up.low, up.high):
-        drawing.line(60, up(tick), _WIDTH - 110, up(tick), "grid")
+        drawing.line(60, up(tick), _RIGHT, up(tick), "grid")
         drawing.text(52, up(tick) + 4, f"{tick:g}", "faint", anchor="end")
-    drawing.box(60, up(high), _WIDTH - 170, up(low) - up(high), "band")
-    drawing.line(60, up(median), _WIDTH - 110, up(median), "median")
-    drawing.line(60, up(figures.goal), _WIDTH - 110, up(figures.goal), "goal")
-    apart = abs(up(median) - up(figures.goal)) > 16  # noqa: PLR2004 - a line of text is that high
-    drawing.text(_WIDTH - 104, up(median) + 4, f"median {median:.3f}")
-    if apart:
-        drawing.text(_WIDTH - 104, up(figures.goal) + 4, f"goal {figures.goal:g}", "goal-text")
-    else:
-        below = 18 if figures.goal < median else -10
-        drawing.text(_WIDTH - 104, up(median) + below, f"goal {figures.goal:g}", "goal-text")
+    drawing.box(60, up(high), _RIGHT - 60, up(low) - up(high), "band")
+    drawing.line(60, up(median), _RIGHT, up(median), "median")
+    drawing.line(60, up(figures.goal), _RIGHT, up(figures.goal), "goal")
+    apart = abs(up(median) - up(figures.goal)) > _LINE
+    beside = up(figures.goal) if apart else up(median) + (_LINE if figures.goal < median else -_LINE)
+    drawing.text(_RIGHT + 6, up(median) + 4, f"median {median:.3f}")
+    drawing.text(_RIGHT + 6, beside + 4, f"goal {figures.goal:g}", "goal-text")
     for number, ratio in enumerate(ratios, 1):
         drawing.dot(along(number), up(ratio), "ours")
-    drawing.text(
-        (_WIDTH - 50) / 2,
-        376,
-        f"{len(ratios)} pairs in the order in which they were measured",
-        "faint",
-        anchor="middle",
-    )
+    told = f"{len(ratios)} pairs in the order in which they were measured"
+    drawing.text((60 + _RIGHT) / 2, top + 276, told, "faint", anchor="middle")
     return str(drawing)
+
+
+def _bars(drawing: Drawing, figures: Figures) -> None:
+    """One bar a side; baselines and ours take turns in the rows."""
+    scale = Scale(0, max(row.rate for row in figures.rows), 190, _RIGHT)
+    for number, row in enumerate(figures.rows):
+        y = 44 + _BAR_ROW * number
+        drawing.text(180, y + 15, row.name, anchor="end")
+        drawing.box(190, y, scale(row.rate) - 190, _BAR, "ours" if number % 2 else "theirs")
+        drawing.text(scale(row.rate) + 8, y + 15, _short(row.rate))
 
 
 def curve(found: Curve) -> str:
@@ -136,8 +138,8 @@ def curve(found: Curve) -> str:
         for x, y in places:
             drawing.dot(x, y, f"dot-{number % LINES}")
         end = places[-1][1]
-        while any(abs(end - other) < 16 for other in ends):  # noqa: PLR2004 - a line of text is that high
-            end += 16
+        while any(abs(end - other) < _LINE for other in ends):
+            end += _LINE
         ends.append(end)
         drawing.text(_WIDTH - 138, end + 4, name)
     return str(drawing)
