@@ -8,13 +8,13 @@ from saved import Saved
 from scenarios import SCENARIOS, Scenario
 
 NOT_MEASURED = "not measured"
+_HEAD = ("scenario", "measured against, in the same run", "must reach", "reached", "95 % interval", "", "CPU s of both")
 
 
 def summary(found: Sequence[Saved]) -> str:
     """One row for each figure and for each scenario that has none."""
     rows = [row for scenario in SCENARIOS for row in _rows(scenario, of(scenario, found))]
-    head = ("scenario", "measured against, in the same run", "must reach", "reached", "95 % interval", "")
-    return _table(head, rows)
+    return _table(_HEAD, rows)
 
 
 def headline(found: Sequence[Saved]) -> str:
@@ -38,9 +38,7 @@ def sections(found: Sequence[Saved], pictures: Mapping[str, Sequence[str]]) -> s
 def gpu(found: Sequence[Saved]) -> str:
     """The same on a GPU, for the scenarios that run there."""
     rows = [row for scenario in SCENARIOS if scenario.gpu for row in _rows(scenario, of(scenario, found))]
-    table = _table(
-        ("scenario", "measured against, in the same run", "must reach", "reached", "95 % interval", ""), rows
-    )
+    table = _table(_HEAD, rows)
     return "\n".join([table, *("\n" + _provenance(one) for one in found)])
 
 
@@ -52,12 +50,12 @@ def of(scenario: Scenario, found: Iterable[Saved]) -> list[Saved]:
 def _rows(scenario: Scenario, found: Sequence[Saved]) -> Iterator[tuple[str, ...]]:
     link = f"[{scenario.name}](#{scenario.name})"
     if not found:
-        yield link, scenario.against, scenario.goal, NOT_MEASURED, "", ""
+        yield link, scenario.against, scenario.goal, NOT_MEASURED
     for one in found:
         figures = one.figures
         name = link if one.name == scenario.name else f"[{one.name}](#{scenario.name})"
         if figures.skipped:
-            yield name, scenario.against, scenario.goal, f"skipped: {figures.skipped}", "", ""
+            yield name, scenario.against, scenario.goal, f"skipped: {figures.skipped}"
             continue
         yield (
             name,
@@ -66,6 +64,7 @@ def _rows(scenario: Scenario, found: Sequence[Saved]) -> Iterator[tuple[str, ...
             _value(figures),
             _interval(figures),
             _verdict(figures),
+            _cpu(figures),
         )
         for check in figures.checks:
             yield (
@@ -133,14 +132,16 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _value(figures: Figures) -> str:
     if figures.ratio is not None:
-        return f"{figures.ratio:.3f} ×"
+        return f"{figures.ratio:.3f} {figures.measure}"
     if figures.requests_per_s is not None:
         return f"{figures.requests_per_s:,.0f} {figures.unit}/s"
     return NOT_MEASURED
 
 
 def _goal(figures: Figures) -> str:
-    return f"{figures.bound} {figures.goal:,g}" + (" ×" if figures.ratio is not None else f" {figures.unit}/s")
+    return f"{figures.bound} {figures.goal:,g}" + (
+        f" {figures.measure}" if figures.ratio is not None else f" {figures.unit}/s"
+    )
 
 
 def _interval(figures: Figures) -> str:
@@ -159,6 +160,11 @@ def _words(figures: Figures) -> str:
     return f"{of_what}{told}, must be {_goal(figures)}: {said}{pairs}"
 
 
+def _cpu(figures: Figures) -> str:
+    """Baseline and ours, for each pair of rows."""
+    return ", ".join(NOT_MEASURED if row.cpu_seconds is None else f"{row.cpu_seconds:,.2f}" for row in figures.rows)
+
+
 def _check(check: Check) -> str:
     return f"{check.value:,.4g}" + (f" ({check.name})" if check.against else "")
 
@@ -172,5 +178,6 @@ def _mark(reached: bool) -> str:  # noqa: FBT001 - a verdict
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    """Rows that are shorter than the head are filled up."""
+    lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

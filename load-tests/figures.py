@@ -96,6 +96,8 @@ class Figures:
     """What the ratio is of: speed, CPU, memory, waiting time."""
     unit: str = "requests"
     """What `work` counts."""
+    measure: str = "×"
+    """What stands behind the main figure: ×, MB, s."""
     rows: tuple[Row, ...] = ()
     """The baseline, then ours."""
     pairs: tuple[dict[str, Any], ...] = ()
@@ -125,6 +127,7 @@ class Figures:
         ratio_of: Callable[[Pair], float] = lambda pair: pair.speed,
         of: str = "speed",
         unit: str = "requests",
+        measure: str = "×",
         against: str = "",
         settings: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
@@ -150,6 +153,7 @@ class Figures:
             bound=bound,
             of=of,
             unit=unit,
+            measure=measure,
             rows=rows,
             pairs=tuple(
                 {"ratio": ratio, "baseline": _plain(pair.baseline), "ours": _plain(pair.ours)}

@@ -132,7 +132,8 @@ def curve(found: Curve) -> str:
     drawing.text((_WIDTH - 70) / 2, 340, found.x, "faint", anchor="middle")
     drawing.text(18, 178, found.y, "faint", anchor="middle", turned=True)
     ends: list[float] = []
-    for number, (name, series) in enumerate(found.series.items()):
+    # The first series is drawn last, above the others.
+    for number, (name, series) in reversed([*enumerate(found.series.items())]):
         places = [(along(x), up(y)) for x, y in series]
         drawing.path(places, f"line-{number % LINES}")
         for x, y in places:

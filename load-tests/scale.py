@@ -62,6 +62,7 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
         goal=GOAL,
         ratio_of=lambda pair: pair.speed / WORKERS[-1],
         of="speed to linear",
+        measure="of linear",
         against=f"{WORKERS[-1]} times one worker",
         checks=[Check.of("2 workers over twice one worker", statistics.median(linear), GOAL)],
         curves=[

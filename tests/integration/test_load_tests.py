@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).parents[2] / "load-tests" / "run.py"
-SIDES = {"rows", "pairs", "against", "of", "unit", "checks", "curves", "notes"}
+SIDES = {"rows", "pairs", "against", "of", "unit", "measure", "checks", "curves", "notes"}
 CIRCUMSTANCES = {"settings", "skipped", "quick", "date", "machine", "versions"}
 FIELDS = {"scenario", "ratio", "low", "high", "goal", "bound", "reached", "requests_per_s", "details"} | SIDES
 
