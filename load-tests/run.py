@@ -79,7 +79,7 @@ def run_overhead(
     baseline: Baseline = Baseline.SERVING,
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
-    _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+    _finish(overhead(2 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
 
 
 @app.command("run-batch")
