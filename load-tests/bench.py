@@ -99,8 +99,10 @@ def main(
     if unknown:
         raise typer.BadParameter(f"not in the list of load-tests/scenarios.py: {', '.join(sorted(unknown))}")
     started = time.monotonic()
+    if not quick:
+        print(f"{len(chosen)} scenarios, about {sum(scenario.minutes for scenario in chosen):.0f} minutes", flush=True)
     ended = run_all(chosen, folder / "benchmarks", quick=quick)
-    page = write_report(folder, readme=_ROOT / "README.md" if folder == _ROOT / "docs" else None)
+    page = write_report(folder, readme=_ROOT / "README.md" if folder.resolve() == _ROOT / "docs" else None)
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes; the report is {page}")
     for one in ended:
         print(one.row())
