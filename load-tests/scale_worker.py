@@ -54,21 +54,20 @@ class GatedSource(TimedSource):
 
 
 class CountingTelemetry(TimedTelemetry):
-    """Metrics that count what was settled."""
+    """Metrics that count what was settled, without an end in sight."""
 
     def __init__(self) -> None:
         super().__init__(-1)
-        self.done = 0
 
-    def settled(self, outcome: str, code: str = "") -> None:
-        """A delivery ended."""
-        super().settled(outcome, code)
-        self.done += 1
+    @property
+    def done(self) -> int:
+        """Deliveries that ended since `begin`."""
+        return -1 - self._left
 
     def begin(self) -> None:
         """Count anew."""
-        self.done = self.segments = 0
-        self.last = 0.0
+        self._left = -1
+        self.segments, self.last = 0, 0.0
 
 
 async def main() -> None:
