@@ -1,23 +1,26 @@
 """Whether workers add up: one, two and four of them on one queue and one store, with an engine that sleeps.
 
 The engine takes a fixed time for each request and no processor, as a GPU does, so the two cores of a small machine do
-not limit. Each worker gets the same share of work, so the time is the same if the throughput is linear. All are members
-of the group, with their partitions, before the clock starts, and the queue is filled before.
+not limit. Each worker gets the same share of work, so the time is the same if the throughput is linear. One, two and
+four are three pools, whose workers stay warm and have their partitions before the clock starts; the queue is filled
+before.
 """
 
 import asyncio
 import os
 import statistics
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from child import Child, child
 from control_plane import chat_lines
 from figures import Check, Curve, Figures
 from pairs import Measured, Pair
-from servers import servers
+from servers import make_pool, servers
 
 from backburner import Client
+from backburner_schemas.routing import pool_name
 
 GOAL = 0.95
 WORKERS = (1, 2, 4)
@@ -33,19 +36,11 @@ _PATIENCE = 600.0
 def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
     """So many rounds of one, two and four workers, each with so many requests. The ratio is to linear, at four."""
     found: dict[int, list[Measured]] = {count: [] for count in WORKERS}
-    with servers("fake", partitions=PARTITIONS) as settings:
-        worker = {
-            "BACKBURNER_ENGINE": "fake",
-            "BACKBURNER_MODEL": "fake",
-            "BACKBURNER_POOL": "fake",
-            "BACKBURNER_FAKE_LATENCY_SECONDS": str(LATENCY),
-            "BACKBURNER_CONCURRENCY": str(CONCURRENCY),
-            "BACKBURNER_WINDOW": str(2 * CONCURRENCY),
-        }
-        env = {**os.environ, **settings, **worker}
+    with servers("fake", partitions=PARTITIONS) as settings, ExitStack() as stack:
+        crews = {count: stack.enter_context(_crew({**os.environ, **settings}, count)) for count in WORKERS}
         for number in range(rounds):
             for count in WORKERS if number % 2 == 0 else WORKERS[::-1]:
-                measured = _round(env, count, requests)
+                measured = _round(crews[count], count * requests)
                 found[count].append(measured)
                 print(
                     f"round {number + 1}: {count} workers, {measured.rate:,.1f} requests/s, {measured.seconds:.2f} s, "
@@ -86,40 +81,60 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
     )
 
 
-def _round(env: Mapping[str, str], count: int, requests: int) -> Measured:
-    """So many new workers, and their share of work each."""
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The workers of one pool, all of them warm."""
+
+    model: str
+    workers: list[Child]
+
+
+@contextmanager
+def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
+    """So many workers in a pool of their own, each with its partitions, that wait to be let."""
+    crew = Crew(f"scale-{count}", [])
+    asyncio.run(make_pool(crew.model))
+    settings = {
+        "BACKBURNER_ENGINE": "fake",
+        "BACKBURNER_MODEL": crew.model,
+        "BACKBURNER_POOL": pool_name(crew.model),
+        "BACKBURNER_FAKE_LATENCY_SECONDS": str(LATENCY),
+        "BACKBURNER_CONCURRENCY": str(CONCURRENCY),
+        "BACKBURNER_WINDOW": str(2 * CONCURRENCY),
+    }
     with ExitStack() as stack:
-        workers: list[Child] = []
         # One joins when the others have their share: members that all join at once keep a group from settling.
         for _ in range(count):
-            workers.append(stack.enter_context(child("scale_worker.py", env=env)))
-            _warm_up(workers)
-        answers = _carry(workers, requests * count)
-        return Measured(
-            max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers),
-            sum(answer["cpu_seconds"] for answer in answers),
-            requests * count,
-            {"shares": [answer["done"] for answer in answers]},
-        )
+            crew.workers.append(stack.enter_context(child("scale_worker.py", env={**env, **settings})))
+            _warm_up(crew)
+        yield crew
 
 
-def _warm_up(workers: list[Child]) -> None:
+def _warm_up(crew: Crew) -> None:
     """Small jobs, until each worker has had a part of one: then all have their partitions."""
     for _ in range(_WARM_UPS):
-        if all(answer["done"] for answer in _carry(workers, _WARM_UP)):
+        if all(answer["done"] for answer in asyncio.run(_carry(crew, _WARM_UP))):
             return
-    raise RuntimeError(f"one of {len(workers)} workers had no part in {_WARM_UPS} small jobs")
+    raise RuntimeError(f"one of {len(crew.workers)} workers had no part in {_WARM_UPS} small jobs")
 
 
-def _carry(workers: list[Child], requests: int) -> list[dict[str, float]]:
+def _round(crew: Crew, requests: int) -> Measured:
+    answers = asyncio.run(_carry(crew, requests))
+    return Measured(
+        max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers),
+        sum(answer["cpu_seconds"] for answer in answers),
+        requests,
+        {"shares": [answer["done"] for answer in answers]},
+    )
+
+
+async def _carry(crew: Crew, requests: int) -> list[dict[str, float]]:
     """Fill the queue, let all workers go, and wait until the job is whole; what each did."""
-    return asyncio.run(_carry_job(workers, requests))
-
-
-async def _carry_job(workers: list[Child], requests: int) -> list[dict[str, float]]:
     async with Client() as client:
-        job = await client.submit(chat_lines(requests))
-        for worker in workers:
+        job = await client.submit(
+            {**line, "body": {**line["body"], "model": crew.model}} for line in chat_lines(requests)
+        )
+        for worker in crew.workers:
             worker.ask({"do": "open"})
         await job.wait(timeout=_PATIENCE)
-    return [worker.ask({"do": "close"}) for worker in workers]
+    return [worker.ask({"do": "close"}) for worker in crew.workers]

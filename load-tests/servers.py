@@ -38,14 +38,15 @@ def servers(model: str, *, durable: bool = True, partitions: int = 8) -> Iterato
         }
         os.environ.update(settings)
         try:
-            asyncio.run(_make_pool(model))
+            asyncio.run(make_pool(model))
             yield settings
         finally:
             os.environ.clear()
             os.environ.update(before)
 
 
-async def _make_pool(model: str) -> None:
+async def make_pool(model: str) -> None:
+    """Register the pool of a model, and make its topics, on the servers that this process's environment names."""
     settings = Settings.load()
     async with Client(settings) as client:
         pool = await client.register_pool(model)
