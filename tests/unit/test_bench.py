@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
 if str(LOAD_TESTS) not in sys.path:
     sys.path.insert(0, str(LOAD_TESTS))
 
 import bench  # noqa: E402 - after the folder is on the path
+import gpu_check  # noqa: E402
+from engines import CPU_ARGS, Build, max_sequences  # noqa: E402
 from prompts import BATCH, mixed_line  # noqa: E402
 from run_batch import steady_rate  # noqa: E402
 from scenarios import SCENARIOS, Scenario  # noqa: E402
@@ -78,6 +81,30 @@ def test_what_a_scenario_said_is_kept(runs, tmp_path):
     said = (tmp_path / "logs" / "breaks.log").read_text()
     assert "a table" in said
     assert "it broke" in said
+
+
+@pytest.mark.parametrize(("cpu", "here", "said"), [(False, Build.CPU, "the cpu build"), (True, None, "there is none")])
+def test_a_gpu_check_without_the_build_is_skipped_in_one_line(cpu, here, said, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, "build", lambda: here)
+    gpu_check.main(cpu=cpu)
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("gpu-check: skipped")
+    assert said in line
+
+
+def test_what_failed_in_a_gpu_check_is_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu_check, "build", lambda: Build.CPU)
+    monkeypatch.setattr(gpu_check, "_ROOT", tmp_path)
+    monkeypatch.setattr(gpu_check, "run_all", lambda *_, **__: [bench.Ended("overhead", 1.0, "it broke")])
+    with pytest.raises(typer.Exit):
+        gpu_check.main(cpu=True)
+    # There are no tests in the empty folder, which is a failure as well.
+    assert "failed: tests/gpu, overhead" in capsys.readouterr().out
+
+
+def test_the_arguments_tell_how_many_sequences_run_at_once():
+    assert max_sequences(CPU_ARGS) == 16
+    assert max_sequences("--max-model-len 512") == 256
 
 
 def test_every_batch_of_mixed_requests_is_the_same_work():
