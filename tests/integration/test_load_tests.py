@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backburner import Client, BatchStatus
+from backburner import BatchStatus, Client
 
 LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
 if str(LOAD_TESTS) not in sys.path:
