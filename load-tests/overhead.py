@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from child import Child, child
-from engines import arguments, max_sequences
+from engines import Build, arguments, build, max_sequences
 from figures import Figures
 from pairs import Pair, Side, interleaved
+from prompts import BATCH
 from resident import fill, resident_worker, same_tokens
 from servers import servers
 
@@ -25,12 +26,14 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 
 GOAL = 0.98
 _SERVING = "serving"
+_ON_GPU = 1024
 _TRIES = 2
 _TRIED_FROM = 1_000_000
 
 
 def overhead(pairs: int, requests: int, *, threads: int = 1, baseline: str = _SERVING, quick: bool = False) -> Figures:
     """Run the pairs. The ratio is queued throughput over bare throughput, so 0.98 means that the queue costs 2 %."""
+    requests = requests or (_ON_GPU if build() is Build.GPU else BATCH)
     model = str(prepare_auto_model(on_progress=print))
     found: list[Pair] = []
     tried: dict[int, float] = {}

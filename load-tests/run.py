@@ -74,7 +74,7 @@ def run_overhead(
     json: Json = None,
     quick: Quick = False,
     pairs: int = 28,
-    requests: int = 64,
+    requests: Annotated[int, typer.Option(help="In a round; 0 for 64 on a CPU and 1,024 on a GPU.")] = 0,
     threads: int = 1,
     baseline: Baseline = Baseline.SERVING,
 ) -> None:
