@@ -2,14 +2,16 @@
 
 python load-tests/bench.py [--folder docs] [--quick] [--only NAME]…
 
-One that fails does not stop the rest. Figures go to FOLDER/benchmarks/NAME.json, the report to FOLDER/benchmarks.md,
+One that fails, or takes three times as long as it should, does not stop the rest. Figures go to FOLDER/benchmarks/NAME.json, the report to FOLDER/benchmarks.md,
 and what the scenarios said to out/bench-logs. Ends with 1, and names them, if any scenario failed, or if any did not
 reach its goal in a run that was not quick.
 """
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from scenarios import SCENARIOS, Scenario
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
+_SHORTEST = 600.0
+_TO_END = 120.0
 _LOGS = _ROOT / "out" / "bench-logs"
 
 
@@ -59,12 +63,18 @@ def run_all(chosen: Sequence[Scenario], runs: Path, *, quick: bool) -> list[Ende
             print(f"[{number}/{len(chosen)}] {scenario.name}: there is no such scenario here", flush=True)
             continue
         print(f"[{number}/{len(chosen)}] {scenario.name}, about {scenario.minutes:g} minutes in full", flush=True)
-        ended.append(_run(scenario.name, runs / f"{scenario.name}.json", quick=quick))
+        ended.append(_run(scenario, runs / f"{scenario.name}.json", quick=quick))
         print(ended[-1].row(), flush=True)
     return ended
 
 
-def _run(name: str, out: Path, *, quick: bool) -> Ended:
+def limit(scenario: Scenario) -> float:
+    """Seconds after which it is given up: something in it hangs."""
+    return max(_SHORTEST, 3 * 60 * scenario.minutes)
+
+
+def _run(scenario: Scenario, out: Path, *, quick: bool) -> Ended:
+    name = scenario.name
     # Figures of an older run would pass for this one's if it failed.
     out.unlink(missing_ok=True)
     _LOGS.mkdir(parents=True, exist_ok=True)
@@ -73,11 +83,17 @@ def _run(name: str, out: Path, *, quick: bool) -> Ended:
     with log.open("w") as file:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=file, text=True)
         assert process.stdout is not None
+        late = threading.Event()
+        watch = threading.Timer(limit(scenario), _give_up, [process, late])
+        watch.start()
         for line in process.stdout:
             print(f"  {line}", end="", flush=True)
             file.write(line)
         status = process.wait()
+        watch.cancel()
     seconds = time.monotonic() - started
+    if late.is_set():
+        return Ended(name, seconds, f"it did not end within {limit(scenario):.0f} s; see {log}")
     if not out.exists():
         return Ended(name, seconds, f"it ended with {status} and wrote no figures; see {log}")
     try:
@@ -85,6 +101,16 @@ def _run(name: str, out: Path, *, quick: bool) -> Ended:
     except (ValueError, TypeError, json.JSONDecodeError) as error:
         return Ended(name, seconds, f"its figures cannot be read: {error}")
     return Ended(name, seconds, missed=tuple(saved.figures.missed))
+
+
+def _give_up(process: "subprocess.Popen[str]", late: threading.Event) -> None:
+    """Interrupt it, so that it ends its servers; by force if it does not hear."""
+    late.set()
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def main(

@@ -19,12 +19,17 @@ from run_batch import steady_rate  # noqa: E402
 from scenarios import SCENARIOS, Scenario  # noqa: E402
 
 WRITES = """
-import json, sys
+import json, signal, sys
 name, out = sys.argv[1], sys.argv[sys.argv.index("--json") + 1]
 print("a table")
 if name == "breaks":
     sys.exit("it broke")
-if name == "junk":
+if name == "hangs":
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print("it was interrupted")
+elif name == "junk":
     open(out, "w").write("[]")
 else:
     json.dump({"scenario": name, "goal": 1.0, "reached": name != "slow", "ratio": 0.5}, open(out, "w"))
@@ -40,7 +45,7 @@ def runs(tmp_path, monkeypatch):
     (tmp_path / "run.py").write_text(WRITES)
     monkeypatch.setattr(bench, "_HERE", tmp_path)
     monkeypatch.setattr(bench, "_LOGS", tmp_path / "logs")
-    monkeypatch.setattr(bench, "registered", lambda: {"breaks", "junk", "slow", "good"})
+    monkeypatch.setattr(bench, "registered", lambda: {"breaks", "junk", "slow", "good", "hangs"})
     folder = tmp_path / "benchmarks"
     folder.mkdir()
     return folder
@@ -74,6 +79,13 @@ def test_a_scenario_that_fails_does_not_stop_the_rest(runs):
     assert ended[3].row().endswith("ran")
     assert not (runs / "breaks.json").exists()
     assert json.loads((runs / "good.json").read_text())["scenario"] == "good"
+
+
+def test_a_scenario_that_hangs_is_given_up(runs, monkeypatch):
+    monkeypatch.setattr(bench, "limit", lambda _: 1.0)
+    ended = bench.run_all([scenario("hangs"), scenario("good")], runs, quick=False)
+    assert "did not end within" in ended[0].failed
+    assert not ended[1].failed
 
 
 def test_what_a_scenario_said_is_kept(runs, tmp_path):
