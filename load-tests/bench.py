@@ -3,8 +3,8 @@
 python load-tests/bench.py [--folder docs] [--quick] [--only NAME]…
 
 One that fails, or takes three times as long as it should, does not stop the rest. Figures go to
-FOLDER/benchmarks/NAME.json, the report to FOLDER/benchmarks.md, and what the scenarios said to out/bench-logs. Ends with
-1, and names them, if any scenario failed, or if any did not reach its goal in a run that was not quick.
+FOLDER/benchmarks/NAME.json, the report to FOLDER/benchmarks.md, and what the scenarios said to out/bench-logs. Ends
+with 1, and names them, if any scenario failed, or if any did not reach its goal in a run that was not quick.
 """
 
 import json
