@@ -27,7 +27,7 @@ SCENARIOS = (
         "What does the queue cost?",
         "bare `AsyncLLM` at its best hand setting; 28 interleaved pairs of 64 chat requests of mixed lengths",
         "median ≥ 0.98 × its requests/s",
-        11,
+        10,
         gpu=True,
     ),
     Scenario(
@@ -59,7 +59,7 @@ SCENARIOS = (
         "within 3 % on the fake engine, 10 % on the real one",
         4,
     ),
-    Scenario("ray", "Against Ray Data?", "Ray Data LLM on the same model and requests", "≥ 1.3 ×", 6),
+    Scenario("ray", "Against Ray Data?", "Ray Data LLM on the same model and requests", "≥ 1.3 ×", 7),
     Scenario(
         "control-plane",
         "What can the path carry when the engine costs nothing?",
@@ -93,7 +93,7 @@ SCENARIOS = (
         "Do workers add up?",
         "one worker with an engine of fixed latency; then two and four",
         "≥ 0.95 linear",
-        5,
+        4,
     ),
     Scenario(
         "ready", "How long until a worker is warm?", "the bare engine, process start to first answer", "≤ 1.05 ×", 4
