@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs clean distclean
+.PHONY: help setup demo check test docs bench report gpu-check clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile
 QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/typing tests/golden)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything but GPU packages; does nothing when nothing changed
 	@:
@@ -31,6 +31,7 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
+	@$(BIN)/python load-tests/report.py --check
 	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" $(QUICK_TESTS)
 
 test: $(STAMP) ## The whole suite, real broker, object store and model included: under 12 minutes
@@ -38,6 +39,15 @@ test: $(STAMP) ## The whole suite, real broker, object store and model included:
 
 docs: $(STAMP) ## Write the generated pages under docs/
 	@$(BIN)/python scripts/docs.py
+
+bench: $(STAMP) ## Measure all scenarios and write docs/benchmarks.md: under 75 minutes; QUICK=1 under 10, to out/bench
+	@$(BIN)/python load-tests/bench.py $(if $(QUICK),--quick --folder out/bench)
+
+report: $(STAMP) ## Write docs/benchmarks.md, its plots and the README's figures from the saved runs
+	@$(BIN)/python load-tests/report.py
+
+gpu-check: $(STAMP) ## Engine tests, overhead and prefix on a GPU, skipped where none is; CPU=1 runs them on a CPU
+	@$(BIN)/python load-tests/gpu_check.py $(if $(CPU),--cpu) $(if $(QUICK),--quick)
 
 clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
 	@if [[ -d .backburner && -x $(BIN)/backburner ]]; then $(BIN)/backburner down || true; fi

@@ -1,8 +1,10 @@
 """A child process: vLLM without a queue. Each question `{"first", "count"}` is a batch; the answer is its time.
 
-`serving` is the same engine that a worker holds, given all requests at once: what differs is the queue alone.
+`serving` is the same engine that a worker holds, so that what differs is the queue alone. It is given all requests at
+once, or at most `in_flight` of the question at a time, which is what one tunes by hand.
 `passages` is that engine too, with requests that begin alike.
 `llm-chat` is vLLM's offline `LLM.chat`, its engine core in this process, as a batch script would use it.
+The others answer requests of mixed lengths.
 """
 
 import asyncio
@@ -17,17 +19,19 @@ from typing import Any
 import passages
 from cpu import cpu_seconds
 from prefix_cache import PrefixCache
-from prompts import MAX_TOKENS, line, messages
+from prompts import mixed_line
 
-Batch = Callable[[int, int], Awaitable[int]]
-"""Answers so many requests from the first on; how many tokens that made."""
+Batch = Callable[[int, int, int], Awaitable[int]]
+"""Answers so many requests from the first on, at most so many at a time, 0 for all at once; the tokens that made."""
 Opened = tuple[Batch, Callable[[], Awaitable[None]]]
 """That, and what closes the engine."""
 
 _SERVED = "bare"
 
 
-async def serving(model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = line) -> Opened:
+async def serving(
+    model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = mixed_line
+) -> Opened:
     """The worker's own engine, and what closes it."""
     from backburner_worker.engine.base import EngineRequest
     from backburner_worker.engine.vllm import VllmEngine
@@ -36,12 +40,17 @@ async def serving(model: str, arguments: list[str], asked: Callable[[int, str], 
     info = await engine.start()
     [chat] = [endpoint for endpoint in info.endpoints if endpoint.endswith("chat/completions")]
 
-    async def batch(first: int, count: int) -> int:
+    async def batch(first: int, count: int, in_flight: int) -> int:
         requests = [
             EngineRequest(f"r{number}", chat, asked(number, _SERVED)["body"]) for number in range(first, first + count)
         ]
-        responses = await asyncio.gather(*map(engine.run, requests))
-        return sum(response.usage.completion_tokens for response in responses)
+        free = asyncio.Semaphore(in_flight or count)
+
+        async def answer(request: EngineRequest) -> int:
+            async with free:
+                return (await engine.run(request)).usage.completion_tokens
+
+        return sum(await asyncio.gather(*map(answer, requests)))
 
     async def close() -> None:
         await engine.close(drain=0.0)
@@ -66,10 +75,16 @@ async def llm_chat(model: str, arguments: list[str]) -> Opened:
         kv_cache_memory_bytes=parsed.kv_cache_memory_bytes,
         dtype=parsed.dtype,
     )
-    sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=0, ignore_eos=True)
 
-    async def batch(first: int, count: int) -> int:
-        outputs = llm.chat([messages(number) for number in range(first, first + count)], sampling, use_tqdm=False)
+    async def batch(first: int, count: int, in_flight: int) -> int:
+        if in_flight:
+            raise ValueError("LLM.chat takes all requests at once; leave in_flight out")
+        bodies = [mixed_line(number, _SERVED)["body"] for number in range(first, first + count)]
+        sampling = [
+            SamplingParams(max_tokens=body["max_tokens"], temperature=0, ignore_eos=body["ignore_eos"])
+            for body in bodies
+        ]
+        outputs = llm.chat([body["messages"] for body in bodies], sampling, use_tqdm=False)
         return sum(len(output.outputs[0].token_ids) for output in outputs)
 
     async def close() -> None:
@@ -89,9 +104,9 @@ async def main(baseline: str, model: str, arguments: list[str]) -> None:
     """Warm the engine up, then answer questions until there are none."""
     batch, close = await BASELINES[baseline](model, arguments)
 
-    async def run(first: int, count: int) -> dict[str, Any]:
+    async def run(first: int, count: int, in_flight: int = 0) -> dict[str, Any]:
         cache, cpu, started = PrefixCache.now(), cpu_seconds(), time.monotonic()
-        tokens = await batch(first, count)
+        tokens = await batch(first, count, in_flight)
         seconds, cpu = time.monotonic() - started, cpu_seconds() - cpu
         return {"seconds": seconds, "cpu_seconds": cpu, "tokens": tokens, "cached": PrefixCache.now().since(cache)}
 

@@ -22,6 +22,10 @@ class Bound(StrEnum):
     AT_MOST = "≤"
     """Less is better: cost, memory, waiting."""
 
+    def holds(self, value: float, goal: float) -> bool:
+        """Whether the value is on the right side."""
+        return value >= goal if self is Bound.AT_LEAST else value <= goal
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -37,6 +41,38 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """One more figure that a scenario is held to, beside its main one: CPU a request, LISTs, growth of memory."""
+
+    name: str
+    """In a few words, with its unit: `µs of the worker's CPU a request`."""
+    value: float
+    goal: float
+    bound: Bound
+    reached: bool
+    against: str = ""
+    """What it is held against, where that is not what the main figure is held against."""
+
+    @classmethod
+    def of(cls, name: str, value: float, goal: float, *, bound: Bound = Bound.AT_LEAST, against: str = "") -> Self:
+        """With the verdict."""
+        return cls(name, value, goal, bound, bound.holds(value, goal), against)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points that the report draws as a line: memory over backlog, requests/s over workers."""
+
+    name: str
+    x: str
+    """What the horizontal axis tells."""
+    y: str
+    """What the vertical axis tells."""
+    series: dict[str, list[tuple[float, float]]]
+    """The points of each line, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The outcome of one scenario. Ratios are of two things measured side by side in one run."""
 
@@ -44,6 +80,7 @@ class Figures:
     goal: float
     """What `ratio` has to reach; where there is no ratio, what `requests_per_s` has to."""
     reached: bool
+    """Whether it did. What `checks` found is told beside it."""
     ratio: float | None = None
     """Median of the pairs."""
     low: float | None = None
@@ -59,6 +96,8 @@ class Figures:
     """What the ratio is of: speed, CPU, memory, waiting time."""
     unit: str = "requests"
     """What `work` counts."""
+    measure: str = "×"
+    """What stands behind the main figure: ×, MB, s."""
     rows: tuple[Row, ...] = ()
     """The baseline, then ours."""
     pairs: tuple[dict[str, Any], ...] = ()
@@ -69,6 +108,12 @@ class Figures:
     """Why nothing was measured; empty if something was."""
     quick: bool = False
     """Whether fewer rounds were asked for, so that the interval is wide."""
+    checks: tuple[Check, ...] = ()
+    """What else has to be reached."""
+    curves: tuple[Curve, ...] = ()
+    """What the report draws."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the report prints below the figures."""
 
     @classmethod
     def of_pairs(
@@ -82,10 +127,14 @@ class Figures:
         ratio_of: Callable[[Pair], float] = lambda pair: pair.speed,
         of: str = "speed",
         unit: str = "requests",
+        measure: str = "×",
         against: str = "",
         settings: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
         quick: bool = False,
+        checks: Sequence[Check] = (),
+        curves: Sequence[Curve] = (),
+        notes: Sequence[str] = (),
     ) -> Self:
         """From measured pairs. `names` are those of the baseline and of ours, `ratio_of` is our figure over theirs."""
         ratios = [ratio_of(pair) for pair in pairs]
@@ -94,7 +143,7 @@ class Figures:
         return cls(
             scenario=scenario,
             goal=goal,
-            reached=median >= goal if bound is Bound.AT_LEAST else median <= goal,
+            reached=bound.holds(median, goal),
             ratio=median,
             low=low,
             high=high,
@@ -104,6 +153,7 @@ class Figures:
             bound=bound,
             of=of,
             unit=unit,
+            measure=measure,
             rows=rows,
             pairs=tuple(
                 {"ratio": ratio, "baseline": _plain(pair.baseline), "ours": _plain(pair.ours)}
@@ -111,12 +161,23 @@ class Figures:
             ),
             settings=dict(settings or {}),
             quick=quick,
+            checks=tuple(checks),
+            curves=tuple(curves),
+            notes=tuple(notes),
         )
 
     @classmethod
     def skip(cls, scenario: str, reason: str, *, goal: float, against: str = "") -> Self:
         """A scenario that could not be run here, and why."""
         return cls(scenario=scenario, goal=goal, reached=False, against=against, skipped=reason)
+
+    @property
+    def missed(self) -> list[str]:
+        """What was measured and not reached: the scenario's name for its main figure, and the names of checks."""
+        if self.skipped:
+            return []
+        main = [] if self.reached else [self.scenario]
+        return main + [check.name for check in self.checks if not check.reached]
 
     @property
     def value(self) -> float | None:

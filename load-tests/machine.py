@@ -52,16 +52,20 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str:
+    """Pages and saved figures do not count as a change: a run of many scenarios writes them as it goes."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    changed = _git(
+        "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs", ":(top,exclude)*.md"
+    )
+    return f"{commit}-dirty" if commit and changed else commit
+
+
+def _git(*arguments: str) -> str:
+    """What git says, empty where there is no git or no repository."""
     git = shutil.which("git")
     if git is None:
         return ""
-    ended = subprocess.run(
-        [git, "describe", "--always", "--dirty", "--exclude", "*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = subprocess.run([git, *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return ended.stdout.strip()
 
 

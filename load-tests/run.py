@@ -26,7 +26,10 @@ from outage import SYSTEMS, outage
 from overhead import overhead
 from profiling import profile
 from prefix import prefix
+from ray_data import ray_data
 from rich.console import Console
+from run_batch import run_batch
+from scale import scale
 from submit_memory import submit_memory
 from tables import show
 
@@ -76,12 +79,32 @@ def run_overhead(
     json: Json = None,
     quick: Quick = False,
     pairs: int = 28,
-    requests: int = 64,
+    requests: Annotated[int, typer.Option(help="In a round; 0 for 64 on a CPU and 1,024 on a GPU.")] = 0,
     threads: int = 1,
     baseline: Baseline = Baseline.SERVING,
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
-    _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+    _finish(overhead(2 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+
+
+@app.command("run-batch")
+def run_run_batch(
+    *, json: Json = None, quick: Quick = False, pairs: int = 3, requests: int = 384, threads: int = 1
+) -> None:
+    """A batch file through vLLM's own batch program, and through the queue with a resident worker."""
+    _finish(run_batch(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
+
+
+@app.command("ray")
+def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 384, threads: int = 1) -> None:
+    """A batch through Ray Data LLM, and through the queue; skipped where Ray cannot be installed."""
+    _finish(ray_data(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
+
+
+@app.command("scale")
+def run_scale(*, json: Json = None, quick: Quick = False, rounds: int = 3, requests: int = 4096) -> None:
+    """One, two and four workers with an engine that sleeps, each with the same share of work."""
+    _finish(scale(1 if quick else rounds, 1024 if quick else requests, quick=quick), json)
 
 
 @app.command("prefix")

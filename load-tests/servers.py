@@ -14,7 +14,7 @@ from backburner.settings import Settings
 
 
 @contextmanager
-def servers(model: str, *, durable: bool = True) -> Iterator[dict[str, str]]:
+def servers(model: str, *, durable: bool = True, partitions: int = 8) -> Iterator[dict[str, str]]:
     """Settings of a running broker and store with a pool for that model; also put into this process's environment.
 
     `durable` keeps the broker's log in the store, as the embedded stack does; otherwise it is in memory.
@@ -30,7 +30,7 @@ def servers(model: str, *, durable: bool = True) -> Iterator[dict[str, str]]:
             "BACKBURNER_STORE_ENDPOINT": running.endpoint,
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
-            "BACKBURNER_TOPIC_PARTITIONS": "8",
+            "BACKBURNER_TOPIC_PARTITIONS": str(partitions),
             "BACKBURNER_TOPIC_REPLICATION": "1",
             "BACKBURNER_HTTP_PORT": "0",
             "BACKBURNER_LOG_LEVEL": "warning",
@@ -38,14 +38,15 @@ def servers(model: str, *, durable: bool = True) -> Iterator[dict[str, str]]:
         }
         os.environ.update(settings)
         try:
-            asyncio.run(_make_pool(model))
+            asyncio.run(make_pool(model))
             yield settings
         finally:
             os.environ.clear()
             os.environ.update(before)
 
 
-async def _make_pool(model: str) -> None:
+async def make_pool(model: str) -> None:
+    """Register the pool of a model, and make its topics, on the servers that this process's environment names."""
     settings = Settings.load()
     async with Client(settings) as client:
         pool = await client.register_pool(model)

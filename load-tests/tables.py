@@ -23,6 +23,9 @@ def outcome(figures: Figures) -> str:
         parts.append(f"ratio {figures.ratio:.3f}{interval(figures)}")
     if figures.requests_per_s is not None:
         parts.append(f"{figures.requests_per_s:,.1f} requests/s")
+    for check in figures.checks:
+        said = "reached" if check.reached else "NOT reached"
+        parts.append(f"{check.name}: {check.value:,.4g}, goal {check.bound} {check.goal:,g} {said}")
     return "; ".join(parts)
 
 

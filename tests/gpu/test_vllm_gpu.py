@@ -1,47 +1,72 @@
-"""The GPU build of vLLM behind the engine port: runs where there is a GPU and that build, and is skipped elsewhere."""
+"""The GPU build of vLLM behind the engine port: runs where there is a GPU and that build, and is skipped elsewhere.
+
+With BACKBURNER_TEST_GPU_ON_CPU set the same runs on the CPU build (`make gpu-check CPU=1`).
+"""
 
 import asyncio
-import importlib.util
-from importlib.metadata import PackageNotFoundError, version
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from backburner.local.model import prepare_auto_model
+from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint
-from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.engine.vllm import VllmEngine
 
+LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
 
-def gpu_is_missing() -> bool:
-    if importlib.util.find_spec("torch") is None:
-        return True
-    import torch
+from engines import Build, arguments, build  # noqa: E402 - after the folder is on the path
 
-    try:
-        version("vllm")
-    except PackageNotFoundError:
-        return True
-    return not torch.cuda.is_available()
+WANTED = Build.CPU if os.environ.get("BACKBURNER_TEST_GPU_ON_CPU") else Build.GPU
 
-
-pytestmark = pytest.mark.skipif(gpu_is_missing(), reason="needs a GPU and the GPU build of vLLM")
+pytestmark = [
+    pytest.mark.skipif(build() is not WANTED, reason=f"needs the {WANTED} build of vLLM, and what it runs on"),
+    pytest.mark.timeout(600),
+]
 
 
-def test_many_requests_are_answered_in_one_batch():
-    async def answer() -> list[str]:
-        engine = VllmEngine(str(prepare_auto_model()), "--max-model-len 1024 --gpu-memory-utilization 0.3", "small")
+def request(number: int, content: str, **options) -> EngineRequest:
+    body = {"model": "small", "messages": [{"role": "user", "content": content}], "temperature": 0, **options}
+    return EngineRequest(f"r{number}", Endpoint.CHAT, body)
+
+
+def with_engine(use: Callable[[Engine, EngineInfo], Awaitable[None]]) -> None:
+    async def run() -> None:
+        engine = VllmEngine(str(prepare_auto_model()), arguments(), "small")
         info = await engine.start()
         try:
-            assert info.kv_tokens > 0
-            bodies = [
-                {"model": "small", "messages": [{"role": "user", "content": f"Count to {number}."}], "max_tokens": 16}
-                for number in range(64)
-            ]
-            responses = await asyncio.gather(
-                *(engine.run(EngineRequest(f"r{number}", Endpoint.CHAT, body)) for number, body in enumerate(bodies))
-            )
-            return [response.body["choices"][0]["message"]["content"] for response in responses]
+            await use(engine, info)
         finally:
             await engine.close(drain=5.0)
 
-    assert all(asyncio.run(answer()))
+    asyncio.run(run())
+
+
+def test_an_engine_answers_many_at_once_and_outlives_what_is_refused_and_cancelled():
+    async def use(engine: Engine, info: EngineInfo) -> None:
+        assert info.kv_tokens > 0
+        assert info.max_sequences > 1
+        many = [request(number, f"Count to {number}.", max_tokens=16) for number in range(64)]
+        responses = await asyncio.gather(*map(engine.run, many))
+        assert all(response.body["choices"][0]["message"]["content"] for response in responses)
+        assert all(0 < response.usage.completion_tokens <= 16 for response in responses)
+
+        with pytest.raises(RequestRefused):
+            await engine.run(request(100, "Hello.", max_tokens=1_000_000))
+
+        long = asyncio.create_task(engine.run(request(101, "Count.", max_tokens=900, ignore_eos=True)))
+        await asyncio.sleep(0)
+        long.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await long
+        assert not engine.lost
+        again = await engine.run(request(102, "What is the capital of France?", max_tokens=16))
+        assert "Paris" in again.body["choices"][0]["message"]["content"]
+
+    with_engine(use)

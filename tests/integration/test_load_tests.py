@@ -1,26 +1,28 @@
 """The load tests themselves: each scenario starts and stops all that it needs, and writes what it found."""
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parents[2] / "load-tests" / "run.py"
-FIELDS = {
-    "scenario",
-    "ratio",
-    "low",
-    "high",
-    "goal",
-    "bound",
-    "reached",
-    "requests_per_s",
-    "rows",
-    "pairs",
-    "details",
-} | {"against", "of", "unit", "settings", "skipped", "quick", "date", "machine", "versions"}
+from backburner import BatchStatus, Client
+
+LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
+
+from child import child  # noqa: E402 - after the folder is on the path
+from control_plane import chat_lines  # noqa: E402
+from servers import servers  # noqa: E402
+
+PROGRAM = LOAD_TESTS / "run.py"
+SIDES = {"rows", "pairs", "against", "of", "unit", "measure", "checks", "curves", "notes"}
+CIRCUMSTANCES = {"settings", "skipped", "quick", "date", "machine", "versions"}
+FIELDS = {"scenario", "ratio", "low", "high", "goal", "bound", "reached", "requests_per_s", "details"} | SIDES
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,23 @@ def test_a_scenario_writes_its_figures(scenario, options, tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(out.read_text())
-    assert figures.keys() == FIELDS
+    assert figures.keys() == FIELDS | CIRCUMSTANCES
     assert figures["scenario"] == scenario
     assert scenario in ended.stdout.splitlines()[-1]
+
+
+def test_a_worker_behind_a_gate_is_a_member_and_gives_nothing_until_it_is_open():
+    async def submit() -> BatchStatus:
+        async with Client() as client:
+            job = await client.submit(chat_lines(200))
+            assert worker.ask({"do": "close"})["done"] == 0
+            worker.ask({"do": "open"})
+            return await job.wait(timeout=120)
+
+    with servers("fake", partitions=2) as settings:
+        env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_MODEL": "fake"}
+        with child("scale_worker.py", env={**env, "BACKBURNER_POOL": "fake"}) as worker:
+            assert asyncio.run(submit()).request_counts.completed == 200
+            found = worker.ask({"do": "close"})
+    assert found["done"] == 200
+    assert found["first"] < found["last"]

@@ -1,0 +1,108 @@
+"""What `make bench` runs, in this order, and what each has to reach. The one list: bench, report and tests read it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One entry of the list."""
+
+    name: str
+    """As `run.py` knows it, and the name of its file of figures."""
+    asks: str
+    """The question, as the report's heading."""
+    against: str
+    """What it is measured against, in the same run."""
+    goal: str
+    """What it must reach, in words."""
+    minutes: float
+    """About how long it takes on two cores."""
+    gpu: bool = False
+    """Whether `make gpu-check` runs it."""
+
+
+SCENARIOS = (
+    Scenario(
+        "overhead",
+        "What does the queue cost?",
+        "bare `AsyncLLM` at its best hand setting; 28 interleaved pairs of 64 chat requests of mixed lengths",
+        "median ≥ 0.98 × its requests/s",
+        10,
+        gpu=True,
+    ),
+    Scenario(
+        "run-batch",
+        "Is a resident worker worth it for one file?",
+        "`python -m vllm.entrypoints.openai.run_batch` on 384 requests, wall time with its start",
+        "≥ 1.1 ×",
+        6,
+    ),
+    Scenario(
+        "prefix",
+        "What does it gain to reorder by shared prefix?",
+        "the bare engine fed in file order: 16 prefixes of about 600 tokens, 8 requests each, interleaved and shuffled",
+        "≥ 4 × interleaved, ≥ 2.5 × shuffled",
+        6,
+        gpu=True,
+    ),
+    Scenario(
+        "affinity",
+        "Does a shared prefix stay with one of several workers?",
+        "two workers on the same requests, spread without regard to prefixes",
+        "more prefix hits, no partition hot",
+        4,
+    ),
+    Scenario(
+        "admission",
+        "Is `auto` as good as the best hand setting?",
+        "the best of several hand settings on the same engine",
+        "within 3 % on the fake engine, 10 % on the real one",
+        4,
+    ),
+    Scenario("ray", "Against Ray Data?", "Ray Data LLM on the same model and requests", "≥ 1.3 ×", 7),
+    Scenario(
+        "control-plane",
+        "What can the path carry when the engine costs nothing?",
+        "a bare loop of the same libraries: consume, decode, encode, put, commit",
+        "≥ 15,000 requests/s, ≥ 0.5 × the bare loop",
+        3,
+    ),
+    Scenario(
+        "backlog",
+        "Does a deep queue cost a worker memory?",
+        "the same worker at a backlog of 1,000; then 100,000 and 1,000,000",
+        "≤ +50 MB",
+        4,
+    ),
+    Scenario(
+        "submit",
+        "What does a submit cost?",
+        "a bare aiokafka producer with the same bytes, 1,000,000 requests from a file",
+        "≥ 0.85 ×, memory flat",
+        4,
+    ),
+    Scenario(
+        "read",
+        "What do results and status cost to read?",
+        "bare GETs of the same objects; status of a job of 1,000,000 requests",
+        "≥ 0.7 ×, ≤ 5 LISTs",
+        3,
+    ),
+    Scenario(
+        "scale",
+        "Do workers add up?",
+        "one worker with an engine of fixed latency; then two and four",
+        "≥ 0.95 linear",
+        4,
+    ),
+    Scenario(
+        "ready", "How long until a worker is warm?", "the bare engine, process start to first answer", "≤ 1.05 ×", 4
+    ),
+    Scenario(
+        "fairness",
+        "Does a heavy tenant push others aside?",
+        "the ideal share of each tenant, one with 100 × the work of the others",
+        "within 1.2 ×",
+        1,
+    ),
+)
