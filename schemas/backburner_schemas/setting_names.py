@@ -47,6 +47,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MODEL",
         "SERVED_NAME",
         "ENGINE_ARGS",
+        "ADAPTERS",
         "PARAMETERS_ALLOWED",
         "MEDIA_DOMAINS_ALLOWED",
         "WORKER_ID",

@@ -20,7 +20,7 @@ from backburner_worker.admission import Admission
 from backburner_worker.cache import ResultCache
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
-from backburner_worker.engine.identity import model_identity
+from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_allowed_extra
 from backburner_worker.feeder import Feeder
@@ -195,6 +195,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         fake_process=settings.fake_process,
         fake_journal=settings.fake_journal,
         media_domains=split(settings.media_domains_allowed),
+        adapters=settings.lora_adapters,
     )
     try:
         info = await engine.start()
@@ -255,8 +256,14 @@ def _cache(
         engine_args=settings.engine_args,
         revision=settings.model_version,
     )
-    max_age = settings.result_cache_seconds
-    return ResultCache(storage, pool=pool, identity=identity, max_age=max_age, telemetry=telemetry)
+    return ResultCache(
+        storage,
+        pool=pool,
+        identity=identity,
+        adapters={one.name: adapter_identity(identity, one.folder) for one in settings.lora_adapters},
+        max_age=settings.result_cache_seconds,
+        telemetry=telemetry,
+    )
 
 
 def body_limits(settings: WorkerSettings) -> BodyLimits:

@@ -26,6 +26,7 @@ from backburner_schemas.errors import (
 )
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.adapters import Adapter, check_names, vllm_arguments
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
 from backburner_worker.engine.deathwatch import tie_children
 from backburner_worker.engine.limits import DATA_URLS
@@ -61,6 +62,7 @@ class VllmEngine:
         served_name: The name that requests use; a folder's own name if none is given.
         default_max_tokens: Tokens at most in a chat answer whose request names no limit.
         media_domains: Where media may be fetched from, as in `BodyLimits`.
+        adapters: LoRA adapters to load with the model, each of which has to be in its folder.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class VllmEngine:
         *,
         default_max_tokens: int = DEFAULT_MAX_TOKENS,
         media_domains: frozenset[str] = frozenset(),
+        adapters: Sequence[Adapter] = (),
     ) -> None:
         self._model = model
         self._engine_args = shlex.split(engine_args) if isinstance(engine_args, str) else list(engine_args)
         self._served_name = served_name or (Path(model).resolve().name if Path(model).is_dir() else model)
         self._default_max_tokens = default_max_tokens
         self._media_domains = media_domains - {DATA_URLS}
+        self._adapters = tuple(adapters)
         self._loaded: Loaded | None = None
         self._running: set[asyncio.Task[dict[str, Any] | Failure]] = set()
         self._names: frozenset[str] = frozenset()
@@ -98,7 +102,10 @@ class VllmEngine:
             raise SettingsError("vLLM must be started on the main thread")
         vllm_compat.prepare_environment(self._model)
         tie_children()
-        args = vllm_compat.parse_arguments(self._model, self._engine_args, self._served_name, self._media_domains)
+        engine_args = [*vllm_arguments(self._adapters, self._engine_args), *self._engine_args]
+        args = vllm_compat.parse_arguments(self._model, engine_args, self._served_name, self._media_domains)
+        for name in args.served_model_name:
+            check_names(self._adapters, name)
         return await self._load(args, installed)
 
     async def run(self, request: EngineRequest) -> EngineResponse:

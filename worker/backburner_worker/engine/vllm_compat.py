@@ -127,7 +127,20 @@ def parse_arguments(model: str, engine_args: Sequence[str], served_name: str, me
         raise SettingsError(f"vLLM does not take BACKBURNER_ENGINE_ARGS: {error}") from error
     if not args.allowed_media_domains:
         args.allowed_media_domains = sorted(media_domains) or [_NO_MEDIA]
+    if args.lora_modules and _is_cpu_build():
+        _spare_a_slot(args)
     return args
+
+
+def _spare_a_slot(args: Any) -> None:
+    """Have one slot for adapters more than can ever be taken.
+
+    In a batch with adapters, 0.32's CPU kernels give requests to the base model the last slot's weights, by the index
+    -1; in a slot that was never taken these are zeros. Slots are taken from the first on.
+    """
+    args.max_loras = max(args.max_loras or 0, len(args.lora_modules) + 1)
+    if args.max_cpu_loras is not None:
+        args.max_cpu_loras = max(args.max_cpu_loras, args.max_loras)
 
 
 async def load(args: Any, default_max_tokens: int) -> Loaded:
