@@ -6,11 +6,10 @@ second hop. What is imported from vLLM, and how, is in `vllm_compat`.
 
 import asyncio
 import gc
-import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from backburner_schemas.errors import (
@@ -30,6 +29,7 @@ from backburner_worker.engine.adapters import Adapter, check_names, vllm_argumen
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
 from backburner_worker.engine.deathwatch import tie_children
 from backburner_worker.engine.limits import DATA_URLS
+from backburner_worker.engine.served import arguments_of, name_of
 from backburner_worker.engine.vllm_compat import Failure, Loaded
 
 DEFAULT_MAX_TOKENS = 1024
@@ -76,8 +76,8 @@ class VllmEngine:
         adapters: Sequence[Adapter] = (),
     ) -> None:
         self._model = model
-        self._engine_args = shlex.split(engine_args) if isinstance(engine_args, str) else list(engine_args)
-        self._served_name = served_name or (Path(model).resolve().name if Path(model).is_dir() else model)
+        self._engine_args = arguments_of(engine_args)
+        self._served_name = name_of(model, served_name)
         self._default_max_tokens = default_max_tokens
         self._media_domains = media_domains - {DATA_URLS}
         self._adapters = tuple(adapters)
@@ -180,15 +180,27 @@ class VllmEngine:
         )
 
     async def _warm_up(self, loaded: Loaded) -> None:
-        endpoint = next(kind for kind in _WARM_UPS if kind in loaded.handlers)
-        body = {"model": loaded.models[0], **_WARM_UPS[endpoint]}
+        """Run one batch of all kinds of requests. The first one has to be answered, the others may be refused."""
+        bodies = [
+            (endpoint, {"model": loaded.models[0], **body})
+            for endpoint, kinds in _WARM_UPS.items()
+            for body in kinds
+            if endpoint in loaded.handlers
+        ]
+        endpoint, body = bodies[0]
+        bodies += [(endpoint, {**body, "model": adapter}) for adapter in loaded.adapters]
+        first, *others = (EngineRequest(f"warm-up-{number}", *one) for number, one in enumerate(bodies))
         try:
             async with asyncio.timeout(_WARM_UP_SECONDS):
-                await self.run(EngineRequest("warm-up", endpoint, body))
+                await asyncio.gather(self.run(first), *map(self._try, others))
         except TimeoutError as error:
             raise EngineError(f"the first request had no answer in {_WARM_UP_SECONDS:.0f} s") from error
         except RequestRefused as error:
             raise EngineError(f"the first request was refused: {error.message}") from error
+
+    async def _try(self, request: EngineRequest) -> None:
+        with suppress(RequestRefused):
+            await self.run(request)
 
     async def _call(self, loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
         """Run the body in a task of its own, which `close` can abort, and tell its ends apart.
@@ -254,10 +266,19 @@ def _response(answer: dict[str, Any]) -> EngineResponse:
     return EngineResponse(body=answer, usage=tokens)
 
 
-_WARM_UPS: dict[Endpoint, dict[str, Any]] = {
-    Endpoint.COMPLETIONS: {"prompt": "Warm", "max_tokens": 1},
-    Endpoint.CHAT: {"messages": [{"role": "user", "content": "Warm"}], "max_tokens": 1},
-    Endpoint.EMBEDDINGS: {"input": "Warm"},
-    Endpoint.SCORE: {"text_1": "Warm", "text_2": "Cold"},
+_CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Warm"}], "max_tokens": 2}
+_WARM_UPS: dict[Endpoint, tuple[dict[str, Any], ...]] = {
+    Endpoint.COMPLETIONS: ({"prompt": "Warm", "max_tokens": 1},),
+    Endpoint.CHAT: (
+        _CHAT,
+        {**_CHAT, "temperature": 0.8, "top_p": 0.9, "top_k": 20},
+        # What takes longest to come up: half a second on a CPU, and many with a compiler.
+        {**_CHAT, "logprobs": True, "top_logprobs": 1},
+    ),
+    Endpoint.EMBEDDINGS: ({"input": "Warm"},),
+    Endpoint.SCORE: ({"text_1": "Warm", "text_2": "Cold"},),
 }
-"""The smallest real request for each endpoint, in the order in which one is chosen."""
+"""The smallest real requests that need whatever an engine makes ready at its first use, by endpoint.
+
+A text completion comes first where there are any, since a model need not have a template for chats.
+"""

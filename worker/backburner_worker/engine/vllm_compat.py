@@ -90,14 +90,19 @@ def installed_version() -> str:
     )
 
 
-def prepare_environment(model: str) -> None:
-    """Set what vLLM reads when it is first imported; what the operator has set stays."""
+def environment(model: str) -> dict[str, str]:
+    """What vLLM is to find in the environment when it is first imported."""
     settings = dict(_ENVIRONMENT)
     if _is_cpu_build():
         settings |= _CPU_ENVIRONMENT
     if Path(model).is_dir():
         settings["HF_HUB_OFFLINE"] = "1"
-    for name, value in settings.items():
+    return settings
+
+
+def prepare_environment(model: str) -> None:
+    """Set what vLLM reads when it is first imported; what the operator has set stays."""
+    for name, value in environment(model).items():
         os.environ.setdefault(name, value)
 
 
