@@ -17,7 +17,6 @@ from backburner.local.probe import speaks_kafka
 from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 
-
 _READY_SECONDS = 30.0
 
 

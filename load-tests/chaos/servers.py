@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from noida import noida_program
+
 from backburner.local.broker import find_tansu
 from backburner.local.child import Child, Program, clean_environment
 from backburner.local.emulator import Emulator
@@ -19,7 +21,6 @@ from chaos.objects import S3Address
 from chaos.patience import until
 from chaos.proxy import Proxy
 from chaos.sqs_client import SqsAddress
-from noida import noida_program
 
 PARTITIONS = 8
 """Of each lane."""

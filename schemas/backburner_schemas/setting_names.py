@@ -48,6 +48,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "SERVED_NAME",
         "ENGINE_ARGS",
         "ADAPTERS",
+        "COMPILE_CACHE_DIR",
         "PARAMETERS_ALLOWED",
         "MEDIA_DOMAINS_ALLOWED",
         "WORKER_ID",

@@ -184,6 +184,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         fake_journal=settings.fake_journal,
         media_domains=split(settings.media_domains_allowed),
         adapters=settings.lora_adapters,
+        cache_dir=settings.compile_cache_dir,
     )
     checks = Checks(settings, storage)
     try:

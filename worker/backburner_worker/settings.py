@@ -40,6 +40,8 @@ class WorkerSettings(Settings):
     """vLLM's own arguments, as on its command line, such as `--max-model-len 8192 --max-num-seqs 256`."""
     adapters: CommaSeparated = ""
     """LoRA adapters on the model, `NAME=FOLDER,…`; requests name them as their model. All workers of a pool alike."""
+    compile_cache_dir: str = ""
+    """Folder that keeps what vLLM compiles from start to start; `~/.cache/vllm` and its kin if not set."""
     parameters_allowed: CommaSeparated = ""
     """Body fields that are let through beside the known ones, comma-separated."""
     media_domains_allowed: CommaSeparated = ""

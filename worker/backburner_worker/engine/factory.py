@@ -24,6 +24,7 @@ def create_engine(
     served_name: str | None = None,
     media_domains: frozenset[str] = frozenset(),
     adapters: Sequence[Adapter] = (),
+    cache_dir: str = "",
 ) -> Engine:
     """An engine that is not started yet. Imports nothing heavy: vLLM is loaded by `start`.
 
@@ -37,6 +38,7 @@ def create_engine(
         served_name: The name that requests use; a folder's own name if none is given.
         media_domains: Where vLLM may fetch media from, as in `BodyLimits`.
         adapters: LoRA adapters on the model; the fake takes their names alone.
+        cache_dir: Where vLLM keeps compiled code from start to start; its own places if empty.
 
     Raises `SettingsError` for an unknown kind, for vLLM without a model, and for an adapter with the model's name.
     """
@@ -49,4 +51,6 @@ def create_engine(
         raise SettingsError(f"there is no engine {kind!r}; set BACKBURNER_ENGINE to one of {', '.join(KINDS)}")
     if not model:
         raise SettingsError("vLLM needs a model; set BACKBURNER_MODEL to a folder or a name that it can load")
-    return VllmEngine(model, engine_args, served_name, media_domains=media_domains, adapters=adapters)
+    return VllmEngine(
+        model, engine_args, served_name, media_domains=media_domains, adapters=adapters, cache_dir=cache_dir
+    )

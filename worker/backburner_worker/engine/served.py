@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from backburner_schemas.errors import SettingsError
 from backburner_worker.engine.fake import FAKE_MODEL
 
 
@@ -14,8 +15,11 @@ def name_of(model: str, given: str | None) -> str:
 
 
 def arguments_of(engine_args: str | Sequence[str]) -> list[str]:
-    """The engine's arguments one by one. Raises `ValueError` for a quote that is not closed."""
-    return shlex.split(engine_args) if isinstance(engine_args, str) else list(engine_args)
+    """The engine's arguments one by one. Raises `SettingsError` for a quote that is not closed."""
+    try:
+        return shlex.split(engine_args) if isinstance(engine_args, str) else list(engine_args)
+    except ValueError as error:
+        raise SettingsError(f"BACKBURNER_ENGINE_ARGS cannot be read ({error}); close the quote") from error
 
 
 def expected_name(kind: str, *, model: str, given: str | None, engine_args: str) -> str | None:
@@ -26,6 +30,6 @@ def expected_name(kind: str, *, model: str, given: str | None, engine_args: str)
     parser.add_argument("--served-model-name", "--served_model_name", nargs="+")
     try:
         names = parser.parse_known_args(arguments_of(engine_args))[0].served_model_name
-    except (ValueError, argparse.ArgumentError):
+    except (SettingsError, argparse.ArgumentError):
         return None
     return names[0] if names else name_of(model, given)

@@ -31,6 +31,8 @@ from backburner_worker.engine.deathwatch import tie_children
 from backburner_worker.engine.limits import DATA_URLS
 from backburner_worker.engine.served import arguments_of, name_of
 from backburner_worker.engine.vllm_compat import Failure, Loaded
+from backburner_worker.engine.vllm_environment import prepare_environment
+from backburner_worker.engine.warm_up import warm_ups
 
 DEFAULT_MAX_TOKENS = 1024
 """Tokens at most in a chat answer whose request names no limit, as far as the context has room for them.
@@ -63,6 +65,7 @@ class VllmEngine:
         default_max_tokens: Tokens at most in a chat answer whose request names no limit.
         media_domains: Where media may be fetched from, as in `BodyLimits`.
         adapters: LoRA adapters to load with the model, each of which has to be in its folder.
+        cache_dir: Where compiled code is kept from start to start; vLLM's own places if empty.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class VllmEngine:
         default_max_tokens: int = DEFAULT_MAX_TOKENS,
         media_domains: frozenset[str] = frozenset(),
         adapters: Sequence[Adapter] = (),
+        cache_dir: str = "",
     ) -> None:
         self._model = model
         self._engine_args = arguments_of(engine_args)
@@ -81,6 +85,7 @@ class VllmEngine:
         self._default_max_tokens = default_max_tokens
         self._media_domains = media_domains - {DATA_URLS}
         self._adapters = tuple(adapters)
+        self._cache_dir = cache_dir
         self._loaded: Loaded | None = None
         self._running: set[asyncio.Task[dict[str, Any] | Failure]] = set()
         self._names: frozenset[str] = frozenset()
@@ -100,7 +105,7 @@ class VllmEngine:
         if threading.current_thread() is not threading.main_thread():
             # The core's tie to its parent ends it when the thread that made it ends.
             raise SettingsError("vLLM must be started on the main thread")
-        vllm_compat.prepare_environment(self._model)
+        prepare_environment(self._model, self._cache_dir)
         tie_children()
         engine_args = [*vllm_arguments(self._adapters, self._engine_args), *self._engine_args]
         args = vllm_compat.parse_arguments(self._model, engine_args, self._served_name, self._media_domains)
@@ -181,15 +186,7 @@ class VllmEngine:
 
     async def _warm_up(self, loaded: Loaded) -> None:
         """Run one batch of all kinds of requests. The first one has to be answered, the others may be refused."""
-        bodies = [
-            (endpoint, {"model": loaded.models[0], **body})
-            for endpoint, kinds in _WARM_UPS.items()
-            for body in kinds
-            if endpoint in loaded.handlers
-        ]
-        endpoint, body = bodies[0]
-        bodies += [(endpoint, {**body, "model": adapter}) for adapter in loaded.adapters]
-        first, *others = (EngineRequest(f"warm-up-{number}", *one) for number, one in enumerate(bodies))
+        first, *others = warm_ups(loaded.handlers, loaded.models[0], loaded.adapters)
         try:
             async with asyncio.timeout(_WARM_UP_SECONDS):
                 await asyncio.gather(self.run(first), *map(self._try, others))
@@ -264,21 +261,3 @@ def _response(answer: dict[str, Any]) -> EngineResponse:
     usage = answer.get("usage") or {}
     tokens = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
     return EngineResponse(body=answer, usage=tokens)
-
-
-_CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Warm"}], "max_tokens": 2}
-_WARM_UPS: dict[Endpoint, tuple[dict[str, Any], ...]] = {
-    Endpoint.COMPLETIONS: ({"prompt": "Warm", "max_tokens": 1},),
-    Endpoint.CHAT: (
-        _CHAT,
-        {**_CHAT, "temperature": 0.8, "top_p": 0.9, "top_k": 20},
-        # What takes longest to come up: half a second on a CPU, and many with a compiler.
-        {**_CHAT, "logprobs": True, "top_logprobs": 1},
-    ),
-    Endpoint.EMBEDDINGS: ({"input": "Warm"},),
-    Endpoint.SCORE: ({"text_1": "Warm", "text_2": "Cold"},),
-}
-"""The smallest real requests that need whatever an engine makes ready at its first use, by endpoint.
-
-A text completion comes first where there are any, since a model need not have a template for chats.
-"""
