@@ -1,6 +1,7 @@
 """What runs beside an engine's load: its failures end the load, whatever that is doing."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from backburner_worker import starting
 from backburner_worker.engine.base import EngineInfo
 from backburner_worker.engine.fake import FakeEngine
 from backburner_worker.settings import WorkerSettings
+from backburner_worker.sources.factory import check_source
 from backburner_worker.starting import Checks, check_adapters, check_pool
 
 pytestmark = pytest.mark.timeout(30)
@@ -196,6 +198,19 @@ async def test_a_name_that_only_the_engine_knows_is_checked_when_it_is_loaded(
     with pytest.raises(PoolNotFound, match="the pool fake is fake's and this worker serves another"):
         await checks.passed(info)
     checks.close()
+
+
+@pytest.mark.parametrize("url", ["kafka://127.0.0.1:{}", "sqs://us-east-1?endpoint=http://127.0.0.1:{}"])
+async def test_a_queue_that_does_not_answer_yet_is_only_told_of(
+    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # Nobody listens there.
+        settings = WorkerSettings.load(store_url="memory:///r", queue_url=url.format(taken.getsockname()[1]))
+        await check_source(settings, "fake")
+    assert "not answer yet" in caplog.text
 
 
 async def test_a_pool_belongs_to_one_model(storage: Storage) -> None:
