@@ -1,4 +1,4 @@
-"""The broker noida-db: it keeps commit metadata and static members, and answers a group's first member at once."""
+"""The broker noida-db: it keeps commit metadata and static members, and hardly lets a group's first member wait."""
 
 import importlib.util
 from pathlib import Path
