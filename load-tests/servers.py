@@ -25,7 +25,7 @@ def servers(model: str, *, durable: bool = True, groups_wait: bool = True) -> It
     """Settings of a running broker and store with a pool for that model; also put into this process's environment.
 
     `durable` keeps the broker's log in the store, as the embedded stack does; otherwise it is in memory. Without
-    `groups_wait` the broker is another one: one that lets a group's first member wait no longer than a third of a second.
+    `groups_wait` it is another broker, which lets a group's first member wait a third of a second at most.
     """
     before = dict(os.environ)
     with ExitStack() as stack:

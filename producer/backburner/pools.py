@@ -160,7 +160,7 @@ class PoolDirectory:
         self._pools = {
             name: PoolStatus(
                 manifest,
-                tuple(one for one in workers if one.pool == name and now - one.seen_at < LIVE_SECONDS),
+                tuple(one for one in workers if one.pool == name and not one.left and now - one.seen_at < LIVE_SECONDS),
             )
             for name, manifest in sorted(manifests.items())
         }
