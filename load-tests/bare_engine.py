@@ -61,8 +61,9 @@ async def serving(
 async def llm_chat(model: str, arguments: list[str]) -> Opened:
     """The offline interface of vLLM, and what closes it."""
     from backburner_worker.engine import vllm_compat
+    from backburner_worker.engine.vllm_environment import prepare_environment
 
-    vllm_compat.prepare_environment(model)
+    prepare_environment(model)
     from vllm import LLM, SamplingParams
 
     parsed = vllm_compat.parse_arguments(model, arguments, _SERVED, frozenset())

@@ -27,6 +27,7 @@ from overhead import overhead
 from profiling import profile
 from prefix import prefix
 from ray_data import ray_data
+from ready import ready
 from rich.console import Console
 from run_batch import run_batch
 from scale import scale
@@ -154,6 +155,12 @@ def run_submit_memory(*, json: Json = None, quick: Quick = False, requests: int 
 def run_import_time(*, json: Json = None, quick: Quick = False, runs: int = 7) -> None:
     """Seconds that `import backburner` takes in a fresh interpreter."""
     _finish(import_time(3 if quick else runs), json)
+
+
+@app.command("ready")
+def run_ready(*, json: Json = None, quick: Quick = False, pairs: int = 5, threads: int = 1) -> None:
+    """From a process's start to its first answer: the bare engine, and a worker whose request waits on the queue."""
+    _finish(ready(1 if quick else pairs, threads=threads, quick=quick), json)
 
 
 @app.command("chaos")

@@ -7,25 +7,39 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from noida import noida_program
+
 from backburner import Client
 from backburner.local import broker, store
+from backburner.local.child import Child
+from backburner.local.ports import LOOPBACK, PortLeases
+from backburner.local.probe import speaks_kafka
 from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 
+_READY_SECONDS = 30.0
+
 
 @contextmanager
-def servers(model: str, *, durable: bool = True, partitions: int = 8) -> Iterator[dict[str, str]]:
+def servers(
+    model: str, *, durable: bool = True, partitions: int = 8, groups_wait: bool = True
+) -> Iterator[dict[str, str]]:
     """Settings of a running broker and store with a pool for that model; also put into this process's environment.
 
-    `durable` keeps the broker's log in the store, as the embedded stack does; otherwise it is in memory.
+    `durable` keeps the broker's log in the store, as the embedded stack does; otherwise it is in memory. Without
+    `groups_wait` it is another broker, which lets a group's first member wait a third of a second at most.
     """
     before = dict(os.environ)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-load-")))
         running = stack.enter_context(store.start(folder / "store"))
-        queue = stack.enter_context(broker.start(folder / "broker", storage=running if durable else None))
+        queue_url = (
+            stack.enter_context(broker.start(folder / "broker", storage=running if durable else None)).url
+            if groups_wait
+            else stack.enter_context(_noida(folder / "broker"))
+        )
         settings = {
-            "BACKBURNER_QUEUE_URL": queue.url,
+            "BACKBURNER_QUEUE_URL": queue_url,
             "BACKBURNER_STORE_URL": "s3://backburner/load",
             "BACKBURNER_STORE_ENDPOINT": running.endpoint,
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
@@ -43,6 +57,20 @@ def servers(model: str, *, durable: bool = True, partitions: int = 8) -> Iterato
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+@contextmanager
+def _noida(folder: Path) -> Iterator[str]:
+    """Its URL."""
+    with PortLeases() as leases:
+        port = leases.take()
+        running = Child(noida_program(folder, port))
+        try:
+            running.start()
+            running.wait_until(lambda: speaks_kafka(port), seconds=_READY_SECONDS)
+            yield f"kafka://{LOOPBACK}:{port}"
+        finally:
+            running.stop(grace=_READY_SECONDS)
 
 
 async def make_pool(model: str) -> None:

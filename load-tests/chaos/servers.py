@@ -1,7 +1,6 @@
 """The servers of a run, each its own process behind a proxy of ours, so that each can fail alone, and die."""
 
 import contextlib
-import importlib.util
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -9,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from noida import noida_program
+
 from backburner.local.broker import find_tansu
 from backburner.local.child import Child, Program, clean_environment
 from backburner.local.emulator import Emulator
 from backburner.local.ports import LOOPBACK, PortLeases
 from backburner.local.probe import speaks_kafka
 from backburner.local.store import BROKER_BUCKET, REGION, RESULTS_BUCKET, Store
-from backburner_schemas.errors import QueueError, SettingsError
+from backburner_schemas.errors import QueueError
 from chaos.objects import S3Address
 from chaos.patience import until
 from chaos.proxy import Proxy
@@ -114,24 +115,9 @@ def tansu(folder: Path) -> Iterator[Servers]:
 @contextlib.contextmanager
 def noida(folder: Path) -> Iterator[Servers]:
     """noida-db, which keeps commit metadata and static members; it advertises its own port, so no proxy before it."""
-    package = importlib.util.find_spec("noida_db")
-    if package is None or package.origin is None:
-        raise SettingsError("noida-db is not installed; run `make setup`")
     with _store(folder) as (store, store_link, leases, stack):
         port = leases.take()
-        data = folder / "noida"
-        data.mkdir()
-        program = Program(
-            name="the broker",
-            argv=(
-                str(Path(package.origin).parent / "noida-db"),
-                *("start", "--data-dir", str(data), "--only", "kafka", "--kafka-port", str(port)),
-            ),
-            env=clean_environment(),
-            log=folder / "logs" / "broker.log",
-            error=QueueError,
-        )
-        _started(stack, program, lambda: speaks_kafka(port))
+        _started(stack, noida_program(folder, port), lambda: speaks_kafka(port))
         yield _servers(store, store_link, _kafka_settings(port, session=6))
 
 

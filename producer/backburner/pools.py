@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backburner.logs import get_logger
@@ -37,6 +38,11 @@ class PoolStatus:
     def model(self) -> str:
         """Served name of the base model."""
         return self.manifest.model
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the LoRA adapters that its workers serve, in order."""
+        return tuple(sorted({adapter for worker in self.workers for adapter in worker.adapters}))
 
     @property
     def live(self) -> bool:
@@ -154,17 +160,29 @@ class PoolDirectory:
         self._pools = {
             name: PoolStatus(
                 manifest,
-                tuple(one for one in workers if one.pool == name and now - one.seen_at < LIVE_SECONDS),
+                tuple(one for one in workers if one.pool == name and not one.left and now - one.seen_at < LIVE_SECONDS),
             )
             for name, manifest in sorted(manifests.items())
         }
         self._routes = Routes(
             bases={manifest.model: name for name, manifest in manifests.items()},
-            # Also those of workers that are gone: their adapters come back with them.
-            adapters={adapter: one.pool for one in workers if one.pool in manifests for adapter in one.adapters},
+            adapters=_adapters(self._pools, workers),
         )
         self._read_at = time.monotonic()
         return list(self._pools.values())
+
+
+def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncement]) -> dict[str, str]:
+    """Which pool takes which adapter.
+
+    Of a pool whose workers are all gone, those that they had count: their adapters come back with them. An adapter that
+    was moved belongs to the pool that announced it last, so long as no live worker says otherwise.
+    """
+    known = [one for one in workers if one.pool in pools]
+    gone = [one for one in known if not pools[one.pool].live]
+    live = [one for pool in pools.values() for one in pool.workers]
+    order = [*sorted(gone, key=lambda one: one.seen_at), *sorted(live, key=lambda one: one.seen_at)]
+    return {adapter: one.pool for one in order for adapter in one.adapters}
 
 
 def _announcement(key: str, body: bytes) -> WorkerAnnouncement | None:

@@ -32,3 +32,5 @@ class WorkerAnnouncement(BaseModel):
     started_at: float
     seen_at: float
     """Unix seconds of the latest renewal."""
+    left: bool = False
+    """Whether it has stopped; written where it had adapters, which come back with the next worker."""

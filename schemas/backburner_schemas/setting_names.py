@@ -47,6 +47,8 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MODEL",
         "SERVED_NAME",
         "ENGINE_ARGS",
+        "ADAPTERS",
+        "COMPILE_CACHE_DIR",
         "PARAMETERS_ALLOWED",
         "MEDIA_DOMAINS_ALLOWED",
         "WORKER_ID",

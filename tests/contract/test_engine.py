@@ -8,6 +8,7 @@ import asyncio
 import os
 
 import pytest
+from lora import write_adapter
 
 from backburner.local.model import prepare_auto_model
 from backburner_schemas.errors import (
@@ -18,6 +19,7 @@ from backburner_schemas.errors import (
 )
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.fake import FakeEngine
 from backburner_worker.engine.fake_process import FakeProcessEngine
@@ -25,6 +27,7 @@ from backburner_worker.engine.vllm import VllmEngine
 
 START_SECONDS = 180
 STEP_SECONDS = 60
+ADAPTERS = ("legal", "chat")
 FAKES = {"fake": FakeEngine, "fake-process": FakeProcessEngine}
 VLLM_ARGS = (
     "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
@@ -72,18 +75,23 @@ class Subject:
             await asyncio.sleep(0.01)
 
 
-def make_engine(name):
+def make_engine(name, folder):
     if name != "vllm":
-        return FAKES[name]()
+        return FAKES[name](adapters=ADAPTERS)
     if "CI" not in os.environ:
         pytest.importorskip("vllm")
-    return VllmEngine(str(prepare_auto_model()), VLLM_ARGS, "smollm2")
+    model = prepare_auto_model()
+    adapters = [
+        Adapter(adapter, str(write_adapter(folder / adapter, model, seed=seed)))
+        for seed, adapter in enumerate(ADAPTERS)
+    ]
+    return VllmEngine(str(model), VLLM_ARGS, "smollm2", adapters=adapters)
 
 
 @pytest.fixture(scope="module", params=["fake", "fake-process", pytest.param("vllm", marks=pytest.mark.vllm)])
-def subject(request):
+def subject(request, tmp_path_factory):
     with asyncio.Runner() as runner:
-        engine = make_engine(request.param)
+        engine = make_engine(request.param, tmp_path_factory.mktemp("adapters"))
         try:
             yield Subject(request.param, engine, runner)
         finally:
@@ -133,6 +141,27 @@ def test_many_requests_at_once_are_all_answered(subject):
         return await asyncio.gather(*map(subject.engine.run, requests))
 
     assert len(subject.do(burst())) == 20
+
+
+def test_each_adapter_has_answers_of_its_own_and_always_the_same(subject):
+    assert subject.info.adapters == ADAPTERS
+    fields = {"max_tokens": 12, "temperature": 0, "ignore_eos": True}
+
+    async def all_at_once():
+        requests = [
+            subject.request(request_id=f"{model}{turn}", model=model, **fields)
+            for turn in range(2)
+            for model in (subject.info.models[0], *ADAPTERS)
+        ]
+        return await asyncio.gather(*map(subject.engine.run, requests))
+
+    answers = subject.do(all_at_once())
+    texts = [answer.body["choices"][0]["message"]["content"] for answer in answers]
+    assert texts[:3] == texts[3:]
+    assert len(set(texts)) == 3
+    # In one batch with adapters the base model is still itself.
+    assert subject.run(**fields).body["choices"][0]["message"]["content"] == texts[0]
+    assert [answer.body["model"] for answer in answers[:3]] == [subject.info.models[0], *ADAPTERS]
 
 
 @pytest.mark.parametrize("endpoint", list(Endpoint))
@@ -276,6 +305,15 @@ def test_the_engine_core_is_out_of_reach_of_the_terminals_ctrl_c(subject):
 def test_an_argument_that_vllm_does_not_know_is_a_settings_error(subject):
     engine = VllmEngine(str(prepare_auto_model()), "--max-model-length 5")
     with pytest.raises(SettingsError, match="BACKBURNER_ENGINE_ARGS"):
+        subject.do(engine.start())
+
+
+@only_vllm
+def test_an_adapter_with_a_name_that_the_arguments_give_the_model_is_a_settings_error(subject, tmp_path):
+    model = prepare_auto_model()
+    adapter = Adapter("base", str(write_adapter(tmp_path / "a", model, seed=1)))
+    engine = VllmEngine(str(model), f"{VLLM_ARGS} --served-model-name m base", adapters=[adapter])
+    with pytest.raises(SettingsError, match="'base' is the base model's own name"):
         subject.do(engine.start())
 
 

@@ -11,7 +11,7 @@ from backburner.publishers.base import Message, PublishFailed
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
-from backburner_worker.sources.factory import open_source
+from backburner_worker.sources.factory import check_source, open_source
 
 pytestmark = pytest.mark.broker
 
@@ -96,6 +96,15 @@ async def test_a_pool_that_was_not_made_is_refused_and_not_made(bench):
     with pytest.raises(QueueError, match="topics ensure"):
         await source.start(_nothing)
     await source.close()
+    with pytest.raises(QueueError, match="topics ensure"):
+        await check_source(bench.settings, "other")
+    assert await bench.names() == before
+
+
+@pytest.mark.needs("a server")
+async def test_a_pool_that_was_made_passes_the_check_of_a_cold_worker(bench):
+    before = await bench.names()
+    await check_source(bench.settings, bench.name)
     assert await bench.names() == before
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from backburner_schemas.request import Endpoint
 from backburner_worker.cache_key import is_repeatable, request_digest
-from backburner_worker.engine.identity import model_identity
+from backburner_worker.engine.identity import adapter_identity, model_identity
 
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}
 
@@ -77,3 +77,17 @@ def test_a_model_is_another_one_when_its_files_engine_arguments_or_version_chang
     for change in ({"version": "vllm-2"}, {"engine_args": "--dtype half"}, {"revision": "b"}, {"served": ("n",)}):
         found.add(model_identity(**{**given, "model": str(copied), **change}))  # type: ignore[arg-type]
     assert len(found) == 6
+
+
+def test_an_adapter_is_another_one_when_its_base_or_any_byte_of_its_files_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(b"a" * 3_000_000)
+    first = adapter_identity("base", str(folder))
+    assert adapter_identity("base", str(folder)) == first
+    found = {"base", first, adapter_identity("other", str(folder))}
+    weights.write_bytes(b"a" * 2_999_999 + b"b")
+    found.add(adapter_identity("base", str(folder)))
+    found.add(adapter_identity("base", "/not/there"))
+    assert len(found) == 5

@@ -244,6 +244,31 @@ def test_no_jobs_is_no_data(terminal):
     assert "backburner submit" in result.stderr
 
 
+def test_pools_tell_what_requests_can_name(terminal):
+    async def announce():
+        (pool,) = await terminal.system.client.pools()
+        (worker,) = pool.workers
+        tuned = worker.model_copy(update={"adapters": ("legal", "chat\x1b[2J")})
+        await terminal.system.storage.put(keys.worker("fake", worker.worker), tuned.model_dump_json().encode())
+        await terminal.system.client.register_pool("Idle")
+
+    asyncio.run(announce())
+    header, *rows = terminal("pools").stdout.splitlines()
+    assert header.split() == ["POOL", "MODEL", "WORKERS", "ADAPTERS"]
+    assert [row.split() for row in rows] == [
+        ["fake", "fake", "1", "chat\\x1b[2J,", "legal"],
+        ["idle", "Idle", "0", "-"],
+    ]
+    found = records(terminal("pools", "--json").stdout)
+    assert found[0] == {"pool": "fake", "model": "fake", "workers": ["fake"], "adapters": ["chat\x1b[2J", "legal"]}
+
+
+def test_no_pools_is_no_data(tmp_path):
+    result = Terminal(FakeSystem(), tmp_path)("pools")
+    assert result.stdout == ""
+    assert "backburner topics ensure" in result.stderr
+
+
 def test_a_store_that_is_away_ends_with_5(terminal):
     def away():
         raise StoreError

@@ -1,9 +1,10 @@
 """The result cache in the pipeline: the same repeatable request runs once, within a tenant, and says so."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_bench import Bench, running, until
+from pipeline_bench import Bench, CountingEngine, running, until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -128,3 +129,20 @@ async def test_a_failure_is_not_kept(bench: Bench) -> None:
         await asked(bench, 0, failing)
         await asked(bench, 1, failing)
     assert [listed async for listed in bench.storage.scan(keys.CACHE)] == []
+
+
+async def test_an_adapter_that_was_trained_anew_answers_anew_and_the_base_model_does_not(
+    storage: Storage, tmp_path: Path
+) -> None:
+    weights = tmp_path / "adapter_model.safetensors"
+    answered = []
+    for held in (b"first", b"again", b"again"):
+        weights.write_bytes(held)
+        engine = CountingEngine(adapters=["legal"])
+        bench = Bench(storage, engine, result_cache_seconds=60, adapters=f"legal={tmp_path}")
+        async with running(bench):
+            for index, model in enumerate(("fake", "legal")):
+                await asked(bench, index, {**GREEDY, "model": model}, job=f"stream-{len(answered)}")
+            await kept(bench, 2 if held == b"first" else 3)
+        answered.append(engine.answered)
+    assert answered == [2, 1, 0]

@@ -6,6 +6,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
+from backburner.pools import PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -42,9 +43,16 @@ def telemetry(registry):
 
 @pytest.fixture
 def make_sweep(storage, frozen, telemetry):
-    def make(worker):
+    def make(worker, adapters=()):
         announcement = WorkerAnnouncement(
-            worker=worker, pool="p", models=("m",), group="g", version="fake-1", started_at=1.0, seen_at=2.0
+            worker=worker,
+            pool="p",
+            models=("m",),
+            adapters=adapters,
+            group="g",
+            version="fake-1",
+            started_at=1.0,
+            seen_at=time.time(),
         )
         return Sweep(
             storage,
@@ -134,6 +142,19 @@ async def test_markers_and_announcements_go_when_nobody_needs_them(storage, swee
     await sweep._sweep_markers()
     await sweep._sweep_announcements()
     assert [one async for one in storage.scan("")] == []
+
+
+async def test_the_announcement_of_a_worker_with_adapters_stays_as_that_of_one_that_left(storage, make_sweep):
+    await PoolDirectory(storage).register("p")
+    sweep = make_sweep("w1", adapters=("legal",))
+    await sweep._announce()
+    (pool,) = await PoolDirectory(storage).read()
+    assert pool.adapters == ("legal",)
+    await sweep.close()
+    directory = PoolDirectory(storage)
+    (pool,) = await directory.read()
+    assert not pool.live
+    assert await directory.pool_for("legal") == "p"
 
 
 async def test_a_worker_announces_itself_and_takes_it_back(storage, sweep):

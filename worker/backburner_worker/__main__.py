@@ -6,7 +6,7 @@ import sys
 
 from backburner.logs import configure, get_logger
 from backburner_schemas.errors import BackburnerError, SettingsError
-from backburner_worker.lifecycle import reasons
+from backburner_worker.lifecycle import tell_reasons
 from backburner_worker.settings import WorkerSettings
 
 
@@ -26,10 +26,8 @@ def main() -> None:
         get_logger(__name__).info("interrupted before the first request")
         sys.exit(128 + signal.SIGINT)
     except (BackburnerError, BaseExceptionGroup) as error:
-        if not (told := reasons(error)):
+        if not tell_reasons(error):
             raise
-        for reason in told:
-            get_logger(__name__).error("the worker ends", code=reason.code, error=reason.message)
         sys.exit(1)
 
 

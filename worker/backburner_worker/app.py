@@ -4,7 +4,8 @@ import asyncio
 import gc
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from prometheus_client import REGISTRY
 
@@ -12,15 +13,13 @@ from backburner.logs import get_logger
 from backburner.publishers import check_queue, open_publisher
 from backburner.publishers.base import Publisher
 from backburner.storage import Storage
-from backburner.stored import parse_stored
-from backburner_schemas import keys, routing
-from backburner_schemas.errors import PoolNotFound
-from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
+from backburner_schemas import keys
+from backburner_schemas.pool import WorkerAnnouncement
 from backburner_worker.admission import Admission
 from backburner_worker.cache import ResultCache
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
-from backburner_worker.engine.identity import model_identity
+from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.engine.limits import BodyLimits
 from backburner_worker.engine.parameters import check_allowed_extra
 from backburner_worker.feeder import Feeder
@@ -36,11 +35,11 @@ from backburner_worker.requeue import Requeue
 from backburner_worker.results.results import Results
 from backburner_worker.results.segments import SegmentLimits
 from backburner_worker.results.writer import SegmentWriter
-from backburner_worker.retrying import until_stored
 from backburner_worker.settings import WorkerSettings, split
 from backburner_worker.settling import Settling
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
+from backburner_worker.starting import Checks, pool_of
 from backburner_worker.suspects import Suspects
 from backburner_worker.sweep import Sweep
 from backburner_worker.telemetry import Telemetry
@@ -65,7 +64,7 @@ class Worker:
         source: Source | None = None,
         publisher: Publisher | None = None,
     ) -> None:
-        self.pool = settings.pool or routing.pool_name(info.models[0])
+        self.pool = pool_of(settings, info.models[0])
         self.writer = keys.new_ulid()
         self.name = settings.worker_id or f"{socket.gethostname()}-{self.writer[-8:]}"
         self.group = settings.group or self.pool
@@ -141,17 +140,6 @@ class Worker:
         }
         """What the worker needs around it, each with why it is away."""
 
-    async def check_pool(self) -> None:
-        """Raise `PoolNotFound` unless the pool is registered for this model. Waits for a store that is away."""
-        stored = await until_stored(lambda: self._storage.get(keys.pool(self.pool)), "read the pool")
-        model = self._info.models[0]
-        remedy = f"run `backburner topics ensure --pool {model}` first"
-        if stored is None:
-            raise PoolNotFound(f"the pool {self.pool} is not registered; {remedy}")
-        registered = parse_stored(PoolManifest, keys.pool(self.pool), stored.data).model
-        if registered != model:
-            raise PoolNotFound(f"the pool {self.pool} is {registered}'s and this worker serves {model}; {remedy}")
-
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
         async with asyncio.TaskGroup() as tasks:
@@ -197,25 +185,32 @@ async def run_worker(settings: WorkerSettings) -> None:
         fake_process=settings.fake_process,
         fake_journal=settings.fake_journal,
         media_domains=split(settings.media_domains_allowed),
+        adapters=settings.lora_adapters,
+        cache_dir=settings.compile_cache_dir,
     )
+    checks = Checks(settings, storage)
     try:
-        info = await engine.start()
+        # A load makes objects by the million, and hardly any of them goes away: a fifth of its time went on looking.
+        gc.disable()
+        info = await checks.load(engine)
+        settle_memory()
         log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
             outages = Outages(worker.systems, readiness, telemetry)
             beside = [tasks.create_task(health.beat()), tasks.create_task(outages.watch())]
-            await _serve(worker, readiness)
+            await _serve(worker, readiness, checks.passed(info))
             for task in beside:
                 task.cancel()
     finally:
         readiness.leave()
+        checks.close()
         await engine.close(drain=0.0)
         health.close()
 
 
-async def _serve(worker: Worker, readiness: Readiness) -> None:
-    checking = asyncio.create_task(worker.check_pool())
+async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, Any, None]) -> None:
+    checking = asyncio.create_task(passed)
 
     def stop() -> None:
         checking.cancel()
@@ -228,7 +223,6 @@ async def _serve(worker: Worker, readiness: Readiness) -> None:
     if checking.cancelled():
         return
     checking.result()
-    settle_memory()
 
     def joined() -> None:
         readiness.join()
@@ -239,10 +233,10 @@ async def _serve(worker: Worker, readiness: Readiness) -> None:
 
 
 def settle_memory() -> None:
-    """Nothing of what is loaded by now goes away again, so the collector need not look at it at every turn."""
-    gc.collect()
+    """Nothing of what is loaded by now goes away again, so the collector need not look at it, not even once."""
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+    gc.enable()
 
 
 def _cache(
@@ -257,8 +251,14 @@ def _cache(
         engine_args=settings.engine_args,
         revision=settings.model_version,
     )
-    max_age = settings.result_cache_seconds
-    return ResultCache(storage, pool=pool, identity=identity, max_age=max_age, telemetry=telemetry)
+    return ResultCache(
+        storage,
+        pool=pool,
+        identity=identity,
+        adapters={one.name: adapter_identity(identity, one.folder) for one in settings.lora_adapters},
+        max_age=settings.result_cache_seconds,
+        telemetry=telemetry,
+    )
 
 
 def body_limits(settings: WorkerSettings) -> BodyLimits:

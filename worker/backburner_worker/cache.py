@@ -5,6 +5,7 @@ It only ever saves work. Whatever goes wrong with it, the request runs as if the
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,11 +50,24 @@ class CachedAnswer(BaseModel):
 class ResultCache:
     """Answers of one pool's model. `close` it at the end."""
 
-    def __init__(self, storage: Storage, *, pool: str, identity: str, max_age: float, telemetry: Telemetry) -> None:
-        """`identity` says what answers, see `model_identity`; answers older than `max_age` seconds are not given."""
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        pool: str,
+        identity: str,
+        adapters: Mapping[str, str],
+        max_age: float,
+        telemetry: Telemetry,
+    ) -> None:
+        """`identity` says what answers, see `model_identity`, and for the models in `adapters` what that says.
+
+        Answers older than `max_age` seconds are not given.
+        """
         self._storage = storage
         self._pool = pool
         self._identity = identity
+        self._adapters = adapters
         self._max_age = max_age
         self._telemetry = telemetry
         self._keeping: set[asyncio.Task[None]] = set()
@@ -62,7 +76,8 @@ class ResultCache:
         """Where the answer to this checked body would lie; None where it could be another one each time."""
         if not is_repeatable(endpoint, body):
             return None
-        return keys.cached_answer(tenant, self._pool, request_digest(self._identity, endpoint, body))
+        identity = self._adapters.get(body["model"], self._identity)
+        return keys.cached_answer(tenant, self._pool, request_digest(identity, endpoint, body))
 
     async def look(self, key: str) -> EngineResponse | None:
         """The answer that lies there, if there is one that counts. Raises nothing but `CancelledError`."""

@@ -33,6 +33,14 @@ def _end_now(number: int, _: object) -> None:
     os._exit(128 + number)
 
 
+def tell_reasons(error: BaseException) -> bool:
+    """Log why the worker ends, if all that `error` holds has a remedy; whether it has."""
+    told = reasons(error)
+    for reason in told:
+        log.error("the worker ends", code=reason.code, error=reason.message)
+    return bool(told)
+
+
 def reasons(error: BaseException) -> list[BackburnerError]:
     """The errors with a remedy in what a task group raised, one of each kind; empty if anything else is among them."""
     if isinstance(error, BackburnerError):

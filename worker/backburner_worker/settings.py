@@ -10,6 +10,7 @@ from backburner.settings import Settings, load_settings
 from backburner_schemas.codec import MAX_RETRY_DELAY
 from backburner_schemas.envelope import MAX_ATTEMPTS
 from backburner_schemas.names import Lane
+from backburner_worker.engine.adapters import Adapter, parse_adapters
 
 CommaSeparated = Annotated[str, NoDecode]
 """A list as one text, `a,b,c`; empty for none."""
@@ -37,6 +38,10 @@ class WorkerSettings(Settings):
     """Name that requests call the model by; the last part of `model` if not set."""
     engine_args: str = ""
     """vLLM's own arguments, as on its command line, such as `--max-model-len 8192 --max-num-seqs 256`."""
+    adapters: CommaSeparated = ""
+    """LoRA adapters on the model, `NAME=FOLDER,…`; requests name them as their model. All workers of a pool alike."""
+    compile_cache_dir: str = ""
+    """Folder that keeps what vLLM compiles from start to start; `~/.cache/vllm` and its kin if not set."""
     parameters_allowed: CommaSeparated = ""
     """Body fields that are let through beside the known ones, comma-separated."""
     media_domains_allowed: CommaSeparated = ""
@@ -116,7 +121,7 @@ class WorkerSettings(Settings):
                 f"BACKBURNER_FREEZE_GRACE_SECONDS ({self.freeze_grace_seconds:g}) must be longer than marker interval, "
                 f"longest segment age and drain together ({needed:g}), or finished work could miss the freeze"
             )
-        self.weights  # noqa: B018 - refuse bad weights at the start
+        _ = self.weights, self.lora_adapters  # refused at the start if they are bad
         return self
 
     @property
@@ -129,6 +134,11 @@ class WorkerSettings(Settings):
                 raise ValueError(f"BACKBURNER_LANE_WEIGHTS: {part!r} is not LANE=WEIGHT with a weight from 1")
             weights[Lane(lane)] = int(weight)
         return weights
+
+    @property
+    def lora_adapters(self) -> tuple[Adapter, ...]:
+        """The adapters by name and folder."""
+        return parse_adapters(self.adapters)
 
 
 def split(text: str) -> frozenset[str]:

@@ -95,18 +95,24 @@ class Sweep:
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
 
     async def close(self) -> None:
-        """Finalize what `soon` named and take the announcement back, within a bound; another worker does the rest."""
+        """Finalize what `soon` named and take the announcement back, within a bound; another worker does the rest.
+
+        One with adapters stays, as that of a worker that has left: their names lead to the pool while nobody is there.
+        """
         mine = self._announcement()
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._storage.delete([keys.worker(mine.pool, mine.worker)])
+                if mine.adapters:
+                    await self._announce(left=True)
+                else:
+                    await self._storage.delete([keys.worker(mine.pool, mine.worker)])
                 while not self._soon.empty():
                     await self._finalize(self._soon.get_nowait(), 0.0, served=True)
         except (StoreError, TimeoutError) as error:
             log.warning("left without a goodbye in the store", error=str(error))
 
-    async def _announce(self) -> None:
-        mine = self._announcement()
+    async def _announce(self, *, left: bool = False) -> None:
+        mine = self._announcement().model_copy(update={"left": left})
         await self._storage.put(keys.worker(mine.pool, mine.worker), mine.model_dump_json().encode())
 
     async def _sweep_open(self) -> None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from backburner.cli import command, dlq, enqueue, jobs, results, retry, stack, submit, topics
+from backburner.cli import command, dlq, enqueue, jobs, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 
 app = typer.Typer(
@@ -41,4 +41,5 @@ results.register(app)
 retry.register(app)
 dlq.register(app)
 topics.register(app)
+pools.register(app)
 command.add(app, version)

@@ -30,6 +30,7 @@ import math
 import os
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from backburner_schemas.errors import (
@@ -57,12 +58,13 @@ class FakeEngine:
     """An `Engine` without a model. See the module for the patterns that make it fail.
 
     Args:
-        model: The one model that it serves; every other is `ModelNotFound`.
+        model: The base model that it serves.
         latency: Seconds that a request takes.
         max_sequences: What `EngineInfo` says; nothing is limited by it.
         kv_tokens: The same.
         journal: A file for a `FakeJournal`; none if not set.
         worker_pid: The process that `[[kill]]` kills; this one if not set.
+        adapters: Names of adapters that it serves beside the model; every other name is `ModelNotFound`.
     """
 
     def __init__(
@@ -74,10 +76,13 @@ class FakeEngine:
         kv_tokens: int = 1 << 22,
         journal: str | Path | None = None,
         worker_pid: int | None = None,
+        adapters: Sequence[str] = (),
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
         self._model = model
+        self._adapters = tuple(adapters)
+        self._names = frozenset((model, *adapters))
         self._latency = latency
         self._max_sequences = max_sequences
         self._kv_tokens = kv_tokens
@@ -106,14 +111,16 @@ class FakeEngine:
             version=VERSION,
             kv_tokens=self._kv_tokens,
             max_sequences=self._max_sequences,
+            adapters=self._adapters,
         )
 
     async def run(self, request: EngineRequest) -> EngineResponse:
         """Answer, or fail as the prompt's pattern says."""
         self._check_alive()
         model = request.body.get("model")
-        if model != self._model:
-            raise ModelNotFound(f"the model {model!r} is not served here; use {self._model!r}", param="model")
+        if model not in self._names:
+            served = ", ".join(sorted(self._names))
+            raise ModelNotFound(f"the model {model!r} is not served here; use {served}", param="model")
         raw = _canonical(request)
         digest = _digest(request, raw)
         if self._journal is not None:

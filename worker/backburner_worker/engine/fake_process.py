@@ -17,7 +17,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,17 @@ _ERRORS: dict[str, type[errors.BackburnerError]] = {
 class FakeProcessEngine:
     """A `FakeEngine` that runs in a process of its own. Arguments as there."""
 
-    def __init__(self, model: str = FAKE_MODEL, latency: float = 0.0, *, journal: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        model: str = FAKE_MODEL,
+        latency: float = 0.0,
+        *,
+        journal: str | Path | None = None,
+        adapters: Sequence[str] = (),
+    ) -> None:
         kept = () if journal is None else ("--journal", str(journal))
-        self._arguments = ("--model", model, "--latency", str(latency), *kept)
+        beside = [f"--adapter={name}" for name in adapters]
+        self._arguments = ("--model", model, "--latency", str(latency), *kept, *beside)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._pending: dict[int, asyncio.Future[EngineResponse]] = {}
@@ -167,6 +175,7 @@ def _info(line: Mapping[str, Any]) -> EngineInfo:
         version=line["version"],
         kv_tokens=line["kv_tokens"],
         max_sequences=line["max_sequences"],
+        adapters=tuple(line["adapters"]),
     )
 
 
@@ -229,9 +238,11 @@ def main() -> None:
     parser.add_argument("--model", default=FAKE_MODEL)
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--journal")
+    parser.add_argument("--adapter", action="append", default=[])
     given = parser.parse_args()
     worker = int(os.environ.get(OWNER) or os.getppid())
-    asyncio.run(_serve(FakeEngine(given.model, given.latency, journal=given.journal, worker_pid=worker)))
+    engine = FakeEngine(given.model, given.latency, journal=given.journal, worker_pid=worker, adapters=given.adapter)
+    asyncio.run(_serve(engine))
 
 
 if __name__ == "__main__":

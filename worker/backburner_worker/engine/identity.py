@@ -1,4 +1,4 @@
-"""What answers: a digest that changes with the model's files, the engine and its arguments. Reads no weights."""
+"""What answers: a digest that changes with the model's files, the engine and its arguments, or an adapter's files."""
 
 import hashlib
 from pathlib import Path
@@ -23,11 +23,24 @@ def model_identity(*, model: str, served: tuple[str, ...], version: str, engine_
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _files(folder: Path) -> list[str]:
-    return [_file(folder, path) for path in sorted(folder.rglob("*")) if path.is_file()]
+def adapter_identity(base: str, folder: str) -> str:
+    """A digest of an adapter on the base model with that identity. Of its files all counts that they hold.
+
+    Weights that were trained anew have the size of those before, and the operator changes adapters oftener than models.
+    """
+    path = Path(folder).expanduser()
+    parts = [base, *(_files(path, whole=True) if path.is_dir() else [folder])]
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _file(folder: Path, path: Path) -> str:
+def _files(folder: Path, *, whole: bool = False) -> list[str]:
+    return [_file(folder, path, whole=whole) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _file(folder: Path, path: Path, *, whole: bool) -> str:
     size = path.stat().st_size
-    held = hashlib.sha256(path.read_bytes()).hexdigest() if size <= _READ_BYTES else ""
+    held = ""
+    if whole or size <= _READ_BYTES:
+        with path.open("rb") as file:
+            held = hashlib.file_digest(file, "sha256").hexdigest()
     return f"{path.relative_to(folder)}:{size}:{held}"

@@ -6,11 +6,10 @@ second hop. What is imported from vLLM, and how, is in `vllm_compat`.
 
 import asyncio
 import gc
-import shlex
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from backburner_schemas.errors import (
@@ -26,10 +25,14 @@ from backburner_schemas.errors import (
 )
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.adapters import Adapter, check_names, vllm_arguments
 from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
 from backburner_worker.engine.deathwatch import tie_children
 from backburner_worker.engine.limits import DATA_URLS
+from backburner_worker.engine.served import arguments_of, name_of
 from backburner_worker.engine.vllm_compat import Failure, Loaded
+from backburner_worker.engine.vllm_environment import prepare_environment
+from backburner_worker.engine.warm_up import warm_ups
 
 DEFAULT_MAX_TOKENS = 1024
 """Tokens at most in a chat answer whose request names no limit, as far as the context has room for them.
@@ -61,6 +64,8 @@ class VllmEngine:
         served_name: The name that requests use; a folder's own name if none is given.
         default_max_tokens: Tokens at most in a chat answer whose request names no limit.
         media_domains: Where media may be fetched from, as in `BodyLimits`.
+        adapters: LoRA adapters to load with the model, each of which has to be in its folder.
+        cache_dir: Where compiled code is kept from start to start; vLLM's own places if empty.
     """
 
     def __init__(
@@ -71,12 +76,16 @@ class VllmEngine:
         *,
         default_max_tokens: int = DEFAULT_MAX_TOKENS,
         media_domains: frozenset[str] = frozenset(),
+        adapters: Sequence[Adapter] = (),
+        cache_dir: str = "",
     ) -> None:
         self._model = model
-        self._engine_args = shlex.split(engine_args) if isinstance(engine_args, str) else list(engine_args)
-        self._served_name = served_name or (Path(model).resolve().name if Path(model).is_dir() else model)
+        self._engine_args = arguments_of(engine_args)
+        self._served_name = name_of(model, served_name)
         self._default_max_tokens = default_max_tokens
         self._media_domains = media_domains - {DATA_URLS}
+        self._adapters = tuple(adapters)
+        self._cache_dir = cache_dir
         self._loaded: Loaded | None = None
         self._running: set[asyncio.Task[dict[str, Any] | Failure]] = set()
         self._names: frozenset[str] = frozenset()
@@ -96,9 +105,12 @@ class VllmEngine:
         if threading.current_thread() is not threading.main_thread():
             # The core's tie to its parent ends it when the thread that made it ends.
             raise SettingsError("vLLM must be started on the main thread")
-        vllm_compat.prepare_environment(self._model)
+        prepare_environment(self._model, self._cache_dir)
         tie_children()
-        args = vllm_compat.parse_arguments(self._model, self._engine_args, self._served_name, self._media_domains)
+        engine_args = [*vllm_arguments(self._adapters, self._engine_args), *self._engine_args]
+        args = vllm_compat.parse_arguments(self._model, engine_args, self._served_name, self._media_domains)
+        for name in args.served_model_name:
+            check_names(self._adapters, name)
         return await self._load(args, installed)
 
     async def run(self, request: EngineRequest) -> EngineResponse:
@@ -173,15 +185,19 @@ class VllmEngine:
         )
 
     async def _warm_up(self, loaded: Loaded) -> None:
-        endpoint = next(kind for kind in _WARM_UPS if kind in loaded.handlers)
-        body = {"model": loaded.models[0], **_WARM_UPS[endpoint]}
+        """Run one batch of all kinds of requests. The first one has to be answered, the others may be refused."""
+        first, *others = warm_ups(loaded.handlers, loaded.models[0], loaded.adapters)
         try:
             async with asyncio.timeout(_WARM_UP_SECONDS):
-                await self.run(EngineRequest("warm-up", endpoint, body))
+                await asyncio.gather(self.run(first), *map(self._try, others))
         except TimeoutError as error:
             raise EngineError(f"the first request had no answer in {_WARM_UP_SECONDS:.0f} s") from error
         except RequestRefused as error:
             raise EngineError(f"the first request was refused: {error.message}") from error
+
+    async def _try(self, request: EngineRequest) -> None:
+        with suppress(RequestRefused):
+            await self.run(request)
 
     async def _call(self, loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
         """Run the body in a task of its own, which `close` can abort, and tell its ends apart.
@@ -245,12 +261,3 @@ def _response(answer: dict[str, Any]) -> EngineResponse:
     usage = answer.get("usage") or {}
     tokens = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
     return EngineResponse(body=answer, usage=tokens)
-
-
-_WARM_UPS: dict[Endpoint, dict[str, Any]] = {
-    Endpoint.COMPLETIONS: {"prompt": "Warm", "max_tokens": 1},
-    Endpoint.CHAT: {"messages": [{"role": "user", "content": "Warm"}], "max_tokens": 1},
-    Endpoint.EMBEDDINGS: {"input": "Warm"},
-    Endpoint.SCORE: {"text_1": "Warm", "text_2": "Cold"},
-}
-"""The smallest real request for each endpoint, in the order in which one is chosen."""

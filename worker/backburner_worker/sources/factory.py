@@ -7,6 +7,22 @@ from backburner_worker.settings import WorkerSettings, split
 from backburner_worker.sources.base import Source
 
 
+async def check_source(settings: WorkerSettings, pool: str) -> None:
+    """Raise `QueueError` if the pool's topics or queues are not there, or the broker refuses this worker.
+
+    A broker that does not answer may be there when the model is: that is only a line in the log.
+    """
+    if settings.queue.kind is QueueKind.SQS:
+        from backburner_worker.sources.sqs_calls import check_queues
+
+        check_queues(settings, pool)
+        return
+    from backburner.publishers.kafka import kafka_connection
+    from backburner_worker.sources.kafka_client import check_topics
+
+    await check_topics(kafka_connection(settings), routing.topics(settings.prefix, pool))
+
+
 def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
     """The source of that pool's deliveries; it connects when it is started."""
     rules = Rules(

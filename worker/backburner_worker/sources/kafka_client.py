@@ -34,6 +34,7 @@ _PARTITION_FETCH_BYTES = 256 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
 """Bounds of what is prefetched; a record that is larger than these comes all the same, alone."""
 _MAX_HEARTBEAT_SECONDS = 3.0
+_CHECK_SECONDS = 10.0
 
 FATAL = (
     AuthenticationFailedError,
@@ -96,6 +97,22 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
             f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
             "`backburner topics ensure --pool MODEL`"
         )
+
+
+async def check_topics(connection: Mapping[str, Any], topics: Collection[str]) -> None:
+    """Raise `QueueError` if any of the topics is missing, or for what does not get better by waiting.
+
+    A broker that does not answer is only a line in the log. Joins no group.
+    """
+    consumer = AIOKafkaConsumer(**connection, client_id="backburner-check")
+    try:
+        await connect(consumer, topics, seconds=_CHECK_SECONDS)
+    except FATAL as error:
+        raise broken(error) from error
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("the broker does not answer yet", error=start_failed(connection, error).message)
+    finally:
+        await leave(consumer, seconds=_CHECK_SECONDS, goodbye=True)
 
 
 async def committed(

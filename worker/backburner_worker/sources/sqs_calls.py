@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from backburner.logs import get_logger
 from backburner.publishers.sqs_connect import FAILURES, queue_error, sqs_client, sqs_session
 from backburner.publishers.sqs_message import Entry
-from backburner.publishers.sqs_queues import find_queues, redrive_policy
+from backburner.publishers.sqs_queues import find_queues, queue_names, redrive_policy
 from backburner.settings import Settings
+from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs_intake import MAX_POLLS
 from backburner_worker.sources.sqs_received import FACTS, Received
@@ -33,6 +35,8 @@ _LATE_SECONDS = 2.0
 """A wait that took so much longer than it was asked to says that this process stood still meanwhile."""
 
 T = TypeVar("T")
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +174,19 @@ class SqsCalls:
 
 def _refused(handles: Sequence[str], failed: "Sequence[BatchResultErrorEntryTypeDef]") -> dict[str, str]:
     return {handles[int(each["Id"])]: each["Code"] for each in failed}
+
+
+def check_queues(settings: Settings, pool: str) -> None:
+    """Raise `QueueError` if any of the pool's queues is missing. Blocks for seconds at most.
+
+    Where SQS does not answer, or not this worker, it is only a line in the log: the source tries again.
+    """
+    client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=_SECONDS, attempts=1)
+    try:
+        find_queues(client, settings, queue_names(settings.prefix, pool))
+    except QueueError as error:
+        if error.__cause__ is None:
+            raise
+        log.warning("SQS does not answer yet", error=error.message)
+    finally:
+        client.close()

@@ -1,0 +1,75 @@
+"""The pools as the store tells of them: who lives, which adapters they serve, and where an adapter's name leads."""
+
+import time
+
+import pytest
+
+from backburner.pools import LIVE_SECONDS, PoolDirectory
+from backburner.settings import Settings
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import PoolNotFound
+from backburner_schemas.pool import WorkerAnnouncement
+
+
+@pytest.fixture
+async def storage() -> Storage:
+    storage = Storage.open(Settings(store_url="memory:///r"))
+    for model in ("one", "two"):
+        await PoolDirectory(storage).register(model)
+    return storage
+
+
+async def announce(storage: Storage, pool: str, worker: str, *adapters: str, ago: float = 0.0) -> None:
+    now = time.time() - ago
+    announced = WorkerAnnouncement(
+        worker=worker,
+        pool=pool,
+        models=(pool,),
+        adapters=adapters,
+        group=pool,
+        version="fake-1",
+        started_at=now,
+        seen_at=now,
+    )
+    await storage.put(keys.worker(pool, worker), announced.model_dump_json().encode())
+
+
+GONE = LIVE_SECONDS + 60
+
+
+async def test_a_pool_tells_the_adapters_of_its_live_workers(storage: Storage) -> None:
+    await announce(storage, "one", "w1", "legal", "chat")
+    await announce(storage, "one", "w2", "chat")
+    await announce(storage, "one", "w3", "old", ago=GONE)
+    one, two = await PoolDirectory(storage).read()
+    assert (one.adapters, two.adapters) == (("chat", "legal"), ())
+
+
+async def test_an_adapter_that_no_live_worker_has_any_more_leads_nowhere(storage: Storage) -> None:
+    await announce(storage, "one", "w1", "legal", "dropped", ago=GONE)
+    await announce(storage, "one", "w2", "legal")
+    pools = PoolDirectory(storage)
+    assert await pools.pool_for("legal") == "one"
+    with pytest.raises(PoolNotFound, match="BACKBURNER_ADAPTERS"):
+        await pools.pool_for("dropped")
+
+
+async def test_adapters_of_a_pool_whose_workers_are_all_gone_come_back_with_them(storage: Storage) -> None:
+    await announce(storage, "one", "w1", "legal", ago=GONE)
+    assert await PoolDirectory(storage).pool_for("legal") == "one"
+
+
+@pytest.mark.parametrize(("first", "second"), [("one", "two"), ("two", "one")])
+@pytest.mark.parametrize("ago", [GONE, 0.0])
+async def test_an_adapter_that_was_moved_leads_to_the_pool_that_announced_it_last(
+    storage: Storage, first: str, second: str, ago: float
+) -> None:
+    await announce(storage, first, "w1", "legal", ago=ago + 30)
+    await announce(storage, second, "w2", "legal", ago=ago)
+    assert await PoolDirectory(storage).pool_for("legal") == second
+
+
+async def test_a_base_model_comes_before_an_adapter_of_its_name(storage: Storage) -> None:
+    await announce(storage, "one", "w1", "two")
+    assert await PoolDirectory(storage).pool_for("two") == "two"
