@@ -164,12 +164,11 @@ class Pipeline:
                 self._end_unrun(delivery, verdict)
                 continue
             work.run = verdict
-            if not self._admission.fits(work.tokens):
+            if not self._admission.enter(work):
                 self._feeder.put_back(work)
                 await self._changed.until(partial(self._fits_or_goes, work))
                 continue
             generation = Generation(work)
-            self._admission.enter(work.tokens)
             self._generating.add(generation)
             self._tasks.create_task(self._process(generation))
             if work.suspect:
@@ -186,11 +185,11 @@ class Pipeline:
 
     def _fits_or_goes(self, work: Work) -> bool:
         """Whether there is room for the work, or it is not the next any more."""
-        return self._admission.fits(work.tokens) or work.delivery.lease.lost or self._feeder.peek() is not work
+        return self._admission.fits(work) or work.delivery.lease.lost or self._feeder.peek() is not work
 
     def _weigh(self, delivery: Delivery, run: Run) -> Work:
-        body = run.envelope.body
-        return Work(delivery, run, self._admission.cost(len(delivery.raw), body), prefix_chain(body))
+        expected = self._admission.expect(run.envelope, len(delivery.raw))
+        return Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected)
 
     def _judge(self, delivery: Delivery) -> Verdict:
         return judge(delivery, self._jobs.facts(delivery.job), time.time())
@@ -223,7 +222,7 @@ class Pipeline:
             ending = self._after_abort(generation, generation.why())
         finally:
             delivery.lease.on_lost(None)
-            self._admission.leave(generation.tokens)
+            self._admission.leave(generation.work)
             self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()

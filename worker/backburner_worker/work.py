@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from backburner_schemas.names import Lane
+from backburner_worker.expectations import Expected, Learned
 from backburner_worker.policy import Run
 from backburner_worker.sources.base import Delivery
+
+_UNKNOWN = Expected(Learned(), 0, 0, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -18,11 +21,20 @@ class Work:
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()
     """What its prompt begins with, as `prefix_chain` tells."""
+    expected: Expected = _UNKNOWN
+    """What it will take, as far as is known by now; `tokens` is what was known at first."""
 
     @property
     def lane(self) -> Lane:
         """The lane that it came from."""
         return self.delivery.lane
+
+    @property
+    def keeper(self) -> int:
+        """Work of one keeper can share a prefix in the engine's cache: of one tenant, for one model or adapter."""
+        envelope = self.run.envelope
+        body = envelope.body
+        return hash((envelope.tenant, body.get("model") if body is not None else None))
 
     @property
     def suspect(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from backburner_schemas.errors import SettingsError
 from backburner_worker.engine.base import Engine
 from backburner_worker.engine.fake import FAKE_MODEL, FakeEngine
+from backburner_worker.engine.fake_model import Pace
 from backburner_worker.engine.fake_process import FakeProcessEngine
 from backburner_worker.engine.vllm import VllmEngine
 
@@ -18,6 +19,7 @@ def create_engine(
     model: str | None = None,
     engine_args: str | Sequence[str] = (),
     fake_latency: float = 0.0,
+    fake_pace: str = "",
     fake_process: bool = False,
     fake_journal: str | None = None,
     served_name: str | None = None,
@@ -30,19 +32,32 @@ def create_engine(
         model: A folder or a name that vLLM can load; the fake serves it by this name, `fake` if none is given.
         engine_args: vLLM's own arguments, as one line for a shell or as a list.
         fake_latency: Seconds that a request takes on the fake.
+        fake_pace: A `Pace`, as text; empty for the fixed latency.
         fake_process: Whether the fake runs in a process of its own.
         fake_journal: A file to which the fake adds a line for each request that it begins.
         served_name: The name that requests use; a folder's own name if none is given.
         media_domains: Where vLLM may fetch media from, as in `BodyLimits`.
 
-    Raises `SettingsError` for an unknown kind and for vLLM without a model.
+    Raises `SettingsError` for an unknown kind, for vLLM without a model, and for a pace that means nothing.
     """
     if kind == "fake":
         name = served_name or model or FAKE_MODEL
-        make = FakeProcessEngine if fake_process else FakeEngine
-        return make(name, fake_latency, journal=fake_journal)
+        if fake_process:
+            if fake_pace:
+                raise SettingsError(
+                    "BACKBURNER_FAKE_PACE works in the worker's own process; unset BACKBURNER_FAKE_PROCESS"
+                )
+            return FakeProcessEngine(name, fake_latency, journal=fake_journal)
+        return FakeEngine(name, fake_latency, journal=fake_journal, pace=_pace(fake_pace))
     if kind != "vllm":
         raise SettingsError(f"there is no engine {kind!r}; set BACKBURNER_ENGINE to one of {', '.join(KINDS)}")
     if not model:
         raise SettingsError("vLLM needs a model; set BACKBURNER_MODEL to a folder or a name that it can load")
     return VllmEngine(model, engine_args, served_name, media_domains=media_domains)
+
+
+def _pace(text: str) -> Pace | None:
+    try:
+        return Pace.parse(text) if text else None
+    except ValueError as error:
+        raise SettingsError(f"BACKBURNER_FAKE_PACE: {error}") from error
