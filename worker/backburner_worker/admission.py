@@ -4,40 +4,28 @@ A request takes places in the batch and KV tokens. Both are bounded, and the gov
 engine tells. What a request will take is expected from what came back of others like it.
 """
 
-from dataclasses import dataclass
-
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.prefix import BLOCK_CHARACTERS
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 from backburner_worker.expectations import Expectations, Expected
 from backburner_worker.governor import Bound, Governor
-from backburner_worker.prefixes import Nodes, Prefixes, blocks_of, nodes_of
+from backburner_worker.prefixes import SHORTEST, Prefixes, blocks_of, nodes_of
 from backburner_worker.work import Work
-
-
-@dataclass(slots=True)
-class _Place:
-    """What one request takes while it is in the engine."""
-
-    sequences: int
-    tokens: int
-    """KV tokens of its own."""
-    nodes: Nodes = ()
-    """Its prompt's beginning, which counts once, however many share it."""
 
 
 class Admission:
     """The room in the engine. One request always fits into an empty engine, however large."""
 
     def __init__(self, info: EngineInfo, concurrency: int = 0) -> None:
-        """Steered by what the engine offers and tells; a `concurrency` above 0 is so many requests, no more, no less."""
+        """Steered by what the engine offers and tells; with a `concurrency` above 0, so many requests and no more."""
         self._concurrency = concurrency
         self._governor = Governor(info)
         self._expectations = Expectations()
         self._prefixes = Prefixes()
-        self._places: dict[Work, _Place] = {}
+        self._requests = 0
         self._sequences = 0
         self._own_tokens = 0
+        """KV tokens without the prefixes that are counted once."""
         self._ended = 0
         self._short_of_tokens = False
         """Whether what was to enter last found too little room for its tokens."""
@@ -46,7 +34,7 @@ class Admission:
     @property
     def in_flight(self) -> int:
         """Requests that are in the engine."""
-        return len(self._places)
+        return self._requests
 
     @property
     def sequences(self) -> int:
@@ -76,7 +64,9 @@ class Admission:
     @property
     def open(self) -> bool:
         """Whether another request may be considered at all."""
-        return self._sequences < (self._concurrency or self._governor.sequences)
+        if self._concurrency:
+            return self._requests < self._concurrency
+        return self._sequences < self._governor.sequences
 
     def expect(self, envelope: Envelope, size: int) -> Expected:
         """What a request will take whose message has `size` bytes."""
@@ -84,28 +74,47 @@ class Admission:
 
     def fits(self, work: Work) -> bool:
         """Whether there is room for it now."""
-        return self._room(work) is not None
+        if self._concurrency:
+            return self.open
+        expected = work.expected
+        governor = self._governor
+        room = governor.tokens
+        tokens = expected.held
+        sequences = expected.sequences
+        # One that asks for the moon counts as half of it, so that it does not keep all others out.
+        expected.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
+        expected.counted_tokens = own = min(tokens, room // 2)
+        expected.nodes = ()
+        if len(work.prefix) >= SHORTEST and own == tokens:
+            own = self._share_prefix(work, expected)
+        if not self._requests:
+            return True
+        if self._sequences + expected.counted_sequences > governor.sequences:
+            return False
+        self._short_of_tokens = self._own_tokens + self._prefixes.tokens + own > room
+        return not self._short_of_tokens
 
     def enter(self, work: Work) -> bool:
         """Take the room for it, if it is there."""
-        place = self._room(work)
-        if place is None:
+        if not self.fits(work):
             return False
-        self._places[work] = place
-        self._sequences += place.sequences
-        self._own_tokens += place.tokens
-        if place.nodes:
-            self._prefixes.enter(place.nodes, work.expected.tokens_of(BLOCK_CHARACTERS))
+        expected = work.expected
+        self._requests += 1
+        self._sequences += expected.counted_sequences
+        self._own_tokens += expected.counted_tokens
+        if expected.nodes:
+            self._prefixes.enter(expected.nodes, expected.prompt_of(BLOCK_CHARACTERS))
         return True
 
     def leave(self, work: Work) -> None:
         """Give back the room that it took."""
-        place = self._places.pop(work)
-        self._sequences -= place.sequences
-        self._own_tokens -= place.tokens
+        expected = work.expected
+        self._requests -= 1
+        self._sequences -= expected.counted_sequences
+        self._own_tokens -= expected.counted_tokens
         self._ended += 1
-        if place.nodes:
-            self._prefixes.leave(place.nodes)
+        if expected.nodes:
+            self._prefixes.leave(expected.nodes)
 
     def look(self, load: EngineLoad, now: float) -> bool:
         """Move the limits by what the engine tells at the monotonic second `now`; whether there may be more room."""
@@ -119,26 +128,10 @@ class Admission:
             bound = Bound.TOKENS
         return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
 
-    def _room(self, work: Work) -> _Place | None:
-        """What it would take; None if that is not there."""
-        expected = work.expected
-        if self._concurrency:
-            return _Place(1, 0) if self.open else None
-        limit = self._governor.sequences
-        # One that asks for the moon counts as half of it, so that it does not keep all others out.
-        sequences = expected.sequences if expected.sequences == 1 else min(expected.sequences, limit // 2) or 1
-        if self._places and self._sequences + sequences > limit:
-            return None
-        room = self._governor.tokens
-        tokens = expected.held
-        nodes: Nodes = ()
-        taken = 0
-        if tokens > room // 2:
-            tokens = room // 2
-        elif work.prefix:
-            nodes = nodes_of(work.prefix, work.keeper)
-            block = expected.tokens_of(BLOCK_CHARACTERS)
-            tokens = max(0, tokens - int(blocks_of(nodes) * block))
-            taken = int((blocks_of(nodes) - self._prefixes.shared(nodes)) * block)
-        self._short_of_tokens = bool(self._places) and self.tokens + tokens + taken > room
-        return None if self._short_of_tokens else _Place(sequences, tokens, nodes)
+    def _share_prefix(self, work: Work, expected: Expected) -> int:
+        """Count its prefix once for all that have it; the tokens that it adds to what is in the engine."""
+        nodes = expected.nodes = nodes_of(work.prefix, work.keeper)
+        block = expected.prompt_of(BLOCK_CHARACTERS)
+        blocks = blocks_of(nodes)
+        own = expected.counted_tokens = max(0, expected.counted_tokens - int(blocks * block))
+        return own + int((blocks - self._prefixes.shared(nodes)) * block)

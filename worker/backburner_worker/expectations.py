@@ -11,6 +11,7 @@ from typing import Any
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import Usage
+from backburner_worker.prefixes import Nodes
 
 REMEMBERED = 4096
 """Jobs that are remembered, the least recently seen going first; a few hundred bytes each."""
@@ -22,12 +23,13 @@ _TRUSTED_AFTER = 8
 """Answers that weigh as much as what was believed before. The first to come back are the short ones."""
 _MEMORY = 128
 """Answers over which the averages reach, about."""
-_SHARED_EVERY = 8
-"""A job that is well known tells every eighth answer to what is known of its endpoint."""
+_LEARNED_EVERY = 4
+"""Once so many came, only one in four is looked at, and tells what is known of its endpoint, too."""
 _UNLIMITED = 1 << 40
 _SEQUENCES = 4096
 """Sequences that one request counts as at most."""
-_GENERATES = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+_CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
+_GENERATES = frozenset({_CHAT, _COMPLETIONS})
 
 
 class Learned:
@@ -61,8 +63,9 @@ class Learned:
         if believed is None:
             return
         count = self._count = self._count + 1
-        if count <= _MEMORY or count % _SHARED_EVERY == 0:
-            believed.learn(size, usage)
+        if count > _MEMORY and count % _LEARNED_EVERY:
+            return
+        believed.learn(size, usage)
         weight = 1 / min(count, _MEMORY)
         tokens = usage.completion_tokens
         off = tokens - self._answer
@@ -82,7 +85,7 @@ class Learned:
 class Expected:
     """What one request will take, as far as is known by now: it follows what is learned meanwhile."""
 
-    __slots__ = ("learned", "most", "sequences", "size")
+    __slots__ = ("counted_sequences", "counted_tokens", "learned", "most", "nodes", "sequences", "size")
 
     def __init__(self, learned: Learned, size: int, most: int, sequences: int) -> None:
         self.learned = learned
@@ -91,21 +94,19 @@ class Expected:
         self.most = most
         """Tokens of its answer at most, as it asks for."""
         self.sequences = sequences
-        """What it counts as in the engine's batch: its choices and prompts run beside each other."""
-
-    def tokens_of(self, size: int) -> float:
-        """Prompt tokens in so many bytes of the message."""
-        return size * self.learned.tokens_a_byte
-
-    def came(self, usage: Usage) -> None:
-        """Its answer came, and it took that."""
-        self.learned.learn(self.size, usage)
+        """Its choices and prompts, which run beside each other."""
+        # What admission counts it as, from the look at whether it fits until it leaves. Here, since every request
+        # passes there, and another object would cost as much as all the rest.
+        self.counted_sequences = 0
+        self.counted_tokens = 0
+        self.nodes: Nodes = ()
 
     @property
     def tokens(self) -> int:
         """Tokens of prompt and answer, all that it will have taken at its end."""
         learned = self.learned
-        return int(self.size * learned.tokens_a_byte + min(self.most, learned.answer))
+        answer, most = learned.answer, self.most
+        return int(self.size * learned.tokens_a_byte + (most if most < answer else answer))  # noqa: FURB136 - is faster
 
     @property
     def held(self) -> int:
@@ -118,18 +119,30 @@ class Expected:
         learned, most = self.learned, self.most
         limit = most if learned.guessed else most / 2
         answer = learned.answer_held
-        return int(self.size * learned.tokens_a_byte + min(limit, answer))
+        return int(self.size * learned.tokens_a_byte + (limit if limit < answer else answer))  # noqa: FURB136 - is faster
+
+    def prompt_of(self, size: int) -> float:
+        """Prompt tokens in so many bytes of the message."""
+        return size * self.learned.tokens_a_byte
+
+    def came(self, usage: Usage) -> None:
+        """Its answer came, and it took that."""
+        self.learned.learn(self.size, usage)
 
 
 class Expectations:
     """What is known of the requests of each job, and of each endpoint and model."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
+        """Remember so many jobs, endpoints and models in sum."""
         self._remembered = remembered
         self._known: OrderedDict[Hashable, Learned] = OrderedDict()
         self._guesses = {
             endpoint: Learned(answer=_ANSWER_TOKENS if endpoint in _GENERATES else 0) for endpoint in Endpoint
         }
+        self._last: tuple[str, str, Endpoint, bool] | None = None
+        """The key that was asked for last: the next one is mostly the same."""
+        self._last_learned = Learned()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -137,41 +150,52 @@ class Expectations:
     def of(self, envelope: Envelope, size: int) -> Expected:
         """What to expect of a request whose message has `size` bytes."""
         body, endpoint = envelope.body, envelope.url
-        # A message whose body lies elsewhere has a size that tells nothing of it.
-        key = (envelope.tenant, envelope.job, endpoint, body is None)
-        learned = self._known.get(key)
-        if learned is None:
-            learned = self._met(key, endpoint, body)
+        last = self._last
+        # A message whose body lies elsewhere has a size that tells nothing of it: those are learned apart.
+        if (
+            last is not None
+            and last[1] == envelope.job
+            and last[0] == envelope.tenant
+            and last[2] is endpoint
+            and last[3] is (body is None)
+        ):
+            learned = self._last_learned
         else:
-            self._known.move_to_end(key)
+            learned = self._look_up((envelope.tenant, envelope.job, endpoint, body is None), body)
         if body is None:
             return Expected(learned, size, _UNLIMITED, 1)
-        if endpoint in _GENERATES:
-            sequences = _choices(body)
-            return Expected(learned, size, _answer_limit(body) * sequences, sequences)
+        if endpoint is _CHAT or endpoint is _COMPLETIONS:
+            limit = body.get("max_completion_tokens") or body.get("max_tokens")
+            # The body is not checked yet: a field may hold anything.
+            most = limit if type(limit) is int and limit > 0 else _UNLIMITED
+            if "n" in body or endpoint is _COMPLETIONS:
+                sequences = _choices(body)
+                return Expected(learned, size, most * sequences, sequences)
+            return Expected(learned, size, most, 1)
         return Expected(learned, size, 0, _inputs(body))
 
-    def _met(self, key: Hashable, endpoint: Endpoint, body: Mapping[str, Any] | None) -> Learned:
-        """A job was met for the first time, or again after it was forgotten."""
-        model = body.get("model") if body is not None else None
-        kind = (endpoint, model if isinstance(model, str) else None, body is None)
-        believed = self._known.get(kind)
-        if believed is None:
-            believed = self._known[kind] = Learned(self._guesses[endpoint])
-        self._known.move_to_end(kind)
-        learned = self._known[key] = Learned(believed)
-        while len(self._known) > self._remembered:
-            self._known.popitem(last=False)
+    def _look_up(self, key: tuple[str, str, Endpoint, bool], body: Mapping[str, Any] | None) -> Learned:
+        known = self._known
+        learned = known.get(key)
+        if learned is None:
+            _, _, endpoint, bodiless = key
+            model = body.get("model") if body is not None else None
+            kind = (endpoint, model if isinstance(model, str) else None, bodiless)
+            believed = known.get(kind)
+            if believed is None:
+                believed = known[kind] = Learned(self._guesses[endpoint])
+            known.move_to_end(kind)
+            learned = known[key] = Learned(believed)
+            while len(known) > self._remembered:
+                known.popitem(last=False)
+        else:
+            known.move_to_end(key)
+        self._last, self._last_learned = key, learned
         return learned
 
 
-def _answer_limit(body: Mapping[str, Any]) -> int:
-    """Tokens of one answer at most. The body is not checked yet, so a field may hold anything."""
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    return limit if type(limit) is int and limit > 0 else _UNLIMITED
-
-
 def _choices(body: Mapping[str, Any]) -> int:
+    """Choices times prompts of a request that generates."""
     choices = body.get("n")
     count = choices if type(choices) is int and choices > 1 else 1
     prompts = body.get("prompt")

@@ -3,6 +3,9 @@
 _DEPTHS = (2, 4, 6, 8, 12, 16, 24, 32)
 """Blocks after which prompts are compared: fewer looks, for a little that is counted more than once."""
 
+SHORTEST = _DEPTHS[0]
+"""Blocks of a prompt that is worth comparing."""
+
 Nodes = tuple[int, ...]
 """What a prompt holds on to: a number for each depth that it reaches."""
 

@@ -45,7 +45,7 @@ def create_engine(
         if fake_process:
             if fake_pace:
                 raise SettingsError(
-                    "BACKBURNER_FAKE_PACE works in the worker's own process; unset BACKBURNER_FAKE_PROCESS"
+                    "BACKBURNER_FAKE_PACE needs the fake in the worker's process; unset BACKBURNER_FAKE_PROCESS"
                 )
             return FakeProcessEngine(name, fake_latency, journal=fake_journal)
         return FakeEngine(name, fake_latency, journal=fake_journal, pace=_pace(fake_pace))
