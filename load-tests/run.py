@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from admission import FAKE, REAL, admission
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
@@ -41,10 +42,10 @@ class Baseline(StrEnum):
 
 
 class Engine(StrEnum):
-    """What the workers of the fault harness hold."""
+    """What the workers hold."""
 
     FAKE = "fake"
-    """Answers that are a function of the request, after 50 ms."""
+    """Answers that are a function of the request, after 50 ms in the fault harness."""
     REAL = "real"
     """vLLM with a small model: slow to start, so ask for few faults and requests."""
 
@@ -77,6 +78,13 @@ def run_overhead(
 ) -> None:
     """Chat requests through bare vLLM and through the queue, in interleaved pairs."""
     _finish(overhead(4 if quick else pairs, requests, threads=threads, baseline=baseline, quick=quick), json)
+
+
+@app.command("admission")
+def run_admission(*, json: Json = None, quick: Quick = False, pairs: int = 0, engine: Engine = Engine.FAKE) -> None:
+    """`auto` against the best of several hand settings; `real` is vLLM with a small model."""
+    plan = REAL if engine is Engine.REAL else FAKE
+    _finish(admission(plan, pairs or (2 if quick else plan.pairs), quick=quick), json)
 
 
 @app.command("control-plane")
