@@ -27,8 +27,10 @@ class Admission:
         self._own_tokens = 0
         """KV tokens without the prefixes that are counted once."""
         self._ended = 0
-        self._short_of_tokens = False
+        self._short = False
         """Whether what was to enter last found too little room for its tokens."""
+        self._met: Bound | None = None
+        """The limit that was met last since the engine was looked at."""
         self._load = EngineLoad()
 
     @property
@@ -91,8 +93,11 @@ class Admission:
             return True
         if self._sequences + expected.counted_sequences > governor.sequences:
             return False
-        self._short_of_tokens = self._own_tokens + self._prefixes.tokens + own > room
-        return not self._short_of_tokens
+        if self._own_tokens + self._prefixes.tokens + own <= room:
+            return True
+        self._short = True
+        self._met = Bound.TOKENS
+        return False
 
     def enter(self, work: Work) -> bool:
         """Take the room for it, if it is there."""
@@ -102,6 +107,9 @@ class Admission:
         self._requests += 1
         self._sequences += expected.counted_sequences
         self._own_tokens += expected.counted_tokens
+        self._short = False
+        if self._sequences >= self._governor.sequences:
+            self._met = Bound.SEQUENCES
         if expected.nodes:
             self._prefixes.enter(expected.nodes, expected.prompt_of(BLOCK_CHARACTERS))
         return True
@@ -121,10 +129,11 @@ class Admission:
         self._load = load
         if self._concurrency:
             return False
-        bound = None
+        # Between two looks what is there may have left and others may have come: what counts is that a limit was met.
+        bound, self._met = self._met, None
         if self._sequences >= self._governor.sequences:
             bound = Bound.SEQUENCES
-        elif self._short_of_tokens:
+        elif self._short:
             bound = Bound.TOKENS
         return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
 

@@ -8,6 +8,7 @@ again. With a prefix cache, what prompts share is held and computed once, and st
 Time is a number here. `FakeClock` makes it pass.
 """
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, fields
 from typing import Self
@@ -37,7 +38,8 @@ class Pace:
     """Seconds of the model that pass in one of ours."""
 
     def __post_init__(self) -> None:
-        if min(self.prefill, self.step, self.sequences, self.kv, self.batched, self.speed) <= 0 or self.sequence < 0:
+        numbers = (self.prefill, self.step, self.sequences, self.kv, self.batched, self.speed)
+        if not all(0 < number < math.inf for number in numbers) or not 0 <= self.sequence < math.inf:
             raise ValueError("times, rates and sizes of a pace are above 0")
         if self.batched < self.sequences:
             raise ValueError(f"a step of {self.batched} tokens has none for some of {self.sequences} sequences")
