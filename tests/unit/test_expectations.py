@@ -1,4 +1,4 @@
-"""Expectations: what came back of a job's requests says what its next ones take, and nothing that a body holds harms."""
+"""Expectations: what came back of a job says what its next requests take, and nothing that a body holds harms."""
 
 import pytest
 from hypothesis import given
