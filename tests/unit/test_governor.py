@@ -61,6 +61,13 @@ def test_auto_is_within_three_percent_of_the_best_hand_setting(pace, requests):
     assert best / simulate(pace, requests()).seconds >= 0.97
 
 
+def test_where_prefill_is_slow_the_cache_is_not_crowded():
+    pace = Pace(prefill=600, step=0.03, sequence=0.0005, sequences=64, kv=8192)
+    requests = [Asked(200, 500, 500) for _ in range(600)]
+    crowded = simulate(pace, requests, 64).seconds
+    assert crowded / simulate(pace, requests).seconds >= 1.1
+
+
 def test_what_always_waits_in_the_engine_is_taken_out():
     admission = Admission(pace_info(BATCH))
     found = simulate(BATCH, short_answers() * 4, admission=admission)

@@ -9,8 +9,8 @@ Two limits, each of which is moved only while it is the one that holds work back
 - *KV tokens*. The sum of what is expected, which may be wrong, and prompts may share more than is known. While the
   cache is not nearly full although places stand empty, more is let in. Once it is, more in flight means that sequences
   are thrown out and computed again, which may cost more than it brings, or less, as prefill compares to decode: there
-  the law tries a little more or less at each turn, and goes on as long as the engine gives more tokens a second.
-  Between a cache that is not full and a queue that stands, it has not far to go.
+  the law tries a little more or less at each turn, whichever gave more tokens a second over the last tries. Between a
+  cache that is not full and a queue that stands, it has not far to go.
 
 Whatever was moved is judged by what is seen after it: each judgement begins a new stretch. A limit is raised as soon
 as that is sure to help, and lowered after a whole turn, in which all that was in flight has gone. So the law cannot
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from backburner_worker.engine.base import EngineInfo, EngineLoad
+from backburner_worker.trials import Trials
 
 _SEQUENCES_AT_FIRST = 1.5
 """Requests for each place of the batch; vLLM keeps a full batch with 1.25 to 2."""
@@ -40,8 +41,6 @@ _RAISE = 1.25
 """Most that a limit is raised by at once."""
 _TRY = 1.2
 """What is tried more or less where the cache is full."""
-_WORSE = 0.997
-"""Tokens a second, against the stretch before, that tell that the last try was a wrong one."""
 _NOTHING = EngineLoad()
 
 
@@ -78,10 +77,7 @@ class Governor:
         self.tokens = max(1, int(self._kv * _TOKENS_AT_FIRST))
         """KV tokens that they may be expected to hold."""
         self._stretch = _Stretch()
-        self._try = _TRY
-        """Whether more is tried next where the cache is full, or less."""
-        self._rate = 0.0
-        """Tokens a second of the last try."""
+        self._trials = Trials(_TRY)
 
     def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
         """Judge what the engine tells at the monotonic second `now`; whether there may be more room.
@@ -108,7 +104,8 @@ class Governor:
         elif turn >= 1 and idle > 0:
             self._lower(bound, idle / max(1, inside), tokens, full=full)
         elif turn >= 1 and vacant > _VACANT and bound is Bound.TOKENS:
-            self._climb((load.generated - stretch.start.generated) / max(now - stretch.began, 1e-9))
+            rate = (load.generated - stretch.start.generated) / max(now - stretch.began, 1e-9)
+            self._set_tokens(self.tokens * self._trials.next(self.tokens, max(rate, 1e-9)))
         if before != (self.sequences, self.tokens) or turn >= 1:
             self._begin(load, bound, now, ended)
         return self.sequences > before[0] or self.tokens > before[1]
@@ -131,12 +128,6 @@ class Governor:
         if full or bound is Bound.TOKENS:
             # Also where sequences are the bound: it is the cache that cannot take what they are.
             self._set_tokens(min(self.tokens, tokens) * (1 - share))
-
-    def _climb(self, rate: float) -> None:
-        if rate < self._rate * _WORSE:
-            self._try = 1 / self._try
-        self._rate = rate
-        self._set_tokens(self.tokens * self._try)
 
     def _set_tokens(self, tokens: float) -> None:
         self.tokens = max(1, int(self._kv * _LEAST_TOKENS), min(int(tokens), int(self._kv * _MOST_TOKENS)))
