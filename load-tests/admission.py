@@ -17,7 +17,7 @@ from typing import Any
 
 from child import Child, child
 from figures import Figures
-from pairs import Pair, Side, interleaved
+from pairs import Measured, Pair, Side, interleaved
 from prompts import messages
 from servers import servers
 
@@ -59,13 +59,16 @@ class Plan:
 
 
 def admission(plan: Plan, pairs: int, *, quick: bool = False) -> Figures:
-    """Run so many pairs of each workload. The ratio is the throughput of `auto` over that of the best hand setting."""
+    """Run so many pairs of each workload. The ratio is the throughput of `auto` over that of the best hand setting.
+
+    `quick` is a quarter of the requests: what has to be learned then takes a larger part.
+    """
     real = not plan.workloads[0].pace
     model = str(prepare_auto_model(on_progress=print)) if real else _FAKE
     found: list[Figures] = []
     with servers(AUTO_MODEL_NAME if real else _FAKE) as settings:
         for workload in plan.workloads:
-            env = {**os.environ, **settings, **_engine(model, workload)}
+            env = {**os.environ, **settings, "BACKBURNER_LOG_LEVEL": "error", **_engine(model, workload)}
             with child("queued_worker.py", env=env) as worker:
                 found.append(_compare(plan, workload, worker, pairs, quick=quick))
     worst = min(found, key=lambda figures: figures.ratio or 0.0)
@@ -81,24 +84,24 @@ def admission(plan: Plan, pairs: int, *, quick: bool = False) -> Figures:
 
 
 def _compare(plan: Plan, workload: Workload, worker: Child, pairs: int, *, quick: bool) -> Figures:
-    count = workload.requests
-
-    def fill(_number: int) -> None:
-        for _ in range(2):
-            asyncio.run(_submit(workload))
+    count = workload.requests // 4 if quick and workload.pace else workload.requests
 
     def side(name: str, concurrency: int) -> Side:
-        return Side(name, lambda _: worker.measure(count, count=count, concurrency=concurrency))
+        def run(_number: int) -> Measured:
+            # For this side alone: a worker takes in all that it finds.
+            asyncio.run(_submit(workload, count))
+            return worker.measure(count, count=count, concurrency=concurrency)
+
+        return Side(name, run)
 
     rates: dict[int, float] = {}
     for hand in plan.hands:
-        asyncio.run(_submit(workload))
         rates[hand] = side("", hand).run(0).rate
         print(f"{workload.name}, {hand} at once: {rates[hand]:.1f} requests/s", flush=True)
     best = max(rates, key=lambda hand: rates[hand])
     return Figures.of_pairs(
         plan.scenario,
-        interleaved(pairs, side(f"{best} at once", best), side("auto", 0), prepare=fill, check=_same_tokens),
+        interleaved(pairs, side(f"{best} at once", best), side("auto", 0), check=_same_tokens),
         (f"{best} at once", "auto"),
         goal=plan.goal,
         against="the best hand setting",
@@ -125,9 +128,9 @@ def _engine(model: str, workload: Workload) -> Mapping[str, str]:
     }
 
 
-async def _submit(workload: Workload) -> None:
+async def _submit(workload: Workload, count: int) -> None:
     async with Client() as client:
-        await client.submit(workload.lines(workload.requests))
+        await client.submit(workload.lines(count))
 
 
 def _same_tokens(pair: Pair) -> None:
@@ -197,8 +200,8 @@ FAKE = Plan(
         Workload("long answers, bound by the KV cache", _long_answers, 400, "sequences=64,kv=8192"),
         Workload("shared prefixes, bound by the KV cache", _shared_prefixes, 1000, "sequences=64,kv=4096"),
     ),
-    hands=(16, 32, 64, 96, 192),
-    pairs=4,
+    hands=(16, 32, 64, 128),
+    pairs=3,
     goal=0.97,
 )
 REAL = Plan("admission-real", (Workload("chat of mixed lengths", _chat, 64),), hands=(8, 16, 24, 32), pairs=4, goal=0.9)
