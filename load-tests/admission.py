@@ -27,8 +27,10 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from backburner_schemas.routing import pool_name
 
 _FAKE = "fake"
-_SPEED = 25
+_SPEED = 20
 """Seconds of the modelled engine in one of ours."""
+_STEP = 0.04
+"""Seconds of its step. At that speed the worker's own part in it is still small, as beside a real engine."""
 
 Lines = Callable[[int], Iterator[dict[str, Any]]]
 """That many requests, the same at each call."""
@@ -116,7 +118,7 @@ def _engine(model: str, workload: Workload) -> Mapping[str, str]:
         return {
             "BACKBURNER_ENGINE": "fake",
             "BACKBURNER_POOL": _FAKE,
-            "BACKBURNER_FAKE_PACE": f"{workload.pace},speed={_SPEED}",
+            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP},speed={_SPEED}",
         }
     return {
         "BACKBURNER_ENGINE": "vllm",
@@ -196,9 +198,9 @@ def _answer(chance: random.Random, mean: int, most: int) -> int:
 FAKE = Plan(
     "admission",
     (
-        Workload("short answers, bound by the batch", _short_answers, 1500, "sequences=64,kv=65536"),
-        Workload("long answers, bound by the KV cache", _long_answers, 400, "sequences=64,kv=8192"),
-        Workload("shared prefixes, bound by the KV cache", _shared_prefixes, 1000, "sequences=64,kv=4096"),
+        Workload("short answers, bound by the batch", _short_answers, 1000, "sequences=64,kv=65536"),
+        Workload("long answers, bound by the KV cache", _long_answers, 300, "sequences=64,kv=8192"),
+        Workload("shared prefixes, bound by the KV cache", _shared_prefixes, 640, "sequences=64,kv=4096"),
     ),
     hands=(16, 32, 64, 128),
     pairs=3,
