@@ -29,9 +29,7 @@ Opened = tuple[Batch, Callable[[], Awaitable[None]]]
 _SERVED = "bare"
 
 
-async def serving(
-    model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = mixed_line
-) -> Opened:
+async def serving(model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = mixed_line) -> Opened:
     """The worker's own engine, and what closes it."""
     from backburner_worker.engine.base import EngineRequest
     from backburner_worker.engine.vllm import VllmEngine

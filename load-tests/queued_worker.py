@@ -1,6 +1,7 @@
 """A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
 
 With `"sample": true` the answer also tells which layer burnt how much CPU, which costs a little itself.
+With `"concurrency"` in a question, the worker runs with that setting instead of its environment's.
 
 The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
 first pull returns to the moment that the last record is durable.
@@ -152,7 +153,11 @@ async def main() -> None:
         InstantEngine()
         if INSTANT in sys.argv
         else create_engine(
-            settings.engine, model=settings.model, engine_args=settings.engine_args, served_name=settings.served_name
+            settings.engine,
+            model=settings.model,
+            engine_args=settings.engine_args,
+            served_name=settings.served_name,
+            fake_pace=settings.fake_pace,
         )
     )
     try:
@@ -161,7 +166,10 @@ async def main() -> None:
         print(json.dumps({"warm": True}), flush=True)
         loop = asyncio.get_running_loop()
         while question := await loop.run_in_executor(None, sys.stdin.readline):
-            print(json.dumps(await run(settings, storage, engine, info, **json.loads(question))), flush=True)
+            asked = json.loads(question)
+            concurrency = asked.pop("concurrency", settings.concurrency)
+            chosen = settings.model_copy(update={"concurrency": concurrency})
+            print(json.dumps(await run(chosen, storage, engine, info, **asked)), flush=True)
     finally:
         await engine.close(drain=0.0)
 

@@ -22,7 +22,7 @@ from resident import resident_worker, same_tokens, submitted_and_done, write_req
 from servers import servers
 
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
-from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.vllm_environment import prepare_environment
 
 GOAL = 1.3
 REQUIREMENT = "ray[data]==2.60.0"
@@ -40,7 +40,7 @@ def ray_data(pairs: int, requests: int, *, threads: int = 1, quick: bool = False
     """Run the pairs. The ratio is our requests a second of wall time over those of Ray Data."""
     model = str(prepare_auto_model(on_progress=print))
     # What the worker sets for itself holds for the other side too.
-    vllm_compat.prepare_environment(model)
+    prepare_environment(model)
     try:
         python = ray_python()
     except RayMissing as missing:

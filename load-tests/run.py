@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
+from admission import FAKE, REAL, admission
 from affinity import affinity
+from backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
@@ -24,8 +25,8 @@ from fuzz.scenario import fuzz
 from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
-from profiling import profile
 from prefix import prefix
+from profiling import profile
 from ray_data import ray_data
 from ready import ready
 from rich.console import Console
@@ -50,10 +51,10 @@ class Baseline(StrEnum):
 
 
 class Engine(StrEnum):
-    """What the workers of the fault harness hold."""
+    """What the workers hold."""
 
     FAKE = "fake"
-    """Answers that are a function of the request, after 50 ms."""
+    """Answers that are a function of the request, after 50 ms in the fault harness."""
     REAL = "real"
     """vLLM with a small model: slow to start, so ask for few faults and requests."""
 
@@ -118,6 +119,13 @@ def run_prefix(*, json: Json = None, quick: Quick = False, pairs: int = 2, threa
 def run_affinity(*, json: Json = None, quick: Quick = False, pairs: int = 3, threads: int = 1) -> None:
     """Two workers: partitions chosen by what prompts begin with, against round robin."""
     _finish(affinity(1 if quick else pairs, threads=threads, quick=quick), json)
+
+
+@app.command("admission")
+def run_admission(*, json: Json = None, quick: Quick = False, pairs: int = 0, engine: Engine = Engine.FAKE) -> None:
+    """`auto` against the best of several hand settings; `real` is vLLM with a small model."""
+    plan = REAL if engine is Engine.REAL else FAKE
+    _finish(admission(plan, pairs or (2 if quick else plan.pairs), quick=quick), json)
 
 
 @app.command("control-plane")

@@ -21,7 +21,7 @@ from resident import resident_worker, same_tokens, submitted_and_done, write_req
 from servers import servers
 
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
-from backburner_worker.engine import vllm_compat
+from backburner_worker.engine.vllm_environment import prepare_environment
 
 GOAL = 1.1
 _PROGRAM = "vllm.entrypoints.openai.run_batch"
@@ -32,7 +32,7 @@ def run_batch(pairs: int, requests: int, *, threads: int = 1, quick: bool = Fals
     """Run the pairs. The ratio is our requests a second of wall time over those of `run_batch`."""
     model = str(prepare_auto_model(on_progress=print))
     # What the worker sets for itself holds for the other side too.
-    vllm_compat.prepare_environment(model)
+    prepare_environment(model)
     with servers(AUTO_MODEL_NAME) as settings, tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
         env = {**os.environ, **settings, "OMP_NUM_THREADS": str(threads)}
         with resident_worker(model, env) as worker:

@@ -74,6 +74,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MODEL_VERSION",
         "LOG_PROMPTS",
         "FAKE_LATENCY_SECONDS",
+        "FAKE_PACE",
         "FAKE_PROCESS",
         "FAKE_JOURNAL",
     )

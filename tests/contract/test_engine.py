@@ -135,6 +135,40 @@ def test_the_same_request_gets_the_same_answer(subject):
     assert first.body["choices"][0]["message"] == second.body["choices"][0]["message"]
 
 
+@only_vllm
+def test_vllm_tells_how_full_it_is(subject):
+    def run_four():
+        async def together():
+            await asyncio.gather(
+                *(
+                    subject.engine.run(subject.request(request_id=f"r{number}", max_tokens=8, ignore_eos=True))
+                    for number in range(4)
+                )
+            )
+
+        subject.do(together())
+        return subject.engine.load()
+
+    first, second = run_four(), run_four()
+    assert second.generated - first.generated == 32
+    assert second.steps - first.steps >= 8
+    assert second.vacant > first.vacant
+
+    async def overfull():
+        tasks = [
+            asyncio.create_task(subject.engine.run(subject.endless(request_id=f"endless{number}")))
+            for number in range(subject.info.max_sequences + 2)
+        ]
+        while (load := subject.engine.load()).running != subject.info.max_sequences or load.waiting != 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return load
+
+    assert 0 < subject.do(overfull()).kv_used <= 1
+
+
 def test_many_requests_at_once_are_all_answered(subject):
     async def burst():
         requests = [subject.request(Endpoint.COMPLETIONS, f"b{n}", prompt=f"{n} and", max_tokens=4) for n in range(20)]

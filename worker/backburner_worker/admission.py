@@ -1,67 +1,146 @@
-"""How much goes into the engine at once: enough that its queue is never empty, not so much that it grows. Pure."""
+"""How much goes into the engine at once: enough that its queue is never empty, not so much that it grows. Pure.
 
-from collections.abc import Mapping
-from typing import Any
-
-from backburner_worker.engine.base import EngineInfo
-
-OVERSUBSCRIBED = 1.5
-"""Requests in flight for each sequence that the engine runs, and tokens for each that its KV cache holds.
-
-vLLM keeps a full batch as long as a few requests wait in it; 1.25 to 2 was found to be enough.
+A request takes places in the batch and KV tokens. Both are bounded, and the governor moves the bounds with what the
+engine tells. What a request will take is expected from what came back of others like it.
 """
 
-_BYTES_A_TOKEN = 4
-_DEFAULT_ANSWER_TOKENS = 256
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.prefix import BLOCK_CHARACTERS
+from backburner_worker.engine.base import EngineInfo, EngineLoad
+from backburner_worker.expectations import Expectations, Expected
+from backburner_worker.governor import Bound, Governor
+from backburner_worker.prefixes import SHORTEST, Prefixes, blocks_of, nodes_of
+from backburner_worker.work import Work
 
 
 class Admission:
-    """A budget of sequences and tokens. One request always fits into an empty engine, however large."""
+    """The room in the engine. One request always fits into an empty engine, however large."""
 
     def __init__(self, info: EngineInfo, concurrency: int = 0) -> None:
-        """Size the budget from what the engine offers; `concurrency` overrides the number of requests if not 0."""
-        self.sequences = concurrency or max(1, int(info.max_sequences * OVERSUBSCRIBED))
-        self.tokens = max(1, int(info.kv_tokens * OVERSUBSCRIBED))
-        self._sequences_used = 0
-        self._tokens_used = 0
+        """Steered by what the engine offers and tells; with a `concurrency` above 0, so many requests and no more."""
+        self._concurrency = concurrency
+        self._governor = Governor(info)
+        self._expectations = Expectations()
+        self._prefixes = Prefixes()
+        self._requests = 0
+        self._sequences = 0
+        self._own_tokens = 0
+        """KV tokens without the prefixes that are counted once."""
+        self._ended = 0
+        self._short = False
+        """Whether what was to enter last found too little room for its tokens."""
+        self._met: Bound | None = None
+        """The limit that was met last since the engine was looked at."""
+        self._load = EngineLoad()
 
     @property
     def in_flight(self) -> int:
         """Requests that are in the engine."""
-        return self._sequences_used
+        return self._requests
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that they are in sum."""
+        return self._sequences
+
+    @property
+    def tokens(self) -> int:
+        """KV tokens that they are expected to hold."""
+        return self._own_tokens + self._prefixes.tokens
+
+    @property
+    def sequence_limit(self) -> int:
+        """How many sequences may be in the engine now."""
+        return self._concurrency or self._governor.sequences
+
+    @property
+    def token_limit(self) -> int:
+        """How many KV tokens they may be expected to hold now; 0 for any number."""
+        return 0 if self._concurrency else self._governor.tokens
+
+    @property
+    def load(self) -> EngineLoad:
+        """What the engine told last."""
+        return self._load
 
     @property
     def open(self) -> bool:
         """Whether another request may be considered at all."""
-        return self._sequences_used < self.sequences
+        if self._concurrency:
+            return self._requests < self._concurrency
+        return self._sequences < self._governor.sequences
 
-    def cost(self, size: int, body: Mapping[str, Any] | None) -> int:
-        """What a request counts as: no more than half of the budget, so that none that asks for the moon stops all."""
-        return min(token_cost(size, body), self.tokens // 2)
+    def expect(self, envelope: Envelope, size: int) -> Expected:
+        """What a request will take whose message has `size` bytes."""
+        return self._expectations.of(envelope, size)
 
-    def fits(self, cost: int) -> bool:
-        """Whether a request of that many tokens fits now."""
-        if self._sequences_used == 0:
+    def fits(self, work: Work) -> bool:
+        """Whether there is room for it now."""
+        if self._concurrency:
+            return self.open
+        expected = work.expected
+        governor = self._governor
+        room = governor.tokens
+        tokens = expected.held
+        sequences = expected.sequences
+        # One that asks for the moon counts as half of it, so that it does not keep all others out.
+        expected.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
+        expected.counted_tokens = own = min(tokens, room // 2)
+        expected.nodes = ()
+        if len(work.prefix) >= SHORTEST and own == tokens:
+            own = self._share_prefix(work, expected)
+        if not self._requests:
             return True
-        return self.open and self._tokens_used + cost <= self.tokens
+        if self._sequences + expected.counted_sequences > governor.sequences:
+            return False
+        if self._own_tokens + self._prefixes.tokens + own <= room:
+            return True
+        self._short = True
+        self._met = Bound.TOKENS
+        return False
 
-    def enter(self, cost: int) -> None:
-        """Count a request in."""
-        self._sequences_used += 1
-        self._tokens_used += cost
+    def enter(self, work: Work) -> bool:
+        """Take the room for it, if it is there."""
+        if not self.fits(work):
+            return False
+        expected = work.expected
+        self._requests += 1
+        self._sequences += expected.counted_sequences
+        self._own_tokens += expected.counted_tokens
+        self._short = False
+        if self._sequences >= self._governor.sequences:
+            self._met = Bound.SEQUENCES
+        if expected.nodes:
+            self._prefixes.enter(expected.nodes, expected.prompt_of(BLOCK_CHARACTERS))
+        return True
 
-    def leave(self, cost: int) -> None:
-        """Count a request out, with the cost that it entered with."""
-        self._sequences_used -= 1
-        self._tokens_used -= cost
+    def leave(self, work: Work) -> None:
+        """Give back the room that it took."""
+        expected = work.expected
+        self._requests -= 1
+        self._sequences -= expected.counted_sequences
+        self._own_tokens -= expected.counted_tokens
+        self._ended += 1
+        if expected.nodes:
+            self._prefixes.leave(expected.nodes)
 
+    def look(self, load: EngineLoad, now: float) -> bool:
+        """Move the limits by what the engine tells at the monotonic second `now`; whether there may be more room."""
+        self._load = load
+        if self._concurrency:
+            return False
+        # Between two looks what is there may have left and others may have come: what counts is that a limit was met.
+        bound, self._met = self._met, None
+        if self._sequences >= self._governor.sequences:
+            bound = Bound.SEQUENCES
+        elif self._short:
+            bound = Bound.TOKENS
+        return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
 
-def token_cost(size: int, body: Mapping[str, Any] | None) -> int:
-    """About how many KV tokens a request of `size` bytes takes: its text at four bytes a token, and its answer."""
-    answer = _DEFAULT_ANSWER_TOKENS
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = body.get(name) if body else None
-        if isinstance(value, int) and value > 0:
-            answer = value
-            break
-    return size // _BYTES_A_TOKEN + answer
+    def _share_prefix(self, work: Work, expected: Expected) -> int:
+        """Count its prefix once for all that have it; the tokens that it adds to what is in the engine."""
+        nodes = expected.nodes = nodes_of(work.prefix, work.keeper)
+        block = expected.prompt_of(BLOCK_CHARACTERS)
+        blocks = blocks_of(nodes)
+        own = expected.counted_tokens = max(0, expected.counted_tokens - int(blocks * block))
+        return own + int((blocks - self._prefixes.shared(nodes)) * block)

@@ -93,8 +93,7 @@ class Admitting:
                 await self._changed.until(lambda: self._stopped or self._may_take())
             elif (work := self._feeder.take()) is None or not self._may_run(work):
                 continue
-            elif self._admission.fits(work.tokens):
-                self._admission.enter(work.tokens)
+            elif self._admission.enter(work):
                 self._alone = work.suspect
                 return work
             else:
@@ -110,8 +109,5 @@ class Admitting:
     def _fits_or_goes(self, work: Work) -> bool:
         """Whether there is room for the work, or it is not the next any more."""
         return (
-            self._stopped
-            or self._admission.fits(work.tokens)
-            or work.delivery.lease.lost
-            or self._feeder.peek() is not work
+            self._stopped or self._admission.fits(work) or work.delivery.lease.lost or self._feeder.peek() is not work
         )

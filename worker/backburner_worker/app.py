@@ -40,6 +40,7 @@ from backburner_worker.settling import Settling
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
 from backburner_worker.starting import Checks, pool_of
+from backburner_worker.steering import Steering
 from backburner_worker.suspects import Suspects
 from backburner_worker.sweep import Sweep
 from backburner_worker.telemetry import Telemetry
@@ -100,11 +101,14 @@ class Worker:
         suspects = Suspects(storage, self.name)
         self._cache = _cache(settings, storage, self.pool, info, telemetry)
         requeue = Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
+        admission = Admission(info, settings.concurrency)
+        telemetry.watch_admission(admission)
+        self._steering = Steering(engine, admission, changed)
         self.pipeline = Pipeline(
             source=source,
             jobs=self._jobs,
             feeder=Feeder(settings.weights, settings.window, settings.window_bytes),
-            admission=Admission(info, settings.concurrency),
+            admission=admission,
             generator=Generator(
                 engine,
                 info,
@@ -143,11 +147,12 @@ class Worker:
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
         async with asyncio.TaskGroup() as tasks:
-            sweeping = [tasks.create_task(self._sweep.run()), tasks.create_task(self._sweep.finalize_named())]
+            parts = (self._sweep.run(), self._sweep.finalize_named(), self._steering.run())
+            beside = [tasks.create_task(part) for part in parts]
             try:
                 await self.pipeline.run(drain=self._settings.drain_seconds, on_joined=on_joined)
             finally:
-                for task in sweeping:
+                for task in beside:
                     task.cancel()
                 await self._sweep.close()
                 if self._cache is not None:
@@ -184,6 +189,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         fake_latency=settings.fake_latency_seconds,
         fake_process=settings.fake_process,
         fake_journal=settings.fake_journal,
+        fake_pace=settings.fake_pace,
         media_domains=split(settings.media_domains_allowed),
         adapters=settings.lora_adapters,
         cache_dir=settings.compile_cache_dir,

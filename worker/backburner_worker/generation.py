@@ -22,13 +22,12 @@ class Abort(Enum):
 class Generation:
     """Made when a delivery is admitted; `begin` and `why` are called by its task, `abort` by anyone until it ends."""
 
-    __slots__ = ("_cancelled", "_task", "aborted", "delivery", "entered", "run", "tokens")
+    __slots__ = ("_cancelled", "_task", "aborted", "delivery", "entered", "run", "work")
 
     def __init__(self, work: Work) -> None:
         self.delivery = work.delivery
         self.run = work.run
-        self.tokens = work.tokens
-        """What it counts as at the admission."""
+        self.work = work
         self.entered = False
         """Whether the engine has, or had, the request: what dies with the engine may have killed it."""
         self.aborted: Abort | None = None

@@ -162,6 +162,7 @@ class Generator:
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
         queue_s = _since(envelope.enqueued_at, started_at)
+        generation.work.expected.came(response.usage)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
         facts = self._facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
         if cache is not None and cache_key is not None:

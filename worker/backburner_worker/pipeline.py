@@ -157,8 +157,8 @@ class Pipeline:
     # --- admit ------------------------------------------------------------------------------------------------
 
     def _weigh(self, delivery: Delivery, run: Run) -> Work:
-        body = run.envelope.body
-        return Work(delivery, run, self._admission.cost(len(delivery.raw), body), prefix_chain(body))
+        expected = self._admission.expect(run.envelope, len(delivery.raw))
+        return Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected)
 
     def _may_run(self, work: Work) -> bool:
         """Judge again, since it may have expired, or gone, while it was held."""
@@ -203,7 +203,7 @@ class Pipeline:
             ending = self._after_abort(generation, generation.why())
         finally:
             delivery.lease.on_lost(None)
-            self._admission.leave(generation.tokens)
+            self._admission.leave(generation.work)
             self._generating.discard(generation)
             self._let_go(delivery)
             self._changed.set()

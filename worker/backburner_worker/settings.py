@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from backburner.settings import Settings, load_settings
@@ -70,8 +70,8 @@ class WorkerSettings(Settings):
     """Seconds after which a young job's records are written."""
     segment_max_age_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds after which an old job's records are written; between the two it is a tenth of the job's age."""
-    concurrency: Annotated[int, Field(ge=0)] = 0
-    """Requests in the engine at once; 0 takes one and a half times what the engine runs at once."""
+    concurrency: Annotated[int, Field(ge=0), BeforeValidator(lambda given: 0 if given == "auto" else given)] = 0
+    """Requests in the engine at once; 0 or `auto` finds out how many keep it busy, and changes that as it goes."""
     window: Annotated[int, Field(ge=1)] = 1024
     """Deliveries of each lane that are held before the engine, and put in order there."""
     window_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
@@ -103,6 +103,9 @@ class WorkerSettings(Settings):
     """Whether logs may hold the text of requests."""
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the fake engine takes for an answer."""
+    fake_pace: str = ""
+    """How fast the fake engine is, and how much it holds, as a real one: `prefill=20000,step=0.02,sequences=64,…`; with
+    none of it, every answer takes the fixed latency. The names are in docs/admission.md."""
     fake_process: bool = False
     """Whether the fake engine runs as a child process, which can be killed."""
     fake_journal: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
+from backburner_worker.admission import Admission
 from backburner_worker.sources.base import KeepsMarks, MarkFigures, Source
 from backburner_worker.tallies import Spread, Tally
 
@@ -61,6 +62,24 @@ class Telemetry:
         )
         self._ready = Gauge("backburner_ready", "Whether the worker is warm and takes in work.", registry=registry)
         self._held = Gauge("backburner_held", "Deliveries held, by stage.", ["stage"], registry=registry)
+        self._admitted = Gauge(
+            "backburner_admitted",
+            "What is in the engine: sequences, and KV tokens expected.",
+            ["of"],
+            registry=registry,
+        )
+        self._admission_limit = Gauge(
+            "backburner_admission_limit", "What may be in the engine now; 0 tokens for any.", ["of"], registry=registry
+        )
+        self._engine_sequences = Gauge(
+            "backburner_engine_sequences", "What the engine tells, by state.", ["state"], registry=registry
+        )
+        self._engine_kv_used = Gauge(
+            "backburner_engine_kv_used", "Share of the KV cache, as the engine tells.", registry=registry
+        )
+        self._engine_preempted = Gauge(
+            "backburner_engine_preempted", "Sequences thrown out so far for want of KV cache.", registry=registry
+        )
         self._lag = Gauge(
             "backburner_lag", "Messages not settled, of this worker's share.", ["lane"], registry=registry
         )
@@ -133,6 +152,17 @@ class Telemetry:
     def watch_held(self, stage: str, count: Callable[[], int]) -> None:
         """Show that count at each scrape."""
         self._held.labels(stage).set_function(count)
+
+    def watch_admission(self, admission: Admission) -> None:
+        """Show at each scrape what is in the engine, what may be, and what the engine told last."""
+        self._admitted.labels("sequences").set_function(lambda: admission.sequences)
+        self._admitted.labels("tokens").set_function(lambda: admission.tokens)
+        self._admission_limit.labels("sequences").set_function(lambda: admission.sequence_limit)
+        self._admission_limit.labels("tokens").set_function(lambda: admission.token_limit)
+        self._engine_sequences.labels("running").set_function(lambda: admission.load.running)
+        self._engine_sequences.labels("waiting").set_function(lambda: admission.load.waiting)
+        self._engine_kv_used.set_function(lambda: admission.load.kv_used)
+        self._engine_preempted.set_function(lambda: admission.load.preempted)
 
     def lag(self, lag: Mapping[Lane, int]) -> None:
         """What of this worker's share is not settled."""

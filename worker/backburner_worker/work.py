@@ -1,10 +1,15 @@
 """A piece of work: a delivery that may run, with what feeder and admission weigh it by. It decides nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backburner_schemas.names import Lane
+from backburner_worker.expectations import Expected, Learned
 from backburner_worker.policy import Run
 from backburner_worker.sources.base import Delivery
+
+
+def _nothing_known() -> Expected:
+    return Expected(Learned(), 0, 0, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -18,11 +23,20 @@ class Work:
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()
     """What its prompt begins with, as `prefix_chain` tells."""
+    expected: Expected = field(default_factory=_nothing_known)
+    """What it will take, as far as is known by now; `tokens` is what was known at first."""
 
     @property
     def lane(self) -> Lane:
         """The lane that it came from."""
         return self.delivery.lane
+
+    @property
+    def keeper(self) -> int:
+        """Work of one keeper can share a prefix in the engine's cache: of one tenant, for one model or adapter."""
+        envelope = self.run.envelope
+        body = envelope.body
+        return hash((envelope.tenant, body.get("model") if body is not None else None))
 
     @property
     def suspect(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from backburner_schemas.request import Endpoint
 
@@ -80,4 +80,35 @@ class Engine(Protocol):
 
     async def close(self, drain: float) -> None:
         """Stop within about `drain` seconds and leave no child process behind, whatever state it is in."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """How full an engine is. The totals count from its start, so that nothing is missed between two looks."""
+
+    running: int = 0
+    """Sequences in the running batch, at the last step."""
+    waiting: int = 0
+    """Sequences that wait inside the engine, at the last step."""
+    kv_used: float = 0.0
+    """Share of the KV cache that running sequences hold, 0 to 1, at the last step."""
+    least_waiting: int = 0
+    """Fewest that waited at any step since the look before this one: what of the queue was never needed."""
+    steps: int = 0
+    """Steps so far."""
+    vacant: int = 0
+    """Places of the batch that stood empty so far for want of requests, summed over the steps."""
+    generated: int = 0
+    """Tokens of answers so far, each counted once."""
+    preempted: int = 0
+    """Times so far that a running sequence was thrown out for want of KV cache, to be computed again."""
+
+
+@runtime_checkable
+class TellsLoad(Protocol):
+    """The power of an engine to tell how full it is."""
+
+    def load(self) -> EngineLoad | None:
+        """How full it is; None before its first step. Costs next to nothing. For one reader alone."""
         ...

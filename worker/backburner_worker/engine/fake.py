@@ -14,11 +14,15 @@ Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
     [[slow:2.5]]   this request takes 2.5 seconds, whatever the engine's latency is
     [[hang]]       this request never ends by itself
     [[echo]]       the answer is the prompt's own text
+    [[tokens:120]] the answer has 120 tokens, unless the request's own limit is lower
 
 An answer is a function of `digest_of(request)`, the 16-byte BLAKE2b of the endpoint, a new line and the body as JSON
 with sorted keys, no white space and non-ASCII characters escaped. A chat answer's `id` is `chatcmpl-` and that digest
 in hexadecimal digits, and its text begins with `fake-`, the digest's first 12 digits, `-` and the choice's index. So
 whoever holds a request and a response can tell whether they belong together.
+
+With a `Pace` an answer takes as long as it would on a real engine that is so fast and holds so much, beside all that
+runs at the same time.
 
 At a latency of 0 a `run` neither sleeps nor makes a task, so it costs a few microseconds and never yields.
 """
@@ -30,7 +34,7 @@ import math
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from backburner_schemas.errors import (
@@ -41,17 +45,20 @@ from backburner_schemas.errors import (
     ModelNotFound,
     RequestRefused,
 )
+from backburner_schemas.prefix import BLOCK_CHARACTERS, prefix_chain
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import fake_answers
-from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse
+from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest, EngineResponse, Usage
+from backburner_worker.engine.fake_clock import FakeClock
 from backburner_worker.engine.fake_journal import FakeJournal
+from backburner_worker.engine.fake_model import Pace, Sequence
 
 FAKE_MODEL = "fake"
 """The model that the fake serves unless told otherwise; its pool has the same name."""
 
 VERSION = "fake-1"
 
-_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|kill|hang|echo|slow:(\d+(?:\.\d+)?))\]\]")
+_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|kill|hang|echo|slow:(\d+(?:\.\d+)?)|tokens:(\d{1,6}))\]\]")
 
 
 class FakeEngine:
@@ -63,6 +70,7 @@ class FakeEngine:
         max_sequences: What `EngineInfo` says; nothing is limited by it.
         kv_tokens: The same.
         journal: A file for a `FakeJournal`; none if not set.
+        pace: How fast it is, and how much it holds; instead of latency, `max_sequences` and `kv_tokens`.
         worker_pid: The process that `[[kill]]` kills; this one if not set.
         adapters: Names of adapters that it serves beside the model; every other name is `ModelNotFound`.
     """
@@ -75,8 +83,9 @@ class FakeEngine:
         max_sequences: int = 256,
         kv_tokens: int = 1 << 22,
         journal: str | Path | None = None,
+        pace: Pace | None = None,
         worker_pid: int | None = None,
-        adapters: Sequence[str] = (),
+        adapters: Iterable[str] = (),
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
@@ -84,8 +93,9 @@ class FakeEngine:
         self._adapters = tuple(adapters)
         self._names = frozenset((model, *adapters))
         self._latency = latency
-        self._max_sequences = max_sequences
-        self._kv_tokens = kv_tokens
+        self._clock = FakeClock(pace) if pace else None
+        self._max_sequences = pace.sequences if pace else max_sequences
+        self._kv_tokens = pace.kv if pace else kv_tokens
         self._journal_path = journal
         self._journal: FakeJournal | None = None
         self._worker_pid = worker_pid
@@ -132,10 +142,18 @@ class FakeEngine:
             seconds = self._misbehave(found, seconds)
         if seconds > 0:
             await self._wait(seconds)
+        echo, tokens = (found[1] == "echo", int(found[3] or 0)) if found is not None else (False, 0)
         try:
-            return fake_answers.answer(request, digest, echo=found is not None and found[1] == "echo")
+            response = fake_answers.answer(request, digest, echo=echo, tokens=tokens)
         except (TypeError, ValueError) as error:
             raise RequestRefused(f"a field has a wrong type or value: {error}") from error
+        if self._clock is not None:
+            await self._decode(self._clock, sequence_of(request, response.usage))
+        return response
+
+    def load(self) -> EngineLoad | None:
+        """How full it is; None without a pace."""
+        return self._clock.load() if self._clock is not None else None
 
     async def close(self, drain: float) -> None:
         """Let what runs finish within `drain` seconds; the rest raises `GenerationAborted`."""
@@ -174,7 +192,7 @@ class FakeEngine:
             case "echo":
                 return seconds
             case _:
-                return float(found[2])
+                return float(found[2]) if found[2] else seconds
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -188,6 +206,16 @@ class FakeEngine:
             if timer is not None:
                 timer.cancel()
 
+    async def _decode(self, clock: FakeClock, sequence: Sequence) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._running.add(done)
+        clock.add(sequence, done)
+        try:
+            await done
+        finally:
+            self._running.discard(done)
+            clock.drop(sequence)
+
     def _fail_running(self, error: EngineError) -> None:
         for future in self._running:
             if not future.done():
@@ -199,6 +227,20 @@ class FakeEngine:
             raise EngineLost
         if self._closed:
             raise EngineError("the engine is closed")
+
+
+def sequence_of(request: EngineRequest, usage: Usage) -> Sequence:
+    """What the request is to the modelled engine."""
+    salt = hash((request.cache_salt, request.body.get("model")))
+    prompt = max(1, usage.prompt_tokens)
+    # At least a token of every prompt is its own.
+    chain = prefix_chain(request.body)[: prompt - 1]
+    block = 0
+    if chain:
+        characters = len(fake_answers.prompt_text(request))
+        block = min(prompt * BLOCK_CHARACTERS // max(1, characters), (prompt - 1) // len(chain))
+    prefix = tuple(found ^ salt for found in chain) if block else ()
+    return Sequence(prompt, max(1, usage.completion_tokens), prefix, block)
 
 
 def digest_of(request: EngineRequest) -> str:

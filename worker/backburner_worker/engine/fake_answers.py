@@ -4,6 +4,7 @@ import base64
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from itertools import cycle, islice
 from typing import Any
 
 from backburner_schemas.errors import RequestRefused
@@ -30,18 +31,18 @@ def prompt_text(request: EngineRequest) -> str:
     return "\n".join(_texts(list(_sides(body))))
 
 
-def answer(request: EngineRequest, digest: str, *, echo: bool = False) -> EngineResponse:
-    """The answer to a request whose hash is `digest`."""
-    return _ANSWERS[request.endpoint](request, digest, echo)
+def answer(request: EngineRequest, digest: str, *, echo: bool = False, tokens: int = 0) -> EngineResponse:
+    """The answer to a request whose hash is `digest`: the prompt's own text with `echo`, of so many tokens if not 0."""
+    return _ANSWERS[request.endpoint](request, digest, echo, tokens)
 
 
-def _chat(request: EngineRequest, digest: str, echo: bool) -> EngineResponse:  # noqa: FBT001 - a table's row
+def _chat(request: EngineRequest, digest: str, echo: bool, length: int) -> EngineResponse:  # noqa: FBT001 - a table's row
     text = prompt_text(request)
     limit = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
     choices: list[dict[str, Any]] = []
     written = 0
     for index in range(request.body.get("n") or 1):
-        content, reason, tokens = _generate(text if echo else _sentence(digest, index), limit)
+        content, reason, tokens = _generate(text if echo else _sentence(digest, index, length), limit)
         written += tokens
         message = {"role": "assistant", "content": content}
         choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": reason})
@@ -50,7 +51,7 @@ def _chat(request: EngineRequest, digest: str, echo: bool) -> EngineResponse:  #
     return _response(body, read, written)
 
 
-def _completion(request: EngineRequest, digest: str, echo: bool) -> EngineResponse:  # noqa: FBT001
+def _completion(request: EngineRequest, digest: str, echo: bool, length: int) -> EngineResponse:  # noqa: FBT001
     limit = request.body.get("max_tokens")
     choices: list[dict[str, Any]] = []
     read = written = 0
@@ -59,13 +60,13 @@ def _completion(request: EngineRequest, digest: str, echo: bool) -> EngineRespon
         read += len(text.split())
         for _ in range(request.body.get("n") or 1):
             index = len(choices)
-            content, reason, tokens = _generate(text if echo else _sentence(digest, index), limit)
+            content, reason, tokens = _generate(text if echo else _sentence(digest, index, length), limit)
             written += tokens
             choices.append({"index": index, "text": content, "logprobs": None, "finish_reason": reason})
     return _response(_body("text_completion", f"cmpl-{digest}", request, choices=choices), read, written)
 
 
-def _embeddings(request: EngineRequest, digest: str, _echo: bool) -> EngineResponse:  # noqa: FBT001
+def _embeddings(request: EngineRequest, digest: str, _echo: bool, _length: int) -> EngineResponse:  # noqa: FBT001
     inputs = _several(request.body["input"]) if "input" in request.body else [request.body.get("messages")]
     size = request.body.get("dimensions") or _DIMENSIONS
     if size > _MAX_DIMENSIONS:
@@ -80,7 +81,7 @@ def _embeddings(request: EngineRequest, digest: str, _echo: bool) -> EngineRespo
     return _response(_body("list", f"embd-{digest}", request, data=data), len(prompt_text(request).split()), 0)
 
 
-def _scores(request: EngineRequest, digest: str, _echo: bool) -> EngineResponse:  # noqa: FBT001
+def _scores(request: EngineRequest, digest: str, _echo: bool, _length: int) -> EngineResponse:  # noqa: FBT001
     left, right = (_several(side) for side in _sides(request.body))
     data = [
         {"object": "score", "index": index, "score": (_vector(digest, index, 1, unit=False)[0] + 1) / 2}
@@ -89,7 +90,7 @@ def _scores(request: EngineRequest, digest: str, _echo: bool) -> EngineResponse:
     return _response(_body("list", f"score-{digest}", request, data=data), len(prompt_text(request).split()), 0)
 
 
-_ANSWERS: dict[Endpoint, Callable[[EngineRequest, str, bool], EngineResponse]] = {
+_ANSWERS: dict[Endpoint, Callable[[EngineRequest, str, bool, int], EngineResponse]] = {
     Endpoint.CHAT: _chat,
     Endpoint.COMPLETIONS: _completion,
     Endpoint.EMBEDDINGS: _embeddings,
@@ -110,9 +111,12 @@ def _response(body: dict[str, Any], read: int, written: int) -> EngineResponse:
     return EngineResponse(body=body, usage=Usage(read, written))
 
 
-def _sentence(digest: str, index: int) -> str:
+def _sentence(digest: str, index: int, length: int = 0) -> str:
     turn = (int(digest[:4], 16) + index) % len(_WORDS)
-    return " ".join((f"fake-{digest[:12]}-{index}", *_WORDS[turn:], *_WORDS[:turn]))
+    words = (*_WORDS[turn:], *_WORDS[:turn])
+    if length:
+        words = tuple(islice(cycle(words), length - 1))
+    return " ".join((f"fake-{digest[:12]}-{index}", *words))
 
 
 def _generate(text: str, limit: int | None) -> tuple[str, str, int]:

@@ -26,7 +26,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine import vllm_compat
 from backburner_worker.engine.adapters import Adapter, check_names, vllm_arguments
-from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineResponse, Usage
+from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest, EngineResponse, Usage
 from backburner_worker.engine.deathwatch import tie_children
 from backburner_worker.engine.limits import DATA_URLS
 from backburner_worker.engine.served import arguments_of, name_of
@@ -131,6 +131,10 @@ class VllmEngine:
         if request.cache_salt:
             body["cache_salt"] = request.cache_salt
         return _response(await self._call(loaded, request.endpoint, body))
+
+    def load(self) -> EngineLoad | None:
+        """How full it is; None before its first step, and where BACKBURNER_ENGINE_ARGS turns its statistics off."""
+        return self._loaded.meters.load() if self._loaded is not None else None
 
     async def close(self, drain: float) -> None:
         """Wait for what runs, abort the rest, end the engine core, at the latest by force."""

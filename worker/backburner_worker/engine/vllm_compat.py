@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.vllm_environment import is_cpu_build
+from backburner_worker.engine.vllm_load import Meters
 
 _UTILITY_TIMEOUT = 60.0
 """Seconds for a question to the engine core: those to a dead one never come back."""
@@ -44,6 +45,7 @@ class Loaded:
     adapters: tuple[str, ...]
     kv_tokens: int
     max_sequences: int
+    meters: Meters
 
     @property
     def errored(self) -> bool:
@@ -112,12 +114,15 @@ async def load(args: Any, default_max_tokens: int) -> Loaded:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     usage = UsageContext.OPENAI_API_SERVER
+    meters = Meters()
     config = AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=usage)
     engine = AsyncLLM.from_vllm_config(
         config,
         usage_context=usage,
         enable_log_requests=args.enable_log_requests,
         disable_log_stats=args.disable_log_stats,
+        # Where the operator wants no statistics, none are made for us either.
+        stat_loggers=None if args.disable_log_stats else [meters],
     )
     try:
         async with asyncio.timeout(_UTILITY_TIMEOUT):
@@ -139,6 +144,7 @@ async def load(args: Any, default_max_tokens: int) -> Loaded:
         adapters=tuple(serving.lora_requests),
         kv_tokens=kv_tokens,
         max_sequences=scheduler.max_num_seqs,
+        meters=meters,
     )
 
 

@@ -1,0 +1,37 @@
+"""The pipeline with an engine that tells its load: all that is held is run, and the limits follow the engine."""
+
+from pipeline_bench import Bench, CountingEngine, running, until
+
+from backburner_worker import steering
+from backburner_worker.engine.fake_model import Pace
+
+
+async def test_an_engine_that_is_held_short_gets_more(storage, monkeypatch):
+    monkeypatch.setattr(steering, "_LOOK_SECONDS", 0.01)
+    engine = CountingEngine(pace=Pace(step=0.001, sequences=8, kv=100_000))
+    bench = Bench(storage, engine)
+    for index in range(300):
+        bench.send(index, body=_body(index))
+    async with running(bench):
+        await until(lambda: bench.metric("engine_sequences", state="running") > 0)
+        assert bench.metric("admission_limit", of="sequences") >= 8
+        await until(lambda: engine.answered == 300)
+        await until(lambda: bench.metric("settled_total", outcome="response", code="") == 300)
+    assert bench.metric("admitted", of="sequences") == 0
+    assert bench.metric("admitted", of="tokens") == 0
+
+
+def _body(index):
+    return {"model": "fake", "messages": [{"role": "user", "content": f"[[tokens:5]] {index}"}], "max_tokens": 4096}
+
+
+async def test_answers_are_learned_from(storage):
+    engine = CountingEngine()
+    bench = Bench(storage, engine)
+    async with running(bench):
+        for index in range(200):
+            bench.send(index, body=_body(index))
+        await until(lambda: engine.answered == 200)
+        expected = bench.worker.pipeline._admission.expect(bench.envelope(0, body=_body(0)), 300)
+        # Five tokens and a few words, far from the guess.
+        assert expected.tokens < 60
