@@ -1,6 +1,7 @@
 """Works as the pipeline makes them, for tests of what holds and orders them."""
 
 import math
+from functools import cache
 
 from backburner_schemas.codec import Origin
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
@@ -21,21 +22,13 @@ def work(
     suspect: bool = False,
     tenant: str = "default",
     deadline: float = math.inf,
-    model: object = "fake",
+    model: str | int | None = "fake",
     prefix: tuple[int, ...] = (),
     tokens: int = 1,
     size: int = 0,
 ) -> Work:
     """A work that `position` tells from others; a model of None makes a claim check, whose body is elsewhere."""
-    envelope = Envelope(
-        tenant=tenant,
-        job="stream-q",
-        index="0-0",
-        custom_id="c",
-        url=Endpoint.CHAT,
-        body=None if model is None else {"model": model},
-        body_ref=f"tenants/{tenant}/jobs/stream-q/bodies/0-0.json" if model is None else None,
-    )
+    envelope = _envelope(tenant, model)
     delivery = Delivery(
         message=envelope,
         raw=b"x" * size,
@@ -45,6 +38,19 @@ def work(
         token=position,
     )
     return Work(delivery, Run(envelope, AnswerMode.SEGMENT, deadline), tokens, prefix)
+
+
+@cache
+def _envelope(tenant: str, model: str | int | None) -> Envelope:
+    return Envelope(
+        tenant=tenant,
+        job="stream-q",
+        index="0-0",
+        custom_id="c",
+        url=Endpoint.CHAT,
+        body=None if model is None else {"model": model},
+        body_ref=f"tenants/{tenant}/jobs/stream-q/bodies/0-0.json" if model is None else None,
+    )
 
 
 def new_feeder(window: int = 1000, window_bytes: int = 1 << 20) -> Feeder:

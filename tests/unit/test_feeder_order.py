@@ -39,7 +39,7 @@ def test_one_adapter_runs_out_before_the_next() -> None:
 
 
 def test_a_claim_check_and_a_body_without_a_usable_model_are_works_like_others() -> None:
-    works = [work(0, model="a"), work(1, model=None), work(2, model=["a"]), work(3, model="a"), work(4, model=None)]
+    works = [work(0, model="a"), work(1, model=None), work(2, model=7), work(3, model="a"), work(4, model=None)]
     assert taken(filled(*works)) == [0, 3, 1, 2, 4]
 
 
