@@ -114,3 +114,8 @@ def test_never_more_in_flight_than_the_limits_and_nothing_left_at_the_end(asked,
 @pytest.mark.parametrize("concurrency", [0, 3])
 def test_an_empty_engine_is_open(concurrency):
     assert Admission(INFO, concurrency).open
+
+
+def test_a_request_fits_whose_prefix_is_there_already():
+    admission = Admission(EngineInfo(("m",), frozenset(Endpoint), "f", kv_tokens=3000, max_sequences=64))
+    assert len(enter(admission, *[Asked(1060, 10, 10, 1, 1030)] * 3)) == 3

@@ -73,6 +73,12 @@ def test_answers_of_one_length_hold_half_of_it_and_spread_ones_hold_more():
     assert spread.of(envelope(), 0).held == pytest.approx(200, abs=20)
 
 
+def test_an_answer_that_its_limit_cuts_off_holds_half_of_the_limit():
+    expectations = Expectations()
+    learn(expectations, 128, answer=200)
+    assert expectations.of(envelope(max_tokens=20), 0).held == 10
+
+
 def test_a_message_whose_body_lies_elsewhere_is_learned_apart():
     expectations = Expectations()
     elsewhere = Envelope(

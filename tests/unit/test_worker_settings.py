@@ -79,3 +79,9 @@ def test_an_argument_is_told_where_the_settings_are_and_starts_no_worker(monkeyp
         program.main()
     assert ended.value.code == code
     assert "docs/settings.md" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "number"), [("auto", 0), ("0", 0), ("24", 24)])
+def test_concurrency_is_a_number_or_auto(monkeypatch, given, number):
+    monkeypatch.setenv("BACKBURNER_CONCURRENCY", given)
+    assert WorkerSettings.load().concurrency == number
