@@ -22,7 +22,7 @@ from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
 from rich.console import Console
-from submit_memory import submit_memory
+from submit import How, submit
 from tables import show
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -85,10 +85,12 @@ def run_control_plane(*, json: Json = None, quick: Quick = False, rounds: int = 
     _finish(control_plane(2 if quick else rounds, requests), json)
 
 
-@app.command("submit-memory")
-def run_submit_memory(*, json: Json = None, quick: Quick = False, requests: int = 1_000_000) -> None:
-    """Memory of a client that submits many lines, against one that submits a twentieth of them."""
-    _finish(submit_memory(100_000 if quick else requests), json)
+@app.command("submit")
+def run_submit(
+    *, json: Json = None, quick: Quick = False, pairs: int = 3, requests: int = 1_000_000, how: How = How.SEND
+) -> None:
+    """A file of many requests through the client, against a bare producer of the same bytes; its memory."""
+    _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, quick=quick), json)
 
 
 @app.command("import-time")

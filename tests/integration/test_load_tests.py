@@ -27,7 +27,7 @@ FIELDS = {
     ("scenario", "options"),
     [
         ("control-plane", ("--rounds", "1", "--requests", "300")),
-        ("submit-memory", ("--requests", "2000")),
+        ("submit", ("--pairs", "1", "--requests", "2000")),
         ("import-time", ("--runs", "1")),
     ],
 )
