@@ -1,17 +1,17 @@
 """Judges the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from backburner.duplicates import SeenIds
 from backburner.findings import SkippedLine
 from backburner.inputs import Line
+from backburner.plain import Sendable, plain, sendable
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
-from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
+from backburner_schemas.request import MAX_CUSTOM_ID, check_size, parse_request
 
 
 class Router(Protocol):
@@ -22,15 +22,17 @@ class Router(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A line that can be sent."""
 
     line: int
-    request: BatchRequest
-    data: bytes
-    """The request in one form, whatever form the line had: what the rolling hash is made of."""
     pool: str
+    request: Sendable
+
+    @property
+    def data(self) -> bytes:
+        """What the rolling hash is made of."""
+        return self.request.data
 
 
 class Checker:
@@ -50,23 +52,20 @@ class Checker:
     async def check(self, chunk: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
         """The chunk's lines that are accepted, and what is wrong with the others, both in order."""
         findings: list[SkippedLine] = []
-        parsed: list[tuple[int, BatchRequest, bytes]] = []
+        parsed: list[tuple[int, Sendable]] = []
         for line, text in chunk:
-            try:
-                if isinstance(text, BackburnerError):
-                    raise text
-                request = parse_request(text, max_bytes=self._max_bytes)
-                data = canonical(request)
-                # It travels in this form, in which a number such as 1e15 is longer.
-                check_size(data, self._max_bytes)
-                parsed.append((line, request, data))
-            except RequestRefused as error:
-                findings.append(SkippedLine.of(line, _custom_id(text), error))
-        repeated = self._seen.add([(request.custom_id, line) for line, request, _ in parsed])
+            request = plain(text, self._max_bytes) if isinstance(text, bytes) else None
+            if request is None:
+                try:
+                    request = self._judge(text)
+                except RequestRefused as error:
+                    findings.append(SkippedLine.of(line, _custom_id(text), error))
+                    continue
+            parsed.append((line, request))
+        repeated = self._seen.add([(request.custom_id, line) for line, request in parsed])
         accepted: list[Accepted] = []
-        for line, request, data in parsed:
-            first = repeated.get(line)
-            if first is not None:
+        for line, request in parsed:
+            if repeated and (first := repeated.get(line)) is not None:
                 repeat = DuplicateCustomId(
                     f"custom_id {request.custom_id!r} was used before, in line {first}; make each one unique",
                     param="custom_id",
@@ -78,9 +77,18 @@ class Checker:
             except PoolNotFound as error:
                 findings.append(SkippedLine.of(line, request.custom_id, error))
                 continue
-            accepted.append(Accepted(line, request, data, pool))
+            accepted.append(Accepted(line, pool, request))
         findings.sort(key=lambda finding: finding.line)
         return accepted, findings
+
+    def _judge(self, text: bytes | BackburnerError) -> Sendable:
+        """The full check of one line. Raises the `RequestRefused` that tells what is wrong with it."""
+        if isinstance(text, BackburnerError):
+            raise text
+        request = sendable(parse_request(text, max_bytes=self._max_bytes))
+        # It travels in this form, in which a number such as 1e15 is longer.
+        check_size(request.data, self._max_bytes)
+        return request
 
     async def _route(self, model: str) -> str:
         if self._pool is not None:
@@ -101,11 +109,6 @@ class Checker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def canonical(request: BatchRequest) -> bytes:
-    """The request as bytes that do not depend on how its line was spaced."""
-    return to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
 
 
 def _custom_id(text: bytes | BackburnerError) -> str | None:

@@ -115,19 +115,20 @@ def check_body(endpoint: Endpoint, body: dict[str, Any]) -> None:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise RequestRefused("body.model is missing; name the model that should answer", param="model")
-    wanted = _INPUT_FIELDS[endpoint]
+    wanted = INPUT_FIELDS[endpoint]
     if not any(name in body for name in wanted):
         raise RequestRefused(f"body.{wanted[0]} is missing; {endpoint} needs it", param=wanted[0])
     if body.get("stream"):
         raise RequestRefused("body.stream is set; results are stored whole, so remove it", param="stream")
 
 
-_INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
+INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
     Endpoint.CHAT: ("messages",),
     Endpoint.COMPLETIONS: ("prompt",),
     Endpoint.EMBEDDINGS: ("input", "messages"),
     Endpoint.SCORE: ("text_1", "queries", "data_1"),
 }
+"""The body fields of which each endpoint needs one."""
 
 
 def refusal(error: ValidationError) -> RequestRefused:

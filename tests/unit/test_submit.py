@@ -326,21 +326,25 @@ async def test_progress_tells_how_far_it_is(system, tmp_path):
     assert [one.sent for one in told] == sorted(one.sent for one in told)
 
 
-async def test_a_file_that_changes_meanwhile_cancels_the_job(system, tmp_path):
-    path = write(tmp_path / "in.jsonl", *(line(f"r{number}") for number in range(600)))
+@pytest.mark.parametrize("told", [1, 2])
+@pytest.mark.parametrize("change", ["longer", "shorter", "other"])
+async def test_a_file_that_changes_meanwhile_is_refused_and_its_job_cancelled(system, tmp_path, told, change):
+    body = {"model": "fake", "messages": [{"role": "user", "content": "x" * 900}]}
+    lines = [json.dumps(line(f"r{number}", body=body)) + "\n" for number in range(2400)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(lines))
 
-    changed = False
-
-    def change(progress):
-        nonlocal changed
-        if progress.total is not None and not changed:
-            changed = True
-            with path.open("a") as file:
-                file.write(json.dumps(line("late")) + "\n")
+    def tell(progress):
+        nonlocal told
+        told -= progress.total is not None
+        if progress.total is not None and told == 0:
+            changed = {"longer": [*lines, lines[0]], "shorter": lines[:-1], "other": [*lines[:-1], lines[0]]}[change]
+            path.write_text("".join(changed))
 
     client = Client.of(system.settings, system.storage, Recorder())
     with pytest.raises(InvalidInput, match="changed"):
-        await client.submit(path, job_id="mine", on_progress=change)
+        await client.submit(path, job_id="mine", on_progress=tell)
+    assert await system.storage.get(keys.sealed("default", "mine")) is None
     assert await system.storage.get(keys.cancelled("default", "mine")) is not None
 
 

@@ -1,22 +1,61 @@
 """The publisher port: what puts envelopes onto the queue. It knows no job and no store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
+from pydantic_core import from_json
+
+from backburner_schemas import codec, routing
 from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 
+_FIRST = DeliveryFacts()
 
-@dataclass(frozen=True, slots=True)
 class Message:
-    """An envelope on its way to a lane of a pool."""
+    """An envelope on its way to a lane of a pool. It is never changed."""
 
-    pool: str
-    lane: Lane
-    envelope: Envelope
-    facts: DeliveryFacts = field(default_factory=DeliveryFacts)
+    __slots__ = ("_envelope", "_key", "_value", "facts", "lane", "pool")
+
+    def __init__(self, pool: str, lane: Lane, envelope: Envelope, facts: DeliveryFacts = _FIRST) -> None:
+        self.pool = pool
+        self.lane = lane
+        self.facts = facts
+        self._envelope: Envelope | None = envelope
+        self._value: bytes | None = None
+        self._key: bytes | None = None
+
+    @classmethod
+    def encoded(cls, pool: str, lane: Lane, value: bytes, key: bytes) -> Self:
+        """A first delivery from its envelope's bytes, as the queue takes them, and its partition key.
+
+        They must be those of a valid envelope, which is only made of them where somebody looks at it.
+        """
+        message = cls.__new__(cls)
+        message.pool = pool
+        message.lane = lane
+        message.facts = _FIRST
+        message._envelope = None
+        message._value = value
+        message._key = key
+        return message
+
+    @property
+    def envelope(self) -> Envelope:
+        """The request with its address."""
+        if self._envelope is None:
+            self._envelope = Envelope.model_validate(from_json(self.value))
+        return self._envelope
+
+    @property
+    def value(self) -> bytes:
+        """The envelope's bytes. Raises `RequestRefused` as `codec.encode` does."""
+        return codec.encode(self.envelope) if self._value is None else self._value
+
+    @property
+    def key(self) -> bytes:
+        """The partition key."""
+        return routing.partition_key(self.envelope) if self._key is None else self._key
 
 
 class PublishFailed(QueueError):

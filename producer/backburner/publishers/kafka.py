@@ -209,8 +209,8 @@ class _Record:
 
     def __init__(self, position: int, message: Message) -> None:
         self.position = position
-        self.key = routing.partition_key(message.envelope)
-        self.value = codec.encode(message.envelope)
+        self.key = message.key
+        self.value = message.value
         self.headers = codec.encode_facts(message.facts)
 
 
