@@ -1,17 +1,18 @@
 """Judges the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from backburner.duplicates import SeenIds
 from backburner.findings import SkippedLine
 from backburner.inputs import Line
-from backburner.plain import Sendable, plain, sendable
+from backburner.plain import plain
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
-from backburner_schemas.request import MAX_CUSTOM_ID, check_size, parse_request
+from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
 
 
 class Router(Protocol):
@@ -22,17 +23,32 @@ class Router(Protocol):
         ...
 
 
-class Accepted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Accepted:
     """A line that can be sent."""
 
     line: int
+    request: BatchRequest
+    data: bytes
+    """The request in one form, whatever form the line had: what the rolling hash is made of."""
     pool: str
-    request: Sendable
 
     @property
-    def data(self) -> bytes:
-        """What the rolling hash is made of."""
-        return self.request.data
+    def members(self) -> bytes:
+        """What stands between the braces of the request's JSON object."""
+        custom_id, url = to_json(self.request.custom_id), self.request.url.encode()
+        # The data is a list of three values, of which the body is the last.
+        body = self.data[len(custom_id) + len(url) + len('[,"",') : -1]
+        return b'"custom_id":%b,"url":"%b","body":%b' % (custom_id, url, body)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedAlike:
+    """Lines that can all be sent, to the same pool, each with its own bytes for its request's JSON object."""
+
+    pool: str
+    data: bytes
+    """What the rolling hash is made of, of all of them."""
 
 
 class Checker:
@@ -52,20 +68,23 @@ class Checker:
     async def check(self, chunk: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
         """The chunk's lines that are accepted, and what is wrong with the others, both in order."""
         findings: list[SkippedLine] = []
-        parsed: list[tuple[int, Sendable]] = []
+        parsed: list[tuple[int, BatchRequest, bytes]] = []
         for line, text in chunk:
-            request = plain(text, self._max_bytes) if isinstance(text, bytes) else None
-            if request is None:
-                try:
-                    request = self._judge(text)
-                except RequestRefused as error:
-                    findings.append(SkippedLine.of(line, _custom_id(text), error))
-                    continue
-            parsed.append((line, request))
-        repeated = self._seen.add([(request.custom_id, line) for line, request in parsed])
+            try:
+                if isinstance(text, BackburnerError):
+                    raise text
+                request = parse_request(text, max_bytes=self._max_bytes)
+                data = canonical(request)
+                # It travels in this form, in which a number such as 1e15 is longer.
+                check_size(data, self._max_bytes)
+                parsed.append((line, request, data))
+            except RequestRefused as error:
+                findings.append(SkippedLine.of(line, _custom_id(text), error))
+        repeated = self._seen.add([(request.custom_id, line) for line, request, _ in parsed])
         accepted: list[Accepted] = []
-        for line, request in parsed:
-            if repeated and (first := repeated.get(line)) is not None:
+        for line, request, data in parsed:
+            first = repeated.get(line)
+            if first is not None:
                 repeat = DuplicateCustomId(
                     f"custom_id {request.custom_id!r} was used before, in line {first}; make each one unique",
                     param="custom_id",
@@ -77,18 +96,22 @@ class Checker:
             except PoolNotFound as error:
                 findings.append(SkippedLine.of(line, request.custom_id, error))
                 continue
-            accepted.append(Accepted(line, pool, request))
+            accepted.append(Accepted(line, request, data, pool))
         findings.sort(key=lambda finding: finding.line)
         return accepted, findings
 
-    def _judge(self, text: bytes | BackburnerError) -> Sendable:
-        """The full check of one line. Raises the `RequestRefused` that tells what is wrong with it."""
-        if isinstance(text, BackburnerError):
-            raise text
-        request = sendable(parse_request(text, max_bytes=self._max_bytes))
-        # It travels in this form, in which a number such as 1e15 is longer.
-        check_size(request.data, self._max_bytes)
-        return request
+    async def check_alike(self, first: int, lines: Sequence[bytes]) -> AcceptedAlike | None:
+        """Check lines that follow each other from number `first` on, fast. None where `check` has to look at them."""
+        if not lines or (found := plain(lines, self._max_bytes)) is None:
+            return None
+        try:
+            pools = {self._pools.get(model) or await self._route(model) for model in found.models}
+        except PoolNotFound:
+            return None
+        # Lines that are taken up here are so once more by `check`, which finds them where they are.
+        if len(pools) > 1 or self._seen.add(list(zip(found.custom_ids, range(first, first + len(lines)), strict=True))):
+            return None
+        return AcceptedAlike(pools.pop(), found.data)
 
     async def _route(self, model: str) -> str:
         if self._pool is not None:
@@ -109,6 +132,11 @@ class Checker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def canonical(request: BatchRequest) -> bytes:
+    """The request as bytes that do not depend on how its line was spaced."""
+    return to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
 
 
 def _custom_id(text: bytes | BackburnerError) -> str | None:

@@ -54,14 +54,14 @@ class Lineage:
         self.count += 1
         self._check(self.count, self._hash.hexdigest)
 
-    def take_all(self, lines: Sequence[bytes]) -> None:
-        """Take these lines, one after the other."""
-        last = self.count + len(lines)
-        if any(self.count < count < last for count in self._expected):
-            for data in lines:
-                self.take(data)
-        elif lines:
-            self._hash.update(b"\n".join(lines) + b"\n")
+    def take_all(self, data: bytes, count: int) -> None:
+        """Take so many lines, one after the other, each with its line's end."""
+        last = self.count + count
+        if any(self.count < expected < last for expected in self._expected):
+            for line in data.splitlines():
+                self.take(line)
+        elif count:
+            self._hash.update(data)
             self.count = last
             self._check(last, self._hash.hexdigest)
 

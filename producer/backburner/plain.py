@@ -1,79 +1,79 @@
-"""Judges well-formed lines fast. What it is not sure of it leaves to the full check, which words the refusals."""
+"""Judges well-formed lines fast, many at a time. What it is not sure of it leaves to the full check, line by line."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID, BatchRequest
+from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID
 
 _INPUTS = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
+_FIELDS = 3
+"""That a line needs; a fourth, the method, it may have."""
 
 
-class Sendable(NamedTuple):
-    """A request that is fit to be sent."""
+class Plain(NamedTuple):
+    """Lines that the full check accepts too, and that may travel as they are.
 
-    custom_id: str
-    model: str
+    Each is one JSON object with the fields of a request alone, in which no name is repeated. So any reader finds in
+    the line's own bytes what was found here.
+    """
+
+    custom_ids: Sequence[str]
+    models: set[str]
     data: bytes
-    """The request in one form, whatever form the line had: what the rolling hash is made of."""
-    members: bytes
-    """What stands between the braces of the request's JSON object."""
-    own: bool
-    """Whether these are the line's own bytes."""
+    """The canonical forms of the requests, each with a line's end."""
 
 
-def plain(line: bytes, max_bytes: int) -> Sendable | None:
-    """The request that the line holds; None leaves it to the full check, and says nothing about the line."""
+def plain(lines: Sequence[bytes], max_bytes: int) -> Plain | None:
+    """What the lines ask for. None leaves all of them to the full check, and says nothing about any."""
+    custom_ids: list[str] = []
+    models: set[str] = set()
+    canonical: list[bytes] = []
+    names = 0
     try:
-        found = from_json(line, allow_inf_nan=False)
-        custom_id, url, body = found["custom_id"], found["url"], found["body"]
-        model, inputs = body["model"], _INPUTS[url]
-        if (
-            type(custom_id) is not str
-            or not 0 < len(custom_id) <= MAX_CUSTOM_ID
-            or type(body) is not dict
-            or type(model) is not str
-            or not model
-            or found.get("method", "POST") != "POST"
-            or body.get("stream")
-            or (inputs[0] not in body and not any(name in body for name in inputs))
-        ):
-            return None
-        data = to_json((custom_id, url, body), inf_nan_mode="constants")
+        for line in lines:
+            found = from_json(line, allow_inf_nan=False)
+            custom_id, url, body = found["custom_id"], found["url"], found["body"]
+            model = body["model"]
+            if (
+                not (type(custom_id) is type(model) is str and type(body) is dict)
+                or not (model and 0 < len(custom_id) <= MAX_CUSTOM_ID)
+                or "stream" in body
+                or (len(found) != _FIELDS and (len(found) != _FIELDS + 1 or found["method"] != "POST"))
+                or not _has_input(body, _INPUTS[url])
+            ):
+                return None
+            custom_ids.append(custom_id)
+            models.add(model)
+            canonical.append(to_json((custom_id, url, body), inf_nan_mode="constants"))
+            names += len(found)
     except (ValueError, TypeError, LookupError, PydanticSerializationError):
         return None
-    # A number that no float can hold was read as infinite. A text with that word goes the longer way too.
-    if len(line) > max_bytes or len(data) > max_bytes or b"Infinity" in data:
+    data = b"\n".join([*canonical, b""])
+    if max(map(len, canonical)) > max_bytes or not _say_nothing_else(lines, data, names):
         return None
-    if _says_nothing_else(line, data, found):
-        return Sendable(custom_id, model, data, line[1:-1], own=True)
-    return Sendable(custom_id, model, data, _members(custom_id, url, data), own=False)
+    return Plain(custom_ids, models, data)
 
 
-def sendable(request: BatchRequest) -> Sendable:
-    """The same of a request that the full check has accepted."""
-    data = to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
-    members = _members(request.custom_id, request.url, data)
-    return Sendable(request.custom_id, request.model, data, members, own=False)
+def _has_input(body: dict[str, Any], fields: Sequence[str]) -> bool:
+    return fields[0] in body or any(name in body for name in fields)
 
 
-def _members(custom_id: str, url: str, data: bytes) -> bytes:
-    name = to_json(custom_id)
-    # The data is a list of the three values: what is behind the first two is the body.
-    start = len(name) + len(url) + len('[,"",')
-    return b'"custom_id":%b,"url":"%b","body":%b' % (name, url.encode(), data[start:-1])
+def _say_nothing_else(lines: Sequence[bytes], data: bytes, names: int) -> bool:
+    """Whether the lines are these canonical forms but for spaces, escapes and the names of the requests' fields.
 
-
-def _says_nothing_else(line: bytes, data: bytes, found: dict[str, Any]) -> bool:
-    """Whether the line has the request's own fields alone, and no object in it has a name twice.
-
-    Then any reader finds in it what was found here. A name that is there twice brings a colon more than the data has,
-    which lacks only those of the fields' names. An escaped colon could make up for that, so there must be none.
+    A name that is repeated in an object brings a colon that the canonical form has not. An escaped colon could make up
+    for it, so there must be none. A number that no float can hold was read as infinite; a text with that word is left
+    to the full check too.
     """
+    text = b"\n".join(lines)
     return (
-        line[:1] == b"{"
-        and line[-1:] == b"}"
-        and len(found) == (4 if "method" in found else 3)
-        and line.count(b":") == data.count(b":") + len(found)
-        and b"\\u003" not in line
+        text.count(b":") == data.count(b":") + names
+        and b"\\u003" not in text
+        and b"Infinity" not in data
+        # No line begins or ends with a space.
+        and text.count(b"}\n{") == len(lines) - 1
+        and text.startswith(b"{")
+        and text.endswith(b"}")
     )

@@ -7,6 +7,7 @@ is checked as it goes.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from backburner.blocks import Block
@@ -16,7 +17,7 @@ from backburner.firstpass import FirstPass, Found
 from backburner.inputs import Item, Line, read_blocks, read_items
 from backburner.lineage import Lineage
 from backburner.plain import plain
-from backburner.portion import Portion
+from backburner.portion import Portion, joined
 from backburner_schemas.job import Prefix
 
 _AT_ONCE = 512
@@ -58,13 +59,9 @@ class Reading:
         blocks = read_blocks(path, max_bytes=self._max_bytes)
         async with aclosing(blocks):
             async for block in blocks:
-                lines = block.lines
-                accepted = await self._check(lines, findings)
-                lineage.take_all([one.data for one in accepted])
-                pool = _pool_of(block, accepted) if len(lines) == len(block.texts) else None
+                pool = await self._survey(block, lineage, findings)
                 self._first_pass.add(Found(block.digest, lineage.mark, pool))
-                if lines:
-                    self.checked = lines[-1][0]
+                self.checked = block.first + len(block.texts) - 1
                 tell()
         if findings.total and not self._skip_invalid:
             raise InvalidInput.of(findings)
@@ -103,8 +100,12 @@ class Reading:
         chunks = read_items(items)
         async with aclosing(chunks):
             async for chunk in chunks:
-                accepted = await self._checked(chunk, "item")
-                if accepted:
+                lines = [text for _, text in chunk if isinstance(text, bytes)]
+                alike = await self._checker.check_alike(chunk[0][0], lines) if len(lines) == len(chunk) else None
+                if alike is not None:
+                    self.checked = chunk[-1][0]
+                    yield Portion.alike(lines, alike.pool, partial(bytes, alike.data))
+                elif accepted := await self._checked(chunk, "item"):
                     yield Portion.of(accepted)
 
     def ends_at(self, counts: Iterable[int]) -> bool:
@@ -117,11 +118,30 @@ class Reading:
             return InvalidInput.of(self.findings)
         return InvalidInput("the input holds no request; give at least one line")
 
-    def _unchanged(self, texts: Sequence[bytes], found: Found, pool: str) -> Portion:
-        def data() -> list[bytes]:
-            return [one.data for text in texts if (one := plain(text, self._max_bytes)) is not None]
+    async def _survey(self, block: Block, lineage: Lineage, findings: Findings) -> str | None:
+        """Check a block's lines for the first time; the pool to which all of them go as they stand, if they do."""
+        pools: set[str | None] = set()
+        for start in range(0, len(block.texts), _AT_ONCE):
+            texts = block.texts[start : start + _AT_ONCE]
+            alike = await self._checker.check_alike(block.first + start, texts)
+            if alike is not None:
+                lineage.take_all(alike.data, len(texts))
+                pools.add(alike.pool)
+            else:
+                lines = list(enumerate(texts, block.first + start))
+                accepted = await self._check([(number, text) for number, text in lines if text.strip()], findings)
+                lineage.take_all(joined(accepted), len(accepted))
+                pools.add(None)
+            await asyncio.sleep(0)
+        return pools.pop() if len(pools) == 1 else None
 
-        return Portion([text[1:-1] for text in texts], [pool] * len(texts), data, found.end)
+    def _unchanged(self, texts: Sequence[bytes], found: Found, pool: str) -> Portion:
+        def data() -> bytes:
+            again = plain(texts, self._max_bytes)
+            assert again is not None
+            return again.data
+
+        return Portion.alike(texts, pool, data, found.end)
 
     async def _checked(self, lines: Sequence[Line], what: str = "line") -> list[Accepted]:
         before = self.findings.total
@@ -143,14 +163,6 @@ class Reading:
                 findings.add(finding)
             await asyncio.sleep(0)
         return found
-
-
-def _pool_of(block: Block, accepted: Sequence[Accepted]) -> str | None:
-    """The pool to which each of the block's lines goes as it stands, if they all do."""
-    pools = {one.pool for one in accepted if one.request.own}
-    if len(accepted) != len(block.texts) or len(pools) != 1 or not all(one.request.own for one in accepted):
-        return None
-    return pools.pop()
 
 
 def _changed() -> InvalidInput:

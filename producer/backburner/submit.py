@@ -160,7 +160,7 @@ class Submission:
         if self._sealed and known < len(portion):
             raise self._files.conflict()
         if portion.end is None or self._rolling:
-            self._lineage.take_all(portion.data())
+            self._lineage.take_all(portion.data(), len(portion))
         else:
             self._lineage.skip(portion.end)
         self._pools.update(portion.pools)
@@ -178,7 +178,7 @@ class Submission:
         if first.end is not None:
             beginning.skip(first.end)
         else:
-            beginning.take_all(first.data())
+            beginning.take_all(first.data(), len(first))
         begin = await cursor.claim(beginning.prefix, whole)
         if begin.whole is not None and whole is not None and begin.whole != whole:
             raise self._files.conflict()
