@@ -64,7 +64,9 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
     peak = statistics.median(one.extra["peak_mib"] for one in ours)
     memory = min(small.extra["peak_mib"] / peak, few.extra["peak_mib"] / many.extra["peak_mib"])
     cpu = statistics.median(one.cpu_seconds / one.work * 1e6 for one in ours)
-    print(f"{cpu:.1f} µs of the client's CPU a request; {peak:.0f} MiB at the most, {memory:.2f} of it for few requests")
+    print(
+        f"{cpu:.1f} µs of the client's CPU a request; {peak:.0f} MiB at the most, {memory:.2f} of it for few requests"
+    )
     figures = Figures.of_pairs(
         "submit",
         found,
@@ -82,7 +84,6 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
         },
         quick=quick,
     )
-    return figures
 
 
 def _bare(values: Path, how: How, count: int) -> Measured:
@@ -91,9 +92,11 @@ def _bare(values: Path, how: How, count: int) -> Measured:
 
 
 def _client(count: int, **source: Any) -> Measured:
-    with servers("fake", durable=False) as settings:
-        with child("submitting_client.py", env={**os.environ, **settings}) as client:
-            return client.measure(count, **source)
+    with (
+        servers("fake", durable=False) as settings,
+        child("submitting_client.py", env={**os.environ, **settings}) as client,
+    ):
+        return client.measure(count, **source)
 
 
 def _all_sent(pair: Pair) -> None:

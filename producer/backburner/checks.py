@@ -109,7 +109,7 @@ class Checker:
         except PoolNotFound:
             return None
         # Lines that are taken up here are so once more by `check`, which finds them where they are.
-        if len(pools) > 1 or self._seen.add(list(zip(found.custom_ids, range(first, first + len(lines)), strict=True))):
+        if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
             return None
         return AcceptedAlike(pools.pop(), found.data)
 

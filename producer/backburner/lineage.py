@@ -1,6 +1,6 @@
 """Whether an input is the one that a job was made from: a rolling hash, held against what was written down before."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from hashlib import sha256
 
 from backburner.sending import Mark

@@ -34,7 +34,7 @@ class Envelopes:
 
         `members` is what stands between the braces of each request's JSON object, with no other fields than its own.
         """
-        manifest, head = self._manifest, self._head
+        manifest, lane, head = self._manifest, self._manifest.priority, self._head
         facts = {"deadline": manifest.deadline, "answer": AnswerMode.SEGMENT, "enqueued_at": now}
         tail = to_json(facts)[1:]
         made: list[Message] = []
@@ -42,7 +42,8 @@ class Envelopes:
         for index, (one, pool) in enumerate(zip(members, pools, strict=True), first):
             if not key or index % NEIGHBOURS == 0:
                 key = neighbours_key(manifest.tenant, manifest.id, index)
-            made.append(Message.encoded(pool, manifest.priority, b"%b%d,%b,%b" % (head, index, one, tail), key))
+            value = b"%b%d,%b,%b" % (head, index, one, tail)
+            made.append(Message(pool, lane, None, value=value, key=key))
         return made
 
 

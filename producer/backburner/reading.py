@@ -5,7 +5,7 @@ is checked as it goes.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ class Reading:
                 elif accepted := await self._checked(chunk, "item"):
                     yield Portion.of(accepted)
 
-    def ends_at(self, counts: Iterable[int]) -> bool:
+    def ends_at(self, counts: Collection[int]) -> bool:
         """Whether a portion of the file ends with each of these numbers of requests."""
         return self._first_pass.ends_at(counts)
 

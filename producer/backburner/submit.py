@@ -107,7 +107,7 @@ class Submission:
                         raise reading.empty()
                     await self._connections.publisher()
                     try:
-                        await self._send_all(first, portions, expected)
+                        await self._send_all(first, portions, reading, expected)
                     except (JobError, Unanswered):
                         raise
                     except Exception as error:
@@ -119,7 +119,9 @@ class Submission:
 
     # --- sending --------------------------------------------------------------------------------------------
 
-    async def _send_all(self, first: Portion, rest: AsyncIterator[Portion], expected: Prefix | None) -> None:
+    async def _send_all(
+        self, first: Portion, rest: AsyncIterator[Portion], reading: Reading, expected: Prefix | None
+    ) -> None:
         sealed = await self._files.open()
         self._sealed = sealed is not None
         cursor = JobCursor(self._connections.storage, *self._files.names, new_owner())
@@ -129,7 +131,7 @@ class Submission:
             self._resumed = await self._claim(cursor, first, expected)
         self._lineage.expect(self._resumed)
         # Where the hash is asked for within a portion, all that is before must be looked at for it.
-        self._rolling = expected is None or not self._reading.ends_at(self._lineage.expected)
+        self._rolling = expected is None or not reading.ends_at(self._lineage.expected)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
         envelopes = Envelopes(self._files.manifest)
@@ -143,7 +145,7 @@ class Submission:
             if not self._sealed:
                 await sender.drain()
                 await cursor.advance(self._lineage.count, self._lineage.mark.sha256)
-                await self._seal()
+                await self._seal(skipped=reading.findings.total)
         except BaseException:
             # What the broker has by now is in the books, whatever ended the submit.
             await asyncio.shield(self._keep_cursor(cursor, sender))
@@ -223,12 +225,12 @@ class Submission:
                 # Sending finds out by itself, and says so to the caller.
                 log.warning("the cursor could not be kept", job=self._files.manifest.id, error=error.message)
 
-    async def _seal(self) -> None:
+    async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(
             total=self._lineage.count,
             sha256=self._lineage.mark.sha256,
             sealed_at=time.time(),
-            skipped=self._reading.findings.total,
+            skipped=skipped,
         )
         await self._files.seal(sealed)
         ending = await finalize(

@@ -1,7 +1,7 @@
 """The publisher port: what puts envelopes onto the queue. It knows no job and no store."""
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol
 
 from pydantic_core import from_json
 
@@ -10,35 +10,35 @@ from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 
-_FIRST = DeliveryFacts()
+FIRST_DELIVERY = DeliveryFacts()
+"""What is known of a message that was never delivered."""
+
 
 class Message:
     """An envelope on its way to a lane of a pool. It is never changed."""
 
     __slots__ = ("_envelope", "_key", "_value", "facts", "lane", "pool")
 
-    def __init__(self, pool: str, lane: Lane, envelope: Envelope, facts: DeliveryFacts = _FIRST) -> None:
-        self.pool = pool
-        self.lane = lane
-        self.facts = facts
-        self._envelope: Envelope | None = envelope
-        self._value: bytes | None = None
-        self._key: bytes | None = None
-
-    @classmethod
-    def encoded(cls, pool: str, lane: Lane, value: bytes, key: bytes) -> Self:
-        """A first delivery from its envelope's bytes, as the queue takes them, and its partition key.
+    def __init__(
+        self,
+        pool: str,
+        lane: Lane,
+        envelope: Envelope | None,
+        facts: DeliveryFacts = FIRST_DELIVERY,
+        *,
+        value: bytes | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        """Instead of the envelope its bytes may be given, as the queue takes them, with its partition key.
 
         They must be those of a valid envelope, which is only made of them where somebody looks at it.
         """
-        message = cls.__new__(cls)
-        message.pool = pool
-        message.lane = lane
-        message.facts = _FIRST
-        message._envelope = None
-        message._value = value
-        message._key = key
-        return message
+        self.pool = pool
+        self.lane = lane
+        self.facts = facts
+        self._envelope = envelope
+        self._value = value
+        self._key = key
 
     @property
     def envelope(self) -> Envelope:

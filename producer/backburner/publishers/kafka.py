@@ -24,16 +24,19 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from backburner.logs import get_logger
-from backburner.publishers.base import Message, PublishFailed
+from backburner.publishers.base import FIRST_DELIVERY, Message, PublishFailed
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
 from backburner.publishers.kafka_topics import ensure_topics
 from backburner.settings import Settings
 from backburner_schemas import codec, routing
+from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import QueueError
 
 __all__ = ["KafkaPublisher", "ensure_topics", "kafka_connection"]
 
 log = get_logger(__name__)
+
+_NO_HEADERS: list[tuple[str, bytes]] = []
 
 _REQUEST_SECONDS = 60.0
 """How long one request, and one record on its way, may take: longer than a broker's restart, which is ridden out."""
@@ -65,15 +68,20 @@ class KafkaPublisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
         producer = await self._living()
-        partitions = await self._partitions(producer, messages)
+        topics = {
+            (pool, lane): routing.topic(self._settings.prefix, pool, lane)
+            for pool, lane in {(message.pool, message.lane) for message in messages}
+        }
+        partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         parcels: defaultdict[tuple[str, int], list[_Record]] = defaultdict(list)
         size, failed, cause = 0, list[int](), ""
+        last = len(messages) - 1
         for position, message in enumerate(messages):
-            record = _Record(position, message)
-            topic = routing.topic(self._settings.prefix, message.pool, message.lane)
+            record = _Record(position, message.key, message.value, message.facts)
+            topic = topics[message.pool, message.lane]
             parcels[topic, _spread(record.key) % partitions[topic]].append(record)
             size += len(record.value)
-            if size >= _UNDER_WAY_BYTES or position == len(messages) - 1:
+            if size >= _UNDER_WAY_BYTES or position == last:
                 for positions, error in await self._send_in_step(await self._living(), parcels):
                     failed += positions
                     cause = cause or _cause(error)
@@ -140,11 +148,11 @@ class KafkaPublisher:
             raise
         return producer
 
-    async def _partitions(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> dict[str, int]:
-        """How many partitions each topic has, without ever naming to the broker a topic that does not exist."""
-        prefix = self._settings.prefix
-        pools = {(message.pool, message.lane) for message in messages}
-        wanted = {routing.topic(prefix, pool, lane): pool for pool, lane in pools}
+    async def _partitions(self, producer: AIOKafkaProducer, wanted: Mapping[str, str]) -> dict[str, int]:
+        """How many partitions each of these topics has, which come with their pools.
+
+        A topic that does not exist is never named to the broker.
+        """
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 if not self._topics.issuperset(wanted):
@@ -207,11 +215,11 @@ class _Record:
 
     __slots__ = ("headers", "key", "position", "value")
 
-    def __init__(self, position: int, message: Message) -> None:
+    def __init__(self, position: int, key: bytes, value: bytes, facts: DeliveryFacts) -> None:
         self.position = position
-        self.key = message.key
-        self.value = message.value
-        self.headers = codec.encode_facts(message.facts)
+        self.key = key
+        self.value = value
+        self.headers = _NO_HEADERS if facts is FIRST_DELIVERY else codec.encode_facts(facts)
 
 
 async def _send_parcel(
