@@ -64,10 +64,8 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
     peak = statistics.median(one.extra["peak_mib"] for one in ours)
     memory = min(small.extra["peak_mib"] / peak, few.extra["peak_mib"] / many.extra["peak_mib"])
     cpu = statistics.median(one.cpu_seconds / one.work * 1e6 for one in ours)
-    print(
-        f"{cpu:.1f} µs of the client's CPU a request; {peak:.0f} MiB at the most, {memory:.2f} of it for few requests"
-    )
-    figures = Figures.of_pairs(
+    print(f"{cpu:.1f} µs of the client's CPU a request; {peak:.0f} MiB at the most, {memory:.2f} of that for a few")
+    return Figures.of_pairs(
         "submit",
         found,
         (bare.name, "client"),

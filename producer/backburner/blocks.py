@@ -57,7 +57,7 @@ class BlockReader:
         return Block(first, texts, digest)
 
     def _whole_lines(self) -> bytes:
-        """Bytes up to and with a line's end, or up to the file's end. Of a line far over the limit, its beginning and end."""
+        """Bytes up to a line's end, or the file's. Of a line far over the limit, its beginning and its end."""
         pieces, held = [self._rest], len(self._rest)
         while True:
             piece = self._file.read(BLOCK_BYTES)
