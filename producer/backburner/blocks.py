@@ -66,6 +66,6 @@ class BlockReader:
                 self._rest = piece[end:]
                 pieces.append(piece[:end])
                 return b"".join(pieces)
-            if held < self._kept:
+            if held < self._kept + len(_BOM):
                 pieces.append(piece)
                 held += len(piece)
