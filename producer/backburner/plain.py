@@ -42,7 +42,7 @@ def plain(lines: Sequence[bytes], max_bytes: int) -> Plain | None:
                 or line[-1] != _CLOSING
                 or not (type(custom_id) is type(model) is str and type(body) is dict)
                 or not (model and 0 < len(custom_id) <= MAX_CUSTOM_ID)
-                or ("stream" in body and body["stream"])
+                or body.get("stream")
                 or (len(found) != _FIELDS and (len(found) != _FIELDS + 1 or found["method"] != "POST"))
                 or not _has_input(body, _INPUTS[url])
             ):
