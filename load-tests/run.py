@@ -21,6 +21,7 @@ from fuzz.scenario import fuzz
 from import_time import import_time
 from outage import SYSTEMS, outage
 from overhead import overhead
+from read import Form, read
 from rich.console import Console
 from submit import How, submit
 from tables import show
@@ -91,6 +92,14 @@ def run_submit(
 ) -> None:
     """A file of many requests through the client, against a bare producer of the same bytes; its memory."""
     _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, quick=quick), json)
+
+
+@app.command("read")
+def run_read(
+    *, json: Json = None, quick: Quick = False, pairs: int = 15, records: int = 100_000, form: Form = Form.LINES
+) -> None:
+    """A job's records through the client, against bare GETs of the same objects; the LISTs of one status."""
+    _finish(read(3 if quick else pairs, 20_000 if quick else records, form=form, quick=quick), json)
 
 
 @app.command("import-time")

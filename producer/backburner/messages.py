@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic_core import to_json
 
-from backburner.publishers.base import Message
+from backburner.publishers.base import FIRST_DELIVERY, Message
 from backburner.publishers.sqs_message import escaped
 from backburner.settings import QueueKind
 from backburner.storage import Storage
@@ -43,7 +43,7 @@ class Envelopes:
             if not key or index % NEIGHBOURS == 0:
                 key = neighbours_key(manifest.tenant, manifest.id, index)
             value = b"%b%d,%b,%b" % (head, index, one, tail)
-            made.append(Message(pool, lane, None, value=value, key=key))
+            made.append(Message(pool, lane, None, FIRST_DELIVERY, (key, value)))
         return made
 
 

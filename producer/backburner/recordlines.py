@@ -48,7 +48,10 @@ class WholeSegment:
             return None
         indexes = digest.ok | digest.failed
         count = len(indexes)
-        if len(digest.ok) + len(digest.failed) != count or _NAMELESS in data:
+        if len(digest.ok) + len(digest.failed) != count:
+            return None
+        # Only a request that was refused may have none.
+        if digest.failed and _NAMELESS in data:
             return None
         lines = without_digest(data)
         if (

@@ -85,16 +85,25 @@ class SeenIndexes:
 
     def add_all(self, indexes: IndexSet) -> bool:
         """Take the indexes up if all of them are new; whether they were."""
-        if any(self._has(index) for index in indexes):
+        places = [place for start, stop in indexes.ranges for place in _places(start, stop)]
+        if any(
+            number in self._pages and int.from_bytes(self._pages[number][first:last], "little") & bits
+            for number, first, last, bits in places
+        ):
             return False
-        for index in indexes:
-            self.add(index)
+        for number, first, last, bits in places:
+            page = self._pages.setdefault(number, bytearray(_PAGE_BITS // 8))
+            page[first:last] = (int.from_bytes(page[first:last], "little") | bits).to_bytes(last - first, "little")
         return True
 
-    def _has(self, index: int) -> bool:
-        number, within = divmod(index, _PAGE_BITS)
-        page = self._pages.get(number)
-        return page is not None and bool(page[within >> 3] & 1 << (within & 7))
+
+def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Where a range lies: of each page its number, a slice of its bytes, and the bits in that slice."""
+    while start < stop:
+        number, within = divmod(start, _PAGE_BITS)
+        length = min(stop - start, _PAGE_BITS - within)
+        yield number, within >> 3, (within + length + 7) >> 3, ((1 << length) - 1) << (within & 7)
+        start += length
 
 
 class RecordReader:

@@ -28,6 +28,7 @@ FIELDS = {
     [
         ("control-plane", ("--rounds", "1", "--requests", "300")),
         ("submit", ("--pairs", "1", "--requests", "2000")),
+        ("read", ("--pairs", "1", "--records", "500")),
         ("import-time", ("--runs", "1")),
     ],
 )

@@ -13,6 +13,7 @@ from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, StoreError
+from backburner_schemas.indexset import IndexSet
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record
 from backburner_schemas.segment import Line, encode_segment
 
@@ -397,3 +398,35 @@ async def test_lines_of_requests_that_were_cut_off_have_their_custom_ids(system)
     await system.storage.put(keys.stored_input("default", "mine"), text.encode())
     await system.expire("mine")
     assert [one["custom_id"] for one in await lines_of(job)] == ["r0", "r1", "r2"]
+
+
+async def test_a_segments_lines_without_a_custom_id_get_it_too(system):
+    system.hold()
+    job = await system.client.submit(lines(2), job_id="mine")
+    text = "".join(json.dumps(one) + "\n" for one in lines(2))
+    await system.storage.put(keys.stored_input("default", "mine"), text.encode())
+    nameless = failed(1, EngineError()).model_copy(update={"custom_id": None})
+    await store(system, [answered(0), nameless])
+    await system.expire("mine")
+    assert {one["custom_id"] for one in await lines_of(job)} == {"r0", "r1"}
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 150_000)), max_size=4)
+
+
+@given(st.lists(RANGES, max_size=4), st.lists(st.integers(0, 350_000), max_size=5))
+def test_ranges_of_indexes_are_taken_up_as_one_by_one(sets, single):
+    seen, there = SeenIndexes(), set()
+    for one in single:
+        assert seen.add(one) is (one not in there)
+        there.add(one)
+    known = IndexSet.of(there)
+    for ranges in sets:
+        wanted = IndexSet((start, start + length) for start, length in ranges)
+        new = not wanted & known
+        assert seen.add_all(wanted) is new
+        known = known | wanted if new else known
+    for start, stop in known.ranges:
+        assert not any(seen.add(index) for index in {start, stop - 1, (start + stop) // 2})
+        assert stop in known or seen.add(stop)
+        known = known | IndexSet.of([stop])

@@ -12,6 +12,7 @@ from backburner_schemas.names import Lane
 
 FIRST_DELIVERY = DeliveryFacts()
 """What is known of a message that was never delivered."""
+_NOT_ENCODED = (b"", b"")
 
 
 class Message:
@@ -25,11 +26,9 @@ class Message:
         lane: Lane,
         envelope: Envelope | None,
         facts: DeliveryFacts = FIRST_DELIVERY,
-        *,
-        value: bytes | None = None,
-        key: bytes | None = None,
+        encoded: tuple[bytes, bytes] = _NOT_ENCODED,
     ) -> None:
-        """Instead of the envelope its bytes may be given, as the queue takes them, with its partition key.
+        """Instead of the envelope its partition key and its bytes may be given, as the queue takes them.
 
         They must be those of a valid envelope, which is only made of them where somebody looks at it.
         """
@@ -37,8 +36,7 @@ class Message:
         self.lane = lane
         self.facts = facts
         self._envelope = envelope
-        self._value = value
-        self._key = key
+        self._key, self._value = encoded
 
     @property
     def envelope(self) -> Envelope:
@@ -50,12 +48,16 @@ class Message:
     @property
     def value(self) -> bytes:
         """The envelope's bytes. Raises `RequestRefused` as `codec.encode` does."""
-        return codec.encode(self.envelope) if self._value is None else self._value
+        if not self._value:
+            self._value = codec.encode(self.envelope)
+        return self._value
 
     @property
     def key(self) -> bytes:
         """The partition key."""
-        return routing.partition_key(self.envelope) if self._key is None else self._key
+        if not self._key:
+            self._key = routing.partition_key(self.envelope)
+        return self._key
 
 
 class PublishFailed(QueueError):
