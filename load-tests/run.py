@@ -96,7 +96,7 @@ def run_submit(
 
 @app.command("read")
 def run_read(
-    *, json: Json = None, quick: Quick = False, pairs: int = 15, records: int = 100_000, form: Form = Form.LINES
+    *, json: Json = None, quick: Quick = False, pairs: int = 15, records: int = 200_000, form: Form = Form.LINES
 ) -> None:
     """A job's records through the client, against bare GETs of the same objects; the LISTs of one status."""
     _finish(read(3 if quick else pairs, 20_000 if quick else records, form=form, quick=quick), json)
