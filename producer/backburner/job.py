@@ -89,7 +89,7 @@ class Job:
     async def result_batches(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[Sequence[ResultRecord]]:
-        """The same records as `results`, some at a time: as many as are there, a few hundred at most."""
+        """The same records as `results`, some at a time: as many as are there, a few dozen at most."""
         reader = RecordReader(self._storage, self.tenant, self.id)
         names = _Names(self._stored_input, await self._joined(join) if join is not None else None)
         with closing(names):

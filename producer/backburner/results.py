@@ -32,7 +32,7 @@ from backburner_schemas.job import Summary
 from backburner_schemas.result import ResultRecord, error_record
 
 BATCH = 32
-"""Records that are handed on together at most. Of more, the memory that one batch lets go is cold when the next is parsed,
+"""Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is made,
 which was measured to cost as much again as the parsing."""
 _AHEAD = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
@@ -255,7 +255,7 @@ class RecordReader:
 
 
 def records_of(piece: Piece) -> Iterator[list[ResultRecord]]:
-    """The records of a piece, a few hundred at a time. Raises `UnreadableSegment` for what is none."""
+    """The records of a piece, some at a time. Raises `UnreadableSegment` for what is none."""
     if not isinstance(piece, RecordLines):
         yield piece
         return
