@@ -1,4 +1,9 @@
-"""CPU seconds of a process and everything below it: vLLM's core runs as a child."""
+"""What a process takes: CPU seconds, of everything below it too since vLLM's core runs as a child, and memory."""
+
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -11,3 +16,20 @@ def cpu_seconds() -> float:
         times = process.cpu_times()
         total += times.user + times.system
     return total
+
+
+def reset_peak() -> None:
+    """Let `peak_mib` count from now on, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib() -> float:
+    """The most memory that this process had, in MiB: since the reset on Linux, since its start elsewhere."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        found = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if found is not None:
+            return int(found.split()[1]) / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1024 if sys.platform == "linux" else most / 2**20

@@ -28,11 +28,12 @@ from overhead import overhead
 from prefix import prefix
 from profiling import profile
 from ray_data import ray_data
+from read import Form, read
 from ready import ready
 from rich.console import Console
 from run_batch import run_batch
 from scale import scale
-from submit_memory import submit_memory
+from submit import How, submit
 from tables import show
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -153,10 +154,20 @@ def run_fairness(*, json: Json = None, quick: Quick = False, rounds: int = 7, re
     _finish(fairness(2 if quick else rounds, requests, quick=quick), json)
 
 
-@app.command("submit-memory")
-def run_submit_memory(*, json: Json = None, quick: Quick = False, requests: int = 1_000_000) -> None:
-    """Memory of a client that submits many lines, against one that submits a twentieth of them."""
-    _finish(submit_memory(100_000 if quick else requests), json)
+@app.command("submit")
+def run_submit(
+    *, json: Json = None, quick: Quick = False, pairs: int = 3, requests: int = 1_000_000, how: How = How.SEND
+) -> None:
+    """A file of many requests through the client, against a bare producer of the same bytes; its memory."""
+    _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, quick=quick), json)
+
+
+@app.command("read")
+def run_read(
+    *, json: Json = None, quick: Quick = False, pairs: int = 15, records: int = 200_000, form: Form = Form.LINES
+) -> None:
+    """A job's records through the client, against bare GETs of the same objects; the LISTs of one status."""
+    _finish(read(3 if quick else pairs, 20_000 if quick else records, form=form, quick=quick), json)
 
 
 @app.command("import-time")

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from backburner.duplicates import SeenIds
 from backburner.findings import SkippedLine
 from backburner.inputs import Line
+from backburner.plain import plain
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
 from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
 
@@ -31,6 +32,23 @@ class Accepted:
     data: bytes
     """The request in one form, whatever form the line had: what the rolling hash is made of."""
     pool: str
+
+    @property
+    def members(self) -> bytes:
+        """What stands between the braces of the request's JSON object."""
+        custom_id, url = to_json(self.request.custom_id), self.request.url.encode()
+        # The data is a list of three values, of which the body is the last.
+        body = self.data[len(custom_id) + len(url) + len('[,"",') : -1]
+        return b'"custom_id":%b,"url":"%b","body":%b' % (custom_id, url, body)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedAlike:
+    """Lines that can all be sent, to the same pool, each with its own bytes for its request's JSON object."""
+
+    pool: str
+    data: bytes
+    """What the rolling hash is made of, of all of them."""
 
 
 class Checker:
@@ -81,6 +99,19 @@ class Checker:
             accepted.append(Accepted(line, request, data, pool))
         findings.sort(key=lambda finding: finding.line)
         return accepted, findings
+
+    async def check_alike(self, first: int, lines: Sequence[bytes]) -> AcceptedAlike | None:
+        """Check lines that follow each other from number `first` on, fast. None where `check` has to look at them."""
+        if not lines or (found := plain(lines, self._max_bytes)) is None:
+            return None
+        try:
+            pools = {self._pools.get(model) or await self._route(model) for model in found.models}
+        except PoolNotFound:
+            return None
+        # Lines that are taken up here are so once more by `check`, which finds them where they are.
+        if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
+            return None
+        return AcceptedAlike(pools.pop(), found.data)
 
     async def _route(self, model: str) -> str:
         if self._pool is not None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from backburner.blocks import Block, BlockReader
 from backburner.findings import InvalidInput
 from backburner_schemas.errors import BackburnerError, InvalidJson
 from backburner_schemas.request import BatchRequest
@@ -26,7 +27,6 @@ CHUNK_BYTES = 1 << 20
 """A chunk ends with the line that takes it to this size, so it is larger by less than one line."""
 _CHUNK_SECONDS = 0.05
 """A slow iterable's items are sent after this time, without waiting for a whole chunk."""
-_BOM = b"\xef\xbb\xbf"
 
 
 class Filling:
@@ -67,35 +67,22 @@ async def read_file(path: Path, *, max_bytes: int) -> AsyncGenerator[list[Line]]
 
     Raises `InvalidInput` if the file cannot be read.
     """
+    blocks = read_blocks(path, max_bytes=max_bytes)
+    async with aclosing(blocks):
+        async for block in blocks:
+            if lines := block.lines:
+                yield list(lines)
+
+
+async def read_blocks(path: Path, *, max_bytes: int) -> AsyncGenerator[Block]:
+    """The same in large blocks, blank lines among them."""
     try:
         with await asyncio.to_thread(path.open, "rb") as file:
-            number = 0
-            while True:
-                lines, number = await asyncio.to_thread(_read_chunk, file, number, max_bytes)
-                if not lines:
-                    return
-                if lines := [(at, text) for at, text in lines if text.strip()]:
-                    yield list(lines)
+            reader = BlockReader(file, max_bytes)
+            while (block := await asyncio.to_thread(reader.read)) is not None:
+                yield block
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _read_chunk(file: BinaryIO, number: int, max_bytes: int) -> tuple[list[tuple[int, bytes]], int]:
-    lines: list[tuple[int, bytes]] = []
-    size = 0
-    while len(lines) < CHUNK_LINES and size < CHUNK_BYTES:
-        # Two more than the limit: one for the line's end, one to see that it is over.
-        text = line = file.readline(max_bytes + 2)
-        if not line:
-            break
-        while not line.endswith(b"\n") and (line := file.readline(1 << 20)):
-            pass
-        number += 1
-        if number == 1:
-            text = text.removeprefix(_BOM)
-        lines.append((number, text.rstrip(b"\r\n")))
-        size += len(text)
-    return lines, number
 
 
 async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[list[Line]]:

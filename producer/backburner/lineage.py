@@ -1,6 +1,6 @@
 """Whether an input is the one that a job was made from: a rolling hash, held against what was written down before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hashlib import sha256
 
 from backburner.sending import Mark
@@ -19,13 +19,14 @@ class Lineage:
         self._hash = sha256()
         self._expected: dict[int, str] = {}
         self._proven_from = 0
+        self._known = ""
         self.count = 0
         """Lines taken so far."""
 
     @property
     def mark(self) -> Mark:
         """The prefix that was taken so far."""
-        return Mark(self.count, self._hash.hexdigest())
+        return Mark(self.count, self._known or self._hash.hexdigest())
 
     @property
     def proven(self) -> bool:
@@ -35,7 +36,7 @@ class Lineage:
     @property
     def prefix(self) -> Prefix:
         """The same, as it is written down."""
-        return Prefix(count=self.count, sha256=self._hash.hexdigest())
+        return Prefix(count=self.count, sha256=self.mark.sha256)
 
     def expect(self, prefix: Prefix | Mark | None, *, as_proof: bool = False) -> None:
         """The input must begin so; `as_proof`: nothing is proven before that was seen."""
@@ -51,9 +52,34 @@ class Lineage:
         self._hash.update(data)
         self._hash.update(b"\n")
         self.count += 1
-        expected = self._expected.pop(self.count, None)
-        if expected is not None and expected != self._hash.hexdigest():
+        self._check(self.count, self._hash.hexdigest)
+
+    def take_all(self, data: bytes, count: int) -> None:
+        """Take so many lines, one after the other, each with its line's end."""
+        last = self.count + count
+        if any(self.count < expected < last for expected in self._expected):
+            for line in data.splitlines():
+                self.take(line)
+        elif count:
+            self._hash.update(data)
+            self.count = last
+            self._check(last, self._hash.hexdigest)
+
+    def skip(self, end: Mark) -> None:
+        """Take the lines up to there, whose hash is known. Nothing may be expected before, and no line taken after."""
+        self.count = end.count
+        self._known = end.sha256
+        self._check(end.count, lambda: end.sha256)
+
+    def _check(self, count: int, found: Callable[[], str]) -> None:
+        expected = self._expected.pop(count, None)
+        if expected is not None and expected != found():
             raise self._conflict()
+
+    @property
+    def expected(self) -> Collection[int]:
+        """After how many lines a hash is still expected."""
+        return self._expected.keys()
 
     def end(self) -> None:
         """The input is over."""

@@ -1,11 +1,10 @@
 """From accepted requests to messages for the publisher. A body that is too large for the broker is stored first."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from pydantic_core import to_json
 
-from backburner.checks import Accepted
-from backburner.publishers.base import Message
+from backburner.publishers.base import FIRST_DELIVERY, Message
 from backburner.publishers.sqs_message import escaped
 from backburner.settings import QueueKind
 from backburner.storage import Storage
@@ -13,6 +12,7 @@ from backburner_schemas import keys
 from backburner_schemas.envelope import VERSION, AnswerMode, Envelope
 from backburner_schemas.job import JobManifest
 from backburner_schemas.request import ENVELOPE_BYTES
+from backburner_schemas.routing import NEIGHBOURS, neighbours_key
 
 INLINE_BYTES = 900_000
 """Bytes of a request that still travel on the queue, whose usual limit is a mebibyte with the headers."""
@@ -20,25 +20,38 @@ _MOST_GROWTH = 6
 """Bytes on SQS that one byte of a request can become: there a control character or a letter is escaped."""
 
 
-def message_of(manifest: JobManifest, index: int, accepted: Accepted, now: float) -> Message:
-    """The message of a job's request number `index`, counted from 0."""
-    request = accepted.request
-    # Not validated a second time: the request and the manifest were, and this is the hottest line of a submit.
-    # Defaults are named too, or pydantic copies them.
-    envelope = Envelope.model_construct(
-        v=VERSION,
-        tenant=manifest.tenant,
-        job=manifest.id,
-        index=index,
-        custom_id=request.custom_id,
-        url=request.url,
-        body=request.body,
-        body_ref=None,
-        answer=AnswerMode.SEGMENT,
-        deadline=manifest.deadline,
-        enqueued_at=now,
-    )
-    return Message(accepted.pool, manifest.priority, envelope)
+class Envelopes:
+    """Makes the messages of one job's requests, whose JSON goes into their envelopes as it is."""
+
+    def __init__(self, manifest: JobManifest) -> None:
+        self._manifest = manifest
+        address = {"v": VERSION, "tenant": manifest.tenant, "job": manifest.id, "index": 0}
+        # Up to the place of the index, which is last.
+        self._head = to_json(address)[: -len("0}")]
+
+    def messages(self, members: Sequence[bytes], pools: Sequence[str], first: int, now: float) -> list[Message]:
+        """The messages of these requests, in order; `first` is the index of the first one.
+
+        `members` is what stands between the braces of each request's JSON object, with no other fields than its own.
+        """
+        manifest, lane, head = self._manifest, self._manifest.priority, self._head
+        facts = {"deadline": manifest.deadline, "answer": AnswerMode.SEGMENT, "enqueued_at": now}
+        tail = to_json(facts)[1:]
+        made: list[Message] = []
+        key = b""
+        for index, (one, pool) in enumerate(zip(members, pools, strict=True), first):
+            if not key or index % NEIGHBOURS == 0:
+                key = neighbours_key(manifest.tenant, manifest.id, index)
+            value = b"%b%d,%b,%b" % (head, index, one, tail)
+            made.append(Message(pool, lane, None, FIRST_DELIVERY, (key, value)))
+        return made
+
+
+async def claim_check_all(storage: Storage, messages: Sequence[Message], queue: QueueKind) -> list[Message]:
+    """The same for many messages that are encoded already."""
+    if queue is not QueueKind.SQS and all(len(one.value) <= INLINE_BYTES for one in messages):
+        return list(messages)
+    return [await claim_check(storage, one, len(one.value) - ENVELOPE_BYTES, queue) for one in messages]
 
 
 async def claim_check(storage: Storage, message: Message, size: int, queue: QueueKind) -> Message:
@@ -52,11 +65,11 @@ async def claim_check(storage: Storage, message: Message, size: int, queue: Queu
     key = keys.body(envelope.tenant, envelope.job, envelope.index)
     await storage.put(key, to_json(envelope.body, inf_nan_mode="null"))
     claim = Envelope.model_validate({**envelope.model_dump(exclude={"body"}), "body_ref": key})
-    return replace(message, envelope=claim)
+    return Message(message.pool, message.lane, claim, message.facts)
 
 
 def _fits(message: Message, size: int, queue: QueueKind) -> bool:
     if queue is not QueueKind.SQS:
         return size + ENVELOPE_BYTES <= INLINE_BYTES
     # SQS counts what is sent, which is escaped; measured only where that can matter.
-    return (size + ENVELOPE_BYTES) * _MOST_GROWTH <= INLINE_BYTES or len(escaped(message.envelope)) <= INLINE_BYTES
+    return (size + ENVELOPE_BYTES) * _MOST_GROWTH <= INLINE_BYTES or len(escaped(message.value)) <= INLINE_BYTES

@@ -9,11 +9,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from itertools import islice
 
 from pydantic import ValidationError
 
 from backburner.finalizer import view_job
 from backburner.polling import Pace, Patience
+from backburner.recordlines import RecordLines, WholeSegment
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
@@ -29,14 +31,18 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Summary
 from backburner_schemas.result import ResultRecord, error_record
 
-BATCH = 256
-"""Records that are handed on together at most."""
+BATCH = 32
+"""Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is made,
+which was measured to cost as much again as the parsing."""
 _AHEAD = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _EMPTY = IndexSet()
 _PAGE_BITS = 1 << 16
+
+Piece = list[ResultRecord] | RecordLines
+"""Some records, or the lines of some."""
 
 _CUT_OFF: dict[str | None, type[Unanswered]] = {
     Expired.code: Expired,
@@ -78,6 +84,28 @@ class SeenIndexes:
         page[place] |= bit
         return True
 
+    def add_all(self, indexes: IndexSet) -> bool:
+        """Take the indexes up if all of them are new; whether they were."""
+        places = [place for start, stop in indexes.ranges for place in _places(start, stop)]
+        if any(
+            number in self._pages and int.from_bytes(self._pages[number][first:last], "little") & bits
+            for number, first, last, bits in places
+        ):
+            return False
+        for number, first, last, bits in places:
+            page = self._pages.setdefault(number, bytearray(_PAGE_BITS // 8))
+            page[first:last] = (int.from_bytes(page[first:last], "little") | bits).to_bytes(last - first, "little")
+        return True
+
+
+def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Where a range lies: of each page its number, a slice of its bytes, and the bits in that slice."""
+    while start < stop:
+        number, within = divmod(start, _PAGE_BITS)
+        length = min(stop - start, _PAGE_BITS - within)
+        yield number, within >> 3, (within + length + 7) >> 3, ((1 << length) - 1) << (within & 7)
+        start += length
+
 
 class RecordReader:
     """One reading of a job's records."""
@@ -92,8 +120,10 @@ class RecordReader:
         self._ended = False
         self._below: int | None = None
 
-    async def batches(self, *, follow: bool) -> AsyncGenerator[list[ResultRecord]]:
+    async def pieces(self, *, follow: bool) -> AsyncGenerator[Piece]:
         """The records, some at a time. With `follow` until the job is frozen, otherwise those that are there now.
+
+        Where every record of a segment counts they are its lines, which `records_of` parses.
 
         Raises `JobNotFound` if there is nothing of that name, and `StoreError`, with `follow` only after the store was
         away for minutes.
@@ -114,7 +144,7 @@ class RecordReader:
                 pace.quicken()
             await pace.pause(f"no end of {self._job}")
 
-    async def _look(self, *, follow: bool) -> AsyncGenerator[list[ResultRecord]]:
+    async def _look(self, *, follow: bool) -> AsyncGenerator[Piece]:
         """What is new since the last look. What a look that failed has given already is not given again."""
         view = await view_job(self._storage, self._tenant, self._job)
         if view is None:
@@ -138,7 +168,7 @@ class RecordReader:
             async for batch in segments:
                 yield batch
 
-    async def _stream(self) -> AsyncGenerator[list[ResultRecord]]:
+    async def _stream(self) -> AsyncGenerator[Piece]:
         self._numbered = False
         prefix = keys.segments(self._tenant, self._job)
         names = [one.key[len(prefix) :] async for one in self._storage.scan(prefix)]
@@ -149,7 +179,7 @@ class RecordReader:
             async for batch in segments:
                 yield batch
 
-    async def _frozen(self, summary: Summary) -> AsyncGenerator[list[ResultRecord]]:
+    async def _frozen(self, summary: Summary) -> AsyncGenerator[Piece]:
         # Of a segment that was read while the job ran everything was given, or passed over for good.
         new = [name for name in summary.segments if name not in self._read]
         async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
@@ -166,9 +196,7 @@ class RecordReader:
         if cut_off:
             yield cut_off
 
-    async def _segments(
-        self, names: Sequence[str], *, superseded: IndexSet = _EMPTY
-    ) -> AsyncGenerator[list[ResultRecord]]:
+    async def _segments(self, names: Sequence[str], *, superseded: IndexSet = _EMPTY) -> AsyncGenerator[Piece]:
         prefix = keys.segments(self._tenant, self._job)
         ahead: deque[tuple[str, asyncio.Task[bytes]]] = deque()
         left = iter(names)
@@ -197,15 +225,13 @@ class RecordReader:
             raise StoreError(f"the segment {key} has vanished while the job was read; read its results again")
         return stored.data
 
-    def _records(self, name: str, data: bytes, superseded: IndexSet) -> Iterator[list[ResultRecord]]:
+    def _records(self, name: str, data: bytes, superseded: IndexSet) -> Iterator[Piece]:
+        whole = WholeSegment.of(data) if self._numbered else None
+        if whole is not None and self._all_count(whole, superseded) and self._seen.add_all(whole.indexes):
+            yield whole.lines
+            return
         batch: list[ResultRecord] = []
-        for line in data.splitlines():
-            try:
-                record = ResultRecord.model_validate_json(line)
-            except ValidationError as error:
-                raise UnreadableSegment(
-                    f"the segment {name} holds a line that is no result record; see what wrote it"
-                ) from error
+        for record in parsed(name, data):
             if self._counts(record, superseded) and self._seen.add(record.backburner.index):
                 batch.append(record)
                 if len(batch) >= BATCH:
@@ -213,6 +239,10 @@ class RecordReader:
                     batch = []
         if batch:
             yield batch
+
+    def _all_count(self, whole: WholeSegment, superseded: IndexSet) -> bool:
+        """Whether each record can be the one of its index."""
+        return (self._below is None or whole.indexes.stop <= self._below) and not whole.failed & superseded
 
     def _counts(self, record: ResultRecord, superseded: IndexSet) -> bool:
         """Whether the record can be the one of its index. A job with a manifest has numbers below its total alone."""
@@ -222,6 +252,27 @@ class RecordReader:
         if self._below is not None and index >= self._below:
             return False
         return record.ok or index not in superseded
+
+
+def records_of(piece: Piece) -> Iterator[list[ResultRecord]]:
+    """The records of a piece, some at a time. Raises `UnreadableSegment` for what is none."""
+    if not isinstance(piece, RecordLines):
+        yield piece
+        return
+    records = parsed("that was read", piece.data)
+    while batch := list(islice(records, BATCH)):
+        yield batch
+
+
+def parsed(segment: str, data: bytes) -> Iterator[ResultRecord]:
+    """The records in a segment's lines. Raises `UnreadableSegment`, which names the segment, for what is none."""
+    for line in data.splitlines():
+        try:
+            yield ResultRecord.model_validate_json(line)
+        except ValidationError as error:
+            raise UnreadableSegment(
+                f"the segment {segment} holds a line that is no result record; see what wrote it"
+            ) from error
 
 
 def not_found(job: str) -> JobNotFound:

@@ -1,28 +1,26 @@
-"""Turns an input into a job: checks it, makes the job, sends its requests in order, seals it. Resumes after a crash.
-
-A file is read twice: the first pass finds everything that is wrong with it, the second one sends. An iterable is
-checked as it goes.
-"""
+"""Turns an input into a job: makes the job, sends its requests in order, seals it. Resumes after a crash."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from backburner.checks import Accepted, Checker
+from backburner.checks import Checker
 from backburner.connections import Connections
 from backburner.cursor import JobCursor, new_owner
 from backburner.finalizer import finalize
-from backburner.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput, SkippedLine
-from backburner.inputs import Line, Source, read_file, read_items, regular_file
+from backburner.findings import SkippedLine
+from backburner.inputs import Source, regular_file
 from backburner.jobfiles import JobFiles
 from backburner.lineage import Lineage
 from backburner.logs import get_logger
-from backburner.messages import claim_check, message_of
+from backburner.messages import Envelopes, claim_check_all
+from backburner.portion import Portion
 from backburner.publishers.base import Message
+from backburner.reading import Reading
 from backburner.sending import Mark, Sender, publish
 from backburner_schemas.errors import JobConflict, JobError, QueueError, StoreError, Unanswered
 from backburner_schemas.job import JobManifest, Prefix, Sealed
@@ -73,102 +71,56 @@ class Submission:
         self._connections = connections
         self._order = order
         self._files = JobFiles(connections.storage, order.manifest)
-        self._findings = Findings(MAX_SKIPPED_KEPT)
         self._lineage = Lineage(self._files.conflict)
+        self._rolling = False
         self._resumed = Mark()
         self._sealed = False
-        self._unproven: list[tuple[Message, int]] = []
+        self._unproven: list[Message] = []
         self._pools: set[str] = set()
-        self._checked = 0
         self._total: int | None = None
         self._cursor_at = (0.0, 0)
+        self._reading: Reading | None = None
 
     async def run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
         expected: Prefix | None = None
         await self._files.adopt()
         max_bytes = self._connections.settings.max_body_bytes
-        if isinstance(source, (str, Path)):
-            path = regular_file(Path(source))
-            expected = await self._survey(path)
-            self._findings = Findings(MAX_SKIPPED_KEPT)
-            chunks = read_file(path, max_bytes=max_bytes)
-        else:
-            chunks = read_items(source)
-        with self._checker() as checker:
-            batches = self._accepted(chunks, checker)
-            async with aclosing(batches):
-                # Nothing is made before there is something to send, and a queue to send it to.
-                first = await anext(batches, None)
-                if first is None:
-                    raise self._empty()
-                await self._connections.publisher()
-                try:
-                    await self._send_all(first, batches, expected)
-                except (JobError, Unanswered):
-                    raise
-                except Exception as error:
-                    error.add_note(f"job {self._order.manifest.id} is not sealed; submit with this job_id to resume it")
-                    raise
-        return Submitted(self._findings, self._connections.pools.warnings(self._pools))
-
-    # --- reading --------------------------------------------------------------------------------------------
-
-    def _checker(self) -> Checker:
-        return Checker(
-            max_bytes=self._connections.settings.max_body_bytes,
-            router=self._connections.pools,
-            pool=self._files.manifest.pool,
-        )
-
-    async def _survey(self, path: Path) -> Prefix:
-        """The file's first pass: raises `InvalidInput` with all that is wrong, or tells what the second will send."""
-        survey = Lineage(self._files.conflict)
-        findings = Findings()
-        chunks = read_file(path, max_bytes=self._connections.settings.max_body_bytes)
-        with self._checker() as checker:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    accepted, bad = await checker.check(chunk)
-                    for finding in bad:
-                        findings.add(finding)
-                    for one in accepted:
-                        survey.take(one.data)
-                    self._checked = chunk[-1][0]
+        path = regular_file(Path(source)) if isinstance(source, (str, Path)) else None
+        with Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._files.manifest.pool) as checker:
+            reading = self._reading = Reading(
+                checker, max_bytes=max_bytes, skip_invalid=self._order.skip_invalid, refuse=self._files.cancel_if_open
+            )
+            with closing(reading):
+                if path is not None:
+                    expected = await reading.survey(path, Lineage(self._files.conflict), self._tell)
+                    self._total = expected.count
                     self._tell()
-                    # A file in the page cache would never let the loop turn.
-                    await asyncio.sleep(0)
-        if findings.total and not self._order.skip_invalid:
-            raise InvalidInput.of(findings)
-        if not survey.count:
-            self._findings = findings
-            raise self._empty()
-        self._total = survey.count
-        return survey.prefix
-
-    async def _accepted(self, chunks: AsyncGenerator[list[Line]], checker: Checker) -> AsyncGenerator[list[Accepted]]:
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                accepted, bad = await checker.check(chunk)
-                for finding in bad:
-                    self._findings.add(finding)
-                self._checked = max(self._checked, chunk[-1][0])
-                if bad and not self._order.skip_invalid:
-                    # The good ones before it go the same way: their job is cancelled.
-                    await self._files.cancel_if_open()
-                    raise InvalidInput.of(self._findings, "item" if self._total is None else "line")
-                if accepted:
-                    yield accepted
-
-    def _empty(self) -> InvalidInput:
-        if self._findings.total:
-            return InvalidInput.of(self._findings)
-        return InvalidInput("the input holds no request; give at least one line")
+                    portions = reading.of_file(path)
+                else:
+                    assert not isinstance(source, (str, Path))
+                    portions = reading.of_items(source)
+                async with aclosing(portions):
+                    # Nothing is made before there is something to send, and a queue to send it to.
+                    first = await anext(portions, None)
+                    if first is None:
+                        raise reading.empty()
+                    await self._connections.publisher()
+                    try:
+                        await self._send_all(first, portions, reading, expected)
+                    except (JobError, Unanswered):
+                        raise
+                    except Exception as error:
+                        error.add_note(
+                            f"job {self._order.manifest.id} is not sealed; submit with this job_id to resume it"
+                        )
+                        raise
+        return Submitted(reading.findings, self._connections.pools.warnings(self._pools))
 
     # --- sending --------------------------------------------------------------------------------------------
 
     async def _send_all(
-        self, first: list[Accepted], rest: AsyncIterator[list[Accepted]], expected: Prefix | None
+        self, first: Portion, rest: AsyncIterator[Portion], reading: Reading, expected: Prefix | None
     ) -> None:
         sealed = await self._files.open()
         self._sealed = sealed is not None
@@ -178,20 +130,22 @@ class Submission:
         else:
             self._resumed = await self._claim(cursor, first, expected)
         self._lineage.expect(self._resumed)
+        # Where the hash is asked for within a portion, all that is before must be looked at for it.
+        self._rolling = expected is None or not reading.ends_at(self._lineage.expected)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
+        envelopes = Envelopes(self._files.manifest)
         heartbeat = asyncio.create_task(self._heartbeat(cursor, sender))
         try:
-            await self._send(first, sender)
-            async for accepted in rest:
-                await self._send(accepted, sender)
+            await self._send(first, envelopes, sender)
+            async for portion in rest:
+                await self._send(portion, envelopes, sender)
                 await self._advance(cursor, sender)
             self._lineage.end()
-            await self._check_unchanged(expected)
             if not self._sealed:
                 await sender.drain()
                 await cursor.advance(self._lineage.count, self._lineage.mark.sha256)
-                await self._seal()
+                await self._seal(skipped=reading.findings.total)
         except BaseException:
             # What the broker has by now is in the books, whatever ended the submit.
             await asyncio.shield(self._keep_cursor(cursor, sender))
@@ -201,34 +155,32 @@ class Submission:
             await sender.close()
         self._tell(sender)
 
-    async def _send(self, accepted: Sequence[Accepted], sender: Sender) -> None:
+    async def _send(self, portion: Portion, envelopes: Envelopes, sender: Sender) -> None:
         """Send what the broker does not have yet. What it has, of an earlier submit, must be the same."""
-        messages: list[tuple[Message, int]] = []
-        now = time.time()
-        resumed = self._resumed.count
-        if self._sealed and self._lineage.count + len(accepted) > resumed:
+        first = self._lineage.count
+        known = max(self._resumed.count - first, 0)
+        if self._sealed and known < len(portion):
             raise self._files.conflict()
-        for one in accepted:
-            self._pools.add(one.pool)
-            if self._lineage.count >= resumed:
-                messages.append((message_of(self._files.manifest, self._lineage.count, one, now), len(one.data)))
-            self._lineage.take(one.data)
-        self._unproven += messages
+        if portion.end is None or self._rolling:
+            self._lineage.take_all(portion.data(), len(portion))
+        else:
+            self._lineage.skip(portion.end)
+        self._pools.update(portion.pools)
+        if known < len(portion):
+            members, pools = portion.members[known:], portion.pools[known:]
+            self._unproven += envelopes.messages(members, pools, first + known, time.time())
         if self._unproven and self._lineage.proven:
             proven, self._unproven = self._unproven, []
             await sender.send(partial(self._deliver, proven), self._lineage.mark)
         self._tell(sender)
 
-    async def _check_unchanged(self, expected: Prefix | None) -> None:
-        if expected not in {None, self._lineage.prefix}:
-            await self._files.cancel_if_open()
-            raise InvalidInput("the file changed while it was submitted; submit it again when it is whole")
-
-    async def _claim(self, cursor: JobCursor, first: Sequence[Accepted], whole: Prefix | None) -> Mark:
+    async def _claim(self, cursor: JobCursor, first: Portion, whole: Prefix | None) -> Mark:
         """Become the job's producer; how far it was sent already. What it was made from is expected of this input."""
         beginning = Lineage(self._files.conflict)
-        for one in first:
-            beginning.take(one.data)
+        if first.end is not None:
+            beginning.skip(first.end)
+        else:
+            beginning.take_all(first.data(), len(first))
         begin = await cursor.claim(beginning.prefix, whole)
         if begin.whole is not None and whole is not None and begin.whole != whole:
             raise self._files.conflict()
@@ -237,9 +189,8 @@ class Submission:
             self._lineage.expect(begin.whole)
         return Mark(begin.count, begin.sha256)
 
-    async def _deliver(self, messages: Sequence[tuple[Message, int]]) -> None:
-        storage, kind = self._connections.storage, self._connections.settings.queue.kind
-        ready = [await claim_check(storage, message, size, kind) for message, size in messages]
+    async def _deliver(self, messages: Sequence[Message]) -> None:
+        ready = await claim_check_all(self._connections.storage, messages, self._connections.settings.queue.kind)
         await publish(await self._connections.publisher(), ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
@@ -274,12 +225,12 @@ class Submission:
                 # Sending finds out by itself, and says so to the caller.
                 log.warning("the cursor could not be kept", job=self._files.manifest.id, error=error.message)
 
-    async def _seal(self) -> None:
+    async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(
             total=self._lineage.count,
             sha256=self._lineage.mark.sha256,
             sealed_at=time.time(),
-            skipped=self._findings.total,
+            skipped=skipped,
         )
         await self._files.seal(sealed)
         ending = await finalize(
@@ -293,5 +244,6 @@ class Submission:
 
     def _tell(self, sender: Sender | None = None) -> None:
         if self._order.on_progress is not None:
+            checked = self._reading.checked if self._reading is not None else 0
             sent = sender.acknowledged.count if sender is not None else 0
-            self._order.on_progress(SubmitProgress(self._checked, sent, self._total))
+            self._order.on_progress(SubmitProgress(checked, sent, self._total))

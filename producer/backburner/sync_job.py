@@ -1,6 +1,7 @@
 """What the blocking client gives: jobs and handles whose methods wait for the loop in its thread."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import overload
 
@@ -11,6 +12,7 @@ from backburner.job import Job
 from backburner.joining import JoinedResult
 from backburner.loopthread import LoopThread
 from backburner.reconcile import Reconciliation
+from backburner.recordlines import RecordLines
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus
 
@@ -68,6 +70,10 @@ class SyncJob:
         """See `Job.results`."""
         return self._thread.iterate(lambda: self._job.result_batches(join=join, follow=follow))
 
+    def result_lines(self, *, follow: bool = True) -> Iterator[RecordLines]:
+        """See `Job.result_lines`."""
+        return self._thread.iterate(lambda: _singly(self._job.result_lines(follow=follow)))
+
     def wait(
         self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
     ) -> BatchStatus:
@@ -81,3 +87,10 @@ class SyncJob:
     def reconcile(self) -> Reconciliation:
         """See `Job.reconcile`."""
         return self._thread.call(self._job.reconcile)
+
+
+async def _singly(pieces: AsyncGenerator[RecordLines]) -> AsyncGenerator[Sequence[RecordLines]]:
+    """Each by itself: a piece is large enough to cross threads alone."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield [piece]

@@ -53,9 +53,13 @@ def group(prefix: str, pool: str) -> str:
 
 def partition_key(envelope: Envelope) -> bytes:
     """Keeps neighbours of a job on one partition and spreads the job over all of them."""
-    index = envelope.index
+    return neighbours_key(envelope.tenant, envelope.job, envelope.index)
+
+
+def neighbours_key(tenant: str, job: str, index: int | str) -> bytes:
+    """The partition key of that request of the job."""
     block = index // NEIGHBOURS if isinstance(index, int) else index
-    return f"{envelope.tenant}/{envelope.job}/{block}".encode()
+    return f"{tenant}/{job}/{block}".encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ FIELDS = {"scenario", "ratio", "low", "high", "goal", "bound", "reached", "reque
     ("scenario", "options"),
     [
         ("control-plane", ("--pairs", "1", "--requests", "300")),
-        ("control-plane", ("--rounds", "1", "--requests", "300")),
         ("fairness", ("--rounds", "1", "--requests", "10")),
-        ("submit-memory", ("--requests", "2000")),
+        ("submit", ("--pairs", "1", "--requests", "2000")),
+        ("read", ("--pairs", "1", "--records", "500")),
         ("import-time", ("--runs", "1")),
     ],
 )

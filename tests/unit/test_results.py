@@ -13,6 +13,7 @@ from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, StoreError
+from backburner_schemas.indexset import IndexSet
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record
 from backburner_schemas.segment import Line, encode_segment
 
@@ -323,3 +324,109 @@ def test_seen_indexes_are_a_set(indexes):
     for index in indexes:
         assert seen.add(index) is (index not in known)
         known.add(index)
+
+
+async def lines_of(job, **options):
+    pieces = [piece async for piece in job.result_lines(**options)]
+    found = [json.loads(line) for piece in pieces for line in piece.data.splitlines()]
+    assert len(found) == sum(piece.count for piece in pieces)
+    assert sum(one["error"] is not None for one in found) == sum(piece.failed for piece in pieces)
+    assert all(piece.data.endswith(b"\n") for piece in pieces)
+    return found
+
+
+async def test_the_lines_are_those_that_the_records_have(system):
+    system.fail({"r3", "r700"}, EngineError())
+    job = await system.client.submit(lines(1000), job_id="mine")
+    records = [record async for record in job.results()]
+    found = await lines_of(job)
+    assert sorted(found, key=lambda one: one["backburner"]["index"]) == [
+        json.loads(encode_record(one)) for one in sorted(records, key=lambda one: one.backburner.index)
+    ]
+    assert {one["custom_id"] for one in found if one["error"]} == {"r3", "r700"}
+
+
+async def test_segments_that_are_not_whole_are_looked_at_line_by_line(system):
+    system.hold()
+    await system.client.submit(lines(8), job_id="mine")
+    bad = EngineError()
+    await store(system, [failed(0, bad), answered(1), answered(2)], writer="1" * 26)
+    await store(system, [answered(2), answered(3), answered(0)], writer="2" * 26)
+    await store(system, [answered(4), failed(4, bad), answered(5), answered(5)], writer="3" * 26)
+    await store(system, [answered(6), answered(6)], writer="4" * 26)
+    await store(system, [answered(7), answered(99)], writer="5" * 26)
+    job = system.client.job("mine")
+    await system.expire("mine")
+    found = await lines_of(job)
+    assert sorted(one["backburner"]["index"] for one in found) == list(range(8))
+    assert [one["custom_id"] for one in found if one["error"]] == []
+    assert sorted([record.backburner.index async for record in job.results()]) == list(range(8))
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=5), max_size=5), st.booleans()
+)
+async def test_lines_and_records_agree_whatever_the_segments_hold(segments, frozen):
+    async with FakeSystem() as system:
+        system.hold()
+        await system.client.submit(lines(8), job_id="mine")
+        for sequence, segment in enumerate(segments):
+            made = [answered(index) if ok else failed(index, EngineError()) for index, ok in segment]
+            await store(system, made, writer="1" * 26, sequence=sequence)
+        if frozen:
+            await system.expire("mine")
+        job = system.client.job("mine")
+        found = [ResultRecord.model_validate(one) for one in await lines_of(job, follow=frozen)]
+        assert found == [record async for record in job.results(follow=frozen)]
+
+
+async def test_lines_that_are_no_records_are_not_passed_on(system):
+    system.hold()
+    job = await system.client.submit(lines(2), job_id="mine")
+    name = await store(system, [answered(0), answered(1)])
+    key = keys.segments("default", "mine") + name
+    stored = (await system.storage.get(key)).data
+    await system.storage.put(key, stored.replace(b'\n{"id":', b'\n{"no":'))
+    with pytest.raises(StoreError, match="no result record"):
+        await lines_of(job, follow=False)
+
+
+async def test_lines_of_requests_that_were_cut_off_have_their_custom_ids(system):
+    system.hold()
+    job = await system.client.submit(lines(3), job_id="mine")
+    text = "".join(json.dumps(one) + "\n" for one in lines(3))
+    await system.storage.put(keys.stored_input("default", "mine"), text.encode())
+    await system.expire("mine")
+    assert [one["custom_id"] for one in await lines_of(job)] == ["r0", "r1", "r2"]
+
+
+async def test_a_segments_lines_without_a_custom_id_get_it_too(system):
+    system.hold()
+    job = await system.client.submit(lines(2), job_id="mine")
+    text = "".join(json.dumps(one) + "\n" for one in lines(2))
+    await system.storage.put(keys.stored_input("default", "mine"), text.encode())
+    nameless = failed(1, EngineError()).model_copy(update={"custom_id": None})
+    await store(system, [answered(0), nameless])
+    await system.expire("mine")
+    assert {one["custom_id"] for one in await lines_of(job)} == {"r0", "r1"}
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 150_000)), max_size=4)
+
+
+@given(st.lists(RANGES, max_size=4), st.lists(st.integers(0, 350_000), max_size=5))
+def test_ranges_of_indexes_are_taken_up_as_one_by_one(sets, single):
+    seen, there = SeenIndexes(), set()
+    for one in single:
+        assert seen.add(one) is (one not in there)
+        there.add(one)
+    known = IndexSet.of(there)
+    for ranges in sets:
+        wanted = IndexSet((start, start + length) for start, length in ranges)
+        new = not wanted & known
+        assert seen.add_all(wanted) is new
+        known = known | wanted if new else known
+    for start, stop in known.ranges:
+        assert not any(seen.add(index) for index in {start, stop - 1, (start + stop) // 2})
+        assert stop in known or seen.add(stop)
+        known = known | IndexSet.of([stop])

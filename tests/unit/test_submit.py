@@ -9,7 +9,7 @@ from backburner import BatchRequest, Cancelled, InvalidInput, JobConflict, JobEr
 from backburner.client import Client
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
-from backburner_schemas import keys
+from backburner_schemas import codec, keys, routing
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor, JobManifest, Sealed
 
@@ -163,6 +163,44 @@ async def test_a_file_that_cannot_be_read_twice_is_refused(system, tmp_path):
         await system.client.submit(tmp_path / "nope")
     with pytest.raises(InvalidInput, match="regular file"):
         await system.client.submit(str(tmp_path))
+
+
+async def test_a_file_sends_what_an_iterable_sends(tmp_path, monkeypatch):
+    monkeypatch.setattr("backburner.blocks.BLOCK_BYTES", 3000)
+    written = [json.dumps(line(f"r{number}"), ensure_ascii=False) for number in range(200)]
+    written[20:60] = [json.dumps(line(f"é{number}", "other"), separators=(",", ":")) for number in range(40)]
+    written[70] = json.dumps(line("x", extra={"tenant": "not mine"}))
+    written[100] = '{"custom_id":"y","url":"/v1/completions","body":{"model":"fake","prompt":1,"prompt":"two"}}'
+    written[130] = json.dumps(line("z")).replace("hello", "\\u003a: ") + "\r"
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n\n".join([*written[:150], "", *written[150:]]))
+    async with FakeSystem(models=("fake", "other")) as system:
+        sent, hashes = [], []
+        for source in (path, written):
+            recorder = Recorder()
+            job = await Client.of(system.settings, system.storage, recorder).submit(source)
+            sent.append(
+                [
+                    (one.pool, one.lane, one.envelope.model_copy(update={"job": "", "enqueued_at": 0, "deadline": 0}))
+                    for one in recorder.messages
+                ]
+            )
+            hashes.append((await read(system.storage, keys.sealed("default", job.id), Sealed)).sha256)
+    assert sent[0] == sent[1]
+    assert [one.index for _, _, one in sent[0]] == list(range(200))
+    assert sent[0][100][2].body == {"model": "fake", "prompt": "two"}
+    assert hashes[0] == hashes[1]
+
+
+async def test_a_message_is_what_the_codec_makes_of_its_envelope(system, tmp_path):
+    path = write(tmp_path / "in.jsonl", line("a"), line("é:b", extra=1))
+    recorder = Recorder()
+    await Client.of(system.settings, system.storage, recorder).submit(path)
+    for message in recorder.messages:
+        told = json.loads(message.value)
+        told.pop("method", None)
+        assert told == json.loads(codec.encode(message.envelope))
+        assert message.key == routing.partition_key(message.envelope)
 
 
 async def test_line_ends_and_byte_order_marks_are_no_findings(system, tmp_path):
@@ -326,21 +364,25 @@ async def test_progress_tells_how_far_it_is(system, tmp_path):
     assert [one.sent for one in told] == sorted(one.sent for one in told)
 
 
-async def test_a_file_that_changes_meanwhile_cancels_the_job(system, tmp_path):
-    path = write(tmp_path / "in.jsonl", *(line(f"r{number}") for number in range(600)))
+@pytest.mark.parametrize("told", [1, 2])
+@pytest.mark.parametrize("change", ["longer", "shorter", "other"])
+async def test_a_file_that_changes_meanwhile_is_refused_and_its_job_cancelled(system, tmp_path, told, change):
+    body = {"model": "fake", "messages": [{"role": "user", "content": "x" * 900}]}
+    lines = [json.dumps(line(f"r{number}", body=body)) + "\n" for number in range(2400)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(lines))
 
-    changed = False
-
-    def change(progress):
-        nonlocal changed
-        if progress.total is not None and not changed:
-            changed = True
-            with path.open("a") as file:
-                file.write(json.dumps(line("late")) + "\n")
+    def tell(progress):
+        nonlocal told
+        told -= progress.total is not None
+        if progress.total is not None and told == 0:
+            changed = {"longer": [*lines, lines[0]], "shorter": lines[:-1], "other": [*lines[:-1], lines[0]]}[change]
+            path.write_text("".join(changed))
 
     client = Client.of(system.settings, system.storage, Recorder())
     with pytest.raises(InvalidInput, match="changed"):
-        await client.submit(path, job_id="mine", on_progress=change)
+        await client.submit(path, job_id="mine", on_progress=tell)
+    assert await system.storage.get(keys.sealed("default", "mine")) is None
     assert await system.storage.get(keys.cancelled("default", "mine")) is not None
 
 

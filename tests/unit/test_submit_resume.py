@@ -94,6 +94,25 @@ async def test_a_file_resumes_a_job_that_an_iterable_began(system, tmp_path):
     assert second.indexes == list(range(cursor.count, 6000))
 
 
+@pytest.mark.parametrize("size", [2000, 3000])
+async def test_a_file_goes_on_from_its_cursor_whatever_its_blocks(system, tmp_path, monkeypatch, size):
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines(3000)))
+    monkeypatch.setattr("backburner.blocks.BLOCK_BYTES", 2000)
+    first = Breaker(1500)
+    with pytest.raises(QueueError):
+        await client_of(system, first).submit(path, job_id="mine")
+    cursor = await read(system, keys.cursor("default", "mine"), Cursor)
+    assert 0 < cursor.count <= len(first.messages)
+    monkeypatch.setattr("backburner.blocks.BLOCK_BYTES", size)
+    second = Breaker()
+    await client_of(system, second).submit(path, job_id="mine")
+    assert second.indexes == list(range(cursor.count, 3000))
+    sealed = await read(system, keys.sealed("default", "mine"), Sealed)
+    whole = await client_of(system, Breaker()).submit(lines(3000))
+    assert sealed.sha256 == (await read(system, keys.sealed("default", whole.id), Sealed)).sha256
+
+
 async def test_another_input_cannot_resume_a_job(system):
     _, cursor = await broken_off(system)
     other = Breaker()

@@ -1,7 +1,7 @@
 """`results`: the records of a job, or of a single request, as JSON lines."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from backburner.cli.exit_codes import ExitCode
 from backburner.cli.output import records_to
 from backburner.cli.progress import Watcher, display
 from backburner.cli.session import Session
+from backburner.recordlines import RecordLines
 from backburner_schemas import keys
 from backburner_schemas.errors import JobNotFound
 from backburner_schemas.result import encode_record
@@ -83,22 +84,25 @@ async def write_results(job: "Job", output: Path | None, *, join: Path | None = 
     """Write a job's records, and say how many if they went into a file."""
     written = failed = 0
     with records_to(output) as write:
-        async for line, ok in _lines(job, join=join, follow=follow):
-            write(line)
-            written += 1
-            failed += not ok
+        async with aclosing(_lines(job, join=join, follow=follow)) as pieces:
+            async for lines in pieces:
+                write(lines.data.removesuffix(b"\n"))
+                written += lines.count
+                failed += lines.failed
     if output is not None:
         show.say(f"wrote {written:,} records to {output}, {failed:,} of them errors")
 
 
-async def _lines(job: "Job", *, join: Path | None, follow: bool) -> AsyncIterator[tuple[bytes, bool]]:
+async def _lines(job: "Job", *, join: Path | None, follow: bool) -> AsyncGenerator[RecordLines]:
     if join is None:
-        async for record in job.results(follow=follow):
-            yield encode_record(record), record.ok
+        async with aclosing(job.result_lines(follow=follow)) as pieces:
+            async for lines in pieces:
+                yield lines
         return
     async for joined in job.results(join=join, follow=follow):
         request = joined.request.model_dump(mode="json") if joined.request is not None else None
-        yield to_json({**joined.model_dump(mode="json"), "request": request}, inf_nan_mode="null"), joined.ok
+        line = to_json({**joined.model_dump(mode="json"), "request": request}, inf_nan_mode="null")
+        yield RecordLines(line + b"\n", 1, int(not joined.ok))
 
 
 async def _write_answer(handle: "Handle", output: Path | None, *, follow: bool) -> ExitCode:

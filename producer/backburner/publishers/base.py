@@ -1,22 +1,63 @@
 """The publisher port: what puts envelopes onto the queue. It knows no job and no store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic_core import from_json
+
+from backburner_schemas import codec, routing
 from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 
+FIRST_DELIVERY = DeliveryFacts()
+"""What is known of a message that was never delivered."""
+_NOT_ENCODED = (b"", b"")
 
-@dataclass(frozen=True, slots=True)
+
 class Message:
-    """An envelope on its way to a lane of a pool."""
+    """An envelope on its way to a lane of a pool. It is never changed."""
 
-    pool: str
-    lane: Lane
-    envelope: Envelope
-    facts: DeliveryFacts = field(default_factory=DeliveryFacts)
+    __slots__ = ("_envelope", "_key", "_value", "facts", "lane", "pool")
+
+    def __init__(
+        self,
+        pool: str,
+        lane: Lane,
+        envelope: Envelope | None,
+        facts: DeliveryFacts = FIRST_DELIVERY,
+        encoded: tuple[bytes, bytes] = _NOT_ENCODED,
+    ) -> None:
+        """Instead of the envelope its partition key and its bytes may be given, as the queue takes them.
+
+        They must be those of a valid envelope, which is only made of them where somebody looks at it.
+        """
+        self.pool = pool
+        self.lane = lane
+        self.facts = facts
+        self._envelope = envelope
+        self._key, self._value = encoded
+
+    @property
+    def envelope(self) -> Envelope:
+        """The request with its address."""
+        if self._envelope is None:
+            self._envelope = Envelope.model_validate(from_json(self.value))
+        return self._envelope
+
+    @property
+    def value(self) -> bytes:
+        """The envelope's bytes. Raises `RequestRefused` as `codec.encode` does."""
+        if not self._value:
+            self._value = codec.encode(self.envelope)
+        return self._value
+
+    @property
+    def key(self) -> bytes:
+        """The partition key."""
+        if not self._key:
+            self._key = routing.partition_key(self.envelope)
+        return self._key
 
 
 class PublishFailed(QueueError):

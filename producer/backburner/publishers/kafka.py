@@ -22,7 +22,7 @@ from aiokafka.errors import (
 )
 
 from backburner.logs import get_logger
-from backburner.publishers.base import Message, PublishFailed
+from backburner.publishers.base import FIRST_DELIVERY, Message, PublishFailed
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
 from backburner.publishers.kafka_topics import ensure_topics
 from backburner.publishers.partitioner import Partitioner
@@ -33,6 +33,8 @@ from backburner_schemas.errors import QueueError
 __all__ = ["KafkaPublisher", "ensure_topics", "kafka_connection"]
 
 log = get_logger(__name__)
+
+_NO_HEADERS: list[tuple[str, bytes]] = []
 
 _REQUEST_SECONDS = 60.0
 """How long one request, and one record on its way, may take: longer than a broker's restart, which is ridden out."""
@@ -65,17 +67,21 @@ class KafkaPublisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
         producer = await self._living()
-        partitions = await self._partitions(producer, messages)
+        topics = {
+            (pool, lane): routing.topic(self._settings.prefix, pool, lane)
+            for pool, lane in {(message.pool, message.lane) for message in messages}
+        }
+        partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         choosers = {topic: self._partitioner(topic, count) for topic, count in partitions.items()}
-        parcels: defaultdict[tuple[str, int], list[_Record]] = defaultdict(list)
+        parcels: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         size, failed, cause = 0, list[int](), ""
+        last = len(messages) - 1
         for position, message in enumerate(messages):
-            record = _Record(position, message)
-            topic = routing.topic(self._settings.prefix, message.pool, message.lane)
-            parcels[topic, choosers[topic].choose(record.key, record.value)].append(record)
-            size += len(record.value)
-            if size >= _UNDER_WAY_BYTES or position == len(messages) - 1:
-                for positions, error in await self._send_in_step(await self._living(), parcels):
+            topic = topics[message.pool, message.lane]
+            parcels[topic, choosers[topic].choose(message.key, message.value)].append(position)
+            size += len(message.value)
+            if size >= _UNDER_WAY_BYTES or position == last:
+                for positions, error in await self._send_in_step(await self._living(), messages, parcels):
                     failed += positions
                     cause = cause or _cause(error)
                 parcels.clear()
@@ -148,11 +154,11 @@ class KafkaPublisher:
             found = self._partitioners[topic] = Partitioner(count)
         return found
 
-    async def _partitions(self, producer: AIOKafkaProducer, messages: Sequence[Message]) -> dict[str, int]:
-        """How many partitions each topic has, without ever naming to the broker a topic that does not exist."""
-        prefix = self._settings.prefix
-        pools = {(message.pool, message.lane) for message in messages}
-        wanted = {routing.topic(prefix, pool, lane): pool for pool, lane in pools}
+    async def _partitions(self, producer: AIOKafkaProducer, wanted: Mapping[str, str]) -> dict[str, int]:
+        """How many partitions each of these topics has, which come with their pools.
+
+        A topic that does not exist is never named to the broker.
+        """
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 if not self._topics.issuperset(wanted):
@@ -169,14 +175,14 @@ class KafkaPublisher:
             raise unreachable(self._settings, error) from error
 
     async def _send_in_step(
-        self, producer: AIOKafkaProducer, parcels: Mapping[tuple[str, int], "list[_Record]"]
-    ) -> "list[tuple[list[int], BaseException]]":
-        """Send every parcel; the positions of those that failed, with the error.
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], parcels: Mapping[tuple[str, int], list[int]]
+    ) -> list[tuple[list[int], BaseException]]:
+        """Send every parcel, which holds positions; the positions of those that failed, with the error.
 
         A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
         all that follows on the partition is refused too. A new producer begins to count anew.
         """
-        failures = await self._send(producer, parcels)
+        failures = await self._send(producer, messages, parcels)
         late = {
             position
             for positions, error in failures
@@ -189,17 +195,17 @@ class KafkaPublisher:
             if self._producer is producer:
                 await _stop(producer)
                 self._producer = None
-        again = {home: [record for record in records if record.position in late] for home, records in parcels.items()}
+        again = {home: [position for position in parcel if position in late] for home, parcel in parcels.items()}
         failures = [failure for failure in failures if late.isdisjoint(failure[0])]
-        return failures + await self._send(await self._living(), again)
+        return failures + await self._send(await self._living(), messages, again)
 
     async def _send(
-        self, producer: AIOKafkaProducer, parcels: Mapping[tuple[str, int], "list[_Record]"]
-    ) -> "list[tuple[list[int], BaseException]]":
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], parcels: Mapping[tuple[str, int], list[int]]
+    ) -> list[tuple[list[int], BaseException]]:
         """Send every parcel; the positions of those that failed, with the error."""
         sent = [
-            asyncio.create_task(_send_parcel(producer, topic, partition, records))
-            for (topic, partition), records in parcels.items()
+            asyncio.create_task(_send_parcel(producer, topic, partition, messages, parcel))
+            for (topic, partition), parcel in parcels.items()
         ]
         try:
             outcomes = await asyncio.gather(*sent)
@@ -210,48 +216,38 @@ class KafkaPublisher:
         return [failure for failures in outcomes for failure in failures]
 
 
-class _Record:
-    """A message as Kafka takes it."""
-
-    __slots__ = ("headers", "key", "position", "value")
-
-    def __init__(self, position: int, message: Message) -> None:
-        self.position = position
-        self.key = routing.partition_key(message.envelope)
-        self.value = codec.encode(message.envelope)
-        self.headers = codec.encode_facts(message.facts)
-
-
 async def _send_parcel(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[_Record]
+    producer: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message], parcel: Sequence[int]
 ) -> list[tuple[list[int], BaseException]]:
-    """Send records to one partition, one batch after the other; what failed, and why.
+    """Send the messages at these positions to one partition, one batch after the other; what failed, and why.
 
-    Whole batches cost less than half the CPU of single sends. A record alone is sent singly, so that concurrent
+    Whole batches cost less than half the CPU of single sends. A message alone is sent singly, so that concurrent
     callers with one request each share a batch.
     """
     failures: list[tuple[list[int], BaseException]] = []
     start = 0
-    while start < len(records):
+    while start < len(parcel):
         end = start + 1
         try:
-            if len(records) == 1:
-                one = records[0]
-                future = await producer.send(topic, one.value, one.key, partition=partition, headers=one.headers)
+            if len(parcel) == 1:
+                one = messages[parcel[0]]
+                headers = codec.encode_facts(one.facts)
+                future = await producer.send(topic, one.value, one.key, partition=partition, headers=headers)
             else:
                 batch = producer.create_batch()
                 now = int(time.time() * 1000)
                 end = start
-                while end < len(records):
-                    one = records[end]
-                    if batch.append(timestamp=now, key=one.key, value=one.value, headers=one.headers) is None:
+                while end < len(parcel):
+                    one = messages[parcel[end]]
+                    headers = _NO_HEADERS if one.facts is FIRST_DELIVERY else codec.encode_facts(one.facts)
+                    if batch.append(timestamp=now, key=one.key, value=one.value, headers=headers) is None:
                         break
                     end += 1
                 batch.close()
                 future = await producer.send_batch(batch, topic, partition=partition)
             await future
         except (KafkaError, OSError) as error:
-            failures.append(([record.position for record in records[start:end]], error))
+            failures.append(([*parcel[start:end]], error))
         start = end
     return failures
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from backburner.publishers.base import Message
 from backburner_schemas import codec
-from backburner_schemas.envelope import Envelope
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
@@ -57,7 +56,7 @@ class Entry:
 
 def entry_of(position: int, message: Message, now: float) -> Entry:
     """The message as an entry; `now` is the sender's clock in Unix seconds, which the delay is counted from."""
-    body = escaped(message.envelope)
+    body = escaped(message.value)
     attributes = {name: value.decode("ascii") for name, value in codec.encode_facts(message.facts)}
     due = message.facts.not_before
     delay = 0 if due is None else min(max(math.ceil(due - now), 0), MAX_DELAY)
@@ -65,12 +64,8 @@ def entry_of(position: int, message: Message, now: float) -> Entry:
     return Entry(position, body, attributes, message_group(message.envelope.tenant), delay, size)
 
 
-def escaped(envelope: Envelope) -> str:
-    """The envelope's JSON in ASCII: SQS takes not every character, and counts the bytes of those that it takes.
-
-    Raises `RequestRefused` as `codec.encode` does.
-    """
-    encoded = codec.encode(envelope)
+def escaped(encoded: bytes) -> str:
+    """An envelope's JSON in ASCII: SQS takes not every character, and counts the bytes of those that it takes."""
     text = encoded.decode()
     if encoded.isascii():
         return text

@@ -1,0 +1,79 @@
+"""Judges well-formed lines fast, many at a time. What it is not sure of it leaves to the full check, line by line."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID
+
+_INPUTS = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
+_OPENING, _CLOSING = b"{}"
+_FIELDS = 3
+"""That a line needs; a fourth, the method, it may have."""
+
+
+class Plain(NamedTuple):
+    """Lines that the full check accepts too, and that may travel as they are.
+
+    Each is one JSON object with the fields of a request alone, in which no name is repeated. So any reader finds in
+    the line's own bytes what was found here.
+    """
+
+    custom_ids: Sequence[str]
+    models: set[str]
+    data: bytes
+    """The canonical forms of the requests, each with a line's end."""
+
+
+def plain(lines: Sequence[bytes], max_bytes: int) -> Plain | None:
+    """What the lines ask for. None leaves all of them to the full check, and says nothing about any."""
+    custom_ids: list[str] = []
+    models: set[str] = set()
+    canonical: list[bytes] = []
+    names = 0
+    try:
+        for line in lines:
+            found = from_json(line, allow_inf_nan=False)
+            custom_id, url, body = found["custom_id"], found["url"], found["body"]
+            model = body["model"]
+            if (
+                line[0] != _OPENING
+                or line[-1] != _CLOSING
+                or not (type(custom_id) is type(model) is str and type(body) is dict)
+                or not (model and 0 < len(custom_id) <= MAX_CUSTOM_ID)
+                or body.get("stream")
+                or (len(found) != _FIELDS and (len(found) != _FIELDS + 1 or found["method"] != "POST"))
+                or not _has_input(body, _INPUTS[url])
+            ):
+                return None
+            custom_ids.append(custom_id)
+            models.add(model)
+            canonical.append(to_json((custom_id, url, body), inf_nan_mode="constants"))
+            names += len(found)
+    except (ValueError, TypeError, LookupError, PydanticSerializationError):
+        return None
+    data = b"\n".join([*canonical, b""])
+    if max(map(len, (*lines, *canonical))) > max_bytes or not _say_nothing_else(lines, data, names):
+        return None
+    return Plain(custom_ids, models, data)
+
+
+def _has_input(body: dict[str, Any], fields: Sequence[str]) -> bool:
+    return fields[0] in body or any(name in body for name in fields)
+
+
+def _say_nothing_else(lines: Sequence[bytes], data: bytes, names: int) -> bool:
+    """Whether the lines are these canonical forms but for spaces, escapes and the names of the requests' fields.
+
+    A name that is repeated in an object brings a colon that the canonical form has not. An escaped colon could make up
+    for it, so there must be none. A number that no float can hold was read as infinite; a text with that word is left
+    to the full check too.
+    """
+    text = b"".join(lines)
+    return (
+        text.count(b":") == data.count(b":") + names
+        # A single byte is found much faster, and mostly there is none.
+        and (b"\\" not in text or b"\\u003" not in text)
+        and b"Infinity" not in data
+    )
