@@ -7,7 +7,7 @@ is sent anew.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +30,11 @@ _SINGLES = 0.1
 _RAW = 0.1
 _REFUSED = 0.01
 _SLOW = 0.1
+_ADAPTED = 0.2
+_ALIKE = 0.3
+_REPEATED = 0.1
+_QUESTIONS = 10
+_PREFIXES = tuple(f"These are the rules of house {one}. " + "Answer in a word, and be kind. " * 40 for one in range(8))
 _SUBMIT_SECONDS = 120.0
 _LANES = (Lane.HIGH, Lane.NORMAL, Lane.NORMAL, Lane.LOW)
 
@@ -55,11 +60,14 @@ class Batch:
 class Load:
     """Makes requests, sends them, and notes what was accepted."""
 
-    def __init__(self, client: Client, raw: RawProducer, book: Book, *, model: str, seed: int, real: bool) -> None:
+    def __init__(
+        self, client: Client, raw: RawProducer, book: Book, *, models: Sequence[str], seed: int, real: bool
+    ) -> None:
+        """`models` are the base model and what else its pool answers for."""
         self._client = client
         self._raw = raw
         self._book = book
-        self._model = model
+        self._models = models
         self._real = real
         self._dice = random.Random(seed)
         self._count = self._jobs = 0
@@ -70,18 +78,33 @@ class Load:
     # --- what is asked ------------------------------------------------------------------------------------------
 
     def ask(self, text: str | None = None, expect: Expect = Expect.ANSWER) -> Asked:
-        """A new request. Without a text, most are plain, some slow, and few are refused by the engine."""
+        """A new request. Without a text, most are plain, some slow, and few are refused by the engine.
+
+        Some go to an adapter, some begin alike, and some were asked before and may get the stored answer.
+        """
         self._count += 1
-        if text is None and not self._real:
-            fate = self._dice.random()
-            if fate < _REFUSED:
-                text, expect = "[[fail]]", Expect.REFUSED
-            elif fate < _REFUSED + _SLOW:
-                text = f"[[slow:{self._dice.uniform(0.2, 1.5):.2f}]]"
-        content = f"{text or 'Say a word.'} number {self._count}"
-        body: dict[str, Any] = {"model": self._model, "messages": [{"role": "user", "content": content}]}
-        if self._real:
-            body |= {"max_tokens": 8, "temperature": 0}
+        dice = self._dice
+        if text is not None or self._real:
+            content = f"{text or 'Say a word.'} number {self._count}"
+            body = self._body(self._models[0], content)
+            return self._asked(body | {"max_tokens": 8, "temperature": 0} if self._real else body, expect)
+        model = self._models[-1] if dice.random() < _ADAPTED else self._models[0]
+        if dice.random() < _REPEATED:
+            body = self._body(model, f"Say word {dice.randrange(_QUESTIONS)} again.")
+            return self._asked(body | {"temperature": 0}, expect)
+        text = "Say a word."
+        fate = dice.random()
+        if fate < _REFUSED:
+            text, expect = "[[fail]]", Expect.REFUSED
+        elif fate < _REFUSED + _SLOW:
+            text = f"[[slow:{dice.uniform(0.2, 1.5):.2f}]]"
+        prefix = dice.choice(_PREFIXES) if dice.random() < _ALIKE else ""
+        return self._asked(self._body(model, f"{prefix}{text} number {self._count}"), expect)
+
+    def _body(self, model: str, content: str) -> dict[str, Any]:
+        return {"model": model, "messages": [{"role": "user", "content": content}]}
+
+    def _asked(self, body: dict[str, Any], expect: Expect) -> Asked:
         return Asked(f"c{self._count}", "/v1/chat/completions", body, expect)
 
     # --- how it is sent -----------------------------------------------------------------------------------------

@@ -43,11 +43,16 @@ QUICK = {
     # Few at once, so that a batch lasts as long as its fault.
     "BACKBURNER_CONCURRENCY": "8",
 }
+ADAPTER = "fake-legal"
+"""An adapter beside the fake model."""
 FAKE = {
     "BACKBURNER_ENGINE": "fake",
     "BACKBURNER_MODEL": "fake",
     "BACKBURNER_FAKE_LATENCY_SECONDS": "0.05",
     "BACKBURNER_FAKE_PROCESS": "true",
+    # Off by default, and judged here like everything else.
+    "BACKBURNER_ADAPTERS": f"{ADAPTER}=none",
+    "BACKBURNER_RESULT_CACHE_SECONDS": "3600",
 }
 QUICK_FAKE = {**QUICK, **FAKE}
 
@@ -120,7 +125,8 @@ async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> Asy
         stack.callback(supervisor.cancel)
         client = await stack.enter_async_context(Client())
         raw = await stack.enter_async_context(raw_lines(servers, book.prefix, book.pool))
-        load = Load(client, raw, book, model=crew.model, seed=seed, real=crew.real)
+        models = (crew.model,) if crew.real else (crew.model, ADAPTER)
+        load = Load(client, raw, book, models=models, seed=seed, real=crew.real)
         found = Stage(servers, crew, workers, journals, client, load, book)
         for _ in range(crew.count):
             workers.add("core")
