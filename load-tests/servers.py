@@ -43,8 +43,6 @@ def servers(
             "BACKBURNER_STORE_URL": "s3://backburner/load",
             "BACKBURNER_STORE_ENDPOINT": running.endpoint,
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
-            # Members that leave this broker at the same time can leave a leader behind that is not there.
-            "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
             "BACKBURNER_TOPIC_PARTITIONS": str(partitions),
             "BACKBURNER_TOPIC_REPLICATION": "1",
