@@ -4,8 +4,8 @@ One vLLM start serves the whole module, since a start takes 15 s and more. What 
 in test_engine_ending.py, and on vLLM in tests/faults.
 """
 
-import json
 import asyncio
+import json
 import os
 
 import pytest
