@@ -146,3 +146,13 @@ async def test_an_adapter_that_was_trained_anew_answers_anew_and_the_base_model_
             await kept(bench, 2 if held == b"first" else 3)
         answered.append(engine.answered)
     assert answered == [2, 1, 0]
+
+
+async def test_answers_of_an_adapter_whose_files_nobody_knows_are_not_kept(storage: Storage) -> None:
+    bench = Bench(storage, CountingEngine(adapters=["legal"]), result_cache_seconds=60)
+    async with running(bench):
+        await asked(bench, 0, {**GREEDY, "model": "legal"})
+        await asked(bench, 1, {**GREEDY, "model": "legal"})
+        await asked(bench, 2, GREEDY)
+        await kept(bench, 1)
+    assert bench.engine.answered == 3
