@@ -119,3 +119,31 @@ def test_an_empty_engine_is_open(concurrency):
 def test_a_request_fits_whose_prefix_is_there_already():
     admission = Admission(EngineInfo(("m",), frozenset(Endpoint), "f", kv_tokens=3000, max_sequences=64))
     assert len(enter(admission, *[Asked(1060, 10, 10, 1, 1030)] * 3)) == 3
+
+
+def test_requests_of_several_sequences_meet_the_limit_before_it_is_full():
+    admission = Admission(ROOMY)
+    works = [work_of(admission, number, Asked(10, 10, 10)) for number in range(4)]
+    for work in works:
+        work.expected.sequences = 4
+    assert [admission.enter(work) for work in works] == [True, True, False, False]
+    assert admission.sequences == admission.sequence_limit
+    admission.leave(works[0])
+    single = work_of(admission, 9, Asked(10, 10, 10))
+    assert admission.enter(single)
+    assert not admission.enter(works[2])
+    assert admission.sequences < admission.sequence_limit
+    assert not admission.look(EngineLoad(running=4, steps=100), 1.0)
+    assert admission.look(EngineLoad(running=2, steps=200, vacant=200), 2.0)
+
+
+def test_by_hand_each_request_counts_as_one():
+    admission = Admission(INFO, concurrency=3)
+    works = [work_of(admission, number, Asked(10, 10)) for number in range(3)]
+    for work in works:
+        work.expected.sequences = 4
+        assert admission.enter(work)
+    assert (admission.sequences, admission.sequence_limit) == (3, 3)
+    for work in works:
+        admission.leave(work)
+    assert admission.sequences == 0

@@ -148,3 +148,17 @@ def test_any_body_is_weighed(body, url):
     assert expected.sequences >= 1
     assert expected.tokens >= 0
     assert expected.held >= 0
+
+
+def test_a_limit_beyond_all_floats_is_none():
+    expectations = Expectations()
+    learn(expectations, 20, answer=10)
+    expected = expectations.of(envelope(max_tokens=10**400), 400)
+    assert expected.held == expectations.of(envelope(), 400).held
+    assert expected.tokens == expectations.of(envelope(), 400).tokens
+
+
+def test_no_model_is_remembered_by_a_name_that_is_none():
+    expectations = Expectations()
+    learn(expectations, 1, answer=1, model="m" * 100_000)
+    assert not [kind for kind in expectations._known if "m" * 300 in str(kind)]

@@ -35,3 +35,16 @@ async def test_answers_are_learned_from(storage):
         expected = bench.worker.pipeline._admission.expect(bench.envelope(0, body=_body(0)), 300)
         # Five tokens and a few words, far from the guess.
         assert expected.tokens < 60
+
+
+async def test_a_number_beyond_all_floats_is_one_requests_trouble(storage):
+    bench = Bench(storage, CountingEngine())
+    await bench.make_job(total=21)
+    async with running(bench):
+        for index in range(20):
+            bench.send(index, body=_body(index))
+        # Before any answer came there is only a guess, which does not divide by it.
+        await until(lambda: bench.engine.answered == 20)
+        bench.send(20, body=_body(20) | {"max_tokens": 10**400})
+        await until(bench.summary)
+    assert len(await bench.codes()) == 21

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_bench import Bench, CountingEngine, running, until
+from pipeline_bench import TENANT, Bench, CountingEngine, running, until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
+from backburner_schemas.request import Endpoint
 
 GREEDY = {"model": "fake", "messages": [{"role": "user", "content": "hi"}], "temperature": 0}
 
@@ -146,3 +147,14 @@ async def test_an_adapter_that_was_trained_anew_answers_anew_and_the_base_model_
             await kept(bench, 2 if held == b"first" else 3)
         answered.append(engine.answered)
     assert answered == [2, 1, 0]
+
+
+async def test_answers_of_an_adapter_whose_files_nobody_knows_are_not_kept(storage: Storage, tmp_path: Path) -> None:
+    engine = CountingEngine(adapters=["legal", "chat"])
+    bench = Bench(storage, engine, result_cache_seconds=60, adapters=f"chat={tmp_path}")
+    await bench.build()
+    cache = bench.worker._cache
+    assert cache is not None
+    found = {model: cache.key(TENANT, Endpoint.CHAT, {**GREEDY, "model": model}) for model in ("fake", "chat", "legal")}
+    assert found["legal"] is None
+    assert None not in (found["fake"], found["chat"])

@@ -13,7 +13,7 @@ import pytest
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolConflict, PoolNotFound, StoreError
+from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError, StoreError
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_worker import starting
 from backburner_worker.engine.base import EngineInfo
@@ -141,6 +141,18 @@ async def test_whoever_stops_waiting_leaves_nothing_behind(make_checks: Callable
     assert not checks._thread.is_alive()  # type: ignore[union-attr]
 
 
+async def test_checks_that_a_library_breaks_off_are_not_waited_for_for_ever(
+    make_checks: Callable[..., Checks],
+) -> None:
+    async def check() -> None:
+        raise asyncio.CancelledError
+
+    checks = make_checks(check)
+    with pytest.raises(QueueError, match="broken off"):
+        await checks.load(SlowEngine())
+    checks.close()
+
+
 _BLOCKED = """
 import asyncio, threading
 from backburner.logs import configure
@@ -196,6 +208,21 @@ async def test_a_name_that_only_the_engine_knows_is_checked_when_it_is_loaded(
     checks = make_checks(pool="fake")
     info = await checks.load(FakeEngine("another"))
     with pytest.raises(PoolNotFound, match="the pool fake is fake's and this worker serves another"):
+        await checks.passed(info)
+    checks.close()
+
+
+async def test_adapters_are_checked_against_the_name_that_only_the_engine_knows(
+    make_checks: Callable[..., Checks], storage: Storage
+) -> None:
+    async def nothing() -> None:
+        pass
+
+    for model in ("another", "two"):
+        await PoolDirectory(storage).register(model)
+    checks = make_checks(nothing, adapters="two=/none")
+    info = await checks.load(FakeEngine("another"))
+    with pytest.raises(PoolConflict, match="'two' is the base model"):
         await checks.passed(info)
     checks.close()
 

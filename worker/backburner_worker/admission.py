@@ -27,8 +27,8 @@ class Admission:
         self._own_tokens = 0
         """KV tokens without the prefixes that are counted once."""
         self._ended = 0
-        self._short = False
-        """Whether what was to enter last found too little room for its tokens."""
+        self._short: Bound | None = None
+        """The limit that left no room for what was to enter last; None since something entered."""
         self._met: Bound | None = None
         """The limit that was met last since the engine was looked at."""
         self._load = EngineLoad()
@@ -40,7 +40,7 @@ class Admission:
 
     @property
     def sequences(self) -> int:
-        """Sequences that they are in sum."""
+        """Sequences that they are in sum; with a `concurrency`, which bounds requests, one each."""
         return self._sequences
 
     @property
@@ -76,9 +76,10 @@ class Admission:
 
     def fits(self, work: Work) -> bool:
         """Whether there is room for it now."""
-        if self._concurrency:
-            return self.open
         expected = work.expected
+        if self._concurrency:
+            expected.counted_sequences = 1
+            return self.open
         governor = self._governor
         room = governor.tokens
         tokens = expected.held
@@ -92,11 +93,12 @@ class Admission:
         if not self._requests:
             return True
         if self._sequences + expected.counted_sequences > governor.sequences:
+            # Before the limit is reached, where the next is of several sequences.
+            self._short = self._met = Bound.SEQUENCES
             return False
         if self._own_tokens + self._prefixes.tokens + own <= room:
             return True
-        self._short = True
-        self._met = Bound.TOKENS
+        self._short = self._met = Bound.TOKENS
         return False
 
     def enter(self, work: Work) -> bool:
@@ -107,7 +109,7 @@ class Admission:
         self._requests += 1
         self._sequences += expected.counted_sequences
         self._own_tokens += expected.counted_tokens
-        self._short = False
+        self._short = None
         if self._sequences >= self._governor.sequences:
             self._met = Bound.SEQUENCES
         if expected.nodes:
@@ -133,8 +135,8 @@ class Admission:
         bound, self._met = self._met, None
         if self._sequences >= self._governor.sequences:
             bound = Bound.SEQUENCES
-        elif self._short:
-            bound = Bound.TOKENS
+        elif self._short is not None:
+            bound = self._short
         return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
 
     def _share_prefix(self, work: Work, expected: Expected) -> int:

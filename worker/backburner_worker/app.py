@@ -257,11 +257,13 @@ def _cache(
         engine_args=settings.engine_args,
         revision=settings.model_version,
     )
+    known = {one.name: adapter_identity(identity, one.folder) for one in settings.lora_adapters}
     return ResultCache(
         storage,
         pool=pool,
         identity=identity,
-        adapters={one.name: adapter_identity(identity, one.folder) for one in settings.lora_adapters},
+        # An adapter among the engine's own arguments has no folder that is known here.
+        adapters={**dict.fromkeys(info.adapters), **known},
         max_age=settings.result_cache_seconds,
         telemetry=telemetry,
     )

@@ -56,12 +56,13 @@ class ResultCache:
         *,
         pool: str,
         identity: str,
-        adapters: Mapping[str, str],
+        adapters: Mapping[str, str | None],
         max_age: float,
         telemetry: Telemetry,
     ) -> None:
         """`identity` says what answers, see `model_identity`, and for the models in `adapters` what that says.
 
+        None stands for an adapter of which nobody knows what it holds: its answers are not kept.
         Answers older than `max_age` seconds are not given.
         """
         self._storage = storage
@@ -74,9 +75,9 @@ class ResultCache:
 
     def key(self, tenant: str, endpoint: Endpoint, body: dict[str, Any]) -> str | None:
         """Where the answer to this checked body would lie; None where it could be another one each time."""
-        if not is_repeatable(endpoint, body):
-            return None
         identity = self._adapters.get(body["model"], self._identity)
+        if identity is None or not is_repeatable(endpoint, body):
+            return None
         return keys.cached_answer(tenant, self._pool, request_digest(identity, endpoint, body))
 
     async def look(self, key: str) -> EngineResponse | None:

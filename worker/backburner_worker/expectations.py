@@ -26,6 +26,8 @@ _MEMORY = 128
 _LEARNED_EVERY = 4
 """Once so many came, only one in four is looked at, and tells what is known of its endpoint, too."""
 _UNLIMITED = 1 << 40
+_MODEL_CHARACTERS = 256
+"""A longer name is no model's, and would make what is remembered as large as its sender likes."""
 _SEQUENCES = 4096
 """Sequences that one request counts as at most."""
 _CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
@@ -166,8 +168,8 @@ class Expectations:
             return Expected(learned, size, _UNLIMITED, 1)
         if endpoint is _CHAT or endpoint is _COMPLETIONS:
             limit = body.get("max_completion_tokens") or body.get("max_tokens")
-            # The body is not checked yet: a field may hold anything.
-            most = limit if type(limit) is int and limit > 0 else _UNLIMITED
+            # The body is not checked yet: a field may hold anything, and an integer more than any float.
+            most = limit if type(limit) is int and 0 < limit < _UNLIMITED else _UNLIMITED
             if "n" in body or endpoint is _COMPLETIONS:
                 sequences = _choices(body)
                 return Expected(learned, size, most * sequences, sequences)
@@ -180,7 +182,8 @@ class Expectations:
         if learned is None:
             _, _, endpoint, bodiless = key
             model = body.get("model") if body is not None else None
-            kind = (endpoint, model if isinstance(model, str) else None, bodiless)
+            named = isinstance(model, str) and len(model) <= _MODEL_CHARACTERS
+            kind = (endpoint, model if named else None, bodiless)
             believed = known.get(kind)
             if believed is None:
                 believed = known[kind] = Learned(self._guesses[endpoint])

@@ -16,7 +16,7 @@ from backburner.pools import PoolDirectory
 from backburner.storage import Storage
 from backburner.stored import parse_stored
 from backburner_schemas import keys, routing
-from backburner_schemas.errors import PoolConflict, PoolNotFound
+from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError
 from backburner_schemas.pool import PoolManifest
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.served import expected_name
@@ -82,7 +82,7 @@ class Checks:
         if self._over is not None:
             await self._over
         if info.models[0] != self._model:
-            await check_pool(self._storage, pool_of(self._settings, info.models[0]), info.models[0])
+            await self._check_pool(info.models[0])
 
     def close(self) -> None:
         """Give up what is still waited for."""
@@ -99,7 +99,10 @@ class Checks:
         try:
             asyncio.run(self._cancellable())
         except asyncio.CancelledError:
-            return
+            if self._heard.is_set():
+                return
+            # Nobody gave the checks up: a library let it out, and `passed` would wait for ever.
+            failure = QueueError("the checks beside the load were broken off; start the worker again")
         except Exception as error:  # noqa: BLE001 - it is raised where it is heard
             failure = error
         with suppress(RuntimeError):  # The worker has ended by itself.
@@ -125,13 +128,14 @@ class Checks:
             await self._check()
 
     async def _all(self) -> None:
-        settings, model = self._settings, self._model
-        if model is None:
-            return
-        pool = pool_of(settings, model)
+        if self._model is not None:
+            await self._check_pool(self._model)
+            await check_source(self._settings, pool_of(self._settings, self._model))
+
+    async def _check_pool(self, model: str) -> None:
+        pool = pool_of(self._settings, model)
         await check_pool(self._storage, pool, model)
-        await check_adapters(self._storage, pool, [adapter.name for adapter in settings.lora_adapters])
-        await check_source(settings, pool)
+        await check_adapters(self._storage, pool, [adapter.name for adapter in self._settings.lora_adapters])
 
 
 def pool_of(settings: WorkerSettings, model: str) -> str:
