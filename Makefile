@@ -32,7 +32,7 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
 	@$(BIN)/python load-tests/report.py --check
-	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" $(QUICK_TESTS)
+	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
 
 test: $(STAMP) ## The whole suite, real broker, object store and model included: under 12 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)

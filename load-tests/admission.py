@@ -5,7 +5,8 @@ baseline of the pairs, which are measured anew. Each round is a new worker on th
 the requests yet, so what `auto` has to learn is on the clock.
 
 The fake engine is paced as a real one and runs faster than that. Its workloads are bound by different things: places in
-the batch, the KV cache, and a KV cache that many prompts share. The figure is that of the workload that does worst.
+the batch, the KV cache, and a KV cache that many prompts share. The figure is that of the workload that does worst, and
+each has a check.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from child import Child, child
-from figures import Figures
+from figures import Check, Figures
 from pairs import Measured, Pair, Side, interleaved
 from prompts import messages
 from servers import servers
@@ -55,8 +56,6 @@ class Plan:
     workloads: tuple[Workload, ...]
     hands: tuple[int, ...]
     """Requests in the engine at once, as someone who knows engines would try them."""
-    pairs: int
-    """Of each workload."""
     goal: float
 
 
@@ -74,13 +73,14 @@ def admission(plan: Plan, pairs: int, *, quick: bool = False) -> Figures:
             with child("queued_worker.py", env=env) as worker:
                 found.append(_compare(plan, workload, worker, pairs, quick=quick))
     worst = min(found, key=lambda figures: figures.ratio or 0.0)
+    each = {figures.settings["workload"]: figures for figures in found}
     return replace(
         worst,
-        reached=all(figures.reached for figures in found),
+        checks=tuple(Check.of(name, one.ratio or 0.0, one.goal) for name, one in each.items() if len(each) > 1),
         details={
             "workload": worst.settings["workload"],
-            "ratios": {figures.settings["workload"]: (figures.low, figures.ratio, figures.high) for figures in found},
-            "hand_requests_per_s": {figures.settings["workload"]: figures.details["hands"] for figures in found},
+            "intervals": {name: (one.low, one.high) for name, one in each.items()},
+            "hand_requests_per_s": {name: one.details["hands"] for name, one in each.items()},
         },
     )
 
@@ -203,7 +203,6 @@ FAKE = Plan(
         Workload("shared prefixes, bound by the KV cache", _shared_prefixes, 640, "sequences=64,kv=4096"),
     ),
     hands=(16, 32, 64, 128),
-    pairs=3,
     goal=0.97,
 )
-REAL = Plan("admission-real", (Workload("chat of mixed lengths", _chat, 64),), hands=(8, 16, 24, 32), pairs=4, goal=0.9)
+REAL = Plan("admission-real", (Workload("chat of mixed lengths", _chat, 64),), hands=(8, 16, 24, 32), goal=0.9)

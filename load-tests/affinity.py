@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import psutil
 from chaos.workers import Place
-from figures import Figures
+from figures import Bound, Check, Figures
 from pairs import Measured, Pair, Side, interleaved
 from passages import MAX_TOKENS, PASSAGES, QUESTIONS, ROUND, Order, line, order_of
 from prefix import ENGINE_ARGS
@@ -35,7 +35,7 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from backburner.local.ports import PortLeases
 from backburner.local.probe import http_status
 from backburner.publishers import kafka
-from backburner.publishers.partitioner import Partitioner
+from backburner.publishers.partitioner import LEEWAY, RUN, Partitioner
 from backburner_schemas.routing import pool_name
 
 GOAL = 1.2
@@ -62,6 +62,9 @@ def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
                 Side("affinity", lambda pair: _round(places, Partitioner, shuffled[2 * pair + 1])),
             ]
             found = interleaved(pairs, *sides, check=_tell)
+    partitions = int(settings["BACKBURNER_TOPIC_PARTITIONS"])
+    most = round((1 + LEEWAY) / partitions + RUN / ROUND, 3)
+    hottest = max(pair.ours.extra["hottest"] for pair in found)
     return Figures.of_pairs(
         "affinity",
         found,
@@ -69,7 +72,7 @@ def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
         goal=GOAL,
         settings={
             "workers": WORKERS,
-            "partitions": int(settings["BACKBURNER_TOPIC_PARTITIONS"]),
+            "partitions": partitions,
             "passages": PASSAGES,
             "questions": QUESTIONS,
             "max_tokens": MAX_TOKENS,
@@ -83,6 +86,7 @@ def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
                 ("affinity", [pair.ours for pair in found]),
             )
         },
+        checks=[Check.of("share of the hottest partition", hottest, most, bound=Bound.AT_MOST)],
         quick=quick,
     )
 

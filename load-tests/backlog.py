@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from child import Child
 from control_plane import chat_lines, workers
-from figures import Bound, Figures
+from figures import Bound, Curve, Figures
 from pydantic_core import to_json
 from servers import servers
 
@@ -52,9 +52,14 @@ def backlog(backlogs: Sequence[int], carried: int, *, quick: bool = False) -> Fi
         reached=grown <= GOAL_MB,
         ratio=grown,
         bound=Bound.AT_MOST,
-        of="memory, MB grown",
+        of="memory",
+        measure="MB",
         against=f"a backlog of {backlogs[0]:,}",
-        details={"peak_mb": peaks, "carried": carried, "grown_mb": grown},
+        settings={"carried": carried},
+        details={"peak_mb": peaks},
+        curves=(
+            Curve("Peak memory of a worker by its backlog", "requests that wait", "MB", {"worker": [*peaks.items()]}),
+        ),
         quick=quick,
     )
 

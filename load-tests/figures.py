@@ -84,7 +84,10 @@ class Figures:
     ratio: float | None = None
     """Median of the pairs."""
     low: float | None = None
-    """Low end of the interval in which the median is with 95 % confidence; for rates alone, the lower quartile."""
+    """Low end of the interval in which the median is with 95 % confidence; for rates alone, the lower quartile.
+
+    None where there is no interval, as of one pair.
+    """
     high: float | None = None
     """High end of it."""
     requests_per_s: float | None = None
@@ -139,14 +142,15 @@ class Figures:
         """From measured pairs. `names` are those of the baseline and of ours, `ratio_of` is our figure over theirs."""
         ratios = [ratio_of(pair) for pair in pairs]
         low, median, high = bootstrap_interval(ratios)
+        told = len(ratios) > 1
         rows = (_row(names[0], [pair.baseline for pair in pairs]), _row(names[1], [pair.ours for pair in pairs]))
         return cls(
             scenario=scenario,
             goal=goal,
             reached=bound.holds(median, goal),
             ratio=median,
-            low=low,
-            high=high,
+            low=low if told else None,
+            high=high if told else None,
             requests_per_s=rows[1].rate if unit == "requests" else None,
             details=dict(details or {}),
             against=against or names[0],

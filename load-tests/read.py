@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import obstore
 from cpu import cpu_seconds
-from figures import Figures
+from figures import Bound, Check, Figures
 from pairs import Measured, Pair, Side, interleaved
 from servers import servers
 from stored_jobs import segment_names, store_job, store_results, store_segments
@@ -71,10 +71,9 @@ def read(pairs: int, records: int, *, form: Form = Form.LINES, quick: bool = Fal
         details={
             f"{other}_per_s": also.rate,
             f"{other}_cpu_us": also.cpu_seconds / records * 1e6,
-            "lists": lists,
-            "lists_goal": LISTS_GOAL,
             "listed_segments": segments,
         },
+        checks=[Check.of(f"LISTs for a status of {_REQUESTS:,} requests", lists, LISTS_GOAL, bound=Bound.AT_MOST)],
         quick=quick,
     )
 

@@ -38,7 +38,10 @@ def fill(first: int, count: int) -> None:
 
 
 def submitted_and_done(worker: Child, first: int, count: int) -> Measured:
-    """Submit so many and have them answered: the wall time of both, which is what a user waits."""
+    """Submit so many and have them answered: the wall time of both, which is what a user waits.
+
+    That the worker joins its group in between is not in it: a resident one has done that long before.
+    """
     started = time.monotonic()
     fill(first, count)
     submitting = time.monotonic() - started

@@ -92,14 +92,14 @@ def run_overhead(
 
 @app.command("run-batch")
 def run_run_batch(
-    *, json: Json = None, quick: Quick = False, pairs: int = 3, requests: int = 384, threads: int = 1
+    *, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 384, threads: int = 1
 ) -> None:
     """A batch file through vLLM's own batch program, and through the queue with a resident worker."""
     _finish(run_batch(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
 
 
 @app.command("ray")
-def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 384, threads: int = 1) -> None:
+def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 1, requests: int = 384, threads: int = 1) -> None:
     """A batch through Ray Data LLM, and through the queue; skipped where Ray cannot be installed."""
     _finish(ray_data(1 if quick else pairs, 64 if quick else requests, threads=threads, quick=quick), json)
 
@@ -111,22 +111,27 @@ def run_scale(*, json: Json = None, quick: Quick = False, rounds: int = 3, reque
 
 
 @app.command("prefix")
-def run_prefix(*, json: Json = None, quick: Quick = False, pairs: int = 2, threads: int = 1) -> None:
+def run_prefix(*, json: Json = None, quick: Quick = False, pairs: int = 1, threads: int = 1) -> None:
     """Requests that begin alike, in file order through bare vLLM and through the queue: interleaved, and shuffled."""
     _finish(prefix(1 if quick else pairs, threads=threads, quick=quick), json)
 
 
 @app.command("affinity")
-def run_affinity(*, json: Json = None, quick: Quick = False, pairs: int = 3, threads: int = 1) -> None:
+def run_affinity(*, json: Json = None, quick: Quick = False, pairs: int = 2, threads: int = 1) -> None:
     """Two workers: partitions chosen by what prompts begin with, against round robin."""
     _finish(affinity(1 if quick else pairs, threads=threads, quick=quick), json)
 
 
 @app.command("admission")
-def run_admission(*, json: Json = None, quick: Quick = False, pairs: int = 0, engine: Engine = Engine.FAKE) -> None:
-    """`auto` against the best of several hand settings; `real` is vLLM with a small model."""
-    plan = REAL if engine is Engine.REAL else FAKE
-    _finish(admission(plan, pairs or (2 if quick else plan.pairs), quick=quick), json)
+def run_admission(*, json: Json = None, quick: Quick = False, pairs: int = 3) -> None:
+    """`auto` against the best of several hand settings, on the fake engine paced as a real one."""
+    _finish(admission(FAKE, 2 if quick else pairs, quick=quick), json)
+
+
+@app.command("admission-real")
+def run_admission_real(*, json: Json = None, quick: Quick = False, pairs: int = 4) -> None:
+    """The same on vLLM with a small model."""
+    _finish(admission(REAL, 2 if quick else pairs, quick=quick), json)
 
 
 @app.command("control-plane")
@@ -156,7 +161,7 @@ def run_fairness(*, json: Json = None, quick: Quick = False, rounds: int = 7, re
 
 @app.command("submit")
 def run_submit(
-    *, json: Json = None, quick: Quick = False, pairs: int = 3, requests: int = 1_000_000, how: How = How.SEND
+    *, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 1_000_000, how: How = How.SEND
 ) -> None:
     """A file of many requests through the client, against a bare producer of the same bytes; its memory."""
     _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, quick=quick), json)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from child import child
-from figures import Figures
+from figures import Bound, Check, Figures
 from pairs import Measured, Pair, Side, interleaved
 from servers import servers
 from submitting_client import items
 
-from backburner_schemas import codec
-from backburner_schemas.envelope import Envelope
+from backburner.messages import Envelopes
+from backburner_schemas.job import JobManifest
 from backburner_schemas.names import Lane
 from backburner_schemas.routing import topic
 
@@ -72,14 +72,14 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
         goal=GOAL,
         settings={"requests": requests, "how": how, **sizes},
         details={
-            "cpu_us": cpu,
-            "cpu_goal_us": CPU_GOAL,
             "peak_mib": peak,
-            "memory_ratio": memory,
-            "memory_goal": MEMORY_GOAL,
             "small": small.extra,
             "large_items": {"few": few.extra, "many": many.extra, "bytes": _LARGE_BYTES},
         },
+        checks=[
+            Check.of("µs of the client's CPU a request, an aim", cpu, CPU_GOAL, bound=Bound.AT_MOST),
+            Check.of("memory of a small submit over that of a large one", memory, MEMORY_GOAL),
+        ],
         quick=quick,
     )
 
@@ -112,17 +112,10 @@ def _write_lines(path: Path, count: int) -> None:
 def _write_values(path: Path, lines: Path) -> None:
     """The values that the client sends for these lines."""
     now = time.time()
+    job = JobManifest(id=f"batch_{0:026}", tenant="default", created_at=now, deadline=now + 86_400)
+    envelopes = Envelopes(job)
     with lines.open("rb") as source, path.open("wb") as file:
         for index, line in enumerate(source):
-            item = json.loads(line)
-            envelope = Envelope(
-                tenant="default",
-                job="batch_00000000000000000000000000",
-                index=index,
-                custom_id=item["custom_id"],
-                url=item["url"],
-                body=item["body"],
-                deadline=now + 86_400,
-                enqueued_at=now,
-            )
-            file.write(codec.encode(envelope) + b"\n")
+            members = line.strip()[1:-1]
+            [message] = envelopes.messages([members], ["fake"], index, now)
+            file.write(message.value + b"\n")

@@ -11,6 +11,8 @@ CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # Shared cores make any deadline a coin toss; in CI the same examples run each time.
 hypothesis.settings.register_profile("backburner", deadline=None, derandomize=CI, print_blob=True)
+# A quarter of the examples, for `make check`.
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("backburner"), max_examples=25)
 hypothesis.settings.load_profile("backburner")
 
 # Settings of a running embedded stack (`. .backburner/env`) must not leak into the tests. What leads to an outside

@@ -54,6 +54,9 @@ class WholeSegment:
         if digest.failed and _NAMELESS in data:
             return None
         lines = without_digest(data)
-        if not lines.startswith(_LINE) or not lines.endswith(b"}\n") or lines.count(b"}\n" + _LINE) != count - 1:
+        if not lines.startswith(_LINE) or not lines.endswith(b"}\n"):
+            return None
+        # No line beside those that begin and end as records do, and none of these broken in two.
+        if lines.count(b"\n") != count or lines.count(b"}\n" + _LINE) != count - 1:
             return None
         return cls(indexes, digest.failed, RecordLines(lines, count, len(digest.failed)))

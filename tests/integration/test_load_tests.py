@@ -21,6 +21,7 @@ from servers import servers  # noqa: E402
 
 PROGRAM = LOAD_TESTS / "run.py"
 SIDES = {"rows", "pairs", "against", "of", "unit", "measure", "checks", "curves", "notes"}
+CHECKED = {"control-plane", "submit", "read"}
 CIRCUMSTANCES = {"settings", "skipped", "quick", "date", "machine", "versions"}
 FIELDS = {"scenario", "ratio", "low", "high", "goal", "bound", "reached", "requests_per_s", "details"} | SIDES
 
@@ -44,6 +45,7 @@ def test_a_scenario_writes_its_figures(scenario, options, tmp_path):
     figures = json.loads(out.read_text())
     assert figures.keys() == FIELDS | CIRCUMSTANCES
     assert figures["scenario"] == scenario
+    assert bool(figures["checks"]) is (scenario in CHECKED)
     assert scenario in ended.stdout.splitlines()[-1]
 
 

@@ -14,6 +14,9 @@ if str(LOAD_TESTS) not in sys.path:
 import bench  # noqa: E402 - after the folder is on the path
 import gpu_check  # noqa: E402
 from engines import CPU_ARGS, Build, max_sequences  # noqa: E402
+from pairs import Measured, Pair  # noqa: E402
+from passages import Order  # noqa: E402
+from prefix import _both, _figures  # noqa: E402
 from prompts import BATCH, mixed_line  # noqa: E402
 from run_batch import steady_rate  # noqa: E402
 from scenarios import SCENARIOS, Scenario  # noqa: E402
@@ -58,7 +61,7 @@ def test_each_scenario_of_the_list_is_registered(listed):
 
 def test_the_list_names_each_once_and_fits_its_time():
     assert len({listed.name for listed in SCENARIOS}) == len(SCENARIOS)
-    assert sum(listed.minutes for listed in SCENARIOS) <= 75
+    assert sum(listed.minutes for listed in SCENARIOS) <= 45
 
 
 def test_a_scenario_that_fails_does_not_stop_the_rest(runs):
@@ -105,6 +108,17 @@ def test_what_failed_in_a_gpu_check_is_named(monkeypatch, tmp_path, capsys):
         gpu_check.main(cpu=True)
     # There are no tests in the empty folder, which is a failure as well.
     assert "failed: tests/gpu, overhead" in capsys.readouterr().out
+
+
+def test_the_shuffled_order_has_a_goal_of_its_own():
+    def measured(order: Order, goal: float, seconds: float):
+        baseline, ours = (Measured(took, work=128, extra={"cached": 0.5}) for took in (10.0, seconds))
+        return _figures(order, goal, [Pair(baseline, ours)], threads=1, quick=False)
+
+    found = _both(measured(Order.INTERLEAVED, 4.0, 2.0), measured(Order.SHUFFLED, 2.5, 5.0))
+    assert found.reached
+    assert found.missed == ["speed, shuffled"]
+    assert [check.value for check in found.checks] == [2.0]
 
 
 def test_the_arguments_tell_how_many_sequences_run_at_once():

@@ -91,3 +91,11 @@ def test_an_adapter_is_another_one_when_its_base_or_any_byte_of_its_files_change
     found.add(adapter_identity("base", str(folder)))
     found.add(adapter_identity("base", "/not/there"))
     assert len(found) == 5
+
+
+def test_a_model_without_a_name_is_not_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: dict[str, Any] = {"model": "", "served": ("fake",), "version": "1", "engine_args": "", "revision": ""}
+    first = model_identity(**given)
+    (tmp_path / "file").write_text("there")
+    assert model_identity(**given) == first

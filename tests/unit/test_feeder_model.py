@@ -263,4 +263,4 @@ def _short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestFeeder = FeederMachine.TestCase
-TestFeeder.settings = settings(max_examples=60, stateful_step_count=30)
+TestFeeder.settings = settings(max_examples=min(60, settings.default.max_examples), stateful_step_count=30)

@@ -117,7 +117,7 @@ def test_a_tenants_work_waits_for_a_bounded_share_of_the_others(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=30),
     st.integers(1, 200),
 )
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings.default.max_examples))
 def test_the_least_urgent_work_of_a_tenant_waits_for_a_bounded_number_of_its_works(
     older: list[int], meanwhile: list[tuple[int, int, int]], window: int
 ) -> None:

@@ -281,7 +281,9 @@ class ForgetfulGroupMachine(GroupMachine):
     KEEPS = False
 
 
+EXAMPLES = settings.default.max_examples
+
 TestGroup = GroupMachine.TestCase
-TestGroup.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestGroup.settings = settings(max_examples=min(60, EXAMPLES), stateful_step_count=50, deadline=None)
 TestForgetfulGroup = ForgetfulGroupMachine.TestCase
-TestForgetfulGroup.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestForgetfulGroup.settings = settings(max_examples=min(20, EXAMPLES), stateful_step_count=40, deadline=None)

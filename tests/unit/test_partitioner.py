@@ -72,7 +72,7 @@ def test_the_same_requests_go_the_same_way(count, requests):
     assert [one.choose(*request) for request in requests] == [other.choose(*request) for request in requests]
 
 
-@settings(max_examples=50)
+@settings(max_examples=min(50, settings.default.max_examples))
 @given(st.integers(2, 16), st.integers(1, 20), st.randoms(use_true_random=False))
 def test_groups_stay_together_in_any_order_and_are_spread(count, groups, chance):
     names = [name for name in range(groups) for _ in range(8)]

@@ -77,6 +77,12 @@ def test_a_row_tells_baseline_goal_figure_and_interval(folder):
     assert "**0.995 ×**" in (folder / "README.md").read_text()
 
 
+def test_one_pair_has_no_interval(folder):
+    pair = Pair(Measured(10.0, 9.0, 64), Measured(10.0, 9.5, 64))
+    save(Figures.of_pairs("overhead", [pair], ("bare", "queued"), goal=0.98), folder / "benchmarks" / "overhead.json")
+    assert row(page(folder), "overhead").endswith("| bare | ≥ 0.98 × | 1.000 × |  | ✓ | 9.00, 9.50 |")
+
+
 def test_the_same_files_give_the_same_bytes_and_a_second_run_changes_nothing(folder):
     save(overhead(), folder / "benchmarks" / "overhead.json")
     page(folder)

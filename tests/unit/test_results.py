@@ -380,13 +380,14 @@ async def test_lines_and_records_agree_whatever_the_segments_hold(segments, froz
         assert found == [record async for record in job.results(follow=frozen)]
 
 
-async def test_lines_that_are_no_records_are_not_passed_on(system):
+@pytest.mark.parametrize("junk", [b'\n{"no":', b'\nno record}\n{"id":', b'\n\n{"id":'])
+async def test_lines_that_are_no_records_are_not_passed_on(system, junk):
     system.hold()
     job = await system.client.submit(lines(2), job_id="mine")
     name = await store(system, [answered(0), answered(1)])
     key = keys.segments("default", "mine") + name
     stored = (await system.storage.get(key)).data
-    await system.storage.put(key, stored.replace(b'\n{"id":', b'\n{"no":'))
+    await system.storage.put(key, stored.replace(b'\n{"id":', junk))
     with pytest.raises(StoreError, match="no result record"):
         await lines_of(job, follow=False)
 

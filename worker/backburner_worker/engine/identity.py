@@ -19,7 +19,8 @@ def model_identity(*, model: str, served: tuple[str, ...], version: str, engine_
         revision: What the operator calls this version of the model, for weights that change behind a name.
     """
     folder = Path(model)
-    parts = [*(_files(folder) if folder.is_dir() else [model]), *served, version, engine_args, revision]
+    # No name at all, as of the fake engine, would be the working directory.
+    parts = [*(_files(folder) if model and folder.is_dir() else [model]), *served, version, engine_args, revision]
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
