@@ -61,9 +61,9 @@ class Rules:
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # as an origin: each delivery turns into one while its outcome is stored
 class Refused:
-    """A message that has an address but cannot be run: it ends as one error record."""
+    """A message that has an address but cannot be run: it ends as one error record. Nobody changes one."""
 
     address: Address
     error: BackburnerError

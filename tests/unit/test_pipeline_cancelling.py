@@ -211,7 +211,7 @@ async def test_an_abort_is_told_apart_from_the_end_of_the_task(bench: Bench, bef
 
     async def run() -> str:
         try:
-            one.begin()
+            one.begin(asyncio.current_task())
             began.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -236,7 +236,7 @@ async def test_the_end_of_the_task_is_not_taken_for_an_abort(bench: Bench, abort
 
     async def run() -> None:
         try:
-            one.begin()
+            one.begin(asyncio.current_task())
             began.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -22,7 +22,8 @@ class Admission:
         self._governor = Governor(info)
         self._expectations = Expectations()
         self._prefixes = Prefixes()
-        self._requests = 0
+        self.in_flight = 0
+        """Requests that are in the engine. Others only read."""
         self._sequences = 0
         self._own_tokens = 0
         """KV tokens without the prefixes that are counted once."""
@@ -32,11 +33,6 @@ class Admission:
         self._met: Bound | None = None
         """The limit that was met last since the engine was looked at."""
         self._load = EngineLoad()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are in the engine."""
-        return self._requests
 
     @property
     def sequences(self) -> int:
@@ -67,7 +63,7 @@ class Admission:
     def open(self) -> bool:
         """Whether another request may be considered at all."""
         if self._concurrency:
-            return self._requests < self._concurrency
+            return self.in_flight < self._concurrency
         return self._sequences < self._governor.sequences
 
     def expect(self, envelope: Envelope, size: int) -> Expected:
@@ -90,7 +86,7 @@ class Admission:
         expected.nodes = ()
         if len(work.prefix) >= SHORTEST and own == tokens:
             own = self._share_prefix(work, expected)
-        if not self._requests:
+        if not self.in_flight:
             return True
         if self._sequences + expected.counted_sequences > governor.sequences:
             # Before the limit is reached, where the next is of several sequences.
@@ -106,7 +102,7 @@ class Admission:
         if not self.fits(work):
             return False
         expected = work.expected
-        self._requests += 1
+        self.in_flight += 1
         self._sequences += expected.counted_sequences
         self._own_tokens += expected.counted_tokens
         self._short = None
@@ -119,7 +115,7 @@ class Admission:
     def leave(self, work: Work) -> None:
         """Give back the room that it took."""
         expected = work.expected
-        self._requests -= 1
+        self.in_flight -= 1
         self._sequences -= expected.counted_sequences
         self._own_tokens -= expected.counted_tokens
         self._ended += 1

@@ -28,12 +28,13 @@ class Admitting:
         admission: Admission,
         has_room: Callable[[], bool],
         may_run: Callable[[Work], bool],
-        run: Callable[[Work], Awaitable[None]],
+        run: Callable[[Work, asyncio.Task[None]], Awaitable[None]],
         changed: WakeUp,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """`may_run` looks at work again, since it may have waited for long, and ends what may not; `run` counts it out.
+        """`may_run` looks at work again, since it may have waited for long, and ends what may not.
 
+        `run` is given the task that it is called in, and counts the work out.
         `has_room` tells whether more may end. `changed` has to be woken when an answer may be another.
         """
         self._feeder = feeder
@@ -81,7 +82,7 @@ class Admitting:
                 return
             if not self._spare:
                 self._make_spare()
-            await self._run(work)
+            await self._run(work, task)
             carried += 1
             if carried % _IN_A_ROW == 0:
                 await asyncio.sleep(0)
@@ -102,7 +103,7 @@ class Admitting:
         return None
 
     def _may_take(self) -> bool:
-        if not (self._feeder and self._admission.open and self._has_room()):
+        if not (self._feeder.held and self._admission.open and self._has_room()):
             return False
         return self._admission.in_flight == 0 or not (self._alone or self._feeder.suspects)
 

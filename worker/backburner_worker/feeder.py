@@ -54,13 +54,14 @@ class Feeder:
         self._window = window
         self._window_bytes = window_bytes
         self._suspects: deque[Work] = deque()
-        self._held = 0
+        self.held = 0
+        """Works that are held. Others only read."""
         self._numbers = 0
         self._taken: tuple[_LaneHeld, Held] | None = None
         """What was taken last. It stays where it was held until the next call, so that putting it back undoes all."""
 
     def __len__(self) -> int:
-        return self._held
+        return self.held
 
     @property
     def suspects(self) -> int:
@@ -178,6 +179,6 @@ class Feeder:
         lane.passed += lane.stride
 
     def _count(self, lane: _LaneHeld, one: int, size: int) -> None:
-        self._held += one
+        self.held += one
         lane.count += one
         lane.bytes += one * size

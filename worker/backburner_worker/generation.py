@@ -2,6 +2,7 @@
 
 import asyncio
 from enum import Enum, auto
+from typing import Any
 
 from backburner_worker.work import Work
 
@@ -32,7 +33,7 @@ class Generation:
         """Whether the engine has, or had, the request: what dies with the engine may have killed it."""
         self.aborted: Abort | None = None
         """Why it was broken off; the first reason counts."""
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
 
     @property
@@ -40,14 +41,14 @@ class Generation:
         """Whether it runs alone, since it may have killed an engine."""
         return self.delivery.facts.suspect
 
-    def begin(self) -> None:
+    def begin(self, task: asyncio.Task[Any]) -> None:
         """The calling task runs it from now on. Raises `CancelledError` if it was broken off before."""
         self.delivery.lease.on_lost(self._lease_lost)
         if self.aborted is not None:
             # The task itself is not cancelled: it may have more to do.
             raise asyncio.CancelledError
         # Only now: a task that is cancelled before its first step never gets to its clean-up.
-        self._task = asyncio.current_task()
+        self._task = task
 
     def abort(self, reason: Abort) -> None:
         """Break it off: `CancelledError` surfaces in its task, which then asks `why`."""

@@ -21,7 +21,7 @@ from backburner_worker.generation import Abort, Generation
 from backburner_worker.generator import Generator
 from backburner_worker.jobs import JobBook, JobKey
 from backburner_worker.outcome import Outcome
-from backburner_worker.policy import Complete, End, Retry, Run, Verdict, after_engine_death, convicted, judge
+from backburner_worker.policy import Complete, End, JobFacts, Retry, Run, Verdict, after_engine_death, convicted, judge
 from backburner_worker.pulling import pull_within
 from backburner_worker.results.writer import SegmentWriter
 from backburner_worker.settling import Settling
@@ -139,10 +139,11 @@ class Pipeline:
             await self._jobs.learn(delivery.job for delivery in deliveries)
             while self._arriving:
                 delivery = self._arriving.popleft()
-                verdict = self._judge(delivery)
+                facts = self._jobs.facts(delivery.job)
+                verdict = judge(delivery, facts, time.time())
                 if isinstance(verdict, Run):
-                    self._feeder.add(self._weigh(delivery, verdict))
-                    self._segments.holds((verdict.envelope.tenant, verdict.envelope.job))
+                    self._feeder.add(self._weigh(delivery, verdict, facts))
+                    self._hold(delivery)
                 else:
                     self._end_unrun(delivery, verdict)
                     await self._settling.begun()
@@ -156,9 +157,9 @@ class Pipeline:
 
     # --- admit ------------------------------------------------------------------------------------------------
 
-    def _weigh(self, delivery: Delivery, run: Run) -> Work:
+    def _weigh(self, delivery: Delivery, run: Run, facts: JobFacts) -> Work:
         expected = self._admission.expect(run.envelope, len(delivery.raw))
-        return Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected)
+        return Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected, facts)
 
     def _may_run(self, work: Work) -> bool:
         """Judge again, since it may have expired, or gone, while it was held."""
@@ -166,7 +167,10 @@ class Pipeline:
         if delivery.lease.lost:
             self._let_go(delivery)
             return False
-        if isinstance(verdict := self._judge(delivery), Run):
+        facts, now = self._jobs.facts(delivery.job), time.time()
+        if facts is work.facts and now <= work.run.deadline:
+            return True
+        if isinstance(verdict := judge(delivery, facts, now), Run):
             work.run = verdict
             return True
         self._let_go(delivery)
@@ -178,19 +182,19 @@ class Pipeline:
 
     # --- generate ---------------------------------------------------------------------------------------------
 
-    async def _process(self, work: Work) -> None:
+    async def _process(self, work: Work, task: asyncio.Task[None]) -> None:
         try:
-            await self._run(Generation(work))
+            await self._run(Generation(work), task)
         except Exception as error:
             await self._suspects.blame(error, work.delivery)
             raise
 
-    async def _run(self, generation: Generation) -> None:
+    async def _run(self, generation: Generation, task: asyncio.Task[None]) -> None:
         delivery, run = generation.delivery, generation.run
         self._generating.add(generation)
         ending: Outcome | Retry | None
         try:
-            generation.begin()
+            generation.begin(task)
             if generation.suspect and not await self._suspects.accuse(run.envelope.address):
                 ending = self._generator.ended(delivery, convicted(run))
             else:
@@ -243,6 +247,10 @@ class Pipeline:
 
     def _end_unrun(self, delivery: Delivery, verdict: End) -> None:
         self._settling.end(delivery, self._generator.ended(delivery, verdict))
+
+    def _hold(self, delivery: Delivery) -> None:
+        if (job := delivery.job) is not None:
+            self._segments.holds(job)
 
     def _let_go(self, delivery: Delivery) -> None:
         if (job := delivery.job) is not None:

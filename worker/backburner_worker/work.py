@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from backburner_schemas.names import Lane
 from backburner_worker.expectations import Expected, Learned
-from backburner_worker.policy import Run
+from backburner_worker.policy import JobFacts, Run
 from backburner_worker.sources.base import Delivery
 
 
@@ -25,6 +25,8 @@ class Work:
     """What its prompt begins with, as `prefix_chain` tells."""
     expected: Expected = field(default_factory=_nothing_known)
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
+    facts: JobFacts | None = None
+    """What was known of its job at the verdict."""
 
     @property
     def lane(self) -> Lane:

@@ -90,15 +90,15 @@ class SegmentWriter:
 
     def holds(self, job: JobKey) -> None:
         """The worker has one more request of that job."""
-        self._held[job] += 1
-        if self._held[job] == 1:
+        held = self._held[job] = self._held[job] + 1
+        if held == 1:
             self._hushed.discard(job)
             self._buffers.unhush(job)
 
     def lets_go(self, job: JobKey) -> None:
         """The worker has one request of that job less: its outcome is here, or it went to another worker."""
-        self._held[job] -= 1
-        if self._held[job] <= 0:
+        held = self._held[job] = self._held[job] - 1
+        if held <= 0:
             del self._held[job]
             self._hushed.add(job)
 

@@ -54,20 +54,22 @@ class Delivery:
     redelivered: bool = False
     """Whether the queue tells that it was given before, to this worker or to another."""
     lease: Lease = field(default_factory=Lease)
+    job: tuple[str, str] | None = field(init=False)
+    """Tenant and job, kept since every step asks; None for a message that has no place."""
+
+    def __post_init__(self) -> None:
+        """Look the job up."""
+        message = self.message
+        if isinstance(message, Envelope):
+            self.job = message.tenant, message.job
+        else:
+            self.job = None if isinstance(message, Unaddressed) else (message.address.tenant, message.address.job)
 
     @property
     def address(self) -> Address | None:
         """Where its outcome goes; None for a message that has no place."""
         message = self.message
         return None if isinstance(message, Unaddressed) else message.address
-
-    @property
-    def job(self) -> tuple[str, str] | None:
-        """Tenant and job; None for a message that has no place."""
-        message = self.message
-        if isinstance(message, Envelope):
-            return message.tenant, message.job
-        return None if isinstance(message, Unaddressed) else (message.address.tenant, message.address.job)
 
     def shed(self) -> None:
         """Let go of the request's text: its outcome is there, and takes enough memory while it waits for the store."""
