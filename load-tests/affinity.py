@@ -98,6 +98,11 @@ class RoundRobin(Partitioner):
         self._sent += 1
         return self._sent % self.count
 
+    def choose_together(self, key: bytes, values: Sequence[bytes]) -> int | None:
+        """None: each by itself."""
+        del key, values
+        return None
+
 
 def _worker(model: str, threads: int) -> dict[str, str]:
     return {

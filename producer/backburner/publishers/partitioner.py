@@ -58,7 +58,7 @@ class Partitioner:
         size = len(value)
         chain = beginnings(value) if size >= SHORT_BYTES else ()
         chosen = self._with_prefix(chain, size) if chain else self._with_neighbours(crc32(key), size, 1)
-        return self._sent(chosen, key, size, 1)
+        return self._count_in(chosen, key, size, 1)
 
     def choose_together(self, key: bytes, values: Sequence[bytes]) -> int | None:
         """The partition of neighbours with that key, at most `NEIGHBOURS` of them; they count as sent.
@@ -71,9 +71,9 @@ class Partitioner:
         if len(sizes) > NEIGHBOURS or max(sizes) >= SHORT_BYTES:
             return None
         size = sum(sizes)
-        return self._sent(self._with_neighbours(crc32(key), size, len(sizes)), key, size, len(sizes))
+        return self._count_in(self._with_neighbours(crc32(key), size, len(sizes)), key, size, len(sizes))
 
-    def _sent(self, chosen: int, key: bytes, size: int, sends: int) -> int:
+    def _count_in(self, chosen: int, key: bytes, size: int, sends: int) -> int:
         """Count what goes there; the partition's number."""
         self._loads[chosen] += size
         self._total += size
