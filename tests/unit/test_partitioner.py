@@ -174,3 +174,12 @@ def test_neighbours_that_come_in_two_parts_go_to_one_partition_and_the_next_bloc
     chosen = [chooser.choose_together(b"t/j/%d" % block, [record("hello")] * 32) for block in range(8) for _ in "ab"]
     assert chosen[::2] == chosen[1::2]
     assert set(chosen) == set(range(8))
+
+
+def test_all_that_goes_together_counts():
+    chooser = Partitioner(2)
+    many, few, more = (
+        chooser.choose_together(b"t/j/%d" % block, [b" " * size] * number)
+        for block, (size, number) in enumerate([(100, NEIGHBOURS), (101, 2), (100, 2)])
+    )
+    assert many != few == more
