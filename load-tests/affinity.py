@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -101,6 +101,11 @@ class RoundRobin(Partitioner):
         del key, value
         self._sent += 1
         return self._sent % self.count
+
+    def choose_together(self, key: bytes, values: Sequence[bytes]) -> int | None:
+        """None: each by itself."""
+        del key, values
+        return None
 
 
 def _worker(model: str, threads: int) -> dict[str, str]:

@@ -42,7 +42,13 @@ class CountingIds:
         prefix, width, first = found[1], len(found[2]), int(found[2])
         if first + len(custom_ids) > _MOST:
             return False
-        if custom_ids != [f"{prefix}{number:0{width}}" for number in range(first, first + len(custom_ids))]:
+        numbers = range(first, first + len(custom_ids))
+        # Of a number without leading zeros each is as wide as it is; a format costs twice as much.
+        if custom_ids != (
+            [f"{prefix}{number:0{width}}" for number in numbers]
+            if found[2].startswith("0")
+            else [f"{prefix}{number}" for number in numbers]
+        ):
             return False
         for run in self._runs:
             if run.prefix == prefix and run.first < first + len(custom_ids) and first < run.first + run.length:

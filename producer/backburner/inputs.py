@@ -75,12 +75,18 @@ async def read_file(path: Path, *, max_bytes: int) -> AsyncGenerator[list[Line]]
 
 
 async def read_blocks(path: Path, *, max_bytes: int) -> AsyncGenerator[Block]:
-    """The same in large blocks, blank lines among them."""
+    """The same in large blocks, blank lines among them. One block is read ahead."""
     try:
         with await asyncio.to_thread(path.open, "rb") as file:
             reader = BlockReader(file, max_bytes)
-            while (block := await asyncio.to_thread(reader.read)) is not None:
-                yield block
+            ahead = asyncio.create_task(asyncio.to_thread(reader.read))
+            try:
+                while (block := await ahead) is not None:
+                    ahead = asyncio.create_task(asyncio.to_thread(reader.read))
+                    yield block
+            finally:
+                # A thread that still reads must not lose its file; what it finds nobody needs.
+                await asyncio.gather(ahead, return_exceptions=True)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic_core import to_json
 
 from backburner.publishers.base import FIRST_DELIVERY, Message
+from backburner.publishers.encoded import EncodedMessages
 from backburner.publishers.sqs_message import escaped
 from backburner.settings import QueueKind
 from backburner.storage import Storage
@@ -29,28 +30,33 @@ class Envelopes:
         # Up to the place of the index, which is last.
         self._head = to_json(address)[: -len("0}")]
 
-    def messages(self, members: Sequence[bytes], pools: Sequence[str], first: int, now: float) -> list[Message]:
+    def messages(self, members: Sequence[bytes], pools: Sequence[str], first: int, now: float) -> Sequence[Message]:
         """The messages of these requests, in order; `first` is the index of the first one.
 
         `members` is what stands between the braces of each request's JSON object, with no other fields than its own.
         """
-        manifest, lane, head = self._manifest, self._manifest.priority, self._head
+        manifest, head = self._manifest, self._head
         facts = {"deadline": manifest.deadline, "answer": AnswerMode.SEGMENT, "enqueued_at": now}
         tail = to_json(facts)[1:]
-        made: list[Message] = []
-        key = b""
-        for index, (one, pool) in enumerate(zip(members, pools, strict=True), first):
-            if not key or index % NEIGHBOURS == 0:
-                key = neighbours_key(manifest.tenant, manifest.id, index)
-            value = b"%b%d,%b,%b" % (head, index, one, tail)
-            made.append(Message(pool, lane, None, FIRST_DELIVERY, (key, value)))
-        return made
+        values = [b"%b%d,%b,%b" % (head, index, one, tail) for index, one in enumerate(members, first)]
+        keys: list[bytes] = []
+        end = first + len(values)
+        while (index := first + len(keys)) < end:
+            same = min(NEIGHBOURS - index % NEIGHBOURS, end - index)
+            keys += [neighbours_key(manifest.tenant, manifest.id, index)] * same
+        if pools.count(pools[0]) == len(pools):
+            return EncodedMessages(pools[0], manifest.priority, keys, values)
+        return [
+            Message(pool, manifest.priority, None, FIRST_DELIVERY, encoded)
+            for pool, encoded in zip(pools, zip(keys, values, strict=True), strict=True)
+        ]
 
 
-async def claim_check_all(storage: Storage, messages: Sequence[Message], queue: QueueKind) -> list[Message]:
+async def claim_check_all(storage: Storage, messages: Sequence[Message], queue: QueueKind) -> Sequence[Message]:
     """The same for many messages that are encoded already."""
-    if queue is not QueueKind.SQS and all(len(one.value) <= INLINE_BYTES for one in messages):
-        return list(messages)
+    values = messages.values if isinstance(messages, EncodedMessages) else [one.value for one in messages]
+    if queue is not QueueKind.SQS and max(map(len, values), default=0) <= INLINE_BYTES:
+        return messages
     return [await claim_check(storage, one, len(one.value) - ENVELOPE_BYTES, queue) for one in messages]
 
 

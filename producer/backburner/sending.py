@@ -29,7 +29,7 @@ async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
 
     Raises `PublishFailed` when a few attempts were not enough.
     """
-    left = list(messages)
+    left = messages
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             await publisher.publish(left)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from backburner.checks import Checker
@@ -75,7 +76,7 @@ class Submission:
         self._rolling = False
         self._resumed = Mark()
         self._sealed = False
-        self._unproven: list[Message] = []
+        self._unproven: list[Sequence[Message]] = []
         self._pools: set[str] = set()
         self._total: int | None = None
         self._cursor_at = (0.0, 0)
@@ -168,10 +169,11 @@ class Submission:
         self._pools.update(portion.pools)
         if known < len(portion):
             members, pools = portion.members[known:], portion.pools[known:]
-            self._unproven += envelopes.messages(members, pools, first + known, time.time())
+            self._unproven.append(envelopes.messages(members, pools, first + known, time.time()))
         if self._unproven and self._lineage.proven:
             proven, self._unproven = self._unproven, []
-            await sender.send(partial(self._deliver, proven), self._lineage.mark)
+            messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
+            await sender.send(partial(self._deliver, messages), self._lineage.mark)
         self._tell(sender)
 
     async def _claim(self, cursor: JobCursor, first: Portion, whole: Prefix | None) -> Mark:

@@ -87,4 +87,5 @@ def without_digest(data: bytes) -> bytes:
     if not data.startswith(_OPENING):
         return data
     end = data.find(b"},", len(_OPENING))
-    return data if end < 0 else b"{" + data[end + 2 :]
+    # A view, for the rest is copied once then.
+    return data if end < 0 else b"{" + memoryview(data)[end + 2 :]

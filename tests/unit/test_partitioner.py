@@ -148,3 +148,38 @@ def test_memory_is_bounded_and_old_load_is_forgotten():
         chooser.choose(b"t/single-%d/0" % number, STORED)
     assert len(chooser._young) + len(chooser._old) <= 2 * REMEMBERED
     assert chooser._sends < partitioner.WINDOW * 2
+
+
+@given(st.integers(1, 16), st.lists(st.tuples(st.integers(0, 5), st.lists(st.integers(1, SHORT_BYTES), max_size=70))))
+def test_neighbours_that_are_chosen_for_together_do_not_make_a_partition_hot(count, runs):
+    chooser = Partitioner(count)
+    carried = [0] * count
+    largest = 0
+    for block, sizes in runs:
+        key, values = b"t/j/%d" % block, [b" " * size for size in sizes]
+        together = chooser.choose_together(key, values) if values else None
+        if together is None:
+            assert count == 1 or not 0 < len(values) <= NEIGHBOURS or max(sizes) >= SHORT_BYTES
+            chosen = [chooser.choose(key, value) for value in values]
+        else:
+            chosen = [together] * len(values)
+        for partition, size in zip(chosen, sizes, strict=True):
+            carried[partition] += size
+            largest = max(largest, size)
+        assert max(carried) <= (1 + LEEWAY) * sum(carried) / count + (NEIGHBOURS + 1) * largest
+
+
+def test_neighbours_that_come_in_two_parts_go_to_one_partition_and_the_next_block_elsewhere():
+    chooser = Partitioner(8)
+    chosen = [chooser.choose_together(b"t/j/%d" % block, [record("hello")] * 32) for block in range(8) for _ in "ab"]
+    assert chosen[::2] == chosen[1::2]
+    assert set(chosen) == set(range(8))
+
+
+def test_all_that_goes_together_counts():
+    chooser = Partitioner(2)
+    many, few, more = (
+        chooser.choose_together(b"t/j/%d" % block, [b" " * size] * number)
+        for block, (size, number) in enumerate([(100, NEIGHBOURS), (101, 2), (100, 2)])
+    )
+    assert many != few == more

@@ -5,7 +5,6 @@ failure, and when, is the caller's business.
 """
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -22,19 +21,18 @@ from aiokafka.errors import (
 )
 
 from backburner.logs import get_logger
-from backburner.publishers.base import FIRST_DELIVERY, Message, PublishFailed
+from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
+from backburner.publishers.kafka_parcels import homes, lanes_of, send_parcel
 from backburner.publishers.kafka_topics import ensure_topics
 from backburner.publishers.partitioner import Partitioner
 from backburner.settings import Settings
-from backburner_schemas import codec, routing
+from backburner_schemas import routing
 from backburner_schemas.errors import QueueError
 
 __all__ = ["KafkaPublisher", "ensure_topics", "kafka_connection"]
 
 log = get_logger(__name__)
-
-_NO_HEADERS: list[tuple[str, bytes]] = []
 
 _REQUEST_SECONDS = 60.0
 """How long one request, and one record on its way, may take: longer than a broker's restart, which is ridden out."""
@@ -67,22 +65,18 @@ class KafkaPublisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
         producer = await self._living()
-        topics = {
-            (pool, lane): routing.topic(self._settings.prefix, pool, lane)
-            for pool, lane in {(message.pool, message.lane) for message in messages}
-        }
+        topics = {(pool, lane): routing.topic(self._settings.prefix, pool, lane) for pool, lane in lanes_of(messages)}
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
-        choosers = {topic: self._partitioner(topic, count) for topic, count in partitions.items()}
+        choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
         parcels: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         size, failed, cause = 0, list[int](), ""
         last = len(messages) - 1
-        for position, message in enumerate(messages):
-            topic = topics[message.pool, message.lane]
-            parcels[topic, choosers[topic].choose(message.key, message.value)].append(position)
-            size += len(message.value)
-            if size >= _UNDER_WAY_BYTES or position == last:
-                for positions, error in await self._send_in_step(await self._living(), messages, parcels):
-                    failed += positions
+        for positions, topic, partition, length in homes(messages, choosers):
+            parcels[topic, partition] += positions
+            size += length
+            if size >= _UNDER_WAY_BYTES or positions[-1] == last:
+                for refused, error in await self._send_in_step(await self._living(), messages, parcels):
+                    failed += refused
                     cause = cause or _cause(error)
                 parcels.clear()
                 size = 0
@@ -204,7 +198,7 @@ class KafkaPublisher:
     ) -> list[tuple[list[int], BaseException]]:
         """Send every parcel; the positions of those that failed, with the error."""
         sent = [
-            asyncio.create_task(_send_parcel(producer, topic, partition, messages, parcel))
+            asyncio.create_task(send_parcel(producer, topic, partition, messages, parcel))
             for (topic, partition), parcel in parcels.items()
         ]
         try:
@@ -214,42 +208,6 @@ class KafkaPublisher:
                 task.cancel()
             raise
         return [failure for failures in outcomes for failure in failures]
-
-
-async def _send_parcel(
-    producer: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message], parcel: Sequence[int]
-) -> list[tuple[list[int], BaseException]]:
-    """Send the messages at these positions to one partition, one batch after the other; what failed, and why.
-
-    Whole batches cost less than half the CPU of single sends. A message alone is sent singly, so that concurrent
-    callers with one request each share a batch.
-    """
-    failures: list[tuple[list[int], BaseException]] = []
-    start = 0
-    while start < len(parcel):
-        end = start + 1
-        try:
-            if len(parcel) == 1:
-                one = messages[parcel[0]]
-                headers = codec.encode_facts(one.facts)
-                future = await producer.send(topic, one.value, one.key, partition=partition, headers=headers)
-            else:
-                batch = producer.create_batch()
-                now = int(time.time() * 1000)
-                end = start
-                while end < len(parcel):
-                    one = messages[parcel[end]]
-                    headers = _NO_HEADERS if one.facts is FIRST_DELIVERY else codec.encode_facts(one.facts)
-                    if batch.append(timestamp=now, key=one.key, value=one.value, headers=headers) is None:
-                        break
-                    end += 1
-                batch.close()
-                future = await producer.send_batch(batch, topic, partition=partition)
-            await future
-        except (KafkaError, OSError) as error:
-            failures.append(([*parcel[start:end]], error))
-        start = end
-    return failures
 
 
 def _cause(error: BaseException) -> str:

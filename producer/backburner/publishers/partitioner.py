@@ -57,10 +57,27 @@ class Partitioner:
             return 0
         size = len(value)
         chain = beginnings(value) if size >= SHORT_BYTES else ()
-        chosen = self._with_prefix(chain, size) if chain else self._with_neighbours(crc32(key), size)
+        chosen = self._with_prefix(chain, size) if chain else self._with_neighbours(crc32(key), size, 1)
+        return self._count_in(chosen, key, size, 1)
+
+    def choose_together(self, key: bytes, values: Sequence[bytes]) -> int | None:
+        """The partition of neighbours with that key, at most `NEIGHBOURS` of them; they count as sent.
+
+        None, and nothing counts, if one has a prompt that is worth looking into: then `choose` for each.
+        """
+        if self._count == 1:
+            return 0
+        sizes = [*map(len, values)]
+        if len(sizes) > NEIGHBOURS or max(sizes) >= SHORT_BYTES:
+            return None
+        size = sum(sizes)
+        return self._count_in(self._with_neighbours(crc32(key), size, len(sizes)), key, size, len(sizes))
+
+    def _count_in(self, chosen: int, key: bytes, size: int, sends: int) -> int:
+        """Count what goes there; the partition's number."""
         self._loads[chosen] += size
         self._total += size
-        self._sends += 1
+        self._sends += sends
         if self._sends >= WINDOW * self._count:
             self._fade()
         if self._turn is None:
@@ -74,7 +91,7 @@ class Partitioner:
         The less of it is shared, the less over the average may such a partition be, and steeply so: prompts that have
         but the system prompt in common begin groups of their own, side by side.
         """
-        room, leeway = self._room(size, RUN)
+        room, leeway = self._room(size, 1, RUN)
         young, old, loads = self._young, self._old, self._loads
         shared = blocks = len(chain)
         for block in reversed(chain):
@@ -90,9 +107,9 @@ class Partitioner:
         self._forget()
         return known
 
-    def _with_neighbours(self, key: int, size: int) -> int:
+    def _with_neighbours(self, key: int, size: int, sends: int) -> int:
         """Where the neighbours went, if that partition can take it; or the least loaded."""
-        room, leeway = self._room(size, NEIGHBOURS)
+        room, leeway = self._room(size, sends, NEIGHBOURS)
         known = self._young.get(key)
         if known is None:
             known = self._old.get(key)
@@ -102,11 +119,11 @@ class Partitioner:
             self._forget()
         return known
 
-    def _room(self, size: int, run: int) -> tuple[float, float]:
-        """How much a partition may carry before it is given a request of that size, and how much more at the most."""
+    def _room(self, size: int, sends: int, run: int) -> tuple[float, float]:
+        """How much a partition may carry before it is given these bytes and requests, and how much more at the most."""
         total = self._total + size
         average = total / self._count
-        return average - size, LEEWAY * average + run * total / (self._sends + 1)
+        return average - size, LEEWAY * average + run * total / (self._sends + sends)
 
     def _forget(self) -> None:
         if len(self._young) >= REMEMBERED:
