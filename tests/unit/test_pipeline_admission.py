@@ -2,7 +2,7 @@
 
 from pipeline_bench import Bench, CountingEngine, running, until
 
-from backburner_worker import steering
+from backburner_worker import pipeline, steering
 from backburner_worker.engine.fake_model import Pace
 
 
@@ -48,3 +48,20 @@ async def test_a_number_beyond_all_floats_is_one_requests_trouble(storage):
         bench.send(20, body=_body(20) | {"max_tokens": 10**400})
         await until(bench.summary)
     assert len(await bench.codes()) == 21
+
+
+async def test_what_cannot_be_weighed_is_run_all_the_same(storage, monkeypatch):
+    def chain(body):
+        if body["messages"][0]["content"] == "heavy":
+            raise RuntimeError("a body that breaks our own code")
+        return ()
+
+    monkeypatch.setattr(pipeline, "prefix_chain", chain)
+    bench = Bench(storage, CountingEngine())
+    await bench.make_job(total=3)
+    async with running(bench):
+        bench.send(0)
+        bench.send(1, "heavy")
+        bench.send(2)
+        await until(bench.summary)
+    assert await bench.codes() == {0: None, 1: None, 2: None}

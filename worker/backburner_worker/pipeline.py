@@ -158,8 +158,13 @@ class Pipeline:
     # --- admit ------------------------------------------------------------------------------------------------
 
     def _weigh(self, delivery: Delivery, run: Run, facts: JobFacts) -> Work:
-        expected = self._admission.expect(run.envelope, len(delivery.raw))
-        return Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected, facts)
+        try:
+            expected = self._admission.expect(run.envelope, len(delivery.raw))
+            return Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected, facts)
+        except Exception:
+            # Weights are advice: no body may end the worker here, before anything could be blamed for it.
+            log.exception("a request could not be weighed; it counts for nothing")
+            return Work(delivery, run, 0, facts=facts)
 
     def _may_run(self, work: Work) -> bool:
         """Judge again, since it may have expired, or gone, while it was held."""
