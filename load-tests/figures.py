@@ -52,11 +52,22 @@ class Check:
     reached: bool
     against: str = ""
     """What it is held against, where that is not what the main figure is held against."""
+    aim: bool = False
+    """Whether it is what we aim at: told, and no miss."""
 
     @classmethod
-    def of(cls, name: str, value: float, goal: float, *, bound: Bound = Bound.AT_LEAST, against: str = "") -> Self:
+    def of(
+        cls,
+        name: str,
+        value: float,
+        goal: float,
+        *,
+        bound: Bound = Bound.AT_LEAST,
+        against: str = "",
+        aim: bool = False,
+    ) -> Self:
         """With the verdict."""
-        return cls(name, value, goal, bound, bound.holds(value, goal), against)
+        return cls(name, value, goal, bound, bound.holds(value, goal), against, aim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +188,11 @@ class Figures:
 
     @property
     def missed(self) -> list[str]:
-        """What was measured and not reached: the scenario's name for its main figure, and the names of checks."""
+        """What was measured and not reached: the scenario's name for its main figure, the names of checks; no aims."""
         if self.skipped:
             return []
         main = [] if self.reached else [self.scenario]
-        return main + [check.name for check in self.checks if not check.reached]
+        return main + [check.name for check in self.checks if not (check.reached or check.aim)]
 
     @property
     def value(self) -> float | None:

@@ -14,6 +14,7 @@ if str(LOAD_TESTS) not in sys.path:
 import bench  # noqa: E402 - after the folder is on the path
 import gpu_check  # noqa: E402
 from engines import CPU_ARGS, Build, max_sequences  # noqa: E402
+from figures import Bound, Check, Figures  # noqa: E402
 from pairs import Measured, Pair  # noqa: E402
 from passages import Order  # noqa: E402
 from prefix import _both, _figures  # noqa: E402
@@ -145,3 +146,9 @@ def test_the_steady_rate_of_run_batch_is_that_of_its_last_bar():
     assert steady_rate(log) == 2.5
     assert steady_rate("8/8 [00:09<00:00, 2.00s/req]") == 0.5
     assert steady_rate("nothing of the kind") is None
+
+
+def test_an_aim_that_is_not_reached_is_told_and_no_miss():
+    aim = Check.of("µs of CPU", 47.0, 40.0, bound=Bound.AT_MOST, aim=True)
+    assert not aim.reached
+    assert Figures("control-plane", 0.5, reached=True, ratio=0.6, checks=(aim,)).missed == []
