@@ -106,13 +106,16 @@ class Generator:
         except asyncio.CancelledError:
             if asked_to_end():
                 raise
-            failure: BackburnerError = GenerationAborted()
+            return self._after(generation, GenerationAborted())
         except BackburnerError as error:
-            failure = error
+            return self._after(generation, error)
         except Exception as error:
             # A body that breaks the engine's own code is one request's trouble, not the worker's.
             log.exception("the engine failed in a way of its own", **_where(generation.run.envelope.address))
-            failure = EngineError(f"the engine failed: {type(error).__name__}")
+            return self._after(generation, EngineError(f"the engine failed: {type(error).__name__}"))
+
+    def _after(self, generation: Generation, failure: BackburnerError) -> Outcome | Retry:
+        """What becomes of the delivery after that. A frame that keeps its own error would keep the body with it."""
         delivery = generation.delivery
         # The chance spreads retries; it hides nothing.
         chance = random.random()  # noqa: S311
