@@ -1,14 +1,18 @@
 """Records as the lines that a segment holds, passed on as they are, many at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.result import ResultRecord, encode_record
-from backburner_schemas.segment import read_digest, without_digest
+from backburner_schemas.segment import read_digest
 
 _LINE = b'{"id":'
 _NAMELESS = b'"custom_id":null'
+_HEAD = 1 << 18
+"""Bytes in which a digest has to end."""
+_BLOCK = 1 << 18
+"""Bytes of lines that are passed on together, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +39,56 @@ class WholeSegment:
 
     indexes: IndexSet
     failed: IndexSet
-    lines: RecordLines
+    lines: tuple[RecordLines, ...]
 
     @classmethod
-    def of(cls, data: bytes) -> "WholeSegment | None":
+    def of(cls, data: memoryview) -> "WholeSegment | None":
         """What the segment's bytes hold, if they are in the form that workers write; None leaves them to be parsed.
 
         That a line says what the digest says of it is the worker's word, as it is for those who count.
         """
-        digest = read_digest(data)
+        head = bytes(data[:_HEAD])
+        digest = read_digest(head)
         if digest is None:
             return None
         indexes = digest.ok | digest.failed
-        count = len(indexes)
-        if len(digest.ok) + len(digest.failed) != count:
+        if len(digest.ok) + len(digest.failed) != len(indexes):
             return None
-        # Only a request that was refused may have none.
-        if digest.failed and _NAMELESS in data:
+        blocks, count = list[bytes](), 0
+        for block in _blocks(data, head.find(b"},") + 2):
+            # No line beside those that begin and end as records do, and none of these broken in two.
+            lines = block.count(b"\n")
+            if not (block.startswith(_LINE) and block.endswith(b"}\n") and block.count(b"}\n" + _LINE) == lines - 1):
+                return None
+            # Only a request that was refused may have no name.
+            if digest.failed and _NAMELESS in block:
+                return None
+            blocks.append(block)
+            count += lines
+        if count != len(indexes):
             return None
-        lines = without_digest(data)
-        if not lines.startswith(_LINE) or not lines.endswith(b"}\n"):
-            return None
-        # No line beside those that begin and end as records do, and none of these broken in two.
-        if lines.count(b"\n") != count or lines.count(b"}\n" + _LINE) != count - 1:
-            return None
-        return cls(indexes, digest.failed, RecordLines(lines, count, len(digest.failed)))
+        if digest.failed:
+            # Which of the blocks they are in, nobody has looked.
+            return cls(indexes, digest.failed, (RecordLines(b"".join(blocks), count, len(digest.failed)),))
+        return cls(indexes, digest.failed, tuple(RecordLines(block, block.count(b"\n"), 0) for block in blocks))
+
+
+def _blocks(data: memoryview, start: int) -> Iterator[bytes]:
+    """The lines from there on, some at a time, the opening brace that the digest took given back to the first.
+
+    A block is looked at and passed on while the processor's cache still has it; of the whole segment each look would
+    come from memory anew.
+    """
+    opening, size = b"{", _BLOCK
+    while start < len(data):
+        block = opening + data[start : start + size]
+        end = block.rfind(b"\n") + 1
+        if end == 0 and start + size < len(data):
+            # A line that is longer than a block.
+            size *= 2
+            continue
+        # What has no line's end at the very end is for the caller to refuse.
+        block = block[:end] if end else block
+        yield block
+        start += len(block) - len(opening)
+        opening, size = b"", _BLOCK

@@ -198,7 +198,7 @@ class RecordReader:
 
     async def _segments(self, names: Sequence[str], *, superseded: IndexSet = _EMPTY) -> AsyncGenerator[Piece]:
         prefix = keys.segments(self._tenant, self._job)
-        ahead: deque[tuple[str, asyncio.Task[bytes]]] = deque()
+        ahead: deque[tuple[str, asyncio.Task[memoryview]]] = deque()
         left = iter(names)
         try:
             while True:
@@ -218,20 +218,20 @@ class RecordReader:
             for _, task in ahead:
                 task.cancel()
 
-    async def _fetch(self, key: str) -> bytes:
+    async def _fetch(self, key: str) -> memoryview:
         # Whole, not as a stream: a slow reader would hold the connection over the store's time-out.
-        stored = await self._storage.get(key)
-        if stored is None:
+        data = await self._storage.view(key)
+        if data is None:
             raise StoreError(f"the segment {key} has vanished while the job was read; read its results again")
-        return stored.data
+        return data
 
-    def _records(self, name: str, data: bytes, superseded: IndexSet) -> Iterator[Piece]:
+    def _records(self, name: str, data: memoryview, superseded: IndexSet) -> Iterator[Piece]:
         whole = WholeSegment.of(data) if self._numbered else None
         if whole is not None and self._all_count(whole, superseded) and self._seen.add_all(whole.indexes):
-            yield whole.lines
+            yield from whole.lines
             return
         batch: list[ResultRecord] = []
-        for record in parsed(name, data):
+        for record in parsed(name, bytes(data)):
             if self._counts(record, superseded) and self._seen.add(record.backburner.index):
                 batch.append(record)
                 if len(batch) >= BATCH:

@@ -113,6 +113,14 @@ class Storage:
 
         return await _none_if_missing(_asking(self._reads, read))
 
+    async def view(self, key: str) -> memoryview | None:
+        """The object's bytes as they came, copied by nobody, or None if there is none."""
+
+        async def read() -> memoryview:
+            return memoryview(await (await obstore.get_async(self._store, self._root + key)).bytes_async())
+
+        return await _none_if_missing(_asking(self._reads, read))
+
     async def head(self, key: str, length: int) -> bytes | None:
         """The object's first bytes, up to that many, or None if there is none."""
 
@@ -150,11 +158,7 @@ class Storage:
 
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
-
-        async def write() -> object:
-            return await obstore.put_async(self._store, self._root + key, data)
-
-        await _asking(self._writes, write)
+        await _asking(self._writes, lambda: obstore.put_async(self._store, self._root + key, data))
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none; whether it was written. A retry of our own write may say False."""

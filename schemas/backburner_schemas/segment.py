@@ -80,12 +80,3 @@ def read_digest(head: bytes) -> SegmentDigest | None:
         return SegmentDigest.model_validate(from_json(head[len(_OPENING) : end + 1]))
     except (ValueError, ValidationError):
         return None
-
-
-def without_digest(data: bytes) -> bytes:
-    """The segment's lines, of which the first is now a record alone, as the others are."""
-    if not data.startswith(_OPENING):
-        return data
-    end = data.find(b"},", len(_OPENING))
-    # A view, for the rest is copied once then.
-    return data if end < 0 else b"{" + memoryview(data)[end + 2 :]
