@@ -92,7 +92,7 @@ def _section(scenario: Scenario, found: Sequence[Saved], pictures: Mapping[str, 
             lines += ["", _sides(figures)]
         lines += [f"\n![{one.name}]({picture})" for picture in pictures.get(one.name, ())]
         if figures.checks:
-            rows = [(c.name, f"{c.bound} {c.goal:,g}", f"{c.value:,.4g}", _mark(c.reached)) for c in figures.checks]
+            rows = [(c.name, f"{c.bound} {c.goal:,g}", c.shown, _mark(c.reached)) for c in figures.checks]
             lines += ["", _table(("also", "must reach", "reached", ""), rows)]
         lines += ["", " ".join(figures.notes)] if figures.notes else []
         lines += ["", _provenance(one)]
@@ -166,7 +166,7 @@ def _cpu(figures: Figures) -> str:
 
 
 def _check(check: Check) -> str:
-    return f"{check.value:,.4g}" + (f" ({check.name})" if check.against else "")
+    return check.shown + (f" ({check.name})" if check.against else "")
 
 
 def _verdict(figures: Figures) -> str:

@@ -55,6 +55,11 @@ class Check:
     aim: bool = False
     """Whether it is what we aim at: told, and no miss."""
 
+    @property
+    def shown(self) -> str:
+        """The value for a reader: four digits, or all of those before the point."""
+        return f"{self.value:,.0f}" if abs(self.value) >= 1000 else f"{self.value:,.4g}"  # noqa: PLR2004 - four digits
+
     @classmethod
     def of(
         cls,

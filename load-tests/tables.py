@@ -25,7 +25,7 @@ def outcome(figures: Figures) -> str:
         parts.append(f"{figures.requests_per_s:,.1f} requests/s")
     for check in figures.checks:
         said = "reached" if check.reached else "NOT reached"
-        parts.append(f"{check.name}: {check.value:,.4g}, goal {check.bound} {check.goal:,g} {said}")
+        parts.append(f"{check.name}: {check.shown}, goal {check.bound} {check.goal:,g} {said}")
     return "; ".join(parts)
 
 
