@@ -11,7 +11,7 @@ import sys
 
 from aiokafka import AIOKafkaProducer
 
-QUESTIONS = ("What do bees make?", "Which season follows winter?", "What is the square root of 81?")
+QUESTIONS = ("What is the capital of Italy?", "What is the chemical symbol of gold?", "What is the opposite of big?")
 
 
 async def main(model: str) -> None:
@@ -23,7 +23,12 @@ async def main(model: str) -> None:
                 "custom_id": f"raw-{number}",
                 "method": "POST",
                 "url": "/v1/chat/completions",
-                "body": {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 24},
+                "body": {
+                    "model": model,
+                    "messages": [{"role": "user", "content": question}],
+                    "max_tokens": 24,
+                    "temperature": 0,
+                },
             }
             sent = await producer.send_and_wait(topic, json.dumps(line).encode())
             print(f"{line['custom_id']} is on {sent.topic}, partition {sent.partition}, offset {sent.offset}")

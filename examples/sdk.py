@@ -8,23 +8,30 @@ import sys
 
 from backburner import Client
 
+QUESTION = "What is the capital of Japan?"
+MORE_QUESTIONS = ("What is the capital of Germany?", "What is the opposite of hot?", "Who wrote Hamlet?")
+
 
 async def main(model: str | None) -> None:
     async with Client() as client:
-        handle = await client.enqueue("What is the capital of Japan?", model=model, max_tokens=24)
+        handle = await client.enqueue(QUESTION, model=model, max_tokens=24, temperature=0)
         answer = await handle.result(timeout=120)
         print(f"one request: {answer.text.strip()}")
 
         model = model or (await client.pools())[0].manifest.model
-        questions = ["Name a fruit.", "Name a river.", "Name a colour."]
         job = await client.submit(
             {
                 "custom_id": f"question-{number}",
                 "method": "POST",
                 "url": "/v1/chat/completions",
-                "body": {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": 16},
+                "body": {
+                    "model": model,
+                    "messages": [{"role": "user", "content": question}],
+                    "max_tokens": 24,
+                    "temperature": 0,
+                },
             }
-            for number, question in enumerate(questions)
+            for number, question in enumerate(MORE_QUESTIONS)
         )
         async for record in job.results():
             print(f"{record.custom_id}: {record.text.strip()}")

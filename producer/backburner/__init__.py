@@ -3,7 +3,7 @@
 from backburner import Client
 
 async with Client() as client:
-    handle = await client.enqueue("What is the capital of France?")
+    handle = await client.enqueue("What is the capital of France?", temperature=0)
     print((await handle.result(timeout=600)).text)
 """
 

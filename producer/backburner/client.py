@@ -44,7 +44,7 @@ class Client:
     Nothing connects before it is needed: a client that only reads needs no broker.
 
         async with Client() as client:
-            handle = await client.enqueue("What is the capital of France?", max_tokens=16)
+            handle = await client.enqueue("What is the capital of France?", max_tokens=16, temperature=0)
             record = await handle.result(timeout=600)
             print(record.text)
 

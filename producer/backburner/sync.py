@@ -37,7 +37,7 @@ class SyncClient:
     """`Client`, blocking. Close it, or use it as a context manager.
 
     with SyncClient() as client:
-        print(client.enqueue("What is the capital of France?").result(timeout=600).text)
+        print(client.enqueue("What is the capital of France?", temperature=0).result(timeout=600).text)
     """
 
     def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+import runpy
 import signal
 from pathlib import Path
 
@@ -13,9 +14,23 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 
 pytestmark = [pytest.mark.broker, pytest.mark.store, pytest.mark.vllm, pytest.mark.timeout(400)]
 
-PROMPTS = Path(__file__).parents[2] / "examples" / "prompts.jsonl"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAMPLES = {
+    "What is the capital of Japan?": "tokyo",
+    "What is the capital of Germany?": "berlin",
+    "What is the opposite of hot?": "cold",
+    "Who wrote Hamlet?": "shakespeare",
+    "What is the capital of Italy?": "rome",
+    "What is the chemical symbol of gold?": "au",
+    "What is the opposite of big?": "small",
+}
+"""What the programs under examples/ ask, with a word that tells a right answer: a newcomer sees these answers first."""
 LOAD_SECONDS = 240
 BOUND = 120
+
+
+def as_tuple(value):
+    return (value,) if isinstance(value, str) else value
 
 
 def is_running(pid):
@@ -25,6 +40,16 @@ def is_running(pid):
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in {"Z", "X"}
+
+
+def test_the_programs_ask_what_the_model_knows_and_without_chance():
+    for program in ("sdk.py", "raw_kafka.py"):
+        example = runpy.run_path(str(EXAMPLES / program))
+        asked = {text for name, value in example.items() if "QUESTION" in name for text in as_tuple(value)}
+        assert asked <= SAMPLES.keys()
+        assert asked
+        source = (EXAMPLES / program).read_text()
+        assert source.count("max_tokens") == source.count("temperature")
 
 
 async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(
@@ -39,21 +64,27 @@ async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engin
         BACKBURNER_ENGINE_ARGS=f"{CPU_ARGS} --served-model-name {AUTO_MODEL_NAME}",
     )
     # It is queued before the model is warm, and waits.
-    with PROMPTS.open(encoding="utf-8") as file:
+    with (EXAMPLES / "prompts.jsonl").open(encoding="utf-8") as file:
         real = [json.loads(line) for line in itertools.islice(file, 5)]
     # The model is weak: this is one of the few facts to rely on, and not as a question.
     body = {"model": AUTO_MODEL_NAME, "prompt": "The capital of France is", "max_tokens": 5, "temperature": 0}
     real.append({"custom_id": "fact", "method": "POST", "url": "/v1/completions", "body": body})
+    samples = [
+        line
+        for number, question in enumerate(SAMPLES)
+        for line in lines(1, question, model=AUTO_MODEL_NAME, prefix=f"sample-{number}-", max_tokens=24, temperature=0)
+    ]
     bad = [
         *lines(1, "much too long " * 2_000, model=AUTO_MODEL_NAME, prefix="long"),
         *lines(1, model=AUTO_MODEL_NAME, prefix="parameter", made_up=1),
         *lines(1, model="gpt-9", prefix="model"),
     ]
-    job = await client.submit([*real, *bad], pool=AUTO_MODEL_NAME)
+    job = await client.submit([*real, *samples, *bad], pool=AUTO_MODEL_NAME)
     await until(worker.is_warm, "a warm model", seconds=LOAD_SECONDS)
     status = await job.wait(timeout=BOUND)
-    assert (status.status, status.request_counts.completed, status.request_counts.failed) == ("completed", 6, 3)
-    records = {record.custom_id: record async for record in job.results(join=[*real, *bad])}
+    counts = status.request_counts
+    assert (status.status, counts.completed, counts.failed) == ("completed", len([*real, *samples]), len(bad))
+    records = {record.custom_id: record async for record in job.results(join=[*real, *samples, *bad])}
 
     assert {name: record.error.code for name, record in records.items() if not record.ok} == {
         "long0": "context_length_exceeded",
@@ -63,6 +94,9 @@ async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engin
     assert records["parameter0"].error.param == "made_up"
     answered = [record for record in records.values() if record.ok]
     assert "Paris" in records["fact"].text
+    for number, (question, word) in enumerate(SAMPLES.items()):
+        answer = records[f"sample-{number}-0"].text
+        assert word in answer.lower(), f"{question} {answer}"
     for record in answered:
         body = record.response.body
         kind = "text_completion" if record.custom_id == "fact" else "chat.completion"
