@@ -65,7 +65,7 @@ check_room() {
 
 # Ends with everything that is missing, before a byte is downloaded.
 check_machine() {
-    local lacks=() each
+    local lacks=() packages=''
     if [[ "$(uname -s)" != Linux ]]; then
         fail "needs Linux, and this is $(uname -s); use a Linux container or a virtual machine"
     fi
@@ -77,20 +77,19 @@ check_machine() {
     if [[ -n "$python" ]] && ! has_libnuma "$python"; then
         lacks+=("the library libnuma.so.1, without which vLLM's CPU build cannot load")
     fi
-    check_room
-    if ((${#lacks[@]} == 0)); then
-        return
+    if ((${#lacks[@]} > 0)); then
+        packages="$install_lines"
     fi
-    printf 'setup: this machine lacks\n' >&2
-    printf -- '  - %s\n' "${lacks[@]}" >&2
-    for each in "${lacks[@]}"; do
-        if [[ "$each" != *' GB of room '* ]]; then
-            printf 'The packages that it takes:\n%s\n' "$install_lines" >&2
-            printf 'Another Python is named like this: make setup PYTHON=/path/to/python3.12\n' >&2
-            break
-        fi
-    done
-    exit 1
+    if [[ -z "$python" ]]; then
+        packages+=$'\nor name a Python that you have:  make setup PYTHON=/path/to/python3.12'
+    fi
+    check_room
+    if ((${#lacks[@]} > 0)); then
+        printf 'setup: this machine lacks\n' >&2
+        printf -- '  - %s\n' "${lacks[@]}" >&2
+        [[ -z "$packages" ]] || printf '%s\n' "$packages" >&2
+        exit 1
+    fi
 }
 
 # What .venv was made from and where: an environment that was copied elsewhere has scripts that point back.
