@@ -9,6 +9,7 @@ readonly lock=requirements/worker-cpu.lock
 readonly torch_index=https://download.pytorch.org/whl/cpu
 readonly log=.venv/setup.log
 readonly room_gb=4
+readonly full_mb=300 # The largest wheel takes that much while it is unpacked.
 # The README says the same, word for word; a test compares them.
 readonly install_lines='  Debian, Ubuntu:  sudo apt install make python3 python3-venv libnuma1
   Fedora:          sudo dnf install make python3 numactl-libs'
@@ -51,15 +52,20 @@ find_python() {
     fi
 }
 
-# Kilobytes that setting up will still take here: what stands in .venv already need not be written again.
-check_room() {
-    local free used=0
+free_mb() {
+    local free
     read -r _ _ _ free _ < <(df -Pk . | tail -n 1)
+    echo "$((free / 1024))"
+}
+
+# What stands in .venv already need not be written again.
+check_room() {
+    local used_kb=0
     if [[ -d .venv ]]; then
-        read -r used _ < <(du -sk .venv)
+        read -r used_kb _ < <(du -sk .venv)
     fi
-    if ((free + used < room_gb * 1024 * 1024)); then
-        lacks+=("$room_gb GB of room on the disk of $PWD; $((free / 1024)) MB are free")
+    if (($(free_mb) + used_kb / 1024 < room_gb * 1024)); then
+        lacks+=("$room_gb GB of room on the disk of $PWD; $(free_mb) MB are free")
     fi
 }
 
@@ -105,8 +111,9 @@ install() {
 }
 
 show_log() {
-    if grep -q 'No space left on device' "$log"; then
-        fail "$1 did not work: the disk is full. It takes $room_gb GB of room; make some, then run \`make setup\` again."
+    # On a full disk the log may not say so: it is on that disk itself.
+    if grep -q 'No space left on device' "$log" || (($(free_mb) < full_mb)); then
+        fail "$1 did not work: the disk of $PWD is full. It takes $room_gb GB; make room, then run \`make setup\` again."
     fi
     tail -n 15 "$log" >&2
     fail "$1 did not work; the whole log is in $log.
