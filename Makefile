@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs bench report gpu-check clean distclean
+.PHONY: help setup demo check test docs bench report gpu-check lock-check clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -48,6 +48,9 @@ report: $(STAMP) ## Write docs/benchmarks.md, its plots and the README's figures
 
 gpu-check: $(STAMP) ## Engine tests, overhead and prefix on a GPU, skipped where none is; CPU=1 runs them on a CPU
 	@$(BIN)/python load-tests/gpu_check.py $(if $(CPU),--cpu) $(if $(QUICK),--quick)
+
+lock-check: $(STAMP) ## Ask whether every package has a wheel, for both architectures and each Python; WITHOUT="torch …"
+	@$(BIN)/python scripts/check_lock.py $(WITHOUT:%=--without %)
 
 clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
 	@if [[ -d .backburner && -x $(BIN)/backburner ]]; then $(BIN)/backburner down || true; fi
