@@ -19,12 +19,12 @@ from backburner_schemas.errors import (
     SettingsError,
 )
 from backburner_schemas.request import Endpoint
-from backburner_worker.engine import vllm_compat
 from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.fake import FakeEngine
 from backburner_worker.engine.fake_process import FakeProcessEngine
 from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.vllm_release import installed_release
 
 START_SECONDS = 180
 STEP_SECONDS = 60
@@ -268,7 +268,17 @@ def test_vllm_says_what_the_settings_gave_it(subject):
     assert subject.info.models == ("smollm2",)
     assert subject.info.max_sequences == 8
     assert subject.info.kv_tokens > 512
-    assert subject.info.version == f"vllm-{vllm_compat.installed_version()}"
+    assert subject.info.version == f"vllm-{installed_release().version}"
+
+
+@only_vllm
+def test_vllm_is_the_release_that_is_to_be_tried(subject):
+    import vllm
+
+    # `make vllm-versions` says which; otherwise it is the one that is installed.
+    wanted = os.environ.get("BACKBURNER_TEST_VLLM_RELEASE", installed_release().version)
+    assert subject.info.version == f"vllm-{wanted}"
+    assert vllm.__version__.partition("+")[0] == wanted.partition("+")[0]
 
 
 @only_vllm
@@ -351,12 +361,3 @@ def test_an_adapter_with_a_name_that_the_arguments_give_the_model_is_a_settings_
     engine = VllmEngine(str(model), f"{VLLM_ARGS} --served-model-name m base", adapters=[adapter])
     with pytest.raises(SettingsError, match="'base' is the base model's own name"):
         subject.do(engine.start())
-
-
-def test_vllm_that_is_not_installed_is_a_settings_error(monkeypatch):
-    def missing(name):
-        raise vllm_compat.PackageNotFoundError(name)
-
-    monkeypatch.setattr(vllm_compat, "version", missing)
-    with pytest.raises(SettingsError, match=r"requirements/worker-cpu\.lock"):
-        asyncio.run(VllmEngine("m").start())
