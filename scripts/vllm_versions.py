@@ -120,7 +120,8 @@ def run_tests(tried: Runnable, arguments: Sequence[str]) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         side_by_side = ("-n", "2", "--dist", "loadfile")
-        command = [sys.executable, "-m", "pytest", "-q", *side_by_side, f"--junitxml={report}", *arguments]
+        shown = ("-q", "--disable-warnings")
+        command = [sys.executable, "-m", "pytest", *shown, *side_by_side, f"--junitxml={report}", *arguments]
         process = subprocess.Popen(command, cwd=ROOT, env=environment(tried, os.environ), start_new_session=True)
         try:
             process.wait(_RUN_SECONDS)
