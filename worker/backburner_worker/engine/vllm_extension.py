@@ -53,7 +53,7 @@ def load_kernels(*, without_driver: bool = False) -> bool:
             return True
         if without_driver and missing_library(str(error)) == _DRIVER:
             return False
-        raise SettingsError(_reason("vLLM's extension", error, torch.__version__)) from error
+        raise SettingsError(reason("vLLM's extension", error, torch.__version__)) from error
     return True
 
 
@@ -63,7 +63,7 @@ def _imported(name: str, called: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise SettingsError(_reason(called, error, "")) from error
+        raise SettingsError(reason(called, error, "")) from error
 
 
 def _module(folder: Path, torch: Any) -> str | None:
@@ -84,7 +84,8 @@ def missing_library(message: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _reason(what: str, error: Exception, torch_version: str) -> str:
+def reason(what: str, error: Exception, torch_version: str) -> str:
+    """Why it cannot load, in words, and what to do."""
     library = missing_library(str(error))
     if library is not None:
         return f"{what} cannot load: {library} is missing; {_remedy(library)}"
