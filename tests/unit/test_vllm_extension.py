@@ -7,7 +7,7 @@ from fake_vllm import MISSING, write_fakes
 
 from backburner_schemas.errors import SettingsError
 from backburner_worker.engine import vllm_extension
-from backburner_worker.engine.vllm_extension import load_kernels, reason
+from backburner_worker.engine.vllm_extension import Kernels, load_kernels, reason
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="its extensions are Linux's")
 X86 = ("_C", "_C_AVX2", "_C_AVX512")
@@ -55,7 +55,7 @@ def test_the_extension_for_this_machine_is_the_one_that_has_to_load(vllm, bf16, 
 )
 def test_those_for_other_machines_need_not_load(vllm, bf16, avx512, taken):
     vllm(good=(taken,), broken=tuple({*X86} - {taken}), bf16=bf16, avx512=avx512)
-    assert load_kernels()
+    assert load_kernels() is Kernels.LOADED
 
 
 @needs_linux
@@ -71,14 +71,14 @@ def test_only_the_driver_may_be_missing_and_only_if_told_so(vllm, monkeypatch):
     with pytest.raises(SettingsError, match="is missing"):
         load_kernels(without_driver=True)
     monkeypatch.setattr(vllm_extension, "_DRIVER", MISSING)
-    assert load_kernels(without_driver=True) is False
+    assert load_kernels(without_driver=True) is Kernels.NO_DRIVER
     with pytest.raises(SettingsError, match="NVIDIA's driver"):
         load_kernels()
 
 
 def test_a_build_without_such_extensions_is_not_judged(vllm):
     vllm()
-    assert load_kernels()
+    assert load_kernels() is Kernels.ELSEWHERE
 
 
 def test_torch_that_cannot_be_imported_is_told_as_that(vllm, tmp_path):

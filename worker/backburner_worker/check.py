@@ -69,7 +69,7 @@ def _check_vllm(settings: WorkerSettings, release: Release) -> str:
     from backburner_worker.engine.vllm_extension import load_kernels
 
     prepare_environment(settings.model)
-    loaded = load_kernels(without_driver=not release.cpu)
+    kernels = load_kernels(without_driver=not release.cpu)
     vllm_compat.import_all()
     vllm_compat.assume_device()
     read = ""
@@ -78,11 +78,6 @@ def _check_vllm(settings: WorkerSettings, release: Release) -> str:
         assert isinstance(engine, VllmEngine)
         engine.arguments()
         read = ", BACKBURNER_ENGINE_ARGS understood"
-    kernels = (
-        "its kernels load"
-        if loaded
-        else "its kernels not tried: the GPU's driver, libcuda.so.1, comes from the machine that the worker runs on"
-    )
     return f"vLLM {release.version} ({_build(release)}; {kernels}){read}"
 
 

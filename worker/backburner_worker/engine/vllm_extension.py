@@ -7,6 +7,7 @@ as vLLM does, costs nothing. Which release it is, is `vllm_release`'s.
 import importlib
 import importlib.util
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -33,28 +34,35 @@ _NVIDIAS = re.compile(r"lib(cu|nv|nccl)")
 _REINSTALL = "install both anew: `pip install --force-reinstall 'backburner[worker]'`, or requirements/worker-cpu.lock"
 
 
-def load_kernels(*, without_driver: bool = False) -> bool:
+class Kernels(StrEnum):
+    """What became of loading them, in words."""
+
+    LOADED = "its kernels load"
+    NO_DRIVER = "its kernels not tried: the GPU's driver, libcuda.so.1, comes from the machine that the worker runs on"
+    ELSEWHERE = "its kernels not tried: they are in another package"
+    """Builds for other accelerators have no extension of vLLM's own."""
+
+
+def load_kernels(*, without_driver: bool = False) -> Kernels:
     """Load them as vLLM will. Imports torch and vLLM's package. Raises `SettingsError` that says what is missing.
 
     Args:
         without_driver: Whether the GPU's driver may be missing, as it is while an image is built.
-
-    Returns whether they are loaded: False where the driver is missing and may be.
     """
     torch = _imported("torch", "torch")
     package = _imported("vllm", "vLLM")
     name = _module(Path(package.__path__[0]), torch)
     if name is None:
-        return True
+        return Kernels.ELSEWHERE
     try:
         importlib.import_module(f"vllm.{name}")
     except ImportError as error:
         if _LOADED_ALL_THE_SAME in str(error):
-            return True
+            return Kernels.LOADED
         if without_driver and missing_library(str(error)) == _DRIVER:
-            return False
+            return Kernels.NO_DRIVER
         raise SettingsError(reason("vLLM's extension", error, torch.__version__)) from error
-    return True
+    return Kernels.LOADED
 
 
 def _imported(name: str, called: str) -> Any:
