@@ -49,7 +49,7 @@ report: $(STAMP) ## Write docs/benchmarks.md, its plots and the README's figures
 gpu-check: $(STAMP) ## Engine tests, overhead and prefix on a GPU, skipped where none is; CPU=1 runs them on a CPU
 	@$(BIN)/python load-tests/gpu_check.py $(if $(CPU),--cpu) $(if $(QUICK),--quick)
 
-vllm-versions: $(STAMP) ## Engine tests on each supported vLLM, for docs/vllm.md: 11 to 26 minutes; NEWEST=1 some on the newest
+vllm-versions: $(STAMP) ## Engine tests on each supported vLLM, for docs/vllm.md: under 30 minutes; NEWEST=1 some on the newest
 	@$(BIN)/python scripts/vllm_versions.py $(if $(NEWEST),--newest)
 
 clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
