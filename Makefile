@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs bench report gpu-check lock-check clean distclean
+.PHONY: help setup demo check test docs bench report gpu-check lock-check vllm-versions clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile
 QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/typing tests/golden)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything but GPU packages; does nothing when nothing changed
 	@:
@@ -51,6 +51,9 @@ gpu-check: $(STAMP) ## Engine tests, overhead and prefix on a GPU, skipped where
 
 lock-check: $(STAMP) ## Ask whether every package has a wheel, for both architectures and each Python; WITHOUT="torch …"
 	@$(BIN)/python scripts/check_lock.py $(WITHOUT:%=--without %)
+
+vllm-versions: $(STAMP) ## Engine tests on each supported vLLM, for docs/vllm.md: under 30 minutes; NEWEST=1 some on the newest
+	@$(BIN)/python scripts/vllm_versions.py $(if $(NEWEST),--newest)
 
 clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
 	@if [[ -d .backburner && -x $(BIN)/backburner ]]; then $(BIN)/backburner down || true; fi

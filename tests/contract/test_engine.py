@@ -9,6 +9,7 @@ import json
 import os
 
 import pytest
+from engine_release import expected_release
 from lora import write_adapter
 
 from backburner.local.model import prepare_auto_model
@@ -19,7 +20,6 @@ from backburner_schemas.errors import (
     SettingsError,
 )
 from backburner_schemas.request import Endpoint
-from backburner_worker.engine import vllm_compat
 from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.fake import FakeEngine
@@ -268,7 +268,14 @@ def test_vllm_says_what_the_settings_gave_it(subject):
     assert subject.info.models == ("smollm2",)
     assert subject.info.max_sequences == 8
     assert subject.info.kv_tokens > 512
-    assert subject.info.version == f"vllm-{vllm_compat.installed_version()}"
+
+
+@only_vllm
+def test_vllm_is_the_release_that_is_to_be_tried(subject):
+    import vllm
+
+    assert subject.info.version == f"vllm-{expected_release()}"
+    assert vllm.__version__.partition("+")[0] == expected_release().partition("+")[0]
 
 
 @only_vllm
@@ -351,12 +358,3 @@ def test_an_adapter_with_a_name_that_the_arguments_give_the_model_is_a_settings_
     engine = VllmEngine(str(model), f"{VLLM_ARGS} --served-model-name m base", adapters=[adapter])
     with pytest.raises(SettingsError, match="'base' is the base model's own name"):
         subject.do(engine.start())
-
-
-def test_vllm_that_is_not_installed_is_a_settings_error(monkeypatch):
-    def missing(name):
-        raise vllm_compat.PackageNotFoundError(name)
-
-    monkeypatch.setattr(vllm_compat, "version", missing)
-    with pytest.raises(SettingsError, match=r"requirements/worker-cpu\.lock"):
-        asyncio.run(VllmEngine("m").start())

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from engine_release import expected_release
 
 from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
@@ -105,6 +106,7 @@ async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engin
         assert body["usage"]["completion_tokens"] > 0
         assert body["choices"][0]["finish_reason"] in {"stop", "length"}
         assert record.backburner.engine_s > 0
+        assert record.backburner.version == f"vllm-{expected_release()}"
     assert status.usage.completion_tokens == sum(r.response.body["usage"]["completion_tokens"] for r in answered)
     assert worker.metric("backburner_ready") == 1
     assert worker.metric("vllm:generation_tokens_total") >= status.usage.completion_tokens

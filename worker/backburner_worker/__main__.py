@@ -5,18 +5,34 @@ import signal
 import sys
 
 from backburner.logs import configure, get_logger
-from backburner_schemas.errors import BackburnerError, SettingsError
-from backburner_worker.lifecycle import tell_reasons
+from backburner_schemas.errors import BackburnerError
+from backburner_worker.check import import_app, run_check
+from backburner_worker.lifecycle import exit_status, tell_reasons
 from backburner_worker.settings import WorkerSettings
+
+_USAGE = """\
+usage: backburner-worker [--check]
+It takes BACKBURNER_… variables alone; docs/settings.md lists them.
+
+  --check  load no model and connect to nothing: read the settings, import all that the engine needs, and say in one
+           line what was found, or what is wrong; for builds of images, which need no GPU for it
+"""
 
 
 def main() -> None:
-    """Run until a signal says stop. Ends with 0 after a drain, 130 if interrupted before, else 1 and a reason."""
-    if sys.argv[1:]:
-        sys.stderr.write(
-            "usage: backburner-worker\nIt takes BACKBURNER_… variables alone; docs/settings.md lists them.\n"
-        )
-        sys.exit(0 if {"-h", "--help"} & set(sys.argv[1:]) else 2)
+    """Run until a signal says stop.
+
+    Ends with 0 after a drain, 130 if interrupted before, else with a reason: 2 where a setting or what is installed
+    cannot be used, so that another start would end the same way, and 1 for all others.
+    """
+    match sys.argv[1:]:
+        case []:
+            pass
+        case ["--check"]:
+            sys.exit(run_check())
+        case arguments:
+            sys.stderr.write(_USAGE)
+            sys.exit(0 if {"-h", "--help"} & set(arguments) else 2)
     try:
         settings = WorkerSettings.load()
         configure(settings.log_level)
@@ -28,17 +44,11 @@ def main() -> None:
     except (BackburnerError, BaseExceptionGroup) as error:
         if not tell_reasons(error):
             raise
-        sys.exit(1)
+        sys.exit(exit_status(error))
 
 
 async def _run(settings: WorkerSettings) -> None:
-    try:
-        from backburner_worker.app import run_worker
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"{error.name} is not installed; run `pip install 'backburner[worker]'` on a GPU machine, or `make setup`"
-        ) from error
-    await run_worker(settings)
+    await import_app().run_worker(settings)
 
 
 if __name__ == "__main__":

@@ -181,19 +181,7 @@ async def run_worker(settings: WorkerSettings) -> None:
     telemetry.watch_ready(lambda: readiness.ready)
     health = Health(REGISTRY, readiness, settings.http_host, settings.http_port)
     log.info("listening", host=settings.http_host, port=health.port)
-    engine = create_engine(
-        settings.engine,
-        model=settings.model,
-        engine_args=settings.engine_args,
-        served_name=settings.served_name,
-        fake_latency=settings.fake_latency_seconds,
-        fake_process=settings.fake_process,
-        fake_journal=settings.fake_journal,
-        fake_pace=settings.fake_pace,
-        media_domains=split(settings.media_domains_allowed),
-        adapters=settings.lora_adapters,
-        cache_dir=settings.compile_cache_dir,
-    )
+    engine = engine_of(settings)
     checks = Checks(settings, storage)
     try:
         # A load makes objects by the million, and hardly any of them goes away: a fifth of its time went on looking.
@@ -213,6 +201,23 @@ async def run_worker(settings: WorkerSettings) -> None:
         checks.close()
         await engine.close(drain=0.0)
         health.close()
+
+
+def engine_of(settings: WorkerSettings) -> Engine:
+    """The engine that the settings name, not started yet. Raises `SettingsError`."""
+    return create_engine(
+        settings.engine,
+        model=settings.model,
+        engine_args=settings.engine_args,
+        served_name=settings.served_name,
+        fake_latency=settings.fake_latency_seconds,
+        fake_process=settings.fake_process,
+        fake_journal=settings.fake_journal,
+        fake_pace=settings.fake_pace,
+        media_domains=split(settings.media_domains_allowed),
+        adapters=settings.lora_adapters,
+        cache_dir=settings.compile_cache_dir,
+    )
 
 
 async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, Any, None]) -> None:

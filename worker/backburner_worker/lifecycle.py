@@ -1,4 +1,4 @@
-"""Signals: the first SIGTERM or SIGINT begins the drain, a second one ends the process without waiting."""
+"""How a worker ends: by an error, or at the first SIGTERM or SIGINT with a drain, at a second one without."""
 
 import asyncio
 import os
@@ -6,7 +6,8 @@ import signal
 from collections.abc import Callable
 
 from backburner.logs import get_logger
-from backburner_schemas.errors import BackburnerError
+from backburner_schemas.errors import BackburnerError, SettingsError
+from backburner_schemas.exit_status import UNUSABLE
 
 log = get_logger(__name__)
 
@@ -39,6 +40,11 @@ def tell_reasons(error: BaseException) -> bool:
     for reason in told:
         log.error("the worker ends", code=reason.code, error=reason.message)
     return bool(told)
+
+
+def exit_status(error: BaseException) -> int:
+    """What to end with for this: `UNUSABLE` if every reason is one that another start cannot mend."""
+    return UNUSABLE if all(isinstance(reason, SettingsError) for reason in reasons(error)) else 1
 
 
 def reasons(error: BaseException) -> list[BackburnerError]:

@@ -20,7 +20,7 @@ from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError
 from backburner_schemas.pool import PoolManifest
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.served import expected_name
-from backburner_worker.lifecycle import tell_reasons
+from backburner_worker.lifecycle import exit_status, tell_reasons
 from backburner_worker.retrying import until_stored
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.factory import check_source
@@ -36,7 +36,7 @@ class Checks:
     """The checks of one worker: `load` begins them and the engine, `passed` waits for what is left; `close` at the end.
 
     A failure is raised as soon as the event loop can be told. While a load holds that, nothing else can end it: then
-    the reasons are logged and the process ends with 1, as it would have ended later. Nothing was pulled by then.
+    the reasons are logged and the process ends, as it would have ended later. Nothing was pulled by then.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Checks:
             loop.call_soon_threadsafe(self._end, over, failure)
         if failure is not None and not self._heard.wait(_HEARD_SECONDS) and tell_reasons(failure):
             sys.stdout.flush()
-            os._exit(1)
+            os._exit(exit_status(failure))
 
     def _end(self, over: "asyncio.Future[None]", failure: BaseException | None) -> None:
         self._heard.set()

@@ -5,6 +5,7 @@ What the child is, and what to do when it ends, is its owner's business.
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -114,8 +115,10 @@ class Child:
                 raise self.failure(f"was not ready within {seconds:.0f} s")
             pause(_POLL_SECONDS)
 
-    def failure(self, what: str) -> BackburnerError:
-        """The error that says what happened, shows the log's end and names the log."""
+    def failure(self, what: str, *, reason: str = "") -> BackburnerError:
+        """The error that says what happened and names the log; it shows the reason if one is known, else its end."""
+        if reason:
+            return self.program.error(f"{self.program.name} {what}: {reason} (log: {self.program.log})")
         tail = self.tail()
         shown = f"; its last lines:\n{tail}\n" if tail else "; it wrote nothing; "
         return self.program.error(f"{self.program.name} {what}{shown}see {self.program.log}")
@@ -141,14 +144,27 @@ class Child:
 
     def tail(self) -> str:
         """The last lines that it logged since its latest start."""
+        return "\n".join(f"  {line}" for line in self._last_lines()[-_TAIL_LINES:])
+
+    def last_error(self) -> str:
+        """What the last line says that it logged as an error, if it logs as `backburner.logs` does; else empty."""
+        for line in reversed(self._last_lines()):
+            try:
+                told = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(told, dict) and told.get("level") == "error" and isinstance(told.get("error"), str):
+                return str(told["error"])
+        return ""
+
+    def _last_lines(self) -> list[str]:
         try:
             with self.program.log.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
                 log.seek(max(self._log_start if self._log_start <= end else 0, end - _TAIL_BYTES))
-                text = log.read().decode(errors="replace")
+                return log.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
-            return ""
-        return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL_LINES:])
+            return []
 
     def _kill_family(self) -> None:
         # Its session's process group. The kernel does not give the number to another while a member lives.

@@ -13,6 +13,7 @@ from backburner.local.options import Say
 from backburner.local.ports import PortLeases
 from backburner.local.probe import http_status
 from backburner_schemas.errors import EngineError
+from backburner_schemas.exit_status import UNUSABLE
 
 _OK = 200
 _KILL_MARGIN_SECONDS = 25.0
@@ -41,13 +42,16 @@ class WorkerSlot:
         return self.child.program.name
 
     def tend(self) -> None:
-        """Look at it once, and do what is due. Raises `EngineError` when it never comes up."""
+        """Look at it once, and do what is due. Raises `EngineError` when it never comes up, or says that it cannot."""
         now = time.monotonic()
         if self._start_at is not None:
             if now >= self._start_at:
                 self._start_at, self._started = None, now
                 self.child.start()
         elif (status := self.child.exit_status()) is not None:
+            if status == UNUSABLE and not self.warm:
+                # Nothing that a new start would find otherwise.
+                raise self.child.failure("cannot start", reason=self.child.last_error())
             self._ended(now, f"ended with {describe(status)}")
         elif not self.warm and http_status(self._port, "/readyz") == _OK:
             self.warm = True

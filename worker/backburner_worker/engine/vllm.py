@@ -1,7 +1,7 @@
 """The vLLM engine, in the worker's own process, behind the engine port.
 
 vLLM's OpenAI serving objects answer, so that requests and responses have the forms of its own server without a
-second hop. What is imported from vLLM, and how, is in `vllm_compat`.
+second hop. What is called in vLLM, and how, is in `vllm_compat`.
 """
 
 import asyncio
@@ -32,6 +32,8 @@ from backburner_worker.engine.limits import DATA_URLS
 from backburner_worker.engine.served import arguments_of, name_of
 from backburner_worker.engine.vllm_compat import Failure, Loaded
 from backburner_worker.engine.vllm_environment import prepare_environment
+from backburner_worker.engine.vllm_extension import load_kernels
+from backburner_worker.engine.vllm_release import supported_release
 from backburner_worker.engine.warm_up import warm_ups
 
 DEFAULT_MAX_TOKENS = 1024
@@ -100,18 +102,28 @@ class VllmEngine:
         return self._lost
 
     async def start(self) -> EngineInfo:
-        """Load the model and run one real request through it. The event loop stands still while it loads."""
-        installed = vllm_compat.installed_version()
+        """Load the model and run one real request through it. The event loop stands still while it loads.
+
+        Raises `SettingsError` for what no other start can mend: a release of vLLM that this worker was not made for, a
+        library or a GPU that is missing, arguments that vLLM does not take.
+        """
+        release = supported_release()
         if threading.current_thread() is not threading.main_thread():
             # The core's tie to its parent ends it when the thread that made it ends.
             raise SettingsError("vLLM must be started on the main thread")
         prepare_environment(self._model, self._cache_dir)
         tie_children()
+        load_kernels()
+        vllm_compat.check_device()
+        return await self._load(self.arguments(), release.version)
+
+    def arguments(self) -> Any:
+        """The arguments as vLLM's own parser reads them. Loads no model. Raises `SettingsError`."""
         engine_args = [*vllm_arguments(self._adapters, self._engine_args), *self._engine_args]
         args = vllm_compat.parse_arguments(self._model, engine_args, self._served_name, self._media_domains)
         for name in args.served_model_name:
             check_names(self._adapters, name)
-        return await self._load(args, installed)
+        return args
 
     async def run(self, request: EngineRequest) -> EngineResponse:
         """Answer one request. See the port for errors and cancellation."""

