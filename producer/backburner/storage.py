@@ -163,7 +163,7 @@ class Storage:
 
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
-        await _asking(self._writes, partial(_calls.run, obstore.put_async, self._store, self._root + key, data))
+        await _asking(self._writes, partial(_calls.run, obstore.put_async, self._store, self._root + key, _owned(data)))
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none; whether it was written. A retry of our own write may say False."""
@@ -171,7 +171,7 @@ class Storage:
         async def write() -> bool:
             try:
                 await _calls.run(
-                    obstore.put_async, self._store, self._root + key, data, mode="create", use_multipart=False
+                    obstore.put_async, self._store, self._root + key, _owned(data), mode="create", use_multipart=False
                 )
             except (AlreadyExistsError, PreconditionError):
                 return False
@@ -194,7 +194,12 @@ class Storage:
                 return True
             try:
                 await _calls.run(
-                    obstore.put_async, self._store, self._root + key, data, mode={"e_tag": etag}, use_multipart=False
+                    obstore.put_async,
+                    self._store,
+                    self._root + key,
+                    _owned(data),
+                    mode={"e_tag": etag},
+                    use_multipart=False,
                 )
             except (AlreadyExistsError, PreconditionError, NotModifiedError, FileNotFoundError):
                 return False
@@ -271,6 +276,15 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
         config["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
+
+
+def _owned(data: bytes | Path) -> "Bytes | Path":
+    """The data as obstore's own copy.
+
+    Python's it would give back from one of its threads, at a moment of its own choosing: while it holds the lock of an
+    in-memory store, which the event loop may be waiting for, or while the interpreter ends.
+    """
+    return data if isinstance(data, Path) else obstore.Bytes(data) + b""
 
 
 async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
