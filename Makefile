@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs bench report gpu-check lock-check vllm-versions clean distclean
+.PHONY: help setup demo check test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 3 --dist loadfile
 QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/typing tests/golden)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything but GPU packages; does nothing when nothing changed
 	@:
@@ -36,6 +36,12 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 
 test: $(STAMP) ## The whole suite, real broker, object store and model included: under 12 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)
+
+test-no-engine: ## Unit, contract and fault tests without vLLM, on whichever Python PYTHON names
+	@PYTHON="$(PYTHON)" scripts/no_engine.sh highest $(SIDE_BY_SIDE)
+
+lowest: ## The same on the lowest versions that pyproject.toml admits, on Python 3.11
+	@PYTHON="$(PYTHON)" scripts/no_engine.sh lowest $(SIDE_BY_SIDE)
 
 docs: $(STAMP) ## Write the generated pages under docs/
 	@$(BIN)/python scripts/docs.py

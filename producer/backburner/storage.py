@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
 
-from backburner.leaving import let_threads_leave
+from backburner.native_calls import NativeCalls
 from backburner.settings import Settings
 from backburner.storage_errors import Missing, one_line, translated
 from backburner.storage_watch import StorageWatch
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# obstore's own threads may still be handing over the last result.
-atexit.register(let_threads_leave)
+# One for all stores: every future of obstore's is awaited through it, so that none outlives the interpreter.
+_calls = NativeCalls()
+atexit.register(_calls.end)
+os.register_at_fork(after_in_child=_calls.forget)
 
 _SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
 _CREDENTIALS = (
@@ -107,8 +109,8 @@ class Storage:
         """The object, or None if there is none."""
 
         async def read() -> Stored:
-            found = await obstore.get_async(self._store, self._root + key)
-            data = bytes(await found.bytes_async())
+            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            data = bytes(await _calls.run(found.bytes_async))
             return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
 
         return await _none_if_missing(_asking(self._reads, read))
@@ -117,7 +119,8 @@ class Storage:
         """The object's bytes as they came, copied by nobody, or None if there is none."""
 
         async def read() -> memoryview:
-            return memoryview(await (await obstore.get_async(self._store, self._root + key)).bytes_async())
+            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            return memoryview(await _calls.run(found.bytes_async))
 
         return await _none_if_missing(_asking(self._reads, read))
 
@@ -126,13 +129,15 @@ class Storage:
 
         async def read() -> bytes:
             try:
-                return bytes(await obstore.get_range_async(self._store, self._root + key, start=0, end=length))
+                return bytes(
+                    await _calls.run(obstore.get_range_async, self._store, self._root + key, start=0, end=length)
+                )
             except BaseError as error:
                 # A store may refuse a range that ends behind the object; then the object is short.
                 if isinstance(error, FileNotFoundError) or "range" not in str(error).lower():
                     raise
-                found = await obstore.get_async(self._store, self._root + key)
-                return bytes(await found.bytes_async())[:length]
+                found = await _calls.run(obstore.get_async, self._store, self._root + key)
+                return bytes(await _calls.run(found.bytes_async))[:length]
 
         return await _none_if_missing(_asking(self._reads, read))
 
@@ -140,7 +145,7 @@ class Storage:
         """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
 
         async def begin() -> AsyncIterator["Bytes"]:
-            found = await obstore.get_async(self._store, self._root + key)
+            found = await _calls.run(obstore.get_async, self._store, self._root + key)
             return cast("AsyncIterator[Bytes]", aiter(found.stream(min_chunk_size=1 << 18)))
 
         pieces = await _asking(self._reads, begin)
@@ -151,21 +156,23 @@ class Storage:
         """When the object was last modified, in Unix seconds by the store's clock, or None if there is none."""
 
         async def read() -> float:
-            meta = await obstore.head_async(self._store, self._root + key)
+            meta = await _calls.run(obstore.head_async, self._store, self._root + key)
             return meta["last_modified"].timestamp()
 
         return await _none_if_missing(_asking(self._reads, read))
 
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
-        await _asking(self._writes, lambda: obstore.put_async(self._store, self._root + key, data))
+        await _asking(self._writes, partial(_calls.run, obstore.put_async, self._store, self._root + key, _owned(data)))
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none; whether it was written. A retry of our own write may say False."""
 
         async def write() -> bool:
             try:
-                await obstore.put_async(self._store, self._root + key, data, mode="create", use_multipart=False)
+                await _calls.run(
+                    obstore.put_async, self._store, self._root + key, _owned(data), mode="create", use_multipart=False
+                )
             except (AlreadyExistsError, PreconditionError):
                 return False
             return True
@@ -186,7 +193,14 @@ class Storage:
                 await self.put(key, data)
                 return True
             try:
-                await obstore.put_async(self._store, self._root + key, data, mode={"e_tag": etag}, use_multipart=False)
+                await _calls.run(
+                    obstore.put_async,
+                    self._store,
+                    self._root + key,
+                    _owned(data),
+                    mode={"e_tag": etag},
+                    use_multipart=False,
+                )
             except (AlreadyExistsError, PreconditionError, NotModifiedError, FileNotFoundError):
                 return False
             return True
@@ -199,7 +213,7 @@ class Storage:
 
         async def remove() -> None:
             try:
-                await obstore.delete_async(self._store, paths)
+                await _calls.run(obstore.delete_async, self._store, paths)
             except FileNotFoundError:
                 return
 
@@ -221,7 +235,7 @@ class Storage:
         """The names one level below the prefix that have something below them, sorted."""
 
         async def read() -> list[str]:
-            found = await obstore.list_with_delimiter_async(self._store, self._root + prefix)
+            found = await _calls.run(obstore.list_with_delimiter_async, self._store, self._root + prefix)
             start = len(self._root + prefix)
             names = sorted(path[start:].strip("/") for path in found["common_prefixes"])
             return [name for name in names if after is None or name > after]
@@ -264,6 +278,15 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
 
 
+def _owned(data: bytes | Path) -> "Bytes | Path":
+    """The data as obstore's own copy.
+
+    Python's it would give back from one of its threads, at a moment of its own choosing: while it holds the lock of an
+    in-memory store, which the event loop may be waiting for, or while the interpreter ends.
+    """
+    return data if isinstance(data, Path) else obstore.Bytes(data) + b""
+
+
 async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
     """The call's result, or the product's own error; the watch is told how it went."""
     begun = watch.begin()
@@ -293,6 +316,6 @@ async def _none_if_missing(call: Awaitable[T]) -> T | None:
 async def _next(pages: AsyncIterator[T]) -> T | None:
     """What comes next, or None behind the last."""
     try:
-        return await anext(pages)
+        return await _calls.run(anext, pages)
     except StopAsyncIteration:
         return None

@@ -4,6 +4,7 @@ It holds no test and no fixture.
 """
 
 import http.client
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +22,7 @@ class RefusingStore:
         self.status, self.code = 403, "AccessDenied"
         self.refuses: Refuses = lambda _method, _path: behind is None
         self.refused = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, urlsplit(behind or "")))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self, urlsplit(behind or "")))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
@@ -41,6 +41,18 @@ class RefusingStore:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = (
+        1024  # Clients by the hundred connect at once, and one whose connection is lost waits for a second.
+    )
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Of a client that has gone there is nothing to tell."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(store: RefusingStore, behind: SplitResult) -> type[BaseHTTPRequestHandler]:
