@@ -86,8 +86,8 @@ async def test_a_large_message_gets_through(pool):
     assert max(len(one.value) for one in found) > 5_000_000
 
 
-async def test_every_lane_gets_a_topic_with_the_settings(noida, settings_for):
-    settings = settings_for(noida, topic_retention_seconds=3600.0)
+async def test_every_lane_gets_a_topic_with_the_settings(apache, settings_for):
+    settings = settings_for(apache, topic_retention_seconds=3600.0)
     made = await ensure_topics(settings, "fake")
     assert made == [f"{settings.prefix}.fake.{lane}" for lane in Lane]
     admin = AIOKafkaAdminClient(**kafka_connection(settings))
@@ -124,20 +124,19 @@ async def test_more_replicas_than_brokers_is_refused_and_nothing_is_made(bootstr
     assert not await topics_with(settings, settings.prefix + ".")
 
 
-async def test_a_broker_without_producer_ids_is_used_all_the_same(tansu, pool_at):
-    pool = await pool_at(tansu, kafka_idempotence=True)
+async def test_a_broker_without_producer_ids_is_used_all_the_same(kafka_pool):
+    pool = await kafka_pool("kafka-tansu", kafka_idempotence=True)
     await pool.publish(1)
     await read(pool, Lane.NORMAL, 1)
 
 
-async def test_publishing_rides_out_a_restart_of_the_broker(start_noida, pool_at):
-    broker = start_noida()
-    pool = await pool_at(broker.bootstrap)
+async def test_publishing_rides_out_a_restart_of_the_broker(spare_apache, spare_pool):
+    pool = spare_pool
     publisher = KafkaPublisher(pool.settings)
     await publisher.start()
     await publisher.publish([pool.message(0)])
-    broker.stop()
-    broker.start()
+    spare_apache.stop()
+    spare_apache.start()
     await publisher.publish([pool.message(index) for index in range(1, 20)])
     await publisher.close()
     await publisher.close()
