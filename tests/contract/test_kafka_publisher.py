@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from backburner.publishers import kafka_metadata
 from backburner.publishers.base import Message
 from backburner.publishers.kafka import KafkaPublisher, ensure_topics, kafka_connection
 from backburner_schemas import routing
@@ -115,6 +116,26 @@ async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):
     described = {one["topic"]: one for one in await admin.describe_topics()}
     await admin.close()
     assert {len(described[name]["partitions"]) for name in first} == {settings.topic_partitions}
+
+
+async def test_a_pool_can_be_used_as_soon_as_it_is_made(pool, monkeypatch):
+    """At once, without anybody's patience: no program after `ensure` may be told to make what it has made."""
+    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    for number in range(8):
+        await ensure_topics(pool.settings, f"made{number}")
+        await publisher.publish([Message(f"made{number}", Lane.NORMAL, pool.message(0).envelope)])
+    await publisher.close()
+
+
+async def test_a_pool_that_was_deleted_can_be_made_again_at_once(pool, monkeypatch):
+    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
+    for _ in range(4):
+        await pool.delete()
+        await pool.prepare()
+        await pool.publish(3)
+        assert len(await read(pool, Lane.NORMAL, 3)) == 3
 
 
 async def test_more_replicas_than_brokers_is_refused_and_nothing_is_made(bootstrap, settings_for):
