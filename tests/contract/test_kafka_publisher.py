@@ -121,12 +121,10 @@ async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):
 async def test_a_pool_can_be_used_as_soon_as_it_is_made(pool, monkeypatch):
     """At once, without anybody's patience: no program after `ensure` may be told to make what it has made."""
     monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
-    publisher = KafkaPublisher(pool.settings)
-    await publisher.start()
+    publisher = await pool.started_publisher()
     for number in range(8):
         await ensure_topics(pool.settings, f"made{number}")
         await publisher.publish([Message(f"made{number}", Lane.NORMAL, pool.message(0).envelope)])
-    await publisher.close()
 
 
 async def test_a_pool_that_was_deleted_can_be_made_again_at_once(pool, monkeypatch):
@@ -151,12 +149,13 @@ async def test_a_broker_without_producer_ids_is_used_all_the_same(kafka_pool):
     await read(pool, Lane.NORMAL, 1)
 
 
-async def test_publishing_rides_out_a_restart_of_the_broker(spare_apache, spare_pool):
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_publishing_rides_out_a_restart_of_the_broker(spare_apache, spare_pool, end):
     pool = spare_pool
     publisher = KafkaPublisher(pool.settings)
     await publisher.start()
     await publisher.publish([pool.message(0)])
-    spare_apache.stop()
+    getattr(spare_apache, end)()
     spare_apache.start()
     await publisher.publish([pool.message(index) for index in range(1, 20)])
     await publisher.close()
