@@ -22,7 +22,7 @@ from backburner_worker.sources.base import Delivery, KeepsMarks
 from backburner_worker.sources.kafka import KafkaSource
 from backburner_worker.sources.marks import Marks, decode
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.needs("commit metadata", "static membership")]
 
 PATIENCE = 60.0
 MEMBER = Path(__file__).parent / "programs" / "kafka_member.py"

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.broker
 TOLERANT = 60.0
 
 
+@pytest.mark.needs("session limits")
 async def test_a_session_that_the_broker_does_not_allow_is_an_error_that_names_the_setting(whole_pool):
     source = await whole_pool.member(session=1.0)
     with pytest.raises(QueueError, match="BACKBURNER_KAFKA_SESSION_SECONDS"):
@@ -115,6 +116,7 @@ async def test_closing_without_a_broker_is_bounded_and_raises_nothing(spare_apac
     assert held.lease.lost
 
 
+@pytest.mark.needs("static membership")
 async def test_a_static_member_that_returns_takes_its_partitions_without_a_rebalance(whole_pool):
     pool = whole_pool
     calls = 0

@@ -20,6 +20,7 @@ class Gap:
 GAPS: dict[str, tuple[Gap, ...]] = {
     "static membership": (Gap(frozenset({"kafka-tansu"}), "Tansu has no static membership", "kafka-apache"),),
     "commit metadata": (Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-apache"),),
+    "session limits": (Gap(frozenset({"kafka-tansu"}), "Tansu takes any session time-out", "kafka-apache"),),
     "size limit": (
         Gap(
             frozenset({"kafka-tansu"}),
