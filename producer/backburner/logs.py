@@ -23,6 +23,8 @@ _NOISY = ("aiokafka", "asyncio", "botocore", "urllib3")
 _REPEATING = ("aiokafka", "botocore", "urllib3")
 """Those that say the same thing at each of their own retries, ten times a second while a system is away."""
 _REPEAT_SECONDS = 30.0
+_ORDINARY = {"aiokafka.consumer.group_coordinator": "GroupCoordinatorNotAvailableError"}
+"""What a library calls an error and tries again by itself: a cluster's first group waits for Kafka's own topic."""
 
 
 def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - the agreed form
@@ -44,6 +46,7 @@ def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - t
         cache_logger_on_first_use=False,
     )
     handler = _Stderr()
+    handler.addFilter(_Calmly(threshold))
     if wanted != "debug":
         handler.addFilter(_Seldom())
     handler.setFormatter(
@@ -80,6 +83,20 @@ def silence(*libraries: str) -> None:
     """Leave out what these libraries log: their caller raises an error that says it better."""
     for name in libraries:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class _Calmly(logging.Filter):
+    """Tells an ordinary moment, which a library calls an error, as information."""
+
+    def __init__(self, threshold: int) -> None:
+        super().__init__()
+        self._threshold = threshold
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        ordinary = _ORDINARY.get(record.name)
+        if ordinary is not None and ordinary in record.getMessage():
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return record.levelno >= self._threshold
 
 
 class _Seldom(logging.Filter):

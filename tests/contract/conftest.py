@@ -17,28 +17,33 @@ import pytest
 
 from backburner.local import broker as tansu_broker
 from backburner.local import emulator as sqs_emulator
-from backburner.local.ports import PortLeases
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 from backburner_worker.settings import WorkerSettings
 
 sys.path.append(str(Path(__file__).parent))  # Test folders are no packages; the benches are one.
+sys.path.append(str(Path(__file__).parents[2] / "load-tests"))  # Apache Kafka's harness is theirs too.
 
+from apache_kafka import broker as apache_broker
+from apache_kafka.release import KafkaMissing
 from queues import judges
 from queues.bench import Bench
 from queues.fake import FakeBench
 from queues.kafka import PARTITIONS, KafkaBench
-from queues.servers import Noida, find_noida
 from queues.sqs import SqsBench
 
 OUTSIDE_QUEUE = os.environ.get("BACKBURNER_TEST_QUEUE_URL", "")
 LACKS = os.environ.get("BACKBURNER_TEST_QUEUE_LACKS", "")
-KINDS = (judges.OUTSIDE,) if OUTSIDE_QUEUE else ("kafka-tansu", "kafka-noida", "sqs", "fake")
+KINDS = (judges.OUTSIDE,) if OUTSIDE_QUEUE else ("kafka-tansu", "kafka-apache", "sqs", "fake")
 KAFKA_KINDS = [kind for kind in KINDS if kind.startswith("kafka") or OUTSIDE_QUEUE.startswith("kafka:")]
+WHOLE_KAFKA_KINDS = [kind for kind in KAFKA_KINDS if kind != "kafka-tansu"]
+"""Those that lack nothing of what Kafka does: Apache Kafka itself, or the outside broker that is judged."""
+_DELETED = (judges.OUTSIDE, "kafka-apache")
+"""Queues that others use as well: what a test made there goes with it."""
 
 _numbers = itertools.count()
-_SESSION = {"kafka-tansu": 2.0, "kafka-noida": 6.0, judges.OUTSIDE: 6.0}
-"""Seconds: Tansu stands still for half of it at each rebalance; Kafka and noida allow no less than 6."""
+_SESSION = {"kafka-tansu": 2.0, "kafka-apache": 6.0, judges.OUTSIDE: 6.0}
+"""Seconds: Tansu stands still for half of it at each rebalance; Kafka allows no less than 6."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,35 +76,36 @@ def tansu(tmp_path_factory, missing_server, start_no_servers) -> Iterator[str]:
         yield running.bootstrap
 
 
-@pytest.fixture(scope="session")
-def start_noida(
-    tmp_path_factory, missing_server: Callable[[str], NoReturn], start_no_servers
-) -> Iterator[Callable[[], Noida]]:
-    """Starts a broker of one's own, for tests that stop it; it ends with the session."""
-    start_no_servers()
-    program = find_noida()
-    if program is None:
-        missing_server("noida-db is not installed; run `make setup`")
-    started: list[Noida] = []
-    with PortLeases() as leases:
-
-        def start() -> Noida:
-            one = Noida(program, tmp_path_factory.mktemp("noida"), leases)
-            started.append(one)
-            one.start()
-            return one
-
+@contextlib.contextmanager
+def _running_apache(folder: Path, missing_server: Callable[[str], NoReturn]) -> Iterator[apache_broker.ApacheKafka]:
+    with contextlib.ExitStack() as stack:
         try:
-            yield start
-        finally:
-            for one in started:
-                one.stop()
+            running = stack.enter_context(apache_broker.start(folder))
+        except KafkaMissing as error:
+            missing_server(str(error))
+        yield running
 
 
 @pytest.fixture(scope="session")
-def noida(start_noida: Callable[[], Noida]) -> str:
-    """Noida, for the whole session: its address."""
-    return start_noida().bootstrap
+def apache(tmp_path_factory, missing_server, start_no_servers) -> Iterator[str]:
+    """Apache Kafka, for the whole session: its address. No test stops it."""
+    start_no_servers()
+    with _running_apache(tmp_path_factory.mktemp("apache"), missing_server) as running:
+        yield running.bootstrap
+
+
+@pytest.fixture(scope="module")
+def _spare_apache(tmp_path_factory, missing_server, start_no_servers) -> Iterator[apache_broker.ApacheKafka]:
+    start_no_servers()
+    with _running_apache(tmp_path_factory.mktemp("spare"), missing_server) as running:
+        yield running
+
+
+@pytest.fixture
+def spare_apache(_spare_apache: apache_broker.ApacheKafka) -> apache_broker.ApacheKafka:
+    """An Apache Kafka of the test file's own, running, which a test may stop, kill and pause."""
+    _spare_apache.start()
+    return _spare_apache
 
 
 @pytest.fixture(scope="session")
@@ -151,7 +157,7 @@ def settings_for() -> Callable[..., WorkerSettings]:
     """Settings for the Kafka broker at an address."""
 
     def make(address: str, **more: object) -> WorkerSettings:
-        return _settings(f"kafka://{address}", "kafka-noida", **more)
+        return _settings(f"kafka://{address}", "kafka-apache", **more)
 
     return make
 
@@ -176,7 +182,7 @@ async def make_bench(request: pytest.FixtureRequest) -> AsyncIterator[Callable[.
             if isinstance(made, KafkaBench):
                 made.nameless = judges.gap("static membership", kind, "kafka", LACKS) is not None
             await made.prepare()
-            if kind == judges.OUTSIDE:
+            if kind in _DELETED and address is None:
                 stack.push_async_callback(made.delete)
             await stack.enter_async_context(made.members)
             return made
@@ -184,14 +190,18 @@ async def make_bench(request: pytest.FixtureRequest) -> AsyncIterator[Callable[.
         yield make
 
 
-@pytest.fixture(params=KINDS)
-async def bench(request: pytest.FixtureRequest, make_bench) -> Bench:
-    """A bench on each kind of queue in turn."""
-    kind: str = request.param
+def _skip_where_it_lacks(request: pytest.FixtureRequest, kind: str) -> None:
     for mark in request.node.iter_markers("needs"):
         for power in mark.args:
             if (gap := judges.gap(power, kind, OUTSIDE_QUEUE.partition(":")[0], LACKS)) is not None:
                 pytest.skip(str(gap))
+
+
+@pytest.fixture(params=KINDS)
+async def bench(request: pytest.FixtureRequest, make_bench) -> Bench:
+    """A bench on each kind of queue in turn."""
+    kind: str = request.param
+    _skip_where_it_lacks(request, kind)
     made: Bench = await make_bench(kind)
     return made
 
@@ -200,12 +210,10 @@ async def bench(request: pytest.FixtureRequest, make_bench) -> Bench:
 
 
 @pytest.fixture
-async def pool_at(make_bench, request: pytest.FixtureRequest) -> Callable[..., Awaitable[KafkaBench]]:
-    """Makes a pool on the Kafka broker at an address."""
+def kafka_pool(make_bench) -> Callable[..., Awaitable[KafkaBench]]:
+    """Makes a pool on that kind of Kafka broker, or on the one at an address."""
 
-    async def make(address: str, **more: object) -> KafkaBench:
-        is_tansu = "tansu" in request.fixturenames and address == request.getfixturevalue("tansu")
-        kind = "kafka-tansu" if is_tansu else "kafka-noida"
+    async def make(kind: str, address: str | None = None, **more: object) -> KafkaBench:
         made = await make_bench(kind, address, **{"max_body_bytes": DEFAULT_MAX_BODY_BYTES, **more})
         assert isinstance(made, KafkaBench)
         return made
@@ -214,14 +222,28 @@ async def pool_at(make_bench, request: pytest.FixtureRequest) -> Callable[..., A
 
 
 @pytest.fixture(params=KAFKA_KINDS)
-async def pool(request: pytest.FixtureRequest, make_bench) -> KafkaBench:
+async def pool(request: pytest.FixtureRequest, kafka_pool) -> KafkaBench:
     """A pool on each Kafka broker in turn."""
-    made = await make_bench(request.param, max_body_bytes=DEFAULT_MAX_BODY_BYTES)
-    assert isinstance(made, KafkaBench)
+    made: KafkaBench = await kafka_pool(request.param)
     return made
 
 
-@pytest.fixture(params=["tansu", "noida"])
+@pytest.fixture(params=WHOLE_KAFKA_KINDS)
+async def whole_pool(request: pytest.FixtureRequest, kafka_pool) -> KafkaBench:
+    """A pool on a broker that lacks nothing of what Kafka does, unless an outside one does."""
+    _skip_where_it_lacks(request, request.param)
+    made: KafkaBench = await kafka_pool(request.param)
+    return made
+
+
+@pytest.fixture
+async def spare_pool(spare_apache: apache_broker.ApacheKafka, kafka_pool) -> KafkaBench:
+    """A pool on the broker that a test may stop. Its topics stay, since at the test's end nobody may be there."""
+    made: KafkaBench = await kafka_pool("kafka-apache", spare_apache.bootstrap)
+    return made
+
+
+@pytest.fixture(params=["tansu", "apache"])
 def bootstrap(request: pytest.FixtureRequest) -> str:
     """The address of each broker in turn."""
     address: str = request.getfixturevalue(request.param)

@@ -1,6 +1,6 @@
-"""What a partition's next owner learns from the marks beside its offset: on noida, which keeps them, and on Tansu.
+"""What a partition's next owner learns from the marks beside its offset, and what becomes of it on a broker without.
 
-noida never evicts a dead member, so a successor here has its name.
+Most successors of the dead have their name here, so that they need not wait until the group has given up the dead.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from backburner_worker.sources.base import Delivery, KeepsMarks
 from backburner_worker.sources.kafka import KafkaSource
 from backburner_worker.sources.marks import Marks, decode
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.needs("commit metadata", "static membership")]
 
 PATIENCE = 60.0
 MEMBER = Path(__file__).parent / "programs" / "kafka_member.py"
@@ -30,8 +30,8 @@ NAME = "the-one"
 
 
 @pytest.fixture
-async def pool(noida, pool_at):
-    return await pool_at(noida)
+def pool(whole_pool):
+    return whole_pool
 
 
 async def committed(pool, partition: int = 0, lane: Lane = Lane.NORMAL) -> tuple[int, Marks]:
@@ -110,9 +110,10 @@ async def test_after_a_close_only_what_was_not_done_comes_again(pool):
     assert second.marks().kept is True
 
 
-async def test_after_a_crash_only_what_was_not_committed_as_done_comes_again(pool):
+@pytest.mark.parametrize("name", [NAME, None], ids=["by its name", "after the group gave it up"])
+async def test_after_a_crash_only_what_was_not_committed_as_done_comes_again(pool, name):
     await send(pool, 6)
-    first = await pool.member(instance_id=NAME)
+    first = await pool.member(instance_id=name)
     found = await pool.pull(first, 6)
     assert first.uncommitted() == 6
     for one in found:
@@ -121,16 +122,16 @@ async def test_after_a_crash_only_what_was_not_committed_as_done_comes_again(poo
     await until_committed(pool, lambda _, marks: len(marks.completed) == 4)
     await until_covered(first, but=2)
     await crash(first)
-    second = await pool.member(instance_id=NAME)
+    second = await pool.member(instance_id=name)
     assert numbers(await pool.pull(second, 2)) == [0, 3]
     assert await second.pull({Lane.NORMAL: 10}) == []
 
 
 @contextlib.asynccontextmanager
-async def killed_member(pool) -> AsyncIterator[list[list[str]]]:
+async def killed_member(pool, *name: str) -> AsyncIterator[list[list[str]]]:
     """What a member in a process of its own tells, until it has saved something; then it is killed."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(MEMBER), pool.settings.queue_url, pool.settings.prefix, pool.name, "6.0", NAME),
+        *(sys.executable, str(MEMBER), pool.settings.queue_url, pool.settings.prefix, pool.name, "6.0", *name),
         stdout=asyncio.subprocess.PIPE,
     )
     told: list[list[str]] = []
@@ -145,13 +146,14 @@ async def killed_member(pool) -> AsyncIterator[list[list[str]]]:
         await process.wait()
 
 
-async def test_a_killed_process_has_nothing_done_again_and_kills_twice_before_it_is_suspected(pool):
+@pytest.mark.parametrize("name", [(NAME,), ()], ids=["by its name", "after the group gave it up"])
+async def test_a_killed_process_has_nothing_done_again_and_kills_twice_before_it_is_suspected(pool, name):
     await pool.publish(40)
     evens = set(range(0, 40, 2))
-    async with killed_member(pool) as told:
+    async with killed_member(pool, *name) as told:
         assert {int(line[1]) for line in told if line[0] == "holds"} == evens
     for blamed in ("innocent", "suspect"):
-        async with killed_member(pool) as told:
+        async with killed_member(pool, *name) as told:
             assert {int(line[1]) for line in told if line[0] == "holds"} == evens
             assert {line[2] for line in told if line[0] == "holds"} == {blamed}
             assert not any(line[0] == "settled" for line in told)
@@ -246,9 +248,9 @@ async def test_starts_are_free_again_when_all_is_past_that_could_have_been_begun
     assert not second._assignment.begin(one)
 
 
-async def test_a_broker_that_drops_marks_is_found_out_and_all_else_goes_on(tansu, pool_at, caplog):
+async def test_a_broker_that_drops_marks_is_found_out_and_all_else_goes_on(kafka_pool, caplog):
     caplog.set_level(logging.WARNING)
-    pool = await pool_at(tansu)
+    pool = await kafka_pool("kafka-tansu")
     await send(pool, 4)
     first = await pool.member()
     found = await pool.pull(first, 4)

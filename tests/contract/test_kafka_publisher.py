@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from backburner.publishers import kafka_metadata
 from backburner.publishers.base import Message
 from backburner.publishers.kafka import KafkaPublisher, ensure_topics, kafka_connection
 from backburner_schemas import routing
@@ -86,8 +87,8 @@ async def test_a_large_message_gets_through(pool):
     assert max(len(one.value) for one in found) > 5_000_000
 
 
-async def test_every_lane_gets_a_topic_with_the_settings(noida, settings_for):
-    settings = settings_for(noida, topic_retention_seconds=3600.0)
+async def test_every_lane_gets_a_topic_with_the_settings(apache, settings_for):
+    settings = settings_for(apache, topic_retention_seconds=3600.0)
     made = await ensure_topics(settings, "fake")
     assert made == [f"{settings.prefix}.fake.{lane}" for lane in Lane]
     admin = AIOKafkaAdminClient(**kafka_connection(settings))
@@ -117,6 +118,24 @@ async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):
     assert {len(described[name]["partitions"]) for name in first} == {settings.topic_partitions}
 
 
+async def test_a_pool_can_be_used_as_soon_as_it_is_made(pool, monkeypatch):
+    """At once, without anybody's patience: no program after `ensure` may be told to make what it has made."""
+    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
+    publisher = await pool.started_publisher()
+    for number in range(8):
+        await ensure_topics(pool.settings, f"made{number}")
+        await publisher.publish([Message(f"made{number}", Lane.NORMAL, pool.message(0).envelope)])
+
+
+async def test_a_pool_that_was_deleted_can_be_made_again_at_once(pool, monkeypatch):
+    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
+    for _ in range(4):
+        await pool.delete()
+        await pool.prepare()
+        await pool.publish(3)
+        assert len(await read(pool, Lane.NORMAL, 3)) == 3
+
+
 async def test_more_replicas_than_brokers_is_refused_and_nothing_is_made(bootstrap, settings_for):
     settings = settings_for(bootstrap).model_copy(update={"topic_replication": 3})
     with pytest.raises(QueueError, match=r"BACKBURNER_TOPIC_REPLICATION=1"):
@@ -124,20 +143,20 @@ async def test_more_replicas_than_brokers_is_refused_and_nothing_is_made(bootstr
     assert not await topics_with(settings, settings.prefix + ".")
 
 
-async def test_a_broker_without_producer_ids_is_used_all_the_same(tansu, pool_at):
-    pool = await pool_at(tansu, kafka_idempotence=True)
+async def test_a_broker_without_producer_ids_is_used_all_the_same(kafka_pool):
+    pool = await kafka_pool("kafka-tansu", kafka_idempotence=True)
     await pool.publish(1)
     await read(pool, Lane.NORMAL, 1)
 
 
-async def test_publishing_rides_out_a_restart_of_the_broker(start_noida, pool_at):
-    broker = start_noida()
-    pool = await pool_at(broker.bootstrap)
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_publishing_rides_out_a_restart_of_the_broker(spare_apache, spare_pool, end):
+    pool = spare_pool
     publisher = KafkaPublisher(pool.settings)
     await publisher.start()
     await publisher.publish([pool.message(0)])
-    broker.stop()
-    broker.start()
+    getattr(spare_apache, end)()
+    spare_apache.start()
     await publisher.publish([pool.message(index) for index in range(1, 20)])
     await publisher.close()
     await publisher.close()

@@ -1,14 +1,10 @@
-"""Members that come, go and die: what happens to what they hold.
-
-On Tansu alone: noida moves to the next generation without waiting for the members that it has, and keeps their ghosts.
-"""
+"""Members that come, go and die: what happens to what they hold."""
 
 import asyncio
 import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
@@ -20,14 +16,8 @@ from backburner_worker.sources.kafka import KafkaSource
 pytestmark = pytest.mark.broker
 
 PATIENCE = 90.0
-MEMBER = Path(__file__).parent / "programs" / "kafka_member.py"
 SPREAD = routing.NEIGHBOURS
 """Indices this far apart have partition keys of their own."""
-
-
-@pytest.fixture
-async def pool(tansu, pool_at):
-    return await pool_at(tansu)
 
 
 class Worker:
@@ -81,7 +71,6 @@ async def publish_spread(pool, count: int) -> set[int]:
 async def test_what_is_settled_in_the_revocation_is_committed_before_it_goes(pool):
     await publish_spread(pool, 40)
     first, second = pool.source(), pool.source()
-    first, second = pool.source(), pool.source()
     holding: list[Delivery] = []
     calls = 0
 
@@ -105,7 +94,6 @@ async def test_what_is_settled_in_the_revocation_is_committed_before_it_goes(poo
 
 async def test_what_is_settled_between_two_assignments_counts(pool):
     await publish_spread(pool, 40)
-    first, second = pool.source(), pool.source()
     first, second = pool.source(), pool.source()
     let_go = asyncio.Event()
 
@@ -137,7 +125,6 @@ async def test_what_is_settled_between_two_assignments_counts(pool):
 
 async def test_a_revocation_that_fails_stops_the_source(pool):
     await publish_spread(pool, 10)
-    first, second = pool.source(), pool.source()
     first, second = pool.source(), pool.source()
 
     async def revoked() -> None:

@@ -122,7 +122,6 @@ async def test_the_queue_tells_what_was_given_before(bench):
     assert all(told.values())
 
 
-@pytest.mark.needs("eviction")
 async def test_what_a_killed_worker_held_goes_to_another(bench):
     await bench.publish(60)
     dead = await bench.killed_member(settled=20, name="one")

@@ -49,7 +49,6 @@ def kept(held, other):
     return [one for one in held if not one.lease.lost and one.message.index not in elsewhere]
 
 
-@pytest.mark.needs("eviction")
 async def test_two_members_share_and_nothing_comes_to_both(bench):
     first, second = await bench.member(), await bench.member()
     async with working(first, second) as (one, two):
@@ -61,7 +60,6 @@ async def test_two_members_share_and_nothing_comes_to_both(bench):
     assert len(one.held()) + len(two.held()) == 40
 
 
-@pytest.mark.needs("eviction")
 async def test_what_is_taken_away_comes_to_another_and_what_is_left_goes_on(bench):
     wanted = await bench.publish(20, step=SPREAD)
     first = await bench.member()
@@ -76,7 +74,7 @@ async def test_what_is_taken_away_comes_to_another_and_what_is_left_goes_on(benc
         assert await first.pull(ALL) == [], "the first was given again what it had"
 
 
-@pytest.mark.needs("eviction", "tells expiry")
+@pytest.mark.needs("tells expiry")
 async def test_the_one_who_loses_a_delivery_is_told_at_once(bench):
     await bench.publish(20, step=SPREAD)
     first = await bench.member()
@@ -90,7 +88,6 @@ async def test_the_one_who_loses_a_delivery_is_told_at_once(bench):
     assert sorted(told) == sorted(one.message.index for one in held if one.lease.lost)
 
 
-@pytest.mark.needs("eviction")
 async def test_settling_what_was_lost_takes_it_from_nobody(bench):
     wanted = await bench.publish(20, step=SPREAD)
     first = await bench.member()
@@ -106,7 +103,6 @@ async def test_settling_what_was_lost_takes_it_from_nobody(bench):
         await bench.owes(0)
 
 
-@pytest.mark.needs("eviction")
 async def test_what_is_held_for_long_stays_ours(bench):
     """Longer than the queue lends to a silent member: heartbeats, of a group or of each message, keep it."""
     wanted = await bench.publish(10, step=SPREAD)

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import structlog
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 
 from backburner import logs
 from backburner_schemas.errors import SettingsError
@@ -102,6 +103,18 @@ def test_a_library_logger_tells_exceptions_to_a_program_that_configured_nothing(
     except ValueError:
         logs.get_logger("backburner.part").exception("failed")
     assert "the cause" in caplog.text
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", ["info"]), ("warning", [])])
+def test_a_group_that_waits_for_a_fresh_cluster_is_no_error(capsys, level, told):
+    logs.configure(level, json=True)
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    said = "Group Coordinator Request failed: %s"
+    coordinator.error(said, GroupCoordinatorNotAvailableError())
+    assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == told
+    logs.configure(level, json=True)
+    coordinator.error(said, GroupAuthorizationFailedError())
+    assert json.loads(capsys.readouterr().err)["level"] == "error"
 
 
 def test_a_library_that_repeats_itself_is_heard_once_in_a_while(capsys, monkeypatch):

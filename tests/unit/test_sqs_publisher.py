@@ -163,10 +163,33 @@ async def test_a_redrive_policy_is_refused_with_the_reason(region):
     assert region.calls["create_queue"] == 0
 
 
-async def test_another_process_may_make_a_queue_at_the_same_time(region):
-    del region.queues["p-fake-retry"]
-    region.faults["create_queue"] = [stubs.refusal("QueueAlreadyExists")]
+async def test_another_process_may_make_a_queue_at_the_same_time(region, monkeypatch):
+    def made_elsewhere(**asked):
+        region.queues[asked["QueueName"]] = []
+        raise stubs.refusal("QueueAlreadyExists")
+
+    monkeypatch.setattr(region, "create_queue", made_elsewhere)
     await ensure_topics(settings(), "fake")
+
+
+async def test_ensuring_returns_when_the_queues_are_seen(region, monkeypatch):
+    monkeypatch.setattr(sqs_queues, "_LOOK_SECONDS", 0.0)
+    unseen = stubs.refusal("AWS.SimpleQueueService.NonExistentQueue")
+    seen_before = region.get_queue_url
+
+    def seen_late(**asked):
+        if asked["QueueName"] == "p-fake-low" and region.calls["get_queue_url"] < 20:
+            region.calls["get_queue_url"] += 1
+            raise unseen
+        return seen_before(**asked)
+
+    monkeypatch.setattr(region, "get_queue_url", seen_late)
+    await ensure_topics(settings(), "fake")
+    assert region.calls["get_queue_url"] >= 20
+    region.calls["get_queue_url"] = -1_000_000
+    monkeypatch.setattr(sqs_queues, "_SEEN_SECONDS", 0.05)
+    with pytest.raises(QueueError, match=r"does not show them.*: p-fake-low;"):
+        await ensure_topics(settings(), "fake")
 
 
 @pytest.mark.parametrize("seconds", [59, 14 * 24 * 3600 + 1])

@@ -12,6 +12,8 @@ _SECONDS = 2.0
 _METADATA = 3
 _METADATA_VERSION = 1
 _CORRELATION = 0x6262
+_HEAD = struct.Struct(">iii")
+"""Of the answer: its length, the number that it answers, how many brokers follow."""
 
 
 def http_status(port: int, path: str) -> int | None:
@@ -26,14 +28,20 @@ def http_status(port: int, path: str) -> int | None:
 
 
 def speaks_kafka(port: int) -> bool:
-    """Whether a broker answers a Metadata request, which asks for no topic and so creates none."""
+    """Whether a broker answers a Metadata request, which asks for no topic and so creates none.
+
+    One that answers before it counts among the brokers of its cluster is not ready: no topic can be made yet.
+    """
     header = struct.pack(">hhih", _METADATA, _METADATA_VERSION, _CORRELATION, -1)
     request = header + struct.pack(">i", 0)
     try:
         with socket.create_connection((LOOPBACK, port), timeout=_SECONDS) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as answer:
-                head = answer.read(8)
+                head = answer.read(_HEAD.size)
     except OSError:
         return False
-    return len(head) == 8 and struct.unpack(">ii", head)[1] == _CORRELATION  # noqa: PLR2004 - two 32-bit integers
+    if len(head) < _HEAD.size:
+        return False
+    _, correlation, brokers = _HEAD.unpack(head)
+    return bool(correlation == _CORRELATION and brokers > 0)

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka_connect import kafka_connection, unreachable
+from backburner.publishers.kafka_metadata import missing_topics
 from backburner.publishers.kafka_parcels import homes, lanes_of, send_parcel
 from backburner.publishers.kafka_topics import ensure_topics
 from backburner.publishers.partitioner import Partitioner
@@ -155,15 +156,13 @@ class KafkaPublisher:
         """
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
-                if not self._topics.issuperset(wanted):
-                    cluster = await producer.client.fetch_all_metadata()
-                    self._topics = set(cluster.topics())
-                for topic, pool in wanted.items():
-                    if topic not in self._topics:
-                        raise QueueError(
-                            f"the topic {topic} does not exist; make the pool's topics with `backburner topics ensure "
-                            f"--pool MODEL` (the pool is {pool})"
-                        )
+                unknown = wanted.keys() - self._topics
+                if unknown and (missing := await missing_topics(producer.client, unknown)):
+                    raise QueueError(
+                        f"the topic {missing[0]} does not exist; make the pool's topics with `backburner topics ensure "
+                        f"--pool MODEL` (the pool is {wanted[missing[0]]})"
+                    )
+                self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
             raise unreachable(self._settings, error) from error

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ _RETENTION = (60, 14 * 24 * 3600)
 """Seconds that SQS can keep a message: at least, at most."""
 _VISIBILITY_SECONDS = 120
 """The queue's own default, for those who look at it by hand; workers say their own with each call."""
+_SEEN_SECONDS = 90.0
+"""How long a queue that was made may take to be seen: SQS says a minute."""
+_LOOK_SECONDS = 0.5
 _EXISTS = frozenset({"QueueAlreadyExists", "QueueNameExists"})
 _DELETED_RECENTLY = frozenset({"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"})
 
@@ -49,8 +53,9 @@ def queue_names(prefix: str, pool: str) -> dict[str, Lane]:
 async def ensure_queues(settings: Settings, pool: str) -> list[str]:
     """Make the queues of the pool's lanes that do not exist yet; the names of all of them.
 
-    Queues that exist are left as they are, with a line in the log. Raises `SettingsError` for what SQS cannot give,
-    and `QueueError`, also for a queue whose redrive policy would move messages away without a record.
+    Returns when SQS shows them all. Queues that exist are left as they are, with a line in the log. Raises
+    `SettingsError` for what SQS cannot give, and `QueueError`, also for a queue whose redrive policy would move
+    messages away without a record.
     """
     names = queue_names(settings.prefix, pool)
     seconds = int(settings.topic_retention_seconds)
@@ -97,6 +102,7 @@ def _ensure(settings: Settings, pool: str, names: list[str], retention: int) -> 
         missing = [name for name, url in found.items() if url is None]
         for name in missing:
             _make(client, name, retention)
+        _wait_until_seen(client, missing)
     except FAILURES as error:
         if code_of(error) in _DELETED_RECENTLY:
             raise QueueError(f"{told(error)}; try again in a minute") from error
@@ -123,6 +129,18 @@ def _make(client: "SQSClient", name: str, retention: int) -> None:
             raise
         # Another process made it between the look and the making.
         log.info("the queue exists and is left as it is", queue=name)
+
+
+def _wait_until_seen(client: "SQSClient", names: Iterable[str]) -> None:
+    """Whoever uses the queues next would be told to make them, if SQS did not show them yet."""
+    until = time.monotonic() + _SEEN_SECONDS
+    while unseen := [name for name in names if _url(client, name) is None]:
+        if time.monotonic() >= until:
+            raise QueueError(
+                f"SQS took the queues and does not show them after {_SEEN_SECONDS:.0f} s: {', '.join(unseen)}; "
+                "check them in AWS's console, then run the same again"
+            )
+        time.sleep(_LOOK_SECONDS)
 
 
 def _look_at(name: str, attributes: dict[str, str], retention: int) -> None:

@@ -18,20 +18,14 @@ class Gap:
 
 
 GAPS: dict[str, tuple[Gap, ...]] = {
-    "eviction": (
-        Gap(
-            frozenset({"kafka-noida"}),
-            "noida-db never evicts a dead member and does not wait for the living in a rebalance",
-            "kafka-tansu, and any real broker as outside",
-        ),
-    ),
-    "static membership": (Gap(frozenset({"kafka-tansu"}), "Tansu has no static membership", "kafka-noida"),),
-    "commit metadata": (Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-noida"),),
+    "static membership": (Gap(frozenset({"kafka-tansu"}), "Tansu has no static membership", "kafka-apache"),),
+    "commit metadata": (Gap(frozenset({"kafka-tansu"}), "Tansu drops commit metadata silently", "kafka-apache"),),
+    "session limits": (Gap(frozenset({"kafka-tansu"}), "Tansu takes any session time-out", "kafka-apache"),),
     "size limit": (
         Gap(
             frozenset({"kafka-tansu"}),
             "Tansu stores a topic's max.message.bytes and does not enforce it",
-            "kafka-noida",
+            "kafka-apache",
         ),
     ),
     "tells redelivery": (

@@ -1,4 +1,4 @@
-"""The bench on Kafka's protocol: Tansu, noida-db, or an outside broker; and what the tests of Kafka's own need."""
+"""The bench on Kafka's protocol: Apache Kafka, Tansu, or an outside broker; and what the tests of Kafka's own need."""
 
 import asyncio
 import time

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from backburner.logs import get_logger
+from backburner.publishers.kafka_metadata import missing_topics
 from backburner_schemas.errors import QueueError
 from backburner_worker.sources.kafka_assignor import LaneStickyAssignor
 
@@ -90,8 +91,7 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
     """
     async with asyncio.timeout(seconds):
         await consumer.start()
-        # Asked for all topics, not for ours: a broker may create what it is asked for by name.
-        missing = sorted(set(topics) - await consumer.topics())
+        missing = await missing_topics(consumer._client, topics)  # noqa: SLF001 - the public way asks one broker
     if missing:
         raise QueueError(
             f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
