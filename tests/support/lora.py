@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
 _TARGETS = ("q_proj", "v_proj")
 
 
 def write_adapter(folder: Path, model: Path, *, seed: int, rank: int = 8, strength: float = 0.3) -> Path:
     """Write an adapter for a model of Llama's form into that folder. The same bytes for the same seed."""
+    # They come with vLLM; tests that need neither import this file all the same.
+    import numpy as np
+    from safetensors.numpy import save_file
+
     config = json.loads((model / "config.json").read_text())
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     width = hidden // heads

@@ -18,7 +18,7 @@ async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(storage: Sto
     async with running(bench) as task:
         for index in range(10):
             bench.send(index)
-        await until(lambda: len(bench.source.held()) == 10)
+        await until(lambda: len(bench.source.held()) == 10 and bench.engine._running)
         bench.pipeline.stop()
         await asyncio.wait([task], timeout=60)
     assert task.exception() is None
