@@ -32,10 +32,10 @@ from servers import servers
 
 from backburner import Client
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
-from backburner.local.ports import PortLeases
-from backburner.local.probe import http_status
-from backburner.publishers import kafka
-from backburner.publishers.partitioner import LEEWAY, RUN, Partitioner
+from backburner.local.programs.ports import PortLeases
+from backburner.local.programs.probe import http_status
+from backburner.publishers.kafka import publisher
+from backburner.publishers.kafka.partitioner import LEEWAY, RUN, Partitioner
 from backburner_schemas.routing import pool_name
 
 GOAL = 1.2
@@ -170,7 +170,7 @@ def _carry(places: list[Place], chooser: type[Partitioner], lines: Iterable[Mapp
 
     before = [place.metrics() for place in places]
     cpu, started = _cpu_seconds(places), time.monotonic()
-    with patch.object(kafka, "Partitioner", Counted):
+    with patch.object(publisher, "Partitioner", Counted):
         asyncio.run(_submit(lines))
     while sum(shares := _settled(places, before)) < count:
         time.sleep(_POLL_SECONDS)

@@ -15,7 +15,7 @@ from figures import Bound, Curve, Figures
 from pydantic_core import to_json
 from servers import servers
 
-from backburner.publishers.kafka import kafka_connection
+from backburner.publishers.kafka.publisher import kafka_connection
 from backburner.settings import Settings
 from backburner_schemas import routing
 from backburner_schemas.names import Lane

@@ -32,7 +32,7 @@ _SERVED = "bare"
 async def serving(model: str, arguments: list[str], asked: Callable[[int, str], dict[str, Any]] = mixed_line) -> Opened:
     """The worker's own engine, and what closes it."""
     from backburner_worker.engine.base import EngineRequest
-    from backburner_worker.engine.vllm import VllmEngine
+    from backburner_worker.engine.vllm.engine import VllmEngine
 
     engine = VllmEngine(model, arguments, _SERVED)
     info = await engine.start()
@@ -58,13 +58,13 @@ async def serving(model: str, arguments: list[str], asked: Callable[[int, str], 
 
 async def llm_chat(model: str, arguments: list[str]) -> Opened:
     """The offline interface of vLLM, and what closes it."""
-    from backburner_worker.engine import vllm_compat
-    from backburner_worker.engine.vllm_environment import prepare_environment
+    from backburner_worker.engine.vllm import compat
+    from backburner_worker.engine.vllm.environment import prepare_environment
 
     prepare_environment(model)
     from vllm import LLM, SamplingParams
 
-    parsed = vllm_compat.parse_arguments(model, arguments, _SERVED, frozenset())
+    parsed = compat.parse_arguments(model, arguments, _SERVED, frozenset())
     llm = LLM(
         model=model,
         max_model_len=parsed.max_model_len,

@@ -15,7 +15,7 @@ from cpu import cpu_seconds
 from instant_engine import ANSWER
 from pydantic_core import to_json
 
-from backburner.publishers.kafka import kafka_connection
+from backburner.publishers.kafka.publisher import kafka_connection
 from backburner.storage import Storage
 from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope

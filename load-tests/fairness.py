@@ -22,11 +22,11 @@ from backburner_schemas import codec
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.request import Endpoint
 from backburner_worker.app import Worker
-from backburner_worker.engine.fake import FakeEngine
+from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.fake import FakeQueue, FakeSource
-from backburner_worker.telemetry import Telemetry
+from backburner_worker.sources.fake.source import FakeQueue, FakeSource
 
 GOAL = 1.2
 LARGE = "large"

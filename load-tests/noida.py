@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from backburner.local.child import Program, clean_environment
+from backburner.local.programs.child import Program, clean_environment
 from backburner_schemas.errors import QueueError, SettingsError
 
 

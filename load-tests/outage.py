@@ -24,9 +24,9 @@ from figures import Figures
 from tcp_proxy import TcpProxy
 
 from backburner import Client
-from backburner.cli.stack import ensure_pool
-from backburner.local import broker, store
-from backburner.local.ports import PortLeases
+from backburner.cli.commands.stack import ensure_pool
+from backburner.local.programs import broker, store
+from backburner.local.programs.ports import PortLeases
 
 ALLOWED_MB = 20.0
 """How much more memory than before a worker may take during an outage."""

@@ -29,10 +29,10 @@ from backburner_schemas.names import Lane
 from backburner_worker.app import Worker, settle_memory
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
-from backburner_worker.telemetry import Telemetry
 
 INSTANT = "--instant"
 """Asks for the engine that costs nothing, in place of the one that the settings name."""

@@ -32,7 +32,7 @@ from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from backburner.settings import Settings
 from backburner.storage import Storage
-from backburner_worker.engine.vllm_environment import environment
+from backburner_worker.engine.vllm.environment import environment
 
 GOAL = 1.05
 _LOOK_SECONDS = 0.02

@@ -21,7 +21,7 @@ from resident import resident_worker, same_tokens, submitted_and_done, write_req
 from servers import servers
 
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
-from backburner_worker.engine.vllm_environment import prepare_environment
+from backburner_worker.engine.vllm.environment import prepare_environment
 
 GOAL = 1.1
 _PROGRAM = "vllm.entrypoints.openai.run_batch"

@@ -10,10 +10,10 @@ from pathlib import Path
 from noida import noida_program
 
 from backburner import Client
-from backburner.local import broker, store
-from backburner.local.child import Child
-from backburner.local.ports import LOOPBACK, PortLeases
-from backburner.local.probe import speaks_kafka
+from backburner.local.programs import broker, store
+from backburner.local.programs.child import Child
+from backburner.local.programs.ports import LOOPBACK, PortLeases
+from backburner.local.programs.probe import speaks_kafka
 from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 

@@ -11,7 +11,7 @@ from backburner_schemas.job import JobManifest, Sealed
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.result import ResultFacts, encode_response, record_id
 from backburner_schemas.segment import Line, encode_segment
-from backburner_worker.results.segments import Buffers, SegmentLimits
+from backburner_worker.settlement.segments import Buffers, SegmentLimits
 
 TENANT = "default"
 _BLOCK = 64

@@ -22,7 +22,7 @@ from pairs import Measured, Pair, Side, interleaved
 from servers import servers
 from submitting_client import items
 
-from backburner.messages import Envelopes
+from backburner.submission.envelopes import Envelopes
 from backburner_schemas.job import JobManifest
 from backburner_schemas.names import Lane
 from backburner_schemas.routing import topic

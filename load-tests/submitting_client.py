@@ -14,7 +14,7 @@ from typing import Any
 from cpu import cpu_seconds, peak_mib, reset_peak
 
 from backburner import Client
-from backburner.inputs import Source
+from backburner.inputs.chunks import Source
 
 
 def items(count: int, size: int) -> Iterator[dict[str, Any]]:

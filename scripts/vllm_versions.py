@@ -24,7 +24,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from vllm_wheel import NotToBeHad, Runnable, releases, runnable
 
-from backburner_worker.engine.vllm_release import SUPPORTED
+from backburner_worker.engine.vllm.release import SUPPORTED
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "vllm.md"

@@ -12,9 +12,9 @@ from pathlib import Path
 from apache_kafka.configuration import Configuration
 from apache_kafka.java import find_java
 from apache_kafka.release import find_jars
-from backburner.local.child import Child, Program, clean_environment
-from backburner.local.ports import LOOPBACK, PortLeases
-from backburner.local.probe import speaks_kafka
+from backburner.local.programs.child import Child, Program, clean_environment
+from backburner.local.programs.ports import LOOPBACK, PortLeases
+from backburner.local.programs.probe import speaks_kafka
 from backburner_schemas.errors import QueueError
 
 _READY_SECONDS = 120.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from backburner.local.ports import LOOPBACK
+from backburner.local.programs.ports import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

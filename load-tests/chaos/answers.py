@@ -1,4 +1,4 @@
-"""What the fake engine answers, in the checker's own words: see the docstring of `backburner_worker.engine.fake`.
+"""What the fake engine answers, in the checker's own words: see `backburner_worker.engine.fake.engine`.
 
 The real engine's answers are no function of the request, so of those only the form is judged.
 """

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from noida import noida_program
 
-from backburner.local.broker import find_tansu
-from backburner.local.child import Child, Program, clean_environment
-from backburner.local.emulator import Emulator
-from backburner.local.ports import LOOPBACK, PortLeases
-from backburner.local.probe import speaks_kafka
-from backburner.local.store import BROKER_BUCKET, REGION, RESULTS_BUCKET, Store
+from backburner.local.programs.broker import find_tansu
+from backburner.local.programs.child import Child, Program, clean_environment
+from backburner.local.programs.emulator import Emulator
+from backburner.local.programs.ports import LOOPBACK, PortLeases
+from backburner.local.programs.probe import speaks_kafka
+from backburner.local.programs.store import BROKER_BUCKET, REGION, RESULTS_BUCKET, Store
 from backburner_schemas.errors import QueueError
 from chaos.objects import S3Address
 from chaos.patience import until

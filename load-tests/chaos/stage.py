@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from backburner import Client
-from backburner.cli.stack import ensure_pool
-from backburner.local.ports import PortLeases
+from backburner.cli.commands.stack import ensure_pool
+from backburner.local.programs.ports import PortLeases
 from backburner.settings import Settings
 from backburner_schemas.routing import pool_name
 from chaos import kafka_state, sqs_state

@@ -10,9 +10,9 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from backburner.local.child import Child, Program, clean_environment, describe
-from backburner.local.ports import LOOPBACK, PortLeases
-from backburner.local.probe import http_status
+from backburner.local.programs.child import Child, Program, clean_environment, describe
+from backburner.local.programs.ports import LOOPBACK, PortLeases
+from backburner.local.programs.probe import http_status
 from backburner_schemas.errors import EngineError
 from chaos.journals import Journals
 

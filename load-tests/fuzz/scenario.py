@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from backburner import Client
-from backburner.local import broker, emulator, store
-from backburner.local.child import Child, Program, clean_environment
+from backburner.local.programs import broker, emulator, store
+from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 from fuzz.ends import Store, by_kind, compare_letters, judge, read_store, wrong_keys

@@ -11,24 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backburner.blocking.client import SyncClient as SyncClient
+    from backburner.blocking.job import SyncHandle as SyncHandle
+    from backburner.blocking.job import SyncJob as SyncJob
     from backburner.client import Client as Client
-    from backburner.findings import InvalidInput as InvalidInput
-    from backburner.findings import SkippedLine as SkippedLine
+    from backburner.dead_letters.letter import DeadLetter as DeadLetter
+    from backburner.dead_letters.redrive import Redriven as Redriven
+    from backburner.dead_letters.redrive import RedrivenJob as RedrivenJob
+    from backburner.dead_letters.request_line import KeptLetter as KeptLetter
     from backburner.handle import Handle as Handle
     from backburner.handle import RequestFailed as RequestFailed
+    from backburner.inputs.findings import InvalidInput as InvalidInput
+    from backburner.inputs.findings import SkippedLine as SkippedLine
     from backburner.job import Job as Job
-    from backburner.joining import JoinedResult as JoinedResult
-    from backburner.letters import DeadLetter as DeadLetter
+    from backburner.jobs.join import JoinedResult as JoinedResult
+    from backburner.jobs.reconcile import Reconciliation as Reconciliation
     from backburner.pools import PoolStatus as PoolStatus
-    from backburner.reconcile import Reconciliation as Reconciliation
-    from backburner.redrive import Redriven as Redriven
-    from backburner.redrive import RedrivenJob as RedrivenJob
-    from backburner.resend import KeptLetter as KeptLetter
     from backburner.settings import Settings as Settings
-    from backburner.submit import SubmitProgress as SubmitProgress
-    from backburner.sync import SyncClient as SyncClient
-    from backburner.sync_job import SyncHandle as SyncHandle
-    from backburner.sync_job import SyncJob as SyncJob
+    from backburner.submission.submission import SubmitProgress as SubmitProgress
     from backburner_schemas.errors import BackburnerError as BackburnerError
     from backburner_schemas.errors import Cancelled as Cancelled
     from backburner_schemas.errors import Expired as Expired
@@ -61,18 +61,18 @@ _HOMES = {
     "Cancelled": "backburner_schemas.errors",
     "Client": "backburner.client",
     "Counts": "backburner_schemas.job",
-    "DeadLetter": "backburner.letters",
+    "DeadLetter": "backburner.dead_letters.letter",
     "Endpoint": "backburner_schemas.request",
     "Expired": "backburner_schemas.errors",
     "Handle": "backburner.handle",
-    "InvalidInput": "backburner.findings",
+    "InvalidInput": "backburner.inputs.findings",
     "Job": "backburner.job",
     "JobConflict": "backburner_schemas.errors",
     "JobError": "backburner_schemas.errors",
     "JobNotFound": "backburner_schemas.errors",
     "JobState": "backburner_schemas.job",
-    "JoinedResult": "backburner.joining",
-    "KeptLetter": "backburner.resend",
+    "JoinedResult": "backburner.jobs.join",
+    "KeptLetter": "backburner.dead_letters.request_line",
     "Lane": "backburner_schemas.names",
     "LetterNotFound": "backburner_schemas.errors",
     "PoolConflict": "backburner_schemas.errors",
@@ -80,22 +80,22 @@ _HOMES = {
     "PoolNotFound": "backburner_schemas.errors",
     "PoolStatus": "backburner.pools",
     "QueueError": "backburner_schemas.errors",
-    "Reconciliation": "backburner.reconcile",
-    "Redriven": "backburner.redrive",
-    "RedrivenJob": "backburner.redrive",
+    "Reconciliation": "backburner.jobs.reconcile",
+    "Redriven": "backburner.dead_letters.redrive",
+    "RedrivenJob": "backburner.dead_letters.redrive",
     "RequestFailed": "backburner.handle",
     "RequestRefused": "backburner_schemas.errors",
     "ResultRecord": "backburner_schemas.result",
     "ResultTimeout": "backburner_schemas.errors",
     "Settings": "backburner.settings",
     "SettingsError": "backburner_schemas.errors",
-    "SkippedLine": "backburner.findings",
+    "SkippedLine": "backburner.inputs.findings",
     "StoreDenied": "backburner_schemas.errors",
     "StoreError": "backburner_schemas.errors",
-    "SubmitProgress": "backburner.submit",
-    "SyncClient": "backburner.sync",
-    "SyncHandle": "backburner.sync_job",
-    "SyncJob": "backburner.sync_job",
+    "SubmitProgress": "backburner.submission.submission",
+    "SyncClient": "backburner.blocking.client",
+    "SyncHandle": "backburner.blocking.job",
+    "SyncJob": "backburner.blocking.job",
 }
 
 __all__ = [

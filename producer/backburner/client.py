@@ -7,22 +7,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backburner.connections import Connections
+from backburner.dead_letters.letter import DeadLetter
+from backburner.dead_letters.redrive import Redrive, Redriven
+from backburner.dead_letters.retry import Retry, RetryOrder
+from backburner.dead_letters.store import Letterbox, check_one
 from backburner.handle import Handle, parse_handle
-from backburner.inputs import Source
+from backburner.inputs.chunks import Source
 from backburner.job import Job
-from backburner.joblist import list_jobs
-from backburner.letterbox import Letterbox, check_one
-from backburner.letters import DeadLetter
-from backburner.messages import claim_check
-from backburner.orders import Deadline, chosen_lane, manifest_of, moment, name, tenant_of
+from backburner.jobs.listing import list_jobs
 from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
-from backburner.redrive import Redrive, Redriven
-from backburner.retry_failed import Retry, RetryOrder
-from backburner.sending import publish
 from backburner.settings import Settings
-from backburner.single import body_of, endpoint_of, request_of
-from backburner.submit import Order, Submission, SubmitProgress
+from backburner.submission.envelopes import claim_check
+from backburner.submission.options import Deadline, chosen_lane, manifest_of, moment, name, tenant_of
+from backburner.submission.sender import publish
+from backburner.submission.single import body_of, endpoint_of, request_of
+from backburner.submission.submission import Order, Submission, SubmitProgress
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError

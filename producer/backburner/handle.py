@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from backburner.connections import Connections
-from backburner.polling import Pace, Patience
-from backburner.stored import parse_stored
+from backburner.jobs.polling import Pace, Patience
+from backburner.storage.parse import parse_stored
 from backburner_schemas import errors, keys
 from backburner_schemas.result import ResultRecord
 

@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, overload
 
 from backburner.connections import Connections
-from backburner.finalizer import finalize, view_job
-from backburner.findings import SkippedLine
-from backburner.inputs import Item
-from backburner.joining import JoinedInput, JoinedResult, download_input
-from backburner.polling import Pace, Patience
-from backburner.reconcile import Reconciliation, reconcile
-from backburner.recordlines import RecordLines
-from backburner.results import RecordReader, not_found, records_of
+from backburner.inputs.chunks import Item
+from backburner.inputs.findings import SkippedLine
+from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.join import JoinedInput, JoinedResult, download_input
+from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.reconcile import Reconciliation, reconcile
+from backburner.jobs.record_lines import RecordLines
+from backburner.jobs.record_reader import RecordReader, not_found, records_of
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.stored import parse_stored
+from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import PoolConflict, PoolNotFound, StoredObjectBroken
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement

@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import pytest
 
-from backburner.local import broker as tansu_broker
-from backburner.local import emulator as sqs_emulator
+from backburner.local.programs import broker as tansu_broker
+from backburner.local.programs import emulator as sqs_emulator
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 from backburner_worker.settings import WorkerSettings

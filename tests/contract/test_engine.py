@@ -22,9 +22,9 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.base import EngineRequest
-from backburner_worker.engine.fake import FakeEngine
-from backburner_worker.engine.fake_process import FakeProcessEngine
-from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.engine.vllm.engine import VllmEngine
 
 START_SECONDS = 180
 STEP_SECONDS = 60

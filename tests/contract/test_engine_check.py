@@ -7,7 +7,7 @@ import sys
 import pytest
 from engine_release import expected_release
 
-from backburner.local.child import clean_environment
+from backburner.local.programs.child import clean_environment
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(300)]
 

@@ -15,7 +15,7 @@ from backburner.local.model import default_cache_dir
 from backburner_schemas.errors import ContextLengthExceeded, ModelNotFound, RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
-from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.vllm.engine import VllmEngine
 
 pytestmark = pytest.mark.vllm
 

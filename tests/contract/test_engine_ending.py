@@ -10,9 +10,9 @@ import pytest
 from backburner_schemas.errors import EngineError, EngineLost, GenerationAborted
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
-from backburner_worker.engine.fake import FakeEngine
-from backburner_worker.engine.fake_process import FakeProcessEngine
-from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.engine.vllm.engine import VllmEngine
 
 STEP_SECONDS = 60
 FAKES = {"fake": FakeEngine, "fake-process": FakeProcessEngine}

@@ -14,13 +14,13 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from backburner.publishers.kafka import kafka_connection
+from backburner.publishers.kafka.publisher import kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, KeepsMarks
-from backburner_worker.sources.kafka import KafkaSource
-from backburner_worker.sources.marks import Marks, decode
+from backburner_worker.sources.kafka.marks import Marks, decode
+from backburner_worker.sources.kafka.source import KafkaSource
 
 pytestmark = [pytest.mark.broker, pytest.mark.needs("commit metadata", "static membership")]
 

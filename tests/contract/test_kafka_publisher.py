@@ -7,9 +7,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from backburner.publishers import kafka_metadata
 from backburner.publishers.base import Message
-from backburner.publishers.kafka import KafkaPublisher, ensure_topics, kafka_connection
+from backburner.publishers.kafka import metadata
+from backburner.publishers.kafka.publisher import KafkaPublisher, ensure_topics, kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import QueueError, SettingsError
@@ -120,7 +120,7 @@ async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):
 
 async def test_a_pool_can_be_used_as_soon_as_it_is_made(pool, monkeypatch):
     """At once, without anybody's patience: no program after `ensure` may be told to make what it has made."""
-    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
+    monkeypatch.setattr(metadata, "TOPIC_SECONDS", 0.0)
     publisher = await pool.started_publisher()
     for number in range(8):
         await ensure_topics(pool.settings, f"made{number}")
@@ -128,7 +128,7 @@ async def test_a_pool_can_be_used_as_soon_as_it_is_made(pool, monkeypatch):
 
 
 async def test_a_pool_that_was_deleted_can_be_made_again_at_once(pool, monkeypatch):
-    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 0.0)
+    monkeypatch.setattr(metadata, "TOPIC_SECONDS", 0.0)
     for _ in range(4):
         await pool.delete()
         await pool.prepare()

@@ -11,7 +11,7 @@ import pytest
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.kafka import KafkaSource
+from backburner_worker.sources.kafka.source import KafkaSource
 
 pytestmark = pytest.mark.broker
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from aiokafka import TopicPartition
 
-from backburner.publishers.kafka import KafkaPublisher
+from backburner.publishers.kafka.publisher import KafkaPublisher
 from backburner_schemas.codec import Unaddressed
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane

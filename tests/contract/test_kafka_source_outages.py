@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from backburner.publishers.kafka import KafkaPublisher
+from backburner.publishers.kafka.publisher import KafkaPublisher
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 

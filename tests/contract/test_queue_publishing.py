@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from queues.bench import until
 
-from backburner.local.ports import PortLeases
-from backburner.publishers import ensure_topics, kafka_metadata, open_publisher
+from backburner.local.programs.ports import PortLeases
+from backburner.publishers import ensure_topics, open_publisher
 from backburner.publishers.base import Message, PublishFailed
+from backburner.publishers.kafka import metadata
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
@@ -86,7 +87,7 @@ async def test_a_message_at_the_limit_gets_through(bench):
 
 @pytest.mark.needs("a server")
 async def test_a_pool_that_was_not_made_is_refused_and_not_made(bench, monkeypatch):
-    monkeypatch.setattr(kafka_metadata, "TOPIC_SECONDS", 1.0)  # It is looked for three times.
+    monkeypatch.setattr(metadata, "TOPIC_SECONDS", 1.0)  # It is looked for three times.
     before = await bench.names()
     publisher = await bench.started_publisher()
     message = bench.message(0)

@@ -7,9 +7,9 @@ import signal
 import psutil
 import pytest
 
-from backburner.local import emulator
+from backburner.local.programs import emulator
 from backburner.publishers import ensure_topics
-from backburner.publishers.sqs_connect import sqs_client, sqs_session
+from backburner.publishers.sqs.connection import sqs_client, sqs_session
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError
 

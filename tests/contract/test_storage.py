@@ -9,7 +9,7 @@ import secrets
 
 import pytest
 
-from backburner.local import store as local_store
+from backburner.local.programs import store as local_store
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError

@@ -1,16 +1,9 @@
 """What the tests on real parts share: one broker, one store, and three workers with fake engines, for the session."""
 
 import asyncio
-import importlib.util
-from pathlib import Path
 
+import live as support
 import pytest
-
-_spec = importlib.util.spec_from_file_location("live", Path(__file__).parents[1] / "support" / "live.py")
-assert _spec is not None
-assert _spec.loader is not None
-support = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(support)
 
 
 @pytest.fixture(scope="session")

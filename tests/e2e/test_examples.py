@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from backburner.cli.stack import ensure_pool
+from backburner.cli.commands.stack import ensure_pool
 from backburner_schemas.request import Endpoint, parse_request
-from backburner_worker.engine.limits import BodyLimits
-from backburner_worker.engine.parameters import check_parameters
+from backburner_worker.requests.limits import BodyLimits
+from backburner_worker.requests.parameters import check_parameters
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BOUND = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backburner import InvalidInput, JobConflict, RequestFailed
-from backburner.finalizer import finalize
+from backburner.jobs.finalizer import finalize
 from backburner_schemas import keys
 from backburner_schemas.job import Cursor
 from backburner_schemas.status import ABANDONED_AFTER

@@ -14,7 +14,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from backburner.local import broker, env_file, probe, store
+from backburner.local.control import env_file
+from backburner.local.programs import broker, probe, store
 
 pytestmark = [
     pytest.mark.broker,

@@ -8,16 +8,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
+import live as support
 import pytest
 
-from backburner.local import env_file
+from backburner.local.control import env_file
 from backburner_schemas.names import Lane
-
-_spec = importlib.util.spec_from_file_location("live", Path(__file__).parents[1] / "support" / "live.py")
-support = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(support)
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 

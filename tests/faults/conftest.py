@@ -1,22 +1,8 @@
 """What the tests of faults share: one broker and store, and workers that each test starts, kills and replaces."""
 
-import importlib.util
-from pathlib import Path
-
+import live as support
 import pytest
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "support" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-support = _load("live")
-refusing = _load("refusing_store")
+import refusing_store as refusing
 
 
 @pytest.fixture(scope="session")

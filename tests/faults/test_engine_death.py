@@ -15,14 +15,14 @@ from backburner.local.model import prepare_auto_model
 from backburner_schemas.errors import EngineError, EngineLost
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
-from backburner_worker.engine.fake_process import FakeProcessEngine
+from backburner_worker.engine.fake.process import FakeProcessEngine
 
 START_SECONDS = 180
 END_SECONDS = 30
 
 FAKE_OWNER = """
 import asyncio
-from backburner_worker.engine.fake_process import FakeProcessEngine
+from backburner_worker.engine.fake.process import FakeProcessEngine
 
 async def main():
     engine = FakeProcessEngine()
@@ -40,7 +40,7 @@ import sys
 from backburner_schemas.errors import EngineLost
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
-from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.vllm.engine import VllmEngine
 
 ARGS = (
     "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "

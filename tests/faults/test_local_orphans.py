@@ -13,7 +13,7 @@ import boto3
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from backburner.local import env_file
+from backburner.local.control import env_file
 
 pytestmark = [
     pytest.mark.broker,

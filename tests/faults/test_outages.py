@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from backburner.local import probe
+from backburner.local.programs import probe
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 

@@ -15,7 +15,7 @@ from backburner.local.model import prepare_auto_model
 from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
-from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.vllm.engine import VllmEngine
 
 LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
 if str(LOAD_TESTS) not in sys.path:

@@ -13,12 +13,12 @@ from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.names import Lane
 from backburner_schemas.prefix import BLOCK_CHARACTERS, prefix_chain
 from backburner_schemas.request import Endpoint
-from backburner_worker.admission import Admission
+from backburner_worker.admission.admission import Admission
 from backburner_worker.engine.base import EngineInfo, Usage
-from backburner_worker.engine.fake_model import FakeModel, Pace, Sequence
+from backburner_worker.engine.fake.model import FakeModel, Pace, Sequence
 from backburner_worker.policy import Run
+from backburner_worker.scheduling.work import Work
 from backburner_worker.sources.base import Delivery
-from backburner_worker.work import Work
 
 LOOK_SECONDS = 0.25
 BYTES_A_TOKEN = 5

@@ -2,7 +2,7 @@
 
 import os
 
-from backburner_worker.engine.vllm_release import installed_release
+from backburner_worker.engine.vllm.release import installed_release
 
 
 def expected_release() -> str:

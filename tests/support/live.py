@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backburner import Client
-from backburner.cli.stack import ensure_pool
-from backburner.local import broker, emulator, probe, store
-from backburner.local.child import Child, Program, clean_environment
+from backburner.cli.commands.stack import ensure_pool
+from backburner.local.programs import broker, emulator, probe, store
+from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.settings import Settings
 from backburner.storage import Storage
 

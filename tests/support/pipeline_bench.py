@@ -18,11 +18,11 @@ from backburner_schemas.request import Endpoint
 from backburner_schemas.result import ResultRecord
 from backburner_worker.app import Worker
 from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.engine.fake import FakeEngine
+from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.pipeline import Pipeline
+from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settings import WorkerSettings
-from backburner_worker.sources.fake import FakeQueue
-from backburner_worker.telemetry import Telemetry
+from backburner_worker.sources.fake.source import FakeQueue
 
 TENANT, JOB = "default", "batch_x"
 BOUND = 60.0

@@ -7,10 +7,10 @@ from backburner_schemas.codec import Origin
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.names import Lane
 from backburner_schemas.request import Endpoint
-from backburner_worker.feeder import Feeder
 from backburner_worker.policy import Run
+from backburner_worker.scheduling.feeder import Feeder
+from backburner_worker.scheduling.work import Work
 from backburner_worker.sources.base import Delivery
-from backburner_worker.work import Work
 
 WEIGHTS = {Lane.HIGH: 8, Lane.NORMAL: 4, Lane.RETRY: 2, Lane.LOW: 1}
 

@@ -15,36 +15,36 @@ from backburner.publishers.base import Publisher
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.pool import WorkerAnnouncement
-from backburner_worker.admission import Admission
-from backburner_worker.cache import ResultCache
+from backburner_worker.admission.admission import Admission
+from backburner_worker.admission.load_monitor import Steering
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.identity import adapter_identity, model_identity
-from backburner_worker.engine.limits import BodyLimits
-from backburner_worker.engine.parameters import check_allowed_extra
-from backburner_worker.feeder import Feeder
-from backburner_worker.generator import Generator, Signature
-from backburner_worker.health import Health
+from backburner_worker.generation.cache import ResultCache
+from backburner_worker.generation.runner import Generator, Signature
 from backburner_worker.jobs import JobBook
-from backburner_worker.lifecycle import on_stop_signal
-from backburner_worker.outages import Outages, Trouble
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.policy import RetryRules
-from backburner_worker.readiness import Readiness
-from backburner_worker.requeue import Requeue
-from backburner_worker.results.results import Results
-from backburner_worker.results.segments import SegmentLimits
-from backburner_worker.results.writer import SegmentWriter
+from backburner_worker.process.health import Health
+from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.outages import Outages, Trouble
+from backburner_worker.process.readiness import Readiness
+from backburner_worker.process.signals import on_stop_signal
+from backburner_worker.process.startup_checks import Checks, pool_of
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.requests.limits import BodyLimits
+from backburner_worker.requests.parameters import check_allowed_extra
+from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.settings import WorkerSettings, split
-from backburner_worker.settling import Settling
+from backburner_worker.settlement.results import Results
+from backburner_worker.settlement.retries import Requeue
+from backburner_worker.settlement.segment_writer import SegmentWriter
+from backburner_worker.settlement.segments import SegmentLimits
+from backburner_worker.settlement.settler import Settling
+from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
-from backburner_worker.starting import Checks, pool_of
-from backburner_worker.steering import Steering
-from backburner_worker.suspects import Suspects
 from backburner_worker.sweep import Sweep
-from backburner_worker.telemetry import Telemetry
-from backburner_worker.wakeup import WakeUp
 
 _GC_THRESHOLD = 50_000
 

@@ -14,22 +14,22 @@ from contextlib import suppress
 from backburner.logs import get_logger
 from backburner_schemas.errors import Cancelled, EngineLost
 from backburner_schemas.prefix import prefix_chain
-from backburner_worker.admission import Admission
-from backburner_worker.admitting import Admitting
-from backburner_worker.feeder import Feeder
-from backburner_worker.generation import Abort, Generation
-from backburner_worker.generator import Generator
+from backburner_worker.admission.admission import Admission
+from backburner_worker.admission.admitter import Admitting
+from backburner_worker.generation.runner import Generator
+from backburner_worker.generation.running_request import Abort, Generation
 from backburner_worker.jobs import JobBook, JobKey
 from backburner_worker.outcome import Outcome
 from backburner_worker.policy import Complete, End, JobFacts, Retry, Run, Verdict, after_engine_death, convicted, judge
-from backburner_worker.pulling import pull_within
-from backburner_worker.results.writer import SegmentWriter
-from backburner_worker.settling import Settling
+from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.scheduling.feeder import Feeder
+from backburner_worker.scheduling.work import Work
+from backburner_worker.settlement.segment_writer import SegmentWriter
+from backburner_worker.settlement.settler import Settling
+from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Delivery, Source
-from backburner_worker.suspects import Suspects
-from backburner_worker.telemetry import Telemetry
-from backburner_worker.wakeup import WakeUp
-from backburner_worker.work import Work
+from backburner_worker.sources.pulling import pull_within
 
 _WATCH_SECONDS = 1.0
 _STORE_SECONDS = 10.0

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backburner.finalizer import finalize
+from backburner.jobs.finalizer import finalize
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -15,8 +15,8 @@ from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.status import ABANDONED_AFTER
 from backburner_worker.jobs import JobKey
-from backburner_worker.retrying import STOPS_THE_WORKER
-from backburner_worker.telemetry import Telemetry
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.settlement.until_stored import STOPS_THE_WORKER
 
 _JITTER = 0.3
 _LIVE_SWEEPS = 3

@@ -2,7 +2,8 @@
 
 import typer
 
-from backburner.cli import command, dlq, enqueue, jobs, pools, results, retry, stack, submit, topics
+from backburner.cli import command
+from backburner.cli.commands import dlq, enqueue, jobs, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ def version(_session: Session) -> None:
     """Print the version."""
     from importlib.metadata import version as installed
 
-    from backburner.cli import show
+    from backburner.cli.terminal import show
 
     show.out(installed("backburner"))
 

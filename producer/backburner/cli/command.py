@@ -10,9 +10,9 @@ from typing import Annotated, Any, Protocol, cast, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from backburner.cli import show
 from backburner.cli.exit_codes import ExitCode, code_of_error
 from backburner.cli.session import Session
+from backburner.cli.terminal import show
 from backburner_schemas.errors import BackburnerError
 
 Command = Callable[..., int | Coroutine[Any, Any, int | None] | None]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backburner.local.child import TETHER
+from backburner.local.programs.child import TETHER
 from backburner_schemas.errors import SettingsError
 
 Progress = Callable[[str], None]

@@ -13,10 +13,10 @@ def open_publisher(settings: Settings) -> Publisher:
     Raises `SettingsError` if the queue's client library is not installed, or the settings cannot lead to the queue.
     """
     if _kind(settings) is QueueKind.SQS:
-        from backburner.publishers.sqs import SqsPublisher
+        from backburner.publishers.sqs.publisher import SqsPublisher
 
         return SqsPublisher(settings)
-    from backburner.publishers.kafka import KafkaPublisher
+    from backburner.publishers.kafka.publisher import KafkaPublisher
 
     return KafkaPublisher(settings)
 
@@ -27,10 +27,10 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     Raises `QueueError` if the broker does not make them, and `SettingsError` as `open_publisher` does.
     """
     if _kind(settings) is QueueKind.SQS:
-        from backburner.publishers import sqs
+        from backburner.publishers.sqs import publisher
 
-        return await sqs.ensure_queues(settings, pool)
-    from backburner.publishers import kafka
+        return await publisher.ensure_queues(settings, pool)
+    from backburner.publishers.kafka import publisher as kafka
 
     return await kafka.ensure_topics(settings, pool)
 
@@ -38,7 +38,7 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
 def check_queue(settings: Settings) -> None:
     """Raise `SettingsError` if the settings cannot lead to the queue, as far as that is known without asking it."""
     if _kind(settings) is QueueKind.SQS:
-        from backburner.publishers.sqs_connect import sqs_session
+        from backburner.publishers.sqs.connection import sqs_session
 
         sqs_session(settings)
 

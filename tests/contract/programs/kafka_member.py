@@ -3,13 +3,13 @@
 import asyncio
 import sys
 
-from backburner.publishers.kafka import kafka_connection
+from backburner.publishers.kafka.publisher import kafka_connection
 from backburner.settings import Settings
 from backburner_schemas import routing
 from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
-from backburner_worker.sources.kafka import KafkaSource
+from backburner_worker.sources.kafka.source import KafkaSource
 
 
 async def main() -> None:

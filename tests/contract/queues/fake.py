@@ -10,7 +10,7 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 from backburner_worker.settings import split
 from backburner_worker.sources.base import Delivery, Source
-from backburner_worker.sources.fake import FakeQueue, FakeSource
+from backburner_worker.sources.fake.source import FakeQueue, FakeSource
 from queues.bench import Bench, Dead, nothing
 
 

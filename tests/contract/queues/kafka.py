@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.record.util import calc_crc32c
 
 from backburner.publishers import ensure_topics
-from backburner.publishers.kafka import kafka_connection
+from backburner.publishers.kafka.publisher import kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backburner.publishers import ensure_topics
-from backburner.publishers.sqs_connect import sqs_client, sqs_session
-from backburner.publishers.sqs_message import MAX_BYTES
-from backburner.publishers.sqs_queues import find_queues, queue_names
+from backburner.publishers.sqs.connection import sqs_client, sqs_session
+from backburner.publishers.sqs.message import MAX_BYTES
+from backburner.publishers.sqs.queues import find_queues, queue_names
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source

@@ -9,10 +9,11 @@ import itertools
 import sys
 from pathlib import Path
 
-from backburner import Client, submit
+from backburner import Client
+from backburner.submission import submission
 
-submit._CURSOR_SECONDS = 0.0
-submit._HEARTBEAT_SECONDS = 0.1
+submission._CURSOR_SECONDS = 0.0
+submission._HEARTBEAT_SECONDS = 0.1
 
 
 async def first_lines(file: Path, count: int):

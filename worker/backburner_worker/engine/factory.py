@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from backburner_schemas.errors import SettingsError
 from backburner_worker.engine.adapters import Adapter, check_names
 from backburner_worker.engine.base import Engine
-from backburner_worker.engine.fake import FAKE_MODEL, FakeEngine
-from backburner_worker.engine.fake_model import Pace
-from backburner_worker.engine.fake_process import FakeProcessEngine
-from backburner_worker.engine.vllm import VllmEngine
+from backburner_worker.engine.fake.engine import FAKE_MODEL, FakeEngine
+from backburner_worker.engine.fake.model import Pace
+from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.engine.vllm.engine import VllmEngine
 
 KINDS = ("vllm", "fake")
 """What BACKBURNER_ENGINE may be."""

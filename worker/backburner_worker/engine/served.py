@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from backburner_schemas.errors import SettingsError
-from backburner_worker.engine.fake import FAKE_MODEL
+from backburner_worker.engine.fake.engine import FAKE_MODEL
 
 
 def name_of(model: str, given: str | None) -> str:

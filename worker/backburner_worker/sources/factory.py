@@ -13,12 +13,12 @@ async def check_source(settings: WorkerSettings, pool: str) -> None:
     A broker that does not answer may be there when the model is: that is only a line in the log.
     """
     if settings.queue.kind is QueueKind.SQS:
-        from backburner_worker.sources.sqs_calls import check_queues
+        from backburner_worker.sources.sqs.calls import check_queues
 
         check_queues(settings, pool)
         return
-    from backburner.publishers.kafka import kafka_connection
-    from backburner_worker.sources.kafka_client import check_topics
+    from backburner.publishers.kafka.publisher import kafka_connection
+    from backburner_worker.sources.kafka.consumer import check_topics
 
     await check_topics(kafka_connection(settings), routing.topics(settings.prefix, pool))
 
@@ -31,8 +31,8 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
         max_body_bytes=settings.max_body_bytes,
     )
     if settings.queue.kind is QueueKind.SQS:
-        from backburner.publishers.sqs_queues import queue_names
-        from backburner_worker.sources.sqs import SqsSource
+        from backburner.publishers.sqs.queues import queue_names
+        from backburner_worker.sources.sqs.source import SqsSource
 
         return SqsSource(
             settings,
@@ -41,8 +41,8 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
             visibility_seconds=settings.sqs_visibility_seconds,
             wait_seconds=settings.sqs_wait_seconds,
         )
-    from backburner.publishers.kafka import kafka_connection
-    from backburner_worker.sources.kafka import KafkaSource
+    from backburner.publishers.kafka.publisher import kafka_connection
+    from backburner_worker.sources.kafka.source import KafkaSource
 
     return KafkaSource(
         connection=kafka_connection(settings),

@@ -1,0 +1,241 @@
+"""The blocking twin of the client, for programs without an event loop, and for notebooks that have one running.
+
+Every call runs on an event loop in a thread of the client's own, and waits for it. Callbacks are called in that
+thread; iterables that are submitted are read in the caller's.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from backburner.blocking.job import SyncHandle, SyncJob
+from backburner.blocking.loop_thread import Feed, LoopThread
+from backburner.client import Client
+from backburner.dead_letters.letter import DeadLetter
+from backburner.dead_letters.redrive import Redriven
+from backburner.inputs.chunks import Item
+from backburner.job import Job
+from backburner.pools import PoolStatus
+from backburner.settings import Settings
+from backburner.submission.options import Deadline
+from backburner.submission.submission import SubmitProgress
+from backburner_schemas.names import Lane
+from backburner_schemas.pool import PoolManifest
+from backburner_schemas.request import Endpoint
+from backburner_schemas.status import BatchStatus
+
+if TYPE_CHECKING:
+    from backburner.publishers.base import Publisher
+    from backburner.storage import Storage
+
+T = TypeVar("T")
+SourceT = TypeVar("SourceT", bound=Path | str | Iterable[Item] | None)
+
+
+class SyncClient:
+    """`Client`, blocking. Close it, or use it as a context manager.
+
+    with SyncClient() as client:
+        print(client.enqueue("What is the capital of France?", temperature=0).result(timeout=600).text)
+    """
+
+    def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
+        """Raises `SettingsError` for a setting that is unknown or cannot be used."""
+        self._client = Client(settings, **arguments)
+        self._thread = LoopThread()
+
+    @classmethod
+    def of(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
+        """See `Client.of`."""
+        client = cls(settings)
+        client._client = Client.of(settings, storage, publisher)
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect and end the thread. Safe to call twice."""
+        if self._thread.closed:
+            return
+        try:
+            self._thread.call(self._client.close)
+        finally:
+            self._thread.close()
+
+    @property
+    def settings(self) -> Settings:
+        """What the client was told."""
+        return self._client.settings
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run async work with the client behind this one, and wait for it."""
+        return self._thread.call(lambda: work(self._client))
+
+    def enqueue(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        endpoint: Endpoint = Endpoint.CHAT,
+        custom_id: str | None = None,
+        priority: Lane = Lane.NORMAL,
+        deadline: Deadline | None = None,
+        pool: str | None = None,
+        tenant: str | None = None,
+        **parameters: Any,
+    ) -> SyncHandle:
+        """See `Client.enqueue`."""
+        handle = self._thread.call(
+            lambda: self._client.enqueue(
+                prompt,
+                messages=messages,
+                body=body,
+                model=model,
+                endpoint=endpoint,
+                custom_id=custom_id,
+                priority=priority,
+                deadline=deadline,
+                pool=pool,
+                tenant=tenant,
+                **parameters,
+            )
+        )
+        return SyncHandle(self._thread, handle)
+
+    def submit(
+        self,
+        source: Path | str | Iterable[Item],
+        *,
+        job_id: str | None = None,
+        priority: Lane = Lane.NORMAL,
+        deadline: Deadline | None = None,
+        metadata: Mapping[str, str] | None = None,
+        pool: str | None = None,
+        tenant: str | None = None,
+        skip_invalid: bool = False,
+        on_progress: Callable[[SubmitProgress], None] | None = None,
+        parent: str | None = None,
+    ) -> SyncJob:
+        """See `Client.submit`. An iterable is read in the thread that calls this."""
+        return self._job_from(
+            source,
+            lambda given: self._client.submit(
+                given,
+                job_id=job_id,
+                priority=priority,
+                deadline=deadline,
+                metadata=metadata,
+                pool=pool,
+                tenant=tenant,
+                skip_invalid=skip_invalid,
+                on_progress=on_progress,
+                parent=parent,
+            ),
+        )
+
+    def job(self, id: str, *, tenant: str | None = None) -> SyncJob:  # noqa: A002 - as in Client
+        """See `Client.job`."""
+        return SyncJob(self._thread, self._client.job(id, tenant=tenant))
+
+    def handle(self, id: str, *, tenant: str | None = None) -> SyncHandle:  # noqa: A002 - as in Client
+        """See `Client.handle`."""
+        return SyncHandle(self._thread, self._client.handle(id, tenant=tenant))
+
+    def jobs(self, *, tenant: str | None = None, limit: int = 20, after: str | None = None) -> Iterator[BatchStatus]:
+        """See `Client.jobs`."""
+
+        async def batches() -> AsyncGenerator[Sequence[BatchStatus]]:
+            async for status in self._client.jobs(tenant=tenant, limit=limit, after=after):
+                yield [status]
+
+        return self._thread.iterate(batches)
+
+    def dead_letters(
+        self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
+    ) -> Iterator[DeadLetter]:
+        """See `Client.dead_letters`."""
+
+        async def batches() -> AsyncGenerator[Sequence[DeadLetter]]:
+            async for letter in self._client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed):
+                yield [letter]
+
+        return self._thread.iterate(batches)
+
+    def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as in Client
+        """See `Client.dead_letter`."""
+        return self._thread.call(lambda: self._client.dead_letter(id, tenant=tenant))
+
+    def redrive(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - as in Client
+        all: bool = False,  # noqa: A002 - as in Client
+        tenant: str | None = None,
+        deadline: Deadline | None = None,
+    ) -> Redriven:
+        """See `Client.redrive`."""
+        return self._thread.call(
+            lambda: self._client.redrive(job=job, id=id, all=all, tenant=tenant, deadline=deadline)
+        )
+
+    def purge_dead_letters(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - as in Client
+        all: bool = False,  # noqa: A002 - as in Client
+        unaddressed: bool = False,
+        tenant: str | None = None,
+    ) -> int:
+        """See `Client.purge_dead_letters`."""
+        return self._thread.call(
+            lambda: self._client.purge_dead_letters(job=job, id=id, all=all, unaddressed=unaddressed, tenant=tenant)
+        )
+
+    def retry_failed(
+        self,
+        job: str,
+        *,
+        input: Path | str | Iterable[Item] | None = None,  # noqa: A002 - as in Client
+        priority: Lane | None = None,
+        deadline: Deadline | None = None,
+        tenant: str | None = None,
+        on_progress: Callable[[SubmitProgress], None] | None = None,
+    ) -> SyncJob:
+        """See `Client.retry_failed`. An iterable is read in the thread that calls this."""
+        return self._job_from(
+            input,
+            lambda given: self._client.retry_failed(
+                job, input=given, priority=priority, deadline=deadline, tenant=tenant, on_progress=on_progress
+            ),
+        )
+
+    def pools(self) -> list[PoolStatus]:
+        """See `Client.pools`."""
+        return self._thread.call(self._client.pools)
+
+    def register_pool(self, model: str) -> PoolManifest:
+        """See `Client.register_pool`."""
+        return self._thread.call(lambda: self._client.register_pool(model))
+
+    def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncGenerator[Item]], Awaitable[Job]]) -> SyncJob:
+        """The job that the work makes. An iterable is read here, and handed over."""
+        feed = None if source is None or isinstance(source, (str, Path)) else Feed[Item](self._thread)
+        future = self._thread.start(lambda: make(source if feed is None else feed.items()))
+        try:
+            if feed is not None and source is not None and not isinstance(source, (str, Path)):
+                feed.fill(source, future)
+            return SyncJob(self._thread, future.result())
+        except BaseException:
+            future.cancel()
+            raise

@@ -1,0 +1,96 @@
+"""What the blocking client gives: jobs and handles whose methods wait for the loop in its thread."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import overload
+
+from backburner.blocking.loop_thread import LoopThread
+from backburner.handle import Handle
+from backburner.inputs.chunks import Item
+from backburner.inputs.findings import SkippedLine
+from backburner.job import Job
+from backburner.jobs.join import JoinedResult
+from backburner.jobs.reconcile import Reconciliation
+from backburner.jobs.record_lines import RecordLines
+from backburner_schemas.result import ResultRecord
+from backburner_schemas.status import BatchStatus
+
+
+class SyncHandle:
+    """`Handle`, blocking."""
+
+    def __init__(self, thread: LoopThread, handle: Handle) -> None:
+        self._thread = thread
+        self._handle = handle
+        self.id = handle.id
+        self.job = handle.job
+        self.custom_id = handle.custom_id
+        self.tenant = handle.tenant
+        self.key = handle.key
+        self.warnings = handle.warnings
+
+    def __repr__(self) -> str:
+        return f"Sync{self._handle!r}"
+
+    def result(self, *, timeout: float | None = None) -> ResultRecord:
+        """See `Handle.result`."""
+        return self._thread.call(lambda: self._handle.result(timeout=timeout))
+
+    def peek(self) -> ResultRecord | None:
+        """See `Handle.peek`."""
+        return self._thread.call(self._handle.peek)
+
+
+class SyncJob:
+    """`Job`, blocking."""
+
+    def __init__(self, thread: LoopThread, job: Job) -> None:
+        self._thread = thread
+        self._job = job
+        self.id = job.id
+        self.tenant = job.tenant
+        self.skipped: Sequence[SkippedLine] = job.skipped
+        self.warnings = job.warnings
+
+    def __repr__(self) -> str:
+        return f"Sync{self._job!r}"
+
+    def status(self) -> BatchStatus:
+        """See `Job.status`."""
+        return self._thread.call(self._job.status)
+
+    @overload
+    def results(self, *, join: None = None, follow: bool = True) -> Iterator[ResultRecord]: ...
+    @overload
+    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> Iterator[JoinedResult]: ...
+    def results(
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+    ) -> Iterator[ResultRecord]:
+        """See `Job.results`."""
+        return self._thread.iterate(lambda: self._job.result_batches(join=join, follow=follow))
+
+    def result_lines(self, *, follow: bool = True) -> Iterator[RecordLines]:
+        """See `Job.result_lines`."""
+        return self._thread.iterate(lambda: _singly(self._job.result_lines(follow=follow)))
+
+    def wait(
+        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
+    ) -> BatchStatus:
+        """See `Job.wait`."""
+        return self._thread.call(lambda: self._job.wait(timeout=timeout, progress=progress))
+
+    def cancel(self) -> BatchStatus:
+        """See `Job.cancel`."""
+        return self._thread.call(self._job.cancel)
+
+    def reconcile(self) -> Reconciliation:
+        """See `Job.reconcile`."""
+        return self._thread.call(self._job.reconcile)
+
+
+async def _singly(pieces: AsyncGenerator[RecordLines]) -> AsyncGenerator[Sequence[RecordLines]]:
+    """Each by itself: a piece is large enough to cross threads alone."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield [piece]

@@ -1,0 +1,1 @@
+"""The commands, a file each, or a file for a group of them."""

@@ -1,0 +1,121 @@
+"""Commands about jobs that exist: `status`, `watch`, `cancel`, `jobs`, `reconcile`."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backburner.cli import arguments, command
+from backburner.cli.commands.results import empty_stream_told
+from backburner.cli.exit_codes import ExitCode, code_of_job
+from backburner.cli.session import Session
+from backburner.cli.terminal import show
+from backburner.cli.terminal.progress import Watcher, display
+from backburner_schemas import keys
+from backburner_schemas.errors import JobNotFound
+from backburner_schemas.job import JobState
+
+if TYPE_CHECKING:
+    from backburner.client import Client
+    from backburner.job import Job
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command.add(app, status)
+    command.add(app, watch)
+    command.add(app, cancel)
+    command.add(app, jobs)
+    command.add(app, reconcile)
+
+
+def _job(client: "Client", job: str, tenant: str | None) -> "Job":
+    if job.startswith(keys.SINGLE):
+        raise JobNotFound(f"{job} is a single request, not a job; `backburner results {job}` reads its answer")
+    return client.job(job, tenant=tenant)
+
+
+async def status(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> None:
+    """Print what a job is doing.
+
+    With --json as OpenAI's batch object.
+    """
+    async with session.open_client() as client:
+        found = await _job(client, job, tenant).status()
+    if json:
+        show.out_json(found)
+    else:
+        show.out(show.status_lines(found))
+
+
+async def watch(session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None) -> ExitCode:
+    """Show a job's progress until it ends.
+
+    Ctrl-C ends the watching, not the job.
+    """
+    session.on_interrupt = f"interrupted; the job goes on: `backburner watch {job}` shows it again"
+    async with session.open_client() as client:
+        with display() as shown:
+            ended = await _job(client, job, tenant).wait(progress=Watcher(shown))
+    show.say(show.ending(ended))
+    return code_of_job(ended)
+
+
+async def cancel(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> None:
+    """Cancel a job.
+
+    What is still queued is dropped, and each dropped request gets its record; what was answered stays.
+    """
+    async with session.open_client() as client:
+        found = await _job(client, job, tenant).cancel()
+    if json:
+        show.out_json(found)
+    elif found.status is JobState.CANCELLING:
+        show.say(f"{found.id} is being cancelled; what was answered already stays")
+    else:
+        show.say(f"{found.id} was {found.status} already" if found.frozen else f"{found.id} is {found.status}")
+
+
+async def jobs(
+    session: Session,
+    *,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 20,
+    tenant: arguments.Tenant = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one batch object a line.")] = False,
+) -> None:
+    """List jobs, newest first."""
+    async with session.open_client() as client:
+        found = [listed async for listed in client.jobs(tenant=tenant, limit=limit)]
+    if json:
+        for listed in found:
+            show.out_json(listed)
+    elif found:
+        show.jobs_table(found)
+    else:
+        show.say("there are no jobs yet; `backburner submit FILE` makes one")
+
+
+async def reconcile(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> ExitCode:
+    """Check that in = ok + failed + pending.
+
+    Counted from the records themselves. Ends with 0 if they agree, 1 if not, and 3 for a stream, which has no total.
+    """
+    async with session.open_client() as client:
+        with empty_stream_told(job):
+            found = await _job(client, job, tenant).reconcile()
+    if json:
+        show.out_json({**dataclasses.asdict(found), "agrees": found.agrees})
+    else:
+        show.out(show.reconciliation_line(found))
+    for difference in found.differences:
+        show.warn(difference)
+    if found.stream:
+        show.say(f"{found.job} is a stream; it has no total to reconcile with")
+        return ExitCode.STREAM
+    return ExitCode.OK if found.agrees else ExitCode.ENDED_BADLY

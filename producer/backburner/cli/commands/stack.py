@@ -1,0 +1,109 @@
+"""`up` and `down`: the command line of the embedded stack. What the stack does is `backburner.local`'s."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backburner.cli import command
+from backburner.cli.session import Session
+from backburner.cli.terminal import show
+from backburner_schemas.errors import SettingsError
+
+# One machine and one broker: 64 partitions a lane would only cost start-up time, and there is nothing to replicate to.
+_PARTITIONS = 8
+_REPLICATION = 1
+
+_ENGINES = ("vllm", "fake")
+_QUEUES = ("kafka", "sqs")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command.add(app, up)
+    command.add(app, down)
+
+
+def up(
+    _session: Session,
+    *,
+    engine: Annotated[str, typer.Option(metavar="ENGINE", help="One of vllm, fake.")] = "vllm",
+    queue: Annotated[str, typer.Option(metavar="QUEUE", help="One of kafka, sqs.")] = "kafka",
+    model: Annotated[str, typer.Option(metavar="DIR", help="A model's folder, or auto for a small one.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, metavar="N", help="How many; 0 to start them by hand.")] = 1,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when all is up; `backburner down` stops it.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where queue and store keep their state.", show_default=".backburner/data"),
+    ] = None,
+    engine_args: Annotated[
+        str | None, typer.Option(metavar="ARGS", help="vLLM's arguments, instead of those for a fast start.")
+    ] = None,
+) -> int:
+    """Start queue, store and workers on this machine.
+
+    They stay up until Ctrl-C, or with --detach until `backburner down`. The settings for all other commands are
+    written to .backburner/env: run `. .backburner/env`.
+    """
+    from backburner import local
+    from backburner.settings import QueueKind
+
+    if engine not in _ENGINES:
+        raise SettingsError(f"--engine {engine!r} is unknown; use one of {', '.join(_ENGINES)}")
+    if queue not in _QUEUES:
+        raise SettingsError(f"--queue {queue!r} is unknown; use one of {', '.join(_QUEUES)}")
+    options = local.UpOptions(
+        engine=local.EngineKind(engine),
+        queue=QueueKind(queue),
+        model=model,
+        workers=workers,
+        data=data,
+        engine_args=engine_args,
+    )
+    if detach:
+        return local.run_up_detached(options, say=show.say)
+    return local.run_up(options, say=show.say, ensure=ensure_pool)
+
+
+def down(_session: Session) -> int:
+    """Stop what `up` started in this folder."""
+    from backburner import local
+
+    return local.run_down(Path.cwd(), say=show.say)
+
+
+async def ensure_pool(stack: Mapping[str, str], model: str) -> None:
+    """Make the topics or queues of the model's pool and register it, given the stack's settings as variables."""
+    from backburner.client import Client
+    from backburner.publishers import ensure_topics
+    from backburner.settings import Settings
+    from backburner_schemas.routing import pool_name
+
+    with _environment(stack):
+        settings = Settings.load(
+            topic_partitions=None if "BACKBURNER_TOPIC_PARTITIONS" in stack else _PARTITIONS,
+            topic_replication=None if "BACKBURNER_TOPIC_REPLICATION" in stack else _REPLICATION,
+        )
+        await ensure_topics(settings, pool_name(model))
+        async with Client(settings) as client:
+            await client.register_pool(model)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Within the block these variables are set: the store's own chain reads its credentials from there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,54 @@
+"""`topics ensure`: make a pool, with its topics or queues. The only command that needs the queue's administration."""
+
+from typing import Annotated
+
+import typer
+
+from backburner.cli import command
+from backburner.cli.arguments import Json
+from backburner.cli.session import Session
+from backburner.cli.terminal import show
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    topics = typer.Typer(cls=command.Commands, help="Make the topics of a pool.", add_completion=False)
+    command.add(topics, ensure)
+    # A group of one command stays a group.
+    topics.callback()(_topics)
+    app.add_typer(topics, name="topics")
+
+
+def _topics() -> None:
+    """Make the topics of a pool."""
+
+
+async def ensure(
+    session: Session,
+    *,
+    pool: Annotated[
+        str, typer.Option(metavar="MODEL", help="Served name of the base model, exactly as requests name it.")
+    ],
+    json: Json = False,
+) -> None:
+    """Make a pool: its topics, on SQS its queues, and its registration.
+
+    Prints the pool's name and those of its topics. Safe to repeat.
+    """
+    from backburner.publishers import ensure_topics
+    from backburner.settings import Settings
+    from backburner_schemas.errors import SettingsError
+    from backburner_schemas.routing import pool_name
+
+    if not pool.strip() or not pool.isprintable():
+        raise SettingsError(f"--pool {pool!r} is no model's name; give the name that requests put in body.model")
+    name = pool_name(pool)
+    made = await ensure_topics(Settings.load(), name)
+    async with session.open_client() as client:
+        await client.register_pool(pool)
+    if json:
+        show.out_json({"pool": name, "model": pool, "topics": made})
+        return
+    show.out(f"pool {name}")
+    for topic in made:
+        show.out(f"topic {topic}")

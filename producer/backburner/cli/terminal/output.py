@@ -1,0 +1,72 @@
+"""Where records go: stdout, or a file that appears whole or not at all."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backburner.cli.terminal import show
+from backburner_schemas.errors import SettingsError
+
+Write = Callable[[bytes], None]
+"""Takes one record without its line end."""
+
+
+def check_output(path: Path | None) -> None:
+    """Raise `SettingsError` where a file could not be made, so that nobody waits hours to learn it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise SettingsError(f"{path} is a folder; give the path of a file to -o")
+    if not path.absolute().parent.is_dir():
+        raise SettingsError(f"there is no folder {path.parent}; make it, or give another path to -o")
+
+
+@contextmanager
+def records_to(path: Path | None) -> Iterator[Write]:
+    """What takes the records. A file is written beside its place and moved there at the end of the block.
+
+    An exception in the block leaves an older file as it was.
+    """
+    check_output(path)
+    if path is None:
+        yield show.out_bytes
+        return
+    if path.exists() and not path.is_file():
+        # A device or a pipe cannot be replaced.
+        with _written(path, path) as write:
+            yield write
+        return
+    part = path.with_name(path.name + ".part")
+    try:
+        with _written(part, path) as write:
+            yield write
+        with _told(path):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written(place: Path, path: Path) -> Iterator[Write]:
+    with _told(path):
+        stream = place.open("wb")
+
+    def write(record: bytes) -> None:
+        with _told(path):
+            stream.writelines((record, b"\n"))
+
+    try:
+        yield write
+    finally:
+        # Writes what is still buffered, so it can fail as a write does.
+        with _told(path):
+            stream.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the path that the user gave: not every error of the system has one."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written to: {error.strerror}; give another path to -o") from error

@@ -1,0 +1,211 @@
+"""How things look: every line that the command line writes. stdout has data only, stderr everything that is talk."""
+
+import os
+import sys
+import traceback as tracebacks
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from backburner_schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from backburner.jobs.reconcile import Reconciliation
+    from backburner_schemas.status import BatchStatus
+
+FINDINGS_SHOWN = 20
+"""Findings in an input that are shown one by one; of the others only their number."""
+
+
+class Finding(Protocol):
+    """A line of an input that cannot be accepted."""
+
+    @property
+    def line(self) -> int: ...  # noqa: D102
+    @property
+    def message(self) -> str: ...  # noqa: D102
+
+
+# --- stdout: data -----------------------------------------------------------------------------------------
+
+
+class OutputClosed(Exception):
+    """Whoever read stdout has gone; there is nothing more to do and nothing to complain about."""
+
+
+def out(text: str) -> None:
+    """One line of data. On a terminal, control characters in it are shown instead of obeyed."""
+    out_bytes((printable(text) if sys.stdout.isatty() else text).encode(errors="surrogateescape"))
+
+
+def out_bytes(line: bytes) -> None:
+    """One line of data that is encoded already. It goes out at once: whoever reads may be following a job."""
+    try:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:
+        # What is still buffered must not fail again at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputClosed from error
+    except OSError as error:
+        raise SettingsError(f"stdout cannot be written to: {error.strerror}; give it a place with room") from error
+
+
+# --- stderr: talk -----------------------------------------------------------------------------------------
+
+
+def console() -> "Console":
+    """Where talk goes: stderr as it is now. No colours when NO_COLOR is set or it is not a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """One line of talk."""
+    _write("", "", text)
+
+
+def warn(text: str) -> None:
+    """One line that a user should read, although the command goes on."""
+    _write("warning: ", "yellow", text)
+
+
+def error(text: str) -> None:
+    """The one line that says why the command ended, and what to do."""
+    _write("error: ", "bold red", text)
+
+
+def interrupted(text: str) -> None:
+    """What Ctrl-C leaves behind; on a line of its own, behind the terminal's `^C`."""
+    say(f"\n{text}" if sys.stderr.isatty() else text)
+
+
+def usage_error(text: str, command: str) -> None:
+    """A wrong command line."""
+    error(f"{text.strip().rstrip('.?')}; see `{command} --help`")
+
+
+def traceback(raised: BaseException) -> None:
+    """The whole chain of causes, for -v."""
+    sys.stderr.write(printable("".join(tracebacks.format_exception(raised))))
+
+
+def findings(found: Sequence[Finding], total: int) -> None:
+    """What is wrong with an input, line by line, and how much more there is."""
+    for finding in found[:FINDINGS_SHOWN]:
+        say(f"line {finding.line}: {finding.message}")
+    if (more := total - min(len(found), FINDINGS_SHOWN)) > 0:
+        say(f"and {more:,} more")
+
+
+def _write(label: str, style: str, text: str) -> None:
+    from rich.text import Text
+
+    console().print(Text.assemble((label, style), printable(text)), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: ids, metadata and answers come from others."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
+    )
+
+
+# --- pictures of a job ------------------------------------------------------------------------------------
+
+
+def status_lines(status: "BatchStatus") -> str:
+    """A job for people, as `name  value` lines."""
+    counts, usage = status.request_counts, status.usage
+    total = f"{counts.total:,}" if status.sealed else f"{counts.total:,} so far"
+    rows = [
+        ("job", status.id),
+        ("tenant", status.tenant),
+        ("status", str(status.status)),
+        ("requests", f"{total}: {counts.completed:,} completed, {counts.failed:,} failed"),
+        ("tokens", f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"),
+        ("created", moment(status.created_at)),
+        ("deadline", moment(status.expires_at)),
+    ]
+    ended = status.completed_at or status.cancelled_at or status.expired_at
+    if ended is not None:
+        rows.append(("ended", moment(ended)))
+    rows += [(f"metadata.{name}", value) for name, value in status.metadata.items()]
+    return named_lines(rows)
+
+
+def named_lines(rows: Sequence[tuple[str, str]]) -> str:
+    """`name  value` lines, with the values below each other."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {printable(value)}" for name, value in rows)
+
+
+def reconciliation_line(found: "Reconciliation") -> str:
+    """The books of a job in one line."""
+    parts = [f"{found.ok:,} ok", f"{found.failed:,} failed"]
+    if found.pending is not None:
+        parts.append(f"{found.pending:,} pending")
+    total = f"{found.total:,} in" if found.total is not None else "stream"
+    sign = "=" if found.agrees else ":" if found.stream else "!="
+    return f"{total} {sign} {' + '.join(parts)}; {found.duplicates:,} duplicates".replace(" :", ":")
+
+
+def jobs_table(found: Sequence["BatchStatus"]) -> None:
+    """Jobs as a table on stdout."""
+    header = ("JOB", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED")
+    table(header, [_row(status) for status in found], right=frozenset({2, 3, 4}))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int]) -> None:
+    """A table on stdout: padded columns, so that it reads the same in a terminal and in a pipe.
+
+    The columns in `right` hold numbers.
+    """
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        out("  ".join(cells).rstrip())
+
+
+def cut(text: str, length: int) -> str:
+    """The text on one line, with what cannot be printed escaped, no longer than that."""
+    found = printable(" ".join(text[: length * 2].split()))
+    return found if len(found) <= length else found[: length - 1] + "…"
+
+
+def _row(status: "BatchStatus") -> tuple[str, ...]:
+    counts = status.request_counts
+    return (
+        status.id,
+        str(status.status),
+        f"{counts.total}" if status.sealed else f"{counts.total}+",
+        f"{counts.completed}",
+        f"{counts.failed}",
+        moment(status.created_at),
+    )
+
+
+def moment(unix_seconds: float) -> str:
+    """A time in UTC, to the second, as RFC 3339."""
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ending(status: "BatchStatus") -> str:
+    """How a job ended, in one line."""
+    counts = status.request_counts
+    return f"{status.id} {status.status}: {counts.completed:,} of {counts.total:,} answered, {counts.failed:,} failed"
+
+
+def out_json(value: Any) -> None:
+    """A value as one line of JSON on stdout."""
+    from pydantic_core import to_json
+
+    out_bytes(to_json(value))

@@ -1,0 +1,1 @@
+"""Dead letters, listed, shown and sent again; and what failed of a job, as a new job."""

@@ -1,0 +1,118 @@
+"""A new job made from requests of an older one, written down before anything is sent, so that a crash ends nowhere.
+
+The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. A plan
+that is there makes every further one for the same parent wait.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import BaseModel, ConfigDict
+
+from backburner.connections import Connections
+from backburner.dead_letters.letter import LetterPlace
+from backburner.jobs.finalizer import finalize
+from backburner.jobs.join import download_input
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner.submission.submission import Order, Submission, SubmitProgress, Submitted
+from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import JobManifest
+
+
+class RedrivePlan(BaseModel):
+    """Which letters of a job go into which new one. It lies in the store until they have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: int = 1
+    manifest: JobManifest
+    """The new job's."""
+    letters: IndexSet
+    """Indexes in the parent."""
+    retry: bool = False
+    """Whether it retries all that failed, rather than redrives letters."""
+
+
+class Plans:
+    """The plan of one parent job, in the store."""
+
+    def __init__(self, connections: Connections, tenant: str, parent: str) -> None:
+        self._connections = connections
+        self._tenant = tenant
+        self._parent = parent
+        self._key = keys.redrive_plan(tenant, parent)
+
+    @property
+    def _storage(self) -> Storage:
+        return self._connections.storage
+
+    async def find(self) -> RedrivePlan | None:
+        """The plan that is under way. Raises `StoredObjectBroken` and `StoreError`."""
+        stored = await self._storage.get(self._key)
+        if stored is None:
+            return None
+        plan = parse_stored(RedrivePlan, self._key, stored.data)
+        if (plan.manifest.tenant, plan.manifest.parent) != (self._tenant, self._parent):
+            raise StoredObjectBroken(f"the object {self._key} is another job's plan; see what wrote it, and remove it")
+        return plan
+
+    async def make(self, plan: RedrivePlan, source: Path) -> RedrivePlan:
+        """Write the new job's input and the plan; or give the plan that another has made meanwhile."""
+        names = self._tenant, plan.manifest.id
+        await self._storage.put(keys.stored_input(*names), source)
+        if await self._storage.create(self._key, plan.model_dump_json().encode()):
+            return plan
+        found = await self.find()
+        if found is None or found.manifest.id == plan.manifest.id:
+            return plan
+        await self._storage.delete([keys.stored_input(*names)])
+        return found
+
+    async def carry_out(
+        self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], None] | None = None
+    ) -> Submitted | None:
+        """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be.
+
+        What it raises is what `Client.submit` raises, and `StoredObjectBroken`.
+        """
+        names = self._tenant, plan.manifest.id
+        if await self._storage.modified(keys.sealed(*names)) is not None:
+            # It may have been killed between its seal and its look at the end.
+            await finalize(self._storage, *names, grace=self._connections.settings.freeze_grace_seconds)
+            return Submitted()
+        if plan.manifest.deadline <= time.time():
+            return None
+        ended = [keys.summary(*names), keys.cancelled(*names)]
+        if [key for key in ended if await self._storage.modified(key) is not None]:
+            return None
+        with TemporaryDirectory(prefix="backburner-") as folder:
+            source = Path(folder) / "input.jsonl"
+            if not await download_input(self._storage, *names, source):
+                return None
+            return await Submission(self._connections, Order(plan.manifest, on_progress=on_progress)).run(source)
+
+    async def overtaken(self, plan: RedrivePlan) -> bool:
+        """Whether letters of a plan that is not begun are gone: who redrove or removed them had not seen the plan.
+
+        Such a plan and its input are dropped by this.
+        """
+        names = self._tenant, plan.manifest.id
+        if plan.retry or await self._storage.modified(keys.manifest(*names)) is not None:
+            return False
+        places = [
+            LetterPlace.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))
+        ]
+        there = IndexSet.of([place.index for place in places if place is not None and isinstance(place.index, int)])
+        if not plan.letters - there:
+            return False
+        await self._storage.delete([self._key, keys.stored_input(*names)])
+        return True
+
+    async def done(self) -> None:
+        """Nothing of it is left to do."""
+        await self._storage.delete([self._key])

@@ -1,0 +1,214 @@
+"""Makes a new job of exactly the requests of an ended one that have no response.
+
+Their bodies come from the job's input, given or stored, or else from its dead letters.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from backburner.connections import Connections
+from backburner.dead_letters.letter import LetterPlace
+from backburner.dead_letters.plan import Plans, RedrivePlan
+from backburner.dead_letters.request_line import line_of
+from backburner.dead_letters.store import Letterbox
+from backburner.inputs.chunks import Line, Source, read_file, read_items, regular_file
+from backburner.inputs.findings import InvalidInput
+from backburner.inputs.fingerprint import Lineage
+from backburner.inputs.validation import Checker
+from backburner.job import Job
+from backburner.jobs.answered import answered_in
+from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.join import download_input
+from backburner.jobs.record_reader import not_found
+from backburner.submission.options import Deadline, manifest_of
+from backburner.submission.sender import Mark
+from backburner.submission.submission import SubmitProgress
+from backburner_schemas import keys
+from backburner_schemas.errors import JobConflict, JobError, RequestRefused
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.names import Lane
+from backburner_schemas.status import JobView
+
+_NAMED = 3
+"""Requests without a body that an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryOrder:
+    """What the caller asked for."""
+
+    input: Source | None = None
+    priority: Lane | None = None
+    deadline: Deadline | None = None
+    on_progress: Callable[[SubmitProgress], None] | None = None
+
+
+class Retry:
+    """One retry of a job's failed part. Call `run` once."""
+
+    def __init__(self, connections: Connections, tenant: str, job: str, order: RetryOrder) -> None:
+        self._connections = connections
+        self._storage = connections.storage
+        self._tenant = tenant
+        self._job = job
+        self._order = order
+        self._max_bytes = connections.settings.max_body_bytes
+        self._box = Letterbox(connections.storage, tenant, max_body_bytes=self._max_bytes)
+
+    async def run(self) -> Job:
+        """The new job, whole and on the queue. See `Client.retry_failed` for what is raised."""
+        view = await self._ended()
+        await self._connections.publisher()
+        plans = Plans(self._connections, self._tenant, self._job)
+        found = await plans.find()
+        if found is not None:
+            if not found.retry:
+                raise JobConflict(
+                    f"a redrive of job {self._job} was broken off; run `backburner dlq redrive --job {self._job}` first"
+                )
+            if (job := await self._carry_out(plans, found)) is not None:
+                return job
+        with TemporaryDirectory(prefix="backburner-") as folder:
+            source = Path(folder) / "input.jsonl"
+            plan = await plans.make(await self._plan(view, source), source)
+        job = await self._carry_out(plans, plan)
+        if job is None:
+            raise JobConflict(f"job {plan.manifest.id} ended before all of it was sent; retry {self._job} again")
+        return job
+
+    async def _plan(self, view: JobView, source: Path) -> RedrivePlan:
+        """Writes the new job's input, too."""
+        assert view.summary is not None
+        parent, order = view.manifest, self._order
+        failed = IndexSet.below(view.summary.counts.total) - await answered_in(self._storage, view)
+        if not (failed or (view.sealed is None and order.input is not None)):
+            raise self._nothing()
+        if parent.pool is not None:
+            await self._connections.pools.check_pool(parent.pool)
+        manifest = manifest_of(
+            self._connections.settings,
+            tenant=self._tenant,
+            job_id=None,
+            priority=parent.priority if order.priority is None else order.priority,
+            deadline=order.deadline,
+            metadata=parent.metadata,
+            pool=parent.pool,
+            parent=parent.id,
+        )
+        await self._write(view, failed, source)
+        letters = IndexSet.of([index async for index in self._with_letters(failed)])
+        return RedrivePlan(manifest=manifest, letters=letters, retry=True)
+
+    async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> Job | None:
+        done = await plans.carry_out(plan, self._order.on_progress)
+        if done is not None:
+            # Their requests are on the queue again: a letter that is left could send them once more.
+            await self._box.remove(LetterPlace(self._tenant, self._job, index) for index in plan.letters)
+        await plans.done()
+        if done is None:
+            return None
+        return Job(self._connections, self._tenant, plan.manifest.id, warnings=done.warnings)
+
+    async def _ended(self) -> JobView:
+        grace = self._connections.settings.freeze_grace_seconds
+        await finalize(self._storage, self._tenant, self._job, grace=grace)
+        view = await view_job(self._storage, self._tenant, self._job)
+        if view is None:
+            raise not_found(self._job)
+        if view.summary is None:
+            raise JobConflict(
+                f"job {self._job} has not ended, so what failed is not known; wait for it with `backburner watch "
+                f"{self._job}`, or cancel it with `backburner cancel {self._job}`"
+            )
+        return view
+
+    async def _with_letters(self, failed: IndexSet) -> AsyncGenerator[int]:
+        async for one in self._storage.scan(keys.dead_letters(self._tenant, self._job)):
+            place = LetterPlace.of(one.key)
+            if place is not None and isinstance(place.index, int) and place.index in failed:
+                yield place.index
+
+    # --- bodies -----------------------------------------------------------------------------------------------
+
+    async def _write(self, view: JobView, failed: IndexSet, into: Path) -> None:
+        """Write the failed requests as a new input, in the order of their indexes."""
+        given = self._order.input
+        if given is not None:
+            if isinstance(given, (str, Path)):
+                chunks = read_file(regular_file(Path(given)), max_bytes=self._max_bytes)
+            else:
+                chunks = read_items(given)
+            await self._from_input(view, failed, chunks, into)
+            return
+        with TemporaryDirectory(prefix="backburner-") as folder:
+            stored = Path(folder) / "input.jsonl"
+            if await download_input(self._storage, self._tenant, self._job, stored):
+                await self._from_input(view, failed, read_file(stored, max_bytes=self._max_bytes), into)
+                return
+        await self._from_letters(failed, into)
+
+    async def _from_input(
+        self, view: JobView, failed: IndexSet, chunks: AsyncGenerator[list[Line]], into: Path
+    ) -> None:
+        """Raises `JobConflict` if it is not the job's own input."""
+        lineage = Lineage(self._another)
+        sealed, cursor = view.sealed, view.cursor
+        if sealed is not None:
+            lineage.expect(Mark(sealed.total, sealed.sha256))
+        if cursor is not None:
+            lineage.expect(Mark(cursor.count, cursor.sha256))
+            lineage.expect(cursor.first)
+            lineage.expect(cursor.whole)
+        # Lines that were skipped for their model alone can only be told with the routes.
+        router = self._connections.pools if sealed is not None and sealed.skipped else None
+        # Of a job that was never sealed, what lies behind the known requests was never sent.
+        known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
+        written = 0
+        checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
+        with into.open("wb") as file, checker:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    texts = dict(chunk)
+                    for one in (await checker.check(chunk))[0]:
+                        text = texts[one.line]
+                        assert isinstance(text, bytes)
+                        if lineage.count in failed or lineage.count >= known:
+                            file.writelines((text.replace(b"\n", b" ").replace(b"\r", b" "), b"\n"))
+                            written += 1
+                        lineage.take(one.data)
+        lineage.end()
+        if sealed is not None and lineage.count != sealed.total:
+            raise self._another()
+        if not written:
+            raise self._nothing()
+
+    async def _from_letters(self, failed: IndexSet, into: Path) -> None:
+        """Raises `InvalidInput` unless each of them has a letter with its body."""
+        found: list[int] = []
+        with into.open("wb") as file:
+            async with aclosing(self._box.batches(self._job)) as batches:
+                async for batch in batches:
+                    for letter in batch:
+                        if letter.trouble is None and isinstance(letter.index, int) and letter.index in failed:
+                            assert letter.envelope is not None
+                            with suppress(RequestRefused):
+                                line = await line_of(self._storage, letter.envelope, max_bytes=self._max_bytes)
+                                file.writelines((line, b"\n"))
+                                found.append(letter.index)
+        if without := failed - IndexSet.of(found):
+            first = ", ".join(str(index) for index in islice(without, _NAMED))
+            raise InvalidInput(
+                f"the bodies of {len(without):,} of the {len(failed):,} requests that failed are not stored (index "
+                f"{first}{', …' if len(without) > _NAMED else ''}); give the input that job {self._job} was made from, "
+                "with --input FILE or input="
+            )
+
+    def _nothing(self) -> JobError:
+        return JobError(f"every request of job {self._job} has its response; there is nothing to retry")
+
+    def _another(self) -> JobConflict:
+        return JobConflict(f"the input given is not the one that job {self._job} was made from; give that one")

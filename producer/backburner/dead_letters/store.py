@@ -1,0 +1,180 @@
+"""Finds dead letters in the store, reads them a few at a time, and removes them. It sends nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import replace
+
+from backburner.dead_letters.letter import DeadLetter, LetterPlace, broken_letter, read_letter
+from backburner.jobs.answered import Answered
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import JobError, LetterNotFound
+from backburner_schemas.names import is_name
+
+_AT_ONCE = 64
+"""Letters that are read side by side, and handed on together."""
+_BYTES_AT_ONCE = 8 << 20
+_AROUND = 1 << 20
+"""Bytes that a letter may have beside its message."""
+_REMOVED_AT_ONCE = 500
+
+log = get_logger(__name__)
+
+
+class Letterbox:
+    """The dead letters of a tenant, and those that belong to nobody. Every method raises `StoreError`."""
+
+    def __init__(self, storage: Storage, tenant: str, *, max_body_bytes: int) -> None:
+        self._storage = storage
+        self._tenant = tenant
+        # A raw message is written in base64, which takes a third more.
+        self._max_bytes = 2 * max_body_bytes + _AROUND
+
+    async def jobs(self) -> list[str]:
+        """The jobs that have letters, by name."""
+        found = await self._storage.folders(keys.dead_letters(self._tenant))
+        return [job for job in found if is_name(job)]
+
+    async def letters(
+        self, job: str | None = None, *, stale: bool = False, unaddressed: bool = False
+    ) -> AsyncGenerator[DeadLetter]:
+        """The letters one by one, without the stale ones unless asked for. See `Client.dead_letters`."""
+        if not unaddressed:
+            await self._tell_broken_off(job)
+        async with aclosing(self._read(keys.DEAD) if unaddressed else self.batches(job)) as batches:
+            async for batch in batches:
+                for letter in batch:
+                    if stale or not letter.stale:
+                        yield letter
+
+    async def batches(self, job: str | None = None) -> AsyncGenerator[list[DeadLetter]]:
+        """The letters, of one job or of all, some at a time: by job, and within a job in the order of their keys.
+
+        Each is marked if it is stale.
+        """
+        answered = Answered(self._storage)
+        async with aclosing(self._read(keys.dead_letters(self._tenant, job))) as found:
+            async for batch in found:
+                yield await asyncio.gather(*(_marked(letter, answered) for letter in batch))
+
+    async def one(self, id: str) -> DeadLetter:  # noqa: A002 - the word that users know it by
+        """The letter of that id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
+        place = LetterPlace.parse(id, self._tenant)
+        found = await self._fetch(place)
+        if found is None:
+            raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` shows those that there are")
+        return await _marked(found, Answered(self._storage))
+
+    async def purge(
+        self,
+        *,
+        job: str | None = None,
+        id: str | None = None,  # noqa: A002 - the word that users know it by
+        everything: bool = False,
+        unaddressed: bool = False,
+    ) -> int:
+        """Remove letters for good, and what a redrive of them has under way; how many letters there were.
+
+        Raises `JobError` unless exactly one of the four is given, and `LetterNotFound` for an id without a letter.
+        """
+        check_one({"job": job, "id": id, "all": everything, "unaddressed": unaddressed})
+        if id is not None:
+            place = LetterPlace.parse(id, self._tenant)
+            if await self._storage.modified(place.key) is None:
+                raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` shows those that there are")
+            await self._storage.delete([place.key])
+            return 1
+        if unaddressed:
+            return await self._empty(keys.DEAD)
+        removed = await self._empty(keys.dead_letters(self._tenant, job))
+        await self._empty(keys.redrives(self._tenant, job))
+        return removed
+
+    async def remove(self, places: Iterable[LetterPlace]) -> None:
+        """Remove these letters, and the marks of those that were suspects."""
+        batch: list[str] = []
+        for place in places:
+            batch.append(place.key)
+            if place.tenant is not None and place.job is not None and place.index is not None:
+                batch.append(keys.suspect(place.tenant, place.job, place.index))
+            if len(batch) >= _REMOVED_AT_ONCE:
+                await self._storage.delete(batch)
+                batch = []
+        await self._storage.delete(batch)
+
+    async def broken_off(self, job: str | None = None) -> list[str]:
+        """The jobs whose redrive was broken off, or is under way."""
+        jobs = [job] if job is not None else await self._storage.folders(keys.redrives(self._tenant))
+        # A store on a file system may go on listing a folder whose last object is gone.
+        return [name for name in jobs if is_name(name) and await self._any(keys.redrives(self._tenant, name))]
+
+    async def _any(self, prefix: str) -> bool:
+        async for _ in self._storage.scan(prefix):
+            return True
+        return False
+
+    async def _tell_broken_off(self, job: str | None) -> None:
+        """Log a warning for each of them: its letters may have been moved aside."""
+        for name in await self.broken_off(job):
+            log.warning(
+                "a redrive is under way or was broken off; `backburner dlq redrive --job JOB` ends it", job=name
+            )
+
+    async def _empty(self, prefix: str) -> int:
+        removed = 0
+        batch: list[str] = []
+        async for one in self._storage.scan(prefix):
+            batch.append(one.key)
+            if len(batch) >= _REMOVED_AT_ONCE:
+                await self._storage.delete(batch)
+                removed, batch = removed + len(batch), []
+        await self._storage.delete(batch)
+        return removed + len(batch)
+
+    async def _read(self, prefix: str) -> AsyncGenerator[list[DeadLetter]]:
+        passed_over = 0
+        batch: list[LetterPlace] = []
+        size = 0
+        async for one in self._storage.scan(prefix):
+            place = LetterPlace.of(one.key)
+            if place is None:
+                passed_over += 1
+                continue
+            batch.append(place)
+            size += min(one.size, self._max_bytes)
+            if len(batch) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
+                yield await self._fetch_all(batch)
+                batch, size = [], 0
+        if batch:
+            yield await self._fetch_all(batch)
+        if passed_over:
+            log.warning("objects that are no letters are passed over", prefix=prefix, count=passed_over)
+
+    async def _fetch_all(self, places: list[LetterPlace]) -> list[DeadLetter]:
+        found = await asyncio.gather(*(self._fetch(place) for place in places))
+        # None where somebody else has removed it meanwhile.
+        return [letter for letter in found if letter is not None]
+
+    async def _fetch(self, place: LetterPlace) -> DeadLetter | None:
+        data = await self._storage.head(place.key, self._max_bytes + 1)
+        if data is None:
+            return None
+        if len(data) > self._max_bytes:
+            return broken_letter(place, f"it has more than {self._max_bytes:,} bytes")
+        return read_letter(place, data)
+
+
+def check_one(given: dict[str, object]) -> None:
+    """Raise `JobError` unless exactly one of these was given."""
+    names = [name for name, value in given.items() if value not in {None, False}]
+    if len(names) != 1:
+        listed = ", ".join(given)
+        raise JobError(f"say which dead letters are meant: exactly one of {listed}; {len(names)} were given")
+
+
+async def _marked(letter: DeadLetter, answered: Answered) -> DeadLetter:
+    if letter.trouble is not None or letter.envelope is None or not await answered.has(letter.envelope):
+        return letter
+    return replace(letter, stale=True)

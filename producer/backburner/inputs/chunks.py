@@ -1,0 +1,172 @@
+"""Reads what users submit, in chunks: files line by line, iterables item by item. It judges nothing."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from backburner.inputs.findings import InvalidInput
+from backburner.inputs.line_blocks import Block, BlockReader
+from backburner_schemas.errors import BackburnerError, InvalidJson
+from backburner_schemas.request import BatchRequest
+
+Item = BatchRequest | Mapping[str, Any] | str | bytes
+"""What an iterable may give: a request, a dict in the form of a batch line, or the line as JSON."""
+Source = Path | str | Iterable[Item] | AsyncIterable[Item]
+"""What can be submitted; a `str` is a path."""
+Line = tuple[int, bytes | BackburnerError]
+"""A line's number, from 1, and its bytes, or why it has none."""
+_Text = bytes | BackburnerError
+
+CHUNK_LINES = 512
+CHUNK_BYTES = 1 << 20
+"""A chunk ends with the line that takes it to this size, so it is larger by less than one line."""
+_CHUNK_SECONDS = 0.05
+"""A slow iterable's items are sent after this time, without waiting for a whole chunk."""
+
+
+class Filling:
+    """How far a chunk of items is filled: their number, their bytes and the time since the first was asked for."""
+
+    def __init__(self) -> None:
+        self._lines = 0
+        self._bytes = 0
+        self._started = time.monotonic()
+
+    def add(self, text: bytes | BackburnerError) -> None:
+        """Count one item, in the form that `as_json` gave it."""
+        self._lines += 1
+        self._bytes += len(text) if isinstance(text, bytes) else 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the chunk takes no more."""
+        return self._lines >= CHUNK_LINES or self._bytes >= CHUNK_BYTES
+
+    @property
+    def due(self) -> bool:
+        """Whether the chunk is to be handed on: it is full, or has been filled for long enough."""
+        return self.full or time.monotonic() - self._started > _CHUNK_SECONDS
+
+
+def regular_file(path: Path) -> Path:
+    """The path, if it can be read twice. Raises `InvalidInput` otherwise."""
+    if not path.exists():
+        raise InvalidInput(f"{path} does not exist; name a JSONL file with one request a line")
+    if not path.is_file():
+        raise InvalidInput(f"{path} is not a regular file, and a file is read twice; pass its lines as an iterable")
+    return path
+
+
+async def read_file(path: Path, *, max_bytes: int) -> AsyncGenerator[list[Line]]:
+    """The file's lines in chunks, without blank ones. Of a line over `max_bytes`, just what tells that it is.
+
+    Raises `InvalidInput` if the file cannot be read.
+    """
+    blocks = read_blocks(path, max_bytes=max_bytes)
+    async with aclosing(blocks):
+        async for block in blocks:
+            if lines := block.lines:
+                yield list(lines)
+
+
+async def read_blocks(path: Path, *, max_bytes: int) -> AsyncGenerator[Block]:
+    """The same in large blocks, blank lines among them. One block is read ahead."""
+    try:
+        with await asyncio.to_thread(path.open, "rb") as file:
+            reader = BlockReader(file, max_bytes)
+            ahead = asyncio.create_task(asyncio.to_thread(reader.read))
+            try:
+                while (block := await ahead) is not None:
+                    ahead = asyncio.create_task(asyncio.to_thread(reader.read))
+                    yield block
+            finally:
+                # A thread that still reads must not lose its file; what it finds nobody needs.
+                await asyncio.gather(ahead, return_exceptions=True)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[list[Line]]:
+    """The iterable's items as lines, in chunks. What the iterable raises goes through.
+
+    Each item is written as JSON when it is taken, and a chunk ends where one of a file would, so that large items do
+    not gather. One whose JSON could not be written is let go, and leaves the reason.
+
+    A plain iterable runs in the event loop's thread: one that blocks for long is better an async one.
+    """
+    chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
+    number = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield list(enumerate(chunk, number + 1))
+            number += len(chunk)
+
+
+async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[_Text]]:
+    chunk: list[_Text] = []
+    filling = Filling()
+    for item in items:
+        chunk.append(text := as_json(item))
+        filling.add(text)
+        if filling.due:
+            yield chunk
+            await asyncio.sleep(0)
+            chunk, filling = [], Filling()
+    if chunk:
+        yield chunk
+
+
+async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[_Text]]:
+    """Whatever the iterable has given since the last chunk, so that a trickle is sent as it comes."""
+    waiting: list[_Text] = []
+    filling = Filling()
+    changed = asyncio.Event()
+    room = asyncio.Event()
+
+    async def pump() -> None:
+        async for item in items:
+            # Whatever list and counts are current: the loop below puts new ones in their place.
+            waiting.append(text := as_json(item))
+            filling.add(text)
+            changed.set()
+            if filling.full:
+                room.clear()
+                await room.wait()
+
+    task = asyncio.create_task(pump())
+    task.add_done_callback(lambda _: changed.set())
+    try:
+        while not (task.done() and not waiting):
+            await changed.wait()
+            changed.clear()
+            # One turn of the loop, in which an iterable that need not wait gives more.
+            await asyncio.sleep(0)
+            if waiting:
+                chunk, waiting, filling = waiting, [], Filling()
+                room.set()
+                yield chunk
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def as_json(item: object) -> bytes | BackburnerError:
+    """The item as one line of JSON, or why it cannot be one."""
+    if isinstance(item, bytes):
+        return item
+    try:
+        if isinstance(item, str):
+            return item.encode()
+        if isinstance(item, BatchRequest):
+            return to_json(item.model_dump(mode="python"), inf_nan_mode="null")
+        if isinstance(item, Mapping):
+            return to_json(dict(item), inf_nan_mode="null")
+    except (PydanticSerializationError, ValueError) as error:
+        return InvalidJson(f"the item cannot be written as JSON: {error}")
+    return InvalidJson(f"an item is a dict, a BatchRequest or a line of JSON, not {type(item).__name__}")

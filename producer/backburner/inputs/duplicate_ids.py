@@ -1,0 +1,73 @@
+"""Which custom_ids were used before, for inputs of any length: hashes in a private file that the system removes."""
+
+import sqlite3
+from collections.abc import Sequence
+from hashlib import blake2b
+from types import TracebackType
+from typing import Self
+
+from backburner.inputs.sequential_ids import CountingIds
+
+_CACHE_KIB = 16 * 1024
+"""Memory that the set takes at most; what is over it lies on disk."""
+
+
+class SeenIds:
+    """The custom_ids seen so far and the line of each one's first use.
+
+    Those that count up cost next to nothing. Of others it holds 128-bit hashes in a temporary SQLite database, which
+    needs about 40 bytes on disk for each. Use it from one task at a time, and close it.
+    """
+
+    def __init__(self) -> None:
+        self._counting = CountingIds()
+        self._others = False
+        # An empty name is a private database on disk, deleted when it is closed or the process dies.
+        self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._file.execute("PRAGMA journal_mode=OFF")
+        self._file.execute("PRAGMA synchronous=OFF")
+        self._file.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        self._file.execute("CREATE TABLE seen (id BLOB PRIMARY KEY, line INTEGER NOT NULL) WITHOUT ROWID")
+        self._file.execute("BEGIN")
+
+    def add_all(self, custom_ids: Sequence[str], first: int) -> dict[int, int]:
+        """The same as `add` for lines that follow each other, from number `first` on."""
+        if custom_ids and not self._others and self._counting.add(custom_ids, first):
+            return {}
+        return self.add(list(zip(custom_ids, range(first, first + len(custom_ids)), strict=True)))
+
+    def add(self, uses: Sequence[tuple[str, int]]) -> dict[int, int]:
+        """Take up custom_ids with their lines, in order; the lines that repeat one, with the line of its first use."""
+        repeated: dict[int, int] = {}
+        if self._counting:
+            left = []
+            for custom_id, line in uses:
+                first = self._counting.find(custom_id)
+                if first is None:
+                    left.append((custom_id, line))
+                elif first != line:
+                    repeated[line] = first
+            uses = left
+        rows = [(blake2b(custom_id.encode(), digest_size=16).digest(), line) for custom_id, line in uses]
+        self._others = self._others or bool(rows)
+        before = self._file.total_changes
+        self._file.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+        if self._file.total_changes - before == len(rows):
+            return repeated
+        for digest, line in rows:
+            (first,) = self._file.execute("SELECT line FROM seen WHERE id = ?", (digest,)).fetchone()
+            if first != line:
+                repeated[line] = first
+        return repeated
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

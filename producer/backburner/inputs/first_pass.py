@@ -1,0 +1,71 @@
+"""What the first reading of a file found, block by block, so that the second need not judge the same bytes again."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import count
+from struct import Struct
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import Self
+
+from backburner.submission.sender import Mark
+
+_IN_MEMORY = 1 << 20
+_FORM = Struct("<32sQ32sI")
+_MIXED = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found in one block."""
+
+    digest: bytes
+    """Of the block's bytes."""
+    end: Mark
+    """The accepted lines up to the block's end."""
+    pool: str | None
+    """Where every line of the block goes as it stands: it is accepted, and may travel with its own bytes. Otherwise
+    None, and the lines must be looked at one by one."""
+
+
+class FirstPass:
+    """The blocks of a file in order. It lies on disk beyond a megabyte, which is a file of some ten gigabytes."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `close`
+        self._pools: list[str] = []
+
+    def add(self, found: Found) -> None:
+        """Take up the next block."""
+        number = _MIXED
+        if found.pool is not None:
+            if found.pool not in self._pools:
+                self._pools.append(found.pool)
+            number = self._pools.index(found.pool)
+        self._file.write(_FORM.pack(found.digest, found.end.count, bytes.fromhex(found.end.sha256), number))
+
+    def __iter__(self) -> Iterator[Found]:
+        """The blocks, from the first on."""
+        for place in count(0, _FORM.size):
+            self._file.seek(place)
+            packed = self._file.read(_FORM.size)
+            if not packed:
+                return
+            digest, accepted, rolling, number = _FORM.unpack(packed)
+            yield Found(digest, Mark(accepted, rolling.hex()), None if number == _MIXED else self._pools[number])
+
+    def ends_at(self, counts: Collection[int]) -> bool:
+        """Whether a block ends with each of these numbers of accepted lines."""
+        return set(counts).issubset(found.end.count for found in self)
+
+    def close(self) -> None:
+        """Remove what lies on disk."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,169 @@
+"""Reads what is submitted into portions that are fit to be sent.
+
+A file is read twice: the first time finds everything that is wrong with it, the second time what is sent. An iterable
+is checked as it goes.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+from backburner.inputs.batch import Portion, joined
+from backburner.inputs.chunks import Item, Line, read_blocks, read_items
+from backburner.inputs.fast_check import plain
+from backburner.inputs.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput
+from backburner.inputs.fingerprint import Lineage
+from backburner.inputs.first_pass import FirstPass, Found
+from backburner.inputs.line_blocks import Block
+from backburner.inputs.validation import Accepted, Checker
+from backburner_schemas.job import Prefix
+
+_AT_ONCE = 512
+"""Lines that are checked before the loop may turn."""
+
+
+class Reading:
+    """One reading of an input. Close it, for the sake of what it keeps on disk."""
+
+    def __init__(
+        self,
+        checker: Checker,
+        *,
+        max_bytes: int,
+        skip_invalid: bool,
+        refuse: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`refuse` is called before an input, of which a part was given already, turns out to be invalid."""
+        self._checker = checker
+        self._max_bytes = max_bytes
+        self._skip_invalid = skip_invalid
+        self._refuse = refuse
+        self._first_pass = FirstPass()
+        self.findings = Findings(MAX_SKIPPED_KEPT)
+        """What is wrong with the lines that are not given."""
+        self.checked = 0
+        """Lines of a file that the first pass has read, or items."""
+
+    def close(self) -> None:
+        """Remove what lies on disk."""
+        self._first_pass.close()
+
+    async def survey(self, path: Path, lineage: Lineage, tell: Callable[[], None]) -> Prefix:
+        """The file's first pass: raises `InvalidInput` with all that is wrong, or tells what the second will give.
+
+        `tell` is called now and then.
+        """
+        findings = Findings()
+        blocks = read_blocks(path, max_bytes=self._max_bytes)
+        async with aclosing(blocks):
+            async for block in blocks:
+                pool = await self._survey(block, lineage, findings)
+                self._first_pass.add(Found(block.digest, lineage.mark, pool))
+                self.checked = block.first + len(block.texts) - 1
+                tell()
+        if findings.total and not self._skip_invalid:
+            raise InvalidInput.of(findings)
+        if not lineage.count:
+            self.findings = findings
+            raise self.empty()
+        return lineage.prefix
+
+    async def of_file(self, path: Path) -> AsyncGenerator[Portion]:
+        """The file's second pass. Raises `InvalidInput` if the file is not the one that the first pass saw."""
+        surveyed = iter(self._first_pass)
+        given = 0
+        blocks = read_blocks(path, max_bytes=self._max_bytes)
+        async with aclosing(blocks):
+            async for block in blocks:
+                found = next(surveyed, None)
+                if found is None or found.digest != block.digest:
+                    await self._refuse()
+                    raise _changed()
+                if found.pool is not None:
+                    portion = self._unchanged(block.texts, found, found.pool)
+                else:
+                    portion = Portion.of(await self._checked(block.lines), found.end)
+                given += len(portion)
+                if given != found.end.count:
+                    await self._refuse()
+                    raise _changed()
+                if len(portion):
+                    yield portion
+        if next(surveyed, None) is not None:
+            await self._refuse()
+            raise _changed()
+
+    async def of_items(self, items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Portion]:
+        """What an iterable gives. Raises `InvalidInput` at the first bad item, unless they are skipped."""
+        chunks = read_items(items)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                lines = [text for _, text in chunk if isinstance(text, bytes)]
+                alike = await self._checker.check_alike(chunk[0][0], lines) if len(lines) == len(chunk) else None
+                if alike is not None:
+                    self.checked = chunk[-1][0]
+                    yield Portion.alike(lines, alike.pool, partial(bytes, alike.data))
+                elif accepted := await self._checked(chunk, "item"):
+                    yield Portion.of(accepted)
+
+    def ends_at(self, counts: Collection[int]) -> bool:
+        """Whether a portion of the file ends with each of these numbers of requests."""
+        return self._first_pass.ends_at(counts)
+
+    def empty(self) -> InvalidInput:
+        """The error for an input that gave nothing."""
+        if self.findings.total:
+            return InvalidInput.of(self.findings)
+        return InvalidInput("the input holds no request; give at least one line")
+
+    async def _survey(self, block: Block, lineage: Lineage, findings: Findings) -> str | None:
+        """Check a block's lines for the first time; the pool to which all of them go as they stand, if they do."""
+        pools: set[str | None] = set()
+        for start in range(0, len(block.texts), _AT_ONCE):
+            texts = block.texts[start : start + _AT_ONCE]
+            alike = await self._checker.check_alike(block.first + start, texts)
+            if alike is not None:
+                lineage.take_all(alike.data, len(texts))
+                pools.add(alike.pool)
+            else:
+                lines = list(enumerate(texts, block.first + start))
+                accepted = await self._check([(number, text) for number, text in lines if text.strip()], findings)
+                lineage.take_all(joined(accepted), len(accepted))
+                pools.add(None)
+            await asyncio.sleep(0)
+        return pools.pop() if len(pools) == 1 else None
+
+    def _unchanged(self, texts: Sequence[bytes], found: Found, pool: str) -> Portion:
+        def data() -> bytes:
+            again = plain(texts, self._max_bytes)
+            assert again is not None
+            return again.data
+
+        return Portion.alike(texts, pool, data, found.end)
+
+    async def _checked(self, lines: Sequence[Line], what: str = "line") -> list[Accepted]:
+        before = self.findings.total
+        accepted = await self._check(lines, self.findings)
+        if lines:
+            self.checked = max(self.checked, lines[-1][0])
+        if self.findings.total > before and not self._skip_invalid:
+            # The good ones before it go the same way: their job is cancelled.
+            await self._refuse()
+            raise InvalidInput.of(self.findings, what)
+        return accepted
+
+    async def _check(self, lines: Sequence[Line], findings: Findings) -> list[Accepted]:
+        found: list[Accepted] = []
+        for start in range(0, len(lines), _AT_ONCE):
+            accepted, bad = await self._checker.check(lines[start : start + _AT_ONCE])
+            found += accepted
+            for finding in bad:
+                findings.add(finding)
+            await asyncio.sleep(0)
+        return found
+
+
+def _changed() -> InvalidInput:
+    return InvalidInput("the file changed while it was submitted; submit it again when it is whole")

@@ -1,0 +1,74 @@
+"""Which requests have their response already, as segments' digests and answer objects tell. Reads no records."""
+
+import asyncio
+
+from backburner.jobs.finalizer import read_digests, view_job
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.envelope import AnswerMode, Envelope
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.result import ResultRecord
+from backburner_schemas.status import JobView
+
+log = get_logger(__name__)
+
+
+async def answered_in(storage: Storage, view: JobView) -> IndexSet:
+    """The indexes of a job that have a response; of a frozen job, those that count. Raises `StoreError`."""
+    manifest = view.manifest
+    digests = await read_digests(storage, manifest.tenant, manifest.id, view.segments)
+    return IndexSet.union(digest.ok for digest in digests)
+
+
+class Answered:
+    """Tells of one request after another whether it has its response; what it learned of the last job it keeps.
+
+    Ask in the order of the jobs; those of one job may be asked about side by side.
+
+    Of a stream it cannot tell, since its segments name no indexes: it says no.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._reading = asyncio.Lock()
+        self._job: tuple[str, str] | None = None
+        self._indexes: IndexSet | None = None
+
+    async def has(self, envelope: Envelope) -> bool:
+        """Whether there is a response to this request. Raises `StoreError`."""
+        indexes = await self._of(envelope.tenant, envelope.job)
+        if indexes is not None:
+            return isinstance(envelope.index, int) and envelope.index in indexes
+        if envelope.answer is not AnswerMode.OBJECT:
+            return False
+        key = keys.answer(envelope.tenant, envelope.job, envelope.custom_id)
+        stored = await self._storage.get(key)
+        if stored is None:
+            return False
+        try:
+            record = parse_stored(ResultRecord, key, stored.data)
+        except StoredObjectBroken as error:
+            log.warning("an answer cannot be read", key=key, error=error.message)
+            return False
+        return record.ok and record.backburner.index == envelope.index
+
+    async def _of(self, tenant: str, job: str) -> IndexSet | None:
+        """The answered indexes of a job; None if it has no manifest."""
+        if not keys.has_manifest(job):
+            return None
+        async with self._reading:
+            if self._job != (tenant, job):
+                self._indexes = await self._read(tenant, job)
+                self._job = tenant, job
+            return self._indexes
+
+    async def _read(self, tenant: str, job: str) -> IndexSet | None:
+        try:
+            view = await view_job(self._storage, tenant, job)
+        except StoredObjectBroken as error:
+            log.warning("a job cannot be read, so its letters may be stale", job=job, error=error.message)
+            return IndexSet()
+        return await answered_in(self._storage, view) if view is not None else None

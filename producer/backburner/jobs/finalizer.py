@@ -1,0 +1,103 @@
+"""Freezes jobs: looks at what lies in the store, lets `status` decide, writes the summary once, whoever runs it."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from backburner.storage import Storage
+from backburner.storage.parse import ModelT, parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
+from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
+from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
+from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
+
+_READS_AT_ONCE = 16
+
+
+async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
+    """One look at a job: a handful of reads and a listing. None if there is no such job. Raises `StoreError`."""
+    manifest, cursor, sealed, cancelled_at, frozen = await asyncio.gather(
+        _read(storage, JobManifest, keys.manifest(tenant, job)),
+        _read(storage, Cursor, keys.cursor(tenant, job)),
+        _read(storage, Sealed, keys.sealed(tenant, job)),
+        storage.modified(keys.cancelled(tenant, job)),
+        _read(storage, Summary, keys.summary(tenant, job)),
+    )
+    if manifest is None:
+        return None
+    segments: tuple[str, ...] = frozen.segments if frozen else ()
+    if frozen is None and with_segments:
+        prefix = keys.segments(tenant, job)
+        found = [one.key[len(prefix) :] async for one in storage.scan(prefix)]
+        segments = tuple(sorted(name for name in found if keys.SegmentName.parse(name) is not None))
+    return JobView(
+        manifest=manifest,
+        cursor=cursor,
+        sealed=sealed,
+        cancelled_at=cancelled_at,
+        segments=segments,
+        summary=frozen,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that is frozen."""
+
+    summary: Summary
+    ours: bool
+    """Whether this call froze it: of all that try, one does."""
+
+
+async def finalize(
+    storage: Storage, tenant: str, job: str, *, grace: float, cursor_unchanged: float = 0.0
+) -> Ending | None:
+    """The job's end, its summary written now if it has ended; None if it has not, or if there is no such job.
+
+    `grace` is in seconds; `cursor_unchanged` is for how many seconds the caller saw the cursor stand still.
+    Raises `StoreError`.
+    """
+    view = await view_job(storage, tenant, job)
+    if view is None:
+        return None
+    summary, ours = view.summary, False
+    if summary is None:
+        clock = Clock(now=time.time(), grace=grace, cursor_unchanged=cursor_unchanged)
+        if not must_read_digests(view, clock):
+            return None
+        summary = decide_freeze(view, await read_digests(storage, tenant, job, view.segments), clock)
+        if summary is None:
+            return None
+        ours = await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode())
+        if not ours:
+            summary = await _read(storage, Summary, keys.summary(tenant, job))
+            if summary is None:
+                # A store may refuse one of two that race, and then let neither win.
+                raise StoreError(f"the summary of job {job} was neither written nor found; it is tried again")
+    # Also where another wrote the summary: it may have died before this.
+    await storage.delete([keys.open_job(tenant, job)])
+    return Ending(summary, ours=ours)
+
+
+async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | None:
+    stored = await storage.get(key)
+    return parse_stored(model, key, stored.data) if stored is not None else None
+
+
+async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
+    """What each of these segments tells about itself, in the same order. Raises `StoreError`."""
+    places = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read(name: str) -> SegmentDigest:
+        key = keys.segments(tenant, job) + name
+        async with places:
+            length = DIGEST_BYTES
+            while (head := await storage.head(key, length)) is not None:
+                digest = read_digest(head)
+                if digest is not None or len(head) < length:
+                    return digest or SegmentDigest()
+                length *= 8
+        return SegmentDigest()
+
+    return list(await asyncio.gather(*(read(name) for name in names)))

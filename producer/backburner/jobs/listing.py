@@ -1,0 +1,72 @@
+"""Lists a tenant's jobs, newest first."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+from backburner.jobs.finalizer import view_job
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.job import JobManifest
+from backburner_schemas.status import BatchStatus, derive
+
+_READS_AT_ONCE = 16
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
+
+log = get_logger(__name__)
+
+
+async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncIterator[BatchStatus]:
+    """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `StoreError`.
+
+    Most job ids tell when they were made. Those that users chose do not, so their manifests are read.
+    A job whose objects cannot be read is passed over with a warning in the log.
+    """
+    names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
+    made = {name: at for name in names if (at := _made_at(name)) is not None}
+    places = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read(name: str) -> None:
+        async with places:
+            stored = await storage.get(keys.manifest(tenant, name))
+        if stored is None:
+            return
+        try:
+            made[name] = parse_stored(JobManifest, keys.manifest(tenant, name), stored.data).created_at
+        except StoredObjectBroken as error:
+            _passed_over(name, error)
+
+    await asyncio.gather(*(read(name) for name in names if name not in made))
+    ordered = sorted(made, key=lambda name: (-made[name], name))
+    if after is not None:
+        ordered = ordered[ordered.index(after) + 1 :] if after in made else []
+    for name in ordered:
+        if limit <= 0:
+            return
+        try:
+            view = await view_job(storage, tenant, name)
+        except StoredObjectBroken as error:
+            _passed_over(name, error)
+            continue
+        if view is not None:
+            limit -= 1
+            yield derive(view)
+
+
+def _passed_over(name: str, error: StoredObjectBroken) -> None:
+    log.warning("a job is left out of the list", job=name, error=error.message)
+
+
+def _made_at(name: str) -> float | None:
+    """When a job was made, in Unix seconds, from the inverted time in an id that `keys.new_job_id` made."""
+    found = _JOB_ID.fullmatch(name)
+    if found is None:
+        return None
+    inverted = 0
+    for digit in found[1]:
+        inverted = inverted * 32 + _DIGITS.index(digit)
+    return ((1 << 48) - 1 - inverted) / 1000

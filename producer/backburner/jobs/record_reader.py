@@ -1,0 +1,290 @@
+"""Reads a job's records out of its segments, while it runs and after it is frozen: each index once.
+
+While a job runs the records are provisional: the first that is seen for an index is given, and an error may be
+followed by a response that this reader then passes over. Once the job is frozen only the segments in its summary are
+read, a response comes before an error, and requests that were cut off get one error record each.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from itertools import islice
+
+from pydantic import ValidationError
+
+from backburner.jobs.finalizer import view_job
+from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.record_lines import RecordLines, WholeSegment
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address
+from backburner_schemas.errors import (
+    Cancelled,
+    Expired,
+    JobNotFound,
+    ProducerAbandoned,
+    StoreError,
+    Unanswered,
+)
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Summary
+from backburner_schemas.result import ResultRecord, error_record
+
+BATCH = 32
+"""Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is made,
+which was measured to cost as much again as the parsing."""
+_AHEAD = 4
+"""Segments that are fetched ahead of the reader; each has a few megabytes at most."""
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+_EMPTY = IndexSet()
+_PAGE_BITS = 1 << 16
+
+Piece = list[ResultRecord] | RecordLines
+"""Some records, or the lines of some."""
+
+_CUT_OFF: dict[str | None, type[Unanswered]] = {
+    Expired.code: Expired,
+    Cancelled.code: Cancelled,
+    ProducerAbandoned.code: ProducerAbandoned,
+}
+
+
+class UnreadableSegment(StoreError):
+    """A segment holds what is no result record; see what wrote it."""
+
+    retryable = False
+
+
+class SeenIndexes:
+    """Which indexes were given already: a bit for each number, and the strings of streams.
+
+    The bits are kept in pages, made when a number falls into them: one stray far number costs one page.
+    """
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+        self._names: set[str] = set()
+
+    def add(self, index: int | str) -> bool:
+        """Take the index up; whether it is new."""
+        if isinstance(index, str):
+            if index in self._names:
+                return False
+            self._names.add(index)
+            return True
+        number, within = divmod(index, _PAGE_BITS)
+        page = self._pages.get(number)
+        if page is None:
+            page = self._pages[number] = bytearray(_PAGE_BITS // 8)
+        place, bit = within >> 3, 1 << (within & 7)
+        if page[place] & bit:
+            return False
+        page[place] |= bit
+        return True
+
+    def add_all(self, indexes: IndexSet) -> bool:
+        """Take the indexes up if all of them are new; whether they were."""
+        places = [place for start, stop in indexes.ranges for place in _places(start, stop)]
+        if any(
+            number in self._pages and int.from_bytes(self._pages[number][first:last], "little") & bits
+            for number, first, last, bits in places
+        ):
+            return False
+        for number, first, last, bits in places:
+            page = self._pages.setdefault(number, bytearray(_PAGE_BITS // 8))
+            page[first:last] = (int.from_bytes(page[first:last], "little") | bits).to_bytes(last - first, "little")
+        return True
+
+
+def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """Where a range lies: of each page its number, a slice of its bytes, and the bits in that slice."""
+    while start < stop:
+        number, within = divmod(start, _PAGE_BITS)
+        length = min(stop - start, _PAGE_BITS - within)
+        yield number, within >> 3, (within + length + 7) >> 3, ((1 << length) - 1) << (within & 7)
+        start += length
+
+
+class RecordReader:
+    """One reading of a job's records."""
+
+    def __init__(self, storage: Storage, tenant: str, job: str) -> None:
+        self._storage = storage
+        self._tenant = tenant
+        self._job = job
+        self._seen = SeenIndexes()
+        self._read: set[str] = set()
+        self._numbered = True
+        self._ended = False
+        self._below: int | None = None
+
+    async def pieces(self, *, follow: bool) -> AsyncGenerator[Piece]:
+        """The records, some at a time. With `follow` until the job is frozen, otherwise those that are there now.
+
+        Where every record of a segment counts they are its lines, which `records_of` parses.
+
+        Raises `JobNotFound` if there is nothing of that name, and `StoreError`, with `follow` only after the store was
+        away for minutes.
+        """
+        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE), (Patience() if follow else Patience(0.0))
+        while True:
+            before = len(self._read)
+            try:
+                async with aclosing(self._look(follow=follow)) as look:
+                    async for batch in look:
+                        yield batch
+                patience.went_well()
+            except StoreError as error:
+                patience.bear(error)
+            if self._ended or not follow:
+                return
+            if len(self._read) > before:
+                pace.quicken()
+            await pace.pause(f"no end of {self._job}")
+
+    async def _look(self, *, follow: bool) -> AsyncGenerator[Piece]:
+        """What is new since the last look. What a look that failed has given already is not given again."""
+        view = await view_job(self._storage, self._tenant, self._job)
+        if view is None:
+            if follow:
+                raise not_found(self._job)
+            async with aclosing(self._stream()) as stream:
+                async for batch in stream:
+                    yield batch
+            return
+        if view.sealed is not None:
+            self._below = view.total
+        if view.summary is not None:
+            self._below = view.summary.counts.total
+            async with aclosing(self._frozen(view.summary)) as rest:
+                async for batch in rest:
+                    yield batch
+            self._ended = True
+            return
+        new = [name for name in view.segments if name not in self._read]
+        async with aclosing(self._segments(new)) as segments:
+            async for batch in segments:
+                yield batch
+
+    async def _stream(self) -> AsyncGenerator[Piece]:
+        self._numbered = False
+        prefix = keys.segments(self._tenant, self._job)
+        names = [one.key[len(prefix) :] async for one in self._storage.scan(prefix)]
+        if not names:
+            raise not_found(self._job)
+        new = sorted(name for name in names if keys.SegmentName.parse(name) is not None)
+        async with aclosing(self._segments(new)) as segments:
+            async for batch in segments:
+                yield batch
+
+    async def _frozen(self, summary: Summary) -> AsyncGenerator[Piece]:
+        # Of a segment that was read while the job ran everything was given, or passed over for good.
+        new = [name for name in summary.segments if name not in self._read]
+        async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
+            async for batch in segments:
+                yield batch
+        error = _CUT_OFF.get(summary.missing_code, Expired)()
+        cut_off: list[ResultRecord] = []
+        for index in summary.missing:
+            if self._seen.add(index):
+                cut_off.append(error_record(Address(self._tenant, self._job, index, None), error))
+                if len(cut_off) >= BATCH:
+                    yield cut_off
+                    cut_off = []
+        if cut_off:
+            yield cut_off
+
+    async def _segments(self, names: Sequence[str], *, superseded: IndexSet = _EMPTY) -> AsyncGenerator[Piece]:
+        prefix = keys.segments(self._tenant, self._job)
+        ahead: deque[tuple[str, asyncio.Task[memoryview]]] = deque()
+        left = iter(names)
+        try:
+            while True:
+                while len(ahead) < _AHEAD and (name := next(left, None)) is not None:
+                    ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
+                if not ahead:
+                    return
+                name, task = ahead.popleft()
+                try:
+                    data = await task
+                finally:
+                    task.cancel()
+                for batch in self._records(name, data, superseded):
+                    yield batch
+                self._read.add(name)
+        finally:
+            for _, task in ahead:
+                task.cancel()
+
+    async def _fetch(self, key: str) -> memoryview:
+        # Whole, not as a stream: a slow reader would hold the connection over the store's time-out.
+        data = await self._storage.view(key)
+        if data is None:
+            raise StoreError(f"the segment {key} has vanished while the job was read; read its results again")
+        return data
+
+    def _records(self, name: str, data: memoryview, superseded: IndexSet) -> Iterator[Piece]:
+        whole = WholeSegment.of(data) if self._numbered else None
+        if whole is not None and self._all_count(whole, superseded) and self._seen.add_all(whole.indexes):
+            yield from whole.lines
+            return
+        batch: list[ResultRecord] = []
+        for record in parsed(name, bytes(data)):
+            if self._counts(record, superseded) and self._seen.add(record.backburner.index):
+                batch.append(record)
+                if len(batch) >= BATCH:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _all_count(self, whole: WholeSegment, superseded: IndexSet) -> bool:
+        """Whether each record can be the one of its index."""
+        return (self._below is None or whole.indexes.stop <= self._below) and not whole.failed & superseded
+
+    def _counts(self, record: ResultRecord, superseded: IndexSet) -> bool:
+        """Whether the record can be the one of its index. A job with a manifest has numbers below its total alone."""
+        index = record.backburner.index
+        if isinstance(index, str):
+            return not self._numbered
+        if self._below is not None and index >= self._below:
+            return False
+        return record.ok or index not in superseded
+
+
+def records_of(piece: Piece) -> Iterator[list[ResultRecord]]:
+    """The records of a piece, some at a time. Raises `UnreadableSegment` for what is none."""
+    if not isinstance(piece, RecordLines):
+        yield piece
+        return
+    records = parsed("that was read", piece.data)
+    while batch := list(islice(records, BATCH)):
+        yield batch
+
+
+def parsed(segment: str, data: bytes) -> Iterator[ResultRecord]:
+    """The records in a segment's lines. Raises `UnreadableSegment`, which names the segment, for what is none."""
+    for line in data.splitlines():
+        try:
+            yield ResultRecord.model_validate_json(line)
+        except ValidationError as error:
+            raise UnreadableSegment(
+                f"the segment {segment} holds a line that is no result record; see what wrote it"
+            ) from error
+
+
+def not_found(job: str) -> JobNotFound:
+    """The error for a job that has no manifest."""
+    if job.startswith("stream-"):
+        return JobNotFound(
+            f"{job} is a stream, which has no end and no status; read what is there with "
+            f"`backburner results {job} --no-follow`, or results(follow=False)"
+        )
+    if job.startswith("single-"):
+        return JobNotFound(
+            f"{job} is a single request, which has no job; ask for it with `backburner results {job}`, "
+            f"or client.handle({job!r})"
+        )
+    return JobNotFound(f"there is no job {job}; `backburner jobs` lists those of the tenant")

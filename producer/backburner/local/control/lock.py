@@ -1,0 +1,123 @@
+"""Who runs the stack of a working folder: one supervisor, found again by `down` from another process.
+
+The lock is held for the supervisor's life and goes with it, also at kill -9, so what it left behind is known to be
+stale. The pid is noted with the process's start time: a pid that was given to another process is never signalled.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from backburner.local.control import env_file
+from backburner.local.programs.state_file import recall, remember
+from backburner_schemas.errors import SettingsError
+
+IGNORE_FILE = ".gitignore"
+_LOCK, _RECORD = "lock", "stack.json"
+_LOOK_SECONDS = 0.05
+_TRIES = 4
+_STARTTIME_FIELD = 19
+"""Of /proc/PID/stat, counted from after the program's name, which may hold spaces and brackets."""
+
+
+@contextlib.contextmanager
+def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
+    """Be the supervisor of this `.backburner` folder. Raises `SettingsError` if there is one already.
+
+    `stop_seconds` is what stopping takes at most: `down` waits for so long. At the end the record and the settings
+    file are removed: they describe a stack that is no more.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    (state / IGNORE_FILE).write_text("*\n", encoding="ascii")
+    with (state / _LOCK).open("a", encoding="ascii") as lock:
+        if not _locked(lock):
+            pid = recall(state / _RECORD).get("pid", "unknown")
+            raise SettingsError(f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`")
+        try:
+            _forget(state)
+            remember(
+                state / _RECORD,
+                {
+                    "pid": str(os.getpid()),
+                    "started": start_time(os.getpid()) or "",
+                    "stop_seconds": str(stop_seconds),
+                },
+            )
+            yield
+        finally:
+            _forget(state)
+
+
+def is_held(state: Path) -> bool:
+    """Whether a supervisor is alive for this `.backburner` folder."""
+    try:
+        with (state / _LOCK).open("r", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def supervisor(state: Path) -> int | None:
+    """The pid of the live supervisor, or None: then a record that lies there is stale, and is removed."""
+    with contextlib.suppress(FileNotFoundError), (state / _LOCK).open("r", encoding="ascii") as lock:
+        if _locked(lock):
+            _forget(state)
+            return None
+    record = recall(state / _RECORD)
+    pid = int(record["pid"]) if record.get("pid", "").isdecimal() else None
+    return pid if pid is not None and start_time(pid) == record.get("started") else None
+
+
+def stop_seconds(state: Path) -> float:
+    """What the supervisor said that its stop takes at most."""
+    return float(recall(state / _RECORD).get("stop_seconds", "0"))
+
+
+def send(state: Path, pid: int, number: signal.Signals, *, seconds: float) -> bool:
+    """Signal the supervisor and wait; True when it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+    deadline = time.monotonic() + seconds
+    while is_held(state):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    return True
+
+
+def start_time(pid: int) -> str | None:
+    """When the process started, in whatever form the system gives; None if there is no such process."""
+    if os.uname().sysname == "Linux":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return stat.rpartition(")")[2].split()[_STARTTIME_FIELD]
+    shown = subprocess.run(  # noqa: S603 - a number is the only thing that varies
+        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip() or None
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Whether the lock could be had. Tried for a moment: `is_held` holds it for an instant too."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+def _forget(state: Path) -> None:
+    (state / _RECORD).unlink(missing_ok=True)
+    env_file.path_in(state).unlink(missing_ok=True)

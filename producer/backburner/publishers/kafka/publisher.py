@@ -1,0 +1,226 @@
+"""Kafka as the queue: the publisher. Connection and topics are in files of their own and offered here.
+
+It decides nothing about jobs; who sends again after a
+failure, and when, is the caller's business.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+    UnsupportedVersionError,
+)
+
+from backburner.logs import get_logger
+from backburner.publishers.base import Message, PublishFailed
+from backburner.publishers.kafka.batches import homes, lanes_of, send_parcel
+from backburner.publishers.kafka.connection import kafka_connection, unreachable
+from backburner.publishers.kafka.metadata import missing_topics
+from backburner.publishers.kafka.partitioner import Partitioner
+from backburner.publishers.kafka.topics import ensure_topics
+from backburner.settings import Settings
+from backburner_schemas import routing
+from backburner_schemas.errors import QueueError
+
+__all__ = ["KafkaPublisher", "ensure_topics", "kafka_connection"]
+
+log = get_logger(__name__)
+
+_REQUEST_SECONDS = 60.0
+"""How long one request, and one record on its way, may take: longer than a broker's restart, which is ridden out."""
+_START_SECONDS = 30.0
+_CLOSE_SECONDS = 10.0
+_LINGER_MS = 5
+_BATCH_BYTES = 256 * 1024
+"""Below the 1 MB that a broker takes by default; a larger record goes as a batch of its own."""
+_UNDER_WAY_BYTES = 16 * 1024 * 1024
+"""Encoded bytes that one publish has under way at most: a request stays far below the broker's 100 MB."""
+
+
+class KafkaPublisher:
+    """A `Publisher` on Kafka: acks from all in-sync replicas, idempotent where the broker can."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection = kafka_connection(settings)
+        self._producer: AIOKafkaProducer | None = None
+        self._topics: set[str] = set()
+        self._partitioners: dict[str, Partitioner] = {}
+        self._open = False
+        self._renewing = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect. Raises `QueueError` if no broker answers."""
+        self._producer = await self._reach()
+        self._open = True
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Put the messages onto the queue; see the port for what its return and its error mean."""
+        producer = await self._living()
+        topics = {(pool, lane): routing.topic(self._settings.prefix, pool, lane) for pool, lane in lanes_of(messages)}
+        partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
+        choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
+        parcels: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        size, failed, cause = 0, list[int](), ""
+        last = len(messages) - 1
+        for positions, topic, partition, length in homes(messages, choosers):
+            parcels[topic, partition] += positions
+            size += length
+            if size >= _UNDER_WAY_BYTES or positions[-1] == last:
+                for refused, error in await self._send_in_step(await self._living(), messages, parcels):
+                    failed += refused
+                    cause = cause or _cause(error)
+                parcels.clear()
+                size = 0
+        if failed:
+            raise PublishFailed(sorted(failed), cause)
+
+    async def close(self) -> None:
+        """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
+        producer, self._producer, self._open = self._producer, None, False
+        if producer is not None:
+            await _stop(producer)
+
+    async def _living(self) -> AIOKafkaProducer:
+        """The producer, or a new one where an error ended the old one's sender: that never recovers by itself."""
+        async with self._renewing:
+            if not self._open:
+                raise QueueError("the publisher is not connected; start it before it publishes")
+            if self._producer is not None and self._producer._sender.sender_task.done():  # noqa: SLF001 - no public way
+                await _stop(self._producer)
+                self._producer = None
+            if self._producer is None:
+                self._producer = await self._reach()
+            return self._producer
+
+    async def _reach(self) -> AIOKafkaProducer:
+        if self._settings.kafka_idempotence:
+            try:
+                return await self._connect(idempotent=True)
+            except (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError) as error:
+                log.warning(
+                    "this broker gives no producer ids, so a send that is tried again may leave a message twice; "
+                    "set BACKBURNER_KAFKA_IDEMPOTENCE=false to say that you know",
+                    error=type(error).__name__,
+                )
+        return await self._connect(idempotent=False)
+
+    async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._connection,
+            client_id="backburner",
+            acks="all",
+            enable_idempotence=idempotent,
+            linger_ms=_LINGER_MS,
+            max_batch_size=_BATCH_BYTES,
+            # The topic's limit is the one that counts; aiokafka's own would only hide it.
+            max_request_size=2**31 - 1,
+            request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+        )
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await producer.start()
+        except (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError) as error:
+            await _stop(producer)
+            if idempotent:
+                raise
+            raise unreachable(self._settings, error) from error
+        except (KafkaError, OSError, TimeoutError) as error:
+            await _stop(producer)
+            raise unreachable(self._settings, error) from error
+        except BaseException:
+            await _stop(producer)
+            raise
+        return producer
+
+    def _partitioner(self, topic: str, count: int) -> Partitioner:
+        """What chooses the topic's partitions; a new one where the topic has got more of them."""
+        found = self._partitioners.get(topic)
+        if found is None or found.count != count:
+            found = self._partitioners[topic] = Partitioner(count)
+        return found
+
+    async def _partitions(self, producer: AIOKafkaProducer, wanted: Mapping[str, str]) -> dict[str, int]:
+        """How many partitions each of these topics has, which come with their pools.
+
+        A topic that does not exist is never named to the broker.
+        """
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                unknown = wanted.keys() - self._topics
+                if unknown and (missing := await missing_topics(producer.client, unknown)):
+                    raise QueueError(
+                        f"the topic {missing[0]} does not exist; make the pool's topics with `backburner topics ensure "
+                        f"--pool MODEL` (the pool is {wanted[missing[0]]})"
+                    )
+                self._topics.update(wanted)
+                return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unreachable(self._settings, error) from error
+
+    async def _send_in_step(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], parcels: Mapping[tuple[str, int], list[int]]
+    ) -> list[tuple[list[int], BaseException]]:
+        """Send every parcel, which holds positions; the positions of those that failed, with the error.
+
+        A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
+        all that follows on the partition is refused too. A new producer begins to count anew.
+        """
+        failures = await self._send(producer, messages, parcels)
+        late = {
+            position
+            for positions, error in failures
+            if isinstance(error, OutOfOrderSequenceNumber)
+            for position in positions
+        }
+        if not late:
+            return failures
+        async with self._renewing:
+            if self._producer is producer:
+                await _stop(producer)
+                self._producer = None
+        again = {home: [position for position in parcel if position in late] for home, parcel in parcels.items()}
+        failures = [failure for failure in failures if late.isdisjoint(failure[0])]
+        return failures + await self._send(await self._living(), messages, again)
+
+    async def _send(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], parcels: Mapping[tuple[str, int], list[int]]
+    ) -> list[tuple[list[int], BaseException]]:
+        """Send every parcel; the positions of those that failed, with the error."""
+        sent = [
+            asyncio.create_task(send_parcel(producer, topic, partition, messages, parcel))
+            for (topic, partition), parcel in parcels.items()
+        ]
+        try:
+            outcomes = await asyncio.gather(*sent)
+        except BaseException:
+            for task in sent:
+                task.cancel()
+            raise
+        return [failure for failures in outcomes for failure in failures]
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+        return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
+    if isinstance(error, TopicAuthorizationFailedError):
+        return "not authorised to write to the topic; give this user the ACL"
+    return str(error) or type(error).__name__
+
+
+async def _stop(client: AIOKafkaProducer) -> None:
+    """Stop a client, but not for ever: without a broker its flush waits as long as a record may take."""
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await client.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("the connection to the broker did not close cleanly", error=str(error) or type(error).__name__)

@@ -1,0 +1,321 @@
+"""The one object-store adapter. Every other part sees keys and bytes; only this file knows which store there is."""
+
+import atexit
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import SplitResult, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
+
+from backburner.settings import Settings
+from backburner.storage.availability import StorageWatch
+from backburner.storage.errors import Missing, one_line, translated
+from backburner.storage.native_calls import NativeCalls
+from backburner_schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    # obstore has these names for type checkers only.
+    from obstore import Bytes
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+T = TypeVar("T")
+
+# One for all stores: every future of obstore's is awaited through it, so that none outlives the interpreter.
+_calls = NativeCalls()
+atexit.register(_calls.end)
+os.register_at_fork(after_in_child=_calls.forget)
+
+_SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_REQUEST_SECONDS = 30
+_CONNECT_SECONDS = 5
+_RETRIES: "RetryConfig" = {
+    # Rides out an outage of about 10 s without an error; longer ones are the caller's own retry.
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=20),
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object's bytes and the tag that a conditional replace needs."""
+
+    data: bytes
+    etag: str | None
+    modified: float
+    """Unix seconds, by the store's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object in a listing; the key is relative to the root."""
+
+    key: str
+    size: int
+    modified: float
+    """Unix seconds, by the store's clock."""
+
+
+class Storage:
+    """Objects under one root.
+
+    Errors are `StoreError` (worth another try), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
+    """
+
+    def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._root = f"{root.strip('/')}/" if root.strip("/") else ""
+        self._reads = StorageWatch("reads", clock)
+        self._writes = StorageWatch("writes", clock)
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Storage":
+        """The store that the settings name; makes no request. Raises `SettingsError` for a URL not understood."""
+        url = settings.store_url
+        forms = "set BACKBURNER_STORE_URL to s3://bucket/root, gs://…, az://… or file:///folder"
+        if not url:
+            raise SettingsError(f"no object store is set; {forms}, or run `backburner up` and then `. .backburner/env`")
+        parts = urlsplit(url)
+        if parts.scheme not in _SCHEMES or (parts.scheme in {"s3", "gs", "az"} and not parts.netloc):
+            raise SettingsError(f"the store URL {url!r} is not understood; {forms}")
+        if parts.scheme == "memory":
+            return cls(MemoryStore(), parts.path)
+        if parts.scheme == "file":
+            return cls(LocalStore(_folder(url, parts)))
+        try:
+            return cls(_remote(f"{parts.scheme}://{parts.netloc}", parts.scheme, settings.store_endpoint), parts.path)
+        except BaseError as error:
+            raise SettingsError(f"the store URL {url!r} cannot be opened: {one_line(error)}") from error
+
+    def trouble(self) -> str | None:
+        """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
+        return self._writes.trouble() or self._reads.trouble()
+
+    async def get(self, key: str) -> Stored | None:
+        """The object, or None if there is none."""
+
+        async def read() -> Stored:
+            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            data = bytes(await _calls.run(found.bytes_async))
+            return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
+
+        return await _none_if_missing(_asking(self._reads, read))
+
+    async def view(self, key: str) -> memoryview | None:
+        """The object's bytes as they came, copied by nobody, or None if there is none."""
+
+        async def read() -> memoryview:
+            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            return memoryview(await _calls.run(found.bytes_async))
+
+        return await _none_if_missing(_asking(self._reads, read))
+
+    async def head(self, key: str, length: int) -> bytes | None:
+        """The object's first bytes, up to that many, or None if there is none."""
+
+        async def read() -> bytes:
+            try:
+                return bytes(
+                    await _calls.run(obstore.get_range_async, self._store, self._root + key, start=0, end=length)
+                )
+            except BaseError as error:
+                # A store may refuse a range that ends behind the object; then the object is short.
+                if isinstance(error, FileNotFoundError) or "range" not in str(error).lower():
+                    raise
+                found = await _calls.run(obstore.get_async, self._store, self._root + key)
+                return bytes(await _calls.run(found.bytes_async))[:length]
+
+        return await _none_if_missing(_asking(self._reads, read))
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
+
+        async def begin() -> AsyncIterator["Bytes"]:
+            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            return cast("AsyncIterator[Bytes]", aiter(found.stream(min_chunk_size=1 << 18)))
+
+        pieces = await _asking(self._reads, begin)
+        while (piece := await _asking(self._reads, partial(_next, pieces))) is not None:
+            yield bytes(piece)
+
+    async def modified(self, key: str) -> float | None:
+        """When the object was last modified, in Unix seconds by the store's clock, or None if there is none."""
+
+        async def read() -> float:
+            meta = await _calls.run(obstore.head_async, self._store, self._root + key)
+            return meta["last_modified"].timestamp()
+
+        return await _none_if_missing(_asking(self._reads, read))
+
+    async def put(self, key: str, data: bytes | Path) -> None:
+        """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
+        await _asking(self._writes, partial(_calls.run, obstore.put_async, self._store, self._root + key, _owned(data)))
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """Write the object if there is none; whether it was written. A retry of our own write may say False."""
+
+        async def write() -> bool:
+            try:
+                await _calls.run(
+                    obstore.put_async, self._store, self._root + key, _owned(data), mode="create", use_multipart=False
+                )
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+        return await _asking(self._writes, write)
+
+    async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
+        """Write the object if it still has that tag; whether it was written.
+
+        Not atomic on `file://`, which has no conditional replace: two writers at the same instant may both succeed.
+        """
+
+        async def write() -> bool:
+            if isinstance(self._store, LocalStore):
+                found = await self.get(key)
+                if found is None or found.etag != etag:
+                    return False
+                await self.put(key, data)
+                return True
+            try:
+                await _calls.run(
+                    obstore.put_async,
+                    self._store,
+                    self._root + key,
+                    _owned(data),
+                    mode={"e_tag": etag},
+                    use_multipart=False,
+                )
+            except (AlreadyExistsError, PreconditionError, NotModifiedError, FileNotFoundError):
+                return False
+            return True
+
+        return await _asking(self._writes, write)
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; those that are not there are passed over."""
+        paths = [self._root + key for key in keys]
+
+        async def remove() -> None:
+            try:
+                await _calls.run(obstore.delete_async, self._store, paths)
+            except FileNotFoundError:
+                return
+
+        if paths:
+            await _asking(self._writes, remove)
+
+    async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
+        """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
+        offset = self._root + after if after else None
+        try:
+            pages = aiter(obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000))
+        except ValueError as error:
+            raise translated(error) from error
+        while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
+            for meta in page:
+                yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+
+    async def folders(self, prefix: str, *, after: str | None = None) -> list[str]:
+        """The names one level below the prefix that have something below them, sorted."""
+
+        async def read() -> list[str]:
+            found = await _calls.run(obstore.list_with_delimiter_async, self._store, self._root + prefix)
+            start = len(self._root + prefix)
+            names = sorted(path[start:].strip("/") for path in found["common_prefixes"])
+            return [name for name in names if after is None or name > after]
+
+        return await _asking(self._reads, read)
+
+
+def _folder(url: str, parts: SplitResult) -> Path:
+    if parts.netloc or not parts.path.startswith("/"):
+        raise SettingsError(f"the store URL {url!r} names no folder; write its whole path, as in file:///folder")
+    folder = Path(parts.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {folder} of BACKBURNER_STORE_URL cannot be made: {error.strerror}; choose another"
+        ) from error
+    return folder
+
+
+def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
+    client: ClientConfig = {
+        "timeout": timedelta(seconds=_REQUEST_SECONDS),
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+    }
+    if scheme == "gs":
+        return GCSStore.from_url(url, client_options=client, retry_config=_RETRIES)
+    if scheme == "az":
+        return AzureStore.from_url(url, client_options=client, retry_config=_RETRIES)
+    config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
+    if endpoint:
+        if not any(os.environ.get(name) for name in _CREDENTIALS):
+            # Without this the client would ask AWS's metadata service, on a server that is none of AWS's.
+            raise SettingsError(
+                f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        config["endpoint"] = endpoint
+        client["allow_http"] = endpoint.startswith("http://")
+    return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
+
+
+def _owned(data: bytes | Path) -> "Bytes | Path":
+    """The data as obstore's own copy.
+
+    Python's it would give back from one of its threads, at a moment of its own choosing: while it holds the lock of an
+    in-memory store, which the event loop may be waiting for, or while the interpreter ends.
+    """
+    return data if isinstance(data, Path) else obstore.Bytes(data) + b""
+
+
+async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, or the product's own error; the watch is told how it went."""
+    begun = watch.begin()
+    try:
+        found = await call()
+    except (BaseError, TimeoutError, OSError, ValueError) as error:
+        told = translated(error)
+        if told.retryable and not isinstance(told, Missing):
+            watch.failed(begun, told.message)
+        else:
+            watch.answered(begun)
+        raise told from error
+    except BaseException:
+        watch.dropped(begun)
+        raise
+    watch.answered(begun)
+    return found
+
+
+async def _none_if_missing(call: Awaitable[T]) -> T | None:
+    try:
+        return await call
+    except Missing:
+        return None
+
+
+async def _next(pages: AsyncIterator[T]) -> T | None:
+    """What comes next, or None behind the last."""
+    try:
+        return await _calls.run(anext, pages)
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,81 @@
+"""From accepted requests to messages for the publisher. A body that is too large for the broker is stored first."""
+
+from collections.abc import Sequence
+
+from pydantic_core import to_json
+
+from backburner.publishers.base import FIRST_DELIVERY, Message
+from backburner.publishers.encoded import EncodedMessages
+from backburner.publishers.sqs.message import escaped
+from backburner.settings import QueueKind
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import VERSION, AnswerMode, Envelope
+from backburner_schemas.job import JobManifest
+from backburner_schemas.request import ENVELOPE_BYTES
+from backburner_schemas.routing import NEIGHBOURS, neighbours_key
+
+INLINE_BYTES = 900_000
+"""Bytes of a request that still travel on the queue, whose usual limit is a mebibyte with the headers."""
+_MOST_GROWTH = 6
+"""Bytes on SQS that one byte of a request can become: there a control character or a letter is escaped."""
+
+
+class Envelopes:
+    """Makes the messages of one job's requests, whose JSON goes into their envelopes as it is."""
+
+    def __init__(self, manifest: JobManifest) -> None:
+        self._manifest = manifest
+        address = {"v": VERSION, "tenant": manifest.tenant, "job": manifest.id, "index": 0}
+        # Up to the place of the index, which is last.
+        self._head = to_json(address)[: -len("0}")]
+
+    def messages(self, members: Sequence[bytes], pools: Sequence[str], first: int, now: float) -> Sequence[Message]:
+        """The messages of these requests, in order; `first` is the index of the first one.
+
+        `members` is what stands between the braces of each request's JSON object, with no other fields than its own.
+        """
+        manifest, head = self._manifest, self._head
+        facts = {"deadline": manifest.deadline, "answer": AnswerMode.SEGMENT, "enqueued_at": now}
+        tail = to_json(facts)[1:]
+        values = [b"%b%d,%b,%b" % (head, index, one, tail) for index, one in enumerate(members, first)]
+        keys: list[bytes] = []
+        end = first + len(values)
+        while (index := first + len(keys)) < end:
+            same = min(NEIGHBOURS - index % NEIGHBOURS, end - index)
+            keys += [neighbours_key(manifest.tenant, manifest.id, index)] * same
+        if pools.count(pools[0]) == len(pools):
+            return EncodedMessages(pools[0], manifest.priority, keys, values)
+        return [
+            Message(pool, manifest.priority, None, FIRST_DELIVERY, encoded)
+            for pool, encoded in zip(pools, zip(keys, values, strict=True), strict=True)
+        ]
+
+
+async def claim_check_all(storage: Storage, messages: Sequence[Message], queue: QueueKind) -> Sequence[Message]:
+    """The same for many messages that are encoded already."""
+    values = messages.values if isinstance(messages, EncodedMessages) else [one.value for one in messages]
+    if queue is not QueueKind.SQS and max(map(len, values), default=0) <= INLINE_BYTES:
+        return messages
+    return [await claim_check(storage, one, len(one.value) - ENVELOPE_BYTES, queue) for one in messages]
+
+
+async def claim_check(storage: Storage, message: Message, size: int, queue: QueueKind) -> Message:
+    """The message itself or, where its request has too many bytes for the queue, one with its stored body's key.
+
+    `size` is that of the request's JSON.
+    """
+    if _fits(message, size, queue):
+        return message
+    envelope = message.envelope
+    key = keys.body(envelope.tenant, envelope.job, envelope.index)
+    await storage.put(key, to_json(envelope.body, inf_nan_mode="null"))
+    claim = Envelope.model_validate({**envelope.model_dump(exclude={"body"}), "body_ref": key})
+    return Message(message.pool, message.lane, claim, message.facts)
+
+
+def _fits(message: Message, size: int, queue: QueueKind) -> bool:
+    if queue is not QueueKind.SQS:
+        return size + ENVELOPE_BYTES <= INLINE_BYTES
+    # SQS counts what is sent, which is escaped; measured only where that can matter.
+    return (size + ENVELOPE_BYTES) * _MOST_GROWTH <= INLINE_BYTES or len(escaped(message.value)) <= INLINE_BYTES

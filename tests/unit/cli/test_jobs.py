@@ -1,0 +1,446 @@
+"""The commands that make and follow jobs, against the fake system."""
+
+import asyncio
+import json
+import logging
+import re
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from backburner.cli.app import app
+from backburner.cli.commands import results as results_command
+from backburner.cli.exit_codes import ExitCode
+from backburner.cli.session import Session
+from backburner.testing import FakeSystem
+from backburner_schemas import keys
+from backburner_schemas.errors import RequestRefused, StoreError
+from backburner_schemas.segment import Line, encode_segment
+
+
+class Terminal:
+    """Runs command lines against one fake system, each with a client of its own, as processes would."""
+
+    def __init__(self, system, folder):
+        self.system = system
+        self.folder = folder
+
+    def __call__(self, *args, code=0, stdin=None, client=None):
+        session = Session(open_client=client or self.client)
+        result = CliRunner().invoke(app, [str(arg) for arg in args], obj=session, input=stdin)
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    def client(self):
+        return self.system.new_client()
+
+    def file(self, *lines, name="input.jsonl"):
+        path = self.folder / name
+        path.write_text("".join(line + "\n" for line in lines))
+        return path
+
+    def submitted(self, count=3):
+        return self("submit", self.file(*map(line, range(count)))).stdout.strip()
+
+
+def line(number, **changes):
+    request = {
+        "custom_id": f"r{number}",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "fake", "messages": [{"role": "user", "content": f"question {number}"}]},
+    }
+    return json.dumps({**request, **changes})
+
+
+def records(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before():
+    """Every command configures the process's logs; other tests must not see that."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    system = FakeSystem()
+    asyncio.run(system._register(system.client))
+    return Terminal(system, tmp_path)
+
+
+# --- submit -----------------------------------------------------------------------------------------------
+
+
+def test_submit_prints_the_id_and_nothing_else_on_stdout(terminal):
+    result = terminal("submit", terminal.file(line(1), line(2)))
+    assert re.fullmatch(r"batch_[0-9a-z]{26}\n", result.stdout)
+
+
+def test_submit_gives_one_json_object_with_the_id(terminal):
+    found = json.loads(terminal("submit", terminal.file(line(1)), "--json").stdout)
+    assert found["id"].startswith("batch_")
+    assert (found["tenant"], found["skipped"], found["warnings"]) == ("default", 0, [])
+
+
+def test_submit_reads_stdin(terminal):
+    job = terminal("submit", "-", stdin=line(1) + "\n" + line(2) + "\n").stdout.strip()
+    assert len(records(terminal("results", job).stdout)) == 2
+
+
+def test_the_options_of_submit_reach_the_job(terminal):
+    args = ["--priority", "low", "--metadata", "run=7", "--tenant", "acme", "--job-id", "mine"]
+    terminal.system.hold()
+    terminal("submit", terminal.file(line(1)), *args, "--deadline", "2h")
+    assert terminal.system._waiting[0].lane == "low"
+    found = json.loads(terminal("status", "mine", "--tenant", "acme", "--json").stdout)
+    assert (found["id"], found["tenant"], found["metadata"]) == ("mine", "acme", {"run": "7"})
+    assert found["expires_at"] - found["created_at"] == pytest.approx(7200, abs=5)
+
+
+def test_every_bad_line_is_told_with_its_number_and_nothing_is_sent(terminal):
+    path = terminal.file(line(1), "{", line(1), line(2, url="/v1/nowhere"))
+    result = terminal("submit", path, code=ExitCode.USAGE)
+    *findings, error = result.stderr.splitlines()
+    assert [finding.split(":")[0] for finding in findings] == ["line 2", "line 3", "line 4"]
+    assert error.startswith("error: 3 lines of ")
+    assert "--skip-invalid" in error
+    assert result.stdout == ""
+    assert terminal.system.published == 0
+
+
+def test_of_many_bad_lines_the_first_twenty_are_told_and_the_number_of_the_others(terminal):
+    result = terminal("submit", terminal.file(*["{"] * 150), code=ExitCode.USAGE)
+    lines = result.stderr.splitlines()
+    assert [found.startswith("line ") for found in lines] == [True] * 20 + [False] * 2
+    assert lines[20] == "and 130 more"
+
+
+def test_skip_invalid_sends_the_rest_and_says_what_was_left_out(terminal):
+    result = terminal("submit", terminal.file(line(1), "{", line(2)), "--skip-invalid")
+    assert "line 2: " in result.stderr
+    assert "warning: 1 line was left out" in result.stderr
+    assert terminal.system.published == 2
+    assert result.stdout.startswith("batch_")
+
+
+def test_a_file_that_is_not_there_is_named(terminal):
+    result = terminal("submit", "nowhere.jsonl", code=ExitCode.USAGE)
+    assert "nowhere.jsonl" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_place_for_results_that_cannot_be_is_found_before_anything_is_sent(terminal):
+    out = terminal.folder / "missing" / "out.jsonl"
+    terminal("submit", terminal.file(line(1)), "--wait", "-o", out, code=ExitCode.USAGE)
+    assert terminal.system.published == 0
+
+
+def test_waiting_says_how_it_ended_and_writes_the_results(terminal):
+    out = terminal.folder / "out.jsonl"
+    result = terminal("submit", terminal.file(line(1), line(2)), "--wait", "-o", out)
+    assert "completed: 2 of 2 answered, 0 failed" in result.stderr
+    assert {found["custom_id"] for found in records(out.read_text())} == {"r1", "r2"}
+    assert result.stdout.count("\n") == 1
+
+
+def test_a_job_that_completed_with_some_failures_is_fine_and_one_without_an_answer_is_not(terminal):
+    terminal.system.fail(["r1"], RequestRefused())
+    assert "1 failed" in terminal("submit", terminal.file(line(1), line(2)), "--wait").stderr
+    terminal("submit", terminal.file(line(1)), "--wait", code=ExitCode.ENDED_BADLY)
+
+
+def test_a_pool_without_a_worker_is_a_warning(tmp_path):
+    system = FakeSystem(workers=False)
+    asyncio.run(system._register(system.client))
+    result = Terminal(system, tmp_path)("submit", Terminal(system, tmp_path).file(line(1)))
+    assert result.stderr.startswith("warning: ")
+    assert result.stdout.startswith("batch_")
+
+
+def test_a_pool_that_is_not_there_is_an_error_that_lists_those_that_are(terminal):
+    result = terminal("submit", terminal.file(line(1)), "--pool", "other", code=ExitCode.NOT_FOUND)
+    assert "fake" in result.stderr
+
+
+def test_the_same_id_with_another_input_is_refused(terminal):
+    terminal("submit", terminal.file(line(1)), "--job-id", "mine")
+    terminal("submit", terminal.file(line(2)), "--job-id", "mine", code=ExitCode.USAGE)
+
+
+# --- looking at jobs --------------------------------------------------------------------------------------
+
+
+def test_status_is_openais_batch_object(terminal):
+    job = terminal.submitted(3)
+    found = json.loads(terminal("status", job, "--json").stdout)
+    assert (found["id"], found["object"], found["status"]) == (job, "batch", "completed")
+    assert found["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
+
+
+def test_status_for_people_has_the_same_facts(terminal):
+    job = terminal.submitted(3)
+    text = terminal("status", job).stdout
+    for fact in (job, "completed", "3: 3 completed, 0 failed"):
+        assert fact in text
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "results", "cancel", "reconcile"])
+def test_a_job_that_is_not_there_ends_with_4(terminal, command):
+    result = terminal(command, "nothing-of-the-kind", code=ExitCode.NOT_FOUND)
+    assert "`backburner jobs`" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "cancel", "reconcile"])
+def test_a_single_request_is_no_job_and_the_error_says_what_reads_it(terminal, command):
+    result = terminal(command, "single-1", code=ExitCode.NOT_FOUND)
+    assert "`backburner results single-1`" in result.stderr
+
+
+def test_watch_tells_the_progress_in_plain_lines_where_there_is_no_terminal(terminal):
+    job = terminal.submitted(2)
+    result = terminal("watch", job)
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "completed: 2/2 requests, 0 failed",
+        f"{job} completed: 2 of 2 answered, 0 failed",
+    ]
+
+
+def test_watch_ends_with_1_for_a_cancelled_job(terminal):
+    terminal.system.hold()
+    job = terminal.submitted(2)
+    assert "cancel" in terminal("cancel", job).stderr
+    asyncio.run(terminal.system.release())
+    assert "cancelled" in terminal("watch", job, code=ExitCode.ENDED_BADLY).stderr
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_so(terminal):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    result = terminal("watch", "batch_1", code=ExitCode.INTERRUPTED, client=interrupted)
+    assert result.stderr == "interrupted; the job goes on: `backburner watch batch_1` shows it again\n"
+
+
+def test_jobs_are_listed_newest_first(terminal):
+    first, second = terminal.submitted(1), terminal.submitted(2)
+    header, *rows = terminal("jobs").stdout.splitlines()
+    assert header.split() == ["JOB", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED"]
+    assert [row.split()[:4] for row in rows] == [[second, "completed", "2", "2"], [first, "completed", "1", "1"]]
+    assert [found["id"] for found in records(terminal("jobs", "--json", "--limit", 1).stdout)] == [second]
+
+
+def test_no_jobs_is_no_data(terminal):
+    result = terminal("jobs")
+    assert result.stdout == ""
+    assert "backburner submit" in result.stderr
+
+
+def test_pools_tell_what_requests_can_name(terminal):
+    async def announce():
+        (pool,) = await terminal.system.client.pools()
+        (worker,) = pool.workers
+        tuned = worker.model_copy(update={"adapters": ("legal", "chat\x1b[2J")})
+        await terminal.system.storage.put(keys.worker("fake", worker.worker), tuned.model_dump_json().encode())
+        await terminal.system.client.register_pool("Idle")
+
+    asyncio.run(announce())
+    header, *rows = terminal("pools").stdout.splitlines()
+    assert header.split() == ["POOL", "MODEL", "WORKERS", "ADAPTERS"]
+    assert [row.split() for row in rows] == [
+        ["fake", "fake", "1", "chat\\x1b[2J,", "legal"],
+        ["idle", "Idle", "0", "-"],
+    ]
+    found = records(terminal("pools", "--json").stdout)
+    assert found[0] == {"pool": "fake", "model": "fake", "workers": ["fake"], "adapters": ["chat\x1b[2J", "legal"]}
+
+
+def test_no_pools_is_no_data(tmp_path):
+    result = Terminal(FakeSystem(), tmp_path)("pools")
+    assert result.stdout == ""
+    assert "backburner topics ensure" in result.stderr
+
+
+def test_a_store_that_is_away_ends_with_5(terminal):
+    def away():
+        raise StoreError
+
+    assert terminal("jobs", code=ExitCode.AWAY, client=away).stderr.startswith("error: ")
+
+
+# --- results ----------------------------------------------------------------------------------------------
+
+
+def test_results_are_json_lines_each_request_once(terminal):
+    job = terminal.submitted(5)
+    found = records(terminal("results", job).stdout)
+    assert sorted(record["custom_id"] for record in found) == [f"r{number}" for number in range(5)]
+    assert all(record["response"]["status_code"] == 200 for record in found)
+
+
+def test_results_without_follow_are_those_that_are_there(terminal):
+    terminal.system.hold()
+    job = terminal.submitted(3)
+    assert terminal("results", job, "--no-follow").stdout == ""
+    asyncio.run(terminal.system.release(2))
+    assert len(records(terminal("results", job, "--no-follow").stdout)) == 2
+
+
+def test_results_go_into_a_file(terminal):
+    job = terminal.submitted(2)
+    out = terminal.folder / "out.jsonl"
+    result = terminal("results", job, "-o", out)
+    assert result.stdout == ""
+    assert "wrote 2 records to" in result.stderr
+    assert len(records(out.read_text())) == 2
+
+
+def test_results_joined_with_the_input_carry_their_requests(terminal):
+    job = terminal.submitted(2)
+    found = records(terminal("results", job, "--join", terminal.folder / "input.jsonl").stdout)
+    for record in found:
+        number = record["custom_id"][1:]
+        assert record["request"]["body"]["messages"][0]["content"] == f"question {number}"
+
+
+def test_results_joined_with_another_input_are_refused(terminal):
+    job = terminal.submitted(2)
+    terminal("results", job, "--join", terminal.file(line(7), name="other.jsonl"), code=ExitCode.USAGE)
+
+
+def test_a_file_is_written_from_the_end_and_not_from_records_that_may_change(terminal, monkeypatch):
+    job = terminal.submitted(1)
+    seen = []
+
+    async def note(found, *_args, **_options):
+        seen.append((await found.status()).frozen)
+
+    monkeypatch.setattr(results_command, "write_results", note)
+    terminal("results", job, "-o", terminal.folder / "out.jsonl")
+    assert seen == [True]
+
+
+# --- one prompt -------------------------------------------------------------------------------------------
+
+
+def test_enqueue_prints_the_id_that_results_takes(terminal):
+    handle = terminal("enqueue", "What is the capital of France?").stdout.strip()
+    (record,) = records(terminal("results", handle).stdout)
+    assert record["response"]["body"]["choices"][0]["message"]["content"].startswith("fake answer")
+
+
+def test_enqueue_waits_and_prints_the_text(terminal):
+    result = terminal("enqueue", "hello", "--wait")
+    assert result.stdout.startswith("fake answer")
+    assert result.stderr.startswith("single-")
+
+
+def test_parameters_reach_the_body_and_cannot_replace_the_prompt(terminal):
+    terminal.system.hold()
+    terminal("enqueue", "hello", "--param", "max_tokens=4", "--param", "user=me", "--param", "messages=[]")
+    body = terminal.system._waiting[0].envelope.body
+    assert (body["max_tokens"], body["user"], body["messages"][0]["content"]) == (4, "me", "hello")
+
+
+def test_enqueue_reads_stdin(terminal):
+    terminal.system.hold()
+    terminal("enqueue", "-", stdin="from a pipe")
+    assert terminal.system._waiting[0].envelope.body["messages"][0]["content"] == "from a pipe"
+
+
+def test_a_request_that_failed_ends_with_1_and_its_reason(terminal):
+    terminal.system.fail(lambda _: True, RequestRefused("too odd"))
+    result = terminal("enqueue", "hello", "--wait", "--json", code=ExitCode.ENDED_BADLY)
+    assert "too odd" in result.stderr
+    assert json.loads(result.stdout)["error"]["code"] == "invalid_request"
+
+
+def test_a_timeout_ends_with_6(terminal):
+    terminal.system.hold()
+    terminal("enqueue", "hello", "--wait", "--timeout", "0.01s", code=ExitCode.TIMED_OUT)
+
+
+# --- reconcile --------------------------------------------------------------------------------------------
+
+
+def test_reconcile_agrees_while_a_job_runs_and_after_it(terminal):
+    terminal.system.hold()
+    job = terminal.submitted(3)
+    asyncio.run(terminal.system.release(1))
+    assert terminal("reconcile", job).stdout.startswith("3 in = 1 ok + 0 failed + 2 pending")
+    asyncio.run(terminal.system.release())
+    found = json.loads(terminal("reconcile", job, "--json").stdout)
+    assert (found["total"], found["ok"], found["failed"], found["pending"], found["agrees"]) == (3, 3, 0, 0, True)
+
+
+def test_reconcile_ends_with_1_when_a_segment_is_gone(terminal):
+    job = terminal.submitted(3)
+
+    async def lose():
+        prefix = f"tenants/default/jobs/{job}/segments/"
+        await terminal.system.storage.delete([found.key async for found in terminal.system.storage.scan(prefix)])
+
+    asyncio.run(lose())
+    terminal("reconcile", job, code=ExitCode.ENDED_BADLY)
+
+
+def test_reconcile_ends_with_3_for_a_stream(terminal):
+    name = keys.SegmentName(keys.new_ulid(), 0, ok=1, failed=0, prompt_tokens=1, completion_tokens=1, engine_ms=1)
+    key = keys.segment("default", "stream-t-2026-01-01", name)
+    asyncio.run(terminal.system.storage.put(key, encode_segment([Line("0-0", b'{"id":"x"}')])))
+    result = terminal("reconcile", "stream-t-2026-01-01", code=ExitCode.STREAM)
+    assert "1 ok" in result.stdout
+    assert "stream" in result.stderr
+
+
+# --- pools ------------------------------------------------------------------------------------------------
+
+
+def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
+    async def ensure(settings, pool):
+        return [f"{settings.prefix}.{pool}.{lane}" for lane in ("high", "low")]
+
+    monkeypatch.setattr("backburner.publishers.ensure_topics", ensure)
+    result = terminal("topics", "ensure", "--pool", "Qwen/Qwen3-8B")
+    assert result.stdout.splitlines() == [
+        "pool qwen-qwen3-8b-a82fd5",
+        "topic backburner.qwen-qwen3-8b-a82fd5.high",
+        "topic backburner.qwen-qwen3-8b-a82fd5.low",
+    ]
+    pools = asyncio.run(terminal.client().pools())
+    assert "Qwen/Qwen3-8B" in {pool.model for pool in pools}
+
+
+@pytest.mark.parametrize("command", ["results", "reconcile"])
+def test_a_stream_that_has_nothing_is_told(terminal, command):
+    result = terminal(command, "stream-nothing", code=ExitCode.NOT_FOUND)
+    assert result.stderr == "error: nothing is stored under stream-nothing; check the name and the tenant\n"
+
+
+def test_waiting_for_an_answer_says_what_for(terminal):
+    terminal.system.hold()
+    handle = terminal("enqueue", "hello").stdout.strip()
+
+    class Answered(Exception):
+        """Stands for the end of the waiting."""
+
+    async def never(_self):
+        raise Answered
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backburner.handle.Handle.result", never)
+        result = terminal("results", handle, code=ExitCode.ENDED_BADLY)
+    assert result.stderr.startswith(f"waiting for the answer to {handle}")
+
+
+def test_an_answer_that_is_there_is_printed_without_talk(terminal):
+    handle = terminal("enqueue", "hello").stdout.strip()
+    assert terminal("results", handle).stderr == ""

@@ -1,0 +1,82 @@
+"""`up` and `down`: what the command line hands to the embedded stack."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from backburner import local
+from backburner.cli.app import app
+from backburner.cli.commands import stack
+from backburner.client import Client
+
+STACK = {
+    "BACKBURNER_QUEUE_URL": "kafka://127.0.0.1:9",
+    "BACKBURNER_STORE_URL": "memory:///",
+    "AWS_ACCESS_KEY_ID": "stack",
+}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What was asked of the stack; each call says something and ends with 7."""
+    calls = []
+
+    def record(name):
+        def call(*args, say, **_options):
+            calls.append((name, *args))
+            say(f"{name} speaks")
+            return 7
+
+        return call
+
+    for name in ("run_up", "run_up_detached", "run_down"):
+        monkeypatch.setattr(local, name, record(name))
+    return calls
+
+
+def test_up_hands_its_options_over_and_ends_as_the_stack_does(asked):
+    args = ["--engine", "fake", "--workers", "0", "--data", "d", "--model", "m", "--engine-args=--a 1"]
+    result = CliRunner().invoke(app, ["up", *args])
+    assert (result.exit_code, result.stdout, result.stderr) == (7, "", "run_up speaks\n")
+    ((name, options),) = asked
+    assert name == "run_up"
+    assert (options.engine, options.workers, options.data) == (local.EngineKind.FAKE, 0, Path("d"))
+    assert (options.model, options.engine_args) == ("m", "--a 1")
+
+
+def test_detached_is_another_way_up(asked):
+    assert CliRunner().invoke(app, ["up", "--detach"]).exit_code == 7
+    ((name, options),) = asked
+    assert name == "run_up_detached"
+    assert (options.engine, options.model, options.workers) == (local.EngineKind.VLLM, "auto", 1)
+
+
+def test_down_is_for_the_working_folder(asked, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["down"]).exit_code == 7
+    assert asked == [("run_down", tmp_path)]
+
+
+@pytest.mark.parametrize(("own", "partitions", "replicas"), [({}, 8, 1), ({"BACKBURNER_TOPIC_PARTITIONS": "3"}, 3, 1)])
+def test_the_pool_is_made_with_the_settings_of_the_stack(monkeypatch, own, partitions, replicas):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
+    monkeypatch.delenv("BACKBURNER_QUEUE_URL", raising=False)
+    seen = []
+
+    async def ensure_topics(settings, pool):
+        seen.append((settings.queue_url, pool, settings.topic_partitions, settings.topic_replication))
+        seen.append(os.environ["AWS_ACCESS_KEY_ID"])
+        return []
+
+    async def register_pool(_client, model):
+        seen.append(model)
+
+    monkeypatch.setattr("backburner.publishers.kafka.publisher.ensure_topics", ensure_topics)
+    monkeypatch.setattr(Client, "register_pool", register_pool)
+    asyncio.run(stack.ensure_pool({**STACK, **own}, "Some-Model"))
+    assert seen == [("kafka://127.0.0.1:9", "some-model", partitions, replicas), "stack", "Some-Model"]
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "mine"
+    assert "BACKBURNER_QUEUE_URL" not in os.environ

@@ -1,0 +1,273 @@
+"""The fault harness's checker: a store that keeps every promise passes, and each way to break one is seen."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
+
+from chaos.answers import digest, request_id  # noqa: E402 - after the folder is on the path
+from chaos.book import Asked, Book, Expect  # noqa: E402
+from chaos.checker import check  # noqa: E402
+from chaos.queue_state import Message, QueueState  # noqa: E402
+
+URL = "/v1/chat/completions"
+JOB, SINGLE, STREAM = "job-1", "single-1", "stream-backburner.fake.normal-2026-01-01"
+FIRST = f"tenants/default/jobs/{JOB}/segments/a-00000000-2ok-0err-2in-2out-2ms.jsonl"
+SECOND = f"tenants/default/jobs/{JOB}/segments/b-00000000-1ok-2err-2in-2out-2ms.jsonl"
+SUMMARY = f"tenants/default/jobs/{JOB}/summary.json"
+ANSWER = f"tenants/default/jobs/{SINGLE}/answers/single.json"
+LETTER = f"tenants/default/dead/{JOB}/3.json"
+STREAMED = f"tenants/default/jobs/{STREAM}/segments/a-00000001-1ok-0err-2in-2out-2ms.jsonl"
+
+
+class Store:
+    """Objects in memory, and what a test does to them."""
+
+    def __init__(self):
+        self.objects = {}
+
+    def keys(self, prefix):
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def read(self, key):
+        return self.objects.get(key)
+
+    def put(self, key, *values):
+        tail = b"\n" if key.endswith(".jsonl") else b""
+        self.objects[key] = b"\n".join(json.dumps(value).encode() for value in values) + tail
+
+    def values(self, key):
+        return [json.loads(line) for line in self.objects[key].splitlines()]
+
+
+def asked(custom_id, expect=Expect.ANSWER, **place):
+    body = {"model": "fake", "messages": [{"role": "user", "content": f"Prompt of {custom_id}, é"}]}
+    return Asked(custom_id, URL, body, expect, accepted=True, **place)
+
+
+def record(one, job, index):
+    text = digest(URL, one.body)
+    body = {
+        "id": f"chatcmpl-{text}",
+        "model": "fake",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": f"fake-{text[:12]}-0 the pot"}}],
+    }
+    code = {Expect.REFUSED: "invalid_request", Expect.POISON: "poison"}.get(one.expect)
+    return {
+        "id": request_id("default", job, index),
+        "custom_id": one.custom_id,
+        "response": None if code else {"status_code": 200, "request_id": "r", "body": body},
+        "error": {"code": code, "message": "m"} if code else None,
+        "backburner": {"index": index},
+    }
+
+
+@pytest.fixture
+def whole():
+    """A book, a store and a queue in which every promise was kept."""
+    job = [asked("a"), asked("b"), asked("c", Expect.REFUSED), asked("d", Expect.POISON)]
+    for index, one in enumerate(job):
+        one.job, one.index = JOB, index
+    single, line = asked("single", job=SINGLE, index=0), asked("line")
+    book = Book("default", "backburner", "fake", {JOB: job}, [single], [line])
+    store = Store()
+    # The second index is stored twice: once as an error, by a worker that was killed before it settled.
+    failed = {**record(job[1], JOB, 1), "response": None, "error": {"code": "engine_error", "message": "m"}}
+    store.put(FIRST, {"segment": {"v": 1, "ok": "0"}, **record(job[0], JOB, 0)}, failed)
+    store.put(SECOND, *(record(one, JOB, index) for index, one in enumerate(job) if index > 0))
+    store.put(f"tenants/default/jobs/{JOB}/job.json", {"id": JOB})
+    store.put(f"tenants/default/jobs/{JOB}/sealed.json", {"total": 4})
+    names = [key.rpartition("/")[2] for key in (FIRST, SECOND)]
+    counts = {"total": 4, "completed": 2, "failed": 2}
+    store.put(SUMMARY, {"state": "completed", "counts": counts, "segments": names, "missing": ""})
+    store.put(ANSWER, record(single, SINGLE, 0))
+    store.put(STREAMED, record(line, STREAM, "3-17"))
+    store.put(LETTER, {"code": "poison", "envelope": {"v": 1}})
+    messages = [
+        *(Message(one.custom_id, JOB, index) for index, one in enumerate(job)),
+        Message("single", SINGLE, 0),
+        Message("line", STREAM, "3-17"),
+    ]
+    return book, store, QueueState(messages=messages)
+
+
+def test_a_store_that_kept_every_promise_passes(whole):
+    verdict = check(*whole)
+    assert verdict.breaches == []
+    assert (verdict.accepted, verdict.visible, verdict.answered, verdict.failed) == (6, 6, 4, 2)
+    assert (verdict.letters, verdict.stored_twice) == (1, 1)
+
+
+def edit(store, key, number, **fields):
+    values = store.values(key)
+    values[number] |= fields
+    store.put(key, *values)
+
+
+def drop(store, key, number):
+    values = store.values(key)
+    del values[number]
+    store.put(key, *values)
+
+
+def swap_answers(store):
+    first, second = store.values(FIRST), store.values(SECOND)
+    first[0]["response"], second[0]["response"] = second[0]["response"], first[0]["response"]
+    store.put(FIRST, *first)
+    store.put(SECOND, *second)
+
+
+def change_text(store):
+    (value,) = store.values(ANSWER)
+    value["response"]["body"]["choices"][0]["message"]["content"] = "something else"
+    store.put(ANSWER, value)
+
+
+def add_record(store, key, **fields):
+    values = store.values(key)
+    store.put(key, *values, {**values[-1], **fields})
+
+
+BREAKS = {
+    "a record of a job is gone": (lambda store: drop(store, SECOND, 0), "wrong end"),
+    "a refusal is gone": (lambda store: drop(store, SECOND, 1), "lost"),
+    "a segment is gone": (lambda store: store.objects.pop(SECOND), "segment gone"),
+    "an answer object is gone": (lambda store: store.objects.pop(ANSWER), "lost"),
+    "a stream's segment is gone": (lambda store: store.objects.pop(STREAMED), "lost"),
+    "two answers are swapped": (swap_answers, "mixed up"),
+    "an answer is changed": (change_text, "mixed up"),
+    "a custom_id is changed": (lambda store: edit(store, FIRST, 0, custom_id="z"), "mixed up"),
+    "a record's id is changed": (lambda store: edit(store, FIRST, 0, id="batch_req_0"), "mixed up"),
+    "an error has another code": (
+        lambda store: edit(store, SECOND, 1, error={"code": "expired", "message": "m"}),
+        "wrong end",
+    ),
+    "an index is added to a job": (lambda store: add_record(store, FIRST, backburner={"index": 4}), "invented"),
+    "an index is added to a stream": (
+        lambda store: add_record(store, STREAMED, backburner={"index": "3-18"}),
+        "invented",
+    ),
+    "a job is added": (
+        lambda store: store.put("tenants/default/jobs/single-2/answers/x.json", *store.values(ANSWER)),
+        "invented",
+    ),
+    "another tenant has a job": (lambda store: store.put("tenants/t/jobs/j/job.json", {}), "invented"),
+    "a summary is gone": (lambda store: store.objects.pop(SUMMARY), "not frozen"),
+    "a summary counts wrong": (
+        lambda store: edit(store, SUMMARY, 0, counts={"total": 4, "completed": 3, "failed": 1}),
+        "wrong counts",
+    ),
+    "a summary lists too little": (
+        lambda store: edit(store, SUMMARY, 0, segments=[FIRST.rpartition("/")[2]]),
+        "lost",
+    ),
+    "a job was cut off": (lambda store: edit(store, SUMMARY, 0, state="expired"), "cut off"),
+    "a request counts as missing": (lambda store: edit(store, SUMMARY, 0, missing="2-3"), "cut off"),
+    "a letter is gone": (lambda store: store.objects.pop(LETTER), "letter"),
+    "a letter has another code": (lambda store: edit(store, LETTER, 0, code="engine_error"), "letter"),
+    "a letter is added": (
+        lambda store: store.put(f"tenants/default/dead/{JOB}/0.json", {"code": "poison"}),
+        "letter",
+    ),
+    "a letter without an address is there": (lambda store: store.put("dead/queue/1", {}), "letter"),
+    "a segment is cut short": (
+        lambda store: store.objects.update({FIRST: store.objects[FIRST][:-20]}),
+        "malformed",
+    ),
+    "a job is left open": (lambda store: store.put(f"open/default/{JOB}", {}), "left in open/"),
+    "a suspect's mark is left": (
+        lambda store: store.put(f"markers/suspects/default/{JOB}/3", {}),
+        "left in markers/suspects/",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_what_is_broken_is_seen(whole, what):
+    book, store, queue = whole
+    breaking, kind = BREAKS[what]
+    breaking(store)
+    verdict = check(book, store, queue)
+    assert not verdict.kept
+    assert [breach for breach in verdict.breaches if breach.startswith(kind)], verdict.breaches
+
+
+def test_an_offset_that_is_not_committed_is_a_breach(whole):
+    book, store, queue = whole
+    state = QueueState(["offsets: behind"], queue.messages)
+    assert check(book, store, state).breaches == ["offsets: behind"]
+
+
+def test_an_accepted_line_that_the_log_does_not_hold_is_lost(whole):
+    book, store, queue = whole
+    state = QueueState(messages=[one for one in queue.messages if one.custom_id != "line"])
+    assert any(breach.startswith("lost: line") for breach in check(book, store, state).breaches)
+
+
+def test_a_message_that_nobody_sent_is_invented(whole):
+    book, store, queue = whole
+    state = QueueState(messages=[*queue.messages, Message("stranger", "single-9", 0)])
+    assert any("stranger" in breach for breach in check(book, store, state).breaches)
+
+
+def test_what_the_sender_was_not_sure_of_must_have_its_record_if_the_log_holds_it(whole):
+    book, store, queue = whole
+    book.singles.append(unsure := asked("unsure"))
+    unsure.accepted = False
+    assert check(book, store, queue).kept
+    held = QueueState(messages=[*queue.messages, Message("unsure", "single-2", 0)])
+    assert not check(book, store, held).kept
+    store.put("tenants/default/jobs/single-2/answers/unsure.json", record(unsure, "single-2", 0))
+    assert check(book, store, held).kept
+
+
+def test_without_a_log_what_the_sender_was_not_sure_of_may_have_its_record(whole):
+    book, store, _ = whole
+    (line,) = book.raw
+    line.job, line.index = STREAM, "3-17"
+    book.singles.append(unsure := asked("unsure"))
+    unsure.accepted = False
+    assert check(book, store, QueueState()).kept
+    store.put("tenants/default/jobs/single-2/answers/unsure.json", record(unsure, "single-2", 0))
+    assert check(book, store, QueueState()).kept
+    book.raw.append(heard := asked("heard"))
+    heard.accepted = False
+    store.put(STREAMED, record(line, STREAM, "3-17"), record(heard, STREAM, "3-18"))
+    assert check(book, store, QueueState()).kept
+    store.put("tenants/default/jobs/single-3/answers/other.json", record(asked("other"), "single-3", 0))
+    assert not check(book, store, QueueState()).kept
+
+
+def test_a_message_that_the_log_holds_twice_needs_a_record_for_each_place(whole):
+    book, store, queue = whole
+    state = QueueState(messages=[*queue.messages, Message("line", STREAM, "3-18")])
+    assert not check(book, store, state).kept
+    line = book.raw[0]
+    store.put(STREAMED, record(line, STREAM, "3-17"), record(line, STREAM, "3-18"))
+    assert check(book, store, state).kept
+
+
+def test_the_real_engines_answers_are_held_to_their_form_alone(whole):
+    book, store, queue = whole
+    change_text(store)
+    assert check(book, store, queue, fake=False).kept
+    (value,) = store.values(ANSWER)
+    del value["response"]["body"]["choices"]
+    store.put(ANSWER, value)
+    assert not check(book, store, queue, fake=False).kept
+
+
+async def test_the_checkers_function_is_the_fake_engines(whole):
+    from backburner_schemas.request import Endpoint
+    from backburner_worker.engine.base import EngineRequest
+    from backburner_worker.engine.fake.engine import FakeEngine, digest_of
+
+    one = asked("a")
+    request = EngineRequest("r", Endpoint.CHAT, one.body)
+    assert digest(URL, one.body) == digest_of(request)
+    assert (await FakeEngine().run(request)).body["id"] == f"chatcmpl-{digest(URL, one.body)}"

@@ -1,0 +1,31 @@
+"""The fault harness's own reading of what is committed beside an offset, held against what the worker writes there."""
+
+import sys
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backburner_schemas.indexset import IndexSet
+from backburner_worker.sources.kafka.marks import Marks, encode
+
+LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
+
+from chaos.commits import completed  # noqa: E402 - after the folder is on the path
+
+
+def offsets(low):
+    return st.sets(st.integers(low, low + 3000), max_size=200).map(IndexSet.of)
+
+
+@given(st.integers(0, 1 << 40).flatmap(lambda low: st.tuples(st.just(low), offsets(low), offsets(low), offsets(low))))
+def test_the_harness_reads_the_completed_set_that_the_worker_wrote(found):
+    low, done, started, suspects = found
+    text, held = encode(Marks(life=7, completed=done, started=started, suspects=suspects, careful_until=low + 9), low)
+    assert completed(low, text) == {offset for first, stop in held.completed.ranges for offset in range(first, stop)}
+
+
+def test_text_of_others_tells_nothing():
+    assert completed(5, "") == completed(5, "somebody's") == frozenset()

@@ -1,0 +1,48 @@
+"""The fault harness's schedule: a pure function of the seed, in which every kind of fault has its turn."""
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
+
+from chaos.schedule import Kind, schedule  # noqa: E402 - after the folder is on the path
+
+NOIDA = (Kind.KILL_WORKER, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON, Kind.POISON_WORKER)
+
+
+def test_a_seed_always_gives_the_same_faults():
+    assert schedule(7, 40, tuple(Kind)) == schedule(7, 40, tuple(Kind))
+    assert schedule(7, 40, tuple(Kind)) != schedule(8, 40, tuple(Kind))
+
+
+def test_a_longer_schedule_begins_like_a_shorter_one():
+    assert schedule(7, 40, tuple(Kind))[:10] == schedule(7, 10, tuple(Kind))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_kind_comes_before_any_comes_twice_as_often(seed):
+    kinds = [fault.kind for fault in schedule(seed, 4 * len(Kind), tuple(Kind))]
+    assert {kinds.count(kind) for kind in Kind if kind not in {Kind.JOIN, Kind.LEAVE}} <= {3, 4, 5}
+
+
+@given(st.integers(), st.integers(0, 60), st.sampled_from([tuple(Kind), NOIDA]))
+def test_joins_and_leaves_take_turns(seed, count, kinds):
+    joined = False
+    for fault in schedule(seed, count, kinds):
+        if fault.kind in {Kind.JOIN, Kind.LEAVE}:
+            assert joined is (fault.kind is Kind.LEAVE)
+            joined = not joined
+
+
+@given(st.integers(), st.integers(0, 60))
+def test_where_nobody_may_stay_the_one_that_joined_leaves_with_the_next_fault(seed, count):
+    kinds = [fault.kind for fault in schedule(seed, count, NOIDA)]
+    for kind, following in pairwise(kinds):
+        assert (kind is Kind.JOIN) == (following is Kind.LEAVE)

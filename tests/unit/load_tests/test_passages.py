@@ -1,0 +1,41 @@
+"""The requests of the load tests about prefixes: what a round's requests share, and that rounds share nothing."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
+if str(LOAD_TESTS) not in sys.path:
+    sys.path.insert(0, str(LOAD_TESTS))
+
+from passages import PASSAGES, QUESTIONS, ROUND, Order, line, order_of  # noqa: E402 - after the folder is on the path
+
+
+def texts(turn):
+    lines = [line(number, "m") for number in range(turn * ROUND, (turn + 1) * ROUND)]
+    return [tuple(message["content"] for message in one["body"]["messages"]) for one in lines]
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_round_asks_each_question_about_each_passage(turn):
+    asked = texts(turn)
+    assert len(set(asked)) == ROUND
+    assert set(Counter(passage for passage, _ in asked).values()) == {QUESTIONS}
+
+
+def test_an_interleaved_round_goes_through_all_passages_again_and_again():
+    assert order_of(0) is Order.INTERLEAVED
+    passages = [passage for passage, _ in texts(0)]
+    assert len(set(passages[:PASSAGES])) == PASSAGES
+    assert passages == passages[:PASSAGES] * QUESTIONS
+
+
+def test_each_order_has_rounds_in_which_either_side_goes_first():
+    assert [order_of(turn) for turn in range(4)] == [Order.INTERLEAVED] * 2 + [Order.SHUFFLED] * 2
+
+
+def test_no_two_rounds_have_a_passage_in_common():
+    first, second = ({passage for passage, _ in texts(turn)} for turn in (0, 1))
+    assert not {passage[:40] for passage in first} & {passage[:40] for passage in second}

@@ -1,0 +1,63 @@
+"""What becomes of a worker of the stack that ends: started again, or not, by what it says of itself."""
+
+import json
+import sys
+
+import pytest
+
+from backburner.local.programs.child import Program, clean_environment
+from backburner.local.programs.workers import WorkerSlot
+from backburner_schemas.errors import EngineError
+from backburner_schemas.exit_status import UNUSABLE
+
+BOUND = 30
+REASON = "libnuma.so.1 is missing; sudo apt install libnuma1"
+
+
+def ends_with(status, *lines):
+    return "\n".join(["import sys", *(f"print({line!r})" for line in lines), f"sys.exit({status})"])
+
+
+@pytest.fixture
+def slot(tmp_path):
+    made = []
+
+    def make(source):
+        argv = (sys.executable, "-c", source)
+        program = Program("worker 1", argv, clean_environment(), tmp_path / "worker.log", error=EngineError)
+        said = []
+        made.append(WorkerSlot(program, 1, warm_seconds=BOUND, say=said.append))
+        return made[-1], said
+
+    yield make
+    for one in made:
+        one.child.stop(grace=0)
+
+
+def first_end(slot):
+    """Tend it through its first life."""
+    slot.tend()
+    slot.child._process.wait(BOUND)
+    slot.tend()
+
+
+def test_one_that_cannot_start_is_not_started_again_and_its_reason_is_told(slot):
+    log = json.dumps({"event": "the worker ends", "level": "error", "code": "invalid_setting", "error": REASON})
+    one, said = slot(ends_with(UNUSABLE, "[1, 2]", log, "more words"))
+    with pytest.raises(EngineError) as raised:
+        first_end(one)
+    assert raised.value.message.startswith(f"worker 1 cannot start: {REASON} (log: ")
+    assert said == []
+
+
+def test_one_that_says_so_without_a_reason_has_its_last_lines_shown(slot):
+    one, _ = slot(ends_with(UNUSABLE, "words of another program"))
+    with pytest.raises(EngineError, match="worker 1 cannot start; its last lines:\n  words of another program"):
+        first_end(one)
+
+
+def test_one_that_ends_otherwise_is_started_again(slot):
+    one, said = slot(ends_with(1, json.dumps({"level": "error", "error": REASON})))
+    first_end(one)
+    (line,) = said
+    assert line.startswith("worker 1 ended with exit status 1; starting it again")

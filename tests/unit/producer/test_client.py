@@ -1,0 +1,293 @@
+"""The client's single requests, job list and pools, on the fake of the whole system."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backburner import (
+    Endpoint,
+    JobError,
+    JobNotFound,
+    Lane,
+    PoolConflict,
+    PoolNotFound,
+    QueueError,
+    RequestFailed,
+    RequestRefused,
+    ResultTimeout,
+)
+from backburner.client import Client
+from backburner.publishers.base import Message, PublishFailed
+from backburner.testing import FakeSystem
+from backburner_schemas import keys
+from backburner_schemas.envelope import AnswerMode
+
+
+class Recorder:
+    """A publisher that keeps what it is given, and fails as often as it is told."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.messages: list[Message] = []
+        self.failures = failures
+        self.starts = 0
+        self.closes = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+
+    async def publish(self, messages):
+        if self.failures:
+            self.failures -= 1
+            raise PublishFailed(range(len(messages)), "told to")
+        self.messages += messages
+
+    async def close(self) -> None:
+        self.closes += 1
+
+
+@pytest.fixture
+async def system():
+    async with FakeSystem() as system:
+        yield system
+
+
+def client_of(system, publisher):
+    return Client.of(system.settings, system.storage, publisher)
+
+
+async def test_a_prompt_is_answered_by_one_object(system):
+    handle = await system.client.enqueue("hello", max_tokens=4)
+    record = await handle.result(timeout=5)
+    assert record.ok
+    assert record.text.startswith("fake answer")
+    assert record.custom_id == handle.custom_id == handle.job == handle.id
+    assert handle.key == keys.answer("default", handle.job, handle.custom_id)
+    assert await system.storage.get(handle.key) is not None
+
+
+async def test_the_message_of_a_single_request(system):
+    publisher = Recorder()
+    client = client_of(system, publisher)
+    handle = await client.enqueue("hello", custom_id="mine/1", priority=Lane.HIGH, temperature=0.5, deadline=60)
+    (message,) = publisher.messages
+    assert (message.pool, message.lane) == ("fake", Lane.HIGH)
+    envelope = message.envelope
+    assert envelope.answer is AnswerMode.OBJECT
+    assert (envelope.tenant, envelope.job, envelope.index, envelope.custom_id) == ("default", handle.job, 0, "mine/1")
+    assert envelope.body == {
+        "model": "fake",
+        "messages": [{"role": "user", "content": "hello"}],
+        "temperature": 0.5,
+    }
+    assert envelope.deadline == pytest.approx(envelope.enqueued_at + 60)
+    assert handle.id == f"{handle.job}/mine/1"
+
+
+async def test_another_process_finds_the_answer_by_the_handles_id(system):
+    handle = await system.client.enqueue("hello", custom_id="mine/1")
+    found = client_of(system, Recorder()).handle(handle.id)
+    assert (found.job, found.custom_id, found.key) == (handle.job, "mine/1", handle.key)
+    assert (await found.result(timeout=5)).ok
+
+
+@pytest.mark.parametrize("bad", ["", "../x", "a/", "a b"])
+async def test_what_cannot_be_a_handle_is_refused(system, bad):
+    with pytest.raises(JobError):
+        system.client.handle(bad)
+
+
+async def test_a_failed_request_raises_its_record(system):
+    system.fail(["bad"])
+    handle = await system.client.enqueue("hello", custom_id="bad")
+    with pytest.raises(RequestFailed, match="told to fail") as caught:
+        await handle.result(timeout=5)
+    assert caught.value.record.error.code == "engine_error"
+    assert (await handle.peek()).error.code == "engine_error"
+
+
+async def test_waiting_for_an_answer_ends_at_the_time_out(system):
+    system.hold()
+    handle = await system.client.enqueue("hello")
+    assert await handle.peek() is None
+    with pytest.raises(ResultTimeout, match=handle.id):
+        await handle.result(timeout=0.05)
+
+
+async def test_a_request_past_its_deadline_expires(system):
+    system.hold()
+    handle = await system.client.enqueue("hello", deadline=timedelta(microseconds=1))
+    await system.release()
+    with pytest.raises(RequestFailed) as caught:
+        await handle.result(timeout=5)
+    assert caught.value.record.error.code == "expired"
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    [0, -5, "12h", 400 * 86400, float("inf"), float("nan"), timedelta(seconds=-1), datetime(2020, 1, 1, tzinfo=UTC)],
+)
+async def test_a_deadline_that_has_passed_is_refused(system, deadline):
+    with pytest.raises(JobError, match="deadline"):
+        await system.client.enqueue("hello", deadline=deadline)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"prompt": "a", "messages": []}, {"messages": [], "body": {}}, {"prompt": "a", "body": {}}]
+)
+async def test_exactly_one_input_is_needed(system, given):
+    with pytest.raises(RequestRefused, match="exactly one"):
+        await system.client.enqueue(**given)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "field"),
+    [(Endpoint.CHAT, "messages"), (Endpoint.COMPLETIONS, "prompt"), (Endpoint.EMBEDDINGS, "input")],
+)
+async def test_a_prompt_takes_its_endpoints_form(system, endpoint, field):
+    publisher = Recorder()
+    await client_of(system, publisher).enqueue("hello", endpoint=endpoint)
+    assert publisher.messages[0].envelope.url is endpoint
+    assert field in publisher.messages[0].envelope.body
+
+
+async def test_a_score_needs_a_body(system):
+    with pytest.raises(RequestRefused, match="body"):
+        await system.client.enqueue("hello", endpoint=Endpoint.SCORE)
+    handle = await system.client.enqueue(body={"text_1": "a", "text_2": "b"}, endpoint=Endpoint.SCORE)
+    assert (await handle.result(timeout=5)).response.body["data"][0]["object"] == "score"
+
+
+async def test_the_model_is_the_arguments_then_the_bodys_then_the_only_pools():
+    async with FakeSystem(models=("one", "two")) as system:
+        publisher = Recorder()
+        client = client_of(system, publisher)
+        await client.enqueue(body={"messages": [], "model": "one"})
+        await client.enqueue(body={"messages": [], "model": "one"}, model="two")
+        assert [message.pool for message in publisher.messages] == ["one", "two"]
+        with pytest.raises(PoolNotFound, match="one, two"):
+            await client.enqueue("hello")
+
+
+async def test_an_unknown_model_lists_those_that_there_are(system):
+    with pytest.raises(PoolNotFound, match="there is fake"):
+        await system.client.enqueue("hello", model="nope")
+
+
+async def test_a_pool_can_be_named_past_the_model(system):
+    publisher = Recorder()
+    await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
+    assert publisher.messages[0].pool == "fake"
+    with pytest.raises(PoolNotFound):
+        await system.client.enqueue("hello", pool="nope")
+
+
+async def test_a_body_too_large_for_the_broker_is_stored_first(system):
+    publisher = Recorder()
+    handle = await client_of(system, publisher).enqueue("x" * 1_000_000)
+    envelope = publisher.messages[0].envelope
+    assert envelope.body is None
+    assert envelope.body_ref == keys.body("default", handle.job, 0)
+    handle = await system.client.enqueue("x" * 1_000_000)
+    assert (await handle.result(timeout=5)).ok
+
+
+async def test_what_the_broker_did_not_take_is_sent_again(system):
+    publisher = Recorder(failures=1)
+    await client_of(system, publisher).enqueue("hello")
+    assert len(publisher.messages) == 1
+
+
+async def test_a_broker_that_never_takes_it_is_an_error(system, monkeypatch):
+    monkeypatch.setattr("backburner.submission.sender._FIRST_PAUSE", 0.0)
+    with pytest.raises(QueueError):
+        await client_of(system, Recorder(failures=100)).enqueue("hello")
+
+
+async def test_nothing_connects_before_it_is_needed_and_closing_twice_is_fine(system):
+    publisher = Recorder()
+    async with client_of(system, publisher) as client:
+        await client.pools()
+        assert publisher.starts == 0
+        await client.enqueue("a")
+        await client.enqueue("b")
+        await client.close()
+    assert (publisher.starts, publisher.closes) == (1, 1)
+
+
+async def test_pools_tell_their_model_and_live_workers(system):
+    (pool,) = await system.client.pools()
+    assert (pool.pool, pool.model, pool.live) == ("fake", "fake", True)
+
+
+async def test_a_pool_without_a_worker_is_a_warning():
+    async with FakeSystem(workers=False) as system:
+        (pool,) = await system.client.pools()
+        assert not pool.live
+        handle = await system.client.enqueue("hello")
+        assert "no live worker" in handle.warnings[0]
+
+
+async def test_registering_a_pool_again_changes_nothing(system):
+    made = await system.client.register_pool("Org/Model-7B")
+    again = await system.client.register_pool("Org/Model-7B")
+    assert made == again
+    assert made.model == "Org/Model-7B"
+    assert {pool.model for pool in await system.client.pools()} == {"fake", "Org/Model-7B"}
+    with pytest.raises(PoolConflict):
+        await system.client.register_pool("Org/model-7b")
+
+
+async def test_a_pool_that_is_registered_later_is_found(system, monkeypatch):
+    monkeypatch.setattr("backburner.pools._REFRESH_SECONDS", 0.0)
+    client = client_of(system, Recorder())
+    await client.enqueue("hello")
+    await system.client.register_pool("later")
+    handle = await client.enqueue("hello", model="later")
+    assert handle.warnings
+
+
+async def test_jobs_are_listed_newest_first(system):
+    ids = []
+    for job_id in (None, "chosen", None):
+        job = await system.client.submit([line("a")], job_id=job_id)
+        ids.insert(0, job.id)
+    await system.client.enqueue("a single request is no job")
+    assert [status.id async for status in system.client.jobs()] == ids
+    assert [status.id async for status in system.client.jobs(limit=1)] == ids[:1]
+    assert [status.id async for status in system.client.jobs(after=ids[0])] == ids[1:]
+    assert [status.id async for status in system.client.jobs(tenant="other")] == []
+
+
+async def test_a_job_that_is_not_there_is_told_so(system):
+    for ask in (system.client.job("nope").status(), system.client.job("nope").cancel()):
+        with pytest.raises(JobNotFound, match="nope"):
+            await ask
+    with pytest.raises(JobNotFound, match="stream"):
+        await system.client.job("stream-x-2026-01-01").wait()
+    with pytest.raises(JobError):
+        system.client.job("no/such")
+
+
+def line(custom_id):
+    return {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "fake", "messages": [{"role": "user", "content": "hello"}]},
+    }
+
+
+async def test_a_closed_client_says_so(system):
+    client = client_of(system, Recorder())
+    job = client.job("mine")
+    await client.close()
+    for call in (client.enqueue("hello"), client.pools(), job.status(), client.handle("single-1").peek()):
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            await call
+
+
+async def test_the_client_of_a_fake_system_is_closed_behind_its_block():
+    async with FakeSystem() as system:
+        pass
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await system.client.enqueue("hello")

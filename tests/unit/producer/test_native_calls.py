@@ -1,0 +1,154 @@
+"""Calls into a library that answers from threads of its own; here one that does so when it is told to."""
+
+import asyncio
+import threading
+
+import pytest
+
+from backburner.storage.native_calls import NativeCalls
+
+BOUND = 30
+
+
+class Library:
+    """Speaks to the running loop as obstore does."""
+
+    def __init__(self):
+        self.called = threading.Event()
+        self.dropped = threading.Event()
+
+    def ask(self):
+        self.loop = asyncio.get_running_loop()
+        self.future = self.loop.create_future()
+        self.future.add_done_callback(self.done)
+        self.called.set()
+        return self.future
+
+    def done(self, future):
+        if future.cancelled():
+            assert not self.dropped.is_set()
+            self.dropped.set()
+
+    def answer(self, value):
+        def hand_over():
+            if not self.future.cancelled():
+                give = self.future.set_exception if isinstance(value, Exception) else self.future.set_result
+                self.loop.call_soon_threadsafe(None, self.future, give, value, context=None)
+
+        thread = threading.Thread(target=hand_over)
+        thread.start()
+        thread.join()
+
+
+@pytest.fixture
+def library():
+    return Library()
+
+
+@pytest.fixture
+def calls():
+    return NativeCalls()
+
+
+async def test_an_answer_and_an_error_reach_whoever_asked(library, calls):
+    task = asyncio.create_task(calls.run(library.ask))
+    await asyncio.to_thread(library.called.wait, BOUND)
+    library.answer("yes")
+    assert await task == "yes"
+    library.called.clear()
+    task = asyncio.create_task(calls.run(library.ask))
+    await asyncio.to_thread(library.called.wait, BOUND)
+    library.answer(OSError("no"))
+    with pytest.raises(OSError, match="no"):
+        await task
+    assert calls.end(0)
+
+
+async def test_the_running_loop_is_the_callers_again(calls):
+    loop = asyncio.get_running_loop()
+
+    def refuse():
+        assert asyncio.get_running_loop() is not loop
+        raise ValueError("bad arguments")
+
+    with pytest.raises(ValueError, match="bad"):
+        await calls.run(refuse)
+    assert asyncio.get_running_loop() is loop
+    assert calls.end(0)
+
+
+async def test_a_cancelled_call_is_dropped_and_under_way_until_its_thread_has_come(library, calls):
+    task = asyncio.create_task(calls.run(library.ask))
+    await asyncio.to_thread(library.called.wait, BOUND)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert library.dropped.is_set()
+    assert not calls.end(0)
+    library.answer("too late")
+    assert calls.end(BOUND)
+
+
+def test_the_end_drops_calls_whose_loop_does_not_run(library, calls):
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(calls.run(library.ask))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert not calls.end(0)
+    assert library.dropped.is_set()
+    library.answer("too late")
+    assert calls.end(BOUND)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
+
+
+def test_an_answer_for_a_closed_loop_is_no_trouble(library, calls):
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(calls.run(library.ask))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    library.answer("too late")
+    assert calls.end(BOUND)
+    task._log_destroy_pending = False
+
+
+def test_the_end_waits_for_a_thread_that_is_inside_python(library, calls):
+    inside, go = threading.Event(), threading.Event()
+
+    class Loop(asyncio.SelectorEventLoop):
+        def call_soon_threadsafe(self, *arguments, **named):
+            super().call_soon_threadsafe(*arguments, **named)
+            inside.set()
+            go.wait(BOUND)
+
+    loop = Loop()
+    task = loop.create_task(calls.run(library.ask))
+    loop.run_until_complete(asyncio.sleep(0))
+    answering = threading.Thread(target=library.answer, args=("yes",))
+    answering.start()
+    assert inside.wait(BOUND)
+    assert not calls.end(0)
+    go.set()
+    answering.join()
+    assert calls.end(BOUND)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
+
+
+async def test_nothing_is_asked_after_the_end(library, calls):
+    assert calls.end(0)
+    with pytest.raises(RuntimeError, match="ending"):
+        await calls.run(library.ask)
+    assert calls.end(0)
+
+
+async def test_a_forked_child_waits_for_nothing_of_its_parents(library, calls):
+    task = asyncio.create_task(calls.run(library.ask))
+    await asyncio.to_thread(library.called.wait, BOUND)
+    calls.forget()
+    assert calls.end(0)
+    library.answer("yes")
+    assert await task == "yes"

@@ -1,0 +1,106 @@
+"""Waiting outlasts an outage of the store, but not one without an end."""
+
+import pytest
+
+from backburner import JobState, ResultTimeout
+from backburner.jobs.polling import Pace, Patience
+from backburner.storage import Storage
+from backburner.testing import FakeSystem
+from backburner_schemas.errors import StoreDenied, StoreError
+
+
+@pytest.fixture
+async def system():
+    async with FakeSystem() as system:
+        yield system
+
+
+@pytest.fixture
+def outage(monkeypatch):
+    """The next reads of the store fail, as many as are told."""
+    left = []
+    real = Storage.get
+
+    async def get(self, key):
+        if left:
+            raise left.pop()
+        return await real(self, key)
+
+    monkeypatch.setattr(Storage, "get", get)
+    return left
+
+
+def line(custom_id):
+    return {"custom_id": custom_id, "url": "/v1/chat/completions", "body": {"model": "fake", "messages": []}}
+
+
+async def test_waiting_for_an_answer_outlasts_an_outage(system, outage):
+    handle = await system.client.enqueue("hello")
+    outage += [StoreError(), StoreError()]
+    assert (await handle.result(timeout=10)).ok
+    assert outage == []
+
+
+async def test_waiting_for_a_job_outlasts_an_outage(system, outage):
+    job = await system.client.submit([line("a")])
+    outage += [StoreError(), StoreError()]
+    assert (await job.wait(timeout=10)).status is JobState.COMPLETED
+    assert outage == []
+
+
+async def test_following_outlasts_an_outage_and_gives_nothing_twice(system, outage):
+    system.hold()
+    job = await system.client.submit([line(f"r{number}") for number in range(600)])
+    await system.release(300)
+    results = job.results()
+    got = [await anext(results)]
+    await system.release()
+    outage.append(StoreError())
+    got += [record async for record in results]
+    assert sorted(record.backburner.index for record in got) == list(range(600))
+    assert outage == []
+
+
+async def test_a_look_at_once_tells_the_outage(system, outage):
+    job = await system.client.submit([line("a")])
+    outage.append(StoreError())
+    with pytest.raises(StoreError):
+        _ = [record async for record in job.results(follow=False)]
+
+
+async def test_what_trying_again_cannot_help_is_told_at_once(system, outage):
+    handle = await system.client.enqueue("hello")
+    outage.append(StoreDenied())
+    with pytest.raises(StoreDenied):
+        await handle.result(timeout=10)
+
+
+def test_patience_has_an_end_and_begins_anew_after_a_success():
+    patience = Patience(1e9)
+    patience.bear(StoreError())
+    patience.went_well()
+    patience.bear(StoreError())
+    spent = Patience(0.0)
+    with pytest.raises(StoreError):
+        spent.bear(StoreError())
+
+
+async def test_pauses_grow_up_to_a_bound_and_start_again_when_something_came(monkeypatch):
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    pace = Pace(1.0, 2.0)
+    for _ in range(4):
+        await pace.pause("nothing")
+    pace.quicken()
+    await pace.pause("nothing")
+    assert pauses == [1.0, 1.5, 2.0, 2.0, 1.0]
+
+
+async def test_a_time_out_tells_what_did_not_come():
+    pace = Pace(0.001, 0.001, timeout=0.0)
+    with pytest.raises(ResultTimeout, match="no answer within 0 s"):
+        await pace.pause("no answer")

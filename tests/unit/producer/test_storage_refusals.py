@@ -1,0 +1,112 @@
+"""What a store's refusals become: full and denied are told apart from away, whatever the store calls them."""
+
+import obstore.exceptions
+import pytest
+import refusing_store as support
+
+from backburner.settings import Settings
+from backburner.storage import Storage
+from backburner.storage import storage as storage_module
+from backburner.storage.errors import translated
+from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
+
+
+@pytest.fixture
+def store():
+    with support.RefusingStore() as running:
+        yield running
+
+
+@pytest.fixture
+def storage(store, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    impatient = {"max_retries": 0}
+    monkeypatch.setattr(storage_module, "_RETRIES", impatient)
+    return Storage.open(Settings(store_url="s3://bucket/root", store_endpoint=store.endpoint))
+
+
+async def scan(storage):
+    return [listed async for listed in storage.scan("a/")]
+
+
+async def stream(storage):
+    return [piece async for piece in storage.stream("a")]
+
+
+CALLS = {
+    "put": lambda storage: storage.put("a", b"x"),
+    "put of a large object": lambda storage: storage.put("a", bytes(9_000_000)),
+    "create": lambda storage: storage.create("a", b"x"),
+    "replace": lambda storage: storage.replace("a", b"x", '"tag"'),
+    "get": lambda storage: storage.get("a"),
+    "head": lambda storage: storage.head("a", 10),
+    "stream": stream,
+    "scan": scan,
+    "folders": lambda storage: storage.folders("a/"),
+    "delete": lambda storage: storage.delete(["a"]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (403, "AccessDenied", StoreDenied),
+        (401, "Unauthorized", StoreDenied),
+        (507, "XMinioStorageFull", StoreFull),
+        (400, "XMinioAdminBucketQuotaExceeded", StoreFull),
+        (403, "QuotaExceeded", StoreFull),
+        (503, "SlowDown", StoreError),
+        (500, "InternalError", StoreError),
+    ],
+)
+async def test_every_call_tells_full_and_denied_from_away(storage, store, call, refusal):
+    status, code, error = refusal
+    store.refuse(lambda _method, _path: True, status, code)
+    with pytest.raises(StoreError) as raised:
+        await call(storage)
+    assert type(raised.value) is error
+    assert raised.value.retryable is (error is StoreError)
+
+
+async def test_a_store_that_refuses_is_not_away(storage):
+    with pytest.raises(StoreDenied):
+        await storage.put("a", b"x")
+    assert storage.trouble() is None
+
+
+async def test_a_store_that_does_not_answer_is_away_until_it_does(store, monkeypatch):
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr(storage_module, "_RETRIES", {"max_retries": 0})
+    opened = Storage.open(Settings(store_url="s3://bucket/root", store_endpoint=store.endpoint))
+    storage = Storage(opened._store, clock=lambda: Clock.now)
+    store.refuse(lambda method, _path: method == "PUT", 503, "SlowDown")
+    with pytest.raises(StoreError):
+        await storage.put("a", b"x")
+    Clock.now = 6.0
+    assert storage.trouble().startswith("writes have not been answered for 6 s")
+    # That it still gives says nothing of whether it takes.
+    store.refuse(lambda method, _path: method == "PUT", 404, "NoSuchKey")
+    with pytest.raises(StoreError):
+        await storage.put("a", b"x")
+    assert storage.trouble() is None
+
+
+def test_a_full_disk_is_full_and_a_read_only_one_denied():
+    said = "Generic LocalFileSystem error: Unable to {} file /data/x#1: {} (os error {})"
+    full = translated(obstore.exceptions.GenericError(said.format("copy", "No space left on device", 28)))
+    quota = translated(obstore.exceptions.GenericError(said.format("copy", "Disk quota exceeded", 122)))
+    denied = translated(obstore.exceptions.GenericError(said.format("open", "Permission denied", 13)))
+    assert (type(full), type(quota), type(denied)) == (StoreFull, StoreFull, StoreDenied)
+    assert "owner" in denied.message
+
+
+def test_names_in_keys_make_no_store_full():
+    key = "r/tenants/QuotaExceeded/jobs/StorageFull/answers/%3CCode%3EQuotaExceeded%3C%2FCode%3E.json"
+    error = obstore.exceptions.GenericError(f"Generic S3 error: Error performing PUT http://h/b/{key}: reset")
+    assert type(translated(error)) is StoreError

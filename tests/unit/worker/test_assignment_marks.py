@@ -1,0 +1,250 @@
+"""What a member makes of the marks that others left, and what it tells of itself, without a broker."""
+
+import pytest
+
+from backburner_schemas.codec import Origin, Unaddressed
+from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.errors import Undeliverable
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery
+from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition
+from backburner_worker.sources.kafka.marks import EVERYWHERE, Marks, decode
+
+HOME: Partition = ("t", 0)
+
+
+def of(*offsets: int) -> IndexSet:
+    return IndexSet.of(offsets)
+
+
+class Broker:
+    """Keeps what is committed of one partition."""
+
+    def __init__(self, offset: int = 0, marks: Marks | None = None) -> None:
+        self.offset = offset
+        self.marks = marks or Marks()
+
+    def commit(self, member: Assignment, *, clean: bool = False) -> Marks:
+        commits = member.to_commit(clean=clean)
+        if HOME in commits:
+            self.offset = commits[HOME].offset
+            self.marks = decode(commits[HOME].text, self.offset)
+        member.note_committed(commits)
+        return self.marks
+
+    def assign(self, member: Assignment) -> None:
+        member.keep_only([HOME])
+        member.arrive({HOME: Committed(self.offset, self.marks)})
+        self.commit(member)
+
+
+def give(member: Assignment, *offsets: int, suspect: bool = False) -> list[Delivery]:
+    """Those of the records that are to be worked on, handed out."""
+    found = []
+    for offset in offsets:
+        if member.take(HOME, offset):
+            origin = Origin("t", f"0-{offset}", 0.0)
+            ticket = member.ticket(HOME, offset)
+            facts = DeliveryFacts(suspect=suspect or member.past(ticket)[1])
+            found.append(Delivery(Unaddressed(Undeliverable()), b"", origin, Lane.NORMAL, facts, ticket))
+            member.hand_out(found[-1])
+    return found
+
+
+def positions(deliveries: list[Delivery]) -> list[int]:
+    return [int(one.origin.position[2:]) for one in deliveries]
+
+
+def suspects(member: Assignment, *offsets: int) -> list[int]:
+    return [offset for offset in offsets if member.past(member.ticket(HOME, offset))[1]]
+
+
+def test_what_is_done_above_the_offset_is_skipped_by_the_next_owner():
+    broker, first, second = Broker(), Assignment(1), Assignment(2)
+    broker.assign(first)
+    held = give(first, *range(5))
+    for one in (held[1], held[2], held[4]):
+        first.settle(one)
+    broker.commit(first, clean=True)
+    broker.assign(second)
+    assert positions(give(second, *range(6))) == [0, 3, 5]
+
+
+def test_a_settle_that_moves_no_offset_is_news():
+    broker, member = Broker(), Assignment(1)
+    broker.assign(member)
+    held = give(member, 0, 1)
+    assert member.to_commit() == {}
+    member.settle(held[1])
+    assert broker.commit(member).completed == of(1)
+    assert member.to_commit() == {}
+
+
+def test_the_open_mark_carries_what_was_read():
+    broker = Broker(5, Marks(completed=of(8), started=of(6), earlier=of(7), suspects=of(9), careful_until=70))
+    broker.assign(Assignment(1))
+    assert broker.marks == Marks(clean=False, life=1, completed=of(8), earlier=of(7), suspects=of(9), careful_until=70)
+
+
+def test_an_unclean_end_blames_what_was_started_and_two_make_a_suspect():
+    broker, first, second, third = Broker(), Assignment(1), Assignment(2), Assignment(3)
+    broker.assign(first)
+    for one in give(first, 0, 1)[:1]:
+        first.begin(one)
+    broker.commit(first)
+    broker.assign(second)
+    assert broker.marks == Marks(clean=False, life=2, earlier=of(0), careful_until=EVERYWHERE)
+    assert suspects(second, 0, 1) == []
+    for one in give(second, 0, 1):
+        assert second.begin(one)
+    broker.commit(second)
+    broker.assign(third)
+    assert suspects(third, 0, 1) == [0]
+    assert (broker.marks.earlier, broker.marks.suspects) == (of(0, 1), of(0))
+
+
+def test_a_suspect_stays_one_through_clean_and_unclean_ends():
+    broker = Broker(0, Marks(clean=False, life=9, started=of(0), earlier=of(0)))
+    for life in range(1, 4):
+        member = Assignment(life)
+        broker.assign(member)
+        assert suspects(member, 0, 1) == [0]
+        broker.commit(member, clean=life % 2 == 0)
+
+
+def test_a_clean_end_blames_nobody():
+    broker = Broker()
+    for life in range(1, 5):
+        member = Assignment(life)
+        broker.assign(member)
+        for one in give(member, 0):
+            assert not member.begin(one)
+        assert member.past(member.ticket(HOME, 0))[0] is (life > 1)
+        assert suspects(member, 0) == []
+        broker.commit(member, clean=True)
+
+
+def test_a_member_does_not_blame_itself_where_its_clean_mark_got_lost():
+    broker, member = Broker(), Assignment(1)
+    broker.assign(member)
+    (held,) = give(member, 0)
+    member.begin(held)
+    broker.commit(member)
+    for _ in range(3):
+        member.revoke()
+        broker.assign(member)
+    assert (broker.marks.earlier, broker.marks.started) == (of(), of(0))
+    assert not member.begin(held)
+
+
+def test_what_runs_here_and_was_finished_elsewhere_is_lost():
+    broker, member = Broker(), Assignment(1)
+    broker.assign(member)
+    below, done, mine = give(member, 0, 1, 2)
+    member.settle(give(member, 3)[0])
+    member.revoke()
+    broker.offset, broker.marks = 1, Marks(clean=False, life=2, completed=of(1, 5))
+    broker.assign(member)
+    assert [one.lease.lost for one in (below, done, mine)] == [True, True, False]
+    assert (broker.offset, broker.marks.completed) == (2, of(3, 5))
+    assert positions(give(member, *range(1, 7))) == [4, 6]
+
+
+def test_what_was_settled_here_and_not_committed_stays_done_and_uncommitted_until_it_is():
+    broker, member = Broker(), Assignment(1)
+    broker.assign(member)
+    head, settled, running = give(member, 0, 1, 2)
+    member.begin(running)
+    member.settle(settled)
+    member.revoke()
+    member.keep_only([HOME])
+    member.arrive({HOME: Committed(broker.offset, broker.marks)})
+    assert member.uncommitted == 3
+    marks = broker.commit(member)
+    assert (marks.completed, marks.started) == (of(1), of(2))
+    assert member.uncommitted == 2
+    assert give(member, 0, 1, 2) == []
+    assert not head.lease.lost
+
+
+def test_starts_are_told_first_after_an_unclean_end_until_the_log_s_end_of_then_is_done():
+    broker = Broker(0, Marks(clean=False, life=9))
+    member, next_one = Assignment(1), Assignment(2)
+    broker.assign(member)
+    assert list(member.unbounded()) == [HOME]
+    member.bound(HOME, 2)
+    assert list(member.unbounded()) == []
+    held = give(member, 0, 1, 2)
+    assert [member.begin(one) for one in held] == [True, True, False]
+    assert [member.is_told(one) for one in held] == [False, False, False]
+    assert broker.commit(member).careful_until == 2
+    assert [member.is_told(one) for one in held] == [True, True, True]
+    broker.commit(member, clean=True)
+    broker.assign(next_one)
+    assert [next_one.begin(one) for one in give(next_one, 0, 1, 2)] == [True, True, False]
+
+
+@pytest.mark.parametrize("by_header", [True, False])
+def test_the_start_of_a_suspect_is_always_told_first(by_header):
+    broker, member = Broker(0, Marks(suspects=of() if by_header else of(0))), Assignment(1)
+    broker.assign(member)
+    (one,) = give(member, 0, suspect=by_header)
+    assert member.begin(one)
+    assert not member.is_told(one)
+    broker.commit(member)
+    assert member.is_told(one)
+
+
+def test_nobody_waits_for_a_start_to_be_told_of_what_is_lost_or_where_nothing_is_kept():
+    member = Assignment(1)
+    Broker(0, Marks(clean=False, life=9)).assign(member)
+    lost, kept = give(member, 0, 1)
+    assert member.begin(lost)
+    lost.lease.lose()
+    assert member.is_told(lost)
+    member.kept = False
+    assert not member.begin(kept)
+    assert member.is_told(kept)
+
+
+def test_what_was_given_here_and_lost_is_told_as_given_again():
+    broker, member = Broker(), Assignment(1)
+    broker.assign(member)
+    give(member, 0)
+    member.revoke()
+    member.keep_only([])
+    broker.assign(member)
+    assert member.past(member.ticket(HOME, 0))[0]
+    assert not member.past(member.ticket(HOME, 1))[0]
+
+
+def test_uncommitted_is_what_a_commit_does_not_cover():
+    broker, member = Broker(), Assignment(1)
+    broker.assign(member)
+    held = give(member, *range(6))
+    for one in (held[0], held[1], held[4]):
+        member.settle(one)
+    assert member.uncommitted == 6
+    lost = member.to_commit()
+    assert member.uncommitted == 6, "a commit that nobody confirmed covers nothing"
+    member.settle(held[5])
+    member.note_committed(lost)
+    assert member.uncommitted == 3, "what was settled after a commit was made is not covered by it"
+    broker.commit(member)
+    assert member.uncommitted == 2
+
+
+def test_without_marks_only_the_offset_covers():
+    broker, member = Broker(), Assignment(1)
+    member.kept = False
+    broker.assign(member)
+    held = give(member, *range(4))
+    for one in (held[0], held[2]):
+        member.settle(one)
+    (commit,) = member.to_commit().values()
+    assert (commit.offset, commit.text) == (1, "")
+    member.note_committed({HOME: commit})
+    assert member.uncommitted == 3
+    member.settle(held[3])
+    assert member.to_commit(clean=True) == {}

@@ -1,0 +1,202 @@
+"""The marks of suspects: who made one, who may take it away, and whom it convicts."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+from pipeline_bench import Bench, until
+
+from backburner.storage import Storage, Stored
+from backburner_schemas import keys
+from backburner_worker.settlement.suspects import Suspects
+
+
+@pytest.fixture(autouse=True)
+def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
+
+
+async def test_a_create_that_was_tried_twice_does_not_convict(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Storage.create
+
+    async def create_and_forget(self: Storage, key: str, data: bytes) -> bool:
+        """The answer of the first one got lost, so the client sends it again."""
+        await create(self, key, data)
+        return await create(self, key, data)
+
+    monkeypatch.setattr(Storage, "create", create_and_forget)
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    assert await suspects.accuse(address)
+    await suspects.give_up(address)
+    assert await Bench(storage).marks() == []
+
+
+async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Bench(storage).envelope(0).address
+    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
+    assert await theirs.accuse(address)
+    reached, answered = asyncio.Event(), asyncio.Event()
+
+    async def late(_self: Storage, _key: str, _data: bytes) -> bool:
+        reached.set()
+        await answered.wait()
+        return False
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Storage, "create", late)
+        accusing = asyncio.create_task(ours.accuse(address))
+        await reached.wait()
+        accusing.cancel()
+        await asyncio.wait([accusing])
+    answered.set()
+    # It cannot know whether the mark that is there is its own until it looks.
+    await ours.give_up(address)
+    assert len(await Bench(storage).marks()) == 1
+    await theirs.give_up(address)
+    assert await Bench(storage).marks() == []
+
+
+async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.1)
+    address = Bench(storage).envelope(0).address
+    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
+    assert await theirs.accuse(address)
+    looked, get = asyncio.Event(), Storage.get
+
+    async def get_and_tell(self: Storage, key: str) -> Stored | None:
+        found = await get(self, key)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(Storage, "get", get_and_tell)
+    accusing = asyncio.create_task(ours.accuse(address))
+    await looked.wait()
+    await theirs.give_up(address)
+    assert await accusing
+
+
+@pytest.mark.parametrize("end", ["give_up", "clear"])
+async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A request that was sent is not called back by cancelling: left over, its mark would convict an innocent."""
+    create = Storage.create
+    sent, arrives = asyncio.Event(), asyncio.Event()
+    requests: list[asyncio.Task[bool]] = []
+
+    async def create_late(self: Storage, key: str, data: bytes) -> bool:
+        async def on_the_way() -> bool:
+            await arrives.wait()
+            return await create(self, key, data)
+
+        requests.append(asyncio.create_task(on_the_way()))
+        sent.set()
+        return await asyncio.shield(requests[0])
+
+    monkeypatch.setattr(Storage, "create", create_late)
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    accusing = asyncio.create_task(suspects.accuse(address))
+    await sent.wait()
+    accusing.cancel()
+    await asyncio.wait([accusing])
+    ending = asyncio.create_task(getattr(suspects, end)(address))
+    # Time enough to look and find nothing, for one that does not wait for its own request.
+    await asyncio.wait([ending], timeout=0.2)
+    arrives.set()
+    await asyncio.wait([ending, *requests])
+    assert await Bench(storage).marks() == []
+    assert suspects._writing == {}
+
+
+async def test_clearing_one_copys_mark_does_not_forget_anothers(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry whose publish was in doubt is there twice, and the second may begin while the first is being stored."""
+    suspects = Suspects(storage, "w")
+    address = Bench(storage).envelope(0).address
+    assert await suspects.accuse(address)
+    delete, accused = Storage.delete, asyncio.Event()
+
+    async def delete_and_wait(self: Storage, gone: Iterable[str]) -> None:
+        await delete(self, gone)
+        await accused.wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Storage, "delete", delete_and_wait)
+        clearing = asyncio.create_task(suspects.clear(address))
+        await until(lambda: _no_marks(storage))
+        assert await suspects.accuse(address)
+        accused.set()
+        await clearing
+    await suspects.close()
+    assert await Bench(storage).marks() == []
+
+
+async def _no_marks(storage: Storage) -> bool:
+    return await Bench(storage).marks() == []
+
+
+@pytest.mark.parametrize(
+    ("letter", "runs"),
+    [
+        (b'{"code":"poison"', False),
+        (b'{"code":"engine_error"', True),
+        (b'{"nothing":"of the kind"', True),
+    ],
+)
+async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
+    storage: Storage, letter: bytes, runs: bool
+) -> None:
+    address = Bench(storage).envelope(0).address
+    rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
+    await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
+    assert await Suspects(storage, "w").accuse(address) is runs
+
+
+async def test_a_mark_whose_maker_lives_convicts_nobody(storage: Storage) -> None:
+    """A copy of a suspect, or a member that was cut off, may run it while another worker gets it too."""
+    address = Bench(storage).envelope(0).address
+    ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
+    assert await theirs.accuse(address)
+    renewing = asyncio.create_task(theirs.renew())
+    accusing = asyncio.create_task(ours.accuse(address))
+    await asyncio.wait([accusing], timeout=0.02 * 4 * 5)
+    assert not accusing.done()
+    await theirs.clear(address)
+    assert await accusing
+    renewing.cancel()
+
+
+async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
+    address = Bench(storage).envelope(0).address
+    died, next_one = Suspects(storage, "died"), Suspects(storage, "next")
+    assert await died.accuse(address)
+    assert not await next_one.accuse(address)
+    # Of the one that died: it is cleared once the letter is there.
+    assert len(await Bench(storage).marks()) == 1
+
+
+async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Bench(storage).envelope(0).address
+    suspects = Suspects(storage, "w")
+    assert await suspects.accuse(address)
+    put, sent, arrives = Storage.put, asyncio.Event(), asyncio.Event()
+
+    async def put_late(self: Storage, key: str, data: bytes) -> None:
+        sent.set()
+        await arrives.wait()
+        await put(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", put_late)
+    renewing = asyncio.create_task(suspects.renew())
+    await sent.wait()
+    renewing.cancel()
+    clearing = asyncio.create_task(suspects.clear(address))
+    await asyncio.wait([clearing], timeout=0.2)
+    arrives.set()
+    await clearing
+    assert await Bench(storage).marks() == []

@@ -1,0 +1,144 @@
+"""How much goes into the engine at once: enough that its queue is never empty, not so much that it grows. Pure.
+
+A request takes places in the batch and KV tokens. Both are bounded, and the governor moves the bounds with what the
+engine tells. What a request will take is expected from what came back of others like it.
+"""
+
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.prefix import BLOCK_CHARACTERS
+from backburner_worker.admission.governor import Bound, Governor
+from backburner_worker.engine.base import EngineInfo, EngineLoad
+from backburner_worker.scheduling.shared_prefixes import SHORTEST, Prefixes, blocks_of, nodes_of
+from backburner_worker.scheduling.token_estimates import Expectations, Expected
+from backburner_worker.scheduling.work import Work
+
+
+class Admission:
+    """The room in the engine. One request always fits into an empty engine, however large."""
+
+    def __init__(self, info: EngineInfo, concurrency: int = 0) -> None:
+        """Steered by what the engine offers and tells; with a `concurrency` above 0, so many requests and no more."""
+        self._concurrency = concurrency
+        self._governor = Governor(info)
+        self._expectations = Expectations()
+        self._prefixes = Prefixes()
+        self.in_flight = 0
+        """Requests that are in the engine. Others only read."""
+        self._sequences = 0
+        self._own_tokens = 0
+        """KV tokens without the prefixes that are counted once."""
+        self._ended = 0
+        self._short: Bound | None = None
+        """The limit that left no room for what was to enter last; None since something entered."""
+        self._met: Bound | None = None
+        """The limit that was met last since the engine was looked at."""
+        self._load = EngineLoad()
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that they are in sum; with a `concurrency`, which bounds requests, one each."""
+        return self._sequences
+
+    @property
+    def tokens(self) -> int:
+        """KV tokens that they are expected to hold."""
+        return self._own_tokens + self._prefixes.tokens
+
+    @property
+    def sequence_limit(self) -> int:
+        """How many sequences may be in the engine now."""
+        return self._concurrency or self._governor.sequences
+
+    @property
+    def token_limit(self) -> int:
+        """How many KV tokens they may be expected to hold now; 0 for any number."""
+        return 0 if self._concurrency else self._governor.tokens
+
+    @property
+    def load(self) -> EngineLoad:
+        """What the engine told last."""
+        return self._load
+
+    @property
+    def open(self) -> bool:
+        """Whether another request may be considered at all."""
+        if self._concurrency:
+            return self.in_flight < self._concurrency
+        return self._sequences < self._governor.sequences
+
+    def expect(self, envelope: Envelope, size: int) -> Expected:
+        """What a request will take whose message has `size` bytes."""
+        return self._expectations.of(envelope, size)
+
+    def fits(self, work: Work) -> bool:
+        """Whether there is room for it now."""
+        expected = work.expected
+        if self._concurrency:
+            expected.counted_sequences = 1
+            return self.open
+        governor = self._governor
+        room = governor.tokens
+        tokens = expected.held
+        sequences = expected.sequences
+        # One that asks for the moon counts as half of it, so that it does not keep all others out.
+        expected.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
+        expected.counted_tokens = own = min(tokens, room // 2)
+        expected.nodes = ()
+        if len(work.prefix) >= SHORTEST and own == tokens:
+            own = self._share_prefix(work, expected)
+        if not self.in_flight:
+            return True
+        if self._sequences + expected.counted_sequences > governor.sequences:
+            # Before the limit is reached, where the next is of several sequences.
+            self._short = self._met = Bound.SEQUENCES
+            return False
+        if self._own_tokens + self._prefixes.tokens + own <= room:
+            return True
+        self._short = self._met = Bound.TOKENS
+        return False
+
+    def enter(self, work: Work) -> bool:
+        """Take the room for it, if it is there."""
+        if not self.fits(work):
+            return False
+        expected = work.expected
+        self.in_flight += 1
+        self._sequences += expected.counted_sequences
+        self._own_tokens += expected.counted_tokens
+        self._short = None
+        if self._sequences >= self._governor.sequences:
+            self._met = Bound.SEQUENCES
+        if expected.nodes:
+            self._prefixes.enter(expected.nodes, expected.prompt_of(BLOCK_CHARACTERS))
+        return True
+
+    def leave(self, work: Work) -> None:
+        """Give back the room that it took."""
+        expected = work.expected
+        self.in_flight -= 1
+        self._sequences -= expected.counted_sequences
+        self._own_tokens -= expected.counted_tokens
+        self._ended += 1
+        if expected.nodes:
+            self._prefixes.leave(expected.nodes)
+
+    def look(self, load: EngineLoad, now: float) -> bool:
+        """Move the limits by what the engine tells at the monotonic second `now`; whether there may be more room."""
+        self._load = load
+        if self._concurrency:
+            return False
+        # Between two looks what is there may have left and others may have come: what counts is that a limit was met.
+        bound, self._met = self._met, None
+        if self._sequences >= self._governor.sequences:
+            bound = Bound.SEQUENCES
+        elif self._short is not None:
+            bound = self._short
+        return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
+
+    def _share_prefix(self, work: Work, expected: Expected) -> int:
+        """Count its prefix once for all that have it; the tokens that it adds to what is in the engine."""
+        nodes = expected.nodes = nodes_of(work.prefix, work.keeper)
+        block = expected.prompt_of(BLOCK_CHARACTERS)
+        blocks = blocks_of(nodes)
+        own = expected.counted_tokens = max(0, expected.counted_tokens - int(blocks * block))
+        return own + int((blocks - self._prefixes.shared(nodes)) * block)

@@ -1,0 +1,133 @@
+"""How much goes into the engine at once, steered by how full the engine tells that it is. A control law; pure.
+
+Two limits, each of which is moved only while it is the one that holds work back:
+
+- *Sequences*. What waits inside the engine can be reordered and cancelled no more, so it should be little; but where
+  nothing waits, a place that comes free stays empty until the next request is there. So the law looks at the fewest
+  that waited over a whole turn of the batch: so many were in there for nothing, and go, but for a few. Where places
+  stood empty, that many more are let in.
+- *KV tokens*. The sum of what is expected, which may be wrong, and prompts may share more than is known. While the
+  cache is not nearly full although places stand empty, more is let in. Once it is, more in flight means that sequences
+  are thrown out and computed again, which may cost more than it brings, or less, as prefill compares to decode: there
+  the law tries a little more or less at each turn, whichever gave more tokens a second over the last tries. Between a
+  cache that is not full and a queue that stands, it has not far to go.
+
+Whatever was moved is judged by what is seen after it: each judgement begins a new stretch. A limit is raised as soon
+as that is sure to help, and lowered after a whole turn, in which all that was in flight has gone. So the law cannot
+swing.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from backburner_worker.admission.hill_climb import Trials
+from backburner_worker.engine.base import EngineInfo, EngineLoad
+
+_SEQUENCES_AT_FIRST = 1.5
+"""Requests for each place of the batch; vLLM keeps a full batch with 1.25 to 2."""
+_MOST_SEQUENCES = 4.0
+_TOKENS_AT_FIRST = 1.0
+_LEAST_TOKENS, _MOST_TOKENS = 0.25, 16.0
+"""Times what the KV cache holds. With prefixes that are shared unseen it holds many times what its prompts have."""
+_SPARE = 16
+"""The part of the batch that may always wait, and at least one."""
+_VACANT = 0.01
+"""Share of places that may stand empty."""
+_LOOK_STEPS = 8
+"""Steps that a stretch has at least."""
+_NEARLY_FULL = 0.92
+"""Share of the KV cache."""
+_RAISE = 1.25
+"""Most that a limit is raised by at once."""
+_TRY = 1.2
+"""What is tried more or less where the cache is full."""
+_NOTHING = EngineLoad()
+
+
+class Bound(Enum):
+    """What holds work back."""
+
+    SEQUENCES = auto()
+    TOKENS = auto()
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """What was seen since a limit was last moved, or began to hold work back."""
+
+    bound: Bound | None = None
+    began: float = 0.0
+    start: EngineLoad = _NOTHING
+    ended: int = 0
+    """Requests that had ended by then."""
+    least_waiting: int = 0
+    kv_used: float = 0.0
+
+
+class Governor:
+    """The two limits, and the law that moves them."""
+
+    def __init__(self, info: EngineInfo) -> None:
+        """Begin with what suits most loads."""
+        self._places = max(1, info.max_sequences)
+        self._kv = max(1, info.kv_tokens)
+        self._spare = max(1, self._places // _SPARE)
+        self.sequences = max(1, int(self._places * _SEQUENCES_AT_FIRST))
+        """Sequences that may be in the engine."""
+        self.tokens = max(1, int(self._kv * _TOKENS_AT_FIRST))
+        """KV tokens that they may be expected to hold."""
+        self._stretch = _Stretch()
+        self._trials = Trials(_TRY)
+
+    def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
+        """Judge what the engine tells at the monotonic second `now`; whether there may be more room.
+
+        `bound` is the limit that holds work back. `ended` counts the requests that have ended so far, `inside` the
+        sequences that are in the engine, which are expected to hold so many KV `tokens`.
+        """
+        stretch = self._stretch
+        if bound is None or bound is not stretch.bound:
+            self._begin(load, bound, now, ended)
+            return False
+        stretch.least_waiting = min(stretch.least_waiting, load.least_waiting)
+        stretch.kv_used = max(stretch.kv_used, load.kv_used)
+        steps = load.steps - stretch.start.steps
+        if steps < _LOOK_STEPS:
+            return False
+        before = (self.sequences, self.tokens)
+        vacant = (load.vacant - stretch.start.vacant) / steps / self._places
+        turn = (ended - stretch.ended) / max(1, inside)
+        idle = stretch.least_waiting - self._spare
+        full = stretch.kv_used >= _NEARLY_FULL
+        if vacant > _VACANT and not full:
+            self._raise(bound, vacant, turn)
+        elif turn >= 1 and idle > 0:
+            self._lower(bound, idle / max(1, inside), tokens, full=full)
+        elif turn >= 1 and vacant > _VACANT and bound is Bound.TOKENS:
+            rate = (load.generated - stretch.start.generated) / max(now - stretch.began, 1e-9)
+            self._set_tokens(self.tokens * self._trials.next(self.tokens, max(rate, 1e-9)))
+        if before != (self.sequences, self.tokens) or turn >= 1:
+            self._begin(load, bound, now, ended)
+        return self.sequences > before[0] or self.tokens > before[1]
+
+    def _begin(self, load: EngineLoad, bound: Bound | None, now: float, ended: int) -> None:
+        self._stretch = _Stretch(bound, now, load, ended, load.waiting, load.kv_used)
+
+    def _raise(self, bound: Bound, vacant: float, turn: float) -> None:
+        if bound is Bound.SEQUENCES:
+            more = min(int(vacant * self._places) + 1, self._places // 4 + 1)
+            self.sequences = min(self.sequences + more, int(self._places * _MOST_SEQUENCES))
+        elif turn >= 1 / 4:
+            # Later than above: what is let in grows, and the cache shows it only then.
+            growth = min(_NEARLY_FULL / max(self._stretch.kv_used, 0.01), 1 + vacant, _RAISE)
+            self._set_tokens(self.tokens * growth + 1)
+
+    def _lower(self, bound: Bound, share: float, tokens: int, *, full: bool) -> None:
+        if bound is Bound.SEQUENCES:
+            self.sequences = max(int(self.sequences * (1 - share)), self._places)
+        if full or bound is Bound.TOKENS:
+            # Also where sequences are the bound: it is the cache that cannot take what they are.
+            self._set_tokens(min(self.tokens, tokens) * (1 - share))
+
+    def _set_tokens(self, tokens: float) -> None:
+        self.tokens = max(1, int(self._kv * _LEAST_TOKENS), min(int(tokens), int(self._kv * _MOST_TOKENS)))

@@ -1,0 +1,1 @@
+"""The shipped fake engine, for tests, benchmarks and trying the system without a model."""

@@ -1,0 +1,1 @@
+"""vLLM as the engine, in the worker's own process. Only `names` imports it."""

@@ -1,0 +1,135 @@
+"""The result cache: answers of requests that are meant to be answered alike, kept in the store, a tenant's for itself.
+
+It only ever saves work. Whatever goes wrong with it, the request runs as if there were none.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineResponse, Usage
+from backburner_worker.generation.cache_key import is_repeatable, request_digest
+from backburner_worker.process.telemetry import Telemetry
+
+_LOOK_SECONDS = 2.0
+"""For a look, which a request waits for: a store that takes longer than that has trouble."""
+_KEEP_SECONDS = 30.0
+_KEPT_AT_ONCE = 64
+"""Answers on their way into the cache; what comes while so many are is not kept."""
+_MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of an answer that is kept at most."""
+
+log = get_logger(__name__)
+
+
+class CachedAnswer(BaseModel):
+    """An answer as it lies in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stored_at: float
+    """Unix seconds."""
+    status_code: int
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+    body: dict[str, Any]
+
+    def response(self) -> EngineResponse:
+        """The answer as the engine gave it."""
+        return EngineResponse(self.body, Usage(self.prompt_tokens, self.completion_tokens), self.status_code)
+
+
+class ResultCache:
+    """Answers of one pool's model. `close` it at the end."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        pool: str,
+        identity: str,
+        adapters: Mapping[str, str | None],
+        max_age: float,
+        telemetry: Telemetry,
+    ) -> None:
+        """`identity` says what answers, see `model_identity`, and for the models in `adapters` what that says.
+
+        None stands for an adapter of which nobody knows what it holds: its answers are not kept.
+        Answers older than `max_age` seconds are not given.
+        """
+        self._storage = storage
+        self._pool = pool
+        self._identity = identity
+        self._adapters = adapters
+        self._max_age = max_age
+        self._telemetry = telemetry
+        self._keeping: set[asyncio.Task[None]] = set()
+
+    def key(self, tenant: str, endpoint: Endpoint, body: dict[str, Any]) -> str | None:
+        """Where the answer to this checked body would lie; None where it could be another one each time."""
+        identity = self._adapters.get(body["model"], self._identity)
+        if identity is None or not is_repeatable(endpoint, body):
+            return None
+        return keys.cached_answer(tenant, self._pool, request_digest(identity, endpoint, body))
+
+    async def look(self, key: str) -> EngineResponse | None:
+        """The answer that lies there, if there is one that counts. Raises nothing but `CancelledError`."""
+        try:
+            found = await self._read(key)
+        except (StoreError, TimeoutError, ValidationError) as error:
+            log.warning("the result cache was not read", key=key, error=str(error))
+            self._telemetry.cache_looked("error")
+            return None
+        self._telemetry.cache_looked("hit" if found else "miss")
+        return found
+
+    def keep(self, key: str, response: EngineResponse) -> None:
+        """Have that answer written there, in the background."""
+        if len(self._keeping) >= _KEPT_AT_ONCE or self._storage.trouble() is not None:
+            return
+        task = asyncio.create_task(self._write(key, response))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def close(self) -> None:
+        """Give up what is not written yet."""
+        for task in self._keeping:
+            task.cancel()
+        if self._keeping:
+            await asyncio.wait([*self._keeping])
+
+    async def _read(self, key: str) -> EngineResponse | None:
+        if self._storage.trouble() is not None:
+            return None
+        async with asyncio.timeout(_LOOK_SECONDS):
+            stored = await self._storage.get(key)
+        if stored is None:
+            return None
+        found = CachedAnswer.model_validate_json(stored.data)
+        return found.response() if time.time() - found.stored_at <= self._max_age else None
+
+    async def _write(self, key: str, response: EngineResponse) -> None:
+        usage = response.usage
+        answer = CachedAnswer.model_construct(
+            stored_at=time.time(),
+            status_code=response.status_code,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            body=dict(response.body),
+        )
+        try:
+            data = answer.model_dump_json().encode()
+            if len(data) > _MAX_BYTES:
+                return
+            async with asyncio.timeout(_KEEP_SECONDS):
+                await self._storage.put(key, data)
+        except (StoreError, TimeoutError, ValueError) as error:
+            log.warning("an answer was not kept in the result cache", key=key, error=str(error))

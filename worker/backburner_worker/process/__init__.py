@@ -1,0 +1,1 @@
+"""The worker as a process: checks before it starts, signals, health, metrics."""

@@ -1,0 +1,88 @@
+"""`backburner-worker --check`: whether a worker could start from what is installed and set here.
+
+It loads no model, connects to nothing and needs no GPU, so that the build of an image can end with it. What it tries it
+does by the code that a start runs, in the order in which a failure is told soonest.
+"""
+
+import importlib
+import logging
+import platform
+import sys
+import warnings
+from importlib.metadata import version
+from types import ModuleType
+
+from backburner.publishers import check_queue
+from backburner_schemas.errors import BackburnerError, SettingsError
+from backburner_worker.engine.vllm.release import Release, supported_release
+from backburner_worker.requests.parameters import check_allowed_extra
+from backburner_worker.settings import EngineKind, WorkerSettings, split
+
+
+def run_check() -> int:
+    """Check, and say in one line what was found (0) or what is wrong (1)."""
+    # Libraries warn of what is usual where an image is built, such as that there is no GPU.
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    try:
+        found = _check(WorkerSettings.load())
+    except BackburnerError as error:
+        sys.stderr.write(f"backburner-worker --check: {error.message}\n")
+        return 1
+    sys.stdout.write(f"backburner-worker --check: {found}\n")
+    return 0
+
+
+def _check(settings: WorkerSettings) -> str:
+    # What costs nothing comes first: an image with another vLLM is refused before two gigabytes are imported.
+    release = supported_release() if settings.engine is EngineKind.VLLM else None
+    _check_parts(settings)
+    engine = "fake engine" if release is None else _check_vllm(settings, release)
+    return f"backburner {version('backburner')}, {engine}, Python {platform.python_version()}"
+
+
+def import_app() -> ModuleType:
+    """The composition root, `app`. Raises `SettingsError` if something that it is made of is not installed."""
+    try:
+        return importlib.import_module("backburner_worker.app")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{error.name} is not installed; run `pip install 'backburner[worker]'` on a GPU machine, or `make setup`"
+        ) from error
+
+
+def _check_parts(settings: WorkerSettings) -> None:
+    """Import what a worker is made of, and judge what its start judges before the model loads."""
+    app = import_app()
+    if settings.queue_url:
+        check_queue(settings)
+    check_allowed_extra(split(settings.parameters_allowed))
+    if settings.engine is EngineKind.FAKE:
+        app.engine_of(settings)
+
+
+def _check_vllm(settings: WorkerSettings, release: Release) -> str:
+    from backburner_worker.app import engine_of
+    from backburner_worker.engine.vllm import compat
+    from backburner_worker.engine.vllm.engine import VllmEngine
+    from backburner_worker.engine.vllm.environment import prepare_environment
+    from backburner_worker.engine.vllm.extension import load_kernels
+
+    prepare_environment(settings.model)
+    kernels = load_kernels(without_driver=not release.cpu)
+    compat.import_all()
+    compat.assume_device()
+    read = ""
+    if settings.model:
+        engine = engine_of(settings)
+        assert isinstance(engine, VllmEngine)
+        engine.arguments()
+        read = ", BACKBURNER_ENGINE_ARGS understood"
+    return f"vLLM {release.version} ({_build(release)}; {kernels}){read}"
+
+
+def _build(release: Release) -> str:
+    import torch
+
+    kind = "CPU" if release.cpu else f"CUDA {torch.version.cuda}" if torch.version.cuda else "GPU"
+    return f"{kind} build, torch {torch.__version__}"

@@ -1,0 +1,209 @@
+"""The whitelist of body fields: what may reach an engine, and how much of it. Pure.
+
+Engines take unknown fields in silence, which changes answers without a word, and some known ones are unsafe
+from strangers. So each field is named here, or by the operator, or the request is refused by its name.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from backburner_schemas.errors import RequestRefused, SettingsError, UnsupportedParameter
+from backburner_schemas.request import Endpoint
+from backburner_worker.requests.chat_messages import check_messages, check_template_kwargs, unsupported
+from backburner_worker.requests.constraints import (
+    check_response_format,
+    check_structured_outputs,
+    check_tools,
+)
+from backburner_worker.requests.limits import BodyLimits
+
+__all__ = ["BodyLimits", "check_allowed_extra", "check_parameters"]
+
+_LABELS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+"""OpenAI's fields that tell its service about the caller. No model sees them: taken, and left out."""
+
+_SAMPLING = frozenset(
+    {
+        # OpenAI's
+        *("model", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "logit_bias", "logprobs"),
+        *("frequency_penalty", "presence_penalty", "response_format"),
+        # vLLM's
+        *("top_k", "min_p", "repetition_penalty", "structured_outputs", "min_tokens", "stop_token_ids"),
+        *("include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "spaces_between_special_tokens"),
+        *("bad_words", "allowed_token_ids", "truncate_prompt_tokens"),
+    }
+)
+
+_ALLOWED: dict[Endpoint, frozenset[str]] = {
+    Endpoint.CHAT: _SAMPLING
+    | {
+        *("messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls"),
+        *("reasoning_effort", "include_reasoning", "thinking_token_budget", "chat_template_kwargs"),
+        *("add_generation_prompt", "continue_final_message"),
+    },
+    Endpoint.COMPLETIONS: _SAMPLING | {"prompt", "best_of"},
+    Endpoint.EMBEDDINGS: frozenset(
+        {
+            *("model", "input", "messages", "encoding_format", "dimensions", "truncate_prompt_tokens"),
+            "chat_template_kwargs",
+        }
+    ),
+    Endpoint.SCORE: frozenset(
+        {
+            *("model", "text_1", "text_2", "queries", "documents", "items", "data_1", "data_2"),
+            "truncate_prompt_tokens",
+        }
+    ),
+}
+
+_NEVER = frozenset(
+    {
+        *(
+            "chat_template",
+            "kv_transfer_params",
+            "ec_transfer_params",
+            "vllm_xargs",
+            "priority",
+            "request_id",
+        ),
+        *("session_id", "cache_salt", "use_beam_search", "prompt_embeds", "mm_processor_kwargs"),
+        *("media_io_kwargs", "echo", "prompt_logprobs", "add_special_tokens"),
+    }
+)
+"""Never taken from a body, not even where the operator names them: they reach past the one request."""
+
+_NEVER_PREFIXES = ("stream", "guided_")
+
+_OFF_IS_DEFAULT = frozenset({"stream", "echo"})
+"""OpenAI's switches that SDKs send as false; off is what happens anyway."""
+
+_COMPLETION_TOKENS = 16
+"""OpenAI's default for text completions."""
+
+_ENCODINGS = ("float", "base64")
+
+
+def check_parameters(
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    *,
+    allowed_extra: frozenset[str] = frozenset(),
+    limits: BodyLimits,
+) -> dict[str, Any]:
+    """The body to run: checked field by field, without labels and nulls, with defaults filled in.
+
+    Raises `UnsupportedParameter` for a field that is not on the list, and `RequestRefused` for one over its
+    limit or of a form that cannot be checked. `param` names the field.
+    """
+    taken = _taken(endpoint, allowed_extra)
+    checked: dict[str, Any] = {}
+    for name, value in body.items():
+        if name not in taken:
+            if name in _LABELS or (name in _OFF_IS_DEFAULT and not value):
+                continue
+            raise unsupported(name, "remove it, or ask the operator to allow it")
+        # A null is how OpenAI's SDKs spell "not given".
+        if value is None:
+            continue
+        if (check := taken[name]) is not None:
+            check(name, value, limits)
+        checked[name] = value
+    if "best_of" in checked:
+        _check_choices(checked, limits)
+    _fill_defaults(endpoint, checked)
+    return checked
+
+
+def check_allowed_extra(names: frozenset[str]) -> None:
+    """Raise `SettingsError` if the operator's extra fields hold one that no body may ever carry."""
+    if forbidden := sorted(name for name in names if _is_never(name)):
+        raise SettingsError(
+            f"{', '.join(forbidden)} can never be allowed in a body: it reaches past the one request; "
+            "take it off the list of extra parameters"
+        )
+
+
+@lru_cache(maxsize=64)
+def _taken(endpoint: Endpoint, allowed_extra: frozenset[str]) -> Mapping[str, "_Check | None"]:
+    """The fields that reach the engine, each with what checks its value: one look a field, for every body."""
+    names = (_ALLOWED[endpoint] | allowed_extra) - _LABELS
+    return {name: _CHECKS.get(name) for name in names if not _is_never(name)}
+
+
+def _is_never(name: str) -> bool:
+    return name in _NEVER or name.startswith(_NEVER_PREFIXES)
+
+
+def _check_count(name: str, value: Any, limits: BodyLimits) -> None:
+    # Strictly an int: engines also take "1000" and 1000.0, which would slip past a comparison.
+    if type(value) is not int or value < 1:
+        raise RequestRefused(f"{name} must be a whole number from 1", param=name)
+    if value > limits.max_choices:
+        raise RequestRefused(f"{name} is {value} and the limit is {limits.max_choices}", param=name)
+
+
+def _check_choices(body: dict[str, Any], limits: BodyLimits) -> None:
+    best_of = body.pop("best_of")
+    _check_count("best_of", best_of, limits)
+    if best_of != body.get("n", 1):
+        raise UnsupportedParameter("best_of is supported only if it equals n; remove it", param="best_of")
+
+
+def _check_prompt(name: str, value: Any, limits: BodyLimits) -> None:
+    _check_inputs(name, value, limits.max_prompts)
+
+
+def _check_input(name: str, value: Any, limits: BodyLimits) -> None:
+    _check_inputs(name, value, limits.max_inputs)
+
+
+def _check_inputs(name: str, value: Any, limit: int) -> None:
+    """Accept a text, a list of token numbers, or a bounded list of either."""
+    if isinstance(value, str) or _is_tokens(value):
+        return
+    if not isinstance(value, list):
+        raise RequestRefused(f"{name} must be a text, a list of token numbers, or a list of either", param=name)
+    if len(value) > limit:
+        raise RequestRefused(f"{name} has {len(value)} items and the limit is {limit}", param=name)
+    if not value or not all(isinstance(item, str) or _is_tokens(item) for item in value):
+        raise RequestRefused(f"{name} must hold texts or lists of token numbers", param=name)
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) is int for item in value)
+
+
+def _check_texts(name: str, value: Any, limits: BodyLimits) -> None:
+    """Accept a text or a bounded list of texts; engines would take media here too."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise RequestRefused(f"{name} must be a text or a list of texts", param=name)
+    if len(texts) > limits.max_inputs:
+        raise RequestRefused(f"{name} has {len(texts)} items and the limit is {limits.max_inputs}", param=name)
+
+
+def _check_encoding(name: str, value: Any, _limits: BodyLimits) -> None:
+    if value not in _ENCODINGS:
+        raise RequestRefused(f"{name} must be one of {', '.join(_ENCODINGS)}", param=name)
+
+
+def _fill_defaults(endpoint: Endpoint, body: dict[str, Any]) -> None:
+    if endpoint is Endpoint.COMPLETIONS:
+        body.setdefault("max_tokens", _COMPLETION_TOKENS)
+
+
+_Check = Callable[[str, Any, BodyLimits], None]
+
+_CHECKS: dict[str, _Check] = {
+    "n": _check_count,
+    "prompt": _check_prompt,
+    "input": _check_input,
+    "encoding_format": _check_encoding,
+    "messages": check_messages,
+    "chat_template_kwargs": check_template_kwargs,
+    "response_format": check_response_format,
+    "structured_outputs": check_structured_outputs,
+    "tools": check_tools,
+    **dict.fromkeys(("text_1", "text_2", "queries", "documents", "items", "data_1", "data_2"), _check_texts),
+}

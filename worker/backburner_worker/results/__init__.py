@@ -1,1 +1,0 @@
-"""Results: segments and answers and dead letters, on top of storage."""

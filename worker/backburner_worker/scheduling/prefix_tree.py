@@ -1,0 +1,102 @@
+"""A tree over the paths of held works: which of them begin as the last one did. Pure.
+
+A node holds all works below it, so that its first and its longest are at hand. Steps that all works of a node share
+are kept as one, and a work alone is kept where its path parts from all others: long prompts that share nothing cost no
+more than short ones.
+"""
+
+from backburner_worker.scheduling.work_set import Bunch, Held, Step
+
+
+class Group(Bunch):
+    """Works whose paths begin with `common`."""
+
+    __slots__ = ("children", "common")
+
+    def __init__(self, common: tuple[Step, ...]) -> None:
+        super().__init__()
+        self.common = common
+        self.children: dict[Step, Group | Held] = {}
+        """What lies below, by the step after `common`; a work alone stands for itself."""
+
+
+class PrefixTree:
+    """Works by their paths. An operation costs O(d log n) at most over many of them, d the steps of the path."""
+
+    __slots__ = ("all",)
+
+    def __init__(self) -> None:
+        self.all = Group(())
+        """All works that are held."""
+
+    def put(self, held: Held) -> None:
+        """Hold one more, which came after all others."""
+        group, path = self.all, held.path
+        if not group.works:
+            group.common = path
+        while True:
+            common = group.common
+            if path[: len(common)] != common:
+                _split(group, _shared(common, path))
+            group.put(held)
+            depth = len(group.common)
+            if depth == len(path):
+                return
+            child = group.children.get(path[depth])
+            if child is None:
+                group.children[path[depth]] = held
+                return
+            if isinstance(child, Held):
+                child = group.children[path[depth]] = _group_of_one(child, _shared(child.path, path))
+            group = child
+
+    def remove(self, held: Held) -> None:
+        """Let go of one that is held."""
+        group, path = self.all, held.path
+        group.remove(held)
+        while (depth := len(group.common)) < len(path):
+            child = group.children[path[depth]]
+            if isinstance(child, Held) or len(child) == 1:
+                del group.children[path[depth]]
+                return
+            group = child
+            group.remove(held)
+
+    def nearest(self, path: tuple[Step, ...]) -> Group | Held:
+        """The works that begin as that path does for the most steps: a group, or the only one. Some must be held."""
+        group = self.all
+        while (depth := len(group.common)) < len(path) and path[:depth] == group.common:
+            child = group.children.get(path[depth])
+            if child is None:
+                return group
+            if isinstance(child, Held):
+                return child
+            group = child
+        return group
+
+
+def _split(group: Group, depth: int) -> None:
+    """Have the group share so many steps only; all that it held goes one level down."""
+    below = Group(group.common)
+    below.works.update(group.works)
+    below.children = group.children
+    group.common = group.common[:depth]
+    group.children = {below.common[depth]: below}
+
+
+def _group_of_one(held: Held, depth: int) -> Group:
+    group = Group(held.path[:depth])
+    group.put(held)
+    if depth < len(held.path):
+        group.children[held.path[depth]] = held
+    return group
+
+
+def _shared(one: tuple[Step, ...], other: tuple[Step, ...]) -> int:
+    """How many steps two paths share."""
+    depth = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            break
+        depth += 1
+    return depth

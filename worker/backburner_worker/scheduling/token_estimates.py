@@ -1,0 +1,216 @@
+"""What requests will take, learned from what came back: tokens of the prompt and of the answer. Pure, and bounded.
+
+Each job is learned by itself and endpoint by endpoint, since the requests of a job resemble each other. Until it has
+brought enough, what is known of the endpoint and model fills in for it, and before that a guess.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import Usage
+from backburner_worker.scheduling.shared_prefixes import Nodes
+
+REMEMBERED = 4096
+"""Jobs that are remembered, the least recently seen going first; a few hundred bytes each."""
+
+_TOKENS_A_BYTE = 0.25
+_ANSWER_TOKENS = 256
+"""Guessed until something came back; less where the request asks for less."""
+_TRUSTED_AFTER = 8
+"""Answers that weigh as much as what was believed before. The first to come back are the short ones."""
+_MEMORY = 128
+"""Answers over which the averages reach, about."""
+_LEARNED_EVERY = 4
+"""Once so many came, only one in four is looked at, and tells what is known of its endpoint, too."""
+_UNLIMITED = 1 << 40
+_MODEL_CHARACTERS = 256
+"""A longer name is no model's, and would make what is remembered as large as its sender likes."""
+_SEQUENCES = 4096
+"""Sequences that one request counts as at most."""
+_CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
+_GENERATES = frozenset({_CHAT, _COMPLETIONS})
+
+
+class Learned:
+    """Averages over one kind of requests, on top of what is believed of them otherwise."""
+
+    __slots__ = (
+        *("_answer", "_believed", "_count", "_prompt", "_size", "_variance"),
+        *("answer", "answer_held", "guessed", "tokens_a_byte"),
+    )
+
+    def __init__(self, believed: "Learned | None" = None, answer: float = _ANSWER_TOKENS) -> None:
+        """Knows what is `believed`; a guess of that many answer tokens if nothing is."""
+        self._believed = believed
+        self._count = 0
+        self._answer = 0.0
+        self._variance = 0.0
+        self._prompt = 0.0
+        self._size = 0.0
+        self.guessed: bool = believed.guessed if believed else True
+        """Whether no answer has ever come."""
+        self.answer: float = believed.answer if believed else answer
+        """Tokens of an answer."""
+        self.answer_held: float = believed.answer_held if believed else answer
+        """KV tokens that answers hold on average, see `Expected.held`."""
+        self.tokens_a_byte: float = believed.tokens_a_byte if believed else _TOKENS_A_BYTE
+        """Tokens of the prompt for each byte of the message."""
+
+    def learn(self, size: int, usage: Usage) -> None:
+        """An answer came to a message of `size` bytes, and took that."""
+        believed = self._believed
+        if believed is None:
+            return
+        count = self._count = self._count + 1
+        if count > _MEMORY and count % _LEARNED_EVERY:
+            return
+        believed.learn(size, usage)
+        weight = 1 / min(count, _MEMORY)
+        tokens = usage.completion_tokens
+        off = tokens - self._answer
+        answer = self._answer = self._answer + weight * off
+        variance = self._variance = (1 - weight) * (self._variance + weight * off * off)
+        prompt = self._prompt = self._prompt + weight * (usage.prompt_tokens - self._prompt)
+        mean_size = self._size = self._size + weight * (size - self._size)
+        trust = count / (count + _TRUSTED_AFTER)
+        held = (answer + variance / answer) / 2 if answer > 0 else 0.0
+        self.guessed = False
+        self.answer = believed.answer + trust * (answer - believed.answer)
+        self.answer_held = believed.answer_held + trust * (held - believed.answer_held)
+        if mean_size > 0:
+            self.tokens_a_byte = believed.tokens_a_byte + trust * (prompt / mean_size - believed.tokens_a_byte)
+
+
+class Expected:
+    """What one request will take, as far as is known by now: it follows what is learned meanwhile."""
+
+    __slots__ = ("counted_sequences", "counted_tokens", "learned", "most", "nodes", "sequences", "size")
+
+    def __init__(self, learned: Learned, size: int, most: int, sequences: int) -> None:
+        self.learned = learned
+        self.size = size
+        """Bytes of its message."""
+        self.most = most
+        """Tokens of its answer at most, as it asks for."""
+        self.sequences = sequences
+        """Its choices and prompts, which run beside each other."""
+        # What admission counts it as, from the look at whether it fits until it leaves. Here, since every request
+        # passes there, and another object would cost as much as all the rest.
+        self.counted_sequences = 0
+        self.counted_tokens = 0
+        self.nodes: Nodes = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt and answer, all that it will have taken at its end."""
+        learned = self.learned
+        answer, most = learned.answer, self.most
+        return int(self.size * learned.tokens_a_byte + (most if most < answer else answer))  # noqa: FURB136 - is faster
+
+    @property
+    def held(self) -> int:
+        """KV tokens that it holds, on average over its time in the engine.
+
+        An answer of `a` tokens grows to them over a time that grows with `a` as well, so over many requests it holds
+        half of the mean of `a²` over the mean of `a`: half a mean where all are alike, a whole one where they are
+        spread exponentially.
+        """
+        learned, most = self.learned, self.most
+        limit = most if learned.guessed else most / 2
+        answer = learned.answer_held
+        return int(self.size * learned.tokens_a_byte + (limit if limit < answer else answer))  # noqa: FURB136 - is faster
+
+    def prompt_of(self, size: int) -> float:
+        """Prompt tokens in so many bytes of the message."""
+        return size * self.learned.tokens_a_byte
+
+    def came(self, usage: Usage) -> None:
+        """Its answer came, and it took that."""
+        self.learned.learn(self.size, usage)
+
+
+class Expectations:
+    """What is known of the requests of each job, and of each endpoint and model."""
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        """Remember so many jobs, endpoints and models in sum."""
+        self._remembered = remembered
+        self._known: OrderedDict[Hashable, Learned] = OrderedDict()
+        self._guesses = {
+            endpoint: Learned(answer=_ANSWER_TOKENS if endpoint in _GENERATES else 0) for endpoint in Endpoint
+        }
+        self._last: tuple[str, str, Endpoint, bool] | None = None
+        """The key that was asked for last: the next one is mostly the same."""
+        self._last_learned = Learned()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, envelope: Envelope, size: int) -> Expected:
+        """What to expect of a request whose message has `size` bytes."""
+        body, endpoint = envelope.body, envelope.url
+        last = self._last
+        # A message whose body lies elsewhere has a size that tells nothing of it: those are learned apart.
+        if (
+            last is not None
+            and last[1] == envelope.job
+            and last[0] == envelope.tenant
+            and last[2] is endpoint
+            and last[3] is (body is None)
+        ):
+            learned = self._last_learned
+        else:
+            learned = self._look_up((envelope.tenant, envelope.job, endpoint, body is None), body)
+        if body is None:
+            return Expected(learned, size, _UNLIMITED, 1)
+        if endpoint is _CHAT or endpoint is _COMPLETIONS:
+            limit = body.get("max_completion_tokens") or body.get("max_tokens")
+            # The body is not checked yet: a field may hold anything, and an integer more than any float.
+            most = limit if type(limit) is int and 0 < limit < _UNLIMITED else _UNLIMITED
+            if "n" in body or endpoint is _COMPLETIONS:
+                sequences = _choices(body)
+                return Expected(learned, size, most * sequences, sequences)
+            return Expected(learned, size, most, 1)
+        return Expected(learned, size, 0, _inputs(body))
+
+    def _look_up(self, key: tuple[str, str, Endpoint, bool], body: Mapping[str, Any] | None) -> Learned:
+        known = self._known
+        learned = known.get(key)
+        if learned is None:
+            _, _, endpoint, bodiless = key
+            model = body.get("model") if body is not None else None
+            named = isinstance(model, str) and len(model) <= _MODEL_CHARACTERS
+            kind = (endpoint, model if named else None, bodiless)
+            believed = known.get(kind)
+            if believed is None:
+                believed = known[kind] = Learned(self._guesses[endpoint])
+            known.move_to_end(kind)
+            learned = known[key] = Learned(believed)
+            while len(known) > self._remembered:
+                known.popitem(last=False)
+        else:
+            known.move_to_end(key)
+        self._last, self._last_learned = key, learned
+        return learned
+
+
+def _choices(body: Mapping[str, Any]) -> int:
+    """Choices times prompts of a request that generates."""
+    choices = body.get("n")
+    count = choices if type(choices) is int and choices > 1 else 1
+    prompts = body.get("prompt")
+    if type(prompts) is list and prompts and type(prompts[0]) is not int:
+        count *= len(prompts)
+    return min(count, _SEQUENCES)
+
+
+def _inputs(body: Mapping[str, Any]) -> int:
+    """Texts of an embedding or score request."""
+    for name in ("input", "text_2", "documents", "queries", "data_2", "items"):
+        several = body.get(name)
+        if type(several) is list and several and type(several[0]) is not int:
+            return min(len(several), _SEQUENCES)
+    return 1

@@ -1,0 +1,194 @@
+"""Writes segments: takes records, gives back once their segment is durable. It knows no outcome and no engine."""
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.segment import Line, encode_segment
+from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.settlement.segments import Buffer, Buffers, SegmentLimits
+from backburner_worker.settlement.until_stored import until_stored
+
+_TICK_SECONDS = 0.02
+_LULL_SECONDS = 0.1
+"""How long to wait for more of an ended job that nothing is held of, while the queue has more: some may be its own."""
+_PUTS_AT_ONCE = 16
+"""Segments on their way to the store: many small ones, since what may wait bounds their bytes."""
+
+log = get_logger(__name__)
+
+
+class Durable:
+    """What the records of one segment wait for: that it is written, or why it never will be."""
+
+    __slots__ = ("_ended", "_error")
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+
+    async def wait(self) -> None:
+        """Return when it is written. Cancelling it is nothing to the others that wait."""
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Let go of all that wait."""
+        self._error = error
+        self._ended.set()
+
+
+JobQuiet = Callable[[JobKey], None]
+"""“This worker holds nothing more of that job”: time to see whether it is whole. Must not block."""
+
+
+class SegmentWriter:
+    """Gathers the records of each job into segments.
+
+    `add` says what to wait for until its record is durable; while the store is away, that waits. `holds` and `lets_go`
+    tell how many requests of a job the worker still has, so that a job's last records do not wait for their age.
+    `run` drives the timers.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        jobs: JobBook,
+        *,
+        writer: str,
+        limits: SegmentLimits,
+        job_quiet: JobQuiet,
+        telemetry: Telemetry,
+    ) -> None:
+        self._storage = storage
+        self._jobs = jobs
+        self._writer = writer
+        self._sequence = 0
+        self._started = time.time()
+        self._limits = limits
+        self._buffers = Buffers(limits)
+        self._job_quiet = job_quiet
+        self._telemetry = telemetry
+        self._durable: dict[Buffer, Durable] = {}
+        self._writes: set[asyncio.Task[None]] = set()
+        self._held: Counter[JobKey] = Counter()
+        self._hushed: set[JobKey] = set()
+        """Jobs that nothing more is held of, since the last turn of the timer."""
+        self._puts = asyncio.Semaphore(_PUTS_AT_ONCE)
+        self.waiting = 0
+        """Records that are not durable yet."""
+        self.waiting_bytes = 0
+        """And their bytes."""
+
+    def holds(self, job: JobKey) -> None:
+        """The worker has one more request of that job."""
+        held = self._held[job] = self._held[job] + 1
+        if held == 1:
+            self._hushed.discard(job)
+            self._buffers.unhush(job)
+
+    def lets_go(self, job: JobKey) -> None:
+        """The worker has one request of that job less: its outcome is here, or it went to another worker."""
+        held = self._held[job] = self._held[job] - 1
+        if held <= 0:
+            del self._held[job]
+            self._hushed.add(job)
+
+    def add(self, job: JobKey, line: Line) -> Durable:
+        """Put a record into its segment, and say what to wait for."""
+        buffer = self._buffers.get(job)
+        if buffer is None:
+            now, age, left = time.monotonic(), self._job_age(job), self._job_left(job)
+            buffer = self._buffers.open(job, now=now, job_age=age, job_left=left)
+            self._durable[buffer] = Durable()
+        durable = self._durable[buffer]
+        self.waiting += 1
+        self.waiting_bytes += len(line.data)
+        if job not in self._held:
+            self._hushed.add(job)
+        if self._buffers.add(buffer, line):
+            self._write(buffer)
+        return durable
+
+    def hurry(self, jobs: Iterable[JobKey]) -> None:
+        """Write what these jobs have here at the next turn: they were cancelled."""
+        for job in jobs:
+            self._buffers.hurry(job)
+
+    def flush(self) -> None:
+        """Begin to write everything that waits."""
+        for buffer in self._buffers.take_all():
+            self._write(buffer)
+
+    async def run(self, more_to_come: Callable[[], bool]) -> None:
+        """Write buffers as they come due, for ever. `more_to_come` tells whether the queue has more for this worker."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            now = time.monotonic()
+            if self._hushed:
+                lull = _LULL_SECONDS if more_to_come() else 0.0
+                for job in self._hushed:
+                    self._buffers.hush(job, now + self._quiet_age(job, lull))
+                self._hushed.clear()
+            for buffer in self._buffers.take_due(now):
+                self._write(buffer)
+
+    def _quiet_age(self, job: JobKey, lull: float) -> float:
+        """Seconds that a job's records may still wait once nothing more of it is held."""
+        facts = self._jobs.facts(job)
+        if facts.sealed is not None or facts.cancelled:
+            return lull
+        return self._limits.quiet_age(self._job_age(job))
+
+    def _write(self, buffer: Buffer) -> None:
+        task = asyncio.create_task(self._store(buffer))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _store(self, buffer: Buffer) -> None:
+        durable = self._durable.pop(buffer)
+        records, size = len(buffer.lines), buffer.size
+        try:
+            name = buffer.name(self._writer, self._sequence)
+            self._sequence += 1
+            key = keys.segment(*buffer.job, name)
+            async with self._puts:
+                data = encode_segment(buffer.lines)
+                buffer.lines.clear()
+                started = time.monotonic()
+                await until_stored(partial(self._storage.put, key, data), "write a segment")
+                self._telemetry.segment_written(len(data), time.monotonic() - started)
+        except BaseException as error:
+            self._wrote(records, size)
+            # Raised to every record that waits for this segment.
+            durable.end(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._wrote(records, size)
+        durable.end()
+        log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=records)
+        if buffer.job not in self._held and self._jobs.facts(buffer.job).manifest is not None:
+            self._job_quiet(buffer.job)
+
+    def _wrote(self, records: int, size: int) -> None:
+        self.waiting -= records
+        self.waiting_bytes -= size
+
+    def _job_age(self, job: JobKey) -> float:
+        """Seconds since the job was made; streams have no beginning, so they age with this worker."""
+        manifest = self._jobs.facts(job).manifest
+        return max(time.time() - (manifest.created_at if manifest else self._started), 0.0)
+
+    def _job_left(self, job: JobKey) -> float:
+        """Seconds until the job's deadline."""
+        manifest = self._jobs.facts(job).manifest
+        return manifest.deadline - time.time() if manifest else math.inf

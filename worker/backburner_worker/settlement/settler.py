@@ -1,0 +1,162 @@
+"""The last step of a delivery: its outcome durable or its retry on the queue, its mark gone, and only then settled."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from backburner_schemas.errors import PoisonRequest
+from backburner_worker.outcome import Outcome
+from backburner_worker.policy import Retry
+from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.settlement.results import Results
+from backburner_worker.settlement.retries import Requeue
+from backburner_worker.settlement.segment_writer import Durable
+from backburner_worker.settlement.suspects import Suspects
+from backburner_worker.sources.base import Delivery, Source
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Deliveries whose records are in one segment."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    endings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many end how: kinds and codes."""
+
+
+class Settling:
+    """Ends deliveries: those with a record in a segment together with it, any other in a task of its own.
+
+    A crash between two of its steps has the delivery given again, and loses nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        results: Results,
+        requeue: Requeue,
+        suspects: Suspects,
+        changed: WakeUp,
+        telemetry: Telemetry,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """`changed` is woken whenever one has ended. What no retry can mend is raised in `tasks`."""
+        self._source = source
+        self._results = results
+        self._requeue = requeue
+        self._suspects = suspects
+        self._changed = changed
+        self._telemetry = telemetry
+        self._tasks = tasks
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._batches: dict[Durable, _Batch] = {}
+        self._fresh = False
+        """Whether a task was made that nobody has let begin."""
+        self.abandoned = False
+        """Whether something was broken off, so that neither its outcome nor its retry may be there."""
+        telemetry.watch_held("storing", lambda: len(self))
+
+    def __len__(self) -> int:
+        gathered = sum(len(batch.deliveries) for batch in self._batches.values())
+        return gathered + len(self._under_way) - len(self._batches)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more deliveries may end; false while too much waits for the store or the queue."""
+        return self._results.has_room and self._requeue.has_room
+
+    def end(self, delivery: Delivery, ending: Outcome | Retry | None) -> None:
+        """Have the delivery settled once its ending is durable; without an ending, leave it to another worker.
+
+        Await `begun` before you look whether there is room.
+        """
+        if self.abandoned:
+            return
+        suspect = delivery.facts.suspect
+        if isinstance(ending, Outcome) and not suspect and (durable := self._results.gather(ending)) is not None:
+            self._settle_with(durable, delivery, ending)
+        elif ending is not None:
+            self._start(partial(self._settle, delivery, ending), delivery)
+        elif suspect and delivery.address is not None:
+            self._start(partial(self._suspects.give_up, delivery.address), delivery)
+
+    async def begun(self) -> None:
+        """Return when all that ends by now is counted as waiting for the store or the queue."""
+        if self._fresh:
+            self._fresh = False
+            await asyncio.sleep(0)
+
+    async def flush(self) -> None:
+        """What has its ending by now is durable and settled when this returns."""
+        await self._results.flush({*self._under_way})
+
+    def abandon(self) -> None:
+        """Break off what is under way, and whatever comes after; it stays unsettled."""
+        self.abandoned = True
+        for task in [*self._under_way]:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Disconnect from the queue, after everything has ended."""
+        await self._requeue.close()
+
+    def _start(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None = None) -> None:
+        task = self._tasks.create_task(self._blaming(work, delivery))
+        self._under_way.add(task)
+        self._fresh = True
+        task.add_done_callback(self._ended)
+
+    async def _blaming(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None) -> None:
+        try:
+            await work()
+        except Exception as error:
+            await self._suspects.blame(error, delivery)
+            raise
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._changed.set()
+
+    def _settle_with(self, durable: Durable, delivery: Delivery, ending: Outcome) -> None:
+        batch = self._batches.get(durable)
+        if batch is None:
+            batch = self._batches[durable] = _Batch()
+            self._start(partial(self._settle_batch, durable, batch))
+        delivery.shed()
+        batch.deliveries.append(delivery)
+        batch.endings[ending.kind, ending.code] += 1
+
+    async def _settle_batch(self, durable: Durable, batch: _Batch) -> None:
+        try:
+            await durable.wait()
+            for delivery in batch.deliveries:
+                await self._source.settle(delivery)
+            for (kind, code), count in batch.endings.items():
+                self._telemetry.settled(kind, code, count)
+        finally:
+            del self._batches[durable]
+
+    async def _settle(self, delivery: Delivery, ending: Outcome | Retry) -> None:
+        suspect = delivery.address if delivery.facts.suspect else None
+        convicted = suspect is not None and ending.code == PoisonRequest.code
+        if suspect is not None:
+            if convicted:
+                self._suspects.convict(suspect)
+            else:
+                # First: with the mark still there, a crash now would have the next owner convict one that ended well.
+                await self._suspects.clear(suspect)
+        if isinstance(ending, Retry):
+            await self._requeue.put(ending, len(delivery.raw))
+            self._telemetry.retried(ending.code)
+        else:
+            delivery.shed()
+            await self._results.store(ending)
+        if suspect is not None and convicted:
+            # Last: with the mark gone before the letter is there, a crash would have the poison kill once more.
+            await self._suspects.clear(suspect)
+        await self._source.settle(delivery)
+        self._telemetry.settled(ending.kind, ending.code)

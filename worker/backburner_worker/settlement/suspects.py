@@ -1,0 +1,196 @@
+"""The marks of suspects that run alone, in the store: how the next owner learns that its predecessor died of one.
+
+A worker that dies takes its memory with it, and not every queue keeps a note. So a suspect's mark is made before it
+runs, renewed while it runs, and taken away after it has run or was given up. Where one is there and is not renewed, its
+maker died in between.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address
+from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
+from backburner_schemas.letter import DeadLetter
+from backburner_worker.process.signals import reasons
+from backburner_worker.settlement.until_stored import until_stored
+from backburner_worker.sources.base import Delivery
+
+_CLOSE_SECONDS = 5.0
+_RENEW_SECONDS = 2.0
+_LOOKS = 4
+"""Looks in a row, as far apart as two renewals, at which a mark has to be the same to convict: its maker may still take
+it away, since a rebalance can give its suspect to the next owner before that, or it runs a copy of the suspect."""
+
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
+
+class Suspects:
+    """Makes and clears the marks. While the store is away its calls wait, and no suspect runs."""
+
+    def __init__(self, storage: Storage, worker: str) -> None:
+        self._storage = storage
+        self._worker = worker
+        self.broken = False
+        """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
+        self._ours: dict[str, str] = {}
+        """What tells our marks from those of others, by key."""
+        self._renewed: set[str] = set()
+        self._writing: dict[str, asyncio.Task[object]] = {}
+
+    async def accuse(self, address: Address) -> bool:
+        """Mark a suspect that is to run alone now; False if it is convicted: whoever ran it before died of it.
+
+        Cancelled, it may have made the mark; `give_up` knows.
+        """
+        key = _key(address)
+        if await self._is_dead_ones(key):
+            log.warning("a suspect's mark is still there, and nobody renews it: it is poison", key=key)
+            return False
+        self._renewed.add(key)
+        if await self._was_convicted(address):
+            log.info("a suspect was convicted before, and comes again", key=key)
+            return False
+        return True
+
+    async def renew(self) -> None:
+        """Renew the marks of what runs, for ever."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            for key in [*self._renewed]:
+                if key not in self._renewed:
+                    continue
+                try:
+                    await self._write(key, self._storage.put(key, self._content(key)))
+                except StoreError as error:
+                    # Others cannot look either; what they see of before counts anew when the store is back.
+                    log.warning("a suspect's mark could not be renewed", key=key, error=error.message)
+
+    def convict(self, address: Address) -> None:
+        """It killed again: its mark stays, whatever happens, until `clear`."""
+        self._renewed.discard(_key(address))
+        self._ours.pop(_key(address), None)
+
+    async def blame(self, error: Exception, delivery: Delivery | None = None) -> None:
+        """That came up over the delivery: if it is our own code that broke, that is noted, and a suspect's mark stays.
+
+        Bounded, and raises nothing.
+        """
+        if reasons(error):
+            return
+        self.broken = True
+        if delivery is None or not delivery.facts.suspect or delivery.address is None:
+            return
+        key = _key(delivery.address)
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._mark(key)
+        self._renewed.discard(key)
+
+    async def clear(self, address: Address) -> None:
+        """The suspect's end is known: take its mark away, whoever made it."""
+        key = _key(address)
+        ours = self._ours.get(key)
+        await self._written(key)
+        await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
+        # A copy of the same suspect may have begun meanwhile: its mark is ours too, and not gone.
+        if self._ours.get(key) == ours:
+            self._ours.pop(key, None)
+
+    async def give_up(self, address: Address) -> None:
+        """The suspect is left to another worker: take the mark away if it is ours. A mark of another stays."""
+        await self._give_up(_key(address))
+
+    async def close(self) -> None:
+        """Give up what is ours still: the worker ends, but did not die. Bounded, and raises nothing."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                for key in [*self._ours]:
+                    await self._give_up(key)
+        except (StoreError, TimeoutError):
+            log.warning("suspects' marks could not be cleared; they will count as poison", keys=[*self._ours])
+
+    async def _was_convicted(self, address: Address) -> bool:
+        """Whether its dead letter is there: whoever convicted it cleared the mark and ended before the queue heard."""
+        key = keys.dead_letter(address.tenant, address.job, address.index)
+        stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
+        try:
+            return stored is not None and parse_stored(DeadLetter, key, stored.data).code == PoisonRequest.code
+        except StoredObjectBroken:
+            return False
+
+    async def _give_up(self, key: str) -> None:
+        if (ours := self._ours.get(key)) is None:
+            return
+        await self._written(key)
+        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        if found is not None and ours.encode() in found.data:
+            await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
+        self._ours.pop(key, None)
+
+    async def _is_dead_ones(self, key: str) -> bool:
+        """Make the mark; whether another's is there instead, whose maker does not renew it any more."""
+        seen, looks, began = b"", 0, time.monotonic()
+        while (there := await self._mark(key)) is not None:
+            # A look that waited for the store tells nothing: meanwhile nobody could renew.
+            same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
+            seen, looks = there, looks + 1 if same else 0
+            if looks == _LOOKS:
+                return True
+            began = time.monotonic()
+            await asyncio.sleep(_RENEW_SECONDS)
+        return False
+
+    async def _mark(self, key: str) -> bytes | None:
+        """Make the mark; the one that is there if that is another's."""
+        # Unique, since a create whose answer got lost is tried again, and then finds its own mark.
+        before, ours = self._ours.get(key), keys.new_ulid()
+        self._ours[key] = ours
+        content = self._content(key)
+        if await until_stored(lambda: self._write(key, self._storage.create(key, content)), "mark a suspect"):
+            return None
+        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        if found is not None and ours.encode() in found.data:
+            return None
+        if before is None:
+            self._ours.pop(key, None)
+        else:
+            self._ours[key] = before
+        # One that is gone by now is looked for again.
+        return found.data if found is not None else b""
+
+    def _content(self, key: str) -> bytes:
+        return to_json({"worker": self._worker, "mark": self._ours[key], "renewed": time.time()})
+
+    async def _write(self, key: str, request: Coroutine[Any, Any, T]) -> T:
+        """Make the request; cancelled, it goes on, since it may have been sent."""
+        writing = asyncio.create_task(request)
+        self._writing[key] = writing
+
+        def over(_: object) -> None:
+            if self._writing.get(key) is writing:
+                del self._writing[key]
+
+        writing.add_done_callback(over)
+        return await asyncio.shield(writing)
+
+    async def _written(self, key: str) -> None:
+        """Return when no request is on its way, and none will be, that could write the mark after it was taken away."""
+        self._renewed.discard(key)
+        if (writing := self._writing.get(key)) is not None:
+            await asyncio.wait([writing])
+
+
+def _key(address: Address) -> str:
+    return keys.suspect(address.tenant, address.job, address.index)

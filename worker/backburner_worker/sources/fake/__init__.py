@@ -1,0 +1,1 @@
+"""The shipped fake of a queue, for tests and benchmarks."""

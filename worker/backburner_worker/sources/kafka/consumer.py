@@ -1,0 +1,219 @@
+"""The consumer of a Kafka source: how it is set up, started and told to commit, and what its errors mean."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    CommitFailedError,
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+    OffsetMetadataTooLargeError,
+    RecordTooLargeError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
+
+from backburner.logs import get_logger
+from backburner.publishers.kafka.metadata import missing_topics
+from backburner_schemas.errors import QueueError
+from backburner_worker.sources.kafka.assignor import LaneStickyAssignor
+
+log = get_logger(__name__)
+
+_FETCH_WAIT_MS = 50
+"""How long the broker waits for news: this is the latency of an idle lane, and of a lane that is opened again."""
+_PARTITION_FETCH_BYTES = 256 * 1024
+_FETCH_BYTES = 16 * 1024 * 1024
+"""Bounds of what is prefetched; a record that is larger than these comes all the same, alone."""
+_MAX_HEARTBEAT_SECONDS = 3.0
+_CHECK_SECONDS = 10.0
+
+FATAL = (
+    AuthenticationFailedError,
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
+    RecordTooLargeError,  # aiokafka has gone past the record already: going on would lose it
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
+"""Errors that do not go away by waiting."""
+
+
+def make_consumer(
+    connection: Mapping[str, Any],
+    *,
+    client_id: str,
+    group: str,
+    instance_id: str | None,
+    session_seconds: float,
+    rebalance_seconds: float,
+) -> AIOKafkaConsumer:
+    """A consumer that is not started and subscribed to nothing yet."""
+    # An assignor keeps its memory on the class: a class of its own for each member of this process.
+    assignor = type("Assignor", (LaneStickyAssignor,), {})
+    return AIOKafkaConsumer(
+        **connection,
+        client_id=client_id,
+        group_id=group,
+        group_instance_id=instance_id,
+        partition_assignment_strategy=(assignor,),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=int(session_seconds * 1000),
+        heartbeat_interval_ms=int(min(session_seconds / 6, _MAX_HEARTBEAT_SECONDS) * 1000),
+        rebalance_timeout_ms=int(rebalance_seconds * 1000),
+        # A join is answered only when the slowest member has joined.
+        request_timeout_ms=int((rebalance_seconds + 30.0) * 1000),
+        # Polling never waits for the engine: if it is stuck, the process is, and heartbeats end as well.
+        max_poll_interval_ms=2**31 - 1,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        fetch_max_bytes=_FETCH_BYTES,
+        max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+    )
+
+
+async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, seconds: float) -> None:
+    """Start the consumer and check that the topics exist, without naming to the broker any that does not.
+
+    Raises `QueueError`, and what aiokafka raises where the broker cannot be reached.
+    """
+    async with asyncio.timeout(seconds):
+        await consumer.start()
+        missing = await missing_topics(consumer._client, topics)  # noqa: SLF001 - the public way asks one broker
+    if missing:
+        raise QueueError(
+            f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
+            "`backburner topics ensure --pool MODEL`"
+        )
+
+
+async def check_topics(connection: Mapping[str, Any], topics: Collection[str]) -> None:
+    """Raise `QueueError` if any of the topics is missing, or for what does not get better by waiting.
+
+    A broker that does not answer is only a line in the log. Joins no group.
+    """
+    consumer = AIOKafkaConsumer(**connection, client_id="backburner-check")
+    try:
+        await connect(consumer, topics, seconds=_CHECK_SECONDS)
+    except FATAL as error:
+        raise broken(error) from error
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("the broker does not answer yet", error=start_failed(connection, error).message)
+    finally:
+        await leave(consumer, seconds=_CHECK_SECONDS, goodbye=True)
+
+
+async def committed(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, seconds: float
+) -> dict[TopicPartition, tuple[int, str]]:
+    """What the group has committed of these partitions, where it has: offsets, and the text beside them.
+
+    Raises `TimeoutError`, and what aiokafka raises.
+    """
+    async with asyncio.timeout(seconds):
+        # The public way is one request a partition, and tells no text; this is one for all.
+        found = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001
+    return {partition: (one.offset, one.metadata or "") for partition, one in found.items()}
+
+
+async def answers(consumer: AIOKafkaConsumer, *, seconds: float) -> bool:
+    """Whether a broker answers the lightest of questions in that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            # Not asked of the coordinator: on that connection everything waits behind a join, which may take long.
+            return bool(await consumer._client.force_metadata_update())  # noqa: SLF001 - nothing public is as light
+    except (KafkaError, OSError, TimeoutError):
+        return False
+
+
+async def beginnings(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, seconds: float
+) -> dict[TopicPartition, int]:
+    """Where the logs of these partitions begin. Raises `TimeoutError`, and what aiokafka raises."""
+    if not partitions:
+        return {}
+    async with asyncio.timeout(seconds):
+        return dict(await consumer.beginning_offsets(list(partitions)))
+
+
+async def commit(
+    consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], tuple[int, str]], *, seconds: float
+) -> bool:
+    """Commit once, bounded, since aiokafka tries for ever; whether the broker took it.
+
+    Raises `QueueError` for what no later commit can do better, and aiokafka's own error for a text that is too long.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await consumer.commit({TopicPartition(*partition): wanted for partition, wanted in offsets.items()})
+    except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as error:
+        raise broken(error) from error
+    except OffsetMetadataTooLargeError:
+        raise
+    except (CommitFailedError, IllegalStateError) as error:
+        log.info("a commit came too late for its generation", error=type(error).__name__)
+        return False
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("offsets not committed; trying again", error=told(error))
+        return False
+    return True
+
+
+async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) -> None:
+    """Disconnect, within the time, and whatever state the broker is in; `goodbye`: leave the group too."""
+    if not goodbye and consumer._coordinator is not None:  # noqa: SLF001 - there is none where it never connected
+        # A member without a generation has nothing to leave; the broker lets it go when its session is over.
+        consumer._coordinator.reset_generation()  # noqa: SLF001 - aiokafka has no setting for it
+    # In a task of its own: with the broker away, aiokafka lets out the cancellation of its tasks as if it were ours.
+    stopping = asyncio.create_task(consumer.stop())
+    await asyncio.wait([stopping], timeout=seconds)
+    if not stopping.done():
+        stopping.cancel()
+        await asyncio.wait([stopping], timeout=seconds)
+    error = "no answer" if not stopping.done() or stopping.cancelled() else stopping.exception()
+    if error is not None:
+        log.warning("left the consumer group without a goodbye", error=told(error))
+        with suppress(TimeoutError, OSError, KafkaError):
+            async with asyncio.timeout(seconds):
+                await consumer._client.close()  # noqa: SLF001 - where stop broke off, nothing public closes it
+
+
+def told(error: BaseException | str) -> str:
+    """What an error says, or its name where it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def start_failed(connection: Mapping[str, Any], error: BaseException) -> QueueError:
+    """What to say when the consumer could not be started."""
+    if isinstance(error, FATAL):
+        return broken(error)
+    servers = ",".join(connection["bootstrap_servers"])
+    return QueueError(
+        f"no broker answers at {servers} ({told(error)}); check BACKBURNER_QUEUE_URL and that the broker is up"
+    )
+
+
+def broken(error: BaseException) -> QueueError:
+    """What to say when the consumer cannot go on."""
+    if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
+        return QueueError(f"the broker refused the credentials ({told(error)}); check BACKBURNER_KAFKA_SECURITY_…")
+    if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
+        return QueueError(f"not authorised ({told(error)}); give this user the ACLs to read the topics and the group")
+    if isinstance(error, InvalidSessionTimeoutError):
+        return QueueError(
+            "the broker does not allow this session time-out; set BACKBURNER_KAFKA_SESSION_SECONDS to between its "
+            "group.min.session.timeout.ms (mostly 6 s) and group.max.session.timeout.ms"
+        )
+    return QueueError(f"the broker cannot be read from any more ({told(error)}); restart the worker")

@@ -1,0 +1,133 @@
+"""What to read from the broker now, and what to hand out of it. Pure state between the consumer and the pipeline.
+
+It reads ahead a little in each lane that has a budget, and judges a message only when it is handed out: what waits is
+bytes, not objects.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from backburner_schemas import codec
+from backburner_schemas.errors import Undeliverable
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery
+from backburner_worker.sources.kafka.assignment import Assignment, Partition
+from backburner_worker.sources.kafka.buffer import LaneBuffer, Record
+
+BUFFER_RECORDS = 2_000
+BUFFER_BYTES = 16 * 1024 * 1024
+"""Read ahead of each lane; more by what one poll brings."""
+HAND_OUT_RECORDS = 128
+HAND_OUT_BYTES = 2 * 1024 * 1024
+"""Of each lane in one pull: decoding more at once would hold up the loop that feeds the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a record that the client library cannot decode: it ends as one dead letter, like other junk."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Intake:
+    """The records between broker and pipeline, of all lanes."""
+
+    def __init__(self, topics: Mapping[str, Lane], rules: codec.Rules, life: int = 0) -> None:
+        """`life` is what the marks of this source can be told by from those of all others."""
+        self.assignment = Assignment(life)
+        self._topics = dict(topics)
+        self._rules = rules
+        self._budget: dict[Lane, int] = {}
+        self._stopped = False
+        self._buffers = {
+            lane: LaneBuffer(max_records=BUFFER_RECORDS, max_bytes=BUFFER_BYTES, holds_back=lane is Lane.RETRY)
+            for lane in self._topics.values()
+        }
+
+    def lane(self, topic: str) -> Lane:
+        """The lane of a topic."""
+        return self._topics[topic]
+
+    def want(self, budget: Mapping[Lane, int]) -> None:
+        """The pipeline has room for that many of each lane."""
+        self._budget = dict(budget)
+
+    def stop(self) -> None:
+        """Read and hand out no more."""
+        self._stopped = True
+        self.clear()
+
+    def revoke(self) -> None:
+        """All partitions go away, and what was read of them with them."""
+        self.clear()
+        self.assignment.revoke()
+
+    def clear(self) -> None:
+        """Forget what was read and not handed out: the broker gives it again."""
+        for buffer in self._buffers.values():
+            buffer.clear()
+
+    def wanted(self) -> list[Partition]:
+        """The partitions to read from now; the others are to be paused."""
+        return [] if self._stopped else [found for found in self.assignment.partitions if self._is_wanted(found)]
+
+    def _is_wanted(self, partition: Partition) -> bool:
+        lane = self._topics[partition[0]]
+        buffer = self._buffers[lane]
+        return (
+            self._budget.get(lane, 0) > 0
+            and not buffer.full
+            and partition not in buffer.held
+            and not self.assignment.is_full(partition)
+        )
+
+    def keep(self, partition: Partition, records: Iterable[Record]) -> None:
+        """Keep what the broker gave, except for copies of what is known and what is not ours any more."""
+        if partition not in self.assignment.partitions or self._stopped:
+            return
+        take = self.assignment.take
+        self._buffers[self._topics[partition[0]]].add(record for record in records if take(partition, record.offset))
+
+    def hand_out(self, now: float) -> list[Delivery]:
+        """Deliveries within the budget, bounded, of what is due at that Unix time."""
+        deliveries = []
+        for lane, buffer in self._buffers.items():
+            most = min(self._budget.get(lane, 0), HAND_OUT_RECORDS)
+            deliveries += [self._handed_out(record, lane) for record in buffer.take(now, most, HAND_OUT_BYTES)]
+        return deliveries
+
+    def due_at(self) -> float | None:
+        """Unix time at which the next record that is held back is due; None if there is none."""
+        found = (buffer.due_at() for lane, buffer in self._buffers.items() if self._budget.get(lane, 0) > 0)
+        return min((at for at in found if at is not None), default=None)
+
+    def _handed_out(self, record: Record, lane: Lane) -> Delivery:
+        topic, partition, offset, value = record.topic, record.partition, record.offset, record.value
+        timestamp = record.timestamp / 1000
+        origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
+        ticket = self.assignment.ticket((topic, partition), offset)
+        facts = codec.decode_facts(record.headers, timestamp) if record.headers else codec.NO_FACTS
+        again, suspect = self.assignment.past(ticket)
+        if suspect:
+            facts = replace(facts, suspect=True)
+        delivery = Delivery(
+            message=_UNREADABLE if isinstance(record, Unreadable) else codec.decode(value, origin, self._rules),
+            raw=value or b"",
+            origin=origin,
+            lane=lane,
+            facts=facts,
+            token=ticket,
+            redelivered=again,
+        )
+        self.assignment.hand_out(delivery)
+        return delivery
+
+
+_UNREADABLE = codec.Unaddressed(
+    Undeliverable("the record cannot be decoded, such as for a header's name that is not UTF-8; correct the producer")
+)

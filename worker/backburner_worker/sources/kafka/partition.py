@@ -1,0 +1,112 @@
+"""One partition while it is ours: its ledger, its deliveries, and what the broker has been told of it. Pure state."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from backburner_schemas.indexset import IndexSet
+from backburner_worker.sources.base import Delivery
+from backburner_worker.sources.kafka import marks as wire
+from backburner_worker.sources.kafka.ledger import Ledger
+from backburner_worker.sources.kafka.marks import NOTHING, Marks
+
+STOP_AT = 0.75
+"""Share of the room for marks above which a partition is read no further."""
+MAX_AHEAD = 10_000
+"""Where the broker keeps no marks: offsets read above the low-water mark, at most, since a lost worker costs that."""
+_MEASURE_EVERY = 256
+"""Changes of a ledger, at least, after which the room that its marks take is measured again."""
+_CHARS_A_CHANGE = 4
+"""What one change adds to the marks, at about the worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What the broker is told of one partition, and what it then knows."""
+
+    offset: int
+    text: str
+    epoch: int
+    changes: int
+    completed: IndexSet
+    """What the text says is done: no more than is true."""
+    started: IndexSet
+
+
+@dataclass(slots=True)
+class Share:
+    """One partition during one epoch."""
+
+    epoch: int
+    ledger: Ledger
+    earlier: IndexSet = NOTHING
+    """Offsets that were started at an unclean end."""
+    suspects: IndexSet = NOTHING
+    """Offsets that were started at two of them."""
+    again: IndexSet = NOTHING
+    """Offsets that were given before, here or elsewhere."""
+    careful_until: int = 0
+    """Starts below this offset are told to the broker before they are made."""
+    deliveries: dict[int, Delivery] = field(default_factory=dict)
+    """What was handed out and is not settled."""
+    unsaved: set[int] = field(default_factory=set)
+    """What is settled and not covered by a commit."""
+    committed: int | None = None
+    """The offset that the broker has."""
+    told: IndexSet = NOTHING
+    """What the last commit says is started."""
+    fill: float = 0.0
+    """Share of the room for marks that these take, when last measured."""
+    _saved: int = -1
+    _measure_at: int = 0
+
+    def is_full(self, *, kept: bool) -> bool:
+        """Whether the partition is to be read no further, since the broker could not be told what is done."""
+        if self.ledger.catching_up:
+            return False
+        if not kept:
+            return self.ledger.span >= MAX_AHEAD
+        if self.ledger.changes >= self._measure_at:
+            self._encode(life=0, clean=False)
+        return self.fill >= STOP_AT
+
+    def to_commit(self, life: int, *, clean: bool, kept: bool) -> Commit | None:
+        """What the broker does not have yet; None if it has all. A clean mark is always news."""
+        low, changes = self.ledger.low_water, self.ledger.changes
+        if not kept:
+            return None if low == self.committed else Commit(low, "", self.epoch, changes, NOTHING, NOTHING)
+        if changes == self._saved and not clean:
+            return None
+        text, held = self._encode(life=life, clean=clean)
+        # What was started counts as told even where it did not fit: there is no better way to tell it.
+        return Commit(low, text, self.epoch, changes, held.completed, self.ledger.started)
+
+    def note(self, commit: Commit) -> None:
+        """The broker has that now."""
+        self.committed = commit.offset
+        self.told = commit.started
+        self._saved = commit.changes
+        self.unsaved = uncovered(self.unsaved, commit.offset, commit.completed)
+
+    def _encode(self, life: int, *, clean: bool) -> tuple[str, Marks]:
+        ledger = self.ledger
+        completed = ledger.completed
+        gone = completed | IndexSet.below(ledger.low_water)
+        marks = Marks(
+            clean=clean,
+            life=life,
+            completed=completed,
+            started=ledger.started,
+            earlier=self.earlier - gone if self.earlier else self.earlier,
+            suspects=self.suspects - gone if self.suspects else self.suspects,
+            careful_until=self.careful_until,
+        )
+        text, held = wire.encode(marks, ledger.low_water)
+        self.fill = len(text) / wire.MAX_CHARS
+        room = int((STOP_AT - self.fill) * wire.MAX_CHARS / _CHARS_A_CHANGE)
+        self._measure_at = ledger.changes + max(room, _MEASURE_EVERY)
+        return text, held
+
+
+def uncovered(offsets: Iterable[int], committed: int, completed: IndexSet) -> set[int]:
+    """Those of the offsets that a commit does not tell are done."""
+    return {offset for offset in offsets if offset >= committed and offset not in completed}

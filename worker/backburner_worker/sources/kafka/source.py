@@ -1,0 +1,288 @@
+"""The source on Kafka: one consumer over the topics of all lanes.
+
+It moves records and offsets, and decides nothing: whose a delivery is, what may be committed and what to read next is
+pure state, in `assignment`, `ledger` and `intake`.
+
+Rebalances are eager: each takes all partitions away and gives most of them back. The client library logs and forgets
+the exceptions of its callbacks, so these do little, and the poll task does the rest.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+
+from backburner.logs import get_logger
+from backburner_schemas import codec
+from backburner_schemas.errors import QueueError
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
+from backburner_worker.sources.kafka import consumer as kafka_client
+from backburner_worker.sources.kafka.availability import Watch
+from backburner_worker.sources.kafka.commits import Commits
+from backburner_worker.sources.kafka.intake import Intake
+from backburner_worker.sources.kafka.reader import Found, Reader
+
+log = get_logger(__name__)
+
+_START_SECONDS = 30.0
+_CLOSE_SECONDS = 10.0
+_COMMIT_SECONDS = 5.0
+_AGAIN = 0.5
+_PULL_SECONDS = 1.0
+_MAX_BACKOFF = 2.0
+_PATIENCE = 30
+"""Errors in a row that the library does not call temporary, after which the process had better start anew."""
+
+
+class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """A `Source` on Kafka; see the port for what it promises."""
+
+    def __init__(
+        self,
+        *,
+        connection: Mapping[str, Any],
+        topics: Mapping[str, Lane],
+        group: str,
+        rules: codec.Rules,
+        session_seconds: float,
+        rebalance_seconds: float,
+        instance_id: str | None,
+        client_id: str,
+        leave_group: bool = True,
+    ) -> None:
+        self._connection = dict(connection)
+        self._topics = tuple(topics)
+        self._group = group
+        self._session_seconds = session_seconds
+        self._rebalance_seconds = rebalance_seconds
+        self._instance_id = instance_id
+        self._client_id = client_id
+        self._leave_group = leave_group
+        self._intake = Intake(topics, rules, life=secrets.randbits(32))
+        self._assignment = self._intake.assignment
+        # Partitions that come are first told apart from before, then opened; only then is anything read of them.
+        self._coming: frozenset[TopicPartition] | None = None
+        self._arrived: frozenset[TopicPartition] | None = None
+        self._open = False
+        self._consumer: AIOKafkaConsumer | None = None
+        self._revoked: RevokedCallback | None = None
+        self._tasks: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._news = asyncio.Event()
+        self._reader: Reader | None = None
+        self._commits: Commits | None = None
+        self._watch = Watch(group, session_seconds)
+
+    # --- the port ---
+
+    async def start(self, revoked: RevokedCallback) -> None:
+        """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
+        self._revoked = revoked
+        consumer = self._consumer = kafka_client.make_consumer(
+            self._connection,
+            client_id=self._client_id,
+            group=self._group,
+            instance_id=self._instance_id,
+            session_seconds=self._session_seconds,
+            rebalance_seconds=self._rebalance_seconds,
+        )
+        self._reader = Reader(consumer, self._assignment.position)
+        seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
+        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
+        try:
+            await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await self.close()
+            raise kafka_client.start_failed(self._connection, error) from error
+        except BaseException:
+            await self.close()
+            raise
+        consumer.subscribe(topics=self._topics, listener=self)
+        self._watch.started()
+        self._tasks = asyncio.create_task(self._run(consumer, self._reader, self._commits), name="kafka-source")
+        self._tasks.add_done_callback(lambda _: self._news.set())
+
+    async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Up to that many deliveries of each lane; see the port."""
+        self._intake.want(budget)
+        until = time.monotonic() + _PULL_SECONDS
+        while True:
+            self._check()
+            self._news.clear()
+            deliveries = self._intake.hand_out(time.time())
+            left = until - time.monotonic()
+            if deliveries or left <= 0:
+                return deliveries
+            due = self._intake.due_at()
+            if due is not None:
+                left = min(left, max(due - time.time(), 0.001))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+
+    async def begin(self, delivery: Delivery) -> None:
+        """The delivery goes to the engine; after an unclean end, or for a suspect, once that is committed."""
+        if self._assignment.begin(delivery) and self._commits is not None:
+            await self._commits.told(delivery)
+
+    async def settle(self, delivery: Delivery) -> None:
+        """End the delivery; it is committed within about a second, or when the partitions go away."""
+        self._assignment.settle(delivery)
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Nothing: a partition goes to another worker as a whole, when this one leaves."""
+
+    def lag(self) -> Mapping[Lane, int]:
+        """Messages not settled yet, by lane, of the partitions that are assigned here."""
+        lag = dict.fromkeys(Lane, 0)
+        for partition in self._assignment.partitions:
+            end = self._consumer.highwater(TopicPartition(*partition)) if self._consumer is not None else None
+            if end is not None:
+                lag[self._intake.lane(partition[0])] += max(end - self._assignment.low_water(partition), 0)
+        return lag
+
+    def uncommitted(self) -> int:
+        """Deliveries given out that the last commit does not tell are done."""
+        return self._assignment.uncommitted
+
+    def trouble(self) -> str | None:
+        """Why nothing is given or taken: the broker is silent, or the group gives no share."""
+        return self._watch.trouble() if self._tasks is not None else None
+
+    def marks(self) -> MarkFigures:
+        """How it stands with the marks beside the offsets."""
+        return self._assignment.figures()
+
+    async def stop(self) -> None:
+        """Give no more deliveries, but stay a member."""
+        self._intake.stop()
+
+    async def close(self, *, clean: bool = True) -> None:
+        """Commit what is settled and leave the group. Bounded; safe to repeat."""
+        self._intake.stop()
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.cancel()
+            # What ended it was raised from pull; here it only has to be gone.
+            await asyncio.gather(tasks, return_exceptions=True)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            try:
+                if self._commits is not None:
+                    await self._commits.commit(clean=clean)
+            except QueueError as error:
+                log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
+            finally:
+                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
+        self._assignment.lose_all()
+        if self._commits is not None:
+            self._commits.release()
+        self._news.set()
+
+    # --- rebalances, called by aiokafka ---
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Have what is done stored and settled, commit it, let go. A failure ends the source at the next pull."""
+        self._coming, self._open = None, False
+        if self._reader is not None:
+            self._reader.revoked()
+        self._watch.parted()
+        self._intake.clear()
+        try:
+            if revoked and self._revoked is not None and self._commits is not None:
+                try:
+                    async with asyncio.timeout(self._rebalance_seconds / 2):
+                        await self._revoked()
+                except TimeoutError:
+                    log.warning("not everything done could be stored before partitions went away", group=self._group)
+                await self._commits.commit(clean=True)
+        except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
+            self._fail(error)
+        finally:
+            self._intake.revoke()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Only mark what came: no heartbeat is sent while this runs."""
+        if self._reader is not None:
+            self._reader.assigned([*assigned])
+            self._assignment.keep_only(assigned)
+            self._coming = frozenset(assigned)
+
+    # --- tasks ---
+
+    async def _run(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll(consumer, reader, commits))
+            group.create_task(commits.run())
+            group.create_task(self._watch.run(consumer))
+
+    async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
+        """Read for ever, whatever the engine does. An outage is ridden out; what cannot get better is raised."""
+        failures = 0
+        while True:
+            try:
+                if self._coming is not None:
+                    await self._arrive(consumer, commits, self._coming)
+                wanted = self._intake.wanted() if self._open else []
+                found = await reader.read(wanted)
+            except (KafkaError, OSError, TimeoutError) as error:
+                failures += 1
+                if isinstance(error, kafka_client.FATAL) or (
+                    failures >= _PATIENCE and not getattr(error, "retriable", True)
+                ):
+                    raise kafka_client.broken(error) from error
+                log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
+                reader.read_again()
+                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
+                continue
+            if wanted:
+                failures = 0
+            # What was read while partitions went away is read again by whoever gets them.
+            if found and self._open:
+                self._keep(found)
+
+    def _keep(self, found: Found) -> None:
+        self._watch.heard()
+        for partition, records in found.items():
+            self._intake.keep(partition, records)
+        self._news.set()
+
+    async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
+        """Begin to work on new partitions: from what is committed, with what runs here from before.
+
+        Nothing is read before the broker has it that work begins: if this worker dies, its successor must know.
+        """
+        if self._arrived is not coming:
+            found = await commits.found(coming, seconds=self._session_seconds)
+            if self._coming is not coming:
+                return  # The next rebalance was faster.
+            self._arrived = coming
+            self._watch.joined()
+            for partition, start in self._assignment.arrive(found).items():
+                consumer.seek(TopicPartition(*partition), start)
+        if not await commits.open(coming):
+            await asyncio.sleep(_AGAIN)
+        elif self._coming is coming:
+            self._coming, self._open = None, True
+            log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
+
+    # --- small things ---
+
+    def _check(self) -> None:
+        if self._failure is None and self._tasks is not None and self._tasks.done():
+            error = None if self._tasks.cancelled() else self._tasks.exception()
+            self._fail(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
+        if self._failure is not None:
+            raise self._failure
+        if self._consumer is None:
+            raise QueueError("the source is closed; start a new one")
+
+    def _fail(self, error: BaseException | None) -> None:
+        self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
+        self._news.set()

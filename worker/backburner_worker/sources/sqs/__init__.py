@@ -1,0 +1,1 @@
+"""SQS as the queue, on the side that pulls."""

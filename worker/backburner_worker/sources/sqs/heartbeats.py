@@ -1,0 +1,230 @@
+"""Keeps what is held: extends it, deletes what is settled, gives back, sends anew. The calls are made side by side.
+
+What is due when is `sqs_held`'s to say. Nothing here waits for SQS before it looks at the clock again: a lease that
+could not be extended in time is lost on time.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from backburner.logs import get_logger
+from backburner.publishers.base import Message
+from backburner.publishers.sqs.connection import FAILURES
+from backburner.publishers.sqs.message import MAX_BYTES, Entry, batches, entry_of
+from backburner_schemas.codec import Rules
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.names import Lane
+from backburner_worker.sources.sqs.availability import Outage
+from backburner_worker.sources.sqs.calls import MAX_BATCH, SqsCalls
+from backburner_worker.sources.sqs.in_flight import Held, HeldMessages
+from backburner_worker.sources.sqs.message import SUSPECT_AT
+
+log = get_logger(__name__)
+
+_LINGER_SECONDS = 0.05
+"""What a settled message waits for company, so that batches are full."""
+_LOOK_SECONDS = 0.5
+_VOID = frozenset(
+    {
+        "ReceiptHandleIsInvalid",
+        "InvalidReceiptHandle",
+        "MessageNotInflight",
+        "AWS.SimpleQueueService.MessageNotInflight",
+        # The receipt has expired, or the message was held for twelve hours in all.
+        "InvalidParameterValue",
+    }
+)
+"""Codes that say that a receipt is no good any more."""
+
+
+class Keeper:
+    """Does what is due for the held messages."""
+
+    def __init__(self, held: HeldMessages, calls: SqsCalls, outage: Outage, rules: Rules, visibility: float) -> None:
+        self._held = held
+        self._calls = calls
+        self._outage = outage
+        self._rules = rules
+        self._look = min(_LOOK_SECONDS, visibility / 24)
+        self._beats: set[asyncio.Task[None]] = set()
+        self._others: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self.deleted = dict.fromkeys(Lane, 0)
+        """Deletions so far, for who counts what is left."""
+
+    async def run(self) -> None:
+        """Do what is due, for ever. Never waits for SQS."""
+        while True:
+            self._tend()
+            await asyncio.sleep(self._look)
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        if lost := self._held.expired(now):
+            log.warning("leases are lost: SQS did not extend them in time, and others may have them", count=len(lost))
+        if old := self._held.too_long(now):
+            log.info("messages that were held for hours are sent anew, since SQS allows twelve", count=len(old))
+        for batch in _batches(old):
+            self._start(self._others, self._send_anew(batch))
+        for batch in _batches(self._held.beats(now)):
+            self._start(self._beats, self._extend(batch))
+        self._delete_now()
+
+    # --- extend ---
+
+    async def _extend(self, batch: list[Held]) -> None:
+        asked = time.monotonic()
+        handles, seconds = [held.handle for held in batch], [self._held.extension(held, asked) for held in batch]
+        try:
+            refused = await self._calls.extend(batch[0].received.lane, handles, seconds)
+        except FAILURES as error:
+            self._outage.began("extend", error)
+            for held in batch:
+                self._held.not_extended(held, time.monotonic())
+            return
+        self._outage.ended("extend")
+        void = 0
+        for held, handle, granted in zip(batch, handles, seconds, strict=True):
+            code = refused.get(handle)
+            if code is None:
+                self._held.extended(held, handle, asked, granted)
+            elif code in _VOID:
+                # One that was deleted meanwhile is void, too.
+                void += self._held.refused(held, handle)
+            else:
+                self._held.not_extended(held, time.monotonic())
+        if void:
+            log.warning("leases are lost: SQS says that the receipts are void", count=void)
+
+    # --- delete ---
+
+    def delete_soon(self) -> None:
+        """Delete what is settled: at once where that fills a batch, else within the linger."""
+        if self._held.to_delete >= MAX_BATCH:
+            self._delete_now()
+        elif self._held.to_delete and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._delete_now)
+
+    def _delete_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for batch in _batches(self._held.deletions(time.monotonic())):
+            self._start(self._others, self._delete(batch))
+
+    async def _delete(self, batch: list[Held]) -> None:
+        lane, handles = batch[0].received.lane, [held.handle for held in batch]
+        try:
+            refused = await self._calls.delete(lane, handles)
+        except FAILURES as error:
+            self._outage.began("delete", error)
+            self._held.not_deleted(batch, time.monotonic())
+            return
+        self._outage.ended("delete")
+        for held, handle in zip(batch, handles, strict=True):
+            code = refused.get(handle)
+            if code is not None and code not in _VOID:
+                self._held.not_deleted([held], time.monotonic())
+            elif self._held.deleted(held, handle):
+                self.deleted[lane] += 1
+
+    # --- give back ---
+
+    async def release(self, messages: Iterable[Held]) -> None:
+        """Let these go, for others to have at once. Their leases are lost."""
+        found = [held for held in messages if not held.dropped]
+        for held in found:
+            self._held.drop(held)
+        if found and self._beats:
+            # One that is under way would make them invisible again.
+            await asyncio.wait({*self._beats})
+        # One receipt more, and whoever gets it would take it for a suspect, though it harmed nobody here.
+        anew = [held for held in found if held.received.count >= SUSPECT_AT - 1]
+        back = [(held, 0) for held in found if held.received.count < SUSPECT_AT - 1]
+        await asyncio.gather(self.hide(back), *(self._send_anew(batch) for batch in _batches(anew)))
+
+    async def hide(self, messages: Iterable[tuple[Held, int]]) -> None:
+        """Let these go, and make them visible to all after so many seconds. What SQS refuses comes back later."""
+        seconds = dict(messages)
+        for held in seconds:
+            self._held.drop(held)
+        await asyncio.gather(*(self._hide(batch, [seconds[held] for held in batch]) for batch in _batches(seconds)))
+
+    async def _hide(self, batch: list[Held], seconds: list[int]) -> None:
+        try:
+            await self._calls.extend(batch[0].received.lane, [held.handle for held in batch], seconds)
+        except FAILURES as error:
+            self._outage.began("extend", error)
+        else:
+            self._outage.ended("extend")
+
+    async def finish(self) -> None:
+        """Delete what is settled and give everything else back."""
+        releasing = asyncio.ensure_future(self.release(self._held.unsettled()))
+        try:
+            while self._held.settled:
+                self._delete_now()
+                if self._others:
+                    await asyncio.wait({*self._others}, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(_LINGER_SECONDS)
+            await releasing
+            if self._others:
+                await asyncio.wait({*self._others})
+        finally:
+            releasing.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    # --- send anew ---
+
+    async def _send_anew(self, batch: list[Held]) -> None:
+        """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is."""
+        lane = batch[0].received.lane
+        entries = [found for number, held in enumerate(batch) if (found := self._entry(number, held)) is not None]
+        sent: set[int] = set()
+        try:
+            for part in batches(entries):
+                sent |= await self._calls.send(lane, part)
+            for number in sent:
+                self._held.remember(batch[number].received.id)
+            if sent:
+                await self._calls.delete(lane, [batch[number].handle for number in sent])
+            self._outage.ended("send")
+        except FAILURES as error:
+            self._outage.began("send", error)
+        left = [(held, 0) for number, held in enumerate(batch) if number not in sent]
+        if left:
+            await self.hide(left)
+
+    def _entry(self, number: int, held: Held) -> Entry | None:
+        """The message to send for it; None for what has no envelope, or is too large."""
+        delivery = held.received.delivery(self._rules, held)
+        if not isinstance(delivery.message, Envelope):
+            return None
+        message = Message("", held.received.lane, delivery.message, replace(delivery.facts, not_before=None))
+        entry = entry_of(number, message, time.time())
+        return entry if entry.size <= MAX_BYTES else None
+
+    def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._outage.fail(error)
+
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(ended)
+
+
+def _batches(messages: Iterable[Held]) -> Iterator[list[Held]]:
+    """In batches of one queue each, as large as SQS takes them."""
+    by_lane = sorted(messages, key=lambda held: held.received.lane)
+    for _, group in itertools.groupby(by_lane, key=lambda held: held.received.lane):
+        found = list(group)
+        for start in range(0, len(found), MAX_BATCH):
+            yield found[start : start + MAX_BATCH]

@@ -1,0 +1,246 @@
+"""What this worker holds of SQS: whose visibility ends when, and what is to be extended, deleted, sent again or lost.
+
+Pure, by a monotonic clock that its caller reads. It holds what was read ahead as well as what was given out and what
+is settled but not deleted yet: as long as SQS has not been told otherwise, all of it is ours to keep invisible.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from backburner_worker.sources.base import Delivery
+from backburner_worker.sources.sqs.message import Received
+
+LONGEST = 12 * 3600.0
+"""Seconds that SQS lets anybody hold a message."""
+SEND_AGAIN_AFTER = 11.5 * 3600.0
+"""Seconds after which a held message is sent anew instead: half an hour is enough to ride out an outage."""
+_RETRY_SECONDS = 1.0
+_REMEMBERED = 20_000
+"""Ids of deleted messages that are known for a while: a standard queue can give a copy of one even then."""
+
+
+class Stage(Enum):
+    """How far a held message has come."""
+
+    WAITING = auto()
+    """Read ahead, not given out."""
+    GIVEN = auto()
+    """Given out, not settled."""
+    SETTLED = auto()
+    """Its outcome is durable; what is left is to delete it."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message that is invisible to others on our account. Equal only to itself."""
+
+    received: Received
+    since: float
+    """When SQS gave it, or a little before."""
+    until: float
+    """When its visibility ends for certain not yet."""
+    beat_at: float
+    """When its visibility is to be extended."""
+    stage: Stage = Stage.WAITING
+    delivery: Delivery | None = None
+    beating: bool = False
+    """Whether an extension is under way."""
+    delete_at: float = 0.0
+    """When its deletion is to be tried."""
+    dropped: bool = False
+    """Whether it is held no longer."""
+
+    @property
+    def handle(self) -> str:
+        """The latest receipt's."""
+        return self.received.handle
+
+    def shed(self) -> None:
+        """Let go of the text: a deletion needs the handle alone, and may have to wait for long."""
+        self.received = replace(self.received, body=b"")
+
+
+class HeldMessages:
+    """All that is held, by message id."""
+
+    def __init__(self, visibility: float, *, send_again_after: float = SEND_AGAIN_AFTER) -> None:
+        self._visibility = visibility
+        self._send_again_after = send_again_after
+        self._held: dict[str, Held] = {}
+        self._settled: dict[str, Held] = {}
+        self._to_delete: list[Held] = []
+        self._given = 0
+        self._done: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def uncommitted(self) -> int:
+        """Given out and not known to be deleted."""
+        return self._given + len(self._settled)
+
+    @property
+    def settled(self) -> int:
+        """Settled and not known to be deleted."""
+        return len(self._settled)
+
+    @property
+    def to_delete(self) -> int:
+        """Settled, and no deletion is under way."""
+        return len(self._to_delete)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    # --- in, out ---
+
+    def take(self, received: Received, begun: float) -> Held | None:
+        """Hold a message whose visibility began at that time or later; None for a copy of what is known here.
+
+        A copy brings the handle that counts from now on. One of a message that was deleted is to be deleted again.
+        """
+        until, beat_at = begun + self._visibility, begun + self._visibility / 3
+        known = self._held.get(received.id)
+        if known is not None:
+            known.received, known.since, known.until, known.beat_at = received, begun, until, beat_at
+            # One that hangs is for a receipt that does not count any more.
+            known.beating = False
+            if known.stage is Stage.SETTLED:
+                known.shed()
+            return None
+        held = self._held[received.id] = Held(received, begun, until, beat_at)
+        if received.id in self._done:
+            self._is_settled(held)
+            return None
+        return held
+
+    def give(self, held: Held, delivery: Delivery) -> None:
+        """It is given out as that delivery."""
+        held.stage, held.delivery = Stage.GIVEN, delivery
+        self._given += 1
+
+    def settle(self, delivery: Delivery) -> bool:
+        """The delivery's outcome is durable; False where that is void."""
+        held = delivery.token
+        if not isinstance(held, Held) or held.stage is not Stage.GIVEN or held.dropped:
+            return False
+        # Without it, the two would keep each other, and their bytes, alive.
+        held.delivery = None
+        self._given -= 1
+        self._is_settled(held)
+        return True
+
+    def drop(self, held: Held) -> None:
+        """Hold it no longer; a lease on it is lost."""
+        if held.dropped:
+            return
+        held.dropped = True
+        del self._held[held.received.id]
+        self._settled.pop(held.received.id, None)
+        if held.stage is Stage.GIVEN:
+            self._given -= 1
+        delivery, held.delivery = held.delivery, None
+        if delivery is not None:
+            delivery.lease.lose()
+
+    def unsettled(self) -> list[Held]:
+        """What waits or was given out."""
+        return [held for held in self._held.values() if held.stage is not Stage.SETTLED]
+
+    def waiting(self) -> list[Held]:
+        """What was read ahead and not given out."""
+        return [held for held in self._held.values() if held.stage is Stage.WAITING]
+
+    # --- visibility ---
+
+    def beats(self, now: float) -> list[Held]:
+        """What to extend now. Where one is due, those that are nearly due come along: batches are to be full."""
+        due, soon = [], now + self._visibility / 12
+        urgent = False
+        for held in self._held.values():
+            if held.beat_at <= soon and not held.beating and self.extension(held, now) > 0:
+                due.append(held)
+                urgent = urgent or held.beat_at <= now
+        if not urgent:
+            return []
+        for held in due:
+            held.beating = True
+        return due
+
+    def extension(self, held: Held, now: float) -> int:
+        """Seconds, from now, to ask for: never beyond what SQS allows in all."""
+        return max(min(int(self._visibility), math.floor(held.since + LONGEST - now)), 0)
+
+    def extended(self, held: Held, handle: str, asked: float, seconds: int) -> None:
+        """SQS did it, for a call that was begun at that time."""
+        held.beating = False
+        if handle == held.handle:
+            held.until = max(held.until, asked + seconds)
+            held.beat_at = asked + seconds / 3
+
+    def not_extended(self, held: Held, now: float) -> None:
+        """SQS did not do it, but may when asked again."""
+        held.beating = False
+        held.beat_at = now + min(_RETRY_SECONDS, self._visibility / 12)
+
+    def refused(self, held: Held, handle: str) -> bool:
+        """SQS says that the receipt is void: somebody else has the message, or may. Whether a lease is lost by that."""
+        held.beating = False
+        if handle != held.handle or held.dropped:
+            return False
+        if held.stage is Stage.SETTLED:
+            # Its deletion is worth a try all the same.
+            held.beat_at = math.inf
+            return False
+        self.drop(held)
+        return True
+
+    def expired(self, now: float) -> list[Held]:
+        """What could not be extended in time, and is dropped by this."""
+        found = [held for held in self._held.values() if held.until <= now and held.stage is not Stage.SETTLED]
+        for held in found:
+            self.drop(held)
+        return found
+
+    def too_long(self, now: float) -> list[Held]:
+        """What was held so long that it must be sent anew, and is dropped by this."""
+        found = [held for held in self.unsettled() if now - held.since >= self._send_again_after]
+        for held in found:
+            self.drop(held)
+        return found
+
+    # --- deletion ---
+
+    def deletions(self, now: float) -> list[Held]:
+        """What to delete now."""
+        found = [held for held in self._to_delete if held.delete_at <= now]
+        self._to_delete = [held for held in self._to_delete if held.delete_at > now]
+        return found
+
+    def deleted(self, held: Held, handle: str) -> bool:
+        """SQS has it no more, or the receipt is void; False if a copy came meanwhile, whose turn it is now."""
+        if handle != held.handle:
+            self._to_delete.append(held)
+            return False
+        self.drop(held)
+        self.remember(held.received.id)
+        return True
+
+    def not_deleted(self, held: Iterable[Held], now: float) -> None:
+        """SQS did not do it, but may when asked again."""
+        for each in held:
+            each.delete_at = now + _RETRY_SECONDS
+            self._to_delete.append(each)
+
+    def _is_settled(self, held: Held) -> None:
+        held.stage = Stage.SETTLED
+        held.shed()
+        self._settled[held.received.id] = held
+        self._to_delete.append(held)
+
+    def remember(self, message_id: str) -> None:
+        """A message of that id is done with for good."""
+        self._done[message_id] = None
+        if len(self._done) > _REMEMBERED:
+            self._done.popitem(last=False)

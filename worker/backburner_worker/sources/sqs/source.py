@@ -1,0 +1,270 @@
+"""The source on SQS: long polls on the queues of all lanes, and a heartbeat for everything that is held.
+
+It moves messages and receipts, and decides nothing: who is held until when is pure state in `sqs_held`, what to ask for
+next in `sqs_intake`; the calls are `sqs_calls`'s, and what is done with their answers `sqs_keeper`'s.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from backburner.logs import get_logger
+from backburner.publishers.sqs.connection import FAILURES
+from backburner.settings import Settings
+from backburner_schemas.codec import Rules
+from backburner_schemas.errors import QueueError
+from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery, RevokedCallback
+from backburner_worker.sources.sqs.availability import Outage
+from backburner_worker.sources.sqs.calls import Poll, SqsCalls
+from backburner_worker.sources.sqs.heartbeats import Keeper
+from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER, Held, HeldMessages
+from backburner_worker.sources.sqs.intake import SqsIntake
+
+log = get_logger(__name__)
+
+MAX_UNDELETED = 20_000
+"""Settled messages that wait for their deletion, at which no more is taken in."""
+_PULL_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
+"""For what is under way at the end, beyond the wait of the last polls."""
+_COUNT_SECONDS = 5.0
+_HOLD_SECONDS = 2.0
+"""What is due within this is held here; what is due later is made invisible, at the price of one receipt more."""
+
+
+class SqsSource:
+    """A `Source` on SQS; see the port for what it promises."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        queues: Mapping[str, Lane],
+        rules: Rules,
+        visibility_seconds: int,
+        wait_seconds: int,
+        send_again_after: float = SEND_AGAIN_AFTER,
+    ) -> None:
+        """Raises `SettingsError` if the settings cannot lead to SQS."""
+        self._rules = rules
+        self._wait = wait_seconds
+        self._held = HeldMessages(visibility_seconds, send_again_after=send_again_after)
+        self._intake = SqsIntake(queues.values())
+        self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
+        self._outage = Outage(settings, self._fail)
+        self._keeper = Keeper(self._held, self._calls, self._outage, rules, visibility_seconds)
+        self._lag = dict.fromkeys(queues.values(), 0)
+        self._polls: set[asyncio.Task[None]] = set()
+        self._tasks: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._stopping = asyncio.Event()
+        self._news = asyncio.Event()
+        self._closed = False
+
+    # --- the port ---
+
+    async def start(self, revoked: RevokedCallback) -> None:  # noqa: ARG002 - nothing is announced here before it goes
+        """Connect and check that the queues exist. Raises `QueueError`."""
+        try:
+            policies = await self._calls.open()
+        except BaseException:
+            await self.close()
+            raise
+        for lane, policy in policies.items():
+            log.warning(
+                "the queue has a redrive policy, which moves requests away without a record; remove it",
+                lane=lane,
+                policy=policy,
+            )
+        self._tasks = asyncio.create_task(self._run(), name="sqs-source")
+        self._tasks.add_done_callback(lambda _: self._news.set())
+
+    async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Up to that many deliveries of each lane; see the port."""
+        self._intake.want(budget)
+        until = time.monotonic() + _PULL_SECONDS
+        while True:
+            self._check()
+            self._poll_on()
+            self._news.clear()
+            deliveries = [self._delivery(held) for held in self._intake.hand_out(time.time())]
+            left = until - time.monotonic()
+            if deliveries or left <= 0:
+                return deliveries
+            due = self._intake.due_at()
+            if due is not None:
+                left = min(left, max(due - time.time(), 0.001))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+
+    async def begin(self, delivery: Delivery) -> None:
+        """The delivery goes to the engine; SQS counts receipts by itself."""
+
+    async def settle(self, delivery: Delivery) -> None:
+        """End the delivery; it is deleted within about a tenth of a second, or as soon as SQS answers again."""
+        if self._held.settle(delivery):
+            self._keeper.delete_soon()
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Make these visible to others at once; their leases are lost."""
+        await self._release([held for each in deliveries if isinstance(held := each.token, Held)])
+
+    def lag(self) -> Mapping[Lane, int]:
+        """Messages on the pool's queues, whoever holds them, as of a few seconds ago."""
+        return {lane: max(count - self._keeper.deleted[lane], 0) for lane, count in self._lag.items()}
+
+    def uncommitted(self) -> int:
+        """Deliveries given out and not deleted."""
+        return self._held.uncommitted
+
+    def trouble(self) -> str | None:
+        """Why SQS does not give, extend or delete; None while it does."""
+        return self._outage.line
+
+    async def stop(self) -> None:
+        """Give no more deliveries; what was read ahead goes back at once, what is given out stays ours."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._intake.stop()
+            await self._release(self._held.waiting())
+
+    async def close(self, *, clean: bool = True) -> None:  # noqa: ARG002 - the receive count tells it in any case
+        """Delete what is settled and give the rest back. Bounded; safe to repeat."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stopping.set()
+        self._intake.stop()
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.cancel()
+            # What ended it was raised from pull; here it only has to be gone.
+            await asyncio.gather(tasks, return_exceptions=True)
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._keeper.finish()
+            except TimeoutError:
+                log.warning("SQS did not take everything back in time; it gives it again when its visibility ends")
+            await self._last_polls()
+        for held in self._held.unsettled():
+            self._held.drop(held)
+        await self._calls.close()
+        self._news.set()
+
+    # --- tasks ---
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.run())
+            group.create_task(self._count())
+
+    async def _count(self) -> None:
+        while True:
+            for lane in self._lag:
+                try:
+                    before = self._keeper.deleted[lane]
+                    self._lag[lane] = await self._calls.waiting(lane)
+                    self._keeper.deleted[lane] -= before
+                except FAILURES as error:
+                    self._outage.began("count", error)
+                else:
+                    self._outage.ended("count")
+            self._news.set()
+            await asyncio.sleep(_COUNT_SECONDS)
+
+    # --- polls ---
+
+    def _poll_on(self) -> None:
+        """Begin the calls that the intake wants now."""
+        if self._held.settled >= MAX_UNDELETED:
+            return
+        for lane, size in self._intake.polls():
+            task = asyncio.create_task(self._poll(lane, size), name=f"sqs-poll-{lane}")
+            self._polls.add(task)
+            task.add_done_callback(self._polled)
+
+    def _polled(self, task: asyncio.Task[None]) -> None:
+        self._polls.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        elif not self._stopping.is_set():
+            self._poll_on()
+
+    async def _poll(self, lane: Lane, size: int) -> None:
+        """One call. It is never cancelled: its thread would go on and take messages that nobody looks at."""
+        came = 0
+        try:
+            poll = await self._calls.receive(lane, size)
+            self._outage.ended("receive")
+            came = len(poll.messages)
+            await self._take(poll)
+        except FAILURES as error:
+            pause = self._outage.began("receive", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
+        finally:
+            self._intake.polled(lane, size, came)
+
+    async def _take(self, poll: Poll) -> None:
+        """Hold what came, and give back what is not to be run now."""
+        back: list[Held] = []
+        later: list[tuple[Held, int]] = []
+        now = time.time()
+        for received in poll.messages:
+            held = self._held.take(received, poll.begun)
+            if held is None:
+                continue
+            due = received.not_before
+            wait = 0.0 if due is None else due - now
+            if self._stopping.is_set():
+                back.append(held)
+            elif wait > _HOLD_SECONDS:
+                later.append((held, int(wait) + 1))
+            else:
+                self._intake.add(held, due if wait > 0 else None)
+        if poll.messages:
+            self._news.set()
+            self._keeper.delete_soon()
+        if later:
+            await self._keeper.hide(later)
+        if back:
+            await self._keeper.release(back)
+
+    async def _last_polls(self) -> None:
+        """Wait for the calls that still wait for messages: what they bring is given back as it comes."""
+        if self._polls:
+            _, late = await asyncio.wait({*self._polls}, timeout=self._wait + _CLOSE_SECONDS)
+            if late:
+                log.warning("calls to SQS did not end; what they may bring is invisible for a while", calls=len(late))
+            for task in late:
+                task.cancel()
+
+    async def _release(self, messages: Sequence[Held]) -> None:
+        """Let these go. What SQS does not hear of in time comes back when its visibility ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._keeper.release(messages)
+
+    # --- small things ---
+
+    def _delivery(self, held: Held) -> Delivery:
+        delivery = held.received.delivery(self._rules, held)
+        self._held.give(held, delivery)
+        return delivery
+
+    def _check(self) -> None:
+        if self._failure is None and self._tasks is not None and self._tasks.done():
+            error = None if self._tasks.cancelled() else self._tasks.exception()
+            self._fail(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
+        if self._failure is not None:
+            raise self._failure
+        if self._tasks is None:
+            raise QueueError("the source is closed; start a new one")
+
+    def _fail(self, error: BaseException | None) -> None:
+        self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
+        self._news.set()
