@@ -172,11 +172,11 @@ async def test_an_open_mark_is_there_before_anything_is_handed_out(pool):
 
 async def test_a_clean_end_blames_nobody_but_tells_what_was_begun(pool):
     await send(pool, 3)
-    for life in range(4):
+    for incarnation in range(4):
         source = await pool.member()
         found = await pull_begun(pool, source, 3)
         assert not any(one.facts.suspect for one in found)
-        assert all(one.redelivered is (life > 0) for one in found)
+        assert all(one.redelivered is (incarnation > 0) for one in found)
         await source.close()
 
 
@@ -240,7 +240,7 @@ async def test_starts_are_free_again_when_all_is_past_that_could_have_been_begun
     await crash(first)
     second = await pool.member(instance_id=NAME)
     found = await pull_begun(pool, second, 2)
-    await until_committed(pool, lambda _, marks: marks.careful_until == 2)
+    await until_committed(pool, lambda _, marks: marks.write_ahead_until == 2)
     for one in found:
         await second.settle(one)
     await send(pool, 1, first=2)

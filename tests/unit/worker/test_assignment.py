@@ -20,7 +20,7 @@ def give(assignment: Assignment, offset: int, partition: Partition = HOME) -> De
         origin=Origin(partition[0], f"{partition[1]}-{offset}", 0.0),
         lane=Lane.NORMAL,
         facts=DeliveryFacts(),
-        token=assignment.ticket(partition, offset),
+        token=assignment.partition_offset(partition, offset),
     )
     assignment.hand_out(delivery)
     return delivery

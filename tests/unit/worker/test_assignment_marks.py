@@ -45,9 +45,9 @@ def give(member: Assignment, *offsets: int, suspect: bool = False) -> list[Deliv
     for offset in offsets:
         if member.take(HOME, offset):
             origin = Origin("t", f"0-{offset}", 0.0)
-            ticket = member.ticket(HOME, offset)
-            facts = DeliveryFacts(suspect=suspect or member.past(ticket)[1])
-            found.append(Delivery(Unaddressed(Undeliverable()), b"", origin, Lane.NORMAL, facts, ticket))
+            partition_offset = member.partition_offset(HOME, offset)
+            facts = DeliveryFacts(suspect=suspect or member.past(partition_offset)[1])
+            found.append(Delivery(Unaddressed(Undeliverable()), b"", origin, Lane.NORMAL, facts, partition_offset))
             member.hand_out(found[-1])
     return found
 
@@ -57,7 +57,7 @@ def positions(deliveries: list[Delivery]) -> list[int]:
 
 
 def suspects(member: Assignment, *offsets: int) -> list[int]:
-    return [offset for offset in offsets if member.past(member.ticket(HOME, offset))[1]]
+    return [offset for offset in offsets if member.past(member.partition_offset(HOME, offset))[1]]
 
 
 def test_what_is_done_above_the_offset_is_skipped_by_the_next_owner():
@@ -82,9 +82,11 @@ def test_a_settle_that_moves_no_offset_is_news():
 
 
 def test_the_open_mark_carries_what_was_read():
-    broker = Broker(5, Marks(completed=of(8), started=of(6), earlier=of(7), suspects=of(9), careful_until=70))
+    broker = Broker(5, Marks(completed=of(8), started=of(6), earlier=of(7), suspects=of(9), write_ahead_until=70))
     broker.assign(Assignment(1))
-    assert broker.marks == Marks(clean=False, life=1, completed=of(8), earlier=of(7), suspects=of(9), careful_until=70)
+    assert broker.marks == Marks(
+        clean=False, incarnation=1, completed=of(8), earlier=of(7), suspects=of(9), write_ahead_until=70
+    )
 
 
 def test_an_unclean_end_blames_what_was_started_and_two_make_a_suspect():
@@ -94,7 +96,7 @@ def test_an_unclean_end_blames_what_was_started_and_two_make_a_suspect():
         first.begin(one)
     broker.commit(first)
     broker.assign(second)
-    assert broker.marks == Marks(clean=False, life=2, earlier=of(0), careful_until=EVERYWHERE)
+    assert broker.marks == Marks(clean=False, incarnation=2, earlier=of(0), write_ahead_until=EVERYWHERE)
     assert suspects(second, 0, 1) == []
     for one in give(second, 0, 1):
         assert second.begin(one)
@@ -105,22 +107,22 @@ def test_an_unclean_end_blames_what_was_started_and_two_make_a_suspect():
 
 
 def test_a_suspect_stays_one_through_clean_and_unclean_ends():
-    broker = Broker(0, Marks(clean=False, life=9, started=of(0), earlier=of(0)))
-    for life in range(1, 4):
-        member = Assignment(life)
+    broker = Broker(0, Marks(clean=False, incarnation=9, started=of(0), earlier=of(0)))
+    for incarnation in range(1, 4):
+        member = Assignment(incarnation)
         broker.assign(member)
         assert suspects(member, 0, 1) == [0]
-        broker.commit(member, clean=life % 2 == 0)
+        broker.commit(member, clean=incarnation % 2 == 0)
 
 
 def test_a_clean_end_blames_nobody():
     broker = Broker()
-    for life in range(1, 5):
-        member = Assignment(life)
+    for incarnation in range(1, 5):
+        member = Assignment(incarnation)
         broker.assign(member)
         for one in give(member, 0):
             assert not member.begin(one)
-        assert member.past(member.ticket(HOME, 0))[0] is (life > 1)
+        assert member.past(member.partition_offset(HOME, 0))[0] is (incarnation > 1)
         assert suspects(member, 0) == []
         broker.commit(member, clean=True)
 
@@ -144,7 +146,7 @@ def test_what_runs_here_and_was_finished_elsewhere_is_lost():
     below, done, mine = give(member, 0, 1, 2)
     member.settle(give(member, 3)[0])
     member.revoke()
-    broker.offset, broker.marks = 1, Marks(clean=False, life=2, completed=of(1, 5))
+    broker.offset, broker.marks = 1, Marks(clean=False, incarnation=2, completed=of(1, 5))
     broker.assign(member)
     assert [one.lease.lost for one in (below, done, mine)] == [True, True, False]
     assert (broker.offset, broker.marks.completed) == (2, of(3, 5))
@@ -169,7 +171,7 @@ def test_what_was_settled_here_and_not_committed_stays_done_and_uncommitted_unti
 
 
 def test_starts_are_told_first_after_an_unclean_end_until_the_log_s_end_of_then_is_done():
-    broker = Broker(0, Marks(clean=False, life=9))
+    broker = Broker(0, Marks(clean=False, incarnation=9))
     member, next_one = Assignment(1), Assignment(2)
     broker.assign(member)
     assert list(member.unbounded()) == [HOME]
@@ -178,7 +180,7 @@ def test_starts_are_told_first_after_an_unclean_end_until_the_log_s_end_of_then_
     held = give(member, 0, 1, 2)
     assert [member.begin(one) for one in held] == [True, True, False]
     assert [member.is_told(one) for one in held] == [False, False, False]
-    assert broker.commit(member).careful_until == 2
+    assert broker.commit(member).write_ahead_until == 2
     assert [member.is_told(one) for one in held] == [True, True, True]
     broker.commit(member, clean=True)
     broker.assign(next_one)
@@ -198,7 +200,7 @@ def test_the_start_of_a_suspect_is_always_told_first(by_header):
 
 def test_nobody_waits_for_a_start_to_be_told_of_what_is_lost_or_where_nothing_is_kept():
     member = Assignment(1)
-    Broker(0, Marks(clean=False, life=9)).assign(member)
+    Broker(0, Marks(clean=False, incarnation=9)).assign(member)
     lost, kept = give(member, 0, 1)
     assert member.begin(lost)
     lost.lease.lose()
@@ -215,8 +217,8 @@ def test_what_was_given_here_and_lost_is_told_as_given_again():
     member.revoke()
     member.keep_only([])
     broker.assign(member)
-    assert member.past(member.ticket(HOME, 0))[0]
-    assert not member.past(member.ticket(HOME, 1))[0]
+    assert member.past(member.partition_offset(HOME, 0))[0]
+    assert not member.past(member.partition_offset(HOME, 1))[0]
 
 
 def test_uncommitted_is_what_a_commit_does_not_cover():

@@ -12,22 +12,22 @@ from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import Undeliverable
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition, Ticket
+from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition, PartitionOffset
 from backburner_worker.sources.kafka.marks import UNMARKED, decode
 
 HOME: Partition = ("t", 0)
 
 
 def offset_of(delivery: Delivery) -> int:
-    assert isinstance(delivery.token, Ticket)
+    assert isinstance(delivery.token, PartitionOffset)
     return delivery.token.offset
 
 
 class Member:
     """A worker: its state, and what its engine does."""
 
-    def __init__(self, life: int, *, keeps: bool) -> None:
-        self.assignment = Assignment(life)
+    def __init__(self, incarnation: int, *, keeps: bool) -> None:
+        self.assignment = Assignment(incarnation)
         self.assignment.kept = keeps
         self.given: dict[int, Delivery] = {}
         """Handed out in this life, the last time."""
@@ -143,15 +143,15 @@ class GroupMachine(RuleBasedStateMachine):
         assignment = self.me.assignment
         if not assignment.take(HOME, offset):
             return
-        ticket = assignment.ticket(HOME, offset)
-        again, suspect = assignment.past(ticket)
+        partition_offset = assignment.partition_offset(HOME, offset)
+        again, suspect = assignment.past(partition_offset)
         delivery = Delivery(
             Unaddressed(Undeliverable()),
             b"",
             Origin("t", f"0-{offset}", 0.0),
             Lane.NORMAL,
             DeliveryFacts(suspect=suspect),
-            ticket,
+            partition_offset,
             again,
         )
         assignment.hand_out(delivery)

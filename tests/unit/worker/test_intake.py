@@ -161,7 +161,7 @@ def test_a_partition_that_comes_with_full_marks_is_read_on_to_what_they_tell_of(
     before = arrived(Lane.NORMAL, partitions=1)
     work(before, 17_000, leave=lambda offset: offset % 2 == 0)
     commit = before.assignment.to_commit()[HOME]
-    after = Intake(TOPICS, Rules(), life=7)
+    after = Intake(TOPICS, Rules(), incarnation=7)
     after.want(ALL)
     after.assignment.keep_only([HOME])
     after.assignment.arrive({HOME: Committed(commit.offset, decode(commit.text, commit.offset))})
@@ -174,7 +174,7 @@ def test_a_partition_that_comes_with_full_marks_is_read_on_to_what_they_tell_of(
 
 def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_unclean_end_as_suspect():
     intake = arrived(Lane.NORMAL, partitions=1)
-    marks = Marks(clean=False, life=5, started=IndexSet.of([1, 2]), earlier=IndexSet.of([2, 3]))
+    marks = Marks(clean=False, incarnation=5, started=IndexSet.of([1, 2]), earlier=IndexSet.of([2, 3]))
     intake.revoke()
     intake.assignment.keep_only([HOME])
     intake.assignment.arrive({HOME: Committed(0, marks)})

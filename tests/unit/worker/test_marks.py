@@ -54,7 +54,11 @@ def test_what_does_not_fit_is_left_out_and_nothing_is_made_up(found):
         (held.suspects, marks.suspects),
     ):
         assert not kept - true
-    assert (held.clean, held.life, held.careful_until) == (marks.clean, marks.life, marks.careful_until)
+    assert (held.clean, held.incarnation, held.write_ahead_until) == (
+        marks.clean,
+        marks.incarnation,
+        marks.write_ahead_until,
+    )
 
 
 def test_what_is_done_far_away_is_left_out_first():
@@ -84,14 +88,14 @@ def test_damaged_text_counts_as_none(found, data):
     other = data.draw(st.characters(codec="utf-8").filter(lambda new: new != text[at]))
     damaged = data.draw(st.sampled_from([text[:at], text[:at] + other + text[at + 1 :], text[:at] + text[at + 1 :]]))
     found = decode(damaged, offset)
-    newer = Marks(clean=False, careful_until=EVERYWHERE)
+    newer = Marks(clean=False, write_ahead_until=EVERYWHERE)
     # A base64 text of another length may stand for the same bytes; a damaged version may be a newer one.
     assert found in (UNMARKED, newer, marks)
 
 
 @given(st.text() | st.text(alphabet="b1.AQgw=").map(lambda text: "bb1." + text), OFFSETS)
 def test_foreign_text_counts_as_none(text, offset):
-    assert decode(text, offset) in (UNMARKED, Marks(clean=False, careful_until=EVERYWHERE))
+    assert decode(text, offset) in (UNMARKED, Marks(clean=False, write_ahead_until=EVERYWHERE))
 
 
 @given(marked())
@@ -102,7 +106,7 @@ def test_marks_of_another_offset_count_as_none(found):
 
 @pytest.mark.parametrize("text", ["bb2.", "bb2.xyz", "bb10.AAAA"])
 def test_a_newer_version_counts_as_an_unclean_end_that_tells_nothing(text):
-    assert decode(text, 7) == Marks(clean=False, careful_until=EVERYWHERE)
+    assert decode(text, 7) == Marks(clean=False, write_ahead_until=EVERYWHERE)
 
 
 def test_no_text_counts_as_none():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from backburner_schemas.codec import Rules
 from backburner_schemas.names import Lane
-from backburner_worker.sources.sqs.in_flight import LONGEST, HeldMessages, Stage
+from backburner_worker.sources.sqs.in_flight import LONGEST_SECONDS, InFlightMessages, Stage
 from backburner_worker.sources.sqs.message import Received
 
 
@@ -24,29 +24,29 @@ def given_out(held, messages):
 
 
 def test_nothing_is_extended_before_a_third_of_its_time():
-    messages = HeldMessages(120)
+    messages = InFlightMessages(120)
     held = messages.take(received(1), 0.0)
-    assert messages.beats(39.9) == []
-    assert messages.beats(40.0) == [held]
-    assert messages.beats(41.0) == [], "one is under way"
+    assert messages.due_heartbeats(39.9) == []
+    assert messages.due_heartbeats(40.0) == [held]
+    assert messages.due_heartbeats(41.0) == [], "one is under way"
     messages.extended(held, held.handle, 40.0, 120)
-    assert (held.until, held.beat_at) == (160.0, 80.0)
+    assert (held.until, held.heartbeat_at) == (160.0, 80.0)
 
 
 def test_what_is_nearly_due_comes_along():
-    messages = HeldMessages(120)
+    messages = InFlightMessages(120)
     first, second, third = (messages.take(received(number), float(at)) for number, at in enumerate((0, 9, 20)))
-    assert messages.beats(40.0) == [first, second]
-    assert messages.beats(60.0) == [third]
+    assert messages.due_heartbeats(40.0) == [first, second]
+    assert messages.due_heartbeats(60.0) == [third]
 
 
 def test_an_extension_that_failed_is_tried_soon_and_lost_in_the_end():
-    messages = HeldMessages(12)
+    messages = InFlightMessages(12)
     held = messages.take(received(1), 0.0)
     delivery = given_out(held, messages)
-    assert messages.beats(4.0) == [held]
+    assert messages.due_heartbeats(4.0) == [held]
     messages.not_extended(held, 5.0)
-    assert messages.beats(6.0) == [held]
+    assert messages.due_heartbeats(6.0) == [held]
     assert messages.expired(11.9) == []
     assert messages.expired(12.0) == [held]
     assert delivery.lease.lost
@@ -57,10 +57,10 @@ def test_an_extension_that_failed_is_tried_soon_and_lost_in_the_end():
 
 
 def test_an_answer_for_an_older_receipt_changes_nothing():
-    messages = HeldMessages(12)
+    messages = InFlightMessages(12)
     held = messages.take(received(1), 0.0)
     delivery = given_out(held, messages)
-    messages.beats(4.0)
+    messages.due_heartbeats(4.0)
     assert messages.take(received(1, 2), 5.0) is None
     messages.refused(held, "m1-1")
     assert not delivery.lease.lost
@@ -69,16 +69,16 @@ def test_an_answer_for_an_older_receipt_changes_nothing():
 
 
 def test_nobody_asks_for_more_than_twelve_hours():
-    messages = HeldMessages(3600)
+    messages = InFlightMessages(3600)
     held = messages.take(received(1), 0.0)
     assert messages.extension(held, 100.0) == 3600
-    assert messages.extension(held, LONGEST - 1800.5) == 1800
-    assert messages.extension(held, LONGEST + 1) == 0
-    assert messages.beats(LONGEST + 1) == []
+    assert messages.extension(held, LONGEST_SECONDS - 1800.5) == 1800
+    assert messages.extension(held, LONGEST_SECONDS + 1) == 0
+    assert messages.due_heartbeats(LONGEST_SECONDS + 1) == []
 
 
 def test_what_is_held_too_long_is_dropped_to_be_sent_anew():
-    messages = HeldMessages(120, send_again_after=1000)
+    messages = InFlightMessages(120, send_again_after=1000)
     waiting, out, settled = (messages.take(received(number), 0.0) for number in range(3))
     delivery = given_out(out, messages)
     messages.settle(given_out(settled, messages))
@@ -89,12 +89,12 @@ def test_what_is_held_too_long_is_dropped_to_be_sent_anew():
 
 
 def test_what_is_settled_is_extended_until_its_receipt_is_void_and_deleted_all_the_same():
-    messages = HeldMessages(120)
+    messages = InFlightMessages(120)
     held = messages.take(received(1), 0.0)
     assert messages.settle(given_out(held, messages))
-    assert messages.beats(40.0) == [held]
+    assert messages.due_heartbeats(40.0) == [held]
     messages.refused(held, held.handle)
-    assert held.beat_at == math.inf
+    assert held.heartbeat_at == math.inf
     assert messages.expired(1e9) == []
     assert messages.deletions(1e9) == [held]
     assert messages.deletions(1e9) == []
@@ -106,7 +106,7 @@ def test_what_is_settled_is_extended_until_its_receipt_is_void_and_deleted_all_t
 
 
 def test_what_only_waits_for_its_deletion_keeps_no_text():
-    messages = HeldMessages(120)
+    messages = InFlightMessages(120)
     held = messages.take(received(1), 0.0)
     assert held.received.body
     messages.settle(given_out(held, messages))
@@ -116,7 +116,7 @@ def test_what_only_waits_for_its_deletion_keeps_no_text():
 
 
 def test_a_copy_that_comes_while_it_is_deleted_is_deleted_too():
-    messages = HeldMessages(120)
+    messages = InFlightMessages(120)
     held = messages.take(received(1), 0.0)
     messages.settle(given_out(held, messages))
     messages.deletions(0.0)
@@ -134,7 +134,7 @@ class Walk:
     """Five messages that come, are given out, settled, deleted, copied and lost in any order."""
 
     def __init__(self):
-        self.messages, self.now = HeldMessages(10), 0.0
+        self.messages, self.now = InFlightMessages(10), 0.0
         self.held, self.out, self.deleting = {}, {}, []
         self.receipts = dict.fromkeys(range(5), 0)
 

@@ -2,14 +2,14 @@
 
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs import intake as sqs_intake
-from backburner_worker.sources.sqs.in_flight import HeldMessages
+from backburner_worker.sources.sqs.in_flight import InFlightMessages
 from backburner_worker.sources.sqs.intake import AHEAD, MAX_POLL, MAX_POLLS, SqsIntake
 from backburner_worker.sources.sqs.message import Received
 
 
 def held(number, lane=Lane.NORMAL):
     received = Received(lane=lane, queue="q", id=f"{lane}-{number}", handle="h", body=b"x" * 10, sent=0.0, count=1)
-    return HeldMessages(120).take(received, 0.0)
+    return InFlightMessages(120).take(received, 0.0)
 
 
 def test_nothing_is_asked_before_there_is_a_budget():
@@ -93,7 +93,7 @@ def test_what_is_not_due_waits_and_holds_nothing_up():
 
 
 def test_what_was_lost_while_it_waited_is_not_handed_out():
-    messages = HeldMessages(120)
+    messages = InFlightMessages(120)
     one = messages.take(held(1).received, 0.0)
     intake = SqsIntake(Lane)
     intake.want({Lane.NORMAL: 10})

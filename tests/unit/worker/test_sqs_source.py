@@ -93,7 +93,7 @@ async def test_a_message_that_is_not_in_flight_any_more_is_lost_to_its_worker(sq
     sqs.queues[NORMAL].remove(message)
     aborted = asyncio.Event()
     delivery.lease.on_lost(aborted.set)
-    delivery.token.beat_at = 0.0
+    delivery.token.heartbeat_at = 0.0
     async with asyncio.timeout(PATIENCE):
         await aborted.wait()
     await source.settle(delivery)

@@ -1,6 +1,6 @@
-"""Every call into vLLM, and what its releases do differently. No decisions here; those are in `vllm`.
+"""Every call into vLLM, and what its releases do differently. No decisions here; those are in `engine`.
 
-What it takes from vLLM is named in `vllm_names`, which is imported inside the functions: importing this module costs
+What it takes from vLLM is named in `names`, which is imported inside the functions: importing this module costs
 nothing and works without vLLM. The contract tests run all of it, on each release by `make vllm-versions`.
 """
 

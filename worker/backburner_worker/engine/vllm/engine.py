@@ -1,7 +1,7 @@
 """The vLLM engine, in the worker's own process, behind the engine port.
 
 vLLM's OpenAI serving objects answer, so that requests and responses have the forms of its own server without a
-second hop. What is called in vLLM, and how, is in `vllm_compat`.
+second hop. What is called in vLLM, and how, is in `compat`.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Loads vLLM's compiled kernels by themselves, so that a library that they miss is told by its name.
 
 vLLM itself only warns that they did not load, and fails later, at whatever needs them first. Loading them once more,
-as vLLM does, costs nothing. Which release it is, is `vllm_release`'s.
+as vLLM does, costs nothing. Which release it is, is `release`'s.
 """
 
 import importlib

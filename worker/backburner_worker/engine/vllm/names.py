@@ -1,6 +1,6 @@
 """Every name that the engine takes from vLLM, each from where the release that is installed has it.
 
-Importing this module imports vLLM and torch, so `vllm_compat` does it inside its functions; `backburner-worker --check`
+Importing this module imports vLLM and torch, so `compat` does it inside its functions; `backburner-worker --check`
 does it to see that all of them are there. Nothing else imports vLLM.
 """
 

@@ -106,7 +106,7 @@ class Commits:
                 self._without_marks("the broker drops what is committed beside an offset")
         return True
 
-    async def told(self, delivery: Delivery) -> None:
+    async def start_committed(self, delivery: Delivery) -> None:
         """Return when the start of the delivery is committed, or need not be any more."""
         while not self._assignment.is_told(delivery):
             self._hurry.set()

@@ -37,9 +37,9 @@ class Unreadable:
 class Intake:
     """The records between broker and pipeline, of all lanes."""
 
-    def __init__(self, topics: Mapping[str, Lane], rules: codec.Rules, life: int = 0) -> None:
-        """`life` is what the marks of this source can be told by from those of all others."""
-        self.assignment = Assignment(life)
+    def __init__(self, topics: Mapping[str, Lane], rules: codec.Rules, incarnation: int = 0) -> None:
+        """`incarnation` tells the marks of this source from those of all others."""
+        self.assignment = Assignment(incarnation)
         self._topics = dict(topics)
         self._rules = rules
         self._budget: dict[Lane, int] = {}
@@ -110,9 +110,9 @@ class Intake:
         topic, partition, offset, value = record.topic, record.partition, record.offset, record.value
         timestamp = record.timestamp / 1000
         origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
-        ticket = self.assignment.ticket((topic, partition), offset)
+        partition_offset = self.assignment.partition_offset((topic, partition), offset)
         facts = codec.decode_facts(record.headers, timestamp) if record.headers else codec.NO_FACTS
-        again, suspect = self.assignment.past(ticket)
+        again, suspect = self.assignment.past(partition_offset)
         if suspect:
             facts = replace(facts, suspect=True)
         delivery = Delivery(
@@ -121,7 +121,7 @@ class Intake:
             origin=origin,
             lane=lane,
             facts=facts,
-            token=ticket,
+            token=partition_offset,
             redelivered=again,
         )
         self.assignment.hand_out(delivery)

@@ -1,7 +1,8 @@
 """What is written beside a committed offset, so that the partition's next owner knows what was done and what was begun.
 
-The text is `bb1.` and base64 of: flags, life, the reach of care, four sets, a checksum that takes the offset in. A set
-is gaps and lengths as variable-length integers, or a bitmap, whichever is shorter, counted from the offset. Pure.
+The text is `bb1.` and base64 of: flags, incarnation, the reach of writing ahead, four sets, a checksum that
+takes the offset in. A set is gaps and lengths as variable-length integers, or a bitmap, whichever is shorter, counted
+from the offset. Pure.
 """
 
 import base64
@@ -37,7 +38,7 @@ class Marks:
 
     clean: bool = True
     """Whether the owner let go of the partition; if not, it may have died with what was started."""
-    life: int = 0
+    incarnation: int = 0
     """Which start of which worker wrote this: 32 random bits."""
     completed: IndexSet = NOTHING
     """Offsets that are done, or that the log does not have."""
@@ -47,7 +48,7 @@ class Marks:
     """Offsets that were started at an unclean end before this owner, and are not done."""
     suspects: IndexSet = NOTHING
     """Offsets that were started at two unclean ends, and are not done."""
-    careful_until: int = 0
+    write_ahead_until: int = 0
     """Starts below this offset are written down before they are made."""
 
 
@@ -61,8 +62,8 @@ def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
     What does not fit is left out from its far end, of `completed` first, then of what was started: less is claimed
     than is true, never more.
     """
-    head = bytes([_CLEAN if marks.clean else 0]) + marks.life.to_bytes(4, "big")
-    head += _varint(max(marks.careful_until - offset, 0))
+    head = bytes([_CLEAN if marks.clean else 0]) + marks.incarnation.to_bytes(4, "big")
+    head += _varint(max(marks.write_ahead_until - offset, 0))
     room = _ROOM - len(head) - _LENGTHS - _SUM
     packed, held = [], []
     for wanted in (marks.suspects, marks.earlier, marks.started, marks.completed):
@@ -86,7 +87,7 @@ def decode(text: str, offset: int) -> Marks:
     if version is None:
         return UNMARKED
     if int(version[1]) > 1:
-        return Marks(clean=False, careful_until=EVERYWHERE)
+        return Marks(clean=False, write_ahead_until=EVERYWHERE)
     try:
         raw = base64.b64decode(text[len(_PREFIX) :], validate=True)
         payload, checksum = raw[:-_SUM], raw[-_SUM:]
@@ -94,19 +95,19 @@ def decode(text: str, offset: int) -> Marks:
             return UNMARKED
         reader = _Reader(payload)
         flags = reader.take(1)[0]
-        life = int.from_bytes(reader.take(4), "big")
-        careful = reader.varint()
+        incarnation = int.from_bytes(reader.take(4), "big")
+        write_ahead = reader.varint()
         suspects, earlier, started, completed = (_unpack(reader.take(reader.varint()), offset) for _ in range(4))
     except (binascii.Error, ValueError, IndexError):
         return UNMARKED
     return Marks(
         clean=bool(flags & _CLEAN),
-        life=life,
+        incarnation=incarnation,
         completed=completed,
         started=started,
         earlier=earlier,
         suspects=suspects,
-        careful_until=offset + careful if careful else 0,
+        write_ahead_until=offset + write_ahead if write_ahead else 0,
     )
 
 

@@ -33,7 +33,7 @@ class Commit:
 
 
 @dataclass(slots=True)
-class Share:
+class PartitionState:
     """One partition during one epoch."""
 
     epoch: int
@@ -44,7 +44,7 @@ class Share:
     """Offsets that were started at two of them."""
     again: IndexSet = NOTHING
     """Offsets that were given before, here or elsewhere."""
-    careful_until: int = 0
+    write_ahead_until: int = 0
     """Starts below this offset are told to the broker before they are made."""
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     """What was handed out and is not settled."""
@@ -52,7 +52,7 @@ class Share:
     """What is settled and not covered by a commit."""
     committed: int | None = None
     """The offset that the broker has."""
-    told: IndexSet = NOTHING
+    committed_started: IndexSet = NOTHING
     """What the last commit says is started."""
     fill: float = 0.0
     """Share of the room for marks that these take, when last measured."""
@@ -66,39 +66,39 @@ class Share:
         if not kept:
             return self.ledger.span >= MAX_AHEAD
         if self.ledger.changes >= self._measure_at:
-            self._encode(life=0, clean=False)
+            self._encode(incarnation=0, clean=False)
         return self.fill >= STOP_AT
 
-    def to_commit(self, life: int, *, clean: bool, kept: bool) -> Commit | None:
+    def to_commit(self, incarnation: int, *, clean: bool, kept: bool) -> Commit | None:
         """What the broker does not have yet; None if it has all. A clean mark is always news."""
         low, changes = self.ledger.low_water, self.ledger.changes
         if not kept:
             return None if low == self.committed else Commit(low, "", self.epoch, changes, NOTHING, NOTHING)
         if changes == self._saved and not clean:
             return None
-        text, held = self._encode(life=life, clean=clean)
+        text, held = self._encode(incarnation=incarnation, clean=clean)
         # What was started counts as told even where it did not fit: there is no better way to tell it.
         return Commit(low, text, self.epoch, changes, held.completed, self.ledger.started)
 
     def note(self, commit: Commit) -> None:
         """The broker has that now."""
         self.committed = commit.offset
-        self.told = commit.started
+        self.committed_started = commit.started
         self._saved = commit.changes
         self.unsaved = uncovered(self.unsaved, commit.offset, commit.completed)
 
-    def _encode(self, life: int, *, clean: bool) -> tuple[str, Marks]:
+    def _encode(self, incarnation: int, *, clean: bool) -> tuple[str, Marks]:
         ledger = self.ledger
         completed = ledger.completed
         gone = completed | IndexSet.below(ledger.low_water)
         marks = Marks(
             clean=clean,
-            life=life,
+            incarnation=incarnation,
             completed=completed,
             started=ledger.started,
             earlier=self.earlier - gone if self.earlier else self.earlier,
             suspects=self.suspects - gone if self.suspects else self.suspects,
-            careful_until=self.careful_until,
+            write_ahead_until=self.write_ahead_until,
         )
         text, held = wire.encode(marks, ledger.low_water)
         self.fill = len(text) / wire.MAX_CHARS

@@ -64,7 +64,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._instance_id = instance_id
         self._client_id = client_id
         self._leave_group = leave_group
-        self._intake = Intake(topics, rules, life=secrets.randbits(32))
+        self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
         # Partitions that come are first told apart from before, then opened; only then is anything read of them.
         self._coming: frozenset[TopicPartition] | None = None
@@ -129,7 +129,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def begin(self, delivery: Delivery) -> None:
         """The delivery goes to the engine; after an unclean end, or for a suspect, once that is committed."""
         if self._assignment.begin(delivery) and self._commits is not None:
-            await self._commits.told(delivery)
+            await self._commits.start_committed(delivery)
 
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; it is committed within about a second, or when the partitions go away."""

@@ -1,6 +1,6 @@
 """Keeps what is held: extends it, deletes what is settled, gives back, sends anew. The calls are made side by side.
 
-What is due when is `sqs_held`'s to say. Nothing here waits for SQS before it looks at the clock again: a lease that
+What is due when is `in_flight`'s to say. Nothing here waits for SQS before it looks at the clock again: a lease that
 could not be extended in time is lost on time.
 """
 
@@ -20,7 +20,7 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs.availability import Outage
 from backburner_worker.sources.sqs.calls import MAX_BATCH, SqsCalls
-from backburner_worker.sources.sqs.in_flight import Held, HeldMessages
+from backburner_worker.sources.sqs.in_flight import InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.message import SUSPECT_AT
 
 log = get_logger(__name__)
@@ -41,16 +41,18 @@ _VOID = frozenset(
 """Codes that say that a receipt is no good any more."""
 
 
-class Keeper:
+class Heartbeats:
     """Does what is due for the held messages."""
 
-    def __init__(self, held: HeldMessages, calls: SqsCalls, outage: Outage, rules: Rules, visibility: float) -> None:
+    def __init__(
+        self, held: InFlightMessages, calls: SqsCalls, outage: Outage, rules: Rules, visibility: float
+    ) -> None:
         self._held = held
         self._calls = calls
         self._outage = outage
         self._rules = rules
         self._look = min(_LOOK_SECONDS, visibility / 24)
-        self._beats: set[asyncio.Task[None]] = set()
+        self._extensions: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.deleted = dict.fromkeys(Lane, 0)
@@ -70,13 +72,13 @@ class Keeper:
             log.info("messages that were held for hours are sent anew, since SQS allows twelve", count=len(old))
         for batch in _batches(old):
             self._start(self._others, self._send_anew(batch))
-        for batch in _batches(self._held.beats(now)):
-            self._start(self._beats, self._extend(batch))
+        for batch in _batches(self._held.due_heartbeats(now)):
+            self._start(self._extensions, self._extend(batch))
         self._delete_now()
 
     # --- extend ---
 
-    async def _extend(self, batch: list[Held]) -> None:
+    async def _extend(self, batch: list[InFlightMessage]) -> None:
         asked = time.monotonic()
         handles, seconds = [held.handle for held in batch], [self._held.extension(held, asked) for held in batch]
         try:
@@ -116,7 +118,7 @@ class Keeper:
         for batch in _batches(self._held.deletions(time.monotonic())):
             self._start(self._others, self._delete(batch))
 
-    async def _delete(self, batch: list[Held]) -> None:
+    async def _delete(self, batch: list[InFlightMessage]) -> None:
         lane, handles = batch[0].received.lane, [held.handle for held in batch]
         try:
             refused = await self._calls.delete(lane, handles)
@@ -134,27 +136,27 @@ class Keeper:
 
     # --- give back ---
 
-    async def release(self, messages: Iterable[Held]) -> None:
+    async def release(self, messages: Iterable[InFlightMessage]) -> None:
         """Let these go, for others to have at once. Their leases are lost."""
         found = [held for held in messages if not held.dropped]
         for held in found:
             self._held.drop(held)
-        if found and self._beats:
+        if found and self._extensions:
             # One that is under way would make them invisible again.
-            await asyncio.wait({*self._beats})
+            await asyncio.wait({*self._extensions})
         # One receipt more, and whoever gets it would take it for a suspect, though it harmed nobody here.
         anew = [held for held in found if held.received.count >= SUSPECT_AT - 1]
         back = [(held, 0) for held in found if held.received.count < SUSPECT_AT - 1]
-        await asyncio.gather(self.hide(back), *(self._send_anew(batch) for batch in _batches(anew)))
+        await asyncio.gather(self.delay(back), *(self._send_anew(batch) for batch in _batches(anew)))
 
-    async def hide(self, messages: Iterable[tuple[Held, int]]) -> None:
+    async def delay(self, messages: Iterable[tuple[InFlightMessage, int]]) -> None:
         """Let these go, and make them visible to all after so many seconds. What SQS refuses comes back later."""
         seconds = dict(messages)
         for held in seconds:
             self._held.drop(held)
-        await asyncio.gather(*(self._hide(batch, [seconds[held] for held in batch]) for batch in _batches(seconds)))
+        await asyncio.gather(*(self._delay(batch, [seconds[held] for held in batch]) for batch in _batches(seconds)))
 
-    async def _hide(self, batch: list[Held], seconds: list[int]) -> None:
+    async def _delay(self, batch: list[InFlightMessage], seconds: list[int]) -> None:
         try:
             await self._calls.extend(batch[0].received.lane, [held.handle for held in batch], seconds)
         except FAILURES as error:
@@ -182,7 +184,7 @@ class Keeper:
 
     # --- send anew ---
 
-    async def _send_anew(self, batch: list[Held]) -> None:
+    async def _send_anew(self, batch: list[InFlightMessage]) -> None:
         """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is."""
         lane = batch[0].received.lane
         entries = [found for number, held in enumerate(batch) if (found := self._entry(number, held)) is not None]
@@ -199,9 +201,9 @@ class Keeper:
             self._outage.began("send", error)
         left = [(held, 0) for number, held in enumerate(batch) if number not in sent]
         if left:
-            await self.hide(left)
+            await self.delay(left)
 
-    def _entry(self, number: int, held: Held) -> Entry | None:
+    def _entry(self, number: int, held: InFlightMessage) -> Entry | None:
         """The message to send for it; None for what has no envelope, or is too large."""
         delivery = held.received.delivery(self._rules, held)
         if not isinstance(delivery.message, Envelope):
@@ -221,7 +223,7 @@ class Keeper:
         task.add_done_callback(ended)
 
 
-def _batches(messages: Iterable[Held]) -> Iterator[list[Held]]:
+def _batches(messages: Iterable[InFlightMessage]) -> Iterator[list[InFlightMessage]]:
     """In batches of one queue each, as large as SQS takes them."""
     by_lane = sorted(messages, key=lambda held: held.received.lane)
     for _, group in itertools.groupby(by_lane, key=lambda held: held.received.lane):

@@ -13,9 +13,9 @@ from enum import Enum, auto
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.sqs.message import Received
 
-LONGEST = 12 * 3600.0
+LONGEST_SECONDS = 12 * 3600.0
 """Seconds that SQS lets anybody hold a message."""
-SEND_AGAIN_AFTER = 11.5 * 3600.0
+SEND_AGAIN_AFTER_SECONDS = 11.5 * 3600.0
 """Seconds after which a held message is sent anew instead: half an hour is enough to ride out an outage."""
 _RETRY_SECONDS = 1.0
 _REMEMBERED = 20_000
@@ -34,7 +34,7 @@ class Stage(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class InFlightMessage:
     """A message that is invisible to others on our account. Equal only to itself."""
 
     received: Received
@@ -42,11 +42,11 @@ class Held:
     """When SQS gave it, or a little before."""
     until: float
     """When its visibility ends for certain not yet."""
-    beat_at: float
+    heartbeat_at: float
     """When its visibility is to be extended."""
     stage: Stage = Stage.WAITING
     delivery: Delivery | None = None
-    beating: bool = False
+    extending: bool = False
     """Whether an extension is under way."""
     delete_at: float = 0.0
     """When its deletion is to be tried."""
@@ -63,15 +63,15 @@ class Held:
         self.received = replace(self.received, body=b"")
 
 
-class HeldMessages:
+class InFlightMessages:
     """All that is held, by message id."""
 
-    def __init__(self, visibility: float, *, send_again_after: float = SEND_AGAIN_AFTER) -> None:
+    def __init__(self, visibility: float, *, send_again_after: float = SEND_AGAIN_AFTER_SECONDS) -> None:
         self._visibility = visibility
         self._send_again_after = send_again_after
-        self._held: dict[str, Held] = {}
-        self._settled: dict[str, Held] = {}
-        self._to_delete: list[Held] = []
+        self._held: dict[str, InFlightMessage] = {}
+        self._settled: dict[str, InFlightMessage] = {}
+        self._to_delete: list[InFlightMessage] = []
         self._given = 0
         self._done: OrderedDict[str, None] = OrderedDict()
 
@@ -95,27 +95,27 @@ class HeldMessages:
 
     # --- in, out ---
 
-    def take(self, received: Received, begun: float) -> Held | None:
+    def take(self, received: Received, begun: float) -> InFlightMessage | None:
         """Hold a message whose visibility began at that time or later; None for a copy of what is known here.
 
         A copy brings the handle that counts from now on. One of a message that was deleted is to be deleted again.
         """
-        until, beat_at = begun + self._visibility, begun + self._visibility / 3
+        until, heartbeat_at = begun + self._visibility, begun + self._visibility / 3
         known = self._held.get(received.id)
         if known is not None:
-            known.received, known.since, known.until, known.beat_at = received, begun, until, beat_at
+            known.received, known.since, known.until, known.heartbeat_at = received, begun, until, heartbeat_at
             # One that hangs is for a receipt that does not count any more.
-            known.beating = False
+            known.extending = False
             if known.stage is Stage.SETTLED:
                 known.shed()
             return None
-        held = self._held[received.id] = Held(received, begun, until, beat_at)
+        held = self._held[received.id] = InFlightMessage(received, begun, until, heartbeat_at)
         if received.id in self._done:
             self._is_settled(held)
             return None
         return held
 
-    def give(self, held: Held, delivery: Delivery) -> None:
+    def give(self, held: InFlightMessage, delivery: Delivery) -> None:
         """It is given out as that delivery."""
         held.stage, held.delivery = Stage.GIVEN, delivery
         self._given += 1
@@ -123,7 +123,7 @@ class HeldMessages:
     def settle(self, delivery: Delivery) -> bool:
         """The delivery's outcome is durable; False where that is void."""
         held = delivery.token
-        if not isinstance(held, Held) or held.stage is not Stage.GIVEN or held.dropped:
+        if not isinstance(held, InFlightMessage) or held.stage is not Stage.GIVEN or held.dropped:
             return False
         # Without it, the two would keep each other, and their bytes, alive.
         held.delivery = None
@@ -131,7 +131,7 @@ class HeldMessages:
         self._is_settled(held)
         return True
 
-    def drop(self, held: Held) -> None:
+    def drop(self, held: InFlightMessage) -> None:
         """Hold it no longer; a lease on it is lost."""
         if held.dropped:
             return
@@ -144,66 +144,66 @@ class HeldMessages:
         if delivery is not None:
             delivery.lease.lose()
 
-    def unsettled(self) -> list[Held]:
+    def unsettled(self) -> list[InFlightMessage]:
         """What waits or was given out."""
         return [held for held in self._held.values() if held.stage is not Stage.SETTLED]
 
-    def waiting(self) -> list[Held]:
+    def waiting(self) -> list[InFlightMessage]:
         """What was read ahead and not given out."""
         return [held for held in self._held.values() if held.stage is Stage.WAITING]
 
     # --- visibility ---
 
-    def beats(self, now: float) -> list[Held]:
+    def due_heartbeats(self, now: float) -> list[InFlightMessage]:
         """What to extend now. Where one is due, those that are nearly due come along: batches are to be full."""
         due, soon = [], now + self._visibility / 12
         urgent = False
         for held in self._held.values():
-            if held.beat_at <= soon and not held.beating and self.extension(held, now) > 0:
+            if held.heartbeat_at <= soon and not held.extending and self.extension(held, now) > 0:
                 due.append(held)
-                urgent = urgent or held.beat_at <= now
+                urgent = urgent or held.heartbeat_at <= now
         if not urgent:
             return []
         for held in due:
-            held.beating = True
+            held.extending = True
         return due
 
-    def extension(self, held: Held, now: float) -> int:
+    def extension(self, held: InFlightMessage, now: float) -> int:
         """Seconds, from now, to ask for: never beyond what SQS allows in all."""
-        return max(min(int(self._visibility), math.floor(held.since + LONGEST - now)), 0)
+        return max(min(int(self._visibility), math.floor(held.since + LONGEST_SECONDS - now)), 0)
 
-    def extended(self, held: Held, handle: str, asked: float, seconds: int) -> None:
+    def extended(self, held: InFlightMessage, handle: str, asked: float, seconds: int) -> None:
         """SQS did it, for a call that was begun at that time."""
-        held.beating = False
+        held.extending = False
         if handle == held.handle:
             held.until = max(held.until, asked + seconds)
-            held.beat_at = asked + seconds / 3
+            held.heartbeat_at = asked + seconds / 3
 
-    def not_extended(self, held: Held, now: float) -> None:
+    def not_extended(self, held: InFlightMessage, now: float) -> None:
         """SQS did not do it, but may when asked again."""
-        held.beating = False
-        held.beat_at = now + min(_RETRY_SECONDS, self._visibility / 12)
+        held.extending = False
+        held.heartbeat_at = now + min(_RETRY_SECONDS, self._visibility / 12)
 
-    def refused(self, held: Held, handle: str) -> bool:
+    def refused(self, held: InFlightMessage, handle: str) -> bool:
         """SQS says that the receipt is void: somebody else has the message, or may. Whether a lease is lost by that."""
-        held.beating = False
+        held.extending = False
         if handle != held.handle or held.dropped:
             return False
         if held.stage is Stage.SETTLED:
             # Its deletion is worth a try all the same.
-            held.beat_at = math.inf
+            held.heartbeat_at = math.inf
             return False
         self.drop(held)
         return True
 
-    def expired(self, now: float) -> list[Held]:
+    def expired(self, now: float) -> list[InFlightMessage]:
         """What could not be extended in time, and is dropped by this."""
         found = [held for held in self._held.values() if held.until <= now and held.stage is not Stage.SETTLED]
         for held in found:
             self.drop(held)
         return found
 
-    def too_long(self, now: float) -> list[Held]:
+    def too_long(self, now: float) -> list[InFlightMessage]:
         """What was held so long that it must be sent anew, and is dropped by this."""
         found = [held for held in self.unsettled() if now - held.since >= self._send_again_after]
         for held in found:
@@ -212,13 +212,13 @@ class HeldMessages:
 
     # --- deletion ---
 
-    def deletions(self, now: float) -> list[Held]:
+    def deletions(self, now: float) -> list[InFlightMessage]:
         """What to delete now."""
         found = [held for held in self._to_delete if held.delete_at <= now]
         self._to_delete = [held for held in self._to_delete if held.delete_at > now]
         return found
 
-    def deleted(self, held: Held, handle: str) -> bool:
+    def deleted(self, held: InFlightMessage, handle: str) -> bool:
         """SQS has it no more, or the receipt is void; False if a copy came meanwhile, whose turn it is now."""
         if handle != held.handle:
             self._to_delete.append(held)
@@ -227,13 +227,13 @@ class HeldMessages:
         self.remember(held.received.id)
         return True
 
-    def not_deleted(self, held: Iterable[Held], now: float) -> None:
+    def not_deleted(self, held: Iterable[InFlightMessage], now: float) -> None:
         """SQS did not do it, but may when asked again."""
         for each in held:
             each.delete_at = now + _RETRY_SECONDS
             self._to_delete.append(each)
 
-    def _is_settled(self, held: Held) -> None:
+    def _is_settled(self, held: InFlightMessage) -> None:
         held.stage = Stage.SETTLED
         held.shed()
         self._settled[held.received.id] = held

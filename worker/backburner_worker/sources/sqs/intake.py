@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from backburner_schemas.names import Lane
-from backburner_worker.sources.sqs.in_flight import Held, Stage
+from backburner_worker.sources.sqs.in_flight import InFlightMessage, Stage
 
 MAX_POLL = 10
 """Messages that one receive call brings at most."""
@@ -27,8 +27,8 @@ class _LaneIntake:
     def __init__(self) -> None:
         self.budget = 0
         self.widest = 0
-        self.ready: deque[Held] = deque()
-        self.later: list[tuple[float, int, Held]] = []
+        self.ready: deque[InFlightMessage] = deque()
+        self.later: list[tuple[float, int, InFlightMessage]] = []
         self.bytes = 0
         self.asked = 0
         self.polls = 0
@@ -84,7 +84,7 @@ class SqsIntake:
         elif came == 0:
             state.allowed = 1
 
-    def add(self, held: Held, due: float | None) -> None:
+    def add(self, held: InFlightMessage, due: float | None) -> None:
         """Keep a message until it is handed out, and not before that Unix time."""
         state = self._lanes[held.received.lane]
         state.bytes += len(held.received.body)
@@ -93,9 +93,9 @@ class SqsIntake:
         else:
             heapq.heappush(state.later, (due, next(self._numbers), held))
 
-    def hand_out(self, now: float) -> list[Held]:
+    def hand_out(self, now: float) -> list[InFlightMessage]:
         """Messages within the budget, bounded, of what is due at that Unix time and still waits."""
-        found: list[Held] = []
+        found: list[InFlightMessage] = []
         for state in self._lanes.values():
             while state.later and state.later[0][0] <= now:
                 state.ready.append(heapq.heappop(state.later)[2])

@@ -1,7 +1,7 @@
 """The source on SQS: long polls on the queues of all lanes, and a heartbeat for everything that is held.
 
-It moves messages and receipts, and decides nothing: who is held until when is pure state in `sqs_held`, what to ask for
-next in `sqs_intake`; the calls are `sqs_calls`'s, and what is done with their answers `sqs_keeper`'s.
+It moves messages and receipts, and decides nothing: who is held until when is pure state in `in_flight`, what to ask for
+next in `intake`; the calls are `calls`'s, and what is done with their answers `heartbeats`'s.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, RevokedCallback
 from backburner_worker.sources.sqs.availability import Outage
 from backburner_worker.sources.sqs.calls import Poll, SqsCalls
-from backburner_worker.sources.sqs.heartbeats import Keeper
-from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER, Held, HeldMessages
+from backburner_worker.sources.sqs.heartbeats import Heartbeats
+from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER_SECONDS, InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.intake import SqsIntake
 
 log = get_logger(__name__)
@@ -45,16 +45,16 @@ class SqsSource:
         rules: Rules,
         visibility_seconds: int,
         wait_seconds: int,
-        send_again_after: float = SEND_AGAIN_AFTER,
+        send_again_after: float = SEND_AGAIN_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
         self._wait = wait_seconds
-        self._held = HeldMessages(visibility_seconds, send_again_after=send_again_after)
+        self._held = InFlightMessages(visibility_seconds, send_again_after=send_again_after)
         self._intake = SqsIntake(queues.values())
         self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
         self._outage = Outage(settings, self._fail)
-        self._keeper = Keeper(self._held, self._calls, self._outage, rules, visibility_seconds)
+        self._heartbeats = Heartbeats(self._held, self._calls, self._outage, rules, visibility_seconds)
         self._lag = dict.fromkeys(queues.values(), 0)
         self._polls: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.Task[None] | None = None
@@ -106,15 +106,15 @@ class SqsSource:
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; it is deleted within about a tenth of a second, or as soon as SQS answers again."""
         if self._held.settle(delivery):
-            self._keeper.delete_soon()
+            self._heartbeats.delete_soon()
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Make these visible to others at once; their leases are lost."""
-        await self._release([held for each in deliveries if isinstance(held := each.token, Held)])
+        await self._release([held for each in deliveries if isinstance(held := each.token, InFlightMessage)])
 
     def lag(self) -> Mapping[Lane, int]:
         """Messages on the pool's queues, whoever holds them, as of a few seconds ago."""
-        return {lane: max(count - self._keeper.deleted[lane], 0) for lane, count in self._lag.items()}
+        return {lane: max(count - self._heartbeats.deleted[lane], 0) for lane, count in self._lag.items()}
 
     def uncommitted(self) -> int:
         """Deliveries given out and not deleted."""
@@ -145,7 +145,7 @@ class SqsSource:
             await asyncio.gather(tasks, return_exceptions=True)
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._keeper.finish()
+                    await self._heartbeats.finish()
             except TimeoutError:
                 log.warning("SQS did not take everything back in time; it gives it again when its visibility ends")
             await self._last_polls()
@@ -158,16 +158,16 @@ class SqsSource:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keeper.run())
+            group.create_task(self._heartbeats.run())
             group.create_task(self._count())
 
     async def _count(self) -> None:
         while True:
             for lane in self._lag:
                 try:
-                    before = self._keeper.deleted[lane]
+                    before = self._heartbeats.deleted[lane]
                     self._lag[lane] = await self._calls.waiting(lane)
-                    self._keeper.deleted[lane] -= before
+                    self._heartbeats.deleted[lane] -= before
                 except FAILURES as error:
                     self._outage.began("count", error)
                 else:
@@ -211,8 +211,8 @@ class SqsSource:
 
     async def _take(self, poll: Poll) -> None:
         """Hold what came, and give back what is not to be run now."""
-        back: list[Held] = []
-        later: list[tuple[Held, int]] = []
+        back: list[InFlightMessage] = []
+        later: list[tuple[InFlightMessage, int]] = []
         now = time.time()
         for received in poll.messages:
             held = self._held.take(received, poll.begun)
@@ -228,11 +228,11 @@ class SqsSource:
                 self._intake.add(held, due if wait > 0 else None)
         if poll.messages:
             self._news.set()
-            self._keeper.delete_soon()
+            self._heartbeats.delete_soon()
         if later:
-            await self._keeper.hide(later)
+            await self._heartbeats.delay(later)
         if back:
-            await self._keeper.release(back)
+            await self._heartbeats.release(back)
 
     async def _last_polls(self) -> None:
         """Wait for the calls that still wait for messages: what they bring is given back as it comes."""
@@ -243,15 +243,15 @@ class SqsSource:
             for task in late:
                 task.cancel()
 
-    async def _release(self, messages: Sequence[Held]) -> None:
+    async def _release(self, messages: Sequence[InFlightMessage]) -> None:
         """Let these go. What SQS does not hear of in time comes back when its visibility ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._keeper.release(messages)
+                await self._heartbeats.release(messages)
 
     # --- small things ---
 
-    def _delivery(self, held: Held) -> Delivery:
+    def _delivery(self, held: InFlightMessage) -> Delivery:
         delivery = held.received.delivery(self._rules, held)
         self._held.give(held, delivery)
         return delivery
