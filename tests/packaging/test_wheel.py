@@ -56,7 +56,7 @@ def test_its_entry_points_are_there(wheel):
         "backburner-worker": "backburner_worker.__main__:main",
     }
     assert dict(found["vllm.general_plugins"]) == {
-        "backburner_deathwatch": "backburner_worker.engine.vllm.parent_death:watch_parent"
+        "backburner_parent_death": "backburner_worker.engine.vllm.parent_death:watch_parent"
     }
     for group in found.sections():
         for target in dict(found[group]).values():

@@ -1,7 +1,7 @@
 """The source on SQS: long polls on the queues of all lanes, and a heartbeat for everything that is held.
 
-It moves messages and receipts, and decides nothing: who is held until when is pure state in `in_flight`, what to ask for
-next in `intake`; the calls are `calls`'s, and what is done with their answers `heartbeats`'s.
+It moves messages and receipts, and decides nothing: who is held until when is pure state in `in_flight`, what to ask
+for next in `intake`; `calls` makes the calls, and `heartbeats` does what follows from their answers.
 """
 
 import asyncio
