@@ -9,7 +9,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition
-from backburner_worker.sources.kafka.marks import EVERYWHERE, Marks, decode
+from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, Marks, decode
 
 HOME: Partition = ("t", 0)
 
@@ -96,7 +96,7 @@ def test_an_unclean_end_blames_what_was_started_and_two_make_a_suspect():
         first.begin(one)
     broker.commit(first)
     broker.assign(second)
-    assert broker.marks == Marks(clean=False, incarnation=2, earlier=of(0), write_ahead_until=EVERYWHERE)
+    assert broker.marks == Marks(clean=False, incarnation=2, earlier=of(0), write_ahead_until=EVERYWHERE_OFFSET)
     assert suspects(second, 0, 1) == []
     for one in give(second, 0, 1):
         assert second.begin(one)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from backburner_schemas.indexset import IndexSet
-from backburner_worker.sources.kafka.marks import EVERYWHERE, MAX_CHARS, UNMARKED, Marks, decode, encode
+from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, MAX_CHARS, UNMARKED, Marks, decode, encode
 
 OFFSETS = st.integers(0, 1 << 48)
 
@@ -27,7 +27,7 @@ def sets(longest: int) -> st.SearchStrategy[list[tuple[int, int]]]:
 def marked(draw, longest: int = 30):
     offset = draw(OFFSETS)
     completed, started, earlier, suspects = (above(offset, draw(sets(longest))) for _ in range(4))
-    careful = draw(st.sampled_from([0, offset + 1, offset + 70_000, EVERYWHERE]))
+    careful = draw(st.sampled_from([0, offset + 1, offset + 70_000, EVERYWHERE_OFFSET]))
     return offset, Marks(
         draw(st.booleans()), draw(st.integers(0, 2**32 - 1)), completed, started, earlier, suspects, careful
     )
@@ -88,14 +88,14 @@ def test_damaged_text_counts_as_none(found, data):
     other = data.draw(st.characters(codec="utf-8").filter(lambda new: new != text[at]))
     damaged = data.draw(st.sampled_from([text[:at], text[:at] + other + text[at + 1 :], text[:at] + text[at + 1 :]]))
     found = decode(damaged, offset)
-    newer = Marks(clean=False, write_ahead_until=EVERYWHERE)
+    newer = Marks(clean=False, write_ahead_until=EVERYWHERE_OFFSET)
     # A base64 text of another length may stand for the same bytes; a damaged version may be a newer one.
     assert found in (UNMARKED, newer, marks)
 
 
 @given(st.text() | st.text(alphabet="b1.AQgw=").map(lambda text: "bb1." + text), OFFSETS)
 def test_foreign_text_counts_as_none(text, offset):
-    assert decode(text, offset) in (UNMARKED, Marks(clean=False, write_ahead_until=EVERYWHERE))
+    assert decode(text, offset) in (UNMARKED, Marks(clean=False, write_ahead_until=EVERYWHERE_OFFSET))
 
 
 @given(marked())
@@ -106,7 +106,7 @@ def test_marks_of_another_offset_count_as_none(found):
 
 @pytest.mark.parametrize("text", ["bb2.", "bb2.xyz", "bb10.AAAA"])
 def test_a_newer_version_counts_as_an_unclean_end_that_tells_nothing(text):
-    assert decode(text, 7) == Marks(clean=False, write_ahead_until=EVERYWHERE)
+    assert decode(text, 7) == Marks(clean=False, write_ahead_until=EVERYWHERE_OFFSET)
 
 
 def test_no_text_counts_as_none():

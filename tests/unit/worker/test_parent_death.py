@@ -96,5 +96,7 @@ def test_the_worker_itself_is_left_alone(monkeypatch):
 def test_vllm_finds_the_tie_by_its_entry_point():
     from importlib.metadata import entry_points
 
-    (found,) = (point for point in entry_points(group="vllm.general_plugins") if point.name == "backburner_parent_death")
+    (found,) = (
+        point for point in entry_points(group="vllm.general_plugins") if point.name == "backburner_parent_death"
+    )
     assert found.load() is parent_death.watch_parent

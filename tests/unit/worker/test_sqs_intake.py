@@ -3,7 +3,7 @@
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs import intake as sqs_intake
 from backburner_worker.sources.sqs.in_flight import InFlightMessages
-from backburner_worker.sources.sqs.intake import AHEAD, MAX_POLL, MAX_POLLS, SqsIntake
+from backburner_worker.sources.sqs.intake import AHEAD_COUNT, MAX_POLL, MAX_POLLS, SqsIntake
 from backburner_worker.sources.sqs.message import Received
 
 
@@ -40,7 +40,7 @@ def test_what_is_read_ahead_is_bounded_whatever_the_budget():
             for _ in range(size):
                 intake.add(held(count := count + 1), None)
             intake.polled(lane, size, size)
-    assert count == AHEAD
+    assert count == AHEAD_COUNT
 
 
 def test_what_is_read_ahead_is_bounded_in_bytes(monkeypatch):

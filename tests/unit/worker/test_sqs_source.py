@@ -467,7 +467,7 @@ async def test_an_outage_is_ridden_out_and_told(sqs, source_of):
     [("AccessDenied", "docs/sqs.md"), ("AWS.SimpleQueueService.NonExistentQueue", "topics ensure")],
 )
 async def test_what_only_a_human_can_end_ends_the_source(sqs, source_of, monkeypatch, code, remedy):
-    monkeypatch.setattr(availability, "_PATIENCE", 0.3)
+    monkeypatch.setattr(availability, "_PATIENCE_SECONDS", 0.3)
     source = await source_of()
     sqs.failing["receive_message"] = stubs.refusal(code)
     with pytest.raises(QueueError, match=remedy):

@@ -11,11 +11,11 @@ from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse, Usage
 
-_CREATED = 1_700_000_000
+_CREATED_SECONDS = 1_700_000_000
 """Always the same, so that two runs of one request give the same bytes."""
 
 _WORDS = ("the", "pot", "stands", "warm", "on", "the", "back", "burner", "until", "its", "turn", "comes")
-_DIMENSIONS = 8
+_DIMENSION_COUNT = 8
 _MAX_DIMENSIONS = 4096
 
 
@@ -68,7 +68,7 @@ def _completion(request: EngineRequest, digest: str, echo: bool, length: int) ->
 
 def _embeddings(request: EngineRequest, digest: str, _echo: bool, _length: int) -> EngineResponse:  # noqa: FBT001
     inputs = _several(request.body["input"]) if "input" in request.body else [request.body.get("messages")]
-    size = request.body.get("dimensions") or _DIMENSIONS
+    size = request.body.get("dimensions") or _DIMENSION_COUNT
     if size > _MAX_DIMENSIONS:
         raise RequestRefused(f"dimensions is over the limit of {_MAX_DIMENSIONS}", param="dimensions")
     packed = request.body.get("encoding_format") == "base64"
@@ -99,7 +99,7 @@ _ANSWERS: dict[Endpoint, Callable[[EngineRequest, str, bool, int], EngineRespons
 
 
 def _body(kind: str, name: str, request: EngineRequest, **parts: Any) -> dict[str, Any]:
-    return {"id": name, "object": kind, "created": _CREATED, "model": request.body["model"], **parts}
+    return {"id": name, "object": kind, "created": _CREATED_SECONDS, "model": request.body["model"], **parts}
 
 
 def _response(body: dict[str, Any], read: int, written: int) -> EngineResponse:

@@ -28,7 +28,7 @@ from backburner_worker.engine.base import EngineInfo, EngineRequest, EngineRespo
 from backburner_worker.engine.fake.engine import FAKE_MODEL, FakeEngine
 from backburner_worker.engine.vllm.parent_death import OWNER, child_environment, watch_parent
 
-_LINE_LIMIT = 64 * 1024 * 1024
+_LINE_LIMIT_BYTES = 64 * 1024 * 1024
 """Bytes in one line at most, well over the largest body."""
 
 _ERRORS: dict[str, type[errors.BackburnerError]] = {
@@ -82,7 +82,7 @@ class FakeProcessEngine:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, **child_environment()},
-            limit=_LINE_LIMIT,
+            limit=_LINE_LIMIT_BYTES,
             # Ctrl-C in a terminal goes to the whole group; the worker decides when the engine ends.
             start_new_session=True,
         )
@@ -224,7 +224,7 @@ class _Child:
 
 async def _serve(engine: FakeEngine) -> None:
     loop = asyncio.get_running_loop()
-    source = asyncio.StreamReader(limit=_LINE_LIMIT)
+    source = asyncio.StreamReader(limit=_LINE_LIMIT_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(source), sys.stdin)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
     output = asyncio.StreamWriter(transport, protocol, None, loop)

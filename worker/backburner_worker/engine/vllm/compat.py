@@ -18,7 +18,7 @@ from backburner_schemas.request import Endpoint
 from backburner_worker.engine.vllm.load import Meters
 from backburner_worker.engine.vllm.release import is_cpu_build
 
-_UTILITY_TIMEOUT = 60.0
+_UTILITY_TIMEOUT_SECONDS = 60.0
 """Seconds for a question to the engine core: those to a dead one never come back."""
 
 _HELP = "`python -m vllm.entrypoints.openai.api_server --help` lists what it takes"
@@ -137,7 +137,7 @@ async def load(args: Any, default_max_tokens: int) -> Loaded:
         stat_loggers=None if args.disable_log_stats else [meters],
     )
     try:
-        async with asyncio.timeout(_UTILITY_TIMEOUT):
+        async with asyncio.timeout(_UTILITY_TIMEOUT_SECONDS):
             tasks = await engine.get_supported_tasks()
         state = vllm.State()
         await vllm.init_app_state(engine, state, args, tasks)

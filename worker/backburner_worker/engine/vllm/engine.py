@@ -53,8 +53,8 @@ _KILL_SECONDS = 5.0
 _CONTEXT_PARAMS = frozenset({"input_tokens", "input_text"})
 _CONTEXT_PHRASES = ("maximum context length", "maximum model length", "cannot be greater than max_model_len")
 _RETRIED = frozenset({408, 429})
-_NOT_IMPLEMENTED = 501
-_SERVER_ERROR = 500
+_NOT_IMPLEMENTED_STATUS = 501
+_SERVER_ERROR_STATUS = 500
 
 
 class VllmEngine:
@@ -257,7 +257,7 @@ def _error(failure: Failure) -> BackburnerError:
     status, message, param = failure.status, failure.message, failure.param
     if status in {429, 503}:
         return EngineBusy(message)
-    if status in _RETRIED or (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED):
+    if status in _RETRIED or (status >= _SERVER_ERROR_STATUS and status != _NOT_IMPLEMENTED_STATUS):
         return EngineError(message)
     if param in _CONTEXT_PARAMS or any(phrase in message for phrase in _CONTEXT_PHRASES):
         return ContextLengthExceeded(message, param=param)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.sources.base import Delivery, MarkFigures
 from backburner_worker.sources.kafka.ledger import Ledger
-from backburner_worker.sources.kafka.marks import EVERYWHERE, UNMARKED, Marks
+from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, UNMARKED, Marks
 from backburner_worker.sources.kafka.partition import Commit, PartitionState, uncovered
 
 Partition = tuple[str, int]
@@ -102,7 +102,7 @@ class Assignment:
             suspects |= marks.started & earlier
             earlier |= marks.started
             # The last that was started may not have been told: until all of that is past, starts are told first.
-            write_ahead_until = EVERYWHERE
+            write_ahead_until = EVERYWHERE_OFFSET
         again = marks.started | earlier | suspects | given
         if left is None:
             ledger = Ledger(base, done=marks.completed)
@@ -229,7 +229,7 @@ class Assignment:
 
     def unbounded(self) -> Iterable[Partition]:
         """Partitions whose earlier owner ended uncleanly, while nobody has said how far that one could have read."""
-        return [partition for partition, state in self._states.items() if state.write_ahead_until >= EVERYWHERE]
+        return [partition for partition, state in self._states.items() if state.write_ahead_until >= EVERYWHERE_OFFSET]
 
     def bound(self, partition: Partition, end: int) -> None:
         """The partition's log ends there, so its earlier owner can have read no further."""

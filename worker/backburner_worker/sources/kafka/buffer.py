@@ -12,7 +12,7 @@ from backburner_schemas import codec
 
 Partition = tuple[str, int]
 
-_OVERHEAD = 256
+_OVERHEAD_BYTES = 256
 """Bytes that a record's objects take beside its value, roughly."""
 
 
@@ -82,7 +82,7 @@ class LaneBuffer:
     def add(self, records: Iterable[Record]) -> None:
         """Put records at the end."""
         for record in records:
-            size = len(record.value or b"") + _OVERHEAD
+            size = len(record.value or b"") + _OVERHEAD_BYTES
             if record.headers:
                 size += sum(len(name) + len(value or b"") for name, value in record.headers)
             self._queue.append((size, record))

@@ -19,11 +19,11 @@ from backburner_worker.sources.kafka.assignment import Assignment, Committed, Pa
 
 log = get_logger(__name__)
 
-_EVERY = 1.0
+_COMMIT_INTERVAL_SECONDS = 1.0
 """Seconds between two commits: what a killed worker finished in that time is run again."""
-_TOGETHER = 0.01
+_TOGETHER_SECONDS = 0.01
 """Seconds in which starts that have to be told gather for one commit."""
-_AGAIN = 0.5
+_RETRY_SECONDS = 0.5
 
 
 class Commits:
@@ -45,14 +45,14 @@ class Commits:
         """Commit each second, and soon when somebody waits for it."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY):
+                async with asyncio.timeout(_COMMIT_INTERVAL_SECONDS):
                     await self._hurry.wait()
             self._hurry.clear()
             for partition in self._assignment.unbounded():
                 end = self._consumer.highwater(TopicPartition(*partition))
                 if end is not None:
                     self._assignment.bound(partition, end)
-            await asyncio.sleep(_TOGETHER if await self.commit() else _AGAIN)
+            await asyncio.sleep(_TOGETHER_SECONDS if await self.commit() else _RETRY_SECONDS)
 
     async def commit(self, *, clean: bool = False) -> bool:
         """Commit what is news, once; whether the broker has it all. `clean`: and that the partitions are let go of.

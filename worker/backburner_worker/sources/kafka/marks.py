@@ -16,18 +16,18 @@ from backburner_schemas.indexset import IndexSet
 
 MAX_CHARS = 4096
 """What Kafka keeps beside an offset, unless its `offset.metadata.max.bytes` says otherwise."""
-EVERYWHERE = 1 << 62
+EVERYWHERE_OFFSET = 1 << 62
 """An offset that no log reaches."""
 
 _VERSION = re.compile(r"bb([0-9]{1,9})\.")
 _PREFIX = "bb1."
 _ROOM = (MAX_CHARS - len(_PREFIX)) // 4 * 3
-_CLEAN = 1
-_SUM = 4
-_MORE = 0x80
+_CLEAN_BIT = 1
+_CHECKSUM_BYTES = 4
+_MORE_BIT = 0x80
 """The bit of a byte that says that a variable-length integer goes on."""
-_BITS = 63
-_LENGTHS = 4 * 2
+_MAX_BITS = 63
+_LENGTHS_BYTES = 4 * 2
 """Bytes that the lengths of the four sets may take."""
 NOTHING = IndexSet()
 
@@ -62,9 +62,9 @@ def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
     What does not fit is left out from its far end, of `completed` first, then of what was started: less is claimed
     than is true, never more.
     """
-    head = bytes([_CLEAN if marks.clean else 0]) + marks.incarnation.to_bytes(4, "big")
+    head = bytes([_CLEAN_BIT if marks.clean else 0]) + marks.incarnation.to_bytes(4, "big")
     head += _varint(max(marks.write_ahead_until - offset, 0))
-    room = _ROOM - len(head) - _LENGTHS - _SUM
+    room = _ROOM - len(head) - _LENGTHS_BYTES - _CHECKSUM_BYTES
     packed, held = [], []
     for wanted in (marks.suspects, marks.earlier, marks.started, marks.completed):
         content, kept = _pack(wanted, offset, room)
@@ -87,10 +87,10 @@ def decode(text: str, offset: int) -> Marks:
     if version is None:
         return UNMARKED
     if int(version[1]) > 1:
-        return Marks(clean=False, write_ahead_until=EVERYWHERE)
+        return Marks(clean=False, write_ahead_until=EVERYWHERE_OFFSET)
     try:
         raw = base64.b64decode(text[len(_PREFIX) :], validate=True)
-        payload, checksum = raw[:-_SUM], raw[-_SUM:]
+        payload, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
         if text[: len(_PREFIX)] != _PREFIX or checksum != _checksum(payload, offset):
             return UNMARKED
         reader = _Reader(payload)
@@ -101,7 +101,7 @@ def decode(text: str, offset: int) -> Marks:
     except (binascii.Error, ValueError, IndexError):
         return UNMARKED
     return Marks(
-        clean=bool(flags & _CLEAN),
+        clean=bool(flags & _CLEAN_BIT),
         incarnation=incarnation,
         completed=completed,
         started=started,
@@ -138,7 +138,7 @@ def _pack_ranges(ranges: Sequence[tuple[int, int]], offset: int, room: int) -> t
     packed, at = bytearray(), offset
     for number, (start, stop) in enumerate(ranges):
         gap, length, before = start - at, stop - start, len(packed)
-        if gap < _MORE and length < _MORE:  # nearly always
+        if gap < _MORE_BIT and length < _MORE_BIT:  # nearly always
             packed.append(gap)
             packed.append(length)
         else:
@@ -177,13 +177,13 @@ def _read_ranges(reader: "_Reader", at: int) -> Iterator[tuple[int, int]]:
 
 
 def _checksum(payload: bytes, offset: int) -> bytes:
-    return zlib.crc32(b"%d" % offset, zlib.crc32(payload)).to_bytes(_SUM, "big")
+    return zlib.crc32(b"%d" % offset, zlib.crc32(payload)).to_bytes(_CHECKSUM_BYTES, "big")
 
 
 def _varint(value: int) -> bytes:
     packed = bytearray()
-    while value >= _MORE:
-        packed.append(value % _MORE | _MORE)
+    while value >= _MORE_BIT:
+        packed.append(value % _MORE_BIT | _MORE_BIT)
         value >>= 7
     packed.append(value)
     return bytes(packed)
@@ -215,7 +215,7 @@ class _Reader:
             byte = self.take(1)[0]
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < _MORE:
+            if byte < _MORE_BIT:
                 return value
-            if shift > _BITS:
+            if shift > _MAX_BITS:
                 raise ValueError("no offset is that large")

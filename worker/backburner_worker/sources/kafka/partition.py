@@ -9,13 +9,13 @@ from backburner_worker.sources.kafka import marks as wire
 from backburner_worker.sources.kafka.ledger import Ledger
 from backburner_worker.sources.kafka.marks import NOTHING, Marks
 
-STOP_AT = 0.75
+STOP_AT_RATIO = 0.75
 """Share of the room for marks above which a partition is read no further."""
 MAX_AHEAD = 10_000
 """Where the broker keeps no marks: offsets read above the low-water mark, at most, since a lost worker costs that."""
-_MEASURE_EVERY = 256
+_MEASURE_EVERY_COUNT = 256
 """Changes of a ledger, at least, after which the room that its marks take is measured again."""
-_CHARS_A_CHANGE = 4
+_CHANGE_CHARS = 4
 """What one change adds to the marks, at about the worst."""
 
 
@@ -67,7 +67,7 @@ class PartitionState:
             return self.ledger.span >= MAX_AHEAD
         if self.ledger.changes >= self._measure_at:
             self._encode(incarnation=0, clean=False)
-        return self.fill >= STOP_AT
+        return self.fill >= STOP_AT_RATIO
 
     def to_commit(self, incarnation: int, *, clean: bool, kept: bool) -> Commit | None:
         """What the broker does not have yet; None if it has all. A clean mark is always news."""
@@ -102,8 +102,8 @@ class PartitionState:
         )
         text, held = wire.encode(marks, ledger.low_water)
         self.fill = len(text) / wire.MAX_CHARS
-        room = int((STOP_AT - self.fill) * wire.MAX_CHARS / _CHARS_A_CHANGE)
-        self._measure_at = ledger.changes + max(room, _MEASURE_EVERY)
+        room = int((STOP_AT_RATIO - self.fill) * wire.MAX_CHARS / _CHANGE_CHARS)
+        self._measure_at = ledger.changes + max(room, _MEASURE_EVERY_COUNT)
         return text, held
 
 

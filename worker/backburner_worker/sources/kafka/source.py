@@ -33,10 +33,10 @@ log = get_logger(__name__)
 _START_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
 _COMMIT_SECONDS = 5.0
-_AGAIN = 0.5
+_RETRY_SECONDS = 0.5
 _PULL_SECONDS = 1.0
 _MAX_BACKOFF = 2.0
-_PATIENCE = 30
+_MAX_ERRORS = 30
 """Errors in a row that the library does not call temporary, after which the process had better start anew."""
 
 
@@ -234,7 +234,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
                 if isinstance(error, kafka_client.FATAL) or (
-                    failures >= _PATIENCE and not getattr(error, "retriable", True)
+                    failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
                 ):
                     raise kafka_client.broken(error) from error
                 log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
@@ -267,7 +267,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             for partition, start in self._assignment.arrive(found).items():
                 consumer.seek(TopicPartition(*partition), start)
         if not await commits.open(coming):
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_SECONDS)
         elif self._coming is coming:
             self._coming, self._open = None, True
             log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)

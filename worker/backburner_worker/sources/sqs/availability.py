@@ -10,9 +10,9 @@ from backburner_schemas.errors import QueueError
 
 log = get_logger(__name__)
 
-_PATIENCE = 30.0
+_PATIENCE_SECONDS = 30.0
 """Seconds after which a refusal that only a human can end is one: credentials that are being exchanged are not."""
-_LASTS = 30.0
+_LASTS_SECONDS = 30.0
 """Seconds that a failure counts: longer than a call takes with its tries, and what is not tried again is over."""
 _MAX_PAUSE = 2.0
 _SAY_SECONDS = 30.0
@@ -33,7 +33,7 @@ class Outage:
     @property
     def line(self) -> str | None:
         """What is wrong, in one line; None while all is well."""
-        since = time.monotonic() - _LASTS
+        since = time.monotonic() - _LASTS_SECONDS
         return next((error.message for at, error in self._errors.values() if at >= since), None)
 
     def began(self, what: str, error: BaseException) -> float:
@@ -46,7 +46,7 @@ class Outage:
             self._said = now
             log.warning("SQS does not do it; trying again", call=what, error=told.message, failures=failures)
         if is_lasting(error) or is_missing(error):
-            if now - self._lasting.setdefault(what, now) > _PATIENCE:
+            if now - self._lasting.setdefault(what, now) > _PATIENCE_SECONDS:
                 self.fail(told)
         else:
             self._lasting.pop(what, None)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
 MAX_BATCH = 10
-_CONTROL_THREADS = 8
-_DELETING = 4
+_CONTROL_THREAD_COUNT = 8
+_DELETING_COUNT = 4
 """Of these, for deletions: the others are left to extensions."""
 _SECONDS = 10.0
 _ATTEMPTS = 3
@@ -61,8 +61,8 @@ class SqsCalls:
         self._urls: dict[Lane, str] = {}
         self._clients: tuple[SQSClient, SQSClient] | None = None
         self._polling = ThreadPoolExecutor(len(queues) * MAX_POLLS, thread_name_prefix="sqs-poll")
-        self._control = ThreadPoolExecutor(_CONTROL_THREADS, thread_name_prefix="sqs-control")
-        self._deleting = asyncio.Semaphore(_DELETING)
+        self._control = ThreadPoolExecutor(_CONTROL_THREAD_COUNT, thread_name_prefix="sqs-control")
+        self._deleting = asyncio.Semaphore(_DELETING_COUNT)
 
     async def open(self) -> dict[Lane, str]:
         """Find the queues; the redrive policies of those that have one. Raises `QueueError`."""
@@ -103,7 +103,7 @@ class SqsCalls:
             sqs_client(self._session, self._settings, connections=threads, read_seconds=seconds, attempts=attempts)
             for threads, seconds, attempts in (
                 (len(self._queues) * MAX_POLLS, self._wait + _SECONDS, 1),
-                (_CONTROL_THREADS, _SECONDS, _ATTEMPTS),
+                (_CONTROL_THREAD_COUNT, _SECONDS, _ATTEMPTS),
             )
         )
         self._clients = (polling, control)

@@ -18,7 +18,7 @@ LONGEST_SECONDS = 12 * 3600.0
 SEND_AGAIN_AFTER_SECONDS = 11.5 * 3600.0
 """Seconds after which a held message is sent anew instead: half an hour is enough to ride out an outage."""
 _RETRY_SECONDS = 1.0
-_REMEMBERED = 20_000
+_REMEMBERED_COUNT = 20_000
 """Ids of deleted messages that are known for a while: a standard queue can give a copy of one even then."""
 
 
@@ -242,5 +242,5 @@ class InFlightMessages:
     def remember(self, message_id: str) -> None:
         """A message of that id is done with for good."""
         self._done[message_id] = None
-        if len(self._done) > _REMEMBERED:
+        if len(self._done) > _REMEMBERED_COUNT:
             self._done.popitem(last=False)

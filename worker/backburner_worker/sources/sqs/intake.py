@@ -10,7 +10,7 @@ from backburner_worker.sources.sqs.in_flight import InFlightMessage, Stage
 
 MAX_POLL = 10
 """Messages that one receive call brings at most."""
-AHEAD = 100
+AHEAD_COUNT = 100
 """Messages of a lane that are read ahead at most. Few: each costs heartbeats, and others could run it."""
 AHEAD_BYTES = 16 * 1024 * 1024
 """The same in bytes; what the calls under way bring comes on top."""
@@ -38,7 +38,7 @@ class _LaneIntake:
         """How many messages one more call should ask for; 0 for no call."""
         # Never in small change: a call costs the same for one message as for ten.
         size = min(MAX_POLL, self.widest) if self.bytes < AHEAD_BYTES else 0
-        room = min(AHEAD, max(self.budget, size)) - len(self.ready) - len(self.later) - self.asked
+        room = min(AHEAD_COUNT, max(self.budget, size)) - len(self.ready) - len(self.later) - self.asked
         return size if self.budget > 0 and self.polls < self.allowed and room >= size else 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FACTS = ("attempt", "suspect", "not_before", "traceparent")
 """The message attributes that carry delivery facts; others are not asked for."""
-SUSPECT_AT = 3
+SUSPECT_AT_RECEIVE_COUNT = 3
 """Receive count from which a message is a suspect: two owners had it and neither said how it ended."""
 
 
@@ -56,7 +56,7 @@ class Received:
     def delivery(self, rules: codec.Rules, token: object) -> Delivery:
         """The delivery, judged; `token` is what the source settles it by."""
         facts = codec.decode_facts(self.headers, self.sent)
-        if self.count >= SUSPECT_AT and not facts.suspect:
+        if self.count >= SUSPECT_AT_RECEIVE_COUNT and not facts.suspect:
             facts = replace(facts, suspect=True, not_before=None)
         origin = codec.Origin(self.queue, self.id, self.sent)
         return Delivery(
@@ -72,7 +72,7 @@ class Received:
     @property
     def not_before(self) -> float | None:
         """Unix seconds before which it is not due."""
-        if self.count >= SUSPECT_AT:
+        if self.count >= SUSPECT_AT_RECEIVE_COUNT:
             return None
         return codec.decode_facts(self.headers, self.sent).not_before
 
