@@ -6,7 +6,8 @@ attaches while the interpreter is torn down ends the process by a signal: Python
 Rust answers with an abort (exit code 134), and 3.14 lets it run into types that are gone (139). So each call stands
 between the library and the event loop, as both the loop and the future that the library asks for. It therefore knows
 when the library's thread is through, can be cancelled whether or not its event loop still runs, and at the end of the
-process all of them are cancelled and awaited.
+process all of them are cancelled and awaited. So is the return of bytes that a call was lent: a thread enters Python
+for that too, and may come after the call is over, from a connection that still had them to send.
 
 It knows no library by name, and nothing of what is asked.
 """
@@ -15,7 +16,8 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -35,7 +37,20 @@ class _Shared:
     under_way: "set[_Call[Any]]" = field(default_factory=set)
     threads: set[int] = field(default_factory=set)
     """Those of the library's threads that were ever inside Python; it keeps a pool of them."""
+    lent: dict[int, memoryview] = field(default_factory=dict)
+    """By their identity; they compare by what is in them."""
+    overdue: dict[int, memoryview] = field(default_factory=dict)
+    """Those of `lent` whose call is over."""
     ended: bool = False
+
+    def take_back(self, view: memoryview) -> bool:
+        """Whether the library does not use the view any more; then it is forgotten."""
+        with suppress(BufferError):
+            view.release()
+            self.lent.pop(id(view), None)
+            self.overdue.pop(id(view), None)
+            return True
+        return False
 
 
 class NativeCalls:
@@ -66,6 +81,18 @@ class NativeCalls:
             # An error keeps this frame, which would keep the call, which keeps the error.
             del call
 
+    @contextmanager
+    def lend(self, data: bytes) -> Iterator[memoryview]:
+        """The data for a call within the block, so that it is known when the library has given them back."""
+        shared, view = self._shared, memoryview(data)
+        shared.lent[id(view)] = view
+        try:
+            yield view
+        finally:
+            for each in (*shared.overdue.values(), view):
+                if not shared.take_back(each):
+                    shared.overdue[id(each)] = each
+
     def end(self, seconds: float = _END_SECONDS) -> bool:
         """Cancel all calls, take no more, and wait until none of the library's threads can enter Python again.
 
@@ -77,9 +104,13 @@ class NativeCalls:
         while True:
             for call in tuple(shared.under_way):
                 call.cancel()
-            # A thread takes its call out in a Python function; once that has returned, it gives up the interpreter
-            # without running anything more in it.
-            if not shared.under_way and shared.threads.isdisjoint(sys._current_frames()):  # noqa: SLF001 - documented
+            for view in tuple(shared.lent.values()):
+                shared.take_back(view)
+            # In this order: a thread takes its call out in a Python function, and once that has returned, it gives up
+            # the interpreter without running anything more in it. So does one that has given bytes back.
+            if not (shared.under_way or shared.lent) and shared.threads.isdisjoint(
+                sys._current_frames()  # noqa: SLF001 - documented
+            ):
                 return True
             if time.monotonic() > until:
                 return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
 import obstore
@@ -163,16 +163,14 @@ class Storage:
 
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
-        await _asking(self._writes, partial(_calls.run, obstore.put_async, self._store, self._root + key, _owned(data)))
+        await _asking(self._writes, partial(self._put, key, data))
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none; whether it was written. A retry of our own write may say False."""
 
         async def write() -> bool:
             try:
-                await _calls.run(
-                    obstore.put_async, self._store, self._root + key, _owned(data), mode="create", use_multipart=False
-                )
+                await self._put(key, data, mode="create", use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 return False
             return True
@@ -193,19 +191,20 @@ class Storage:
                 await self.put(key, data)
                 return True
             try:
-                await _calls.run(
-                    obstore.put_async,
-                    self._store,
-                    self._root + key,
-                    _owned(data),
-                    mode={"e_tag": etag},
-                    use_multipart=False,
-                )
+                await self._put(key, data, mode={"e_tag": etag}, use_multipart=False)
             except (AlreadyExistsError, PreconditionError, NotModifiedError, FileNotFoundError):
                 return False
             return True
 
         return await _asking(self._writes, write)
+
+    async def _put(self, key: str, data: bytes | Path, **options: Any) -> None:
+        # A store in memory keeps what it is given.
+        if isinstance(data, Path) or isinstance(self._store, MemoryStore):
+            await _calls.run(obstore.put_async, self._store, self._root + key, data, **options)
+            return
+        with _calls.lend(data) as payload:
+            await _calls.run(obstore.put_async, self._store, self._root + key, payload, **options)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove the objects; those that are not there are passed over."""
@@ -276,15 +275,6 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
         config["endpoint"] = endpoint
         client["allow_http"] = endpoint.startswith("http://")
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
-
-
-def _owned(data: bytes | Path) -> "Bytes | Path":
-    """The data as obstore's own copy.
-
-    Python's it would give back from one of its threads, at a moment of its own choosing: while it holds the lock of an
-    in-memory store, which the event loop may be waiting for, or while the interpreter ends.
-    """
-    return data if isinstance(data, Path) else obstore.Bytes(data) + b""
 
 
 async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:

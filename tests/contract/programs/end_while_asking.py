@@ -42,6 +42,8 @@ def loop_closed_without_an_end():
 
 
 def interrupted():
+    # Whatever runs the tests in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         asyncio.run(ask_and_interrupt(Client()))
 

@@ -9,6 +9,14 @@ from backburner.local.control.interrupt import Interrupts
 BOUND = 30
 
 
+@pytest.fixture(autouse=True)
+def no_nohup():
+    """The tests may run under nohup, where a hang-up is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def test_a_signal_wakes_a_pause_and_every_later_one():
     with Interrupts() as interrupts:
         threading.Timer(0, os.kill, (os.getpid(), signal.SIGTERM)).start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from pickle import PickleBuffer
 
 import pytest
 
@@ -143,6 +144,25 @@ async def test_nothing_is_asked_after_the_end(library, calls):
     with pytest.raises(RuntimeError, match="ending"):
         await calls.run(library.ask)
     assert calls.end(0)
+
+
+def test_bytes_are_lent_until_the_library_has_let_go_of_them(calls):
+    with calls.lend(b"one") as view:
+        assert bytes(view) == b"one"
+        used = PickleBuffer(view)
+    assert not calls.end(0)
+    used.release()
+    assert calls.end(0)
+
+
+def test_bytes_that_were_kept_are_asked_for_again_with_the_next(calls):
+    with calls.lend(b"one") as first:
+        used = PickleBuffer(first)
+    used.release()
+    with calls.lend(b"two"):
+        pass
+    with pytest.raises(ValueError, match="released"):
+        bytes(first)
 
 
 async def test_a_forked_child_waits_for_nothing_of_its_parents(library, calls):
