@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from report import write_report
+from reporting.saved import load
 from run import app as scenarios_app
-from saved import load
-from scenarios import SCENARIOS, Scenario
+from scenarios.catalogue import SCENARIOS, Scenario
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
@@ -123,7 +124,7 @@ def main(
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
     unknown = set(only or ()) - {scenario.name for scenario in chosen}
     if unknown:
-        raise typer.BadParameter(f"not in the list of load-tests/scenarios.py: {', '.join(sorted(unknown))}")
+        raise typer.BadParameter(f"not in the list of load-tests/scenarios/catalogue.py: {', '.join(sorted(unknown))}")
     started = time.monotonic()
     if not quick:
         print(f"{len(chosen)} scenarios, about {sum(scenario.minutes for scenario in chosen):.0f} minutes", flush=True)

@@ -3,16 +3,10 @@
 import asyncio
 import contextlib
 import socket
-import sys
-from pathlib import Path
 
 import pytest
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from chaos.proxy import Link, Proxy  # noqa: E402 - after the folder is on the path
+from chaos.proxy import Link, Proxy
 
 BOUND = 30
 A_WHILE = 0.2
