@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +25,7 @@ from backburner import Client
 from backburner.cli.commands.stack import ensure_pool
 from backburner.local.programs import broker, store
 from backburner.local.programs.ports import PortLeases
-from chaos.tcp_proxy import TcpProxy
+from chaos.proxy import Link, Proxy
 from measuring.figures import Figures
 from scenarios.control_plane import chat_lines
 
@@ -32,7 +33,6 @@ ALLOWED_MB = 20.0
 """How much more memory than before a worker may take during an outage."""
 SYSTEMS = ("store", "slow store", "broker")
 _LATENCY = "0.005"
-_SLOW_SECONDS = 2.0
 _STEADY_SHARE = 2
 """Half of the job is done before the outage, so that every buffer and the allocator have had their fill."""
 _SAMPLE_SECONDS = 0.2
@@ -95,8 +95,7 @@ def outage(seconds: float, requests: int, systems: Collection[str]) -> Figures:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-load-")))
         running = stack.enter_context(store.start(folder / "store"))
         queue = stack.enter_context(broker.start(folder / "broker", storage=running))
-        parts = urlsplit(running.endpoint)
-        proxy = stack.enter_context(TcpProxy(parts.hostname or "", parts.port or 0))
+        proxy = stack.enter_context(Proxy(0, urlsplit(running.endpoint).port or 0))
         settings = {
             "BACKBURNER_QUEUE_URL": queue.url,
             "BACKBURNER_STORE_URL": "s3://backburner/load",
@@ -110,8 +109,8 @@ def outage(seconds: float, requests: int, systems: Collection[str]) -> Figures:
         try:
             asyncio.run(ensure_pool(settings, "fake"))
             for what, begin, end in (
-                ("store", proxy.cut, proxy.restore),
-                ("slow store", lambda: proxy.slow(_SLOW_SECONDS), proxy.restore),
+                ("store", partial(proxy.become, Link.CLOSED), partial(proxy.become, Link.WHOLE)),
+                ("slow store", partial(proxy.become, Link.LATE), partial(proxy.become, Link.WHOLE)),
                 ("broker", queue.stop, queue.start),
             ):
                 if what not in systems:

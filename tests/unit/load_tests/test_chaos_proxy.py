@@ -83,6 +83,38 @@ async def test_a_reset_link_ends_every_connection_and_each_new_one(proxy):
         assert await ask(await connect(proxy)) == b"hello"
 
 
+async def test_a_closed_link_ends_every_connection_and_refuses_new_ones(proxy):
+    async with asyncio.timeout(BOUND):
+        before = await connect(proxy)
+        await ask(before)
+        proxy.become(Link.CLOSED)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await ask(before)
+        with pytest.raises(ConnectionRefusedError):
+            await connect(proxy)
+        proxy.become(Link.WHOLE)
+        assert await ask(await connect(proxy)) == b"hello"
+
+
+async def test_a_late_link_holds_the_first_bytes_of_each_request(proxy):
+    async with asyncio.timeout(BOUND):
+        connection = await connect(proxy)
+        await ask(connection)
+        proxy.become(Link.LATE)
+        for _ in range(2):
+            answer = asyncio.create_task(ask(connection))
+            done, _ = await asyncio.wait([answer], timeout=A_WHILE)
+            assert not done
+            assert await answer == b"hello"
+        proxy.become(Link.WHOLE)
+        assert await ask(connection) == b"hello"
+
+
+async def test_a_proxy_finds_a_port_of_its_own():
+    with Proxy(0, 1) as first, Proxy(0, 1) as second:
+        assert 0 != first.port != second.port != 0
+
+
 async def test_a_slow_link_carries_everything_in_small_pieces(proxy):
     async with asyncio.timeout(BOUND):
         connection = await connect(proxy)
