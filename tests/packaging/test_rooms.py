@@ -1,4 +1,4 @@
-"""The folders of product code stay rooms: few modules in each, and no two modules that import each other in a circle.
+"""The folders of product code stay rooms: few modules in each, none that import each other in a circle, all on the map.
 
 Read from the syntax tree. An import counts wherever it stands: inside a function or under TYPE_CHECKING it keeps the
 interpreter from failing at a circle, but not the reader. A package's `__init__` is a module of its own among those that
@@ -6,6 +6,7 @@ import and are imported; that Python runs it before each module of the package i
 """
 
 import ast
+import re
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -83,6 +84,16 @@ def test_no_folder_holds_more_modules_than_can_be_taken_in():
 
 def test_no_two_modules_import_each_other_in_a_circle():
     assert circles(imports_of(read_modules(ROOT, PACKAGES))) == BEING_MENDED
+
+
+def test_every_folder_is_on_the_map_of_the_architecture_page():
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Where things are\n")[2].partition("\n## ")[0]
+    for package in PACKAGES:
+        text = page.partition(f"### `{package}`\n")[2].partition("\n### ")[0]
+        folders = [file.parent.relative_to(ROOT / package) for file in (ROOT / package).rglob("*.py")]
+        missing = {f"{folder.as_posix()}/" for folder in folders if folder.name} - set(re.findall(r"`([\w/]+/)`", text))
+        assert text
+        assert not missing, f"not in docs/architecture.md: {', '.join(sorted(missing))}"
 
 
 # --- the checks themselves ------------------------------------------------------------------------------------------
