@@ -27,8 +27,8 @@ from scenarios.catalogue import SCENARIOS, Scenario
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
-_SHORTEST = 600.0
-_TO_END = 120.0
+_SHORTEST_LIMIT_SECONDS = 600.0
+_END_SECONDS = 120.0
 _LOGS = _ROOT / "out" / "bench-logs"
 
 
@@ -71,7 +71,7 @@ def run_all(chosen: Sequence[Scenario], runs: Path, *, quick: bool) -> list[Ende
 
 def limit(scenario: Scenario) -> float:
     """Seconds after which it is given up: something in it hangs."""
-    return max(_SHORTEST, 3 * 60 * scenario.minutes)
+    return max(_SHORTEST_LIMIT_SECONDS, 3 * 60 * scenario.minutes)
 
 
 def _run(scenario: Scenario, out: Path, *, quick: bool) -> Ended:
@@ -109,7 +109,7 @@ def _give_up(process: "subprocess.Popen[str]", late: threading.Event) -> None:
     late.set()
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(timeout=_TO_END)
+        process.wait(timeout=_END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
 

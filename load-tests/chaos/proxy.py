@@ -13,10 +13,10 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _SLOW_SECONDS = 0.25
 """Before each chunk, in each direction."""
-_SLOW_CHUNK = 4 * 1024
+_SLOW_CHUNK_BYTES = 4 * 1024
 _LATE_SECONDS = 2.0
 _CALL_SECONDS = 10.0
 
@@ -128,7 +128,7 @@ class Proxy:
     async def _carry(
         self, connection: "_Connection", reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asks: bool
     ) -> None:
-        while data := await reader.read(_CHUNK):
+        while data := await reader.read(_CHUNK_BYTES):
             begins = asks and connection.answered
             connection.answered = not asks
             if begins and self._link is Link.LATE:
@@ -139,10 +139,10 @@ class Proxy:
                 connection.torn |= self._link is Link.DARK
                 if connection.torn:
                     break
-                size = _CHUNK
+                size = _CHUNK_BYTES
                 if self._link is Link.SLOW:
                     await asyncio.sleep(_SLOW_SECONDS)
-                    size = _SLOW_CHUNK
+                    size = _SLOW_CHUNK_BYTES
                 piece, data = data[:size], data[size:]
                 writer.write(piece)
                 await writer.drain()

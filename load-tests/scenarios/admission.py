@@ -27,9 +27,9 @@ from measuring.prompts import messages
 from measuring.servers import servers
 
 _FAKE = "fake"
-_SPEED = 20
+_SPEED_TIMES = 20
 """Seconds of the modelled engine in one of ours."""
-_STEP = 0.04
+_STEP_SECONDS = 0.04
 """Seconds of its step. At that speed the worker's own part in it is still small, as beside a real engine."""
 
 Lines = Callable[[int], Iterator[dict[str, Any]]]
@@ -117,7 +117,7 @@ def _engine(model: str, workload: Workload) -> Mapping[str, str]:
         return {
             "BACKBURNER_ENGINE": "fake",
             "BACKBURNER_POOL": _FAKE,
-            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP},speed={_SPEED}",
+            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP_SECONDS},speed={_SPEED_TIMES}",
         }
     return {
         "BACKBURNER_ENGINE": "vllm",

@@ -32,11 +32,11 @@ from scenarios.control_plane import chat_lines
 ALLOWED_MB = 20.0
 """How much more memory than before a worker may take during an outage."""
 SYSTEMS = ("store", "slow store", "broker")
-_LATENCY = "0.005"
+_LATENCY_SECONDS = "0.005"
 _STEADY_SHARE = 2
 """Half of the job is done before the outage, so that every buffer and the allocator have had their fill."""
 _SAMPLE_SECONDS = 0.2
-_PATIENCE = 900.0
+_PATIENCE_SECONDS = 900.0
 
 
 @dataclass(slots=True)
@@ -175,7 +175,7 @@ def _worker(env: dict[str, str], log: Path) -> Iterator[_Worker]:
         more = {
             "BACKBURNER_ENGINE": "fake",
             "BACKBURNER_MODEL": "fake",
-            "BACKBURNER_FAKE_LATENCY_SECONDS": _LATENCY,
+            "BACKBURNER_FAKE_LATENCY_SECONDS": _LATENCY_SECONDS,
             "BACKBURNER_HTTP_HOST": "127.0.0.1",
             "BACKBURNER_HTTP_PORT": str(port),
         }
@@ -216,7 +216,7 @@ async def _suffer(
         ended = time.monotonic()
         await _until(lambda: worker.ready, "a worker that is ready again")
         row.ready_after = time.monotonic() - ended
-        status = await job.wait(timeout=_PATIENCE)
+        status = await job.wait(timeout=_PATIENCE_SECONDS)
         row.after_mb, row.worker_lives = worker.rss_mb, worker.lives
         row.completed = status.request_counts.completed
         row.agrees = (await job.reconcile()).agrees
@@ -224,8 +224,8 @@ async def _suffer(
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while not await asyncio.to_thread(condition):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"within {_PATIENCE:.0f} s never: {what}")
+            raise RuntimeError(f"within {_PATIENCE_SECONDS:.0f} s never: {what}")
         await asyncio.sleep(_SAMPLE_SECONDS)

@@ -29,7 +29,7 @@ LISTS_GOAL = 5
 _AHEAD = 4
 """Objects that are fetched side by side, on both sides."""
 _WORKERS = 4
-_SECONDS = 3600.0
+_WRITTEN_SECONDS = 3600.0
 _REQUESTS = 1_000_000
 
 
@@ -129,7 +129,7 @@ def _all_read(pair: Pair) -> None:
 async def _status(storage: Storage) -> tuple[int, int]:
     """How many segments the large job has, and how many LIST requests one status of it takes."""
     await store_job(storage, "listed", _REQUESTS)
-    names = list(segment_names(_REQUESTS, _WORKERS, _SECONDS))
+    names = list(segment_names(_REQUESTS, _WORKERS, _WRITTEN_SECONDS))
     await store_segments(storage, "listed", names)
     async with Client() as client:
         with _counted_lists() as count:

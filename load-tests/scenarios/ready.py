@@ -36,7 +36,7 @@ from measuring.servers import servers
 GOAL = 1.05
 _PROGRAM = Path(__file__).parents[1] / "programs" / "bare_start.py"
 _LOOK_SECONDS = 0.02
-_PATIENCE = 300.0
+_PATIENCE_SECONDS = 300.0
 
 
 def ready(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
@@ -104,7 +104,7 @@ async def _first_answer(number: int, model: str, env: Mapping[str, str]) -> Meas
     process = subprocess.Popen([sys.executable, "-m", "backburner_worker"], env=worker)  # noqa: ASYNC220
     try:
         while (stored := await storage.get(handle.key)) is None:
-            if process.poll() is not None or time.monotonic() - started > _PATIENCE:
+            if process.poll() is not None or time.monotonic() - started > _PATIENCE_SECONDS:
                 raise RuntimeError(f"the worker gave no answer (exit status {process.returncode}); its log is above")
             await asyncio.sleep(_LOOK_SECONDS)
         seconds = time.monotonic() - started

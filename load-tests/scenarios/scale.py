@@ -24,12 +24,12 @@ from scenarios.control_plane import chat_lines
 GOAL = 0.95
 WORKERS = (1, 2, 4)
 PARTITIONS = 16
-LATENCY = 0.25
+LATENCY_SECONDS = 0.25
 CONCURRENCY = 96
 _WARM_UP = 64 * PARTITIONS
 """Requests of a small job. Neighbours go to one partition, 64 at the most, so this is enough for all partitions."""
 _WARM_UPS = 20
-_PATIENCE = 600.0
+_PATIENCE_SECONDS = 600.0
 
 
 def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
@@ -72,7 +72,7 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
         ],
         settings={
             "requests_a_worker": requests,
-            "engine_seconds": LATENCY,
+            "engine_seconds": LATENCY_SECONDS,
             "concurrency": CONCURRENCY,
             "partitions": PARTITIONS,
         },
@@ -97,7 +97,7 @@ def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
         "BACKBURNER_ENGINE": "fake",
         "BACKBURNER_MODEL": crew.model,
         "BACKBURNER_POOL": pool_name(crew.model),
-        "BACKBURNER_FAKE_LATENCY_SECONDS": str(LATENCY),
+        "BACKBURNER_FAKE_LATENCY_SECONDS": str(LATENCY_SECONDS),
         "BACKBURNER_CONCURRENCY": str(CONCURRENCY),
         "BACKBURNER_WINDOW": str(2 * CONCURRENCY),
     }
@@ -135,5 +135,5 @@ async def _carry(crew: Crew, requests: int) -> list[dict[str, float]]:
         )
         for worker in crew.workers:
             worker.ask({"do": "open"})
-        await job.wait(timeout=_PATIENCE)
+        await job.wait(timeout=_PATIENCE_SECONDS)
     return [worker.ask({"do": "close"}) for worker in crew.workers]
