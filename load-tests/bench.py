@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from report import write_report
+from reporting.saved import load
 from run import app as scenarios_app
-from saved import load
-from scenarios import SCENARIOS, Scenario
+from scenarios.catalogue import SCENARIOS, Scenario
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent
-_SHORTEST = 600.0
-_TO_END = 120.0
+_SHORTEST_LIMIT_SECONDS = 600.0
+_END_SECONDS = 120.0
 _LOGS = _ROOT / "out" / "bench-logs"
 
 
@@ -70,7 +71,7 @@ def run_all(chosen: Sequence[Scenario], runs: Path, *, quick: bool) -> list[Ende
 
 def limit(scenario: Scenario) -> float:
     """Seconds after which it is given up: something in it hangs."""
-    return max(_SHORTEST, 3 * 60 * scenario.minutes)
+    return max(_SHORTEST_LIMIT_SECONDS, 3 * 60 * scenario.minutes)
 
 
 def _run(scenario: Scenario, out: Path, *, quick: bool) -> Ended:
@@ -108,7 +109,7 @@ def _give_up(process: "subprocess.Popen[str]", late: threading.Event) -> None:
     late.set()
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(timeout=_TO_END)
+        process.wait(timeout=_END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
 
@@ -123,7 +124,7 @@ def main(
     chosen = [scenario for scenario in SCENARIOS if not only or scenario.name in only]
     unknown = set(only or ()) - {scenario.name for scenario in chosen}
     if unknown:
-        raise typer.BadParameter(f"not in the list of load-tests/scenarios.py: {', '.join(sorted(unknown))}")
+        raise typer.BadParameter(f"not in the list of load-tests/scenarios/catalogue.py: {', '.join(sorted(unknown))}")
     started = time.monotonic()
     if not quick:
         print(f"{len(chosen)} scenarios, about {sum(scenario.minutes for scenario in chosen):.0f} minutes", flush=True)

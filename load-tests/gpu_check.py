@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from bench import run_all
-from engines import Build, build
+from measuring.engines import Build, build
 from report import write_report
-from scenarios import SCENARIOS
+from scenarios.catalogue import SCENARIOS
 
 _ROOT = Path(__file__).parent.parent
 _ON_CPU = "BACKBURNER_TEST_GPU_ON_CPU"

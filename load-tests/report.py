@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import blocks
-import plots
 import typer
-from saved import Saved, load_all
-from scenarios import SCENARIOS
+
+from reporting import blocks, plots
+from reporting.saved import Saved, load_all
+from scenarios.catalogue import SCENARIOS
 
 _ROOT = Path(__file__).parent.parent
 _PROSE = _ROOT / "docs" / "benchmarks.md"

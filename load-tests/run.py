@@ -11,30 +11,31 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from admission import FAKE, REAL, admission
-from affinity import affinity
-from backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
+from rich.console import Console
+
 from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
-from control_plane import control_plane
-from fairness import fairness
-from figures import Figures
 from fuzz.scenario import fuzz
-from import_time import import_time
-from outage import SYSTEMS, outage
-from overhead import overhead
-from prefix import prefix
-from profiling import profile
-from ray_data import ray_data
-from read import Form, read
-from ready import ready
-from rich.console import Console
-from run_batch import run_batch
-from scale import scale
-from submit import How, submit
-from tables import show
+from measuring.figures import Figures
+from reporting.tables import show
+from scenarios.admission import FAKE, REAL, admission
+from scenarios.affinity import affinity
+from scenarios.backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
+from scenarios.control_plane import control_plane
+from scenarios.fairness import fairness
+from scenarios.import_time import import_time
+from scenarios.outage import SYSTEMS, outage
+from scenarios.overhead import overhead
+from scenarios.prefix import prefix
+from scenarios.profiling import profile
+from scenarios.ray_data import ray_data
+from scenarios.read import Form, read
+from scenarios.ready import ready
+from scenarios.run_batch import run_batch
+from scenarios.scale import scale
+from scenarios.submit import How, submit
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]

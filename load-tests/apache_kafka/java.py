@@ -11,7 +11,7 @@ from apache_kafka.release import KafkaMissing
 from backburner_schemas.errors import SettingsError
 
 _OLDEST = 17
-_SECONDS = 30.0
+_ANSWER_SECONDS = 30.0
 _NOT_FOUND = 0
 
 
@@ -43,7 +43,7 @@ def find_java() -> str:
 def _version(java: str) -> int:
     """Its major version, such as 17; 1 for those of old, and 0 where it does not run."""
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
+        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return _NOT_FOUND
     found = re.search(r'version "(\d+)', told.stderr)

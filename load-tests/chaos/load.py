@@ -26,13 +26,13 @@ from chaos.patience import NeverCame
 
 _PAUSE_SECONDS = 0.3
 _TRICKLE_SECONDS = 0.25
-_SINGLES = 0.1
-_RAW = 0.1
-_REFUSED = 0.01
-_SLOW = 0.1
-_ADAPTED = 0.2
-_ALIKE = 0.3
-_REPEATED = 0.1
+_SINGLE_SHARE = 0.1
+_RAW_SHARE = 0.1
+_REFUSED_SHARE = 0.01
+_SLOW_SHARE = 0.1
+_ADAPTED_SHARE = 0.2
+_ALIKE_SHARE = 0.3
+_REPEATED_SHARE = 0.1
 _QUESTIONS = 10
 _PREFIXES = tuple(f"These are the rules of house {one}. " + "Answer in a word, and be kind. " * 40 for one in range(8))
 _SUBMIT_SECONDS = 120.0
@@ -88,17 +88,17 @@ class Load:
             content = f"{text or 'Say a word.'} number {self._count}"
             body = self._body(self._models[0], content)
             return self._asked(body | {"max_tokens": 8, "temperature": 0} if self._real else body, expect)
-        model = self._models[-1] if dice.random() < _ADAPTED else self._models[0]
-        if dice.random() < _REPEATED:
+        model = self._models[-1] if dice.random() < _ADAPTED_SHARE else self._models[0]
+        if dice.random() < _REPEATED_SHARE:
             body = self._body(model, f"Say word {dice.randrange(_QUESTIONS)} again.")
             return self._asked(body | {"temperature": 0}, expect)
         text = "Say a word."
         fate = dice.random()
-        if fate < _REFUSED:
+        if fate < _REFUSED_SHARE:
             text, expect = "[[fail]]", Expect.REFUSED
-        elif fate < _REFUSED + _SLOW:
+        elif fate < _REFUSED_SHARE + _SLOW_SHARE:
             text = f"[[slow:{dice.uniform(0.2, 1.5):.2f}]]"
-        prefix = dice.choice(_PREFIXES) if dice.random() < _ALIKE else ""
+        prefix = dice.choice(_PREFIXES) if dice.random() < _ALIKE_SHARE else ""
         return self._asked(self._body(model, f"{prefix}{text} number {self._count}"), expect)
 
     def _body(self, model: str, content: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Load:
     def begin(self, requests: int, extra: list[Asked] | None = None) -> Batch:
         """Send about so many, by every way at once, and these in the job; returns at once."""
         batch = Batch()
-        singles, raw = max(1, int(requests * _SINGLES)), max(1, int(requests * _RAW))
+        singles, raw = max(1, int(requests * _SINGLE_SHARE)), max(1, int(requests * _RAW_SHARE))
         whole = [*(self.ask() for _ in range(requests - singles - raw)), *(extra or ())]
         self._dice.shuffle(whole)
         half = len(whole) * 3 // 4

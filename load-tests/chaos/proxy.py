@@ -1,4 +1,4 @@
-"""A TCP proxy before one server, whose link can be broken in four ways. It knows nothing of what passes through.
+"""A TCP proxy before one server, whose link can be broken in six ways. It knows nothing of what passes through.
 
 It runs on an event loop in a thread of its own, so that whatever the harness does never slows the link.
 """
@@ -13,10 +13,11 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _SLOW_SECONDS = 0.25
 """Before each chunk, in each direction."""
-_SLOW_CHUNK = 4 * 1024
+_SLOW_CHUNK_BYTES = 4 * 1024
+_LATE_SECONDS = 2.0
 _CALL_SECONDS = 10.0
 
 
@@ -29,8 +30,12 @@ class Link(Enum):
     """Holds them; they arrive once the link is whole again."""
     RESET = "reset"
     """Resets every connection, and each new one at once."""
+    CLOSED = "closed"
+    """Resets every connection, and listens no more: new ones are refused."""
     SLOW = "slow"
     """Passes 4 KiB every quarter of a second in each direction."""
+    LATE = "late"
+    """Holds each request for two seconds. The first bytes after an answer begin a request."""
     DARK = "dark"
     """Accepts connections and swallows all bytes. What was swallowed cannot be mended, so those end at the restore."""
 
@@ -39,6 +44,7 @@ class Proxy:
     """A port on loopback that leads to another one."""
 
     def __init__(self, port: int, target: int) -> None:
+        """Listen on that port, or on any that is free for 0; `port` is the one that it was."""
         self.port = port
         self._target = target
         self._link = Link.WHOLE
@@ -69,6 +75,7 @@ class Proxy:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         self._server.close()
@@ -80,10 +87,14 @@ class Proxy:
 
     async def _become(self, link: Link) -> None:
         before, self._link = self._link, link
+        if link is Link.CLOSED:
+            self._server.close()
+        elif before is Link.CLOSED:
+            await self._listen()
         self._changed.set()
         self._changed = asyncio.Event()
         for connection in [*self._connections]:
-            if link is Link.RESET or (before is Link.DARK and connection.torn):
+            if link in {Link.RESET, Link.CLOSED} or (before is Link.DARK and connection.torn):
                 connection.reset()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,7 +103,7 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         connection = _Connection(writer)
-        if self._link is Link.RESET:
+        if self._link in {Link.RESET, Link.CLOSED}:
             connection.reset()
             return
         self._connections.add(connection)
@@ -105,8 +116,8 @@ class Proxy:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             connection.ends.append(back)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(connection, reader, back))
-                both.create_task(self._carry(connection, there, writer))
+                both.create_task(self._carry(connection, reader, back, asks=True))
+                both.create_task(self._carry(connection, there, writer, asks=False))
             connection.close()
         except (asyncio.CancelledError, OSError, ExceptionGroup):
             pass  # Closed, or one side broke off: so does the other.
@@ -115,19 +126,23 @@ class Proxy:
             connection.reset()
 
     async def _carry(
-        self, connection: "_Connection", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, connection: "_Connection", reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asks: bool
     ) -> None:
-        while data := await reader.read(_CHUNK):
+        while data := await reader.read(_CHUNK_BYTES):
+            begins = asks and connection.answered
+            connection.answered = not asks
+            if begins and self._link is Link.LATE:
+                await asyncio.sleep(_LATE_SECONDS)
             while data:
                 while self._link is Link.PAUSED:
                     await self._changed.wait()
                 connection.torn |= self._link is Link.DARK
                 if connection.torn:
                     break
-                size = _CHUNK
+                size = _CHUNK_BYTES
                 if self._link is Link.SLOW:
                     await asyncio.sleep(_SLOW_SECONDS)
-                    size = _SLOW_CHUNK
+                    size = _SLOW_CHUNK_BYTES
                 piece, data = data[:size], data[size:]
                 writer.write(piece)
                 await writer.drain()
@@ -144,6 +159,8 @@ class _Connection:
         self.ends = [writer]
         self.torn = False
         """Whether bytes of it were swallowed."""
+        self.answered = True
+        """Whether the last bytes were an answer's, so that the next ones begin a request."""
 
     def close(self) -> None:
         """End it properly, with everything delivered."""

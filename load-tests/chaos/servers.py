@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from noida import noida_program
-
 from backburner.local.programs.broker import find_tansu
 from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.local.programs.emulator import Emulator
@@ -21,6 +19,7 @@ from chaos.objects import S3Address
 from chaos.patience import until
 from chaos.proxy import Proxy
 from chaos.sqs_client import SqsAddress
+from measuring.noida import noida_program
 
 PARTITIONS = 8
 """Of each lane."""

@@ -6,7 +6,7 @@ from typing import Any
 from fuzz.parts import (
     BAIT,
     CLAIMED,
-    LARGE,
+    LARGE_BYTES,
     NASTY,
     NUMBERS,
     SEALED,
@@ -167,5 +167,5 @@ class HostileMessages(Parts):
     def large(self) -> Hostile:
         """A body far over the limit."""
         _, _, body = self.request()
-        body["messages"][0]["content"] += "x" * min(LARGE, self.limit - 4096)
+        body["messages"][0]["content"] += "x" * min(LARGE_BYTES, self.limit - 4096)
         return Hostile("large", as_json(self.envelope_of(self.new_id(), body=body)))

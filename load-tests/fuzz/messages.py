@@ -6,7 +6,7 @@ from fuzz.hostile import HostileMessages
 from fuzz.parts import (
     CHAT,
     CLAIMED,
-    LARGE,
+    LARGE_BYTES,
     UNSEALED,
     Good,
     Hostile,
@@ -23,7 +23,7 @@ class Generator(HostileMessages):
         limit: Bytes that it takes in one message.
     """
 
-    def __init__(self, seed: int, *, text: bool = False, limit: int = LARGE + 1_000_000) -> None:
+    def __init__(self, seed: int, *, text: bool = False, limit: int = LARGE_BYTES + 1_000_000) -> None:
         super().__init__(seed, limit)
         self._text = text
 

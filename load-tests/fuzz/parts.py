@@ -13,7 +13,7 @@ TOTAL = 10
 SECRET = "the-secret-of-another-tenant"  # noqa: S105 - bait
 BAIT = ("acme", "single-bait", "0")
 """Tenant, job and index of a stored body that is nobody's business."""
-LARGE = 10_000_000
+LARGE_BYTES = 10_000_000
 CLAIMED = "single-claimed"
 """The job whose bodies are stored; `0` is small, `1` is over the limit."""
 

@@ -27,7 +27,7 @@ from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 from fuzz.ends import Store, by_kind, compare_letters, judge, read_store, wrong_keys
 from fuzz.messages import Generator
-from fuzz.parts import BAIT, CLAIMED, LARGE, SEALED, SECRET, TENANTS, TOTAL, UNSEALED
+from fuzz.parts import BAIT, CLAIMED, LARGE_BYTES, SEALED, SECRET, TENANTS, TOTAL, UNSEALED
 from fuzz.wire import KafkaWire, SqsWire, Wire
 
 _STILL_SECONDS = 120.0
@@ -125,7 +125,7 @@ async def _set_up(s3: S3Store) -> None:
     content = {"role": "user", "content": "say [[echo]] stored-body"}
     body = {"model": "fake", "messages": [content]}
     bait = {"model": "fake", "messages": [{"role": "user", "content": f"say [[echo]] {SECRET}"}]}
-    large = {"model": "fake", "messages": [{"role": "user", "content": "x" * LARGE}]}
+    large = {"model": "fake", "messages": [{"role": "user", "content": "x" * LARGE_BYTES}]}
     objects: dict[str, Any] = {
         f"tenants/default/jobs/{CLAIMED}/bodies/0.json": body,
         f"tenants/default/jobs/{CLAIMED}/bodies/1.json": large,

@@ -22,15 +22,15 @@ from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 from backburner_worker.settings import WorkerSettings
 
 sys.path.append(str(Path(__file__).parent))  # Test folders are no packages; the benches are one.
-sys.path.append(str(Path(__file__).parents[2] / "load-tests"))  # Apache Kafka's harness is theirs too.
 
-from apache_kafka import broker as apache_broker
-from apache_kafka.release import KafkaMissing
 from queues import judges
 from queues.bench import Bench
 from queues.fake import FakeBench
 from queues.kafka import PARTITIONS, KafkaBench
 from queues.sqs import SqsBench
+
+from apache_kafka import broker as apache_broker
+from apache_kafka.release import KafkaMissing
 
 OUTSIDE_QUEUE = os.environ.get("BACKBURNER_TEST_QUEUE_URL", "")
 LACKS = os.environ.get("BACKBURNER_TEST_QUEUE_LACKS", "")

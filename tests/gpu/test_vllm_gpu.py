@@ -5,9 +5,7 @@ With BACKBURNER_TEST_GPU_ON_CPU set the same runs on the CPU build (`make gpu-ch
 
 import asyncio
 import os
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +14,7 @@ from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.engine.vllm.engine import VllmEngine
-
-LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from engines import Build, arguments, build  # noqa: E402 - after the folder is on the path
+from measuring.engines import Build, arguments, build
 
 WANTED = Build.CPU if os.environ.get("BACKBURNER_TEST_GPU_ON_CPU") else Build.GPU
 

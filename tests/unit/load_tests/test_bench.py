@@ -1,26 +1,20 @@
 """`make bench`: one list of scenarios, and a run that goes on after one has failed."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import typer
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-import bench  # noqa: E402 - after the folder is on the path
-import gpu_check  # noqa: E402
-from engines import CPU_ARGS, Build, max_sequences  # noqa: E402
-from figures import Bound, Check, Figures  # noqa: E402
-from pairs import Measured, Pair  # noqa: E402
-from passages import Order  # noqa: E402
-from prefix import _both, _figures  # noqa: E402
-from prompts import BATCH, mixed_line  # noqa: E402
-from run_batch import steady_rate  # noqa: E402
-from scenarios import SCENARIOS, Scenario  # noqa: E402
+import bench
+import gpu_check
+from measuring.engines import CPU_ARGS, Build, max_sequences
+from measuring.figures import Bound, Check, Figures
+from measuring.pairs import Measured, Pair
+from measuring.passages import Order
+from measuring.prompts import BATCH, mixed_line
+from scenarios.catalogue import SCENARIOS, Scenario
+from scenarios.prefix import _both, _figures
+from scenarios.run_batch import steady_rate
 
 WRITES = """
 import json, signal, sys

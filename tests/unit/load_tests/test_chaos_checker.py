@@ -1,19 +1,13 @@
 """The fault harness's checker: a store that keeps every promise passes, and each way to break one is seen."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from chaos.answers import digest, request_id  # noqa: E402 - after the folder is on the path
-from chaos.book import Asked, Book, Expect  # noqa: E402
-from chaos.checker import check  # noqa: E402
-from chaos.queue_state import Message, QueueState  # noqa: E402
+from chaos.answers import digest, request_id
+from chaos.book import Asked, Book, Expect
+from chaos.checker import check
+from chaos.queue_state import Message, QueueState
 
 URL = "/v1/chat/completions"
 JOB, SINGLE, STREAM = "job-1", "single-1", "stream-backburner.fake.normal-2026-01-01"

@@ -1,19 +1,11 @@
 """The fault harness's own reading of what is committed beside an offset, held against what the worker writes there."""
 
-import sys
-from pathlib import Path
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.sources.kafka.marks import Marks, encode
-
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from chaos.commits import completed  # noqa: E402 - after the folder is on the path
+from chaos.commits import completed
 
 
 def offsets(low):

@@ -3,16 +3,10 @@
 import asyncio
 import contextlib
 import socket
-import sys
-from pathlib import Path
 
 import pytest
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from chaos.proxy import Link, Proxy  # noqa: E402 - after the folder is on the path
+from chaos.proxy import Link, Proxy
 
 BOUND = 30
 A_WHILE = 0.2
@@ -87,6 +81,38 @@ async def test_a_reset_link_ends_every_connection_and_each_new_one(proxy):
             await ask(await connect(proxy))
         proxy.become(Link.WHOLE)
         assert await ask(await connect(proxy)) == b"hello"
+
+
+async def test_a_closed_link_ends_every_connection_and_refuses_new_ones(proxy):
+    async with asyncio.timeout(BOUND):
+        before = await connect(proxy)
+        await ask(before)
+        proxy.become(Link.CLOSED)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await ask(before)
+        with pytest.raises(ConnectionRefusedError):
+            await connect(proxy)
+        proxy.become(Link.WHOLE)
+        assert await ask(await connect(proxy)) == b"hello"
+
+
+async def test_a_late_link_holds_the_first_bytes_of_each_request(proxy):
+    async with asyncio.timeout(BOUND):
+        connection = await connect(proxy)
+        await ask(connection)
+        proxy.become(Link.LATE)
+        for _ in range(2):
+            answer = asyncio.create_task(ask(connection))
+            done, _ = await asyncio.wait([answer], timeout=A_WHILE)
+            assert not done
+            assert await answer == b"hello"
+        proxy.become(Link.WHOLE)
+        assert await ask(connection) == b"hello"
+
+
+async def test_a_proxy_finds_a_port_of_its_own():
+    with Proxy(0, 1) as first, Proxy(0, 1) as second:
+        assert 0 != first.port != second.port != 0
 
 
 async def test_a_slow_link_carries_everything_in_small_pieces(proxy):

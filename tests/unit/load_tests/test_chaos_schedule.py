@@ -1,18 +1,12 @@
 """The fault harness's schedule: a pure function of the seed, in which every kind of fault has its turn."""
 
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from chaos.schedule import Kind, schedule  # noqa: E402 - after the folder is on the path
+from chaos.schedule import Kind, schedule
 
 NOIDA = (Kind.KILL_WORKER, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON, Kind.POISON_WORKER)
 

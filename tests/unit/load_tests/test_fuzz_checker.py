@@ -1,12 +1,8 @@
 """The judge of the fuzz scenario: what it must not let pass."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[3] / "load-tests"))
 
 from fuzz.ends import Store, judge, wrong_keys
 from fuzz.messages import Generator

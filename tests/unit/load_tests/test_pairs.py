@@ -3,22 +3,16 @@
 import json
 import math
 import statistics
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from figures import Bound, Figures  # noqa: E402 - after the folder is on the path
-from pairs import Measured, Pair, Side, bootstrap_interval, interleaved  # noqa: E402
-from tables import outcome, show  # noqa: E402
+from measuring.figures import Bound, Figures
+from measuring.pairs import Measured, Pair, Side, bootstrap_interval, interleaved
+from reporting.tables import outcome, show
 
 
 def pair(baseline_s: float, ours_s: float, cpu: float = 1.0) -> Pair:

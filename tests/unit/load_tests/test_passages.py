@@ -1,16 +1,10 @@
 """The requests of the load tests about prefixes: what a round's requests share, and that rounds share nothing."""
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-LOAD_TESTS = Path(__file__).parents[3] / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-from passages import PASSAGES, QUESTIONS, ROUND, Order, line, order_of  # noqa: E402 - after the folder is on the path
+from measuring.passages import PASSAGES, QUESTIONS, ROUND, Order, line, order_of
 
 
 def texts(turn):

@@ -9,18 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from measuring.figures import Bound, Check, Curve, Figures
+from measuring.pairs import Measured, Pair
+from report import filled, outputs, write_report
+from reporting import plots
+from reporting.saved import load
+from scenarios.catalogue import SCENARIOS
+
 ROOT = Path(__file__).parents[3]
 LOAD_TESTS = ROOT / "load-tests"
-if str(LOAD_TESTS) not in sys.path:
-    sys.path.insert(0, str(LOAD_TESTS))
-
-import plots  # noqa: E402 - after the folder is on the path
-from figures import Bound, Check, Curve, Figures  # noqa: E402
-from pairs import Measured, Pair  # noqa: E402
-from report import filled, outputs, write_report  # noqa: E402
-from saved import load  # noqa: E402
-from scenarios import SCENARIOS  # noqa: E402
-
 PROSE = "\n".join(
     ["# Page", *(f"<!-- figures:{name} -->\n<!-- /figures:{name} -->" for name in ("summary", "scenarios", "gpu")), ""]
 )

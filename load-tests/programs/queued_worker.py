@@ -1,0 +1,179 @@
+"""A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
+
+With `"sample": true` the answer also tells which layer burnt how much CPU, which costs a little itself.
+With `"concurrency"` in a question, the worker runs with that setting instead of its environment's.
+
+The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
+first pull returns to the moment that the last record is durable.
+"""
+
+import asyncio
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from backburner.logs import configure
+from backburner.storage import Storage
+from backburner_schemas.names import Lane
+from backburner_worker.app import Worker, settle_memory
+from backburner_worker.engine.base import Engine, EngineInfo
+from backburner_worker.engine.factory import create_engine
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.settings import WorkerSettings
+from backburner_worker.sources.base import Delivery, RevokedCallback, Source
+from backburner_worker.sources.factory import open_source
+from measuring.cpu import cpu_seconds
+from measuring.layers import Sampler
+from measuring.prefix_cache import PrefixCache
+from programs.instant_engine import InstantEngine
+
+INSTANT = "--instant"
+"""Asks for the engine that costs nothing, in place of the one that the settings name."""
+_PLACES = 60
+"""Functions that are told of, the dearest."""
+
+
+class TimedSource:
+    """A source that notes when its first delivery came."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        # Once a request: these are the source's own, without a step in between.
+        self.begin, self.settle = source.begin, source.settle
+        self.first: float | None = None
+
+    async def start(self, revoked: RevokedCallback) -> None:
+        """Join the group."""
+        await self._source.start(revoked)
+
+    async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Pull, and note the time of the first that came."""
+        deliveries = await self._source.pull(budget)
+        if deliveries and self.first is None:
+            self.first = time.monotonic()
+        return deliveries
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Give up deliveries."""
+        await self._source.give_back(deliveries)
+
+    def lag(self) -> Mapping[Lane, int]:
+        """As the source tells it."""
+        return self._source.lag()
+
+    def uncommitted(self) -> int:
+        """As the source tells it."""
+        return self._source.uncommitted()
+
+    def trouble(self) -> str | None:
+        """As the source tells it."""
+        return self._source.trouble()
+
+    async def stop(self) -> None:
+        """Give no more."""
+        await self._source.stop()
+
+    async def close(self, *, clean: bool = True) -> None:
+        """Leave the group."""
+        await self._source.close(clean=clean)
+
+
+class TimedTelemetry(Telemetry):
+    """Metrics that note when the last segment became durable, and when so many deliveries are settled."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(CollectorRegistry())
+        self._left = count
+        self.last = 0.0
+        self.segments = 0
+        self.tokens = 0
+        self.all_settled = asyncio.Event()
+
+    def segment_written(self, size: int, seconds: float) -> None:
+        """A segment became durable."""
+        super().segment_written(size, seconds)
+        self.last = time.monotonic()
+        self.segments += 1
+
+    def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
+        """The engine answered."""
+        super().answered(queue_s, engine_s, prompt_tokens, completion_tokens)
+        self.tokens += completion_tokens
+
+    def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
+        """Deliveries ended."""
+        super().settled(outcome, code, count)
+        self._left -= count
+        if self._left <= 0:
+            self.all_settled.set()
+
+
+async def run(
+    settings: WorkerSettings, storage: Storage, engine: Engine, info: EngineInfo, count: int, *, sample: bool = False
+) -> dict[str, Any]:
+    """Be a worker until so many deliveries are settled; the time and CPU that it took."""
+    telemetry = TimedTelemetry(count)
+    source = TimedSource(open_source(settings, settings.pool or "", "load"))
+    worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
+    sampler, cache = Sampler(), PrefixCache.now()
+    with sampler.running() if sample else nullcontext():
+        cpu = cpu_seconds()
+        running = asyncio.create_task(worker.run())
+        settled = asyncio.create_task(telemetry.all_settled.wait())
+        await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
+        spent = cpu_seconds() - cpu
+    worker.pipeline.stop()
+    await running
+    assert source.first is not None
+    return {
+        "seconds": telemetry.last - source.first,
+        "cpu_seconds": spent,
+        "segments": telemetry.segments,
+        "tokens": telemetry.tokens,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "layers": sampler.layers(),
+        "places": sampler.places()[:_PLACES],
+        "cached": PrefixCache.now().since(cache),
+    }
+
+
+async def main() -> None:
+    """Warm the engine up, then answer questions until there are none."""
+    settings = WorkerSettings.load()
+    configure(settings.log_level)
+    storage = Storage.open(settings)
+    engine: Engine = (
+        InstantEngine()
+        if INSTANT in sys.argv
+        else create_engine(
+            settings.engine,
+            model=settings.model,
+            engine_args=settings.engine_args,
+            served_name=settings.served_name,
+            fake_pace=settings.fake_pace,
+        )
+    )
+    try:
+        info = await engine.start()
+        settle_memory()
+        print(json.dumps({"warm": True}), flush=True)
+        loop = asyncio.get_running_loop()
+        while question := await loop.run_in_executor(None, sys.stdin.readline):
+            asked = json.loads(question)
+            concurrency = asked.pop("concurrency", settings.concurrency)
+            chosen = settings.model_copy(update={"concurrency": concurrency})
+            print(json.dumps(await run(chosen, storage, engine, info, **asked)), flush=True)
+    finally:
+        await engine.close(drain=0.0)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    asyncio.run(main())

@@ -1,0 +1,117 @@
+"""A child process: a real worker on a fake engine that sleeps, one of several in a group.
+
+It joins at once, and pulls nothing until it is told `{"do": "open"}`. To `{"do": "close"}` it answers, once it pulls no
+more, with the moments of its first pull and its last durable record since then, on the clock that all processes of a
+machine share, and with what it did. `{"do": "stop"}` ends it.
+"""
+
+import asyncio
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from backburner.logs import configure
+from backburner.storage import Storage
+from backburner_schemas.names import Lane
+from backburner_worker.app import Worker, settle_memory
+from backburner_worker.engine.factory import create_engine
+from backburner_worker.settings import WorkerSettings
+from backburner_worker.sources.base import Delivery, Source
+from backburner_worker.sources.factory import open_source
+from measuring.cpu import cpu_seconds
+from programs.queued_worker import TimedSource, TimedTelemetry
+
+
+class GatedSource(TimedSource):
+    """A source that is a member of its group, and gives only while its gate is open."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._open = asyncio.Event()
+        self._held = asyncio.Event()
+
+    async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
+        """Wait for the gate, then pull."""
+        if not self._open.is_set():
+            self._held.set()
+            await self._open.wait()
+        return await super().pull(budget)
+
+    def open(self) -> None:
+        """Let it pull, and note the first that comes."""
+        self.first = None
+        self._held.clear()
+        self._open.set()
+
+    async def shut(self) -> None:
+        """Returns when the pull that was under way is over and the next one waits."""
+        self._open.clear()
+        await self._held.wait()
+
+
+class CountingTelemetry(TimedTelemetry):
+    """Metrics that count what was settled, without an end in sight."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+
+    @property
+    def done(self) -> int:
+        """Deliveries that ended since `begin`."""
+        return -1 - self._left
+
+    def begin(self) -> None:
+        """Count anew."""
+        self._left = -1
+        self.segments, self.last = 0, 0.0
+
+
+async def main() -> None:
+    """Be a worker until it is told to stop."""
+    settings = WorkerSettings.load()
+    configure(settings.log_level)
+    engine = create_engine("fake", model=settings.model, fake_latency=settings.fake_latency_seconds)
+    telemetry = CountingTelemetry()
+    source = GatedSource(open_source(settings, settings.pool or "", "load"))
+    worker = Worker(
+        settings,
+        storage=Storage.open(settings),
+        telemetry=telemetry,
+        engine=engine,
+        info=await engine.start(),
+        source=source,
+    )
+    settle_memory()
+    joined = asyncio.Event()
+    running = asyncio.create_task(worker.run(on_joined=joined.set))
+    await joined.wait()
+    _say({"warm": True})
+    loop = asyncio.get_running_loop()
+    cpu = 0.0
+    while (
+        asked := json.loads(await loop.run_in_executor(None, sys.stdin.readline) or '{"do": "stop"}')["do"]
+    ) != "stop":
+        if asked == "open":
+            telemetry.begin()
+            cpu = cpu_seconds()
+            source.open()
+            _say({})
+        else:
+            spent = cpu_seconds() - cpu
+            await source.shut()
+            first = math.nan if source.first is None else source.first
+            _say({"first": first, "last": telemetry.last, "cpu_seconds": spent, "done": telemetry.done})
+    source.open()
+    worker.pipeline.stop()
+    await running
+
+
+def _say(answer: dict[str, Any]) -> None:
+    print(json.dumps({"at": time.monotonic(), **answer}), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
