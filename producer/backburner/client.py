@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter
-from backburner.dead_letters.redrive import Redrive, Redriven
+from backburner.dead_letters.redrive import Redrive, RedriveResult
 from backburner.dead_letters.retry import Retry, RetryOrder
-from backburner.dead_letters.store import Letterbox, check_one
+from backburner.dead_letters.store import DeadLetterStore, check_one
 from backburner.handle import Handle, parse_handle
 from backburner.inputs.chunks import Source
 from backburner.job import Job
@@ -208,14 +208,14 @@ class Client:
         With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
         that belong to no request, and so to no tenant. Memory holds a few at a time.
         """
-        box, chosen = self._letterbox(tenant), None if job is None else name(job, "job id")
-        async with aclosing(box.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
+        store, chosen = self._dead_letter_store(tenant), None if job is None else name(job, "job id")
+        async with aclosing(store.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
             async for letter in letters:
                 yield letter
 
     async def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as above
         """One dead letter, by its id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
-        return await self._letterbox(tenant).one(id)
+        return await self._dead_letter_store(tenant).one(id)
 
     async def redrive(
         self,
@@ -225,7 +225,7 @@ class Client:
         all: bool = False,  # noqa: A002 - the word that the command line has
         tenant: str | None = None,
         deadline: Deadline | None = None,
-    ) -> Redriven:
+    ) -> RedriveResult:
         """Send dead letters again: those of a job, one, or all of the tenant. Give exactly one of the three.
 
         The letters of a job go into a new job, its child, with the same custom_ids. Those of streams and of single
@@ -255,8 +255,8 @@ class Client:
 
         Give exactly one of the four. How many were removed. Raises `LetterNotFound` and `JobError`.
         """
-        box, chosen = self._letterbox(tenant), None if job is None else name(job, "job id")
-        return await box.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
+        store, chosen = self._dead_letter_store(tenant), None if job is None else name(job, "job id")
+        return await store.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
 
     async def retry_failed(
         self,
@@ -280,9 +280,9 @@ class Client:
         order = RetryOrder(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
         return await Retry(self._connections, tenant_of(self.settings, tenant), name(job, "job id"), order).run()
 
-    def _letterbox(self, tenant: str | None) -> Letterbox:
+    def _dead_letter_store(self, tenant: str | None) -> DeadLetterStore:
         storage, owner = self._connections.storage, tenant_of(self.settings, tenant)
-        return Letterbox(storage, owner, max_body_bytes=self.settings.max_body_bytes)
+        return DeadLetterStore(storage, owner, max_body_bytes=self.settings.max_body_bytes)
 
     async def pools(self) -> list[PoolStatus]:
         """Every pool, with the workers that are alive in it."""

@@ -80,7 +80,7 @@ async def test_letters_go_the_whole_way(worker, client, lines, mend, tmp_path):
     found = await listed("--job", job.id)
     assert [one["custom_id"] for one in found] == ["broken0", "broken1", "large0"]
     assert {one["code"] for one in found} == {"engine_error"}
-    assert {one["trouble"] for one in found} == {None}
+    assert {one["problem"] for one in found} == {None}
     assert BROKEN in await backburner("dlq", "show", found[0]["id"])
 
     # Nothing has changed, so they fail again, and are letters of the new job.

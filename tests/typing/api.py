@@ -17,8 +17,8 @@ from backburner import (
     Lane,
     PoolStatus,
     Reconciliation,
-    Redriven,
     RedrivenJob,
+    RedriveResult,
     RequestFailed,
     ResultRecord,
     SkippedLine,
@@ -95,13 +95,13 @@ async def dead_letters(client: Client, sync_client: SyncClient) -> None:
     """What could not be answered."""
     async for letter in client.dead_letters("batch_1", stale=True):
         assert_type(letter, DeadLetter)
-        assert_type(letter.trouble, str | None)
+        assert_type(letter.problem, str | None)
     assert_type(await client.dead_letter("batch_1/7"), DeadLetter)
     done = await client.redrive(job="batch_1", deadline=timedelta(hours=1))
-    assert_type(done, Redriven)
+    assert_type(done, RedriveResult)
     assert_type(done.jobs, list[RedrivenJob])
     assert_type(await client.purge_dead_letters(all=True), int)
     assert_type(await client.retry_failed("batch_1", input=Path("in.jsonl")), Job)
     assert_type(sync_client.dead_letters(), Iterator[DeadLetter])
-    assert_type(sync_client.redrive(all=True), Redriven)
+    assert_type(sync_client.redrive(all=True), RedriveResult)
     assert_type(sync_client.retry_failed("batch_1", input=[{"custom_id": "a"}]), SyncJob)

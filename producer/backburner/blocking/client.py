@@ -13,7 +13,7 @@ from backburner.blocking.job import SyncHandle, SyncJob
 from backburner.blocking.loop_thread import Feed, LoopThread
 from backburner.client import Client
 from backburner.dead_letters.letter import DeadLetter
-from backburner.dead_letters.redrive import Redriven
+from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.chunks import Item
 from backburner.job import Job
 from backburner.pools import PoolStatus
@@ -182,7 +182,7 @@ class SyncClient:
         all: bool = False,  # noqa: A002 - as in Client
         tenant: str | None = None,
         deadline: Deadline | None = None,
-    ) -> Redriven:
+    ) -> RedriveResult:
         """See `Client.redrive`."""
         return self._thread.call(
             lambda: self._client.redrive(job=job, id=id, all=all, tenant=tenant, deadline=deadline)

@@ -1,4 +1,4 @@
-"""A new job made from requests of an older one, written down before anything is sent, so that a crash ends nowhere.
+"""A new job made from requests of an older one, written down before anything is sent, so that a crash leads nowhere.
 
 The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. A plan
 that is there makes every further one for the same parent wait.
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict
 
 from backburner.connections import Connections
-from backburner.dead_letters.letter import LetterPlace
+from backburner.dead_letters.letter import DeadLetterRef
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.join import download_input
 from backburner.storage import Storage
@@ -104,10 +104,10 @@ class Plans:
         names = self._tenant, plan.manifest.id
         if plan.retry or await self._storage.modified(keys.manifest(*names)) is not None:
             return False
-        places = [
-            LetterPlace.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))
+        refs = [
+            DeadLetterRef.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))
         ]
-        there = IndexSet.of([place.index for place in places if place is not None and isinstance(place.index, int)])
+        there = IndexSet.of([ref.index for ref in refs if ref is not None and isinstance(ref.index, int)])
         if not plan.letters - there:
             return False
         await self._storage.delete([self._key, keys.stored_input(*names)])

@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
-from backburner.dead_letters.letter import LetterPlace
+from backburner.dead_letters.letter import DeadLetterRef
 from backburner.dead_letters.plan import Plans, RedrivePlan
 from backburner.dead_letters.request_line import line_of
-from backburner.dead_letters.store import Letterbox
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.chunks import Line, Source, read_file, read_items, regular_file
 from backburner.inputs.findings import InvalidInput
 from backburner.inputs.fingerprint import Lineage
@@ -57,7 +57,7 @@ class Retry:
         self._job = job
         self._order = order
         self._max_bytes = connections.settings.max_body_bytes
-        self._box = Letterbox(connections.storage, tenant, max_body_bytes=self._max_bytes)
+        self._store = DeadLetterStore(connections.storage, tenant, max_body_bytes=self._max_bytes)
 
     async def run(self) -> Job:
         """The new job, whole and on the queue. See `Client.retry_failed` for what is raised."""
@@ -107,7 +107,7 @@ class Retry:
         done = await plans.carry_out(plan, self._order.on_progress)
         if done is not None:
             # Their requests are on the queue again: a letter that is left could send them once more.
-            await self._box.remove(LetterPlace(self._tenant, self._job, index) for index in plan.letters)
+            await self._store.remove(DeadLetterRef(self._tenant, self._job, index) for index in plan.letters)
         await plans.done()
         if done is None:
             return None
@@ -128,9 +128,9 @@ class Retry:
 
     async def _with_letters(self, failed: IndexSet) -> AsyncGenerator[int]:
         async for one in self._storage.scan(keys.dead_letters(self._tenant, self._job)):
-            place = LetterPlace.of(one.key)
-            if place is not None and isinstance(place.index, int) and place.index in failed:
-                yield place.index
+            ref = DeadLetterRef.of(one.key)
+            if ref is not None and isinstance(ref.index, int) and ref.index in failed:
+                yield ref.index
 
     # --- bodies -----------------------------------------------------------------------------------------------
 
@@ -190,10 +190,10 @@ class Retry:
         """Raises `InvalidInput` unless each of them has a letter with its body."""
         found: list[int] = []
         with into.open("wb") as file:
-            async with aclosing(self._box.batches(self._job)) as batches:
+            async with aclosing(self._store.batches(self._job)) as batches:
                 async for batch in batches:
                     for letter in batch:
-                        if letter.trouble is None and isinstance(letter.index, int) and letter.index in failed:
+                        if letter.problem is None and isinstance(letter.index, int) and letter.index in failed:
                             assert letter.envelope is not None
                             with suppress(RequestRefused):
                                 line = await line_of(self._storage, letter.envelope, max_bytes=self._max_bytes)

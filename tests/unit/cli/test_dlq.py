@@ -97,7 +97,7 @@ def test_the_list_is_a_table_for_people_and_lines_for_machines(terminal, job):
     found = records(terminal("dlq", "list", "--json").stdout)
     assert [one["id"] for one in found] == [f"{job}/1", f"{job}/2"]
     assert found[0]["envelope"]["body"]["messages"][0]["content"] == "question of b"
-    assert (found[0]["trouble"], found[0]["stale"], found[0]["raw"]) == (None, False, None)
+    assert (found[0]["problem"], found[0]["stale"], found[0]["raw"]) == (None, False, None)
 
 
 def test_a_list_that_was_cut_says_so(terminal, job):
