@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import Redrive, RedriveResult
-from backburner.dead_letters.retry import Retry, RetryOrder
+from backburner.dead_letters.retry import Retry, RetryOptions
 from backburner.dead_letters.store import DeadLetterStore, check_one
 from backburner.handle import Handle, parse_handle
 from backburner.inputs.chunks import Source
@@ -19,10 +19,10 @@ from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.submission.envelopes import claim_check
-from backburner.submission.options import Deadline, chosen_lane, manifest_of, moment, name, tenant_of
+from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, resolve_deadline, tenant_of
 from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
-from backburner.submission.submission import Order, Submission, SubmitProgress
+from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
@@ -109,7 +109,7 @@ class Client:
         connections, now = self._connections, time.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
         lane = chosen_lane(priority)
-        until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
+        until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
         url = endpoint_of(endpoint)
         made = body_of(url, prompt=prompt, messages=messages, body=body, model=model, parameters=parameters)
         if made.get("model") is None:
@@ -178,19 +178,19 @@ class Client:
             pool=pool,
             parent=parent,
         )
-        done = await Submission(connections, Order(manifest, skip_invalid, on_progress)).run(source)
+        done = await Submission(connections, SubmitOptions(manifest, skip_invalid, on_progress)).run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 
     def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by
         """A job by its id, whoever submitted it. Makes no request. Raises `JobError` for what cannot be an id."""
-        return Job(self._connections, tenant_of(self.settings, tenant), name(id, "job id"))
+        return Job(self._connections, tenant_of(self.settings, tenant), checked_name(id, "job id"))
 
     def handle(self, id: str, *, tenant: str | None = None) -> Handle:  # noqa: A002 - the same
         """A single request by its handle's id. Makes no request. Raises `JobError` for what cannot be an id."""
         job, custom_id = parse_handle(id)
         if not custom_id:
             raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
-        return Handle(self._connections, tenant_of(self.settings, tenant), name(job, "handle id"), custom_id)
+        return Handle(self._connections, tenant_of(self.settings, tenant), checked_name(job, "handle id"), custom_id)
 
     async def jobs(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
@@ -208,7 +208,7 @@ class Client:
         With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
         that belong to no request, and so to no tenant. Memory holds a few at a time.
         """
-        store, chosen = self._dead_letter_store(tenant), None if job is None else name(job, "job id")
+        store, chosen = self._dead_letter_store(tenant), None if job is None else checked_name(job, "job id")
         async with aclosing(store.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
             async for letter in letters:
                 yield letter
@@ -240,7 +240,7 @@ class Client:
         redrive = Redrive(self._connections, tenant_of(self.settings, tenant), deadline=deadline)
         if id is not None:
             return await redrive.one(id)
-        return await redrive.everything() if job is None else await redrive.job(name(job, "job id"))
+        return await redrive.everything() if job is None else await redrive.job(checked_name(job, "job id"))
 
     async def purge_dead_letters(
         self,
@@ -255,7 +255,7 @@ class Client:
 
         Give exactly one of the four. How many were removed. Raises `LetterNotFound` and `JobError`.
         """
-        store, chosen = self._dead_letter_store(tenant), None if job is None else name(job, "job id")
+        store, chosen = self._dead_letter_store(tenant), None if job is None else checked_name(job, "job id")
         return await store.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
 
     async def retry_failed(
@@ -277,8 +277,9 @@ class Client:
         Raises `JobNotFound`; `JobConflict` if the job has not ended, or the input is another one; `InvalidInput` if
         the input is needed; `JobError` if nothing failed; `PoolNotFound` and `QueueError`.
         """
-        order = RetryOrder(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
-        return await Retry(self._connections, tenant_of(self.settings, tenant), name(job, "job id"), order).run()
+        options = RetryOptions(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
+        owner = tenant_of(self.settings, tenant)
+        return await Retry(self._connections, owner, checked_name(job, "job id"), options).run()
 
     def _dead_letter_store(self, tenant: str | None) -> DeadLetterStore:
         storage, owner = self._connections.storage, tenant_of(self.settings, tenant)

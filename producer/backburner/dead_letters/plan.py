@@ -17,7 +17,7 @@ from backburner.jobs.finalizer import finalize
 from backburner.jobs.join import download_input
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
-from backburner.submission.submission import Order, Submission, SubmitProgress, Submitted
+from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress, Submitted
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.indexset import IndexSet
@@ -94,7 +94,8 @@ class Plans:
             source = Path(folder) / "input.jsonl"
             if not await download_input(self._storage, *names, source):
                 return None
-            return await Submission(self._connections, Order(plan.manifest, on_progress=on_progress)).run(source)
+            options = SubmitOptions(plan.manifest, on_progress=on_progress)
+            return await Submission(self._connections, options).run(source)
 
     async def overtaken(self, plan: RedrivePlan) -> bool:
         """Whether letters of a plan that is not begun are gone: who redrove or removed them had not seen the plan.

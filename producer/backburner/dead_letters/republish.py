@@ -14,7 +14,7 @@ from backburner.dead_letters.store import DeadLetterStore
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.submission.envelopes import claim_check
-from backburner.submission.options import Deadline, moment
+from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
 from backburner_schemas import keys
 from backburner_schemas.errors import PoolNotFound, QueueError, RequestRefused
@@ -38,7 +38,7 @@ class Republisher:
         self._job = job
         self._told = deadline is not None
         self._now = time.time()
-        self._until = moment(
+        self._until = resolve_deadline(
             DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, self._now, connections.settings
         )
         self.pools: set[str] = set()
