@@ -130,7 +130,7 @@ def once(pairs):
 
 
 @given(st.lists(USUAL, min_size=1, max_size=3), st.booleans(), st.booleans())
-def test_usual_lines_are_judged_fast(requests, spaced, escaped):
+def test_well_formed_lines_are_judged_fast(requests, spaced, escaped):
     separators = (", ", ": ") if spaced else (",", ":")
     texts = [
         json.dumps(one, separators=separators, ensure_ascii=escaped).encode("utf-8", "replace") for one in requests
