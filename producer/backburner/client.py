@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import Redrive, RedriveResult
-from backburner.dead_letters.retry import Retry, RetryOptions
+from backburner.dead_letters.retry import RetryFailed, RetryOptions
 from backburner.dead_letters.store import DeadLetterStore, check_one
 from backburner.handle import Handle, parse_handle
 from backburner.inputs.chunks import Source
@@ -60,7 +60,7 @@ class Client:
         self._connections = Connections(settings if settings is not None else Settings.load(**arguments))
 
     @classmethod
-    def of(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
+    def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
         """A client of given parts, which it starts and closes; for tests and for other transports."""
         client = cls(settings)
         client._connections = Connections(settings, storage, publisher)
@@ -279,7 +279,7 @@ class Client:
         """
         options = RetryOptions(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
         owner = tenant_of(self.settings, tenant)
-        return await Retry(self._connections, owner, checked_name(job, "job id"), options).run()
+        return await RetryFailed(self._connections, owner, checked_name(job, "job id"), options).run()
 
     def _dead_letter_store(self, tenant: str | None) -> DeadLetterStore:
         storage, owner = self._connections.storage, tenant_of(self.settings, tenant)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from backburner_schemas import keys
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
@@ -55,7 +55,7 @@ def mend(stack):
         storage = stack.storage()
         found = [one.key async for one in storage.scan(keys.dead_letters(TENANT, job))]
         for key in found:
-            letter = DeadLetter.model_validate_json((await storage.get(key)).data)
+            letter = StoredDeadLetter.model_validate_json((await storage.get(key)).data)
             reference = letter.envelope.body_ref
             if reference is not None:
                 body = (await storage.get(reference)).data

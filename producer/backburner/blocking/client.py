@@ -46,10 +46,10 @@ class SyncClient:
         self._thread = LoopThread()
 
     @classmethod
-    def of(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
-        """See `Client.of`."""
+    def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
+        """See `Client.from_parts`."""
         client = cls(settings)
-        client._client = Client.of(settings, storage, publisher)
+        client._client = Client.from_parts(settings, storage, publisher)
         return client
 
     def __enter__(self) -> Self:

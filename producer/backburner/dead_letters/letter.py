@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from backburner_schemas import keys
 from backburner_schemas.envelope import LAST_SECOND, Envelope
 from backburner_schemas.errors import JobError, StoredObjectBroken
-from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import is_name
 
 _UNADDRESSED = "it belongs to no request; correct the producer, send the message again, and purge the letter"
@@ -110,7 +110,7 @@ class DeadLetter:
 def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
     """The letter in these bytes, which are stored there. Never raises: what is wrong with it is its `problem`."""
     try:
-        found = StoredLetter.model_validate_json(data)
+        found = StoredDeadLetter.model_validate_json(data)
         raw = base64.b64decode(found.raw, validate=True) if found.raw is not None else None
     except (ValidationError, binascii.Error, ValueError) as error:
         reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
@@ -140,7 +140,7 @@ def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
 def write_letter(letter: DeadLetter) -> bytes:
     """The letter as it is stored: the inverse of `read_letter`, for letters without a problem."""
     return (
-        StoredLetter(
+        StoredDeadLetter(
             code=letter.code,
             message=letter.message,
             attempts=letter.attempts,

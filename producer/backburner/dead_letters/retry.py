@@ -47,7 +47,7 @@ class RetryOptions:
     on_progress: Callable[[SubmitProgress], None] | None = None
 
 
-class Retry:
+class RetryFailed:
     """One retry of a job's failed part. Call `run` once."""
 
     def __init__(self, connections: Connections, tenant: str, job: str, options: RetryOptions) -> None:

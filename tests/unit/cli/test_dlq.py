@@ -14,7 +14,7 @@ from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.letter import StoredDeadLetter
 
 
 class Terminal:
@@ -46,7 +46,7 @@ def line(custom_id):
 
 def letter(**changes):
     fields = {"code": "unaddressable", "message": "odd", "attempts": 1, "worker": "w", "queue": "q", "position": "0-1"}
-    made = StoredLetter.model_validate({**fields, "failed_at": 1_777_896_000.0, **changes})
+    made = StoredDeadLetter.model_validate({**fields, "failed_at": 1_777_896_000.0, **changes})
     return made.model_dump_json(exclude_none=True).encode()
 
 

@@ -11,7 +11,7 @@ from backburner.dead_letters.letter import DeadLetterRef, read_letter, write_let
 from backburner_schemas import keys
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import JobError
-from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import MAX_INDEX, is_index, is_name
 
 NAMES = st.from_regex(r"[a1][a1._-]{0,5}", fullmatch=True).filter(is_name)
@@ -41,7 +41,7 @@ def stored(**changes):
         "failed_at": 1.7e9,
         "envelope": envelope(),
     }
-    return StoredLetter.model_validate({**fields, **changes}).model_dump_json(exclude_none=True).encode()
+    return StoredDeadLetter.model_validate({**fields, **changes}).model_dump_json(exclude_none=True).encode()
 
 
 REF = DeadLetterRef.parse("batch_1/7", "acme")
