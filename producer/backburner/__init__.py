@@ -99,7 +99,9 @@ _HOMES = {
     "SyncJob": "backburner.blocking.job",
 }
 
-__all__ = list(_HOMES)
+if not TYPE_CHECKING:
+    # Type checkers read no list that is computed; they take the imports above for `import *`.
+    __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -111,4 +113,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

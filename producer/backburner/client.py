@@ -1,7 +1,7 @@
 """The client: the four verbs that users begin with, and the way to jobs and handles that another process made."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -27,9 +27,9 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
-from backburner_schemas.names import Lane
+from backburner_schemas.names import Lane, Priority
 from backburner_schemas.pool import PoolManifest
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import Endpoint, EndpointUrl
 from backburner_schemas.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ class Client:
         messages: Sequence[Mapping[str, Any]] | None = None,
         body: Mapping[str, Any] | None = None,
         model: str | None = None,
-        endpoint: Endpoint = Endpoint.CHAT,
+        endpoint: EndpointUrl = Endpoint.CHAT,
         custom_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         pool: str | None = None,
         tenant: str | None = None,
@@ -141,7 +141,7 @@ class Client:
         source: Source,
         *,
         job_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
         pool: str | None = None,
@@ -194,7 +194,7 @@ class Client:
 
     async def jobs(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
-    ) -> AsyncIterator[BatchStatus]:
+    ) -> AsyncGenerator[BatchStatus]:
         """The tenant's jobs, newest first; `after` is the id of the last one seen."""
         owner = tenant_of(self.settings, tenant)
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
@@ -202,7 +202,7 @@ class Client:
 
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
-    ) -> AsyncIterator[DeadLetter]:
+    ) -> AsyncGenerator[DeadLetter]:
         """The tenant's dead letters, of all jobs or of one: by job, and within a job in the order of their keys.
 
         With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
@@ -263,7 +263,7 @@ class Client:
         job: str,
         *,
         input: Source | None = None,  # noqa: A002 - the word that users know it by
-        priority: Lane | None = None,
+        priority: Priority | None = None,
         deadline: Deadline | None = None,
         tenant: str | None = None,
         on_progress: Callable[[SubmitProgress], None] | None = None,

@@ -20,9 +20,9 @@ from backburner.pools import PoolStatus
 from backburner.settings import Settings
 from backburner.submission.options import Deadline
 from backburner.submission.submission import SubmitProgress
-from backburner_schemas.names import Lane
+from backburner_schemas.names import Lane, Priority
 from backburner_schemas.pool import PoolManifest
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import Endpoint, EndpointUrl
 from backburner_schemas.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class SyncClient:
         messages: Sequence[Mapping[str, Any]] | None = None,
         body: Mapping[str, Any] | None = None,
         model: str | None = None,
-        endpoint: Endpoint = Endpoint.CHAT,
+        endpoint: EndpointUrl = Endpoint.CHAT,
         custom_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         pool: str | None = None,
         tenant: str | None = None,
@@ -116,7 +116,7 @@ class SyncClient:
         source: Path | str | Iterable[Item],
         *,
         job_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
         pool: str | None = None,
@@ -207,7 +207,7 @@ class SyncClient:
         job: str,
         *,
         input: Path | str | Iterable[Item] | None = None,  # noqa: A002 - as in Client
-        priority: Lane | None = None,
+        priority: Priority | None = None,
         deadline: Deadline | None = None,
         tenant: str | None = None,
         on_progress: Callable[[SubmitProgress], None] | None = None,

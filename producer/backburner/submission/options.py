@@ -10,7 +10,7 @@ from backburner.settings import Settings
 from backburner_schemas import keys
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest
-from backburner_schemas.names import PRIORITIES, Lane, is_name
+from backburner_schemas.names import PRIORITIES, Lane, Priority, is_name
 
 Deadline = float | timedelta | datetime
 """Seconds or a span from now, or a moment."""
@@ -21,7 +21,7 @@ def manifest_of(
     *,
     tenant: str | None,
     job_id: str | None,
-    priority: Lane,
+    priority: Priority,
     deadline: Deadline | None,
     metadata: Mapping[str, str] | None,
     pool: str | None,
@@ -70,7 +70,7 @@ def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> floa
     return until
 
 
-def chosen_lane(priority: Lane) -> Lane:
+def chosen_lane(priority: Priority) -> Lane:
     """The priority, if users may choose it. Raises `JobError`."""
     if priority not in PRIORITIES:
         raise JobError(f"the priority {priority!r} is none of {', '.join(PRIORITIES)}", param="priority")

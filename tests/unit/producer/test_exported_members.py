@@ -62,7 +62,7 @@ def test_every_public_name_is_there():
 def test_type_checkers_see_the_same_names_from_the_same_modules():
     """They cannot follow the lazy lookup, so they read imports that never run."""
     tree = ast.parse(Path(backburner.__file__).read_text())
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     assert {alias.name: node.module for node in imports for alias in node.names} == backburner._HOMES
     assert all(alias.asname == alias.name for node in imports for alias in node.names)
