@@ -72,9 +72,9 @@ class TimedSource:
         """As the source tells it."""
         return self._source.uncommitted()
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """As the source tells it."""
-        return self._source.trouble()
+        return self._source.unavailable_reason()
 
     async def stop(self) -> None:
         """Give no more."""

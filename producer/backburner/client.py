@@ -1,16 +1,16 @@
 """The client: the four verbs that users begin with, and the way to jobs and handles that another process made."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter
-from backburner.dead_letters.redrive import Redrive, Redriven
-from backburner.dead_letters.retry import Retry, RetryOrder
-from backburner.dead_letters.store import Letterbox, check_one
+from backburner.dead_letters.redrive import Redrive, RedriveResult
+from backburner.dead_letters.retry import RetryFailed, RetryOptions
+from backburner.dead_letters.store import DeadLetterStore, check_one
 from backburner.handle import Handle, parse_handle
 from backburner.inputs.chunks import Source
 from backburner.job import Job
@@ -19,17 +19,17 @@ from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.submission.envelopes import claim_check
-from backburner.submission.options import Deadline, chosen_lane, manifest_of, moment, name, tenant_of
+from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, resolve_deadline, tenant_of
 from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
-from backburner.submission.submission import Order, Submission, SubmitProgress
+from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
-from backburner_schemas.names import Lane
+from backburner_schemas.names import Lane, Priority
 from backburner_schemas.pool import PoolManifest
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import Endpoint, EndpointUrl
 from backburner_schemas.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Client:
         self._connections = Connections(settings if settings is not None else Settings.load(**arguments))
 
     @classmethod
-    def of(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
+    def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
         """A client of given parts, which it starts and closes; for tests and for other transports."""
         client = cls(settings)
         client._connections = Connections(settings, storage, publisher)
@@ -90,9 +90,9 @@ class Client:
         messages: Sequence[Mapping[str, Any]] | None = None,
         body: Mapping[str, Any] | None = None,
         model: str | None = None,
-        endpoint: Endpoint = Endpoint.CHAT,
+        endpoint: EndpointUrl = Endpoint.CHAT,
         custom_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         pool: str | None = None,
         tenant: str | None = None,
@@ -109,7 +109,7 @@ class Client:
         connections, now = self._connections, time.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
         lane = chosen_lane(priority)
-        until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
+        until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
         url = endpoint_of(endpoint)
         made = body_of(url, prompt=prompt, messages=messages, body=body, model=model, parameters=parameters)
         if made.get("model") is None:
@@ -141,7 +141,7 @@ class Client:
         source: Source,
         *,
         job_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
         pool: str | None = None,
@@ -178,23 +178,23 @@ class Client:
             pool=pool,
             parent=parent,
         )
-        done = await Submission(connections, Order(manifest, skip_invalid, on_progress)).run(source)
+        done = await Submission(connections, SubmitOptions(manifest, skip_invalid, on_progress)).run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 
     def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by
         """A job by its id, whoever submitted it. Makes no request. Raises `JobError` for what cannot be an id."""
-        return Job(self._connections, tenant_of(self.settings, tenant), name(id, "job id"))
+        return Job(self._connections, tenant_of(self.settings, tenant), checked_name(id, "job id"))
 
     def handle(self, id: str, *, tenant: str | None = None) -> Handle:  # noqa: A002 - the same
         """A single request by its handle's id. Makes no request. Raises `JobError` for what cannot be an id."""
         job, custom_id = parse_handle(id)
         if not custom_id:
             raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
-        return Handle(self._connections, tenant_of(self.settings, tenant), name(job, "handle id"), custom_id)
+        return Handle(self._connections, tenant_of(self.settings, tenant), checked_name(job, "handle id"), custom_id)
 
     async def jobs(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
-    ) -> AsyncIterator[BatchStatus]:
+    ) -> AsyncGenerator[BatchStatus]:
         """The tenant's jobs, newest first; `after` is the id of the last one seen."""
         owner = tenant_of(self.settings, tenant)
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
@@ -202,20 +202,20 @@ class Client:
 
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
-    ) -> AsyncIterator[DeadLetter]:
+    ) -> AsyncGenerator[DeadLetter]:
         """The tenant's dead letters, of all jobs or of one: by job, and within a job in the order of their keys.
 
         With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
         that belong to no request, and so to no tenant. Memory holds a few at a time.
         """
-        box, chosen = self._letterbox(tenant), None if job is None else name(job, "job id")
-        async with aclosing(box.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
+        store, chosen = self._dead_letter_store(tenant), None if job is None else checked_name(job, "job id")
+        async with aclosing(store.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
             async for letter in letters:
                 yield letter
 
     async def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as above
         """One dead letter, by its id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
-        return await self._letterbox(tenant).one(id)
+        return await self._dead_letter_store(tenant).one(id)
 
     async def redrive(
         self,
@@ -225,7 +225,7 @@ class Client:
         all: bool = False,  # noqa: A002 - the word that the command line has
         tenant: str | None = None,
         deadline: Deadline | None = None,
-    ) -> Redriven:
+    ) -> RedriveResult:
         """Send dead letters again: those of a job, one, or all of the tenant. Give exactly one of the three.
 
         The letters of a job go into a new job, its child, with the same custom_ids. Those of streams and of single
@@ -240,7 +240,7 @@ class Client:
         redrive = Redrive(self._connections, tenant_of(self.settings, tenant), deadline=deadline)
         if id is not None:
             return await redrive.one(id)
-        return await redrive.everything() if job is None else await redrive.job(name(job, "job id"))
+        return await redrive.everything() if job is None else await redrive.job(checked_name(job, "job id"))
 
     async def purge_dead_letters(
         self,
@@ -255,15 +255,15 @@ class Client:
 
         Give exactly one of the four. How many were removed. Raises `LetterNotFound` and `JobError`.
         """
-        box, chosen = self._letterbox(tenant), None if job is None else name(job, "job id")
-        return await box.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
+        store, chosen = self._dead_letter_store(tenant), None if job is None else checked_name(job, "job id")
+        return await store.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
 
     async def retry_failed(
         self,
         job: str,
         *,
         input: Source | None = None,  # noqa: A002 - the word that users know it by
-        priority: Lane | None = None,
+        priority: Priority | None = None,
         deadline: Deadline | None = None,
         tenant: str | None = None,
         on_progress: Callable[[SubmitProgress], None] | None = None,
@@ -277,12 +277,13 @@ class Client:
         Raises `JobNotFound`; `JobConflict` if the job has not ended, or the input is another one; `InvalidInput` if
         the input is needed; `JobError` if nothing failed; `PoolNotFound` and `QueueError`.
         """
-        order = RetryOrder(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
-        return await Retry(self._connections, tenant_of(self.settings, tenant), name(job, "job id"), order).run()
+        options = RetryOptions(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
+        owner = tenant_of(self.settings, tenant)
+        return await RetryFailed(self._connections, owner, checked_name(job, "job id"), options).run()
 
-    def _letterbox(self, tenant: str | None) -> Letterbox:
+    def _dead_letter_store(self, tenant: str | None) -> DeadLetterStore:
         storage, owner = self._connections.storage, tenant_of(self.settings, tenant)
-        return Letterbox(storage, owner, max_body_bytes=self.settings.max_body_bytes)
+        return DeadLetterStore(storage, owner, max_body_bytes=self.settings.max_body_bytes)
 
     async def pools(self) -> list[PoolStatus]:
         """Every pool, with the workers that are alive in it."""

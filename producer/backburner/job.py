@@ -1,7 +1,7 @@
 """A job: many requests that were submitted together. Any process can make one from its id."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,12 +65,12 @@ class Job:
         return derive(await self._view())
 
     @overload
-    def results(self, *, join: None = None, follow: bool = True) -> AsyncIterator[ResultRecord]: ...
+    def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
     @overload
-    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncIterator[JoinedResult]: ...
+    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncGenerator[JoinedResult]: ...
     async def results(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
-    ) -> AsyncIterator[ResultRecord]:
+    ) -> AsyncGenerator[ResultRecord]:
         """The records, in no particular order, each request's once.
 
         While the job runs they come as they are stored, and the iterator ends when the job is frozen; with

@@ -150,7 +150,7 @@ class PoolDirectory:
                 try:
                     manifest = parse_stored(PoolManifest, key, body)
                 except StoredObjectBroken as error:
-                    # One pool's trouble keeps nobody from the others.
+                    # One pool's failure keeps nobody from the others.
                     log.warning("a pool is passed over", error=error.message)
                     continue
                 manifests[manifest.pool] = manifest

@@ -21,6 +21,7 @@ from backburner_schemas.errors import (
     Undeliverable,
     UnsupportedVersion,
 )
+from backburner_schemas.fast_decode import fast_decode
 from backburner_schemas.names import is_index, is_name
 from backburner_schemas.request import (
     DEFAULT_MAX_BODY_BYTES,
@@ -32,7 +33,6 @@ from backburner_schemas.request import (
     check_size,
     refusal,
 )
-from backburner_schemas.usual import usual_envelope
 
 MAX_RETRY_DELAY = 60.0
 """Seconds after the record's own timestamp to which a `not_before` is cut."""
@@ -104,9 +104,9 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
         return Unaddressed(Undeliverable("the message is not a JSON object; send an envelope or a batch line"))
     if "v" in found:
         if len(value) <= rules.max_body_bytes + ENVELOPE_BYTES:
-            usual = usual_envelope(found)
-            if usual is not None and (not rules.tenants_allowed or usual.tenant in rules.tenants_allowed):
-                return usual
+            envelope = fast_decode(found)
+            if envelope is not None and (not rules.tenants_allowed or envelope.tenant in rules.tenants_allowed):
+                return envelope
         return _decode_envelope(value, found, rules)
     return _decode_line(value, found, origin, rules)
 

@@ -1,5 +1,6 @@
 """A job's own objects: manifest, cursor, seal and summary, as they lie in the object store."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -45,10 +46,9 @@ class JobManifest(_Stored):
     """The job that this one redrives or retries."""
 
 
-class Prefix(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Prefix:
     """The beginning of an input: how many accepted lines, and the rolling hash over them."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     count: Count = 0
     sha256: str = ""

@@ -10,7 +10,7 @@ from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import BackburnerError
 
 
-class DeadLetter(BaseModel):
+class StoredDeadLetter(BaseModel):
     """One dead letter. It holds the envelope where there is one, else the message's own bytes."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from typing import Literal
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _STRING_INDEX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -22,6 +23,9 @@ class Lane(StrEnum):
     RETRY = "retry"
     """What workers send again; users cannot choose it."""
 
+
+Priority = Lane | Literal["high", "normal", "low"]
+"""How users write a priority: one of the three lanes that they may choose, or its name."""
 
 PRIORITIES: tuple[Lane, ...] = (Lane.HIGH, Lane.NORMAL, Lane.LOW)
 """The lanes that a user may choose."""

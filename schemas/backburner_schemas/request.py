@@ -23,6 +23,9 @@ class Endpoint(StrEnum):
     """Similarity or relevance scores of pairs of texts."""
 
 
+EndpointUrl = Endpoint | Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/score"]
+"""How users write an endpoint: a member, or its URL."""
+
 MAX_CUSTOM_ID = 512
 """Characters in a custom_id at most, as OpenAI allows."""
 

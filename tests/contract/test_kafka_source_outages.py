@@ -46,9 +46,9 @@ async def test_a_restart_of_the_broker_is_ridden_out(spare_apache, spare_pool):
 
 async def until_trouble(source, *, is_there: bool) -> str | None:
     async with asyncio.timeout(TOLERANT):
-        while (source.trouble() is not None) is not is_there:
+        while (source.unavailable_reason() is not None) is not is_there:
             await source.pull({Lane.NORMAL: 1})
-    return source.trouble()
+    return source.unavailable_reason()
 
 
 @pytest.mark.parametrize("how", ["gone", "silent"])
@@ -56,7 +56,7 @@ async def test_a_broker_that_does_not_answer_is_told_until_it_does_again(spare_a
     pool = spare_pool
     source = await pool.member()
     assert await source.pull({Lane.NORMAL: 1}) == []
-    assert source.trouble() is None
+    assert source.unavailable_reason() is None
     if how == "gone":
         await asyncio.to_thread(spare_apache.stop)
         assert "not answered" in await until_trouble(source, is_there=True)
@@ -68,7 +68,7 @@ async def test_a_broker_that_does_not_answer_is_told_until_it_does_again(spare_a
     await pool.publish(1)
     assert len(await pool.pull(source, 1)) == 1
     await source.close()
-    assert source.trouble() is None
+    assert source.unavailable_reason() is None
 
 
 async def test_a_group_that_gives_no_share_is_told(whole_pool, monkeypatch):
@@ -93,11 +93,11 @@ async def test_a_rebalance_that_takes_long_is_no_outage(whole_pool):
     await pool.pull(first, 1, {Lane.NORMAL: 1})
     second = await pool.member()
     await letting_go.wait()
-    troubles = set()
+    reasons = set()
     for _ in range(8):  # Seconds: longer than a broker may be silent, shorter than the group waits.
         await asyncio.gather(first.pull({}), second.pull({Lane.NORMAL: 1}))
-        troubles.update([first.trouble(), second.trouble()])
-    assert troubles == {None}
+        reasons.update([first.unavailable_reason(), second.unavailable_reason()])
+    assert reasons == {None}
     go.set()
     await pool.pull(second, 1, {Lane.NORMAL: 1})
 

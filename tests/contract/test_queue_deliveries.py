@@ -181,7 +181,7 @@ async def test_a_source_tells_how_much_it_holds_that_is_not_ended(bench):
     source = await bench.member()
     found = await bench.pull(source, 6)
     assert source.uncommitted() == 6
-    assert source.trouble() is None
+    assert source.unavailable_reason() is None
     await bench.settle(source, found)
     await until(lambda: source.uncommitted() == 0, "everything has ended on the queue")
     await bench.owes(0)

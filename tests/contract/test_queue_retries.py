@@ -12,7 +12,7 @@ from queues.bench import JOB, SPREAD, TENANT, until
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import Lane
 from backburner_schemas.result import ResultRecord
 from backburner_worker.app import Worker
@@ -157,7 +157,7 @@ async def test_what_fails_for_good_ends_as_a_letter_then_a_record_then_is_settle
         assert sorted(found) == [0, 1, 2, SPREAD]
         assert found[SPREAD].backburner.attempt == 2
         letter_key = keys.dead_letter(TENANT, JOB, SPREAD)
-        letter = DeadLetter.model_validate_json((await storage.get(letter_key)).data)
+        letter = StoredDeadLetter.model_validate_json((await storage.get(letter_key)).data)
         assert letter.attempts == 2
         assert letter.envelope.index == SPREAD
         segment_after = [key for key in storage.keys[storage.keys.index(letter_key) + 1 :] if "/segments/" in key]
@@ -173,7 +173,7 @@ async def test_a_message_without_an_address_ends_as_one_letter(bench):
         await bench.owes(0)
         (letter,) = [key async for key in _keys(storage, keys.DEAD)]
         assert letter.startswith(keys.DEAD)
-        assert DeadLetter.model_validate_json((await storage.get(letter)).data).code == "unaddressable"
+        assert StoredDeadLetter.model_validate_json((await storage.get(letter)).data).code == "unaddressable"
 
 
 async def test_a_stored_body_is_fetched_where_the_envelope_names_it(bench):

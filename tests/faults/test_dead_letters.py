@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from backburner_schemas import keys
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
@@ -55,7 +55,7 @@ def mend(stack):
         storage = stack.storage()
         found = [one.key async for one in storage.scan(keys.dead_letters(TENANT, job))]
         for key in found:
-            letter = DeadLetter.model_validate_json((await storage.get(key)).data)
+            letter = StoredDeadLetter.model_validate_json((await storage.get(key)).data)
             reference = letter.envelope.body_ref
             if reference is not None:
                 body = (await storage.get(reference)).data
@@ -80,7 +80,7 @@ async def test_letters_go_the_whole_way(worker, client, lines, mend, tmp_path):
     found = await listed("--job", job.id)
     assert [one["custom_id"] for one in found] == ["broken0", "broken1", "large0"]
     assert {one["code"] for one in found} == {"engine_error"}
-    assert {one["trouble"] for one in found} == {None}
+    assert {one["problem"] for one in found} == {None}
     assert BROKEN in await backburner("dlq", "show", found[0]["id"])
 
     # Nothing has changed, so they fail again, and are letters of the new job.

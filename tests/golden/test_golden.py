@@ -16,7 +16,7 @@ from backburner_schemas.errors import ContextLengthExceeded, EngineLost, Expired
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Prefix, Sealed, Summary, UsageTotals
 from backburner_schemas.keys import SegmentName
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import Lane
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record, record_id
@@ -122,10 +122,10 @@ SUMMARY = Summary(
     usage=UsageTotals(prompt_tokens=12, completion_tokens=4, engine_seconds=1.5),
     finalized_at=NOW + 100,
 )
-LETTER = DeadLetter.of(
+LETTER = StoredDeadLetter.of(
     EngineLost(), origin=ORIGIN, facts=DeliveryFacts(attempt=5, suspect=True), worker=WRITER, now=NOW, envelope=ENVELOPE
 )
-RAW_LETTER = DeadLetter.of(
+RAW_LETTER = StoredDeadLetter.of(
     EngineLost(), origin=ORIGIN, facts=DeliveryFacts(), worker=WRITER, now=NOW, raw=b"\xff no JSON"
 )
 STATUS = derive(JobView(manifest=MANIFEST, sealed=Sealed(total=20, sha256="", sealed_at=NOW), summary=SUMMARY))
@@ -256,8 +256,8 @@ def golden(name):
         ("result-ok.json", ResultRecord, ANSWERED),
         ("result-error.json", ResultRecord, FAILED),
         ("result-expired.json", ResultRecord, EXPIRED),
-        ("letter.json", DeadLetter, LETTER),
-        ("letter-unaddressed.json", DeadLetter, RAW_LETTER),
+        ("letter.json", StoredDeadLetter, LETTER),
+        ("letter-unaddressed.json", StoredDeadLetter, RAW_LETTER),
     ],
 )
 def test_a_stored_form_is_read_back_as_what_it_was(name, kind, value):

@@ -5,7 +5,7 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.job import JobManifest
-from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.letter import StoredDeadLetter
 
 TENANT = "default"
 
@@ -22,7 +22,7 @@ def envelope(job, index, custom_id, *, tenant=TENANT, model="fake", **changes):
 
 async def put_letter(system, one, *, at=None, **changes):
     """A letter by hand, as another worker could have left it."""
-    letter = StoredLetter(
+    letter = StoredDeadLetter(
         code="engine_error", message="it broke", attempts=5, worker="w", queue="q", position="0-1", failed_at=1.7e9
     ).model_copy(update={"envelope": one, **changes})
     key = at or keys.dead_letter(one.tenant, one.job, one.index)
@@ -118,7 +118,7 @@ class DyingPublisher:
 async def killed_after(system, steps, last_counts, work):
     """Whether a process that does the work was killed after that many steps."""
     life = Life(steps, last_counts=last_counts)
-    client = Client.of(system.settings, DyingStorage(system.storage, life), DyingPublisher(system, life))
+    client = Client.from_parts(system.settings, DyingStorage(system.storage, life), DyingPublisher(system, life))
     try:
         await work(client)
     except Killed:

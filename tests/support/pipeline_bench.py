@@ -12,7 +12,7 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import EngineBusy
 from backburner_schemas.job import JobManifest, Sealed, Summary
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import Lane
 from backburner_schemas.request import Endpoint
 from backburner_schemas.result import ResultRecord
@@ -148,9 +148,9 @@ class Bench:
         records = await self.records(job)
         return {record.backburner.index: record.error.code if record.error else None for record in records}
 
-    async def letter(self, index: int | str = 0, job: str = JOB) -> DeadLetter | None:
+    async def letter(self, index: int | str = 0, job: str = JOB) -> StoredDeadLetter | None:
         stored = await self.storage.get(keys.dead_letter(TENANT, job, index))
-        return DeadLetter.model_validate_json(stored.data) if stored else None
+        return StoredDeadLetter.model_validate_json(stored.data) if stored else None
 
     async def marks(self) -> list[str]:
         """The marks of suspects that are in the store."""

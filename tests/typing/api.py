@@ -1,6 +1,7 @@
 """What a user's program looks like to a type checker. mypy reads this file; nothing runs it."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import assert_type
@@ -17,8 +18,8 @@ from backburner import (
     Lane,
     PoolStatus,
     Reconciliation,
-    Redriven,
     RedrivenJob,
+    RedriveResult,
     RequestFailed,
     ResultRecord,
     SkippedLine,
@@ -60,22 +61,24 @@ async def many(client: Client, lines: AsyncIterator[bytes]) -> None:
     assert_type(job, Job)
     assert_type(job.skipped, Sequence[SkippedLine])
     await client.submit([{"custom_id": "a"}])
-    await client.submit(lines)
-    async for record in job.results():
-        assert_type(record, ResultRecord)
+    await client.submit(lines, priority="low")
+    async with aclosing(job.results()) as records:
+        async for record in records:
+            assert_type(record, ResultRecord)
     async for joined in job.results(join="in.jsonl"):
         assert_type(joined, JoinedResult)
     assert_type(await job.wait(timeout=1), BatchStatus)
     assert_type(await job.reconcile(), Reconciliation)
     assert_type(await client.pools(), list[PoolStatus])
-    async for status in client.jobs(limit=5):
-        assert_type(status, BatchStatus)
+    async with aclosing(client.jobs(limit=5)) as statuses:
+        async for status in statuses:
+            assert_type(status, BatchStatus)
 
 
 def blocking() -> None:
     """The twin."""
     with SyncClient(store_url="memory:///") as client:
-        handle = client.enqueue("hello")
+        handle = client.enqueue("hello", endpoint="/v1/completions", priority="high")
         assert_type(handle, SyncHandle)
         assert_type(handle.result(), ResultRecord)
         job = client.submit({"custom_id": str(number)} for number in range(3))
@@ -93,15 +96,16 @@ async def fake() -> None:
 
 async def dead_letters(client: Client, sync_client: SyncClient) -> None:
     """What could not be answered."""
-    async for letter in client.dead_letters("batch_1", stale=True):
-        assert_type(letter, DeadLetter)
-        assert_type(letter.trouble, str | None)
+    async with aclosing(client.dead_letters("batch_1", stale=True)) as letters:
+        async for letter in letters:
+            assert_type(letter, DeadLetter)
+            assert_type(letter.problem, str | None)
     assert_type(await client.dead_letter("batch_1/7"), DeadLetter)
     done = await client.redrive(job="batch_1", deadline=timedelta(hours=1))
-    assert_type(done, Redriven)
+    assert_type(done, RedriveResult)
     assert_type(done.jobs, list[RedrivenJob])
     assert_type(await client.purge_dead_letters(all=True), int)
-    assert_type(await client.retry_failed("batch_1", input=Path("in.jsonl")), Job)
+    assert_type(await client.retry_failed("batch_1", input=Path("in.jsonl"), priority="low"), Job)
     assert_type(sync_client.dead_letters(), Iterator[DeadLetter])
-    assert_type(sync_client.redrive(all=True), Redriven)
+    assert_type(sync_client.redrive(all=True), RedriveResult)
     assert_type(sync_client.retry_failed("batch_1", input=[{"custom_id": "a"}]), SyncJob)

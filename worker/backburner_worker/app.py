@@ -27,7 +27,7 @@ from backburner_worker.pipeline import Pipeline
 from backburner_worker.policy import RetryRules
 from backburner_worker.process.health import Health
 from backburner_worker.process.notifier import WakeUp
-from backburner_worker.process.outages import Outages, Trouble
+from backburner_worker.process.outages import Outages, UnavailableReason
 from backburner_worker.process.readiness import Readiness
 from backburner_worker.process.signals import on_stop_signal
 from backburner_worker.process.startup_checks import Checks, pool_of
@@ -137,10 +137,10 @@ class Worker:
             telemetry=telemetry,
             tasks=tasks,
         )
-        self.systems: dict[str, Trouble] = {
-            "store": storage.trouble,
-            "queue": source.trouble,
-            "retries": requeue.trouble,
+        self.systems: dict[str, UnavailableReason] = {
+            "store": storage.unavailable_reason,
+            "queue": source.unavailable_reason,
+            "retries": requeue.unavailable_reason,
         }
         """What the worker needs around it, each with why it is away."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from backburner_schemas.envelope import Address, AnswerMode
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.result import ResultRecord, encode_record
 from backburner_schemas.segment import Line
 
@@ -33,7 +33,7 @@ class Outcome:
     @classmethod
     def dead(
         cls,
-        letter: DeadLetter,
+        letter: StoredDeadLetter,
         key: str,
         address: Address | None = None,
         record: ResultRecord | None = None,

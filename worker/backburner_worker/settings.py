@@ -1,6 +1,5 @@
 """Settings of a worker: those of every producer, and what runs beside the GPU. Read once, by the composition root."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -8,21 +7,13 @@ from pydantic_settings import NoDecode
 
 from backburner.settings import Settings, load_settings
 from backburner_schemas.codec import MAX_RETRY_DELAY
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.envelope import MAX_ATTEMPTS
 from backburner_schemas.names import Lane
 from backburner_worker.engine.adapters import Adapter, parse_adapters
 
 CommaSeparated = Annotated[str, NoDecode]
 """A list as one text, `a,b,c`; empty for none."""
-
-
-class EngineKind(StrEnum):
-    """The engines that a worker can hold."""
-
-    VLLM = "vllm"
-    """vLLM, in this process."""
-    FAKE = "fake"
-    """Deterministic answers without a model, for tests of speed and faults."""
 
 
 class WorkerSettings(Settings):

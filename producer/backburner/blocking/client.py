@@ -13,16 +13,16 @@ from backburner.blocking.job import SyncHandle, SyncJob
 from backburner.blocking.loop_thread import Feed, LoopThread
 from backburner.client import Client
 from backburner.dead_letters.letter import DeadLetter
-from backburner.dead_letters.redrive import Redriven
+from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.chunks import Item
 from backburner.job import Job
 from backburner.pools import PoolStatus
 from backburner.settings import Settings
 from backburner.submission.options import Deadline
 from backburner.submission.submission import SubmitProgress
-from backburner_schemas.names import Lane
+from backburner_schemas.names import Lane, Priority
 from backburner_schemas.pool import PoolManifest
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import Endpoint, EndpointUrl
 from backburner_schemas.status import BatchStatus
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class SyncClient:
         self._thread = LoopThread()
 
     @classmethod
-    def of(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
-        """See `Client.of`."""
+    def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
+        """See `Client.from_parts`."""
         client = cls(settings)
-        client._client = Client.of(settings, storage, publisher)
+        client._client = Client.from_parts(settings, storage, publisher)
         return client
 
     def __enter__(self) -> Self:
@@ -85,9 +85,9 @@ class SyncClient:
         messages: Sequence[Mapping[str, Any]] | None = None,
         body: Mapping[str, Any] | None = None,
         model: str | None = None,
-        endpoint: Endpoint = Endpoint.CHAT,
+        endpoint: EndpointUrl = Endpoint.CHAT,
         custom_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         pool: str | None = None,
         tenant: str | None = None,
@@ -116,7 +116,7 @@ class SyncClient:
         source: Path | str | Iterable[Item],
         *,
         job_id: str | None = None,
-        priority: Lane = Lane.NORMAL,
+        priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
         pool: str | None = None,
@@ -182,7 +182,7 @@ class SyncClient:
         all: bool = False,  # noqa: A002 - as in Client
         tenant: str | None = None,
         deadline: Deadline | None = None,
-    ) -> Redriven:
+    ) -> RedriveResult:
         """See `Client.redrive`."""
         return self._thread.call(
             lambda: self._client.redrive(job=job, id=id, all=all, tenant=tenant, deadline=deadline)
@@ -207,7 +207,7 @@ class SyncClient:
         job: str,
         *,
         input: Path | str | Iterable[Item] | None = None,  # noqa: A002 - as in Client
-        priority: Lane | None = None,
+        priority: Priority | None = None,
         deadline: Deadline | None = None,
         tenant: str | None = None,
         on_progress: Callable[[SubmitProgress], None] | None = None,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from backburner_schemas import keys
 from backburner_schemas.envelope import LAST_SECOND, Envelope
 from backburner_schemas.errors import JobError, StoredObjectBroken
-from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import is_name
 
 _UNADDRESSED = "it belongs to no request; correct the producer, send the message again, and purge the letter"
@@ -22,8 +22,11 @@ _ANOTHERS = "its envelope belongs to another request than the key it lies at; se
 
 
 @dataclass(frozen=True, slots=True)
-class LetterPlace:
-    """Where a letter lies: at a request's address, or at its message's place on the queue. Made by `parse` or `of`."""
+class DeadLetterRef:
+    """Where a letter is stored: under its request's address, or its message's place on the queue.
+
+    Made by `parse` or `of`.
+    """
 
     tenant: str | None = None
     job: str | None = None
@@ -32,8 +35,8 @@ class LetterPlace:
     position: str | None = None
 
     @classmethod
-    def parse(cls, text: str, tenant: str) -> "LetterPlace":
-        """The place that an id names, for that tenant. Raises `JobError` for what cannot be a letter's id."""
+    def parse(cls, text: str, tenant: str) -> "DeadLetterRef":
+        """The letter that an id names, for that tenant. Raises `JobError` for what cannot be a letter's id."""
         if text.count("/") == 1:
             job, _, last = text.partition("/")
             index = keys.index_of(last)
@@ -48,8 +51,8 @@ class LetterPlace:
         )
 
     @classmethod
-    def of(cls, key: str) -> "LetterPlace | None":
-        """The place that a key in the store names; None if no letter lies at such a key."""
+    def of(cls, key: str) -> "DeadLetterRef | None":
+        """The letter that a key in the store names; None if no letter is stored at such a key."""
         if (addressed := keys.letter_of(key)) is not None:
             return cls(tenant=addressed[0], job=addressed[1], index=addressed[2])
         found = keys.unaddressed_of(key)
@@ -100,25 +103,25 @@ class DeadLetter:
     """The message's own bytes, where they make no envelope."""
     stale: bool = False
     """Whether the request has a response after all: a redelivery brought it. Such a letter is not redriven."""
-    trouble: str | None = None
+    problem: str | None = None
     """Why it cannot be redriven, as far as the letter itself tells; None if it can."""
 
 
-def read_letter(place: LetterPlace, data: bytes) -> DeadLetter:
-    """The letter in these bytes, which lie there. Never raises: what is wrong with it is its `trouble`."""
+def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
+    """The letter in these bytes, which are stored there. Never raises: what is wrong with it is its `problem`."""
     try:
-        found = StoredLetter.model_validate_json(data)
+        found = StoredDeadLetter.model_validate_json(data)
         raw = base64.b64decode(found.raw, validate=True) if found.raw is not None else None
     except (ValidationError, binascii.Error, ValueError) as error:
         reason = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        return broken_letter(place, reason)
+        return broken_letter(ref, reason)
     envelope = found.envelope
     return DeadLetter(
-        id=place.id,
-        tenant=place.tenant,
-        job=place.job,
+        id=ref.id,
+        tenant=ref.tenant,
+        job=ref.job,
         # A stream's index may look like a number; its key cannot tell.
-        index=envelope.index if envelope is not None and str(envelope.index) == str(place.index) else place.index,
+        index=envelope.index if envelope is not None and str(envelope.index) == str(ref.index) else ref.index,
         custom_id=envelope.custom_id if envelope is not None else None,
         code=found.code,
         message=found.message,
@@ -130,14 +133,14 @@ def read_letter(place: LetterPlace, data: bytes) -> DeadLetter:
         failed_at=min(max(found.failed_at, 0.0), LAST_SECOND) if math.isfinite(found.failed_at) else 0.0,
         envelope=envelope,
         raw=raw,
-        trouble=_trouble(place, envelope),
+        problem=_problem(ref, envelope),
     )
 
 
 def write_letter(letter: DeadLetter) -> bytes:
-    """The letter as it lies in the store. The other way round than `read_letter`, for letters without trouble."""
+    """The letter as it is stored: the inverse of `read_letter`, for letters without a problem."""
     return (
-        StoredLetter(
+        StoredDeadLetter(
             code=letter.code,
             message=letter.message,
             attempts=letter.attempts,
@@ -153,27 +156,27 @@ def write_letter(letter: DeadLetter) -> bytes:
     )
 
 
-def broken_letter(place: LetterPlace, reason: str) -> DeadLetter:
+def broken_letter(ref: DeadLetterRef, reason: str) -> DeadLetter:
     """What is shown of a letter that cannot be read."""
-    trouble = f"it cannot be read ({reason}); see what wrote it, and purge it"
+    problem = f"it cannot be read ({reason}); see what wrote it, and purge it"
     return DeadLetter(
-        id=place.id,
-        tenant=place.tenant,
-        job=place.job,
-        index=place.index,
+        id=ref.id,
+        tenant=ref.tenant,
+        job=ref.job,
+        index=ref.index,
         custom_id=None,
         code=StoredObjectBroken.code,
-        message=f"the letter {place.key} cannot be read ({reason}); see what wrote it, and purge it",
-        trouble=trouble,
+        message=f"the letter {ref.key} cannot be read ({reason}); see what wrote it, and purge it",
+        problem=problem,
     )
 
 
-def _trouble(place: LetterPlace, envelope: Envelope | None) -> str | None:
-    if place.tenant is None:
+def _problem(ref: DeadLetterRef, envelope: Envelope | None) -> str | None:
+    if ref.tenant is None:
         return _UNADDRESSED
     if envelope is None:
         return _NO_ENVELOPE
-    if (envelope.tenant, envelope.job, str(envelope.index)) != (place.tenant, place.job, str(place.index)):
+    if (envelope.tenant, envelope.job, str(envelope.index)) != (ref.tenant, ref.job, str(ref.index)):
         return _ANOTHERS
     if envelope.body_ref is not None and not keys.is_body_of(envelope.body_ref, envelope.tenant, envelope.job):
         return "its body_ref leaves its own job's bodies; see what wrote it, and purge it"

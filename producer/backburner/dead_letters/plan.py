@@ -1,4 +1,4 @@
-"""A new job made from requests of an older one, written down before anything is sent, so that a crash ends nowhere.
+"""A new job made from requests of an older one, written down before anything is sent, so that a crash leads nowhere.
 
 The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. A plan
 that is there makes every further one for the same parent wait.
@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 from pydantic import BaseModel, ConfigDict
 
 from backburner.connections import Connections
-from backburner.dead_letters.letter import LetterPlace
+from backburner.dead_letters.letter import DeadLetterRef
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.join import download_input
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
-from backburner.submission.submission import Order, Submission, SubmitProgress, Submitted
+from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress, Submitted
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.indexset import IndexSet
@@ -94,7 +94,8 @@ class Plans:
             source = Path(folder) / "input.jsonl"
             if not await download_input(self._storage, *names, source):
                 return None
-            return await Submission(self._connections, Order(plan.manifest, on_progress=on_progress)).run(source)
+            options = SubmitOptions(plan.manifest, on_progress=on_progress)
+            return await Submission(self._connections, options).run(source)
 
     async def overtaken(self, plan: RedrivePlan) -> bool:
         """Whether letters of a plan that is not begun are gone: who redrove or removed them had not seen the plan.
@@ -104,10 +105,10 @@ class Plans:
         names = self._tenant, plan.manifest.id
         if plan.retry or await self._storage.modified(keys.manifest(*names)) is not None:
             return False
-        places = [
-            LetterPlace.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))
+        refs = [
+            DeadLetterRef.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))
         ]
-        there = IndexSet.of([place.index for place in places if place is not None and isinstance(place.index, int)])
+        there = IndexSet.of([ref.index for ref in refs if ref is not None and isinstance(ref.index, int)])
         if not plan.letters - there:
             return False
         await self._storage.delete([self._key, keys.stored_input(*names)])

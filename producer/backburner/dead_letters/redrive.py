@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
-from backburner.dead_letters.letter import DeadLetter, LetterPlace
+from backburner.dead_letters.letter import DeadLetter, DeadLetterRef
 from backburner.dead_letters.plan import Plans, RedrivePlan
 from backburner.dead_letters.republish import Republisher
-from backburner.dead_letters.request_line import KeptLetter, line_of, why_kept
-from backburner.dead_letters.store import Letterbox
+from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kept
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.validation import Checker
 from backburner.storage.parse import parse_stored
 from backburner.submission.options import Deadline, manifest_of
@@ -51,7 +51,7 @@ class RedrivenJob:
 
 
 @dataclass(slots=True)
-class Redriven:
+class RedriveResult:
     """What became of a redrive."""
 
     jobs: list[RedrivenJob] = field(default_factory=list)
@@ -60,13 +60,13 @@ class Redriven:
     """Letters of streams and single requests that are on the queue again, under their own address."""
     stale: int = 0
     """Letters that were passed over, since their requests have a response."""
-    kept: list[KeptLetter] = field(default_factory=list)
+    kept: list[LetterNotSent] = field(default_factory=list)
     """Letters that could not be sent again, with the reason; of very many, the first thousand."""
     kept_total: int = 0
     warnings: list[str] = field(default_factory=list)
     """What may delay the answers, such as a pool without a worker."""
 
-    def keep(self, letter: KeptLetter) -> None:
+    def keep(self, letter: LetterNotSent) -> None:
         """Take up one that stays."""
         self.kept_total += 1
         if len(self.kept) < _KEPT_TOLD:
@@ -85,12 +85,12 @@ class Redrive:
         self._tenant = tenant
         self._deadline = deadline
         self._max_bytes = connections.settings.max_body_bytes
-        self._box = Letterbox(connections.storage, tenant, max_body_bytes=self._max_bytes)
-        self._done = Redriven()
+        self._store = DeadLetterStore(connections.storage, tenant, max_body_bytes=self._max_bytes)
+        self._done = RedriveResult()
 
-    async def everything(self) -> Redriven:
+    async def everything(self) -> RedriveResult:
         """All letters of the tenant, one job after the other."""
-        jobs = sorted({*await self._box.jobs(), *await self._box.broken_off()})
+        jobs = sorted({*await self._store.jobs(), *await self._store.broken_off()})
         for job in filter(keys.has_manifest, jobs):
             await self.job(job)
         # Single requests have a job each, so there may be very many of them.
@@ -101,18 +101,18 @@ class Redrive:
                     raise one
         return self._done
 
-    async def job(self, job: str) -> Redriven:
+    async def job(self, job: str) -> RedriveResult:
         """The letters of one job."""
         await self._of(job, None)
         return self._done
 
-    async def one(self, id: str) -> Redriven:  # noqa: A002 - the word that users know it by
+    async def one(self, id: str) -> RedriveResult:  # noqa: A002 - the word that users know it by
         """One letter. Raises `LetterNotFound`."""
-        place = LetterPlace.parse(id, self._tenant)
-        if place.job is not None and await self._box.broken_off(place.job):
-            await self._of(place.job, [])
+        ref = DeadLetterRef.parse(id, self._tenant)
+        if ref.job is not None and await self._store.broken_off(ref.job):
+            await self._of(ref.job, [])
         try:
-            letter = await self._box.one(id)
+            letter = await self._store.one(id)
         except LetterNotFound:
             if self._done.jobs:
                 # It went with what was begun.
@@ -134,10 +134,10 @@ class Redrive:
                 await self._into_new_job(parent, only)
                 return
         except (StoredObjectBroken, PoolNotFound, InvalidInput) as error:
-            # One job's trouble, such as a pool that has vanished meanwhile, keeps nobody from the others.
+            # One job's problem, such as a pool that has vanished meanwhile, keeps nobody from the others.
             await self._keep_all(job, only, error)
             return
-        republisher = Republisher(self._connections, self._box, self._tenant, job, self._deadline)
+        republisher = Republisher(self._connections, self._store, self._tenant, job, self._deadline)
         await republisher.restore()
         async with aclosing(self._batches(job, only)) as batches:
             async for batch in batches:
@@ -158,16 +158,16 @@ class Redrive:
         if only is not None:
             yield self._wanted(only)
             return
-        async with aclosing(self._box.batches(job)) as batches:
+        async with aclosing(self._store.batches(job)) as batches:
             async for batch in batches:
                 yield self._wanted(batch)
 
     def _wanted(self, batch: Sequence[DeadLetter]) -> list[DeadLetter]:
         for letter in batch:
-            if letter.trouble is not None:
+            if letter.problem is not None:
                 self._done.keep(why_kept(letter))
         self._done.stale += sum(letter.stale for letter in batch)
-        return [letter for letter in batch if letter.trouble is None and not letter.stale]
+        return [letter for letter in batch if letter.problem is None and not letter.stale]
 
     async def _keep_all(self, job: str, only: Sequence[DeadLetter] | None, error: BackburnerError) -> None:
         async with aclosing(self._batches(job, only)) as batches:
@@ -211,7 +211,7 @@ class Redrive:
         job, parent = plan.manifest.id, plan.manifest.parent or ""
         sent = await plans.carry_out(plan)
         if sent is not None:
-            await self._box.remove(LetterPlace(self._tenant, parent, index) for index in plan.letters)
+            await self._store.remove(DeadLetterRef(self._tenant, parent, index) for index in plan.letters)
             self._done.jobs.append(RedrivenJob(job, parent, self._tenant, len(plan.letters)))
             self._done.warn(sent.warnings)
         await plans.done()

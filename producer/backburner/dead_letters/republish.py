@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from backburner.connections import Connections
-from backburner.dead_letters.letter import DeadLetter, LetterPlace, read_letter, write_letter
-from backburner.dead_letters.request_line import KeptLetter, line_of, why_kept
-from backburner.dead_letters.store import Letterbox
+from backburner.dead_letters.letter import DeadLetter, DeadLetterRef, read_letter, write_letter
+from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kept
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.submission.envelopes import claim_check
-from backburner.submission.options import Deadline, moment
+from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
 from backburner_schemas import keys
 from backburner_schemas.errors import PoolNotFound, QueueError, RequestRefused
@@ -29,16 +29,16 @@ class Republisher:
     """Sends letters of one stream or single request again. Call `restore` before the first `send`."""
 
     def __init__(
-        self, connections: Connections, box: Letterbox, tenant: str, job: str, deadline: Deadline | None
+        self, connections: Connections, store: DeadLetterStore, tenant: str, job: str, deadline: Deadline | None
     ) -> None:
         self._connections = connections
         self._storage = connections.storage
-        self._box = box
+        self._store = store
         self._tenant = tenant
         self._job = job
         self._told = deadline is not None
         self._now = time.time()
-        self._until = moment(
+        self._until = resolve_deadline(
             DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, self._now, connections.settings
         )
         self.pools: set[str] = set()
@@ -49,7 +49,7 @@ class Republisher:
         async for one in self._storage.scan(keys.redrives(self._tenant, self._job)):
             await self._put_back(one.key)
 
-    async def send(self, letters: Sequence[DeadLetter], keep: Callable[[KeptLetter], None]) -> int:
+    async def send(self, letters: Sequence[DeadLetter], keep: Callable[[LetterNotSent], None]) -> int:
         """Publish these letters' requests and let the letters go; how many. Those that cannot be sent are kept.
 
         Raises `QueueError`, with the letters back at their places, and `StoreError`.
@@ -66,7 +66,7 @@ class Republisher:
             return 0
         aside = keys.redrive_batch(self._tenant, self._job, keys.new_ulid())
         await self._storage.put(aside, b"\n".join(write_letter(letter) for letter in moved))
-        await self._box.remove(LetterPlace(self._tenant, self._job, letter.index) for letter in moved)
+        await self._store.remove(DeadLetterRef(self._tenant, self._job, letter.index) for letter in moved)
         try:
             await publish(await self._connections.publisher(), ready)
         except QueueError:
@@ -95,12 +95,12 @@ class Republisher:
     async def _put_back(self, aside: str) -> None:
         stored = await self._storage.get(aside)
         for line in stored.data.splitlines() if stored is not None else ():
-            nowhere = LetterPlace(self._tenant, self._job)
-            envelope = read_letter(nowhere, line).envelope
-            place = LetterPlace(self._tenant, self._job, envelope.index) if envelope is not None else nowhere
-            if (trouble := read_letter(place, line).trouble) is not None:
-                log.warning("what was moved aside is no letter", key=aside, reason=trouble)
+            no_ref = DeadLetterRef(self._tenant, self._job)
+            envelope = read_letter(no_ref, line).envelope
+            ref = DeadLetterRef(self._tenant, self._job, envelope.index) if envelope is not None else no_ref
+            if (problem := read_letter(ref, line).problem) is not None:
+                log.warning("what was moved aside is no letter", key=aside, reason=problem)
                 continue
             # A worker may have given the request up again meanwhile; its letter is the newer one.
-            await self._storage.create(place.key, line)
+            await self._storage.create(ref.key, line)
         await self._storage.delete([aside])

@@ -12,7 +12,7 @@ from backburner_schemas.errors import InvalidJson
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLetter:
+class LetterNotSent:
     """A letter that was not redriven. It stays where it is."""
 
     id: str
@@ -37,6 +37,6 @@ async def line_of(storage: Storage, envelope: Envelope, *, max_bytes: int) -> by
     return to_json({"custom_id": envelope.custom_id, "url": envelope.url, "body": body}, inf_nan_mode="null")
 
 
-def why_kept(letter: DeadLetter, reason: str | None = None) -> KeptLetter:
-    """The letter among those that stay, for this reason or for its own trouble."""
-    return KeptLetter(letter.id, reason or letter.trouble or letter.message)
+def why_kept(letter: DeadLetter, reason: str | None = None) -> LetterNotSent:
+    """The letter among those that stay, for this reason or for its own problem."""
+    return LetterNotSent(letter.id, reason or letter.problem or letter.message)

@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
-from backburner.dead_letters.letter import LetterPlace
+from backburner.dead_letters.letter import DeadLetterRef
 from backburner.dead_letters.plan import Plans, RedrivePlan
 from backburner.dead_letters.request_line import line_of
-from backburner.dead_letters.store import Letterbox
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.chunks import Line, Source, read_file, read_items, regular_file
 from backburner.inputs.findings import InvalidInput
-from backburner.inputs.fingerprint import Lineage
+from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.validation import Checker
 from backburner.job import Job
 from backburner.jobs.answered import answered_in
@@ -25,11 +25,11 @@ from backburner.jobs.finalizer import finalize, view_job
 from backburner.jobs.join import download_input
 from backburner.jobs.record_reader import not_found
 from backburner.submission.options import Deadline, manifest_of
-from backburner.submission.sender import Mark
 from backburner.submission.submission import SubmitProgress
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, JobError, RequestRefused
 from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Prefix
 from backburner_schemas.names import Lane
 from backburner_schemas.status import JobView
 
@@ -38,7 +38,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class RetryOrder:
+class RetryOptions:
     """What the caller asked for."""
 
     input: Source | None = None
@@ -47,17 +47,17 @@ class RetryOrder:
     on_progress: Callable[[SubmitProgress], None] | None = None
 
 
-class Retry:
+class RetryFailed:
     """One retry of a job's failed part. Call `run` once."""
 
-    def __init__(self, connections: Connections, tenant: str, job: str, order: RetryOrder) -> None:
+    def __init__(self, connections: Connections, tenant: str, job: str, options: RetryOptions) -> None:
         self._connections = connections
         self._storage = connections.storage
         self._tenant = tenant
         self._job = job
-        self._order = order
+        self._options = options
         self._max_bytes = connections.settings.max_body_bytes
-        self._box = Letterbox(connections.storage, tenant, max_body_bytes=self._max_bytes)
+        self._store = DeadLetterStore(connections.storage, tenant, max_body_bytes=self._max_bytes)
 
     async def run(self) -> Job:
         """The new job, whole and on the queue. See `Client.retry_failed` for what is raised."""
@@ -83,9 +83,9 @@ class Retry:
     async def _plan(self, view: JobView, source: Path) -> RedrivePlan:
         """Writes the new job's input, too."""
         assert view.summary is not None
-        parent, order = view.manifest, self._order
+        parent, options = view.manifest, self._options
         failed = IndexSet.below(view.summary.counts.total) - await answered_in(self._storage, view)
-        if not (failed or (view.sealed is None and order.input is not None)):
+        if not (failed or (view.sealed is None and options.input is not None)):
             raise self._nothing()
         if parent.pool is not None:
             await self._connections.pools.check_pool(parent.pool)
@@ -93,8 +93,8 @@ class Retry:
             self._connections.settings,
             tenant=self._tenant,
             job_id=None,
-            priority=parent.priority if order.priority is None else order.priority,
-            deadline=order.deadline,
+            priority=parent.priority if options.priority is None else options.priority,
+            deadline=options.deadline,
             metadata=parent.metadata,
             pool=parent.pool,
             parent=parent.id,
@@ -104,10 +104,10 @@ class Retry:
         return RedrivePlan(manifest=manifest, letters=letters, retry=True)
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> Job | None:
-        done = await plans.carry_out(plan, self._order.on_progress)
+        done = await plans.carry_out(plan, self._options.on_progress)
         if done is not None:
             # Their requests are on the queue again: a letter that is left could send them once more.
-            await self._box.remove(LetterPlace(self._tenant, self._job, index) for index in plan.letters)
+            await self._store.remove(DeadLetterRef(self._tenant, self._job, index) for index in plan.letters)
         await plans.done()
         if done is None:
             return None
@@ -128,15 +128,15 @@ class Retry:
 
     async def _with_letters(self, failed: IndexSet) -> AsyncGenerator[int]:
         async for one in self._storage.scan(keys.dead_letters(self._tenant, self._job)):
-            place = LetterPlace.of(one.key)
-            if place is not None and isinstance(place.index, int) and place.index in failed:
-                yield place.index
+            ref = DeadLetterRef.of(one.key)
+            if ref is not None and isinstance(ref.index, int) and ref.index in failed:
+                yield ref.index
 
     # --- bodies -----------------------------------------------------------------------------------------------
 
     async def _write(self, view: JobView, failed: IndexSet, into: Path) -> None:
         """Write the failed requests as a new input, in the order of their indexes."""
-        given = self._order.input
+        given = self._options.input
         if given is not None:
             if isinstance(given, (str, Path)):
                 chunks = read_file(regular_file(Path(given)), max_bytes=self._max_bytes)
@@ -155,14 +155,14 @@ class Retry:
         self, view: JobView, failed: IndexSet, chunks: AsyncGenerator[list[Line]], into: Path
     ) -> None:
         """Raises `JobConflict` if it is not the job's own input."""
-        lineage = Lineage(self._another)
+        fingerprint = Fingerprint(self._another)
         sealed, cursor = view.sealed, view.cursor
         if sealed is not None:
-            lineage.expect(Mark(sealed.total, sealed.sha256))
+            fingerprint.expect(Prefix(sealed.total, sealed.sha256))
         if cursor is not None:
-            lineage.expect(Mark(cursor.count, cursor.sha256))
-            lineage.expect(cursor.first)
-            lineage.expect(cursor.whole)
+            fingerprint.expect(Prefix(cursor.count, cursor.sha256))
+            fingerprint.expect(cursor.first)
+            fingerprint.expect(cursor.whole)
         # Lines that were skipped for their model alone can only be told with the routes.
         router = self._connections.pools if sealed is not None and sealed.skipped else None
         # Of a job that was never sealed, what lies behind the known requests was never sent.
@@ -176,12 +176,12 @@ class Retry:
                     for one in (await checker.check(chunk))[0]:
                         text = texts[one.line]
                         assert isinstance(text, bytes)
-                        if lineage.count in failed or lineage.count >= known:
+                        if fingerprint.count in failed or fingerprint.count >= known:
                             file.writelines((text.replace(b"\n", b" ").replace(b"\r", b" "), b"\n"))
                             written += 1
-                        lineage.take(one.data)
-        lineage.end()
-        if sealed is not None and lineage.count != sealed.total:
+                        fingerprint.take(one.data)
+        fingerprint.end()
+        if sealed is not None and fingerprint.count != sealed.total:
             raise self._another()
         if not written:
             raise self._nothing()
@@ -190,10 +190,10 @@ class Retry:
         """Raises `InvalidInput` unless each of them has a letter with its body."""
         found: list[int] = []
         with into.open("wb") as file:
-            async with aclosing(self._box.batches(self._job)) as batches:
+            async with aclosing(self._store.batches(self._job)) as batches:
                 async for batch in batches:
                     for letter in batch:
-                        if letter.trouble is None and isinstance(letter.index, int) and letter.index in failed:
+                        if letter.problem is None and isinstance(letter.index, int) and letter.index in failed:
                             assert letter.envelope is not None
                             with suppress(RequestRefused):
                                 line = await line_of(self._storage, letter.envelope, max_bytes=self._max_bytes)

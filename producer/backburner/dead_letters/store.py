@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 
-from backburner.dead_letters.letter import DeadLetter, LetterPlace, broken_letter, read_letter
+from backburner.dead_letters.letter import DeadLetter, DeadLetterRef, broken_letter, read_letter
 from backburner.jobs.answered import Answered
 from backburner.logs import get_logger
 from backburner.storage import Storage
@@ -23,7 +23,7 @@ _REMOVED_AT_ONCE = 500
 log = get_logger(__name__)
 
 
-class Letterbox:
+class DeadLetterStore:
     """The dead letters of a tenant, and those that belong to nobody. Every method raises `StoreError`."""
 
     def __init__(self, storage: Storage, tenant: str, *, max_body_bytes: int) -> None:
@@ -61,8 +61,8 @@ class Letterbox:
 
     async def one(self, id: str) -> DeadLetter:  # noqa: A002 - the word that users know it by
         """The letter of that id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
-        place = LetterPlace.parse(id, self._tenant)
-        found = await self._fetch(place)
+        ref = DeadLetterRef.parse(id, self._tenant)
+        found = await self._fetch(ref)
         if found is None:
             raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` shows those that there are")
         return await _marked(found, Answered(self._storage))
@@ -81,10 +81,10 @@ class Letterbox:
         """
         check_one({"job": job, "id": id, "all": everything, "unaddressed": unaddressed})
         if id is not None:
-            place = LetterPlace.parse(id, self._tenant)
-            if await self._storage.modified(place.key) is None:
+            ref = DeadLetterRef.parse(id, self._tenant)
+            if await self._storage.modified(ref.key) is None:
                 raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` shows those that there are")
-            await self._storage.delete([place.key])
+            await self._storage.delete([ref.key])
             return 1
         if unaddressed:
             return await self._empty(keys.DEAD)
@@ -92,13 +92,13 @@ class Letterbox:
         await self._empty(keys.redrives(self._tenant, job))
         return removed
 
-    async def remove(self, places: Iterable[LetterPlace]) -> None:
+    async def remove(self, refs: Iterable[DeadLetterRef]) -> None:
         """Remove these letters, and the marks of those that were suspects."""
         batch: list[str] = []
-        for place in places:
-            batch.append(place.key)
-            if place.tenant is not None and place.job is not None and place.index is not None:
-                batch.append(keys.suspect(place.tenant, place.job, place.index))
+        for ref in refs:
+            batch.append(ref.key)
+            if ref.tenant is not None and ref.job is not None and ref.index is not None:
+                batch.append(keys.suspect(ref.tenant, ref.job, ref.index))
             if len(batch) >= _REMOVED_AT_ONCE:
                 await self._storage.delete(batch)
                 batch = []
@@ -135,14 +135,14 @@ class Letterbox:
 
     async def _read(self, prefix: str) -> AsyncGenerator[list[DeadLetter]]:
         passed_over = 0
-        batch: list[LetterPlace] = []
+        batch: list[DeadLetterRef] = []
         size = 0
         async for one in self._storage.scan(prefix):
-            place = LetterPlace.of(one.key)
-            if place is None:
+            ref = DeadLetterRef.of(one.key)
+            if ref is None:
                 passed_over += 1
                 continue
-            batch.append(place)
+            batch.append(ref)
             size += min(one.size, self._max_bytes)
             if len(batch) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
                 yield await self._fetch_all(batch)
@@ -152,18 +152,18 @@ class Letterbox:
         if passed_over:
             log.warning("objects that are no letters are passed over", prefix=prefix, count=passed_over)
 
-    async def _fetch_all(self, places: list[LetterPlace]) -> list[DeadLetter]:
-        found = await asyncio.gather(*(self._fetch(place) for place in places))
+    async def _fetch_all(self, refs: list[DeadLetterRef]) -> list[DeadLetter]:
+        found = await asyncio.gather(*(self._fetch(ref) for ref in refs))
         # None where somebody else has removed it meanwhile.
         return [letter for letter in found if letter is not None]
 
-    async def _fetch(self, place: LetterPlace) -> DeadLetter | None:
-        data = await self._storage.head(place.key, self._max_bytes + 1)
+    async def _fetch(self, ref: DeadLetterRef) -> DeadLetter | None:
+        data = await self._storage.head(ref.key, self._max_bytes + 1)
         if data is None:
             return None
         if len(data) > self._max_bytes:
-            return broken_letter(place, f"it has more than {self._max_bytes:,} bytes")
-        return read_letter(place, data)
+            return broken_letter(ref, f"it has more than {self._max_bytes:,} bytes")
+        return read_letter(ref, data)
 
 
 def check_one(given: dict[str, object]) -> None:
@@ -175,6 +175,6 @@ def check_one(given: dict[str, object]) -> None:
 
 
 async def _marked(letter: DeadLetter, answered: Answered) -> DeadLetter:
-    if letter.trouble is not None or letter.envelope is None or not await answered.has(letter.envelope):
+    if letter.problem is not None or letter.envelope is None or not await answered.has(letter.envelope):
         return letter
     return replace(letter, stale=True)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backburner.inputs.validation import Accepted
-from backburner.submission.sender import Mark
+from backburner_schemas.job import Prefix
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class Batch:
     """Accepted requests, in order."""
 
     members: Sequence[bytes]
@@ -17,17 +17,17 @@ class Portion:
     """The pool of each."""
     data: Callable[[], bytes]
     """Makes what the rolling hash is made of: the canonical form of each, with a line's end."""
-    end: Mark | None = None
+    end: Prefix | None = None
     """The prefix of the input that ends with these requests, where an earlier reading of the same bytes found it."""
 
     @classmethod
-    def of(cls, accepted: Sequence[Accepted], end: Mark | None = None) -> "Portion":
+    def of(cls, accepted: Sequence[Accepted], end: Prefix | None = None) -> "Batch":
         """Lines that were checked one by one."""
         data = joined(accepted)
         return cls([one.members for one in accepted], [one.pool for one in accepted], lambda: data, end)
 
     @classmethod
-    def alike(cls, lines: Sequence[bytes], pool: str, data: Callable[[], bytes], end: Mark | None = None) -> "Portion":
+    def alike(cls, lines: Sequence[bytes], pool: str, data: Callable[[], bytes], end: Prefix | None = None) -> "Batch":
         """Lines that all go to one pool with their own bytes."""
         return cls([line[1:-1] for line in lines], [pool] * len(lines), data, end)
 

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
-from backburner.inputs.sequential_ids import CountingIds
+from backburner.inputs.sequential_ids import SequentialIds
 
 _CACHE_KIB = 16 * 1024
 """Memory that the set takes at most; what is over it lies on disk."""
@@ -20,7 +20,7 @@ class SeenIds:
     """
 
     def __init__(self) -> None:
-        self._counting = CountingIds()
+        self._sequential = SequentialIds()
         self._others = False
         # An empty name is a private database on disk, deleted when it is closed or the process dies.
         self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -32,17 +32,17 @@ class SeenIds:
 
     def add_all(self, custom_ids: Sequence[str], first: int) -> dict[int, int]:
         """The same as `add` for lines that follow each other, from number `first` on."""
-        if custom_ids and not self._others and self._counting.add(custom_ids, first):
+        if custom_ids and not self._others and self._sequential.add(custom_ids, first):
             return {}
         return self.add(list(zip(custom_ids, range(first, first + len(custom_ids)), strict=True)))
 
     def add(self, uses: Sequence[tuple[str, int]]) -> dict[int, int]:
         """Take up custom_ids with their lines, in order; the lines that repeat one, with the line of its first use."""
         repeated: dict[int, int] = {}
-        if self._counting:
+        if self._sequential:
             left = []
             for custom_id, line in uses:
-                first = self._counting.find(custom_id)
+                first = self._sequential.find(custom_id)
                 if first is None:
                     left.append((custom_id, line))
                 elif first != line:

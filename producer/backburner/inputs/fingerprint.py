@@ -3,12 +3,11 @@
 from collections.abc import Callable, Collection
 from hashlib import sha256
 
-from backburner.submission.sender import Mark
 from backburner_schemas.errors import JobConflict
 from backburner_schemas.job import Prefix
 
 
-class Lineage:
+class Fingerprint:
     """The accepted lines of an input, one after the other.
 
     Raises the conflict where the hash over them is another than an expected one, or the input ends before it.
@@ -24,21 +23,16 @@ class Lineage:
         """Lines taken so far."""
 
     @property
-    def mark(self) -> Mark:
+    def prefix(self) -> Prefix:
         """The prefix that was taken so far."""
-        return Mark(self.count, self._known or self._hash.hexdigest())
+        return Prefix(self.count, self._known or self._hash.hexdigest())
 
     @property
     def proven(self) -> bool:
         """Whether enough was seen to be sure that this is the job's input."""
         return self.count >= self._proven_from
 
-    @property
-    def prefix(self) -> Prefix:
-        """The same, as it is written down."""
-        return Prefix(count=self.count, sha256=self.mark.sha256)
-
-    def expect(self, prefix: Prefix | Mark | None, *, as_proof: bool = False) -> None:
+    def expect(self, prefix: Prefix | None, *, as_proof: bool = False) -> None:
         """The input must begin so; `as_proof`: nothing is proven before that was seen."""
         if prefix is None or prefix.count == 0:
             return
@@ -65,7 +59,7 @@ class Lineage:
             self.count = last
             self._check(last, self._hash.hexdigest)
 
-    def skip(self, end: Mark) -> None:
+    def skip(self, end: Prefix) -> None:
         """Take the lines up to there, whose hash is known. Nothing may be expected before, and no line taken after."""
         self.count = end.count
         self._known = end.sha256

@@ -8,7 +8,7 @@ from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Self
 
-from backburner.submission.sender import Mark
+from backburner_schemas.job import Prefix
 
 _IN_MEMORY = 1 << 20
 _FORM = Struct("<32sQ32sI")
@@ -16,12 +16,12 @@ _MIXED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SurveyedBlock:
     """What was found in one block."""
 
     digest: bytes
     """Of the block's bytes."""
-    end: Mark
+    end: Prefix
     """The accepted lines up to the block's end."""
     pool: str | None
     """Where every line of the block goes as it stands: it is accepted, and may travel with its own bytes. Otherwise
@@ -35,7 +35,7 @@ class FirstPass:
         self._file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `close`
         self._pools: list[str] = []
 
-    def add(self, found: Found) -> None:
+    def add(self, found: SurveyedBlock) -> None:
         """Take up the next block."""
         number = _MIXED
         if found.pool is not None:
@@ -44,7 +44,7 @@ class FirstPass:
             number = self._pools.index(found.pool)
         self._file.write(_FORM.pack(found.digest, found.end.count, bytes.fromhex(found.end.sha256), number))
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[SurveyedBlock]:
         """The blocks, from the first on."""
         for place in count(0, _FORM.size):
             self._file.seek(place)
@@ -52,7 +52,8 @@ class FirstPass:
             if not packed:
                 return
             digest, accepted, rolling, number = _FORM.unpack(packed)
-            yield Found(digest, Mark(accepted, rolling.hex()), None if number == _MIXED else self._pools[number])
+            pool = None if number == _MIXED else self._pools[number]
+            yield SurveyedBlock(digest, Prefix(accepted, rolling.hex()), pool)
 
     def ends_at(self, counts: Collection[int]) -> bool:
         """Whether a block ends with each of these numbers of accepted lines."""

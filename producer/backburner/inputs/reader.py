@@ -1,4 +1,4 @@
-"""Reads what is submitted into portions that are fit to be sent.
+"""Reads what is submitted into batches that are fit to be sent.
 
 A file is read twice: the first time finds everything that is wrong with it, the second time what is sent. An iterable
 is checked as it goes.
@@ -10,12 +10,12 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
-from backburner.inputs.batch import Portion, joined
+from backburner.inputs.batch import Batch, joined
 from backburner.inputs.chunks import Item, Line, read_blocks, read_items
-from backburner.inputs.fast_check import plain
+from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput
-from backburner.inputs.fingerprint import Lineage
-from backburner.inputs.first_pass import FirstPass, Found
+from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.first_pass import FirstPass, SurveyedBlock
 from backburner.inputs.line_blocks import Block
 from backburner.inputs.validation import Accepted, Checker
 from backburner_schemas.job import Prefix
@@ -24,7 +24,7 @@ _AT_ONCE = 512
 """Lines that are checked before the loop may turn."""
 
 
-class Reading:
+class InputReader:
     """One reading of an input. Close it, for the sake of what it keeps on disk."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Reading:
         """Remove what lies on disk."""
         self._first_pass.close()
 
-    async def survey(self, path: Path, lineage: Lineage, tell: Callable[[], None]) -> Prefix:
+    async def survey(self, path: Path, fingerprint: Fingerprint, tell: Callable[[], None]) -> Prefix:
         """The file's first pass: raises `InvalidInput` with all that is wrong, or tells what the second will give.
 
         `tell` is called now and then.
@@ -59,18 +59,18 @@ class Reading:
         blocks = read_blocks(path, max_bytes=self._max_bytes)
         async with aclosing(blocks):
             async for block in blocks:
-                pool = await self._survey(block, lineage, findings)
-                self._first_pass.add(Found(block.digest, lineage.mark, pool))
+                pool = await self._survey(block, fingerprint, findings)
+                self._first_pass.add(SurveyedBlock(block.digest, fingerprint.prefix, pool))
                 self.checked = block.first + len(block.texts) - 1
                 tell()
         if findings.total and not self._skip_invalid:
             raise InvalidInput.of(findings)
-        if not lineage.count:
+        if not fingerprint.count:
             self.findings = findings
             raise self.empty()
-        return lineage.prefix
+        return fingerprint.prefix
 
-    async def of_file(self, path: Path) -> AsyncGenerator[Portion]:
+    async def of_file(self, path: Path) -> AsyncGenerator[Batch]:
         """The file's second pass. Raises `InvalidInput` if the file is not the one that the first pass saw."""
         surveyed = iter(self._first_pass)
         given = 0
@@ -82,20 +82,20 @@ class Reading:
                     await self._refuse()
                     raise _changed()
                 if found.pool is not None:
-                    portion = self._unchanged(block.texts, found, found.pool)
+                    batch = self._unchanged(block.texts, found, found.pool)
                 else:
-                    portion = Portion.of(await self._checked(block.lines), found.end)
-                given += len(portion)
+                    batch = Batch.of(await self._checked(block.lines), found.end)
+                given += len(batch)
                 if given != found.end.count:
                     await self._refuse()
                     raise _changed()
-                if len(portion):
-                    yield portion
+                if len(batch):
+                    yield batch
         if next(surveyed, None) is not None:
             await self._refuse()
             raise _changed()
 
-    async def of_items(self, items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Portion]:
+    async def of_items(self, items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Batch]:
         """What an iterable gives. Raises `InvalidInput` at the first bad item, unless they are skipped."""
         chunks = read_items(items)
         async with aclosing(chunks):
@@ -104,12 +104,12 @@ class Reading:
                 alike = await self._checker.check_alike(chunk[0][0], lines) if len(lines) == len(chunk) else None
                 if alike is not None:
                     self.checked = chunk[-1][0]
-                    yield Portion.alike(lines, alike.pool, partial(bytes, alike.data))
+                    yield Batch.alike(lines, alike.pool, partial(bytes, alike.data))
                 elif accepted := await self._checked(chunk, "item"):
-                    yield Portion.of(accepted)
+                    yield Batch.of(accepted)
 
     def ends_at(self, counts: Collection[int]) -> bool:
-        """Whether a portion of the file ends with each of these numbers of requests."""
+        """Whether a batch of the file ends with each of these numbers of requests."""
         return self._first_pass.ends_at(counts)
 
     def empty(self) -> InvalidInput:
@@ -118,30 +118,30 @@ class Reading:
             return InvalidInput.of(self.findings)
         return InvalidInput("the input holds no request; give at least one line")
 
-    async def _survey(self, block: Block, lineage: Lineage, findings: Findings) -> str | None:
+    async def _survey(self, block: Block, fingerprint: Fingerprint, findings: Findings) -> str | None:
         """Check a block's lines for the first time; the pool to which all of them go as they stand, if they do."""
         pools: set[str | None] = set()
         for start in range(0, len(block.texts), _AT_ONCE):
             texts = block.texts[start : start + _AT_ONCE]
             alike = await self._checker.check_alike(block.first + start, texts)
             if alike is not None:
-                lineage.take_all(alike.data, len(texts))
+                fingerprint.take_all(alike.data, len(texts))
                 pools.add(alike.pool)
             else:
                 lines = list(enumerate(texts, block.first + start))
                 accepted = await self._check([(number, text) for number, text in lines if text.strip()], findings)
-                lineage.take_all(joined(accepted), len(accepted))
+                fingerprint.take_all(joined(accepted), len(accepted))
                 pools.add(None)
             await asyncio.sleep(0)
         return pools.pop() if len(pools) == 1 else None
 
-    def _unchanged(self, texts: Sequence[bytes], found: Found, pool: str) -> Portion:
+    def _unchanged(self, texts: Sequence[bytes], found: SurveyedBlock, pool: str) -> Batch:
         def data() -> bytes:
-            again = plain(texts, self._max_bytes)
+            again = fast_check(texts, self._max_bytes)
             assert again is not None
             return again.data
 
-        return Portion.alike(texts, pool, data, found.end)
+        return Batch.alike(texts, pool, data, found.end)
 
     async def _checked(self, lines: Sequence[Line], what: str = "line") -> list[Accepted]:
         before = self.findings.total

@@ -22,7 +22,7 @@ class _Run:
     length: int
 
 
-class CountingIds:
+class SequentialIds:
     """Runs of custom_ids, each the one before plus one, in lines that follow each other: `r7`, `r8`, or `id-007`."""
 
     def __init__(self) -> None:

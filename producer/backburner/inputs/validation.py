@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 
 from backburner.inputs.chunks import Line
 from backburner.inputs.duplicate_ids import SeenIds
-from backburner.inputs.fast_check import plain
+from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import SkippedLine
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
 from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
@@ -102,7 +102,7 @@ class Checker:
 
     async def check_alike(self, first: int, lines: Sequence[bytes]) -> AcceptedAlike | None:
         """Check lines that follow each other from number `first` on, fast. None where `check` has to look at them."""
-        if not lines or (found := plain(lines, self._max_bytes)) is None:
+        if not lines or (found := fast_check(lines, self._max_bytes)) is None:
             return None
         try:
             pools = {self._pools.get(model) or await self._route(model) for model in found.models}

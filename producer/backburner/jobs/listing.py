@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from backburner.jobs.finalizer import view_job
 from backburner.logs import get_logger
@@ -20,7 +20,7 @@ _JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
 log = get_logger(__name__)
 
 
-async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncIterator[BatchStatus]:
+async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncGenerator[BatchStatus]:
     """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `StoreError`.
 
     Most job ids tell when they were made. Those that users chose do not, so their manifests are read.

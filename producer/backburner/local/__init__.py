@@ -7,10 +7,9 @@ For a laptop, a demo and tests; the same servers' protocols, and the same code, 
 
 from backburner.local.control.commands import run_down, run_up, run_up_detached
 from backburner.local.model import prepare_auto_model
-from backburner.local.options import EngineKind, EnsurePool, Say, UpOptions
+from backburner.local.options import EnsurePool, Say, UpOptions
 
 __all__ = [
-    "EngineKind",
     "EnsurePool",
     "Say",
     "UpOptions",

@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
-from backburner.local.options import AUTO, EngineKind, Say, UpOptions
+from backburner.local.options import AUTO, Say, UpOptions
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import SettingsError
 
 FAKE_MODEL = "fake"

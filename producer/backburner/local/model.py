@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backburner.local.programs.child import TETHER
+from backburner.local.programs.child import PARENT_DEATH
 from backburner_schemas.errors import SettingsError
 
 Progress = Callable[[str], None]
@@ -197,8 +197,8 @@ def _convert(gguf: Path, target: Path) -> None:
 
 def _run(arguments: list[str], failure: str) -> None:
     done = subprocess.run(  # noqa: S603 - our own interpreter, with arguments made above
-        # Tethered: no conversion of half a minute goes on for a stack that was killed.
-        [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), sys.executable, *arguments],
+        # It dies with its parent: no conversion of half a minute goes on for a stack that was killed.
+        [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), sys.executable, *arguments],
         capture_output=True,
         text=True,
         errors="replace",

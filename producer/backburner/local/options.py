@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from backburner.settings import QueueKind
+from backburner_schemas.engine_kind import EngineKind
 
 Say = Callable[[str], None]
 """Shows one line of progress to the user."""
@@ -15,15 +15,6 @@ EnsurePool = Callable[[Mapping[str, str], str], Awaitable[None]]
 """Makes topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
 
 AUTO = "auto"
-
-
-class EngineKind(StrEnum):
-    """The engines that the embedded stack can start workers with."""
-
-    VLLM = "vllm"
-    """The real one."""
-    FAKE = "fake"
-    """Deterministic answers at once, no model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

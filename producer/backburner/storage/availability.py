@@ -57,7 +57,7 @@ class StorageWatch:
         """The caller gave up, for reasons of its own."""
         del self._calls[call]
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Since when and why the store is away, in one line; None while it answers or is not asked."""
         since = self._failing
         if since is None:

@@ -101,9 +101,9 @@ class Storage:
         except BaseError as error:
             raise SettingsError(f"the store URL {url!r} cannot be opened: {one_line(error)}") from error
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
-        return self._writes.trouble() or self._reads.trouble()
+        return self._writes.unavailable_reason() or self._reads.unavailable_reason()
 
     async def get(self, key: str) -> Stored | None:
         """The object, or None if there is none."""

@@ -6,7 +6,7 @@ from backburner_schemas.errors import Cancelled, Expired, JobConflict, StoreErro
 from backburner_schemas.job import JobManifest, JobState, Sealed, Summary
 
 
-class JobFiles:
+class JobObjects:
     """A job's own objects. The manifest that was written first counts, whoever wrote it."""
 
     def __init__(self, storage: Storage, manifest: JobManifest) -> None:

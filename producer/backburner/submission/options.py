@@ -10,7 +10,7 @@ from backburner.settings import Settings
 from backburner_schemas import keys
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest
-from backburner_schemas.names import PRIORITIES, Lane, is_name
+from backburner_schemas.names import PRIORITIES, Lane, Priority, is_name
 
 Deadline = float | timedelta | datetime
 """Seconds or a span from now, or a moment."""
@@ -21,7 +21,7 @@ def manifest_of(
     *,
     tenant: str | None,
     job_id: str | None,
-    priority: Lane,
+    priority: Priority,
     deadline: Deadline | None,
     metadata: Mapping[str, str] | None,
     pool: str | None,
@@ -29,12 +29,12 @@ def manifest_of(
 ) -> JobManifest:
     """The manifest of a new job. Raises `JobError` for an option that cannot be."""
     now = time.time()
-    until = moment(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings)
+    until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings)
     if job_id is not None and not keys.has_manifest(job_id):
         raise JobError(f"a job id cannot begin with {keys.SINGLE} or {keys.STREAM}; choose another", param="job_id")
     try:
         return JobManifest(
-            id=keys.new_job_id(now) if job_id is None else name(job_id, "job_id"),
+            id=keys.new_job_id(now) if job_id is None else checked_name(job_id, "job_id"),
             tenant=tenant_of(settings, tenant),
             created_at=now,
             deadline=until,
@@ -49,7 +49,7 @@ def manifest_of(
         raise JobError(f"{where}: {first['msg']}", param=where) from error
 
 
-def moment(deadline: Deadline, now: float, settings: Settings) -> float:
+def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> float:
     """The deadline in Unix seconds. Raises `JobError` if it is not to come, or later than the broker keeps requests."""
     if isinstance(deadline, datetime):
         until = deadline.timestamp()
@@ -70,7 +70,7 @@ def moment(deadline: Deadline, now: float, settings: Settings) -> float:
     return until
 
 
-def chosen_lane(priority: Lane) -> Lane:
+def chosen_lane(priority: Priority) -> Lane:
     """The priority, if users may choose it. Raises `JobError`."""
     if priority not in PRIORITIES:
         raise JobError(f"the priority {priority!r} is none of {', '.join(PRIORITIES)}", param="priority")
@@ -79,10 +79,10 @@ def chosen_lane(priority: Lane) -> Lane:
 
 def tenant_of(settings: Settings, tenant: str | None) -> str:
     """The tenant that was named, or the settings'. Raises `JobError`."""
-    return settings.tenant if tenant is None else name(tenant, "tenant")
+    return settings.tenant if tenant is None else checked_name(tenant, "tenant")
 
 
-def name(value: str, what: str) -> str:
+def checked_name(value: str, what: str) -> str:
     """The value, if it can be part of a key. Raises `JobError`."""
     if not is_name(value):
         raise JobError(f"{what} {value!r} must match [A-Za-z0-9][A-Za-z0-9._-]{{0,254}} and hold no '..'", param=what)

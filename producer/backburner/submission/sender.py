@@ -5,23 +5,15 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from backburner.publishers.base import Message, Publisher, PublishFailed
+from backburner_schemas.job import Prefix
 
 IN_FLIGHT = 4
 """Batches under way at once. A batch is a chunk of the input, which ends with the line that takes it to a megabyte, so
 this bounds the memory."""
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A prefix of a job: how many accepted lines, and the rolling hash over them."""
-
-    count: int = 0
-    sha256: str = ""
 
 
 async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
@@ -45,12 +37,12 @@ async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
 class Sender:
     """Publishes batches side by side. Use it from one task, and always `close` it."""
 
-    def __init__(self, start: Mark) -> None:
+    def __init__(self, start: Prefix) -> None:
         self._settled = start
-        self._under_way: deque[tuple[asyncio.Task[None], Mark]] = deque()
+        self._under_way: deque[tuple[asyncio.Task[None], Prefix]] = deque()
 
     @property
-    def acknowledged(self) -> Mark:
+    def acknowledged(self) -> Prefix:
         """The prefix that the broker has, without gaps."""
         found = self._settled
         for task, end in self._under_way:
@@ -59,7 +51,7 @@ class Sender:
             found = end
         return found
 
-    async def send(self, work: Callable[[], Awaitable[None]], end: Mark) -> None:
+    async def send(self, work: Callable[[], Awaitable[None]], end: Prefix) -> None:
         """Start one batch, which reaches up to `end`, once there is room. Raises what an earlier batch raised."""
         while len(self._under_way) >= IN_FLIGHT:
             await self._settle_first()

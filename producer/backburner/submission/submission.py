@@ -10,19 +10,19 @@ from itertools import chain
 from pathlib import Path
 
 from backburner.connections import Connections
-from backburner.inputs.batch import Portion
+from backburner.inputs.batch import Batch
 from backburner.inputs.chunks import Source, regular_file
 from backburner.inputs.findings import SkippedLine
-from backburner.inputs.fingerprint import Lineage
-from backburner.inputs.reader import Reading
+from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.reader import InputReader
 from backburner.inputs.validation import Checker
 from backburner.jobs.finalizer import finalize
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
-from backburner.submission.job_objects import JobFiles
-from backburner.submission.sender import Mark, Sender, publish
+from backburner.submission.job_objects import JobObjects
+from backburner.submission.sender import Sender, publish
 from backburner_schemas.errors import JobConflict, JobError, QueueError, StoreError, Unanswered
 from backburner_schemas.job import JobManifest, Prefix, Sealed
 
@@ -49,7 +49,7 @@ class SubmitProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SubmitOptions:
     """What the caller asked for."""
 
     manifest: JobManifest
@@ -68,85 +68,88 @@ class Submitted:
 class Submission:
     """One submit. Call `run` once."""
 
-    def __init__(self, connections: Connections, order: Order) -> None:
+    def __init__(self, connections: Connections, options: SubmitOptions) -> None:
         self._connections = connections
-        self._order = order
-        self._files = JobFiles(connections.storage, order.manifest)
-        self._lineage = Lineage(self._files.conflict)
+        self._options = options
+        self._objects = JobObjects(connections.storage, options.manifest)
+        self._fingerprint = Fingerprint(self._objects.conflict)
         self._rolling = False
-        self._resumed = Mark()
+        self._resumed = Prefix()
         self._sealed = False
         self._unproven: list[Sequence[Message]] = []
         self._pools: set[str] = set()
         self._total: int | None = None
         self._cursor_at = (0.0, 0)
-        self._reading: Reading | None = None
+        self._reader: InputReader | None = None
 
     async def run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
         expected: Prefix | None = None
-        await self._files.adopt()
+        await self._objects.adopt()
         max_bytes = self._connections.settings.max_body_bytes
         path = regular_file(Path(source)) if isinstance(source, (str, Path)) else None
-        with Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._files.manifest.pool) as checker:
-            reading = self._reading = Reading(
-                checker, max_bytes=max_bytes, skip_invalid=self._order.skip_invalid, refuse=self._files.cancel_if_open
+        with Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool) as checker:
+            reader = self._reader = InputReader(
+                checker,
+                max_bytes=max_bytes,
+                skip_invalid=self._options.skip_invalid,
+                refuse=self._objects.cancel_if_open,
             )
-            with closing(reading):
+            with closing(reader):
                 if path is not None:
-                    expected = await reading.survey(path, Lineage(self._files.conflict), self._tell)
+                    expected = await reader.survey(path, Fingerprint(self._objects.conflict), self._tell)
                     self._total = expected.count
                     self._tell()
-                    portions = reading.of_file(path)
+                    batches = reader.of_file(path)
                 else:
                     assert not isinstance(source, (str, Path))
-                    portions = reading.of_items(source)
-                async with aclosing(portions):
+                    batches = reader.of_items(source)
+                async with aclosing(batches):
                     # Nothing is made before there is something to send, and a queue to send it to.
-                    first = await anext(portions, None)
+                    first = await anext(batches, None)
                     if first is None:
-                        raise reading.empty()
+                        raise reader.empty()
                     await self._connections.publisher()
                     try:
-                        await self._send_all(first, portions, reading, expected)
+                        await self._send_all(first, batches, reader, expected)
                     except (JobError, Unanswered):
                         raise
                     except Exception as error:
                         error.add_note(
-                            f"job {self._order.manifest.id} is not sealed; submit with this job_id to resume it"
+                            f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
                         )
                         raise
-        return Submitted(reading.findings, self._connections.pools.warnings(self._pools))
+        return Submitted(reader.findings, self._connections.pools.warnings(self._pools))
 
     # --- sending --------------------------------------------------------------------------------------------
 
     async def _send_all(
-        self, first: Portion, rest: AsyncIterator[Portion], reading: Reading, expected: Prefix | None
+        self, first: Batch, rest: AsyncIterator[Batch], reader: InputReader, expected: Prefix | None
     ) -> None:
-        sealed = await self._files.open()
+        sealed = await self._objects.open()
         self._sealed = sealed is not None
-        cursor = JobCursor(self._connections.storage, *self._files.names, new_owner())
+        cursor = JobCursor(self._connections.storage, *self._objects.names, new_owner())
         if sealed is not None:
-            self._resumed = Mark(sealed.total, sealed.sha256)
+            self._resumed = Prefix(sealed.total, sealed.sha256)
         else:
             self._resumed = await self._claim(cursor, first, expected)
-        self._lineage.expect(self._resumed)
-        # Where the hash is asked for within a portion, all that is before must be looked at for it.
-        self._rolling = expected is None or not reading.ends_at(self._lineage.expected)
+        self._fingerprint.expect(self._resumed)
+        # Where the hash is asked for within a batch, all that is before must be looked at for it.
+        self._rolling = expected is None or not reader.ends_at(self._fingerprint.expected)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
-        envelopes = Envelopes(self._files.manifest)
+        envelopes = Envelopes(self._objects.manifest)
         heartbeat = asyncio.create_task(self._heartbeat(cursor, sender))
         try:
             await self._send(first, envelopes, sender)
-            async for portion in rest:
-                await self._send(portion, envelopes, sender)
+            async for batch in rest:
+                await self._send(batch, envelopes, sender)
                 await self._advance(cursor, sender)
-            self._lineage.end()
+            self._fingerprint.end()
             if not self._sealed:
                 await sender.drain()
-                await cursor.advance(self._lineage.count, self._lineage.mark.sha256)
-                await self._seal(skipped=reading.findings.total)
+                await cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
+                await self._seal(skipped=reader.findings.total)
         except BaseException:
             # What the broker has by now is in the books, whatever ended the submit.
             await asyncio.shield(self._keep_cursor(cursor, sender))
@@ -156,40 +159,40 @@ class Submission:
             await sender.close()
         self._tell(sender)
 
-    async def _send(self, portion: Portion, envelopes: Envelopes, sender: Sender) -> None:
+    async def _send(self, batch: Batch, envelopes: Envelopes, sender: Sender) -> None:
         """Send what the broker does not have yet. What it has, of an earlier submit, must be the same."""
-        first = self._lineage.count
+        first = self._fingerprint.count
         known = max(self._resumed.count - first, 0)
-        if self._sealed and known < len(portion):
-            raise self._files.conflict()
-        if portion.end is None or self._rolling:
-            self._lineage.take_all(portion.data(), len(portion))
+        if self._sealed and known < len(batch):
+            raise self._objects.conflict()
+        if batch.end is None or self._rolling:
+            self._fingerprint.take_all(batch.data(), len(batch))
         else:
-            self._lineage.skip(portion.end)
-        self._pools.update(portion.pools)
-        if known < len(portion):
-            members, pools = portion.members[known:], portion.pools[known:]
+            self._fingerprint.skip(batch.end)
+        self._pools.update(batch.pools)
+        if known < len(batch):
+            members, pools = batch.members[known:], batch.pools[known:]
             self._unproven.append(envelopes.messages(members, pools, first + known, time.time()))
-        if self._unproven and self._lineage.proven:
+        if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
-            await sender.send(partial(self._deliver, messages), self._lineage.mark)
+            await sender.send(partial(self._deliver, messages), self._fingerprint.prefix)
         self._tell(sender)
 
-    async def _claim(self, cursor: JobCursor, first: Portion, whole: Prefix | None) -> Mark:
+    async def _claim(self, cursor: JobCursor, first: Batch, whole: Prefix | None) -> Prefix:
         """Become the job's producer; how far it was sent already. What it was made from is expected of this input."""
-        beginning = Lineage(self._files.conflict)
+        beginning = Fingerprint(self._objects.conflict)
         if first.end is not None:
             beginning.skip(first.end)
         else:
             beginning.take_all(first.data(), len(first))
         begin = await cursor.claim(beginning.prefix, whole)
         if begin.whole is not None and whole is not None and begin.whole != whole:
-            raise self._files.conflict()
-        self._lineage.expect(begin.first, as_proof=True)
+            raise self._objects.conflict()
+        self._fingerprint.expect(begin.first, as_proof=True)
         if begin.whole is not None and whole is None:
-            self._lineage.expect(begin.whole)
-        return Mark(begin.count, begin.sha256)
+            self._fingerprint.expect(begin.whole)
+        return Prefix(begin.count, begin.sha256)
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
         ready = await claim_check_all(self._connections.storage, messages, self._connections.settings.queue.kind)
@@ -202,7 +205,7 @@ class Submission:
         if done.count == written:
             return
         if time.monotonic() - written_at >= _CURSOR_SECONDS or done.count - written >= _CURSOR_LINES:
-            await self._files.check_going_on()
+            await self._objects.check_going_on()
             await cursor.advance(done.count, done.sha256)
             self._cursor_at = (time.monotonic(), done.count)
 
@@ -216,7 +219,7 @@ class Submission:
                     await sender.drain()
                 await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
         except (StoreError, JobConflict, TimeoutError) as error:
-            log.warning("the cursor could not be kept", job=self._files.manifest.id, error=str(error))
+            log.warning("the cursor could not be kept", job=self._objects.manifest.id, error=str(error))
 
     async def _heartbeat(self, cursor: JobCursor, sender: Sender) -> None:
         while not self._sealed:
@@ -225,27 +228,27 @@ class Submission:
                 await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
             except (StoreError, JobConflict) as error:
                 # Sending finds out by itself, and says so to the caller.
-                log.warning("the cursor could not be kept", job=self._files.manifest.id, error=error.message)
+                log.warning("the cursor could not be kept", job=self._objects.manifest.id, error=error.message)
 
     async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(
-            total=self._lineage.count,
-            sha256=self._lineage.mark.sha256,
+            total=self._fingerprint.count,
+            sha256=self._fingerprint.prefix.sha256,
             sealed_at=time.time(),
             skipped=skipped,
         )
-        await self._files.seal(sealed)
+        await self._objects.seal(sealed)
         ending = await finalize(
             self._connections.storage,
-            *self._files.names,
+            *self._objects.names,
             grace=self._connections.settings.freeze_grace_seconds,
         )
         if ending is not None and ending.summary.counts.total != sealed.total:
             # Frozen between the last look and the seal: what came after its end is nobody's.
-            await self._files.check_going_on()
+            await self._objects.check_going_on()
 
     def _tell(self, sender: Sender | None = None) -> None:
-        if self._order.on_progress is not None:
-            checked = self._reading.checked if self._reading is not None else 0
+        if self._options.on_progress is not None:
+            checked = self._reader.checked if self._reader is not None else 0
             sent = sender.acknowledged.count if sender is not None else 0
-            self._order.on_progress(SubmitProgress(checked, sent, self._total))
+            self._options.on_progress(SubmitProgress(checked, sent, self._total))

@@ -28,7 +28,7 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired
 from backburner_schemas.job import JobState
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record, record_id
 from backburner_schemas.routing import pool_name
@@ -75,7 +75,7 @@ class FakeSystem:
 
     def new_client(self) -> Client:
         """Another client of the same system, as another process would have."""
-        return Client.of(self.settings, self.storage, _FakePublisher(self))
+        return Client.from_parts(self.settings, self.storage, _FakePublisher(self))
 
     @property
     def sync_client(self) -> SyncClient:
@@ -94,7 +94,7 @@ class FakeSystem:
         await self.client.close()
 
     def __enter__(self) -> Self:
-        self._sync_client = SyncClient.of(self.settings, self.storage, _FakePublisher(self))
+        self._sync_client = SyncClient.from_parts(self.settings, self.storage, _FakePublisher(self))
         self._sync_client.run(self._register)
         return self
 
@@ -217,7 +217,7 @@ class FakeSystem:
         """What a worker does once it has tried often enough: a failure of the engine leaves a dead letter."""
         envelope = message.envelope
         origin = codec.Origin(f"fake.{message.pool}.{message.lane}", f"0-{self.published}", time.time())
-        letter = DeadLetter.of(
+        letter = StoredDeadLetter.of(
             error, origin=origin, facts=message.facts, worker="fake", now=time.time(), envelope=envelope
         )
         key = keys.dead_letter(envelope.tenant, envelope.job, envelope.index)

@@ -5,7 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from backburner.local import EngineKind, UpOptions, run_down, run_up, run_up_detached
+from backburner.local import UpOptions, run_down, run_up, run_up_detached
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import BackburnerError
 
 HERE = Path(__file__).parent

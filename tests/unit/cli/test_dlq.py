@@ -14,7 +14,7 @@ from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.letter import DeadLetter as StoredLetter
+from backburner_schemas.letter import StoredDeadLetter
 
 
 class Terminal:
@@ -46,7 +46,7 @@ def line(custom_id):
 
 def letter(**changes):
     fields = {"code": "unaddressable", "message": "odd", "attempts": 1, "worker": "w", "queue": "q", "position": "0-1"}
-    made = StoredLetter.model_validate({**fields, "failed_at": 1_777_896_000.0, **changes})
+    made = StoredDeadLetter.model_validate({**fields, "failed_at": 1_777_896_000.0, **changes})
     return made.model_dump_json(exclude_none=True).encode()
 
 
@@ -97,7 +97,7 @@ def test_the_list_is_a_table_for_people_and_lines_for_machines(terminal, job):
     found = records(terminal("dlq", "list", "--json").stdout)
     assert [one["id"] for one in found] == [f"{job}/1", f"{job}/2"]
     assert found[0]["envelope"]["body"]["messages"][0]["content"] == "question of b"
-    assert (found[0]["trouble"], found[0]["stale"], found[0]["raw"]) == (None, False, None)
+    assert (found[0]["problem"], found[0]["stale"], found[0]["raw"]) == (None, False, None)
 
 
 def test_a_list_that_was_cut_says_so(terminal, job):

@@ -11,6 +11,7 @@ from backburner import local
 from backburner.cli.app import app
 from backburner.cli.commands import stack
 from backburner.client import Client
+from backburner_schemas.engine_kind import EngineKind
 
 STACK = {
     "BACKBURNER_QUEUE_URL": "kafka://127.0.0.1:9",
@@ -43,7 +44,7 @@ def test_up_hands_its_options_over_and_ends_as_the_stack_does(asked):
     assert (result.exit_code, result.stdout, result.stderr) == (7, "", "run_up speaks\n")
     ((name, options),) = asked
     assert name == "run_up"
-    assert (options.engine, options.workers, options.data) == (local.EngineKind.FAKE, 0, Path("d"))
+    assert (options.engine, options.workers, options.data) == (EngineKind.FAKE, 0, Path("d"))
     assert (options.model, options.engine_args) == ("m", "--a 1")
 
 
@@ -51,7 +52,7 @@ def test_detached_is_another_way_up(asked):
     assert CliRunner().invoke(app, ["up", "--detach"]).exit_code == 7
     ((name, options),) = asked
     assert name == "run_up_detached"
-    assert (options.engine, options.model, options.workers) == (local.EngineKind.VLLM, "auto", 1)
+    assert (options.engine, options.model, options.workers) == (EngineKind.VLLM, "auto", 1)
 
 
 def test_down_is_for_the_working_folder(asked, monkeypatch, tmp_path):

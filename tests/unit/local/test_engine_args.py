@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from backburner.local import EngineKind, UpOptions
+from backburner.local import UpOptions
 from backburner.local import engine_args as module
 from backburner.local.engine_args import CPU_ARGS, resolve_model
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import SettingsError
 
 

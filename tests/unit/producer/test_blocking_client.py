@@ -145,7 +145,7 @@ def test_its_own_callbacks_cannot_block_it(system):
 
 
 def test_a_closed_client_says_so(system):
-    client = SyncClient.of(system.settings, system.storage, None)
+    client = SyncClient.from_parts(system.settings, system.storage, None)
     client.close()
     client.close()
     with pytest.raises(RuntimeError, match="closed"):

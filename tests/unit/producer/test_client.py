@@ -52,7 +52,7 @@ async def system():
 
 
 def client_of(system, publisher):
-    return Client.of(system.settings, system.storage, publisher)
+    return Client.from_parts(system.settings, system.storage, publisher)
 
 
 async def test_a_prompt_is_answered_by_one_object(system):

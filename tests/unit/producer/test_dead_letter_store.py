@@ -4,7 +4,7 @@ import dead
 import pytest
 
 from backburner import JobError, LetterNotFound
-from backburner.dead_letters.store import Letterbox
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
@@ -107,8 +107,8 @@ async def test_purging_removes_what_was_named_and_no_more(system, failed):
 async def test_a_redrive_that_came_to_its_end_is_not_told_where_the_store_keeps_its_empty_folder(tmp_path):
     storage = Storage.open(Settings(store_url=f"file://{tmp_path}/root"))
     plan = keys.redrive_plan(TENANT, "batch_a")
-    box = Letterbox(storage, TENANT, max_body_bytes=1000)
+    store = DeadLetterStore(storage, TENANT, max_body_bytes=1000)
     await storage.put(plan, b"{}")
-    assert (await box.broken_off(), await box.broken_off("batch_a")) == (["batch_a"], ["batch_a"])
+    assert (await store.broken_off(), await store.broken_off("batch_a")) == (["batch_a"], ["batch_a"])
     await storage.delete([plan])
-    assert (await box.broken_off(), await box.broken_off("batch_a")) == ([], [])
+    assert (await store.broken_off(), await store.broken_off("batch_a")) == ([], [])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner.publishers.encoded import EncodedMessages
-from backburner.publishers.kafka.batches import homes, lanes_of
+from backburner.publishers.kafka.batches import destinations, lanes_of
 from backburner.publishers.kafka.partitioner import Partitioner
 from backburner.submission.envelopes import Envelopes
 from backburner_schemas.job import JobManifest
@@ -31,7 +31,7 @@ def test_every_message_is_its_request_with_its_key_and_has_one_home(sizes, first
     assert [one.value for one in messages[1:]] == [one.value for one in messages][1:]
     assert all(end - start <= NEIGHBOURS for start, end, _ in messages.runs)
     (lane,) = lanes_of(messages)
-    found = list(homes(messages, {lane: ("topic", Partitioner(count))}))
+    found = list(destinations(messages, {lane: ("topic", Partitioner(count))}))
     assert [position for positions, *_ in found for position in positions] == list(range(len(sizes)))
     assert sum(length for *_, length in found) == sum(len(one.value) for one in messages)
 

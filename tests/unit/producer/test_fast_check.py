@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
-from backburner.inputs.fast_check import plain
+from backburner.inputs.fast_check import fast_check
 from backburner.inputs.validation import Checker, canonical
 from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint, check_size, parse_request
@@ -106,7 +106,7 @@ BODY = '"url":"/v1/chat/completions","body":{"model":"m","messages":[]'
 @example([b'{"custom_id":"a",%b,"x":[%b1]}}' % (BODY.encode(), b"1e15," * 80)])
 @given(st.lists(lines(), min_size=1, max_size=3))
 def test_it_says_what_the_full_check_says_or_nothing(texts):
-    found = plain(texts, LIMIT)
+    found = fast_check(texts, LIMIT)
     if found is None:
         return
     judged = [full(text) for text in texts]
@@ -130,7 +130,7 @@ def once(pairs):
 
 
 @given(st.lists(USUAL, min_size=1, max_size=3), st.booleans(), st.booleans())
-def test_usual_lines_are_judged_fast(requests, spaced, escaped):
+def test_well_formed_lines_are_judged_fast(requests, spaced, escaped):
     separators = (", ", ": ") if spaced else (",", ":")
     texts = [
         json.dumps(one, separators=separators, ensure_ascii=escaped).encode("utf-8", "replace") for one in requests
@@ -138,7 +138,7 @@ def test_usual_lines_are_judged_fast(requests, spaced, escaped):
     judged = [full(text) for text in texts]
     certain = not any(b"Infinity" in text or b"\\" in text for text in texts)
     if None not in judged and certain:
-        assert plain(texts, LIMIT) is not None
+        assert fast_check(texts, LIMIT) is not None
 
 
 @pytest.mark.parametrize(

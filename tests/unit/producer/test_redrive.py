@@ -228,7 +228,7 @@ async def test_a_queue_that_is_away_leaves_every_letter_where_it_was(system, fai
 
     before = [key for key in await all_keys(system) if "/dead/" in key]
     for kind in (Away, Unwell):
-        async with Client.of(system.settings, system.storage, kind()) as client:
+        async with Client.from_parts(system.settings, system.storage, kind()) as client:
             with pytest.raises(QueueError):
                 await client.redrive(all=True)
             with pytest.raises(QueueError):

@@ -12,7 +12,7 @@ from backburner import JobConflict, LetterNotFound
 from backburner.client import Client
 from backburner.dead_letters.plan import Plans
 from backburner.dead_letters.republish import Republisher
-from backburner.dead_letters.store import Letterbox
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 
@@ -209,7 +209,7 @@ async def test_a_letter_that_is_put_back_does_not_replace_a_newer_one(system):
     assert await killed_after(system, 3, False, partial(Client.redrive, all=True))
     (newer,) = await letters(system)
     assert await all_keys(system, keys.redrives(TENANT, handle.job))
-    box = Letterbox(system.storage, TENANT, max_body_bytes=system.settings.max_body_bytes)
-    await Republisher(system.client._connections, box, TENANT, handle.job, None).restore()
+    store = DeadLetterStore(system.storage, TENANT, max_body_bytes=system.settings.max_body_bytes)
+    await Republisher(system.client._connections, store, TENANT, handle.job, None).restore()
     assert await letters(system) == [newer]
     assert await all_keys(system, keys.redrives(TENANT)) == []

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from backburner.publishers.base import PublishFailed
-from backburner.submission.sender import Mark, Sender
+from backburner.submission.sender import Sender
+from backburner_schemas.job import Prefix
 
 
 async def nothing():
@@ -19,21 +20,21 @@ async def turn():
 
 
 async def test_what_was_acknowledged_counts_though_nothing_is_sent_after_it():
-    sender = Sender(Mark(5, "start"))
-    await sender.send(nothing, Mark(7, "one"))
-    await sender.send(nothing, Mark(9, "two"))
+    sender = Sender(Prefix(5, "start"))
+    await sender.send(nothing, Prefix(7, "one"))
+    await sender.send(nothing, Prefix(9, "two"))
     await turn()
-    assert sender.acknowledged == Mark(9, "two")
+    assert sender.acknowledged == Prefix(9, "two")
     await sender.close()
 
 
 async def test_a_gap_ends_the_prefix_that_the_broker_has():
-    sender = Sender(Mark())
-    await sender.send(nothing, Mark(1))
-    await sender.send(asyncio.Event().wait, Mark(2))
-    await sender.send(nothing, Mark(3))
+    sender = Sender(Prefix())
+    await sender.send(nothing, Prefix(1))
+    await sender.send(asyncio.Event().wait, Prefix(2))
+    await sender.send(nothing, Prefix(3))
     await turn()
-    assert sender.acknowledged == Mark(1)
+    assert sender.acknowledged == Prefix(1)
     await sender.close()
 
 
@@ -41,11 +42,11 @@ async def test_a_batch_that_failed_ends_it_too_and_is_told_by_the_next_call():
     async def fails():
         raise PublishFailed([0], "away")
 
-    sender = Sender(Mark())
-    await sender.send(nothing, Mark(1))
-    await sender.send(fails, Mark(2))
+    sender = Sender(Prefix())
+    await sender.send(nothing, Prefix(1))
+    await sender.send(fails, Prefix(2))
     await turn()
-    assert sender.acknowledged == Mark(1)
+    assert sender.acknowledged == Prefix(1)
     with pytest.raises(PublishFailed):
         await sender.drain()
     await sender.close()

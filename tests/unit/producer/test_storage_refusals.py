@@ -73,7 +73,7 @@ async def test_every_call_tells_full_and_denied_from_away(storage, store, call, 
 async def test_a_store_that_refuses_is_not_away(storage):
     with pytest.raises(StoreDenied):
         await storage.put("a", b"x")
-    assert storage.trouble() is None
+    assert storage.unavailable_reason() is None
 
 
 async def test_a_store_that_does_not_answer_is_away_until_it_does(store, monkeypatch):
@@ -89,12 +89,12 @@ async def test_a_store_that_does_not_answer_is_away_until_it_does(store, monkeyp
     with pytest.raises(StoreError):
         await storage.put("a", b"x")
     Clock.now = 6.0
-    assert storage.trouble().startswith("writes have not been answered for 6 s")
+    assert storage.unavailable_reason().startswith("writes have not been answered for 6 s")
     # That it still gives says nothing of whether it takes.
     store.refuse(lambda method, _path: method == "PUT", 404, "NoSuchKey")
     with pytest.raises(StoreError):
         await storage.put("a", b"x")
-    assert storage.trouble() is None
+    assert storage.unavailable_reason() is None
 
 
 def test_a_full_disk_is_full_and_a_read_only_one_denied():

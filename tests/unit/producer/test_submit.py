@@ -55,7 +55,7 @@ async def keys_of(storage):
 async def test_a_file_becomes_a_sealed_job(system, tmp_path):
     path = write(tmp_path / "in.jsonl", *(line(f"r{number}") for number in range(1500)))
     recorder = Recorder()
-    client = Client.of(system.settings, system.storage, recorder)
+    client = Client.from_parts(system.settings, system.storage, recorder)
     job = await client.submit(path, priority=Lane.LOW, metadata={"owner": "me"}, deadline=600, parent="old")
     messages = recorder.messages
     assert [one.envelope.index for one in messages] == list(range(1500))
@@ -89,7 +89,7 @@ async def test_the_open_marker_and_the_manifest_come_before_the_first_message(sy
             await super().publish(messages)
 
     looker = Looker()
-    await Client.of(system.settings, system.storage, looker).submit([line("a")])
+    await Client.from_parts(system.settings, system.storage, looker).submit([line("a")])
     assert looker.messages
 
 
@@ -178,7 +178,7 @@ async def test_a_file_sends_what_an_iterable_sends(tmp_path, monkeypatch):
         sent, hashes = [], []
         for source in (path, written):
             recorder = Recorder()
-            job = await Client.of(system.settings, system.storage, recorder).submit(source)
+            job = await Client.from_parts(system.settings, system.storage, recorder).submit(source)
             sent.append(
                 [
                     (one.pool, one.lane, one.envelope.model_copy(update={"job": "", "enqueued_at": 0, "deadline": 0}))
@@ -195,7 +195,7 @@ async def test_a_file_sends_what_an_iterable_sends(tmp_path, monkeypatch):
 async def test_a_message_is_what_the_codec_makes_of_its_envelope(system, tmp_path):
     path = write(tmp_path / "in.jsonl", line("a"), line("é:b", extra=1))
     recorder = Recorder()
-    await Client.of(system.settings, system.storage, recorder).submit(path)
+    await Client.from_parts(system.settings, system.storage, recorder).submit(path)
     for message in recorder.messages:
         told = json.loads(message.value)
         told.pop("method", None)
@@ -212,7 +212,9 @@ async def test_line_ends_and_byte_order_marks_are_no_findings(system, tmp_path):
 
 async def test_a_line_over_the_limit_is_one_finding(tmp_path):
     async with FakeSystem() as system:
-        client = Client.of(system.settings.model_copy(update={"max_body_bytes": 2000}), system.storage, Recorder())
+        client = Client.from_parts(
+            system.settings.model_copy(update={"max_body_bytes": 2000}), system.storage, Recorder()
+        )
         path = write(tmp_path / "in.jsonl", line("a"), line("b", body={"x": "y" * 5000}), line("c"))
         with pytest.raises(InvalidInput) as caught:
             await client.submit(path)
@@ -223,7 +225,7 @@ async def test_a_body_too_large_for_the_broker_is_stored_and_its_key_is_sent(sys
     big = line("big")
     big["body"]["messages"][0]["content"] = "x" * 950_000
     recorder = Recorder()
-    job = await Client.of(system.settings, system.storage, recorder).submit([line("small"), big])
+    job = await Client.from_parts(system.settings, system.storage, recorder).submit([line("small"), big])
     small, large = (message.envelope for message in recorder.messages)
     assert (small.body_ref, large.body) == (None, None)
     assert large.body_ref == keys.body("default", job.id, 1)
@@ -298,14 +300,14 @@ async def test_what_the_iterable_raises_goes_through_with_a_hint(system):
 async def test_each_line_goes_to_the_pool_of_its_model():
     async with FakeSystem(models=("one", "Two/x")) as system:
         recorder = Recorder()
-        client = Client.of(system.settings, system.storage, recorder)
+        client = Client.from_parts(system.settings, system.storage, recorder)
         await client.submit([line("a", "one"), line("b", "Two/x")])
         assert [one.pool for one in recorder.messages] == ["one", (await system.client.pools())[1].pool]
 
 
 async def test_a_pool_takes_every_line_where_it_is_named(system):
     recorder = Recorder()
-    client = Client.of(system.settings, system.storage, recorder)
+    client = Client.from_parts(system.settings, system.storage, recorder)
     await client.submit([line("a", "adapter"), line("b")], pool="fake")
     assert [one.pool for one in recorder.messages] == ["fake", "fake"]
     with pytest.raises(PoolNotFound, match="there is fake"):
@@ -348,7 +350,7 @@ async def test_a_submit_stops_when_its_job_is_cancelled(system, monkeypatch):
             await super().publish(messages)
 
     recorder = Canceller()
-    client = Client.of(system.settings, system.storage, recorder)
+    client = Client.from_parts(system.settings, system.storage, recorder)
     with pytest.raises((Cancelled, JobConflict)):
         await client.submit(items(), job_id="mine")
     assert len(recorder.messages) < 100_000
@@ -379,7 +381,7 @@ async def test_a_file_that_changes_meanwhile_is_refused_and_its_job_cancelled(sy
             changed = {"longer": [*lines, lines[0]], "shorter": lines[:-1], "other": [*lines[:-1], lines[0]]}[change]
             path.write_text("".join(changed))
 
-    client = Client.of(system.settings, system.storage, Recorder())
+    client = Client.from_parts(system.settings, system.storage, Recorder())
     with pytest.raises(InvalidInput, match="changed"):
         await client.submit(path, job_id="mine", on_progress=tell)
     assert await system.storage.get(keys.sealed("default", "mine")) is None
@@ -399,7 +401,7 @@ async def test_batches_in_flight_are_bounded(system):
             await super().publish(messages)
 
     slow = Slow()
-    await Client.of(system.settings, system.storage, slow).submit(line(f"r{number}") for number in range(6000))
+    await Client.from_parts(system.settings, system.storage, slow).submit(line(f"r{number}") for number in range(6000))
     assert 1 < slow.most <= 4
     assert len(slow.messages) == 6000
 

@@ -42,7 +42,7 @@ async def system(monkeypatch):
 
 
 def client_of(system, publisher):
-    return Client.of(system.settings, system.storage, publisher)
+    return Client.from_parts(system.settings, system.storage, publisher)
 
 
 def lines(count, start=0):

@@ -1,4 +1,4 @@
-"""The quick judgement of the usual envelope agrees with the full validator, whatever comes."""
+"""The fast decoding of envelopes agrees with the full validator, whatever comes."""
 
 import json
 from typing import Any
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from backburner_schemas import codec
 from backburner_schemas.codec import Decoded, Origin, Refused, Rules, Unaddressed, decode, encode
 from backburner_schemas.envelope import LAST_SECOND, VERSION, Address, AnswerMode, Envelope
+from backburner_schemas.fast_decode import fast_decode
 from backburner_schemas.names import MAX_INDEX
 from backburner_schemas.request import MAX_CUSTOM_ID, Endpoint
-from backburner_schemas.usual import usual_envelope
 
 ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
 RULES = [Rules(), Rules(tenants_allowed=frozenset({"acme"})), Rules(max_body_bytes=300)]
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "é \u2028 {}"}], "max_tokens": 8}
-USUAL: dict[str, Any] = {
+WELL_FORMED: dict[str, Any] = {
     "v": VERSION,
     "tenant": "acme",
     "job": "batch_1",
@@ -66,7 +66,7 @@ SENSIBLE: dict[str, st.SearchStrategy[Any]] = {
     "x": VALUES,
 }
 FIELDS = st.fixed_dictionaries({}, optional={name: values | VALUES for name, values in SENSIBLE.items()})
-GONE = st.sets(st.sampled_from([*USUAL]), max_size=2)
+GONE = st.sets(st.sampled_from([*WELL_FORMED]), max_size=2)
 
 
 def told(found: Decoded) -> object:
@@ -82,7 +82,7 @@ def told(found: Decoded) -> object:
 def full(value: bytes, rules: Rules) -> Decoded:
     """What the full validator alone says."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "usual_envelope", lambda _: None)
+        patch.setattr(codec, "fast_decode", lambda _: None)
         return decode(value, ORIGIN, rules)
 
 
@@ -116,21 +116,21 @@ def check(value: bytes) -> None:
 @example({"body_ref": "elsewhere"}, set())
 @example({"body_ref": "tenants/acme/jobs/batch_1/bodies/4.json"}, {"body"})
 def test_both_say_the_same_of_any_object(fields, gone):
-    found = {name: value for name, value in USUAL.items() if name not in gone} | fields
+    found = {name: value for name, value in WELL_FORMED.items() if name not in gone} | fields
     value = json.dumps(found).encode()
     check(value)
     check(value.replace(b"Infinity", b"1e999"))
 
 
-@given(st.sampled_from([*USUAL, "body_ref", "x"]), VALUES, st.booleans())
+@given(st.sampled_from([*WELL_FORMED, "body_ref", "x"]), VALUES, st.booleans())
 def test_both_say_the_same_of_a_key_that_stands_twice(name, value, first):
-    whole, twice = json.dumps(USUAL), json.dumps({name: value})
+    whole, twice = json.dumps(WELL_FORMED), json.dumps({name: value})
     check((f"{twice[:-1]}, {whole[1:]}" if first else f"{whole[:-1]}, {twice[1:]}").encode())
 
 
 @given(st.data())
 def test_both_say_the_same_of_a_message_that_is_damaged(data):
-    value = bytearray(json.dumps(USUAL | data.draw(FIELDS)).encode())
+    value = bytearray(json.dumps(WELL_FORMED | data.draw(FIELDS)).encode())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(value)))
         junk = st.binary(max_size=3) | st.sampled_from(
@@ -142,32 +142,32 @@ def test_both_say_the_same_of_a_message_that_is_damaged(data):
 
 @pytest.mark.parametrize("inner", ["[" * 250 + "]" * 250, '{"a":' * 190 + "1" + "}" * 190, "[" * 20_000])
 def test_both_say_the_same_of_a_body_that_is_nested_deeply(inner):
-    check(json.dumps(USUAL).replace('"m"', f'"m", "x": {inner}', 1).encode())
+    check(json.dumps(WELL_FORMED).replace('"m"', f'"m", "x": {inner}', 1).encode())
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e400", "9" * 400 + ".0", "1" * 310 + "e0", "1e0000309", "1.8E+308"])
 def test_a_number_beyond_a_float_is_found_however_it_is_written(number):
-    value = json.dumps(USUAL).replace('"m"', f'"m", "x": [{{"y": {number}}}]', 1).encode()
+    value = json.dumps(WELL_FORMED).replace('"m"', f'"m", "x": [{{"y": {number}}}]', 1).encode()
     found = decode(value, ORIGIN, Rules())
     assert isinstance(found, Refused)
     assert found.error.code == "invalid_json"
 
 
 @pytest.mark.parametrize("fields", [{}, {"index": "0-7"}, {"answer": "object"}, {"v": VERSION - 1}, {"x": 1}])
-def test_the_usual_message_needs_no_full_validator(fields, monkeypatch):
+def test_a_well_formed_message_needs_no_full_validator(fields, monkeypatch):
     monkeypatch.setattr(codec, "_decode_envelope", pytest.fail)
-    found = decode(json.dumps(USUAL | fields).encode(), ORIGIN, Rules())
+    found = decode(json.dumps(WELL_FORMED | fields).encode(), ORIGIN, Rules())
     assert isinstance(found, Envelope)
     assert found.address == Address("acme", "batch_1", fields.get("index", 4), "a")
 
 
-def test_what_a_producer_encodes_is_usual():
-    envelope = Envelope.model_validate(USUAL)
-    assert usual_envelope(json.loads(encode(envelope))) == envelope
+def test_what_a_producer_encodes_is_decoded_fast():
+    envelope = Envelope.model_validate(WELL_FORMED)
+    assert fast_decode(json.loads(encode(envelope))) == envelope
 
 
-def test_a_copy_of_the_usual_envelope_leaves_the_original_alone():
-    found = usual_envelope(dict(USUAL))
+def test_a_copy_of_an_envelope_decoded_fast_leaves_the_original_alone():
+    found = fast_decode(dict(WELL_FORMED))
     assert found is not None
     copy = found.model_copy(update={"deadline": 7.0})
     assert (found.deadline, copy.deadline) == (1.9e9, 7.0)

@@ -3,13 +3,14 @@
 import json
 import math
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner_schemas.errors import BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
-from backburner_schemas.request import Endpoint, parse_request
+from backburner_schemas.request import Endpoint, EndpointUrl, parse_request
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 BODIES = {
@@ -145,3 +146,9 @@ def test_of_two_equal_keys_the_last_one_counts_everywhere():
     raw = b'{"custom_id":"a","custom_id":"b","url":"/v1/completions","body":{"model":"m","model":"n","prompt":"x"}}'
     request = parse_request(raw)
     assert (request.custom_id, request.model) == ("b", "n")
+
+
+def test_type_checkers_know_the_endpoints_by_url():
+    kind, urls = get_args(EndpointUrl)
+    assert kind is Endpoint
+    assert get_args(urls) == tuple(Endpoint)

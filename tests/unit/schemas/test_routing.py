@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import PoolConflict, PoolNotFound
-from backburner_schemas.names import PRIORITIES, Lane
+from backburner_schemas.names import PRIORITIES, Lane, Priority
 from backburner_schemas.routing import MAX_POOL, NEIGHBOURS, Routes, pool_name
 
 SERVED = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -67,6 +68,12 @@ def test_every_lane_has_its_topic_and_queue():
 def test_users_cannot_choose_the_retry_lane():
     assert Lane.RETRY not in PRIORITIES
     assert {*PRIORITIES, Lane.RETRY} == set(Lane)
+
+
+def test_type_checkers_know_the_priorities_by_name():
+    kind, names = get_args(Priority)
+    assert kind is Lane
+    assert get_args(names) == PRIORITIES
 
 
 def envelope(index, job="j"):

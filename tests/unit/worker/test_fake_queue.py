@@ -126,7 +126,7 @@ async def test_an_outage_gives_and_takes_nothing_and_ends(queue: FakeQueue) -> N
     queue.send(codec.encode(envelope(1)))
     [held] = await source.pull({Lane.NORMAL: 1})
     queue.outage("away")
-    assert source.trouble() == "away"
+    assert source.unavailable_reason() == "away"
     assert await source.pull(ALL) == []
     with pytest.raises(QueueError):
         await publisher.publish([message()])
@@ -137,7 +137,7 @@ async def test_an_outage_gives_and_takes_nothing_and_ends(queue: FakeQueue) -> N
     queue.outage(None)
     assert queue.settled == [held]
     assert len(await pulled(source)) == 1
-    assert source.trouble() is None
+    assert source.unavailable_reason() is None
 
 
 async def test_what_was_settled_in_an_outage_is_given_again_if_its_source_closed_before_the_end(

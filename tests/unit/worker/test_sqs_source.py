@@ -136,7 +136,7 @@ async def test_throttled_extensions_are_tried_again_in_time(sqs, source_of):
     ends = message.visible_at
     await until(lambda: message.visible_at > ends)
     assert not delivery.lease.lost
-    await until(lambda: source.trouble() is None)
+    await until(lambda: source.unavailable_reason() is None)
 
 
 async def test_a_lease_that_cannot_be_extended_is_lost_by_our_own_clock(sqs, source_of):
@@ -145,7 +145,7 @@ async def test_a_lease_that_cannot_be_extended_is_lost_by_our_own_clock(sqs, sou
     (delivery,) = await pull(source, 1)
     sqs.failing["change_message_visibility_batch"] = sqs.failing["receive_message"] = stubs.AWAY
     await until(lambda: delivery.lease.lost)
-    assert "SQS does not answer" in source.trouble()
+    assert "SQS does not answer" in source.unavailable_reason()
     assert source.uncommitted() == 0
 
 
@@ -193,11 +193,11 @@ async def test_deletes_wait_for_sqs_to_come_back(sqs, source_of):
     (delivery,) = await pull(source, 1)
     sqs.failing["delete_message_batch"] = stubs.AWAY
     await source.settle(delivery)
-    await until(lambda: source.trouble() is not None)
+    await until(lambda: source.unavailable_reason() is not None)
     assert source.uncommitted() == 1
     del sqs.failing["delete_message_batch"]
     await until(lambda: source.uncommitted() == 0)
-    assert source.trouble() is None
+    assert source.unavailable_reason() is None
     assert sqs.left() == []
 
 
@@ -455,11 +455,11 @@ async def test_an_outage_is_ridden_out_and_told(sqs, source_of):
     source = await source_of()
     sqs.failing["receive_message"] = stubs.AWAY
     assert await source.pull(ALL) == []
-    assert source.trouble().startswith("SQS does not answer at sqs://us-east-1")
+    assert source.unavailable_reason().startswith("SQS does not answer at sqs://us-east-1")
     sqs.put(envelope(0), NORMAL)
     del sqs.failing["receive_message"]
     await pull(source, 1)
-    await until(lambda: source.trouble() is None)
+    await until(lambda: source.unavailable_reason() is None)
 
 
 @pytest.mark.parametrize(

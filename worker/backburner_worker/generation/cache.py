@@ -93,7 +93,7 @@ class ResultCache:
 
     def keep(self, key: str, response: EngineResponse) -> None:
         """Have that answer written there, in the background."""
-        if len(self._keeping) >= _KEPT_AT_ONCE or self._storage.trouble() is not None:
+        if len(self._keeping) >= _KEPT_AT_ONCE or self._storage.unavailable_reason() is not None:
             return
         task = asyncio.create_task(self._write(key, response))
         self._keeping.add(task)
@@ -107,7 +107,7 @@ class ResultCache:
             await asyncio.wait([*self._keeping])
 
     async def _read(self, key: str) -> EngineResponse | None:
-        if self._storage.trouble() is not None:
+        if self._storage.unavailable_reason() is not None:
             return None
         async with asyncio.timeout(_LOOK_SECONDS):
             stored = await self._storage.get(key)

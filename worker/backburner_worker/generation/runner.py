@@ -23,7 +23,7 @@ from backburner_schemas.errors import (
     ModelNotFound,
     RequestRefused,
 )
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.request import check_body
 from backburner_schemas.result import ResultFacts, encode_response, error_record, record_id
 from backburner_schemas.segment import Line
@@ -192,7 +192,7 @@ class Generator:
         return Outcome.error(verdict.address, error_record(verdict.address, verdict.error, facts), verdict.answer)
 
     def _dead(self, delivery: Delivery, verdict: DeadLettered) -> Outcome:
-        letter = DeadLetter.of(
+        letter = StoredDeadLetter.of(
             verdict.error,
             origin=delivery.origin,
             facts=delivery.facts,

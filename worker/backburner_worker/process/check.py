@@ -13,10 +13,11 @@ from importlib.metadata import version
 from types import ModuleType
 
 from backburner.publishers import check_queue
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import BackburnerError, SettingsError
 from backburner_worker.engine.vllm.release import Release, supported_release
 from backburner_worker.requests.parameters import check_allowed_extra
-from backburner_worker.settings import EngineKind, WorkerSettings, split
+from backburner_worker.settings import WorkerSettings, split
 
 
 def run_check() -> int:

@@ -12,14 +12,14 @@ _LOOK_SECONDS = 1.0
 
 log = get_logger(__name__)
 
-Trouble = Callable[[], str | None]
+UnavailableReason = Callable[[], str | None]
 """Why a system is away, in one line; None while it answers. Must not block."""
 
 
 class Outages:
     """Looks at each system on a timer. The calls that fail wait and are tried again, each where it was made."""
 
-    def __init__(self, systems: Mapping[str, Trouble], readiness: Readiness, telemetry: Telemetry) -> None:
+    def __init__(self, systems: Mapping[str, UnavailableReason], readiness: Readiness, telemetry: Telemetry) -> None:
         """Look at these, `store` and `queue` among them."""
         self._systems = systems
         self._readiness = readiness
@@ -34,8 +34,8 @@ class Outages:
 
     def look(self) -> None:
         """See how it stands now."""
-        for system, trouble in self._systems.items():
-            why = trouble()
+        for system, unavailable_reason in self._systems.items():
+            why = unavailable_reason()
             changed = self._readiness.note(system, why)
             self._telemetry.away(system, away=why is not None)
             if changed is None:

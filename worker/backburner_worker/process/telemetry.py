@@ -119,7 +119,7 @@ class Telemetry:
     def queue(self, source: Source) -> None:
         """How it stands with the queue now."""
         self.lag(source.lag())
-        self.away("queue", away=source.trouble() is not None)
+        self.away("queue", away=source.unavailable_reason() is not None)
         if isinstance(source, KeepsMarks):
             self.marks(source.marks())
 

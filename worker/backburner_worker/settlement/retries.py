@@ -51,7 +51,7 @@ class Requeue:
         """Whether more retries may come; false while too many wait for the queue."""
         return self._waiting < _WAITING and self._waiting_bytes < _WAITING_BYTES
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why the queue takes no retry, in one line; None while it does, or nothing was retried."""
         if self._refused is None or time.monotonic() - self._refused[0] < _TROUBLE_SECONDS:
             return None

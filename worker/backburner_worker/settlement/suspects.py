@@ -20,7 +20,7 @@ from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
-from backburner_schemas.letter import DeadLetter
+from backburner_schemas.letter import StoredDeadLetter
 from backburner_worker.process.signals import reasons
 from backburner_worker.settlement.until_stored import until_stored
 from backburner_worker.sources.base import Delivery
@@ -126,7 +126,7 @@ class Suspects:
         key = keys.dead_letter(address.tenant, address.job, address.index)
         stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
         try:
-            return stored is not None and parse_stored(DeadLetter, key, stored.data).code == PoisonRequest.code
+            return stored is not None and parse_stored(StoredDeadLetter, key, stored.data).code == PoisonRequest.code
         except StoredObjectBroken:
             return False
 

@@ -144,7 +144,7 @@ class Source(Protocol):
         """Deliveries given out whose end the queue does not have yet: what a kill -9 now would have run again."""
         ...
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why the queue gives and takes nothing at the moment, in one line; None while all is well."""
         ...
 

@@ -15,7 +15,7 @@ from backburner_schemas.errors import SettingsError
 if TYPE_CHECKING:
     from backburner.client import Client
     from backburner.dead_letters.letter import DeadLetter
-    from backburner.dead_letters.redrive import Redriven
+    from backburner.dead_letters.redrive import RedriveResult
 
 _SHOWN = 100
 """Letters that a person is shown at once, unless told otherwise."""
@@ -69,7 +69,7 @@ async def list_letters(
             seen += 1
             if most is not None and seen > most:
                 break
-            troubled += letter.trouble is not None and not unaddressed
+            troubled += letter.problem is not None and not unaddressed
             if json:
                 show.out_json(as_json(letter))
             else:
@@ -123,7 +123,7 @@ async def redrive(
     return ExitCode.ENDED_BADLY if done.kept_total else ExitCode.OK
 
 
-def _tell(done: "Redriven") -> None:
+def _tell(done: "RedriveResult") -> None:
     for made in done.jobs:
         show.say(f"{_letters(made.requests)} of {made.parent} went into the new job {made.id}")
     if done.republished:
@@ -241,7 +241,7 @@ def _described(letter: "DeadLetter") -> str:
         "position": letter.position,
         "failed": show.moment(letter.failed_at) if letter.failed_at else None,
         "stale": "yes: the request has a response" if letter.stale else None,
-        "redrive": f"no: {letter.trouble}" if letter.trouble is not None else None,
+        "redrive": f"no: {letter.problem}" if letter.problem is not None else None,
     }
     lines = show.named_lines([(name, value) for name, value in rows.items() if value])
     envelope = letter.envelope

@@ -11,13 +11,13 @@ import typer
 from backburner.cli import command
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import SettingsError
 
 # One machine and one broker: 64 partitions a lane would only cost start-up time, and there is nothing to replicate to.
 _PARTITIONS = 8
 _REPLICATION = 1
 
-_ENGINES = ("vllm", "fake")
 _QUEUES = ("kafka", "sqs")
 
 
@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
 def up(
     _session: Session,
     *,
-    engine: Annotated[str, typer.Option(metavar="ENGINE", help="One of vllm, fake.")] = "vllm",
+    engine: Annotated[
+        str, typer.Option(metavar="ENGINE", help=f"One of {', '.join(EngineKind)}.")
+    ] = EngineKind.VLLM.value,
     queue: Annotated[str, typer.Option(metavar="QUEUE", help="One of kafka, sqs.")] = "kafka",
     model: Annotated[str, typer.Option(metavar="DIR", help="A model's folder, or auto for a small one.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, metavar="N", help="How many; 0 to start them by hand.")] = 1,
@@ -53,12 +55,12 @@ def up(
     from backburner import local
     from backburner.settings import QueueKind
 
-    if engine not in _ENGINES:
-        raise SettingsError(f"--engine {engine!r} is unknown; use one of {', '.join(_ENGINES)}")
+    if engine not in {*EngineKind}:
+        raise SettingsError(f"--engine {engine!r} is unknown; use one of {', '.join(EngineKind)}")
     if queue not in _QUEUES:
         raise SettingsError(f"--queue {queue!r} is unknown; use one of {', '.join(_QUEUES)}")
     options = local.UpOptions(
-        engine=local.EngineKind(engine),
+        engine=EngineKind(engine),
         queue=QueueKind(queue),
         model=model,
         workers=workers,

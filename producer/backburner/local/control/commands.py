@@ -11,7 +11,7 @@ from typing import IO
 from backburner.local.control import env_file, lock
 from backburner.local.control.interrupt import Interrupts
 from backburner.local.control.stack import Stack, drain_seconds
-from backburner.local.control.status_pipe import PIPE_VARIABLE, Relay, listen
+from backburner.local.control.status_pipe import PIPE_VARIABLE, StatusPipe, listen
 from backburner.local.options import EnsurePool, Say, UpOptions
 from backburner.local.programs.child import describe
 from backburner_schemas.errors import BackburnerError, SettingsError
@@ -32,17 +32,17 @@ def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
     Returns 0 when it was stopped after it was up, 130 before. Raises the `BackburnerError` of the part that did not
     come up or could not be kept up; everything is stopped then too.
     """
-    relay = Relay.from_environment()
+    status_pipe = StatusPipe.from_environment()
 
     def tell(line: str) -> None:
         say(line)
-        relay.say(line)
+        status_pipe.say(line)
 
     try:
         with Interrupts() as interrupts, lock.hold(options.state_folder, stop_seconds=stop_seconds(options)):
-            return _run(options, tell, relay, ensure, interrupts)
+            return _run(options, tell, status_pipe, ensure, interrupts)
     except BackburnerError as error:
-        relay.failed(error.message)
+        status_pipe.failed(error.message)
         raise
 
 
@@ -110,7 +110,7 @@ def stop_seconds(options: UpOptions) -> float:
     return drain_seconds(options) + _STOP_MARGIN_SECONDS
 
 
-def _run(options: UpOptions, say: Say, relay: Relay, ensure: EnsurePool, interrupts: Interrupts) -> int:
+def _run(options: UpOptions, say: Say, status_pipe: StatusPipe, ensure: EnsurePool, interrupts: Interrupts) -> int:
     up = False
     try:
         with Stack(options, say=say, interrupts=interrupts) as stack:
@@ -119,12 +119,12 @@ def _run(options: UpOptions, say: Say, relay: Relay, ensure: EnsurePool, interru
             env_file.write(path, stack.env())
             say(f"up; settings are in {path}: run `. {_shown(path)}`")
             up = True
-            relay.ready()
+            status_pipe.ready()
             stack.supervise()
     except KeyboardInterrupt:
         say("stopped")
         if not up:
-            relay.failed("it was told to stop before it was up")
+            status_pipe.failed("it was told to stop before it was up")
     return 0 if up else INTERRUPTED
 
 

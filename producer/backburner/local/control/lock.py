@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from backburner.local.control import env_file
-from backburner.local.programs.state_file import recall, remember
+from backburner.local.programs.state_file import read_state, write_state
 from backburner_schemas.errors import SettingsError
 
 IGNORE_FILE = ".gitignore"
@@ -37,11 +37,11 @@ def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
     (state / IGNORE_FILE).write_text("*\n", encoding="ascii")
     with (state / _LOCK).open("a", encoding="ascii") as lock:
         if not _locked(lock):
-            pid = recall(state / _RECORD).get("pid", "unknown")
+            pid = read_state(state / _RECORD).get("pid", "unknown")
             raise SettingsError(f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`")
         try:
             _forget(state)
-            remember(
+            write_state(
                 state / _RECORD,
                 {
                     "pid": str(os.getpid()),
@@ -72,14 +72,14 @@ def supervisor(state: Path) -> int | None:
         if _locked(lock):
             _forget(state)
             return None
-    record = recall(state / _RECORD)
+    record = read_state(state / _RECORD)
     pid = int(record["pid"]) if record.get("pid", "").isdecimal() else None
     return pid if pid is not None and start_time(pid) == record.get("started") else None
 
 
 def stop_seconds(state: Path) -> float:
     """What the supervisor said that its stop takes at most."""
-    return float(recall(state / _RECORD).get("stop_seconds", "0"))
+    return float(read_state(state / _RECORD).get("stop_seconds", "0"))
 
 
 def send(state: Path, pid: int, number: signal.Signals, *, seconds: float) -> bool:

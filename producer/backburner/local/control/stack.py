@@ -23,7 +23,7 @@ from backburner.local.programs.child import clean_environment, describe
 from backburner.local.programs.emulator import Emulator
 from backburner.local.programs.ports import LOOPBACK, PortLeases
 from backburner.local.programs.store import RESULTS_BUCKET, Store
-from backburner.local.programs.workers import Crew
+from backburner.local.programs.workers import Workers
 from backburner.settings import QueueKind
 from backburner_schemas.errors import BackburnerError, QueueError, SettingsError
 from backburner_schemas.routing import pool_name
@@ -79,12 +79,12 @@ class Stack:
         self._closing = contextlib.ExitStack()
         self._servers: list[tuple[Server, Backoff]] = []
         self._make_queues: Callable[[], None] = lambda: None
-        self._crew = Crew(())
+        self._workers = Workers(())
         self._env: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as opening:
-            opening.enter_context(_claimed(self._options.data_folder))
+            opening.enter_context(_data_lock(self._options.data_folder))
             self._leases = opening.enter_context(PortLeases())
             self._closing = opening.pop_all()
         return self
@@ -139,7 +139,7 @@ class Stack:
     def _start_workers(self, settings: Mapping[str, str], model: ServedModel) -> None:
         if not self._options.workers:
             return
-        self._crew = Crew.build(
+        self._workers = Workers.build(
             self._options.workers,
             argv=self._options.worker_argv,
             env=clean_environment(**{**settings, DRAIN: f"{drain_seconds(self._options):g}"}),
@@ -152,7 +152,7 @@ class Stack:
         started = said = time.monotonic()
         self._say(f"starting {_counted(self._options.workers)} and loading {model.name}")
         self._look()
-        while cold := self._crew.cold:
+        while cold := self._workers.cold:
             if time.monotonic() - said > _SAY_SECONDS:
                 said = time.monotonic()
                 self._say(f"waiting for {', '.join(cold)} to load {model.name} ({said - started:.0f} s)")
@@ -161,13 +161,13 @@ class Stack:
 
     def _stop_workers(self) -> None:
         self._say(f"stopping {_counted(self._options.workers)}")
-        self._crew.stop(drain_seconds(self._options))
+        self._workers.stop(drain_seconds(self._options))
 
     def _look(self) -> None:
         for server, backoff in self._servers:
             if not server.child.running:
                 self._revive(server, backoff)
-        self._crew.tend()
+        self._workers.tend()
 
     def _revive(self, server: Server, backoff: Backoff) -> None:
         """Start a server again with the same ports and data: clients find it where it was."""
@@ -241,7 +241,7 @@ def _own_settings() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _claimed(data: Path) -> Iterator[None]:
+def _data_lock(data: Path) -> Iterator[None]:
     data.mkdir(parents=True, exist_ok=True)
     with (data / "lock").open("w", encoding="ascii") as lock:
         try:

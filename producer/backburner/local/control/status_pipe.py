@@ -15,14 +15,14 @@ PIPE_VARIABLE = "_BACKBURNER_UP_PIPE"
 """Not of the form BACKBURNER_…: those are settings, and an unknown one is an error."""
 
 
-class Relay:
+class StatusPipe:
     """The supervisor's end. Whoever started it may be gone: then nobody listens, and the stack goes on."""
 
     def __init__(self, pipe: IO[str] | None) -> None:
         self._pipe = pipe
 
     @classmethod
-    def from_environment(cls) -> "Relay":
+    def from_environment(cls) -> "StatusPipe":
         """The pipe that this process was given, if any; the variable is taken away, children have no use for it."""
         number = os.environ.pop(PIPE_VARIABLE, "")
         if not number.isdecimal():

@@ -21,7 +21,7 @@ from backburner_schemas.errors import BackburnerError, SettingsError
 Pause = Callable[[float], object]
 """Waits that many seconds, like `time.sleep`; may raise to break off what waits."""
 
-TETHER = Path(__file__).with_name("parent_death.py")
+PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 _POLL_SECONDS = 0.05
 _KILL_SECONDS = 10.0
 _TAIL_LINES = 12
@@ -72,7 +72,8 @@ class Child:
     def start(self) -> None:
         """Start it; returns at once.
 
-        Only the main thread may do this: Linux kills a tethered child when the *thread* that forked it ends.
+        Only the main thread may do this: Linux sends a child its parent-death signal when the *thread* that forked it
+        ends.
         """
         if threading.current_thread() is not threading.main_thread():
             raise SettingsError(f"{self.program.name} can be started from the main thread only")
@@ -86,7 +87,7 @@ class Child:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 - the argv is made by Backburner
-                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self.program.argv],
+                [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), *self.program.argv],
                 env=dict(self.program.env),
                 cwd=self.program.cwd,
                 stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ from pathlib import Path
 from backburner.local.programs.child import Child, Pause, Program, clean_environment
 from backburner.local.programs.ports import LOOPBACK, PortLeases
 from backburner.local.programs.probe import http_status
-from backburner.local.programs.state_file import recall, recall_port, remember
+from backburner.local.programs.state_file import read_state, saved_port, write_state
 from backburner.local.programs.store import REGION
 from backburner_schemas.errors import QueueError, SettingsError
 
@@ -31,9 +31,9 @@ class Emulator:
 
     def __init__(self, data: Path, leases: PortLeases) -> None:
         self._data = data.absolute()
-        memory = self._data / "sqs.json"
-        self.port = leases.take(preferred=recall_port(recall(memory), "port"))
-        remember(memory, {"port": str(self.port)})
+        state_file = self._data / "sqs.json"
+        self.port = leases.take(preferred=saved_port(read_state(state_file), "port"))
+        write_state(state_file, {"port": str(self.port)})
         self.child = Child(self._program())
 
     @property

@@ -2,7 +2,8 @@
 
 Run by path with `python -I -S`, so it starts in milliseconds and imports nothing of Backburner. On Linux it asks the
 kernel for SIGKILL at its parent's death and becomes the program. Elsewhere the kernel offers nothing of the kind: it
-stays beside the program and watches.
+stays beside the program and watches. The worker's module of this name ties the processes that vLLM starts by itself,
+which nothing can be put in front of; the two share no code, since this one may import nothing.
 """
 
 import ctypes

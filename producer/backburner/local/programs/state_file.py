@@ -8,7 +8,7 @@ from pathlib import Path
 from backburner_schemas.errors import SettingsError
 
 
-def recall(path: Path) -> dict[str, str]:
+def read_state(path: Path) -> dict[str, str]:
     """What was written there, or nothing. Raises `SettingsError` if it is not readable."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -23,13 +23,13 @@ def recall(path: Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()}
 
 
-def recall_port(remembered: Mapping[str, str], name: str) -> int | None:
-    """The port remembered under that name, if there is one."""
-    text = remembered.get(name, "")
+def saved_port(saved: Mapping[str, str], name: str) -> int | None:
+    """The port that was saved under that name, if there is one."""
+    text = saved.get(name, "")
     return int(text) if text.isdecimal() else None
 
 
-def remember(path: Path, values: Mapping[str, str]) -> None:
+def write_state(path: Path, values: Mapping[str, str]) -> None:
     """Write it whole or not at all, readable by its owner alone."""
     write_private(path, json.dumps(dict(values), indent=1) + "\n")
 

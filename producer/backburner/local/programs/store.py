@@ -1,6 +1,6 @@
 """The embedded object store: SeaweedFS with its S3 front as one child process on loopback.
 
-Its state lies under the data folder and survives kill -9; ports and keys are remembered there too. It knows nothing
+Its state is under the data folder and survives kill -9, ports and keys in a state file among it. It knows nothing
 of brokers and workers. A browser or a second user on the machine cannot read it without the keys through S3.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from backburner.local.programs.child import Child, Pause, Program, clean_environment
 from backburner.local.programs.ports import LOOPBACK, TWIN, PortLeases
 from backburner.local.programs.probe import http_status
-from backburner.local.programs.state_file import recall, recall_port, remember
+from backburner.local.programs.state_file import read_state, saved_port, write_state
 from backburner_schemas.errors import SettingsError, StoreError
 
 RESULTS_BUCKET = "backburner"
@@ -35,13 +35,13 @@ class Store:
 
     def __init__(self, data: Path, leases: PortLeases) -> None:
         self._data = data.absolute()
-        memory = self._data / "store.json"
-        remembered = recall(memory)
-        self._ports = {name: leases.take(preferred=recall_port(remembered, name), twin=True) for name in _SERVERS}
-        self.access_key = remembered.get("access_key") or "BB" + secrets.token_hex(9).upper()
-        self.secret_key = remembered.get("secret_key") or secrets.token_hex(20)
-        remember(
-            memory,
+        state_file = self._data / "store.json"
+        saved = read_state(state_file)
+        self._ports = {name: leases.take(preferred=saved_port(saved, name), twin=True) for name in _SERVERS}
+        self.access_key = saved.get("access_key") or "BB" + secrets.token_hex(9).upper()
+        self.secret_key = saved.get("secret_key") or secrets.token_hex(20)
+        write_state(
+            state_file,
             {**{name: str(port) for name, port in self._ports.items()}, **self.keys},
         )
         self.child = Child(self._program())

@@ -69,7 +69,7 @@ class WorkerSlot:
         self._start_at = now + delay
 
 
-class Crew:
+class Workers:
     """All workers of a stack; with none it is warm at once."""
 
     def __init__(self, slots: Sequence[WorkerSlot]) -> None:
@@ -86,7 +86,7 @@ class Crew:
         leases: PortLeases,
         warm_seconds: float,
         say: Say,
-    ) -> "Crew":
+    ) -> "Workers":
         """`count` workers, each with a free port of its own in BACKBURNER_HTTP_PORT."""
         slots: list[WorkerSlot] = []
         for number in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""Parcels of messages on their way to Kafka: which partition each goes to, and how a parcel is sent."""
+"""Messages on their way to Kafka: which partition each goes to, and how those of one partition are sent in batches."""
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ def lanes_of(messages: Sequence[Message]) -> Collection[tuple[str, Lane]]:
     return {(message.pool, message.lane) for message in messages}
 
 
-def homes(
+def destinations(
     messages: Sequence[Message], choosers: Mapping[tuple[str, Lane], tuple[str, Partitioner]]
 ) -> Iterator[tuple[Sequence[int], str, int, int]]:
     """Where all the messages go, in order: positions of some, their topic and partition, and their bytes.
@@ -46,8 +46,8 @@ def homes(
             yield (position,), topic, chooser.choose(key, value), len(value)
 
 
-async def send_parcel(
-    producer: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message], parcel: Sequence[int]
+async def send_batches(
+    producer: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message], positions: Sequence[int]
 ) -> list[tuple[list[int], BaseException]]:
     """Send the messages at these positions to one partition, one batch after the other; what failed, and why.
 
@@ -56,38 +56,38 @@ async def send_parcel(
     """
     failures: list[tuple[list[int], BaseException]] = []
     start = 0
-    while start < len(parcel):
+    while start < len(positions):
         end = start + 1
         try:
-            if len(parcel) == 1:
-                one = messages[parcel[0]]
+            if len(positions) == 1:
+                one = messages[positions[0]]
                 headers = codec.encode_facts(one.facts)
                 future = await producer.send(topic, one.value, one.key, partition=partition, headers=headers)
             else:
                 batch = producer.create_batch()
-                end = _fill(batch, messages, parcel, start)
+                end = _fill(batch, messages, positions, start)
                 batch.close()
                 future = await producer.send_batch(batch, topic, partition=partition)
             await future
         except (KafkaError, OSError) as error:
-            failures.append(([*parcel[start:end]], error))
+            failures.append(([*positions[start:end]], error))
         start = end
     return failures
 
 
-def _fill(batch: BatchBuilder, messages: Sequence[Message], parcel: Sequence[int], start: int) -> int:
-    """Put messages of the parcel into the batch, from that place on, as long as they fit; the place behind the last."""
+def _fill(batch: BatchBuilder, messages: Sequence[Message], positions: Sequence[int], start: int) -> int:
+    """Put the messages at these positions, from `start` on, into the batch while they fit; where it stopped."""
     now = int(time.time() * 1000)
     if isinstance(messages, EncodedMessages):
         keys, values = messages.keys, messages.values
-        for end in range(start, len(parcel)):
-            one = parcel[end]
+        for end in range(start, len(positions)):
+            one = positions[end]
             if batch.append(timestamp=now, key=keys[one], value=values[one], headers=_NO_HEADERS) is None:
                 return end
-        return len(parcel)
-    for end in range(start, len(parcel)):
-        message = messages[parcel[end]]
+        return len(positions)
+    for end in range(start, len(positions)):
+        message = messages[positions[end]]
         headers = _NO_HEADERS if message.facts is FIRST_DELIVERY else codec.encode_facts(message.facts)
         if batch.append(timestamp=now, key=message.key, value=message.value, headers=headers) is None:
             return end
-    return len(parcel)
+    return len(positions)

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
-from backburner.publishers.kafka.batches import homes, lanes_of, send_parcel
+from backburner.publishers.kafka.batches import destinations, lanes_of, send_batches
 from backburner.publishers.kafka.connection import kafka_connection, unreachable
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner.publishers.kafka.partitioner import Partitioner
@@ -69,17 +69,17 @@ class KafkaPublisher:
         topics = {(pool, lane): routing.topic(self._settings.prefix, pool, lane) for pool, lane in lanes_of(messages)}
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
-        parcels: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         size, failed, cause = 0, list[int](), ""
         last = len(messages) - 1
-        for positions, topic, partition, length in homes(messages, choosers):
-            parcels[topic, partition] += positions
+        for positions, topic, partition, length in destinations(messages, choosers):
+            batches[topic, partition] += positions
             size += length
             if size >= _UNDER_WAY_BYTES or positions[-1] == last:
-                for refused, error in await self._send_in_step(await self._living(), messages, parcels):
+                for refused, error in await self._send_in_step(await self._living(), messages, batches):
                     failed += refused
                     cause = cause or _cause(error)
-                parcels.clear()
+                batches.clear()
                 size = 0
         if failed:
             raise PublishFailed(sorted(failed), cause)
@@ -168,14 +168,14 @@ class KafkaPublisher:
             raise unreachable(self._settings, error) from error
 
     async def _send_in_step(
-        self, producer: AIOKafkaProducer, messages: Sequence[Message], parcels: Mapping[tuple[str, int], list[int]]
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]
     ) -> list[tuple[list[int], BaseException]]:
-        """Send every parcel, which holds positions; the positions of those that failed, with the error.
+        """Send every partition the messages at its positions; the positions of those that failed, with the error.
 
         A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
         all that follows on the partition is refused too. A new producer begins to count anew.
         """
-        failures = await self._send(producer, messages, parcels)
+        failures = await self._send(producer, messages, batches)
         late = {
             position
             for positions, error in failures
@@ -188,17 +188,17 @@ class KafkaPublisher:
             if self._producer is producer:
                 await _stop(producer)
                 self._producer = None
-        again = {home: [position for position in parcel if position in late] for home, parcel in parcels.items()}
+        again = {target: [one for one in positions if one in late] for target, positions in batches.items()}
         failures = [failure for failure in failures if late.isdisjoint(failure[0])]
         return failures + await self._send(await self._living(), messages, again)
 
     async def _send(
-        self, producer: AIOKafkaProducer, messages: Sequence[Message], parcels: Mapping[tuple[str, int], list[int]]
+        self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]
     ) -> list[tuple[list[int], BaseException]]:
-        """Send every parcel; the positions of those that failed, with the error."""
+        """Send every partition its messages; the positions of those that failed, with the error."""
         sent = [
-            asyncio.create_task(send_parcel(producer, topic, partition, messages, parcel))
-            for (topic, partition), parcel in parcels.items()
+            asyncio.create_task(send_batches(producer, topic, partition, messages, positions))
+            for (topic, partition), positions in batches.items()
         ]
         try:
             outcomes = await asyncio.gather(*sent)

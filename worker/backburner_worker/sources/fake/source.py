@@ -101,7 +101,7 @@ class FakeSource:
         """Deliveries given and not settled."""
         return len(self.held())
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """What the queue's outage was called, if there is one."""
         return self._queue.away
 

@@ -45,7 +45,7 @@ class Watch:
         if self._apart is None:
             self._apart = self._warned = time.monotonic()
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """What is wrong, in one line."""
         now = time.monotonic()
         if now - self._heard > _SILENT_SECONDS:

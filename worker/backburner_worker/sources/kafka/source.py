@@ -151,9 +151,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Deliveries given out that the last commit does not tell are done."""
         return self._assignment.uncommitted
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
-        return self._watch.trouble() if self._tasks is not None else None
+        return self._watch.unavailable_reason() if self._tasks is not None else None
 
     def marks(self) -> MarkFigures:
         """How it stands with the marks beside the offsets."""

@@ -120,7 +120,7 @@ class SqsSource:
         """Deliveries given out and not deleted."""
         return self._held.uncommitted
 
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why SQS does not give, extend or delete; None while it does."""
         return self._outage.line
 
