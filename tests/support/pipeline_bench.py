@@ -105,7 +105,7 @@ class Bench:
     @property
     def in_engine(self) -> int:
         """Requests that have a place in the engine."""
-        return self.pipeline._admission.in_flight
+        return self.pipeline._admitter._admission.in_flight
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.get_sample_value(f"backburner_{name}", labels) or 0.0

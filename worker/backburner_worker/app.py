@@ -16,13 +16,16 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_worker.admission.admission import Admission
+from backburner_worker.admission.admitter import Admitter
 from backburner_worker.admission.load_monitor import Steering
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.generation.cache import ResultCache
-from backburner_worker.generation.runner import Generator, Signature
+from backburner_worker.generation.handler import RequestHandler
+from backburner_worker.generation.runner import RequestRunner
 from backburner_worker.jobs import JobBook
+from backburner_worker.outcome import Signature
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.policy import RetryRules
 from backburner_worker.process.health import Health
@@ -40,10 +43,11 @@ from backburner_worker.settlement.results import Results
 from backburner_worker.settlement.retries import Requeue
 from backburner_worker.settlement.segment_writer import SegmentWriter
 from backburner_worker.settlement.segments import SegmentLimits
-from backburner_worker.settlement.settler import Settling
+from backburner_worker.settlement.settler import Settler
 from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
+from backburner_worker.sources.pulling import Puller
 from backburner_worker.sweep import Sweep
 
 _GC_THRESHOLD = 50_000
@@ -99,42 +103,57 @@ class Worker:
         source = source or open_source(settings, self.pool, self.name)
         changed, tasks = WakeUp(), asyncio.TaskGroup()
         suspects = Suspects(storage, self.name)
+        signature = Signature(pool=self.pool, worker=self.name, group=self.group, version=info.version)
         self._cache = _cache(settings, storage, self.pool, info, telemetry)
         requeue = Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
-        admission = Admission(info, settings.concurrency)
-        telemetry.watch_admission(admission)
-        self._steering = Steering(engine, admission, changed)
-        self.pipeline = Pipeline(
+        settler = Settler(
             source=source,
-            jobs=self._jobs,
-            feeder=Feeder(settings.weights, settings.window, settings.window_bytes),
-            admission=admission,
-            generator=Generator(
-                engine,
-                info,
-                storage,
-                Signature(pool=self.pool, worker=self.name, group=self.group, version=info.version),
-                limits=body_limits(settings),
-                rules=RetryRules(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds),
-                allowed=split(settings.parameters_allowed),
-                max_body_bytes=settings.max_body_bytes,
-                log_prompts=settings.log_prompts,
-                telemetry=telemetry,
-                cache=self._cache,
-            ),
-            suspects=suspects,
-            settling=Settling(
-                source=source,
-                results=Results(storage, segments),
-                requeue=requeue,
-                suspects=suspects,
-                changed=changed,
-                telemetry=telemetry,
-                tasks=tasks,
-            ),
             segments=segments,
+            results=Results(storage, segments),
+            requeue=requeue,
+            signature=signature,
+            suspects=suspects,
             changed=changed,
             telemetry=telemetry,
+            tasks=tasks,
+        )
+        feeder = Feeder(settings.weights, settings.window, settings.window_bytes)
+        admission = Admission(info, settings.concurrency)
+        self._steering = Steering(engine, admission, changed)
+        admitter = Admitter(feeder=feeder, admission=admission, jobs=self._jobs, settler=settler, changed=changed)
+        handler = RequestHandler(
+            engine,
+            info,
+            storage,
+            signature,
+            limits=body_limits(settings),
+            allowed=split(settings.parameters_allowed),
+            max_body_bytes=settings.max_body_bytes,
+            log_prompts=settings.log_prompts,
+            telemetry=telemetry,
+            cache=self._cache,
+        )
+        runner = RequestRunner(
+            engine=engine,
+            handler=handler,
+            source=source,
+            jobs=self._jobs,
+            admitter=admitter,
+            suspects=suspects,
+            rules=RetryRules(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds),
+        )
+        telemetry.watch_admission(admission)
+        telemetry.watch_held("waiting", lambda: len(feeder))
+        telemetry.watch_held("engine", lambda: admission.in_flight)
+        telemetry.watch_held("suspects", lambda: feeder.suspects + runner.suspects)
+        self.pipeline = Pipeline(
+            source=source,
+            puller=Puller(source, feeder, changed, telemetry),
+            jobs=self._jobs,
+            admitter=admitter,
+            runner=runner,
+            settler=settler,
+            changed=changed,
             tasks=tasks,
         )
         self.systems: dict[str, Trouble] = {

@@ -44,7 +44,7 @@ async def test_each_request_that_waits_has_a_task(storage: Storage, monkeypatch:
         await until(lambda: bench.in_engine == 20)
         assert len(made) == 20
         bench.pipeline.stop()
-        for generation in [*bench.pipeline._generating]:
+        for generation in [*bench.pipeline._runner.running]:
             generation.delivery.lease.lose()
 
 

@@ -2,8 +2,7 @@
 
 from pipeline_bench import Bench, CountingEngine, running, until
 
-from backburner_worker import pipeline
-from backburner_worker.admission import load_monitor
+from backburner_worker.admission import admitter, load_monitor
 from backburner_worker.engine.fake.model import Pace
 
 
@@ -33,7 +32,7 @@ async def test_answers_are_learned_from(storage):
         for index in range(200):
             bench.send(index, body=_body(index))
         await until(lambda: engine.answered == 200)
-        expected = bench.worker.pipeline._admission.expect(bench.envelope(0, body=_body(0)), 300)
+        expected = bench.worker.pipeline._admitter._admission.expect(bench.envelope(0, body=_body(0)), 300)
         # Five tokens and a few words, far from the guess.
         assert expected.tokens < 60
 
@@ -57,7 +56,7 @@ async def test_what_cannot_be_weighed_is_run_all_the_same(storage, monkeypatch):
             raise RuntimeError("a body that breaks our own code")
         return ()
 
-    monkeypatch.setattr(pipeline, "prefix_chain", chain)
+    monkeypatch.setattr(admitter, "prefix_chain", chain)
     bench = Bench(storage, CountingEngine())
     await bench.make_job(total=3)
     async with running(bench):

@@ -156,7 +156,7 @@ async def test_what_needs_no_engine_does_not_wait_for_one(storage: Storage) -> N
         bench.queue.send(b"junk")
         await until(lambda: len(bench.queue.settled) == 4)
         assert bench.in_engine == 1
-        assert len(bench.pipeline._feeder) == 1
+        assert len(bench.pipeline._admitter._feeder) == 1
         bench.source.held()[0].lease.lose()
         await until(lambda: bench.engine.answered == 1)
     assert await bench.codes("single-cancelled") == {0: "cancelled"}
@@ -173,7 +173,7 @@ async def test_what_expires_while_it_is_held_is_never_sent_to_the_engine(
         await until(lambda: bench.in_engine == 1)
         now = bench.queue.now()
         bench.send(0, job="single-expired", deadline=now + 3600)
-        await until(lambda: len(bench.pipeline._feeder) == 1)
+        await until(lambda: len(bench.pipeline._admitter._feeder) == 1)
         monkeypatch.setattr("backburner_worker.pipeline.time.time", lambda: now + 7200)
         bench.source.held()[0].lease.lose()
         await until(lambda: len(bench.queue.settled) == 1)

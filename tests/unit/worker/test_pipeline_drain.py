@@ -76,7 +76,7 @@ async def test_what_arrives_while_the_store_is_away_is_given_back_at_once(
         monkeypatch.setattr(Storage, "get", never)
         bench.send(0)
         bench.send(0, job="single-b")
-        await until(lambda: len(bench.pipeline._arriving) == 2)
+        await until(lambda: len(bench.pipeline._puller.arrived) == 2)
         bench.pipeline.stop()
         await until(lambda: len(bench.source.held()) == 1)
         assert not leaving.done()
@@ -132,7 +132,7 @@ async def test_a_suspect_that_waits_for_its_turn_is_given_back_as_one(storage: S
         bench.send(0, "[[hang]]", job="single-a")
         await until(lambda: bench.in_engine == 1)
         bench.send(0, job="single-b", facts=DeliveryFacts(suspect=True))
-        await until(lambda: len(bench.pipeline._feeder) == 1)
+        await until(lambda: len(bench.pipeline._admitter._feeder) == 1)
     assert bench.queue.unsettled == 2
     assert await bench.marks() == []
 
@@ -186,7 +186,7 @@ async def test_what_ends_after_a_drain_has_run_out_of_time_waits_for_nothing(
         bench.send(0, "[[hang]]", job="single-a")
         await until(lambda: bench.in_engine == 1)
         bench.pipeline.stop()
-        await until(lambda: bench.pipeline._settling.abandoned)
+        await until(lambda: bench.pipeline._settler.abandoned)
         engine.let_go.set()
         assert await ended(task) is not None
     assert bench.queue.unsettled == 1

@@ -65,11 +65,11 @@ async def test_leases_lost_before_their_tasks_run_leave_nothing_behind(storage: 
     async with running(bench):
         for index in range(5):
             bench.send(index)
-        await until(lambda: len(bench.pipeline._generating) == 5)
+        await until(lambda: len(bench.pipeline._runner.running) == 5)
         for delivery in bench.source.held():
             delivery.lease.lose()
         await until(lambda: bench.in_engine == 0)
-        assert not bench.pipeline._segments._held
+        assert not bench.pipeline._settler._segments._held
 
 
 async def test_a_lost_delivery_in_the_window_does_not_hold_its_job(storage: Storage) -> None:

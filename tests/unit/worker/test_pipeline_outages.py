@@ -52,7 +52,7 @@ async def test_an_outage_is_back_pressure_for_single_requests_too(
         for number in range(100):
             bench.send(0, job=f"single-{number}", answer=AnswerMode.OBJECT)
         pipeline = bench.pipeline
-        await until(lambda: not pipeline._settling.has_room and bench.in_engine == 0)
+        await until(lambda: not pipeline._settler.has_room and bench.in_engine == 0)
         answered = bench.engine.answered
         for _ in range(100):
             await asyncio.sleep(0)

@@ -295,4 +295,4 @@ def _die_silently(bench: Bench) -> None:
         pass
 
     for name in ("clear", "give_up", "close"):
-        setattr(bench.pipeline._suspects, name, nothing)
+        setattr(bench.pipeline._runner._suspects, name, nothing)

@@ -4,6 +4,7 @@ import asyncio
 from enum import Enum, auto
 from typing import Any
 
+from backburner_worker.outcome import where
 from backburner_worker.scheduling.work import Work
 
 
@@ -40,6 +41,11 @@ class Generation:
     def suspect(self) -> bool:
         """Whether it runs alone, since it may have killed an engine."""
         return self.delivery.facts.suspect
+
+    @property
+    def where(self) -> dict[str, object]:
+        """What log lines say of it."""
+        return where(self.run.envelope.address)
 
     def begin(self, task: asyncio.Task[Any]) -> None:
         """The calling task runs it from now on. Raises `CancelledError` if it was broken off before."""
