@@ -1,11 +1,52 @@
-"""An outcome: what became of a delivery, ready to be stored. Made by the generator, stored by the results."""
+"""An outcome: what became of a delivery, ready to be stored. It decides nothing; that is the policy's."""
 
+import time
 from dataclasses import dataclass
+from typing import Any
 
-from backburner_schemas.envelope import Address, AnswerMode
+from backburner.logs import get_logger
+from backburner_schemas import keys
+from backburner_schemas.envelope import Address, AnswerMode, Envelope
 from backburner_schemas.letter import StoredDeadLetter
-from backburner_schemas.result import ResultRecord, encode_record
+from backburner_schemas.result import ResultFacts, ResultRecord, encode_record, encode_response, error_record
 from backburner_schemas.segment import Line
+from backburner_worker.engine.base import EngineResponse
+from backburner_worker.policy import Complete, DeadLettered, End, Retry, Run
+from backburner_worker.sources.base import Delivery
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who answered: goes into every record and every dead letter."""
+
+    pool: str
+    worker: str
+    group: str
+    version: str
+
+    def facts(
+        self,
+        delivery: Delivery,
+        address: Address,
+        *,
+        queue_s: float | None = None,
+        engine_s: float | None = None,
+        cached: bool = False,
+    ) -> dict[str, Any]:
+        """The fields of the record's `ResultFacts`."""
+        return {
+            "index": address.index,
+            "attempt": delivery.facts.attempt,
+            "pool": self.pool,
+            "worker": self.worker,
+            "group": self.group,
+            "version": self.version,
+            "queue_s": queue_s,
+            "engine_s": engine_s,
+            "cached": cached,
+        }
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +64,26 @@ class Outcome:
     letter: bytes = b""
     """The dead letter's object; empty if there is none."""
     letter_key: str = ""
+
+    @classmethod
+    def of(cls, verdict: End, delivery: Delivery, signature: Signature) -> "Outcome":
+        """The outcome of a delivery that ends without a response."""
+        if isinstance(verdict, Complete):
+            return _failed(verdict, delivery, signature)
+        if isinstance(verdict, DeadLettered):
+            return _dead(verdict, delivery, signature)
+        return cls()
+
+    @classmethod
+    def response(
+        cls, run: Run, identity: str, response: EngineResponse, facts: dict[str, Any], engine_s: float = 0.0
+    ) -> "Outcome":
+        """A record of a response; `identity` is the record's own."""
+        address, usage = run.envelope.address, response.usage
+        # Here, where a body that cannot be written is this request's trouble alone.
+        data = encode_response(identity, address.custom_id, response.status_code, response.body, facts)
+        line = Line(address.index, data, None, usage.prompt_tokens, usage.completion_tokens, engine_s)
+        return cls("response", "", address, line, run.answer)
 
     @classmethod
     def error(cls, address: Address, record: ResultRecord, answer: AnswerMode) -> "Outcome":
@@ -48,6 +109,43 @@ class Outcome:
         """The record's line, which is the segment's alone from now on."""
         line, self.line = self.line, None
         return line
+
+
+Ending = Outcome | Retry | End | None
+"""How a delivery ends; None where it is left to another worker."""
+
+
+def _failed(verdict: Complete, delivery: Delivery, signature: Signature) -> Outcome:
+    address, error = verdict.address, verdict.error
+    log.info("request failed", code=error.code, error=error.message, **where(address))
+    facts = ResultFacts.model_construct(**signature.facts(delivery, address))
+    return Outcome.error(address, error_record(address, error, facts), verdict.answer)
+
+
+def _dead(verdict: DeadLettered, delivery: Delivery, signature: Signature) -> Outcome:
+    letter = StoredDeadLetter.of(
+        verdict.error,
+        origin=delivery.origin,
+        facts=delivery.facts,
+        worker=signature.worker,
+        now=time.time(),
+        envelope=delivery.message if isinstance(delivery.message, Envelope) else None,
+        raw=delivery.raw,
+    )
+    address = verdict.address
+    if address is None:
+        key = keys.unaddressed_letter(delivery.origin.queue, delivery.origin.position)
+        log.warning("dead letter", code=letter.code, error=letter.message, key=key)
+        return Outcome.dead(letter, key)
+    key = keys.dead_letter(address.tenant, address.job, address.index)
+    log.warning("dead letter", code=letter.code, error=letter.message, key=key, **where(address))
+    facts = ResultFacts.model_construct(**signature.facts(delivery, address))
+    return Outcome.dead(letter, key, address, error_record(address, verdict.error, facts), verdict.answer)
+
+
+def where(address: Address) -> dict[str, object]:
+    """What log lines say of a request."""
+    return {"tenant": address.tenant, "job": address.job, "index": address.index}
 
 
 def _error_line(record: ResultRecord) -> Line:

@@ -1,72 +1,94 @@
-"""From held to running: who is next, whether the engine has room, and the tasks that carry requests through it."""
+"""From held to admitted: who is next, whether it may still run, and whether the engine has room for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator
 from functools import partial
 
+from backburner.logs import get_logger
+from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission.admission import Admission
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.jobs import JobCache, JobKey
+from backburner_worker.policy import JobFacts, Run, judge
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.scheduling.work import Work
+from backburner_worker.settlement.settler import Settler
+from backburner_worker.sources.base import Delivery
 
-_IN_A_ROW = 64
+_MAX_REQUESTS_IN_A_ROW = 64
 """Requests that one task carries without waiting for anything, before it lets others have the loop."""
 
+log = get_logger(__name__)
 
-class Admitting:
-    """Takes work from the feeder as the engine gets room, and runs it; each request that waits has a task of its own.
 
-    One task has the turn to take. It keeps the turn while what it runs waits for nothing, so a request that is answered
-    at once costs no task; where one waits, a task that was made beforehand has the turn. A suspect runs alone: nothing
-    enters until the engine is empty and the suspect has left it.
+class Admitter:
+    """Holds work in the feeder, and admits it as the engine gets room; what may not run any more, it ends.
+
+    A suspect runs alone: nothing enters until the engine is empty and the suspect has left it.
     """
 
     def __init__(
-        self,
-        *,
-        feeder: Feeder,
-        admission: Admission,
-        has_room: Callable[[], bool],
-        may_run: Callable[[Work], bool],
-        run: Callable[[Work, asyncio.Task[None]], Awaitable[None]],
-        changed: WakeUp,
-        tasks: asyncio.TaskGroup,
+        self, *, feeder: Feeder, admission: Admission, jobs: JobCache, settler: Settler, changed: Notifier
     ) -> None:
-        """`may_run` looks at work again, since it may have waited for long, and ends what may not.
-
-        `run` is given the task that it is called in, and counts the work out.
-        `has_room` tells whether more may end. `changed` has to be woken when an answer may be another.
-        """
+        """`changed` has to be woken when the settler, or the engine, may have more room."""
         self._feeder = feeder
         self._admission = admission
-        self._has_room = has_room
-        self._may_run = may_run
-        self._run = run
+        self._jobs = jobs
+        self._settler = settler
         self._changed = changed
-        self._tasks = tasks
         self._taken = False
-        """Whether a task has the turn."""
+        """Whether a task has the turn to take."""
         self._spare = False
         """Whether a task was made that has not begun."""
+        self.needs_task = False
+        """Whether who was given work last has to make another task that iterates over `admitted`, before it runs it."""
         self._alone = False
         """Whether what entered last runs alone."""
-        self._stopped = False
+        self._open = True
+        self.stopped = asyncio.Event()
+        """Set by `stop`. Others only wait."""
 
-    def start(self) -> None:
-        """Begin to take."""
-        self._make_spare()
+    def __len__(self) -> int:
+        return len(self._feeder)
 
     def stop(self) -> None:
-        """Take no more; what runs goes on."""
-        self._stopped = True
+        """Admit no more, for good; what runs goes on."""
+        self._open = False
+        self.stopped.set()
         self._changed.set()
 
-    def _make_spare(self) -> None:
-        self._spare = True
-        self._tasks.create_task(self._carry())
+    def add(self, delivery: Delivery, run: Run, facts: JobFacts) -> None:
+        """Hold a delivery until its turn. It was judged to run, by these facts of its job."""
+        try:
+            estimate = self._admission.estimate(run.envelope, len(delivery.raw))
+            work = Work(delivery, run, estimate.tokens, prefix_chain(run.envelope.body), estimate, facts)
+        except Exception:
+            # Weights are advice: no body may end the worker here, before it could be recorded as the cause.
+            log.exception("a request could not be weighed; it counts for nothing")
+            work = Work(delivery, run, 0, facts=facts)
+        self._feeder.add(work)
 
-    async def _carry(self) -> None:
-        """Take and run for as long as no other task has the turn."""
+    def cancel(self, jobs: frozenset[JobKey]) -> None:
+        """End what is held of these jobs, which were cancelled."""
+        for work in self._feeder.drop(lambda held: held.delivery.job in jobs):
+            verdict = judge(work.delivery, self._jobs.facts(work.delivery.job), time.time())
+            if isinstance(verdict, Run):
+                self._settler.let_go(work.delivery)
+            else:
+                self._settler.end(work.delivery, verdict)
+
+    def give_up(self) -> list[Delivery]:
+        """All that is held, and is held no more."""
+        return [work.delivery for work in self._feeder.drop(lambda _: True)]
+
+    async def admitted(self) -> AsyncIterator[Work]:
+        """Work that has its place in the engine, for the calling task to run before it asks for more.
+
+        One task has the turn to take. It keeps the turn while what it runs waits for nothing, so a request that is
+        answered at once costs no task; where one waits, a task that was made beforehand takes the turn. The iteration
+        ends where another task has the turn.
+        """
         self._spare = False
         task = asyncio.current_task()
         assert task is not None
@@ -80,18 +102,22 @@ class Admitting:
                 self._taken = False
             if work is None:
                 return
-            if not self._spare:
-                self._make_spare()
-            await self._run(work, task)
+            self.needs_task, self._spare = not self._spare, True
+            yield work
             carried += 1
-            if carried % _IN_A_ROW == 0:
+            if carried % _MAX_REQUESTS_IN_A_ROW == 0:
                 await asyncio.sleep(0)
+
+    def leave(self, work: Work) -> None:
+        """Give back the place that it had in the engine."""
+        self._admission.leave(work)
+        self._changed.set()
 
     async def _next(self) -> Work | None:
         """The next work, which has its place in the engine from now on; None once nothing more is to be taken."""
-        while not self._stopped:
+        while self._open:
             if not self._may_take():
-                await self._changed.until(lambda: self._stopped or self._may_take())
+                await self._changed.until(lambda: not self._open or self._may_take())
             elif (work := self._feeder.take()) is None or not self._may_run(work):
                 continue
             elif self._admission.enter(work):
@@ -103,12 +129,27 @@ class Admitting:
         return None
 
     def _may_take(self) -> bool:
-        if not (self._feeder.held and self._admission.open and self._has_room()):
+        if not (self._feeder.held and self._admission.open and self._settler.has_room):
             return False
         return self._admission.in_flight == 0 or not (self._alone or self._feeder.suspects)
 
     def _fits_or_goes(self, work: Work) -> bool:
         """Whether there is room for the work, or it is not the next any more."""
         return (
-            self._stopped or self._admission.fits(work) or work.delivery.lease.lost or self._feeder.peek() is not work
+            not self._open or self._admission.fits(work) or work.delivery.lease.lost or self._feeder.peek() is not work
         )
+
+    def _may_run(self, work: Work) -> bool:
+        """Judge again, since it may have expired, or gone, while it was held; what may not run is ended."""
+        delivery = work.delivery
+        if delivery.lease.lost:
+            self._settler.let_go(delivery)
+            return False
+        facts, now = self._jobs.facts(delivery.job), time.time()
+        if facts is work.facts and now <= work.run.deadline:
+            return True
+        if isinstance(verdict := judge(delivery, facts, now), Run):
+            work.run = verdict
+            return True
+        self._settler.end(delivery, verdict)
+        return False

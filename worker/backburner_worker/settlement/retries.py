@@ -17,15 +17,15 @@ from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
 from backburner_worker.settlement.until_stored import asked_to_end, until_stored
 
-_WAITING = 4096
-_WAITING_BYTES = 64 * 1024 * 1024
+_MAX_WAITING_RETRIES = 4096
+_MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Retries that wait for the queue, and the bytes of their requests, at which the worker takes in no more."""
 _TROUBLE_SECONDS = 5.0
 
 log = get_logger(__name__)
 
 
-class Requeue:
+class RetryPublisher:
     """Retries on their way to the lane `retry`, each as a full envelope with its address.
 
     `put` returns when the queue has the retry, and not before. While the queue is away it waits, and `has_room` turns
@@ -49,7 +49,7 @@ class Requeue:
     @property
     def has_room(self) -> bool:
         """Whether more retries may come; false while too many wait for the queue."""
-        return self._waiting < _WAITING and self._waiting_bytes < _WAITING_BYTES
+        return self._waiting < _MAX_WAITING_RETRIES and self._waiting_bytes < _MAX_WAITING_BYTES
 
     def unavailable_reason(self) -> str | None:
         """Why the queue takes no retry, in one line; None while it does, or nothing was retried."""

@@ -11,7 +11,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.segment import Line, encode_segment
-from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.segments import Buffer, Buffers, SegmentLimits
 from backburner_worker.settlement.until_stored import until_stored
@@ -19,7 +19,7 @@ from backburner_worker.settlement.until_stored import until_stored
 _TICK_SECONDS = 0.02
 _LULL_SECONDS = 0.1
 """How long to wait for more of an ended job that nothing is held of, while the queue has more: some may be its own."""
-_PUTS_AT_ONCE = 16
+_MAX_PUTS_AT_ONCE = 16
 """Segments on their way to the store: many small ones, since what may wait bounds their bytes."""
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ class SegmentWriter:
     def __init__(
         self,
         storage: Storage,
-        jobs: JobBook,
+        jobs: JobCache,
         *,
         writer: str,
         limits: SegmentLimits,
@@ -82,7 +82,7 @@ class SegmentWriter:
         self._held: Counter[JobKey] = Counter()
         self._hushed: set[JobKey] = set()
         """Jobs that nothing more is held of, since the last turn of the timer."""
-        self._puts = asyncio.Semaphore(_PUTS_AT_ONCE)
+        self._puts = asyncio.Semaphore(_MAX_PUTS_AT_ONCE)
         self.waiting = 0
         """Records that are not durable yet."""
         self.waiting_bytes = 0

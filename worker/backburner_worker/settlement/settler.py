@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from backburner_schemas.errors import PoisonRequest
-from backburner_worker.outcome import Outcome
-from backburner_worker.policy import Retry
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.jobs import JobKey
+from backburner_worker.outcome import Ending, Outcome, Signature
+from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.results import Results
-from backburner_worker.settlement.retries import Requeue
-from backburner_worker.settlement.segment_writer import Durable
+from backburner_worker.settlement.retries import RetryPublisher
+from backburner_worker.settlement.segment_writer import Durable, SegmentWriter
 from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Delivery, Source
+
+_VERDICTS = Complete, DeadLettered, Drop
 
 
 @dataclass(slots=True)
@@ -27,7 +30,7 @@ class _Batch:
     """How many end how: kinds and codes."""
 
 
-class Settling:
+class Settler:
     """Ends deliveries: those with a record in a segment together with it, any other in a task of its own.
 
     A crash between two of its steps has the delivery given again, and loses nothing.
@@ -37,17 +40,21 @@ class Settling:
         self,
         *,
         source: Source,
+        segments: SegmentWriter,
         results: Results,
-        requeue: Requeue,
+        retries: RetryPublisher,
+        signature: Signature,
         suspects: Suspects,
-        changed: WakeUp,
+        changed: Notifier,
         telemetry: Telemetry,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """`changed` is woken whenever one has ended. What no retry can mend is raised in `tasks`."""
         self._source = source
+        self._segments = segments
         self._results = results
-        self._requeue = requeue
+        self._retries = retries
+        self._signature = signature
         self._suspects = suspects
         self._changed = changed
         self._telemetry = telemetry
@@ -67,16 +74,43 @@ class Settling:
     @property
     def has_room(self) -> bool:
         """Whether more deliveries may end; false while too much waits for the store or the queue."""
-        return self._results.has_room and self._requeue.has_room
+        return self._results.has_room and self._retries.has_room
 
-    def end(self, delivery: Delivery, ending: Outcome | Retry | None) -> None:
+    def hold(self, delivery: Delivery) -> None:
+        """A delivery came that will be ended, or let go."""
+        if (job := delivery.job) is not None:
+            self._segments.holds(job)
+
+    def let_go(self, delivery: Delivery) -> None:
+        """A delivery went to another worker; nothing of it is here."""
+        if (job := delivery.job) is not None:
+            self._segments.lets_go(job)
+
+    async def settle(self, delivery: Delivery, ending: Ending) -> None:
+        """End the delivery; returns when it is counted as waiting for the store or the queue, so that `has_room` holds.
+
+        What breaks our own code is recorded as a crash and raised.
+        """
+        try:
+            self.end(delivery, ending)
+        except Exception as error:
+            await self._suspects.record_crash(error, delivery)
+            raise
+        if self._fresh:
+            self._fresh = False
+            await asyncio.sleep(0)
+
+    def end(self, delivery: Delivery, ending: Ending) -> None:
         """Have the delivery settled once its ending is durable; without an ending, leave it to another worker.
 
-        Await `begun` before you look whether there is room.
+        `has_room` may not count it yet.
         """
+        self.let_go(delivery)
         if self.abandoned:
             return
         suspect = delivery.facts.suspect
+        if isinstance(ending, _VERDICTS):
+            ending = Outcome.of(ending, delivery, self._signature)
         if isinstance(ending, Outcome) and not suspect and (durable := self._results.gather(ending)) is not None:
             self._settle_with(durable, delivery, ending)
         elif ending is not None:
@@ -84,11 +118,13 @@ class Settling:
         elif suspect and delivery.address is not None:
             self._start(partial(self._suspects.give_up, delivery.address), delivery)
 
-    async def begun(self) -> None:
-        """Return when all that ends by now is counted as waiting for the store or the queue."""
-        if self._fresh:
-            self._fresh = False
-            await asyncio.sleep(0)
+    def hurry(self, jobs: frozenset[JobKey]) -> None:
+        """Write soon what is here of these jobs, which were cancelled."""
+        self._segments.hurry(jobs)
+
+    async def write_segments(self, more_to_come: Callable[[], bool]) -> None:
+        """Write segments as they come due, for ever. `more_to_come` says whether the queue has more for us."""
+        await self._segments.run(more_to_come)
 
     async def flush(self) -> None:
         """What has its ending by now is durable and settled when this returns."""
@@ -102,19 +138,19 @@ class Settling:
 
     async def close(self) -> None:
         """Disconnect from the queue, after everything has ended."""
-        await self._requeue.close()
+        await self._retries.close()
 
     def _start(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None = None) -> None:
-        task = self._tasks.create_task(self._blaming(work, delivery))
+        task = self._tasks.create_task(self._recording_crash(work, delivery))
         self._under_way.add(task)
         self._fresh = True
         task.add_done_callback(self._ended)
 
-    async def _blaming(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None) -> None:
+    async def _recording_crash(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None) -> None:
         try:
             await work()
         except Exception as error:
-            await self._suspects.blame(error, delivery)
+            await self._suspects.record_crash(error, delivery)
             raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -150,7 +186,7 @@ class Settling:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)
         if isinstance(ending, Retry):
-            await self._requeue.put(ending, len(delivery.raw))
+            await self._retries.put(ending, len(delivery.raw))
             self._telemetry.retried(ending.code)
         else:
             delivery.shed()

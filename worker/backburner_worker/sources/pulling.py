@@ -1,23 +1,59 @@
-"""One pull within the room that the feeder has, broken off where more room would be worth another pull."""
+"""Pulls from the source within the room that the feeder has, and shows how it stands with the queue."""
 
 import asyncio
+from collections import deque
 
 from backburner_schemas.names import Lane
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
+from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.sources.base import Delivery, Source
 
+_REPORT_SECONDS = 1.0
 
-async def pull_within(source: Source, feeder: Feeder, changed: WakeUp) -> list[Delivery]:
-    """Pull; nothing where a lane that was full has room again and was not asked for. `changed` tells of new room."""
-    budget = feeder.budget()
-    if len(budget) == len(Lane):
-        return await source.pull(budget)
-    pull = asyncio.ensure_future(source.pull(budget))
-    room = asyncio.ensure_future(changed.until(lambda: feeder.reopened(budget)))
-    try:
-        await asyncio.wait({pull, room}, return_when=asyncio.FIRST_COMPLETED)
-        return await pull if pull.done() else []
-    finally:
-        room.cancel()
-        pull.cancel()
+
+class Puller:
+    """Takes in deliveries; one pull at a time."""
+
+    def __init__(self, source: Source, feeder: Feeder, changed: Notifier, telemetry: Telemetry) -> None:
+        """`changed` is woken when the feeder has more room."""
+        self._source = source
+        self._feeder = feeder
+        self._changed = changed
+        self._telemetry = telemetry
+        self.arrived: deque[Delivery] = deque()
+        """What was pulled, until its turn to be judged, when the caller takes it from here."""
+        telemetry.watch_uncommitted(source.uncommitted)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the feeder has room for more of any lane."""
+        return bool(self._feeder.budget())
+
+    async def pull(self) -> bool:
+        """Add to `arrived` what the feeder has room for; whether anything came within about a second."""
+        deliveries = await self._pull_within(self._feeder.budget())
+        if deliveries:
+            self._telemetry.pulled(delivery.lane for delivery in deliveries)
+            self._telemetry.redelivered(sum(delivery.redelivered for delivery in deliveries))
+            self.arrived.extend(deliveries)
+        return bool(deliveries)
+
+    async def report(self) -> None:
+        """Show how it stands with the queue, for ever."""
+        while True:
+            self._telemetry.queue(self._source)
+            await asyncio.sleep(_REPORT_SECONDS)
+
+    async def _pull_within(self, budget: dict[Lane, int]) -> list[Delivery]:
+        """Pull; broken off, with nothing, where a lane that was not asked for has room again."""
+        if len(budget) == len(Lane):
+            return await self._source.pull(budget)
+        pull = asyncio.ensure_future(self._source.pull(budget))
+        room = asyncio.ensure_future(self._changed.until(lambda: self._feeder.reopened(budget)))
+        try:
+            await asyncio.wait({pull, room}, return_when=asyncio.FIRST_COMPLETED)
+            return await pull if pull.done() else []
+        finally:
+            room.cancel()
+            pull.cancel()

@@ -1,0 +1,127 @@
+"""Handles one request: its body fetched and checked, the result cache asked, then the engine, and its record made.
+
+What goes wrong is raised; what follows from that is the runner's to say.
+"""
+
+import hashlib
+import secrets
+import time
+from functools import lru_cache
+from typing import Any
+
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner_schemas.codec import parse_body
+from backburner_schemas.envelope import Envelope
+from backburner_schemas.errors import EngineLost, Expired, ModelNotFound, RequestRefused
+from backburner_schemas.request import check_body
+from backburner_schemas.result import record_id
+from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
+from backburner_worker.generation.cache import ResultCache
+from backburner_worker.generation.running_request import RunningRequest
+from backburner_worker.outcome import Outcome, Signature
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.requests.limits import BodyLimits
+from backburner_worker.requests.parameters import check_parameters
+from backburner_worker.settlement.until_stored import until_stored
+
+_MAX_SALTS = 1024
+"""Tenants whose salts are remembered."""
+
+log = get_logger(__name__)
+
+
+class RequestHandler:
+    """Gets the response to a request that runs."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        info: EngineInfo,
+        storage: Storage,
+        signature: Signature,
+        limits: BodyLimits,
+        *,
+        allowed: frozenset[str],
+        max_body_bytes: int,
+        log_prompts: bool,
+        telemetry: Telemetry,
+        cache: ResultCache | None = None,
+    ) -> None:
+        self._engine = engine
+        self._models = frozenset((*info.models, *info.adapters))
+        self._endpoints = info.endpoints
+        self._storage = storage
+        self._signature = signature
+        self._limits = limits
+        self._allowed = allowed
+        self._max_body_bytes = max_body_bytes
+        self._log_prompts = log_prompts
+        self._telemetry = telemetry
+        self._cache = cache
+        # The engine's prefix cache lives in this process, and so can the key.
+        self._salt_key = secrets.token_bytes(32)
+        self._salt = lru_cache(_MAX_SALTS)(self._make_salt)
+
+    async def respond(self, request: RunningRequest) -> Outcome:
+        """The outcome of a request that has its response.
+
+        Raises `EngineLost`, `StoreDenied` and `StoreFull`, which end the worker; any other error is the request's own.
+        Cancelling it aborts the request in the engine.
+        """
+        delivery, run = request.delivery, request.run
+        envelope = run.envelope
+        body = envelope.body if envelope.body is not None else await self._fetch(envelope)
+        if body["model"] not in self._models:
+            served = ", ".join(sorted(self._models))
+            raise ModelNotFound(f"this pool serves {served}, not {str(body['model'])[:100]!r}", param="model")
+        if envelope.url not in self._endpoints:
+            served = ", ".join(sorted(self._endpoints))
+            raise RequestRefused(f"the model answers {served}, not {envelope.url}", param="url")
+        body = check_parameters(envelope.url, body, allowed_extra=self._allowed, limits=self._limits)
+        address = envelope.address
+        if self._log_prompts:
+            log.info("request", url=envelope.url, body=body, **request.where)
+        request_id = record_id(address)
+        cache = self._cache
+        cache_key = cache.key(address.tenant, envelope.url, body) if cache is not None else None
+        if cache is not None and cache_key is not None and (found := await cache.look(cache_key)) is not None:
+            facts = self._signature.facts(
+                delivery, address, queue_s=_since(envelope.enqueued_at, time.time()), cached=True
+            )
+            return Outcome.response(run, request_id, found, facts)
+        if self._engine.lost:
+            raise EngineLost
+        started_at, started = time.time(), time.monotonic()
+        if started_at > run.deadline:
+            # Since it was judged, the queue or the store may have been away.
+            raise Expired
+        request.entered = True
+        response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
+        engine_s = time.monotonic() - started
+        queue_s = _since(envelope.enqueued_at, started_at)
+        request.work.estimate.learn(response.usage)
+        self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
+        facts = self._signature.facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
+        if cache is not None and cache_key is not None:
+            cache.keep(cache_key, response)
+        return Outcome.response(run, request_id, response, facts, engine_s)
+
+    def _make_salt(self, tenant: str) -> str:
+        """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
+        return hashlib.blake2b(tenant.encode(), key=self._salt_key, digest_size=16).hexdigest()
+
+    async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
+        """The body that a claim check stands for."""
+        key = envelope.body_ref or ""
+        stored = await until_stored(lambda: self._storage.get(key), "read a body")
+        if stored is None:
+            raise RequestRefused(f"there is no body at {key}; store it before the envelope is sent", param="body_ref")
+        body = parse_body(stored.data, self._max_body_bytes)
+        check_body(envelope.url, body)
+        return body
+
+
+def _since(enqueued_at: float, now: float) -> float | None:
+    """Seconds in the queue; a producer that tells no time gets none."""
+    return round(max(now - enqueued_at, 0.0), 3) if enqueued_at else None
