@@ -55,7 +55,7 @@ def work_of(admission: Admission, number: int, asked: Asked) -> Work:
     )
     raw = b"x" * (len(body["prompt"]) + 250)
     delivery = Delivery(envelope, raw, Origin("q", str(number), 0.0), Lane.NORMAL, FACTS, number)
-    expected = admission.expect(envelope, len(raw))
+    expected = admission.estimate(envelope, len(raw))
     return Work(delivery, Run(envelope, AnswerMode.SEGMENT), expected.tokens, prefix_chain(body), expected)
 
 
