@@ -35,7 +35,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
 _JOBS_AT_ONCE = 16
-_KEPT_TOLD = 1_000
+_MAX_KEPT_LETTERS = 1_000
 """Letters that stay of which each is told; of the others only their number."""
 
 
@@ -69,7 +69,7 @@ class RedriveResult:
     def keep(self, letter: LetterNotSent) -> None:
         """Take up one that stays."""
         self.kept_total += 1
-        if len(self.kept) < _KEPT_TOLD:
+        if len(self.kept) < _MAX_KEPT_LETTERS:
             self.kept.append(letter)
 
     def warn(self, warnings: Sequence[str]) -> None:

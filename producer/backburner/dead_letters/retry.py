@@ -33,7 +33,7 @@ from backburner_schemas.job import Prefix
 from backburner_schemas.names import Lane
 from backburner_schemas.status import JobView
 
-_NAMED = 3
+_MAX_NAMED_REQUESTS = 3
 """Requests without a body that an error names."""
 
 
@@ -200,11 +200,11 @@ class RetryFailed:
                                 file.writelines((line, b"\n"))
                                 found.append(letter.index)
         if without := failed - IndexSet.of(found):
-            first = ", ".join(str(index) for index in islice(without, _NAMED))
+            first = ", ".join(str(index) for index in islice(without, _MAX_NAMED_REQUESTS))
+            more = ", …" if len(without) > _MAX_NAMED_REQUESTS else ""
             raise InvalidInput(
                 f"the bodies of {len(without):,} of the {len(failed):,} requests that failed are not stored (index "
-                f"{first}{', …' if len(without) > _NAMED else ''}); give the input that job {self._job} was made from, "
-                "with --input FILE or input="
+                f"{first}{more}); give the input that job {self._job} was made from, with --input FILE or input="
             )
 
     def _nothing(self) -> JobError:

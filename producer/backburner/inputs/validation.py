@@ -12,7 +12,7 @@ from backburner.inputs.duplicate_ids import SeenIds
 from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import SkippedLine
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
-from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
+from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
 
 
 class Router(Protocol):
@@ -148,4 +148,4 @@ def _custom_id(text: bytes | BackburnerError) -> str | None:
     except ValueError:
         return None
     custom_id = found.get("custom_id") if isinstance(found, dict) else None
-    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID else None
+    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS else None
