@@ -6,7 +6,7 @@ letter is removed or a request sent, and the next redrive begins with what it fi
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from itertools import filterfalse, islice
 from pathlib import Path
@@ -222,7 +222,8 @@ class Redrive:
         pools = self._connections.pools
         pool = await pools.check_pool(parent.pool) if parent.pool is not None else None
         taken: list[int] = []
-        with path.open("wb") as file, Checker(max_bytes=self._max_bytes, router=pools, pool=pool) as checker:
+        checker = Checker(max_bytes=self._max_bytes, router=pools, pool=pool)
+        with path.open("wb") as file, closing(checker):
             async with aclosing(self._batches(parent.id, only)) as batches:
                 async for batch in batches:
                     chunk = [(number, await self._line(letter)) for number, letter in enumerate(batch, 1)]

@@ -4,7 +4,7 @@ Their bodies come from the job's input, given or stored, or else from its dead l
 """
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -169,7 +169,7 @@ class RetryFailed:
         known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
         written = 0
         checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
-        with into.open("wb") as file, checker:
+        with into.open("wb") as file, closing(checker):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     texts = dict(chunk)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import count
 from struct import Struct
 from tempfile import SpooledTemporaryFile
-from types import TracebackType
-from typing import Self
 
 from backburner_schemas.job import Prefix
 
@@ -62,11 +60,3 @@ class FirstPass:
     def close(self) -> None:
         """Remove what lies on disk."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

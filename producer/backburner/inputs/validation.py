@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from pydantic_core import from_json, to_json
 
@@ -124,14 +123,6 @@ class Checker:
     def close(self) -> None:
         """Remove what was spilled to disk."""
         self._seen.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def canonical(request: BatchRequest) -> bytes:
