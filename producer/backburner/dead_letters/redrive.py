@@ -208,14 +208,13 @@ class Redrive:
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> bool:
         """Make the plan's job and remove its letters; False if the job has ended half-sent, and they stay."""
-        job, parent = plan.manifest.id, plan.manifest.parent or ""
-        sent = await plans.carry_out(plan)
-        if sent is not None:
-            await self._store.remove(DeadLetterRef(self._tenant, parent, index) for index in plan.letters)
-            self._done.jobs.append(RedrivenJob(job, parent, self._tenant, len(plan.letters)))
-            self._done.warn(sent.warnings)
-        await plans.done()
-        return sent is not None
+        sent = await plans.carry_out(plan, self._store)
+        if sent is None:
+            return False
+        parent = plan.manifest.parent or ""
+        self._done.jobs.append(RedrivenJob(plan.manifest.id, parent, self._tenant, len(plan.letters)))
+        self._done.warn(sent.warnings)
+        return True
 
     async def _write(self, parent: JobManifest, only: Sequence[DeadLetter] | None, path: Path) -> IndexSet:
         """Write the new job's input; the indexes of the letters that are in it. Raises `PoolNotFound`."""

@@ -104,14 +104,10 @@ class RetryFailed:
         return RedrivePlan(manifest=manifest, letters=letters, retry=True)
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> Job | None:
-        done = await plans.carry_out(plan, self._options.on_progress)
-        if done is not None:
-            # Their requests are on the queue again: a letter that is left could send them once more.
-            await self._store.remove(DeadLetterRef(self._tenant, self._job, index) for index in plan.letters)
-        await plans.done()
-        if done is None:
+        sent = await plans.carry_out(plan, self._store, self._options.on_progress)
+        if sent is None:
             return None
-        return Job(self._connections, self._tenant, plan.manifest.id, warnings=done.warnings)
+        return Job(self._connections, self._tenant, plan.manifest.id, warnings=sent.warnings)
 
     async def _ended(self) -> JobView:
         grace = self._connections.settings.freeze_grace_seconds
