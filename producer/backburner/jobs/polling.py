@@ -10,7 +10,7 @@ _LONGEST_OUTAGE_SECONDS = 300.0
 """Seconds for which whoever waits rides out a store that does not answer; a wait of hours must survive its restart."""
 
 
-class Pace:
+class PollPace:
     """Pauses between looks at the store."""
 
     def __init__(self, first: float, longest: float, timeout: float | None = None) -> None:

@@ -14,7 +14,7 @@ from itertools import islice
 from pydantic import ValidationError
 
 from backburner.jobs.finalizer import view_job
-from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.record_lines import RecordLines, WholeSegment
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -128,7 +128,10 @@ class RecordReader:
         Raises `JobNotFound` if there is nothing of that name, and `StoreError`, with `follow` only after the store was
         away for minutes.
         """
-        pace, patience = Pace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS), (Patience() if follow else Patience(0.0))
+        pace, patience = (
+            PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS),
+            (Patience() if follow else Patience(0.0)),
+        )
         while True:
             before = len(self._read)
             try:
