@@ -27,7 +27,7 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from backburner.local.programs.ports import PortLeases
 from backburner.local.programs.probe import http_status
 from backburner.publishers.kafka import publisher
-from backburner.publishers.kafka.partitioner import LEEWAY, RUN, Partitioner
+from backburner.publishers.kafka.partitioner import LEEWAY_RATIO, MAX_RUN_REQUESTS, Partitioner
 from backburner_schemas.routing import pool_name
 from chaos.workers import Place
 from measuring.figures import Bound, Check, Figures
@@ -63,7 +63,7 @@ def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
             ]
             found = interleaved(pairs, *sides, check=_tell)
     partitions = int(settings["BACKBURNER_TOPIC_PARTITIONS"])
-    most = round((1 + LEEWAY) / partitions + RUN / ROUND, 3)
+    most = round((1 + LEEWAY_RATIO) / partitions + MAX_RUN_REQUESTS / ROUND, 3)
     hottest = max(pair.ours.extra["hottest"] for pair in found)
     return Figures.of_pairs(
         "affinity",

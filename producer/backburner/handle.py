@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from backburner.connections import Connections
-from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.polling import Patience, PollPace
 from backburner.storage.parse import parse_stored
 from backburner_schemas import errors, keys
 from backburner_schemas.result import ResultRecord
 
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class RequestFailed(errors.RequestFailed):
@@ -65,7 +65,7 @@ class Handle:
         Raises `RequestFailed`, with the error record as `.record`, and `ResultTimeout`; `StoreError` only after the
         store was away for minutes.
         """
-        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout), Patience()
+        pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
         record: ResultRecord | None = None
         while record is None:
             try:

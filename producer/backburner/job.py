@@ -12,7 +12,7 @@ from backburner.inputs.chunks import Item
 from backburner.inputs.findings import SkippedLine
 from backburner.jobs.finalizer import finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
-from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.reconcile import Reconciliation, reconcile
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
@@ -25,8 +25,8 @@ from backburner_schemas.status import BatchStatus, Clock, JobView, derive, must_
 if TYPE_CHECKING:
     from backburner.storage import Storage
 
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 1.0
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class Job:
@@ -120,7 +120,7 @@ class Job:
         `progress` is called with each status that is seen. Raises `ResultTimeout`, and `StoreError` only after the
         store was away for minutes.
         """
-        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE, timeout), Patience()
+        pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
         seen: Cursor | None = None
         since = time.monotonic()
         while True:

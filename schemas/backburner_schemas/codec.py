@@ -26,7 +26,7 @@ from backburner_schemas.names import is_index, is_name
 from backburner_schemas.request import (
     DEFAULT_MAX_BODY_BYTES,
     ENVELOPE_BYTES,
-    MAX_CUSTOM_ID,
+    MAX_CUSTOM_ID_CHARACTERS,
     check_body,
     check_numbers,
     check_request,
@@ -34,7 +34,7 @@ from backburner_schemas.request import (
     refusal,
 )
 
-MAX_RETRY_DELAY = 60.0
+MAX_RETRY_DELAY_SECONDS = 60.0
 """Seconds after the record's own timestamp to which a `not_before` is cut."""
 
 
@@ -208,7 +208,7 @@ def _second(timestamp: float) -> float:
 
 def _custom_id(found: Mapping[str, Any]) -> str | None:
     custom_id = found.get("custom_id")
-    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID else None
+    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS else None
 
 
 # --- delivery facts ---------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
     suspect = found.get("suspect") == b"1"
     not_before = _number(found.get("not_before"))
     if not_before is not None:
-        not_before = None if suspect else min(not_before, timestamp + MAX_RETRY_DELAY)
+        not_before = None if suspect else min(not_before, timestamp + MAX_RETRY_DELAY_SECONDS)
     traceparent = found.get("traceparent", b"")
     return DeliveryFacts(
         attempt=int(min(max(_number(found.get("attempt")) or 1, 1), MAX_ATTEMPTS)),

@@ -11,7 +11,7 @@ from typing import Any
 
 from backburner_schemas.envelope import LAST_SECOND, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.names import MAX_INDEX, is_index, is_name
-from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID, Endpoint, is_finite
+from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS, Endpoint, is_finite
 
 _ENDPOINTS = {str(endpoint): endpoint for endpoint in Endpoint}
 _ANSWERS = {str(answer): answer for answer in AnswerMode}
@@ -41,7 +41,7 @@ def fast_decode(found: dict[str, Any]) -> Envelope | None:
         and _are_names(tenant, job)
         and (0 <= index <= MAX_INDEX if type(index) is int else is_index(index))
         and type(custom_id) is str
-        and 0 < len(custom_id) <= MAX_CUSTOM_ID
+        and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS
         and type(url) is str
         and (endpoint := _ENDPOINTS.get(url)) is not None
         and type(body) is dict

@@ -18,7 +18,7 @@ CACHE = "cache/"
 """Cached answers of all tenants: one prefix, so that one rule of the store can expire them."""
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_MAX_ANSWER_NAME = 200
+_MAX_ANSWER_NAME_CHARACTERS = 200
 """Characters of a percent-encoded custom_id in a key; longer ones are hashed (S3 keys end at 1,024 bytes)."""
 _HASHED = "sha256-"
 
@@ -163,7 +163,7 @@ def is_body_of(key: str, tenant: str, name: str) -> bool:
 def answer(tenant: str, name: str, custom_id: str) -> str:
     """The object that answers a single request."""
     encoded = quote(custom_id, safe="")
-    if len(encoded) > _MAX_ANSWER_NAME or encoded.startswith(_HASHED):
+    if len(encoded) > _MAX_ANSWER_NAME_CHARACTERS or encoded.startswith(_HASHED):
         encoded = _HASHED + hashlib.sha256(custom_id.encode()).hexdigest()
     return f"{job(tenant, name)}answers/{encoded}.json"
 

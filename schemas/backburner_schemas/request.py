@@ -26,7 +26,7 @@ class Endpoint(StrEnum):
 EndpointUrl = Endpoint | Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/score"]
 """How users write an endpoint: a member, or its URL."""
 
-MAX_CUSTOM_ID = 512
+MAX_CUSTOM_ID_CHARACTERS = 512
 """Characters in a custom_id at most, as OpenAI allows."""
 
 DEFAULT_MAX_BODY_BYTES = 8 * 1024 * 1024
@@ -35,7 +35,7 @@ DEFAULT_MAX_BODY_BYTES = 8 * 1024 * 1024
 ENVELOPE_BYTES = 8192
 """What an envelope may add to its request's line: names, ids and facts, escaped."""
 
-CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID)]
+CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTERS)]
 
 
 class BatchRequest(BaseModel):
@@ -158,7 +158,7 @@ _IN_JSONS_WORDS = {
     "dict_type": "must be a JSON object",
     "string_type": "must be a text",
     "string_too_short": "must not be empty",
-    "string_too_long": f"must have no more than {MAX_CUSTOM_ID} characters",
+    "string_too_long": f"must have no more than {MAX_CUSTOM_ID_CHARACTERS} characters",
     "literal_error": "must be POST, or be left out",
 }
 """What pydantic finds, for people who write JSON."""

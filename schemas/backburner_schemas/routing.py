@@ -10,8 +10,8 @@ from backburner_schemas.errors import PoolConflict, PoolNotFound
 from backburner_schemas.names import Lane
 
 DEFAULT_PREFIX = "backburner"
-MAX_POOL = 40
-NEIGHBOURS = 64
+MAX_POOL_CHARACTERS = 40
+NEIGHBOUR_REQUESTS = 64
 """Requests of a job, next to each other, that share a partition key: a shared prefix stays on one worker."""
 
 _SLUG = re.compile(r"[a-z0-9-]{1,40}")
@@ -23,7 +23,7 @@ def pool_name(served_name: str) -> str:
     if _SLUG.fullmatch(lowered):
         return lowered
     digest = hashlib.sha256(served_name.encode()).hexdigest()[:6]
-    return f"{re.sub(r'[^a-z0-9-]', '-', lowered)[: MAX_POOL - 7]}-{digest}"
+    return f"{re.sub(r'[^a-z0-9-]', '-', lowered)[: MAX_POOL_CHARACTERS - 7]}-{digest}"
 
 
 def topic(prefix: str, pool: str, lane: Lane) -> str:
@@ -58,7 +58,7 @@ def partition_key(envelope: Envelope) -> bytes:
 
 def neighbours_key(tenant: str, job: str, index: int | str) -> bytes:
     """The partition key of that request of the job."""
-    block = index // NEIGHBOURS if isinstance(index, int) else index
+    block = index // NEIGHBOUR_REQUESTS if isinstance(index, int) else index
     return f"{tenant}/{job}/{block}".encode()
 
 

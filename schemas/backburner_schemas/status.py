@@ -14,9 +14,9 @@ from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import SegmentDigest
 
-ABANDONED_AFTER = 3600.0
+ABANDONED_AFTER_SECONDS = 3600.0
 """Seconds without a change of the cursor, by the observer's own monotonic clock, after which nobody produces."""
-UNCONFIRMED = 200_000
+MAX_UNCONFIRMED_REQUESTS = 200_000
 """Requests that a producer may have sent beyond its cursor: several times what it sends between two writes of it."""
 
 
@@ -47,7 +47,7 @@ class JobView:
         """
         if self.sealed is not None:
             return self.sealed.total
-        return max(self.total, (recorded & IndexSet.below(self.total + UNCONFIRMED)).stop)
+        return max(self.total, (recorded & IndexSet.below(self.total + MAX_UNCONFIRMED_REQUESTS)).stop)
 
     def estimated(self) -> tuple[Counts, UsageTotals]:
         """Counts and usage from the segments' names alone; a redelivery can count one request twice."""
@@ -215,6 +215,6 @@ def _cut_off(view: JobView, clock: Clock) -> str | None:
         return Cancelled.code
     if clock.now > view.manifest.deadline + clock.grace:
         return Expired.code if view.sealed is not None else ProducerAbandoned.code
-    if view.sealed is None and clock.cursor_unchanged > ABANDONED_AFTER:
+    if view.sealed is None and clock.cursor_unchanged > ABANDONED_AFTER_SECONDS:
         return ProducerAbandoned.code
     return None

@@ -34,8 +34,8 @@ async def read(pool, lane: Lane, count: int) -> list[Any]:
 
 
 async def test_neighbours_of_a_job_share_a_partition(pool):
-    await pool.publish(routing.NEIGHBOURS * 8)
-    found = await read(pool, Lane.NORMAL, routing.NEIGHBOURS * 8)
+    await pool.publish(routing.NEIGHBOUR_REQUESTS * 8)
+    found = await read(pool, Lane.NORMAL, routing.NEIGHBOUR_REQUESTS * 8)
     homes: dict[bytes, set[int]] = {}
     for one in found:
         homes.setdefault(one.key, set()).add(one.partition)

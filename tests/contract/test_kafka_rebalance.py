@@ -16,7 +16,7 @@ from backburner_worker.sources.kafka.source import KafkaSource
 pytestmark = pytest.mark.broker
 
 PATIENCE = 90.0
-SPREAD = routing.NEIGHBOURS
+SPREAD = routing.NEIGHBOUR_REQUESTS
 """Indices this far apart have partition keys of their own."""
 
 

@@ -12,7 +12,7 @@ from backburner import InvalidInput, JobConflict, RequestFailed
 from backburner.jobs.finalizer import finalize
 from backburner_schemas import keys
 from backburner_schemas.job import Cursor
-from backburner_schemas.status import ABANDONED_AFTER
+from backburner_schemas.status import ABANDONED_AFTER_SECONDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
@@ -258,8 +258,12 @@ async def test_a_cursor_that_stood_still_for_an_hour_ends_an_unsealed_job(client
         return (await job.reconcile()).ok == 600
 
     await until(all_there, "the records of the pool that is served")
-    assert await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER - 1) is None
-    summary = (await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER + 1)).summary
+    assert (
+        await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER_SECONDS - 1) is None
+    )
+    summary = (
+        await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)
+    ).summary
     assert (summary.state, summary.missing_code) == ("expired", "producer_abandoned")
     counted = codes(await collect(job))
     assert counted == {"ok": 600, "producer_abandoned": summary.counts.total - 600}

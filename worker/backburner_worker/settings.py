@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from backburner.settings import Settings, load_settings
-from backburner_schemas.codec import MAX_RETRY_DELAY
+from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS
 from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.envelope import MAX_ATTEMPTS
 from backburner_schemas.names import Lane
@@ -79,7 +79,7 @@ class WorkerSettings(Settings):
     """Attempts that a request gets before it ends as a dead letter."""
     retry_base_seconds: Annotated[float, Field(gt=0)] = 1.0
     """Seconds before the first retry, about; each further one waits twice as long, with jitter."""
-    retry_max_seconds: Annotated[float, Field(gt=0, le=MAX_RETRY_DELAY)] = 60.0
+    retry_max_seconds: Annotated[float, Field(gt=0, le=MAX_RETRY_DELAY_SECONDS)] = 60.0
     """Seconds between two attempts at most."""
     sqs_visibility_seconds: Annotated[int, Field(ge=10, le=43_200)] = 120
     """Seconds after which SQS gives a silent worker's messages to others; renewed while they are held."""

@@ -13,7 +13,7 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.pool import WorkerAnnouncement
-from backburner_schemas.status import ABANDONED_AFTER
+from backburner_schemas.status import ABANDONED_AFTER_SECONDS
 from backburner_worker.jobs import JobKey
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.until_stored import STOPS_THE_WORKER
@@ -154,7 +154,7 @@ class Sweep:
     async def _look_after(self, job: JobKey) -> None:
         unchanged = await self._cursor_unchanged(job)
         await self._finalize(job, unchanged, served=False)
-        if unchanged > ABANDONED_AFTER and await self._storage.modified(keys.manifest(*job)) is None:
+        if unchanged > ABANDONED_AFTER_SECONDS and await self._storage.modified(keys.manifest(*job)) is None:
             # Its producer died between this marker and the manifest: there is no job.
             await self._storage.delete([keys.open_job(*job)])
 

@@ -10,13 +10,13 @@ import typer
 
 from backburner.cli.deadline import parse_deadline, parse_duration
 from backburner_schemas.names import PRIORITIES, Lane, is_name
-from backburner_schemas.request import MAX_CUSTOM_ID
+from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS
 
 T = TypeVar("T")
 
 _MAX_PAIRS = 16
-_MAX_KEY = 64
-_MAX_VALUE = 512
+_MAX_KEY_CHARACTERS = 64
+_MAX_VALUE_CHARACTERS = 512
 
 
 def valid_name(text: str | None) -> str | None:
@@ -29,7 +29,7 @@ def valid_name(text: str | None) -> str | None:
 def _id(text: str) -> str:
     """A job's id, or a handle's, which may have a custom_id of any characters behind its first slash."""
     job, slash, custom_id = text.partition("/")
-    if slash and is_name(job) and 0 < len(custom_id) <= MAX_CUSTOM_ID:
+    if slash and is_name(job) and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS:
         return text
     valid_name(text)
     return text
@@ -60,9 +60,10 @@ def metadata_of(pairs: Sequence[str]) -> dict[str, str]:
     if len(found) > _MAX_PAIRS:
         raise typer.BadParameter(f"--metadata was given {len(found)} times; {_MAX_PAIRS} pairs are the limit")
     for key, value in found.items():
-        if len(key) > _MAX_KEY or len(value) > _MAX_VALUE:
+        if len(key) > _MAX_KEY_CHARACTERS or len(value) > _MAX_VALUE_CHARACTERS:
             raise typer.BadParameter(
-                f"--metadata {key[:_MAX_KEY]} is too long; keys may have {_MAX_KEY} characters, values {_MAX_VALUE}"
+                f"--metadata {key[:_MAX_KEY_CHARACTERS]} is too long; keys may have {_MAX_KEY_CHARACTERS} characters, "
+                f"values {_MAX_VALUE_CHARACTERS}"
             )
     return found
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetterRef
+from backburner.dead_letters.store import DeadLetterStore
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.join import download_input
 from backburner.storage import Storage
@@ -74,12 +75,21 @@ class Plans:
         return found
 
     async def carry_out(
-        self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], None] | None = None
+        self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], None] | None = None
     ) -> Submitted | None:
-        """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be.
+        """Make the plan's job, remove its letters and the plan; None if the job ended half-sent, and the letters stay.
 
         What it raises is what `Client.submit` raises, and `StoredObjectBroken`.
         """
+        sent = await self._send(plan, on_progress)
+        if sent is not None:
+            # Their requests are on the queue again: a letter that is left could send them once more.
+            await store.remove(DeadLetterRef(self._tenant, self._parent, index) for index in plan.letters)
+        await self._storage.delete([self._key])
+        return sent
+
+    async def _send(self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], None] | None) -> Submitted | None:
+        """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be."""
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
             # It may have been killed between its seal and its look at the end.
@@ -113,7 +123,3 @@ class Plans:
             return False
         await self._storage.delete([self._key, keys.stored_input(*names)])
         return True
-
-    async def done(self) -> None:
-        """Nothing of it is left to do."""
-        await self._storage.delete([self._key])

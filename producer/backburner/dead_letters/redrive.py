@@ -6,7 +6,7 @@ letter is removed or a request sent, and the next redrive begins with what it fi
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from itertools import filterfalse, islice
 from pathlib import Path
@@ -35,7 +35,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
 _JOBS_AT_ONCE = 16
-_KEPT_TOLD = 1_000
+_MAX_KEPT_LETTERS = 1_000
 """Letters that stay of which each is told; of the others only their number."""
 
 
@@ -69,7 +69,7 @@ class RedriveResult:
     def keep(self, letter: LetterNotSent) -> None:
         """Take up one that stays."""
         self.kept_total += 1
-        if len(self.kept) < _KEPT_TOLD:
+        if len(self.kept) < _MAX_KEPT_LETTERS:
             self.kept.append(letter)
 
     def warn(self, warnings: Sequence[str]) -> None:
@@ -208,21 +208,21 @@ class Redrive:
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> bool:
         """Make the plan's job and remove its letters; False if the job has ended half-sent, and they stay."""
-        job, parent = plan.manifest.id, plan.manifest.parent or ""
-        sent = await plans.carry_out(plan)
-        if sent is not None:
-            await self._store.remove(DeadLetterRef(self._tenant, parent, index) for index in plan.letters)
-            self._done.jobs.append(RedrivenJob(job, parent, self._tenant, len(plan.letters)))
-            self._done.warn(sent.warnings)
-        await plans.done()
-        return sent is not None
+        sent = await plans.carry_out(plan, self._store)
+        if sent is None:
+            return False
+        parent = plan.manifest.parent or ""
+        self._done.jobs.append(RedrivenJob(plan.manifest.id, parent, self._tenant, len(plan.letters)))
+        self._done.warn(sent.warnings)
+        return True
 
     async def _write(self, parent: JobManifest, only: Sequence[DeadLetter] | None, path: Path) -> IndexSet:
         """Write the new job's input; the indexes of the letters that are in it. Raises `PoolNotFound`."""
         pools = self._connections.pools
         pool = await pools.check_pool(parent.pool) if parent.pool is not None else None
         taken: list[int] = []
-        with path.open("wb") as file, Checker(max_bytes=self._max_bytes, router=pools, pool=pool) as checker:
+        checker = Checker(max_bytes=self._max_bytes, router=pools, pool=pool)
+        with path.open("wb") as file, closing(checker):
             async with aclosing(self._batches(parent.id, only)) as batches:
                 async for batch in batches:
                     chunk = [(number, await self._line(letter)) for number, letter in enumerate(batch, 1)]

@@ -4,7 +4,7 @@ Their bodies come from the job's input, given or stored, or else from its dead l
 """
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,7 +33,7 @@ from backburner_schemas.job import Prefix
 from backburner_schemas.names import Lane
 from backburner_schemas.status import JobView
 
-_NAMED = 3
+_MAX_NAMED_REQUESTS = 3
 """Requests without a body that an error names."""
 
 
@@ -104,14 +104,10 @@ class RetryFailed:
         return RedrivePlan(manifest=manifest, letters=letters, retry=True)
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> Job | None:
-        done = await plans.carry_out(plan, self._options.on_progress)
-        if done is not None:
-            # Their requests are on the queue again: a letter that is left could send them once more.
-            await self._store.remove(DeadLetterRef(self._tenant, self._job, index) for index in plan.letters)
-        await plans.done()
-        if done is None:
+        sent = await plans.carry_out(plan, self._store, self._options.on_progress)
+        if sent is None:
             return None
-        return Job(self._connections, self._tenant, plan.manifest.id, warnings=done.warnings)
+        return Job(self._connections, self._tenant, plan.manifest.id, warnings=sent.warnings)
 
     async def _ended(self) -> JobView:
         grace = self._connections.settings.freeze_grace_seconds
@@ -169,7 +165,7 @@ class RetryFailed:
         known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
         written = 0
         checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
-        with into.open("wb") as file, checker:
+        with into.open("wb") as file, closing(checker):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     texts = dict(chunk)
@@ -200,11 +196,11 @@ class RetryFailed:
                                 file.writelines((line, b"\n"))
                                 found.append(letter.index)
         if without := failed - IndexSet.of(found):
-            first = ", ".join(str(index) for index in islice(without, _NAMED))
+            first = ", ".join(str(index) for index in islice(without, _MAX_NAMED_REQUESTS))
+            more = ", …" if len(without) > _MAX_NAMED_REQUESTS else ""
             raise InvalidInput(
                 f"the bodies of {len(without):,} of the {len(failed):,} requests that failed are not stored (index "
-                f"{first}{', …' if len(without) > _NAMED else ''}); give the input that job {self._job} was made from, "
-                "with --input FILE or input="
+                f"{first}{more}); give the input that job {self._job} was made from, with --input FILE or input="
             )
 
     def _nothing(self) -> JobError:

@@ -13,10 +13,10 @@ from backburner_schemas import keys
 from backburner_schemas.errors import JobError, LetterNotFound
 from backburner_schemas.names import is_name
 
-_AT_ONCE = 64
+_LETTERS_AT_ONCE = 64
 """Letters that are read side by side, and handed on together."""
 _BYTES_AT_ONCE = 8 << 20
-_AROUND = 1 << 20
+_OVERHEAD_BYTES = 1 << 20
 """Bytes that a letter may have beside its message."""
 _REMOVED_AT_ONCE = 500
 
@@ -30,7 +30,7 @@ class DeadLetterStore:
         self._storage = storage
         self._tenant = tenant
         # A raw message is written in base64, which takes a third more.
-        self._max_bytes = 2 * max_body_bytes + _AROUND
+        self._max_bytes = 2 * max_body_bytes + _OVERHEAD_BYTES
 
     async def jobs(self) -> list[str]:
         """The jobs that have letters, by name."""
@@ -144,7 +144,7 @@ class DeadLetterStore:
                 continue
             batch.append(ref)
             size += min(one.size, self._max_bytes)
-            if len(batch) >= _AT_ONCE or size >= _BYTES_AT_ONCE:
+            if len(batch) >= _LETTERS_AT_ONCE or size >= _BYTES_AT_ONCE:
                 yield await self._fetch_all(batch)
                 batch, size = [], 0
         if batch:

@@ -3,8 +3,6 @@
 import sqlite3
 from collections.abc import Sequence
 from hashlib import blake2b
-from types import TracebackType
-from typing import Self
 
 from backburner.inputs.sequential_ids import SequentialIds
 
@@ -63,11 +61,3 @@ class SeenIds:
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID
+from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS
 
 _INPUTS = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
 _OPENING, _CLOSING = b"{}"
-_FIELDS = 3
+_FIELD_COUNT = 3
 """That a line needs; a fourth, the method, it may have."""
 
 
@@ -45,9 +45,9 @@ def fast_check(lines: Sequence[bytes], max_bytes: int) -> FastChecked | None:
                 line[0] != _OPENING
                 or line[-1] != _CLOSING
                 or not (type(custom_id) is type(model) is str and type(body) is dict)
-                or not (model and 0 < len(custom_id) <= MAX_CUSTOM_ID)
+                or not (model and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS)
                 or body.get("stream")
-                or (len(found) != _FIELDS and (len(found) != _FIELDS + 1 or found["method"] != "POST"))
+                or (len(found) != _FIELD_COUNT and (len(found) != _FIELD_COUNT + 1 or found["method"] != "POST"))
                 or not _has_input(body, _INPUTS[url])
             ):
                 return None

@@ -7,9 +7,9 @@ from typing import overload
 from backburner_schemas import errors
 from backburner_schemas.errors import BackburnerError
 
-MAX_KEPT = 100
+MAX_KEPT_FINDINGS = 100
 """Findings that an error keeps; a file of a million bad lines must not fill the memory."""
-MAX_SKIPPED_KEPT = 10_000
+MAX_KEPT_SKIPPED_LINES = 10_000
 """Skipped lines that a job keeps for the caller's report."""
 
 
@@ -33,7 +33,7 @@ class SkippedLine:
 class Findings(Sequence[SkippedLine]):
     """The first findings, and the number of all of them."""
 
-    def __init__(self, keep: int = MAX_KEPT) -> None:
+    def __init__(self, keep: int = MAX_KEPT_FINDINGS) -> None:
         self._keep = keep
         self._kept: list[SkippedLine] = []
         self.total = 0

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from itertools import count
 from struct import Struct
 from tempfile import SpooledTemporaryFile
-from types import TracebackType
-from typing import Self
 
 from backburner_schemas.job import Prefix
 
-_IN_MEMORY = 1 << 20
+_IN_MEMORY_BYTES = 1 << 20
 _FORM = Struct("<32sQ32sI")
-_MIXED = 0xFFFFFFFF
+_MIXED_POOLS_NUMBER = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +30,12 @@ class FirstPass:
     """The blocks of a file in order. It lies on disk beyond a megabyte, which is a file of some ten gigabytes."""
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by `close`
+        self._file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
         self._pools: list[str] = []
 
     def add(self, found: SurveyedBlock) -> None:
         """Take up the next block."""
-        number = _MIXED
+        number = _MIXED_POOLS_NUMBER
         if found.pool is not None:
             if found.pool not in self._pools:
                 self._pools.append(found.pool)
@@ -52,7 +50,7 @@ class FirstPass:
             if not packed:
                 return
             digest, accepted, rolling, number = _FORM.unpack(packed)
-            pool = None if number == _MIXED else self._pools[number]
+            pool = None if number == _MIXED_POOLS_NUMBER else self._pools[number]
             yield SurveyedBlock(digest, Prefix(accepted, rolling.hex()), pool)
 
     def ends_at(self, counts: Collection[int]) -> bool:
@@ -62,11 +60,3 @@ class FirstPass:
     def close(self) -> None:
         """Remove what lies on disk."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -13,14 +13,14 @@ from pathlib import Path
 from backburner.inputs.batch import Batch, joined
 from backburner.inputs.chunks import Item, Line, read_blocks, read_items
 from backburner.inputs.fast_check import fast_check
-from backburner.inputs.findings import MAX_SKIPPED_KEPT, Findings, InvalidInput
+from backburner.inputs.findings import MAX_KEPT_SKIPPED_LINES, Findings, InvalidInput
 from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.first_pass import FirstPass, SurveyedBlock
 from backburner.inputs.line_blocks import Block
 from backburner.inputs.validation import Accepted, Checker
 from backburner_schemas.job import Prefix
 
-_AT_ONCE = 512
+_LINES_AT_ONCE = 512
 """Lines that are checked before the loop may turn."""
 
 
@@ -41,7 +41,7 @@ class InputReader:
         self._skip_invalid = skip_invalid
         self._refuse = refuse
         self._first_pass = FirstPass()
-        self.findings = Findings(MAX_SKIPPED_KEPT)
+        self.findings = Findings(MAX_KEPT_SKIPPED_LINES)
         """What is wrong with the lines that are not given."""
         self.checked = 0
         """Lines of a file that the first pass has read, or items."""
@@ -121,8 +121,8 @@ class InputReader:
     async def _survey(self, block: Block, fingerprint: Fingerprint, findings: Findings) -> str | None:
         """Check a block's lines for the first time; the pool to which all of them go as they stand, if they do."""
         pools: set[str | None] = set()
-        for start in range(0, len(block.texts), _AT_ONCE):
-            texts = block.texts[start : start + _AT_ONCE]
+        for start in range(0, len(block.texts), _LINES_AT_ONCE):
+            texts = block.texts[start : start + _LINES_AT_ONCE]
             alike = await self._checker.check_alike(block.first + start, texts)
             if alike is not None:
                 fingerprint.take_all(alike.data, len(texts))
@@ -156,8 +156,8 @@ class InputReader:
 
     async def _check(self, lines: Sequence[Line], findings: Findings) -> list[Accepted]:
         found: list[Accepted] = []
-        for start in range(0, len(lines), _AT_ONCE):
-            accepted, bad = await self._checker.check(lines[start : start + _AT_ONCE])
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            accepted, bad = await self._checker.check(lines[start : start + _LINES_AT_ONCE])
             found += accepted
             for finding in bad:
                 findings.add(finding)

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from pydantic_core import from_json, to_json
 
@@ -12,7 +11,7 @@ from backburner.inputs.duplicate_ids import SeenIds
 from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import SkippedLine
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
-from backburner_schemas.request import MAX_CUSTOM_ID, BatchRequest, check_size, parse_request
+from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
 
 
 class Router(Protocol):
@@ -125,14 +124,6 @@ class Checker:
         """Remove what was spilled to disk."""
         self._seen.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def canonical(request: BatchRequest) -> bytes:
     """The request as bytes that do not depend on how its line was spaced."""
@@ -148,4 +139,4 @@ def _custom_id(text: bytes | BackburnerError) -> str | None:
     except ValueError:
         return None
     custom_id = found.get("custom_id") if isinstance(found, dict) else None
-    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID else None
+    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS else None

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -55,7 +55,7 @@ class JoinedInput:
         # Lines that were skipped for their model alone can only be told with the routes.
         checker = Checker(max_bytes=max_bytes, pool=manifest.pool, router=router if sealed and sealed.skipped else None)
         rolling = sha256()
-        with checker:
+        with closing(checker):
             async with aclosing(chunks):
                 async for chunk in chunks:
                     texts = dict(chunk)

@@ -5,12 +5,12 @@ import time
 
 from backburner_schemas.errors import BackburnerError, ResultTimeout
 
-_GROWTH = 1.5
-_LONGEST_OUTAGE = 300.0
+_GROWTH_FACTOR = 1.5
+_LONGEST_OUTAGE_SECONDS = 300.0
 """Seconds for which whoever waits rides out a store that does not answer; a wait of hours must survive its restart."""
 
 
-class Pace:
+class PollPace:
     """Pauses between looks at the store."""
 
     def __init__(self, first: float, longest: float, timeout: float | None = None) -> None:
@@ -24,7 +24,7 @@ class Pace:
     async def pause(self, what: str) -> None:
         """Wait for the next look. Raises `ResultTimeout` if the time is over."""
         pause = self._next
-        self._next = min(self._next * _GROWTH, self._longest)
+        self._next = min(self._next * _GROWTH_FACTOR, self._longest)
         if self._end is not None:
             left = self._end - time.monotonic()
             if left <= 0:
@@ -40,7 +40,7 @@ class Pace:
 class Patience:
     """Passes over errors that may go away, until they have lasted too long."""
 
-    def __init__(self, longest: float = _LONGEST_OUTAGE) -> None:
+    def __init__(self, longest: float = _LONGEST_OUTAGE_SECONDS) -> None:
         """In seconds."""
         self._longest = longest
         self._since: float | None = None

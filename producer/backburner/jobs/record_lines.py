@@ -10,9 +10,9 @@ from backburner_schemas.segment import read_digest
 _LINE = b'{"id":'
 _CLOSING = ord("}")
 _NAMELESS = b'"custom_id":null'
-_HEAD = 1 << 18
+_HEAD_BYTES = 1 << 18
 """Bytes in which a digest has to end."""
-_BLOCK = 1 << 18
+_BLOCK_BYTES = 1 << 18
 """Bytes of lines that are passed on together, about."""
 
 
@@ -48,7 +48,7 @@ class WholeSegment:
 
         That a line says what the digest says of it is the worker's word, as it is for those who count.
         """
-        head = bytes(data[:_HEAD])
+        head = bytes(data[:_HEAD_BYTES])
         digest = read_digest(head)
         if digest is None:
             return None
@@ -91,7 +91,7 @@ def _blocks(data: memoryview, start: int) -> Iterator[bytes]:
     A block is looked at and passed on while the processor's cache still has it; of the whole segment each look would
     come from memory anew.
     """
-    opening, size = b"{", _BLOCK
+    opening, size = b"{", _BLOCK_BYTES
     while start < len(data):
         block = opening + data[start : start + size]
         end = block.rfind(b"\n") + 1
@@ -103,4 +103,4 @@ def _blocks(data: memoryview, start: int) -> Iterator[bytes]:
         block = block[:end] if end else block
         yield block
         start += len(block) - len(opening)
-        opening, size = b"", _BLOCK
+        opening, size = b"", _BLOCK_BYTES

@@ -14,7 +14,7 @@ from itertools import islice
 from pydantic import ValidationError
 
 from backburner.jobs.finalizer import view_job
-from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.record_lines import RecordLines, WholeSegment
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -31,13 +31,13 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Summary
 from backburner_schemas.result import ResultRecord, error_record
 
-BATCH = 32
+BATCH_RECORDS = 32
 """Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is made,
 which was measured to cost as much again as the parsing."""
-_AHEAD = 4
+_SEGMENTS_AHEAD = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 2.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
 _EMPTY = IndexSet()
 _PAGE_BITS = 1 << 16
 
@@ -128,7 +128,10 @@ class RecordReader:
         Raises `JobNotFound` if there is nothing of that name, and `StoreError`, with `follow` only after the store was
         away for minutes.
         """
-        pace, patience = Pace(_FIRST_PAUSE, _LONGEST_PAUSE), (Patience() if follow else Patience(0.0))
+        pace, patience = (
+            PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS),
+            (Patience() if follow else Patience(0.0)),
+        )
         while True:
             before = len(self._read)
             try:
@@ -190,7 +193,7 @@ class RecordReader:
         for index in summary.missing:
             if self._seen.add(index):
                 cut_off.append(error_record(Address(self._tenant, self._job, index, None), error))
-                if len(cut_off) >= BATCH:
+                if len(cut_off) >= BATCH_RECORDS:
                     yield cut_off
                     cut_off = []
         if cut_off:
@@ -202,7 +205,7 @@ class RecordReader:
         left = iter(names)
         try:
             while True:
-                while len(ahead) < _AHEAD and (name := next(left, None)) is not None:
+                while len(ahead) < _SEGMENTS_AHEAD and (name := next(left, None)) is not None:
                     ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
                 if not ahead:
                     return
@@ -234,7 +237,7 @@ class RecordReader:
         for record in parsed(name, bytes(data)):
             if self._counts(record, superseded) and self._seen.add(record.backburner.index):
                 batch.append(record)
-                if len(batch) >= BATCH:
+                if len(batch) >= BATCH_RECORDS:
                     yield batch
                     batch = []
         if batch:
@@ -260,7 +263,7 @@ def records_of(piece: Piece) -> Iterator[list[ResultRecord]]:
         yield piece
         return
     records = parsed("that was read", piece.data)
-    while batch := list(islice(records, BATCH)):
+    while batch := list(islice(records, BATCH_RECORDS)):
         yield batch
 
 

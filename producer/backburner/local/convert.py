@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-ARGUMENTS = 3
+ARGUMENT_COUNT = 3
 
 
 def convert(source: Path, gguf_name: str, target: Path) -> None:
@@ -34,7 +34,7 @@ def convert(source: Path, gguf_name: str, target: Path) -> None:
 
 def main() -> int:
     """The program: three arguments, nothing on stdout."""
-    if len(sys.argv) != ARGUMENTS + 1:
+    if len(sys.argv) != ARGUMENT_COUNT + 1:
         sys.stderr.write("usage: python -m backburner.local.convert SOURCE_DIR GGUF_NAME TARGET_DIR\n")
         return 2
     convert(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PATIENCE = 5.0
+PATIENCE_SECONDS = 5.0
 """Seconds without an answer after which a store counts as away.
 
 The client's own retries can hide an outage for 20 s; a large object on a slow line takes a second or two.
@@ -65,7 +65,7 @@ class StorageWatch:
                 return None
             since = max(next(iter(self._calls)).begun, self._answered)
         silent = self._clock() - since
-        if silent < PATIENCE:
+        if silent < PATIENCE_SECONDS:
             return None
         why = self._last_failure if self._failing is not None else "no answer and no error yet"
         return f"{self._doing} have not been answered for {silent:.0f} s: {why}"

@@ -13,11 +13,11 @@ from backburner_schemas import keys
 from backburner_schemas.envelope import VERSION, AnswerMode, Envelope
 from backburner_schemas.job import JobManifest
 from backburner_schemas.request import ENVELOPE_BYTES
-from backburner_schemas.routing import NEIGHBOURS, neighbours_key
+from backburner_schemas.routing import NEIGHBOUR_REQUESTS, neighbours_key
 
 INLINE_BYTES = 900_000
 """Bytes of a request that still travel on the queue, whose usual limit is a mebibyte with the headers."""
-_MOST_GROWTH = 6
+_MAX_GROWTH_FACTOR = 6
 """Bytes on SQS that one byte of a request can become: there a control character or a letter is escaped."""
 
 
@@ -42,7 +42,7 @@ class Envelopes:
         keys: list[bytes] = []
         end = first + len(values)
         while (index := first + len(keys)) < end:
-            same = min(NEIGHBOURS - index % NEIGHBOURS, end - index)
+            same = min(NEIGHBOUR_REQUESTS - index % NEIGHBOUR_REQUESTS, end - index)
             keys += [neighbours_key(manifest.tenant, manifest.id, index)] * same
         if pools.count(pools[0]) == len(pools):
             return EncodedMessages(pools[0], manifest.priority, keys, values)
@@ -78,4 +78,4 @@ def _fits(message: Message, size: int, queue: QueueKind) -> bool:
     if queue is not QueueKind.SQS:
         return size + ENVELOPE_BYTES <= INLINE_BYTES
     # SQS counts what is sent, which is escaped; measured only where that can matter.
-    return (size + ENVELOPE_BYTES) * _MOST_GROWTH <= INLINE_BYTES or len(escaped(message.value)) <= INLINE_BYTES
+    return (size + ENVELOPE_BYTES) * _MAX_GROWTH_FACTOR <= INLINE_BYTES or len(escaped(message.value)) <= INLINE_BYTES

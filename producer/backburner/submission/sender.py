@@ -9,11 +9,11 @@ from contextlib import suppress
 from backburner.publishers.base import Message, Publisher, PublishFailed
 from backburner_schemas.job import Prefix
 
-IN_FLIGHT = 4
+MAX_BATCHES_IN_FLIGHT = 4
 """Batches under way at once. A batch is a chunk of the input, which ends with the line that takes it to a megabyte, so
 this bounds the memory."""
 _ATTEMPTS = 5
-_FIRST_PAUSE = 0.2
+_FIRST_PAUSE_SECONDS = 0.2
 
 
 async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
@@ -29,7 +29,7 @@ async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
             if attempt == _ATTEMPTS:
                 raise
             left = [left[position] for position in error.failed]
-            await asyncio.sleep(_FIRST_PAUSE * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
+            await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
         else:
             return
 
@@ -53,7 +53,7 @@ class Sender:
 
     async def send(self, work: Callable[[], Awaitable[None]], end: Prefix) -> None:
         """Start one batch, which reaches up to `end`, once there is room. Raises what an earlier batch raised."""
-        while len(self._under_way) >= IN_FLIGHT:
+        while len(self._under_way) >= MAX_BATCHES_IN_FLIGHT:
             await self._settle_first()
         self._under_way.append((asyncio.ensure_future(_run(work)), end))
         while self._under_way and self._under_way[0][0].done():

@@ -88,7 +88,8 @@ class Submission:
         await self._objects.adopt()
         max_bytes = self._connections.settings.max_body_bytes
         path = regular_file(Path(source)) if isinstance(source, (str, Path)) else None
-        with Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool) as checker:
+        checker = Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool)
+        with closing(checker):
             reader = self._reader = InputReader(
                 checker,
                 max_bytes=max_bytes,

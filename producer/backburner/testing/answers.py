@@ -10,8 +10,8 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.request import Endpoint
 from backburner_schemas.result import ResultRecord
 
-_CREATED = 1_700_000_000
-_DIMENSIONS = 8
+_CREATED_SECONDS = 1_700_000_000
+_DIMENSION_COUNT = 8
 
 
 def default_answer(envelope: Envelope) -> str:
@@ -26,7 +26,7 @@ def response_of(envelope: Envelope, answer: str | Mapping[str, Any]) -> dict[str
     digest = _digest(envelope)
     read, written = len(to_json(envelope.body).split()), len(answer.split())
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    common = {"id": f"fake-{digest[:24]}", "created": _CREATED, "model": (envelope.body or {}).get("model")}
+    common = {"id": f"fake-{digest[:24]}", "created": _CREATED_SECONDS, "model": (envelope.body or {}).get("model")}
     if envelope.url is Endpoint.CHAT:
         message = {"role": "assistant", "content": answer}
         choices = [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
@@ -34,7 +34,7 @@ def response_of(envelope: Envelope, answer: str | Mapping[str, Any]) -> dict[str
     if envelope.url is Endpoint.COMPLETIONS:
         choices = [{"index": 0, "text": answer, "logprobs": None, "finish_reason": "stop"}]
         return {**common, "object": "text_completion", "choices": choices, "usage": usage}
-    numbers = [byte / 255 for byte in bytes.fromhex(digest)[:_DIMENSIONS]]
+    numbers = [byte / 255 for byte in bytes.fromhex(digest)[:_DIMENSION_COUNT]]
     if envelope.url is Endpoint.EMBEDDINGS:
         data: list[dict[str, Any]] = [{"object": "embedding", "index": 0, "embedding": numbers}]
     else:

@@ -25,7 +25,7 @@ from backburner_worker.sources.factory import open_source
 
 PATIENCE = 60.0
 """Seconds that anything may take on a busy machine, before it counts as never."""
-SPREAD = routing.NEIGHBOURS
+SPREAD = routing.NEIGHBOUR_REQUESTS
 """Indices this far apart have partition keys of their own."""
 TENANT, JOB = "t", "job"
 _MEMBER = Path(__file__).parents[1] / "programs" / "queue_member.py"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from backburner.local.programs.ports import TWIN, PortLeases, is_free
+from backburner.local.programs.ports import TWIN_PORT_OFFSET, PortLeases, is_free
 from backburner_schemas.errors import SettingsError
 
 HOLDER = """
@@ -43,7 +43,7 @@ def test_a_preferred_port_is_taken_when_it_is_free_and_passed_over_when_not(tmp_
 def test_a_port_whose_twin_is_in_use_is_passed_over(tmp_path):
     with PortLeases(tmp_path) as leases:
         wanted = leases.take(twin=True)
-    with listen(wanted + TWIN), PortLeases(tmp_path) as leases:
+    with listen(wanted + TWIN_PORT_OFFSET), PortLeases(tmp_path) as leases:
         assert leases.take(preferred=wanted, twin=True) != wanted
         assert leases.take(preferred=wanted) == wanted
 
@@ -51,7 +51,7 @@ def test_a_port_whose_twin_is_in_use_is_passed_over(tmp_path):
 def test_a_twin_is_leased_with_its_port(tmp_path):
     with PortLeases(tmp_path) as first, PortLeases(tmp_path) as second:
         port = first.take(twin=True)
-        assert second.take(preferred=port + TWIN) != port + TWIN
+        assert second.take(preferred=port + TWIN_PORT_OFFSET) != port + TWIN_PORT_OFFSET
 
 
 def test_another_process_keeps_its_port_until_it_dies_even_by_kill_9(tmp_path):

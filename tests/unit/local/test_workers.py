@@ -8,7 +8,7 @@ import pytest
 from backburner.local.programs.child import Program, clean_environment
 from backburner.local.programs.workers import WorkerSlot
 from backburner_schemas.errors import EngineError
-from backburner_schemas.exit_status import UNUSABLE
+from backburner_schemas.exit_status import UNUSABLE_STATUS
 
 BOUND = 30
 REASON = "libnuma.so.1 is missing; sudo apt install libnuma1"
@@ -43,7 +43,7 @@ def first_end(slot):
 
 def test_one_that_cannot_start_is_not_started_again_and_its_reason_is_told(slot):
     log = json.dumps({"event": "the worker ends", "level": "error", "code": "invalid_setting", "error": REASON})
-    one, said = slot(ends_with(UNUSABLE, "[1, 2]", log, "more words"))
+    one, said = slot(ends_with(UNUSABLE_STATUS, "[1, 2]", log, "more words"))
     with pytest.raises(EngineError) as raised:
         first_end(one)
     assert raised.value.message.startswith(f"worker 1 cannot start: {REASON} (log: ")
@@ -51,7 +51,7 @@ def test_one_that_cannot_start_is_not_started_again_and_its_reason_is_told(slot)
 
 
 def test_one_that_says_so_without_a_reason_has_its_last_lines_shown(slot):
-    one, _ = slot(ends_with(UNUSABLE, "words of another program"))
+    one, _ = slot(ends_with(UNUSABLE_STATUS, "words of another program"))
     with pytest.raises(EngineError, match="worker 1 cannot start; its last lines:\n  words of another program"):
         first_end(one)
 

@@ -198,7 +198,7 @@ async def test_what_the_broker_did_not_take_is_sent_again(system):
 
 
 async def test_a_broker_that_never_takes_it_is_an_error(system, monkeypatch):
-    monkeypatch.setattr("backburner.submission.sender._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("backburner.submission.sender._FIRST_PAUSE_SECONDS", 0.0)
     with pytest.raises(QueueError):
         await client_of(system, Recorder(failures=100)).enqueue("hello")
 

@@ -1,5 +1,7 @@
 """The set of custom_ids that lies on disk."""
 
+from contextlib import closing
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,14 +9,14 @@ from backburner.inputs.duplicate_ids import SeenIds
 
 
 def test_a_repeat_tells_the_line_of_its_first_use():
-    with SeenIds() as seen:
+    with closing(SeenIds()) as seen:
         assert seen.add([("a", 1), ("b", 2)]) == {}
         assert seen.add([("c", 3), ("a", 4), ("c", 5)]) == {4: 1, 5: 3}
         assert seen.add([("a", 6)]) == {6: 1}
 
 
 def test_a_large_set_finds_its_repeats():
-    with SeenIds() as seen:
+    with closing(SeenIds()) as seen:
         for start in range(0, 50_000, 1000):
             assert seen.add([(f"id-{line}", line) for line in range(start, start + 1000)]) == {}
         assert seen.add([("id-49999", 60_000), ("new", 60_001)]) == {60_000: 49_999}
@@ -26,7 +28,7 @@ def test_it_finds_what_a_dict_finds(ids, size):
     expected = {line: first[one] for line, one in enumerate(ids, 1) if first.setdefault(one, line) != line}
     uses = [(one, line) for line, one in enumerate(ids, 1)]
     found: dict[int, int] = {}
-    with SeenIds() as seen:
+    with closing(SeenIds()) as seen:
         for start in range(0, len(uses), size):
             found.update(seen.add(uses[start : start + size]))
     assert found == expected
@@ -54,7 +56,7 @@ COUNTED = st.builds(
 def test_ids_that_count_up_are_found_again_as_others_are(chunks):
     first: dict[str, int] = {}
     expected, found, line = {}, {}, 1
-    with SeenIds() as seen:
+    with closing(SeenIds()) as seen:
         for chunk in chunks:
             for number, one in enumerate(chunk, line):
                 if first.setdefault(one, number) != number:
@@ -66,13 +68,13 @@ def test_ids_that_count_up_are_found_again_as_others_are(chunks):
 
 def test_numbers_of_any_length_are_found_again():
     long = [f"r{number}" for number in range(10**18 - 3, 10**18 + 3)]
-    with SeenIds() as seen:
+    with closing(SeenIds()) as seen:
         assert seen.add_all(long, 1) == {}
         assert seen.add_all(long, 7) == {7 + place: 1 + place for place in range(6)}
 
 
 def test_a_chunk_may_be_taken_up_again():
-    with SeenIds() as seen:
+    with closing(SeenIds()) as seen:
         assert seen.add_all(["r1", "r2", "r3"], 1) == {}
         assert seen.add_all(["r1", "r2", "r3"], 1) == {}
         assert seen.add_all(["r4", "x", "r2"], 4) == {6: 2}

@@ -8,7 +8,7 @@ from backburner.publishers.kafka.batches import destinations, lanes_of
 from backburner.publishers.kafka.partitioner import Partitioner
 from backburner.submission.envelopes import Envelopes
 from backburner_schemas.job import JobManifest
-from backburner_schemas.routing import NEIGHBOURS, partition_key
+from backburner_schemas.routing import NEIGHBOUR_REQUESTS, partition_key
 
 MANIFEST = JobManifest(id="j", tenant="t", created_at=1.0, deadline=2.0)
 
@@ -29,7 +29,7 @@ def test_every_message_is_its_request_with_its_key_and_has_one_home(sizes, first
     assert [one.envelope.index for one in messages] == list(range(first, first + len(sizes)))
     assert [one.key for one in messages] == [partition_key(one.envelope) for one in messages]
     assert [one.value for one in messages[1:]] == [one.value for one in messages][1:]
-    assert all(end - start <= NEIGHBOURS for start, end, _ in messages.runs)
+    assert all(end - start <= NEIGHBOUR_REQUESTS for start, end, _ in messages.runs)
     (lane,) = lanes_of(messages)
     found = list(destinations(messages, {lane: ("topic", Partitioner(count))}))
     assert [position for positions, *_ in found for position in positions] == list(range(len(sizes)))

@@ -1,6 +1,7 @@
 """The fast check of many lines: it says the same as the full check, or nothing."""
 
 import json
+from contextlib import closing
 
 import pytest
 from hypothesis import example, given
@@ -151,9 +152,9 @@ def test_well_formed_lines_are_judged_fast(requests, spaced, escaped):
 )
 async def test_both_checks_give_the_same_bytes(line):
     text = json.dumps(line).encode()
-    with Checker(max_bytes=LIMIT, pool="p") as checker:
+    with closing(Checker(max_bytes=LIMIT, pool="p")) as checker:
         alike = await checker.check_alike(1, [text])
-    with Checker(max_bytes=LIMIT, pool="p") as checker:
+    with closing(Checker(max_bytes=LIMIT, pool="p")) as checker:
         (accepted,), _ = await checker.check([(1, text)])
     assert alike.data == accepted.data + b"\n"
     told = json.loads(b"{%b}" % accepted.members)

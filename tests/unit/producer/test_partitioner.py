@@ -8,11 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backburner.publishers.kafka import partitioner
-from backburner.publishers.kafka.partitioner import LEEWAY, REMEMBERED, RUN, SHORT_BYTES, Partitioner, beginnings
+from backburner.publishers.kafka.partitioner import (
+    LEEWAY_RATIO,
+    MAX_RUN_REQUESTS,
+    REMEMBERED_BLOCKS,
+    SHORT_BYTES,
+    Partitioner,
+    beginnings,
+)
 from backburner_schemas import codec
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.prefix import BLOCK_CHARACTERS, MAX_BLOCKS
-from backburner_schemas.routing import NEIGHBOURS
+from backburner_schemas.routing import NEIGHBOUR_REQUESTS
 
 
 def record(*texts: str, size: int = 0) -> bytes:
@@ -51,7 +58,7 @@ def test_no_partition_carries_much_more_than_the_average(count, requests):
     for key, value in requests:
         carried[chooser.choose(key, value)] += len(value)
         largest = max(largest, len(value))
-        assert max(carried) <= (1 + LEEWAY) * sum(carried) / count + (NEIGHBOURS + 1) * largest
+        assert max(carried) <= (1 + LEEWAY_RATIO) * sum(carried) / count + (NEIGHBOUR_REQUESTS + 1) * largest
 
 
 @given(st.integers(2, 16), REQUESTS)
@@ -61,7 +68,7 @@ def test_a_partition_above_its_share_gets_nothing_unless_all_are(count, requests
     for number, (key, value) in enumerate(requests, 1):
         chosen, size = chooser.choose(key, value), len(value)
         before, total = carried[chosen], sum(carried) + size
-        share = (1 + LEEWAY) * total / count + NEIGHBOURS * total / number
+        share = (1 + LEEWAY_RATIO) * total / count + NEIGHBOUR_REQUESTS * total / number
         assert before == min(carried) or before + size <= share * (1 + 1e-9)
         carried[chosen] += size
 
@@ -85,7 +92,7 @@ def test_groups_stay_together_in_any_order_and_are_spread(count, groups, chance)
         homes[name].add(chosen)
         carried[chosen] += 1
     assert sum(len(found) - 1 for found in homes.values()) <= groups / 10
-    assert max(carried.values()) <= (1 + LEEWAY) * len(names) / count + RUN + 1
+    assert max(carried.values()) <= (1 + LEEWAY_RATIO) * len(names) / count + MAX_RUN_REQUESTS + 1
 
 
 def test_groups_below_a_common_system_prompt_are_told_apart():
@@ -102,16 +109,19 @@ def test_groups_below_a_common_system_prompt_are_told_apart():
 def test_what_all_have_in_common_goes_everywhere_in_long_runs():
     chooser = Partitioner(8)
     asked = record(passage("system"))
-    chosen = [chooser.choose(b"t/j/0", asked) for _ in range(RUN * 8 * 4)]
+    chosen = [chooser.choose(b"t/j/0", asked) for _ in range(MAX_RUN_REQUESTS * 8 * 4)]
     runs = [len(list(run)) for _, run in groupby(chosen)]
     assert set(chosen) == set(range(8))
-    assert min(runs[:-1]) >= RUN
+    assert min(runs[:-1]) >= MAX_RUN_REQUESTS
 
 
 def test_short_prompts_follow_their_neighbours_and_each_block_goes_elsewhere():
     chooser = Partitioner(8)
-    chosen = [chooser.choose(b"t/j/%d" % (index // NEIGHBOURS), record("hello")) for index in range(8 * NEIGHBOURS)]
-    blocks = [set(chosen[start : start + NEIGHBOURS]) for start in range(0, len(chosen), NEIGHBOURS)]
+    chosen = [
+        chooser.choose(b"t/j/%d" % (index // NEIGHBOUR_REQUESTS), record("hello"))
+        for index in range(8 * NEIGHBOUR_REQUESTS)
+    ]
+    blocks = [set(chosen[start : start + NEIGHBOUR_REQUESTS]) for start in range(0, len(chosen), NEIGHBOUR_REQUESTS)]
     assert all(len(block) == 1 for block in blocks)
     assert set.union(*blocks) == set(range(8))
 
@@ -119,8 +129,8 @@ def test_short_prompts_follow_their_neighbours_and_each_block_goes_elsewhere():
 @pytest.mark.parametrize("asked", [STORED, record(passage("system"))])
 def test_one_key_alone_cannot_make_a_partition_hot(asked):
     chooser = Partitioner(8)
-    carried = Counter(chooser.choose(b"t/j/0", asked) for _ in range(8 * 2 * NEIGHBOURS))
-    assert max(carried.values()) <= (1 + LEEWAY) * 2 * NEIGHBOURS + NEIGHBOURS + 1
+    carried = Counter(chooser.choose(b"t/j/0", asked) for _ in range(8 * 2 * NEIGHBOUR_REQUESTS))
+    assert max(carried.values()) <= (1 + LEEWAY_RATIO) * 2 * NEIGHBOUR_REQUESTS + NEIGHBOUR_REQUESTS + 1
 
 
 def test_many_clients_with_one_request_each_do_not_meet_on_one_partition():
@@ -144,10 +154,10 @@ def test_what_comes_before_the_prompt_does_not_tell_prompts_apart():
 
 def test_memory_is_bounded_and_old_load_is_forgotten():
     chooser = Partitioner(2)
-    for number in range(3 * REMEMBERED):
+    for number in range(3 * REMEMBERED_BLOCKS):
         chooser.choose(b"t/single-%d/0" % number, STORED)
-    assert len(chooser._young) + len(chooser._old) <= 2 * REMEMBERED
-    assert chooser._sends < partitioner.WINDOW * 2
+    assert len(chooser._young) + len(chooser._old) <= 2 * REMEMBERED_BLOCKS
+    assert chooser._sends < partitioner.WINDOW_REQUESTS * 2
 
 
 @given(st.integers(1, 16), st.lists(st.tuples(st.integers(0, 5), st.lists(st.integers(1, SHORT_BYTES), max_size=70))))
@@ -159,14 +169,14 @@ def test_neighbours_that_are_chosen_for_together_do_not_make_a_partition_hot(cou
         key, values = b"t/j/%d" % block, [b" " * size for size in sizes]
         together = chooser.choose_together(key, values) if values else None
         if together is None:
-            assert count == 1 or not 0 < len(values) <= NEIGHBOURS or max(sizes) >= SHORT_BYTES
+            assert count == 1 or not 0 < len(values) <= NEIGHBOUR_REQUESTS or max(sizes) >= SHORT_BYTES
             chosen = [chooser.choose(key, value) for value in values]
         else:
             chosen = [together] * len(values)
         for partition, size in zip(chosen, sizes, strict=True):
             carried[partition] += size
             largest = max(largest, size)
-        assert max(carried) <= (1 + LEEWAY) * sum(carried) / count + (NEIGHBOURS + 1) * largest
+        assert max(carried) <= (1 + LEEWAY_RATIO) * sum(carried) / count + (NEIGHBOUR_REQUESTS + 1) * largest
 
 
 def test_neighbours_that_come_in_two_parts_go_to_one_partition_and_the_next_block_elsewhere():
@@ -180,6 +190,6 @@ def test_all_that_goes_together_counts():
     chooser = Partitioner(2)
     many, few, more = (
         chooser.choose_together(b"t/j/%d" % block, [b" " * size] * number)
-        for block, (size, number) in enumerate([(100, NEIGHBOURS), (101, 2), (100, 2)])
+        for block, (size, number) in enumerate([(100, NEIGHBOUR_REQUESTS), (101, 2), (100, 2)])
     )
     assert many != few == more

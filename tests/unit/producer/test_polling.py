@@ -3,7 +3,7 @@
 import pytest
 
 from backburner import JobState, ResultTimeout
-from backburner.jobs.polling import Pace, Patience
+from backburner.jobs.polling import Patience, PollPace
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas.errors import StoreDenied, StoreError
@@ -92,7 +92,7 @@ async def test_pauses_grow_up_to_a_bound_and_start_again_when_something_came(mon
         pauses.append(seconds)
 
     monkeypatch.setattr("asyncio.sleep", sleep)
-    pace = Pace(1.0, 2.0)
+    pace = PollPace(1.0, 2.0)
     for _ in range(4):
         await pace.pause("nothing")
     pace.quicken()
@@ -101,6 +101,6 @@ async def test_pauses_grow_up_to_a_bound_and_start_again_when_something_came(mon
 
 
 async def test_a_time_out_tells_what_did_not_come():
-    pace = Pace(0.001, 0.001, timeout=0.0)
+    pace = PollPace(0.001, 0.001, timeout=0.0)
     with pytest.raises(ResultTimeout, match="no answer within 0 s"):
         await pace.pause("no answer")

@@ -27,7 +27,7 @@ def whole(lines):
 def test_the_lines_are_those_of_the_segment_however_it_is_cut(lengths, block):
     lines = [line(index, "x" * length) for index, length in enumerate(lengths)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(record_lines, "_BLOCK", block)
+        patch.setattr(record_lines, "_BLOCK_BYTES", block)
         found = whole(lines)
     assert b"".join(part.data for part in found.lines) == b"".join(one.data + b"\n" for one in lines)
     assert sum(part.count for part in found.lines) == len(lines)
@@ -36,7 +36,7 @@ def test_the_lines_are_those_of_the_segment_however_it_is_cut(lengths, block):
 
 
 def test_errors_are_counted(monkeypatch):
-    monkeypatch.setattr(record_lines, "_BLOCK", 100)
+    monkeypatch.setattr(record_lines, "_BLOCK_BYTES", 100)
     [part] = whole([line(0, "x" * 200), line(1, error=Expired()), line(2)]).lines
     assert (part.count, part.failed) == (3, 1)
 
@@ -44,7 +44,7 @@ def test_errors_are_counted(monkeypatch):
 @pytest.mark.parametrize("block", [1, 64, 150, 1 << 18])
 @pytest.mark.parametrize("junk", [b'{"x":1}\n', b"\n", b"half", b'{"id":"z"}\n', b'"}\n{"i'])
 def test_what_more_lies_between_or_behind_is_left_to_be_parsed(junk, block, monkeypatch):
-    monkeypatch.setattr(record_lines, "_BLOCK", block)
+    monkeypatch.setattr(record_lines, "_BLOCK_BYTES", block)
     data = encode_segment([line(index, "x" * 50) for index in range(4)])
     ends = [place + 1 for place in range(len(data)) if data[place : place + 1] == b"\n"]
     for end in ends:
@@ -52,7 +52,7 @@ def test_what_more_lies_between_or_behind_is_left_to_be_parsed(junk, block, monk
 
 
 def test_a_segment_that_is_cut_off_is_left_to_be_parsed(monkeypatch):
-    monkeypatch.setattr(record_lines, "_BLOCK", 90)
+    monkeypatch.setattr(record_lines, "_BLOCK_BYTES", 90)
     data = encode_segment([line(index, "x" * 50) for index in range(3)])
     for end in range(len(data)):
         assert WholeSegment.of(memoryview(data[:end])) is None

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner.publishers.base import Message
-from backburner.publishers.sqs.message import MAX_BATCH, MAX_BYTES, Entry, batches, entry_of, escaped, message_group
+from backburner.publishers.sqs.message import (
+    MAX_BATCH_MESSAGES,
+    MAX_BYTES,
+    Entry,
+    batches,
+    entry_of,
+    escaped,
+    message_group,
+)
 from backburner.settings import QueueKind, Settings
 from backburner.storage import Storage
 from backburner.submission.envelopes import claim_check
@@ -71,10 +79,10 @@ def test_batches_keep_the_order_and_what_sqs_allows(sizes):
     found = list(batches(entries))
     assert [entry for batch in found for entry in batch] == entries
     for batch in found:
-        assert 0 < len(batch) <= MAX_BATCH
+        assert 0 < len(batch) <= MAX_BATCH_MESSAGES
         assert len(batch) == 1 or sum(entry.size for entry in batch) <= MAX_BYTES
     for one, two in itertools.pairwise(found):
-        assert len(one) == MAX_BATCH or sum(entry.size for entry in [*one, two[0]]) > MAX_BYTES
+        assert len(one) == MAX_BATCH_MESSAGES or sum(entry.size for entry in [*one, two[0]]) > MAX_BYTES
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ async def test_a_job_that_nobody_sealed_ends_as_abandoned(system):
 
 
 async def test_what_a_broker_did_not_acknowledge_is_not_behind_the_cursor(system, monkeypatch):
-    monkeypatch.setattr("backburner.submission.sender._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("backburner.submission.sender._FIRST_PAUSE_SECONDS", 0.0)
 
     class Hole(Breaker):
         """Takes every batch but the second, again and again."""

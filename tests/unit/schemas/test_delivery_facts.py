@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner_schemas.codec import MAX_RETRY_DELAY, decode_facts, encode_facts
+from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, decode_facts, encode_facts
 from backburner_schemas.envelope import MAX_ATTEMPTS, DeliveryFacts
 
 FACTS = st.builds(
@@ -39,6 +39,6 @@ def test_a_first_delivery_needs_no_headers():
 def test_facts_are_cut_to_their_bounds_whatever_the_headers_say(headers, timestamp):
     facts = decode_facts(headers, timestamp)
     assert 1 <= facts.attempt <= MAX_ATTEMPTS
-    assert facts.not_before is None or facts.not_before <= timestamp + MAX_RETRY_DELAY
+    assert facts.not_before is None or facts.not_before <= timestamp + MAX_RETRY_DELAY_SECONDS
     assert facts.not_before is None or not facts.suspect
     assert decode_facts(encode_facts(facts), timestamp) == facts

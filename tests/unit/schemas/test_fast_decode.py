@@ -12,7 +12,7 @@ from backburner_schemas.codec import Decoded, Origin, Refused, Rules, Unaddresse
 from backburner_schemas.envelope import LAST_SECOND, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.fast_decode import fast_decode
 from backburner_schemas.names import MAX_INDEX
-from backburner_schemas.request import MAX_CUSTOM_ID, Endpoint
+from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, Endpoint
 
 ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
 RULES = [Rules(), Rules(tenants_allowed=frozenset({"acme"})), Rules(max_body_bytes=300)]
@@ -50,7 +50,8 @@ SENSIBLE: dict[str, st.SearchStrategy[Any]] = {
     "tenant": st.sampled_from(["acme", "zeta", "a.b", "x" * 255]),
     "job": st.sampled_from(["batch_1", "single-1", "stream-x"]),
     "index": st.integers(0, MAX_INDEX) | st.sampled_from(["0-7", "a", "x" * 64, "x" * 65, "a..b"]),
-    "custom_id": st.text(min_size=1, max_size=5) | st.sampled_from(["x" * MAX_CUSTOM_ID, "x" * (MAX_CUSTOM_ID + 1)]),
+    "custom_id": st.text(min_size=1, max_size=5)
+    | st.sampled_from(["x" * MAX_CUSTOM_ID_CHARACTERS, "x" * (MAX_CUSTOM_ID_CHARACTERS + 1)]),
     "url": st.sampled_from([*Endpoint]).map(str),
     "body": st.dictionaries(
         st.sampled_from(
@@ -101,8 +102,8 @@ def check(value: bytes) -> None:
 @example({"enqueued_at": None}, set())
 @example({"answer": None}, set())
 @example({"custom_id": ""}, set())
-@example({"custom_id": "x" * MAX_CUSTOM_ID}, set())
-@example({"custom_id": "x" * (MAX_CUSTOM_ID + 1)}, set())
+@example({"custom_id": "x" * MAX_CUSTOM_ID_CHARACTERS}, set())
+@example({"custom_id": "x" * (MAX_CUSTOM_ID_CHARACTERS + 1)}, set())
 @example({"tenant": "x" * 255, "job": "x" * 255}, set())
 @example({"tenant": "x" * 256}, set())
 @example({"index": MAX_INDEX}, set())

@@ -12,7 +12,7 @@ from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import PoolConflict, PoolNotFound
 from backburner_schemas.names import PRIORITIES, Lane, Priority
-from backburner_schemas.routing import MAX_POOL, NEIGHBOURS, Routes, pool_name
+from backburner_schemas.routing import MAX_POOL_CHARACTERS, NEIGHBOUR_REQUESTS, Routes, pool_name
 
 SERVED = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
@@ -36,7 +36,7 @@ def test_a_name_that_is_changed_or_cut_ends_in_six_digits_of_its_hash(served):
     slug, digest = name[:-7], name[-6:]
     assert name[-7] == "-"
     assert digest == hashlib.sha256(served.encode()).hexdigest()[:6]
-    assert slug == re.sub("[^a-z0-9-]", "-", served.lower())[: MAX_POOL - 7]
+    assert slug == re.sub("[^a-z0-9-]", "-", served.lower())[: MAX_POOL_CHARACTERS - 7]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,11 @@ def envelope(index, job="j"):
 @given(st.integers(0, 10**9))
 def test_neighbours_share_a_partition_key_and_others_do_not(index):
     key = routing.partition_key(envelope(index))
-    first = index - index % NEIGHBOURS
-    assert key == routing.partition_key(envelope(first)) == routing.partition_key(envelope(first + NEIGHBOURS - 1))
-    assert key != routing.partition_key(envelope(first + NEIGHBOURS))
+    first = index - index % NEIGHBOUR_REQUESTS
+    assert (
+        key == routing.partition_key(envelope(first)) == routing.partition_key(envelope(first + NEIGHBOUR_REQUESTS - 1))
+    )
+    assert key != routing.partition_key(envelope(first + NEIGHBOUR_REQUESTS))
     assert key != routing.partition_key(envelope(index, job="other"))
 
 

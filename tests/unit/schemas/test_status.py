@@ -11,8 +11,8 @@ from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import Line, digest_of
 from backburner_schemas.status import (
-    ABANDONED_AFTER,
-    UNCONFIRMED,
+    ABANDONED_AFTER_SECONDS,
+    MAX_UNCONFIRMED_REQUESTS,
     Clock,
     JobView,
     decide_freeze,
@@ -130,15 +130,15 @@ def test_a_cancelled_record_without_a_marker_is_a_failure_like_others():
 
 
 def test_a_job_never_sealed_is_expired_as_abandoned():
-    for clock in (LATE, Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER + 1)):
+    for clock in (LATE, Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)):
         summary = frozen([(0, "ok")], count=3, clock=clock)
         assert (summary.state, str(summary.missing)) == (JobState.EXPIRED, "1-2")
         assert (summary.counts.total, summary.missing_code) == (3, "producer_abandoned")
-    assert frozen(count=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER)) is None
+    assert frozen(count=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER_SECONDS)) is None
 
 
 def test_a_sealed_job_cannot_be_abandoned():
-    assert frozen(total=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=10 * ABANDONED_AFTER)) is None
+    assert frozen(total=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=10 * ABANDONED_AFTER_SECONDS)) is None
 
 
 def test_an_unsealed_job_counts_records_beyond_its_cursor():
@@ -147,12 +147,12 @@ def test_an_unsealed_job_counts_records_beyond_its_cursor():
 
 
 def test_an_unsealed_job_takes_no_index_that_cannot_have_been_sent():
-    most = 3 + UNCONFIRMED
+    most = 3 + MAX_UNCONFIRMED_REQUESTS
     summary = frozen([(0, "ok"), (7, "engine_error"), (most, "ok")], [(2**53 - 1, "engine_error")], count=3, clock=LATE)
     assert summary.counts == Counts(total=8, completed=1, failed=7)
     assert summary.missing == IndexSet([(1, 7)])
     assert frozen([(most - 1, "ok")], count=3, clock=LATE).counts.total == most
-    assert frozen([(UNCONFIRMED, "ok")], clock=LATE).counts.total == 0
+    assert frozen([(MAX_UNCONFIRMED_REQUESTS, "ok")], clock=LATE).counts.total == 0
 
 
 def test_a_sealed_job_has_the_requests_it_was_sealed_with():
@@ -204,7 +204,7 @@ SEGMENTS = st.lists(
     st.none() | st.integers(0, 6),
     st.integers(0, 6),
     st.sampled_from([None, EARLY.now - GRACE - 1, EARLY.now]),
-    st.sampled_from([EARLY, LATE, Clock(EARLY.now, GRACE, ABANDONED_AFTER + 1)]),
+    st.sampled_from([EARLY, LATE, Clock(EARLY.now, GRACE, ABANDONED_AFTER_SECONDS + 1)]),
 )
 def test_freezing_agrees_with_a_record_by_record_count(segments, total, count, cancelled_at, clock):
     view, digests = job(segments, total=total, count=count, cancelled_at=cancelled_at)
@@ -218,7 +218,7 @@ def test_freezing_agrees_with_a_record_by_record_count(segments, total, count, c
     counting = {index: outcome for index, outcome in counting.items() if index < size}
     missing = set(range(size)) - set(counting)
     overdue = clock.now > DEADLINE + GRACE
-    abandoned = total is None and clock.cursor_unchanged > ABANDONED_AFTER
+    abandoned = total is None and clock.cursor_unchanged > ABANDONED_AFTER_SECONDS
     cancel_due = cancelled_at is not None and clock.now > cancelled_at + GRACE
     if not ((total is not None and not missing) or overdue or abandoned or cancel_due):
         assert summary is None

@@ -106,7 +106,7 @@ async def test_a_job_whose_producer_left_ends_expired_as_abandoned(storage, swee
     await make_job(storage)
     await sweep._sweep_open()
     assert await summary_of(storage) is None
-    monkeypatch.setattr("backburner_schemas.status.ABANDONED_AFTER", 0.0)
+    monkeypatch.setattr("backburner_schemas.status.ABANDONED_AFTER_SECONDS", 0.0)
     await sweep._sweep_open()
     summary = await summary_of(storage)
     assert (summary.state, summary.missing_code) == ("expired", "producer_abandoned")
@@ -125,7 +125,7 @@ async def test_an_open_marker_without_a_job_goes_in_the_end(storage, sweep, monk
     await storage.put(keys.open_job(*JOB), b"")
     await sweep._sweep_open()
     assert await storage.modified(keys.open_job(*JOB)) is not None
-    monkeypatch.setattr(sweep_module, "ABANDONED_AFTER", 0.0)
+    monkeypatch.setattr(sweep_module, "ABANDONED_AFTER_SECONDS", 0.0)
     await sweep._sweep_open()
     assert await storage.modified(keys.open_job(*JOB)) is None
 

@@ -3,7 +3,7 @@
 import pytest
 
 from backburner_schemas.errors import EngineLost, SettingsError
-from backburner_schemas.exit_status import UNUSABLE
+from backburner_schemas.exit_status import UNUSABLE_STATUS
 from backburner_schemas.names import Lane
 from backburner_worker import __main__ as program
 from backburner_worker.process.signals import exit_status, reasons
@@ -46,8 +46,8 @@ def test_the_reasons_of_an_end_are_told_only_if_all_of_them_have_a_remedy():
 
 def test_only_what_no_other_start_can_mend_ends_a_worker_as_unusable():
     setting, lost = SettingsError("a library is missing"), EngineLost()
-    assert exit_status(setting) == UNUSABLE
-    assert exit_status(ExceptionGroup("", [setting])) == UNUSABLE
+    assert exit_status(setting) == UNUSABLE_STATUS
+    assert exit_status(ExceptionGroup("", [setting])) == UNUSABLE_STATUS
     assert exit_status(lost) == 1
     assert exit_status(ExceptionGroup("", [setting, lost])) == 1
 

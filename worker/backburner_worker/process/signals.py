@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from backburner.logs import get_logger
 from backburner_schemas.errors import BackburnerError, SettingsError
-from backburner_schemas.exit_status import UNUSABLE
+from backburner_schemas.exit_status import UNUSABLE_STATUS
 
 log = get_logger(__name__)
 
@@ -43,8 +43,8 @@ def log_reasons(error: BaseException) -> bool:
 
 
 def exit_status(error: BaseException) -> int:
-    """What to end with for this: `UNUSABLE` if every reason is one that another start cannot mend."""
-    return UNUSABLE if all(isinstance(reason, SettingsError) for reason in reasons(error)) else 1
+    """What to end with for this: `UNUSABLE_STATUS` if every reason is one that another start cannot mend."""
+    return UNUSABLE_STATUS if all(isinstance(reason, SettingsError) for reason in reasons(error)) else 1
 
 
 def reasons(error: BaseException) -> list[BackburnerError]:

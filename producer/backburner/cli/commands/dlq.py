@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from backburner.dead_letters.letter import DeadLetter
     from backburner.dead_letters.redrive import RedriveResult
 
-_SHOWN = 100
+_MAX_SHOWN_LETTERS = 100
 """Letters that a person is shown at once, unless told otherwise."""
-_MESSAGE = 70
-_NAME = 40
+_MESSAGE_CHARACTERS = 70
+_NAME_CHARACTERS = 40
 """Characters of a message and a custom_id in a table; `dlq show` gives all."""
 _HEADER = ("ID", "CUSTOM_ID", "CODE", "ATTEMPTS", "FAILED", "MESSAGE")
 
@@ -52,7 +52,7 @@ async def list_letters(
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="How many.", show_default=f"{_SHOWN}; with --json all"),
+        typer.Option(min=1, metavar="N", help="How many.", show_default=f"{_MAX_SHOWN_LETTERS}; with --json all"),
     ] = None,
     tenant: arguments.Tenant = None,
     json: Annotated[bool, typer.Option("--json", help="Print one letter a line, as JSON.")] = False,
@@ -60,7 +60,7 @@ async def list_letters(
     """List dead letters, by job."""
     if unaddressed and job is not None:
         raise SettingsError("--unaddressed letters belong to no job; leave --job out")
-    most = limit if limit is not None or json else _SHOWN
+    most = limit if limit is not None or json else _MAX_SHOWN_LETTERS
     rows: list[tuple[str, ...]] = []
     seen = troubled = 0
     async with session.open_client() as client:
@@ -134,9 +134,9 @@ def _tell(done: "RedriveResult") -> None:
         show.say("there are no dead letters to redrive")
     for warning in done.warnings:
         show.warn(warning)
-    for kept in done.kept[: show.FINDINGS_SHOWN]:
+    for kept in done.kept[: show.MAX_SHOWN_FINDINGS]:
         show.warn(f"{kept.id} stays: {kept.reason}")
-    if (more := done.kept_total - show.FINDINGS_SHOWN) > 0:
+    if (more := done.kept_total - show.MAX_SHOWN_FINDINGS) > 0:
         show.warn(f"and {more:,} more stay")
 
 
@@ -216,11 +216,11 @@ def _letters(count: int) -> str:
 def _row(letter: "DeadLetter") -> tuple[str, ...]:
     return (
         letter.id,
-        show.cut(letter.custom_id or "-", _NAME),
-        show.cut(letter.code + (" (stale)" if letter.stale else ""), _NAME),
+        show.cut(letter.custom_id or "-", _NAME_CHARACTERS),
+        show.cut(letter.code + (" (stale)" if letter.stale else ""), _NAME_CHARACTERS),
         f"{letter.attempts}",
         show.moment(letter.failed_at) if letter.failed_at else "-",
-        show.cut(letter.message, _MESSAGE),
+        show.cut(letter.message, _MESSAGE_CHARACTERS),
     )
 
 

@@ -15,8 +15,8 @@ from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import SettingsError
 
 # One machine and one broker: 64 partitions a lane would only cost start-up time, and there is nothing to replicate to.
-_PARTITIONS = 8
-_REPLICATION = 1
+_PARTITION_COUNT = 8
+_REPLICA_COUNT = 1
 
 _QUEUES = ("kafka", "sqs")
 
@@ -88,8 +88,8 @@ async def ensure_pool(stack: Mapping[str, str], model: str) -> None:
 
     with _environment(stack):
         settings = Settings.load(
-            topic_partitions=None if "BACKBURNER_TOPIC_PARTITIONS" in stack else _PARTITIONS,
-            topic_replication=None if "BACKBURNER_TOPIC_REPLICATION" in stack else _REPLICATION,
+            topic_partitions=None if "BACKBURNER_TOPIC_PARTITIONS" in stack else _PARTITION_COUNT,
+            topic_replication=None if "BACKBURNER_TOPIC_REPLICATION" in stack else _REPLICA_COUNT,
         )
         await ensure_topics(settings, pool_name(model))
         async with Client(settings) as client:

@@ -18,8 +18,8 @@ from backburner_schemas.status import BatchStatus
 _WINDOW_SECONDS = 60.0
 """Rates are those of the last minute: segments arrive in bursts, and a shorter look would jump."""
 _LINE_SECONDS = 5.0
-_MINUTE = 60
-_HOUR = 3600
+_MINUTE_SECONDS = 60
+_HOUR_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,10 @@ def describe(reading: Reading) -> str:
 def duration(seconds: float) -> str:
     """`2h05m`, `3m20s` or `45s`."""
     whole = int(timedelta(seconds=seconds).total_seconds() + 0.5)
-    if whole >= _HOUR:
-        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02d}m"
-    if whole >= _MINUTE:
-        return f"{whole // _MINUTE}m{whole % _MINUTE:02d}s"
+    if whole >= _HOUR_SECONDS:
+        return f"{whole // _HOUR_SECONDS}h{whole % _HOUR_SECONDS // _MINUTE_SECONDS:02d}m"
+    if whole >= _MINUTE_SECONDS:
+        return f"{whole // _MINUTE_SECONDS}m{whole % _MINUTE_SECONDS:02d}s"
     return f"{whole}s"
 
 

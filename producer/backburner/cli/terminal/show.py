@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backburner.jobs.reconcile import Reconciliation
     from backburner_schemas.status import BatchStatus
 
-FINDINGS_SHOWN = 20
+MAX_SHOWN_FINDINGS = 20
 """Findings in an input that are shown one by one; of the others only their number."""
 
 
@@ -95,9 +95,9 @@ def traceback(raised: BaseException) -> None:
 
 def findings(found: Sequence[Finding], total: int) -> None:
     """What is wrong with an input, line by line, and how much more there is."""
-    for finding in found[:FINDINGS_SHOWN]:
+    for finding in found[:MAX_SHOWN_FINDINGS]:
         say(f"line {finding.line}: {finding.message}")
-    if (more := total - min(len(found), FINDINGS_SHOWN)) > 0:
+    if (more := total - min(len(found), MAX_SHOWN_FINDINGS)) > 0:
         say(f"and {more:,} more")
 
 

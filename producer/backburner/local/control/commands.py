@@ -16,7 +16,7 @@ from backburner.local.options import EnsurePool, Say, UpOptions
 from backburner.local.programs.child import describe
 from backburner_schemas.errors import BackburnerError, SettingsError
 
-INTERRUPTED = 130
+INTERRUPTED_STATUS = 130
 """Exit status of what Ctrl-C broke off before it was done, as shells have it."""
 
 _STOP_MARGIN_SECONDS = 60.0
@@ -77,7 +77,7 @@ def run_up_detached(options: UpOptions, *, say: Say) -> int:
         except KeyboardInterrupt:
             child.terminate()
             child.wait(_CANCEL_SECONDS)
-            return INTERRUPTED
+            return INTERRUPTED_STATUS
 
 
 def run_down(folder: Path, *, say: Say) -> int:
@@ -125,7 +125,7 @@ def _run(options: UpOptions, say: Say, status_pipe: StatusPipe, ensure: EnsurePo
         say("stopped")
         if not up:
             status_pipe.failed("it was told to stop before it was up")
-    return 0 if up else INTERRUPTED
+    return 0 if up else INTERRUPTED_STATUS
 
 
 def _await_last_word(pipe: IO[str], child: "subprocess.Popen[bytes]", say: Say, log: Path) -> int:

@@ -22,7 +22,7 @@ IGNORE_FILE = ".gitignore"
 _LOCK, _RECORD = "lock", "stack.json"
 _LOOK_SECONDS = 0.05
 _TRIES = 4
-_STARTTIME_FIELD = 19
+_STARTTIME_FIELD_INDEX = 19
 """Of /proc/PID/stat, counted from after the program's name, which may hold spaces and brackets."""
 
 
@@ -101,7 +101,7 @@ def start_time(pid: int) -> str | None:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             return None
-        return stat.rpartition(")")[2].split()[_STARTTIME_FIELD]
+        return stat.rpartition(")")[2].split()[_STARTTIME_FIELD_INDEX]
     shown = subprocess.run(  # noqa: S603 - a number is the only thing that varies
         ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )

@@ -26,8 +26,8 @@ _POLL_SECONDS = 0.05
 _KILL_SECONDS = 10.0
 _TAIL_LINES = 12
 _TAIL_BYTES = 16 * 1024
-_LOG_LIMIT = 16 * 1024 * 1024
-_NO_SUCH_PROGRAM = 127
+_LOG_LIMIT_BYTES = 16 * 1024 * 1024
+_NO_SUCH_PROGRAM_STATUS = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Child:
             return
         log = self.program.log
         log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists() and log.stat().st_size > _LOG_LIMIT:
+        if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
             log.replace(log.with_suffix(log.suffix + ".1"))
         self._started = time.monotonic()
         with log.open("ab") as output:
@@ -178,7 +178,7 @@ def describe(status: int) -> str:
     """An exit status in words."""
     if status < 0:
         return f"signal {signal.Signals(-status).name}"
-    if status == _NO_SUCH_PROGRAM:
+    if status == _NO_SUCH_PROGRAM_STATUS:
         return "exit status 127 (the program could not be started)"
     return f"exit status {status}"
 

@@ -22,7 +22,7 @@ from backburner_schemas.errors import QueueError, SettingsError
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 """It lets long polls end, and then writes down what is on its queues."""
-_OK = 200
+_OK_STATUS = 200
 _OFF = "0"
 
 
@@ -60,7 +60,7 @@ class Emulator:
         self.child.stop(grace=_STOP_SECONDS)
 
     def _ready(self) -> bool:
-        return http_status(self.port, "/_ministack/health") == _OK
+        return http_status(self.port, "/_ministack/health") == _OK_STATUS
 
     def _program(self) -> Program:
         check_emulator()

@@ -14,7 +14,7 @@ import sys
 import time
 
 PR_SET_PDEATHSIG = 1
-NOT_STARTED = 127
+NOT_STARTED_STATUS = 127
 _WATCH_SECONDS = 0.25
 
 
@@ -24,11 +24,11 @@ def main() -> int:
     try:
         if os.uname().sysname == "Linux":
             _become(parent, command)
-            return NOT_STARTED
+            return NOT_STARTED_STATUS
         return _watch(parent, command)
     except OSError as error:
         sys.stderr.write(f"cannot start {command[0]}: {error}\n")
-        return NOT_STARTED
+        return NOT_STARTED_STATUS
 
 
 def _become(parent: int, command: list[str]) -> None:

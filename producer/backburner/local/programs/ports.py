@@ -17,12 +17,12 @@ from backburner_schemas.errors import SettingsError
 
 LOOPBACK = "127.0.0.1"
 
-TWIN = 10_000
+TWIN_PORT_OFFSET = 10_000
 """SeaweedFS listens with gRPC on each HTTP port + 10,000."""
 
 # Ports, and their twins, below the range that Linux (32768 up) and macOS (49152 up) give to outgoing connections:
 # nothing can take one between the check here and the child's start but a server that was told to.
-_LOWEST, _HIGHEST = 15_000, 22_000
+_LOWEST_PORT, _HIGHEST_PORT = 15_000, 22_000
 _TRIES = 400
 
 
@@ -40,12 +40,12 @@ class PortLeases:
         """
         if preferred is not None and self._lease(preferred, twin=twin):
             return preferred
-        for candidate in random.sample(range(_LOWEST, _HIGHEST), _TRIES):
+        for candidate in random.sample(range(_LOWEST_PORT, _HIGHEST_PORT), _TRIES):
             if self._lease(candidate, twin=twin):
                 return candidate
         raise SettingsError(
-            f"no free loopback port found between {_LOWEST} and {_HIGHEST}; stop other servers, or other stacks "
-            "with `backburner down`"
+            f"no free loopback port found between {_LOWEST_PORT} and {_HIGHEST_PORT}; stop other servers, or other "
+            "stacks with `backburner down`"
         )
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class PortLeases:
         self.close()
 
     def _lease(self, port: int, *, twin: bool) -> bool:
-        wanted = [port, port + TWIN] if twin else [port]
+        wanted = [port, port + TWIN_PORT_OFFSET] if twin else [port]
         taken: list[int] = []
         for one in wanted:
             if not self._lock(one):

@@ -9,9 +9,9 @@ from backburner.local.programs.ports import LOOPBACK
 
 _SECONDS = 2.0
 
-_METADATA = 3
+_METADATA_API_KEY = 3
 _METADATA_VERSION = 1
-_CORRELATION = 0x6262
+_CORRELATION_ID = 0x6262
 _HEAD = struct.Struct(">iii")
 """Of the answer: its length, the number that it answers, how many brokers follow."""
 
@@ -32,7 +32,7 @@ def speaks_kafka(port: int) -> bool:
 
     One that answers before it counts among the brokers of its cluster is not ready: no topic can be made yet.
     """
-    header = struct.pack(">hhih", _METADATA, _METADATA_VERSION, _CORRELATION, -1)
+    header = struct.pack(">hhih", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, -1)
     request = header + struct.pack(">i", 0)
     try:
         with socket.create_connection((LOOPBACK, port), timeout=_SECONDS) as connection:
@@ -44,4 +44,4 @@ def speaks_kafka(port: int) -> bool:
     if len(head) < _HEAD.size:
         return False
     _, correlation, brokers = _HEAD.unpack(head)
-    return bool(correlation == _CORRELATION and brokers > 0)
+    return bool(correlation == _CORRELATION_ID and brokers > 0)

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from backburner.local.programs.child import Child, Pause, Program, clean_environment
-from backburner.local.programs.ports import LOOPBACK, TWIN, PortLeases
+from backburner.local.programs.ports import LOOPBACK, TWIN_PORT_OFFSET, PortLeases
 from backburner.local.programs.probe import http_status
 from backburner.local.programs.state_file import read_state, saved_port, write_state
 from backburner_schemas.errors import SettingsError, StoreError
@@ -27,7 +27,7 @@ REGION = "us-east-1"
 _SERVERS = ("master", "volume", "filer", "s3", "admin")
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 10.0
-_OK = 200
+_OK_STATUS = 200
 
 
 class Store:
@@ -83,8 +83,8 @@ class Store:
     def _ready(self) -> bool:
         # The S3 front answers before the filer has made the buckets, and the filer before the S3 front is up.
         filer = self._ports["filer"]
-        return http_status(self._ports["s3"], "/healthz") == _OK and all(
-            http_status(filer, f"/buckets/{bucket}/") == _OK for bucket in (RESULTS_BUCKET, BROKER_BUCKET)
+        return http_status(self._ports["s3"], "/healthz") == _OK_STATUS and all(
+            http_status(filer, f"/buckets/{bucket}/") == _OK_STATUS for bucket in (RESULTS_BUCKET, BROKER_BUCKET)
         )
 
     def _program(self) -> Program:
@@ -123,7 +123,7 @@ class Store:
     def _unlink_sockets(self) -> None:
         # SeaweedFS leaves its sockets in the temporary folder when it is killed, and some when it is not.
         for name, port in self._ports.items():
-            for file in (f"seaweedfs-{name}-{port}.sock", f"seaweedfs-{name}-grpc-{port + TWIN}.sock"):
+            for file in (f"seaweedfs-{name}-{port}.sock", f"seaweedfs-{name}-grpc-{port + TWIN_PORT_OFFSET}.sock"):
                 for folder in {Path("/tmp"), Path(tempfile.gettempdir())}:  # noqa: S108 - it hard-codes /tmp
                     (folder / file).unlink(missing_ok=True)
 

@@ -13,9 +13,9 @@ from backburner.local.programs.child import Child, Program, describe
 from backburner.local.programs.ports import PortLeases
 from backburner.local.programs.probe import http_status
 from backburner_schemas.errors import EngineError
-from backburner_schemas.exit_status import UNUSABLE
+from backburner_schemas.exit_status import UNUSABLE_STATUS
 
-_OK = 200
+_OK_STATUS = 200
 _KILL_MARGIN_SECONDS = 25.0
 """On top of the drain time, before a worker is killed: to leave its group and to shut its engine down, 10 s each."""
 
@@ -49,11 +49,11 @@ class WorkerSlot:
                 self._start_at, self._started = None, now
                 self.child.start()
         elif (status := self.child.exit_status()) is not None:
-            if status == UNUSABLE and not self.warm:
+            if status == UNUSABLE_STATUS and not self.warm:
                 # Nothing that a new start would find otherwise.
                 raise self.child.failure("cannot start", reason=self.child.last_error())
             self._ended(now, f"ended with {describe(status)}")
-        elif not self.warm and http_status(self._port, "/readyz") == _OK:
+        elif not self.warm and http_status(self._port, "/readyz") == _OK_STATUS:
             self.warm = True
             self._say(f"{self.name} is warm")
         elif not self.warm and now - self._started > self._warm_seconds:

@@ -17,7 +17,7 @@ TOPIC_SECONDS = 5.0
 """How long a topic that is missing is looked for, on every broker, before it counts as missing."""
 _LOOK_SECONDS = 0.5
 _ANSWER_SECONDS = 10.0
-_OK = 0
+_OK_CODE = 0
 
 Leaders = Mapping[int, int]
 """The leader of each partition of a topic; below 0 where there is none."""
@@ -43,7 +43,7 @@ async def topics_at(client: AIOKafkaClient, broker: int, names: Sequence[str] | 
     return {
         found["topic"]: {one["partition"]: one["leader"] for one in found["partitions"]}
         for found in answer.to_object()["topics"]
-        if found["error_code"] == _OK
+        if found["error_code"] == _OK_CODE
     }
 
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from backburner_schemas.prefix import BLOCK_CHARACTERS, MAX_BLOCKS
-from backburner_schemas.routing import NEIGHBOURS
+from backburner_schemas.routing import NEIGHBOUR_REQUESTS
 
-LEEWAY = 0.1
+LEEWAY_RATIO = 0.1
 """What a partition may carry over the average of recent sends, as a share of that average."""
-RUN = 16
+MAX_RUN_REQUESTS = 16
 """Requests with the same prefix that may follow each other to one partition, however little was sent so far: a prefix
 that is computed elsewhere after so many costs little, and a job of a few hundred requests still spreads."""
-WINDOW = 1024
+WINDOW_REQUESTS = 1024
 """Requests a partition after which all that was sent weighs half."""
-REMEMBERED = 16_384
+REMEMBERED_BLOCKS = 16_384
 """Blocks in each of the two generations of the memory: 3 MB in all, at least 500 prompts of the greatest length."""
 SHORT_BYTES = 1024
 """A record below that has a prompt of 150 tokens or so, which is not worth looking into."""
@@ -30,8 +30,9 @@ _PROMPT = re.compile(rb'"(?:messages|prompt|tools|input)"')
 class Partitioner:
     """Chooses partitions of one topic. The same calls in the same order always get the same answers.
 
-    What a partition carries of recent sends, in bytes, stays below 1 + `LEEWAY` times the average and `NEIGHBOURS` + 1
-    times the largest request. A call costs as much as its prompt has blocks. Memory is bounded.
+    What a partition carries of recent sends, in bytes, stays below 1 + `LEEWAY_RATIO` times the average and
+    `NEIGHBOUR_REQUESTS` + 1 times the largest request. A call costs as much as its prompt has blocks. Memory is
+    bounded.
     """
 
     def __init__(self, count: int) -> None:
@@ -61,14 +62,14 @@ class Partitioner:
         return self._count_in(chosen, key, size, 1)
 
     def choose_together(self, key: bytes, values: Sequence[bytes]) -> int | None:
-        """The partition of neighbours with that key, at most `NEIGHBOURS` of them; they count as sent.
+        """The partition of neighbours with that key, at most `NEIGHBOUR_REQUESTS` of them; they count as sent.
 
         None, and nothing counts, if one has a prompt that is worth looking into: then `choose` for each.
         """
         if self._count == 1:
             return 0
         sizes = [*map(len, values)]
-        if len(sizes) > NEIGHBOURS or max(sizes) >= SHORT_BYTES:
+        if len(sizes) > NEIGHBOUR_REQUESTS or max(sizes) >= SHORT_BYTES:
             return None
         size = sum(sizes)
         return self._count_in(self._with_neighbours(crc32(key), size, len(sizes)), key, size, len(sizes))
@@ -78,7 +79,7 @@ class Partitioner:
         self._loads[chosen] += size
         self._total += size
         self._sends += sends
-        if self._sends >= WINDOW * self._count:
+        if self._sends >= WINDOW_REQUESTS * self._count:
             self._fade()
         if self._turn is None:
             # Not all clients begin with the same partition: many send but one request.
@@ -91,7 +92,7 @@ class Partitioner:
         The less of it is shared, the less over the average may such a partition be, and steeply so: prompts that have
         but the system prompt in common begin groups of their own, side by side.
         """
-        room, leeway = self._room(size, 1, RUN)
+        room, leeway = self._room(size, 1, MAX_RUN_REQUESTS)
         young, old, loads = self._young, self._old, self._loads
         shared = blocks = len(chain)
         for block in reversed(chain):
@@ -109,7 +110,7 @@ class Partitioner:
 
     def _with_neighbours(self, key: int, size: int, sends: int) -> int:
         """Where the neighbours went, if that partition can take it; or the least loaded."""
-        room, leeway = self._room(size, sends, NEIGHBOURS)
+        room, leeway = self._room(size, sends, NEIGHBOUR_REQUESTS)
         known = self._young.get(key)
         if known is None:
             known = self._old.get(key)
@@ -123,10 +124,10 @@ class Partitioner:
         """How much a partition may carry before it is given these bytes and requests, and how much more at the most."""
         total = self._total + size
         average = total / self._count
-        return average - size, LEEWAY * average + run * total / (self._sends + sends)
+        return average - size, LEEWAY_RATIO * average + run * total / (self._sends + sends)
 
     def _forget(self) -> None:
-        if len(self._young) >= REMEMBERED:
+        if len(self._young) >= REMEMBERED_BLOCKS:
             self._young, self._old = {}, self._young
 
     def _fade(self) -> None:

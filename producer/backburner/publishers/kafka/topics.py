@@ -26,10 +26,10 @@ _SECONDS = 60.0
 _AGREE_SECONDS = 30.0
 """How long the brokers' metadata may take to follow the controller's."""
 _LOOK_SECONDS = 0.1
-_HEADROOM = 64 * 1024
+_HEADROOM_BYTES = 64 * 1024
 """Bytes that an envelope, its headers and the batch around it may take beyond the body."""
-_OK = 0
-_EXISTS = 36
+_OK_CODE = 0
+_EXISTS_CODE = 36
 
 
 async def ensure_topics(settings: Settings, pool: str) -> list[str]:
@@ -87,7 +87,7 @@ async def _deleted(admin: AIOKafkaAdminClient, settings: Settings, names: Sequen
     if not names:
         return []
     answer = await admin.create_topics([_new(name, settings) for name in names], validate_only=True)
-    return [found["topic"] for found in answer.to_object()["topic_errors"] if found["error_code"] == _OK]
+    return [found["topic"] for found in answer.to_object()["topic_errors"] if found["error_code"] == _OK_CODE]
 
 
 async def _make(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:
@@ -95,9 +95,9 @@ async def _make(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[
     answer = await admin.create_topics([_new(name, settings) for name in names])
     for found in answer.to_object()["topic_errors"]:
         code = found["error_code"]
-        if code == _EXISTS:  # Another process made it between the look and the making.
+        if code == _EXISTS_CODE:  # Another process made it between the look and the making.
             log.info("the topic exists and is left as it is", topic=found["topic"])
-        elif code != _OK:
+        elif code != _OK_CODE:
             why = found.get("error_message") or for_code(code).__name__
             raise QueueError(
                 f"the broker did not make the topic {found['topic']}: {why}; check BACKBURNER_TOPIC_PARTITIONS, "
@@ -164,6 +164,6 @@ def _new(name: str, settings: Settings) -> NewTopic:
         topic_configs={
             "cleanup.policy": "delete",
             "retention.ms": str(int(settings.topic_retention_seconds * 1000)),
-            "max.message.bytes": str(settings.max_body_bytes + _HEADROOM),
+            "max.message.bytes": str(settings.max_body_bytes + _HEADROOM_BYTES),
         },
     )

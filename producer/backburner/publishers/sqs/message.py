@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1024 * 1024
 """Of one message with its attributes, and of all messages of one batch together."""
-MAX_BATCH = 10
-MAX_DELAY = 900
+MAX_BATCH_MESSAGES = 10
+MAX_DELAY_SECONDS = 900
 """Seconds that SQS can hold a message back."""
-_MAX_GROUP = 128
+_MAX_GROUP_CHARACTERS = 128
 """Characters in a message group's name; a tenant's may be longer."""
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 
@@ -59,7 +59,7 @@ def entry_of(position: int, message: Message, now: float) -> Entry:
     body = escaped(message.value)
     attributes = {name: value.decode("ascii") for name, value in codec.encode_facts(message.facts)}
     due = message.facts.not_before
-    delay = 0 if due is None else min(max(math.ceil(due - now), 0), MAX_DELAY)
+    delay = 0 if due is None else min(max(math.ceil(due - now), 0), MAX_DELAY_SECONDS)
     size = len(body) + sum(len(name) + len(value) + len("String") for name, value in attributes.items())
     return Entry(position, body, attributes, message_group(message.envelope.tenant), delay, size)
 
@@ -75,10 +75,10 @@ def escaped(encoded: bytes) -> str:
 
 def message_group(tenant: str) -> str:
     """The message group of a tenant, whose messages share a queue fairly with those of others."""
-    if len(tenant) <= _MAX_GROUP:
+    if len(tenant) <= _MAX_GROUP_CHARACTERS:
         return tenant
     digest = hashlib.sha256(tenant.encode()).hexdigest()[:16]
-    return f"{tenant[: _MAX_GROUP - 17]}-{digest}"
+    return f"{tenant[: _MAX_GROUP_CHARACTERS - 17]}-{digest}"
 
 
 def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -86,7 +86,7 @@ def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     size = 0
     for entry in entries:
-        if batch and (len(batch) == MAX_BATCH or size + entry.size > MAX_BYTES):
+        if batch and (len(batch) == MAX_BATCH_MESSAGES or size + entry.size > MAX_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(entry)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SqsPublisher", "ensure_queues"]
 
-_THREADS = 8
+_THREAD_COUNT = 8
 """Batches under way at once: the network is waited for, and more would only queue for Python's lock."""
 _READ_SECONDS = 30.0
 _ATTEMPTS = 5
@@ -63,7 +63,7 @@ class SqsPublisher:
     async def start(self) -> None:
         """Connect. Raises `QueueError` if SQS does not answer, or not to this identity."""
         self._client = await asyncio.to_thread(self._connect)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sqs-send")
+        self._threads = ThreadPoolExecutor(_THREAD_COUNT, thread_name_prefix="sqs-send")
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Put the messages onto the queue; see the port for what its return and its error mean."""
@@ -94,7 +94,7 @@ class SqsPublisher:
         """A client, once SQS has answered: whether this queue exists, or may be looked for, is not the question."""
         first, client = (
             sqs_client(
-                self._session, self._settings, connections=_THREADS, read_seconds=_READ_SECONDS, attempts=attempts
+                self._session, self._settings, connections=_THREAD_COUNT, read_seconds=_READ_SECONDS, attempts=attempts
             )
             for attempts in (_FIRST_ATTEMPTS, _ATTEMPTS)
         )

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_MAX_NAME = 80
-_RETENTION = (60, 14 * 24 * 3600)
+_MAX_NAME_CHARACTERS = 80
+_RETENTION_SECONDS = (60, 14 * 24 * 3600)
 """Seconds that SQS can keep a message: at least, at most."""
 _VISIBILITY_SECONDS = 120
 """The queue's own default, for those who look at it by hand; workers say their own with each call."""
@@ -50,10 +50,10 @@ def queue_names(prefix: str, pool: str) -> dict[str, Lane]:
                 f"SQS takes no dots in a queue's name ({name}); set BACKBURNER_PREFIX to letters, digits, '_' and '-'"
             )
         if not _NAME.fullmatch(name):
-            room = len(prefix) - max(len(each) for each in names) + _MAX_NAME
+            room = len(prefix) - max(len(each) for each in names) + _MAX_NAME_CHARACTERS
             raise SettingsError(
-                f"SQS takes at most {_MAX_NAME} characters in a queue's name ({name}); set BACKBURNER_PREFIX to at "
-                f"most {room} for this pool"
+                f"SQS takes at most {_MAX_NAME_CHARACTERS} characters in a queue's name ({name}); set "
+                f"BACKBURNER_PREFIX to at most {room} for this pool"
             )
     return names
 
@@ -67,7 +67,7 @@ async def ensure_queues(settings: Settings, pool: str) -> list[str]:
     """
     names = queue_names(settings.prefix, pool)
     seconds = int(settings.topic_retention_seconds)
-    least, most = _RETENTION
+    least, most = _RETENTION_SECONDS
     if not least <= seconds <= most:
         raise SettingsError(
             f"SQS keeps messages for {least} to {most} seconds and BACKBURNER_TOPIC_RETENTION_SECONDS is {seconds}; "
