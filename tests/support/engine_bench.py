@@ -111,7 +111,7 @@ def simulate(
         for sequence in heard:
             work, asked = flying.pop(sequence)
             admission.leave(work)
-            work.expected.came(Usage(asked.prompt, sequence.generated))
+            work.estimate.came(Usage(asked.prompt, sequence.generated))
         if found.seconds - looked >= LOOK_SECONDS:
             looked = found.seconds
             if (load := model.meter.load()) is not None:

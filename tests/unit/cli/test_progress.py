@@ -8,7 +8,8 @@ from rich.console import Console
 
 from backburner.cli.terminal import progress as shown
 from backburner.cli.terminal.bar import Bar
-from backburner.cli.terminal.progress import Lines, Meter, Reading, describe, duration
+from backburner.cli.terminal.meter import Meter, Reading, describe, duration
+from backburner.cli.terminal.progress import Lines
 from backburner_schemas.job import Counts, JobState, UsageTotals
 from backburner_schemas.status import BatchStatus
 

@@ -15,7 +15,9 @@ def offsets(low):
 @given(st.integers(0, 1 << 40).flatmap(lambda low: st.tuples(st.just(low), offsets(low), offsets(low), offsets(low))))
 def test_the_harness_reads_the_completed_set_that_the_worker_wrote(found):
     low, done, started, suspects = found
-    text, held = encode(Marks(incarnation=7, completed=done, started=started, suspects=suspects, write_ahead_until=low + 9), low)
+    text, held = encode(
+        Marks(incarnation=7, completed=done, started=started, suspects=suspects, write_ahead_until=low + 9), low
+    )
     assert completed(low, text) == {offset for first, stop in held.completed.ranges for offset in range(first, stop)}
 
 

@@ -68,7 +68,8 @@ class Settler:
         telemetry.watch_held("storing", lambda: len(self))
 
     def __len__(self) -> int:
-        gathered = sum(len(batch.deliveries) for batch in self._batches.values())
+        # A copy: `/metrics` asks from a thread of its own, while batches come and go.
+        gathered = sum(len(batch.deliveries) for batch in [*self._batches.values()])
         return gathered + len(self._under_way) - len(self._batches)
 
     @property

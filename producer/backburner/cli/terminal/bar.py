@@ -1,4 +1,4 @@
-"""The progress bar that a terminal shows. Its numbers come from `progress.Reading`."""
+"""The progress bar that a terminal shows. Its numbers come from `meter.Reading`."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -6,7 +6,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from backburner.cli.terminal.progress import Reading, duration
+from backburner.cli.terminal.meter import Reading, duration
 
 
 class Bar:
