@@ -1,4 +1,4 @@
-"""The client: the four verbs that users begin with, and the way to jobs and handles that another process made."""
+"""The client: everything that users do with requests, jobs, dead letters and pools begins here."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

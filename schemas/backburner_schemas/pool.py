@@ -26,7 +26,7 @@ class WorkerAnnouncement(BaseModel):
     models: tuple[str, ...]
     adapters: tuple[str, ...] = ()
     group: str
-    """Consumer group that it pulls in."""
+    """Name of the group of workers that it was started in; the pool's name where none was given."""
     version: str
     """Engine and version."""
     started_at: float

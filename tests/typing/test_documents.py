@@ -43,6 +43,7 @@ def test_every_python_block_of_the_documents_passes_mypy(tmp_path: Path) -> None
         '```python\nasync with Client() as client:\n    await client.submit("in", priority="lowest")\n```\n'
     )
     assert len(found) > 1
-    [wrong] = errors(tmp_path, found)
-    assert f"block_{len(found) - 1}.py" in wrong
-    assert 'Argument "priority"' in wrong
+    told = errors(tmp_path, found)
+    last = f"block_{len(found) - 1}.py"
+    assert [line for line in told if last not in line] == []
+    assert any(last in line and 'Argument "priority"' in line for line in told)

@@ -62,14 +62,14 @@ async def list_letters(
         raise SettingsError("--unaddressed letters belong to no job; leave --job out")
     most = limit if limit is not None or json else _MAX_SHOWN_LETTERS
     rows: list[tuple[str, ...]] = []
-    seen = troubled = 0
+    seen = stuck = 0
     async with session.open_client() as client:
         # One more than is shown, to know whether there are more.
         async for letter in client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed):
             seen += 1
             if most is not None and seen > most:
                 break
-            troubled += letter.problem is not None and not unaddressed
+            stuck += letter.problem is not None and not unaddressed
             if json:
                 show.out_json(as_json(letter))
             else:
@@ -80,8 +80,8 @@ async def list_letters(
         show.say("there are no dead letters" + (f" of job {job}" if job is not None else ""))
     if most is not None and seen > most:
         show.say(f"there are more than {most:,}; --limit N shows more, --json all of them")
-    if troubled:
-        show.warn(f"{troubled:,} of them cannot be redriven; `backburner dlq show ID` says why")
+    if stuck:
+        show.warn(f"{stuck:,} of them cannot be redriven; `backburner dlq show ID` says why")
 
 
 async def show_letter(
