@@ -20,7 +20,7 @@ from backburner.storage import Storage
 from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
-from backburner_worker.app import settle_memory
+from backburner_worker.app import freeze_gc
 from backburner_worker.settings import WorkerSettings
 
 _RECORDS = 4096
@@ -92,7 +92,7 @@ async def main() -> None:
     await consumer.start()
     try:
         loop = BareLoop(consumer, Storage.open(settings))
-        settle_memory()
+        freeze_gc()
         print(json.dumps({"warm": True}), flush=True)
         running = asyncio.get_running_loop()
         while question := await running.run_in_executor(None, sys.stdin.readline):

@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker, settle_memory
+from backburner_worker.app import Worker, freeze_gc
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.process.telemetry import Telemetry
@@ -162,7 +162,7 @@ async def main() -> None:
     )
     try:
         info = await engine.start()
-        settle_memory()
+        freeze_gc()
         print(json.dumps({"warm": True}), flush=True)
         loop = asyncio.get_running_loop()
         while question := await loop.run_in_executor(None, sys.stdin.readline):

@@ -19,7 +19,7 @@ from queued_worker import TimedSource, TimedTelemetry
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker, settle_memory
+from backburner_worker.app import Worker, freeze_gc
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, Source
@@ -85,7 +85,7 @@ async def main() -> None:
         info=await engine.start(),
         source=source,
     )
-    settle_memory()
+    freeze_gc()
     joined = asyncio.Event()
     running = asyncio.create_task(worker.run(on_joined=joined.set))
     await joined.wait()

@@ -17,19 +17,19 @@ from backburner_schemas import keys
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_worker.admission.admission import Admission
 from backburner_worker.admission.admitter import Admitter
-from backburner_worker.admission.load_monitor import Steering
+from backburner_worker.admission.load_monitor import LoadMonitor
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.generation.cache import ResultCache
 from backburner_worker.generation.handler import RequestHandler
 from backburner_worker.generation.runner import RequestRunner
-from backburner_worker.jobs import JobBook
+from backburner_worker.jobs import JobCache
 from backburner_worker.outcome import Signature
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.policy import RetryRules
 from backburner_worker.process.health import Health
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.process.outages import Outages, Trouble
 from backburner_worker.process.readiness import Readiness
 from backburner_worker.process.signals import on_stop_signal
@@ -40,7 +40,7 @@ from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.settings import WorkerSettings, split
 from backburner_worker.settlement.results import Results
-from backburner_worker.settlement.retries import Requeue
+from backburner_worker.settlement.retries import RetryPublisher
 from backburner_worker.settlement.segment_writer import SegmentWriter
 from backburner_worker.settlement.segments import SegmentLimits
 from backburner_worker.settlement.settler import Settler
@@ -77,7 +77,7 @@ class Worker:
         self._storage = storage
         self._info = info
         self._started_at = time.time()
-        self._jobs = JobBook(storage, settings.marker_seconds)
+        self._jobs = JobCache(storage, settings.marker_seconds)
         self._sweep = Sweep(
             storage,
             seconds=settings.sweep_seconds,
@@ -101,16 +101,16 @@ class Worker:
             telemetry=telemetry,
         )
         source = source or open_source(settings, self.pool, self.name)
-        changed, tasks = WakeUp(), asyncio.TaskGroup()
+        changed, tasks = Notifier(), asyncio.TaskGroup()
         suspects = Suspects(storage, self.name)
         signature = Signature(pool=self.pool, worker=self.name, group=self.group, version=info.version)
         self._cache = _cache(settings, storage, self.pool, info, telemetry)
-        requeue = Requeue(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
+        retries = RetryPublisher(lambda: publisher or open_publisher(settings), storage, self.pool, settings.queue.kind)
         settler = Settler(
             source=source,
             segments=segments,
             results=Results(storage, segments),
-            requeue=requeue,
+            retries=retries,
             signature=signature,
             suspects=suspects,
             changed=changed,
@@ -119,7 +119,7 @@ class Worker:
         )
         feeder = Feeder(settings.weights, settings.window, settings.window_bytes)
         admission = Admission(info, settings.concurrency)
-        self._steering = Steering(engine, admission, changed)
+        self._load_monitor = LoadMonitor(engine, admission, changed)
         admitter = Admitter(feeder=feeder, admission=admission, jobs=self._jobs, settler=settler, changed=changed)
         handler = RequestHandler(
             engine,
@@ -159,14 +159,14 @@ class Worker:
         self.systems: dict[str, Trouble] = {
             "store": storage.trouble,
             "queue": source.trouble,
-            "retries": requeue.trouble,
+            "retries": retries.trouble,
         }
         """What the worker needs around it, each with why it is away."""
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
         async with asyncio.TaskGroup() as tasks:
-            parts = (self._sweep.run(), self._sweep.finalize_named(), self._steering.run())
+            parts = (self._sweep.run(), self._sweep.finalize_named(), self._load_monitor.run())
             beside = [tasks.create_task(part) for part in parts]
             try:
                 await self.pipeline.run(drain=self._settings.drain_seconds, on_joined=on_joined)
@@ -206,7 +206,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         # A load makes objects by the million, and hardly any of them goes away: a fifth of its time went on looking.
         gc.disable()
         info = await checks.load(engine)
-        settle_memory()
+        freeze_gc()
         log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
@@ -262,7 +262,7 @@ async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, An
     log.info("stopped")
 
 
-def settle_memory() -> None:
+def freeze_gc() -> None:
     """Nothing of what is loaded by now goes away again, so the collector need not look at it, not even once."""
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)

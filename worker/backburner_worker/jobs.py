@@ -36,7 +36,7 @@ class _Known:
     """Monotonic seconds."""
 
 
-class JobBook:
+class JobCache:
     """Manifests and seals, read when a job's first delivery comes, and cancel markers, listed on a timer."""
 
     def __init__(self, storage: Storage, marker_seconds: float) -> None:

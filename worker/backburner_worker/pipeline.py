@@ -13,9 +13,9 @@ from contextlib import suppress
 from backburner.logs import get_logger
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.generation.runner import RequestRunner
-from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import Run, judge
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.settlement.settler import Settler
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.pulling import Puller
@@ -34,11 +34,11 @@ class Pipeline:
         *,
         source: Source,
         puller: Puller,
-        jobs: JobBook,
+        jobs: JobCache,
         admitter: Admitter,
         runner: RequestRunner,
         settler: Settler,
-        changed: WakeUp,
+        changed: Notifier,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """`changed` and `tasks`, which `run` enters, are those of the other parts too."""

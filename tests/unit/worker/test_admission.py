@@ -51,7 +51,7 @@ def test_a_request_larger_than_the_cache_runs_alone_or_with_one_other():
 def test_a_request_of_more_sequences_than_the_batch_has_is_let_in():
     admission = Admission(ROOMY)
     work = work_of(admission, 0, Asked(10, 10, 10))
-    work.expected.sequences = 4096
+    work.estimate.sequences = 4096
     assert admission.enter(work)
     assert admission.sequences == admission.sequence_limit // 2
 
@@ -61,7 +61,7 @@ def test_what_was_learned_of_a_job_lets_more_of_it_in():
     before = enter(admission, *[Asked(40, 10, 4096)] * 64)
     for work in before:
         admission.leave(work)
-        work.expected.came(Usage(40, 10))
+        work.estimate.learn(Usage(40, 10))
     assert len(enter(admission, *[Asked(40, 10, 4096)] * 64, first=100)) > 2 * len(before)
 
 
@@ -105,7 +105,7 @@ def test_never_more_in_flight_than_the_limits_and_nothing_left_at_the_end(asked,
         if inside and chance.random() < 0.3:
             gone = inside.pop(chance.randrange(len(inside)))
             admission.leave(gone)
-            gone.expected.came(Usage(prompt, answer))
+            gone.estimate.learn(Usage(prompt, answer))
     for work in inside:
         admission.leave(work)
     assert (admission.in_flight, admission.sequences, admission.tokens) == (0, 0, 0)
@@ -125,7 +125,7 @@ def test_requests_of_several_sequences_meet_the_limit_before_it_is_full():
     admission = Admission(ROOMY)
     works = [work_of(admission, number, Asked(10, 10, 10)) for number in range(4)]
     for work in works:
-        work.expected.sequences = 4
+        work.estimate.sequences = 4
     assert [admission.enter(work) for work in works] == [True, True, False, False]
     assert admission.sequences == admission.sequence_limit
     admission.leave(works[0])
@@ -141,7 +141,7 @@ def test_by_hand_each_request_counts_as_one():
     admission = Admission(INFO, concurrency=3)
     works = [work_of(admission, number, Asked(10, 10)) for number in range(3)]
     for work in works:
-        work.expected.sequences = 4
+        work.estimate.sequences = 4
         assert admission.enter(work)
     assert (admission.sequences, admission.sequence_limit) == (3, 3)
     for work in works:

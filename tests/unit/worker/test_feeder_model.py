@@ -31,7 +31,7 @@ def shared(one: tuple[Any, ...], other: tuple[Any, ...]) -> int:
 
 def slot(one: Work) -> float:
     deadline = one.run.deadline
-    return deadline if deadline == math.inf else deadline // tenant_queue.SLOT_SECONDS
+    return deadline if deadline == math.inf else deadline // tenant_queue.BUCKET_SECONDS
 
 
 class Tenant:

@@ -8,7 +8,7 @@ from works import new_feeder, taken, work
 
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.scheduling.feeder import Feeder
-from backburner_worker.scheduling.tenant_queue import EVERY, RUN, SLOT_SECONDS
+from backburner_worker.scheduling.tenant_queue import BUCKET_SECONDS, EVERY, RUN
 from backburner_worker.scheduling.work import Work
 
 SMALL = 4
@@ -28,8 +28,8 @@ def test_the_earliest_deadline_is_first() -> None:
 
 
 def test_deadlines_in_one_slot_are_equal() -> None:
-    start = 100 * SLOT_SECONDS
-    works = [work(position, deadline=start + SLOT_SECONDS - 1 - position) for position in range(5)]
+    start = 100 * BUCKET_SECONDS
+    works = [work(position, deadline=start + BUCKET_SECONDS - 1 - position) for position in range(5)]
     assert taken(filled(*works)) == [0, 1, 2, 3, 4]
 
 

@@ -1,4 +1,4 @@
-"""Steering: a limit that is raised wakes what waits for room, and an engine that tells nothing is left alone."""
+"""LoadMonitor: a limit that is raised wakes what waits for room, and an engine that tells nothing is left alone."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ from engine_bench import Asked, work_of
 from backburner_schemas.request import Endpoint
 from backburner_worker.admission import load_monitor
 from backburner_worker.admission.admission import Admission
-from backburner_worker.admission.load_monitor import Steering
+from backburner_worker.admission.load_monitor import LoadMonitor
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.engine.fake.process import FakeProcessEngine
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 
 INFO = EngineInfo(("m",), frozenset(Endpoint), "fake-1", kv_tokens=100_000, max_sequences=4)
 
@@ -28,12 +28,12 @@ class Hungry(FakeEngine):
 
 async def test_more_room_wakes_what_waits_for_it(monkeypatch):
     monkeypatch.setattr(load_monitor, "_LOOK_SECONDS", 0)
-    admission, changed = Admission(INFO), WakeUp()
+    admission, changed = Admission(INFO), Notifier()
     number = 0
     while admission.open:
         assert admission.enter(work_of(admission, number, Asked(10, 10, 10)))
         number += 1
-    task = asyncio.create_task(Steering(Hungry(), admission, changed).run())
+    task = asyncio.create_task(LoadMonitor(Hungry(), admission, changed).run())
     async with asyncio.timeout(60):
         await changed.until(lambda: admission.open)
     task.cancel()
@@ -43,5 +43,5 @@ async def test_more_room_wakes_what_waits_for_it(monkeypatch):
 async def test_an_engine_that_tells_nothing_keeps_the_first_limits():
     admission = Admission(INFO)
     async with asyncio.timeout(60):
-        await Steering(FakeProcessEngine(), admission, WakeUp()).run()
+        await LoadMonitor(FakeProcessEngine(), admission, Notifier()).run()
     assert admission.sequence_limit == 6

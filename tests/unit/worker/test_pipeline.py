@@ -10,7 +10,7 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.jobs import JobBook
+from backburner_worker.jobs import JobCache
 
 
 async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(bench: Bench) -> None:
@@ -135,7 +135,7 @@ async def test_tenants_share_no_prefix_cache(bench: Bench, monkeypatch: pytest.M
 
 async def test_the_book_of_jobs_stays_small(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backburner_worker.jobs._REMEMBERED", 3)
-    book = JobBook(storage, 1.0)
+    book = JobCache(storage, 1.0)
     for number in range(10):
         await book.learn([(TENANT, f"batch_{number}")])
     assert len(book._known) == 3

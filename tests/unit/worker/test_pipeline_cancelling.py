@@ -11,7 +11,7 @@ from backburner_schemas import keys
 from backburner_schemas.codec import Origin
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts
 from backburner_schemas.names import Lane
-from backburner_worker.generation.running_request import Abort, Generation
+from backburner_worker.generation.running_request import Abort, RunningRequest
 from backburner_worker.policy import Run
 from backburner_worker.scheduling.work import Work
 from backburner_worker.sources.base import Delivery
@@ -199,15 +199,15 @@ async def test_what_expires_while_its_start_has_to_be_told_is_never_sent_to_the_
     assert await bench.marks() == []
 
 
-def generation(bench: Bench) -> Generation:
+def running_request(bench: Bench) -> RunningRequest:
     envelope = bench.envelope(0)
     delivery = Delivery(envelope, b"", Origin("q", "0-0", 0.0), Lane.NORMAL, DeliveryFacts(), token=None)
-    return Generation(Work(delivery, Run(envelope, AnswerMode.SEGMENT), tokens=1))
+    return RunningRequest(Work(delivery, Run(envelope, AnswerMode.SEGMENT), tokens=1))
 
 
 @pytest.mark.parametrize("before_its_first_step", [True, False])
 async def test_an_abort_is_told_apart_from_the_end_of_the_task(bench: Bench, before_its_first_step: bool) -> None:
-    one, began, why = generation(bench), asyncio.Event(), []
+    one, began, why = running_request(bench), asyncio.Event(), []
 
     async def run() -> str:
         try:
@@ -232,7 +232,7 @@ async def test_an_abort_is_told_apart_from_the_end_of_the_task(bench: Bench, bef
 
 @pytest.mark.parametrize("aborted", [True, False])
 async def test_the_end_of_the_task_is_not_taken_for_an_abort(bench: Bench, aborted: bool) -> None:
-    one, began = generation(bench), asyncio.Event()
+    one, began = running_request(bench), asyncio.Event()
 
     async def run() -> None:
         try:

@@ -179,7 +179,7 @@ async def test_the_original_is_not_settled_before_its_retry_is_on_the_queue(stor
     bench.queue.refuse(lambda _: True)
     async with running(bench):
         bench.send(0, job="single-a")
-        await until(lambda: bench.pipeline._settler._requeue._waiting == 1)
+        await until(lambda: bench.pipeline._settler._retries._waiting == 1)
         assert bench.queue.settled == []
         assert len(bench.source.held()) == 1
         bench.queue.refuse(None)
@@ -216,7 +216,7 @@ async def test_a_retry_that_the_queue_does_not_take_is_left_to_others_at_the_dra
     async with running(bench) as task:
         bench.send(0, job="single-a")
         bench.queue.refuse(lambda _: True)
-        await until(lambda: bench.pipeline._settler._requeue._waiting == 1)
+        await until(lambda: bench.pipeline._settler._retries._waiting == 1)
         bench.pipeline.stop()
         assert await ended(task) is None
     assert bench.queue.settled == []

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from works import work
 
 from backburner_worker.scheduling.prefix_tree import PrefixTree
-from backburner_worker.scheduling.work_set import Held
+from backburner_worker.scheduling.work_set import QueuedWork
 
 PATHS = st.lists(st.integers(0, 2), max_size=5).map(lambda blocks: ("fake", *blocks)[-5:])
 
 
-def held(number: int, path: tuple[str | int | None, ...]) -> Held:
-    return Held(number, work(number), "default", path, 0.0, 1, 0)
+def held(number: int, path: tuple[str | int | None, ...]) -> QueuedWork:
+    return QueuedWork(number, work(number), "default", path, 0.0, 1, 0)
 
 
 def shared(one: tuple[object, ...], other: tuple[object, ...]) -> int:
@@ -35,8 +35,8 @@ def test_the_nearest_share_the_most_whatever_came_and_went(steps):
             near = tree.nearest(looked_for)
             most = max(shared(one.path, looked_for) for one in there)
             expected = [one for one in there if shared(one.path, looked_for) == most]
-            assert ([near] if isinstance(near, Held) else [*near.works.values()]) == expected
-            if not isinstance(near, Held):
+            assert ([near] if isinstance(near, QueuedWork) else [*near.works.values()]) == expected
+            if not isinstance(near, QueuedWork):
                 assert near.first() is expected[0]
     for one in there:
         tree.remove(one)
@@ -52,5 +52,5 @@ def test_a_tree_that_ran_empty_starts_anew():
     tree.put(held(1, ("b", 1)))
     tree.put(held(2, ("b", 2)))
     near = tree.nearest(("a", 1))
-    assert not isinstance(near, Held)
+    assert not isinstance(near, QueuedWork)
     assert [*near.works] == [1, 2]

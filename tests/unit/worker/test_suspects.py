@@ -29,7 +29,7 @@ async def test_a_create_that_was_tried_twice_does_not_convict(
     monkeypatch.setattr(Storage, "create", create_and_forget)
     suspects = Suspects(storage, "w")
     address = Bench(storage).envelope(0).address
-    assert await suspects.accuse(address)
+    assert await suspects.mark(address)
     await suspects.give_up(address)
     assert await Bench(storage).marks() == []
 
@@ -37,7 +37,7 @@ async def test_a_create_that_was_tried_twice_does_not_convict(
 async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     address = Bench(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.accuse(address)
+    assert await theirs.mark(address)
     reached, answered = asyncio.Event(), asyncio.Event()
 
     async def late(_self: Storage, _key: str, _data: bytes) -> bool:
@@ -47,10 +47,10 @@ async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pyt
 
     with monkeypatch.context() as slow:
         slow.setattr(Storage, "create", late)
-        accusing = asyncio.create_task(ours.accuse(address))
+        marking = asyncio.create_task(ours.mark(address))
         await reached.wait()
-        accusing.cancel()
-        await asyncio.wait([accusing])
+        marking.cancel()
+        await asyncio.wait([marking])
     answered.set()
     # It cannot know whether the mark that is there is its own until it looks.
     await ours.give_up(address)
@@ -63,7 +63,7 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
     monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.1)
     address = Bench(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.accuse(address)
+    assert await theirs.mark(address)
     looked, get = asyncio.Event(), Storage.get
 
     async def get_and_tell(self: Storage, key: str) -> Stored | None:
@@ -72,10 +72,10 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
         return found
 
     monkeypatch.setattr(Storage, "get", get_and_tell)
-    accusing = asyncio.create_task(ours.accuse(address))
+    marking = asyncio.create_task(ours.mark(address))
     await looked.wait()
     await theirs.give_up(address)
-    assert await accusing
+    assert await marking
 
 
 @pytest.mark.parametrize("end", ["give_up", "clear"])
@@ -99,10 +99,10 @@ async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
     monkeypatch.setattr(Storage, "create", create_late)
     suspects = Suspects(storage, "w")
     address = Bench(storage).envelope(0).address
-    accusing = asyncio.create_task(suspects.accuse(address))
+    marking = asyncio.create_task(suspects.mark(address))
     await sent.wait()
-    accusing.cancel()
-    await asyncio.wait([accusing])
+    marking.cancel()
+    await asyncio.wait([marking])
     ending = asyncio.create_task(getattr(suspects, end)(address))
     # Time enough to look and find nothing, for one that does not wait for its own request.
     await asyncio.wait([ending], timeout=0.2)
@@ -118,7 +118,7 @@ async def test_clearing_one_copys_mark_does_not_forget_anothers(
     """A retry whose publish was in doubt is there twice, and the second may begin while the first is being stored."""
     suspects = Suspects(storage, "w")
     address = Bench(storage).envelope(0).address
-    assert await suspects.accuse(address)
+    assert await suspects.mark(address)
     delete, accused = Storage.delete, asyncio.Event()
 
     async def delete_and_wait(self: Storage, gone: Iterable[str]) -> None:
@@ -129,7 +129,7 @@ async def test_clearing_one_copys_mark_does_not_forget_anothers(
         slow.setattr(Storage, "delete", delete_and_wait)
         clearing = asyncio.create_task(suspects.clear(address))
         await until(lambda: _no_marks(storage))
-        assert await suspects.accuse(address)
+        assert await suspects.mark(address)
         accused.set()
         await clearing
     await suspects.close()
@@ -154,28 +154,28 @@ async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
     address = Bench(storage).envelope(0).address
     rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
     await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
-    assert await Suspects(storage, "w").accuse(address) is runs
+    assert await Suspects(storage, "w").mark(address) is runs
 
 
 async def test_a_mark_whose_maker_lives_convicts_nobody(storage: Storage) -> None:
     """A copy of a suspect, or a member that was cut off, may run it while another worker gets it too."""
     address = Bench(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.accuse(address)
+    assert await theirs.mark(address)
     renewing = asyncio.create_task(theirs.renew())
-    accusing = asyncio.create_task(ours.accuse(address))
-    await asyncio.wait([accusing], timeout=0.02 * 4 * 5)
-    assert not accusing.done()
+    marking = asyncio.create_task(ours.mark(address))
+    await asyncio.wait([marking], timeout=0.02 * 4 * 5)
+    assert not marking.done()
     await theirs.clear(address)
-    assert await accusing
+    assert await marking
     renewing.cancel()
 
 
 async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
     address = Bench(storage).envelope(0).address
     died, next_one = Suspects(storage, "died"), Suspects(storage, "next")
-    assert await died.accuse(address)
-    assert not await next_one.accuse(address)
+    assert await died.mark(address)
+    assert not await next_one.mark(address)
     # Of the one that died: it is cleared once the letter is there.
     assert len(await Bench(storage).marks()) == 1
 
@@ -183,7 +183,7 @@ async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
 async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     address = Bench(storage).envelope(0).address
     suspects = Suspects(storage, "w")
-    assert await suspects.accuse(address)
+    assert await suspects.mark(address)
     put, sent, arrives = Storage.put, asyncio.Event(), asyncio.Event()
 
     async def put_late(self: Storage, key: str, data: bytes) -> None:

@@ -9,7 +9,7 @@ from backburner_schemas.prefix import BLOCK_CHARACTERS
 from backburner_worker.admission.governor import Bound, Governor
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 from backburner_worker.scheduling.shared_prefixes import SHORTEST, Prefixes, blocks_of, nodes_of
-from backburner_worker.scheduling.token_estimates import Expectations, Expected
+from backburner_worker.scheduling.token_estimates import Estimate, TokenEstimates
 from backburner_worker.scheduling.work import Work
 
 
@@ -20,7 +20,7 @@ class Admission:
         """Steered by what the engine offers and tells; with a `concurrency` above 0, so many requests and no more."""
         self._concurrency = concurrency
         self._governor = Governor(info)
-        self._expectations = Expectations()
+        self._estimates = TokenEstimates()
         self._prefixes = Prefixes()
         self.in_flight = 0
         """Requests that are in the engine. Others only read."""
@@ -66,29 +66,29 @@ class Admission:
             return self.in_flight < self._concurrency
         return self._sequences < self._governor.sequences
 
-    def expect(self, envelope: Envelope, size: int) -> Expected:
+    def estimate(self, envelope: Envelope, size: int) -> Estimate:
         """What a request will take whose message has `size` bytes."""
-        return self._expectations.of(envelope, size)
+        return self._estimates.of(envelope, size)
 
     def fits(self, work: Work) -> bool:
         """Whether there is room for it now."""
-        expected = work.expected
+        estimate = work.estimate
         if self._concurrency:
-            expected.counted_sequences = 1
+            estimate.counted_sequences = 1
             return self.open
         governor = self._governor
         room = governor.tokens
-        tokens = expected.held
-        sequences = expected.sequences
+        tokens = estimate.held
+        sequences = estimate.sequences
         # One that asks for the moon counts as half of it, so that it does not keep all others out.
-        expected.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
-        expected.counted_tokens = own = min(tokens, room // 2)
-        expected.nodes = ()
+        estimate.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
+        estimate.counted_tokens = own = min(tokens, room // 2)
+        estimate.nodes = ()
         if len(work.prefix) >= SHORTEST and own == tokens:
-            own = self._share_prefix(work, expected)
+            own = self._share_prefix(work, estimate)
         if not self.in_flight:
             return True
-        if self._sequences + expected.counted_sequences > governor.sequences:
+        if self._sequences + estimate.counted_sequences > governor.sequences:
             # Before the limit is reached, where the next is of several sequences.
             self._short = self._met = Bound.SEQUENCES
             return False
@@ -101,26 +101,26 @@ class Admission:
         """Take the room for it, if it is there."""
         if not self.fits(work):
             return False
-        expected = work.expected
+        estimate = work.estimate
         self.in_flight += 1
-        self._sequences += expected.counted_sequences
-        self._own_tokens += expected.counted_tokens
+        self._sequences += estimate.counted_sequences
+        self._own_tokens += estimate.counted_tokens
         self._short = None
         if self._sequences >= self._governor.sequences:
             self._met = Bound.SEQUENCES
-        if expected.nodes:
-            self._prefixes.enter(expected.nodes, expected.prompt_of(BLOCK_CHARACTERS))
+        if estimate.nodes:
+            self._prefixes.enter(estimate.nodes, estimate.prompt_of(BLOCK_CHARACTERS))
         return True
 
     def leave(self, work: Work) -> None:
         """Give back the room that it took."""
-        expected = work.expected
+        estimate = work.estimate
         self.in_flight -= 1
-        self._sequences -= expected.counted_sequences
-        self._own_tokens -= expected.counted_tokens
+        self._sequences -= estimate.counted_sequences
+        self._own_tokens -= estimate.counted_tokens
         self._ended += 1
-        if expected.nodes:
-            self._prefixes.leave(expected.nodes)
+        if estimate.nodes:
+            self._prefixes.leave(estimate.nodes)
 
     def look(self, load: EngineLoad, now: float) -> bool:
         """Move the limits by what the engine tells at the monotonic second `now`; whether there may be more room."""
@@ -135,10 +135,10 @@ class Admission:
             bound = self._short
         return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
 
-    def _share_prefix(self, work: Work, expected: Expected) -> int:
+    def _share_prefix(self, work: Work, estimate: Estimate) -> int:
         """Count its prefix once for all that have it; the tokens that it adds to what is in the engine."""
-        nodes = expected.nodes = nodes_of(work.prefix, work.keeper)
-        block = expected.prompt_of(BLOCK_CHARACTERS)
+        nodes = estimate.nodes = nodes_of(work.prefix, work.keeper)
+        block = estimate.prompt_of(BLOCK_CHARACTERS)
         blocks = blocks_of(nodes)
-        own = expected.counted_tokens = max(0, expected.counted_tokens - int(blocks * block))
+        own = estimate.counted_tokens = max(0, estimate.counted_tokens - int(blocks * block))
         return own + int((blocks - self._prefixes.shared(nodes)) * block)

@@ -8,9 +8,9 @@ from functools import partial
 from backburner.logs import get_logger
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission.admission import Admission
-from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import JobFacts, Run, judge
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.scheduling.work import Work
 from backburner_worker.settlement.settler import Settler
@@ -29,7 +29,7 @@ class Admitter:
     """
 
     def __init__(
-        self, *, feeder: Feeder, admission: Admission, jobs: JobBook, settler: Settler, changed: WakeUp
+        self, *, feeder: Feeder, admission: Admission, jobs: JobCache, settler: Settler, changed: Notifier
     ) -> None:
         """`changed` has to be woken when the settler, or the engine, may have more room."""
         self._feeder = feeder
@@ -61,8 +61,8 @@ class Admitter:
     def add(self, delivery: Delivery, run: Run, facts: JobFacts) -> None:
         """Hold a delivery until its turn. It was judged to run, by these facts of its job."""
         try:
-            expected = self._admission.expect(run.envelope, len(delivery.raw))
-            work = Work(delivery, run, expected.tokens, prefix_chain(run.envelope.body), expected, facts)
+            estimate = self._admission.estimate(run.envelope, len(delivery.raw))
+            work = Work(delivery, run, estimate.tokens, prefix_chain(run.envelope.body), estimate, facts)
         except Exception:
             # Weights are advice: no body may end the worker here, before it could be recorded as the cause.
             log.exception("a request could not be weighed; it counts for nothing")

@@ -20,7 +20,7 @@ swing.
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from backburner_worker.admission.hill_climb import Trials
+from backburner_worker.admission.hill_climb import HillClimb
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 
 _SEQUENCES_AT_FIRST = 1.5
@@ -77,7 +77,7 @@ class Governor:
         self.tokens = max(1, int(self._kv * _TOKENS_AT_FIRST))
         """KV tokens that they may be expected to hold."""
         self._stretch = _Stretch()
-        self._trials = Trials(_TRY)
+        self._hill_climb = HillClimb(_TRY)
 
     def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
         """Judge what the engine tells at the monotonic second `now`; whether there may be more room.
@@ -105,7 +105,7 @@ class Governor:
             self._lower(bound, idle / max(1, inside), tokens, full=full)
         elif turn >= 1 and vacant > _VACANT and bound is Bound.TOKENS:
             rate = (load.generated - stretch.start.generated) / max(now - stretch.began, 1e-9)
-            self._set_tokens(self.tokens * self._trials.next(self.tokens, max(rate, 1e-9)))
+            self._set_tokens(self.tokens * self._hill_climb.next(self.tokens, max(rate, 1e-9)))
         if before != (self.sequences, self.tokens) or turn >= 1:
             self._begin(load, bound, now, ended)
         return self.sequences > before[0] or self.tokens > before[1]

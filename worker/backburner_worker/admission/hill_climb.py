@@ -7,7 +7,7 @@ _TRIES = 10
 _LEAST_SPREAD = 1e-4
 
 
-class Trials:
+class HillClimb:
     """A quantity that is tried a little higher or lower, and what came of it each time."""
 
     def __init__(self, step: float) -> None:

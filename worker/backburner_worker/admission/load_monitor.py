@@ -5,15 +5,15 @@ import time
 
 from backburner_worker.admission.admission import Admission
 from backburner_worker.engine.base import Engine, TellsLoad
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 
 _LOOK_SECONDS = 0.25
 
 
-class Steering:
+class LoadMonitor:
     """The look at an engine that tells its load; one that does not is left to admission's first limits."""
 
-    def __init__(self, engine: Engine, admission: Admission, changed: WakeUp) -> None:
+    def __init__(self, engine: Engine, admission: Admission, changed: Notifier) -> None:
         """`changed` is woken when there is more room."""
         self._engine = engine
         self._admission = admission

@@ -18,7 +18,7 @@ from backburner_schemas.request import check_body
 from backburner_schemas.result import record_id
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.generation.cache import ResultCache
-from backburner_worker.generation.running_request import Generation
+from backburner_worker.generation.running_request import RunningRequest
 from backburner_worker.outcome import Outcome, Signature
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.requests.limits import BodyLimits
@@ -63,7 +63,7 @@ class RequestHandler:
         self._salt_key = secrets.token_bytes(32)
         self._salt = lru_cache(_SALTS)(self._make_salt)
 
-    async def respond(self, request: Generation) -> Outcome:
+    async def respond(self, request: RunningRequest) -> Outcome:
         """The outcome of a request that has its response.
 
         Raises `EngineLost`, `StoreDenied` and `StoreFull`, which end the worker; any other error is the request's own.
@@ -100,7 +100,7 @@ class RequestHandler:
         response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
         engine_s = time.monotonic() - started
         queue_s = _since(envelope.enqueued_at, started_at)
-        request.work.expected.came(response.usage)
+        request.work.estimate.learn(response.usage)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
         facts = self._signature.facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
         if cache is not None and cache_key is not None:

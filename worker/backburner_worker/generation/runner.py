@@ -12,8 +12,8 @@ from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, E
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.engine.base import Engine
 from backburner_worker.generation.handler import RequestHandler
-from backburner_worker.generation.running_request import Abort, Generation
-from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.generation.running_request import Abort, RunningRequest
+from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.outcome import Ending
 from backburner_worker.policy import (
     Complete,
@@ -44,7 +44,7 @@ class RequestRunner:
         engine: Engine,
         handler: RequestHandler,
         source: Source,
-        jobs: JobBook,
+        jobs: JobCache,
         admitter: Admitter,
         suspects: Suspects,
         rules: RetryRules,
@@ -57,7 +57,7 @@ class RequestRunner:
         self._admitter = admitter
         self._suspects = suspects
         self._rules = rules
-        self.running: set[Generation] = set()
+        self.running: set[RunningRequest] = set()
         """What has a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
         """Why nothing can run any more: the engine died."""
@@ -73,7 +73,7 @@ class RequestRunner:
     @property
     def crashed(self) -> bool:
         """Whether a request broke our own code."""
-        return self._suspects.broken
+        return self._suspects.crashed
 
     async def run(self, work: Work) -> Ending:
         """Run what was admitted; how it ends. None where it is left to another worker.
@@ -83,12 +83,12 @@ class RequestRunner:
         """
         delivery, run, task = work.delivery, work.run, asyncio.current_task()
         assert task is not None
-        request = Generation(work)
+        request = RunningRequest(work)
         self.running.add(request)
         try:
             try:
                 request.begin(task)
-                if request.suspect and not await self._suspects.accuse(run.envelope.address):
+                if request.suspect and not await self._suspects.mark(run.envelope.address):
                     return convicted(run)
                 await self._source.begin(delivery)
                 return await self._respond(request)
@@ -102,7 +102,7 @@ class RequestRunner:
                 self.running.discard(request)
                 self._admitter.leave(work)
         except Exception as error:
-            await self._suspects.blame(error, delivery)
+            await self._suspects.record_crash(error, delivery)
             raise
 
     def cancel(self, jobs: frozenset[JobKey]) -> None:
@@ -128,10 +128,10 @@ class RequestRunner:
 
     async def close(self) -> None:
         """Take the marks of suspects away that are there still, unless a crash is to be read from them."""
-        if not self._suspects.broken:
+        if not self._suspects.crashed:
             await self._suspects.close()
 
-    async def _respond(self, request: Generation) -> Ending:
+    async def _respond(self, request: RunningRequest) -> Ending:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can mend."""
         try:
             return await self._handler.respond(request)
@@ -148,7 +148,7 @@ class RequestRunner:
             log.exception("the engine failed in a way of its own", **request.where)
             return self._after_failure(request, EngineError(f"the engine failed: {type(error).__name__}"))
 
-    def _after_failure(self, request: Generation, failure: BackburnerError) -> Ending:
+    def _after_failure(self, request: RunningRequest, failure: BackburnerError) -> Ending:
         """What becomes of it after that. A frame that keeps its own error would keep the body with it."""
         # The chance spreads retries; it hides nothing.
         chance = random.random()  # noqa: S311
@@ -159,7 +159,7 @@ class RequestRunner:
             log.info("request is retried", code=ending.code, error=failure.message, **request.where)
         return ending
 
-    def _after_abort(self, request: Generation, why: Abort) -> Ending:
+    def _after_abort(self, request: RunningRequest, why: Abort) -> Ending:
         """How a request ends that was broken off; None where it is left to another worker."""
         delivery, run = request.delivery, request.run
         if why is Abort.CANCELLED:

@@ -1,4 +1,4 @@
-"""A generation: one delivery's time in the engine, and why it was broken off, if so. It runs nothing itself."""
+"""A running request: one delivery's time in the engine, and why it was broken off, if so. It runs nothing itself."""
 
 import asyncio
 from enum import Enum, auto
@@ -9,19 +9,19 @@ from backburner_worker.scheduling.work import Work
 
 
 class Abort(Enum):
-    """Why a generation is broken off."""
+    """Why a running request is broken off."""
 
     LEASE_LOST = auto()
     """Another worker has the delivery: nothing of it is ours any more."""
     CANCELLED = auto()
     """Its job was cancelled: it ends with a record."""
     DRAIN = auto()
-    """The worker ends before the generation does: another worker runs it."""
+    """The worker ends before the request does: another worker runs it."""
     ENGINE_LOST = auto()
-    """The engine died and has not told this generation yet."""
+    """The engine died, and this request has not heard of it yet."""
 
 
-class Generation:
+class RunningRequest:
     """Made when a delivery is admitted; `begin` and `why` are called by its task, `abort` by anyone until it ends."""
 
     __slots__ = ("_cancelled", "_task", "aborted", "delivery", "entered", "run", "work")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class WakeUp:
+class Notifier:
     """Tells waiting tasks that something changed. What they wait for is theirs to look at."""
 
     def __init__(self) -> None:

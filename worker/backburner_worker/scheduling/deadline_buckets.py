@@ -1,40 +1,40 @@
-"""Works by the slots of their deadlines. Pure."""
+"""Works by the buckets of their deadlines. Pure."""
 
 from heapq import heapify, heappop, heappush
 
-from backburner_worker.scheduling.work_set import SLACK, Bunch, Held
+from backburner_worker.scheduling.work_set import SLACK, QueuedWork, WorkSet
 
 
-class Slots:
+class DeadlineBuckets:
     """Works of which the earliest are at hand. Each operation costs O(log n) at most, over many of them."""
 
-    __slots__ = ("_bunches", "_order")
+    __slots__ = ("_buckets", "_order")
 
     def __init__(self) -> None:
-        self._bunches: dict[float, Bunch] = {}
+        self._buckets: dict[float, WorkSet] = {}
         self._order: list[float] = []
-        """A heap of the slots, and of some that are gone."""
+        """A heap of the buckets, and of some that are gone."""
 
-    def put(self, held: Held) -> None:
+    def put(self, queued: QueuedWork) -> None:
         """Hold one more, which came after all others."""
-        bunch = self._bunches.get(held.deadline)
-        if bunch is None:
-            bunch = self._bunches[held.deadline] = Bunch()
-            heappush(self._order, held.deadline)
-            if len(self._order) > 2 * len(self._bunches) + SLACK:
-                self._order = [*self._bunches]
+        bucket = self._buckets.get(queued.deadline)
+        if bucket is None:
+            bucket = self._buckets[queued.deadline] = WorkSet()
+            heappush(self._order, queued.deadline)
+            if len(self._order) > 2 * len(self._buckets) + SLACK:
+                self._order = [*self._buckets]
                 heapify(self._order)
-        bunch.put(held)
+        bucket.put(queued)
 
-    def remove(self, held: Held) -> None:
+    def remove(self, queued: QueuedWork) -> None:
         """Let go of one that is held."""
-        bunch = self._bunches[held.deadline]
-        bunch.remove(held)
-        if not bunch.works:
-            del self._bunches[held.deadline]
+        bucket = self._buckets[queued.deadline]
+        bucket.remove(queued)
+        if not bucket.works:
+            del self._buckets[queued.deadline]
 
-    def earliest(self) -> Bunch:
-        """The works of the earliest slot. There must be one."""
-        while (bunch := self._bunches.get(self._order[0])) is None:
+    def earliest(self) -> WorkSet:
+        """The works of the earliest bucket. There must be one."""
+        while (bucket := self._buckets.get(self._order[0])) is None:
             heappop(self._order)
-        return bunch
+        return bucket

@@ -9,42 +9,42 @@ over many turns all get the same. A debt is forgotten when nobody else waits.
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from backburner_worker.scheduling.tenant_queue import Backlog
-from backburner_worker.scheduling.work_set import Held
+from backburner_worker.scheduling.tenant_queue import TenantQueue
+from backburner_worker.scheduling.work_set import QueuedWork
 
 QUANTUM = 4096
 """Tokens of a turn: some requests, so that what shares a prompt stays together, and a second of a GPU at most."""
 
 
-class Tenants:
+class FairQueue:
     """Works of one lane. Each operation but `drop` costs O(log n) at most, over many of them."""
 
-    __slots__ = ("_backlogs", "_few", "_joined", "_ring", "_round", "turn")
+    __slots__ = ("_few", "_joined", "_queues", "_ring", "_round", "turn")
 
     def __init__(self, few: int) -> None:
         """A tenant of which not more than so many are held is near its end."""
         self._few = few
-        self._backlogs: dict[str, Backlog] = {}
-        self.turn: Backlog | None = None
+        self._queues: dict[str, TenantQueue] = {}
+        self.turn: TenantQueue | None = None
         """Whose turn it is: one that has work. None if nothing is held. Others only read."""
-        self._ring: list[tuple[int, int, Backlog]] = []
+        self._ring: list[tuple[int, int, TenantQueue]] = []
         """A heap of those that wait for their turn, by its round; some have no work any more, but a debt."""
         self._round = 0
         self._joined = 0
 
-    def put(self, held: Held) -> None:
+    def put(self, queued: QueuedWork) -> None:
         """Hold one more, which came after all others."""
-        backlog = self._backlogs.get(held.tenant)
-        if backlog is None:
-            backlog = self._backlogs[held.tenant] = Backlog(held.tenant, self._few)
+        queue = self._queues.get(queued.tenant)
+        if queue is None:
+            queue = self._queues[queued.tenant] = TenantQueue(queued.tenant, self._few)
             if self.turn is None:
-                backlog.allowance = QUANTUM
-                self.turn = backlog
+                queue.allowance = QUANTUM
+                self.turn = queue
             else:
-                self._join(backlog)
-        backlog.put(held)
+                self._join(queue)
+        queue.put(queued)
 
-    def front(self) -> Held:
+    def front(self) -> QueuedWork:
         """The next. There must be one."""
         assert self.turn is not None
         return self.turn.front()
@@ -57,19 +57,19 @@ class Tenants:
         if turn.allowance <= 0 or not turn.works:
             self._pass_on(turn)
 
-    def drop(self, unwanted: Callable[[Held], bool]) -> list[Held]:
+    def drop(self, unwanted: Callable[[QueuedWork], bool]) -> list[QueuedWork]:
         """Give up all that this is true of; of each tenant in the order in which it came."""
         dropped = []
-        for backlog in self._backlogs.values():
-            found = [held for held in backlog.works.values() if unwanted(held)]
-            for held in found:
-                backlog.remove(held)
+        for queue in self._queues.values():
+            found = [queued for queued in queue.works.values() if unwanted(queued)]
+            for queued in found:
+                queue.remove(queued)
             dropped += found
         if self.turn is not None and not self.turn.works:
             self._pass_on(self.turn)
         return dropped
 
-    def _pass_on(self, turn: Backlog) -> None:
+    def _pass_on(self, turn: TenantQueue) -> None:
         if turn.works and not self._ring:
             # Nobody else waits, so it takes nothing from anybody.
             turn.allowance = QUANTUM
@@ -79,7 +79,7 @@ class Tenants:
             turn.allowance = -debt
             self._join(turn, skipped)
         else:
-            del self._backlogs[turn.tenant]
+            del self._queues[turn.tenant]
         self.turn = None
         while self._ring and self.turn is None:
             self._round, _, following = heappop(self._ring)
@@ -87,8 +87,8 @@ class Tenants:
                 following.allowance += QUANTUM
                 self.turn = following
             else:
-                del self._backlogs[following.tenant]
+                del self._queues[following.tenant]
 
-    def _join(self, backlog: Backlog, skipped: int = 0) -> None:
+    def _join(self, queue: TenantQueue, skipped: int = 0) -> None:
         self._joined += 1
-        heappush(self._ring, (self._round + 1 + skipped, self._joined, backlog))
+        heappush(self._ring, (self._round + 1 + skipped, self._joined, queue))

@@ -5,9 +5,9 @@ The order is decided by one rule, from the top:
 1. Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the
    better.
 2. Lanes take turns by weight, so that `low` moves while `high` is full.
-3. Within a lane tenants take turns, and share it fairly by expected tokens (`tenants`).
+3. Within a lane tenants take turns, and share it fairly by expected tokens (`fair_queue`).
 4. Within a tenant the earliest deadline begins a run, and what shares its adapter and prompt's beginning follows it,
-   up to a bound (`backlog`).
+   up to a bound (`tenant_queue`).
 5. Among equals it is first come, first served; near the end it is the longest first.
 """
 
@@ -16,19 +16,19 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from backburner_schemas.names import Lane
-from backburner_worker.scheduling.fair_queue import Tenants
-from backburner_worker.scheduling.tenant_queue import SLOT_SECONDS
+from backburner_worker.scheduling.fair_queue import FairQueue
+from backburner_worker.scheduling.tenant_queue import BUCKET_SECONDS
 from backburner_worker.scheduling.work import Work
-from backburner_worker.scheduling.work_set import Held
+from backburner_worker.scheduling.work_set import QueuedWork
 
 _ENDING = 4
 """A tenant of which not more than one in so many of the window is held is near its end."""
 
 
-class _LaneHeld:
+class _LaneQueue:
     """What is held of one lane, suspects included, and how the lane stands with the others."""
 
-    __slots__ = ("bytes", "count", "lane", "passed", "stride", "tenants")
+    __slots__ = ("bytes", "count", "lane", "passed", "queue", "stride")
 
     def __init__(self, lane: Lane, stride: int, few: int) -> None:
         self.lane = lane
@@ -36,7 +36,7 @@ class _LaneHeld:
         self.passed = 0
         self.count = 0
         self.bytes = 0
-        self.tenants = Tenants(few)
+        self.queue = FairQueue(few)
 
 
 class Feeder:
@@ -48,7 +48,7 @@ class Feeder:
         One pull may go over the bytes once.
         """
         turns = math.lcm(*weights.values())
-        self._lanes = {lane: _LaneHeld(lane, turns // weights[lane], window // _ENDING) for lane in Lane}
+        self._lanes = {lane: _LaneQueue(lane, turns // weights[lane], window // _ENDING) for lane in Lane}
         self._in_order = tuple(self._lanes.values())
         self._clock = 0
         self._window = window
@@ -57,7 +57,7 @@ class Feeder:
         self.held = 0
         """Works that are held. Others only read."""
         self._numbers = 0
-        self._taken: tuple[_LaneHeld, Held] | None = None
+        self._taken: tuple[_LaneQueue, QueuedWork] | None = None
         """What was taken last. It stays where it was held until the next call, so that putting it back undoes all."""
 
     def __len__(self) -> int:
@@ -71,16 +71,16 @@ class Feeder:
     def budget(self) -> dict[Lane, int]:
         """How many more deliveries of each lane fit into the window; lanes without room are left out."""
         return {
-            held.lane: self._window - held.count
-            for held in self._in_order
-            if held.count < self._window and held.bytes < self._window_bytes
+            lane.lane: self._window - lane.count
+            for lane in self._in_order
+            if lane.count < self._window and lane.bytes < self._window_bytes
         }
 
     def reopened(self, budget: Mapping[Lane, int]) -> bool:
         """Whether a lane that had no room in that budget has half its window free by now: worth another pull."""
         return any(
-            held.lane not in budget and held.count <= self._window // 2 and held.bytes <= self._window_bytes // 2
-            for held in self._in_order
+            lane.lane not in budget and lane.count <= self._window // 2 and lane.bytes <= self._window_bytes // 2
+            for lane in self._in_order
         )
 
     def add(self, work: Work) -> None:
@@ -94,19 +94,19 @@ class Feeder:
         if delivery.facts.suspect:
             self._suspects.append(work)
             return
-        if lane.tenants.turn is None:
+        if lane.queue.turn is None:
             # A lane that slept may not catch up on turns that it had no use for.
             lane.passed = max(lane.passed, self._clock)
         self._numbers += 1
         body, deadline = run.envelope.body, run.deadline
         model = body.get("model") if body else None
-        lane.tenants.put(
-            Held(
+        lane.queue.put(
+            QueuedWork(
                 self._numbers,
                 work,
                 run.envelope.tenant,
                 (model if isinstance(model, str) else None, *work.prefix),
-                deadline if deadline == math.inf else deadline // SLOT_SECONDS,
+                deadline if deadline == math.inf else deadline // BUCKET_SECONDS,
                 max(work.tokens, 1),
                 size,
             )
@@ -122,10 +122,10 @@ class Feeder:
             return work
         if (lane := self._next_lane()) is None:
             return None
-        held = lane.tenants.front()
-        self._taken = lane, held
-        self._count(lane, -1, held.size)
-        return held.work
+        queued = lane.queue.front()
+        self._taken = lane, queued
+        self._count(lane, -1, queued.size)
+        return queued.work
 
     def put_back(self, work: Work) -> None:
         """Undo the last `take`: as if it had not been. Nothing else may have been asked of the feeder in between."""
@@ -135,16 +135,16 @@ class Feeder:
             return
         if self._taken is None or self._taken[1].work is not work:
             raise RuntimeError("only what was taken last can be put back, and at once")
-        lane, held = self._taken
+        lane, queued = self._taken
         self._taken = None
-        self._count(lane, 1, held.size)
+        self._count(lane, 1, queued.size)
 
     def peek(self) -> Work | None:
         """What `take` would give."""
         if self._suspects:
             return self._suspects[0]
         lane = self._next_lane()
-        return lane.tenants.front().work if lane is not None else None
+        return lane.queue.front().work if lane is not None else None
 
     def drop(self, unwanted: Callable[[Work], bool]) -> list[Work]:
         """Give up all work that this is true of."""
@@ -155,17 +155,17 @@ class Feeder:
         for work in dropped:
             self._count(self._lanes[work.lane], -1, len(work.delivery.raw))
         for lane in self._in_order:
-            for held in lane.tenants.drop(lambda one: unwanted(one.work)):
-                self._count(lane, -1, held.size)
-                dropped.append(held.work)
+            for queued in lane.queue.drop(lambda one: unwanted(one.work)):
+                self._count(lane, -1, queued.size)
+                dropped.append(queued.work)
         return dropped
 
-    def _next_lane(self) -> _LaneHeld | None:
+    def _next_lane(self) -> _LaneQueue | None:
         if self._taken is not None:
             self._let_go()
         first = None
         for lane in self._in_order:
-            if lane.tenants.turn is not None and (first is None or lane.passed < first.passed):
+            if lane.queue.turn is not None and (first is None or lane.passed < first.passed):
                 first = lane
         return first
 
@@ -174,11 +174,11 @@ class Feeder:
         assert self._taken is not None
         lane, _ = self._taken
         self._taken = None
-        lane.tenants.pop()
+        lane.queue.pop()
         self._clock = lane.passed
         lane.passed += lane.stride
 
-    def _count(self, lane: _LaneHeld, one: int, size: int) -> None:
+    def _count(self, lane: _LaneQueue, one: int, size: int) -> None:
         self.held += one
         lane.count += one
         lane.bytes += one * size

@@ -5,10 +5,10 @@ are kept as one, and a work alone is kept where its path parts from all others: 
 more than short ones.
 """
 
-from backburner_worker.scheduling.work_set import Bunch, Held, Step
+from backburner_worker.scheduling.work_set import QueuedWork, Step, WorkSet
 
 
-class Group(Bunch):
+class Group(WorkSet):
     """Works whose paths begin with `common`."""
 
     __slots__ = ("children", "common")
@@ -16,7 +16,7 @@ class Group(Bunch):
     def __init__(self, common: tuple[Step, ...]) -> None:
         super().__init__()
         self.common = common
-        self.children: dict[Step, Group | Held] = {}
+        self.children: dict[Step, Group | QueuedWork] = {}
         """What lies below, by the step after `common`; a work alone stands for itself."""
 
 
@@ -29,47 +29,47 @@ class PrefixTree:
         self.all = Group(())
         """All works that are held."""
 
-    def put(self, held: Held) -> None:
+    def put(self, queued: QueuedWork) -> None:
         """Hold one more, which came after all others."""
-        group, path = self.all, held.path
+        group, path = self.all, queued.path
         if not group.works:
             group.common = path
         while True:
             common = group.common
             if path[: len(common)] != common:
                 _split(group, _shared(common, path))
-            group.put(held)
+            group.put(queued)
             depth = len(group.common)
             if depth == len(path):
                 return
             child = group.children.get(path[depth])
             if child is None:
-                group.children[path[depth]] = held
+                group.children[path[depth]] = queued
                 return
-            if isinstance(child, Held):
+            if isinstance(child, QueuedWork):
                 child = group.children[path[depth]] = _group_of_one(child, _shared(child.path, path))
             group = child
 
-    def remove(self, held: Held) -> None:
+    def remove(self, queued: QueuedWork) -> None:
         """Let go of one that is held."""
-        group, path = self.all, held.path
-        group.remove(held)
+        group, path = self.all, queued.path
+        group.remove(queued)
         while (depth := len(group.common)) < len(path):
             child = group.children[path[depth]]
-            if isinstance(child, Held) or len(child) == 1:
+            if isinstance(child, QueuedWork) or len(child) == 1:
                 del group.children[path[depth]]
                 return
             group = child
-            group.remove(held)
+            group.remove(queued)
 
-    def nearest(self, path: tuple[Step, ...]) -> Group | Held:
+    def nearest(self, path: tuple[Step, ...]) -> Group | QueuedWork:
         """The works that begin as that path does for the most steps: a group, or the only one. Some must be held."""
         group = self.all
         while (depth := len(group.common)) < len(path) and path[:depth] == group.common:
             child = group.children.get(path[depth])
             if child is None:
                 return group
-            if isinstance(child, Held):
+            if isinstance(child, QueuedWork):
                 return child
             group = child
         return group
@@ -84,11 +84,11 @@ def _split(group: Group, depth: int) -> None:
     group.children = {below.common[depth]: below}
 
 
-def _group_of_one(held: Held, depth: int) -> Group:
-    group = Group(held.path[:depth])
-    group.put(held)
-    if depth < len(held.path):
-        group.children[held.path[depth]] = held
+def _group_of_one(queued: QueuedWork, depth: int) -> Group:
+    group = Group(queued.path[:depth])
+    group.put(queued)
+    if depth < len(queued.path):
+        group.children[queued.path[depth]] = queued
     return group
 
 

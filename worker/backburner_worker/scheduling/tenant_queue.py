@@ -10,30 +10,30 @@ longest goes first, so that none is left to run alone afterwards.
 
 from math import inf
 
-from backburner_worker.scheduling.deadline_buckets import Slots
+from backburner_worker.scheduling.deadline_buckets import DeadlineBuckets
 from backburner_worker.scheduling.prefix_tree import PrefixTree
-from backburner_worker.scheduling.work_set import Bunch, Held, Step
+from backburner_worker.scheduling.work_set import QueuedWork, Step, WorkSet
 
 RUN = 32
 """Works that one run takes at most: their shared prompt costs a 32nd of what it would, and the next waits no longer."""
 EVERY = 8
 """Runs of which one begins with the work that came first."""
-SLOT_SECONDS = 60
-"""Deadlines in the same slot are equally early: work with deadlines of its own would never be grouped otherwise."""
+BUCKET_SECONDS = 60
+"""Deadlines in the same bucket are equally early: work with deadlines of its own would never be grouped otherwise."""
 
 
-class Backlog:
+class TenantQueue:
     """The works of one tenant. Each operation costs O(log n) at most, over many of them."""
 
     __slots__ = (
         "_begun",
+        "_buckets",
         "_deadline",
         "_ending",
         "_few",
         "_front",
         "_last",
         "_left",
-        "_slots",
         "_tree",
         "allowance",
         "tenant",
@@ -44,7 +44,7 @@ class Backlog:
         """That not more than `few` are held tells that the end is near."""
         self.tenant = tenant
         self.allowance = 0
-        """Tokens that it may still take in its turn; what it took beyond, if negative. Kept by `Tenants`."""
+        """Tokens that it may still take in its turn; what it took beyond, if negative. Kept by `FairQueue`."""
         self._few = few
         self._ending = True
         """Whether the longest goes first: from few held on, until twice as many are, so that this seldom changes."""
@@ -52,9 +52,9 @@ class Backlog:
         self.works = self._tree.all.works
         """All that is held, in the order in which it came, by number. Others only read."""
         self._deadline = inf
-        """The slot of all that is held, unless there are `_slots`."""
-        self._slots: Slots | None = None
-        self._front: tuple[Held, bool] | None = None
+        """The bucket of all that is held, unless there are `_buckets`."""
+        self._buckets: DeadlineBuckets | None = None
+        self._front: tuple[QueuedWork, bool] | None = None
         """The next and whether it goes on with the run, once it is chosen."""
         self._last: tuple[Step, ...] = ()
         self._left = 0
@@ -62,62 +62,62 @@ class Backlog:
         self._begun = 0
         """Runs that were begun."""
 
-    def put(self, held: Held) -> None:
+    def put(self, queued: QueuedWork) -> None:
         """Hold one more, which came after all others."""
         self._front = None
         if not self.works:
-            self._deadline, self._slots = held.deadline, None
-        elif self._slots is None and held.deadline != self._deadline:
-            self._slots = Slots()
+            self._deadline, self._buckets = queued.deadline, None
+        elif self._buckets is None and queued.deadline != self._deadline:
+            self._buckets = DeadlineBuckets()
             for one in self.works.values():
-                self._slots.put(one)
-        if self._slots is not None:
-            self._slots.put(held)
-        self._tree.put(held)
+                self._buckets.put(one)
+        if self._buckets is not None:
+            self._buckets.put(queued)
+        self._tree.put(queued)
         if self._ending and len(self.works) > 2 * self._few:
             self._ending = False
 
-    def remove(self, held: Held) -> None:
+    def remove(self, queued: QueuedWork) -> None:
         """Let go of one that is held."""
         self._front = None
-        self._tree.remove(held)
-        if self._slots is not None:
-            self._slots.remove(held)
+        self._tree.remove(queued)
+        if self._buckets is not None:
+            self._buckets.remove(queued)
         if not self._ending and len(self.works) <= self._few:
             self._ending = True
 
-    def front(self) -> Held:
+    def front(self) -> QueuedWork:
         """The next. There must be one."""
         if self._front is None:
             self._front = self._choose()
         return self._front[0]
 
-    def pop(self) -> Held:
+    def pop(self) -> QueuedWork:
         """Take the one that `front` tells."""
-        held, goes_on = self._front or self._choose()
+        queued, goes_on = self._front or self._choose()
         if goes_on:
             self._left -= 1
         else:
             self._left = RUN - 1
             self._begun += 1
-        self._last = held.path
-        self.remove(held)
-        return held
+        self._last = queued.path
+        self.remove(queued)
+        return queued
 
-    def _choose(self) -> tuple[Held, bool]:
+    def _choose(self) -> tuple[QueuedWork, bool]:
         everything, count = self._tree.all, len(self.works)
         if self._left > 0 and count > 1:
             near = self._tree.nearest(self._last)
-            if isinstance(near, Held):
+            if isinstance(near, QueuedWork):
                 return near, True
             if len(near.works) < count:
                 return self._first_of(near), True
         if self._begun % EVERY == EVERY - 1:
             return everything.first(), False
-        return self._first_of(everything if self._slots is None else self._slots.earliest()), False
+        return self._first_of(everything if self._buckets is None else self._buckets.earliest()), False
 
-    def _first_of(self, bunch: Bunch) -> Held:
+    def _first_of(self, works: WorkSet) -> QueuedWork:
         if self._ending:
-            return bunch.longest()
-        bunch.forget_longest()
-        return bunch.first()
+            return works.longest()
+        works.forget_longest()
+        return works.first()

@@ -34,15 +34,15 @@ _CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
 _GENERATES = frozenset({_CHAT, _COMPLETIONS})
 
 
-class Learned:
+class RunningEstimate:
     """Averages over one kind of requests, on top of what is believed of them otherwise."""
 
     __slots__ = (
         *("_answer", "_believed", "_count", "_prompt", "_size", "_variance"),
-        *("answer", "answer_held", "guessed", "tokens_a_byte"),
+        *("answer", "answer_held", "guessed", "tokens_per_byte"),
     )
 
-    def __init__(self, believed: "Learned | None" = None, answer: float = _ANSWER_TOKENS) -> None:
+    def __init__(self, believed: "RunningEstimate | None" = None, answer: float = _ANSWER_TOKENS) -> None:
         """Knows what is `believed`; a guess of that many answer tokens if nothing is."""
         self._believed = believed
         self._count = 0
@@ -55,8 +55,8 @@ class Learned:
         self.answer: float = believed.answer if believed else answer
         """Tokens of an answer."""
         self.answer_held: float = believed.answer_held if believed else answer
-        """KV tokens that answers hold on average, see `Expected.held`."""
-        self.tokens_a_byte: float = believed.tokens_a_byte if believed else _TOKENS_A_BYTE
+        """KV tokens that answers hold on average, see `Estimate.held`."""
+        self.tokens_per_byte: float = believed.tokens_per_byte if believed else _TOKENS_A_BYTE
         """Tokens of the prompt for each byte of the message."""
 
     def learn(self, size: int, usage: Usage) -> None:
@@ -81,15 +81,15 @@ class Learned:
         self.answer = believed.answer + trust * (answer - believed.answer)
         self.answer_held = believed.answer_held + trust * (held - believed.answer_held)
         if mean_size > 0:
-            self.tokens_a_byte = believed.tokens_a_byte + trust * (prompt / mean_size - believed.tokens_a_byte)
+            self.tokens_per_byte = believed.tokens_per_byte + trust * (prompt / mean_size - believed.tokens_per_byte)
 
 
-class Expected:
+class Estimate:
     """What one request will take, as far as is known by now: it follows what is learned meanwhile."""
 
     __slots__ = ("counted_sequences", "counted_tokens", "learned", "most", "nodes", "sequences", "size")
 
-    def __init__(self, learned: Learned, size: int, most: int, sequences: int) -> None:
+    def __init__(self, learned: RunningEstimate, size: int, most: int, sequences: int) -> None:
         self.learned = learned
         self.size = size
         """Bytes of its message."""
@@ -108,7 +108,7 @@ class Expected:
         """Tokens of prompt and answer, all that it will have taken at its end."""
         learned = self.learned
         answer, most = learned.answer, self.most
-        return int(self.size * learned.tokens_a_byte + (most if most < answer else answer))  # noqa: FURB136 - is faster
+        return int(self.size * learned.tokens_per_byte + (most if most < answer else answer))  # noqa: FURB136 - is faster
 
     @property
     def held(self) -> int:
@@ -121,35 +121,35 @@ class Expected:
         learned, most = self.learned, self.most
         limit = most if learned.guessed else most / 2
         answer = learned.answer_held
-        return int(self.size * learned.tokens_a_byte + (limit if limit < answer else answer))  # noqa: FURB136 - is faster
+        return int(self.size * learned.tokens_per_byte + (limit if limit < answer else answer))  # noqa: FURB136 - is faster
 
     def prompt_of(self, size: int) -> float:
         """Prompt tokens in so many bytes of the message."""
-        return size * self.learned.tokens_a_byte
+        return size * self.learned.tokens_per_byte
 
-    def came(self, usage: Usage) -> None:
+    def learn(self, usage: Usage) -> None:
         """Its answer came, and it took that."""
         self.learned.learn(self.size, usage)
 
 
-class Expectations:
+class TokenEstimates:
     """What is known of the requests of each job, and of each endpoint and model."""
 
     def __init__(self, remembered: int = REMEMBERED) -> None:
         """Remember so many jobs, endpoints and models in sum."""
         self._remembered = remembered
-        self._known: OrderedDict[Hashable, Learned] = OrderedDict()
+        self._known: OrderedDict[Hashable, RunningEstimate] = OrderedDict()
         self._guesses = {
-            endpoint: Learned(answer=_ANSWER_TOKENS if endpoint in _GENERATES else 0) for endpoint in Endpoint
+            endpoint: RunningEstimate(answer=_ANSWER_TOKENS if endpoint in _GENERATES else 0) for endpoint in Endpoint
         }
         self._last: tuple[str, str, Endpoint, bool] | None = None
         """The key that was asked for last: the next one is mostly the same."""
-        self._last_learned = Learned()
+        self._last_estimate = RunningEstimate()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def of(self, envelope: Envelope, size: int) -> Expected:
+    def of(self, envelope: Envelope, size: int) -> Estimate:
         """What to expect of a request whose message has `size` bytes."""
         body, endpoint = envelope.body, envelope.url
         last = self._last
@@ -161,22 +161,22 @@ class Expectations:
             and last[2] is endpoint
             and last[3] is (body is None)
         ):
-            learned = self._last_learned
+            learned = self._last_estimate
         else:
             learned = self._look_up((envelope.tenant, envelope.job, endpoint, body is None), body)
         if body is None:
-            return Expected(learned, size, _UNLIMITED, 1)
+            return Estimate(learned, size, _UNLIMITED, 1)
         if endpoint is _CHAT or endpoint is _COMPLETIONS:
             limit = body.get("max_completion_tokens") or body.get("max_tokens")
             # The body is not checked yet: a field may hold anything, and an integer more than any float.
             most = limit if type(limit) is int and 0 < limit < _UNLIMITED else _UNLIMITED
             if "n" in body or endpoint is _COMPLETIONS:
                 sequences = _choices(body)
-                return Expected(learned, size, most * sequences, sequences)
-            return Expected(learned, size, most, 1)
-        return Expected(learned, size, 0, _inputs(body))
+                return Estimate(learned, size, most * sequences, sequences)
+            return Estimate(learned, size, most, 1)
+        return Estimate(learned, size, 0, _inputs(body))
 
-    def _look_up(self, key: tuple[str, str, Endpoint, bool], body: Mapping[str, Any] | None) -> Learned:
+    def _look_up(self, key: tuple[str, str, Endpoint, bool], body: Mapping[str, Any] | None) -> RunningEstimate:
         known = self._known
         learned = known.get(key)
         if learned is None:
@@ -186,14 +186,14 @@ class Expectations:
             kind = (endpoint, model if named else None, bodiless)
             believed = known.get(kind)
             if believed is None:
-                believed = known[kind] = Learned(self._guesses[endpoint])
+                believed = known[kind] = RunningEstimate(self._guesses[endpoint])
             known.move_to_end(kind)
-            learned = known[key] = Learned(believed)
+            learned = known[key] = RunningEstimate(believed)
             while len(known) > self._remembered:
                 known.popitem(last=False)
         else:
             known.move_to_end(key)
-        self._last, self._last_learned = key, learned
+        self._last, self._last_estimate = key, learned
         return learned
 
 

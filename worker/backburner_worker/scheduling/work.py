@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from backburner_schemas.names import Lane
 from backburner_worker.policy import JobFacts, Run
-from backburner_worker.scheduling.token_estimates import Expected, Learned
+from backburner_worker.scheduling.token_estimates import Estimate, RunningEstimate
 from backburner_worker.sources.base import Delivery
 
 
-def _nothing_known() -> Expected:
-    return Expected(Learned(), 0, 0, 1)
+def _nothing_known() -> Estimate:
+    return Estimate(RunningEstimate(), 0, 0, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +23,7 @@ class Work:
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()
     """What its prompt begins with, as `prefix_chain` tells."""
-    expected: Expected = field(default_factory=_nothing_known)
+    estimate: Estimate = field(default_factory=_nothing_known)
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
     facts: JobFacts | None = None
     """What was known of its job at the verdict."""

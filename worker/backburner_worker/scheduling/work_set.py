@@ -14,7 +14,7 @@ SLACK = 16
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class QueuedWork:
     """A work that is held, with all that it is ordered by: as it was when it came, whatever becomes of the work."""
 
     number: int
@@ -24,20 +24,20 @@ class Held:
     path: tuple[Step, ...]
     """Its model and its prefix: works whose paths begin alike are cheap one after another."""
     deadline: float
-    """The start of the slot in which its deadline is; infinite if it has none."""
+    """The start of the bucket in which its deadline is; infinite if it has none."""
     tokens: int
     """What it is expected to take; at least 1."""
     size: int
     """Bytes of its message."""
 
 
-class Bunch:
+class WorkSet:
     """Some works. Each operation costs O(log n) at most, over many of them."""
 
     __slots__ = ("_longest", "works")
 
     def __init__(self) -> None:
-        self.works: OrderedDict[int, Held] = OrderedDict()
+        self.works: OrderedDict[int, QueuedWork] = OrderedDict()
         """By their numbers. Others only read."""
         self._longest: list[tuple[int, int]] | None = None
         """A heap of negative tokens and numbers, some of them of works that are gone; None while nobody asks."""
@@ -45,26 +45,26 @@ class Bunch:
     def __len__(self) -> int:
         return len(self.works)
 
-    def put(self, held: Held) -> None:
+    def put(self, queued: QueuedWork) -> None:
         """Hold one more, which came after all others."""
-        self.works[held.number] = held
+        self.works[queued.number] = queued
         if self._longest is not None:
-            heappush(self._longest, (-held.tokens, held.number))
+            heappush(self._longest, (-queued.tokens, queued.number))
             if len(self._longest) > 2 * len(self.works) + SLACK:
                 self._longest = None
 
-    def remove(self, held: Held) -> None:
+    def remove(self, queued: QueuedWork) -> None:
         """Let go of one that is held."""
-        del self.works[held.number]
+        del self.works[queued.number]
 
-    def first(self) -> Held:
+    def first(self) -> QueuedWork:
         """The one that came first. There must be one."""
         return next(iter(self.works.values()))
 
-    def longest(self) -> Held:
+    def longest(self) -> QueuedWork:
         """The one with the most tokens; of several, the one that came first. There must be one."""
         if self._longest is None:
-            self._longest = [(-held.tokens, held.number) for held in self.works.values()]
+            self._longest = [(-queued.tokens, queued.number) for queued in self.works.values()]
             heapify(self._longest)
         while (number := self._longest[0][1]) not in self.works:
             heappop(self._longest)

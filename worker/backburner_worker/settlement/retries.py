@@ -25,7 +25,7 @@ _TROUBLE_SECONDS = 5.0
 log = get_logger(__name__)
 
 
-class Requeue:
+class RetryPublisher:
     """Retries on their way to the lane `retry`, each as a full envelope with its address.
 
     `put` returns when the queue has the retry, and not before. While the queue is away it waits, and `has_room` turns

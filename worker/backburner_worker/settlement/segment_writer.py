@@ -11,7 +11,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.segment import Line, encode_segment
-from backburner_worker.jobs import JobBook, JobKey
+from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.segments import Buffer, Buffers, SegmentLimits
 from backburner_worker.settlement.until_stored import until_stored
@@ -61,7 +61,7 @@ class SegmentWriter:
     def __init__(
         self,
         storage: Storage,
-        jobs: JobBook,
+        jobs: JobCache,
         *,
         writer: str,
         limits: SegmentLimits,

@@ -10,10 +10,10 @@ from backburner_schemas.errors import PoisonRequest
 from backburner_worker.jobs import JobKey
 from backburner_worker.outcome import Ending, Outcome, Signature
 from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.results import Results
-from backburner_worker.settlement.retries import Requeue
+from backburner_worker.settlement.retries import RetryPublisher
 from backburner_worker.settlement.segment_writer import Durable, SegmentWriter
 from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Delivery, Source
@@ -42,10 +42,10 @@ class Settler:
         source: Source,
         segments: SegmentWriter,
         results: Results,
-        requeue: Requeue,
+        retries: RetryPublisher,
         signature: Signature,
         suspects: Suspects,
-        changed: WakeUp,
+        changed: Notifier,
         telemetry: Telemetry,
         tasks: asyncio.TaskGroup,
     ) -> None:
@@ -53,7 +53,7 @@ class Settler:
         self._source = source
         self._segments = segments
         self._results = results
-        self._requeue = requeue
+        self._retries = retries
         self._signature = signature
         self._suspects = suspects
         self._changed = changed
@@ -74,7 +74,7 @@ class Settler:
     @property
     def has_room(self) -> bool:
         """Whether more deliveries may end; false while too much waits for the store or the queue."""
-        return self._results.has_room and self._requeue.has_room
+        return self._results.has_room and self._retries.has_room
 
     def hold(self, delivery: Delivery) -> None:
         """A delivery came that will be ended, or let go."""
@@ -94,7 +94,7 @@ class Settler:
         try:
             self.end(delivery, ending)
         except Exception as error:
-            await self._suspects.blame(error, delivery)
+            await self._suspects.record_crash(error, delivery)
             raise
         if self._fresh:
             self._fresh = False
@@ -138,19 +138,19 @@ class Settler:
 
     async def close(self) -> None:
         """Disconnect from the queue, after everything has ended."""
-        await self._requeue.close()
+        await self._retries.close()
 
     def _start(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None = None) -> None:
-        task = self._tasks.create_task(self._blaming(work, delivery))
+        task = self._tasks.create_task(self._recording_crash(work, delivery))
         self._under_way.add(task)
         self._fresh = True
         task.add_done_callback(self._ended)
 
-    async def _blaming(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None) -> None:
+    async def _recording_crash(self, work: Callable[[], Awaitable[None]], delivery: Delivery | None) -> None:
         try:
             await work()
         except Exception as error:
-            await self._suspects.blame(error, delivery)
+            await self._suspects.record_crash(error, delivery)
             raise
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -186,7 +186,7 @@ class Settler:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)
         if isinstance(ending, Retry):
-            await self._requeue.put(ending, len(delivery.raw))
+            await self._retries.put(ending, len(delivery.raw))
             self._telemetry.retried(ending.code)
         else:
             delivery.shed()

@@ -42,14 +42,14 @@ class Suspects:
     def __init__(self, storage: Storage, worker: str) -> None:
         self._storage = storage
         self._worker = worker
-        self.broken = False
+        self.crashed = False
         """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
         self._ours: dict[str, str] = {}
         """What tells our marks from those of others, by key."""
         self._renewed: set[str] = set()
         self._writing: dict[str, asyncio.Task[object]] = {}
 
-    async def accuse(self, address: Address) -> bool:
+    async def mark(self, address: Address) -> bool:
         """Mark a suspect that is to run alone now; False if it is convicted: whoever ran it before died of it.
 
         Cancelled, it may have made the mark; `give_up` knows.
@@ -82,20 +82,20 @@ class Suspects:
         self._renewed.discard(_key(address))
         self._ours.pop(_key(address), None)
 
-    async def blame(self, error: Exception, delivery: Delivery | None = None) -> None:
+    async def record_crash(self, error: Exception, delivery: Delivery | None = None) -> None:
         """That came up over the delivery: if it is our own code that broke, that is noted, and a suspect's mark stays.
 
         Bounded, and raises nothing.
         """
         if reasons(error):
             return
-        self.broken = True
+        self.crashed = True
         if delivery is None or not delivery.facts.suspect or delivery.address is None:
             return
         key = _key(delivery.address)
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._mark(key)
+                await self._create_mark(key)
         self._renewed.discard(key)
 
     async def clear(self, address: Address) -> None:
@@ -142,7 +142,7 @@ class Suspects:
     async def _is_dead_ones(self, key: str) -> bool:
         """Make the mark; whether another's is there instead, whose maker does not renew it any more."""
         seen, looks, began = b"", 0, time.monotonic()
-        while (there := await self._mark(key)) is not None:
+        while (there := await self._create_mark(key)) is not None:
             # A look that waited for the store tells nothing: meanwhile nobody could renew.
             same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
             seen, looks = there, looks + 1 if same else 0
@@ -152,7 +152,7 @@ class Suspects:
             await asyncio.sleep(_RENEW_SECONDS)
         return False
 
-    async def _mark(self, key: str) -> bytes | None:
+    async def _create_mark(self, key: str) -> bytes | None:
         """Make the mark; the one that is there if that is another's."""
         # Unique, since a create whose answer got lost is tried again, and then finds its own mark.
         before, ours = self._ours.get(key), keys.new_ulid()

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 
 from backburner_schemas.names import Lane
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.sources.base import Delivery, Source
@@ -15,7 +15,7 @@ _REPORT_SECONDS = 1.0
 class Puller:
     """Takes in deliveries; one pull at a time."""
 
-    def __init__(self, source: Source, feeder: Feeder, changed: WakeUp, telemetry: Telemetry) -> None:
+    def __init__(self, source: Source, feeder: Feeder, changed: Notifier, telemetry: Telemetry) -> None:
         """`changed` is woken when the feeder has more room."""
         self._source = source
         self._feeder = feeder

@@ -15,7 +15,7 @@ from backburner.publishers.base import Message, PublishFailed
 from backburner_schemas import codec
 from backburner_schemas.codec import Origin, Rules, decode, decode_facts
 from backburner_schemas.names import Lane
-from backburner_worker.process.notifier import WakeUp
+from backburner_worker.process.notifier import Notifier
 from backburner_worker.sources.base import Delivery
 
 
@@ -48,7 +48,7 @@ class FakeBroker:
         self.rules = rules or Rules()
         self.suspect_receives = suspect_receives
         self.max_bytes = max_bytes
-        self.changed = WakeUp()
+        self.changed = Notifier()
         self.away: str | None = None
         """Why the queue gives and takes nothing, as `outage` was told; None while all is well."""
         self.settled: list[Delivery] = []
