@@ -1,7 +1,7 @@
 """What the tests of the pipeline share: a store in memory, and a worker on it."""
 
 import pytest
-from pipeline_bench import Bench, settings
+from pipeline_harness import Harness, settings
 
 from backburner.storage import Storage
 
@@ -12,5 +12,5 @@ def storage() -> Storage:
 
 
 @pytest.fixture
-def bench(storage: Storage) -> Bench:
-    return Bench(storage)
+def harness(storage: Storage) -> Harness:
+    return Harness(storage)

@@ -4,15 +4,15 @@ import asyncio
 from typing import Any
 
 import pytest
-from pipeline_bench import Bench, CountingEngine, running, until
+from pipeline_harness import CountingEngine, Harness, running, until
 
 from backburner.storage import Storage
 from backburner_worker.engine.base import EngineRequest, EngineResponse
 
 
-def count_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def count_tasks(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What the pipeline makes tasks of from now on."""
-    tasks, made = bench.pipeline._tasks, []
+    tasks, made = harness.pipeline._tasks, []
     create_task = tasks.create_task
 
     def note(work: Any, **more: Any) -> "asyncio.Task[None]":
@@ -23,28 +23,30 @@ def count_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return made
 
 
-async def test_requests_that_are_answered_at_once_share_a_task(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    await bench.make_job(total=500)
-    async with running(bench):
-        made = count_tasks(bench, monkeypatch)
+async def test_requests_that_are_answered_at_once_share_a_task(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await harness.make_job(total=500)
+    async with running(harness):
+        made = count_tasks(harness, monkeypatch)
         for index in range(500):
-            bench.send(index)
-        await until(bench.summary)
-    assert bench.engine.answered == 500
+            harness.send(index)
+        await until(harness.summary)
+    assert harness.engine.answered == 500
     # Those of the segments that were written are among them.
     assert len(made) < 50
 
 
 async def test_each_request_that_waits_has_a_task(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(storage, CountingEngine(latency=3600))
-    async with running(bench):
-        made = count_tasks(bench, monkeypatch)
+    harness = Harness(storage, CountingEngine(latency=3600))
+    async with running(harness):
+        made = count_tasks(harness, monkeypatch)
         for index in range(20):
-            bench.send(index)
-        await until(lambda: bench.in_engine == 20)
+            harness.send(index)
+        await until(lambda: harness.in_engine == 20)
         assert len(made) == 20
-        bench.pipeline.stop()
-        for generation in [*bench.pipeline._runner.running]:
+        harness.pipeline.stop()
+        for generation in [*harness.pipeline._runner.running]:
             generation.delivery.lease.lose()
 
 
@@ -61,10 +63,10 @@ class CancellingEngine(CountingEngine):
 
 
 async def test_a_cancellation_that_did_not_surface_does_not_meet_the_next_request(storage: Storage) -> None:
-    bench = Bench(storage, CancellingEngine())
-    await bench.make_job(total=20)
-    async with running(bench):
+    harness = Harness(storage, CancellingEngine())
+    await harness.make_job(total=20)
+    async with running(harness):
         for index in range(20):
-            bench.send(index)
-        await until(bench.summary)
-    assert await bench.codes() == dict.fromkeys(range(20))
+            harness.send(index)
+        await until(harness.summary)
+    assert await harness.codes() == dict.fromkeys(range(20))

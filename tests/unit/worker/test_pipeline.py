@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from pipeline_bench import JOB, TENANT, Bench, CountingEngine, running, until
+from pipeline_harness import JOB, TENANT, CountingEngine, Harness, running, until
 
 from backburner.storage import Storage
 from backburner_schemas import codec, keys
@@ -13,86 +13,86 @@ from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.jobs import JobCache
 
 
-async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(bench: Bench) -> None:
-    await bench.make_job(total=20)
-    async with running(bench):
+async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(harness: Harness) -> None:
+    await harness.make_job(total=20)
+    async with running(harness):
         for index in range(20):
-            bench.send(index)
-        await until(bench.summary)
-    summary = await bench.summary()
+            harness.send(index)
+        await until(harness.summary)
+    summary = await harness.summary()
     assert summary is not None
     assert (summary.state, summary.counts.completed, summary.counts.failed) == ("completed", 20, 0)
-    assert sorted(record.backburner.index for record in await bench.records()) == list(range(20))
-    assert bench.queue.unsettled == 0
-    assert await bench.storage.modified(keys.open_job(TENANT, JOB)) is None
+    assert sorted(record.backburner.index for record in await harness.records()) == list(range(20))
+    assert harness.queue.unsettled == 0
+    assert await harness.storage.modified(keys.open_job(TENANT, JOB)) is None
 
 
-async def test_a_bad_request_is_one_error_record_and_the_rest_go_on(bench: Bench) -> None:
-    await bench.make_job(total=4)
-    async with running(bench):
-        bench.send(0, body={"model": "fake", "messages": [{"role": "user", "content": "x"}], "cache_salt": "s"})
-        bench.send(1, body={"model": "other", "messages": [{"role": "user", "content": "x"}]})
-        bench.send(2, "[[fail]]")
-        bench.send(3)
-        await until(bench.summary)
-    codes = {record.backburner.index: record.error.code if record.error else None for record in await bench.records()}
+async def test_a_bad_request_is_one_error_record_and_the_rest_go_on(harness: Harness) -> None:
+    await harness.make_job(total=4)
+    async with running(harness):
+        harness.send(0, body={"model": "fake", "messages": [{"role": "user", "content": "x"}], "cache_salt": "s"})
+        harness.send(1, body={"model": "other", "messages": [{"role": "user", "content": "x"}]})
+        harness.send(2, "[[fail]]")
+        harness.send(3)
+        await until(harness.summary)
+    codes = {record.backburner.index: record.error.code if record.error else None for record in await harness.records()}
     assert codes == {0: "unsupported_parameter", 1: "model_not_found", 2: "invalid_request", 3: None}
 
 
 @pytest.mark.parametrize("junk", [None, b"", b"\xff", b"[]", b'{"v":1}', b'{"v":99,"tenant":"t"}'])
-async def test_junk_becomes_a_dead_letter_and_the_worker_goes_on(bench: Bench, junk: bytes | None) -> None:
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.queue.send(junk)
-        bench.send(0)
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-    assert await bench.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
+async def test_junk_becomes_a_dead_letter_and_the_worker_goes_on(harness: Harness, junk: bytes | None) -> None:
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.queue.send(junk)
+        harness.send(0)
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
 
 
-async def test_a_plain_line_is_answered_in_its_stream(bench: Bench) -> None:
+async def test_a_plain_line_is_answered_in_its_stream(harness: Harness) -> None:
     line = {"custom_id": "mine", "method": "POST", "url": "/v1/chat/completions"}
     body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
-    async with running(bench):
-        bench.queue.send(json.dumps({**line, "body": body}).encode())
-        bench.queue.send(json.dumps({**line, "url": "/v1/nowhere", "body": body}).encode())
-        await until(lambda: bench.queue.unsettled == 0)
-    [stream] = await bench.storage.folders(keys.jobs(TENANT))
+    async with running(harness):
+        harness.queue.send(json.dumps({**line, "body": body}).encode())
+        harness.queue.send(json.dumps({**line, "url": "/v1/nowhere", "body": body}).encode())
+        await until(lambda: harness.queue.unsettled == 0)
+    [stream] = await harness.storage.folders(keys.jobs(TENANT))
     assert stream.startswith("stream-fake.normal-")
-    records = await bench.records(stream)
+    records = await harness.records(stream)
     assert [record.custom_id for record in records] == ["mine", "mine"]
     assert {record.error.code if record.error else None for record in records} == {None, "unknown_endpoint"}
 
 
-async def test_a_claim_check_is_fetched(bench: Bench) -> None:
-    await bench.make_job(total=2)
+async def test_a_claim_check_is_fetched(harness: Harness) -> None:
+    await harness.make_job(total=2)
     key = keys.body(TENANT, JOB, 0)
     body = {"model": "fake", "messages": [{"role": "user", "content": "long"}]}
-    await bench.storage.put(key, json.dumps(body).encode())
-    async with running(bench):
+    await harness.storage.put(key, json.dumps(body).encode())
+    async with running(harness):
         for index, ref in enumerate((key, keys.body(TENANT, JOB, 99))):
             checked = Envelope(
                 tenant=TENANT, job=JOB, index=index, custom_id=f"c{index}", url=Endpoint.CHAT, body_ref=ref
             )
-            bench.queue.send(codec.encode(checked))
-        await until(bench.summary)
-    outcomes = {record.backburner.index: record.ok for record in await bench.records()}
+            harness.queue.send(codec.encode(checked))
+        await until(harness.summary)
+    outcomes = {record.backburner.index: record.ok for record in await harness.records()}
     assert outcomes == {0: True, 1: False}
 
 
 @pytest.mark.parametrize("broken", ["job.json", "sealed.json"])
 @pytest.mark.parametrize("data", [b"not json", b"{}", b'{"total": 9223372036854775808, "sha256": "", "sealed_at": 0}'])
 async def test_a_jobs_broken_objects_end_in_dead_letters_and_the_worker_goes_on(
-    bench: Bench, broken: str, data: bytes
+    harness: Harness, broken: str, data: bytes
 ) -> None:
-    await bench.make_job(total=1)
-    await bench.storage.put(keys.job(TENANT, JOB) + broken, data)
-    async with running(bench):
-        bench.send(0)
-        bench.send(0, job="single-x", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.storage.get(keys.answer(TENANT, "single-x", "c0")))
-        await until(lambda: bench.queue.unsettled == 0)
-    assert await bench.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
+    await harness.make_job(total=1)
+    await harness.storage.put(keys.job(TENANT, JOB) + broken, data)
+    async with running(harness):
+        harness.send(0)
+        harness.send(0, job="single-x", answer=AnswerMode.OBJECT)
+        await until(lambda: harness.storage.get(keys.answer(TENANT, "single-x", "c0")))
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.storage.get(keys.unaddressed_letter("fake.normal", "0-0")) is not None
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -100,15 +100,15 @@ async def test_a_prompt_is_in_the_log_only_if_that_was_asked_for(
     storage: Storage, caplog: pytest.LogCaptureFixture, asked: bool
 ) -> None:
     caplog.set_level("DEBUG")
-    bench = Bench(storage, CountingEngine(), log_prompts=asked)
-    async with running(bench):
+    harness = Harness(storage, CountingEngine(), log_prompts=asked)
+    async with running(harness):
         for number, prompt in enumerate(("a very private thing", "[[fail]] private", "[[retry]] private")):
-            bench.send(0, prompt, job=f"single-{number}")
-        await until(lambda: bench.queue.unsettled == 0)
+            harness.send(0, prompt, job=f"single-{number}")
+        await until(lambda: harness.queue.unsettled == 0)
     assert ("private" in caplog.text) is asked
 
 
-async def test_tenants_share_no_prefix_cache(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tenants_share_no_prefix_cache(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     salts: dict[str, str] = {}
     run = CountingEngine.run
 
@@ -117,7 +117,7 @@ async def test_tenants_share_no_prefix_cache(bench: Bench, monkeypatch: pytest.M
         return await run(self, request)
 
     monkeypatch.setattr(CountingEngine, "run", noting)
-    async with running(bench):
+    async with running(harness):
         for number, tenant in enumerate(("one", "one", "two")):
             message = Envelope(
                 tenant=tenant,
@@ -127,8 +127,8 @@ async def test_tenants_share_no_prefix_cache(bench: Bench, monkeypatch: pytest.M
                 url=Endpoint.CHAT,
                 body={"model": "fake", "messages": [{"role": "user", "content": str(number)}]},
             )
-            bench.queue.send(codec.encode(message))
-        await until(lambda: bench.queue.unsettled == 0)
+            harness.queue.send(codec.encode(message))
+        await until(lambda: harness.queue.unsettled == 0)
     assert salts["0"] == salts["1"] != salts["2"]
     assert all(salts.values())
 

@@ -2,7 +2,7 @@
 
 import json
 
-from pipeline_bench import TENANT, Bench, running, until
+from pipeline_harness import TENANT, Harness, running, until
 
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
@@ -10,16 +10,16 @@ from backburner_schemas.request import Endpoint
 from backburner_schemas.result import ResultRecord
 
 
-async def test_a_single_request_is_answered_in_its_own_object(bench: Bench) -> None:
+async def test_a_single_request_is_answered_in_its_own_object(harness: Harness) -> None:
     job = keys.new_single_job_id()
-    async with running(bench):
-        bench.send(0, job=job, answer=AnswerMode.OBJECT)
-        await until(lambda: bench.storage.get(keys.answer(TENANT, job, "c0")))
-    assert await bench.records(job) == []
+    async with running(harness):
+        harness.send(0, job=job, answer=AnswerMode.OBJECT)
+        await until(lambda: harness.storage.get(keys.answer(TENANT, job, "c0")))
+    assert await harness.records(job) == []
 
 
-async def test_an_answer_object_of_another_index_is_left_alone(bench: Bench) -> None:
-    async with running(bench):
+async def test_an_answer_object_of_another_index_is_left_alone(harness: Harness) -> None:
+    async with running(harness):
         for index in (0, 1):
             message = Envelope(
                 tenant=TENANT,
@@ -30,28 +30,28 @@ async def test_an_answer_object_of_another_index_is_left_alone(bench: Bench) -> 
                 body={"model": "fake", "messages": [{"role": "user", "content": str(index)}]},
                 answer=AnswerMode.OBJECT,
             )
-            bench.queue.send(codec.encode(message))
-            await until(lambda: bench.queue.unsettled == 0)
-    stored = await bench.storage.get(keys.answer(TENANT, "single-a", "same"))
+            harness.queue.send(codec.encode(message))
+            await until(lambda: harness.queue.unsettled == 0)
+    stored = await harness.storage.get(keys.answer(TENANT, "single-a", "same"))
     assert stored is not None
     assert ResultRecord.model_validate_json(stored.data).backburner.index == 0
-    assert [record.backburner.index for record in await bench.records("single-a")] == [1]
+    assert [record.backburner.index for record in await harness.records("single-a")] == [1]
 
 
-async def test_a_response_replaces_an_error_of_its_index(bench: Bench) -> None:
-    async with running(bench):
-        bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.queue.unsettled == 0)
-        bench.send(0, "hi", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.queue.unsettled == 0)
-        bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.queue.unsettled == 0)
-    stored = await bench.storage.get(keys.answer(TENANT, "single-a", "c0"))
+async def test_a_response_replaces_an_error_of_its_index(harness: Harness) -> None:
+    async with running(harness):
+        harness.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: harness.queue.unsettled == 0)
+        harness.send(0, "hi", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: harness.queue.unsettled == 0)
+        harness.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: harness.queue.unsettled == 0)
+    stored = await harness.storage.get(keys.answer(TENANT, "single-a", "c0"))
     assert stored is not None
     assert ResultRecord.model_validate_json(stored.data).ok
 
 
-async def test_a_refused_single_request_is_answered_where_its_sender_looks(bench: Bench) -> None:
+async def test_a_refused_single_request_is_answered_where_its_sender_looks(harness: Harness) -> None:
     envelope = {
         "v": 1,
         "tenant": TENANT,
@@ -62,27 +62,27 @@ async def test_a_refused_single_request_is_answered_where_its_sender_looks(bench
         "answer": "object",
         "body": {"model": "fake"},
     }
-    async with running(bench):
-        bench.queue.send(json.dumps(envelope).encode())
-        await until(lambda: bench.storage.get(keys.answer(TENANT, "single-x", "c0")))
+    async with running(harness):
+        harness.queue.send(json.dumps(envelope).encode())
+        await until(lambda: harness.storage.get(keys.answer(TENANT, "single-x", "c0")))
 
 
-async def test_an_answer_object_asked_for_inside_a_job_does_not_keep_the_job_from_ending(bench: Bench) -> None:
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0, answer=AnswerMode.OBJECT)
-        await until(bench.summary)
-    summary = await bench.summary()
+async def test_an_answer_object_asked_for_inside_a_job_does_not_keep_the_job_from_ending(harness: Harness) -> None:
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, answer=AnswerMode.OBJECT)
+        await until(harness.summary)
+    summary = await harness.summary()
     assert summary is not None
     assert summary.counts.completed == 1
 
 
-async def test_a_later_error_does_not_replace_an_error(bench: Bench) -> None:
-    async with running(bench):
-        bench.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.queue.unsettled == 0)
-        first = await bench.storage.get(keys.answer(TENANT, "single-a", "c0"))
-        bench.send(0, "[[retry]]", job="single-a", answer=AnswerMode.OBJECT)
-        await until(lambda: bench.queue.unsettled == 0)
+async def test_a_later_error_does_not_replace_an_error(harness: Harness) -> None:
+    async with running(harness):
+        harness.send(0, "[[fail]]", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: harness.queue.unsettled == 0)
+        first = await harness.storage.get(keys.answer(TENANT, "single-a", "c0"))
+        harness.send(0, "[[retry]]", job="single-a", answer=AnswerMode.OBJECT)
+        await until(lambda: harness.queue.unsettled == 0)
     assert first is not None
-    assert await bench.storage.get(keys.answer(TENANT, "single-a", "c0")) == first
+    assert await harness.storage.get(keys.answer(TENANT, "single-a", "c0")) == first

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from pipeline_bench import JOB, TENANT, Bench, CountingEngine, running, until
+from pipeline_harness import JOB, TENANT, CountingEngine, Harness, running, until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -17,197 +17,197 @@ from backburner_worker.scheduling.work import Work
 from backburner_worker.sources.base import Delivery
 
 
-async def test_a_cancelled_job_is_not_run_and_ends_cancelled(bench: Bench) -> None:
-    await bench.make_job(total=3)
-    await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
-    async with running(bench):
-        await until(lambda: bench.worker._jobs.facts((TENANT, JOB)).cancelled)
+async def test_a_cancelled_job_is_not_run_and_ends_cancelled(harness: Harness) -> None:
+    await harness.make_job(total=3)
+    await harness.storage.put(keys.cancelled(TENANT, JOB), b"")
+    async with running(harness):
+        await until(lambda: harness.worker._jobs.facts((TENANT, JOB)).cancelled)
         for index in range(3):
-            bench.send(index)
-        await until(bench.summary)
-    summary = await bench.summary()
+            harness.send(index)
+        await until(harness.summary)
+    summary = await harness.summary()
     assert summary is not None
     assert summary.state == "cancelled"
-    assert bench.engine.answered == 0
+    assert harness.engine.answered == 0
 
 
-async def test_an_expired_request_is_not_run_and_its_job_ends_expired(bench: Bench) -> None:
-    await bench.make_job(total=1, deadline=1.0)
-    async with running(bench):
-        bench.send(0)
-        await until(bench.summary)
-    summary = await bench.summary()
+async def test_an_expired_request_is_not_run_and_its_job_ends_expired(harness: Harness) -> None:
+    await harness.make_job(total=1, deadline=1.0)
+    async with running(harness):
+        harness.send(0)
+        await until(harness.summary)
+    summary = await harness.summary()
     assert summary is not None
     assert summary.state == "expired"
-    assert bench.engine.answered == 0
+    assert harness.engine.answered == 0
 
 
 async def test_what_is_done_of_a_job_is_stored_when_the_job_is_cancelled(storage: Storage) -> None:
-    bench = Bench(storage, CountingEngine(), segment_min_age_seconds=60.0, segment_max_age_seconds=60.0)
-    await bench.make_job(total=2)
-    async with running(bench):
-        bench.send(0)
-        bench.send(1, "[[slow:3600]]")
-        await until(lambda: bench.engine.answered == 1)
-        assert await bench.records() == []
-        await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(bench.summary)
-    assert await bench.codes() == {0: None, 1: "cancelled"}
+    harness = Harness(storage, CountingEngine(), segment_min_age_seconds=60.0, segment_max_age_seconds=60.0)
+    await harness.make_job(total=2)
+    async with running(harness):
+        harness.send(0)
+        harness.send(1, "[[slow:3600]]")
+        await until(lambda: harness.engine.answered == 1)
+        assert await harness.records() == []
+        await harness.storage.put(keys.cancelled(TENANT, JOB), b"")
+        await until(harness.summary)
+    assert await harness.codes() == {0: None, 1: "cancelled"}
 
 
 async def test_what_is_cancelled_while_it_waits_for_room_never_reaches_the_engine(storage: Storage) -> None:
-    bench = Bench(storage, CountingEngine(latency=3600, kv_tokens=100))
-    await bench.make_job()
-    async with running(bench):
+    harness = Harness(storage, CountingEngine(latency=3600, kv_tokens=100))
+    await harness.make_job()
+    async with running(harness):
         large = {"model": "fake", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}
         # Each counts as half of the tokens that there are.
-        bench.send(0, job="single-first", body=large)
-        bench.send(0, job="single-second", body=large)
-        await until(lambda: bench.in_engine == 2)
-        first, second = bench.source.held()
-        bench.send(0, body=large)
-        await until(lambda: len(bench.source.held()) == 3)
-        await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(lambda: bench.pipeline._jobs.facts((TENANT, JOB)).cancelled)
+        harness.send(0, job="single-first", body=large)
+        harness.send(0, job="single-second", body=large)
+        await until(lambda: harness.in_engine == 2)
+        first, second = harness.source.held()
+        harness.send(0, body=large)
+        await until(lambda: len(harness.source.held()) == 3)
+        await harness.storage.put(keys.cancelled(TENANT, JOB), b"")
+        await until(lambda: harness.pipeline._jobs.facts((TENANT, JOB)).cancelled)
         first.lease.lose()
         second.lease.lose()
-        await until(bench.records)
-    assert bench.engine.answered == 0
-    [record] = await bench.records()
+        await until(harness.records)
+    assert harness.engine.answered == 0
+    [record] = await harness.records()
     assert record.error is not None
     assert record.error.code == "cancelled"
 
 
 async def test_running_generations_of_a_cancelled_job_are_aborted_and_end_with_records(storage: Storage) -> None:
-    bench = Bench(storage, concurrency=3)
-    await bench.make_job(total=5)
-    async with running(bench):
+    harness = Harness(storage, concurrency=3)
+    await harness.make_job(total=5)
+    async with running(harness):
         for index in range(5):
-            bench.send(index, "[[hang]]")
-        await until(lambda: bench.in_engine == 3 and len(bench.source.held()) == 5)
+            harness.send(index, "[[hang]]")
+        await until(lambda: harness.in_engine == 3 and len(harness.source.held()) == 5)
         await storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-        assert bench.in_engine == 0
-        assert bench.engine._running == set()
-    summary = await bench.summary()
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+        assert harness.in_engine == 0
+        assert harness.engine._running == set()
+    summary = await harness.summary()
     assert summary is not None
     assert summary.state == "cancelled"
-    assert await bench.codes() == dict.fromkeys(range(5), "cancelled")
-    assert bench.queue.published == []
-    assert await bench.letter() is None
+    assert await harness.codes() == dict.fromkeys(range(5), "cancelled")
+    assert harness.queue.published == []
+    assert await harness.letter() is None
 
 
 async def test_held_work_of_a_cancelled_job_does_not_wait_for_the_engine(storage: Storage) -> None:
-    bench = Bench(storage, concurrency=1)
-    await bench.make_job(total=5)
-    async with running(bench):
-        bench.send(0, "[[slow:3600]]", job="single-other")
-        await until(lambda: bench.in_engine == 1)
+    harness = Harness(storage, concurrency=1)
+    await harness.make_job(total=5)
+    async with running(harness):
+        harness.send(0, "[[slow:3600]]", job="single-other")
+        await until(lambda: harness.in_engine == 1)
         for index in range(5):
-            bench.send(index)
-        await until(lambda: len(bench.source.held()) == 6)
+            harness.send(index)
+        await until(lambda: len(harness.source.held()) == 6)
         await storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(bench.summary)
-        assert bench.in_engine == 1
-        bench.source.held()[0].lease.lose()
-    assert await bench.codes() == dict.fromkeys(range(5), "cancelled")
+        await until(harness.summary)
+        assert harness.in_engine == 1
+        harness.source.held()[0].lease.lose()
+    assert await harness.codes() == dict.fromkeys(range(5), "cancelled")
 
 
 async def test_the_room_of_a_cancelled_generation_goes_to_others(storage: Storage) -> None:
-    bench = Bench(storage, concurrency=1)
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0, "[[hang]]")
-        await until(lambda: bench.in_engine == 1)
-        bench.send(0, job="single-other")
+    harness = Harness(storage, concurrency=1)
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, "[[hang]]")
+        await until(lambda: harness.in_engine == 1)
+        harness.send(0, job="single-other")
         await storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(lambda: bench.engine.answered == 1)
-        await until(lambda: bench.queue.unsettled == 0)
+        await until(lambda: harness.engine.answered == 1)
+        await until(lambda: harness.queue.unsettled == 0)
 
 
 async def test_a_job_that_was_frozen_before_it_was_cancelled_stays_as_it_is(storage: Storage) -> None:
-    bench = Bench(storage, concurrency=1)
-    await bench.make_job()
-    async with running(bench):
+    harness = Harness(storage, concurrency=1)
+    await harness.make_job()
+    async with running(harness):
         for index in range(3):
-            bench.send(index, "[[hang]]")
-        await until(lambda: bench.in_engine == 1 and len(bench.source.held()) == 3)
-        bench.worker._jobs.note_frozen((TENANT, JOB))
+            harness.send(index, "[[hang]]")
+        await until(lambda: harness.in_engine == 1 and len(harness.source.held()) == 3)
+        harness.worker._jobs.note_frozen((TENANT, JOB))
         await storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(lambda: bench.queue.unsettled == 0)
-    assert await bench.records() == []
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.records() == []
 
 
 async def test_what_needs_no_engine_does_not_wait_for_one(storage: Storage) -> None:
-    bench = Bench(storage, concurrency=1)
-    await bench.make_job()
+    harness = Harness(storage, concurrency=1)
+    await harness.make_job()
     await storage.put(keys.cancelled(TENANT, "single-cancelled"), b"")
-    async with running(bench):
-        bench.send(0, "[[slow:3600]]", job="single-slow")
-        await until(lambda: bench.in_engine == 1)
-        bench.send(0, job="single-held")
-        await until(lambda: len(bench.source.held()) == 2)
-        await until(lambda: bench.worker._jobs.facts((TENANT, "single-cancelled")).cancelled)
-        bench.send(0, job="single-cancelled")
-        bench.send(0, job="single-expired", deadline=1.0)
+    async with running(harness):
+        harness.send(0, "[[slow:3600]]", job="single-slow")
+        await until(lambda: harness.in_engine == 1)
+        harness.send(0, job="single-held")
+        await until(lambda: len(harness.source.held()) == 2)
+        await until(lambda: harness.worker._jobs.facts((TENANT, "single-cancelled")).cancelled)
+        harness.send(0, job="single-cancelled")
+        harness.send(0, job="single-expired", deadline=1.0)
         refused = {"v": 1, "tenant": TENANT, "job": "single-refused", "index": 0, "url": "/v1/nowhere", "body": {}}
-        bench.queue.send(json.dumps(refused).encode())
-        bench.queue.send(b"junk")
-        await until(lambda: len(bench.queue.settled) == 4)
-        assert bench.in_engine == 1
-        assert len(bench.pipeline._admitter._feeder) == 1
-        bench.source.held()[0].lease.lose()
-        await until(lambda: bench.engine.answered == 1)
-    assert await bench.codes("single-cancelled") == {0: "cancelled"}
-    assert await bench.codes("single-expired") == {0: "expired"}
-    assert await bench.codes("single-refused") == {0: "invalid_request"}
+        harness.queue.send(json.dumps(refused).encode())
+        harness.queue.send(b"junk")
+        await until(lambda: len(harness.queue.settled) == 4)
+        assert harness.in_engine == 1
+        assert len(harness.pipeline._admitter._feeder) == 1
+        harness.source.held()[0].lease.lose()
+        await until(lambda: harness.engine.answered == 1)
+    assert await harness.codes("single-cancelled") == {0: "cancelled"}
+    assert await harness.codes("single-expired") == {0: "expired"}
+    assert await harness.codes("single-refused") == {0: "invalid_request"}
 
 
 async def test_what_expires_while_it_is_held_is_never_sent_to_the_engine(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage, concurrency=1)
-    async with running(bench):
-        bench.send(0, "[[slow:3600]]", job="single-slow")
-        await until(lambda: bench.in_engine == 1)
-        now = bench.queue.now()
-        bench.send(0, job="single-expired", deadline=now + 3600)
-        await until(lambda: len(bench.pipeline._admitter._feeder) == 1)
+    harness = Harness(storage, concurrency=1)
+    async with running(harness):
+        harness.send(0, "[[slow:3600]]", job="single-slow")
+        await until(lambda: harness.in_engine == 1)
+        now = harness.queue.now()
+        harness.send(0, job="single-expired", deadline=now + 3600)
+        await until(lambda: len(harness.pipeline._admitter._feeder) == 1)
         monkeypatch.setattr("backburner_worker.pipeline.time.time", lambda: now + 7200)
-        bench.source.held()[0].lease.lose()
-        await until(lambda: len(bench.queue.settled) == 1)
-    assert bench.engine.answered == 0
-    assert await bench.codes("single-expired") == {0: "expired"}
+        harness.source.held()[0].lease.lose()
+        await until(lambda: len(harness.queue.settled) == 1)
+    assert harness.engine.answered == 0
+    assert await harness.codes("single-expired") == {0: "expired"}
 
 
 async def test_what_expires_while_its_start_has_to_be_told_is_never_sent_to_the_engine(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The queue, or a suspect's store, can be away for longer than a request has."""
-    async with running(bench):
-        now = bench.queue.now()
+    async with running(harness):
+        now = harness.queue.now()
 
         async def begin_late(_delivery: Delivery) -> None:
             monkeypatch.setattr("backburner_worker.generation.runner.time.time", lambda: now + 7200)
 
-        monkeypatch.setattr(bench.source, "begin", begin_late)
-        bench.send(0, job="single-expired", deadline=now + 3600, facts=DeliveryFacts(suspect=True))
-        await until(lambda: len(bench.queue.settled) == 1)
-    assert bench.engine.answered == 0
-    assert await bench.codes("single-expired") == {0: "expired"}
-    assert await bench.marks() == []
+        monkeypatch.setattr(harness.source, "begin", begin_late)
+        harness.send(0, job="single-expired", deadline=now + 3600, facts=DeliveryFacts(suspect=True))
+        await until(lambda: len(harness.queue.settled) == 1)
+    assert harness.engine.answered == 0
+    assert await harness.codes("single-expired") == {0: "expired"}
+    assert await harness.marks() == []
 
 
-def running_request(bench: Bench) -> RunningRequest:
-    envelope = bench.envelope(0)
+def running_request(harness: Harness) -> RunningRequest:
+    envelope = harness.envelope(0)
     delivery = Delivery(envelope, b"", Origin("q", "0-0", 0.0), Lane.NORMAL, DeliveryFacts(), token=None)
     return RunningRequest(Work(delivery, Run(envelope, AnswerMode.SEGMENT), tokens=1))
 
 
 @pytest.mark.parametrize("before_its_first_step", [True, False])
-async def test_an_abort_is_told_apart_from_the_end_of_the_task(bench: Bench, before_its_first_step: bool) -> None:
-    one, began, why = running_request(bench), asyncio.Event(), []
+async def test_an_abort_is_told_apart_from_the_end_of_the_task(harness: Harness, before_its_first_step: bool) -> None:
+    one, began, why = running_request(harness), asyncio.Event(), []
 
     async def run() -> str:
         try:
@@ -231,8 +231,8 @@ async def test_an_abort_is_told_apart_from_the_end_of_the_task(bench: Bench, bef
 
 
 @pytest.mark.parametrize("aborted", [True, False])
-async def test_the_end_of_the_task_is_not_taken_for_an_abort(bench: Bench, aborted: bool) -> None:
-    one, began = running_request(bench), asyncio.Event()
+async def test_the_end_of_the_task_is_not_taken_for_an_abort(harness: Harness, aborted: bool) -> None:
+    one, began = running_request(harness), asyncio.Event()
 
     async def run() -> None:
         try:

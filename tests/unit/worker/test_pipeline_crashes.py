@@ -1,7 +1,7 @@
 """The pipeline on a queue in memory: a crash between any two steps of an ending loses nothing and doubles nothing."""
 
 import pytest
-from pipeline_bench import Bench, CountingEngine, MoodyEngine, ended, running, until
+from pipeline_harness import CountingEngine, Harness, MoodyEngine, ended, running, until
 
 from backburner.storage import Storage
 from backburner_schemas.envelope import DeliveryFacts
@@ -19,17 +19,17 @@ STEPS = ["the letter", "the record", "the settle"]
 async def test_a_crash_at_any_step_of_a_dead_letter_loses_nothing_and_doubles_nothing(
     storage: Storage, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage, max_attempts=1)
-    await bench.make_job(total=1)
+    harness = Harness(storage, max_attempts=1)
+    await harness.make_job(total=1)
     with monkeypatch.context() as broken:
         _break(broken, step)
-        async with running(bench, fails=True) as task:
-            bench.send(0, "[[retry]]")
+        async with running(harness, fails=True) as task:
+            harness.send(0, "[[retry]]")
             assert await ended(task) is not None
-    assert (await bench.letter() is not None) is (step != "the letter")
-    assert (await bench.codes() == {0: "engine_error"}) is (step == "the settle")
-    assert bench.queue.unsettled == 1
-    again = Bench(storage, queue=bench.queue, max_attempts=1)
+    assert (await harness.letter() is not None) is (step != "the letter")
+    assert (await harness.codes() == {0: "engine_error"}) is (step == "the settle")
+    assert harness.queue.unsettled == 1
+    again = Harness(storage, queue=harness.queue, max_attempts=1)
     async with running(again):
         await until(again.summary)
         await until(lambda: again.queue.unsettled == 0)
@@ -42,15 +42,15 @@ async def test_a_crash_at_any_step_of_a_dead_letter_loses_nothing_and_doubles_no
 async def test_a_crash_between_retry_and_settle_runs_it_twice_and_shows_one(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    await bench.make_job(total=1)
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    await harness.make_job(total=1)
     with monkeypatch.context() as broken:
         _break(broken, "the settle")
-        async with running(bench, fails=True) as task:
-            bench.send(0)
+        async with running(harness, fails=True) as task:
+            harness.send(0)
             assert await ended(task) is not None
-    assert bench.queue.unsettled == 2
-    again = Bench(storage, queue=bench.queue)
+    assert harness.queue.unsettled == 2
+    again = Harness(storage, queue=harness.queue)
     async with running(again):
         await until(again.summary)
         await until(lambda: again.queue.unsettled == 0)
@@ -63,18 +63,18 @@ async def test_a_crash_between_retry_and_settle_runs_it_twice_and_shows_one(
 async def test_a_crash_after_a_suspect_ended_well_does_not_convict_it(
     storage: Storage, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage, max_attempts=3)
-    await bench.make_job(total=1)
+    harness = Harness(storage, max_attempts=3)
+    await harness.make_job(total=1)
 
     async def crash(*_: object) -> None:
         raise StoreDenied
 
     with monkeypatch.context() as broken:
-        broken.setattr(bench.source, "settle", crash)
-        async with running(bench, fails=True) as task:
-            bench.send(0, prompt, facts=SUSPECT)
+        broken.setattr(harness.source, "settle", crash)
+        async with running(harness, fails=True) as task:
+            harness.send(0, prompt, facts=SUSPECT)
             assert await ended(task) is not None
-    again = Bench(storage, queue=bench.queue, max_attempts=3)
+    again = Harness(storage, queue=harness.queue, max_attempts=3)
     async with running(again):
         await until(again.summary)
         await until(lambda: again.queue.unsettled == 0)
@@ -85,8 +85,8 @@ async def test_a_crash_after_a_suspect_ended_well_does_not_convict_it(
 async def test_a_crash_before_the_letter_of_a_convict_convicts_it_again(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage)
-    await bench.make_job(total=1)
+    harness = Harness(storage)
+    await harness.make_job(total=1)
     put = Storage.put
 
     async def put_or_crash(self: Storage, key: str, data: bytes) -> None:
@@ -96,11 +96,11 @@ async def test_a_crash_before_the_letter_of_a_convict_convicts_it_again(
 
     with monkeypatch.context() as broken:
         broken.setattr(Storage, "put", put_or_crash)
-        async with running(bench, fails=True) as task:
-            bench.send(0, "[[die]]", facts=SUSPECT)
+        async with running(harness, fails=True) as task:
+            harness.send(0, "[[die]]", facts=SUSPECT)
             assert await ended(task) is not None
-    assert len(await bench.marks()) == 1
-    again = Bench(storage, queue=bench.queue)
+    assert len(await harness.marks()) == 1
+    again = Harness(storage, queue=harness.queue)
     async with running(again):
         await until(again.summary)
         await until(lambda: again.queue.unsettled == 0)
@@ -111,16 +111,16 @@ async def test_a_crash_before_the_letter_of_a_convict_convicts_it_again(
 async def test_a_worker_that_stops_for_another_reason_does_not_convict(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(storage, CountingEngine(latency=3600))
-    await bench.make_job(total=1)
-    async with running(bench, fails=True) as task:
-        bench.send(0, facts=SUSPECT)
-        await until(lambda: bench.source.begun)
+    harness = Harness(storage, CountingEngine(latency=3600))
+    await harness.make_job(total=1)
+    async with running(harness, fails=True) as task:
+        harness.send(0, facts=SUSPECT)
+        await until(lambda: harness.source.begun)
         with monkeypatch.context() as broken:
-            broken.setattr(bench.source, "lag", lambda: 1 / 0)
+            broken.setattr(harness.source, "lag", lambda: 1 / 0)
             assert await ended(task) is not None
-    assert await bench.marks() == []
-    again = Bench(storage, queue=bench.queue)
+    assert await harness.marks() == []
+    again = Harness(storage, queue=harness.queue)
     async with running(again):
         await until(again.summary)
     assert await again.codes() == {0: None}
@@ -148,7 +148,7 @@ async def test_a_request_that_breaks_the_workers_own_code_is_blamed_for_it(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = FakeQueue(suspect_receives=3)
-    first = Bench(storage, queue=queue)
+    first = Harness(storage, queue=queue)
     await first.make_job(total=1)
     first.send(0)
     store = Results.store
@@ -165,9 +165,9 @@ async def test_a_request_that_breaks_the_workers_own_code_is_blamed_for_it(
     monkeypatch.setattr(Results, "store", store_or_break)
     monkeypatch.setattr(Results, "gather", gather_or_break)
     for _ in range(3):
-        async with running(Bench(storage, queue=queue), fails=True) as task:
+        async with running(Harness(storage, queue=queue), fails=True) as task:
             assert await ended(task) is not None
-    last = Bench(storage, queue=queue)
+    last = Harness(storage, queue=queue)
     async with running(last):
         await until(last.summary)
     assert await last.codes() == {0: "poison"}

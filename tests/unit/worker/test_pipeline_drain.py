@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from pipeline_bench import Bench, CountingEngine, ended, running, until
+from pipeline_harness import CountingEngine, Harness, ended, running, until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas.envelope import DeliveryFacts
@@ -13,40 +13,42 @@ from backburner_worker.sources.fake.source import FakeQueue
 
 
 async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(storage: Storage) -> None:
-    bench = Bench(storage, CountingEngine(latency=0.2), concurrency=2)
-    await bench.make_job(total=10)
-    async with running(bench) as task:
+    harness = Harness(storage, CountingEngine(latency=0.2), concurrency=2)
+    await harness.make_job(total=10)
+    async with running(harness) as task:
         for index in range(10):
-            bench.send(index)
-        await until(lambda: len(bench.source.held()) == 10 and bench.engine._running)
-        bench.pipeline.stop()
+            harness.send(index)
+        await until(lambda: len(harness.source.held()) == 10 and harness.engine._running)
+        harness.pipeline.stop()
         await asyncio.wait([task], timeout=60)
     assert task.exception() is None
-    records = await bench.records()
+    records = await harness.records()
     assert 1 <= len(records) < 10
-    assert len(bench.queue.settled) == len(records)
+    assert len(harness.queue.settled) == len(records)
 
 
-async def test_a_worker_leaves_in_time_while_the_store_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_leaves_in_time_while_the_store_is_away(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def never(_self: Storage, _key: str, _data: bytes) -> None:
         await asyncio.Event().wait()
 
     monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
     monkeypatch.setattr("backburner_worker.sweep._CLOSE_SECONDS", 0.1)
-    await bench.make_job(total=1)
-    async with running(bench) as task:
+    await harness.make_job(total=1)
+    async with running(harness) as task:
         monkeypatch.setattr(Storage, "put", never)
-        bench.send(0)
-        await until(lambda: bench.engine.answered == 1)
-        bench.pipeline.stop()
+        harness.send(0)
+        await until(lambda: harness.engine.answered == 1)
+        harness.pipeline.stop()
         await asyncio.wait([task], timeout=60)
         assert task.done()
-    assert bench.queue.settled == []
+    assert harness.queue.settled == []
 
 
 async def test_what_waits_is_given_back_before_what_runs_has_finished(storage: Storage) -> None:
     queue = FakeQueue()
-    first, second = Bench(storage, queue=queue, concurrency=1), Bench(storage, queue=queue)
+    first, second = Harness(storage, queue=queue, concurrency=1), Harness(storage, queue=queue)
     await first.make_job(total=4)
     async with running(first) as leaving:
         first.send(0, "[[hang]]")
@@ -65,28 +67,28 @@ async def test_what_waits_is_given_back_before_what_runs_has_finished(storage: S
 
 
 async def test_what_arrives_while_the_store_is_away_is_given_back_at_once(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(_self: Storage, _key: str) -> Stored | None:
         await asyncio.Event().wait()
 
-    async with running(bench) as leaving:
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
+    async with running(harness) as leaving:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
         monkeypatch.setattr(Storage, "get", never)
-        bench.send(0)
-        bench.send(0, job="single-b")
-        await until(lambda: len(bench.pipeline._puller.arrived) == 2)
-        bench.pipeline.stop()
-        await until(lambda: len(bench.source.held()) == 1)
+        harness.send(0)
+        harness.send(0, job="single-b")
+        await until(lambda: len(harness.pipeline._puller.arrived) == 2)
+        harness.pipeline.stop()
+        await until(lambda: len(harness.source.held()) == 1)
         assert not leaving.done()
-        bench.queue.lose(bench.source.held()[0], bench.elsewhere)
+        harness.queue.lose(harness.source.held()[0], harness.elsewhere)
         assert await ended(leaving) is None
 
 
 async def test_what_does_not_finish_in_the_drain_is_run_by_others_as_if_new(storage: Storage) -> None:
     queue = FakeQueue()
-    first, second = Bench(storage, queue=queue, drain_seconds=0.05), Bench(storage, queue=queue)
+    first, second = Harness(storage, queue=queue, drain_seconds=0.05), Harness(storage, queue=queue)
     await first.make_job(total=3)
     async with running(first):
         for index in range(3):
@@ -100,64 +102,64 @@ async def test_what_does_not_finish_in_the_drain_is_run_by_others_as_if_new(stor
 
 
 async def test_what_is_finished_does_not_wait_for_its_segments_age_in_a_drain(storage: Storage) -> None:
-    bench = Bench(storage, segment_min_age_seconds=60.0, segment_max_age_seconds=60.0)
-    bench.settings = bench.settings.model_copy(update={"drain_seconds": 3600.0})
-    await bench.make_job()
-    async with running(bench) as task:
-        bench.send(0, "[[slow:0.1]]")
-        bench.send(1)
-        await until(lambda: bench.in_engine == 1 and bench.engine.answered == 1)
-        bench.pipeline.stop()
+    harness = Harness(storage, segment_min_age_seconds=60.0, segment_max_age_seconds=60.0)
+    harness.settings = harness.settings.model_copy(update={"drain_seconds": 3600.0})
+    await harness.make_job()
+    async with running(harness) as task:
+        harness.send(0, "[[slow:0.1]]")
+        harness.send(1)
+        await until(lambda: harness.in_engine == 1 and harness.engine.answered == 1)
+        harness.pipeline.stop()
         assert await ended(task) is None
-    assert await bench.codes() == {0: None, 1: None}
+    assert await harness.codes() == {0: None, 1: None}
 
 
 async def test_an_engine_that_dies_in_the_drain_ends_it(storage: Storage) -> None:
-    bench = Bench(storage)
-    bench.settings = bench.settings.model_copy(update={"drain_seconds": 3600.0})
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
-        bench.pipeline.stop()
-        await until(lambda: bench.source._stopped)
-        bench.engine._lost = True
+    harness = Harness(storage)
+    harness.settings = harness.settings.model_copy(update={"drain_seconds": 3600.0})
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
+        harness.pipeline.stop()
+        await until(lambda: harness.source._stopped)
+        harness.engine._lost = True
         assert await ended(task) is not None
-    assert [message.facts.suspect for message in bench.queue.published] == [True]
-    assert len(bench.queue.settled) == 1
+    assert [message.facts.suspect for message in harness.queue.published] == [True]
+    assert len(harness.queue.settled) == 1
 
 
 async def test_a_suspect_that_waits_for_its_turn_is_given_back_as_one(storage: Storage) -> None:
-    bench = Bench(storage, drain_seconds=0.0)
-    async with running(bench):
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
-        bench.send(0, job="single-b", facts=DeliveryFacts(suspect=True))
-        await until(lambda: len(bench.pipeline._admitter._feeder) == 1)
-    assert bench.queue.unsettled == 2
-    assert await bench.marks() == []
+    harness = Harness(storage, drain_seconds=0.0)
+    async with running(harness):
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
+        harness.send(0, job="single-b", facts=DeliveryFacts(suspect=True))
+        await until(lambda: len(harness.pipeline._admitter._feeder) == 1)
+    assert harness.queue.unsettled == 2
+    assert await harness.marks() == []
 
 
-async def test_the_queues_trouble_is_told(bench: Bench) -> None:
-    async with running(bench):
-        bench.queue.outage("the broker does not answer")
-        assert bench.worker.systems["queue"]() == "the broker does not answer"
-        await until(lambda: bench.metric("away", system="queue") == 1)
-        bench.queue.outage(None)
-        await until(lambda: bench.metric("away", system="queue") == 0)
-        assert bench.worker.systems["queue"]() is None
+async def test_the_queues_trouble_is_told(harness: Harness) -> None:
+    async with running(harness):
+        harness.queue.outage("the broker does not answer")
+        assert harness.worker.systems["queue"]() == "the broker does not answer"
+        await until(lambda: harness.metric("away", system="queue") == 1)
+        harness.queue.outage(None)
+        await until(lambda: harness.metric("away", system="queue") == 0)
+        assert harness.worker.systems["queue"]() is None
 
 
-async def test_what_ends_during_the_queues_outage_is_settled_after_it(bench: Bench) -> None:
-    await bench.make_job()
-    async with running(bench):
-        bench.send(0, "[[slow:0.2]]")
-        await until(lambda: bench.in_engine == 1)
-        bench.queue.outage("away")
-        await until(bench.records)
-        assert bench.queue.settled == []
-        assert bench.metric("uncommitted") == 1
-        bench.queue.outage(None)
-        await until(lambda: bench.queue.unsettled == 0)
+async def test_what_ends_during_the_queues_outage_is_settled_after_it(harness: Harness) -> None:
+    await harness.make_job()
+    async with running(harness):
+        harness.send(0, "[[slow:0.2]]")
+        await until(lambda: harness.in_engine == 1)
+        harness.queue.outage("away")
+        await until(harness.records)
+        assert harness.queue.settled == []
+        assert harness.metric("uncommitted") == 1
+        harness.queue.outage(None)
+        await until(lambda: harness.queue.unsettled == 0)
 
 
 class StubbornEngine(CountingEngine):
@@ -180,13 +182,13 @@ async def test_what_ends_after_a_drain_has_run_out_of_time_waits_for_nothing(
 ) -> None:
     monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
     engine = StubbornEngine()
-    bench = Bench(storage, engine, drain_seconds=0.0)
-    bench.queue.refuse(lambda _: True)
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
-        bench.pipeline.stop()
-        await until(lambda: bench.pipeline._settler.abandoned)
+    harness = Harness(storage, engine, drain_seconds=0.0)
+    harness.queue.refuse(lambda _: True)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
+        harness.pipeline.stop()
+        await until(lambda: harness.pipeline._settler.abandoned)
         engine.let_go.set()
         assert await ended(task) is not None
-    assert bench.queue.unsettled == 1
+    assert harness.queue.unsettled == 1

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from pipeline_bench import BOUND, JOB, TENANT, Bench, running, settings, until
+from pipeline_harness import BOUND, JOB, TENANT, Harness, running, settings, until
 
 from backburner.storage import Storage, Stored
 from backburner.storage.errors import ImpossibleKey
@@ -14,7 +14,7 @@ from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_worker.process.signals import reasons
 
 
-async def test_nothing_is_settled_before_it_is_stored(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_settled_before_it_is_stored(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     away = True
     put = Storage.put
 
@@ -24,18 +24,18 @@ async def test_nothing_is_settled_before_it_is_stored(bench: Bench, monkeypatch:
         await put(self, key, data)
 
     monkeypatch.setattr(Storage, "put", put_or_fail)
-    await bench.make_job(total=5)
-    async with running(bench):
+    await harness.make_job(total=5)
+    async with running(harness):
         for index in range(5):
-            bench.send(index)
-        await until(lambda: len(bench.source.held()) == 5 and bench.engine.answered == 5)
-        assert bench.queue.settled == []
+            harness.send(index)
+        await until(lambda: len(harness.source.held()) == 5 and harness.engine.answered == 5)
+        assert harness.queue.settled == []
         away = False
-        await until(lambda: len(bench.queue.settled) == 5)
+        await until(lambda: len(harness.queue.settled) == 5)
 
 
 async def test_an_outage_is_back_pressure_for_single_requests_too(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = True
     create = Storage.create
@@ -47,22 +47,22 @@ async def test_an_outage_is_back_pressure_for_single_requests_too(
 
     monkeypatch.setattr(Storage, "create", create_or_fail)
     monkeypatch.setattr("backburner_worker.settlement.results._WAITING_OUTCOMES", 10)
-    bench.settings = settings(concurrency=5)
-    async with running(bench):
+    harness.settings = settings(concurrency=5)
+    async with running(harness):
         for number in range(100):
-            bench.send(0, job=f"single-{number}", answer=AnswerMode.OBJECT)
-        pipeline = bench.pipeline
-        await until(lambda: not pipeline._settler.has_room and bench.in_engine == 0)
-        answered = bench.engine.answered
+            harness.send(0, job=f"single-{number}", answer=AnswerMode.OBJECT)
+        pipeline = harness.pipeline
+        await until(lambda: not pipeline._settler.has_room and harness.in_engine == 0)
+        answered = harness.engine.answered
         for _ in range(100):
             await asyncio.sleep(0)
-        assert bench.engine.answered == answered < 100
+        assert harness.engine.answered == answered < 100
         away = False
-        await until(lambda: bench.queue.unsettled == 0)
+        await until(lambda: harness.queue.unsettled == 0)
 
 
 async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get = Storage.get
 
@@ -72,10 +72,10 @@ async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
         return await get(self, key)
 
     monkeypatch.setattr(Storage, "get", get_or_fail)
-    await bench.storage.put(keys.open_job("alpha", "batch_a"), b"")
-    await bench.make_job(total=0)
-    async with running(bench):
-        await until(bench.summary)
+    await harness.storage.put(keys.open_job("alpha", "batch_a"), b"")
+    await harness.make_job(total=0)
+    async with running(harness):
+        await until(harness.summary)
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, method: str, part: str, error: StoreError) -> None:
@@ -103,44 +103,44 @@ REFUSALS: dict[str, tuple[str, str, dict[str, Any]]] = {
 @pytest.mark.parametrize("error", [StoreDenied, StoreFull])
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 async def test_whatever_the_store_refuses_the_worker_ends_and_settles_nothing(
-    bench: Bench,
+    harness: Harness,
     monkeypatch: pytest.MonkeyPatch,
     refusal: tuple[str, str, dict[str, Any]],
     error: type[StoreError],
 ) -> None:
     method, part, message = refusal
-    await bench.make_job(total=1)
+    await harness.make_job(total=1)
     refuse(monkeypatch, method, part, error())
-    async with running(bench, fails=True) as task:
-        bench.send(0, **message)
+    async with running(harness, fails=True) as task:
+        harness.send(0, **message)
         await asyncio.wait([task], timeout=BOUND)
     told = task.exception()
     assert told is not None
     assert [type(reason) for reason in reasons(told)] == [error]
-    assert bench.queue.settled == []
-    assert bench.queue.unsettled == 1
+    assert harness.queue.settled == []
+    assert harness.queue.unsettled == 1
 
 
 async def test_a_body_that_no_store_can_have_is_its_own_requests_trouble(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bench.make_job(total=2)
+    await harness.make_job(total=2)
     refuse(monkeypatch, "get", "/bodies/", ImpossibleKey())
-    async with running(bench):
-        bench.send(0, body=None, body_ref=keys.body(TENANT, JOB, 0))
-        bench.send(1)
-        await until(bench.summary)
-    assert await bench.codes() == {0: ImpossibleKey.code, 1: None}
+    async with running(harness):
+        harness.send(0, body=None, body_ref=keys.body(TENANT, JOB, 0))
+        harness.send(1)
+        await until(harness.summary)
+    assert await harness.codes() == {0: ImpossibleKey.code, 1: None}
 
 
 async def test_a_segment_that_is_refused_is_told_once_and_not_for_each_of_its_records(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bench.make_job(total=200)
+    await harness.make_job(total=200)
     refuse(monkeypatch, "put", "/segments/", StoreFull())
-    async with running(bench, fails=True) as task:
+    async with running(harness, fails=True) as task:
         for index in range(200):
-            bench.send(index)
+            harness.send(index)
         await asyncio.wait([task], timeout=BOUND)
     told = task.exception()
     assert told is not None
@@ -148,7 +148,7 @@ async def test_a_segment_that_is_refused_is_told_once_and_not_for_each_of_its_re
 
 
 async def test_a_delivery_that_waits_for_the_store_holds_no_text_and_keeps_its_address(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put, away = Storage.put, asyncio.Event()
 
@@ -158,13 +158,13 @@ async def test_a_delivery_that_waits_for_the_store_holds_no_text_and_keeps_its_a
         await put(self, key, data)
 
     monkeypatch.setattr(Storage, "put", put_later)
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0)
-        await until(lambda: bench.metric("held", stage="storing") == 1)
-        (delivery,) = bench.source.held()
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0)
+        await until(lambda: harness.metric("held", stage="storing") == 1)
+        (delivery,) = harness.source.held()
         assert delivery.raw == b""
         assert not isinstance(delivery.message, Envelope)
         assert delivery.job == (TENANT, JOB)
         away.set()
-        await until(bench.summary)
+        await until(harness.summary)

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from pipeline_bench import JOB, TENANT, Bench, CountingEngine, ended, running, until
+from pipeline_harness import JOB, TENANT, CountingEngine, Harness, ended, running, until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -44,8 +44,8 @@ async def lives(storage: Storage, queue: FakeQueue) -> int:
     """Start one worker after the other, as a supervisor does, until the queue is empty; how many engines died."""
     deaths = 0
     while True:
-        bench = Bench(storage, queue=queue)
-        async with running(bench, fails=True) as task:
+        harness = Harness(storage, queue=queue)
+        async with running(harness, fails=True) as task:
             working = asyncio.create_task(until(lambda: queue.unsettled == 0))
             await asyncio.wait({task, working}, return_when=asyncio.FIRST_COMPLETED)
             working.cancel()
@@ -56,147 +56,147 @@ async def lives(storage: Storage, queue: FakeQueue) -> int:
         deaths += 1
 
 
-async def test_a_lost_engine_stores_what_is_finished_and_puts_back_what_was_in_it(bench: Bench) -> None:
-    await bench.make_job(total=10)
-    async with running(bench, fails=True) as task:
+async def test_a_lost_engine_stores_what_is_finished_and_puts_back_what_was_in_it(harness: Harness) -> None:
+    await harness.make_job(total=10)
+    async with running(harness, fails=True) as task:
         for index in range(5):
-            bench.send(index)
+            harness.send(index)
         for index in (5, 6):
-            bench.send(index, "[[hang]]")
-        await until(lambda: bench.engine.answered == 5 and bench.in_engine == 2)
-        bench.send(7, "[[die]]")
+            harness.send(index, "[[hang]]")
+        await until(lambda: harness.engine.answered == 5 and harness.in_engine == 2)
+        harness.send(7, "[[die]]")
         error = await ended(task)
     assert error is not None
     assert [type(reason) for reason in reasons(error)] == [EngineLost]
-    assert sorted(await bench.codes()) == [0, 1, 2, 3, 4]
-    assert sorted(message.envelope.index for message in bench.queue.published) == [5, 6, 7]
-    assert {message.facts for message in bench.queue.published} == {SUSPECT}
-    assert {message.lane for message in bench.queue.published} == {Lane.RETRY}
-    assert len(bench.queue.settled) == 8
-    assert bench.source.clean
-    assert bench.metric("retries_total", code="engine_lost") == 3
+    assert sorted(await harness.codes()) == [0, 1, 2, 3, 4]
+    assert sorted(message.envelope.index for message in harness.queue.published) == [5, 6, 7]
+    assert {message.facts for message in harness.queue.published} == {SUSPECT}
+    assert {message.lane for message in harness.queue.published} == {Lane.RETRY}
+    assert len(harness.queue.settled) == 8
+    assert harness.source.clean
+    assert harness.metric("retries_total", code="engine_lost") == 3
 
 
 async def test_what_only_waited_when_the_engine_died_is_no_suspect(storage: Storage) -> None:
-    bench = Bench(storage, concurrency=2)
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
-        bench.send(0, "[[slow:0.2]][[echo]]", job="single-b")
+    harness = Harness(storage, concurrency=2)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
+        harness.send(0, "[[slow:0.2]][[echo]]", job="single-b")
         for number in range(20):
-            bench.send(0, job=f"single-{number}")
-        await until(lambda: bench.in_engine == 2 and len(bench.source.held()) == 22)
-        bench.engine.die()
+            harness.send(0, job=f"single-{number}")
+        await until(lambda: harness.in_engine == 2 and len(harness.source.held()) == 22)
+        harness.engine.die()
         assert await ended(task) is not None
-    assert {message.envelope.job for message in bench.queue.published} == {"single-a", "single-b"}
-    assert bench.queue.unsettled == 22
+    assert {message.envelope.job for message in harness.queue.published} == {"single-a", "single-b"}
+    assert harness.queue.unsettled == 22
 
 
 async def test_what_is_on_its_way_when_the_engine_dies_is_no_suspect(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
-    bench = Bench(storage)
-    async with running(bench, fails=True) as task:
+    harness = Harness(storage)
+    async with running(harness, fails=True) as task:
 
         async def begin_slowly(_delivery: object) -> None:
             reached.set()
             await go_on.wait()
 
-        monkeypatch.setattr(bench.source, "begin", begin_slowly)
-        bench.send(0, job="single-a")
+        monkeypatch.setattr(harness.source, "begin", begin_slowly)
+        harness.send(0, job="single-a")
         await reached.wait()
-        bench.engine.die()
+        harness.engine.die()
         go_on.set()
         assert await ended(task) is not None
-    assert bench.queue.published == []
-    assert bench.queue.unsettled == 1
+    assert harness.queue.published == []
+    assert harness.queue.unsettled == 1
 
 
-async def test_an_engine_that_dies_idle_ends_the_worker(bench: Bench) -> None:
-    async with running(bench, fails=True) as task:
-        bench.engine.die()
+async def test_an_engine_that_dies_idle_ends_the_worker(harness: Harness) -> None:
+    async with running(harness, fails=True) as task:
+        harness.engine.die()
         assert await ended(task) is not None
-    assert bench.queue.published == []
+    assert harness.queue.published == []
 
 
 async def test_an_innocent_is_put_back_however_many_attempts_it_had(storage: Storage) -> None:
-    bench = Bench(storage, max_attempts=2)
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[hang]]", job="single-a", facts=DeliveryFacts(attempt=2))
-        await until(lambda: bench.in_engine == 1)
-        bench.engine.die()
+    harness = Harness(storage, max_attempts=2)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a", facts=DeliveryFacts(attempt=2))
+        await until(lambda: harness.in_engine == 1)
+        harness.engine.die()
         assert await ended(task) is not None
-    [message] = bench.queue.published
+    [message] = harness.queue.published
     assert message.facts == DeliveryFacts(attempt=3, suspect=True)
 
 
 async def test_a_suspect_runs_alone_and_then_work_goes_on(storage: Storage) -> None:
     engine = WatchedEngine(latency=0.01)
-    bench = Bench(storage, engine)
-    await bench.make_job(total=60)
-    async with running(bench):
+    harness = Harness(storage, engine)
+    await harness.make_job(total=60)
+    async with running(harness):
         for index in range(20):
-            bench.send(index, "[[slow:0.3]]" if index < 2 else "hi")
+            harness.send(index, "[[slow:0.3]]" if index < 2 else "hi")
         await until(lambda: len(engine.running) > 1)
         for index in range(20, 25):
-            bench.send(index, lane=Lane.RETRY, facts=SUSPECT)
+            harness.send(index, lane=Lane.RETRY, facts=SUSPECT)
         for index in range(25, 60):
-            bench.send(index)
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-    suspects = {record_id(bench.envelope(index).address) for index in range(20, 25)}
+            harness.send(index)
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    suspects = {record_id(harness.envelope(index).address) for index in range(20, 25)}
     alone = [run for run in engine.together if suspects.intersection(run)]
     assert len(alone) == 5
     assert all(len(run) == 1 for run in alone)
     assert max(len(run) for run in engine.together) > 1
-    assert await bench.codes() == dict.fromkeys(range(60))
-    assert await bench.marks() == []
+    assert await harness.codes() == dict.fromkeys(range(60))
+    assert await harness.marks() == []
 
 
 async def test_a_suspects_own_failure_follows_the_policy_and_stays_a_suspect(storage: Storage) -> None:
-    bench = Bench(storage, max_attempts=3)
-    await bench.make_job(total=2)
-    async with running(bench):
-        bench.send(0, "[[retry]]", facts=SUSPECT)
-        bench.send(1, "[[fail]]", facts=SUSPECT)
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-    assert [message.facts for message in bench.queue.published] == [DeliveryFacts(attempt=3, suspect=True)]
-    assert await bench.codes() == {0: "engine_error", 1: "invalid_request"}
-    assert await bench.marks() == []
+    harness = Harness(storage, max_attempts=3)
+    await harness.make_job(total=2)
+    async with running(harness):
+        harness.send(0, "[[retry]]", facts=SUSPECT)
+        harness.send(1, "[[fail]]", facts=SUSPECT)
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert [message.facts for message in harness.queue.published] == [DeliveryFacts(attempt=3, suspect=True)]
+    assert await harness.codes() == {0: "engine_error", 1: "invalid_request"}
+    assert await harness.marks() == []
 
 
-async def test_a_suspect_that_kills_the_engine_is_poison_at_once(bench: Bench) -> None:
-    await bench.make_job(total=1)
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[die]]", facts=SUSPECT)
+async def test_a_suspect_that_kills_the_engine_is_poison_at_once(harness: Harness) -> None:
+    await harness.make_job(total=1)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[die]]", facts=SUSPECT)
         assert await ended(task) is not None
-    letter = await bench.letter()
+    letter = await harness.letter()
     assert letter is not None
     assert (letter.code, letter.suspect, letter.attempts) == ("poison", True, 2)
-    assert await bench.codes() == {0: "poison"}
-    assert bench.queue.unsettled == 0
-    assert await bench.marks() == []
+    assert await harness.codes() == {0: "poison"}
+    assert harness.queue.unsettled == 0
+    assert await harness.marks() == []
 
 
 async def test_poison_among_innocents_kills_two_engines_and_nothing_else(storage: Storage) -> None:
     queue = FakeQueue()
-    bench = Bench(storage, queue=queue)
-    await bench.make_job(total=40)
+    harness = Harness(storage, queue=queue)
+    await harness.make_job(total=40)
     for index in range(40):
-        bench.send(index, "[[die]]" if index == 17 else "[[slow:0.01]]")
+        harness.send(index, "[[die]]" if index == 17 else "[[slow:0.01]]")
     assert await lives(storage, queue) == 2
-    codes = await bench.codes()
+    codes = await harness.codes()
     assert {index for index, code in codes.items() if code} == {17}
     assert sorted(codes) == list(range(40))
     assert codes[17] == "poison"
-    assert await bench.marks() == []
+    assert await harness.marks() == []
 
 
 async def test_a_worker_that_died_of_a_suspect_convicts_it_for_the_next_one(storage: Storage) -> None:
     queue = FakeQueue(suspect_receives=3)
-    first = Bench(storage, queue=queue)
+    first = Harness(storage, queue=queue)
     await first.make_job(total=2)
     first.send(0, "[[hang]]")
     for _ in range(2):
@@ -210,7 +210,7 @@ async def test_a_worker_that_died_of_a_suspect_convicts_it_for_the_next_one(stor
         _die_silently(first)
         task.cancel()
     assert len(await first.marks()) == 1
-    second = Bench(storage, queue=queue)
+    second = Harness(storage, queue=queue)
     async with running(second):
         second.send(1)
         await until(second.summary)
@@ -222,14 +222,14 @@ async def test_a_worker_that_died_of_a_suspect_convicts_it_for_the_next_one(stor
 
 async def test_a_suspect_that_was_given_up_in_a_drain_is_not_convicted(storage: Storage) -> None:
     queue = FakeQueue()
-    first = Bench(storage, queue=queue, drain_seconds=0.0)
+    first = Harness(storage, queue=queue, drain_seconds=0.0)
     await first.make_job(total=1)
     async with running(first):
         first.send(0, "[[slow:0.3]]", facts=SUSPECT)
         await until(lambda: first.source.begun)
         assert len(await first.marks()) == 1
     assert await first.marks() == []
-    second = Bench(storage, queue=queue)
+    second = Harness(storage, queue=queue)
     async with running(second):
         await until(second.summary)
     assert await second.codes() == {0: None}
@@ -237,7 +237,7 @@ async def test_a_suspect_that_was_given_up_in_a_drain_is_not_convicted(storage: 
 
 async def test_a_suspect_whose_lease_is_lost_is_not_convicted_by_its_next_owner(storage: Storage) -> None:
     queue = FakeQueue()
-    first, second = Bench(storage, queue=queue), Bench(storage, queue=queue)
+    first, second = Harness(storage, queue=queue), Harness(storage, queue=queue)
     await first.make_job(total=1)
     async with running(first):
         first.send(0, "[[slow:0.3]]", facts=SUSPECT)
@@ -251,48 +251,48 @@ async def test_a_suspect_whose_lease_is_lost_is_not_convicted_by_its_next_owner(
     assert await first.marks() == []
 
 
-async def test_a_suspect_of_a_cancelled_job_leaves_no_mark(bench: Bench) -> None:
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0, "[[hang]]", facts=SUSPECT)
-        await until(lambda: bench.source.begun)
-        await bench.storage.put(keys.cancelled(TENANT, JOB), b"")
-        await until(lambda: bench.queue.unsettled == 0)
-    assert await bench.codes() == {0: "cancelled"}
-    assert await bench.marks() == []
+async def test_a_suspect_of_a_cancelled_job_leaves_no_mark(harness: Harness) -> None:
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, "[[hang]]", facts=SUSPECT)
+        await until(lambda: harness.source.begun)
+        await harness.storage.put(keys.cancelled(TENANT, JOB), b"")
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.codes() == {0: "cancelled"}
+    assert await harness.marks() == []
 
 
-async def test_what_ran_in_an_engine_that_died_without_a_word_is_put_back_as_a_suspect(bench: Bench) -> None:
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
-        bench.engine._lost = True
+async def test_what_ran_in_an_engine_that_died_without_a_word_is_put_back_as_a_suspect(harness: Harness) -> None:
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
+        harness.engine._lost = True
         assert await ended(task) is not None
-    assert [message.facts for message in bench.queue.published] == [SUSPECT]
-    assert len(bench.queue.settled) == 1
+    assert [message.facts for message in harness.queue.published] == [SUSPECT]
+    assert len(harness.queue.settled) == 1
 
 
 async def test_what_died_with_the_engine_is_left_to_others_if_the_queue_is_away(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
-    async with running(bench, fails=True) as task:
-        bench.send(0, "[[hang]]", job="single-a")
-        await until(lambda: bench.in_engine == 1)
-        bench.queue.refuse(lambda _: True)
-        bench.engine.die()
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", job="single-a")
+        await until(lambda: harness.in_engine == 1)
+        harness.queue.refuse(lambda _: True)
+        harness.engine.die()
         assert await ended(task) is not None
-    assert bench.queue.settled == []
-    assert bench.queue.unsettled == 1
+    assert harness.queue.settled == []
+    assert harness.queue.unsettled == 1
     # Nobody was told on the queue; with a clean end it would kill one engine after the other, for ever.
-    assert bench.source.clean is False
+    assert harness.source.clean is False
 
 
-def _die_silently(bench: Bench) -> None:
+def _die_silently(harness: Harness) -> None:
     """Have the worker clean nothing up, as after a kill -9."""
 
     async def nothing(*_: object) -> None:
         pass
 
     for name in ("clear", "give_up", "close"):
-        setattr(bench.pipeline._runner._suspects, name, nothing)
+        setattr(harness.pipeline._runner._suspects, name, nothing)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from pipeline_bench import JOB, TENANT, Bench, MoodyEngine, ended, running, until
+from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, ended, running, until
 
 from backburner.publishers.base import Message
 from backburner.storage import Storage, Stored
@@ -17,37 +17,37 @@ from backburner_worker.sources.fake.source import FakePublisher
 
 
 async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=2))
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0, facts=DeliveryFacts(traceparent="00-ab-cd-01"))
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-    [record] = await bench.records()
+    harness = Harness(storage, MoodyEngine(refusals=2))
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, facts=DeliveryFacts(traceparent="00-ab-cd-01"))
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    [record] = await harness.records()
     assert record.ok
     assert record.backburner.attempt == 3
-    assert [message.facts.attempt for message in bench.queue.published] == [2, 3]
-    for message in bench.queue.published:
+    assert [message.facts.attempt for message in harness.queue.published] == [2, 3]
+    for message in harness.queue.published:
         assert (message.lane, message.pool) == (Lane.RETRY, "fake")
         assert message.facts.traceparent == "00-ab-cd-01"
         assert message.facts.not_before is not None
         assert not message.facts.suspect
-    assert len(bench.queue.settled) == 3
-    assert bench.metric("retries_total", code="engine_busy") == 2
-    assert bench.metric("settled_total", outcome="retried", code="engine_busy") == 2
-    assert await bench.letter() is None
+    assert len(harness.queue.settled) == 3
+    assert harness.metric("retries_total", code="engine_busy") == 2
+    assert harness.metric("settled_total", outcome="retried", code="engine_busy") == 2
+    assert await harness.letter() is None
 
 
 async def test_a_cancellation_that_the_engine_lets_out_is_a_failure_like_others(storage: Storage) -> None:
     """Nobody cancelled the task: without a record or a retry its partition would wait for ever, in silence."""
-    bench = Bench(storage, MoodyEngine(refusals=1, refusal=asyncio.CancelledError))
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0)
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-    assert await bench.codes() == {0: None}
-    assert bench.metric("retries_total", code="generation_aborted") == 1
+    harness = Harness(storage, MoodyEngine(refusals=1, refusal=asyncio.CancelledError))
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0)
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.codes() == {0: None}
+    assert harness.metric("retries_total", code="generation_aborted") == 1
 
 
 async def test_a_cancellation_that_the_queue_lets_out_has_the_retry_published_again(
@@ -63,27 +63,27 @@ async def test_a_cancellation_that_the_queue_lets_out_has_the_retry_published_ag
         await publish(self, messages)
 
     monkeypatch.setattr(FakePublisher, "publish", break_off_once)
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    async with running(bench):
-        bench.send(0, job="single-a")
-        await until(lambda: bench.queue.unsettled == 0)
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    async with running(harness):
+        harness.send(0, job="single-a")
+        await until(lambda: harness.queue.unsettled == 0)
     assert calls == 2
-    assert bench.engine.answered == 1
+    assert harness.engine.answered == 1
 
 
 async def test_what_fails_at_every_attempt_ends_as_dead_letter_and_error_record(storage: Storage) -> None:
-    bench = Bench(storage, max_attempts=3)
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0, "[[retry]]")
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
-    letter = await bench.letter()
+    harness = Harness(storage, max_attempts=3)
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, "[[retry]]")
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    letter = await harness.letter()
     assert letter is not None
     assert letter.envelope is not None
     assert (letter.envelope.custom_id, letter.attempts, letter.code) == ("c0", 3, "engine_error")
     assert "given up after 3 attempts" in letter.message
-    [record] = await bench.records()
+    [record] = await harness.records()
     assert record.error is not None
     assert (record.error.code, record.error.message) == (letter.code, letter.message)
     assert record.backburner.attempt == 3
@@ -91,100 +91,100 @@ async def test_what_fails_at_every_attempt_ends_as_dead_letter_and_error_record(
 
 async def test_a_retry_is_not_begun_before_it_is_due(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backburner_worker.generation.runner.random.random", lambda: 1.0)
-    bench = Bench(storage, MoodyEngine(refusals=1), retry_base_seconds=60.0)
-    async with running(bench):
-        bench.send(0, job="single-a")
-        await until(lambda: bench.queue.published and len(bench.queue.settled) == 1)
-        assert bench.queue.delayed == 1
-        assert bench.engine.answered == 0
-        bench.queue.advance(61)
-        await until(lambda: bench.engine.answered == 1)
+    harness = Harness(storage, MoodyEngine(refusals=1), retry_base_seconds=60.0)
+    async with running(harness):
+        harness.send(0, job="single-a")
+        await until(lambda: harness.queue.published and len(harness.queue.settled) == 1)
+        assert harness.queue.delayed == 1
+        assert harness.engine.answered == 0
+        harness.queue.advance(61)
+        await until(lambda: harness.engine.answered == 1)
 
 
 async def test_a_retry_that_would_come_after_the_deadline_is_a_dead_letter_at_once(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backburner_worker.generation.runner.random.random", lambda: 1.0)
-    bench = Bench(storage, retry_base_seconds=60.0)
-    async with running(bench):
-        bench.send(0, "[[retry]]", job="single-a", deadline=bench.queue.now() + 30)
-        await until(lambda: bench.queue.unsettled == 0)
-    letter = await bench.letter(job="single-a")
+    harness = Harness(storage, retry_base_seconds=60.0)
+    async with running(harness):
+        harness.send(0, "[[retry]]", job="single-a", deadline=harness.queue.now() + 30)
+        await until(lambda: harness.queue.unsettled == 0)
+    letter = await harness.letter(job="single-a")
     assert letter is not None
     assert letter.attempts == 1
     assert "deadline" in letter.message
-    assert bench.queue.published == []
+    assert harness.queue.published == []
 
 
 async def test_a_plain_line_is_put_back_with_its_address(storage: Storage) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
+    harness = Harness(storage, MoodyEngine(refusals=1))
     body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
     line = {"custom_id": "mine", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    async with running(bench):
-        bench.queue.send(json.dumps(line).encode(), Lane.HIGH)
-        await until(lambda: bench.engine.answered == 1 and bench.queue.unsettled == 0)
-    [message] = bench.queue.published
-    [first, second] = bench.queue.settled
+    async with running(harness):
+        harness.queue.send(json.dumps(line).encode(), Lane.HIGH)
+        await until(lambda: harness.engine.answered == 1 and harness.queue.unsettled == 0)
+    [message] = harness.queue.published
+    [first, second] = harness.queue.settled
     assert message.envelope.address == first.address == second.address
     assert first.address is not None
-    records = await bench.records(first.address.job)
+    records = await harness.records(first.address.job)
     assert [(record.custom_id, record.backburner.index) for record in records] == [("mine", first.address.index)]
 
 
 async def test_a_large_request_is_put_back_as_a_claim_check(storage: Storage) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0, "x" * 1_000_000)
-        await until(bench.summary)
-    [message] = bench.queue.published
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, "x" * 1_000_000)
+        await until(harness.summary)
+    [message] = harness.queue.published
     assert message.envelope.body is None
     assert message.envelope.body_ref == keys.body(TENANT, JOB, 0)
-    assert await bench.codes() == {0: None}
+    assert await harness.codes() == {0: None}
 
 
 async def test_a_claim_check_is_put_back_as_it_came(storage: Storage) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    await bench.make_job(total=1)
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    await harness.make_job(total=1)
     key = keys.body(TENANT, JOB, 0)
     body = {"model": "fake", "messages": [{"role": "user", "content": "long"}]}
     await storage.put(key, json.dumps(body).encode())
     claim = Envelope(tenant=TENANT, job=JOB, index=0, custom_id="c0", url="/v1/chat/completions", body_ref=key)
-    async with running(bench):
-        bench.queue.send(codec.encode(claim))
-        await until(bench.summary)
-    [message] = bench.queue.published
+    async with running(harness):
+        harness.queue.send(codec.encode(claim))
+        await until(harness.summary)
+    [message] = harness.queue.published
     assert message.envelope == claim
-    assert await bench.codes() == {0: None}
+    assert await harness.codes() == {0: None}
 
 
 @pytest.mark.parametrize("in_doubt", [False, True])
 async def test_a_retry_waits_until_the_queue_takes_it(storage: Storage, in_doubt: bool) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    bench.queue.fail_publishes(2, in_doubt=in_doubt)
-    await bench.make_job(total=1)
-    async with running(bench):
-        bench.send(0)
-        await until(bench.summary)
-        await until(lambda: bench.queue.unsettled == 0)
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    harness.queue.fail_publishes(2, in_doubt=in_doubt)
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0)
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
     # Those in doubt are there too: it ran more than once, and one record counts.
-    assert len(bench.queue.published) == (3 if in_doubt else 1)
-    summary = await bench.summary()
+    assert len(harness.queue.published) == (3 if in_doubt else 1)
+    summary = await harness.summary()
     assert summary is not None
     assert (summary.counts.completed, summary.counts.failed) == (1, 0)
 
 
 async def test_the_original_is_not_settled_before_its_retry_is_on_the_queue(storage: Storage) -> None:
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    bench.queue.refuse(lambda _: True)
-    async with running(bench):
-        bench.send(0, job="single-a")
-        await until(lambda: bench.pipeline._settler._retries._waiting == 1)
-        assert bench.queue.settled == []
-        assert len(bench.source.held()) == 1
-        bench.queue.refuse(None)
-        await until(lambda: bench.queue.unsettled == 0)
-    assert bench.engine.answered == 1
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    harness.queue.refuse(lambda _: True)
+    async with running(harness):
+        harness.send(0, job="single-a")
+        await until(lambda: harness.pipeline._settler._retries._waiting == 1)
+        assert harness.queue.settled == []
+        assert len(harness.source.held()) == 1
+        harness.queue.refuse(None)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert harness.engine.answered == 1
 
 
 @pytest.mark.parametrize(("limit", "value"), [("_WAITING", 4), ("_WAITING_BYTES", 500)])
@@ -192,35 +192,35 @@ async def test_a_worker_that_cannot_retry_takes_in_no_more(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
     monkeypatch.setattr(f"backburner_worker.settlement.retries.{limit}", value)
-    bench = Bench(storage, MoodyEngine(refusals=1000), concurrency=4)
-    bench.queue.refuse(lambda _: True)
-    async with running(bench):
+    harness = Harness(storage, MoodyEngine(refusals=1000), concurrency=4)
+    harness.queue.refuse(lambda _: True)
+    async with running(harness):
         for number in range(50):
-            bench.send(0, job=f"single-{number}")
-        await until(lambda: not bench.pipeline._settler.has_room and bench.in_engine == 0)
-        asked = bench.engine.asked
+            harness.send(0, job=f"single-{number}")
+        await until(lambda: not harness.pipeline._settler.has_room and harness.in_engine == 0)
+        asked = harness.engine.asked
         for _ in range(100):
             await asyncio.sleep(0)
-        assert bench.engine.asked == asked < 50
-        bench.engine.refusals = 0
-        bench.queue.refuse(None)
-        await until(lambda: bench.queue.unsettled == 0)
-    assert bench.engine.answered == 50
+        assert harness.engine.asked == asked < 50
+        harness.engine.refusals = 0
+        harness.queue.refuse(None)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert harness.engine.answered == 50
 
 
 async def test_a_retry_that_the_queue_does_not_take_is_left_to_others_at_the_drain(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backburner_worker.pipeline._STORE_SECONDS", 0.1)
-    bench = Bench(storage, MoodyEngine(refusals=1))
-    async with running(bench) as task:
-        bench.send(0, job="single-a")
-        bench.queue.refuse(lambda _: True)
-        await until(lambda: bench.pipeline._settler._retries._waiting == 1)
-        bench.pipeline.stop()
+    harness = Harness(storage, MoodyEngine(refusals=1))
+    async with running(harness) as task:
+        harness.send(0, job="single-a")
+        harness.queue.refuse(lambda _: True)
+        await until(lambda: harness.pipeline._settler._retries._waiting == 1)
+        harness.pipeline.stop()
         assert await ended(task) is None
-    assert bench.queue.settled == []
-    assert bench.queue.unsettled == 1
+    assert harness.queue.settled == []
+    assert harness.queue.unsettled == 1
 
 
 async def test_a_body_that_may_not_be_read_stops_the_worker_and_settles_nothing(
@@ -233,27 +233,27 @@ async def test_a_body_that_may_not_be_read_stops_the_worker_and_settles_nothing(
             raise StoreDenied
         return await get(self, key)
 
-    bench = Bench(storage)
+    harness = Harness(storage)
     monkeypatch.setattr(Storage, "get", get_or_refuse)
     key = keys.body(TENANT, "single-a", 0)
     claim = Envelope(tenant=TENANT, job="single-a", index=0, custom_id="c", url="/v1/completions", body_ref=key)
-    async with running(bench, fails=True) as task:
-        bench.queue.send(codec.encode(claim))
+    async with running(harness, fails=True) as task:
+        harness.queue.send(codec.encode(claim))
         error = await ended(task)
     assert isinstance(error, ExceptionGroup)
-    assert bench.queue.settled == []
-    assert bench.queue.unsettled == 1
+    assert harness.queue.settled == []
+    assert harness.queue.unsettled == 1
 
 
 async def test_only_what_failed_is_put_back(storage: Storage) -> None:
-    bench = Bench(storage, max_attempts=2)
-    await bench.make_job(total=10)
-    async with running(bench):
+    harness = Harness(storage, max_attempts=2)
+    await harness.make_job(total=10)
+    async with running(harness):
         for index in range(10):
-            bench.send(index, "[[busy]]" if index == 5 else "hi")
-        await until(bench.summary)
-    assert [_index(message) for message in bench.queue.published] == [5]
-    assert {index for index, code in (await bench.codes()).items() if code} == {5}
+            harness.send(index, "[[busy]]" if index == 5 else "hi")
+        await until(harness.summary)
+    assert [_index(message) for message in harness.queue.published] == [5]
+    assert {index for index, code in (await harness.codes()).items() if code} == {5}
 
 
 def _index(message: Message) -> int | str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
-from pipeline_bench import Bench, until
+from pipeline_harness import Harness, until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
@@ -28,14 +28,14 @@ async def test_a_create_that_was_tried_twice_does_not_convict(
 
     monkeypatch.setattr(Storage, "create", create_and_forget)
     suspects = Suspects(storage, "w")
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     assert await suspects.mark(address)
     await suspects.give_up(address)
-    assert await Bench(storage).marks() == []
+    assert await Harness(storage).marks() == []
 
 
 async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.mark(address)
     reached, answered = asyncio.Event(), asyncio.Event()
@@ -54,14 +54,14 @@ async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pyt
     answered.set()
     # It cannot know whether the mark that is there is its own until it looks.
     await ours.give_up(address)
-    assert len(await Bench(storage).marks()) == 1
+    assert len(await Harness(storage).marks()) == 1
     await theirs.give_up(address)
-    assert await Bench(storage).marks() == []
+    assert await Harness(storage).marks() == []
 
 
 async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.1)
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.mark(address)
     looked, get = asyncio.Event(), Storage.get
@@ -98,7 +98,7 @@ async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
 
     monkeypatch.setattr(Storage, "create", create_late)
     suspects = Suspects(storage, "w")
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     marking = asyncio.create_task(suspects.mark(address))
     await sent.wait()
     marking.cancel()
@@ -108,7 +108,7 @@ async def test_a_mark_that_comes_late_does_not_outlive_who_made_it(
     await asyncio.wait([ending], timeout=0.2)
     arrives.set()
     await asyncio.wait([ending, *requests])
-    assert await Bench(storage).marks() == []
+    assert await Harness(storage).marks() == []
     assert suspects._writing == {}
 
 
@@ -117,27 +117,27 @@ async def test_clearing_one_copys_mark_does_not_forget_anothers(
 ) -> None:
     """A retry whose publish was in doubt is there twice, and the second may begin while the first is being stored."""
     suspects = Suspects(storage, "w")
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     assert await suspects.mark(address)
-    delete, accused = Storage.delete, asyncio.Event()
+    delete, marked = Storage.delete, asyncio.Event()
 
     async def delete_and_wait(self: Storage, gone: Iterable[str]) -> None:
         await delete(self, gone)
-        await accused.wait()
+        await marked.wait()
 
     with monkeypatch.context() as slow:
         slow.setattr(Storage, "delete", delete_and_wait)
         clearing = asyncio.create_task(suspects.clear(address))
         await until(lambda: _no_marks(storage))
         assert await suspects.mark(address)
-        accused.set()
+        marked.set()
         await clearing
     await suspects.close()
-    assert await Bench(storage).marks() == []
+    assert await Harness(storage).marks() == []
 
 
 async def _no_marks(storage: Storage) -> bool:
-    return await Bench(storage).marks() == []
+    return await Harness(storage).marks() == []
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def _no_marks(storage: Storage) -> bool:
 async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
     storage: Storage, letter: bytes, runs: bool
 ) -> None:
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
     await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
     assert await Suspects(storage, "w").mark(address) is runs
@@ -159,7 +159,7 @@ async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
 
 async def test_a_mark_whose_maker_lives_convicts_nobody(storage: Storage) -> None:
     """A copy of a suspect, or a member that was cut off, may run it while another worker gets it too."""
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.mark(address)
     renewing = asyncio.create_task(theirs.renew())
@@ -172,16 +172,16 @@ async def test_a_mark_whose_maker_lives_convicts_nobody(storage: Storage) -> Non
 
 
 async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     died, next_one = Suspects(storage, "died"), Suspects(storage, "next")
     assert await died.mark(address)
     assert not await next_one.mark(address)
     # Of the one that died: it is cleared once the letter is there.
-    assert len(await Bench(storage).marks()) == 1
+    assert len(await Harness(storage).marks()) == 1
 
 
 async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = Bench(storage).envelope(0).address
+    address = Harness(storage).envelope(0).address
     suspects = Suspects(storage, "w")
     assert await suspects.mark(address)
     put, sent, arrives = Storage.put, asyncio.Event(), asyncio.Event()
@@ -199,4 +199,4 @@ async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkey
     await asyncio.wait([clearing], timeout=0.2)
     arrives.set()
     await clearing
-    assert await Bench(storage).marks() == []
+    assert await Harness(storage).marks() == []

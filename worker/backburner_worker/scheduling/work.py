@@ -14,7 +14,7 @@ def _nothing_known() -> Estimate:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """Made when a delivery is judged to run; walks from the feeder through admission into a generation."""
+    """Made when a delivery is judged to run; walks from the feeder through admission into a running request."""
 
     delivery: Delivery
     run: Run

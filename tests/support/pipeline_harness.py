@@ -72,7 +72,7 @@ class MoodyEngine(CountingEngine):
         return await super().run(request)
 
 
-class Bench:
+class Harness:
     """A worker whose queue, engine and store are at hand. Several may share a queue and a store."""
 
     def __init__(
@@ -171,16 +171,16 @@ async def until(true: Callable[[], Awaitable[object] | object]) -> None:
 
 
 @asynccontextmanager
-async def running(bench: Bench, *, fails: bool = False) -> AsyncIterator[asyncio.Task[None]]:
-    """The bench's worker at work, and stopped at the end. Only where it `fails` may it end with an error."""
-    await bench.build()
+async def running(harness: Harness, *, fails: bool = False) -> AsyncIterator[asyncio.Task[None]]:
+    """The harness's worker at work, and stopped at the end. Only where it `fails` may it end with an error."""
+    await harness.build()
     joined = asyncio.Event()
-    task = asyncio.create_task(bench.worker.run(on_joined=joined.set))
+    task = asyncio.create_task(harness.worker.run(on_joined=joined.set))
     await joined.wait()
     try:
         yield task
     finally:
-        bench.pipeline.stop()
+        harness.pipeline.stop()
         await asyncio.wait([task], timeout=BOUND)
     assert task.done()
     if not fails:
