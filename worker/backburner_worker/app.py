@@ -50,7 +50,7 @@ from backburner_worker.sources.factory import open_source
 from backburner_worker.sources.pulling import Puller
 from backburner_worker.sweep import Sweep
 
-_GC_THRESHOLD = 50_000
+_GC_THRESHOLD_OBJECTS = 50_000
 
 log = get_logger(__name__)
 
@@ -265,7 +265,7 @@ async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, An
 def freeze_gc() -> None:
     """Nothing of what is loaded by now goes away again, so the collector need not look at it, not even once."""
     gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
+    gc.set_threshold(_GC_THRESHOLD_OBJECTS)
     gc.enable()
 
 

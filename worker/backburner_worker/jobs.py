@@ -20,7 +20,7 @@ from backburner_worker.settlement.until_stored import until_stored
 JobKey = tuple[str, str]
 """Tenant and job."""
 
-_REMEMBERED = 10_000
+_MAX_JOBS = 10_000
 """Jobs that are remembered at most, the least recently used going first."""
 _FRESH_SECONDS = 60.0
 """Seconds after which a job is read again when more of it comes: it may have been sealed or frozen meanwhile."""
@@ -109,5 +109,5 @@ class JobCache:
             facts = JobFacts(unreadable=True)
         self._known[job] = _Known(facts, time.monotonic())
         self._known.move_to_end(job)
-        if len(self._known) > _REMEMBERED:
+        if len(self._known) > _MAX_JOBS:
             self._known.popitem(last=False)

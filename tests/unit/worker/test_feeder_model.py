@@ -57,14 +57,14 @@ class Tenant:
             near = [one for one in self.works if shared(path(one), self.last) == most]
             if len(near) < len(self.works):
                 return first(near), True
-        if self.begun % tenant_queue.EVERY == tenant_queue.EVERY - 1:
+        if self.begun % tenant_queue.RUNS_PER_FIRST_COME == tenant_queue.RUNS_PER_FIRST_COME - 1:
             return self.works[0], False
         earliest = min(map(slot, self.works))
         return first([one for one in self.works if slot(one) == earliest]), False
 
     def pop(self) -> Work:
         one, goes_on = self.choose()
-        self.left = self.left - 1 if goes_on else tenant_queue.RUN - 1
+        self.left = self.left - 1 if goes_on else tenant_queue.MAX_RUN_WORKS - 1
         self.begun += not goes_on
         self.last = path(one)
         self.works.remove(one)
@@ -87,7 +87,7 @@ class LaneModel:
         if name not in self.tenants:
             if self.turn is None:
                 self.turn = name
-                self.tenants[name] = Tenant(fair_queue.QUANTUM)
+                self.tenants[name] = Tenant(fair_queue.QUANTUM_TOKENS)
             else:
                 self.tenants[name] = Tenant(0)
                 self.ring.append((self.round + 1, name))
@@ -107,12 +107,12 @@ class LaneModel:
         assert self.turn is not None
         name, tenant = self.turn, self.tenants[self.turn]
         if tenant.works and not self.ring:
-            tenant.allowance = fair_queue.QUANTUM
+            tenant.allowance = fair_queue.QUANTUM_TOKENS
             return
         if tenant.works or tenant.allowance < 0:
             due = self.round + 1
-            while tenant.allowance <= -fair_queue.QUANTUM:
-                tenant.allowance += fair_queue.QUANTUM
+            while tenant.allowance <= -fair_queue.QUANTUM_TOKENS:
+                tenant.allowance += fair_queue.QUANTUM_TOKENS
                 due += 1
             self.ring.append((due, name))
         else:
@@ -123,7 +123,7 @@ class LaneModel:
             self.ring.remove(found)
             if self.tenants[name].works:
                 self.turn = name
-                self.tenants[name].allowance += fair_queue.QUANTUM
+                self.tenants[name].allowance += fair_queue.QUANTUM_TOKENS
             else:
                 del self.tenants[name]
 
@@ -257,9 +257,9 @@ class FeederMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a few works reach."""
-    monkeypatch.setattr(tenant_queue, "RUN", 3)
-    monkeypatch.setattr(tenant_queue, "EVERY", 3)
-    monkeypatch.setattr(fair_queue, "QUANTUM", 10)
+    monkeypatch.setattr(tenant_queue, "MAX_RUN_WORKS", 3)
+    monkeypatch.setattr(tenant_queue, "RUNS_PER_FIRST_COME", 3)
+    monkeypatch.setattr(fair_queue, "QUANTUM_TOKENS", 10)
 
 
 TestFeeder = FeederMachine.TestCase

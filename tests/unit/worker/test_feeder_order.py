@@ -8,7 +8,7 @@ from works import new_feeder, taken, work
 
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.scheduling.feeder import Feeder
-from backburner_worker.scheduling.tenant_queue import BUCKET_SECONDS, EVERY, RUN
+from backburner_worker.scheduling.tenant_queue import BUCKET_SECONDS, MAX_RUN_WORKS, RUNS_PER_FIRST_COME
 from backburner_worker.scheduling.work import Work
 
 SMALL = 4
@@ -88,12 +88,12 @@ def test_a_run_is_bounded() -> None:
     feeder = filled(*works, work(100, prefix=(2,), deadline=60), window=SMALL)
     assert taken(feeder, 3) == [100, 0, 1]
     feeder.add(work(101, prefix=(3,), deadline=60))
-    assert taken(feeder, RUN) == [*range(2, RUN + 1), 101]
+    assert taken(feeder, MAX_RUN_WORKS) == [*range(2, MAX_RUN_WORKS + 1), 101]
 
 
 def test_every_so_many_runs_begin_with_what_came_first() -> None:
     feeder = filled(work(0), *(work(number, deadline=60 * number) for number in range(1, 20)), window=SMALL)
-    assert taken(feeder, EVERY) == [*range(1, EVERY), 0]
+    assert taken(feeder, RUNS_PER_FIRST_COME) == [*range(1, RUNS_PER_FIRST_COME), 0]
 
 
 def test_the_longest_is_first_near_the_end() -> None:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from works import new_feeder, taken, work
 
-from backburner_worker.scheduling.fair_queue import QUANTUM
-from backburner_worker.scheduling.tenant_queue import EVERY, RUN
+from backburner_worker.scheduling.fair_queue import QUANTUM_TOKENS
+from backburner_worker.scheduling.tenant_queue import MAX_RUN_WORKS, RUNS_PER_FIRST_COME
 
-TOKENS = st.integers(1, 3 * QUANTUM)
+TOKENS = st.integers(1, 3 * QUANTUM_TOKENS)
 
 
 def test_one_with_a_hundred_times_the_work_takes_no_more_than_its_share() -> None:
@@ -32,7 +32,7 @@ def test_one_with_a_hundred_times_the_work_takes_no_more_than_its_share() -> Non
 def test_a_tenant_that_comes_waits_for_one_turn_of_each_other() -> None:
     feeder = new_feeder()
     for position in range(30):
-        feeder.add(work(position, tenant="ab"[position % 2], tokens=QUANTUM))
+        feeder.add(work(position, tenant="ab"[position % 2], tokens=QUANTUM_TOKENS))
     assert taken(feeder, 4) == [0, 1, 2, 3]
     feeder.add(work(100, tenant="c"))
     feeder.add(work(101, tenant="d"))
@@ -41,21 +41,21 @@ def test_a_tenant_that_comes_waits_for_one_turn_of_each_other() -> None:
 
 def test_who_took_more_than_a_turn_sits_turns_out_even_if_it_was_gone_meanwhile() -> None:
     feeder = new_feeder()
-    feeder.add(work(0, tenant="a", tokens=3 * QUANTUM))
+    feeder.add(work(0, tenant="a", tokens=3 * QUANTUM_TOKENS))
     for position in range(1, 9):
-        feeder.add(work(position, tenant="b", tokens=QUANTUM))
+        feeder.add(work(position, tenant="b", tokens=QUANTUM_TOKENS))
     assert taken(feeder, 1) == [0]
-    feeder.add(work(100, tenant="a", tokens=3 * QUANTUM))
+    feeder.add(work(100, tenant="a", tokens=3 * QUANTUM_TOKENS))
     assert taken(feeder, 6) == [1, 2, 100, 3, 4, 5]
 
 
 def test_alone_nobody_runs_into_debt() -> None:
     feeder = new_feeder()
     for position in range(5):
-        feeder.add(work(position, tenant="a", tokens=100 * QUANTUM))
+        feeder.add(work(position, tenant="a", tokens=100 * QUANTUM_TOKENS))
     assert taken(feeder, 4) == [0, 1, 2, 3]
     for position in range(10, 13):
-        feeder.add(work(position, tenant="b", tokens=QUANTUM))
+        feeder.add(work(position, tenant="b", tokens=QUANTUM_TOKENS))
     assert taken(feeder, 4) == [4, 10, 11, 12]
 
 
@@ -82,11 +82,11 @@ def test_tenants_that_wait_get_the_same_but_for_two_turns(tenants: list[list[int
         tenant = one.run.envelope.tenant
         for other in got:
             # One turn since it joined behind the other, and one since the other may be before it in a round.
-            assert got[other] <= got[tenant] + 2 * QUANTUM + most
+            assert got[other] <= got[tenant] + 2 * QUANTUM_TOKENS + most
         got[tenant] += one.tokens
         left[tenant] -= 1
     for one_tenant, other in combinations(got, 2):
-        assert abs(got[one_tenant] - got[other]) <= 2 * QUANTUM + most
+        assert abs(got[one_tenant] - got[other]) <= 2 * QUANTUM_TOKENS + most
 
 
 @given(
@@ -109,7 +109,7 @@ def test_a_tenants_work_waits_for_a_bounded_share_of_the_others(
         feeder.add(work(0, tenant=tenant, tokens=tokens))
         turns += 1
     assert one is not None
-    assert all(tokens <= QUANTUM + most for tokens in got.values())
+    assert all(tokens <= QUANTUM_TOKENS + most for tokens in got.values())
 
 
 @given(
@@ -131,5 +131,5 @@ def test_the_least_urgent_work_of_a_tenant_waits_for_a_bounded_number_of_its_wor
         count += 1
         for twin in range(2):
             feeder.add(work(100 + 2 * count + twin, prefix=(prefix,), deadline=60 * deadline, tokens=tokens))
-        assert count <= EVERY * RUN * (len(older) + 1)
+        assert count <= RUNS_PER_FIRST_COME * MAX_RUN_WORKS * (len(older) + 1)
     assert one is not None

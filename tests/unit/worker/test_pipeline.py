@@ -134,7 +134,7 @@ async def test_tenants_share_no_prefix_cache(harness: Harness, monkeypatch: pyte
 
 
 async def test_the_book_of_jobs_stays_small(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.jobs._REMEMBERED", 3)
+    monkeypatch.setattr("backburner_worker.jobs._MAX_JOBS", 3)
     book = JobCache(storage, 1.0)
     for number in range(10):
         await book.learn([(TENANT, f"batch_{number}")])

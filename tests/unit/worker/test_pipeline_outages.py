@@ -46,7 +46,7 @@ async def test_an_outage_is_back_pressure_for_single_requests_too(
         return await create(self, key, data)
 
     monkeypatch.setattr(Storage, "create", create_or_fail)
-    monkeypatch.setattr("backburner_worker.settlement.results._WAITING_OUTCOMES", 10)
+    monkeypatch.setattr("backburner_worker.settlement.results._MAX_WAITING_OUTCOMES", 10)
     harness.settings = settings(concurrency=5)
     async with running(harness):
         for number in range(100):

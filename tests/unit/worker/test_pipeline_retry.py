@@ -187,7 +187,7 @@ async def test_the_original_is_not_settled_before_its_retry_is_on_the_queue(stor
     assert harness.engine.answered == 1
 
 
-@pytest.mark.parametrize(("limit", "value"), [("_WAITING", 4), ("_WAITING_BYTES", 500)])
+@pytest.mark.parametrize(("limit", "value"), [("_MAX_WAITING_RETRIES", 4), ("_MAX_WAITING_BYTES", 500)])
 async def test_a_worker_that_cannot_retry_takes_in_no_more(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:

@@ -8,7 +8,7 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.prefix import BLOCK_CHARACTERS
 from backburner_worker.admission.governor import Bound, Governor
 from backburner_worker.engine.base import EngineInfo, EngineLoad
-from backburner_worker.scheduling.shared_prefixes import SHORTEST, Prefixes, blocks_of, nodes_of
+from backburner_worker.scheduling.shared_prefixes import MIN_BLOCKS, Prefixes, blocks_of, nodes_of
 from backburner_worker.scheduling.token_estimates import Estimate, TokenEstimates
 from backburner_worker.scheduling.work import Work
 
@@ -84,7 +84,7 @@ class Admission:
         estimate.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
         estimate.counted_tokens = own = min(tokens, room // 2)
         estimate.nodes = ()
-        if len(work.prefix) >= SHORTEST and own == tokens:
+        if len(work.prefix) >= MIN_BLOCKS and own == tokens:
             own = self._share_prefix(work, estimate)
         if not self.in_flight:
             return True

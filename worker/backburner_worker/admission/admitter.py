@@ -16,7 +16,7 @@ from backburner_worker.scheduling.work import Work
 from backburner_worker.settlement.settler import Settler
 from backburner_worker.sources.base import Delivery
 
-_IN_A_ROW = 64
+_MAX_REQUESTS_IN_A_ROW = 64
 """Requests that one task carries without waiting for anything, before it lets others have the loop."""
 
 log = get_logger(__name__)
@@ -105,7 +105,7 @@ class Admitter:
             self.needs_task, self._spare = not self._spare, True
             yield work
             carried += 1
-            if carried % _IN_A_ROW == 0:
+            if carried % _MAX_REQUESTS_IN_A_ROW == 0:
                 await asyncio.sleep(0)
 
     def leave(self, work: Work) -> None:

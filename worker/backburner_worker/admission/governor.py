@@ -23,23 +23,23 @@ from enum import Enum, auto
 from backburner_worker.admission.hill_climb import HillClimb
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 
-_SEQUENCES_AT_FIRST = 1.5
+_INITIAL_SEQUENCES_RATIO = 1.5
 """Requests for each place of the batch; vLLM keeps a full batch with 1.25 to 2."""
-_MOST_SEQUENCES = 4.0
-_TOKENS_AT_FIRST = 1.0
-_LEAST_TOKENS, _MOST_TOKENS = 0.25, 16.0
+_MAX_SEQUENCES_RATIO = 4.0
+_INITIAL_TOKENS_RATIO = 1.0
+_MIN_TOKENS_RATIO, _MAX_TOKENS_RATIO = 0.25, 16.0
 """Times what the KV cache holds. With prefixes that are shared unseen it holds many times what its prompts have."""
-_SPARE = 16
+_SPARE_RATIO = 1 / 16
 """The part of the batch that may always wait, and at least one."""
-_VACANT = 0.01
+_VACANT_RATIO = 0.01
 """Share of places that may stand empty."""
-_LOOK_STEPS = 8
+_MIN_STEPS = 8
 """Steps that a stretch has at least."""
-_NEARLY_FULL = 0.92
+_NEARLY_FULL_RATIO = 0.92
 """Share of the KV cache."""
-_RAISE = 1.25
+_MAX_RAISE_RATIO = 1.25
 """Most that a limit is raised by at once."""
-_TRY = 1.2
+_TRY_RATIO = 1.2
 """What is tried more or less where the cache is full."""
 _NOTHING = EngineLoad()
 
@@ -71,13 +71,13 @@ class Governor:
         """Begin with what suits most loads."""
         self._places = max(1, info.max_sequences)
         self._kv = max(1, info.kv_tokens)
-        self._spare = max(1, self._places // _SPARE)
-        self.sequences = max(1, int(self._places * _SEQUENCES_AT_FIRST))
+        self._spare = max(1, int(self._places * _SPARE_RATIO))
+        self.sequences = max(1, int(self._places * _INITIAL_SEQUENCES_RATIO))
         """Sequences that may be in the engine."""
-        self.tokens = max(1, int(self._kv * _TOKENS_AT_FIRST))
+        self.tokens = max(1, int(self._kv * _INITIAL_TOKENS_RATIO))
         """KV tokens that they may be expected to hold."""
         self._stretch = _Stretch()
-        self._hill_climb = HillClimb(_TRY)
+        self._hill_climb = HillClimb(_TRY_RATIO)
 
     def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
         """Judge what the engine tells at the monotonic second `now`; whether there may be more room.
@@ -92,18 +92,18 @@ class Governor:
         stretch.least_waiting = min(stretch.least_waiting, load.least_waiting)
         stretch.kv_used = max(stretch.kv_used, load.kv_used)
         steps = load.steps - stretch.start.steps
-        if steps < _LOOK_STEPS:
+        if steps < _MIN_STEPS:
             return False
         before = (self.sequences, self.tokens)
         vacant = (load.vacant - stretch.start.vacant) / steps / self._places
         turn = (ended - stretch.ended) / max(1, inside)
         idle = stretch.least_waiting - self._spare
-        full = stretch.kv_used >= _NEARLY_FULL
-        if vacant > _VACANT and not full:
+        full = stretch.kv_used >= _NEARLY_FULL_RATIO
+        if vacant > _VACANT_RATIO and not full:
             self._raise(bound, vacant, turn)
         elif turn >= 1 and idle > 0:
             self._lower(bound, idle / max(1, inside), tokens, full=full)
-        elif turn >= 1 and vacant > _VACANT and bound is Bound.TOKENS:
+        elif turn >= 1 and vacant > _VACANT_RATIO and bound is Bound.TOKENS:
             rate = (load.generated - stretch.start.generated) / max(now - stretch.began, 1e-9)
             self._set_tokens(self.tokens * self._hill_climb.next(self.tokens, max(rate, 1e-9)))
         if before != (self.sequences, self.tokens) or turn >= 1:
@@ -116,10 +116,10 @@ class Governor:
     def _raise(self, bound: Bound, vacant: float, turn: float) -> None:
         if bound is Bound.SEQUENCES:
             more = min(int(vacant * self._places) + 1, self._places // 4 + 1)
-            self.sequences = min(self.sequences + more, int(self._places * _MOST_SEQUENCES))
+            self.sequences = min(self.sequences + more, int(self._places * _MAX_SEQUENCES_RATIO))
         elif turn >= 1 / 4:
             # Later than above: what is let in grows, and the cache shows it only then.
-            growth = min(_NEARLY_FULL / max(self._stretch.kv_used, 0.01), 1 + vacant, _RAISE)
+            growth = min(_NEARLY_FULL_RATIO / max(self._stretch.kv_used, 0.01), 1 + vacant, _MAX_RAISE_RATIO)
             self._set_tokens(self.tokens * growth + 1)
 
     def _lower(self, bound: Bound, share: float, tokens: int, *, full: bool) -> None:
@@ -130,4 +130,4 @@ class Governor:
             self._set_tokens(min(self.tokens, tokens) * (1 - share))
 
     def _set_tokens(self, tokens: float) -> None:
-        self.tokens = max(1, int(self._kv * _LEAST_TOKENS), min(int(tokens), int(self._kv * _MOST_TOKENS)))
+        self.tokens = max(1, int(self._kv * _MIN_TOKENS_RATIO), min(int(tokens), int(self._kv * _MAX_TOKENS_RATIO)))

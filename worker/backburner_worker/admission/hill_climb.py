@@ -3,8 +3,8 @@
 import math
 from collections import deque
 
-_TRIES = 10
-_LEAST_SPREAD = 1e-4
+_MAX_TRIES = 10
+_MIN_SQUARED_LOG_RATIO = 1e-4
 
 
 class HillClimb:
@@ -13,7 +13,7 @@ class HillClimb:
     def __init__(self, step: float) -> None:
         """`step` is the factor of one try. The first try is upwards."""
         self._step = step
-        self._tries: deque[tuple[float, float]] = deque(maxlen=_TRIES)
+        self._tries: deque[tuple[float, float]] = deque(maxlen=_MAX_TRIES)
         self._up = False
 
     def next(self, tried: float, gave: float) -> float:
@@ -29,6 +29,6 @@ class HillClimb:
         middle = sum(tried for tried, _ in self._tries) / count
         level = sum(gave for _, gave in self._tries) / count
         spread = sum((tried - middle) ** 2 for tried, _ in self._tries)
-        if spread < _LEAST_SPREAD:
+        if spread < _MIN_SQUARED_LOG_RATIO:
             return None
         return sum((tried - middle) * (gave - level) for tried, gave in self._tries) / spread

@@ -22,7 +22,7 @@ from backburner_worker.process.telemetry import Telemetry
 _LOOK_SECONDS = 2.0
 """For a look, which a request waits for: a store that takes longer than that has trouble."""
 _KEEP_SECONDS = 30.0
-_KEPT_AT_ONCE = 64
+_MAX_KEEPS_AT_ONCE = 64
 """Answers on their way into the cache; what comes while so many are is not kept."""
 _MAX_BYTES = 4 * 1024 * 1024
 """Bytes of an answer that is kept at most."""
@@ -93,7 +93,7 @@ class ResultCache:
 
     def keep(self, key: str, response: EngineResponse) -> None:
         """Have that answer written there, in the background."""
-        if len(self._keeping) >= _KEPT_AT_ONCE or self._storage.trouble() is not None:
+        if len(self._keeping) >= _MAX_KEEPS_AT_ONCE or self._storage.trouble() is not None:
             return
         task = asyncio.create_task(self._write(key, response))
         self._keeping.add(task)

@@ -25,7 +25,7 @@ from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.parameters import check_parameters
 from backburner_worker.settlement.until_stored import until_stored
 
-_SALTS = 1024
+_MAX_SALTS = 1024
 """Tenants whose salts are remembered."""
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ class RequestHandler:
         self._cache = cache
         # The engine's prefix cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
-        self._salt = lru_cache(_SALTS)(self._make_salt)
+        self._salt = lru_cache(_MAX_SALTS)(self._make_salt)
 
     async def respond(self, request: RunningRequest) -> Outcome:
         """The outcome of a request that has its response.

@@ -2,7 +2,7 @@
 
 from heapq import heapify, heappop, heappush
 
-from backburner_worker.scheduling.work_set import SLACK, QueuedWork, WorkSet
+from backburner_worker.scheduling.work_set import SLACK_ENTRIES, QueuedWork, WorkSet
 
 
 class DeadlineBuckets:
@@ -21,7 +21,7 @@ class DeadlineBuckets:
         if bucket is None:
             bucket = self._buckets[queued.deadline] = WorkSet()
             heappush(self._order, queued.deadline)
-            if len(self._order) > 2 * len(self._buckets) + SLACK:
+            if len(self._order) > 2 * len(self._buckets) + SLACK_ENTRIES:
                 self._order = [*self._buckets]
                 heapify(self._order)
         bucket.put(queued)

@@ -1,6 +1,6 @@
 """The works of one lane, shared fairly between its tenants: deficit round robin by expected tokens. Pure.
 
-Tenants take turns. A turn allows `QUANTUM` tokens and ends with the work that uses them up; what it took beyond them is
+Tenants take turns. A turn allows `QUANTUM_TOKENS` and ends with the work that uses them up; what it took beyond them is
 taken off the next turn, and whoever took more than a whole turn sits turns out. A tenant that comes joins behind all
 that wait. So between two turns of a tenant each of the others gets no more than a quantum and its largest work, and
 over many turns all get the same. A debt is forgotten when nobody else waits.
@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from backburner_worker.scheduling.tenant_queue import TenantQueue
 from backburner_worker.scheduling.work_set import QueuedWork
 
-QUANTUM = 4096
+QUANTUM_TOKENS = 4096
 """Tokens of a turn: some requests, so that what shares a prompt stays together, and a second of a GPU at most."""
 
 
@@ -38,7 +38,7 @@ class FairQueue:
         if queue is None:
             queue = self._queues[queued.tenant] = TenantQueue(queued.tenant, self._few)
             if self.turn is None:
-                queue.allowance = QUANTUM
+                queue.allowance = QUANTUM_TOKENS
                 self.turn = queue
             else:
                 self._join(queue)
@@ -72,10 +72,10 @@ class FairQueue:
     def _pass_on(self, turn: TenantQueue) -> None:
         if turn.works and not self._ring:
             # Nobody else waits, so it takes nothing from anybody.
-            turn.allowance = QUANTUM
+            turn.allowance = QUANTUM_TOKENS
             return
         if turn.works or turn.allowance < 0:
-            skipped, debt = divmod(-turn.allowance, QUANTUM)
+            skipped, debt = divmod(-turn.allowance, QUANTUM_TOKENS)
             turn.allowance = -debt
             self._join(turn, skipped)
         else:
@@ -84,7 +84,7 @@ class FairQueue:
         while self._ring and self.turn is None:
             self._round, _, following = heappop(self._ring)
             if following.works:
-                following.allowance += QUANTUM
+                following.allowance += QUANTUM_TOKENS
                 self.turn = following
             else:
                 del self._queues[following.tenant]

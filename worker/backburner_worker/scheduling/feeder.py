@@ -21,8 +21,8 @@ from backburner_worker.scheduling.tenant_queue import BUCKET_SECONDS
 from backburner_worker.scheduling.work import Work
 from backburner_worker.scheduling.work_set import QueuedWork
 
-_ENDING = 4
-"""A tenant of which not more than one in so many of the window is held is near its end."""
+_ENDING_RATIO = 0.25
+"""A tenant of which not more than this share of the window is held is near its end."""
 
 
 class _LaneQueue:
@@ -48,7 +48,7 @@ class Feeder:
         One pull may go over the bytes once.
         """
         turns = math.lcm(*weights.values())
-        self._lanes = {lane: _LaneQueue(lane, turns // weights[lane], window // _ENDING) for lane in Lane}
+        self._lanes = {lane: _LaneQueue(lane, turns // weights[lane], int(window * _ENDING_RATIO)) for lane in Lane}
         self._in_order = tuple(self._lanes.values())
         self._clock = 0
         self._window = window

@@ -1,9 +1,9 @@
 """Which beginnings of prompts are in the engine, so that what several share is counted once. Pure."""
 
-_DEPTHS = (2, 4, 6, 8, 12, 16, 24, 32)
+_COMPARED_BLOCKS = (2, 4, 6, 8, 12, 16, 24, 32)
 """Blocks after which prompts are compared: fewer looks, for a little that is counted more than once."""
 
-SHORTEST = _DEPTHS[0]
+MIN_BLOCKS = _COMPARED_BLOCKS[0]
 """Blocks of a prompt that is worth comparing."""
 
 Nodes = tuple[int, ...]
@@ -13,12 +13,12 @@ Nodes = tuple[int, ...]
 def nodes_of(chain: tuple[int, ...], keeper: int) -> Nodes:
     """What a prompt with that chain of block hashes holds on to. Prompts of another keeper share nothing with it."""
     length = len(chain)
-    return tuple([chain[depth - 1] ^ keeper for depth in _DEPTHS if depth <= length])
+    return tuple([chain[depth - 1] ^ keeper for depth in _COMPARED_BLOCKS if depth <= length])
 
 
 def blocks_of(held: Nodes) -> int:
     """Blocks of the prompt that they stand for."""
-    return _DEPTHS[len(held) - 1] if held else 0
+    return _COMPARED_BLOCKS[len(held) - 1] if held else 0
 
 
 class Prefixes:
@@ -33,7 +33,7 @@ class Prefixes:
     def shared(self, held: Nodes) -> int:
         """Blocks of it that are in the engine by now."""
         found = 0
-        for node, blocks in zip(held, _DEPTHS, strict=False):
+        for node, blocks in zip(held, _COMPARED_BLOCKS, strict=False):
             if node not in self._users:
                 break
             found = blocks
@@ -43,7 +43,7 @@ class Prefixes:
         """It goes into the engine, with so many tokens in each block."""
         users = self._users
         before = 0
-        for node, blocks in zip(held, _DEPTHS, strict=False):
+        for node, blocks in zip(held, _COMPARED_BLOCKS, strict=False):
             if node in users:
                 users[node] += 1
             else:

@@ -14,9 +14,9 @@ from backburner_worker.scheduling.deadline_buckets import DeadlineBuckets
 from backburner_worker.scheduling.prefix_tree import PrefixTree
 from backburner_worker.scheduling.work_set import QueuedWork, Step, WorkSet
 
-RUN = 32
+MAX_RUN_WORKS = 32
 """Works that one run takes at most: their shared prompt costs a 32nd of what it would, and the next waits no longer."""
-EVERY = 8
+RUNS_PER_FIRST_COME = 8
 """Runs of which one begins with the work that came first."""
 BUCKET_SECONDS = 60
 """Deadlines in the same bucket are equally early: work with deadlines of its own would never be grouped otherwise."""
@@ -98,7 +98,7 @@ class TenantQueue:
         if goes_on:
             self._left -= 1
         else:
-            self._left = RUN - 1
+            self._left = MAX_RUN_WORKS - 1
             self._begun += 1
         self._last = queued.path
         self.remove(queued)
@@ -112,7 +112,7 @@ class TenantQueue:
                 return near, True
             if len(near.works) < count:
                 return self._first_of(near), True
-        if self._begun % EVERY == EVERY - 1:
+        if self._begun % RUNS_PER_FIRST_COME == RUNS_PER_FIRST_COME - 1:
             return everything.first(), False
         return self._first_of(everything if self._buckets is None else self._buckets.earliest()), False
 

@@ -13,22 +13,22 @@ from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import Usage
 from backburner_worker.scheduling.shared_prefixes import Nodes
 
-REMEMBERED = 4096
+MAX_ESTIMATES = 4096
 """Jobs that are remembered, the least recently seen going first; a few hundred bytes each."""
 
-_TOKENS_A_BYTE = 0.25
+_TOKENS_PER_BYTE = 0.25
 _ANSWER_TOKENS = 256
 """Guessed until something came back; less where the request asks for less."""
-_TRUSTED_AFTER = 8
+_TRUSTED_AFTER_ANSWERS = 8
 """Answers that weigh as much as what was believed before. The first to come back are the short ones."""
-_MEMORY = 128
+_MEMORY_ANSWERS = 128
 """Answers over which the averages reach, about."""
-_LEARNED_EVERY = 4
+_ANSWERS_PER_SAMPLE = 4
 """Once so many came, only one in four is looked at, and tells what is known of its endpoint, too."""
-_UNLIMITED = 1 << 40
-_MODEL_CHARACTERS = 256
+_UNLIMITED_TOKENS = 1 << 40
+_MAX_MODEL_CHARACTERS = 256
 """A longer name is no model's, and would make what is remembered as large as its sender likes."""
-_SEQUENCES = 4096
+_MAX_SEQUENCES = 4096
 """Sequences that one request counts as at most."""
 _CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
 _GENERATES = frozenset({_CHAT, _COMPLETIONS})
@@ -56,7 +56,7 @@ class RunningEstimate:
         """Tokens of an answer."""
         self.answer_held: float = believed.answer_held if believed else answer
         """KV tokens that answers hold on average, see `Estimate.held`."""
-        self.tokens_per_byte: float = believed.tokens_per_byte if believed else _TOKENS_A_BYTE
+        self.tokens_per_byte: float = believed.tokens_per_byte if believed else _TOKENS_PER_BYTE
         """Tokens of the prompt for each byte of the message."""
 
     def learn(self, size: int, usage: Usage) -> None:
@@ -65,17 +65,17 @@ class RunningEstimate:
         if believed is None:
             return
         count = self._count = self._count + 1
-        if count > _MEMORY and count % _LEARNED_EVERY:
+        if count > _MEMORY_ANSWERS and count % _ANSWERS_PER_SAMPLE:
             return
         believed.learn(size, usage)
-        weight = 1 / min(count, _MEMORY)
+        weight = 1 / min(count, _MEMORY_ANSWERS)
         tokens = usage.completion_tokens
         off = tokens - self._answer
         answer = self._answer = self._answer + weight * off
         variance = self._variance = (1 - weight) * (self._variance + weight * off * off)
         prompt = self._prompt = self._prompt + weight * (usage.prompt_tokens - self._prompt)
         mean_size = self._size = self._size + weight * (size - self._size)
-        trust = count / (count + _TRUSTED_AFTER)
+        trust = count / (count + _TRUSTED_AFTER_ANSWERS)
         held = (answer + variance / answer) / 2 if answer > 0 else 0.0
         self.guessed = False
         self.answer = believed.answer + trust * (answer - believed.answer)
@@ -135,7 +135,7 @@ class Estimate:
 class TokenEstimates:
     """What is known of the requests of each job, and of each endpoint and model."""
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
+    def __init__(self, remembered: int = MAX_ESTIMATES) -> None:
         """Remember so many jobs, endpoints and models in sum."""
         self._remembered = remembered
         self._known: OrderedDict[Hashable, RunningEstimate] = OrderedDict()
@@ -165,11 +165,11 @@ class TokenEstimates:
         else:
             learned = self._look_up((envelope.tenant, envelope.job, endpoint, body is None), body)
         if body is None:
-            return Estimate(learned, size, _UNLIMITED, 1)
+            return Estimate(learned, size, _UNLIMITED_TOKENS, 1)
         if endpoint is _CHAT or endpoint is _COMPLETIONS:
             limit = body.get("max_completion_tokens") or body.get("max_tokens")
             # The body is not checked yet: a field may hold anything, and an integer more than any float.
-            most = limit if type(limit) is int and 0 < limit < _UNLIMITED else _UNLIMITED
+            most = limit if type(limit) is int and 0 < limit < _UNLIMITED_TOKENS else _UNLIMITED_TOKENS
             if "n" in body or endpoint is _COMPLETIONS:
                 sequences = _choices(body)
                 return Estimate(learned, size, most * sequences, sequences)
@@ -182,7 +182,7 @@ class TokenEstimates:
         if learned is None:
             _, _, endpoint, bodiless = key
             model = body.get("model") if body is not None else None
-            named = isinstance(model, str) and len(model) <= _MODEL_CHARACTERS
+            named = isinstance(model, str) and len(model) <= _MAX_MODEL_CHARACTERS
             kind = (endpoint, model if named else None, bodiless)
             believed = known.get(kind)
             if believed is None:
@@ -204,7 +204,7 @@ def _choices(body: Mapping[str, Any]) -> int:
     prompts = body.get("prompt")
     if type(prompts) is list and prompts and type(prompts[0]) is not int:
         count *= len(prompts)
-    return min(count, _SEQUENCES)
+    return min(count, _MAX_SEQUENCES)
 
 
 def _inputs(body: Mapping[str, Any]) -> int:
@@ -212,5 +212,5 @@ def _inputs(body: Mapping[str, Any]) -> int:
     for name in ("input", "text_2", "documents", "queries", "data_2", "items"):
         several = body.get(name)
         if type(several) is list and several and type(several[0]) is not int:
-            return min(len(several), _SEQUENCES)
+            return min(len(several), _MAX_SEQUENCES)
     return 1

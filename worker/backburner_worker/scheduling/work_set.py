@@ -9,7 +9,7 @@ from backburner_worker.scheduling.work import Work
 Step = str | int | None
 """One step of a path: the model's name at first, then a hash for each block of the prompt."""
 
-SLACK = 16
+SLACK_ENTRIES = 16
 """Entries of works that are gone, beside as many as there are works, before the heap is made anew."""
 
 
@@ -50,7 +50,7 @@ class WorkSet:
         self.works[queued.number] = queued
         if self._longest is not None:
             heappush(self._longest, (-queued.tokens, queued.number))
-            if len(self._longest) > 2 * len(self.works) + SLACK:
+            if len(self._longest) > 2 * len(self.works) + SLACK_ENTRIES:
                 self._longest = None
 
     def remove(self, queued: QueuedWork) -> None:

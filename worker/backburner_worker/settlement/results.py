@@ -15,9 +15,9 @@ from backburner_worker.settlement.until_stored import until_stored
 
 T = TypeVar("T")
 
-_OBJECTS_AT_ONCE = 32
-_WAITING_BYTES = 16 * 1024 * 1024
-_WAITING_OUTCOMES = 12_288
+_MAX_OBJECTS_AT_ONCE = 32
+_MAX_WAITING_BYTES = 16 * 1024 * 1024
+_MAX_WAITING_OUTCOMES = 12_288
 """A full segment that fills, and two on their way: 25,000 requests/s with a put of 0.3 s. An outcome that waits takes
 less than 1 KB beside its bytes; a worker at full speed has most of them waiting anyway, so that an outage adds little.
 """
@@ -35,7 +35,7 @@ class Results:
     def __init__(self, storage: Storage, segments: SegmentWriter) -> None:
         self._storage = storage
         self._segments = segments
-        self._at_once = asyncio.Semaphore(_OBJECTS_AT_ONCE)
+        self._at_once = asyncio.Semaphore(_MAX_OBJECTS_AT_ONCE)
         self._objects = 0
         self._object_bytes = 0
 
@@ -44,8 +44,8 @@ class Results:
         """Whether more outcomes may come; false while too much waits for the store."""
         segments = self._segments
         return (
-            segments.waiting + self._objects < _WAITING_OUTCOMES
-            and segments.waiting_bytes + self._object_bytes < _WAITING_BYTES
+            segments.waiting + self._objects < _MAX_WAITING_OUTCOMES
+            and segments.waiting_bytes + self._object_bytes < _MAX_WAITING_BYTES
         )
 
     def gather(self, outcome: Outcome) -> Durable | None:

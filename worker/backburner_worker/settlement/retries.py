@@ -17,8 +17,8 @@ from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
 from backburner_worker.settlement.until_stored import asked_to_end, until_stored
 
-_WAITING = 4096
-_WAITING_BYTES = 64 * 1024 * 1024
+_MAX_WAITING_RETRIES = 4096
+_MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Retries that wait for the queue, and the bytes of their requests, at which the worker takes in no more."""
 _TROUBLE_SECONDS = 5.0
 
@@ -49,7 +49,7 @@ class RetryPublisher:
     @property
     def has_room(self) -> bool:
         """Whether more retries may come; false while too many wait for the queue."""
-        return self._waiting < _WAITING and self._waiting_bytes < _WAITING_BYTES
+        return self._waiting < _MAX_WAITING_RETRIES and self._waiting_bytes < _MAX_WAITING_BYTES
 
     def trouble(self) -> str | None:
         """Why the queue takes no retry, in one line; None while it does, or nothing was retried."""

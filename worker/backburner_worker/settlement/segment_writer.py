@@ -19,7 +19,7 @@ from backburner_worker.settlement.until_stored import until_stored
 _TICK_SECONDS = 0.02
 _LULL_SECONDS = 0.1
 """How long to wait for more of an ended job that nothing is held of, while the queue has more: some may be its own."""
-_PUTS_AT_ONCE = 16
+_MAX_PUTS_AT_ONCE = 16
 """Segments on their way to the store: many small ones, since what may wait bounds their bytes."""
 
 log = get_logger(__name__)
@@ -82,7 +82,7 @@ class SegmentWriter:
         self._held: Counter[JobKey] = Counter()
         self._hushed: set[JobKey] = set()
         """Jobs that nothing more is held of, since the last turn of the timer."""
-        self._puts = asyncio.Semaphore(_PUTS_AT_ONCE)
+        self._puts = asyncio.Semaphore(_MAX_PUTS_AT_ONCE)
         self.waiting = 0
         """Records that are not durable yet."""
         self.waiting_bytes = 0
