@@ -7,7 +7,7 @@ import sys
 from backburner.logs import configure, get_logger
 from backburner_schemas.errors import BackburnerError
 from backburner_worker.process.check import import_app, run_check
-from backburner_worker.process.signals import exit_status, tell_reasons
+from backburner_worker.process.signals import exit_status, log_reasons
 from backburner_worker.settings import WorkerSettings
 
 _USAGE = """\
@@ -42,7 +42,7 @@ def main() -> None:
         get_logger(__name__).info("interrupted before the first request")
         sys.exit(128 + signal.SIGINT)
     except (BackburnerError, BaseExceptionGroup) as error:
-        if not tell_reasons(error):
+        if not log_reasons(error):
             raise
         sys.exit(exit_status(error))
 

@@ -65,7 +65,7 @@ class JobCache:
             self._known[job] = replace(known, facts=replace(known.facts, frozen=True))
 
     async def watch_markers(self, on_cancelled: Callable[[Iterable[JobKey]], None]) -> None:
-        """List the cancel markers for ever, and tell the new ones. During an outage those that were known stay.
+        """List the cancel markers for ever, and report the new ones. During an outage those that were known stay.
 
         Raises `StoreError` if no retry can mend it: a worker that may not list would never learn of a cancel.
         """

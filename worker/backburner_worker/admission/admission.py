@@ -1,7 +1,7 @@
 """How much goes into the engine at once: enough that its queue is never empty, not so much that it grows. Pure.
 
 A request takes places in the batch and KV tokens. Both are bounded, and the governor moves the bounds with what the
-engine tells. What a request will take is expected from what came back of others like it.
+engine reports. What a request will take is estimated from what came back of others like it.
 """
 
 from backburner_schemas.envelope import Envelope
@@ -17,7 +17,7 @@ class Admission:
     """The room in the engine. One request always fits into an empty engine, however large."""
 
     def __init__(self, info: EngineInfo, concurrency: int = 0) -> None:
-        """Steered by what the engine offers and tells; with a `concurrency` above 0, so many requests and no more."""
+        """Steered by what the engine offers and reports; with a `concurrency` above 0, so many requests and no more."""
         self._concurrency = concurrency
         self._governor = Governor(info)
         self._estimates = TokenEstimates()
@@ -56,7 +56,7 @@ class Admission:
 
     @property
     def load(self) -> EngineLoad:
-        """What the engine told last."""
+        """What the engine reported last."""
         return self._load
 
     @property
@@ -123,7 +123,7 @@ class Admission:
             self._prefixes.leave(estimate.nodes)
 
     def look(self, load: EngineLoad, now: float) -> bool:
-        """Move the limits by what the engine tells at the monotonic second `now`; whether there may be more room."""
+        """Move the limits by what the engine reports at the monotonic second `now`; whether there may be more room."""
         self._load = load
         if self._concurrency:
             return False

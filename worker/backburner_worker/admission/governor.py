@@ -1,4 +1,4 @@
-"""How much goes into the engine at once, steered by how full the engine tells that it is. A control law; pure.
+"""How much goes into the engine at once, steered by how full the engine reports to be. A control law; pure.
 
 Two limits, each of which is moved only while it is the one that holds work back:
 
@@ -80,7 +80,7 @@ class Governor:
         self._hill_climb = HillClimb(_TRY_RATIO)
 
     def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
-        """Judge what the engine tells at the monotonic second `now`; whether there may be more room.
+        """Judge what the engine reports at the monotonic second `now`; whether there may be more room.
 
         `bound` is the limit that holds work back. `ended` counts the requests that have ended so far, `inside` the
         sequences that are in the engine, which are expected to hold so many KV `tokens`.

@@ -11,7 +11,7 @@ _LOOK_SECONDS = 0.25
 
 
 class LoadMonitor:
-    """The look at an engine that tells its load; one that does not is left to admission's first limits."""
+    """The look at an engine that reports its load; one that does not is left to admission's first limits."""
 
     def __init__(self, engine: Engine, admission: Admission, changed: Notifier) -> None:
         """`changed` is woken when there is more room."""

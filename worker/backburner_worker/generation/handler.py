@@ -123,5 +123,5 @@ class RequestHandler:
 
 
 def _since(enqueued_at: float, now: float) -> float | None:
-    """Seconds in the queue; a producer that tells no time gets none."""
+    """Seconds in the queue; none where the producer sent no time."""
     return round(max(now - enqueued_at, 0.0), 3) if enqueued_at else None

@@ -1,7 +1,7 @@
 """`backburner-worker --check`: whether a worker could start from what is installed and set here.
 
 It loads no model, connects to nothing and needs no GPU, so that the build of an image can end with it. What it tries it
-does by the code that a start runs, in the order in which a failure is told soonest.
+does by the code that a start runs, in the order in which a failure shows soonest.
 """
 
 import importlib

@@ -31,7 +31,7 @@ class Tally(Collector):
         yield family
 
     def describe(self) -> Iterator[Metric]:
-        """What the registry tells names from."""
+        """What the registry takes names from."""
         return self.collect()
 
 
@@ -60,5 +60,5 @@ class Spread(Collector):
         yield family
 
     def describe(self) -> Iterator[Metric]:
-        """What the registry tells names from."""
+        """What the registry takes names from."""
         return self.collect()

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics` on one port, served by a thread, so that they tell of a stuck event loop too."""
+"""`/livez`, `/readyz` and `/metrics` on one port, served by a thread, so that they report a stuck event loop too."""
 
 import asyncio
 import time

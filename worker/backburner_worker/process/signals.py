@@ -34,12 +34,12 @@ def _end_now(number: int, _: object) -> None:
     os._exit(128 + number)
 
 
-def tell_reasons(error: BaseException) -> bool:
+def log_reasons(error: BaseException) -> bool:
     """Log why the worker ends, if all that `error` holds has a remedy; whether it has."""
-    told = reasons(error)
-    for reason in told:
+    found = reasons(error)
+    for reason in found:
         log.error("the worker ends", code=reason.code, error=reason.message)
-    return bool(told)
+    return bool(found)
 
 
 def exit_status(error: BaseException) -> int:
@@ -54,6 +54,6 @@ def reasons(error: BaseException) -> list[BackburnerError]:
     if not isinstance(error, BaseExceptionGroup):
         return []
     found = [reasons(each) for each in error.exceptions]
-    # A segment that cannot be written is told to each of its thousands of records.
+    # A segment that cannot be written is reported to each of its thousands of records.
     kinds = {type(reason): reason for each in reversed(found) for reason in reversed(each)}
     return [*kinds.values()] if all(found) else []

@@ -1,4 +1,4 @@
-"""The worker's metrics. One object owns them all; the parts tell it what happened and never name a metric."""
+"""The worker's metrics. One object owns them all; the parts report to it what happened and never name a metric."""
 
 from collections import Counter as Counting
 from collections.abc import Callable, Iterable, Mapping
@@ -110,14 +110,14 @@ class Telemetry:
         self._away.labels(system).set(away)
 
     def marks(self, figures: MarkFigures) -> None:
-        """How it stands with the marks on the broker."""
+        """The state of the marks on the broker."""
         if figures.kept is not None:
             self._marks_kept.set(figures.kept)
         self._marks_fill.set(figures.fill)
         self._marks_stopped.set(figures.stopped)
 
     def queue(self, source: Source) -> None:
-        """How it stands with the queue now."""
+        """The state of the queue now."""
         self.lag(source.lag())
         self.away("queue", away=source.trouble() is not None)
         if isinstance(source, KeepsMarks):
@@ -154,7 +154,7 @@ class Telemetry:
         self._held.labels(stage).set_function(count)
 
     def watch_admission(self, admission: Admission) -> None:
-        """Show at each scrape what is in the engine, what may be, and what the engine told last."""
+        """Show at each scrape what is in the engine, what may be, and what the engine reported last."""
         self._admitted.labels("sequences").set_function(lambda: admission.sequences)
         self._admitted.labels("tokens").set_function(lambda: admission.tokens)
         self._admission_limit.labels("sequences").set_function(lambda: admission.sequence_limit)

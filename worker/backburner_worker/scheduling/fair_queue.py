@@ -50,7 +50,7 @@ class FairQueue:
         return self.turn.front()
 
     def pop(self) -> None:
-        """Take the one that `front` tells."""
+        """Take the one that `front` returns."""
         turn = self.turn
         assert turn is not None
         turn.allowance -= turn.pop().tokens

@@ -26,7 +26,7 @@ _ENDING_RATIO = 0.25
 
 
 class _LaneQueue:
-    """What is held of one lane, suspects included, and how the lane stands with the others."""
+    """What is held of one lane, suspects included, and the lane's turn among the others."""
 
     __slots__ = ("bytes", "count", "lane", "passed", "queue", "stride")
 

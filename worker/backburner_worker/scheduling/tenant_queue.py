@@ -41,7 +41,7 @@ class TenantQueue:
     )
 
     def __init__(self, tenant: str, few: int) -> None:
-        """That not more than `few` are held tells that the end is near."""
+        """The end is near while not more than `few` are held."""
         self.tenant = tenant
         self.allowance = 0
         """Tokens that it may still take in its turn; what it took beyond, if negative. Kept by `FairQueue`."""
@@ -93,7 +93,7 @@ class TenantQueue:
         return self._front[0]
 
     def pop(self) -> QueuedWork:
-        """Take the one that `front` tells."""
+        """Take the one that `front` returns."""
         queued, goes_on = self._front or self._choose()
         if goes_on:
             self._left -= 1

@@ -24,7 +24,7 @@ _TRUSTED_AFTER_ANSWERS = 8
 _MEMORY_ANSWERS = 128
 """Answers over which the averages reach, about."""
 _ANSWERS_PER_SAMPLE = 4
-"""Once so many came, only one in four is looked at, and tells what is known of its endpoint, too."""
+"""Once so many came, only one in four is looked at, and counts for its endpoint, too."""
 _UNLIMITED_TOKENS = 1 << 40
 _MAX_MODEL_CHARACTERS = 256
 """A longer name is no model's, and would make what is remembered as large as its sender likes."""
@@ -153,7 +153,7 @@ class TokenEstimates:
         """What to expect of a request whose message has `size` bytes."""
         body, endpoint = envelope.body, envelope.url
         last = self._last
-        # A message whose body lies elsewhere has a size that tells nothing of it: those are learned apart.
+        # A message whose body lies elsewhere has a size that says nothing about it: those are learned apart.
         if (
             last is not None
             and last[1] == envelope.job

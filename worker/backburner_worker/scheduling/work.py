@@ -22,7 +22,7 @@ class Work:
     tokens: int
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()
-    """What its prompt begins with, as `prefix_chain` tells."""
+    """What its prompt begins with, as `prefix_chain` returns it."""
     estimate: Estimate = field(default_factory=_nothing_known)
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
     facts: JobFacts | None = None

@@ -1,4 +1,4 @@
-"""Writes segments: takes records, gives back once their segment is durable. It knows no outcome and no engine."""
+"""Writes segments: takes records, and reports once their segment is durable. It knows no outcome and no engine."""
 
 import asyncio
 import math
@@ -54,7 +54,7 @@ class SegmentWriter:
     """Gathers the records of each job into segments.
 
     `add` says what to wait for until its record is durable; while the store is away, that waits. `holds` and `lets_go`
-    tell how many requests of a job the worker still has, so that a job's last records do not wait for their age.
+    count how many requests of a job the worker still has, so that a job's last records do not wait for their age.
     `run` drives the timers.
     """
 
@@ -129,7 +129,7 @@ class SegmentWriter:
             self._write(buffer)
 
     async def run(self, more_to_come: Callable[[], bool]) -> None:
-        """Write buffers as they come due, for ever. `more_to_come` tells whether the queue has more for this worker."""
+        """Write buffers as they come due, for ever. `more_to_come` says whether the queue has more for this worker."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()

@@ -45,7 +45,7 @@ class Suspects:
         self.crashed = False
         """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
         self._ours: dict[str, str] = {}
-        """What tells our marks from those of others, by key."""
+        """What sets our marks apart from those of others, by key."""
         self._renewed: set[str] = set()
         self._writing: dict[str, asyncio.Task[object]] = {}
 
@@ -143,7 +143,7 @@ class Suspects:
         """Make the mark; whether another's is there instead, whose maker does not renew it any more."""
         seen, looks, began = b"", 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
-            # A look that waited for the store tells nothing: meanwhile nobody could renew.
+            # A look that waited for the store proves nothing: meanwhile nobody could renew.
             same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
             seen, looks = there, looks + 1 if same else 0
             if looks == _MIN_EQUAL_LOOKS:

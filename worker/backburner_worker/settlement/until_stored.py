@@ -16,7 +16,7 @@ STOPS_THE_WORKER = (StoreDenied, StoreFull)
 """What a store refuses until somebody acts: the worker ends and says why, and all that is unsettled is run again."""
 
 _SAY_SECONDS = 10.0
-"""Seconds between two lines: hundreds of calls can wait for one store, and `outages` tells when it went away."""
+"""Seconds between two lines: hundreds of calls can wait for one store, and `outages` reports when it went away."""
 
 
 class _Complaints:
@@ -27,7 +27,7 @@ class _Complaints:
         self._next = 0.0
 
     def say(self, what: str, state: RetryCallState) -> None:
-        """Log that a call failed, unless another was just told of."""
+        """Log that a call failed, unless another was just reported."""
         now = time.monotonic()
         if now < self._next:
             return

@@ -1,4 +1,4 @@
-"""Pulls from the source within the room that the feeder has, and shows how it stands with the queue."""
+"""Pulls from the source within the room that the feeder has, and reports the state of the queue."""
 
 import asyncio
 from collections import deque
@@ -40,7 +40,7 @@ class Puller:
         return bool(deliveries)
 
     async def report(self) -> None:
-        """Show how it stands with the queue, for ever."""
+        """Report the state of the queue, for ever."""
         while True:
             self._telemetry.queue(self._source)
             await asyncio.sleep(_REPORT_SECONDS)
