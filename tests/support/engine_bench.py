@@ -55,8 +55,8 @@ def work_of(admission: Admission, number: int, asked: Asked) -> Work:
     )
     raw = b"x" * (len(body["prompt"]) + 250)
     delivery = Delivery(envelope, raw, Origin("q", str(number), 0.0), Lane.NORMAL, FACTS, number)
-    expected = admission.estimate(envelope, len(raw))
-    return Work(delivery, Run(envelope, AnswerMode.SEGMENT), expected.tokens, prefix_chain(body), expected)
+    estimate = admission.estimate(envelope, len(raw))
+    return Work(delivery, Run(envelope, AnswerMode.SEGMENT), estimate.tokens, prefix_chain(body), estimate)
 
 
 @dataclass
@@ -111,7 +111,7 @@ def simulate(
         for sequence in heard:
             work, asked = flying.pop(sequence)
             admission.leave(work)
-            work.estimate.came(Usage(asked.prompt, sequence.generated))
+            work.estimate.learn(Usage(asked.prompt, sequence.generated))
         if found.seconds - looked >= LOOK_SECONDS:
             looked = found.seconds
             if (load := model.meter.load()) is not None:

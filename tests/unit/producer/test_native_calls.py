@@ -62,7 +62,7 @@ async def test_an_answer_and_an_error_reach_whoever_asked(library, calls):
     library.answer(OSError("no"))
     with pytest.raises(OSError, match="no"):
         await task
-    assert calls.end(0)
+    assert calls.end(BOUND)
 
 
 async def test_the_running_loop_is_the_callers_again(calls):
@@ -75,7 +75,7 @@ async def test_the_running_loop_is_the_callers_again(calls):
     with pytest.raises(ValueError, match="bad"):
         await calls.run(refuse)
     assert asyncio.get_running_loop() is loop
-    assert calls.end(0)
+    assert calls.end(BOUND)
 
 
 async def test_a_cancelled_call_is_dropped_and_under_way_until_its_thread_has_come(library, calls):
@@ -140,10 +140,10 @@ def test_the_end_waits_for_a_thread_that_is_inside_python(library, calls):
 
 
 async def test_nothing_is_asked_after_the_end(library, calls):
-    assert calls.end(0)
+    assert calls.end(BOUND)
     with pytest.raises(RuntimeError, match="ending"):
         await calls.run(library.ask)
-    assert calls.end(0)
+    assert calls.end(BOUND)
 
 
 def test_bytes_are_lent_until_the_library_has_let_go_of_them(calls):
@@ -152,7 +152,7 @@ def test_bytes_are_lent_until_the_library_has_let_go_of_them(calls):
         used = PickleBuffer(view)
     assert not calls.end(0)
     used.release()
-    assert calls.end(0)
+    assert calls.end(BOUND)
 
 
 def test_bytes_that_were_kept_are_asked_for_again_with_the_next(calls):
@@ -169,6 +169,6 @@ async def test_a_forked_child_waits_for_nothing_of_its_parents(library, calls):
     task = asyncio.create_task(calls.run(library.ask))
     await asyncio.to_thread(library.called.wait, BOUND)
     calls.forget()
-    assert calls.end(0)
+    assert calls.end(BOUND)
     library.answer("yes")
     assert await task == "yes"

@@ -171,3 +171,23 @@ async def test_a_request_that_breaks_the_workers_own_code_is_blamed_for_it(
     async with running(last):
         await until(last.summary)
     assert await last.codes() == {0: "poison"}
+
+
+@pytest.mark.parametrize("step", ["the start", "the ending"])
+async def test_a_worker_whose_own_code_broke_leaves_the_queue_as_after_a_crash(
+    harness: Harness, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_start(_delivery: Delivery) -> None:
+        raise ZeroDivisionError
+
+    def break_ending(_self: Results, _outcome: Outcome) -> None:
+        raise ZeroDivisionError
+
+    if step == "the start":
+        monkeypatch.setattr(harness.source, "begin", break_start)
+    else:
+        monkeypatch.setattr(Results, "gather", break_ending)
+    async with running(harness, fails=True) as task:
+        harness.send(0, job="single-a")
+        assert await ended(task) is not None
+    assert harness.source.clean is False
