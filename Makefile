@@ -34,7 +34,7 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/python load-tests/report.py --check
 	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
 
-test: $(STAMP) ## The whole suite, real broker, object store and model included: under 12 minutes
+test: $(STAMP) ## The whole suite, real brokers, object store and model included: under 15 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-no-engine: ## Unit, contract and fault tests without vLLM, on whichever Python PYTHON names
