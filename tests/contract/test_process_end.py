@@ -40,7 +40,11 @@ def statuses(store, *command):
         subprocess.Popen([sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for _ in range(AT_ONCE)
     ]
-    told = [process.communicate(timeout=BOUND)[1].decode() for process in running]
+    try:
+        told = [process.communicate(timeout=BOUND)[1].decode() for process in running]
+    finally:
+        for process in running:
+            process.kill()
     return [process.returncode for process in running], told
 
 
