@@ -237,7 +237,7 @@ class Assignment:
         state.write_ahead_until = min(state.write_ahead_until, end)
 
     def is_full(self, partition: Partition) -> bool:
-        """Whether the partition is to be read no further for now."""
+        """Whether reading the partition has to wait until more of it is done."""
         return self._states[partition].is_full(kept=self.kept is not False)
 
     def figures(self) -> MarkFigures:
