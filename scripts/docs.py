@@ -1,4 +1,4 @@
-"""Writes the generated pages under docs/: schemas of the wire, settings, errors. `--check` only compares.
+"""Writes the generated pages under docs/: schemas of the wire, Python, settings, errors. `--check` only compares.
 
     python scripts/docs.py [--check]
 
@@ -20,6 +20,7 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from python_reference import python_page
 
 from backburner.settings import Settings
 from backburner_schemas import documents
@@ -43,6 +44,7 @@ def pages() -> dict[Path, str]:
         DOCS / "schemas" / "envelope.json": as_json(documents.envelope_schema(texts)),
         DOCS / "schemas" / "result.json": as_json(documents.result_schema(texts)),
         DOCS / "asyncapi.json": as_json(documents.asyncapi(texts)),
+        DOCS / "python.md": python_page(GENERATED),
         DOCS / "settings.md": settings_page(),
         DOCS / "errors.md": errors_page(),
     }

@@ -61,7 +61,10 @@ class Client:
 
     @classmethod
     def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
-        """A client of given parts, which it starts and closes; for tests and for other transports."""
+        """Make a client of given parts, for tests and for other transports.
+
+        Returns a client that starts these parts when it needs them, and closes them.
+        """
         client = cls(settings)
         client._connections = Connections(settings, storage, publisher)
         return client
@@ -75,12 +78,12 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Disconnect. Safe to call twice."""
+        """Disconnect, and close what was opened. Safe to call twice."""
         await self._connections.close()
 
     @property
     def settings(self) -> Settings:
-        """What the client was told."""
+        """The settings that the client was made with."""
         return self._connections.settings
 
     async def enqueue(
@@ -98,13 +101,25 @@ class Client:
         tenant: str | None = None,
         **parameters: Any,
     ) -> Handle:
-        """Put one request onto the queue; returns when the broker has it.
+        """Put one request onto the queue; returns its handle when the broker has it.
 
         Give exactly one of `prompt`, `messages` and `body`. Other named arguments, such as `max_tokens`, go into the
-        body. Without a model, the only pool's is taken. `deadline` is in seconds from now, a `timedelta` or a moment;
-        a request that is not started by then ends with the error `expired`.
+        body. Without a model, the only pool's is taken. `deadline` is in seconds from now, a `timedelta` or a moment,
+        24 hours from now if not given; a request that is not started by then ends with the error `expired`.
 
         Raises `RequestRefused`, `PoolNotFound`, `JobError` for an option that cannot be, and `QueueError`.
+
+            handle = await client.enqueue(
+                messages=[
+                    {"role": "system", "content": "Answer with one word."},
+                    {"role": "user", "content": "What is the capital of Japan?"},
+                ],
+                priority="high",
+                deadline=600,
+                max_tokens=16,
+                temperature=0,
+            )
+            print(handle.id, (await handle.result(timeout=600)).text)
         """
         connections, now = self._connections, time.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
@@ -150,13 +165,15 @@ class Client:
         on_progress: Callable[[SubmitProgress], None] | None = None,
         parent: str | None = None,
     ) -> Job:
-        """Put many requests onto the queue as one job; returns when the broker has all of them.
+        """Put many requests onto the queue as one job; returns the job when the broker has all of them.
 
         `source` is the path of a JSONL file, or an iterable or async iterable of dicts, `BatchRequest`s or lines; it
-        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`.
+        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`. `deadline` is
+        in seconds from now, a `timedelta` or a moment, 24 hours from now if not given. `metadata` is kept with the job:
+        up to 16 pairs of 64 and 512 characters.
 
         A file is checked as a whole before anything is sent. An iterable is checked as it goes, and its first bad
-        item cancels the job. With `skip_invalid` the bad ones are left out and told in `job.skipped`.
+        item cancels the job. With `skip_invalid` the bad ones are left out and listed in `job.skipped`.
 
         With the `job_id` of a submit that was broken off, and the same input, it goes on where that one stopped; the
         first submit's other options stay. If the job is sealed already, nothing is sent.
@@ -164,6 +181,16 @@ class Client:
         Raises `InvalidInput` with its `.findings`; `JobConflict` if the job was made from another input, has ended, or
         is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `JobError` for an
         option that cannot be; and `QueueError`.
+
+            from datetime import timedelta
+
+            try:
+                job = await client.submit("prompts.jsonl", priority="low", deadline=timedelta(hours=12))
+            except InvalidInput as refused:
+                for finding in refused.findings:
+                    print(finding.line, finding.message)
+            else:
+                print(job.id, (await job.wait()).status)
         """
         connections = self._connections
         if pool is not None:
@@ -182,11 +209,18 @@ class Client:
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 
     def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by
-        """A job by its id, whoever submitted it. Makes no request. Raises `JobError` for what cannot be an id."""
+        """A job by its id, whoever submitted it.
+
+        Returns the job without looking for it: its methods raise `JobNotFound`. Raises `JobError` for what cannot be an
+        id.
+        """
         return Job(self._connections, tenant_of(self.settings, tenant), checked_name(id, "job id"))
 
     def handle(self, id: str, *, tenant: str | None = None) -> Handle:  # noqa: A002 - the same
-        """A single request by its handle's id. Makes no request. Raises `JobError` for what cannot be an id."""
+        """A single request by its handle's id, whoever enqueued it.
+
+        Returns the handle without looking for its answer. Raises `JobError` for what cannot be an id.
+        """
         job, custom_id = parse_handle(id)
         if not custom_id:
             raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
@@ -195,7 +229,13 @@ class Client:
     async def jobs(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
     ) -> AsyncGenerator[BatchStatus]:
-        """The tenant's jobs, newest first; `after` is the id of the last one seen."""
+        """Read the status of the tenant's jobs, newest first, `limit` of them at most.
+
+        `after` is the id of the last one seen, to go on from there. Raises `StoreError`.
+
+            async for status in client.jobs(limit=5):
+                print(status.id, status.status, status.request_counts.total)
+        """
         owner = tenant_of(self.settings, tenant)
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
             yield status
@@ -203,10 +243,14 @@ class Client:
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
     ) -> AsyncGenerator[DeadLetter]:
-        """The tenant's dead letters, of all jobs or of one: by job, and within a job in the order of their keys.
+        """Read the tenant's dead letters, of all jobs or of one: by job, and within a job in the order of their keys.
 
         With `stale` also those whose requests have a response after all. With `unaddressed` instead those of messages
-        that belong to no request, and so to no tenant. Memory holds a few at a time.
+        that belong to no request, and so to no tenant. Memory holds a few at a time. Raises `JobError` for what cannot
+        be an id, and `StoreError`.
+
+            async for letter in client.dead_letters():
+                print(letter.id, letter.code, letter.message)
         """
         store, chosen = self._dead_letter_store(tenant), None if job is None else checked_name(job, "job id")
         async with aclosing(store.letters(chosen, stale=stale, unaddressed=unaddressed)) as letters:
@@ -214,7 +258,13 @@ class Client:
                 yield letter
 
     async def dead_letter(self, id: str, *, tenant: str | None = None) -> DeadLetter:  # noqa: A002 - as above
-        """One dead letter, by its id. Raises `LetterNotFound`, and `JobError` for what cannot be an id."""
+        """Read one dead letter.
+
+        Returns the letter with this id. Raises `LetterNotFound`, `JobError` for what cannot be an id, and `StoreError`.
+
+            letter = await client.dead_letter(f"{job.id}/1")
+            print(letter.attempts, letter.message)
+        """
         return await self._dead_letter_store(tenant).one(id)
 
     async def redrive(
@@ -229,12 +279,19 @@ class Client:
         """Send dead letters again: those of a job, one, or all of the tenant. Give exactly one of the three.
 
         The letters of a job go into a new job, its child, with the same custom_ids. Those of streams and of single
-        requests keep their address, so that a handle finds the answer. `deadline` counts for all of them, 24 h unless
-        told. What was redriven is no dead letter any more; stale letters are passed over, and what cannot be sent
-        again is kept and told. A redrive that was broken off is completed by the next one.
+        requests keep their address, so that a handle finds the answer. `deadline` counts for all of them, 24 hours
+        if not given. What was redriven is no dead letter any more; stale letters are passed over, and what cannot be
+        sent again is kept. A redrive that was broken off is completed by the next one.
 
-        Raises `LetterNotFound`, `JobError` for an option that cannot be, `JobConflict` if the same letters are being
-        redriven elsewhere, `QueueError`, and what `submit` raises if a pool has vanished meanwhile.
+        Returns the new jobs, how many letters went back under their own address, and which were kept and why. Raises
+        `LetterNotFound`, `JobError` for an option that cannot be, `JobConflict` if the same letters are being redriven
+        elsewhere, `QueueError`, and what `submit` raises if a pool has vanished meanwhile.
+
+            done = await client.redrive(job=job.id)
+            for child in done.jobs:
+                print(child.id, "runs", child.requests, "requests of", child.parent)
+            for letter in done.kept:
+                print(letter.id, letter.reason)
         """
         check_one({"job": job, "id": id, "all": all})
         redrive = Redrive(self._connections, tenant_of(self.settings, tenant), deadline=deadline)
@@ -253,7 +310,10 @@ class Client:
     ) -> int:
         """Remove dead letters for good: those of a job, one, all of the tenant, or those that belong to no request.
 
-        Give exactly one of the four. How many were removed. Raises `LetterNotFound` and `JobError`.
+        Give exactly one of the four. Returns how many were removed. Raises `LetterNotFound`, `JobError` and
+        `StoreError`.
+
+            print(await client.purge_dead_letters(job=job.id), "removed")
         """
         store, chosen = self._dead_letter_store(tenant), None if job is None else checked_name(job, "job id")
         return await store.purge(job=chosen, id=id, everything=all, unaddressed=unaddressed)
@@ -274,8 +334,11 @@ class Client:
         is what the job was made from; without it the bodies are taken from the input that was stored with the job, or
         else from its dead letters. A retry that was broken off is completed by the next one.
 
-        Raises `JobNotFound`; `JobConflict` if the job has not ended, or the input is another one; `InvalidInput` if
-        the input is needed; `JobError` if nothing failed; `PoolNotFound` and `QueueError`.
+        Returns the new job. Raises `JobNotFound`; `JobConflict` if the job has not ended, or the input is another one;
+        `InvalidInput` if the input is needed; `JobError` if nothing failed; `PoolNotFound` and `QueueError`.
+
+            again = await client.retry_failed(job.id, priority="high")
+            print((await again.wait()).request_counts)
         """
         options = RetryOptions(input, None if priority is None else chosen_lane(priority), deadline, on_progress)
         owner = tenant_of(self.settings, tenant)
@@ -286,13 +349,22 @@ class Client:
         return DeadLetterStore(storage, owner, max_body_bytes=self.settings.max_body_bytes)
 
     async def pools(self) -> list[PoolStatus]:
-        """Every pool, with the workers that are alive in it."""
+        """Look at every pool once.
+
+        Returns them by name, each with the workers that are alive in it. Raises `StoreError`.
+
+            for pool in await client.pools():
+                print(pool.model, len(pool.workers), pool.adapters)
+        """
         return await self._connections.pools.read()
 
     async def register_pool(self, model: str) -> PoolManifest:
         """Register the pool of a base model, by its exact served name; `backburner topics ensure` makes its topics.
 
-        Registering it again changes nothing. Raises `PoolConflict` if another model has that pool, or differs from
-        this one in letter case alone.
+        Registering it again changes nothing. Returns how it is registered. Raises `PoolConflict` if another model has
+        that pool, or differs from this one in letter case alone.
+
+            manifest = await client.register_pool("Qwen/Qwen3-8B")
+            print(manifest.pool)
         """
         return await self._connections.pools.register(model)

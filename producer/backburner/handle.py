@@ -28,7 +28,11 @@ class RequestFailed(errors.RequestFailed):
 class Handle:
     """One request that was enqueued by itself.
 
-    `id` is all that another process needs: `client.handle(id)`.
+    `id` is all that another process needs: `client.handle(id)` is the same handle there.
+
+        handle = await client.enqueue("What is the capital of Japan?", temperature=0)
+        later = client.handle(handle.id)
+        print((await later.result(timeout=600)).text)
     """
 
     def __init__(
@@ -36,8 +40,11 @@ class Handle:
     ) -> None:
         self._connections = connections
         self.tenant = tenant
+        """The tenant that the request belongs to."""
         self.job = job
+        """Id of the request's own job, `single-…`, or of the stream that it is in."""
         self.custom_id = custom_id
+        """The request's own; the job's id where none was given."""
         self.warnings: Sequence[str] = tuple(warnings)
         """What may delay the answer, such as a pool without a worker; known where it was enqueued."""
 
@@ -55,15 +62,28 @@ class Handle:
         return keys.answer(self.tenant, self.job, self.custom_id)
 
     async def peek(self) -> ResultRecord | None:
-        """The record if it is there, a response or an error; None if it is not. Raises `StoreError`."""
+        """Look for the answer once, without waiting.
+
+        Returns the record, a response or an error; None if there is none yet. Raises `StoreError`.
+
+            record = await handle.peek()
+            print("not yet" if record is None else record.text)
+        """
         stored = await self._connections.storage.get(self.key)
         return None if stored is None else parse_stored(ResultRecord, self.key, stored.data)
 
     async def result(self, *, timeout: float | None = None) -> ResultRecord:
         """Wait for the response, `timeout` seconds at most, or for as long as it takes.
 
-        Raises `RequestFailed`, with the error record as `.record`, and `ResultTimeout`; `StoreError` only after the
-        store was away for minutes.
+        Returns the record with the response. Raises `RequestFailed`, with the error record as `.record`, and
+        `ResultTimeout`; `StoreError` only after the store was away for minutes.
+
+            try:
+                record = await handle.result(timeout=600)
+            except RequestFailed as failed:
+                print(failed.record.error)
+            else:
+                print(record.text)
         """
         pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
         record: ResultRecord | None = None

@@ -32,8 +32,8 @@ _LONGEST_PAUSE_SECONDS = 1.0
 class Job:
     """Requests that were submitted together.
 
-    `id` is all that another process needs: `client.job(id)`. Every method raises `JobNotFound` if there is no such
-    job, and `StoreError` if the store does not answer.
+    `id` is all that another process needs: `client.job(id)` is the same job there. Every method raises `JobNotFound` if
+    there is no such job, and `StoreError` if the store does not answer.
     """
 
     def __init__(
@@ -47,7 +47,9 @@ class Job:
     ) -> None:
         self._connections = connections
         self.tenant = tenant
+        """The tenant that the job belongs to."""
         self.id = id
+        """The job's id."""
         self.skipped: Sequence[SkippedLine] = skipped
         """Lines that were not sent; known where the job was submitted. Of very many, the first ten thousand."""
         self.warnings: Sequence[str] = tuple(warnings)
@@ -61,7 +63,13 @@ class Job:
         return self._connections.storage
 
     async def status(self) -> BatchStatus:
-        """What the job is doing. The counts are estimates until it is frozen."""
+        """Look at the job once.
+
+        Returns what it is doing, and how many requests have ended: an estimate until the job is frozen.
+
+            status = await job.status()
+            print(status.status, status.request_counts.completed, "of", status.request_counts.total)
+        """
         return derive(await self._view())
 
     @overload
@@ -71,7 +79,7 @@ class Job:
     async def results(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[ResultRecord]:
-        """The records, in no particular order, each request's once.
+        """Read the records, in no particular order, each request's once.
 
         While the job runs they come as they are stored, and the iterator ends when the job is frozen; with
         `follow=False` it ends after those that are there now, which also works for streams. A record that was given
@@ -80,6 +88,12 @@ class Job:
 
         With `join`, the input that the job was made from, each record comes with its `.request`, and records of
         requests that were cut off have their custom_id. Raises `JobConflict` if it is another input.
+
+            async for record in job.results():
+                print(record.custom_id, record.text if record.ok else record.error)
+
+            async for joined in job.results(join="prompts.jsonl"):
+                print(joined.request, joined.text)
         """
         async with aclosing(self.result_batches(join=join, follow=follow)) as batches:
             async for batch in batches:
@@ -89,7 +103,13 @@ class Job:
     async def result_batches(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[Sequence[ResultRecord]]:
-        """The same records as `results`, some at a time: as many as are there, a few dozen at most."""
+        """Read the same records as `results`, in batches: as many as are there, a few dozen at most.
+
+        Raises what `results` raises.
+
+            async for batch in job.result_batches():
+                print(len(batch), "more records")
+        """
         reader = RecordReader(self._storage, self.tenant, self.id)
         names = _Names(self._stored_input, await self._joined(join) if join is not None else None)
         with closing(names):
@@ -99,11 +119,13 @@ class Job:
                         yield await names.join(batch) if join is not None else await names.complete(batch)
 
     async def result_lines(self, *, follow: bool = True) -> AsyncGenerator[RecordLines]:
-        """The same records as JSON lines, many at a time, which costs a fraction: most are passed on as they lie.
+        """Read the same records as JSON lines, many at a time, which costs a fraction: most are passed on as stored.
 
-        with open("results.jsonl", "wb") as file:
-            async for lines in job.result_lines():
-                file.write(lines.data)
+        `lines.count` tells how many they are, and `lines.failed` how many of them are errors.
+
+            with open("results.jsonl", "wb") as file:
+                async for lines in job.result_lines():
+                    file.write(lines.data)
         """
         reader = RecordReader(self._storage, self.tenant, self.id)
         names = _Names(self._stored_input)
@@ -115,10 +137,14 @@ class Job:
     async def wait(
         self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
     ) -> BatchStatus:
-        """Wait until the job is frozen, `timeout` seconds at most; its final status, however it ended.
+        """Wait until the job is frozen, `timeout` seconds at most, or for as long as it takes.
 
-        `progress` is called with each status that is seen. Raises `ResultTimeout`, and `StoreError` only after the
-        store was away for minutes.
+        Returns its final status, however it ended. `progress` is called with each status that is seen. Raises
+        `ResultTimeout`, and `StoreError` only after the store was away for minutes.
+
+            status = await job.wait(timeout=3600)
+            if status.status is not JobState.COMPLETED:
+                print("it ended", status.status)
         """
         pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
         seen: Cursor | None = None
@@ -140,7 +166,15 @@ class Job:
             await pace.pause(f"job {self.id} did not end")
 
     async def cancel(self) -> BatchStatus:
-        """Drop what has not run yet; the job ends `cancelled` after a grace. Of a frozen job, nothing changes."""
+        """Drop what has not run yet; what was answered stays.
+
+        Returns the status after it, mostly `cancelling`. A live worker ends what it holds within seconds. The job ends
+        `cancelled` as soon as each request has its record, or else once BACKBURNER_FREEZE_GRACE_SECONDS (180) have
+        passed: without a worker it takes so long. Of a frozen job nothing changes.
+
+            await job.cancel()
+            print((await job.wait(timeout=600)).status)
+        """
         view = await self._view()
         if view.summary is None:
             await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
@@ -148,7 +182,13 @@ class Job:
         return derive(view)
 
     async def reconcile(self) -> Reconciliation:
-        """Count the records exactly and hold them against the total: in = ok + failed + pending."""
+        """Count the records exactly and hold them against the total: in = ok + failed + pending.
+
+        Returns the counts and what does not balance.
+
+            books = await job.reconcile()
+            assert books.agrees, books.differences
+        """
         return await reconcile(self._storage, self.tenant, self.id)
 
     async def _view(self) -> JobView:

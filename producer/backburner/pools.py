@@ -27,7 +27,9 @@ class PoolStatus:
     """A pool and the workers that are alive in it."""
 
     manifest: PoolManifest
+    """How it is registered."""
     workers: tuple[WorkerAnnouncement, ...] = ()
+    """The workers that have renewed their announcement within the last two minutes."""
 
     @property
     def pool(self) -> str:

@@ -107,6 +107,7 @@ class Counts(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     total: Count = 0
+    """Requests of the job, as far as it is sent."""
     completed: Count = 0
     """Requests with a response."""
     failed: Count = 0
@@ -119,7 +120,9 @@ class UsageTotals(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     prompt_tokens: int = 0
+    """Tokens of all prompts."""
     completion_tokens: int = 0
+    """Tokens of all answers."""
     engine_seconds: float = 0.0
     """Seconds that the job's requests spent in engines, added up."""
 

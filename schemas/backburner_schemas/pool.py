@@ -9,10 +9,13 @@ class PoolManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: int = 1
+    """Version of this form."""
     pool: str
+    """The pool's name, as topics and queues carry it."""
     model: str
     """Exact served name of the resident base model."""
     created_at: float
+    """Unix seconds of its registration."""
 
 
 class WorkerAnnouncement(BaseModel):
@@ -21,15 +24,21 @@ class WorkerAnnouncement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: int = 1
+    """Version of this form."""
     worker: str
+    """The worker's name."""
     pool: str
+    """The pool that it works for."""
     models: tuple[str, ...]
+    """Served names of its base model."""
     adapters: tuple[str, ...] = ()
+    """Names of the LoRA adapters that it serves."""
     group: str
     """Name of the group of workers that it was started in; the pool's name where none was given."""
     version: str
     """Engine and version."""
     started_at: float
+    """Unix seconds of its start."""
     seen_at: float
     """Unix seconds of the latest renewal."""
     left: bool = False

@@ -39,14 +39,29 @@ CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTER
 
 
 class BatchRequest(BaseModel):
-    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are passed over."""
+    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are passed over.
+
+    Making one checks no more than the types of its fields, and raises pydantic's `ValidationError`; what it asks for is
+    checked when it is submitted.
+
+        question = BatchRequest(
+            custom_id="question-1",
+            url="/v1/chat/completions",
+            body={"model": "fake", "messages": [{"role": "user", "content": "What is the capital of Japan?"}]},
+        )
+        job = await client.submit([question])
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
     custom_id: CustomId
+    """The request's name in its job, 1 to 512 characters; the result's record has the same."""
     method: Literal["POST"] = "POST"
+    """Always `POST`; may be left out."""
     url: Annotated[Endpoint, Field(strict=False)]
+    """The endpoint that answers it."""
     body: dict[str, Any]
+    """What the endpoint takes, its `model` included."""
 
     @property
     def model(self) -> str:

@@ -17,8 +17,11 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     status_code: int
+    """HTTP's status of the answer, 200."""
     request_id: str
+    """The record's own id."""
     body: dict[str, Any]
+    """The answer in the endpoint's own form, as OpenAI defines it."""
 
 
 class ResultError(BaseModel):
@@ -27,8 +30,11 @@ class ResultError(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     code: str
+    """Stable code of the error, as docs/errors.md lists them."""
     message: str
+    """What happened and what to do about it, for people."""
     param: str | None = None
+    """The field at fault, where there is one."""
 
     @classmethod
     def of(cls, error: BackburnerError) -> "ResultError":
@@ -42,16 +48,21 @@ class ResultFacts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     index: int | str
+    """The request's place in its job, from 0; a text in streams."""
     attempt: int = 1
+    """Which attempt had this outcome; 1 is the first."""
     pool: str | None = None
+    """Pool of the worker; null where no worker has seen the request."""
     worker: str | None = None
+    """Name of the worker."""
     group: str | None = None
+    """Name of the group of workers that it was started in; the pool's where none was given."""
     version: str | None = None
     """Engine and version that answered."""
     queue_s: float | None = None
     """Seconds from the producer's envelope to the engine."""
     engine_s: float | None = None
-    """Seconds in the engine."""
+    """Seconds in the engine; null where no engine ran, as for a refused request or a cached response."""
     cached: bool = False
     """Whether the response was given before to the same request, and came from the result cache this time."""
 
@@ -62,10 +73,15 @@ class ResultRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
+    """`batch_req_…`, made from the request's address: the same at every delivery."""
     custom_id: str | None
+    """The request's own; null where it had none, or was cut off before a worker saw it."""
     response: ResponseBody | None = None
+    """The response; null if there is an error instead."""
     error: ResultError | None = None
+    """The error; null if there is a response instead."""
     backburner: ResultFacts
+    """Beside OpenAI's form: where and how often the request ran, and for how long."""
 
     @model_validator(mode="after")
     def _one_outcome(self) -> "ResultRecord":

@@ -73,17 +73,29 @@ class BatchStatus(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    """The job's id."""
     object: str = "batch"
+    """Always `batch`."""
     status: JobState
+    """What the job is doing, or how it ended."""
     request_counts: Counts
+    """How many requests it has, and what became of them; an estimate until it is frozen."""
     created_at: int
+    """Unix seconds of its submit."""
     expires_at: int
+    """Unix seconds of its deadline."""
     completed_at: int | None = None
+    """Unix seconds at which it was frozen as completed; None if it was not."""
     cancelled_at: int | None = None
+    """The same of a job that was cancelled."""
     expired_at: int | None = None
+    """The same of a job that expired."""
     metadata: dict[str, str] = Field(default_factory=dict)
+    """What its submit gave."""
     usage: UsageTotals = UsageTotals()
+    """Tokens and engine seconds so far."""
     tenant: str
+    """The job's tenant."""
     sealed: bool
     """Whether `request_counts.total` is final."""
 

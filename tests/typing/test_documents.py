@@ -12,15 +12,18 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _IMPORTED = "from backburner import *\n"
 """What a block without an import of its own takes for granted."""
+_GIVEN = "client: backburner.Client, job: backburner.Job, handle: backburner.Handle"
+"""What a block takes for granted that is no whole program, as docs/python.md says."""
 
 
 def blocks(page: str) -> Iterator[str]:
     """Each Python block of a page as a module of its own."""
     for found in _BLOCK.finditer(page):
         block = found[1]
-        head = "" if "import backburner" in block or "from backburner" in block else _IMPORTED
-        if re.search(r"^(async with|async for|.*\bawait) ", block, re.MULTILINE) and "async def" not in block:
-            block = f"async def main() -> None:\n{indent(block, '    ')}"
+        head = "" if "import backburner" in block or "from backburner import" in block else _IMPORTED
+        if "async def" not in block:
+            head += "import backburner\n"
+            block = f"async def main({_GIVEN}) -> None:\n{indent(block, '    ')}"
         yield f"{head}\n{block}"
 
 

@@ -34,10 +34,16 @@ SourceT = TypeVar("SourceT", bound=Path | str | Iterable[Item] | None)
 
 
 class SyncClient:
-    """`Client`, blocking. Close it, or use it as a context manager.
+    """`Client`, blocking: the same arguments, results and errors. Close it, or use it as a context manager.
 
-    with SyncClient() as client:
-        print(client.enqueue("What is the capital of France?", temperature=0).result(timeout=600).text)
+    It may be used from several threads, and where an event loop runs, as in a notebook.
+
+        with SyncClient() as client:
+            print(client.enqueue("What is the capital of France?", temperature=0).result(timeout=600).text)
+
+            job = client.submit("prompts.jsonl")
+            for record in job.results():
+                print(record.custom_id, record.text)
     """
 
     def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
@@ -71,11 +77,17 @@ class SyncClient:
 
     @property
     def settings(self) -> Settings:
-        """What the client was told."""
+        """See `Client.settings`."""
         return self._client.settings
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
-        """Run async work with the client behind this one, and wait for it."""
+        """Run async work with the client behind this one, and wait for it.
+
+        Returns what the work returns, and raises what it raises.
+
+            with SyncClient() as client:
+                pools = client.run(lambda inner: inner.pools())
+        """
         return self._thread.call(lambda: work(self._client))
 
     def enqueue(

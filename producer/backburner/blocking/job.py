@@ -18,17 +18,23 @@ from backburner_schemas.status import BatchStatus
 
 
 class SyncHandle:
-    """`Handle`, blocking."""
+    """`Handle`, blocking: the same results and errors."""
 
     def __init__(self, thread: LoopThread, handle: Handle) -> None:
         self._thread = thread
         self._handle = handle
         self.id = handle.id
+        """See `Handle.id`."""
         self.job = handle.job
+        """See `Handle.job`."""
         self.custom_id = handle.custom_id
+        """See `Handle.custom_id`."""
         self.tenant = handle.tenant
+        """See `Handle.tenant`."""
         self.key = handle.key
+        """See `Handle.key`."""
         self.warnings = handle.warnings
+        """See `Handle.warnings`."""
 
     def __repr__(self) -> str:
         return f"Sync{self._handle!r}"
@@ -43,15 +49,19 @@ class SyncHandle:
 
 
 class SyncJob:
-    """`Job`, blocking."""
+    """`Job`, blocking: the same results and errors."""
 
     def __init__(self, thread: LoopThread, job: Job) -> None:
         self._thread = thread
         self._job = job
         self.id = job.id
+        """See `Job.id`."""
         self.tenant = job.tenant
+        """See `Job.tenant`."""
         self.skipped: Sequence[SkippedLine] = job.skipped
+        """See `Job.skipped`."""
         self.warnings = job.warnings
+        """See `Job.warnings`."""
 
     def __repr__(self) -> str:
         return f"Sync{self._job!r}"

@@ -80,13 +80,17 @@ class DeadLetter:
     tenant: str | None
     """None for a message that belongs to no request; so are `job` and `index`."""
     job: str | None
+    """The request's job."""
     index: int | str | None
+    """The request's place in its job, from 0; a text in streams."""
     custom_id: str | None
+    """The request's own; None where the letter does not tell it."""
     code: str
     """Stable code of the last error."""
     message: str
     """The last error, with its remedy."""
     attempts: int = 0
+    """How often it was tried."""
     suspect: bool = False
     """Whether it was in flight when an engine died."""
     worker: str = ""
@@ -98,7 +102,7 @@ class DeadLetter:
     failed_at: float = 0.0
     """Unix seconds."""
     envelope: Envelope | None = None
-    """The request with its address."""
+    """The request with its address; its fields are those of docs/schemas/envelope.json."""
     raw: bytes | None = None
     """The message's own bytes, where they make no envelope."""
     stale: bool = False

@@ -44,10 +44,13 @@ class RedrivenJob:
     """A new job made from the letters of another."""
 
     id: str
+    """The new job's id."""
     parent: str
     """The job that the letters were of."""
     tenant: str
+    """Tenant of both."""
     requests: int
+    """How many requests the new job has."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class RedriveResult:
     kept: list[LetterNotSent] = field(default_factory=list)
     """Letters that could not be sent again, with the reason; of very many, the first thousand."""
     kept_total: int = 0
+    """How many letters could not be sent again."""
     warnings: list[str] = field(default_factory=list)
     """What may delay the answers, such as a pool without a worker."""
 

@@ -16,6 +16,7 @@ class LetterNotSent:
     """A letter that was not redriven. It stays where it is."""
 
     id: str
+    """The letter's id."""
     reason: str
     """Why, with the remedy."""
 

@@ -20,9 +20,11 @@ class SkippedLine:
     line: int
     """Counted from 1."""
     custom_id: str | None
+    """The line's own, where it could be read."""
     code: str
     """The stable code of what is wrong, such as `duplicate_custom_id`."""
     message: str
+    """What is wrong and what to do about it, for people."""
 
     @classmethod
     def of(cls, line: int, custom_id: str | None, error: BackburnerError) -> "SkippedLine":

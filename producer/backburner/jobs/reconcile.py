@@ -14,10 +14,15 @@ class Reconciliation:
     """A job's books. For a stream `total` and `pending` are None: nobody knows how much there is to come."""
 
     job: str
+    """The job's id."""
     stream: bool
+    """Whether it is a stream, of which nobody knows how much is to come."""
     frozen: bool
+    """Whether the job has ended."""
     sealed: bool
+    """Whether `total` is final."""
     total: int | None
+    """Requests of the job; None of a stream."""
     ok: int
     """Requests with a response."""
     failed: int

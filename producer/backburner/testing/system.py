@@ -1,13 +1,4 @@
-"""A fake of the whole system, in memory, for tests of programs that use Backburner: no broker, no store, no model.
-
-    async def test_my_program():
-        async with FakeSystem() as system:
-            handle = await system.client.enqueue("What is the capital of France?")
-            assert (await handle.result(timeout=5)).ok
-
-Requests are answered as soon as they are sent, always alike. They can be held back, so that cancelling and expiry can
-be tested, and chosen ones can be made to fail. It stores what a worker would store, dead letters among it.
-"""
+"""A fake of the whole system, in memory, for tests of programs that use Backburner: no broker, no store, no model."""
 
 import time
 from collections import defaultdict, deque
@@ -35,7 +26,8 @@ from backburner_schemas.routing import pool_name
 from backburner_schemas.segment import Line, encode_segment
 
 Answer = Callable[[Envelope], str | Mapping[str, Any] | BackburnerError]
-"""Answers a request: with a text, with a whole response body, or with an error, returned or raised."""
+"""Answers a request with a text, a whole response body, or an error, returned or raised. The request comes with its
+address: docs/schemas/envelope.json names its fields."""
 
 _EVER_SECONDS = 1e12
 """Seconds: a grace of minus this is over for every job."""
@@ -44,7 +36,16 @@ _EVER_SECONDS = 1e12
 class FakeSystem:
     """Broker, store, pools and workers in one object. `client` talks to it from asyncio, `sync_client` from threads.
 
-    Use it as a context manager: `async with` for `client`, plain `with` for `sync_client`.
+    Use it as a context manager: `async with` for `client`, plain `with` for `sync_client`. Requests are answered as
+    soon as they are sent, always alike. They can be held back, so that cancelling and expiry can be tested, and chosen
+    ones can be made to fail. It stores what a worker would store, dead letters among it.
+
+        from backburner.testing import FakeSystem
+
+        async def test_my_program() -> None:
+            async with FakeSystem(lambda envelope: "Tokyo") as system:
+                handle = await system.client.enqueue("What is the capital of Japan?")
+                assert (await handle.result(timeout=5)).text == "Tokyo"
     """
 
     def __init__(
@@ -56,11 +57,14 @@ class FakeSystem:
         workers: bool = True,
     ) -> None:
         """Without `answer` the text is made from the request, always alike. Without `workers` nothing is answered."""
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             store_url="memory:///", queue_url="kafka://fake:9092", tenant=tenant, freeze_grace_seconds=0.0
         )
-        self.storage = Storage.open(self.settings)
-        self.client = self.new_client()
+        """What its clients are made with."""
+        self.storage: Storage = Storage.open(self.settings)
+        """The store, in memory."""
+        self.client: Client = self.new_client()
+        """A client, for asyncio."""
         self._answer = answer or default_answer
         self._models = tuple(models)
         self._workers = workers
@@ -74,12 +78,12 @@ class FakeSystem:
         """Messages that were put onto the queue, those that were sent twice among them."""
 
     def new_client(self) -> Client:
-        """Another client of the same system, as another process would have."""
+        """Returns another client of the same system, as another process would have."""
         return Client.from_parts(self.settings, self.storage, _FakePublisher(self))
 
     @property
     def sync_client(self) -> SyncClient:
-        """The blocking client, inside a plain `with`."""
+        """The blocking client, inside a plain `with`; `RuntimeError` elsewhere."""
         if self._sync_client is None:
             raise RuntimeError("use the FakeSystem as `with FakeSystem() as system` for its sync_client")
         return self._sync_client
@@ -120,6 +124,19 @@ class FakeSystem:
         """Let requests fail: those with these custom_ids, or those that the function says.
 
         The engine's own errors, such as the one that is taken without `error`, leave a dead letter beside the record.
+
+            from backburner.testing import FakeSystem
+
+            async def test_a_failure_is_retried() -> None:
+                async with FakeSystem() as system:
+                    system.fail(["a"])
+                    body = {"model": "fake", "messages": []}
+                    job = await system.client.submit(
+                        [{"custom_id": "a", "url": "/v1/chat/completions", "body": body}]
+                    )
+                    system.mend()
+                    again = await system.client.retry_failed(job.id)
+                    assert (await again.wait(timeout=5)).request_counts.completed == 1
         """
         if callable(custom_ids):
             chosen = custom_ids
@@ -132,14 +149,14 @@ class FakeSystem:
         self._failing.append((chosen, error or EngineError("the fake was told to fail this request")))
 
     def mend(self) -> None:
-        """Let no request fail any more that `fail` has chosen: what a repair does, before dead letters are redriven."""
+        """Let no request fail any more that `fail` has chosen, as a repair does before dead letters are redriven."""
         self._failing.clear()
 
     async def release(self, count: int | None = None) -> int:
         """Answer up to `count` waiting requests, oldest first; without a count all, and those still to come.
 
-        How many were answered. Requests of cancelled jobs and those past their deadline end with an error, as they do
-        with a worker.
+        Returns how many were answered. Requests of cancelled jobs and those past their deadline end with an error, as
+        they do with a worker.
         """
         if count is None:
             self._held = False
@@ -150,7 +167,10 @@ class FakeSystem:
         return len(batch)
 
     async def expire(self, job: str, *, tenant: str | None = None) -> JobState | None:
-        """Freeze a job as if its deadline and the grace had passed; how it ended. Its waiting requests are dropped."""
+        """Freeze a job as if its deadline and the grace had passed. Its waiting requests are dropped.
+
+        Returns how it ended, now or before; None if there is no such job.
+        """
         owner = tenant or self.settings.tenant
         self._waiting = deque(one for one in self._waiting if (one.envelope.tenant, one.envelope.job) != (owner, job))
         ending = await finalize(self.storage, owner, job, grace=-_EVER_SECONDS)

@@ -1,0 +1,381 @@
+"""The page docs/python.md: the public API of the SDK, from its signatures and docstrings. `docs.py` writes it.
+
+A docstring is Markdown here: a paragraph that is indented is an example, and `Client.submit` becomes a link.
+"""
+
+import ast
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
+from functools import cached_property
+from importlib import import_module
+from itertools import pairwise
+from textwrap import dedent, indent
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+import backburner
+import backburner.testing
+from backburner.jobs.record_lines import RecordLines
+from backburner_schemas.errors import BackburnerError
+from backburner_schemas.job import UsageTotals
+from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
+from backburner_schemas.result import ResponseBody, ResultError, ResultFacts
+
+HEAD = """\
+# Python
+
+Everything that `backburner` exports. What is not on this page is not public and may change.
+
+```console
+$ pip install 'backburner[kafka]'      # or [sqs]; a program that only reads results needs neither
+```
+
+Every name is imported from `backburner`, as in `from backburner import Client`, unless it says otherwise. Durations are
+in seconds, moments in Unix seconds. In the examples `client` is an open `Client`, `job` one of its jobs that has ended,
+and `handle` one of its single requests; all of them run in the tests. `await`, `async with` and `async for` belong in
+an `async def`, or in a notebook's cell; a program without an event loop takes `SyncClient`.
+"""
+
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Clients": ("Client", "SyncClient"),
+    "Jobs and single requests": ("Job", "Handle", "SyncJob", "SyncHandle"),
+    "What goes in": ("BatchRequest", "Endpoint", "Lane", "SubmitProgress", "SkippedLine"),
+    "What comes out": ("ResultRecord", "JoinedResult", "ResponseBody", "ResultError", "ResultFacts", "RecordLines"),
+    "How a job stands": ("BatchStatus", "JobState", "Counts", "UsageTotals", "Reconciliation"),
+    "What could not be answered": ("DeadLetter", "RedriveResult", "RedrivenJob", "LetterNotSent"),
+    "What requests can be sent to": ("PoolStatus", "PoolManifest", "WorkerAnnouncement"),
+    "Configuration": ("Settings",),
+    "Tests of your own": ("FakeSystem",),
+}
+"""Where each public name stands; errors have a section of their own."""
+
+PROSE: Mapping[str, str] = {
+    "What could not be answered": "[Dead letters](dead-letters.md) says what they are for.",
+    "Configuration": "[Settings](settings.md#every-part) lists the fields. They are written in lower case and without "
+    "`BACKBURNER_`: `Client(store_url=…)` sets `BACKBURNER_STORE_URL`.",
+}
+"""What a section says before its names."""
+
+REACHED: Mapping[str, type] = {
+    kind.__name__: kind
+    for kind in (ResponseBody, ResultError, ResultFacts, RecordLines, UsageTotals, PoolManifest, WorkerAnnouncement)
+}
+"""What is held by public objects, and is not imported by itself."""
+
+ALIASES = {
+    "Source": "backburner.inputs.chunks",
+    "Item": "backburner.inputs.chunks",
+    "Deadline": "backburner.submission.options",
+    "Priority": "backburner_schemas.names",
+    "EndpointUrl": "backburner_schemas.request",
+    "Answer": "backburner.testing.system",
+}
+"""Names in signatures that stand for other types."""
+
+_LINE_CHARACTERS = 110
+_CLASS_INDENT = 4
+"""Columns before a statement of a class's own body; those of its methods stand further right."""
+
+
+@dataclass
+class Described:
+    """What a class's source says of it."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    """Each attribute, `name: type`, with its text."""
+    methods: dict[str, tuple[list[str], str]] = field(default_factory=dict)
+    """Each method with its signatures and its docstring."""
+    constructor: str = ""
+    """Its signature; empty where users make none."""
+    made: str = ""
+    """The constructor's docstring."""
+
+    @classmethod
+    def of(cls, kind: type) -> Self:
+        """Read the class. Ends the program where a public part has no docstring."""
+        found = cls()
+        (tree,) = ast.parse(dedent(inspect.getsource(kind))).body
+        assert isinstance(tree, ast.ClassDef)
+        hints = typing.get_type_hints(kind)
+        if kind is not backburner.Settings:
+            found._take_fields(kind, tree.body, lambda name, _: _type_text(hints[name]) if name in hints else "")
+        value = is_dataclass(kind) or (issubclass(kind, BaseModel) and not issubclass(kind, backburner.Settings))
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                found._take_function(kind, node, value=value)
+        return found
+
+    def _take_function(self, kind: type, node: ast.FunctionDef | ast.AsyncFunctionDef, *, value: bool) -> None:
+        """Take up a method; of a `value`, such as a record, its properties alone: its methods make and fill it."""
+        text = ast.get_docstring(node)
+        marks = {ast.unparse(one) for one in node.decorator_list}
+        if node.name == "__init__":
+            # Of others than these the program hands objects out, and nobody makes one.
+            if kind in {backburner.Client, backburner.SyncClient, backburner.testing.FakeSystem}:
+                self.constructor, self.made = _signature(node, kind.__name__), text or ""
+            types_ = {one.arg: _annotation(one.annotation) for one in [*node.args.args, *node.args.kwonlyargs]}
+            self._take_fields(kind, node.body, lambda _, value: types_.get(value, ""))
+        elif node.name.startswith("_") or (value and not marks & {"property", "cached_property"}):
+            return
+        elif "overload" in marks:
+            self.methods.setdefault(node.name, ([], ""))[0].append(_signature(node, node.name))
+        elif text is None:
+            sys.exit(f"docs: {kind.__name__}.{node.name} has no docstring")
+        elif marks & {"property", "cached_property"}:
+            self.fields[f"{node.name}: {_annotation(node.returns)}"] = text
+        else:
+            signatures = self.methods.get(node.name, ([], ""))[0] or [_signature(node, node.name)]
+            self.methods[node.name] = signatures, text
+
+    def _take_fields(self, kind: type, body: list[ast.stmt], type_of: Callable[[str, str], str]) -> None:
+        """Take up what is assigned in a class's body, or to `self` in its constructor's."""
+        for node, below in zip(body, [*body[1:], ast.Pass()], strict=True):
+            name, annotation, value = _assigned(node, in_class=node.col_offset <= _CLASS_INDENT)
+            if not name or name.startswith("_") or name == "model_config":
+                continue
+            match below:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    pass
+                case _:
+                    sys.exit(f"docs: {kind.__name__}.{name} has no docstring; write one below it")
+            if issubclass(kind, Enum):
+                self.fields[f"{name} = {value}"] = text
+            else:
+                known = type_of(name, value) or annotation
+                self.fields[f"{name}: {known}" if known else name] = text
+
+
+def _assigned(node: ast.stmt, *, in_class: bool) -> tuple[str, str, str]:
+    """Name, annotation and value of the attribute that a statement makes; empty where it makes none."""
+    match node:
+        case ast.AnnAssign(target=target, annotation=found, value=given):
+            annotation, value = _annotation(found), ast.unparse(given) if given is not None else ""
+        case ast.Assign(targets=[target], value=given):
+            annotation, value = "", ast.unparse(given)
+        case _:
+            return "", "", ""
+    match target:
+        case ast.Name(id=name) if in_class:
+            return name, annotation, value
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return name, annotation, value
+        case _:
+            return "", "", ""
+
+
+def python_page(generated: str) -> str:
+    """The page's text, with that mark as its first lines. Ends the program where a public name is in no section."""
+    return "\n".join([generated, HEAD, *_Page().lines()]) + "\n"
+
+
+class _Page:
+    def __init__(self) -> None:
+        placed = [name for names in SECTIONS.values() for name in names]
+        wanted = {*backburner.__all__, *backburner.testing.__all__, *REACHED} - {*self.errors}
+        if sorted(placed) != sorted(wanted):
+            sys.exit(f"docs: in scripts/python_reference.py not once in a section: {sorted(wanted ^ {*placed})}")
+
+    @cached_property
+    def errors(self) -> dict[str, type[BackburnerError]]:
+        """The public errors, in the order of their tree."""
+        public = {name: getattr(backburner, name) for name in backburner.__all__}
+        return {
+            name: public[name]
+            for name in _tree(BackburnerError)
+            if issubclass(public.get(name, object), BackburnerError)
+        }
+
+    @cached_property
+    def classes(self) -> dict[str, type]:
+        """Every class that has a part of its own on the page."""
+        return {name: _class(name) for names in SECTIONS.values() for name in names}
+
+    @cached_property
+    def described(self) -> dict[str, Described]:
+        """What is said of each."""
+        return {name: Described.of(kind) for name, kind in self.classes.items()}
+
+    def lines(self) -> Iterator[str]:
+        """All below the head."""
+        for title, names in SECTIONS.items():
+            yield f"## {title}\n"
+            if title in PROSE:
+                yield f"{PROSE[title]}\n"
+            for name in names:
+                yield from self._class_lines(name)
+        yield from self._error_lines()
+        yield from self._alias_lines()
+
+    def _class_lines(self, name: str) -> Iterator[str]:
+        kind, found = self.classes[name], self.described[name]
+        yield f"### `{name}`\n"
+        yield from self._prose(inspect.cleandoc(kind.__doc__ or ""), name)
+        if name in REACHED:
+            yield "It comes with other objects, and is not imported.\n"
+        base = next((one.__name__ for one in kind.__mro__[1:] if one.__name__ in self.classes), None)
+        if base is not None:
+            yield f"It has all that {self._linked(f'`{base}`', name)} has, and:\n"
+        if found.constructor:
+            yield f"```py\n{found.constructor}\n```\n"
+            yield from self._prose(inspect.cleandoc(found.made), name)
+        if found.fields:
+            for label, text in found.fields.items():
+                yield f"- `{label}`: {self._linked(_one_line(text), name)}"
+            yield ""
+        seen = {one: parts for one, parts in found.methods.items() if parts[1].startswith("See `")}
+        for method, (signatures, text) in seen.items():
+            returned = signatures[-1].rpartition(" -> ")[2]
+            yield f"- `{method}(…) -> {returned}`: {self._linked(_lowered(_one_line(text)), name)}"
+        if seen:
+            yield ""
+        for method, (signatures, text) in found.methods.items():
+            if method not in seen:
+                yield f"#### `{name}.{method}`\n"
+                yield "```py\n" + "\n".join(signatures) + "\n```\n"
+                yield from self._prose(text, f"{name}.{method}")
+
+    def _error_lines(self) -> Iterator[str]:
+        yield "## Errors\n"
+        yield "All are kinds of `BackburnerError`, and have `.message`, the stable `.code`, and in `.param` the field"
+        yield "or option at fault, or None. [Errors](errors.md) says of each what happened and what to do.\n"
+        yield "| class | is a | code | has beside |"
+        yield "| --- | --- | --- | --- |"
+        for name, kind in self.errors.items():
+            own = Described.of(kind).fields if kind.__module__ != BackburnerError.__module__ else {}
+            more = " ".join(f"`.{label}`: {_one_line(text)}" for label, text in own.items())
+            base = next((one for one in kind.__mro__[1:] if one.__name__ in self.errors and one.__name__ != name), None)
+            parent = f"`{base.__name__}`" if base is not None else "`Exception`"
+            yield f"| `{name}` | {parent} | `{kind.code}` | {more.replace('|', chr(92) + '|')} |"
+        yield ""
+
+    def _alias_lines(self) -> Iterator[str]:
+        yield "## Words in signatures\n"
+        yield "They are not imported: a caller passes what they stand for.\n"
+        yield "| word | stands for | |"
+        yield "| --- | --- | --- |"
+        for name, home in ALIASES.items():
+            value, text = _alias(home, name)
+            yield f"| `{name}` | `{value.replace('|', chr(92) + '|')}` | {_one_line(text)} |"
+
+    def _prose(self, text: str, here: str) -> Iterator[str]:
+        """A docstring's paragraphs: what is indented is an example."""
+        example: list[str] = []
+        for paragraph in [*re.split(r"\n\s*\n", text.strip()), ""]:
+            if paragraph.startswith("    "):
+                example.append(paragraph)
+                continue
+            if example:
+                yield "```python\n" + dedent("\n\n".join(example)).rstrip() + "\n```\n"
+                example = []
+            if paragraph:
+                yield self._linked(paragraph, here) + "\n"
+
+    def _linked(self, text: str, here: str) -> str:
+        """The text with links to what it names on this page, and to other pages."""
+
+        def link(found: re.Match[str]) -> str:
+            name = found[1]
+            owner, _, member = name.partition(".")
+            if name == here or owner not in self.classes:
+                return found[0]
+            if member and (member not in self.described[owner].methods or owner == here):
+                return found[0]
+            return f"[`{name}`](#{name.replace('.', '').lower()})"
+
+        text = re.sub(r"`([A-Z]\w+(?:\.\w+)?)`", link, text)
+        return re.sub(r"\bdocs/([\w/-]+\.(?:md|json))", lambda found: f"[{found[1]}]({found[1]})", text)
+
+
+def _tree(kind: type) -> Iterator[str]:
+    """Names of the class and all below it, each once."""
+    yield from dict.fromkeys([kind.__name__, *(name for below in kind.__subclasses__() for name in _tree(below))])
+
+
+def _class(name: str) -> type:
+    if name in REACHED:
+        return REACHED[name]
+    kind: type = getattr(backburner.testing if name in backburner.testing.__all__ else backburner, name)
+    return kind
+
+
+def _alias(home: str, name: str) -> tuple[str, str]:
+    """What the alias stands for, and the text below it."""
+    body = ast.parse(inspect.getsource(import_module(home))).body
+    for node, below in pairwise(body):
+        match node, below:
+            case ast.Assign(targets=[ast.Name(id=found)], value=value), ast.Expr(value=ast.Constant(value=str(text))):
+                if found == name:
+                    return ast.unparse(value), text
+            case _:
+                pass
+    sys.exit(f"docs: {home}.{name} has no docstring below it")
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> str:
+    """As one would write it, without `self`; in several lines where one is too long."""
+    given = node.args
+    parts: list[str] = []
+    plain = given.args[1:]
+    defaults = [None] * (len(plain) - len(given.defaults)) + list(given.defaults)
+    parts += [_parameter(one, default) for one, default in zip(plain, defaults, strict=True)]
+    if given.kwonlyargs:
+        parts.append("*")
+    parts += [_parameter(one, default) for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    if given.kwarg is not None:
+        parts.append(f"**{_parameter(given.kwarg, None)}")
+    marked = any(ast.unparse(one) == "classmethod" for one in node.decorator_list)
+    awaited = isinstance(node, ast.AsyncFunctionDef) and not _annotation(node.returns).startswith("AsyncGenerator")
+    start = "" if node.name == "__init__" else "async def " if awaited else "def "
+    start = f"@classmethod\n{start}" if marked else start
+    end = f" -> {_annotation(node.returns)}" if node.name != "__init__" else ""
+    line = f"{start}{name}({', '.join(parts)}){end}"
+    if len(line) <= _LINE_CHARACTERS:
+        return line
+    return f"{start}{name}(\n" + indent("".join(f"{part},\n" for part in parts), "    ") + f"){end}"
+
+
+def _parameter(given: ast.arg, default: ast.expr | None) -> str:
+    text = f"{given.arg}: {_annotation(given.annotation)}"
+    return text if default is None else f"{text} = {ast.unparse(default)}"
+
+
+def _annotation(node: ast.expr | None) -> str:
+    """An annotation as written; one that is quoted, without its quotes."""
+    if node is None:
+        return ""
+    return str(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
+
+
+def _type_text(annotation: Any) -> str:
+    """A type as one would write it, aliases resolved."""
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin in {typing.Union, types.UnionType}:
+        return " | ".join(_type_text(one) for one in arguments)
+    if origin is typing.Literal:
+        return " | ".join(repr(one) for one in arguments)
+    if annotation is ...:
+        return "..."
+    if annotation is types.NoneType:
+        return "None"
+    name: str = getattr(annotation, "__name__", str(annotation))
+    return f"{name}[{_joined(arguments)}]" if arguments else name
+
+
+def _joined(arguments: Iterable[Any]) -> str:
+    return ", ".join(_type_text(one) for one in arguments)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]
