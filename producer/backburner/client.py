@@ -104,10 +104,12 @@ class Client:
         """Put one request onto the queue; returns its handle when the broker has it.
 
         Give exactly one of `prompt`, `messages` and `body`. Other named arguments, such as `max_tokens`, go into the
-        body. Without a model, the only pool's is taken. `deadline` is in seconds from now, a `timedelta` or a moment,
-        24 hours from now if not given; a request that is not started by then ends with the error `expired`.
+        body. Without a model it is that of `pool`, of the setting `pool`, or of the only pool that has workers.
+        `deadline` is in seconds from now, a `timedelta` or a moment, 24 hours from now if not given; a request that is
+        not started by then ends with the error `expired`.
 
-        Raises `RequestRefused`, `PoolNotFound`, `JobError` for an option that cannot be, and `QueueError`.
+        Raises `RequestRefused`, `PoolNotFound`, `PoolError` where a model has to be named, `JobError` for an option
+        that cannot be, and `QueueError`.
 
             handle = await client.enqueue(
                 messages=[
@@ -128,10 +130,12 @@ class Client:
         url = endpoint_of(endpoint)
         made = body_of(url, prompt=prompt, messages=messages, body=body, model=model, parameters=parameters)
         if made.get("model") is None:
-            made["model"] = await connections.pools.only_model()
+            made["model"] = await connections.pools.default_model(self.settings.pool if pool is None else pool)
         request = request_of(job if custom_id is None else custom_id, url, made, max_bytes=self.settings.max_body_bytes)
+        unserved: list[str] = []
         if pool is not None:
             target = await connections.pools.check_pool(pool)
+            unserved = connections.pools.unserved(target, {request.model})
         else:
             target = await connections.pools.pool_for(request.model)
         envelope = Envelope(
@@ -149,7 +153,8 @@ class Client:
         size, kind = len(codec.encode(envelope)), self.settings.queue.kind
         message = await claim_check(connections.storage, message, size, kind)
         await publish(await connections.publisher(), [message])
-        return Handle(connections, owner, job, request.custom_id, connections.pools.warnings({target}))
+        warnings = [*connections.pools.warnings({target}), *unserved]
+        return Handle(connections, owner, job, request.custom_id, warnings)
 
     async def submit(
         self,
@@ -368,3 +373,14 @@ class Client:
             print(manifest.pool)
         """
         return await self._connections.pools.register(model)
+
+    async def remove_pool(self, pool: str) -> PoolManifest:
+        """Remove a pool that nobody works for, by its name or its model's; requests are not routed there any more.
+
+        Its topics or queues stay, and what is on them. Returns how it was registered. Raises `PoolNotFound`,
+        `PoolConflict` while a worker of it lives, and `StoreError`.
+
+            await client.register_pool("an-old-model")
+            await client.remove_pool("an-old-model")
+        """
+        return await self._connections.pools.remove(pool)

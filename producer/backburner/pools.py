@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolConflict, PoolNotFound, StoredObjectBroken
+from backburner_schemas.errors import ModelNotFound, PoolConflict, PoolError, PoolNotFound, StoredObjectBroken
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.routing import Routes, pool_name
 
@@ -18,6 +18,8 @@ LIVE_SECONDS = 120.0
 _REFRESH_SECONDS = 5.0
 """An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
 _READS_AT_ONCE = 16
+_NAMED_MODELS = 3
+"""Models that a warning names one by one."""
 
 log = get_logger(__name__)
 
@@ -85,17 +87,30 @@ class PoolDirectory:
             await self._refresh()
             return self._routes.check_pool(pool)
 
-    async def only_model(self) -> str:
-        """The model of the only pool. Raises `PoolNotFound` if there is none, or a choice."""
+    async def default_model(self, pool: str | None) -> str:
+        """The model for a request that names none: that pool's, else that of the only pool with workers, or at all.
+
+        Raises `PoolNotFound` if there is no such pool, or none at all, and `PoolError` if there is a choice.
+        """
+        if pool is not None:
+            name = await self.check_pool(pool)
+            return self._pools[name].model
         await self._read_first()
-        if len(self._pools) != 1:
+        if len(self._candidates()) != 1:
             await self._refresh()
-        if len(self._pools) == 1:
-            return next(iter(self._pools.values())).model
-        if not self._pools:
+        found = sorted(status.model for status in self._candidates())
+        if not found:
             raise PoolNotFound("there is no pool yet; make one with `backburner topics ensure --pool MODEL`")
-        listed = ", ".join(sorted(status.model for status in self._pools.values()))
-        raise PoolNotFound(f"name a model, for there are several: {listed}", param="model")
+        if len(found) > 1:
+            raise PoolError(
+                f"name a model, for there are several: {', '.join(found)}; or set BACKBURNER_POOL to the pool of one",
+                param="model",
+            )
+        return found[0]
+
+    def _candidates(self) -> list[PoolStatus]:
+        """The pools that have workers; where none has any, all of them."""
+        return [status for status in self._pools.values() if status.live] or list(self._pools.values())
 
     def warnings(self, pools: set[str]) -> list[str]:
         """One line for each of these pools that nobody works in."""
@@ -104,6 +119,18 @@ class PoolDirectory:
             for pool in sorted(pools)
             if pool in self._pools and not self._pools[pool].live
         ]
+
+    def unserved(self, pool: str, models: Collection[str]) -> list[str]:
+        """One line if the pool has live workers, and none of them serves some of these models."""
+        workers = self._pools[pool].workers if pool in self._pools else ()
+        served = {name for worker in workers for name in (*worker.models, *worker.adapters)}
+        missing = sorted({*models} - served) if served else []
+        if not missing:
+            return []
+        names = ", ".join(map(repr, missing[:_NAMED_MODELS]))
+        more = f" and {len(missing) - _NAMED_MODELS:,} more" if len(missing) > _NAMED_MODELS else ""
+        ending = f"such requests end with the error {ModelNotFound.code}"
+        return [f"no worker of pool {pool} serves {names}{more}; {ending}"]
 
     async def register(self, model: str) -> PoolManifest:
         """Write the pool of a base model, or find it written. Raises `PoolConflict` and `StoreError`."""
@@ -122,6 +149,23 @@ class PoolDirectory:
                 )
             await self._read()
         return manifest
+
+    async def remove(self, pool: str) -> PoolManifest:
+        """Remove a pool and what its workers left. Raises `PoolNotFound`, `PoolConflict` if one lives, `StoreError`."""
+        async with self._reading:
+            await self._read()
+            name = self._routes.check_pool(pool)
+            status = self._pools[name]
+            if status.live:
+                workers = ", ".join(worker.worker for worker in status.workers)
+                raise PoolConflict(
+                    f"the pool {name} has live workers: {workers}; stop them, and remove it when they are gone"
+                )
+            # Nobody is routed to a pool without its manifest; what is broken off behind that is passed over by readers.
+            await self._storage.delete([keys.pool(name)])
+            await self._storage.delete([one.key async for one in self._storage.scan(keys.workers(name))])
+            await self._read()
+        return status.manifest
 
     async def _read_first(self) -> None:
         async with self._reading:

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     """Address of an S3 server that is not AWS's, such as `http://127.0.0.1:8333`."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")] = DEFAULT_PREFIX
     """First part of every topic and group name: at most 80 letters, digits, `.`, `_` and `-`."""
+    pool: Annotated[str | None, Field(pattern=r"^[a-z0-9-]{1,40}$")] = None
+    """Pool that a worker works for, from its model's served name if not set; at most 40 of `a` to `z`, digits and `-`.
+    Of clients, the pool whose model is taken where a request names none."""
     tenant: str = "default"
     """Tenant of jobs made here, and of messages that name none."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_MAX_BODY_BYTES

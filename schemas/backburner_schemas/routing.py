@@ -78,7 +78,7 @@ class Routes:
             raise PoolNotFound(
                 f"no pool serves the model {model!r}; there is {_listed({**self.bases, **self.adapters})}. "
                 f"Make one with `backburner topics ensure --pool {model}`; of an adapter, start a worker that has it "
-                "in BACKBURNER_ADAPTERS, or name the base model's pool with --pool",
+                "in BACKBURNER_ADAPTERS",
                 param="model",
             )
         return found

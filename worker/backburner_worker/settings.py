@@ -19,8 +19,6 @@ CommaSeparated = Annotated[str, NoDecode]
 class WorkerSettings(Settings):
     """What a worker reads from BACKBURNER_… variables, beside what every part reads."""
 
-    pool: Annotated[str | None, Field(pattern=r"^[a-z0-9-]{1,40}$")] = None
-    """Pool to work for; from the model's served name if not set. At most 40 of `a` to `z`, digits and `-`."""
     engine: EngineKind = EngineKind.VLLM
     """`vllm` or `fake`."""
     model: str = ""

@@ -240,6 +240,10 @@ class SyncClient:
         """See `Client.register_pool`."""
         return self._thread.call(lambda: self._client.register_pool(model))
 
+    def remove_pool(self, pool: str) -> PoolManifest:
+        """See `Client.remove_pool`."""
+        return self._thread.call(lambda: self._client.remove_pool(pool))
+
     def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncGenerator[Item]], Awaitable[Job]]) -> SyncJob:
         """The job that the work makes. An iterable is read here, and handed over."""
         feed = None if source is None or isinstance(source, (str, Path)) else Feed[Item](self._thread)

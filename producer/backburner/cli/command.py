@@ -73,6 +73,15 @@ class _HasMessage(Protocol):
 
 def add(app: typer.Typer, function: Command, name: str | None = None) -> None:
     """Make the function a command of that group; its `Session` comes first, its other parameters are typer's."""
+    app.command(name)(_as_typer_has_it(function))
+
+
+def add_default(group: typer.Typer, function: Command) -> None:
+    """Make the function what the group does where none of its commands is named."""
+    group.callback(invoke_without_command=True)(_as_typer_has_it(function))
+
+
+def _as_typer_has_it(function: Command) -> Callable[..., None]:
     given = inspect.signature(function)
     first, *own = given.parameters.values()
     context = first.replace(annotation=typer.Context)
@@ -80,15 +89,18 @@ def add(app: typer.Typer, function: Command, name: str | None = None) -> None:
 
     @functools.wraps(function)
     def run(**arguments: Any) -> None:
-        session = arguments.pop(first.name).find_object(Session)
+        called = arguments.pop(first.name)
+        session = called.find_object(Session)
         session.verbose |= arguments.pop(verbose.name)
+        if called.invoked_subcommand is not None:
+            return
         raise typer.Exit(_guarded(function, session, arguments))
 
     # typer reads both of these, in every version.
     vars(run)["__signature__"] = given.replace(parameters=[context, *own, verbose])
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (context, *own, verbose)}
     del vars(run)["__wrapped__"]
-    app.command(name)(run)
+    return run
 
 
 def _guarded(function: Command, session: Session, arguments: dict[str, Any]) -> ExitCode | int:

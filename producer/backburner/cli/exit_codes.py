@@ -7,7 +7,7 @@ from backburner_schemas.errors import (
     JobError,
     JobNotFound,
     LetterNotFound,
-    PoolConflict,
+    PoolError,
     PoolNotFound,
     QueueError,
     RequestFailed,
@@ -56,7 +56,7 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     (SettingsError, ExitCode.USAGE),
     (RequestFailed, ExitCode.ENDED_BADLY),
     (JobError, ExitCode.USAGE),
-    (PoolConflict, ExitCode.USAGE),
+    (PoolError, ExitCode.USAGE),
     (RequestRefused, ExitCode.USAGE),
 )
 

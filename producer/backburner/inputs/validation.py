@@ -13,6 +13,9 @@ from backburner.inputs.findings import SkippedLine
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
 from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
 
+_MAX_NOTED_MODELS = 1000
+"""Models of lines for a named pool that are noted; a file of a million of them must not fill the memory."""
+
 
 class Router(Protocol):
     """Finds the pool of a model."""
@@ -64,6 +67,11 @@ class Checker:
         self._pools: dict[str, str] = {}
         self._seen = SeenIds()
 
+    @property
+    def models(self) -> frozenset[str]:
+        """The models that accepted lines name, but for those beyond the first thousand."""
+        return frozenset(self._pools)
+
     async def check(self, chunk: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
         """The chunk's lines that are accepted, and what is wrong with the others, both in order."""
         findings: list[SkippedLine] = []
@@ -114,6 +122,8 @@ class Checker:
 
     async def _route(self, model: str) -> str:
         if self._pool is not None:
+            if len(self._pools) < _MAX_NOTED_MODELS:
+                self._pools[model] = self._pool
             return self._pool
         if self._router is None:
             return ""

@@ -27,7 +27,7 @@ class ServedModel:
     name: str
     """The served name, which the pool is made from."""
     path: str
-    """Value of BACKBURNER_MODEL: the absolute folder, or `fake`."""
+    """Value of BACKBURNER_MODEL: the absolute folder; of the fake engine the served name."""
     engine_args: str | None
     """Value of BACKBURNER_ENGINE_ARGS; None for the fake engine."""
 
@@ -35,17 +35,18 @@ class ServedModel:
 def resolve_model(options: UpOptions, say: Say) -> ServedModel:
     """The model that the options ask for, prepared if need be. Raises `SettingsError`."""
     if options.engine is EngineKind.FAKE:
-        return ServedModel(name=FAKE_MODEL, path=FAKE_MODEL, engine_args=None)
+        name = options.served_name or (FAKE_MODEL if options.model == AUTO else options.model)
+        return ServedModel(name=name, path=name, engine_args=None)
     if options.workers and importlib.util.find_spec("vllm") is None:
         raise SettingsError(
             "vLLM is not installed; run `make setup` (CPU) or `pip install 'backburner[worker]'` (GPU), or try "
             "the stack without a model: `backburner up --engine fake`"
         )
     if options.model == AUTO:
-        folder, name = prepare_auto_model(on_progress=say), AUTO_MODEL_NAME
+        folder, name = prepare_auto_model(on_progress=say), options.served_name or AUTO_MODEL_NAME
     else:
         folder = Path(options.model).expanduser().absolute()
-        name = folder.name
+        name = options.served_name or folder.name
         if not (folder / "config.json").is_file():
             raise SettingsError(
                 f"{folder} is not a model's folder: it has no config.json; name one that has, or --model auto"

@@ -27,7 +27,9 @@ class UpOptions:
     queue: QueueKind = QueueKind.KAFKA
     """What requests travel on: a Kafka broker, or an emulator of SQS, which forgets them at a kill -9."""
     model: str = AUTO
-    """A model's folder, or `auto`; passed over with the fake engine."""
+    """A model's folder, or `auto`; with the fake engine the name that it serves."""
+    served_name: str | None = None
+    """Name that requests call the model by; None for the folder's own, or `fake`."""
     workers: int = 1
     """0 is allowed: workers can be started by hand with the written settings."""
     data: Path | None = None

@@ -120,7 +120,9 @@ class Submission:
                             f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
                         )
                         raise
-        return Submitted(reader.findings, self._connections.pools.warnings(self._pools))
+        pools, named = self._connections.pools, self._objects.manifest.pool
+        unserved = pools.unserved(named, checker.models) if named is not None else []
+        return Submitted(reader.findings, [*pools.warnings(self._pools), *unserved])
 
     # --- sending --------------------------------------------------------------------------------------------
 

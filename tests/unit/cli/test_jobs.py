@@ -117,7 +117,7 @@ def test_every_bad_line_is_told_with_its_number_and_nothing_is_sent(terminal):
 
 
 def test_of_many_bad_lines_the_first_twenty_are_told_and_the_number_of_the_others(terminal):
-    result = terminal("submit", terminal.file(*["{"] * 150), code=ExitCode.USAGE)
+    result = terminal("submit", terminal.file(*("{" + " " * number for number in range(150))), code=ExitCode.USAGE)
     lines = result.stderr.splitlines()
     assert [found.startswith("line ") for found in lines] == [True] * 20 + [False] * 2
     assert lines[20] == "and 130 more"
@@ -261,6 +261,39 @@ def test_pools_tell_what_requests_can_name(terminal):
     ]
     found = records(terminal("pools", "--json").stdout)
     assert found[0] == {"pool": "fake", "model": "fake", "workers": ["fake"], "adapters": ["chat\x1b[2J", "legal"]}
+
+
+def test_a_pool_that_nobody_works_for_is_removed_by_its_name_or_its_models(terminal):
+    for model in ("Old/One", "old-two"):
+        asyncio.run(terminal.client().register_pool(model))
+    (first,) = [one["pool"] for one in records(terminal("pools", "--json").stdout) if one["model"] == "Old/One"]
+    result = terminal("pools", "remove", first)
+    assert (result.stdout, "its topics or queues stay" in result.stderr) == ("", True)
+    assert records(terminal("pools", "remove", "old-two", "--json").stdout) == [{"pool": "old-two", "model": "old-two"}]
+    assert [one["model"] for one in records(terminal("pools", "--json").stdout)] == ["fake"]
+    terminal("pools", "remove", "old-two", code=ExitCode.NOT_FOUND)
+
+
+def test_a_pool_with_a_live_worker_is_not_removed(terminal):
+    result = terminal("pools", "remove", "fake", code=ExitCode.USAGE)
+    assert "stop them" in result.stderr
+    assert [one["model"] for one in records(terminal("pools", "--json").stdout)] == ["fake"]
+
+
+def test_a_model_that_has_to_be_named_is_wrong_use(tmp_path):
+    with FakeSystem(models=("one", "two")) as system:
+        result = Terminal(system, tmp_path)("enqueue", "hello", code=ExitCode.USAGE)
+    assert "name a model" in result.stderr
+
+
+def test_lines_that_are_wrong_alike_are_told_once(terminal):
+    lines = [line(number, body={"model": "other", "messages": []}) for number in range(30)]
+    lines[3] = "{"
+    result = terminal("submit", terminal.file(*lines), code=ExitCode.USAGE)
+    alike, other, error = result.stderr.splitlines()
+    assert alike.startswith("line 1 and 28 more: no pool serves the model 'other'")
+    assert other.startswith("line 4: ")
+    assert error.startswith("error: 30 lines of ")
 
 
 def test_no_pools_is_no_data(tmp_path):

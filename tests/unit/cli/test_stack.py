@@ -55,6 +55,12 @@ def test_detached_is_another_way_up(asked):
     assert (options.engine, options.model, options.workers) == (EngineKind.VLLM, "auto", 1)
 
 
+def test_the_served_name_of_the_environment_is_the_stacks(asked, monkeypatch):
+    monkeypatch.setenv("BACKBURNER_SERVED_NAME", "prod")
+    CliRunner().invoke(app, ["up", "--engine", "fake"])
+    assert asked[0][1].served_name == "prod"
+
+
 def test_down_is_for_the_working_folder(asked, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["down"]).exit_code == 7

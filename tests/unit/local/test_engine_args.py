@@ -32,9 +32,23 @@ def served_name(arguments):
     return parser.parse_known_args(shlex.split(arguments))[0].served_model_name
 
 
-def test_the_fake_engine_serves_fake_whatever_the_model():
-    served = resolve_model(UpOptions(engine=EngineKind.FAKE, model="/nowhere"), pytest.fail)
-    assert (served.name, served.path, served.engine_args) == ("fake", "fake", None)
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "fake"),
+        ({"model": "Qwen/Qwen3-8B"}, "Qwen/Qwen3-8B"),
+        ({"served_name": "prod"}, "prod"),
+        ({"model": "Qwen/Qwen3-8B", "served_name": "prod"}, "prod"),
+    ],
+)
+def test_the_fake_engine_serves_the_name_that_it_is_given_and_else_fake(options, name):
+    served = resolve_model(UpOptions(engine=EngineKind.FAKE, **options), pytest.fail)
+    assert (served.name, served.path, served.engine_args) == (name, name, None)
+
+
+def test_a_served_name_comes_before_the_folders_own(cpu_build, model):
+    served = resolve_model(UpOptions(model=str(model), served_name="prod"), pytest.fail)
+    assert (served.name, served.path, served_name(served.engine_args)) == ("prod", str(model), "prod")
 
 
 def test_a_folder_is_served_under_its_name(cpu_build, model):

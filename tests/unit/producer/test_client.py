@@ -10,6 +10,7 @@ from backburner import (
     JobNotFound,
     Lane,
     PoolConflict,
+    PoolError,
     PoolNotFound,
     QueueError,
     RequestFailed,
@@ -164,8 +165,38 @@ async def test_the_model_is_the_arguments_then_the_bodys_then_the_only_pools():
         await client.enqueue(body={"messages": [], "model": "one"})
         await client.enqueue(body={"messages": [], "model": "one"}, model="two")
         assert [message.pool for message in publisher.messages] == ["one", "two"]
-        with pytest.raises(PoolNotFound, match="one, two"):
+        with pytest.raises(PoolError, match="one, two"):
             await client.enqueue("hello")
+
+
+@pytest.mark.parametrize("named", ["argument", "setting"])
+async def test_without_a_model_it_is_that_of_the_pool_that_is_named(named):
+    async with FakeSystem(models=("one", "Two/x")) as system:
+        pool = (await system.client.pools())[1].pool
+        settings = system.settings.model_copy(update={"pool": pool}) if named == "setting" else system.settings
+        publisher = Recorder()
+        client = Client.from_parts(settings, system.storage, publisher)
+        await client.enqueue("hello", pool=pool if named == "argument" else None)
+    (message,) = publisher.messages
+    assert (message.pool, message.envelope.body["model"]) == (pool, "Two/x")
+
+
+async def test_without_a_model_it_is_that_of_the_only_pool_with_workers(system):
+    await system.client.register_pool("no-worker")
+    publisher = Recorder()
+    await client_of(system, publisher).enqueue("hello")
+    assert publisher.messages[0].envelope.body["model"] == "fake"
+
+
+async def test_a_removed_pool_takes_no_requests_and_leaves_nothing_behind():
+    async with FakeSystem(models=("one", "two"), workers=False) as system:
+        announcement = keys.worker("two", "gone")
+        await system.storage.put(announcement, b"{}")
+        removed = await system.client.remove_pool("two")
+        assert (removed.pool, removed.model) == ("two", "two")
+        with pytest.raises(PoolNotFound):
+            await client_of(system, Recorder()).enqueue("hello", model="two")
+        assert [one.key async for one in system.storage.scan(keys.POOLS)] == [keys.pool("one")]
 
 
 async def test_an_unknown_model_lists_those_that_there_are(system):
@@ -175,8 +206,9 @@ async def test_an_unknown_model_lists_those_that_there_are(system):
 
 async def test_a_pool_can_be_named_past_the_model(system):
     publisher = Recorder()
-    await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
+    handle = await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
     assert publisher.messages[0].pool == "fake"
+    assert "serves 'an-adapter'" in handle.warnings[0]
     with pytest.raises(PoolNotFound):
         await system.client.enqueue("hello", pool="nope")
 

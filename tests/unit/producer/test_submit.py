@@ -308,8 +308,11 @@ async def test_each_line_goes_to_the_pool_of_its_model():
 async def test_a_pool_takes_every_line_where_it_is_named(system):
     recorder = Recorder()
     client = Client.from_parts(system.settings, system.storage, recorder)
-    await client.submit([line("a", "adapter"), line("b")], pool="fake")
+    job = await client.submit([line("a", "adapter"), line("b")], pool="fake")
     assert [one.pool for one in recorder.messages] == ["fake", "fake"]
+    (warning,) = job.warnings
+    assert warning == "no worker of pool fake serves 'adapter'; such requests end with the error model_not_found"
+    assert (await client.submit([line("a")], pool="fake")).warnings == ()
     with pytest.raises(PoolNotFound, match="there is fake"):
         await client.submit([line("a")], pool="nope")
 

@@ -1,17 +1,21 @@
-"""`pools`: what there is to send requests to."""
+"""`pools`: what there is to send requests to, and taking one away. Making one is `topics ensure`'s."""
 
 from typing import Annotated
 
 import typer
 
 from backburner.cli import command
+from backburner.cli.arguments import Json
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command.add(app, pools)
+    """Add the group, which lists pools where no command of it is named."""
+    group = typer.Typer(cls=command.Commands, add_completion=False)
+    command.add_default(group, pools)
+    command.add(group, remove)
+    app.add_typer(group, name="pools")
 
 
 async def pools(
@@ -33,3 +37,21 @@ async def pools(
         show.table(("POOL", "MODEL", "WORKERS", "ADAPTERS"), shown, right=frozenset({2}))
     else:
         show.say("there are no pools yet; `backburner topics ensure --pool MODEL` makes one")
+
+
+async def remove(
+    session: Session,
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name, or its model's.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Remove a pool that no worker works for.
+
+    Requests are not routed to it any more. Its topics or queues stay, and what is on them.
+    """
+    async with session.open_client() as client:
+        removed = await client.remove_pool(pool)
+    if json:
+        show.out_json({"pool": removed.pool, "model": removed.model})
+    else:
+        show.say(f"removed the pool {removed.pool} of {show.printable(removed.model)}; its topics or queues stay")

@@ -34,7 +34,12 @@ def up(
         str, typer.Option(metavar="ENGINE", help=f"One of {', '.join(EngineKind)}.")
     ] = EngineKind.VLLM.value,
     queue: Annotated[str, typer.Option(metavar="QUEUE", help="One of kafka, sqs.")] = "kafka",
-    model: Annotated[str, typer.Option(metavar="DIR", help="A model's folder, or auto for a small one.")] = "auto",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL", help="A model's folder, or auto for a small one; with --engine fake any name to serve."
+        ),
+    ] = "auto",
     workers: Annotated[int, typer.Option(min=0, metavar="N", help="How many; 0 to start them by hand.")] = 1,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is up; `backburner down` stops it.")
@@ -63,6 +68,7 @@ def up(
         engine=EngineKind(engine),
         queue=QueueKind(queue),
         model=model,
+        served_name=os.environ.get("BACKBURNER_SERVED_NAME") or None,
         workers=workers,
         data=data,
         engine_args=engine_args,

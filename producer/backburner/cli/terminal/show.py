@@ -94,11 +94,17 @@ def traceback(raised: BaseException) -> None:
 
 
 def findings(found: Sequence[Finding], total: int) -> None:
-    """What is wrong with an input, line by line, and how much more there is."""
-    for finding in found[:MAX_SHOWN_FINDINGS]:
-        say(f"line {finding.line}: {finding.message}")
-    if (more := total - min(len(found), MAX_SHOWN_FINDINGS)) > 0:
-        say(f"and {more:,} more")
+    """What is wrong with an input, line by line, and how much more there is. What is wrong alike is said once."""
+    alike: dict[str, list[int]] = {}
+    for finding in found:
+        alike.setdefault(finding.message, []).append(finding.line)
+    counted = 0
+    for message, lines in list(alike.items())[:MAX_SHOWN_FINDINGS]:
+        counted += len(lines)
+        more = f" and {len(lines) - 1:,} more" if len(lines) > 1 else ""
+        say(f"line {lines[0]}{more}: {message}")
+    if total > counted:
+        say(f"and {total - counted:,} more")
 
 
 def _write(label: str, style: str, text: str) -> None:
