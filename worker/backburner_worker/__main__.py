@@ -33,6 +33,8 @@ def main() -> None:
         case arguments:
             sys.stderr.write(_USAGE)
             sys.exit(0 if {"-h", "--help"} & set(arguments) else 2)
+    # Before the settings are known: one that cannot be used is logged in the form that all else has.
+    configure("info")
     try:
         settings = WorkerSettings.load()
         configure(settings.log_level)

@@ -42,6 +42,15 @@ def test_no_more_run_than_there_are_places():
     assert (load.running, load.waiting) == (4, 2)
 
 
+def test_an_idle_engine_runs_and_holds_nothing():
+    model = FakeModel(PACE)
+    model.add(Sequence(prompt=250, answer=3))
+    run(model)
+    load = model.meter.load()
+    assert (load.running, load.waiting, load.kv_used) == (0, 0, 0.0)
+    assert load.steps == 5
+
+
 def test_a_prompt_waits_until_the_cache_has_room_for_it():
     model = FakeModel(PACE)
     for _ in range(3):

@@ -1,7 +1,12 @@
 """A worker's settings: what cannot work is refused at the start, by the name of its variable."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
+from backburner.local.programs.child import clean_environment
 from backburner_schemas.errors import EngineLost, SettingsError
 from backburner_schemas.exit_status import UNUSABLE_STATUS
 from backburner_schemas.names import Lane
@@ -88,6 +93,21 @@ def test_an_argument_is_told_where_the_settings_are_and_starts_no_worker(monkeyp
         program.main()
     assert ended.value.code == code
     assert "docs/settings.md" in capsys.readouterr().err
+
+
+def test_a_setting_that_does_not_parse_ends_the_worker_with_a_line_as_every_reason_does():
+    ended = subprocess.run(
+        [sys.executable, "-m", "backburner_worker"],
+        env=clean_environment(BACKBURNER_HTTP_PORT="many"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    (line,) = ended.stderr.splitlines()
+    reason = json.loads(line)
+    assert (ended.returncode, reason["level"], reason["code"]) == (2, "error", "invalid_setting")
+    assert reason["error"].startswith("BACKBURNER_HTTP_PORT cannot be used")
 
 
 @pytest.mark.parametrize(("given", "number"), [("auto", 0), ("0", 0), ("24", 24)])

@@ -34,6 +34,11 @@ class LoadMeter:
         self._generated += generated
         self._preempted += preempted
 
+    def idle(self) -> None:
+        """Nothing is in the engine any more, and no step is made until something comes."""
+        self._running = self._waiting = 0
+        self._kv_used = 0.0
+
     def load(self) -> EngineLoad | None:
         """What came of it so far; None before the first step. Begins anew to look for the fewest that waited."""
         if not self._steps:

@@ -34,7 +34,12 @@ class _Complaints:
         self._next = now + _SAY_SECONDS
         error = str(state.outcome.exception()) if state.outcome else ""
         self._log.warning(
-            "a call to the object store is tried again", doing=what, attempt=state.attempt_number, error=error
+            "a call to the object store is tried again",
+            doing=what,
+            attempt=state.attempt_number,
+            waited_s=round(state.seconds_since_start or 0.0),
+            gives_up="never",
+            error=error,
         )
 
 

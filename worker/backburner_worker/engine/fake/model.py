@@ -168,6 +168,7 @@ class FakeModel:
     def begin(self) -> float:
         """Schedule a step: the seconds that it takes, 0 if there is nothing to do."""
         if not self:
+            self.meter.idle()
             return 0.0
         preempted = self._make_room()
         room = self._pace.batched
