@@ -1,8 +1,10 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +16,10 @@ HOLDER = """
 import sys
 from pathlib import Path
 from backburner.local.control import lock
-with lock.hold(Path(sys.argv[1]), stop_seconds=30):
+with lock.hold(Path(sys.argv[1]), stop_seconds=30) as temporary:
     print("held", flush=True)
+    (temporary / "left").touch()
+    print(temporary, flush=True)
     sys.stdin.read()
 """
 
@@ -30,8 +34,12 @@ def holder(state):
     command = [sys.executable, "-c", HOLDER, str(state)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
+        process.temporary = Path(process.stdout.readline().strip())
         yield process
         process.kill()
+        process.wait(30)
+        # What it left goes with it.
+        lock.supervisor(state)
 
 
 def test_the_holder_is_found_and_a_second_one_refused(state, holder):
@@ -51,6 +59,32 @@ def test_what_a_killed_holder_left_is_stale(state, holder):
     assert not env_file.path_in(state).exists()
     with lock.hold(state, stop_seconds=1):
         assert lock.supervisor(state) == os.getpid()
+
+
+def test_temporary_files_go_with_the_holder(state):
+    with lock.hold(state, stop_seconds=1) as temporary:
+        (temporary / "socket").touch()
+    assert not temporary.exists()
+
+
+def test_temporary_files_of_a_killed_holder_go_with_its_record(state, holder):
+    holder.kill()
+    holder.wait(30)
+    assert (holder.temporary / "left").exists()
+    assert lock.supervisor(state) is None
+    assert not holder.temporary.exists()
+
+
+def test_a_record_that_names_another_folder_removes_nothing(state, holder, tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    record = json.loads((state / "stack.json").read_text())
+    (state / "stack.json").write_text(json.dumps({**record, "temporary": str(precious)}))
+    holder.kill()
+    holder.wait(30)
+    assert lock.supervisor(state) is None
+    assert precious.exists()
+    shutil.rmtree(holder.temporary)
 
 
 def test_a_pid_that_another_process_has_now_is_never_signalled(state, holder, tmp_path):

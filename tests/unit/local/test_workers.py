@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from backburner.local.programs import workers
 from backburner.local.programs.child import Program, clean_environment
 from backburner.local.programs.workers import WorkerSlot
 from backburner_schemas.errors import EngineError
@@ -54,6 +55,15 @@ def test_one_that_says_so_without_a_reason_has_its_last_lines_shown(slot):
     one, _ = slot(ends_with(UNUSABLE_STATUS, "words of another program"))
     with pytest.raises(EngineError, match="worker 1 cannot start; its last lines:\n  words of another program"):
         first_end(one)
+
+
+def test_one_that_is_warm_says_where_its_metrics_and_its_log_are(slot, monkeypatch):
+    monkeypatch.setattr(workers, "http_status", lambda port, path: 200 if (port, path) == (1, "/readyz") else None)
+    one, said = slot("import sys; sys.stdin.read()")
+    one.tend()
+    one.tend()
+    assert one.warm
+    assert said == [f"worker 1 is warm; metrics: http://127.0.0.1:1/metrics, log: {one.child.program.log}"]
 
 
 def test_one_that_ends_otherwise_is_started_again(slot):

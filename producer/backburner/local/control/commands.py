@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,7 @@ _STOP_MARGIN_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 _CANCEL_SECONDS = 60.0
 _TAIL_LINES = 6
+_TMPDIR = "TMPDIR"
 
 
 def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
@@ -39,7 +41,11 @@ def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
         status_pipe.say(line)
 
     try:
-        with Interrupts() as interrupts, lock.hold(options.state_folder, stop_seconds=stop_seconds(options)):
+        with (
+            Interrupts() as interrupts,
+            lock.hold(options.state_folder, stop_seconds=stop_seconds(options)) as temporary,
+            _temporary_files_in(temporary),
+        ):
             return _run(options, tell, status_pipe, ensure, interrupts)
     except BackburnerError as error:
         status_pipe.failed(error.message)
@@ -126,6 +132,23 @@ def _run(options: UpOptions, say: Say, status_pipe: StatusPipe, ensure: EnsurePo
         if not up:
             status_pipe.failed("it was told to stop before it was up")
     return 0 if up else INTERRUPTED_STATUS
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Within the block every child process has its temporary files there: some leave logs and sockets behind.
+
+    This process's own stay where they were, with what all stacks of a machine share: Python looks at TMPDIR only once.
+    """
+    before = os.environ.get(_TMPDIR)
+    os.environ[_TMPDIR] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TMPDIR]
+        else:
+            os.environ[_TMPDIR] = before
 
 
 def _await_last_word(pipe: IO[str], child: "subprocess.Popen[bytes]", say: Say, log: Path) -> int:

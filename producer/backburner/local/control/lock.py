@@ -2,13 +2,16 @@
 
 The lock is held for the supervisor's life and goes with it, also at kill -9, so what it left behind is known to be
 stale. The pid is noted with the process's start time: a pid that was given to another process is never signalled.
+Noted beside it is the folder for the stack's temporary files, which goes with the record.
 """
 
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from backburner_schemas.errors import SettingsError
 
 IGNORE_FILE = ".gitignore"
 _LOCK, _RECORD = "lock", "stack.json"
+_TEMPORARY_PREFIX = "backburner-up-"
 _LOOK_SECONDS = 0.05
 _TRIES = 4
 _STARTTIME_FIELD_INDEX = 19
@@ -27,11 +31,12 @@ _STARTTIME_FIELD_INDEX = 19
 
 
 @contextlib.contextmanager
-def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
+def hold(state: Path, *, stop_seconds: float) -> Iterator[Path]:
     """Be the supervisor of this `.backburner` folder. Raises `SettingsError` if there is one already.
 
-    `stop_seconds` is what stopping takes at most: `down` waits for so long. At the end the record and the settings
-    file are removed: they describe a stack that is no more.
+    `stop_seconds` is what stopping takes at most: `down` waits for so long. Yields a fresh folder for the stack's
+    temporary files. At the end it is removed, as are the record and the settings file: they describe a stack that is
+    no more. What a killed supervisor left of these, the next one removes, or `down`.
     """
     state.mkdir(parents=True, exist_ok=True)
     (state / IGNORE_FILE).write_text("*\n", encoding="ascii")
@@ -41,15 +46,18 @@ def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
             raise SettingsError(f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`")
         try:
             _forget(state)
+            # Not in the working folder, whose path can be long: a socket's may have 107 bytes, and engines make some.
+            temporary = tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX)
             write_state(
                 state / _RECORD,
                 {
                     "pid": str(os.getpid()),
                     "started": start_time(os.getpid()) or "",
                     "stop_seconds": str(stop_seconds),
+                    "temporary": temporary,
                 },
             )
-            yield
+            yield Path(temporary)
         finally:
             _forget(state)
 
@@ -119,5 +127,8 @@ def _locked(lock: IO[str]) -> bool:
 
 
 def _forget(state: Path) -> None:
+    temporary = Path(read_state(state / _RECORD).get("temporary", ""))
+    if temporary.name.startswith(_TEMPORARY_PREFIX):
+        shutil.rmtree(temporary, ignore_errors=True)
     (state / _RECORD).unlink(missing_ok=True)
     env_file.path_in(state).unlink(missing_ok=True)

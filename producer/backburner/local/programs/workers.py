@@ -10,7 +10,7 @@ from pathlib import Path
 from backburner.local.options import Say
 from backburner.local.programs.backoff import Backoff
 from backburner.local.programs.child import Child, Program, describe
-from backburner.local.programs.ports import PortLeases
+from backburner.local.programs.ports import LOOPBACK, PortLeases
 from backburner.local.programs.probe import http_status
 from backburner_schemas.errors import EngineError
 from backburner_schemas.exit_status import UNUSABLE_STATUS
@@ -55,7 +55,8 @@ class WorkerSlot:
             self._ended(now, f"ended with {describe(status)}")
         elif not self.warm and http_status(self._port, "/readyz") == _OK_STATUS:
             self.warm = True
-            self._say(f"{self.name} is warm")
+            metrics = f"http://{LOOPBACK}:{self._port}/metrics"
+            self._say(f"{self.name} is warm; metrics: {metrics}, log: {self.child.program.log}")
         elif not self.warm and now - self._started > self._warm_seconds:
             self.child.stop(grace=_COLD_GRACE_SECONDS)
             self._ended(now, f"was not warm within {self._warm_seconds:.0f} s")
