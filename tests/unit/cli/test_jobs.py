@@ -222,6 +222,14 @@ def test_watch_ends_with_1_for_a_cancelled_job(terminal):
     assert "cancelled" in terminal("watch", job, code=ExitCode.ENDED_BADLY).stderr
 
 
+def test_cancel_says_how_long_it_may_take(terminal):
+    terminal.system.hold()
+    terminal.system.settings = terminal.system.settings.model_copy(update={"freeze_grace_seconds": 180.0})
+    result = terminal("cancel", terminal.submitted(2))
+    assert "is being cancelled" in result.stderr
+    assert "without them it ends after 180 s" in result.stderr
+
+
 def test_ctrl_c_leaves_the_job_running_and_says_so(terminal):
     def interrupted():
         raise KeyboardInterrupt

@@ -72,10 +72,14 @@ async def cancel(
     """
     async with session.open_client() as client:
         found = await _job(client, job, tenant).cancel()
+        grace = client.settings.freeze_grace_seconds
     if json:
         show.out_json(found)
     elif found.status is JobState.CANCELLING:
-        show.say(f"{found.id} is being cancelled; what was answered already stays")
+        show.say(
+            f"{found.id} is being cancelled; what was answered already stays. Workers end what is left of it; without "
+            f"them it ends after {grace:.0f} s"
+        )
     else:
         show.say(f"{found.id} was {found.status} already" if found.frozen else f"{found.id} is {found.status}")
 
