@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from functools import cached_property
 from importlib import import_module
-from itertools import pairwise
+from itertools import groupby, pairwise
 from textwrap import dedent, indent
 from typing import Any, Self
 
@@ -33,9 +33,8 @@ HEAD = """\
 
 Everything that `backburner` exports. What is not on this page is not public and may change.
 
-```console
-$ pip install 'backburner[kafka]'      # or [sqs]; a program that only reads results needs neither
-```
+A program that sends needs the extra `kafka` or `sqs`, one that only reads results needs neither
+([Install](local.md#install)).
 
 Every name is imported from `backburner`, as in `from backburner import Client`, unless it says otherwise. Durations are
 in seconds, moments in Unix seconds. In the examples `client` is an open `Client`, `job` one of its jobs that has ended,
@@ -265,17 +264,13 @@ class _Page:
             yield f"| `{name}` | `{value.replace('|', chr(92) + '|')}` | {_one_line(text)} |"
 
     def _prose(self, text: str, here: str) -> Iterator[str]:
-        """A docstring's paragraphs: what is indented is an example."""
-        example: list[str] = []
-        for paragraph in [*re.split(r"\n\s*\n", text.strip()), ""]:
-            if paragraph.startswith("    "):
-                example.append(paragraph)
-                continue
-            if example:
-                yield "```python\n" + dedent("\n\n".join(example)).rstrip() + "\n```\n"
-                example = []
-            if paragraph:
-                yield self._linked(paragraph, here) + "\n"
+        """A docstring's text, its links made; what is indented by four is an example."""
+        for is_example, found in groupby(_marked(text), key=lambda line: line[0]):
+            part = "\n".join(line for _, line in found).strip("\n")
+            if is_example:
+                yield f"```python\n{dedent(part)}\n```\n"
+            elif part:
+                yield f"{self._linked(part, here)}\n"
 
     def _linked(self, text: str, here: str) -> str:
         """The text with links to what it names on this page, and to other pages."""
@@ -296,6 +291,19 @@ class _Page:
 def _tree(kind: type) -> Iterator[str]:
     """Names of the class and all below it, each once."""
     yield from dict.fromkeys([kind.__name__, *(name for below in kind.__subclasses__() for name in _tree(below))])
+
+
+def _marked(text: str) -> Iterator[tuple[bool, str]]:
+    """Each line with whether it is of an example; a blank line is of what follows it."""
+    blank = 0
+    for line in text.splitlines():
+        if not line.strip():
+            blank += 1
+            continue
+        is_example = line.startswith("    ")
+        yield from [(is_example, "")] * blank
+        blank = 0
+        yield is_example, line
 
 
 def _class(name: str) -> type:

@@ -42,6 +42,7 @@ class FakeSystem:
 
         from backburner.testing import FakeSystem
 
+
         async def test_my_program() -> None:
             async with FakeSystem(lambda envelope: "Tokyo") as system:
                 handle = await system.client.enqueue("What is the capital of Japan?")
@@ -127,13 +128,12 @@ class FakeSystem:
 
             from backburner.testing import FakeSystem
 
+
             async def test_a_failure_is_retried() -> None:
                 async with FakeSystem() as system:
                     system.fail(["a"])
                     body = {"model": "fake", "messages": []}
-                    job = await system.client.submit(
-                        [{"custom_id": "a", "url": "/v1/chat/completions", "body": body}]
-                    )
+                    job = await system.client.submit([{"custom_id": "a", "url": "/v1/chat/completions", "body": body}])
                     system.mend()
                     again = await system.client.retry_failed(job.id)
                     assert (await again.wait(timeout=5)).request_counts.completed == 1
