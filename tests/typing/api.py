@@ -70,6 +70,7 @@ async def many(client: Client, lines: AsyncIterator[bytes]) -> None:
     assert_type(await job.wait(timeout=1), BatchStatus)
     assert_type(await job.reconcile(), Reconciliation)
     assert_type(await client.pools(), list[PoolStatus])
+    assert_type((await client.remove_pool("old")).model, str)
     async with aclosing(client.jobs(limit=5)) as statuses:
         async for status in statuses:
             assert_type(status, BatchStatus)
