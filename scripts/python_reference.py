@@ -230,7 +230,7 @@ class _Page:
             yield ""
         seen = {one: parts for one, parts in found.methods.items() if parts[1].startswith("See `")}
         for method, (signatures, text) in seen.items():
-            returned = signatures[-1].rpartition(" -> ")[2]
+            returned = " or ".join(dict.fromkeys(one.rpartition(" -> ")[2] for one in signatures))
             yield f"- `{method}(…) -> {returned}`: {self._linked(_lowered(_one_line(text)), name)}"
         if seen:
             yield ""
