@@ -18,7 +18,7 @@ async def main(model: str | None) -> None:
         answer = await handle.result(timeout=120)
         print(f"one request: {answer.text.strip()}")
 
-        model = model or (await client.pools())[0].manifest.model
+        model = answer.response.body["model"]  # the one that answered
         job = await client.submit(
             {
                 "custom_id": f"question-{number}",
