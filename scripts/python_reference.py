@@ -56,6 +56,19 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 """Where each public name stands; errors have a section of their own."""
 
 PROSE: Mapping[str, str] = {
+    "What goes in": """\
+A request is a line of an OpenAI batch file: the same object as text, as a dict, or as a `BatchRequest`. Making one of
+these raises pydantic's `ValidationError` where a field has a wrong type; what it asks for is checked when it is
+submitted.
+
+```python
+question = BatchRequest(
+    custom_id="question-1",
+    url=Endpoint.CHAT,
+    body={"model": "fake", "messages": [{"role": "user", "content": "What is the capital of Japan?"}]},
+)
+job = await client.submit([question])
+```""",
     "What could not be answered": "[Dead letters](dead-letters.md) says what they are for.",
     "Configuration": "[Settings](settings.md#every-part) lists the fields. They are written in lower case and without "
     "`BACKBURNER_`: `Client(store_url=…)` sets `BACKBURNER_STORE_URL`.",
@@ -139,16 +152,22 @@ class Described:
             name, annotation, value = _assigned(node, in_class=node.col_offset <= _CLASS_INDENT)
             if not name or name.startswith("_") or name == "model_config":
                 continue
-            match below:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    pass
-                case _:
-                    sys.exit(f"docs: {kind.__name__}.{name} has no docstring; write one below it")
+            if (text := _text(below)) is None:
+                sys.exit(f"docs: {kind.__name__}.{name} has no docstring; write one below it")
             if issubclass(kind, Enum):
                 self.fields[f"{name} = {value}"] = text
             else:
                 known = type_of(name, value) or annotation
                 self.fields[f"{name}: {known}" if known else name] = text
+
+
+def _text(node: ast.stmt) -> str | None:
+    """The text that a statement is, as a docstring is one; None of all else."""
+    match node:
+        case ast.Expr(value=ast.Constant(value=str(text))):
+            return text
+        case _:
+            return None
 
 
 def _assigned(node: ast.stmt, *, in_class: bool) -> tuple[str, str, str]:
@@ -315,12 +334,10 @@ def _class(name: str) -> type:
 
 def _alias(home: str, name: str) -> tuple[str, str]:
     """What the alias stands for, and the text below it."""
-    body = ast.parse(inspect.getsource(import_module(home))).body
-    for node, below in pairwise(body):
-        match node, below:
-            case ast.Assign(targets=[ast.Name(id=found)], value=value), ast.Expr(value=ast.Constant(value=str(text))):
-                if found == name:
-                    return ast.unparse(value), text
+    for node, below in pairwise(ast.parse(inspect.getsource(import_module(home))).body):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name and (text := _text(below)):
+                return ast.unparse(value), text
             case _:
                 pass
     sys.exit(f"docs: {home}.{name} has no docstring below it")

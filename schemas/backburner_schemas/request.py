@@ -39,18 +39,7 @@ CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTER
 
 
 class BatchRequest(BaseModel):
-    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are passed over.
-
-    Making one checks no more than the types of its fields, and raises pydantic's `ValidationError`; what it asks for is
-    checked when it is submitted.
-
-        question = BatchRequest(
-            custom_id="question-1",
-            url="/v1/chat/completions",
-            body={"model": "fake", "messages": [{"role": "user", "content": "What is the capital of Japan?"}]},
-        )
-        job = await client.submit([question])
-    """
+    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are passed over."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 

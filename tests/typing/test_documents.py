@@ -21,7 +21,7 @@ def blocks(page: str) -> Iterator[str]:
     for found in _BLOCK.finditer(page):
         block = found[1]
         head = "" if "import backburner" in block or "from backburner import" in block else _IMPORTED
-        if "async def" not in block:
+        if "async def" not in block and "with SyncClient(" not in block:
             head += "import backburner\n"
             block = f"async def main({_GIVEN}) -> None:\n{indent(block, '    ')}"
         yield f"{head}\n{block}"
