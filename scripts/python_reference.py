@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from functools import cached_property
 from importlib import import_module
-from itertools import groupby, pairwise
+from itertools import groupby
 from textwrap import dedent, indent
 from typing import Any, Self
 
@@ -148,7 +148,7 @@ class Described:
 
     def _take_fields(self, kind: type, body: list[ast.stmt], type_of: Callable[[str, str], str]) -> None:
         """Take up what is assigned in a class's body, or to `self` in its constructor's."""
-        for node, below in zip(body, [*body[1:], ast.Pass()], strict=True):
+        for node, below in _with_next(body):
             name, annotation, value = _assigned(node, in_class=node.col_offset <= _CLASS_INDENT)
             if not name or name.startswith("_") or name == "model_config":
                 continue
@@ -159,6 +159,11 @@ class Described:
             else:
                 known = type_of(name, value) or annotation
                 self.fields[f"{name}: {known}" if known else name] = text
+
+
+def _with_next(body: list[ast.stmt]) -> Iterable[tuple[ast.stmt, ast.stmt]]:
+    """Each statement with the one below it."""
+    return zip(body, [*body[1:], ast.Pass()], strict=True)
 
 
 def _text(node: ast.stmt) -> str | None:
@@ -334,7 +339,7 @@ def _class(name: str) -> type:
 
 def _alias(home: str, name: str) -> tuple[str, str]:
     """What the alias stands for, and the text below it."""
-    for node, below in pairwise(ast.parse(inspect.getsource(import_module(home))).body):
+    for node, below in _with_next(ast.parse(inspect.getsource(import_module(home))).body):
         match node:
             case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name and (text := _text(below)):
                 return ast.unparse(value), text
