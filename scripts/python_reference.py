@@ -312,7 +312,7 @@ class _Page:
         return re.sub(r"\bdocs/([\w/-]+\.(?:md|json))", lambda found: f"[{found[1]}]({found[1]})", text)
 
 
-def _tree(kind: type) -> Iterator[str]:
+def _tree(kind: type[BackburnerError]) -> Iterator[str]:
     """Names of the class and all below it, each once."""
     yield from dict.fromkeys([kind.__name__, *(name for below in kind.__subclasses__() for name in _tree(below))])
 
