@@ -13,6 +13,7 @@ import boto3
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from backburner.local import run_down
 from backburner.local.control import env_file
 
 pytestmark = [
@@ -148,7 +149,7 @@ async def test_a_killed_supervisor_leaves_no_orphan_and_the_next_one_finds_every
     assert s3(again).get_object(Bucket="backburner", Key="main/kept")["Body"].read() == b"kept"
 
 
-def test_a_supervisor_killed_while_a_worker_loads_leaves_no_orphan(tmp_path):
+def test_a_supervisor_killed_while_a_worker_loads_leaves_no_orphan_and_down_removes_its_temporary_files(tmp_path):
     (tmp_path / "notes").mkdir()
     notes = {"LOCAL_WORKER_NOTES": str(tmp_path / "notes"), "LOCAL_WORKER_HANGS": "1"}
     with subprocess.Popen(
@@ -162,6 +163,10 @@ def test_a_supervisor_killed_while_a_worker_loads_leaves_no_orphan(tmp_path):
         watched = pidfds(process.pid)
         process.kill()
     assert_all_end(watched)
+    temporary = Path(json.loads((tmp_path / ".backburner" / "stack.json").read_text())["temporary"])
+    assert list(temporary.iterdir())
+    assert run_down(tmp_path, say=lambda _line: None) == 0
+    assert not temporary.exists()
 
 
 @pytest.mark.parametrize("parts", [("weed",), ("tansu",), ("weed", "tansu")], ids="+".join)
