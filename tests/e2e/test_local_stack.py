@@ -114,7 +114,10 @@ def port_of(url):
 
 
 def test_a_detached_stack_serves_until_down_and_leaves_nothing(folder):
-    up = folder.run("up", "--detach", "--workers", "2", LOCAL_WORKER_CHILD="1", AWS_SESSION_TOKEN="another account's")
+    temporary = folder.path / "tmp"
+    temporary.mkdir()
+    extra = {"LOCAL_WORKER_CHILD": "1", "AWS_SESSION_TOKEN": "another account's", "TMPDIR": str(temporary)}
+    up = folder.run("up", "--detach", "--workers", "2", **extra)
     assert up.returncode == 0, up.stdout
     assert "worker 2 is warm" in up.stdout
 
@@ -140,6 +143,9 @@ def test_a_detached_stack_serves_until_down_and_leaves_nothing(folder):
     assert_all_end(everything)
     assert not (folder.state / "env").exists()
     assert not (folder.state / "stack.json").exists()
+    # But for the locks of ports, which all stacks of a machine share, its programs leave no temporary files.
+    assert {path.name.rpartition("-")[0] for path in temporary.iterdir()} == {"backburner-ports"}
+    assert not (folder.state / "data" / "store-tmp").exists()
     # Workers drain into a broker and a store that are still there.
     left = [json.loads(note.read_text()) for note in folder.notes.glob("*.left")]
     assert left == [{"broker": True, "store": True}] * 2

@@ -68,6 +68,7 @@ class Store:
     def start(self, pause: Pause = time.sleep) -> None:
         """Start it, or start it again, and wait until its buckets answer. Raises `StoreError`."""
         self._unlink_sockets()
+        self._scratch.mkdir(parents=True, exist_ok=True)
         self.child.start()
         try:
             self.child.wait_until(self._ready, seconds=_READY_SECONDS, pause=pause)
@@ -79,6 +80,11 @@ class Store:
         """Stop it and leave nothing behind but its data."""
         self.child.stop(grace=_STOP_SECONDS)
         self._unlink_sockets()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @property
+    def _scratch(self) -> Path:
+        return self._data / "store-tmp"
 
     def _ready(self) -> bool:
         # The S3 front answers before the filer has made the buckets, and the filer before the S3 front is up.
@@ -114,6 +120,8 @@ class Store:
                 AWS_ACCESS_KEY_ID=self.access_key,
                 AWS_SECRET_ACCESS_KEY=self.secret_key,
                 S3_BUCKET=f"{RESULTS_BUCKET},{BROKER_BUCKET}",
+                # It leaves logs of its own here, beside what it writes to its output.
+                TMPDIR=str(self._scratch),
             ),
             log=self._data / "logs" / "store.log",
             error=StoreError,
