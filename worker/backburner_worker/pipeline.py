@@ -114,10 +114,12 @@ class Pipeline:
 
     async def _carry(self) -> None:
         """Carry one request after the other; from where one waits, another task goes on with the next."""
-        async for work in self._admitter.admitted():
+        task = asyncio.current_task()
+        assert task is not None
+        async for work in self._admitter.admitted(task):
             if self._admitter.needs_task:
                 self._tasks.create_task(self._carry())
-            ending = await self._runner.run(work)
+            ending = await self._runner.run(work, task)
             await self._settler.settle(work.delivery, ending)
 
     def _cancel(self, jobs: Iterable[JobKey]) -> None:

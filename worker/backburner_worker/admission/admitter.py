@@ -82,16 +82,14 @@ class Admitter:
         """All that is held, and is held no more."""
         return [work.delivery for work in self._feeder.drop(lambda _: True)]
 
-    async def admitted(self) -> AsyncIterator[Work]:
-        """Work that has its place in the engine, for the calling task to run before it asks for more.
+    async def admitted(self, task: asyncio.Task[None]) -> AsyncIterator[Work]:
+        """Work that has its place in the engine, for `task`, which calls, to run before it asks for more.
 
         One task has the turn to take. It keeps the turn while what it runs waits for nothing, so a request that is
         answered at once costs no task; where one waits, a task that was made beforehand takes the turn. The iteration
         ends where another task has the turn.
         """
         self._spare = False
-        task = asyncio.current_task()
-        assert task is not None
         carried = 0
         # A cancellation that did not surface is this task's, and must not meet the next request.
         while not self._taken and not task.cancelling():

@@ -75,14 +75,13 @@ class RequestRunner:
         """Whether a request broke our own code."""
         return self._suspects.crashed
 
-    async def run(self, work: Work) -> Ending:
-        """Run what was admitted; how it ends. None where it is left to another worker.
+    async def run(self, work: Work, task: asyncio.Task[None]) -> Ending:
+        """Run what was admitted, in `task`, which calls; how it ends. None where it is left to another worker.
 
         Raises what no retry can mend, `StoreDenied` and `StoreFull` say; anything else that is not the engine's own
         trouble is recorded as a crash first, and ends the worker. Cancelling the task breaks the request off.
         """
-        delivery, run, task = work.delivery, work.run, asyncio.current_task()
-        assert task is not None
+        delivery, run = work.delivery, work.run
         request = RunningRequest(work)
         self.running.add(request)
         try:
