@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, overload
 
 from backburner.connections import Connections
-from backburner.inputs.chunks import Item
 from backburner.inputs.findings import SkippedLine
+from backburner.inputs.items import Item
 from backburner.jobs.finalizer import finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
 from backburner.jobs.polling import Patience, PollPace

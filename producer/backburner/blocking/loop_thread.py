@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from backburner.inputs.chunks import Filling, Item, as_json
+from backburner.inputs.items import Filling, Item, as_json
 from backburner_schemas.errors import BackburnerError
 
 T = TypeVar("T")

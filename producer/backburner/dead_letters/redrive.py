@@ -18,6 +18,7 @@ from backburner.dead_letters.plan import Plans, RedrivePlan
 from backburner.dead_letters.republish import Republisher
 from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kept
 from backburner.dead_letters.store import DeadLetterStore
+from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker
 from backburner.storage.parse import parse_stored
 from backburner.submission.options import Deadline, manifest_of
@@ -227,10 +228,11 @@ class Redrive:
                 async for batch in batches:
                     chunk = [(number, await self._line(letter)) for number, letter in enumerate(batch, 1)]
                     texts: dict[int, bytes | BackburnerError] = dict(chunk)
-                    accepted, findings = await checker.check(chunk)
+                    findings = Findings(len(chunk))
+                    checked = await checker.check(chunk, findings)
                     for finding in findings:
                         self._done.keep(why_kept(batch[finding.line - 1], finding.message))
-                    for one in accepted:
+                    for one in checked.accepted:
                         text, index = texts[one.line], batch[one.line - 1].index
                         assert isinstance(text, bytes)
                         assert isinstance(index, int)

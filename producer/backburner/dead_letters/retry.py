@@ -15,9 +15,9 @@ from backburner.dead_letters.letter import DeadLetterRef
 from backburner.dead_letters.plan import Plans, RedrivePlan
 from backburner.dead_letters.request_line import line_of
 from backburner.dead_letters.store import DeadLetterStore
-from backburner.inputs.chunks import Line, Source, read_file, read_items, regular_file
-from backburner.inputs.findings import InvalidInput
+from backburner.inputs.findings import Findings, InvalidInput
 from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.source import Source, read_lines
 from backburner.inputs.validation import Checker
 from backburner.job import Job
 from backburner.jobs.answered import answered_in
@@ -134,22 +134,16 @@ class RetryFailed:
         """Write the failed requests as a new input, in the order of their indexes."""
         given = self._options.input
         if given is not None:
-            if isinstance(given, (str, Path)):
-                chunks = read_file(regular_file(Path(given)), max_bytes=self._max_bytes)
-            else:
-                chunks = read_items(given)
-            await self._from_input(view, failed, chunks, into)
+            await self._from_input(view, failed, given, into)
             return
         with TemporaryDirectory(prefix="backburner-") as folder:
             stored = Path(folder) / "input.jsonl"
             if await download_input(self._storage, self._tenant, self._job, stored):
-                await self._from_input(view, failed, read_file(stored, max_bytes=self._max_bytes), into)
+                await self._from_input(view, failed, stored, into)
                 return
         await self._from_letters(failed, into)
 
-    async def _from_input(
-        self, view: JobView, failed: IndexSet, chunks: AsyncGenerator[list[Line]], into: Path
-    ) -> None:
+    async def _from_input(self, view: JobView, failed: IndexSet, source: Source, into: Path) -> None:
         """Raises `JobConflict` if it is not the job's own input."""
         fingerprint = Fingerprint(self._another)
         sealed, cursor = view.sealed, view.cursor
@@ -166,10 +160,10 @@ class RetryFailed:
         written = 0
         checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
         with into.open("wb") as file, closing(checker):
-            async with aclosing(chunks):
+            async with aclosing(read_lines(source, max_bytes=self._max_bytes)) as chunks:
                 async for chunk in chunks:
                     texts = dict(chunk)
-                    for one in (await checker.check(chunk))[0]:
+                    for one in (await checker.check(chunk, Findings())).accepted:
                         text = texts[one.line]
                         assert isinstance(text, bytes)
                         if fingerprint.count in failed or fingerprint.count >= known:

@@ -63,6 +63,13 @@ def fast_check(lines: Sequence[bytes], max_bytes: int) -> FastChecked | None:
     return FastChecked(custom_ids, models, data)
 
 
+def canonical_lines(lines: Sequence[bytes], max_bytes: int) -> bytes:
+    """The canonical forms of lines that passed the check before, each with a line's end."""
+    found = fast_check(lines, max_bytes)
+    assert found is not None
+    return found.data
+
+
 def _has_input(body: dict[str, Any], fields: Sequence[str]) -> bool:
     return fields[0] in body or any(name in body for name in fields)
 

@@ -10,7 +10,9 @@ from typing import IO, Self
 
 from pydantic import Field
 
-from backburner.inputs.chunks import Item, read_file, read_items, regular_file
+from backburner.inputs.findings import Findings
+from backburner.inputs.items import Item
+from backburner.inputs.source import read_lines
 from backburner.inputs.validation import Checker, Router
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -48,18 +50,14 @@ class JoinedInput:
     ) -> Self:
         """Take up the input that the job was made from. Raises `JobConflict` if it is another one."""
         joined = cls(manifest.id, max_bytes)
-        if isinstance(source, (str, Path)):
-            chunks = read_file(regular_file(Path(source)), max_bytes=max_bytes)
-        else:
-            chunks = read_items(source)
         # Lines that were skipped for their model alone can only be told with the routes.
         checker = Checker(max_bytes=max_bytes, pool=manifest.pool, router=router if sealed and sealed.skipped else None)
         rolling = sha256()
         with closing(checker):
-            async with aclosing(chunks):
+            async with aclosing(read_lines(source, max_bytes=max_bytes)) as chunks:
                 async for chunk in chunks:
                     texts = dict(chunk)
-                    for one in (await checker.check(chunk))[0]:
+                    for one in (await checker.check(chunk, Findings())).accepted:
                         rolling.update(one.data)
                         rolling.update(b"\n")
                         text = texts[one.line]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from backburner.connections import Connections
 from backburner.inputs.batch import Batch
-from backburner.inputs.chunks import Source, regular_file
+from backburner.inputs.file_reader import FileReader
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.item_reader import ItemReader
 from backburner.inputs.reader import InputReader
+from backburner.inputs.source import Source
 from backburner.inputs.validation import Checker
 from backburner.jobs.finalizer import finalize
 from backburner.logs import get_logger
@@ -84,43 +86,41 @@ class Submission:
 
     async def run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
-        expected: Prefix | None = None
         await self._objects.adopt()
         max_bytes = self._connections.settings.max_body_bytes
-        path = regular_file(Path(source)) if isinstance(source, (str, Path)) else None
-        checker = Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool)
-        with closing(checker):
-            reader = self._reader = InputReader(
-                checker,
-                max_bytes=max_bytes,
-                skip_invalid=self._options.skip_invalid,
-                refuse=self._objects.cancel_if_open,
-            )
-            with closing(reader):
-                if path is not None:
-                    expected = await reader.survey(path, Fingerprint(self._objects.conflict), self._tell)
-                    self._total = expected.count
-                    self._tell()
-                    batches = reader.of_file(path)
-                else:
-                    assert not isinstance(source, (str, Path))
-                    batches = reader.of_items(source)
-                async with aclosing(batches):
-                    # Nothing is made before there is something to send, and a queue to send it to.
-                    first = await anext(batches, None)
-                    if first is None:
-                        raise reader.empty()
-                    await self._connections.publisher()
-                    try:
-                        await self._send_all(first, batches, reader, expected)
-                    except (JobError, Unanswered):
-                        raise
-                    except Exception as error:
-                        error.add_note(
-                            f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
-                        )
-                        raise
+        with (
+            closing(
+                Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool)
+            ) as checker,
+            closing(self._reader_of(source, checker, max_bytes)) as reader,
+        ):
+            self._reader = reader
+            expected = await reader.survey(Fingerprint(self._objects.conflict), self._tell)
+            if expected is not None:
+                self._total = expected.count
+                self._tell()
+            async with aclosing(reader.batches()) as batches:
+                # Nothing is made before there is something to send, and a queue to send it to.
+                first = await anext(batches, None)
+                if first is None:
+                    raise reader.empty()
+                await self._connections.publisher()
+                try:
+                    await self._send_all(first, batches, reader, expected)
+                except (JobError, Unanswered):
+                    raise
+                except Exception as error:
+                    error.add_note(
+                        f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
+                    )
+                    raise
         return Submitted(reader.findings, self._connections.pools.warnings(self._pools))
+
+    def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
+        skip_invalid, refuse = self._options.skip_invalid, self._objects.cancel_if_open
+        if isinstance(source, (str, Path)):
+            return FileReader(Path(source), checker, max_bytes=max_bytes, skip_invalid=skip_invalid, refuse=refuse)
+        return ItemReader(source, checker, skip_invalid=skip_invalid, refuse=refuse)
 
     # --- sending --------------------------------------------------------------------------------------------
 
@@ -170,9 +170,9 @@ class Submission:
             self._fingerprint.take_all(batch.data(), len(batch))
         else:
             self._fingerprint.skip(batch.end)
-        self._pools.update(batch.pools)
+        self._pools.update(batch.pools())
         if known < len(batch):
-            members, pools = batch.members[known:], batch.pools[known:]
+            members, pools = batch.members()[known:], batch.pools()[known:]
             self._unproven.append(envelopes.messages(members, pools, first + known, time.time()))
         if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
