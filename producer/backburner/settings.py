@@ -14,7 +14,7 @@ from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import is_name
 from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 from backburner_schemas.routing import DEFAULT_PREFIX
-from backburner_schemas.setting_names import PREFIX, check_environment
+from backburner_schemas.setting_names import PREFIX, check_arguments, check_environment
 
 
 class QueueKind(StrEnum):
@@ -102,6 +102,7 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 def load_settings(kind: type[SettingsT], **arguments: Any) -> SettingsT:
     """Settings of that kind from arguments that are not None, then the environment. Raises `SettingsError`."""
     check_environment(os.environ)
+    check_arguments(arguments)
     try:
         settings = kind(**{name: value for name, value in arguments.items() if value is not None})
     except (ValidationError, PydanticSettingsError) as error:

@@ -72,12 +72,12 @@ class Worker:
         self.pool = pool_of(settings, info.models[0])
         self.writer = keys.new_ulid()
         self.name = settings.worker_id or f"{socket.gethostname()}-{self.writer[-8:]}"
-        self.group = settings.group or self.pool
+        self.group = settings.worker_group or self.pool
         self._settings = settings
         self._storage = storage
         self._info = info
         self._started_at = time.time()
-        self._jobs = JobCache(storage, settings.marker_seconds)
+        self._jobs = JobCache(storage, settings.cancel_poll_seconds)
         self._sweep = Sweep(
             storage,
             seconds=settings.sweep_seconds,
@@ -117,7 +117,7 @@ class Worker:
             telemetry=telemetry,
             tasks=tasks,
         )
-        feeder = Feeder(settings.weights, settings.window, settings.window_bytes)
+        feeder = Feeder(settings.weights, settings.prefetch, settings.prefetch_bytes)
         admission = Admission(info, settings.concurrency)
         self._load_monitor = LoadMonitor(engine, admission, changed)
         admitter = Admitter(feeder=feeder, admission=admission, jobs=self._jobs, settler=settler, changed=changed)
@@ -127,7 +127,7 @@ class Worker:
             storage,
             signature,
             limits=body_limits(settings),
-            allowed=split(settings.parameters_allowed),
+            allowed=split(settings.allowed_parameters),
             max_body_bytes=settings.max_body_bytes,
             log_prompts=settings.log_prompts,
             telemetry=telemetry,
@@ -194,7 +194,7 @@ async def run_worker(settings: WorkerSettings) -> None:
     """Be a worker until a signal says stop. Raises what makes that impossible, `SettingsError` or `EngineLost` say."""
     storage = Storage.open(settings)
     check_queue(settings)  # Before the model loads.
-    check_allowed_extra(split(settings.parameters_allowed))
+    check_allowed_extra(split(settings.allowed_parameters))
     telemetry = Telemetry(REGISTRY)
     readiness = Readiness()
     telemetry.watch_ready(lambda: readiness.ready)
@@ -233,7 +233,7 @@ def engine_of(settings: WorkerSettings) -> Engine:
         fake_process=settings.fake_process,
         fake_journal=settings.fake_journal,
         fake_pace=settings.fake_pace,
-        media_domains=split(settings.media_domains_allowed),
+        media_domains=split(settings.allowed_media_domains),
         adapters=settings.lora_adapters,
         cache_dir=settings.compile_cache_dir,
     )
@@ -295,4 +295,4 @@ def _cache(
 
 def body_limits(settings: WorkerSettings) -> BodyLimits:
     """The caps on one body that the settings ask for."""
-    return BodyLimits(media_domains=split(settings.media_domains_allowed))
+    return BodyLimits(media_domains=split(settings.allowed_media_domains))

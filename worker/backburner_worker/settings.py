@@ -33,15 +33,15 @@ class WorkerSettings(Settings):
     """LoRA adapters on the model, `NAME=FOLDER,…`; requests name them as their model. All workers of a pool alike."""
     compile_cache_dir: str = ""
     """Folder that keeps what vLLM compiles from start to start; `~/.cache/vllm` and its kin if not set."""
-    parameters_allowed: CommaSeparated = ""
+    allowed_parameters: CommaSeparated = ""
     """Body fields that are let through beside the known ones, comma-separated."""
-    media_domains_allowed: CommaSeparated = ""
+    allowed_media_domains: CommaSeparated = ""
     """Domains that image and audio addresses may name, comma-separated; `data` lets inline data through."""
-    tenants_allowed: CommaSeparated = ""
+    allowed_tenants: CommaSeparated = ""
     """Tenants that this queue may carry, comma-separated; empty for any."""
     worker_id: str | None = None
     """Name that outlives restarts; on Kafka it makes the membership static. A new one at each start if not set."""
-    group: str | None = None
+    worker_group: str | None = None
     """Name of the group of workers that this one was started in, for records and metrics."""
     http_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the pod
     """Address that `/livez`, `/readyz` and `/metrics` listen on."""
@@ -49,7 +49,7 @@ class WorkerSettings(Settings):
     """Their port; 0 takes a free one and logs it."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Seconds that running requests get at SIGTERM."""
-    marker_seconds: Annotated[float, Field(gt=0)] = 10.0
+    cancel_poll_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Seconds between looks for cancel markers."""
     sweep_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between looks at open jobs, with jitter."""
@@ -63,9 +63,9 @@ class WorkerSettings(Settings):
     """Seconds after which an old job's records are written; between the two it is a tenth of the job's age."""
     concurrency: Annotated[int, Field(ge=0), BeforeValidator(lambda given: 0 if given == "auto" else given)] = 0
     """Requests in the engine at once; 0 or `auto` finds out how many keep it busy, and changes that as it goes."""
-    window: Annotated[int, Field(ge=1)] = 1024
+    prefetch: Annotated[int, Field(ge=1)] = 1024
     """Deliveries of each lane that are held before the engine, and put in order there."""
-    window_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    prefetch_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     """Bytes of each lane's messages that are held before the engine; one pull may go over it once."""
     lane_weights: CommaSeparated = "high=8,normal=4,retry=2,low=1"
     """Share of each lane while all of them have requests."""
@@ -109,7 +109,7 @@ class WorkerSettings(Settings):
 
     @model_validator(mode="after")
     def _grace_covers_late_segments(self) -> Self:
-        needed = self.marker_seconds + self.segment_max_age_seconds + self.drain_seconds
+        needed = self.cancel_poll_seconds + self.segment_max_age_seconds + self.drain_seconds
         if self.freeze_grace_seconds <= needed:
             raise ValueError(
                 f"BACKBURNER_FREEZE_GRACE_SECONDS ({self.freeze_grace_seconds:g}) must be longer than marker interval, "

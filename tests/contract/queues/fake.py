@@ -36,7 +36,7 @@ class FakeBench(Bench):
         told = self.settings.model_copy(update=settings)
         self.queue.rules = Rules(
             tenant=told.tenant,
-            tenants_allowed=split(told.tenants_allowed),
+            allowed_tenants=split(told.allowed_tenants),
             max_body_bytes=told.max_body_bytes,
         )
         source = self.queue.source()

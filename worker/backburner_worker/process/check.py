@@ -57,7 +57,7 @@ def _check_parts(settings: WorkerSettings) -> None:
     app = import_app()
     if settings.queue_url:
         check_queue(settings)
-    check_allowed_extra(split(settings.parameters_allowed))
+    check_allowed_extra(split(settings.allowed_parameters))
     if settings.engine is EngineKind.FAKE:
         app.engine_of(settings)
 

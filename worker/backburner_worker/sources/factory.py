@@ -27,7 +27,7 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
     """The source of that pool's deliveries; it connects when it is started."""
     rules = Rules(
         tenant=settings.tenant,
-        tenants_allowed=split(settings.tenants_allowed),
+        allowed_tenants=split(settings.allowed_tenants),
         max_body_bytes=settings.max_body_bytes,
     )
     if settings.queue.kind is QueueKind.SQS:
