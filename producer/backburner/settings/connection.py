@@ -2,17 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from backburner.settings.group import SettingGroup
 from backburner.settings.queue_url import Queue, parse_queue
 from backburner_schemas.routing import DEFAULT_PREFIX
 
 
-class ConnectionSettings(BaseModel):
+class ConnectionSettings(SettingGroup):
     """Queue and store: where they are, and the names in them."""
 
     queue_url: str = ""
-    """Queue: `kafka://host:port,host:port`, or `sqs://region`, with `?endpoint=http://…` for a server beside AWS."""
+    """Queue: `kafka://host:port,host:port`, or `sqs://region`, with `?endpoint=http://…` for one that is not AWS's."""
     store_url: str = ""
     """Object store and root: `s3://bucket/root`, `gs://…`, `az://…` or `file:///folder`."""
     store_endpoint: str | None = None

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
+
+from backburner.settings.group import SettingGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +20,23 @@ class KafkaSecurity:
     key_file: str | None
 
 
-class KafkaSettings(BaseModel):
+class KafkaSettings(SettingGroup):
     """Kafka: security of the connection, and publishing."""
 
     kafka_security_protocol: str = "PLAINTEXT"
     """Security protocol of the Kafka brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`."""
     kafka_security_mechanism: str = "SCRAM-SHA-512"
-    """SASL mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; used when the protocol has SASL."""
+    """SASL mechanism of the Kafka brokers: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`; for protocols with SASL."""
     kafka_security_username: str | None = None
-    """SASL user."""
+    """User that Kafka clients sign in as, for protocols with SASL."""
     kafka_security_password: SecretStr | None = None
-    """SASL password."""
+    """Password that Kafka clients sign in with, for protocols with SASL."""
     kafka_security_ca_file: str | None = None
-    """PEM file of the authority that signed the brokers' certificates; the system's authorities if not set."""
+    """PEM file of the authority that signed the Kafka brokers' certificates; the system's authorities if not set."""
     kafka_security_cert_file: str | None = None
-    """PEM file of the client's certificate, for mutual TLS."""
+    """PEM file of the client's certificate, for mutual TLS with Kafka brokers."""
     kafka_security_key_file: str | None = None
-    """PEM file of the client's key, for mutual TLS."""
+    """PEM file of the client's key, for mutual TLS with Kafka brokers."""
     kafka_idempotence: bool = True
     """Whether Kafka producers are idempotent; turn it off for brokers that cannot."""
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from backburner.settings.group import SettingGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +19,16 @@ class TopicLayout:
     """Seconds that the broker keeps a request; an SQS queue keeps it as long."""
 
 
-class TopicSettings(BaseModel):
+class TopicSettings(SettingGroup):
     """Topics: what `backburner topics ensure` creates, and how long a request is kept there."""
 
     topic_partitions: Annotated[int, Field(ge=1)] = 64
-    """Partitions of each lane's topic; as many workers as this can share a lane."""
+    """Partitions of each lane's Kafka topic; at most as many workers as this can share a lane."""
     topic_replication: Annotated[int, Field(ge=1)] = 3
-    """Replicas of each topic."""
+    """Replicas of each Kafka topic."""
     topic_retention_seconds: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
-    """Seconds that the broker keeps requests; longer than the longest deadline, or accepted work could be lost."""
+    """Seconds that Kafka or SQS keeps a request. It must be longer than the longest deadline, or accepted work could be
+    lost."""
 
     @property
     def topic_layout(self) -> TopicLayout:
