@@ -10,7 +10,7 @@ from backburner_worker.engine.options import FakeOptions
 
 
 class FakeEngineSettings(SettingGroup):
-    """Fake engine: how the engine behaves that has no model, for tests and measurements."""
+    """Fake engine: how the engine without a model behaves, for tests and measurements."""
 
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the fake engine takes for an answer."""

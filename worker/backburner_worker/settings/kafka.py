@@ -16,7 +16,7 @@ class KafkaMemberSettings(IdentitySettings):
     kafka_leave_group: bool = True
     """Whether a worker that ends leaves its consumer group; otherwise its partitions move when its session is over."""
     kafka_rebalance_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds that a rebalance of the consumer group may take, storing of finished requests included."""
+    """Seconds that a rebalance of the consumer group may take, including the storing of finished requests."""
 
     @property
     def kafka_membership(self) -> Membership:

@@ -6,7 +6,7 @@ from backburner_worker.settings.comma_separated import CommaSeparated, split
 
 
 class MessageSettings(JobSettings):
-    """Messages: which of the queue's are accepted."""
+    """Messages: which ones are accepted from the queue."""
 
     allowed_tenants: CommaSeparated = ""
     """Tenants whose requests the worker takes from its queue, comma-separated; every tenant's if not set."""

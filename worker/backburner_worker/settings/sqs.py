@@ -14,7 +14,7 @@ class SqsSettings(SettingGroup):
     sqs_visibility_seconds: Annotated[int, Field(ge=10, le=43_200)] = 120
     """Seconds after which SQS gives a silent worker's messages to others; renewed while they are held."""
     sqs_wait_seconds: Annotated[int, Field(ge=1, le=20)] = 5
-    """Seconds that a receive call waits for a message of an empty SQS queue; a stopping worker waits for it too."""
+    """Seconds that a receive call waits while an SQS queue is empty; a stopping worker waits for it too."""
 
     @property
     def sqs_times(self) -> SqsTimes:
