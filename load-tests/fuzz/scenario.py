@@ -158,7 +158,7 @@ def _worker(settings: dict[str, str], log: Path) -> Child:
         **settings,
         BACKBURNER_ENGINE="fake",
         BACKBURNER_MODEL="fake",
-        BACKBURNER_TENANTS_ALLOWED=",".join(TENANTS),
+        BACKBURNER_ALLOWED_TENANTS=",".join(TENANTS),
         BACKBURNER_SEGMENT_MAX_AGE_SECONDS="2",
         BACKBURNER_SEGMENT_MIN_AGE_SECONDS="0.5",
         BACKBURNER_HTTP_HOST="127.0.0.1",

@@ -149,17 +149,7 @@ async def main() -> None:
     settings = WorkerSettings.load()
     configure(settings.log_level)
     storage = Storage.open(settings)
-    engine: Engine = (
-        InstantEngine()
-        if INSTANT in sys.argv
-        else create_engine(
-            settings.engine,
-            model=settings.model,
-            engine_args=settings.engine_args,
-            served_name=settings.served_name,
-            fake_pace=settings.fake_pace,
-        )
-    )
+    engine: Engine = InstantEngine() if INSTANT in sys.argv else create_engine(settings.engine_options)
     try:
         info = await engine.start()
         freeze_gc()

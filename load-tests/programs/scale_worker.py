@@ -73,7 +73,7 @@ async def main() -> None:
     """Be a worker until it is told to stop."""
     settings = WorkerSettings.load()
     configure(settings.log_level)
-    engine = create_engine("fake", model=settings.model, fake_latency=settings.fake_latency_seconds)
+    engine = create_engine(settings.engine_options)
     telemetry = CountingTelemetry()
     source = GatedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(

@@ -99,7 +99,7 @@ def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
         "BACKBURNER_POOL": pool_name(crew.model),
         "BACKBURNER_FAKE_LATENCY_SECONDS": str(LATENCY_SECONDS),
         "BACKBURNER_CONCURRENCY": str(CONCURRENCY),
-        "BACKBURNER_WINDOW": str(2 * CONCURRENCY),
+        "BACKBURNER_PREFETCH": str(2 * CONCURRENCY),
     }
     with ExitStack() as stack:
         # One joins when the others have their share: members that all join at once keep a group from settling.

@@ -56,7 +56,7 @@ class Rules:
 
     tenant: str = "default"
     """Tenant of messages that name none."""
-    tenants_allowed: frozenset[str] = frozenset()
+    allowed_tenants: frozenset[str] = frozenset()
     """Tenants that this queue may carry; empty means any."""
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
@@ -105,7 +105,7 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     if "v" in found:
         if len(value) <= rules.max_body_bytes + ENVELOPE_BYTES:
             envelope = fast_decode(found)
-            if envelope is not None and (not rules.tenants_allowed or envelope.tenant in rules.tenants_allowed):
+            if envelope is not None and (not rules.allowed_tenants or envelope.tenant in rules.allowed_tenants):
                 return envelope
         return _decode_envelope(value, found, rules)
     return _decode_line(value, found, origin, rules)
@@ -139,7 +139,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
     assert isinstance(tenant, str)
     assert isinstance(job, str)
     assert isinstance(index, (int, str))
-    if rules.tenants_allowed and tenant not in rules.tenants_allowed:
+    if rules.allowed_tenants and tenant not in rules.allowed_tenants:
         return Unaddressed(TenantNotAllowed())
     address = Address(tenant, job, index, _custom_id(found))
     try:

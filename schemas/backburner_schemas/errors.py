@@ -106,7 +106,7 @@ class UnsupportedVersion(Undeliverable):
 
 
 class TenantNotAllowed(Undeliverable):
-    """This queue may not carry that tenant; add it to BACKBURNER_TENANTS_ALLOWED, or correct the producer."""
+    """This queue may not carry that tenant; add it to BACKBURNER_ALLOWED_TENANTS, or correct the producer."""
 
     code = "tenant_not_allowed"
     http_status = 403

@@ -69,7 +69,7 @@ async def test_messages_that_cannot_be_run_come_out_judged(bench):
     await bench.send(b'{"v": 1, "tenant": "t", ' + rest + b"}")
     await bench.send(b'{"custom_id": "c", "url": "/v1/nowhere", "body": {}}')
     await bench.send(b"{}")
-    source = await bench.member(tenants_allowed="t")
+    source = await bench.member(allowed_tenants="t")
     found = await bench.pull(source, 8)
     codes = sorted(
         (type(one.message).__name__, one.message.error.code)

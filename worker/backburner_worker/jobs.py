@@ -39,9 +39,9 @@ class _Known:
 class JobCache:
     """Manifests and seals, read when a job's first delivery comes, and cancel markers, listed on a timer."""
 
-    def __init__(self, storage: Storage, marker_seconds: float) -> None:
+    def __init__(self, storage: Storage, cancel_poll_seconds: float) -> None:
         self._storage = storage
-        self._marker_seconds = marker_seconds
+        self._cancel_poll_seconds = cancel_poll_seconds
         self._known: OrderedDict[JobKey, _Known] = OrderedDict()
         self._cancelled: set[JobKey] = set()
 
@@ -82,7 +82,7 @@ class JobCache:
                     raise
                 log.warning("cancel markers could not be listed", error=error.message)
             on_cancelled(self._cancelled - before)
-            await asyncio.sleep(self._marker_seconds)
+            await asyncio.sleep(self._cancel_poll_seconds)
 
     def _is_fresh(self, job: JobKey) -> bool:
         known = self._known.get(job)

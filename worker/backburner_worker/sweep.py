@@ -14,6 +14,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.status import ABANDONED_AFTER_SECONDS
+from backburner_worker.intervals import SweepIntervals
 from backburner_worker.jobs import JobKey
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.until_stored import STOPS_THE_WORKER
@@ -45,17 +46,15 @@ class Sweep:
         self,
         storage: Storage,
         *,
-        seconds: float,
-        grace: float,
-        marker_life: float,
+        intervals: SweepIntervals,
         announcement: Callable[[], WorkerAnnouncement],
         on_frozen: Callable[[JobKey], None],
         telemetry: Telemetry,
     ) -> None:
         self._storage = storage
-        self._seconds = seconds
-        self._grace = grace
-        self._marker_life = marker_life
+        self._seconds = intervals.sweep
+        self._grace = intervals.grace
+        self._marker_life = intervals.marker_life
         self._announcement = announcement
         self._on_frozen = on_frozen
         self._telemetry = telemetry

@@ -15,7 +15,7 @@ from backburner_schemas.names import MAX_INDEX
 from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, Endpoint
 
 ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
-RULES = [Rules(), Rules(tenants_allowed=frozenset({"acme"})), Rules(max_body_bytes=300)]
+RULES = [Rules(), Rules(allowed_tenants=frozenset({"acme"})), Rules(max_body_bytes=300)]
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "é \u2028 {}"}], "max_tokens": 8}
 WELL_FORMED: dict[str, Any] = {

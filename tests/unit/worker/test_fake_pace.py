@@ -12,6 +12,7 @@ from backburner_worker.engine.fake.clock import FakeClock
 from backburner_worker.engine.fake.engine import FakeEngine, sequence_of
 from backburner_worker.engine.fake.model import Pace, Sequence
 from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.settings import WorkerSettings
 
 PACE = Pace(step=0.001, sequences=4, kv=1000)
 STUCK = Pace(step=1e6, sequences=4, kv=1000)
@@ -116,8 +117,9 @@ async def test_prompts_of_one_tenant_share_their_prefix_and_no_others():
 
 
 def test_the_factory_takes_a_pace_and_names_the_setting_that_means_nothing():
-    assert create_engine("fake", fake_pace="sequences=2,kv=100")
+    told = {"engine": "fake", "fake_pace": "sequences=2,kv=100"}
+    assert create_engine(WorkerSettings.load(**told).engine_options)
     with pytest.raises(SettingsError, match="BACKBURNER_FAKE_PACE"):
-        create_engine("fake", fake_pace="fast")
+        WorkerSettings.load(engine="fake", fake_pace="fast")
     with pytest.raises(SettingsError, match="BACKBURNER_FAKE_PROCESS"):
-        create_engine("fake", fake_pace="sequences=2,kv=100", fake_process=True)
+        create_engine(WorkerSettings.load(**told, fake_process=True).engine_options)

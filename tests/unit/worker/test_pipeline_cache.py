@@ -153,7 +153,7 @@ async def test_answers_of_an_adapter_whose_files_nobody_knows_are_not_kept(stora
     engine = CountingEngine(adapters=["legal", "chat"])
     harness = Harness(storage, engine, result_cache_seconds=60, adapters=f"chat={tmp_path}")
     await harness.build()
-    cache = harness.worker._cache
+    cache = harness.worker.parts.cache
     assert cache is not None
     found = {model: cache.key(TENANT, Endpoint.CHAT, {**GREEDY, "model": model}) for model in ("fake", "chat", "legal")}
     assert found["legal"] is None

@@ -15,6 +15,7 @@ from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.segment import Line, encode_segment
 from backburner_worker import sweep as sweep_module
+from backburner_worker.intervals import SweepIntervals
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.sweep import Sweep
 
@@ -56,9 +57,7 @@ def make_sweep(storage, frozen, telemetry):
         )
         return Sweep(
             storage,
-            seconds=60.0,
-            grace=10.0,
-            marker_life=1000.0,
+            intervals=SweepIntervals(sweep=60.0, grace=10.0, marker_life=1000.0),
             announcement=lambda: announcement,
             on_frozen=frozen.append,
             telemetry=telemetry,

@@ -17,7 +17,7 @@ from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import BackburnerError, SettingsError
 from backburner_worker.engine.vllm.release import Release, supported_release
 from backburner_worker.requests.parameters import check_allowed_extra
-from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.settings import WorkerSettings
 
 
 def run_check() -> int:
@@ -54,16 +54,18 @@ def import_app() -> ModuleType:
 
 def _check_parts(settings: WorkerSettings) -> None:
     """Import what a worker is made of, and judge what its start judges before the model loads."""
-    app = import_app()
+    import_app()
+    from backburner_worker.engine.factory import create_engine
+
     if settings.queue_url:
         check_queue(settings)
-    check_allowed_extra(split(settings.parameters_allowed))
+    check_allowed_extra(settings.extra_parameters)
     if settings.engine is EngineKind.FAKE:
-        app.engine_of(settings)
+        create_engine(settings.engine_options)
 
 
 def _check_vllm(settings: WorkerSettings, release: Release) -> str:
-    from backburner_worker.app import engine_of
+    from backburner_worker.engine.factory import create_engine
     from backburner_worker.engine.vllm import compat
     from backburner_worker.engine.vllm.engine import VllmEngine
     from backburner_worker.engine.vllm.environment import prepare_environment
@@ -75,7 +77,7 @@ def _check_vllm(settings: WorkerSettings, release: Release) -> str:
     compat.assume_device()
     read = ""
     if settings.model:
-        engine = engine_of(settings)
+        engine = create_engine(settings.engine_options)
         assert isinstance(engine, VllmEngine)
         engine.arguments()
         read = ", BACKBURNER_ENGINE_ARGS understood"

@@ -15,7 +15,7 @@ from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
-from backburner_schemas import keys, routing
+from backburner_schemas import keys
 from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError
 from backburner_schemas.pool import PoolManifest
 from backburner_worker.engine.base import Engine, EngineInfo
@@ -130,17 +130,12 @@ class Checks:
     async def _all(self) -> None:
         if self._model is not None:
             await self._check_pool(self._model)
-            await check_source(self._settings, pool_of(self._settings, self._model))
+            await check_source(self._settings, self._settings.pool_for(self._model))
 
     async def _check_pool(self, model: str) -> None:
-        pool = pool_of(self._settings, model)
+        pool = self._settings.pool_for(model)
         await check_pool(self._storage, pool, model)
         await check_adapters(self._storage, pool, [adapter.name for adapter in self._settings.lora_adapters])
-
-
-def pool_of(settings: WorkerSettings, model: str) -> str:
-    """The pool that a worker with these settings works for, given its model's served name."""
-    return settings.pool or routing.pool_name(model)
 
 
 async def check_pool(storage: Storage, pool: str, model: str) -> None:

@@ -148,22 +148,23 @@ async def _until_nothing(wrong: Callable[[], Awaitable[str]]) -> None:
 
 async def _check_replication(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     """Some brokers take any replication factor and keep one replica: that would be a promise broken in silence."""
-    brokers = len((await admin.describe_cluster())["brokers"])
-    if brokers < settings.topic_replication:
+    brokers, replicas = len((await admin.describe_cluster())["brokers"]), settings.topic_layout.replication
+    if brokers < replicas:
         raise QueueError(
-            f"{settings.topic_replication} replicas of each topic were asked for and the cluster has {brokers} "
+            f"{replicas} replicas of each topic were asked for and the cluster has {brokers} "
             f"broker(s); set BACKBURNER_TOPIC_REPLICATION={brokers}, or add brokers"
         )
 
 
 def _new(name: str, settings: Settings) -> NewTopic:
+    layout = settings.topic_layout
     return NewTopic(
         name,
-        settings.topic_partitions,
-        settings.topic_replication,
+        layout.partitions,
+        layout.replication,
         topic_configs={
             "cleanup.policy": "delete",
-            "retention.ms": str(int(settings.topic_retention_seconds * 1000)),
+            "retention.ms": str(int(layout.retention_seconds * 1000)),
             "max.message.bytes": str(settings.max_body_bytes + _HEADROOM_BYTES),
         },
     )

@@ -66,7 +66,7 @@ async def ensure_queues(settings: Settings, pool: str) -> list[str]:
     messages away without a record.
     """
     names = queue_names(settings.prefix, pool)
-    seconds = int(settings.topic_retention_seconds)
+    seconds = int(settings.topic_layout.retention_seconds)
     least, most = _RETENTION_SECONDS
     if not least <= seconds <= most:
         raise SettingsError(

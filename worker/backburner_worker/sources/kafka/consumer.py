@@ -26,6 +26,7 @@ from backburner.logs import get_logger
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner_schemas.errors import QueueError
 from backburner_worker.sources.kafka.assignor import LaneStickyAssignor
+from backburner_worker.sources.kafka.membership import Membership
 
 log = get_logger(__name__)
 
@@ -52,22 +53,17 @@ FATAL = (
 
 
 def make_consumer(
-    connection: Mapping[str, Any],
-    *,
-    client_id: str,
-    group: str,
-    instance_id: str | None,
-    session_seconds: float,
-    rebalance_seconds: float,
+    connection: Mapping[str, Any], *, client_id: str, group: str, membership: Membership
 ) -> AIOKafkaConsumer:
     """A consumer that is not started and subscribed to nothing yet."""
     # An assignor keeps its memory on the class: a class of its own for each member of this process.
     assignor = type("Assignor", (LaneStickyAssignor,), {})
+    session_seconds, rebalance_seconds = membership.session_seconds, membership.rebalance_seconds
     return AIOKafkaConsumer(
         **connection,
         client_id=client_id,
         group_id=group,
-        group_instance_id=instance_id,
+        group_instance_id=membership.instance_id,
         partition_assignment_strategy=(assignor,),
         enable_auto_commit=False,
         auto_offset_reset="earliest",

@@ -26,6 +26,7 @@ from backburner_worker.sources.kafka import consumer as kafka_client
 from backburner_worker.sources.kafka.availability import Watch
 from backburner_worker.sources.kafka.commits import Commits
 from backburner_worker.sources.kafka.intake import Intake
+from backburner_worker.sources.kafka.membership import Membership
 from backburner_worker.sources.kafka.reader import Found, Reader
 
 log = get_logger(__name__)
@@ -50,20 +51,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         topics: Mapping[str, Lane],
         group: str,
         rules: codec.Rules,
-        session_seconds: float,
-        rebalance_seconds: float,
-        instance_id: str | None,
+        membership: Membership,
         client_id: str,
-        leave_group: bool = True,
     ) -> None:
         self._connection = dict(connection)
         self._topics = tuple(topics)
         self._group = group
-        self._session_seconds = session_seconds
-        self._rebalance_seconds = rebalance_seconds
-        self._instance_id = instance_id
+        self._membership = membership
         self._client_id = client_id
-        self._leave_group = leave_group
         self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
         # Partitions that come are first told apart from before, then opened; only then is anything read of them.
@@ -77,7 +72,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._news = asyncio.Event()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._watch = Watch(group, session_seconds)
+        self._watch = Watch(group, membership.session_seconds)
 
     # --- the port ---
 
@@ -88,12 +83,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._connection,
             client_id=self._client_id,
             group=self._group,
-            instance_id=self._instance_id,
-            session_seconds=self._session_seconds,
-            rebalance_seconds=self._rebalance_seconds,
+            membership=self._membership,
         )
         self._reader = Reader(consumer, self._assignment.position)
-        seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
+        seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
         try:
             await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
@@ -179,7 +172,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             except QueueError as error:
                 log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
             finally:
-                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
+                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._membership.leave_group)
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
@@ -197,7 +190,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         try:
             if revoked and self._revoked is not None and self._commits is not None:
                 try:
-                    async with asyncio.timeout(self._rebalance_seconds / 2):
+                    async with asyncio.timeout(self._membership.rebalance_seconds / 2):
                         await self._revoked()
                 except TimeoutError:
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
@@ -259,7 +252,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Nothing is read before the broker has it that work begins: if this worker dies, its successor must know.
         """
         if self._arrived is not coming:
-            found = await commits.found(coming, seconds=self._session_seconds)
+            found = await commits.found(coming, seconds=self._membership.session_seconds)
             if self._coming is not coming:
                 return  # The next rebalance was faster.
             self._arrived = coming

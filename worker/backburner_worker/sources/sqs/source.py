@@ -21,6 +21,7 @@ from backburner_worker.sources.sqs.calls import Poll, SqsCalls
 from backburner_worker.sources.sqs.heartbeats import Heartbeats
 from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER_SECONDS, InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.intake import SqsIntake
+from backburner_worker.sources.sqs.times import SqsTimes
 
 log = get_logger(__name__)
 
@@ -43,18 +44,17 @@ class SqsSource:
         *,
         queues: Mapping[str, Lane],
         rules: Rules,
-        visibility_seconds: int,
-        wait_seconds: int,
+        times: SqsTimes,
         send_again_after: float = SEND_AGAIN_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
-        self._wait = wait_seconds
-        self._held = InFlightMessages(visibility_seconds, send_again_after=send_again_after)
+        self._wait = times.wait_seconds
+        self._held = InFlightMessages(times.visibility_seconds, send_again_after=send_again_after)
         self._intake = SqsIntake(queues.values())
-        self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
+        self._calls = SqsCalls(settings, dict(queues), wait=times.wait_seconds, visibility=times.visibility_seconds)
         self._outage = Outage(settings, self._fail)
-        self._heartbeats = Heartbeats(self._held, self._calls, self._outage, rules, visibility_seconds)
+        self._heartbeats = Heartbeats(self._held, self._calls, self._outage, rules, times.visibility_seconds)
         self._lag = dict.fromkeys(queues.values(), 0)
         self._polls: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.Task[None] | None = None
