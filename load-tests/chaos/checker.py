@@ -14,7 +14,7 @@ from chaos.objects import Objects
 from chaos.queue_state import QueueState
 from chaos.records import JobObjects, Malformed, Record
 
-_SHOWN = 12
+_MAX_SHOWN_BREACHES = 12
 """Breaches of one kind that are shown one by one."""
 
 
@@ -226,16 +226,16 @@ class _Check:
 
     def _breach(self, kind: str, what: str) -> None:
         self._said[kind] += 1
-        if self._said[kind] <= _SHOWN:
+        if self._said[kind] <= _MAX_SHOWN_BREACHES:
             self._verdict.breaches.append(f"{kind}: {what}")
 
     def _tell_how_many_more(self) -> None:
         for kind, count in self._said.items():
-            if count > _SHOWN:
-                self._verdict.breaches.append(f"{kind}: {count - _SHOWN} more")
+            if count > _MAX_SHOWN_BREACHES:
+                self._verdict.breaches.append(f"{kind}: {count - _MAX_SHOWN_BREACHES} more")
 
 
 def _distinct(custom_ids: Iterable[str]) -> None:
     twice = [name for name, count in Counter(custom_ids).items() if count > 1]
     if twice:
-        raise ValueError(f"the harness used custom_ids twice: {twice[:_SHOWN]}")
+        raise ValueError(f"the harness used custom_ids twice: {twice[:_MAX_SHOWN_BREACHES]}")

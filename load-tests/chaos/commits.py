@@ -16,8 +16,8 @@ Committed = Mapping[TopicPartition, tuple[int, str]]
 """Offset and text of each partition."""
 
 _PREFIX = "bb1."
-_HEAD = 1 + 4
-_SETS = 4
+_HEAD_BYTES = 1 + 4
+_SET_COUNT = 4
 
 
 async def committed(admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]) -> Committed:
@@ -37,9 +37,9 @@ def completed(offset: int, text: str) -> frozenset[int]:
     """The offsets above the committed one that the text tells to be done; empty where it tells nothing."""
     if not text.startswith(_PREFIX):
         return frozenset()
-    data = iter(base64.b64decode(text[len(_PREFIX) :])[_HEAD:-4])
+    data = iter(base64.b64decode(text[len(_PREFIX) :])[_HEAD_BYTES:-4])
     _number(data)
-    sets = [bytes(next(data) for _ in range(_number(data))) for _ in range(_SETS)]
+    sets = [bytes(next(data) for _ in range(_number(data))) for _ in range(_SET_COUNT)]
     return frozenset(_members(sets[-1], offset))
 
 

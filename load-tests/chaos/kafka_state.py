@@ -18,7 +18,7 @@ from chaos.queue_state import Message, QueueState
 LANES = ("high", "normal", "low", "retry")
 _FETCH_MS = 1000
 _PAUSE_SECONDS = 0.5
-_QUIET_FETCHES = 3
+_MIN_EMPTY_FETCHES = 3
 """Empty fetches in a row after which a partition without messages counts as such."""
 
 
@@ -59,7 +59,7 @@ async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[Topi
         consumer.assign(partitions)
         records: list[Any] = []
         quiet = 0
-        while quiet < _QUIET_FETCHES or any([await _left(consumer, at) for at in partitions]):
+        while quiet < _MIN_EMPTY_FETCHES or any([await _left(consumer, at) for at in partitions]):
             found = await consumer.getmany(timeout_ms=_FETCH_MS)
             records += [record for batch in found.values() for record in batch]
             quiet = 0 if found else quiet + 1

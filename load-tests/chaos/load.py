@@ -33,7 +33,7 @@ _SLOW_SHARE = 0.1
 _ADAPTED_SHARE = 0.2
 _ALIKE_SHARE = 0.3
 _REPEATED_SHARE = 0.1
-_QUESTIONS = 10
+_QUESTION_COUNT = 10
 _PREFIXES = tuple(f"These are the rules of house {one}. " + "Answer in a word, and be kind. " * 40 for one in range(8))
 _SUBMIT_SECONDS = 120.0
 _LANES = (Lane.HIGH, Lane.NORMAL, Lane.NORMAL, Lane.LOW)
@@ -90,7 +90,7 @@ class Load:
             return self._asked(body | {"max_tokens": 8, "temperature": 0} if self._real else body, expect)
         model = self._models[-1] if dice.random() < _ADAPTED_SHARE else self._models[0]
         if dice.random() < _REPEATED_SHARE:
-            body = self._body(model, f"Say word {dice.randrange(_QUESTIONS)} again.")
+            body = self._body(model, f"Say word {dice.randrange(_QUESTION_COUNT)} again.")
             return self._asked(body | {"temperature": 0}, expect)
         text = "Say a word."
         fate = dice.random()

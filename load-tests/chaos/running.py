@@ -16,10 +16,10 @@ from chaos.stage import Stage
 
 _BEGIN_SECONDS = 90.0
 _RECOVER_SECONDS = 120.0
-_SOME = 10
+_BEGUN_REQUESTS = 10
 """Requests that have begun before a fault comes."""
 _POISONS = {Kind.POISON: "[[die]]", Kind.POISON_WORKER: "[[kill]]"}
-_COME_BACK_TIMES = 1.2
+_COME_BACK_FACTOR = 1.2
 _SUSPECTS = ('backburner_lag{lane="retry"}', 'backburner_held{stage="suspects"}')
 
 
@@ -73,7 +73,7 @@ class Run:
             stage.workers.expect_ends("there is poison")
         batch = stage.load.begin(self._requests, [stage.load.ask(poison, Expect.POISON)] if poison else None)
 
-        some = min(_SOME, self._requests // 2)
+        some = min(_BEGUN_REQUESTS, self._requests // 2)
         await until(
             partial(self._under_way, mark, some), f"work under way before fault {fault.number}", seconds=_BEGIN_SECONDS
         )
@@ -111,7 +111,7 @@ class Run:
 
         What the last fault left with a dead owner comes back only when its session or visibility is over.
         """
-        await asyncio.sleep(self._last_over + self._stage.servers.patience * _COME_BACK_TIMES - time.monotonic())
+        await asyncio.sleep(self._last_over + self._stage.servers.patience * _COME_BACK_FACTOR - time.monotonic())
 
         async def none_waits() -> bool:
             pages = [await asyncio.to_thread(place.metrics) for place in self._stage.workers.manned]

@@ -46,7 +46,7 @@ STORE_LINKS = (Kind.STORE_PAUSED, Kind.STORE_RESET, Kind.STORE_SLOW, Kind.STORE_
 WORKER_FAULTS = frozenset({Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.STOP_WORKER, Kind.TERM_WORKER, Kind.LEAVE})
 """Faults of one worker, after which it is counted what was run again."""
 
-_SHORTEST, _LONGEST = 1.5, 4.0
+_MIN_AWAY_SECONDS, _MAX_AWAY_SECONDS = 1.5, 4.0
 """Seconds that something stays away."""
 
 
@@ -82,6 +82,6 @@ def schedule(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
         if kind in {Kind.JOIN, Kind.LEAVE}:
             kind = Kind.LEAVE if joined else Kind.JOIN
             joined = not joined
-        seconds = round(dice.uniform(_SHORTEST, _LONGEST), 1)
+        seconds = round(dice.uniform(_MIN_AWAY_SECONDS, _MAX_AWAY_SECONDS), 1)
         faults.append(Fault(len(faults) + 1, kind, dice.random(), seconds))
     return faults

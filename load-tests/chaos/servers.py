@@ -21,7 +21,7 @@ from chaos.proxy import Proxy
 from chaos.sqs_client import SqsAddress
 from measuring.noida import noida_program
 
-PARTITIONS = 8
+PARTITION_COUNT = 8
 """Of each lane."""
 
 _READY_SECONDS = 60.0
@@ -181,7 +181,7 @@ def _kafka_settings(port: int, *, session: int) -> dict[str, str]:
     return {
         "BACKBURNER_QUEUE_URL": f"kafka://{LOOPBACK}:{port}",
         "BACKBURNER_KAFKA_SESSION_SECONDS": str(session),
-        "BACKBURNER_TOPIC_PARTITIONS": str(PARTITIONS),
+        "BACKBURNER_TOPIC_PARTITIONS": str(PARTITION_COUNT),
         "BACKBURNER_TOPIC_REPLICATION": "1",
     }
 

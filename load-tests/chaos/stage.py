@@ -27,7 +27,7 @@ from chaos.workers import Place, Workers
 
 _WARM_SECONDS = 90.0
 _COMMIT_SECONDS = 60.0
-_REAL_PATIENCE_TIMES = 3.0
+_REAL_PATIENCE_FACTOR = 3.0
 
 # Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
 QUICK = {
@@ -72,7 +72,7 @@ class Crew:
     @property
     def patience(self) -> float:
         """How many times longer than with the fake engine everything may take."""
-        return _REAL_PATIENCE_TIMES if self.real else 1.0
+        return _REAL_PATIENCE_FACTOR if self.real else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ _RESTART_SECONDS = 0.2
 _TEND_SECONDS = 0.05
 _SCRAPE_SECONDS = 5.0
 _STOP_SECONDS = 30.0
-_OK = 200
+_OK_STATUS = 200
 
 
 class Place:
@@ -53,7 +53,7 @@ class Place:
     @property
     def ready(self) -> bool:
         """Whether its worker is warm and pulls, on an engine that lives: one whose engine died is about to end."""
-        return self.child.running and http_status(self.port, "/readyz") == _OK and is_alive(self.engine())
+        return self.child.running and http_status(self.port, "/readyz") == _OK_STATUS and is_alive(self.engine())
 
     def engine(self) -> int | None:
         """The process id of its engine, if it has one now: of its worker's children the one that holds the most."""

@@ -19,8 +19,8 @@ Address: TypeAlias = tuple[str, str, int | str]
 Place: TypeAlias = tuple[str, str]
 """Queue and position, as the broker told them."""
 
-_READERS = 32
-_SAMPLE = 300
+_MAX_CONCURRENT_READS = 32
+_MAX_SAMPLED_LETTERS = 300
 """Dead letters whose content is compared."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _TENANT = "|".join(TENANTS)
@@ -55,7 +55,7 @@ async def read_store(s3: S3Store, root: str) -> Store:
     found = Store()
     async for batch in s3.list(prefix=root + "/"):
         found.keys += [each["path"].removeprefix(root + "/") for each in batch]
-    gate = asyncio.Semaphore(_READERS)
+    gate = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(key: str, tenant: str, job: str) -> None:
         async with gate:
@@ -83,7 +83,7 @@ async def read_store(s3: S3Store, root: str) -> Store:
 async def compare_letters(s3: S3Store, root: str, store: Store, sent: Mapping[Place, Hostile]) -> list[str]:
     """Look into some dead letters: each says why, and holds the message's own bytes, or an envelope."""
     wrong = []
-    for place in random.Random(0).sample(sorted(store.letters), min(_SAMPLE, len(store.letters))):
+    for place in random.Random(0).sample(sorted(store.letters), min(_MAX_SAMPLED_LETTERS, len(store.letters))):
         answer = await s3.get_async(f"{root}/dead/{place[0]}/{place[1]}")
         letter = json.loads(bytes(await answer.bytes_async()))
         if place not in sent:

@@ -10,7 +10,7 @@ from fuzz.parts import (
     NASTY,
     NUMBERS,
     SEALED,
-    TOTAL,
+    TOTAL_REQUESTS,
     UNSEALED,
     Hostile,
     Parts,
@@ -131,7 +131,7 @@ class HostileMessages(Parts):
         """Indexes that a job with a manifest does not have."""
         custom_id, _, body = self.request()
         place = self.dice.choice(
-            ((UNSEALED, f"s{self.number}"), (SEALED, f"s{self.number}"), (SEALED, TOTAL + self.number))
+            ((UNSEALED, f"s{self.number}"), (SEALED, f"s{self.number}"), (SEALED, TOTAL_REQUESTS + self.number))
         )
         found = self.envelope_of(custom_id, body=body) | {"tenant": "default", "job": place[0], "index": place[1]}
         return Hostile("no such index", as_json(found))

@@ -8,8 +8,8 @@ from typing import Any
 TENANTS = ("default", "acme")
 """Tenants that the queue may carry; `default` is that of plain lines."""
 UNSEALED, SEALED = "batch_fuzz-unsealed", "batch_fuzz-sealed"
-"""Two jobs with a manifest; of the second, `TOTAL` requests were promised and the first is never sent."""
-TOTAL = 10
+"""Two jobs with a manifest; of the second, `TOTAL_REQUESTS` were promised and the first is never sent."""
+TOTAL_REQUESTS = 10
 SECRET = "the-secret-of-another-tenant"  # noqa: S105 - bait
 BAIT = ("acme", "single-bait", "0")
 """Tenant, job and index of a stored body that is nobody's business."""

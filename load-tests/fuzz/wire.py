@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from fuzz.ends import Place
 from fuzz.parts import Hostile
 
-_MIB = 1024 * 1024
+_BYTES_PER_MIB = 1024 * 1024
 
 
 class Wire(Protocol):
@@ -101,7 +101,7 @@ class SqsWire:
     """A pool's queue, by boto3 alone."""
 
     text = True
-    limit = _MIB
+    limit = _BYTES_PER_MIB
 
     def __init__(self, endpoint: str, region: str, prefix: str, pool: str) -> None:
         self._name = f"{prefix}-{pool}-normal"
@@ -153,7 +153,7 @@ def _batches(messages: Iterable[Hostile]) -> Iterable[list[Hostile]]:
     size = 0
     for one in messages:
         length = len(one.value or b"") + sum(len(name) + len(value) + 10 for name, value in one.headers)
-        if batch and (len(batch) == 10 or size + length > _MIB * 9 // 10):  # noqa: PLR2004
+        if batch and (len(batch) == 10 or size + length > _BYTES_PER_MIB * 9 // 10):  # noqa: PLR2004
             yield batch
             batch, size = [], 0
         batch.append(one)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 
-EVERY_SECONDS = 0.001
+SAMPLE_INTERVAL_SECONDS = 0.001
 OTHER_THREADS = "threads"
 OTHER = "other"
 LAYERS = {
@@ -99,7 +99,7 @@ class Sampler:
         """Sample while this is entered. In the main thread, once at a time."""
         before = signal.signal(signal.SIGPROF, self._sample)
         self._thread, self._process = time.thread_time(), time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, EVERY_SECONDS, EVERY_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL_SECONDS, SAMPLE_INTERVAL_SECONDS)
         try:
             yield
         finally:

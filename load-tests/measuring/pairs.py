@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CONFIDENCE = 0.95
-_RESAMPLES = 10_000
+CONFIDENCE_RATIO = 0.95
+_RESAMPLE_COUNT = 10_000
 _SEED = 1
 
 
@@ -104,6 +104,6 @@ def bootstrap_interval(values: Sequence[float], *, seed: int = _SEED) -> tuple[f
     if len(values) == 1:
         return values[0], values[0], values[0]
     chance = random.Random(seed)
-    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    tail = round(_RESAMPLES * (1 - CONFIDENCE) / 2)
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(_RESAMPLE_COUNT))
+    tail = round(_RESAMPLE_COUNT * (1 - CONFIDENCE_RATIO) / 2)
     return medians[tail], statistics.median(values), medians[-tail - 1]

@@ -14,7 +14,7 @@ from backburner_schemas.segment import Line, encode_segment
 from backburner_worker.settlement.segments import Buffers, SegmentLimits
 
 TENANT = "default"
-_BLOCK = 64
+_BLOCK_REQUESTS = 64
 """Neighbours that a worker gets together."""
 _TEXT = "x" * 600
 """An answer; a record has about a kilobyte."""
@@ -35,8 +35,8 @@ async def store_results(storage: Storage, job: str, total: int, *, workers: int 
     found = []
     for worker in range(workers):
         writer = keys.new_ulid().lower()
-        blocks = range(worker * _BLOCK, total, workers * _BLOCK)
-        indexes = [index for block in blocks for index in range(block, min(block + _BLOCK, total))]
+        blocks = range(worker * _BLOCK_REQUESTS, total, workers * _BLOCK_REQUESTS)
+        indexes = [index for block in blocks for index in range(block, min(block + _BLOCK_REQUESTS, total))]
         limit = SegmentLimits().max_records
         for sequence, start in enumerate(range(0, len(indexes), limit)):
             lines = [_line(job, index) for index in indexes[start : start + limit]]

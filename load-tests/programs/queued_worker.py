@@ -36,7 +36,7 @@ from programs.instant_engine import InstantEngine
 
 INSTANT = "--instant"
 """Asks for the engine that costs nothing, in place of the one that the settings name."""
-_PLACES = 60
+_MAX_REPORTED_FUNCTIONS = 60
 """Functions that are told of, the dearest."""
 
 
@@ -139,7 +139,7 @@ async def run(
         "tokens": telemetry.tokens,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         "layers": sampler.layers(),
-        "places": sampler.places()[:_PLACES],
+        "places": sampler.places()[:_MAX_REPORTED_FUNCTIONS],
         "cached": PrefixCache.now().since(cache),
     }
 

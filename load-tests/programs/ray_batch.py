@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-_BATCH = 32
+_BATCH_REQUESTS = 32
 """Rows that go to the engine together. Several batches overlap, so this is no barrier."""
 
 
@@ -31,7 +31,7 @@ def main(model: str, requests: str, arguments: list[str]) -> None:
     config = vLLMEngineProcessorConfig(
         model_source=model,
         engine_kwargs=_engine_kwargs(arguments),
-        batch_size=_BATCH,
+        batch_size=_BATCH_REQUESTS,
         max_concurrent_batches=8,
         concurrency=1,
         log_engine_metrics=False,
@@ -39,7 +39,7 @@ def main(model: str, requests: str, arguments: list[str]) -> None:
     )
     processor = build_processor(config, preprocess=_preprocess, postprocess=_postprocess)
     lines = [json.loads(line) for line in Path(requests).read_text().splitlines()]
-    rows = processor(ray.data.from_items(lines, override_num_blocks=max(1, len(lines) // _BATCH))).take_all()
+    rows = processor(ray.data.from_items(lines, override_num_blocks=max(1, len(lines) // _BATCH_REQUESTS))).take_all()
     ended = time.time()
     found = {
         "seconds": ended - started,

@@ -25,7 +25,7 @@ svg { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif }
 .line-2 { stroke: #ab7df8 } .dot-2 { fill: #ab7df8 }
 }
 """
-LINES = 3
+COLOUR_COUNT = 3
 """How many series are told apart by colour."""
 
 

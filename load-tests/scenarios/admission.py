@@ -27,7 +27,7 @@ from measuring.prompts import messages
 from measuring.servers import servers
 
 _FAKE = "fake"
-_SPEED_TIMES = 20
+_SPEED_FACTOR = 20
 """Seconds of the modelled engine in one of ours."""
 _STEP_SECONDS = 0.04
 """Seconds of its step. At that speed the worker's own part in it is still small, as beside a real engine."""
@@ -117,7 +117,7 @@ def _engine(model: str, workload: Workload) -> Mapping[str, str]:
         return {
             "BACKBURNER_ENGINE": "fake",
             "BACKBURNER_POOL": _FAKE,
-            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP_SECONDS},speed={_SPEED_TIMES}",
+            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP_SECONDS},speed={_SPEED_FACTOR}",
         }
     return {
         "BACKBURNER_ENGINE": "vllm",

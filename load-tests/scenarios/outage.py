@@ -33,7 +33,7 @@ ALLOWED_MB = 20.0
 """How much more memory than before a worker may take during an outage."""
 SYSTEMS = ("store", "slow store", "broker")
 _LATENCY_SECONDS = "0.005"
-_STEADY_SHARE = 2
+_STEADY_SHARE = 0.5
 """Half of the job is done before the outage, so that every buffer and the allocator have had their fill."""
 _SAMPLE_SECONDS = 0.2
 _PATIENCE_SECONDS = 900.0
@@ -199,7 +199,7 @@ async def _suffer(
         job = await client.submit(chat_lines(row.requests))
         await _until(lambda: worker.ready, "a warm worker")
         already = worker.pulled
-        enough = row.requests // _STEADY_SHARE
+        enough = int(row.requests * _STEADY_SHARE)
         while worker.pulled < enough:
             row.before_mb = max(row.before_mb, worker.rss_mb)
             await asyncio.sleep(_SAMPLE_SECONDS)

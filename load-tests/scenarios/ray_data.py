@@ -23,7 +23,7 @@ from measuring.pairs import Measured, Side, interleaved
 from measuring.resident import resident_worker, same_tokens, submitted_and_done, write_requests
 from measuring.servers import servers
 
-GOAL = 1.3
+GOAL_RATIO = 1.3
 REQUIREMENT = "ray[data]==2.60.0"
 _AGAINST = "Ray Data LLM, wall time with its start"
 _ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def ray_data(pairs: int, requests: int, *, threads: int = 1, quick: bool = False
     try:
         python = ray_python()
     except RayMissing as missing:
-        return Figures.skip("ray", str(missing), goal=GOAL, against=_AGAINST)
+        return Figures.skip("ray", str(missing), goal=GOAL_RATIO, against=_AGAINST)
     with servers(AUTO_MODEL_NAME) as settings, tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
         env = {**os.environ, **settings, "OMP_NUM_THREADS": str(threads), "RAY_USAGE_STATS_ENABLED": "0"}
         env["BENCH_GPUS"] = "1" if build() is Build.GPU else "0"
@@ -61,7 +61,7 @@ def ray_data(pairs: int, requests: int, *, threads: int = 1, quick: bool = False
         "ray",
         found,
         ("Ray Data", "queued"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         against=_AGAINST,
         settings={"requests": requests, "threads": threads, "engine_args": arguments(), "ray": REQUIREMENT},
         details={"steady_requests_per_s": {"Ray Data": theirs, "queued": ours}},

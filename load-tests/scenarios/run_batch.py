@@ -22,7 +22,7 @@ from measuring.pairs import Measured, Side, interleaved
 from measuring.resident import resident_worker, same_tokens, submitted_and_done, write_requests
 from measuring.servers import servers
 
-GOAL = 1.1
+GOAL_RATIO = 1.1
 _PROGRAM = "vllm.entrypoints.openai.run_batch"
 _RATE = re.compile(r"([0-9.]+)\s*(req/s|s/req)")
 
@@ -47,7 +47,7 @@ def run_batch(pairs: int, requests: int, *, threads: int = 1, quick: bool = Fals
         "run-batch",
         found,
         ("run_batch", "queued"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         against="vLLM's run_batch, wall time with its start",
         settings={"requests": requests, "threads": threads, "engine_args": arguments()},
         details={"steady_requests_per_s": {"run_batch": steady, "queued": ours}},

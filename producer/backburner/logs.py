@@ -102,7 +102,7 @@ class _Calmly(logging.Filter):
 class _Seldom(logging.Filter):
     """Has a library say the same thing once in a while."""
 
-    _REMEMBERED = 1000
+    _MAX_REMEMBERED_LINES = 1000
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _Seldom(logging.Filter):
         said, now = (record.name, str(record.msg)), time.monotonic()
         if now < self._next.get(said, 0.0):
             return False
-        if len(self._next) >= self._REMEMBERED:
+        if len(self._next) >= self._MAX_REMEMBERED_LINES:
             self._next.clear()
         self._next[said] = now + _REPEAT_SECONDS
         return True

@@ -17,7 +17,7 @@ LIVE_SECONDS = 120.0
 """A worker that has not renewed its announcement for this long counts as gone; they renew each minute or oftener."""
 _REFRESH_SECONDS = 5.0
 """An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
-_READS_AT_ONCE = 16
+_MAX_CONCURRENT_READS = 16
 
 log = get_logger(__name__)
 
@@ -133,7 +133,7 @@ class PoolDirectory:
 
     async def _read(self) -> list[PoolStatus]:
         found = [one.key async for one in self._storage.scan(keys.POOLS) if one.key.endswith(".json")]
-        places = asyncio.Semaphore(_READS_AT_ONCE)
+        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
         async def get(key: str) -> bytes | None:
             async with places:

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from backburner_schemas import keys
-from backburner_schemas.envelope import LAST_SECOND, MAX_ATTEMPTS, VERSION, Address, AnswerMode, DeliveryFacts, Envelope
+from backburner_schemas.envelope import (
+    MAX_ATTEMPTS,
+    MAX_UNIX_SECONDS,
+    VERSION,
+    Address,
+    AnswerMode,
+    DeliveryFacts,
+    Envelope,
+)
 from backburner_schemas.errors import (
     BackburnerError,
     InvalidJson,
@@ -203,7 +211,7 @@ def _digest(text: str) -> str:
 
 def _second(timestamp: float) -> float:
     """The timestamp, cut to what a calendar holds: producers stamp their records with whatever they like."""
-    return min(max(timestamp, 0.0), LAST_SECOND) if math.isfinite(timestamp) else 0.0
+    return min(max(timestamp, 0.0), MAX_UNIX_SECONDS) if math.isfinite(timestamp) else 0.0
 
 
 def _custom_id(found: Mapping[str, Any]) -> str | None:

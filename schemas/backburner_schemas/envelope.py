@@ -62,10 +62,10 @@ Index = Annotated[
     ),
 ]
 
-LAST_SECOND = 253_402_300_799.0
+MAX_UNIX_SECONDS = 253_402_300_799.0
 """The last second of the year 9999, in Unix seconds: what calendars can still show."""
 
-UnixSeconds = Annotated[float, Field(strict=True, ge=0, le=LAST_SECOND, allow_inf_nan=False)]
+UnixSeconds = Annotated[float, Field(strict=True, ge=0, le=MAX_UNIX_SECONDS, allow_inf_nan=False)]
 
 
 @dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to make

@@ -9,7 +9,7 @@ would have made it; a differential test holds the two together.
 from functools import lru_cache
 from typing import Any
 
-from backburner_schemas.envelope import LAST_SECOND, VERSION, Address, AnswerMode, Envelope
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.names import MAX_INDEX, is_index, is_name
 from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS, Endpoint, is_finite
 
@@ -53,9 +53,9 @@ def fast_decode(found: dict[str, Any]) -> Envelope | None:
     if not (
         type(answer) is str
         and (mode := _ANSWERS.get(answer)) is not None
-        and (deadline is None or (type(deadline) is float and 0 <= deadline <= LAST_SECOND))
+        and (deadline is None or (type(deadline) is float and 0 <= deadline <= MAX_UNIX_SECONDS))
         and type(enqueued_at) is float
-        and 0 <= enqueued_at <= LAST_SECOND
+        and 0 <= enqueued_at <= MAX_UNIX_SECONDS
         and _may_run(endpoint, body)
     ):
         return None

@@ -18,13 +18,13 @@ from backburner_worker.jobs import JobKey
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.until_stored import STOPS_THE_WORKER
 
-_JITTER = 0.3
-_LIVE_SWEEPS = 3
+_JITTER_RATIO = 0.3
+_MAX_MISSED_SWEEPS = 3
 """Sweeps that a worker may miss before others take over its share."""
-_WHOLE_EVERY = 10
-"""Each so-manieth sweep looks at every open job, whoever's share it is, so that none is left out for long."""
+_SWEEPS_PER_FULL_SWEEP = 10
+"""Sweeps of which one looks at every open job, whoever's share it is, so that none is left out for long."""
 _CLOSE_SECONDS = 10.0
-_ANNOUNCEMENT_LIFE = 3600.0
+_ANNOUNCEMENT_TTL_SECONDS = 3600.0
 """Seconds after which the announcement of a worker that was killed is removed; live ones are renewed each sweep."""
 
 log = get_logger(__name__)
@@ -63,7 +63,7 @@ class Sweep:
         self._queued: set[JobKey] = set()
         self._cursors: dict[JobKey, _Seen] = {}
         # Workers that start together do not look at everything in the same turn.
-        self._turn = random.randrange(_WHOLE_EVERY)  # noqa: S311 - spreads load
+        self._turn = random.randrange(_SWEEPS_PER_FULL_SWEEP)  # noqa: S311 - spreads load
 
     def soon(self, job: JobKey) -> None:
         """See before long whether that job is whole."""
@@ -92,7 +92,7 @@ class Sweep:
                     raise
                 except StoreError as error:
                     log.warning("a part of the sweep could not be done", error=error.message)
-            await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
+            await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER_RATIO, 1 + _JITTER_RATIO))  # noqa: S311 - spreads load
 
     async def close(self) -> None:
         """Finalize what `soon` named and take the announcement back, within a bound; another worker does the rest.
@@ -140,13 +140,13 @@ class Sweep:
         Workers that see different lists leave a job out or look twice; both are harmless, and over by the next turn.
         """
         self._turn += 1
-        if self._turn % _WHOLE_EVERY == 0:
+        if self._turn % _SWEEPS_PER_FULL_SWEEP == 0:
             return lambda _: True
         announcement = self._announcement()
         me = keys.worker(announcement.pool, announcement.worker)
         seen = {one.key: one.modified async for one in self._storage.scan(keys.workers(announcement.pool))}
         # Against the newest of them: all of these times are the store's.
-        old = max(seen.values(), default=0.0) - _LIVE_SWEEPS * self._seconds
+        old = max(seen.values(), default=0.0) - _MAX_MISSED_SWEEPS * self._seconds
         live = sorted({key for key, modified in seen.items() if modified >= old} | {me})
         rank, workers = live.index(me), len(live)
         return lambda job: zlib.crc32("/".join(job).encode()) % workers == rank
@@ -174,7 +174,7 @@ class Sweep:
             await self._storage.delete(stale)
 
     async def _sweep_announcements(self) -> None:
-        prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_LIFE
+        prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_TTL_SECONDS
         stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
         await self._storage.delete(stale)
 

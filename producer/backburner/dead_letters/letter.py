@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from backburner_schemas import keys
-from backburner_schemas.envelope import LAST_SECOND, Envelope
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, Envelope
 from backburner_schemas.errors import JobError, StoredObjectBroken
 from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import is_name
@@ -130,7 +130,7 @@ def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
         worker=found.worker,
         queue=found.queue,
         position=found.position,
-        failed_at=min(max(found.failed_at, 0.0), LAST_SECOND) if math.isfinite(found.failed_at) else 0.0,
+        failed_at=min(max(found.failed_at, 0.0), MAX_UNIX_SECONDS) if math.isfinite(found.failed_at) else 0.0,
         envelope=envelope,
         raw=raw,
         problem=_problem(ref, envelope),

@@ -34,7 +34,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
-_JOBS_AT_ONCE = 16
+_BATCH_JOBS = 16
 _MAX_KEPT_LETTERS = 1_000
 """Letters that stay of which each is told; of the others only their number."""
 
@@ -94,7 +94,7 @@ class Redrive:
         for job in filter(keys.has_manifest, jobs):
             await self.job(job)
         # Single requests have a job each, so there may be very many of them.
-        for some in _batched(filterfalse(keys.has_manifest, jobs), _JOBS_AT_ONCE):
+        for some in _batched(filterfalse(keys.has_manifest, jobs), _BATCH_JOBS):
             ended = await asyncio.gather(*(self.job(job) for job in some), return_exceptions=True)
             for one in ended:
                 if isinstance(one, BaseException):

@@ -13,12 +13,12 @@ from backburner_schemas import keys
 from backburner_schemas.errors import JobError, LetterNotFound
 from backburner_schemas.names import is_name
 
-_LETTERS_AT_ONCE = 64
+_MAX_BATCH_LETTERS = 64
 """Letters that are read side by side, and handed on together."""
-_BYTES_AT_ONCE = 8 << 20
+_MAX_BATCH_BYTES = 8 << 20
 _OVERHEAD_BYTES = 1 << 20
 """Bytes that a letter may have beside its message."""
-_REMOVED_AT_ONCE = 500
+_MAX_BATCH_REMOVALS = 500
 
 log = get_logger(__name__)
 
@@ -99,7 +99,7 @@ class DeadLetterStore:
             batch.append(ref.key)
             if ref.tenant is not None and ref.job is not None and ref.index is not None:
                 batch.append(keys.suspect(ref.tenant, ref.job, ref.index))
-            if len(batch) >= _REMOVED_AT_ONCE:
+            if len(batch) >= _MAX_BATCH_REMOVALS:
                 await self._storage.delete(batch)
                 batch = []
         await self._storage.delete(batch)
@@ -127,7 +127,7 @@ class DeadLetterStore:
         batch: list[str] = []
         async for one in self._storage.scan(prefix):
             batch.append(one.key)
-            if len(batch) >= _REMOVED_AT_ONCE:
+            if len(batch) >= _MAX_BATCH_REMOVALS:
                 await self._storage.delete(batch)
                 removed, batch = removed + len(batch), []
         await self._storage.delete(batch)
@@ -144,7 +144,7 @@ class DeadLetterStore:
                 continue
             batch.append(ref)
             size += min(one.size, self._max_bytes)
-            if len(batch) >= _LETTERS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            if len(batch) >= _MAX_BATCH_LETTERS or size >= _MAX_BATCH_BYTES:
                 yield await self._fetch_all(batch)
                 batch, size = [], 0
         if batch:

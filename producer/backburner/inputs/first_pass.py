@@ -10,7 +10,7 @@ from backburner_schemas.job import Prefix
 
 _IN_MEMORY_BYTES = 1 << 20
 _FORM = Struct("<32sQ32sI")
-_MIXED_POOLS_NUMBER = 0xFFFFFFFF
+_MIXED_POOLS_INDEX = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class FirstPass:
 
     def add(self, found: SurveyedBlock) -> None:
         """Take up the next block."""
-        number = _MIXED_POOLS_NUMBER
+        number = _MIXED_POOLS_INDEX
         if found.pool is not None:
             if found.pool not in self._pools:
                 self._pools.append(found.pool)
@@ -50,7 +50,7 @@ class FirstPass:
             if not packed:
                 return
             digest, accepted, rolling, number = _FORM.unpack(packed)
-            pool = None if number == _MIXED_POOLS_NUMBER else self._pools[number]
+            pool = None if number == _MIXED_POOLS_INDEX else self._pools[number]
             yield SurveyedBlock(digest, Prefix(accepted, rolling.hex()), pool)
 
     def ends_at(self, counts: Collection[int]) -> bool:

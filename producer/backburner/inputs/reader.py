@@ -20,7 +20,7 @@ from backburner.inputs.line_blocks import Block
 from backburner.inputs.validation import Accepted, Checker
 from backburner_schemas.job import Prefix
 
-_LINES_AT_ONCE = 512
+_BATCH_LINES = 512
 """Lines that are checked before the loop may turn."""
 
 
@@ -121,8 +121,8 @@ class InputReader:
     async def _survey(self, block: Block, fingerprint: Fingerprint, findings: Findings) -> str | None:
         """Check a block's lines for the first time; the pool to which all of them go as they stand, if they do."""
         pools: set[str | None] = set()
-        for start in range(0, len(block.texts), _LINES_AT_ONCE):
-            texts = block.texts[start : start + _LINES_AT_ONCE]
+        for start in range(0, len(block.texts), _BATCH_LINES):
+            texts = block.texts[start : start + _BATCH_LINES]
             alike = await self._checker.check_alike(block.first + start, texts)
             if alike is not None:
                 fingerprint.take_all(alike.data, len(texts))
@@ -156,8 +156,8 @@ class InputReader:
 
     async def _check(self, lines: Sequence[Line], findings: Findings) -> list[Accepted]:
         found: list[Accepted] = []
-        for start in range(0, len(lines), _LINES_AT_ONCE):
-            accepted, bad = await self._checker.check(lines[start : start + _LINES_AT_ONCE])
+        for start in range(0, len(lines), _BATCH_LINES):
+            accepted, bad = await self._checker.check(lines[start : start + _BATCH_LINES])
             found += accepted
             for finding in bad:
                 findings.add(finding)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})", re.DOTALL)
-_MAX_NUMBER = 10**18
+_MAX_ID_NUMBERS = 10**18
 """The numbers have as many digits as are looked for, so that each custom_id is taken apart in one way only."""
 _MAX_RUNS = 32
 """Runs that are kept; each custom_id that is in none of them is held against all."""
@@ -40,7 +40,7 @@ class SequentialIds:
         if found is None:
             return False
         prefix, width, first = found[1], len(found[2]), int(found[2])
-        if first + len(custom_ids) > _MAX_NUMBER:
+        if first + len(custom_ids) > _MAX_ID_NUMBERS:
             return False
         numbers = range(first, first + len(custom_ids))
         # Of a number without leading zeros each is as wide as it is; a format costs twice as much.

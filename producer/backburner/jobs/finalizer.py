@@ -12,7 +12,7 @@ from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
 from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
 
-_READS_AT_ONCE = 16
+_MAX_CONCURRENT_READS = 16
 
 
 async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
@@ -87,7 +87,7 @@ async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | Non
 
 async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
     """What each of these segments tells about itself, in the same order. Raises `StoreError`."""
-    places = asyncio.Semaphore(_READS_AT_ONCE)
+    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> SegmentDigest:
         key = keys.segments(tenant, job) + name

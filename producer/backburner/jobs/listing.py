@@ -13,7 +13,7 @@ from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import JobManifest
 from backburner_schemas.status import BatchStatus, derive
 
-_READS_AT_ONCE = 16
+_MAX_CONCURRENT_READS = 16
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
 
@@ -28,7 +28,7 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
     made = {name: at for name in names if (at := _made_at(name)) is not None}
-    places = asyncio.Semaphore(_READS_AT_ONCE)
+    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> None:
         async with places:

@@ -34,7 +34,7 @@ from backburner_schemas.result import ResultRecord, error_record
 BATCH_RECORDS = 32
 """Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is made,
 which was measured to cost as much again as the parsing."""
-_SEGMENTS_AHEAD = 4
+_READ_AHEAD_SEGMENTS = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -205,7 +205,7 @@ class RecordReader:
         left = iter(names)
         try:
             while True:
-                while len(ahead) < _SEGMENTS_AHEAD and (name := next(left, None)) is not None:
+                while len(ahead) < _READ_AHEAD_SEGMENTS and (name := next(left, None)) is not None:
                     ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
                 if not ahead:
                     return

@@ -7,7 +7,7 @@ from backburner_worker.engine.fake.model import Pace
 
 
 async def test_an_engine_that_is_held_short_gets_more(storage, monkeypatch):
-    monkeypatch.setattr(load_monitor, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(load_monitor, "_POLL_SECONDS", 0.01)
     engine = CountingEngine(pace=Pace(step=0.001, sequences=8, kv=100_000))
     harness = Harness(storage, engine)
     for index in range(300):

@@ -39,7 +39,7 @@ _NEARLY_FULL_RATIO = 0.92
 """Share of the KV cache."""
 _MAX_RAISE_RATIO = 1.25
 """Most that a limit is raised by at once."""
-_TRY_RATIO = 1.2
+_TRIAL_RATIO = 1.2
 """What is tried more or less where the cache is full."""
 _NOTHING = EngineLoad()
 
@@ -77,7 +77,7 @@ class Governor:
         self.tokens = max(1, int(self._kv * _INITIAL_TOKENS_RATIO))
         """KV tokens that they may be expected to hold."""
         self._stretch = _Stretch()
-        self._hill_climb = HillClimb(_TRY_RATIO)
+        self._hill_climb = HillClimb(_TRIAL_RATIO)
 
     def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
         """Judge what the engine reports at the monotonic second `now`; whether there may be more room.

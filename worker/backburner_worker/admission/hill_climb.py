@@ -3,7 +3,7 @@
 import math
 from collections import deque
 
-_MAX_TRIES = 10
+_MAX_TRIALS = 10
 _MIN_SQUARED_LOG_RATIO = 1e-4
 
 
@@ -13,7 +13,7 @@ class HillClimb:
     def __init__(self, step: float) -> None:
         """`step` is the factor of one try. The first try is upwards."""
         self._step = step
-        self._tries: deque[tuple[float, float]] = deque(maxlen=_MAX_TRIES)
+        self._tries: deque[tuple[float, float]] = deque(maxlen=_MAX_TRIALS)
         self._up = False
 
     def next(self, tried: float, gave: float) -> float:

@@ -7,7 +7,7 @@ from backburner_worker.admission.admission import Admission
 from backburner_worker.engine.base import Engine, TellsLoad
 from backburner_worker.process.notifier import Notifier
 
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 class LoadMonitor:
@@ -25,7 +25,7 @@ class LoadMonitor:
         if not isinstance(engine, TellsLoad):
             return
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             load = engine.load()
             if load is not None and self._admission.look(load, time.monotonic()):
                 self._changed.set()

@@ -13,7 +13,7 @@ _CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's `--max-lora-rank` may be."""
-_AT_ONCE_COUNT = 4
+_DEFAULT_ADAPTER_COUNT = 4
 """Adapters in one batch at most, unless told otherwise: each takes room beside the model, and work comes grouped."""
 
 
@@ -81,7 +81,7 @@ def vllm_arguments(adapters: Sequence[Adapter], given: Iterable[str]) -> list[st
     if any(argument.partition("=")[0].replace("_", "-") == "--lora-modules" for argument in given):
         raise SettingsError(f"adapters are named in {SETTING} and in --lora-modules; move all of them to {SETTING}")
     highest = max(map(rank_of, adapters))
-    at_once = min(len(adapters), _AT_ONCE_COUNT)
+    at_once = min(len(adapters), _DEFAULT_ADAPTER_COUNT)
     modules = [
         json.dumps({"name": one.name, "path": str(Path(one.folder).expanduser().absolute())}) for one in adapters
     ]

@@ -19,10 +19,10 @@ from backburner_worker.engine.base import EngineResponse, Usage
 from backburner_worker.generation.cache_key import is_repeatable, request_digest
 from backburner_worker.process.telemetry import Telemetry
 
-_LOOK_SECONDS = 2.0
+_LOOKUP_SECONDS = 2.0
 """For a look, which a request waits for: a store that takes longer than that has trouble."""
-_KEEP_SECONDS = 30.0
-_MAX_KEEPS_AT_ONCE = 64
+_WRITE_SECONDS = 30.0
+_MAX_CONCURRENT_WRITES = 64
 """Answers on their way into the cache; what comes while so many are is not kept."""
 _MAX_BYTES = 4 * 1024 * 1024
 """Bytes of an answer that is kept at most."""
@@ -93,7 +93,7 @@ class ResultCache:
 
     def keep(self, key: str, response: EngineResponse) -> None:
         """Have that answer written there, in the background."""
-        if len(self._keeping) >= _MAX_KEEPS_AT_ONCE or self._storage.unavailable_reason() is not None:
+        if len(self._keeping) >= _MAX_CONCURRENT_WRITES or self._storage.unavailable_reason() is not None:
             return
         task = asyncio.create_task(self._write(key, response))
         self._keeping.add(task)
@@ -109,7 +109,7 @@ class ResultCache:
     async def _read(self, key: str) -> EngineResponse | None:
         if self._storage.unavailable_reason() is not None:
             return None
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(_LOOKUP_SECONDS):
             stored = await self._storage.get(key)
         if stored is None:
             return None
@@ -129,7 +129,7 @@ class ResultCache:
             data = answer.model_dump_json().encode()
             if len(data) > _MAX_BYTES:
                 return
-            async with asyncio.timeout(_KEEP_SECONDS):
+            async with asyncio.timeout(_WRITE_SECONDS):
                 await self._storage.put(key, data)
         except (StoreError, TimeoutError, ValueError) as error:
             log.warning("an answer was not kept in the result cache", key=key, error=str(error))

@@ -16,7 +16,7 @@ from backburner_worker.process.readiness import Readiness
 
 _STUCK_SECONDS = 60.0
 """Seconds without a turn of the event loop after which the process counts as stuck."""
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
 
 class Health:
@@ -45,7 +45,7 @@ class Health:
         """Show that the event loop turns, for ever."""
         while True:
             self._beat = time.monotonic()
-            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def close(self) -> None:
         """Stop listening."""

@@ -21,7 +21,7 @@ _MAX_WAITING_OUTCOMES = 12_288
 """A full segment that fills, and two on their way: 25,000 requests/s with a put of 0.3 s. An outcome that waits takes
 less than 1 KB beside its bytes; a worker at full speed has most of them waiting anyway, so that an outage adds little.
 """
-_FLUSH_AGAIN_SECONDS = 0.05
+_FLUSH_RETRY_SECONDS = 0.05
 
 
 class Results:
@@ -83,7 +83,7 @@ class Results:
         while under_way:
             # Again and again: a record may reach its segment only after its letter is written.
             self._segments.flush()
-            _, under_way = await asyncio.wait(under_way, timeout=_FLUSH_AGAIN_SECONDS)
+            _, under_way = await asyncio.wait(under_way, timeout=_FLUSH_RETRY_SECONDS)
 
     def _to_segment(self, address: Address, line: Line) -> Durable:
         had_room = self.has_room

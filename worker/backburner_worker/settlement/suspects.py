@@ -27,7 +27,7 @@ from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
-_MIN_EQUAL_LOOKS = 4
+_MIN_EQUAL_READS = 4
 """Looks in a row, as far apart as two renewals, at which a mark has to be the same to convict: its maker may still take
 it away, since a rebalance can give its suspect to the next owner before that, or it runs a copy of the suspect."""
 
@@ -146,7 +146,7 @@ class Suspects:
             # A look that waited for the store proves nothing: meanwhile nobody could renew.
             same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
             seen, looks = there, looks + 1 if same else 0
-            if looks == _MIN_EQUAL_LOOKS:
+            if looks == _MIN_EQUAL_READS:
                 return True
             began = time.monotonic()
             await asyncio.sleep(_RENEW_SECONDS)

@@ -20,8 +20,8 @@ from backburner_schemas.errors import SettingsError
 
 IGNORE_FILE = ".gitignore"
 _LOCK, _RECORD = "lock", "stack.json"
-_LOOK_SECONDS = 0.05
-_TRIES = 4
+_POLL_SECONDS = 0.05
+_MAX_ATTEMPTS = 4
 _STARTTIME_FIELD_INDEX = 19
 """Of /proc/PID/stat, counted from after the program's name, which may hold spaces and brackets."""
 
@@ -90,7 +90,7 @@ def send(state: Path, pid: int, number: signal.Signals, *, seconds: float) -> bo
     while is_held(state):
         if time.monotonic() > deadline:
             return False
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return True
 
 
@@ -110,11 +110,11 @@ def start_time(pid: int) -> str | None:
 
 def _locked(lock: IO[str]) -> bool:
     """Whether the lock could be had. Tried for a moment: `is_held` holds it for an instant too."""
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return False
 
 

@@ -28,8 +28,8 @@ from backburner.settings import QueueKind
 from backburner_schemas.errors import BackburnerError, QueueError, SettingsError
 from backburner_schemas.routing import pool_name
 
-_LOOK_SECONDS = 0.2
-_SAY_SECONDS = 10.0
+_POLL_SECONDS = 0.2
+_PROGRESS_SECONDS = 10.0
 _ENSURE_SECONDS = 120.0
 
 # Settings of the user's that would lead the stack's workers away from it, or make all of them the same member.
@@ -125,7 +125,7 @@ class Stack:
         """
         while True:
             self._look()
-            self._interrupts.pause(_LOOK_SECONDS)
+            self._interrupts.pause(_POLL_SECONDS)
 
     def _queue(self, store: Store) -> Broker | Emulator:
         data, leases = self._options.data_folder, self._leases
@@ -153,10 +153,10 @@ class Stack:
         self._say(f"starting {_counted(self._options.workers)} and loading {model.name}")
         self._look()
         while cold := self._workers.cold:
-            if time.monotonic() - said > _SAY_SECONDS:
+            if time.monotonic() - said > _PROGRESS_SECONDS:
                 said = time.monotonic()
                 self._say(f"waiting for {', '.join(cold)} to load {model.name} ({said - started:.0f} s)")
-            self._interrupts.pause(_LOOK_SECONDS)
+            self._interrupts.pause(_POLL_SECONDS)
             self._look()
 
     def _stop_workers(self) -> None:
@@ -197,7 +197,7 @@ class Stack:
         deadline = time.monotonic() + _ENSURE_SECONDS
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=_LOOK_SECONDS)
+                await asyncio.wait({task}, timeout=_POLL_SECONDS)
                 self._interrupts.check()
                 if time.monotonic() > deadline and not task.done():
                     raise QueueError(f"topics and pool were not made within {_ENSURE_SECONDS:.0f} s; try again")

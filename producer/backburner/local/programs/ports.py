@@ -23,7 +23,7 @@ TWIN_PORT_OFFSET = 10_000
 # Ports, and their twins, below the range that Linux (32768 up) and macOS (49152 up) give to outgoing connections:
 # nothing can take one between the check here and the child's start but a server that was told to.
 _LOWEST_PORT, _HIGHEST_PORT = 15_000, 22_000
-_TRIES = 400
+_CANDIDATE_COUNT = 400
 
 
 class PortLeases:
@@ -40,7 +40,7 @@ class PortLeases:
         """
         if preferred is not None and self._lease(preferred, twin=twin):
             return preferred
-        for candidate in random.sample(range(_LOWEST_PORT, _HIGHEST_PORT), _TRIES):
+        for candidate in random.sample(range(_LOWEST_PORT, _HIGHEST_PORT), _CANDIDATE_COUNT):
             if self._lease(candidate, twin=twin):
                 return candidate
         raise SettingsError(

@@ -7,7 +7,7 @@ import struct
 
 from backburner.local.programs.ports import LOOPBACK
 
-_SECONDS = 2.0
+_PROBE_SECONDS = 2.0
 
 _METADATA_API_KEY = 3
 _METADATA_VERSION = 1
@@ -18,7 +18,7 @@ _HEAD = struct.Struct(">iii")
 
 def http_status(port: int, path: str) -> int | None:
     """The status of `GET path`, or None if nothing answers in HTTP."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_SECONDS)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_PROBE_SECONDS)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)
@@ -35,7 +35,7 @@ def speaks_kafka(port: int) -> bool:
     header = struct.pack(">hhih", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, -1)
     request = header + struct.pack(">i", 0)
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=_SECONDS) as connection:
+        with socket.create_connection((LOOPBACK, port), timeout=_PROBE_SECONDS) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as answer:
                 head = answer.read(_HEAD.size)

@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 TOPIC_SECONDS = 5.0
 """How long a topic that is missing is looked for, on every broker, before it counts as missing."""
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 10.0
 _OK_CODE = 0
 
@@ -32,7 +32,7 @@ async def missing_topics(client: AIOKafkaClient, topics: Collection[str]) -> lis
     while missing := sorted(set(topics) - await _shown(client, topics)):
         if time.monotonic() >= until:
             break
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     return missing
 
 

@@ -21,11 +21,11 @@ from backburner_schemas.errors import QueueError
 
 log = get_logger(__name__)
 
-_SECONDS = 60.0
+_STEP_SECONDS = 60.0
 """For one step: four topics of 64 partitions take a broker a few seconds."""
 _AGREE_SECONDS = 30.0
 """How long the brokers' metadata may take to follow the controller's."""
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _HEADROOM_BYTES = 64 * 1024
 """Bytes that an envelope, its headers and the batch around it may take beyond the body."""
 _OK_CODE = 0
@@ -42,11 +42,11 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     admin = AIOKafkaAdminClient(**kafka_connection(settings), client_id="backburner", request_timeout_ms=30_000)
     client: AIOKafkaClient = admin._client  # noqa: SLF001 - the public ways ask one broker, whichever
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(_STEP_SECONDS):
             await admin.start()
         missing = await _missing(admin, client, settings, names)
         if missing:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_STEP_SECONDS):
                 await _make(admin, settings, missing)
             log.info("topics made", pool=pool, topics=missing)
         await _until_nothing(lambda: _not_ready(client, names))
@@ -143,7 +143,7 @@ async def _until_nothing(wrong: Callable[[], Awaitable[str]]) -> None:
                 f"the brokers do not agree on the pool's topics after {_AGREE_SECONDS:.0f} s: {told}; look at these "
                 "brokers, then run the same again"
             )
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _check_replication(admin: AIOKafkaAdminClient, settings: Settings) -> None:

@@ -37,7 +37,7 @@ __all__ = ["SqsPublisher", "ensure_queues"]
 _THREAD_COUNT = 8
 """Batches under way at once: the network is waited for, and more would only queue for Python's lock."""
 _READ_SECONDS = 30.0
-_ATTEMPTS = 5
+_MAX_ATTEMPTS = 5
 """Of one call, by the client library, with growing pauses and jitter."""
 _FIRST_ATTEMPTS = 2
 """Of the first: where there is no SQS, that is told soon."""
@@ -96,7 +96,7 @@ class SqsPublisher:
             sqs_client(
                 self._session, self._settings, connections=_THREAD_COUNT, read_seconds=_READ_SECONDS, attempts=attempts
             )
-            for attempts in (_FIRST_ATTEMPTS, _ATTEMPTS)
+            for attempts in (_FIRST_ATTEMPTS, _MAX_ATTEMPTS)
         )
         try:
             first.get_queue_url(QueueName=routing.queue(self._settings.prefix, "any", Lane.NORMAL))

@@ -34,9 +34,9 @@ _RETENTION_SECONDS = (60, 14 * 24 * 3600)
 """Seconds that SQS can keep a message: at least, at most."""
 _VISIBILITY_SECONDS = 120
 """The queue's own default, for those who look at it by hand; workers say their own with each call."""
-_SEEN_SECONDS = 90.0
+_CREATION_SECONDS = 90.0
 """How long a queue that was made may take to be seen: SQS says a minute."""
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _EXISTS = frozenset({"QueueAlreadyExists", "QueueNameExists"})
 _DELETED_RECENTLY = frozenset({"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"})
 
@@ -141,14 +141,14 @@ def _make(client: "SQSClient", name: str, retention: int) -> None:
 
 def _wait_until_seen(client: "SQSClient", names: Iterable[str]) -> None:
     """Whoever uses the queues next would be told to make them, if SQS did not show them yet."""
-    until = time.monotonic() + _SEEN_SECONDS
+    until = time.monotonic() + _CREATION_SECONDS
     while unseen := [name for name in names if _url(client, name) is None]:
         if time.monotonic() >= until:
             raise QueueError(
-                f"SQS took the queues and does not show them after {_SEEN_SECONDS:.0f} s: {', '.join(unseen)}; "
+                f"SQS took the queues and does not show them after {_CREATION_SECONDS:.0f} s: {', '.join(unseen)}; "
                 "check them in AWS's console, then run the same again"
             )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _look_at(name: str, attributes: dict[str, str], retention: int) -> None:

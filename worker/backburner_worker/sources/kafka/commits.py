@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 _COMMIT_INTERVAL_SECONDS = 1.0
 """Seconds between two commits: what a killed worker finished in that time is run again."""
-_TOGETHER_SECONDS = 0.01
+_GATHER_SECONDS = 0.01
 """Seconds in which starts that have to be told gather for one commit."""
 _RETRY_SECONDS = 0.5
 
@@ -52,7 +52,7 @@ class Commits:
                 end = self._consumer.highwater(TopicPartition(*partition))
                 if end is not None:
                     self._assignment.bound(partition, end)
-            await asyncio.sleep(_TOGETHER_SECONDS if await self.commit() else _RETRY_SECONDS)
+            await asyncio.sleep(_GATHER_SECONDS if await self.commit() else _RETRY_SECONDS)
 
     async def commit(self, *, clean: bool = False) -> bool:
         """Commit what is news, once; whether the broker has it all. `clean`: and that the partitions are let go of.

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 
 from backburner_schemas.indexset import IndexSet
 
-MAX_CHARS = 4096
+MAX_CHARACTERS = 4096
 """What Kafka keeps beside an offset, unless its `offset.metadata.max.bytes` says otherwise."""
 EVERYWHERE_OFFSET = 1 << 62
 """An offset that no log reaches."""
 
 _VERSION = re.compile(r"bb([0-9]{1,9})\.")
 _PREFIX = "bb1."
-_ROOM = (MAX_CHARS - len(_PREFIX)) // 4 * 3
+_ROOM_BYTES = (MAX_CHARACTERS - len(_PREFIX)) // 4 * 3
 _CLEAN_BIT = 1
 _CHECKSUM_BYTES = 4
-_MORE_BIT = 0x80
+_CONTINUATION_BIT = 0x80
 """The bit of a byte that says that a variable-length integer goes on."""
 _MAX_BITS = 63
 _LENGTHS_BYTES = 4 * 2
@@ -57,14 +57,14 @@ UNMARKED = Marks()
 
 
 def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
-    """The text, never over `MAX_CHARS`, and the marks that it holds.
+    """The text, never over `MAX_CHARACTERS`, and the marks that it holds.
 
     What does not fit is left out from its far end, of `completed` first, then of what was started: less is claimed
     than is true, never more.
     """
     head = bytes([_CLEAN_BIT if marks.clean else 0]) + marks.incarnation.to_bytes(4, "big")
     head += _varint(max(marks.write_ahead_until - offset, 0))
-    room = _ROOM - len(head) - _LENGTHS_BYTES - _CHECKSUM_BYTES
+    room = _ROOM_BYTES - len(head) - _LENGTHS_BYTES - _CHECKSUM_BYTES
     packed, held = [], []
     for wanted in (marks.suspects, marks.earlier, marks.started, marks.completed):
         content, kept = _pack(wanted, offset, room)
@@ -138,7 +138,7 @@ def _pack_ranges(ranges: Sequence[tuple[int, int]], offset: int, room: int) -> t
     packed, at = bytearray(), offset
     for number, (start, stop) in enumerate(ranges):
         gap, length, before = start - at, stop - start, len(packed)
-        if gap < _MORE_BIT and length < _MORE_BIT:  # nearly always
+        if gap < _CONTINUATION_BIT and length < _CONTINUATION_BIT:  # nearly always
             packed.append(gap)
             packed.append(length)
         else:
@@ -182,8 +182,8 @@ def _checksum(payload: bytes, offset: int) -> bytes:
 
 def _varint(value: int) -> bytes:
     packed = bytearray()
-    while value >= _MORE_BIT:
-        packed.append(value % _MORE_BIT | _MORE_BIT)
+    while value >= _CONTINUATION_BIT:
+        packed.append(value % _CONTINUATION_BIT | _CONTINUATION_BIT)
         value >>= 7
     packed.append(value)
     return bytes(packed)
@@ -215,7 +215,7 @@ class _Reader:
             byte = self.take(1)[0]
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < _MORE_BIT:
+            if byte < _CONTINUATION_BIT:
                 return value
             if shift > _MAX_BITS:
                 raise ValueError("no offset is that large")

@@ -11,11 +11,11 @@ from backburner_worker.sources.kafka.marks import NOTHING, Marks
 
 STOP_AT_RATIO = 0.75
 """Share of the room for marks above which a partition is read no further."""
-MAX_AHEAD = 10_000
+MAX_OFFSETS_AHEAD = 10_000
 """Where the broker keeps no marks: offsets read above the low-water mark, at most, since a lost worker costs that."""
-_MEASURE_EVERY_COUNT = 256
+_MIN_CHANGES_BETWEEN_MEASUREMENTS = 256
 """Changes of a ledger, at least, after which the room that its marks take is measured again."""
-_CHANGE_CHARS = 4
+_CHARACTERS_PER_CHANGE = 4
 """What one change adds to the marks, at about the worst."""
 
 
@@ -64,7 +64,7 @@ class PartitionState:
         if self.ledger.catching_up:
             return False
         if not kept:
-            return self.ledger.span >= MAX_AHEAD
+            return self.ledger.span >= MAX_OFFSETS_AHEAD
         if self.ledger.changes >= self._measure_at:
             self._encode(incarnation=0, clean=False)
         return self.fill >= STOP_AT_RATIO
@@ -101,9 +101,9 @@ class PartitionState:
             write_ahead_until=self.write_ahead_until,
         )
         text, held = wire.encode(marks, ledger.low_water)
-        self.fill = len(text) / wire.MAX_CHARS
-        room = int((STOP_AT_RATIO - self.fill) * wire.MAX_CHARS / _CHANGE_CHARS)
-        self._measure_at = ledger.changes + max(room, _MEASURE_EVERY_COUNT)
+        self.fill = len(text) / wire.MAX_CHARACTERS
+        room = int((STOP_AT_RATIO - self.fill) * wire.MAX_CHARACTERS / _CHARACTERS_PER_CHANGE)
+        self._measure_at = ledger.changes + max(room, _MIN_CHANGES_BETWEEN_MEASUREMENTS)
         return text, held
 
 

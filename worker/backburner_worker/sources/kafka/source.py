@@ -35,7 +35,7 @@ _CLOSE_SECONDS = 10.0
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 _PULL_SECONDS = 1.0
-_MAX_BACKOFF = 2.0
+_MAX_BACKOFF_SECONDS = 2.0
 _MAX_ERRORS = 30
 """Errors in a row that the library does not call temporary, after which the process had better start anew."""
 
@@ -239,7 +239,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     raise kafka_client.broken(error) from error
                 log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
                 reader.read_again()
-                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
+                await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
             if wanted:
                 failures = 0

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
-MAX_BATCH = 10
+MAX_BATCH_MESSAGES = 10
 _CONTROL_THREAD_COUNT = 8
-_DELETING_COUNT = 4
+_DELETION_THREAD_COUNT = 4
 """Of these, for deletions: the others are left to extensions."""
-_SECONDS = 10.0
-_ATTEMPTS = 3
-_LATE_SECONDS = 2.0
+_CALL_SECONDS = 10.0
+_MAX_ATTEMPTS = 3
+_STALL_SECONDS = 2.0
 """A wait that took so much longer than it was asked to says that this process stood still meanwhile."""
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class SqsCalls:
         self._clients: tuple[SQSClient, SQSClient] | None = None
         self._polling = ThreadPoolExecutor(len(queues) * MAX_POLLS, thread_name_prefix="sqs-poll")
         self._control = ThreadPoolExecutor(_CONTROL_THREAD_COUNT, thread_name_prefix="sqs-control")
-        self._deleting = asyncio.Semaphore(_DELETING_COUNT)
+        self._deleting = asyncio.Semaphore(_DELETION_THREAD_COUNT)
 
     async def open(self) -> dict[Lane, str]:
         """Find the queues; the redrive policies of those that have one. Raises `QueueError`."""
@@ -102,8 +102,8 @@ class SqsCalls:
         polling, control = (
             sqs_client(self._session, self._settings, connections=threads, read_seconds=seconds, attempts=attempts)
             for threads, seconds, attempts in (
-                (len(self._queues) * MAX_POLLS, self._wait + _SECONDS, 1),
-                (_CONTROL_THREAD_COUNT, _SECONDS, _ATTEMPTS),
+                (len(self._queues) * MAX_POLLS, self._wait + _CALL_SECONDS, 1),
+                (_CONTROL_THREAD_COUNT, _CALL_SECONDS, _MAX_ATTEMPTS),
             )
         )
         self._clients = (polling, control)
@@ -126,7 +126,7 @@ class SqsCalls:
             MessageAttributeNames=list(FACTS),
         )
         # Read here and not on the event loop, which may be late.
-        begun = min(time.monotonic(), began + self._wait + _LATE_SECONDS)
+        begun = min(time.monotonic(), began + self._wait + _STALL_SECONDS)
         queue = self._queues[lane]
         return Poll([Received.of(message, lane, queue) for message in answer.get("Messages", [])], begun)
 
@@ -181,7 +181,7 @@ def check_queues(settings: Settings, pool: str) -> None:
 
     Where SQS does not answer, or not this worker, it is only a line in the log: the source tries again.
     """
-    client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=_SECONDS, attempts=1)
+    client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=_CALL_SECONDS, attempts=1)
     try:
         find_queues(client, settings, queue_names(settings.prefix, pool))
     except QueueError as error:

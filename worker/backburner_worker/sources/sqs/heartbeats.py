@@ -19,7 +19,7 @@ from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs.availability import Outage
-from backburner_worker.sources.sqs.calls import MAX_BATCH, SqsCalls
+from backburner_worker.sources.sqs.calls import MAX_BATCH_MESSAGES, SqsCalls
 from backburner_worker.sources.sqs.in_flight import InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.message import SUSPECT_AT_RECEIVE_COUNT
 
@@ -27,7 +27,7 @@ log = get_logger(__name__)
 
 _LINGER_SECONDS = 0.05
 """What a settled message waits for company, so that batches are full."""
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _VOID = frozenset(
     {
         "ReceiptHandleIsInvalid",
@@ -51,7 +51,7 @@ class Heartbeats:
         self._calls = calls
         self._outage = outage
         self._rules = rules
-        self._look = min(_LOOK_SECONDS, visibility / 24)
+        self._look = min(_POLL_SECONDS, visibility / 24)
         self._extensions: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -106,7 +106,7 @@ class Heartbeats:
 
     def delete_soon(self) -> None:
         """Delete what is settled: at once where that fills a batch, else within the linger."""
-        if self._held.to_delete >= MAX_BATCH:
+        if self._held.to_delete >= MAX_BATCH_MESSAGES:
             self._delete_now()
         elif self._held.to_delete and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._delete_now)
@@ -228,5 +228,5 @@ def _batches(messages: Iterable[InFlightMessage]) -> Iterator[list[InFlightMessa
     by_lane = sorted(messages, key=lambda held: held.received.lane)
     for _, group in itertools.groupby(by_lane, key=lambda held: held.received.lane):
         found = list(group)
-        for start in range(0, len(found), MAX_BATCH):
-            yield found[start : start + MAX_BATCH]
+        for start in range(0, len(found), MAX_BATCH_MESSAGES):
+            yield found[start : start + MAX_BATCH_MESSAGES]

@@ -13,9 +13,9 @@ from enum import Enum, auto
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.sqs.message import Received
 
-LONGEST_SECONDS = 12 * 3600.0
+MAX_VISIBILITY_SECONDS = 12 * 3600.0
 """Seconds that SQS lets anybody hold a message."""
-SEND_AGAIN_AFTER_SECONDS = 11.5 * 3600.0
+RESEND_AFTER_SECONDS = 11.5 * 3600.0
 """Seconds after which a held message is sent anew instead: half an hour is enough to ride out an outage."""
 _RETRY_SECONDS = 1.0
 _REMEMBERED_COUNT = 20_000
@@ -66,7 +66,7 @@ class InFlightMessage:
 class InFlightMessages:
     """All that is held, by message id."""
 
-    def __init__(self, visibility: float, *, send_again_after: float = SEND_AGAIN_AFTER_SECONDS) -> None:
+    def __init__(self, visibility: float, *, send_again_after: float = RESEND_AFTER_SECONDS) -> None:
         self._visibility = visibility
         self._send_again_after = send_again_after
         self._held: dict[str, InFlightMessage] = {}
@@ -170,7 +170,7 @@ class InFlightMessages:
 
     def extension(self, held: InFlightMessage, now: float) -> int:
         """Seconds, from now, to ask for: never beyond what SQS allows in all."""
-        return max(min(int(self._visibility), math.floor(held.since + LONGEST_SECONDS - now)), 0)
+        return max(min(int(self._visibility), math.floor(held.since + MAX_VISIBILITY_SECONDS - now)), 0)
 
     def extended(self, held: InFlightMessage, handle: str, asked: float, seconds: int) -> None:
         """SQS did it, for a call that was begun at that time."""

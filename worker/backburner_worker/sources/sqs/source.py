@@ -19,12 +19,12 @@ from backburner_worker.sources.base import Delivery, RevokedCallback
 from backburner_worker.sources.sqs.availability import Outage
 from backburner_worker.sources.sqs.calls import Poll, SqsCalls
 from backburner_worker.sources.sqs.heartbeats import Heartbeats
-from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER_SECONDS, InFlightMessage, InFlightMessages
+from backburner_worker.sources.sqs.in_flight import RESEND_AFTER_SECONDS, InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.intake import SqsIntake
 
 log = get_logger(__name__)
 
-MAX_UNDELETED = 20_000
+MAX_UNDELETED_MESSAGES = 20_000
 """Settled messages that wait for their deletion, at which no more is taken in."""
 _PULL_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
@@ -45,7 +45,7 @@ class SqsSource:
         rules: Rules,
         visibility_seconds: int,
         wait_seconds: int,
-        send_again_after: float = SEND_AGAIN_AFTER_SECONDS,
+        send_again_after: float = RESEND_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
@@ -179,7 +179,7 @@ class SqsSource:
 
     def _poll_on(self) -> None:
         """Begin the calls that the intake wants now."""
-        if self._held.settled >= MAX_UNDELETED:
+        if self._held.settled >= MAX_UNDELETED_MESSAGES:
             return
         for lane, size in self._intake.polls():
             task = asyncio.create_task(self._poll(lane, size), name=f"sqs-poll-{lane}")
