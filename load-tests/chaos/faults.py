@@ -74,7 +74,7 @@ class Injector:
     async def _strike(self, place: Place, act: Callable[[Place], Awaitable[Mark]]) -> Struck:
         engine = place.engine()
         first = self._journals.mark()
-        held = (await asyncio.to_thread(place.metrics)).get("backburner_uncommitted")
+        held = (await asyncio.to_thread(place.metrics)).get("backburner_deliveries_uncommitted")
         moment = await act(place)
         journal = self._journals.of(place.name)
         between = self._journals.begun_between(journal, first, moment)

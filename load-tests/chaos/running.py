@@ -20,7 +20,7 @@ _BEGUN_REQUESTS = 10
 """Requests that have begun before a fault comes."""
 _POISONS = {Kind.POISON: "[[die]]", Kind.POISON_WORKER: "[[kill]]"}
 _COME_BACK_FACTOR = 1.2
-_SUSPECTS = ('backburner_lag{lane="retry"}', 'backburner_held{stage="suspects"}')
+_SUSPECTS = ('backburner_lag_messages{lane="retry"}', 'backburner_deliveries_in_flight{stage="suspects"}')
 
 
 class Run:
@@ -104,7 +104,7 @@ class Run:
         if not stage.crew.real:
             return len(stage.journals.begun_since(mark)) >= some
         pages = [await asyncio.to_thread(place.metrics) for place in stage.workers.manned]
-        return any(page.get('backburner_held{stage="engine"}', 0) for page in pages)
+        return any(page.get('backburner_deliveries_in_flight{stage="engine"}', 0) for page in pages)
 
     async def _calm(self) -> None:
         """Until no suspect waits to run alone: an innocent one that is killed while it is alone is convicted.

@@ -44,7 +44,7 @@ What else a request costs is the same, and so few requests are never shared out 
 WORKER_COUNT = 2
 _LOAD_SECONDS = 240.0
 _POLL_SECONDS = 0.05
-_SETTLED = "backburner_settled_total"
+_SETTLED = "backburner_deliveries_settled_total"
 _WARM_UP_REQUESTS = 16
 _MAX_WARM_UPS = 20
 

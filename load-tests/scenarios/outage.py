@@ -36,6 +36,7 @@ _LATENCY_SECONDS = "0.005"
 _STEADY_SHARE = 0.5
 """Half of the job is done before the outage, so that every buffer and the allocator have had their fill."""
 _SAMPLE_SECONDS = 0.2
+_PULLED = "backburner_deliveries_pulled_total"
 _PATIENCE_SECONDS = 900.0
 
 
@@ -159,8 +160,8 @@ class _Worker:
 
     @property
     def pulled(self) -> int:
-        shown = self._get("/metrics").splitlines()
-        return int(sum(float(line.rpartition(" ")[2]) for line in shown if line.startswith("backburner_pulled_total")))
+        lines = self._get("/metrics").splitlines()
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(_PULLED)))
 
     def _get(self, path: str) -> str:
         """The page. Raises `OSError` where there is none, or for a status that is not 200."""

@@ -143,9 +143,9 @@ class Worker:
             rules=RetryRules(settings.max_attempts, settings.retry_base_seconds, settings.retry_max_seconds),
         )
         telemetry.watch_admission(admission)
-        telemetry.watch_held("waiting", lambda: len(feeder))
-        telemetry.watch_held("engine", lambda: admission.in_flight)
-        telemetry.watch_held("suspects", lambda: feeder.suspects + runner.suspects)
+        telemetry.watch_in_flight("waiting", lambda: len(feeder))
+        telemetry.watch_in_flight("engine", lambda: admission.in_flight)
+        telemetry.watch_in_flight("suspects", lambda: feeder.suspects + runner.suspects)
         self.pipeline = Pipeline(
             source=source,
             puller=Puller(source, feeder, changed, telemetry),

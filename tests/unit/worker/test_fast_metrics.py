@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from backburner_worker.process.fast_metrics import Spread, Tally
+from backburner_worker.process.fast_metrics import Reported, Spread, Tally
 
 BOUNDS = (0.01, 0.5, 1, 2.5, 60)
 
@@ -32,4 +32,14 @@ def test_a_tally_is_shown_as_a_counter_is() -> None:
     tally.counts.update(prompt=3, completion=0)
     counter.labels("prompt").inc(3)
     counter.labels("completion").inc(0)
+    assert shown(ours) == shown(theirs)
+
+
+def test_a_count_reported_by_something_else_is_shown_as_a_counter_is() -> None:
+    ours, theirs = CollectorRegistry(auto_describe=True), CollectorRegistry(auto_describe=True)
+    reported = Reported("preemptions", "Sequences preempted.", ours)
+    counter = Counter("preemptions", "Sequences preempted.", registry=theirs)
+    assert shown(ours) == shown(theirs)
+    reported.read = lambda: 3
+    counter.inc(3)
     assert shown(ours) == shown(theirs)

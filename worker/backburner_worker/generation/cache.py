@@ -86,9 +86,9 @@ class ResultCache:
             found = await self._read(key)
         except (StoreError, TimeoutError, ValidationError) as error:
             log.warning("the result cache was not read", key=key, error=str(error))
-            self._telemetry.cache_looked("error")
+            self._telemetry.cache_lookup("error")
             return None
-        self._telemetry.cache_looked("hit" if found else "miss")
+        self._telemetry.cache_lookup("hit" if found else "miss")
         return found
 
     def keep(self, key: str, response: EngineResponse) -> None:

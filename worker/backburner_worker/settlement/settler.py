@@ -65,7 +65,7 @@ class Settler:
         """Whether a task was made that nobody has let begin."""
         self.abandoned = False
         """Whether something was broken off, so that neither its outcome nor its retry may be there."""
-        telemetry.watch_held("storing", lambda: len(self))
+        telemetry.watch_in_flight("storing", lambda: len(self))
 
     def __len__(self) -> int:
         # A copy: `/metrics` asks from a thread of its own, while batches come and go.

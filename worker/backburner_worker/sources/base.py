@@ -161,21 +161,21 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class MarkFigures:
-    """How it stands with the marks that a source keeps on the broker beside its offsets."""
+class OffsetMetadata:
+    """The state of the metadata that a source stores on the broker beside its offsets: its marks."""
 
-    kept: bool | None
-    """Whether the broker keeps them; None while that is not known."""
-    fill: float
-    """The fullest partition's share of the room that the broker has for them, 0 to 1."""
-    stopped: int
-    """Partitions that are not read on because their room is nearly full."""
+    supported: bool | None
+    """Whether the broker stores it; None while that is not known."""
+    usage_ratio: float
+    """Share of the space for it that is in use in the fullest partition, 0 to 1."""
+    partitions_paused: int
+    """Partitions that are not read on because that space is nearly full."""
 
 
 @runtime_checkable
-class KeepsMarks(Protocol):
-    """A source that keeps marks on the broker, so that work done out of order is not done again."""
+class KeepsOffsetMetadata(Protocol):
+    """A source that stores marks beside its offsets, so that work done out of order is not done again."""
 
-    def marks(self) -> MarkFigures:
-        """How it stands with them."""
+    def offset_metadata(self) -> OffsetMetadata:
+        """Its state now."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from backburner_schemas.indexset import IndexSet
-from backburner_worker.sources.base import Delivery, MarkFigures
+from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka.ledger import Ledger
 from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, UNMARKED, Marks
 from backburner_worker.sources.kafka.partition import Commit, PartitionState, uncovered
@@ -240,14 +240,14 @@ class Assignment:
         """Whether reading the partition has to wait until more of it is done."""
         return self._states[partition].is_full(kept=self.kept is not False)
 
-    def figures(self) -> MarkFigures:
-        """How it stands with the marks."""
+    def offset_metadata(self) -> OffsetMetadata:
+        """The state of the marks on the broker."""
         if self.kept is False:
-            return MarkFigures(kept=False, fill=0.0, stopped=0)
-        return MarkFigures(
-            kept=self.kept,
-            fill=max((state.fill for state in self._states.values()), default=0.0),
-            stopped=sum(state.is_full(kept=True) for state in self._states.values()),
+            return OffsetMetadata(supported=False, usage_ratio=0.0, partitions_paused=0)
+        return OffsetMetadata(
+            supported=self.kept,
+            usage_ratio=max((state.fill for state in self._states.values()), default=0.0),
+            partitions_paused=sum(state.is_full(kept=True) for state in self._states.values()),
         )
 
     def position(self, partition: Partition) -> int:

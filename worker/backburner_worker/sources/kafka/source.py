@@ -21,7 +21,7 @@ from backburner.logs import get_logger
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
+from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
 from backburner_worker.sources.kafka import consumer as kafka_client
 from backburner_worker.sources.kafka.availability import Watch
 from backburner_worker.sources.kafka.commits import Commits
@@ -155,9 +155,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
         return self._watch.unavailable_reason() if self._tasks is not None else None
 
-    def marks(self) -> MarkFigures:
-        """How it stands with the marks beside the offsets."""
-        return self._assignment.figures()
+    def offset_metadata(self) -> OffsetMetadata:
+        """The state of the marks beside the offsets."""
+        return self._assignment.offset_metadata()
 
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
