@@ -183,7 +183,7 @@ async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_store
     os.kill(engine, signal.SIGKILL)
     await until(lambda: first.exit_status is not None, "its end")
     assert first.exit_status == 1
-    (told,) = first.said("the worker ends")
+    (told,) = first.said("worker failed")
     assert told["code"] == "engine_lost"
     done = (await job.reconcile()).ok
     assert 500 <= done < 3_000
@@ -207,7 +207,7 @@ async def test_a_worker_of_another_model_refuses_the_pool(stack, until):
     stranger = stack.worker("other", BACKBURNER_POOL="mine")
     await until(lambda: stranger.exit_status is not None, "its end")
     assert stranger.exit_status == 1
-    (told,) = stranger.said("the worker ends")
+    (told,) = stranger.said("worker failed")
     assert told["code"] == "pool_not_found"
     assert "topics ensure --pool other" in told["error"]
 

@@ -161,7 +161,7 @@ class Worker:
             "queue": source.unavailable_reason,
             "retries": retries.unavailable_reason,
         }
-        """What the worker needs around it, each with why it is away."""
+        """The systems that the worker depends on, each with a function that returns why it is unavailable."""
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
@@ -191,7 +191,7 @@ class Worker:
 
 
 async def run_worker(settings: WorkerSettings) -> None:
-    """Be a worker until a signal says stop. Raises what makes that impossible, `SettingsError` or `EngineLost` say."""
+    """Be a worker until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`."""
     storage = Storage.open(settings)
     check_queue(settings)  # Before the model loads.
     check_allowed_extra(split(settings.parameters_allowed))
@@ -203,11 +203,12 @@ async def run_worker(settings: WorkerSettings) -> None:
     engine = engine_of(settings)
     checks = Checks(settings, storage)
     try:
-        # A load makes objects by the million, and hardly any of them goes away: a fifth of its time went on looking.
+        # A load creates objects by the million, and hardly any of them goes away: a fifth of its time was garbage
+        # collection.
         gc.disable()
         info = await checks.load(engine)
         freeze_gc()
-        log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
+        log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
             outages = Outages(worker.systems, readiness, telemetry)
@@ -263,7 +264,7 @@ async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, An
 
 
 def freeze_gc() -> None:
-    """Nothing of what is loaded by now goes away again, so the collector need not look at it, not even once."""
+    """Exempt what is loaded by now from garbage collection: none of it goes away again."""
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD_OBJECTS)
     gc.enable()

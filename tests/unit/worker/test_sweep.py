@@ -232,7 +232,7 @@ async def test_a_denied_job_ends_the_worker_that_served_it_and_none_that_only_fo
     await make_job(storage, sealed=0)
     refuse(monkeypatch, "create", "summary.json", StoreDenied())
     await sweep._sweep_open()
-    assert "could not be finalized" in caplog.text
+    assert "finalizing a job failed" in caplog.text
     sweep.soon(JOB)
     async with asyncio.timeout(30):
         with pytest.raises(StoreDenied):

@@ -14,7 +14,7 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's `--max-lora-rank` may be."""
 _DEFAULT_ADAPTER_COUNT = 4
-"""Adapters in one batch at most, unless told otherwise: each takes room beside the model, and work comes grouped."""
+"""Default of the adapters in one batch: each takes memory beside the model, and work comes grouped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def parse_adapters(text: str) -> tuple[Adapter, ...]:
             continue
         name, equals, folder = (piece.strip() for piece in part.partition("="))
         if not equals or not name or not folder or not name.isprintable():
-            raise ValueError(f"{SETTING}: {part!r} is not NAME=FOLDER; write such as legal=/models/legal")
+            raise ValueError(f"{SETTING}: {part!r} is not NAME=FOLDER; write it like legal=/models/legal")
         if name in adapters:
             raise ValueError(f"{SETTING}: {name!r} is named twice; give each adapter a name of its own")
         adapters[name] = Adapter(name, folder)
@@ -59,7 +59,7 @@ def rank_of(adapter: Adapter) -> int:
         found = json.loads(config.read_bytes())
     except FileNotFoundError:
         raise SettingsError(
-            f"{where}: {folder} has no {_CONFIG}; name a folder that PEFT's save_pretrained made"
+            f"{where}: {folder} has no {_CONFIG}; name a folder that PEFT's save_pretrained wrote"
         ) from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{where}: {config} cannot be read ({error}); save the adapter again") from error
@@ -72,9 +72,9 @@ def rank_of(adapter: Adapter) -> int:
 
 
 def vllm_arguments(adapters: Sequence[Adapter], given: Iterable[str]) -> list[str]:
-    """What to give vLLM for these adapters, to stand before the operator's own. Raises `SettingsError`.
+    """VLLM's arguments for these adapters, to be put before the operator's own. Raises `SettingsError`.
 
-    What the operator gives for ranks and numbers of adapters stays; naming adapters in both places is refused.
+    What the operator sets for ranks and numbers of adapters stays; naming adapters in both places is refused.
     """
     if not adapters:
         return []

@@ -20,7 +20,7 @@ _HEARTBEAT_SECONDS = 1.0
 
 
 class Health:
-    """What the process says of itself to whoever asks over HTTP."""
+    """The HTTP server that reports the state of the process."""
 
     def __init__(self, registry: CollectorRegistry, readiness: Readiness, host: str, port: int) -> None:
         """Listen at once; port 0 takes a free one. Raises `SettingsError` if the port is taken."""
@@ -69,7 +69,8 @@ class Health:
         return [f"{text}\n".encode()]
 
     def _alive(self) -> tuple[HTTPStatus, str]:
-        # A model loads on the loop's own thread, for minutes; until it is warm, how long to wait is a start-up probe's.
+        # A model loads on the loop's own thread, for minutes; until it is warm, a start-up probe decides how long to
+        # wait.
         silent = 0.0 if self._beat is None else time.monotonic() - self._beat
         if silent < _STUCK_SECONDS:
             return HTTPStatus.OK, "alive"

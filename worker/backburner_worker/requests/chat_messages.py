@@ -7,7 +7,7 @@ from backburner_schemas.errors import RequestRefused, UnsupportedParameter
 from backburner_worker.requests.limits import DATA_URLS, BodyLimits
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-"""A template renders an unknown role as it likes, or leaves the message out; so it is refused."""
+"""Others are refused: a template may render an unknown role in any way, or leave the message out."""
 
 _MESSAGE_FIELDS: dict[str, frozenset[str]] = {
     "system": frozenset({"role", "content", "name"}),
@@ -44,7 +44,7 @@ def check_messages(name: str, value: Any, limits: BodyLimits) -> None:
     if not isinstance(value, list) or not value:
         raise RequestRefused(f"{name} must be a list of messages, at least one", param=name)
     for index, message in enumerate(value):
-        # A role and a text and nothing else, as nearly all are: such a one passes every check.
+        # A role and a text and nothing else, as in nearly all: that passes every check.
         if not (
             type(message) is dict
             and len(message) == _PLAIN_FIELD_COUNT
@@ -153,7 +153,7 @@ def _check_url(where: str, url: Any, limits: BodyLimits) -> None:
 
 def _media_refused(where: str) -> RequestRefused:
     return RequestRefused(
-        f"{where} is not from a place that this worker takes media from; "
+        f"{where} is not from a domain that this worker fetches media from; "
         "send text only, or ask the operator to allow the domain",
         param=where,
     )

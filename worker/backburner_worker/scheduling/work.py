@@ -1,4 +1,4 @@
-"""A piece of work: a delivery that may run, with what feeder and admission weigh it by. It decides nothing."""
+"""A piece of work: a delivery that may run, with what feeder and admission order it by. It decides nothing."""
 
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ class Work:
     tokens: int
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()
-    """What its prompt begins with, as `prefix_chain` returns it."""
+    """The hashes of its prompt's beginning, as `prefix_chain` returns them."""
     estimate: Estimate = field(default_factory=_nothing_known)
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
     facts: JobFacts | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from backburner_schemas.indexset import IndexSet
 
 MAX_CHARACTERS = 4096
-"""What Kafka keeps beside an offset, unless its `offset.metadata.max.bytes` says otherwise."""
+"""What Kafka stores beside an offset, unless its `offset.metadata.max.bytes` is another."""
 EVERYWHERE_OFFSET = 1 << 62
 """An offset that no log reaches."""
 
@@ -25,7 +25,7 @@ _ROOM_BYTES = (MAX_CHARACTERS - len(_PREFIX)) // 4 * 3
 _CLEAN_BIT = 1
 _CHECKSUM_BYTES = 4
 _CONTINUATION_BIT = 0x80
-"""The bit of a byte that says that a variable-length integer goes on."""
+"""The bit of a byte that is set where a variable-length integer goes on."""
 _MAX_BITS = 63
 _LENGTHS_BYTES = 4 * 2
 """Bytes that the lengths of the four sets may take."""
@@ -43,17 +43,17 @@ class Marks:
     completed: IndexSet = NOTHING
     """Offsets that are done, or that the log does not have."""
     started: IndexSet = NOTHING
-    """Offsets that were given to an engine and are not done."""
+    """Offsets that went to an engine and are not done."""
     earlier: IndexSet = NOTHING
     """Offsets that were started at an unclean end before this owner, and are not done."""
     suspects: IndexSet = NOTHING
     """Offsets that were started at two unclean ends, and are not done."""
     write_ahead_until: int = 0
-    """Starts below this offset are written down before they are made."""
+    """Starts below this offset are committed before they happen."""
 
 
 UNMARKED = Marks()
-"""What is known where nothing is written."""
+"""What is known where nothing is stored."""
 
 
 def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
@@ -81,7 +81,7 @@ def decode(text: str, offset: int) -> Marks:
     """The marks in a text that was committed with that offset; never raises.
 
     Text of somebody else, or damaged, or of another offset, counts as none. A newer version counts as an unclean end
-    that tells nothing.
+    of which nothing is known.
     """
     version = _VERSION.match(text)
     if version is None:
@@ -111,7 +111,7 @@ def decode(text: str, offset: int) -> Marks:
     )
 
 
-# --- one set: a byte that tells the form, then the form ---
+# --- one set: a byte for the form, then the form ---
 
 _RANGES, _BITMAP = b"\x00", b"\x01"
 

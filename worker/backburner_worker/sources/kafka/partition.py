@@ -1,4 +1,4 @@
-"""One partition while it is ours: its ledger, its deliveries, and what the broker has been told of it. Pure state."""
+"""One partition while it is ours: its ledger, its deliveries, and what of it is committed. Pure state."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ _CHARACTERS_PER_CHANGE = 4
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What the broker is told of one partition, and what it then knows."""
+    """What is committed of one partition, and what is known by it."""
 
     offset: int
     text: str
     epoch: int
     changes: int
     completed: IndexSet
-    """What the text says is done: no more than is true."""
+    """What the text records as done: no more than is true."""
     started: IndexSet
 
 
@@ -43,9 +43,9 @@ class PartitionState:
     suspects: IndexSet = NOTHING
     """Offsets that were started at two of them."""
     again: IndexSet = NOTHING
-    """Offsets that were given before, here or elsewhere."""
+    """Offsets that were handed out before, here or elsewhere."""
     write_ahead_until: int = 0
-    """Starts below this offset are told to the broker before they are made."""
+    """Starts below this offset are committed before they happen."""
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     """What was handed out and is not settled."""
     unsaved: set[int] = field(default_factory=set)
@@ -53,14 +53,14 @@ class PartitionState:
     committed: int | None = None
     """The offset that the broker has."""
     committed_started: IndexSet = NOTHING
-    """What the last commit says is started."""
+    """What the last commit records as started."""
     fill: float = 0.0
-    """Share of the room for marks that these take, when last measured."""
+    """Share of the space for marks that these take, when last measured."""
     _saved: int = -1
     _measure_at: int = 0
 
     def is_full(self, *, kept: bool) -> bool:
-        """Whether the partition is to be read no further, since the broker could not be told what is done."""
+        """Whether the partition is to be read no further, since what is done could not be committed."""
         if self.ledger.catching_up:
             return False
         if not kept:
@@ -77,11 +77,11 @@ class PartitionState:
         if changes == self._saved and not clean:
             return None
         text, held = self._encode(incarnation=incarnation, clean=clean)
-        # What was started counts as told even where it did not fit: there is no better way to tell it.
+        # What was started counts as committed even where it did not fit: there is no better way to record it.
         return Commit(low, text, self.epoch, changes, held.completed, self.ledger.started)
 
     def note(self, commit: Commit) -> None:
-        """The broker has that now."""
+        """Note that the broker has that commit."""
         self.committed = commit.offset
         self.committed_started = commit.started
         self._saved = commit.changes
@@ -108,5 +108,5 @@ class PartitionState:
 
 
 def uncovered(offsets: Iterable[int], committed: int, completed: IndexSet) -> set[int]:
-    """Those of the offsets that a commit does not tell are done."""
+    """Those of the offsets that a commit does not cover as done."""
     return {offset for offset in offsets if offset >= committed and offset not in completed}

@@ -177,9 +177,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 if self._commits is not None:
                     await self._commits.commit(clean=clean)
             except QueueError as error:
-                log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
+                log.warning(
+                    "what was settled last is not committed and will run again", error=kafka_client.message_of(error)
+                )
             finally:
-                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
+                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, leave_group=self._leave_group)
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
@@ -237,7 +239,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
                 ):
                     raise kafka_client.broken(error) from error
-                log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
+                log.warning(
+                    "the broker does not give; trying again", error=kafka_client.message_of(error), failures=failures
+                )
                 reader.read_again()
                 await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue

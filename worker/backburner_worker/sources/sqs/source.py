@@ -45,12 +45,12 @@ class SqsSource:
         rules: Rules,
         visibility_seconds: int,
         wait_seconds: int,
-        send_again_after: float = RESEND_AFTER_SECONDS,
+        resend_after: float = RESEND_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
         self._wait = wait_seconds
-        self._held = InFlightMessages(visibility_seconds, send_again_after=send_again_after)
+        self._held = InFlightMessages(visibility_seconds, resend_after=resend_after)
         self._intake = SqsIntake(queues.values())
         self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
         self._outage = Outage(settings, self._fail)
