@@ -1,4 +1,4 @@
-"""Some requests of an input that follow each other and are fit to be sent: what goes from reading to sending."""
+"""Some requests of an input that follow each other and are ready to be sent: what goes from reading to sending."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Batch:
     pools: Sequence[str]
     """The pool of each."""
     data: Callable[[], bytes]
-    """Makes what the rolling hash is made of: the canonical form of each, with a line's end."""
+    """Returns the input of the rolling hash: the canonical form of each, with a line's end."""
     end: Prefix | None = None
     """The prefix of the input that ends with these requests, where an earlier reading of the same bytes found it."""
 

@@ -1,4 +1,4 @@
-"""What the first reading of a file found, block by block, so that the second need not judge the same bytes again."""
+"""What the first reading of a file found, block by block, so that the second need not check the same bytes again."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ class SurveyedBlock:
     """The accepted lines up to the block's end."""
     pool: str | None
     """Where every line of the block goes as it stands: it is accepted, and may travel with its own bytes. Otherwise
-    None, and the lines must be looked at one by one."""
+    None, and the lines must be checked one by one."""
 
 
 class FirstPass:
-    """The blocks of a file in order. It lies on disk beyond a megabyte, which is a file of some ten gigabytes."""
+    """The blocks of a file in order; on disk beyond a megabyte, which corresponds to a file of some ten gigabytes."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
         self._pools: list[str] = []
 
     def add(self, found: SurveyedBlock) -> None:
-        """Take up the next block."""
+        """Add the next block."""
         number = _MIXED_POOLS_INDEX
         if found.pool is not None:
             if found.pool not in self._pools:
@@ -58,5 +58,5 @@ class FirstPass:
         return set(counts).issubset(found.end.count for found in self)
 
     def close(self) -> None:
-        """Remove what lies on disk."""
+        """Remove what is on disk."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Reads what is submitted into batches that are fit to be sent.
+"""Reads what is submitted into batches that are ready to be sent.
 
 A file is read twice: the first time finds everything that is wrong with it, the second time what is sent. An iterable
 is checked as it goes.
@@ -25,7 +25,7 @@ _BATCH_LINES = 512
 
 
 class InputReader:
-    """One reading of an input. Close it, for the sake of what it keeps on disk."""
+    """One reading of an input. Close it, to remove what it keeps on disk."""
 
     def __init__(
         self,
@@ -35,25 +35,25 @@ class InputReader:
         skip_invalid: bool,
         refuse: Callable[[], Awaitable[None]],
     ) -> None:
-        """`refuse` is called before an input, of which a part was given already, turns out to be invalid."""
+        """`refuse` is called before an input of which a part was yielded is reported as invalid."""
         self._checker = checker
         self._max_bytes = max_bytes
         self._skip_invalid = skip_invalid
         self._refuse = refuse
         self._first_pass = FirstPass()
         self.findings = Findings(MAX_KEPT_SKIPPED_LINES)
-        """What is wrong with the lines that are not given."""
+        """What is wrong with the lines that are left out."""
         self.checked = 0
         """Lines of a file that the first pass has read, or items."""
 
     def close(self) -> None:
-        """Remove what lies on disk."""
+        """Remove what is on disk."""
         self._first_pass.close()
 
-    async def survey(self, path: Path, fingerprint: Fingerprint, tell: Callable[[], None]) -> Prefix:
-        """The file's first pass: raises `InvalidInput` with all that is wrong, or tells what the second will give.
+    async def survey(self, path: Path, fingerprint: Fingerprint, report: Callable[[], None]) -> Prefix:
+        """The file's first pass: raises `InvalidInput` with all that is wrong, or returns what the second will yield.
 
-        `tell` is called now and then.
+        `report` is called after each block.
         """
         findings = Findings()
         blocks = read_blocks(path, max_bytes=self._max_bytes)
@@ -62,7 +62,7 @@ class InputReader:
                 pool = await self._survey(block, fingerprint, findings)
                 self._first_pass.add(SurveyedBlock(block.digest, fingerprint.prefix, pool))
                 self.checked = block.first + len(block.texts) - 1
-                tell()
+                report()
         if findings.total and not self._skip_invalid:
             raise InvalidInput.of(findings)
         if not fingerprint.count:
@@ -96,7 +96,7 @@ class InputReader:
             raise _changed()
 
     async def of_items(self, items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Batch]:
-        """What an iterable gives. Raises `InvalidInput` at the first bad item, unless they are skipped."""
+        """What an iterable yields. Raises `InvalidInput` at the first bad item, unless they are skipped."""
         chunks = read_items(items)
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -113,13 +113,13 @@ class InputReader:
         return self._first_pass.ends_at(counts)
 
     def empty(self) -> InvalidInput:
-        """The error for an input that gave nothing."""
+        """The error for an input without requests."""
         if self.findings.total:
             return InvalidInput.of(self.findings)
-        return InvalidInput("the input holds no request; give at least one line")
+        return InvalidInput("the input holds no request; it needs at least one line")
 
     async def _survey(self, block: Block, fingerprint: Fingerprint, findings: Findings) -> str | None:
-        """Check a block's lines for the first time; the pool to which all of them go as they stand, if they do."""
+        """Check a block's lines for the first time. Returns the pool to which all of them go unchanged, if they do."""
         pools: set[str | None] = set()
         for start in range(0, len(block.texts), _BATCH_LINES):
             texts = block.texts[start : start + _BATCH_LINES]
@@ -166,4 +166,4 @@ class InputReader:
 
 
 def _changed() -> InvalidInput:
-    return InvalidInput("the file changed while it was submitted; submit it again when it is whole")
+    return InvalidInput("the file changed while it was submitted; submit it again when it is complete")

@@ -1,4 +1,4 @@
-"""Judges the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
+"""Checks the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Router(Protocol):
     """Finds the pool of a model."""
 
     async def pool_for(self, model: str) -> str:
-        """The pool that takes the model. Raises `PoolNotFound`."""
+        """The pool that serves the model. Raises `PoolNotFound`."""
         ...
 
 
@@ -74,7 +74,7 @@ class Checker:
                     raise text
                 request = parse_request(text, max_bytes=self._max_bytes)
                 data = canonical(request)
-                # It travels in this form, in which a number such as 1e15 is longer.
+                # It is sent in this form, in which a number such as 1e15 is longer.
                 check_size(data, self._max_bytes)
                 parsed.append((line, request, data))
             except RequestRefused as error:
@@ -100,14 +100,14 @@ class Checker:
         return accepted, findings
 
     async def check_alike(self, first: int, lines: Sequence[bytes]) -> AcceptedAlike | None:
-        """Check lines that follow each other from number `first` on, fast. None where `check` has to look at them."""
+        """Check lines that follow each other from number `first` on, fast. None where `check` has to read them."""
         if not lines or (found := fast_check(lines, self._max_bytes)) is None:
             return None
         try:
             pools = {self._pools.get(model) or await self._route(model) for model in found.models}
         except PoolNotFound:
             return None
-        # Lines that are taken up here are so once more by `check`, which finds them where they are.
+        # Lines that are added here are added once more by `check`, which finds them at the same lines.
         if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
             return None
         return AcceptedAlike(pools.pop(), found.data)
@@ -131,7 +131,7 @@ def canonical(request: BatchRequest) -> bytes:
 
 
 def _custom_id(text: bytes | BackburnerError) -> str | None:
-    """The custom_id of a line that was refused, where it can be told."""
+    """The custom_id of a refused line, where it can be read."""
     if isinstance(text, BackburnerError):
         return None
     try:

@@ -12,7 +12,7 @@ Say = Callable[[str], None]
 """Shows one line of progress to the user."""
 
 EnsurePool = Callable[[Mapping[str, str], str], Awaitable[None]]
-"""Makes topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
+"""Creates topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
 
 AUTO = "auto"
 
@@ -27,7 +27,7 @@ class UpOptions:
     queue: QueueKind = QueueKind.KAFKA
     """What requests travel on: a Kafka broker, or an emulator of SQS, which forgets them at a kill -9."""
     model: str = AUTO
-    """A model's folder, or `auto`; passed over with the fake engine."""
+    """A model's folder, or `auto`; ignored with the fake engine."""
     workers: int = 1
     """0 is allowed: workers can be started by hand with the written settings."""
     data: Path | None = None
@@ -35,9 +35,9 @@ class UpOptions:
     engine_args: str | None = None
     """Arguments of vLLM instead of those for a fast start."""
     drain_seconds: float | None = None
-    """What a worker may take to finish when the stack is stopped; None for BACKBURNER_DRAIN_SECONDS, or 15 s."""
+    """Seconds that a worker may take to finish when the stack stops; None for BACKBURNER_DRAIN_SECONDS, or 15 s."""
     warm_seconds: float = 600.0
-    """What a worker may take until it is warm."""
+    """Seconds that a worker may take until it is warm."""
     worker_argv: tuple[str, ...] = (sys.executable, "-m", "backburner_worker")
     """The program of a worker."""
     cli_argv: tuple[str, ...] = (sys.executable, "-m", "backburner")

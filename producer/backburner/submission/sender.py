@@ -1,4 +1,4 @@
-"""Sends a job's messages in batches, several at a time, and knows which prefix of the job the broker has."""
+"""Sends a job's messages in batches, several at a time, and tracks which prefix of the job the broker has."""
 
 import asyncio
 import random
@@ -73,7 +73,7 @@ class Sender:
         if tasks:
             await asyncio.wait(tasks)
         for task in tasks:
-            # Looked at, so that asyncio does not report them: the first error is on its way to the caller already.
+            # Retrieved, so that asyncio does not report them: the first error is on its way to the caller already.
             with suppress(asyncio.CancelledError):
                 task.exception()
 

@@ -185,7 +185,7 @@ async def test_ensuring_returns_when_the_queues_are_seen(region, monkeypatch):
     assert region.calls["get_queue_url"] >= 20
     region.calls["get_queue_url"] = -1_000_000
     monkeypatch.setattr(queues, "_CREATION_SECONDS", 0.05)
-    with pytest.raises(QueueError, match=r"does not show them.*: p-fake-low;"):
+    with pytest.raises(QueueError, match=r"does not list them.*: p-fake-low;"):
         await ensure_topics(settings(), "fake")
 
 

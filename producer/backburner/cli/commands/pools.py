@@ -1,4 +1,4 @@
-"""`pools`: what there is to send requests to."""
+"""`pools`: where requests can be sent."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
 """Who runs the stack of a working folder: one supervisor, found again by `down` from another process.
 
 The lock is held for the supervisor's life and goes with it, also at kill -9, so what it left behind is known to be
-stale. The pid is noted with the process's start time: a pid that was given to another process is never signalled.
+stale. The pid is stored with the process's start time: a pid that was reused by another process is never signalled.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ _STARTTIME_FIELD_INDEX = 19
 def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
     """Be the supervisor of this `.backburner` folder. Raises `SettingsError` if there is one already.
 
-    `stop_seconds` is what stopping takes at most: `down` waits for so long. At the end the record and the settings
-    file are removed: they describe a stack that is no more.
+    `stop_seconds` is how long stopping takes at most: `down` waits for so long. At the end the record and the settings
+    file are removed: they describe a stack that no longer exists.
     """
     state.mkdir(parents=True, exist_ok=True)
     (state / IGNORE_FILE).write_text("*\n", encoding="ascii")
@@ -67,7 +67,7 @@ def is_held(state: Path) -> bool:
 
 
 def supervisor(state: Path) -> int | None:
-    """The pid of the live supervisor, or None: then a record that lies there is stale, and is removed."""
+    """The pid of the live supervisor, or None: then an existing record is stale, and is removed."""
     with contextlib.suppress(FileNotFoundError), (state / _LOCK).open("r", encoding="ascii") as lock:
         if _locked(lock):
             _forget(state)
@@ -78,7 +78,7 @@ def supervisor(state: Path) -> int | None:
 
 
 def stop_seconds(state: Path) -> float:
-    """What the supervisor said that its stop takes at most."""
+    """How long the supervisor's stop takes at most, as it recorded."""
     return float(read_state(state / _RECORD).get("stop_seconds", "0"))
 
 
@@ -95,7 +95,7 @@ def send(state: Path, pid: int, number: signal.Signals, *, seconds: float) -> bo
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in whatever form the system gives; None if there is no such process."""
+    """When the process started, in whatever form the system reports; None if there is no such process."""
     if os.uname().sysname == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -109,7 +109,7 @@ def start_time(pid: int) -> str | None:
 
 
 def _locked(lock: IO[str]) -> bool:
-    """Whether the lock could be had. Tried for a moment: `is_held` holds it for an instant too."""
+    """Whether the lock could be acquired. Tried for a moment: `is_held` holds it for an instant too."""
     for _ in range(_MAX_ATTEMPTS):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,11 +3,11 @@
 _FIRST_SECONDS = 0.5
 _MAX_SECONDS = 30.0
 _STEADY_SECONDS = 60.0
-"""Who ran that long after coming up starts again from the shortest wait."""
+"""A child that ran for so long after coming up starts again from the shortest wait."""
 
 
 class Backoff:
-    """Counts the deaths of one child. `limit` lives in a row that never came up are enough."""
+    """Counts the deaths of one child. It gives up after `limit` in a row that never came up."""
 
     def __init__(self, limit: int = 3) -> None:
         self._limit = limit

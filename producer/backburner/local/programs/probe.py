@@ -30,7 +30,7 @@ def http_status(port: int, path: str) -> int | None:
 def speaks_kafka(port: int) -> bool:
     """Whether a broker answers a Metadata request, which asks for no topic and so creates none.
 
-    One that answers before it counts among the brokers of its cluster is not ready: no topic can be made yet.
+    One that answers before it counts among the brokers of its cluster is not ready: no topic can be created yet.
     """
     header = struct.pack(">hhih", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, -1)
     request = header + struct.pack(">i", 0)
