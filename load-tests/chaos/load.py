@@ -1,7 +1,7 @@
 """Continuous load: jobs and single requests by the SDK, plain lines by a producer without it. Keeps the book.
 
 Its clients get errors while a server is away, and do what users do: a submit goes on with its job id, a single request
-is sent anew.
+is sent again.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class RawProducer(Protocol):
     """Puts a plain batch line onto the queue, without the SDK."""
 
     async def send(self, asked: Asked, lane: Lane) -> None:
-        """Returns when the queue has it, and notes where it lies if it can be known. Raises `OSError` if it may not."""
+        """Returns when the queue has it, and notes its place if known. Raises `OSError` if it may not have it."""
         ...
 
 
@@ -58,12 +58,12 @@ class Batch:
 
 
 class Load:
-    """Makes requests, sends them, and notes what was accepted."""
+    """Creates requests, sends them, and notes what was accepted."""
 
     def __init__(
         self, client: Client, raw: RawProducer, book: Book, *, models: Sequence[str], seed: int, real: bool
     ) -> None:
-        """`models` are the base model and what else its pool answers for."""
+        """`models` are the base model and others that its pool serves."""
         self._client = client
         self._raw = raw
         self._book = book
@@ -73,7 +73,7 @@ class Load:
         self._count = self._jobs = 0
         self._trickled = Batch()
         self.errors: list[str] = []
-        """What the clients were told while servers were away."""
+        """Errors that clients got while servers were away."""
 
     # --- what is asked ------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Load:
         await self.done(batch, seconds)
 
     async def trickle(self) -> None:
-        """Now and then one request, until cancelled."""
+        """One request every quarter of a second, until cancelled."""
         batch = self._trickled
         while True:
             await (self._single(batch) if self._dice.random() < 0.5 else self._line())  # noqa: PLR2004 - a coin

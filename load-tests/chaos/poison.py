@@ -61,11 +61,11 @@ async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None
 
 
 async def _redrive(on: Stage, report: Report, poisoned: list[Asked]) -> None:
-    """Send the letters again as a user does: it makes a linked job, whose requests are poison still."""
+    """Send the letters again as a user does: it creates a linked job, whose requests are poison still."""
     objects = S3Objects(on.servers.address)
-    (told,) = (await _cli("dlq", "redrive", "--job", _JOB, "--json"))["jobs"]
-    name, count = told["id"], told["requests"]
-    print(f"dlq redrive made the job {name} of {count} requests", flush=True)
+    (redriven,) = (await _cli("dlq", "redrive", "--job", _JOB, "--json"))["jobs"]
+    name, count = redriven["id"], redriven["requests"]
+    print(f"dlq redrive created the job {name} of {count} requests", flush=True)
     folder = f"tenants/{on.book.tenant}/jobs/{name}/"
     parent = read_json(objects, f"{folder}job.json").get("parent")
     if (parent, count) != (_JOB, len(poisoned)):

@@ -29,7 +29,7 @@ class Run:
     def __init__(self, stage: Stage, report: Report, *, requests: int, stopped_seconds: float, judged: bool) -> None:
         """About `requests` are in the system at each fault.
 
-        `stopped_seconds` is how long a stopped worker sleeps: longer than its session or visibility. `judged` says
+        `stopped_seconds` is how long a stopped worker sleeps: longer than its session or visibility. `judged` is
         whether work that is redone beyond its bound breaks a promise, as where commit metadata is kept.
         """
         self._stage = stage

@@ -23,9 +23,9 @@ _ENGINE_ARGS = (
     "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
 )
 _OF_THE_FAKE = (Kind.POISON, Kind.POISON_WORKER)
-"""What the fake engine alone does when it is asked to."""
+"""Faults that only the fake engine can produce."""
 _STOPPED_FACTOR = 2.0
-"""How much longer a stopped worker sleeps than its session or visibility."""
+"""How many times its session or visibility a stopped worker sleeps."""
 _WORKERS_ALONE = (
     Kind.KILL_WORKER,
     Kind.KILL_ENGINE,
@@ -63,7 +63,7 @@ KINDS: dict[Place, Sequence[Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is told."""
+    """The options of a run."""
 
     seed: int
     faults: int
@@ -97,7 +97,7 @@ def chaos(options: Options) -> Report:
 
 
 def _real_crew(*, static: bool) -> Crew:
-    """Two workers with the real vLLM on the CPU. Makes the model at the first run."""
+    """Two workers with the real vLLM on the CPU. Prepares the model at the first run."""
     folder = prepare_auto_model(on_progress=print)
     settings = {
         **QUICK,

@@ -63,7 +63,7 @@ class Place:
         return None
 
     def metrics(self) -> dict[str, float]:
-        """Its worker's own page: values by name and labels, as they stand there; empty if it does not answer."""
+        """Its worker's own page: values by name and labels, as they are there; empty if it does not answer."""
         try:
             url = f"http://{LOOPBACK}:{self.port}/metrics"
             with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as page:
@@ -101,7 +101,7 @@ class Workers:
         self._static = static
         self.places: list[Place] = []
         self.ends: list[str] = []
-        """Ends that nobody caused."""
+        """Ends without a fault."""
         self.restarts = 0
         self._all_may_end = False
         self._due: dict[str, float] = {}

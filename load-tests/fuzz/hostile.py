@@ -1,4 +1,4 @@
-"""Messages that a broken or wicked producer can put onto a queue, by kind. Pure, from a seed."""
+"""Messages that a broken or malicious producer can put onto a queue, by kind. Pure, from a seed."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ class HostileMessages(Parts):
         return Hostile("mutated", bytes(value))
 
     def shapes(self) -> Hostile:
-        """Valid JSON that is something else than it should be."""
+        """Valid JSON of the wrong shape."""
         wrong = self.wrong()
         if self.dice.random() < 0.2:  # noqa: PLR2004
             return Hostile("wrong shape", as_json(wrong))
@@ -84,7 +84,7 @@ class HostileMessages(Parts):
         return Hostile("parameters", as_json(self.envelope_of(self.new_id(), body=body)))
 
     def numbers(self) -> Hostile:
-        """Numbers that JSON has not, or that no float holds."""
+        """Numbers that JSON does not have, or that no float holds."""
         whole = self.whole().decode()
         return Hostile(
             "numbers", whole.replace('"temperature": 0', f'"temperature": {self.dice.choice(NUMBERS)}').encode()
@@ -137,7 +137,7 @@ class HostileMessages(Parts):
         return Hostile("no such index", as_json(found))
 
     def references(self) -> Hostile:
-        """Claims on bodies of others, of nobody, and on what is no body."""
+        """References to bodies of others, of nobody, and to what is not a body."""
         tenant, job, index = BAIT
         ref = self.dice.choice(
             (

@@ -71,7 +71,7 @@ class Verdict:
 
 
 def fuzz(messages: int, seed: int, queue: str) -> Verdict:
-    """Send so many, wait until the queue is empty, look at what became of them."""
+    """Send so many, wait until the queue is empty, and check what became of them."""
     with tempfile.TemporaryDirectory(prefix="backburner-fuzz-") as folder, _servers(Path(folder), queue) as settings:
         return asyncio.run(_fuzz(messages, seed, queue, settings, Path(folder)))
 
@@ -100,13 +100,13 @@ async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], 
     breaches = judge(found, sent)
     breaches["keys out of place"] = wrong_keys(found)
     breaches["bodies of others shown"] = found.leaks
-    breaches["letters that tell it wrongly"] = await compare_letters(s3, _ROOT, found, sent)
+    breaches["letters that are wrong"] = await compare_letters(s3, _ROOT, found, sent)
     breaches["worker ended or stuck"] = [stuck or worker.tail()] if stuck or not alive else []
     return Verdict(len(sent), seed, seconds, found, by_kind(found, sent), breaches)
 
 
 async def _drained(wire: Wire, worker: Child) -> str | None:
-    """Wait until everything is settled; why that never came."""
+    """Wait until everything is settled. Returns why that never happened."""
     fewest, since = sys.maxsize, time.monotonic()
     while (left := await wire.left()) > 0:
         if left < fewest:
@@ -120,7 +120,7 @@ async def _drained(wire: Wire, worker: Child) -> str | None:
 
 
 async def _set_up(s3: S3Store) -> None:
-    """Jobs with a manifest, stored bodies, and the bait: as the wire documents say, by hand."""
+    """Jobs with a manifest, stored bodies, and the bait: as the wire documents describe, by hand."""
     now = time.time()
     content = {"role": "user", "content": "say [[echo]] stored-body"}
     body = {"model": "fake", "messages": [content]}

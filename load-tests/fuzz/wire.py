@@ -1,4 +1,4 @@
-"""Raw senders: messages go onto the queue past the product, and what the broker says of them comes back."""
+"""Raw senders: messages go onto the queue without the product, and the broker's answers are returned."""
 
 import asyncio
 import re
@@ -21,9 +21,9 @@ class Wire(Protocol):
     """One queue."""
 
     text: bool
-    """Whether it takes text alone."""
+    """Whether it accepts text alone."""
     limit: int
-    """Bytes that it takes in one message."""
+    """Bytes that it accepts in one message."""
 
     async def send(self, messages: Iterable[Hostile]) -> dict[Place, Hostile]:
         """Send them all; where each lies."""
@@ -58,7 +58,7 @@ class KafkaWire:
             while block := list(islice(rest, 500)):
                 flying = []
                 for one in block:
-                    # A key alone may stand without a value.
+                    # A key may have no value.
                     key = b"%d" % number
                     number += 1
                     flying.append(await producer.send(self._topic, one.value, key, headers=list(one.headers)))
@@ -87,7 +87,7 @@ class KafkaWire:
     async def _ends_of(
         self, partitions: Sequence[TopicPartition], committed: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Where partitions end, as a fetch tells it: what a broker says when asked for ends is not right everywhere."""
+        """Where partitions end, by a fetch: some brokers answer wrongly when asked for ends."""
         async with AIOKafkaConsumer(bootstrap_servers=self._bootstrap, fetch_max_wait_ms=20) as consumer:
             consumer.assign(partitions)
             for at in partitions:
@@ -133,7 +133,7 @@ class SqsWire:
             entries.append({"Id": str(number), "MessageBody": body, "MessageAttributes": attributes})
         answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
         if answer.get("Failed"):
-            raise RuntimeError(f"SQS did not take {answer['Failed']}")
+            raise RuntimeError(f"SQS did not accept {answer['Failed']}")
         ids = {found["Id"]: found["MessageId"] for found in answer["Successful"]}
         return [ids[str(number)] for number in range(len(batch))]
 

@@ -61,7 +61,7 @@ def _commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says, empty where there is no git or no repository."""
+    """What git prints; empty where there is no git or no repository."""
     git = shutil.which("git")
     if git is None:
         return ""

@@ -10,7 +10,7 @@ QUESTIONS_PER_PASSAGE = 8
 ROUND_REQUESTS = PASSAGE_COUNT * QUESTIONS_PER_PASSAGE
 """Requests of a round."""
 MAX_TOKENS = 2
-"""Tokens of an answer, a label as it were: reading the passage is what takes time."""
+"""Tokens of an answer, short as a label: reading the passage is what takes time."""
 
 _NOUNS = ("river", "stone", "winter", "bread", "letter", "garden", "window", "silver", "harbour", "engine", "bridge")
 _VERBS = ("carries", "follows", "answers", "gathers", "measures", "returns", "crosses", "borrows", "repairs", "opens")

@@ -1,4 +1,4 @@
-"""Jobs that lie in the store as workers leave them, without a worker: with segments of the sizes that these choose."""
+"""Jobs stored as workers store them, without a worker: with segments of the sizes that workers choose."""
 
 import asyncio
 import time
@@ -48,7 +48,7 @@ async def store_results(storage: Storage, job: str, total: int, *, workers: int 
 
 
 def segment_names(total: int, workers: int, seconds: float) -> Iterator[SegmentName]:
-    """The names of the segments that so many workers write in that time, by the rule that they go by."""
+    """The names of the segments that so many workers write in that time, by the rule that they follow."""
     each, job = total // workers, (TENANT, "job")
     for _ in range(workers):
         writer = keys.new_ulid().lower()

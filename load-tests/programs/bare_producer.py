@@ -1,7 +1,7 @@
 """A child process: an aiokafka producer that sends the lines of a file as they are, and nothing else.
 
 Each question `{"path", "topic", "how"}` sends the whole file. `how` is `send`, one call a line, as its documentation
-shows, or `batch`, whole batches made by hand for each partition. The clock stops when the broker has every line.
+shows, or `batch`, whole batches built by hand for each partition. The clock stops when the broker has every line.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
-"""A program for an environment that has Ray: `ray.data.llm` answers a batch file, and tells how long that took.
+"""A program for an environment that has Ray: `ray.data.llm` answers a batch file, and prints how long that took.
 
 python ray_batch.py MODEL REQUESTS.jsonl ENGINE_ARGUMENTS…
 
 The one line of JSON on stdout has `seconds` (from before Ray starts to the last row), `steady_seconds` (from the first
-request that the engine took to the last row), `tokens` and `rows`. Ray Data makes its engine anew for each dataset, so
-its start is part of every run. This file imports nothing of ours.
+request that the engine took to the last row), `tokens` and `rows`. Ray Data creates its engine anew for each dataset,
+so its start is part of every run. This file imports nothing of ours.
 """
 
 import json

@@ -95,8 +95,8 @@ def pairs(figures: Figures) -> str:
     drawing.text(_RIGHT_PIXELS + 6, beside + 4, f"goal {figures.goal:g}", "goal-text")
     for number, ratio in enumerate(ratios, 1):
         drawing.dot(along(number), up(ratio), "ours")
-    told = f"{len(ratios)} pairs in the order in which they were measured"
-    drawing.text((60 + _RIGHT_PIXELS) / 2, top + 276, told, "faint", anchor="middle")
+    caption = f"{len(ratios)} pairs in the order in which they were measured"
+    drawing.text((60 + _RIGHT_PIXELS) / 2, top + 276, caption, "faint", anchor="middle")
     return str(drawing)
 
 
@@ -117,11 +117,11 @@ def curve(found: Curve) -> str:
     log = min(xs) > 0 and max(xs) >= 100 * min(xs)
     along = Scale(min(xs), max(xs), 80, _WIDTH_PIXELS - 150, log=log)
     up = Scale(min(0.0, *ys), max(ys) * 1.1 or 1.0, 300, 56)
-    told = "; ".join(
+    caption = "; ".join(
         f"{name}: " + ", ".join(f"{_short(x)} → {_short(y)}" for x, y in series)
         for name, series in found.series.items()
     )
-    drawing = Drawing(_WIDTH_PIXELS, 350, found.name, f"{found.y} over {found.x}. {told}")
+    drawing = Drawing(_WIDTH_PIXELS, 350, found.name, f"{found.y} over {found.x}. {caption}")
     drawing.text(20, 28, found.name, "text strong")
     for tick in _ticks(up.low, up.high):
         drawing.line(80, up(tick), _WIDTH_PIXELS - 150, up(tick), "grid")
@@ -176,7 +176,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """A number as one says it: 12.3, 1,234, 1 M."""
+    """A number as it is spoken: 12.3, 1,234, 1 M."""
     if abs(value) >= 1e6:  # noqa: PLR2004 - a million
         return f"{value / 1e6:,.3g} M"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"  # noqa: PLR2004 - three digits either way

@@ -1,7 +1,7 @@
 """Plain SVG: text, lines, dots and bands on a card that brings its own background, for light and for dark pages.
 
 Colours are classes, and the reader's own preference picks them; nothing is loaded from elsewhere. Numbers are written
-with one decimal, so that the same figures give the same bytes.
+with one decimal, so that the same figures yield the same bytes.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ svg { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif }
 }
 """
 COLOUR_COUNT = 3
-"""How many series are told apart by colour."""
+"""How many series have a colour of their own."""
 
 
 class Drawing:

@@ -61,7 +61,7 @@ def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
                 Side("round robin", lambda pair: _round(places, RoundRobin, shuffled[2 * pair])),
                 Side("affinity", lambda pair: _round(places, Partitioner, shuffled[2 * pair + 1])),
             ]
-            found = interleaved(pairs, *sides, check=_tell)
+            found = interleaved(pairs, *sides, check=_report)
     partitions = int(settings["BACKBURNER_TOPIC_PARTITIONS"])
     most = round((1 + LEEWAY_RATIO) / partitions + MAX_RUN_REQUESTS / ROUND_REQUESTS, 3)
     hottest = max(pair.ours.extra["hottest"] for pair in found)
@@ -143,7 +143,7 @@ def _ready(place: Place) -> bool:
 
 
 def _warm_up(places: list[Place]) -> None:
-    """Small jobs, until each worker has had a part of one: then all have their partitions."""
+    """Submit small jobs until each worker has had a part of one: then all have their partitions."""
     for turn in range(_MAX_WARM_UPS):
         lines = [
             short_line(number, AUTO_MODEL_NAME)
@@ -218,7 +218,7 @@ def _cpu_seconds(places: list[Place]) -> float:
     return total
 
 
-def _tell(pair: Pair) -> None:
+def _report(pair: Pair) -> None:
     for name, side in (("round robin", pair.baseline), ("affinity", pair.ours)):
         extra = side.extra
         print(

@@ -65,14 +65,14 @@ def backlog(backlogs: Sequence[int], carried: int, *, quick: bool = False) -> Fi
 
 
 async def _fill_and_carry(worker: Child, missing: int, carried: int, *, refill: bool) -> int:
-    """Put what is missing onto the queue, and ask the worker; with `refill`, keep at it. How many were put."""
+    """Put what is missing onto the queue, and ask the worker; with `refill`, go on. Returns how many were put."""
     settings = Settings.load()
     topic = routing.topic(settings.prefix, "fake", Lane.NORMAL)
     producer = AIOKafkaProducer(**kafka_connection(settings), linger_ms=20, max_batch_size=512 * 1024)
     await producer.start()
     try:
         await _produce(producer, topic, missing)
-        worker.tell({"count": carried})
+        worker.send({"count": carried})
         put = missing
         while refill and put < carried:
             await asyncio.sleep(_REFILL_SECONDS)

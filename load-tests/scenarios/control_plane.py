@@ -58,7 +58,7 @@ def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """What a worker on these servers is given."""
+    """The environment of a worker on these servers."""
     return {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
 
 

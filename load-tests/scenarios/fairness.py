@@ -98,8 +98,8 @@ def fairness(rounds: int, requests: int, *, quick: bool = False) -> Figures:
                 Measured(shares.seconds, work=shares.least, extra={"got": dict(shares.got), "cpu_seconds": spent}),
             )
         )
-        told = ", ".join(f"{tenant} {shares.got[tenant]}" for tenant in (LARGE, *SMALL))
-        print(f"round {number + 1}: {told}; ratio {shares.unfairness:.3f}", flush=True)
+        shown = ", ".join(f"{tenant} {shares.got[tenant]}" for tenant in (LARGE, *SMALL))
+        print(f"round {number + 1}: {shown}; ratio {shares.unfairness:.3f}", flush=True)
     queued = _shares([(tenant, 0.0) for tenant in order(requests)], requests)
     return Figures.of_pairs(
         "fairness",

@@ -50,7 +50,7 @@ class Outage:
     after_mb: float = 0.0
     pulled_during: int = 0
     told_after: float | None = None
-    """When `/readyz` said so, from the beginning of the outage."""
+    """When `/readyz` reported it, from the beginning of the outage."""
     ready_after: float | None = None
     """When it was ready again, from the end of the outage."""
     requests: int = 0
@@ -88,7 +88,7 @@ _HEAD = (
 
 def outage(seconds: float, requests: int, systems: Collection[str]) -> Figures:
     """Take each of these systems away for so long, one after the other, each with a job and a worker of its own."""
-    # This program's own client meets the broker's outage too, and what it says of that is no figure.
+    # This program's own client meets the broker's outage too, and what it logs about that is not a figure.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     rows: list[Outage] = []
     before = dict(os.environ)

@@ -2,7 +2,7 @@
 
 Both sides have vLLM's prefix cache, the same engine arguments and the same requests. vLLM takes requests as they come,
 so in file order a passage is forgotten before the next question about it; the queue's worker holds what it has pulled
-and brings it into an order that the cache likes. Every round has passages of its own, so that no round helps another.
+and brings it into an order that suits the cache. Every round has passages of its own, so that no round helps another.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """A queue with a resident worker, against Ray Data's batch inference with vLLM, on the same model and requests.
 
 Ray is no dependency of ours. It is installed into an environment of its own, which sees this one's vLLM; where that
-does not work the scenario is skipped with the reason. Ray Data makes its engine anew for each dataset, so its clock is
-its wall time, start included; ours runs from the submit to the last durable record. What it does once its engine is
-warm is told beside it.
+does not work the scenario is skipped with the reason. Ray Data creates its engine anew for each dataset, so its clock
+is its wall time, start included; ours runs from the submit to the last durable record. What it does once its engine is
+warm is reported beside it.
 """
 
 import json
@@ -92,7 +92,7 @@ def ray_python() -> str:
     for command in (argv, [str(python), "-c", "import ray.data.llm, vllm"]):
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode != 0:
-            why = (ended.stderr.strip().splitlines() or ["it does not say why"])[-1]
+            why = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]
             raise RayMissing(f"{REQUIREMENT} cannot be installed beside this vLLM: {why}")
     return str(python)
 
@@ -111,7 +111,7 @@ def _ray(program: list[str], env: dict[str, str], given: Path, number: int, coun
         )
     if ended.returncode != 0:
         said = log.read_text(errors="replace")
-        raise RuntimeError(f"Ray Data ended with {ended.returncode}; its last words: {said[-2000:]}")
+        raise RuntimeError(f"Ray Data ended with {ended.returncode}; its last output: {said[-2000:]}")
     found = json.loads(ended.stdout.splitlines()[-1])
     if found["rows"] != count:
         raise RuntimeError(f"Ray Data answered {found['rows']} of {count}")

@@ -25,7 +25,7 @@ from measuring.stored_jobs import segment_names, store_job, store_results, store
 
 GOAL_RATIO = 0.7
 MAX_LISTS = 5
-"""LIST requests of one status at the most; each gives up to a thousand keys."""
+"""LIST requests of one status at most; each returns up to a thousand keys."""
 _READ_AHEAD_OBJECTS = 4
 """Objects that are fetched side by side, on both sides."""
 _WORKER_COUNT = 4
@@ -34,7 +34,7 @@ _LISTED_REQUESTS = 1_000_000
 
 
 class Form(StrEnum):
-    """How the client gives the records."""
+    """How the client returns the records."""
 
     LINES = "lines"
     """As JSON lines, which is what `backburner results` writes."""
@@ -137,7 +137,7 @@ async def _status(storage: Storage) -> tuple[int, int]:
         with _counted_lists() as count:
             status = await client.job("listed").status()
     if status.request_counts.completed != _LISTED_REQUESTS:
-        raise RuntimeError(f"the status tells {status.request_counts.completed:,} of {_LISTED_REQUESTS:,} requests")
+        raise RuntimeError(f"the status reports {status.request_counts.completed:,} of {_LISTED_REQUESTS:,} requests")
     return len(names), count[0]
 
 

@@ -80,7 +80,7 @@ def _bare(number: int, model: str, env: Mapping[str, str]) -> Measured:
     seconds = time.monotonic() - started
     process.wait()
     if answer is None:
-        raise RuntimeError(f"the bare engine ended with {process.returncode}; its last words are above")
+        raise RuntimeError(f"the bare engine ended with {process.returncode}; its last output is above")
     return Measured(seconds, _children_seconds() - spent, extra=answer)
 
 
@@ -105,7 +105,7 @@ async def _first_answer(number: int, model: str, env: Mapping[str, str]) -> Meas
     try:
         while (stored := await storage.get(handle.key)) is None:
             if process.poll() is not None or time.monotonic() - started > _PATIENCE_SECONDS:
-                raise RuntimeError(f"the worker gave no answer (exit status {process.returncode}); its log is above")
+                raise RuntimeError(f"the worker did not answer (exit status {process.returncode}); its log is above")
             await asyncio.sleep(_POLL_SECONDS)
         seconds = time.monotonic() - started
     finally:

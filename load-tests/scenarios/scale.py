@@ -90,7 +90,7 @@ class Crew:
 
 @contextmanager
 def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
-    """So many workers in a pool of their own, each with its partitions, that wait to be let."""
+    """So many workers in a pool of their own, each with its partitions, that wait for their start."""
     crew = Crew(f"scale-{count}", [])
     asyncio.run(make_pool(crew.model))
     settings = {
@@ -110,7 +110,7 @@ def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
 
 
 def _warm_up(crew: Crew) -> None:
-    """Small jobs, until each worker has had a part of one: then all have their partitions."""
+    """Submit small jobs until each worker has had a part of one: then all have their partitions."""
     for _ in range(_MAX_WARM_UPS):
         if all(answer["done"] for answer in asyncio.run(_carry(crew, _WARM_UP_REQUESTS))):
             return

@@ -4,7 +4,7 @@ Each round has a fresh broker and a fresh process. The bare producer reads its v
 nothing; the client checks the whole file before it sends the first line, and finds repeated custom_ids.
 
 The client's memory must not grow with its input: a file with a twentieth of the lines, and few and many large items,
-tell whether it does.
+show whether it does.
 """
 
 import json
@@ -44,7 +44,7 @@ class How(StrEnum):
     SEND = "send"
     """One `send` for each value."""
     BATCH = "batch"
-    """Whole batches, made by hand for each partition."""
+    """Whole batches, built by hand for each partition."""
 
 
 def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = False) -> Figures:
