@@ -27,12 +27,12 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     Raises `QueueError` if the broker does not create them, and `SettingsError` as `open_publisher` does.
     """
     if _kind(settings) is QueueKind.SQS:
-        from backburner.publishers.sqs import publisher
+        from backburner.publishers.sqs import queues
 
-        return await publisher.ensure_queues(settings, pool)
-    from backburner.publishers.kafka import publisher as kafka
+        return await queues.ensure_queues(settings, pool)
+    from backburner.publishers.kafka import topics
 
-    return await kafka.ensure_topics(settings, pool)
+    return await topics.ensure_topics(settings, pool)
 
 
 def check_queue(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """The worker's metrics. One object owns them all; the parts report to it what happened and never name a metric."""
 
-from collections import Counter as Counting
+import collections
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -119,7 +119,7 @@ class Telemetry:
 
     def pulled(self, lanes: Iterable[Lane]) -> None:
         """Deliveries were pulled, one from each of these lanes."""
-        for lane, count in Counting(lanes).items():
+        for lane, count in collections.Counter(lanes).items():
             self._pulled.labels(lane).inc(count)
 
     def redelivered(self, count: int) -> None:

@@ -2,9 +2,9 @@
 
 import os
 import sys
-import traceback as tracebacks
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backburner_schemas.errors import SettingsError
@@ -90,7 +90,7 @@ def usage_error(text: str, command: str) -> None:
 
 def traceback(raised: BaseException) -> None:
     """The whole chain of causes, for -v."""
-    sys.stderr.write(printable("".join(tracebacks.format_exception(raised))))
+    sys.stderr.write(printable("".join(format_exception(raised))))
 
 
 def findings(found: Sequence[Finding], total: int) -> None:

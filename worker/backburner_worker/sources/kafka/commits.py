@@ -13,9 +13,9 @@ from aiokafka.errors import OffsetMetadataTooLargeError
 
 from backburner.logs import get_logger
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.kafka import consumer as kafka_client
 from backburner_worker.sources.kafka import marks
 from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition
+from backburner_worker.sources.kafka.consumer import beginnings, commit, committed
 
 log = get_logger(__name__)
 
@@ -68,7 +68,7 @@ class Commits:
                     return True
                 wanted = {partition: (commit.offset, commit.text) for partition, commit in commits.items()}
                 try:
-                    taken = await kafka_client.commit(self._consumer, wanted, seconds=self._seconds)
+                    taken = await commit(self._consumer, wanted, seconds=self._seconds)
                 except OffsetMetadataTooLargeError:
                     self._without_marks("the broker allows less than 4,096 bytes; raise offset.metadata.max.bytes")
                     return False
@@ -81,14 +81,14 @@ class Commits:
 
     async def found(self, coming: Collection[TopicPartition], *, seconds: float) -> dict[Partition, Committed]:
         """What is committed of these partitions, or else their beginning. Raises what aiokafka raises."""
-        found = await kafka_client.committed(self._consumer, coming, seconds=seconds)
+        found = await committed(self._consumer, coming, seconds=seconds)
         fresh = [partition for partition in coming if partition not in found]
-        beginnings = await kafka_client.beginnings(self._consumer, fresh, seconds=seconds)
+        starts = await beginnings(self._consumer, fresh, seconds=seconds)
         if self._assignment.kept is None and any(text for _, text in found.values()):
             self._assignment.kept = True
         return {
             **{partition: Committed(offset, marks.decode(text, offset)) for partition, (offset, text) in found.items()},
-            **{partition: Committed(offset) for partition, offset in beginnings.items()},
+            **{partition: Committed(offset) for partition, offset in starts.items()},
         }
 
     async def open(self, coming: Collection[TopicPartition]) -> bool:
@@ -99,7 +99,7 @@ class Commits:
         if not await self.commit():
             return False
         if self._assignment.kept is None and coming:
-            found = await kafka_client.committed(self._consumer, coming, seconds=self._seconds)
+            found = await committed(self._consumer, coming, seconds=self._seconds)
             if any(text for _, text in found.values()):
                 self._assignment.kept = True
             else:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.kafka import marks as wire
 from backburner_worker.sources.kafka.ledger import Ledger
-from backburner_worker.sources.kafka.marks import NOTHING, Marks
+from backburner_worker.sources.kafka.marks import MAX_CHARACTERS, NOTHING, Marks, encode
 
 STOP_AT_RATIO = 0.75
 """Share of the room for marks above which a partition is read no further."""
@@ -100,9 +99,9 @@ class PartitionState:
             suspects=self.suspects - gone if self.suspects else self.suspects,
             write_ahead_until=self.write_ahead_until,
         )
-        text, held = wire.encode(marks, ledger.low_water)
-        self.fill = len(text) / wire.MAX_CHARACTERS
-        room = int((STOP_AT_RATIO - self.fill) * wire.MAX_CHARACTERS / _CHARACTERS_PER_CHANGE)
+        text, held = encode(marks, ledger.low_water)
+        self.fill = len(text) / MAX_CHARACTERS
+        room = int((STOP_AT_RATIO - self.fill) * MAX_CHARACTERS / _CHARACTERS_PER_CHANGE)
         self._measure_at = ledger.changes + max(room, _MIN_CHANGES_BETWEEN_MEASUREMENTS)
         return text, held
 

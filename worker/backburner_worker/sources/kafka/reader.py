@@ -12,8 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from backburner.logs import get_logger
-from backburner_worker.sources.kafka import consumer as kafka_client
 from backburner_worker.sources.kafka.assignment import Partition
+from backburner_worker.sources.kafka.consumer import message_of
 from backburner_worker.sources.kafka.intake import Unreadable
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ class Reader:
                 *(reading or [_NOWHERE]), timeout_ms=_POLL_MS, max_records=_POLL_RECORDS
             )
         except ValueError as error:
-            log.warning("decoding a record failed; reading one by one to find it", error=kafka_client.message_of(error))
+            log.warning("decoding a record failed; reading one by one to find it", error=message_of(error))
             self.read_again()
             self._careful = True
             return {}

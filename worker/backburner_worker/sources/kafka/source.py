@@ -22,9 +22,17 @@ from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
-from backburner_worker.sources.kafka import consumer as kafka_client
 from backburner_worker.sources.kafka.availability import Watch
 from backburner_worker.sources.kafka.commits import Commits
+from backburner_worker.sources.kafka.consumer import (
+    FATAL,
+    broken,
+    connect,
+    leave,
+    make_consumer,
+    message_of,
+    start_failed,
+)
 from backburner_worker.sources.kafka.intake import Intake
 from backburner_worker.sources.kafka.reader import Found, Reader
 
@@ -84,7 +92,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
         self._revoked = revoked
-        consumer = self._consumer = kafka_client.make_consumer(
+        consumer = self._consumer = make_consumer(
             self._connection,
             client_id=self._client_id,
             group=self._group,
@@ -96,10 +104,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
         try:
-            await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise kafka_client.start_failed(self._connection, error) from error
+            raise start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
@@ -177,11 +185,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 if self._commits is not None:
                     await self._commits.commit(clean=clean)
             except QueueError as error:
-                log.warning(
-                    "what was settled last is not committed and will run again", error=kafka_client.message_of(error)
-                )
+                log.warning("what was settled last is not committed and will run again", error=message_of(error))
             finally:
-                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, leave_group=self._leave_group)
+                await leave(consumer, seconds=_CLOSE_SECONDS, leave_group=self._leave_group)
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
@@ -235,13 +241,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 found = await reader.read(wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
-                if isinstance(error, kafka_client.FATAL) or (
-                    failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
-                ):
-                    raise kafka_client.broken(error) from error
-                log.warning(
-                    "the broker does not give; trying again", error=kafka_client.message_of(error), failures=failures
-                )
+                if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
+                    raise broken(error) from error
+                log.warning("the broker does not give; trying again", error=message_of(error), failures=failures)
                 reader.read_again()
                 await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
