@@ -179,7 +179,7 @@ class JobConflict(JobError):
 
 
 class RequestFailed(JobError):
-    """The request ended with an error; its record says which."""
+    """The request ended with an error; its record has the details."""
 
     code = "request_failed"
     http_status = 422

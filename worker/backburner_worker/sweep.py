@@ -39,7 +39,7 @@ class _Seen:
 
 
 class Sweep:
-    """Finalizes at once the jobs that `soon` names, and on a timer what lies under `open/`, shared among the pool."""
+    """Finalizes at once the jobs that `soon` names, and on a timer what is under `open/`, shared among the pool."""
 
     def __init__(
         self,

@@ -123,7 +123,7 @@ class NativeCalls:
 
 
 class _Call(Generic[T]):
-    """One call. To the library it is the running event loop, and the future which that loop makes."""
+    """One call. To the library it is the running event loop, and the future which that loop creates."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
         self._loop = loop

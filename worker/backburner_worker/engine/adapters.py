@@ -53,7 +53,7 @@ def rank_of(adapter: Adapter) -> int:
     folder = Path(adapter.folder).expanduser()
     where = f"{SETTING}: the adapter {adapter.name!r}"
     if not folder.is_dir():
-        raise SettingsError(f"{where} is not there: {folder} is no folder; name the folder that its files are in")
+        raise SettingsError(f"{where} does not exist: {folder} is not a folder; name the folder with its files")
     config = folder / _CONFIG
     try:
         found = json.loads(config.read_bytes())

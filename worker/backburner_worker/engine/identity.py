@@ -27,7 +27,7 @@ def model_identity(*, model: str, served: tuple[str, ...], version: str, engine_
 def adapter_identity(base: str, folder: str) -> str:
     """A digest of an adapter on the base model with that identity. Of its files all counts that they hold.
 
-    Weights that were trained anew have the size of those before, and operators change adapters more often than models.
+    Retrained weights have the size of those before, and operators change adapters more often than models.
     """
     path = Path(folder).expanduser()
     parts = [base, *(_files(path, whole=True) if path.is_dir() else [folder])]

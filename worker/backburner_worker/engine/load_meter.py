@@ -35,7 +35,7 @@ class LoadMeter:
         self._preempted += preempted
 
     def load(self) -> EngineLoad | None:
-        """The load so far; None before the first step. Starts anew to look for the fewest that waited."""
+        """The load so far; None before the first step. Resets the fewest that waited."""
         if not self._steps:
             return None
         least, self._least_waiting = self._least_waiting, None

@@ -17,7 +17,7 @@ class Group(WorkSet):
         super().__init__()
         self.common = common
         self.children: dict[Step, Group | QueuedWork] = {}
-        """What lies below, by the step after `common`; a work alone stands for itself."""
+        """What is below, by the step after `common`; a single work is not wrapped in a group."""
 
 
 class PrefixTree:

@@ -27,7 +27,7 @@ _ANSWERS_PER_SAMPLE = 4
 """Once so many came, only one in four is looked at, and counts for its endpoint, too."""
 _UNLIMITED_TOKENS = 1 << 40
 _MAX_MODEL_CHARACTERS = 256
-"""A longer name is no model's, and would let its sender fill the memory."""
+"""A longer name is not a model's, and would let its sender fill the memory."""
 _MAX_SEQUENCES = 4096
 """Sequences that one request counts as at most."""
 _CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS

@@ -18,7 +18,7 @@ class Work:
 
     delivery: Delivery
     run: Run
-    """The verdict; judged anew when the work is taken, since it may have expired while it was held."""
+    """The verdict; judged again when the work is taken, since it may have expired while it was held."""
     tokens: int
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()

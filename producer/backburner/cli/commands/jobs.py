@@ -96,7 +96,7 @@ async def jobs(
     elif found:
         show.jobs_table(found)
     else:
-        show.say("there are no jobs yet; `backburner submit FILE` makes one")
+        show.say("there are no jobs yet; `backburner submit FILE` creates one")
 
 
 async def reconcile(

@@ -159,7 +159,7 @@ def _tail(log: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The path as a user would type it: relative where it lies below the working folder."""
+    """The path as a user would type it: relative where it is below the working folder."""
     with contextlib.suppress(ValueError):
         return shlex.quote(str(path.relative_to(Path.cwd())))
     return shlex.quote(str(path))

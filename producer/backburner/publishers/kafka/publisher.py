@@ -172,7 +172,7 @@ class KafkaPublisher:
         """Send every partition the messages at its positions; the positions of those that failed, with the error.
 
         A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
-        all that follows on the partition is refused too. A new producer starts counting anew.
+        all that follows on the partition is refused too. A new producer starts from zero.
         """
         failures = await self._send(producer, messages, batches)
         late = {

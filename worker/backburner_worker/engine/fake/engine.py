@@ -19,12 +19,12 @@ Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
 An answer is a function of `digest_of(request)`, the 16-byte BLAKE2b of the endpoint, a new line and the body as JSON
 with sorted keys, no white space and non-ASCII characters escaped. A chat answer's `id` is `chatcmpl-` and that digest
 in hexadecimal digits, and its text begins with `fake-`, the digest's first 12 digits, `-` and the choice's index. So
-whoever holds a request and a response can tell whether they belong together.
+whoever has a request and a response can check whether they belong together.
 
 With a `Pace` an answer takes as long as it would on a real engine that is so fast and holds so much, beside all that
 runs at the same time.
 
-At a latency of 0 a `run` neither sleeps nor makes a task, so it costs a few microseconds and never yields.
+At a latency of 0 a `run` neither sleeps nor creates a task, so it costs a few microseconds and never yields.
 """
 
 import asyncio

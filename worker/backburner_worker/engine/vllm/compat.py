@@ -201,7 +201,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether the exception says that the engine core is gone."""
+    """Whether the exception means that the engine core is gone."""
     from backburner_worker.engine.vllm import names
 
     return isinstance(error, names.EngineDeadError)

@@ -44,7 +44,7 @@ class Kernels(StrEnum):
 
 
 def load_kernels(*, without_driver: bool = False) -> Kernels:
-    """Load them as vLLM will. Imports torch and vLLM's package. Raises `SettingsError` that says what is missing.
+    """Load them as vLLM will. Imports torch and vLLM's package. Raises a `SettingsError` that names what is missing.
 
     Args:
         without_driver: Whether the GPU's driver may be missing, as it is while an image is built.

@@ -120,7 +120,7 @@ class Ledger:
         self._sweep()
 
     def _sweep(self) -> None:
-        # All that lies between the mark and the position waits or is done; what is done right at the mark is passed.
+        # All between the mark and the position waits or is done; what is done right at the mark is passed.
         self._low = self._done.take_from(self._low)
         self._position = max(self._position, self._low)
 

@@ -69,7 +69,9 @@ class Heartbeats:
         if lost := self._held.expired(now):
             log.warning("visibility not extended in time; dropping the messages, others may have them", count=len(lost))
         if old := self._held.too_long(now):
-            log.info("messages held for nearly twelve hours, SQS's limit; sending them anew", count=len(old))
+            log.info(
+                "messages held for nearly twelve hours, SQS's limit; sending them again as new ones", count=len(old)
+            )
         for batch in _batches(old):
             self._start(self._others, self._resend(batch))
         for batch in _batches(self._held.due_heartbeats(now)):
@@ -182,7 +184,7 @@ class Heartbeats:
             if self._timer is not None:
                 self._timer.cancel()
 
-    # --- send anew ---
+    # --- resend ---
 
     async def _resend(self, batch: list[InFlightMessage]) -> None:
         """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is."""

@@ -16,7 +16,7 @@ from backburner_worker.sources.sqs.message import Received
 MAX_VISIBILITY_SECONDS = 12 * 3600.0
 """Seconds that SQS lets anybody hold a message."""
 RESEND_AFTER_SECONDS = 11.5 * 3600.0
-"""Seconds after which a held message is sent anew instead: half an hour is enough to ride out an outage."""
+"""Seconds after which a held message is sent again as a new one: half an hour is enough to ride out an outage."""
 _RETRY_SECONDS = 1.0
 _REMEMBERED_COUNT = 20_000
 """Ids of deleted messages that are remembered for a while: a standard queue can deliver a copy of one even then."""
@@ -204,7 +204,7 @@ class InFlightMessages:
         return found
 
     def too_long(self, now: float) -> list[InFlightMessage]:
-        """What was held so long that it must be sent anew, and is dropped by this."""
+        """Drop, and return, what was held so long that it must be sent again as a new message."""
         found = [held for held in self.unsettled() if now - held.since >= self._resend_after]
         for held in found:
             self.drop(held)

@@ -46,7 +46,7 @@ class Received:
             queue=queue,
             id=message["MessageId"],
             handle=message["ReceiptHandle"],
-            # A half of a surrogate pair becomes bytes that are no UTF-8, and so one dead letter.
+            # Half of a surrogate pair becomes bytes that are not UTF-8, and so one dead letter.
             body=message.get("Body", "").encode(errors="surrogatepass"),
             sent=_number(told.get("SentTimestamp"), time.time() * 1000) / 1000,
             count=int(_number(told.get("ApproximateReceiveCount"), 1)),
