@@ -253,5 +253,5 @@ async def test_a_publisher_and_a_worker_tell_of_topics_that_do_not_come(patience
     cluster = Cluster(0, topics=NAMES)
     with pytest.raises(QueueError, match=r"p\.other\.low does not exist.*topics ensure.*the pool is other"):
         await KafkaPublisher(settings)._partitions(Producer(cluster), {"p.other.low": "other"})
-    with pytest.raises(QueueError, match=r"p\.other\.low; make them with .*topics ensure"):
+    with pytest.raises(QueueError, match=r"p\.other\.low; create them with .*topics ensure"):
         await consumer.connect(cluster, [*NAMES, "p.other.low"], seconds=60.0)

@@ -158,8 +158,8 @@ class KafkaPublisher:
                 unknown = wanted.keys() - self._topics
                 if unknown and (missing := await missing_topics(producer.client, unknown)):
                     raise QueueError(
-                        f"the topic {missing[0]} does not exist; make the pool's topics with `backburner topics ensure "
-                        f"--pool MODEL` (the pool is {wanted[missing[0]]})"
+                        f"the topic {missing[0]} does not exist; create the pool's topics with `backburner topics "
+                        f"ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
                     )
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}

@@ -94,7 +94,7 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
         missing = await missing_topics(consumer._client, topics)  # noqa: SLF001 - the public way asks one broker
     if missing:
         raise QueueError(
-            f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
+            f"these topics do not exist, or this user may not see them: {', '.join(missing)}; create them with "
             "`backburner topics ensure --pool MODEL`"
         )
 
