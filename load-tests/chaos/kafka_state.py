@@ -80,7 +80,7 @@ async def _left(consumer: Any, at: TopicPartition) -> bool:
 
 
 def _message(record: Any) -> Message | None:
-    """The address in a message, or derived from its place; None for copies that a worker put back."""
+    """The address that a message has or that its place gives it; None for copies that a worker put back."""
     if record.topic.endswith(".retry"):
         return None
     found, at = json.loads(record.value), (record.topic, record.partition, record.offset)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that was put onto the queue."""
+    """A message that the queue was given."""
 
     custom_id: str
     job: str
@@ -21,6 +21,6 @@ class QueueState:
     """The state of the queue after the load."""
 
     breaches: Sequence[str] = field(default_factory=tuple)
-    """What is not done."""
+    """What is not done with."""
     messages: Sequence[Message] | None = None
-    """Everything that was put onto it; None where a queue forgets what was done, as SQS does."""
+    """Everything that it was given; None where a queue forgets what was done, as SQS does."""

@@ -97,7 +97,7 @@ def chaos(options: Options) -> Report:
 
 
 def _real_crew(*, static: bool) -> Crew:
-    """Two workers with the real vLLM on the CPU. Prepares the model at the first run."""
+    """Two workers with the real vLLM on the CPU. Makes the model at the first run."""
     folder = prepare_auto_model(on_progress=print)
     settings = {
         **QUICK,

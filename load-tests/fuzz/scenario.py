@@ -71,7 +71,7 @@ class Verdict:
 
 
 def fuzz(messages: int, seed: int, queue: str) -> Verdict:
-    """Send so many, wait until the queue is empty, and check what became of them."""
+    """Send so many, wait until the queue is empty, look at what became of them."""
     with tempfile.TemporaryDirectory(prefix="backburner-fuzz-") as folder, _servers(Path(folder), queue) as settings:
         return asyncio.run(_fuzz(messages, seed, queue, settings, Path(folder)))
 

@@ -16,7 +16,7 @@ from backburner_schemas.routing import Routes, pool_name
 LIVE_SECONDS = 120.0
 """A worker that has not renewed its announcement for this long counts as gone; they renew each minute or more often."""
 _REFRESH_SECONDS = 5.0
-"""Shortest time between two lookups for unknown models: a file of a million such lines must not list a million."""
+"""An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
 _MAX_CONCURRENT_READS = 16
 
 log = get_logger(__name__)
@@ -91,9 +91,9 @@ class PoolDirectory:
         if len(self._pools) == 1:
             return next(iter(self._pools.values())).model
         if not self._pools:
-            raise PoolNotFound("there is no pool yet; create one with `backburner topics ensure --pool MODEL`")
+            raise PoolNotFound("there is no pool yet; make one with `backburner topics ensure --pool MODEL`")
         listed = ", ".join(sorted(status.model for status in self._pools.values()))
-        raise PoolNotFound(f"name a model, since there are several: {listed}", param="model")
+        raise PoolNotFound(f"name a model, for there are several: {listed}", param="model")
 
     def warnings(self, pools: set[str]) -> list[str]:
         """One line for each of these pools that nobody works in."""

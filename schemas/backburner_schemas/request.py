@@ -39,7 +39,7 @@ CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTER
 
 
 class BatchRequest(BaseModel):
-    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are ignored."""
+    """One line of a batch file: `{"custom_id", "method", "url", "body"}`. Unknown fields are passed over."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 

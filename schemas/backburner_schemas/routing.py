@@ -77,8 +77,8 @@ class Routes:
         if found is None:
             raise PoolNotFound(
                 f"no pool serves the model {model!r}; there is {_listed({**self.bases, **self.adapters})}. "
-                f"Create one with `backburner topics ensure --pool {model}`; for an adapter, start a worker with it in "
-                "BACKBURNER_ADAPTERS, or name the base model's pool with --pool",
+                f"Make one with `backburner topics ensure --pool {model}`; of an adapter, start a worker that has it "
+                "in BACKBURNER_ADAPTERS, or name the base model's pool with --pool",
                 param="model",
             )
         return found

@@ -161,7 +161,7 @@ class Worker:
             "queue": source.unavailable_reason,
             "retries": retries.unavailable_reason,
         }
-        """The systems that the worker depends on, each with a function that returns why it is unavailable."""
+        """What the worker needs around it, each with why it is away."""
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""

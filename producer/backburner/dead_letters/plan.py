@@ -26,7 +26,7 @@ from backburner_schemas.job import JobManifest
 
 
 class RedrivePlan(BaseModel):
-    """Which letters of a job go into which new one. It stays in the store until they have."""
+    """Which letters of a job go into which new one. It lies in the store until they have."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -27,7 +27,7 @@ class UpOptions:
     queue: QueueKind = QueueKind.KAFKA
     """What requests travel on: a Kafka broker, or an emulator of SQS, which forgets them at a kill -9."""
     model: str = AUTO
-    """A model's folder, or `auto`; ignored with the fake engine."""
+    """A model's folder, or `auto`; passed over with the fake engine."""
     workers: int = 1
     """0 is allowed: workers can be started by hand with the written settings."""
     data: Path | None = None

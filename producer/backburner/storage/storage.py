@@ -278,17 +278,17 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
 
 
 async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, or the product's own error; the watch records how it went."""
+    """The call's result, or the product's own error; the watch is told how it went."""
     begun = watch.begin()
     try:
         found = await call()
     except (BaseError, TimeoutError, OSError, ValueError) as error:
-        translation = translated(error)
-        if translation.retryable and not isinstance(translation, Missing):
-            watch.failed(begun, translation.message)
+        told = translated(error)
+        if told.retryable and not isinstance(told, Missing):
+            watch.failed(begun, told.message)
         else:
             watch.answered(begun)
-        raise translation from error
+        raise told from error
     except BaseException:
         watch.dropped(begun)
         raise

@@ -78,7 +78,7 @@ def test_nobody_asks_for_more_than_twelve_hours():
 
 
 def test_what_is_held_too_long_is_dropped_to_be_sent_anew():
-    messages = InFlightMessages(120, resend_after=1000)
+    messages = InFlightMessages(120, send_again_after=1000)
     waiting, out, settled = (messages.take(received(number), 0.0) for number in range(3))
     delivery = given_out(out, messages)
     messages.settle(given_out(settled, messages))

@@ -323,7 +323,7 @@ async def test_junk_is_a_letter_and_not_an_error(sqs, source_of, body):
 
 async def test_what_was_held_for_too_long_is_sent_anew(sqs, source_of):
     sqs.put(envelope(7, "é"), NORMAL, attempt="2")
-    source = await source_of(resend_after=0.5)
+    source = await source_of(send_again_after=0.5)
     (delivery,) = await pull(source, 1)
     await until(lambda: delivery.lease.lost)
     await until(lambda: sqs.calls["send_message_batch"] and sqs.calls["delete_message_batch"])
@@ -337,7 +337,7 @@ async def test_what_was_held_for_too_long_is_sent_anew(sqs, source_of):
 async def test_a_raw_line_that_is_sent_anew_keeps_its_address(sqs, source_of):
     line = {"custom_id": "x", "method": "POST", "url": "/v1/embeddings", "body": {"model": "fake", "input": "a"}}
     sqs.put(json.dumps(line), NORMAL)
-    source = await source_of(resend_after=0.5)
+    source = await source_of(send_again_after=0.5)
     (first,) = await pull(source, 1)
     await until(lambda: first.lease.lost)
     (second,) = await pull(source, 1)

@@ -53,7 +53,7 @@ def import_app() -> ModuleType:
 
 
 def _check_parts(settings: WorkerSettings) -> None:
-    """Import a worker's parts, and check what a start checks before the model loads."""
+    """Import what a worker is made of, and judge what its start judges before the model loads."""
     app = import_app()
     if settings.queue_url:
         check_queue(settings)

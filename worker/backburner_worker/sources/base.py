@@ -145,7 +145,7 @@ class Source(Protocol):
         ...
 
     def unavailable_reason(self) -> str | None:
-        """Why the queue does not answer at the moment, in one line; None while it does."""
+        """Why the queue gives and takes nothing at the moment, in one line; None while all is well."""
         ...
 
     async def stop(self) -> None:

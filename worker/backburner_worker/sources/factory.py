@@ -8,7 +8,7 @@ from backburner_worker.sources.base import Source
 
 
 async def check_source(settings: WorkerSettings, pool: str) -> None:
-    """Raise `QueueError` if the pool's topics or queues do not exist, or the broker refuses this worker.
+    """Raise `QueueError` if the pool's topics or queues are not there, or the broker refuses this worker.
 
     A broker that does not answer may be up when the model is: that is only logged.
     """

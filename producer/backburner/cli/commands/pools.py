@@ -1,4 +1,4 @@
-"""`pools`: where requests can be sent."""
+"""`pools`: what there is to send requests to."""
 
 from typing import Annotated
 

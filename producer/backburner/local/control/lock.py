@@ -1,7 +1,7 @@
 """Who runs the stack of a working folder: one supervisor, found again by `down` from another process.
 
 The lock is held for the supervisor's life and goes with it, also at kill -9, so what it left behind is known to be
-stale. The pid is stored with the process's start time: a pid that was reused by another process is never signalled.
+stale. The pid is noted with the process's start time: a pid that was given to another process is never signalled.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ _STARTTIME_FIELD_INDEX = 19
 def hold(state: Path, *, stop_seconds: float) -> Iterator[None]:
     """Be the supervisor of this `.backburner` folder. Raises `SettingsError` if there is one already.
 
-    `stop_seconds` is how long stopping takes at most: `down` waits for so long. At the end the record and the settings
-    file are removed: they describe a stack that no longer exists.
+    `stop_seconds` is what stopping takes at most: `down` waits for so long. At the end the record and the settings
+    file are removed: they describe a stack that is no more.
     """
     state.mkdir(parents=True, exist_ok=True)
     (state / IGNORE_FILE).write_text("*\n", encoding="ascii")

@@ -147,7 +147,7 @@ async def _until_nothing(wrong: Callable[[], Awaitable[str]]) -> None:
 
 
 async def _check_replication(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    """Some brokers accept any replication factor and keep one replica, which would silently break a promise."""
+    """Some brokers take any replication factor and keep one replica: that would be a promise broken in silence."""
     brokers = len((await admin.describe_cluster())["brokers"])
     if brokers < settings.topic_replication:
         raise QueueError(

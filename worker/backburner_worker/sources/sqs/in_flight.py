@@ -15,7 +15,7 @@ from backburner_worker.sources.sqs.message import Received
 
 MAX_VISIBILITY_SECONDS = 12 * 3600.0
 """Seconds that SQS lets anybody hold a message."""
-RESEND_AFTER_SECONDS = 11.5 * 3600.0
+SEND_AGAIN_AFTER_SECONDS = 11.5 * 3600.0
 """Seconds after which a held message is sent again as a new one: half an hour is enough to ride out an outage."""
 _RETRY_SECONDS = 1.0
 _REMEMBERED_COUNT = 20_000
@@ -66,9 +66,9 @@ class InFlightMessage:
 class InFlightMessages:
     """All that is held, by message id."""
 
-    def __init__(self, visibility: float, *, resend_after: float = RESEND_AFTER_SECONDS) -> None:
+    def __init__(self, visibility: float, *, send_again_after: float = SEND_AGAIN_AFTER_SECONDS) -> None:
         self._visibility = visibility
-        self._resend_after = resend_after
+        self._send_again_after = send_again_after
         self._held: dict[str, InFlightMessage] = {}
         self._settled: dict[str, InFlightMessage] = {}
         self._to_delete: list[InFlightMessage] = []
@@ -205,7 +205,7 @@ class InFlightMessages:
 
     def too_long(self, now: float) -> list[InFlightMessage]:
         """Drop, and return, what was held so long that it must be sent again as a new message."""
-        found = [held for held in self.unsettled() if now - held.since >= self._resend_after]
+        found = [held for held in self.unsettled() if now - held.since >= self._send_again_after]
         for held in found:
             self.drop(held)
         return found

@@ -19,7 +19,7 @@ from backburner_worker.sources.base import Delivery, RevokedCallback
 from backburner_worker.sources.sqs.availability import Outage
 from backburner_worker.sources.sqs.calls import Poll, SqsCalls
 from backburner_worker.sources.sqs.heartbeats import Heartbeats
-from backburner_worker.sources.sqs.in_flight import RESEND_AFTER_SECONDS, InFlightMessage, InFlightMessages
+from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER_SECONDS, InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.intake import SqsIntake
 
 log = get_logger(__name__)
@@ -45,12 +45,12 @@ class SqsSource:
         rules: Rules,
         visibility_seconds: int,
         wait_seconds: int,
-        resend_after: float = RESEND_AFTER_SECONDS,
+        send_again_after: float = SEND_AGAIN_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
         self._wait = wait_seconds
-        self._held = InFlightMessages(visibility_seconds, resend_after=resend_after)
+        self._held = InFlightMessages(visibility_seconds, send_again_after=send_again_after)
         self._intake = SqsIntake(queues.values())
         self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
         self._outage = Outage(settings, self._fail)
