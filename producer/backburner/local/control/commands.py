@@ -34,13 +34,13 @@ def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
     """
     status_pipe = StatusPipe.from_environment()
 
-    def report(line: str) -> None:
+    def tell(line: str) -> None:
         say(line)
         status_pipe.say(line)
 
     try:
         with Interrupts() as interrupts, lock.hold(options.state_folder, stop_seconds=stop_seconds(options)):
-            return _run(options, report, status_pipe, ensure, interrupts)
+            return _run(options, tell, status_pipe, ensure, interrupts)
     except BackburnerError as error:
         status_pipe.failed(error.message)
         raise
