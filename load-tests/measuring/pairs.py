@@ -86,11 +86,11 @@ def interleaved(
         if check is not None:
             check(pair)
         pairs.append(pair)
-        sides = (
+        rounds = (
             f"{side.name} {found[side.name].seconds:.2f} s, CPU {found[side.name].cpu_seconds:.2f} s"
             for side in (baseline, ours)
         )
-        print(f"pair {number + 1:2}: {'; '.join(sides)}; ratio {pair.speed:.3f}", flush=True)
+        print(f"pair {number + 1:2}: {'; '.join(rounds)}; ratio {pair.speed:.3f}", flush=True)
     return pairs
 
 
