@@ -19,7 +19,7 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def stopped(number: int) -> None:
-        log.info("signal received; draining", signal=signal.Signals(number).name)
+        log.info("signal received; stopping", signal=signal.Signals(number).name)
         for each in SIGNALS:
             loop.remove_signal_handler(each)
             # Restoring the default makes the second signal end the process; what is unsettled is run again elsewhere.
