@@ -200,7 +200,7 @@ class RetryFailed:
             more = ", …" if len(without) > _MAX_NAMED_REQUESTS else ""
             raise InvalidInput(
                 f"the bodies of {len(without):,} of the {len(failed):,} requests that failed are not stored (index "
-                f"{first}{more}); give the input that job {self._job} was made from, with --input FILE or input="
+                f"{first}{more}); pass the input that job {self._job} was made from, with --input FILE or input="
             )
 
     def _nothing(self) -> JobError:

@@ -63,7 +63,7 @@ def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> floa
         raise JobError("the deadline has passed already; pass seconds from now, or a later time", param="deadline")
     if until > now + settings.topic_retention_seconds:
         raise JobError(
-            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); give "
+            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); set "
             "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
             param="deadline",
         )

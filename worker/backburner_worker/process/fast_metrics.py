@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class Tally(Collector):
+class FastCounter(Collector):
     """A counter with one label."""
 
     def __init__(self, name: str, text: str, label: str, registry: CollectorRegistry) -> None:
@@ -35,7 +35,7 @@ class Tally(Collector):
         return self.collect()
 
 
-class Reported(Collector):
+class ReportedCounter(Collector):
     """A counter without labels that something else counts."""
 
     def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
@@ -53,7 +53,7 @@ class Reported(Collector):
         return self.collect()
 
 
-class Spread(Collector):
+class FastHistogram(Collector):
     """A histogram."""
 
     def __init__(self, name: str, text: str, buckets: Sequence[float], registry: CollectorRegistry) -> None:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
 from backburner_worker.admission.admission import Admission
-from backburner_worker.process.fast_metrics import Reported, Spread, Tally
+from backburner_worker.process.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 from backburner_worker.sources.base import KeepsOffsetMetadata, OffsetMetadata, Source
 
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
@@ -27,13 +27,13 @@ class Telemetry:
             ["outcome", "code"],
             registry=registry,
         )
-        tokens = Tally("backburner_tokens", "Tokens of answered requests.", "kind", registry)
+        tokens = FastCounter("backburner_tokens", "Tokens of answered requests.", "kind", registry)
         self._tokens = tokens.counts
         self._tokens.update(prompt=0, completion=0)
-        self._queue = Spread(
+        self._queue = FastHistogram(
             "backburner_queue_seconds", "Time from the producer to the engine.", _BUCKETS_SECONDS, registry
         )
-        self._engine = Spread("backburner_engine_seconds", "Time in the engine.", _BUCKETS_SECONDS, registry)
+        self._engine = FastHistogram("backburner_engine_seconds", "Time in the engine.", _BUCKETS_SECONDS, registry)
         self._cache_lookups = Counter(
             "backburner_result_cache_lookups", "Lookups in the result cache, by result.", ["result"], registry=registry
         )
@@ -107,7 +107,7 @@ class Telemetry:
             "Share of the KV cache in use as the engine reports.",
             registry=registry,
         )
-        self._engine_preemptions = Reported(
+        self._engine_preemptions = ReportedCounter(
             "backburner_engine_preemptions", "Sequences preempted for lack of KV cache.", registry
         )
         self._lag = Gauge(

@@ -212,7 +212,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
         return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
     if isinstance(error, TopicAuthorizationFailedError):
-        return "not authorised to write to the topic; give this user the ACL"
+        return "not authorised to write to the topic; grant this user the ACL"
     return str(error) or type(error).__name__
 
 

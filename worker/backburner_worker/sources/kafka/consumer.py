@@ -216,7 +216,7 @@ def broken(error: BaseException) -> QueueError:
         )
     if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
         return QueueError(
-            f"not authorised ({message_of(error)}); give this user the ACLs to read the topics and the group"
+            f"not authorised ({message_of(error)}); grant this user the ACLs to read the topics and the group"
         )
     if isinstance(error, InvalidSessionTimeoutError):
         return QueueError(
