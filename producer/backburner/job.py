@@ -189,7 +189,7 @@ class _Names:
     """Gives records their requests, or the custom_ids that those lack which were cut off."""
 
     def __init__(self, stored: Callable[[], Awaitable[JoinedInput | None]], joined: JoinedInput | None = None) -> None:
-        """`stored` opens the input that lies in the store, if there is one; `joined` is the one that was given."""
+        """`stored` opens the stored input, if there is one; `joined` is the one that the caller passed."""
         self._stored = stored
         self._joined = joined
         self._looked = joined is not None
@@ -216,6 +216,6 @@ class _Names:
         ]
 
     def close(self) -> None:
-        """Remove what lies on disk."""
+        """Remove what is on disk."""
         if self._joined is not None:
             self._joined.close()

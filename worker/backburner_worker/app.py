@@ -56,9 +56,9 @@ class Worker:
         self.pipeline = parts.pipeline
         self._drain_seconds = settings.drain_seconds
         telemetry.watch_admission(parts.admission)
-        telemetry.watch_held("waiting", lambda: len(parts.feeder))
-        telemetry.watch_held("engine", lambda: parts.admission.in_flight)
-        telemetry.watch_held("suspects", lambda: parts.feeder.suspects + parts.runner.suspects)
+        telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
+        telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)
+        telemetry.watch_in_flight("suspects", lambda: parts.feeder.suspects + parts.runner.suspects)
         self.systems: dict[str, UnavailableReason] = {
             "store": storage.unavailable_reason,
             "queue": parts.source.unavailable_reason,
@@ -83,7 +83,7 @@ class Worker:
 
 
 async def run_worker(settings: WorkerSettings) -> None:
-    """Be a worker until a signal says stop. Raises what makes that impossible, `SettingsError` or `EngineLost` say."""
+    """Be a worker until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`."""
     storage = Storage.open(settings)
     check_queue(settings)  # Before the model loads.
     check_allowed_extra(settings.extra_parameters)
@@ -95,11 +95,12 @@ async def run_worker(settings: WorkerSettings) -> None:
     engine = create_engine(settings.engine_options)
     checks = Checks(settings, storage)
     try:
-        # A load makes objects by the million, and hardly any of them goes away: a fifth of its time went on looking.
+        # A load creates objects by the million, and hardly any of them goes away: a fifth of its time was garbage
+        # collection.
         gc.disable()
         info = await checks.load(engine)
         freeze_gc()
-        log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
+        log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
             outages = Outages(worker.systems, readiness, telemetry)
@@ -138,7 +139,7 @@ async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, An
 
 
 def freeze_gc() -> None:
-    """Nothing of what is loaded by now goes away again, so the collector need not look at it, not even once."""
+    """Exempt what is loaded by now from garbage collection: none of it goes away again."""
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD_OBJECTS)
     gc.enable()

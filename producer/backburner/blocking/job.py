@@ -1,4 +1,4 @@
-"""What the blocking client gives: jobs and handles whose methods wait for the loop in its thread."""
+"""What the blocking client returns: jobs and handles whose methods wait for the loop in its thread."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing

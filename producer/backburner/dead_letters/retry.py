@@ -1,6 +1,6 @@
-"""Makes a new job of exactly the requests of an ended one that have no response.
+"""Creates a new job of exactly the requests of an ended one that have no response.
 
-Their bodies come from the job's input, given or stored, or else from its dead letters.
+Their bodies come from the job's input, passed or stored, or else from its dead letters.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -34,7 +34,7 @@ from backburner_schemas.names import Lane
 from backburner_schemas.status import JobView
 
 _MAX_NAMED_REQUESTS = 3
-"""Requests without a body that an error names."""
+"""Requests without a body that an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class RetryFailed:
             raise not_found(self._job)
         if view.summary is None:
             raise JobConflict(
-                f"job {self._job} has not ended, so what failed is not known; wait for it with `backburner watch "
+                f"job {self._job} has not ended, so what failed is not known yet; wait for it with `backburner watch "
                 f"{self._job}`, or cancel it with `backburner cancel {self._job}`"
             )
         return view
@@ -153,9 +153,9 @@ class RetryFailed:
             fingerprint.expect(Prefix(cursor.count, cursor.sha256))
             fingerprint.expect(cursor.first)
             fingerprint.expect(cursor.whole)
-        # Lines that were skipped for their model alone can only be told with the routes.
+        # Lines that were skipped for their model alone are only recognised with the routes.
         router = self._connections.pools if sealed is not None and sealed.skipped else None
-        # Of a job that was never sealed, what lies behind the known requests was never sent.
+        # Of a job that was never sealed, what follows the known requests was never sent.
         known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
         written = 0
         checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
@@ -194,11 +194,11 @@ class RetryFailed:
             more = ", …" if len(without) > _MAX_NAMED_REQUESTS else ""
             raise InvalidInput(
                 f"the bodies of {len(without):,} of the {len(failed):,} requests that failed are not stored (index "
-                f"{first}{more}); give the input that job {self._job} was made from, with --input FILE or input="
+                f"{first}{more}); pass the input that job {self._job} was made from, with --input FILE or input="
             )
 
     def _nothing(self) -> JobError:
         return JobError(f"every request of job {self._job} has its response; there is nothing to retry")
 
     def _another(self) -> JobConflict:
-        return JobConflict(f"the input given is not the one that job {self._job} was made from; give that one")
+        return JobConflict(f"the input is not the one that job {self._job} was made from; pass that one")

@@ -26,7 +26,7 @@ class Batch(Protocol):
     def __len__(self) -> int: ...
 
     def data(self) -> bytes:
-        """What the rolling hash is made of: the canonical form of each, with a line's end."""
+        """The input of the rolling hash: the canonical form of each, with a line's end."""
         ...
 
     def members(self) -> Sequence[bytes]:
@@ -71,7 +71,7 @@ class Accepted:
     line: int
     request: BatchRequest
     data: bytes
-    """The request in one form, whatever form the line had: what the rolling hash is made of."""
+    """The request in one form, whatever form the line had: the input of the rolling hash."""
     pool: str
 
     @property

@@ -14,7 +14,7 @@ from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.first_pass import FirstPass, SurveyedBlock
 from backburner.inputs.line_blocks import Block
 from backburner.inputs.reader import InputReader
-from backburner.inputs.validation import LINES_AT_ONCE, Checker
+from backburner.inputs.validation import BATCH_LINES, Checker
 from backburner_schemas.job import Prefix
 
 
@@ -46,7 +46,7 @@ class FileReader(InputReader):
         async with aclosing(blocks):
             async for block in blocks:
                 pools: set[str | None] = set()
-                for first, texts in block.parts(LINES_AT_ONCE):
+                for first, texts in block.parts(BATCH_LINES):
                     batch = await self._checker.accept(first, texts, findings, skip_blank=True)
                     fingerprint.take_all(batch.data(), len(batch))
                     pools.add(batch.pool)
@@ -98,4 +98,4 @@ class FileReader(InputReader):
 
 
 def _changed() -> InvalidInput:
-    return InvalidInput("the file changed while it was submitted; submit it again when it is whole")
+    return InvalidInput("the file changed while it was submitted; submit it again when it is complete")

@@ -26,10 +26,10 @@ class ItemReader(InputReader):
         self._items = items
 
     async def survey(self, fingerprint: Fingerprint, report: Callable[[], None]) -> None:
-        """Nothing: an iterable may give its items only once."""
+        """Nothing: an iterable may yield its items only once."""
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """What the iterable gives. Raises `InvalidInput` at the first bad item, unless they are skipped."""
+        """What the iterable yields. Raises `InvalidInput` at the first bad item, unless they are skipped."""
         chunks = read_items(self._items)
         async with aclosing(chunks):
             async for chunk in chunks:

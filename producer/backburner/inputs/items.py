@@ -1,4 +1,4 @@
-"""Reads the items of an iterable as lines, in chunks. It judges nothing."""
+"""Reads the items of an iterable as lines, in chunks. It checks nothing."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from backburner_schemas.errors import BackburnerError, InvalidJson
 from backburner_schemas.request import BatchRequest
 
 Item = BatchRequest | Mapping[str, Any] | str | bytes
-"""What an iterable may give: a request, a dict in the form of a batch line, or the line as JSON."""
+"""What an iterable may yield: a request, a dict in the form of a batch line, or the line as JSON."""
 _Text = bytes | BackburnerError
 
 CHUNK_LINES = 512
@@ -32,13 +32,13 @@ class Filling:
         self._started = time.monotonic()
 
     def add(self, text: bytes | BackburnerError) -> None:
-        """Count one item, in the form that `as_json` gave it."""
+        """Count one item, as `as_json` returned it."""
         self._lines += 1
         self._bytes += len(text) if isinstance(text, bytes) else 0
 
     @property
     def full(self) -> bool:
-        """Whether the chunk takes no more."""
+        """Whether the chunk is full."""
         return self._lines >= CHUNK_LINES or self._bytes >= CHUNK_BYTES
 
     @property
@@ -50,10 +50,10 @@ class Filling:
 async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[list[Line]]:
     """The iterable's items as lines, in chunks. What the iterable raises goes through.
 
-    Each item is written as JSON when it is taken, and a chunk ends where one of a file would, so that large items do
-    not gather. One whose JSON could not be written is let go, and leaves the reason.
+    Each item is written as JSON when it is read, and a chunk ends where one of a file would, so that large items do
+    not accumulate. One that cannot be written as JSON is dropped, and leaves the reason.
 
-    A plain iterable runs in the event loop's thread: one that blocks for long is better an async one.
+    A plain iterable runs in the event loop's thread: one that blocks for long should be an async one.
     """
     chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
     number = 0
@@ -78,7 +78,7 @@ async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[_Text]]:
 
 
 async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[_Text]]:
-    """Whatever the iterable has given since the last chunk, so that a trickle is sent as it comes."""
+    """Whatever the iterable has yielded since the last chunk, so that a trickle is sent as it comes."""
     waiting: list[_Text] = []
     filling = Filling()
     changed = asyncio.Event()
@@ -100,7 +100,7 @@ async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[_Text]]:
         while not (task.done() and not waiting):
             await changed.wait()
             changed.clear()
-            # One turn of the loop, in which an iterable that need not wait gives more.
+            # One turn of the loop, in which an iterable that need not wait yields more.
             await asyncio.sleep(0)
             if waiting:
                 chunk, waiting, filling = waiting, [], Filling()

@@ -1,4 +1,4 @@
-"""Reads a file of lines in large blocks. It judges nothing."""
+"""Reads a file of lines in large blocks. It checks nothing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Block:
     first: int
     """Number of the first line, counted from 1."""
     texts: Sequence[bytes]
-    """The lines without their ends. Of a line over the limit, just what tells that it is."""
+    """The lines without their ends. Of a line over the limit, just enough to show that it is."""
     digest: bytes
     """Of the block's bytes: another reading of the same file that finds it again has found the same lines."""
 

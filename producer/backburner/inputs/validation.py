@@ -1,4 +1,4 @@
-"""Judges the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
+"""Checks the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from backburner.inputs.line_blocks import Line
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
 from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
 
-LINES_AT_ONCE = 512
+BATCH_LINES = 512
 """Lines that are checked before the event loop may turn."""
 
 
@@ -23,7 +23,7 @@ class Router(Protocol):
     """Finds the pool of a model."""
 
     async def pool_for(self, model: str) -> str:
-        """The pool that takes the model. Raises `PoolNotFound`."""
+        """The pool that serves the model. Raises `PoolNotFound`."""
         ...
 
 
@@ -59,8 +59,8 @@ class Checker:
     async def check(self, lines: Sequence[Line], findings: Findings) -> CheckedBatch:
         """The same, for lines that may have gaps between them: each is looked at on its own."""
         accepted: list[Accepted] = []
-        for start in range(0, len(lines), LINES_AT_ONCE):
-            good, bad = await self._check(lines[start : start + LINES_AT_ONCE])
+        for start in range(0, len(lines), BATCH_LINES):
+            good, bad = await self._check(lines[start : start + BATCH_LINES])
             accepted += good
             for finding in bad:
                 findings.add(finding)
@@ -70,7 +70,7 @@ class Checker:
     async def check_alike(self, first: int, texts: Sequence[bytes]) -> AlikeBatch | None:
         """Lines that follow each other from number `first` on, where all go to one pool as they stand.
 
-        None where `check` has to look at them.
+        None where `check` has to read them.
         """
         if not texts or (found := fast_check(texts, self._max_bytes)) is None:
             return None
@@ -78,7 +78,7 @@ class Checker:
             pools = {self._pools.get(model) or await self._route(model) for model in found.models}
         except PoolNotFound:
             return None
-        # Lines that are taken up here are so once more by `check`, which finds them where they are.
+        # Lines that are added here are added once more by `check`, which finds them at the same lines.
         if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
             return None
         return AlikeBatch(texts, pools.pop(), partial(bytes, found.data))
@@ -92,7 +92,7 @@ class Checker:
                     raise text
                 request = parse_request(text, max_bytes=self._max_bytes)
                 data = canonical(request)
-                # It travels in this form, in which a number such as 1e15 is longer.
+                # It is sent in this form, in which a number such as 1e15 is longer.
                 check_size(data, self._max_bytes)
                 parsed.append((line, request, data))
             except RequestRefused as error:
@@ -140,7 +140,7 @@ def _is_blank(text: bytes | BackburnerError) -> bool:
 
 
 def _custom_id(text: bytes | BackburnerError) -> str | None:
-    """The custom_id of a line that was refused, where it can be told."""
+    """The custom_id of a refused line, where it can be read."""
     if isinstance(text, BackburnerError):
         return None
     try:

@@ -43,7 +43,7 @@ _CREDENTIALS = (
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
-    # Rides out an outage of about 10 s without an error; longer ones are the caller's own retry.
+    # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
     "max_retries": 10,
     "retry_timeout": timedelta(seconds=20),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
@@ -73,7 +73,7 @@ class Listed:
 class Storage:
     """Objects under one root.
 
-    Errors are `StoreError` (worth another try), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
+    Errors are `StoreError` (worth a retry), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
     """
 
     def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -116,7 +116,7 @@ class Storage:
         return await _none_if_missing(_asking(self._reads, read))
 
     async def view(self, key: str) -> memoryview | None:
-        """The object's bytes as they came, copied by nobody, or None if there is none."""
+        """The object's bytes without a copy, or None if there is none."""
 
         async def read() -> memoryview:
             found = await _calls.run(obstore.get_async, self._store, self._root + key)
@@ -166,7 +166,7 @@ class Storage:
         await _asking(self._writes, partial(self._put, key, data))
 
     async def create(self, key: str, data: bytes) -> bool:
-        """Write the object if there is none; whether it was written. A retry of our own write may say False."""
+        """Write the object if there is none. Returns whether it was written; False, maybe, after an internal retry."""
 
         async def write() -> bool:
             try:
@@ -178,7 +178,7 @@ class Storage:
         return await _asking(self._writes, write)
 
     async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Write the object if it still has that tag; whether it was written.
+        """Write the object if it still has that tag. Returns whether it was written.
 
         Not atomic on `file://`, which has no conditional replace: two writers at the same instant may both succeed.
         """
@@ -199,7 +199,7 @@ class Storage:
         return await _asking(self._writes, write)
 
     async def _put(self, key: str, data: bytes | Path, **options: Any) -> None:
-        # A store in memory keeps what it is given.
+        # A store in memory keeps the very object that it gets.
         if isinstance(data, Path) or isinstance(self._store, MemoryStore):
             await _calls.run(obstore.put_async, self._store, self._root + key, data, **options)
             return
@@ -207,7 +207,7 @@ class Storage:
             await _calls.run(obstore.put_async, self._store, self._root + key, payload, **options)
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Remove the objects; those that are not there are passed over."""
+        """Remove the objects; those that do not exist are ignored."""
         paths = [self._root + key for key in keys]
 
         async def remove() -> None:
@@ -250,7 +250,7 @@ def _folder(url: str, parts: SplitResult) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"the folder {folder} of BACKBURNER_STORE_URL cannot be made: {error.strerror}; choose another"
+            f"the folder {folder} of BACKBURNER_STORE_URL cannot be created: {error.strerror}; choose another"
         ) from error
     return folder
 
@@ -268,7 +268,7 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
     if endpoint:
         if not any(os.environ.get(name) for name in _CREDENTIALS):
-            # Without this the client would ask AWS's metadata service, on a server that is none of AWS's.
+            # Without this the client would query AWS's metadata service, on a server that is not AWS's.
             raise SettingsError(
                 f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )

@@ -76,7 +76,7 @@ def without_weights(folder: Path) -> Adapter:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (without_a_folder, "is no folder; name the folder"),
+        (without_a_folder, "is not a folder; name the folder"),
         (without_settings, "has no adapter_config.json; name a folder that"),
         (with_broken_settings, "cannot be read"),
         (without_weights, "has no adapter_model.safetensors; copy the weights"),

@@ -6,7 +6,7 @@ import pytest
 
 from backburner_schemas.errors import EngineLost, SettingsError
 from backburner_schemas.request import Endpoint
-from backburner_worker.engine.base import EngineRequest, TellsLoad
+from backburner_worker.engine.base import EngineRequest, ReportsLoad
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.fake.clock import FakeClock
 from backburner_worker.engine.fake.engine import FakeEngine, sequence_of
@@ -50,7 +50,7 @@ async def test_an_engine_offers_what_its_pace_holds():
 
 async def test_load_is_told_from_the_first_step_on_and_only_at_a_pace():
     engine = FakeEngine(pace=STUCK)
-    assert isinstance(engine, TellsLoad)
+    assert isinstance(engine, ReportsLoad)
     assert engine.load() is None
     tasks = [asyncio.create_task(engine.run(chat(f"[[tokens:9]] {number}"))) for number in range(6)]
     await first_step(engine)
@@ -60,7 +60,7 @@ async def test_load_is_told_from_the_first_step_on_and_only_at_a_pace():
     load = engine.load()
     assert (load.running, load.waiting, load.steps) == (4, 2, 1)
     assert FakeEngine().load() is None
-    assert not isinstance(FakeProcessEngine(), TellsLoad)
+    assert not isinstance(FakeProcessEngine(), ReportsLoad)
 
 
 async def test_requests_run_beside_each_other_and_all_end():

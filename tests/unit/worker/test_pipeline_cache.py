@@ -48,8 +48,8 @@ async def test_the_same_request_runs_once_and_its_record_says_where_the_answer_c
     assert second.response.body == first.response.body
     assert second.custom_id == "c1"
     assert second.backburner.engine_s is None
-    assert harness.metric("result_cache_looks_total", found="hit") == 1
-    assert harness.metric("result_cache_looks_total", found="miss") == 1
+    assert harness.metric("result_cache_lookups_total", result="hit") == 1
+    assert harness.metric("result_cache_lookups_total", result="miss") == 1
 
 
 @pytest.mark.parametrize("other", [{"temperature": 0.7}, {"max_tokens": 3}])
@@ -102,7 +102,7 @@ async def test_a_spoiled_answer_is_none(harness: Harness, spoiled: bytes) -> Non
         await harness.storage.put(key, spoiled)
         await asked(harness, 1, GREEDY)
     assert harness.engine.answered == 2
-    assert harness.metric("result_cache_looks_total", found="error") == 1
+    assert harness.metric("result_cache_lookups_total", result="error") == 1
 
 
 async def test_a_store_that_fails_costs_the_saving_and_nothing_else(

@@ -203,7 +203,7 @@ async def test_deletes_wait_for_sqs_to_come_back(sqs, source_of):
 
 
 async def test_no_more_is_taken_in_while_too_much_waits_to_be_deleted(sqs, source_of, monkeypatch):
-    monkeypatch.setattr(sqs_source, "MAX_UNDELETED", 20)
+    monkeypatch.setattr(sqs_source, "MAX_UNDELETED_MESSAGES", 20)
     for number in range(200):
         sqs.put(envelope(number), NORMAL)
     source = await source_of()

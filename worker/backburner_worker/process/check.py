@@ -1,7 +1,7 @@
 """`backburner-worker --check`: whether a worker could start from what is installed and set here.
 
-It loads no model, connects to nothing and needs no GPU, so that the build of an image can end with it. What it tries it
-does by the code that a start runs, in the order in which a failure shows soonest.
+It loads no model, connects to nothing and needs no GPU, so that the build of an image can end with it. It runs the same
+code as a start does, in the order in which a failure shows soonest.
 """
 
 import importlib
@@ -21,8 +21,8 @@ from backburner_worker.settings import WorkerSettings
 
 
 def run_check() -> int:
-    """Check, and say in one line what was found (0) or what is wrong (1)."""
-    # Libraries warn of what is usual where an image is built, such as that there is no GPU.
+    """Check, and print in one line what was found, or what is wrong. Returns the exit status, 0 or 1."""
+    # Libraries warn about what is usual where an image is built, such as the lack of a GPU.
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     try:
@@ -43,7 +43,7 @@ def _check(settings: WorkerSettings) -> str:
 
 
 def import_app() -> ModuleType:
-    """The composition root, `app`. Raises `SettingsError` if something that it is made of is not installed."""
+    """The composition root, `app`. Raises `SettingsError` if something that it imports is not installed."""
     try:
         return importlib.import_module("backburner_worker.app")
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from backburner_worker.sources.base import Source
 async def check_source(settings: SourceSettings, pool: str) -> None:
     """Raise `QueueError` if the pool's topics or queues are not there, or the broker refuses this worker.
 
-    A broker that does not answer may be there when the model is: that is only a line in the log.
+    A broker that does not answer may be up when the model is: that is only logged.
     """
     if settings.queue.kind is QueueKind.SQS:
         from backburner_worker.sources.sqs.calls import check_queues

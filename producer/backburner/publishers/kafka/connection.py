@@ -60,10 +60,10 @@ def _sasl(security: KafkaSecurity) -> dict[str, Any]:
 
 
 def unreachable(settings: Settings, error: BaseException) -> QueueError:
-    """The error that tells a user why the broker could not be used."""
-    told = str(error) or type(error).__name__
+    """The error to raise when the broker could not be used."""
+    reason = str(error) or type(error).__name__
     if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
-        return QueueError(f"the broker refused the credentials ({told}); check BACKBURNER_KAFKA_SECURITY_…")
+        return QueueError(f"the broker refused the credentials ({reason}); check BACKBURNER_KAFKA_SECURITY_…")
     return QueueError(
-        f"no broker answers at {settings.queue_url} ({told}); check BACKBURNER_QUEUE_URL and that the broker is up"
+        f"no broker answers at {settings.queue_url} ({reason}); check BACKBURNER_QUEUE_URL and that the broker is up"
     )

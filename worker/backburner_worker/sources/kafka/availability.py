@@ -6,7 +6,7 @@ import time
 from aiokafka import AIOKafkaConsumer
 
 from backburner.logs import get_logger
-from backburner_worker.sources.kafka import consumer as kafka_client
+from backburner_worker.sources.kafka.consumer import answers
 
 log = get_logger(__name__)
 
@@ -59,7 +59,7 @@ class Watch:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             now = time.monotonic()
-            if now - self._heard > _QUIET_SECONDS and await kafka_client.answers(consumer, seconds=_ASK_SECONDS):
+            if now - self._heard > _QUIET_SECONDS and await answers(consumer, seconds=_ASK_SECONDS):
                 self.heard()
             if self._apart is not None and now - max(self._apart, self._warned) > self._patience:
                 self._warned = now

@@ -21,10 +21,18 @@ from backburner.logs import get_logger
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
-from backburner_worker.sources.kafka import consumer as kafka_client
+from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
 from backburner_worker.sources.kafka.availability import Watch
 from backburner_worker.sources.kafka.commits import Commits
+from backburner_worker.sources.kafka.consumer import (
+    FATAL,
+    broken,
+    connect,
+    leave,
+    make_consumer,
+    message_of,
+    start_failed,
+)
 from backburner_worker.sources.kafka.intake import Intake
 from backburner_worker.sources.kafka.membership import Membership
 from backburner_worker.sources.kafka.reader import Found, Reader
@@ -36,7 +44,7 @@ _CLOSE_SECONDS = 10.0
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 _PULL_SECONDS = 1.0
-_MAX_BACKOFF = 2.0
+_MAX_BACKOFF_SECONDS = 2.0
 _MAX_ERRORS = 30
 """Errors in a row that the library does not call temporary, after which the process had better start anew."""
 
@@ -79,7 +87,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
         self._revoked = revoked
-        consumer = self._consumer = kafka_client.make_consumer(
+        consumer = self._consumer = make_consumer(
             self._connection,
             client_id=self._client_id,
             group=self._group,
@@ -89,10 +97,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
         try:
-            await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise kafka_client.start_failed(self._connection, error) from error
+            raise start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
@@ -148,9 +156,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
         return self._watch.unavailable_reason() if self._tasks is not None else None
 
-    def marks(self) -> MarkFigures:
-        """How it stands with the marks beside the offsets."""
-        return self._assignment.figures()
+    def offset_metadata(self) -> OffsetMetadata:
+        """The state of the marks beside the offsets."""
+        return self._assignment.offset_metadata()
 
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
@@ -170,9 +178,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 if self._commits is not None:
                     await self._commits.commit(clean=clean)
             except QueueError as error:
-                log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
+                log.warning("what was settled last is not committed and will run again", error=message_of(error))
             finally:
-                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._membership.leave_group)
+                await leave(consumer, seconds=_CLOSE_SECONDS, leave_group=self._membership.leave_group)
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
@@ -226,13 +234,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 found = await reader.read(wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
-                if isinstance(error, kafka_client.FATAL) or (
-                    failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
-                ):
-                    raise kafka_client.broken(error) from error
-                log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
+                if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
+                    raise broken(error) from error
+                log.warning("the broker does not give; trying again", error=message_of(error), failures=failures)
                 reader.read_again()
-                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
+                await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
             if wanted:
                 failures = 0

@@ -14,7 +14,7 @@ _PATIENCE_SECONDS = 30.0
 """Seconds after which a refusal that only a human can end is one: credentials that are being exchanged are not."""
 _LASTS_SECONDS = 30.0
 """Seconds that a failure counts: longer than a call takes with its tries, and what is not tried again is over."""
-_MAX_PAUSE = 2.0
+_MAX_PAUSE_SECONDS = 2.0
 _SAY_SECONDS = 30.0
 
 
@@ -50,7 +50,7 @@ class Outage:
                 self.fail(told)
         else:
             self._lasting.pop(what, None)
-        return min(_MAX_PAUSE, 0.1 * 2.0 ** min(failures, 8))
+        return min(_MAX_PAUSE_SECONDS, 0.1 * 2.0 ** min(failures, 8))
 
     def ended(self, what: str) -> None:
         """It worked."""

@@ -25,7 +25,7 @@ from backburner_worker.sources.sqs.times import SqsTimes
 
 log = get_logger(__name__)
 
-MAX_UNDELETED = 20_000
+MAX_UNDELETED_MESSAGES = 20_000
 """Settled messages that wait for their deletion, at which no more is taken in."""
 _PULL_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
@@ -179,7 +179,7 @@ class SqsSource:
 
     def _poll_on(self) -> None:
         """Begin the calls that the intake wants now."""
-        if self._held.settled >= MAX_UNDELETED:
+        if self._held.settled >= MAX_UNDELETED_MESSAGES:
             return
         for lane, size in self._intake.polls():
             task = asyncio.create_task(self._poll(lane, size), name=f"sqs-poll-{lane}")
