@@ -54,7 +54,7 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
         # Until then it settled what the store had answered before its end.
         settled_before = worker.metric("backburner_settled_total")
         await until(lambda: "store: " in worker.page("/readyz")[1], "a page that names the store")
-        assert worker.metric('backburner_away{system="store"}') == 1
+        assert worker.metric('backburner_dependency_up{dependency="store"}') == 0
         assert worker.metric("backburner_settled_total") == settled_before
         assert worker.metric("backburner_held") > 0
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
+from backburner.availability import Availability
 from backburner.logs import get_logger
 from backburner.publishers import check_queue, open_publisher
 from backburner.publishers.base import Publisher
@@ -28,9 +29,9 @@ from backburner_worker.jobs import JobCache
 from backburner_worker.outcome import Signature
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.policy import RetryRules
+from backburner_worker.process.dependency_monitor import DependencyMonitor
 from backburner_worker.process.health import Health
 from backburner_worker.process.notifier import Notifier
-from backburner_worker.process.outages import Outages, UnavailableReason
 from backburner_worker.process.readiness import Readiness
 from backburner_worker.process.signals import on_stop_signal
 from backburner_worker.process.startup_checks import Checks, pool_of
@@ -156,12 +157,8 @@ class Worker:
             changed=changed,
             tasks=tasks,
         )
-        self.systems: dict[str, UnavailableReason] = {
-            "store": storage.unavailable_reason,
-            "queue": source.unavailable_reason,
-            "retries": retries.unavailable_reason,
-        }
-        """What the worker needs around it, each with why it is away."""
+        self.dependencies: dict[str, Availability] = {"store": storage, "queue": source, "retries": retries}
+        """What the worker needs around it, by the names that metrics and logs have for it."""
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
@@ -210,8 +207,8 @@ async def run_worker(settings: WorkerSettings) -> None:
         log.info("the model is warm", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
-            outages = Outages(worker.systems, readiness, telemetry)
-            beside = [tasks.create_task(health.beat()), tasks.create_task(outages.watch())]
+            monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
+            beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
             await _serve(worker, readiness, checks.passed(info))
             for task in beside:
                 task.cancel()

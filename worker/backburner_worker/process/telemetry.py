@@ -50,7 +50,12 @@ class Telemetry:
         self._uncommitted = Gauge(
             "backburner_uncommitted", "Deliveries whose end the queue does not have yet.", registry=registry
         )
-        self._away = Gauge("backburner_away", "Whether a system does not answer.", ["system"], registry=registry)
+        self._dependency_up = Gauge(
+            "backburner_dependency_up",
+            "Whether a system that the worker needs answers: 1 if so, 0 while it is away.",
+            ["dependency"],
+            registry=registry,
+        )
         self._marks_kept = Gauge(
             "backburner_marks_kept", "Whether the broker keeps commit metadata.", registry=registry
         )
@@ -105,9 +110,9 @@ class Telemetry:
         """Show that count at each scrape."""
         self._uncommitted.set_function(count)
 
-    def away(self, system: str, *, away: bool) -> None:
-        """That system, `queue` or `store`, does not answer, or does again."""
-        self._away.labels(system).set(away)
+    def dependency(self, name: str, *, up: bool) -> None:
+        """Whether that dependency, `store`, `queue` or `retries`, answers. For the dependency monitor alone."""
+        self._dependency_up.labels(name).set(up)
 
     def marks(self, figures: MarkFigures) -> None:
         """The state of the marks on the broker."""
@@ -119,7 +124,6 @@ class Telemetry:
     def queue(self, source: Source) -> None:
         """The state of the queue now."""
         self.lag(source.lag())
-        self.away("queue", away=source.unavailable_reason() is not None)
         if isinstance(source, KeepsMarks):
             self.marks(source.marks())
 
