@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -23,10 +22,11 @@ from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
 from backburner_worker.sources.kafka import consumer as kafka_client
-from backburner_worker.sources.kafka.availability import Watch
+from backburner_worker.sources.kafka.availability import KafkaAvailability
 from backburner_worker.sources.kafka.commits import Commits
 from backburner_worker.sources.kafka.intake import Intake
 from backburner_worker.sources.kafka.reader import Found, Reader
+from backburner_worker.sources.supervisor import Supervisor
 
 log = get_logger(__name__)
 
@@ -35,7 +35,7 @@ _CLOSE_SECONDS = 10.0
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 _PULL_SECONDS = 1.0
-_MAX_BACKOFF = 2.0
+_MAX_BACKOFF_SECONDS = 2.0
 _MAX_ERRORS = 30
 """Errors in a row that the library does not call temporary, after which the process had better start anew."""
 
@@ -72,12 +72,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._open = False
         self._consumer: AIOKafkaConsumer | None = None
         self._revoked: RevokedCallback | None = None
-        self._tasks: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self._news = asyncio.Event()
+        self._supervisor = Supervisor()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._watch = Watch(group, session_seconds)
+        self._availability = KafkaAvailability(group, session_seconds)
 
     # --- the port ---
 
@@ -94,7 +92,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._reader = Reader(consumer, self._assignment.position)
         seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
-        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
+        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         try:
             await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -104,27 +102,19 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self.close()
             raise
         consumer.subscribe(topics=self._topics, listener=self)
-        self._watch.started()
-        self._tasks = asyncio.create_task(self._run(consumer, self._reader, self._commits), name="kafka-source")
-        self._tasks.add_done_callback(lambda _: self._news.set())
+        self._availability.started()
+        self._supervisor.start(self._run(consumer, self._reader, self._commits), name="kafka-source")
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many deliveries of each lane; see the port."""
         self._intake.want(budget)
         until = time.monotonic() + _PULL_SECONDS
         while True:
-            self._check()
-            self._news.clear()
+            self._supervisor.check()
+            self._supervisor.news.clear()
             deliveries = self._intake.hand_out(time.time())
-            left = until - time.monotonic()
-            if deliveries or left <= 0:
+            if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
-            due = self._intake.due_at()
-            if due is not None:
-                left = min(left, max(due - time.time(), 0.001))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._news.wait()
 
     async def begin(self, delivery: Delivery) -> None:
         """The delivery goes to the engine; after an unclean end, or for a suspect, once that is committed."""
@@ -153,7 +143,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def unavailable_reason(self) -> str | None:
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
-        return self._watch.unavailable_reason() if self._tasks is not None else None
+        return self._availability.unavailable_reason() if self._supervisor.running else None
 
     def marks(self) -> MarkFigures:
         """How it stands with the marks beside the offsets."""
@@ -166,11 +156,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def close(self, *, clean: bool = True) -> None:
         """Commit what is settled and leave the group. Bounded; safe to repeat."""
         self._intake.stop()
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.cancel()
-            # What ended it was raised from pull; here it only has to be gone.
-            await asyncio.gather(tasks, return_exceptions=True)
+        await self._supervisor.end()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
@@ -183,7 +169,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
-        self._news.set()
+        self._supervisor.news.set()
 
     # --- rebalances, called by aiokafka ---
 
@@ -192,7 +178,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._coming, self._open = None, False
         if self._reader is not None:
             self._reader.revoked()
-        self._watch.parted()
+        self._availability.parted()
         self._intake.clear()
         try:
             if revoked and self._revoked is not None and self._commits is not None:
@@ -203,7 +189,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
                 await self._commits.commit(clean=True)
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
-            self._fail(error)
+            self._supervisor.fail(error)
         finally:
             self._intake.revoke()
 
@@ -220,7 +206,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(consumer, reader, commits))
             group.create_task(commits.run())
-            group.create_task(self._watch.run(consumer))
+            group.create_task(self._availability.run(consumer))
 
     async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
         """Read for ever, whatever the engine does. An outage is ridden out; what cannot get better is raised."""
@@ -237,9 +223,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
                 ):
                     raise kafka_client.broken(error) from error
-                log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
+                log.warning("fetch failed; retrying", error=kafka_client.told(error), failures=failures)
                 reader.read_again()
-                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
+                await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
             if wanted:
                 failures = 0
@@ -248,10 +234,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._keep(found)
 
     def _keep(self, found: Found) -> None:
-        self._watch.heard()
+        self._availability.answered()
         for partition, records in found.items():
             self._intake.keep(partition, records)
-        self._news.set()
+        self._supervisor.news.set()
 
     async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
         """Begin to work on new partitions: from what is committed, with what runs here from before.
@@ -263,7 +249,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if self._coming is not coming:
                 return  # The next rebalance was faster.
             self._arrived = coming
-            self._watch.joined()
+            self._availability.joined()
             for partition, start in self._assignment.arrive(found).items():
                 consumer.seek(TopicPartition(*partition), start)
         if not await commits.open(coming):
@@ -271,18 +257,3 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         elif self._coming is coming:
             self._coming, self._open = None, True
             log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
-
-    # --- small things ---
-
-    def _check(self) -> None:
-        if self._failure is None and self._tasks is not None and self._tasks.done():
-            error = None if self._tasks.cancelled() else self._tasks.exception()
-            self._fail(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
-        if self._failure is not None:
-            raise self._failure
-        if self._consumer is None:
-            raise QueueError("the source is closed; start a new one")
-
-    def _fail(self, error: BaseException | None) -> None:
-        self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
-        self._news.set()
