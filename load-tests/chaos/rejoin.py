@@ -19,7 +19,7 @@ from chaos.premises import Scene, premises
 from chaos.queue_state import QueueState
 from chaos.report import Report
 from chaos.servers import PARTITIONS, noida
-from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKERS = 2
 _RUNNING = 16
@@ -33,7 +33,7 @@ def rejoin(requests: int) -> Report:
 
     async def play(scene: Scene) -> None:
         # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
-        crew = Crew(_WORKERS, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING)})
+        crew = CrewSpec(_WORKERS, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING)})
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests)
 
