@@ -1,4 +1,4 @@
-"""The bench: a fresh pool on some queue, and what the tests do to it. Each kind of queue fills in what is its own.
+"""The harness: a fresh pool on some queue, and what the tests do to it. Each kind of queue fills in what is its own.
 
 Members are the product's own sources, opened as a worker opens them, from settings; messages go out by the product's
 own publisher, or raw.
@@ -57,7 +57,7 @@ class Dead:
 
 
 @dataclass
-class Bench(ABC):
+class QueueHarness(ABC):
     """A fresh pool on a queue. Everything that it hands out is closed when the test ends."""
 
     kind: str
@@ -92,7 +92,7 @@ class Bench(ABC):
 
     @abstractmethod
     async def names(self) -> set[str]:
-        """Topics or queues that there are with the bench's prefix."""
+        """Topics or queues that there are with the harness's prefix."""
 
     @abstractmethod
     async def delete(self) -> None:
