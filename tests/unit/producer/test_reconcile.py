@@ -3,17 +3,10 @@
 import pytest
 
 from backburner import JobNotFound
-from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.job import Summary
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record
 from backburner_schemas.segment import Line, encode_segment
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as system:
-        yield system
 
 
 def lines(count):

@@ -18,12 +18,6 @@ from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, e
 from backburner_schemas.segment import Line, encode_segment
 
 
-@pytest.fixture
-async def system():
-    async with FakeSystem() as system:
-        yield system
-
-
 def lines(count):
     return [
         {
