@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from engine_release import expected_release
+from live import lines, until
 
 from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
@@ -53,9 +54,7 @@ def test_the_programs_ask_what_the_model_knows_and_without_chance():
         assert source.count("max_tokens") == source.count("temperature")
 
 
-async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(
-    stack, client, lines, until, missing_server
-):
+async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(stack, client, missing_server):
     if importlib.util.find_spec("vllm") is None:
         missing_server("vLLM is not installed")
     await stack.make_pool(AUTO_MODEL_NAME)

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from live import lines, until
 
 from backburner.local.programs import probe
 
@@ -29,7 +30,7 @@ async def assert_whole(job):
 
 
 @pytest.fixture
-async def halfway(stack, client, lines, until):
+async def halfway(stack, client):
     """A job that a worker is in the middle of."""
 
     async def begin(model, **settings):
@@ -43,7 +44,7 @@ async def halfway(stack, client, lines, until):
     return begin
 
 
-async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway, until):
+async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("storeless")
     assert stack.store.child.pid is not None
     os.kill(stack.store.child.pid, signal.SIGKILL)
@@ -67,7 +68,7 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
     assert len(said) == 2
 
 
-async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
+async def test_a_job_completes_after_the_store_hung(stack, halfway):
     worker, job = await halfway("hanging")
     os.kill(stack.store.child.pid, signal.SIGSTOP)
     try:
@@ -94,7 +95,7 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
     ],
 )
 async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unsettled_is_kept(
-    stack, halfway, until, refusing_store, refusal
+    stack, halfway, refusing_store, refusal
 ):
     method, part, status, code, told = refusal
     model = f"refused-{code}-{told}-{method}".lower()
@@ -110,7 +111,7 @@ async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unset
     await assert_whole(job)
 
 
-async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway, until):
+async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("brokerless")
     assert stack.broker.child.pid is not None
     os.kill(stack.broker.child.pid, signal.SIGKILL)
@@ -126,7 +127,7 @@ async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, 
     assert worker.exit_status is None
 
 
-async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, lines, until, caplog):
+async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, caplog):
     # The command line, which other tests run in this process, silences the client library.
     caplog.set_level(logging.INFO, logger="aiokafka")
     await stack.make_pool("interrupted")

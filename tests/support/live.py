@@ -1,6 +1,6 @@
 """The real parts for tests: broker and store by the product's own code, and workers started by hand beside them.
 
-Loaded by the `conftest.py` of each folder that needs it. It holds no test and no fixture.
+It holds no test and no fixture.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from backburner import Client
 from backburner.cli.commands.stack import ensure_pool
@@ -155,6 +157,11 @@ class Live:
             **storage.environment,
         }
 
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the settings into the environment, for as long as the test runs."""
+        for name, value in self.env.items():
+            monkeypatch.setenv(name, value)
+
     async def make_pool(self, model: str) -> None:
         await ensure_pool(self.env, model)
 
@@ -177,7 +184,7 @@ class Live:
         for one in self.workers:
             one.stop()
 
-    # What follows reads AWS_… variables: for tests that use the fixture `client`, which sets them.
+    # What follows reads AWS_… variables: for tests that use the fixture `stack`, which sets them.
 
     def client(self, **settings: Any) -> Client:
         return Client(Settings.load(**settings))
