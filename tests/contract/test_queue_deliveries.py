@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from queues.harness import PATIENCE, until
+from waiting import PATIENCE, until
 
 from backburner_schemas.codec import Refused, Unaddressed
 from backburner_schemas.envelope import MAX_ATTEMPTS, DeliveryFacts, Envelope

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from queues.harness import until
+from waiting import until
 
 from backburner.local.programs.ports import PortLeases
 from backburner.publishers import ensure_topics, open_publisher

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
-from queues.harness import JOB, SPREAD, TENANT, until
+from queues.harness import JOB, SPREAD, TENANT
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from queues.harness import SPREAD, until
+from queues.harness import SPREAD
+from waiting import until
 
 from backburner_schemas.names import Lane
 

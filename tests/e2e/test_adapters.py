@@ -1,7 +1,8 @@
 """LoRA adapters from end to end: a name leads to the pool that announces it, and to answers of its own."""
 
 import pytest
-from live import lines, until
+from live import lines
+from waiting import until
 
 from backburner import InvalidInput
 

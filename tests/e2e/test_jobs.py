@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from live import lines, until
+from live import lines
+from waiting import until
 
 from backburner import InvalidInput, JobConflict, RequestFailed
 from backburner.jobs.finalizer import finalize

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from live import lines, until
+from live import lines
+from waiting import until
 
 from backburner_schemas import keys
 

@@ -10,7 +10,8 @@ import sys
 from collections import Counter
 
 import pytest
-from live import lines, live_on_sqs, until
+from live import lines, live_on_sqs
+from waiting import until
 
 from backburner.local.control import env_file
 from backburner_schemas.names import Lane

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from engine_release import expected_release
-from live import lines, until
+from live import lines
+from processes import is_running
+from waiting import until
 
 from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
@@ -33,15 +35,6 @@ BOUND = 120
 
 def as_tuple(value):
     return (value,) if isinstance(value, str) else value
-
-
-def is_running(pid):
-    """Whether the process runs; one that has ended and waits for its parent does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
 
 
 def test_the_programs_ask_what_the_model_knows_and_without_chance():

@@ -5,7 +5,8 @@ import json
 import sys
 
 import pytest
-from live import lines, until
+from live import lines
+from waiting import until
 
 from backburner_schemas import keys
 from backburner_schemas.letter import StoredDeadLetter

@@ -6,7 +6,8 @@ import os
 import signal
 
 import pytest
-from live import lines, until
+from live import lines
+from waiting import until
 
 from backburner.local.programs import probe
 

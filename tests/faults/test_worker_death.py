@@ -2,12 +2,13 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from live import lines, until
+from live import lines
+from processes import is_running
+from waiting import until
 
 from backburner_schemas import keys
 
@@ -38,14 +39,6 @@ async def committed(stack, pool, lane):
     finally:
         await admin.close()
     return sum(max(one.offset, 0) for one in found.values())
-
-
-def is_running(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
 
 
 async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client):

@@ -3,21 +3,19 @@
 It holds no test and no fixture.
 """
 
-import asyncio
 import contextlib
-import inspect
 import json
 import os
 import signal
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from waiting import PATIENCE, until
 
 from backburner import Client
 from backburner.cli.commands.stack import ensure_pool
@@ -25,11 +23,6 @@ from backburner.local.programs import broker, emulator, probe, store
 from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.settings import Settings
 from backburner.storage import Storage
-
-PATIENCE = 60.0
-"""Seconds that anything may take on a busy machine, before it counts as never."""
-
-T = TypeVar("T")
 
 # Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
 QUICK = {
@@ -43,19 +36,6 @@ QUICK = {
     "BACKBURNER_SQS_VISIBILITY_SECONDS": "10",
     "BACKBURNER_SQS_WAIT_SECONDS": "1",
 }
-
-
-async def until(condition: Callable[[], T | Awaitable[T]], what: str, seconds: float = PATIENCE) -> T:
-    """What the condition gives once that is true. Fails after the bound, and says what never came."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if inspect.isawaitable(found):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"within {seconds:.0f} s never: {what}"
-        await asyncio.sleep(0.05)
 
 
 def lines(count: int, text: str = "prompt {}", *, model: str = "fake", prefix: str = "r", **body: Any) -> list[dict]:

@@ -1,7 +1,7 @@
 """A worker on a queue in memory, the fake engine and a store in memory: what the tests of the pipeline stand on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -159,15 +159,6 @@ class Harness:
     async def summary(self) -> Summary | None:
         stored = await self.storage.get(keys.summary(TENANT, JOB))
         return Summary.model_validate_json(stored.data) if stored else None
-
-
-async def until(true: Callable[[], Awaitable[object] | object]) -> None:
-    async with asyncio.timeout(BOUND):
-        while True:
-            found = true()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

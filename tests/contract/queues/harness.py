@@ -9,10 +9,12 @@ import contextlib
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from waiting import PATIENCE, until
 
 from backburner.publishers import open_publisher
 from backburner.publishers.base import Message, Publisher
@@ -23,8 +25,6 @@ from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
 
-PATIENCE = 60.0
-"""Seconds that anything may take on a busy machine, before it counts as never."""
 SPREAD = routing.NEIGHBOUR_REQUESTS
 """Indices this far apart have partition keys of their own."""
 TENANT, JOB = "t", "job"
@@ -33,19 +33,6 @@ _MEMBER = Path(__file__).parents[1] / "programs" / "queue_member.py"
 
 async def nothing() -> None:
     """A revocation callback for a pipeline that holds nothing."""
-
-
-async def until(condition: Callable[[], object], what: str = "what the test waits for") -> None:
-    """Wait for a condition; it may be a coroutine function. Fails after the bound, and says what never came."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while True:
-        found = condition()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return
-        assert asyncio.get_running_loop().time() < deadline, f"within {PATIENCE:.0f} s never: {what}"
-        await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the producer's tests share: a system in memory, and a job of it that has left dead letters."""
+"""What the producer's tests share: a system in memory, and jobs of it that did not end well."""
 
 import pytest
 from dead_letters import line
@@ -21,3 +21,17 @@ async def failed(system) -> Job:
     assert (await job.wait(timeout=5)).request_counts.failed == 3
     system.mend()
     return job
+
+
+@pytest.fixture
+async def half_sent(system) -> Job:
+    """A job whose producer broke off within its 600 requests; none of them is answered."""
+    system.hold()
+
+    def items():
+        yield from (line(f"r{number}") for number in range(600))
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await system.client.submit(items(), job_id="mine")
+    return system.client.job("mine")

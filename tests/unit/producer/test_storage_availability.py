@@ -1,15 +1,9 @@
 """A store's availability: away after some seconds without one, back with the first."""
 
 import pytest
+from clock import Clock
 
 from backburner.storage.availability import PATIENCE_SECONDS, StorageAvailability
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from pipeline_harness import CountingEngine, Harness, ended, running, until
+from pipeline_harness import CountingEngine, Harness, ended, running
+from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas.envelope import DeliveryFacts

@@ -1,15 +1,9 @@
 """Whether the queue takes retries: away after some seconds of refusals, back with the first that is taken."""
 
 import pytest
+from clock import Clock
 
 from backburner_worker.settlement.availability import RetriesAvailability
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
