@@ -21,7 +21,7 @@ class Call:
 
 
 class StorageAvailability(Availability):
-    """Of one kind of call, reads or writes: a store that is read and not written would else look well every other time.
+    """Whether one kind of call is answered, reads or writes: a store that only reads would look well every other time.
 
     Each call ends once, with `answered`, `failed` or `dropped`.
     """

@@ -9,7 +9,7 @@ _PATIENCE_SECONDS = 5.0
 
 
 class RetriesAvailability(Availability):
-    """Of the queue, for retries: a source that reads well does not show that nothing can be written."""
+    """Whether the queue takes retries. Its source cannot know: that messages can be read shows nothing of writes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

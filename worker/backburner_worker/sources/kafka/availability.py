@@ -20,7 +20,7 @@ _SILENT_SECONDS = 6.0
 
 
 class KafkaAvailability(Availability):
-    """Of one member's broker, and of its share in the group."""
+    """Whether one member's broker answers, and whether its group gives it a share."""
 
     def __init__(self, group: str, session_seconds: float) -> None:
         self._group = group

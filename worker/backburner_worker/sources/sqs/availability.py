@@ -20,7 +20,7 @@ _LOG_INTERVAL_SECONDS = 30.0
 
 
 class SqsAvailability(Availability):
-    """Of each kind of call: `receive`, `extend`, `delete`, `send` and `count`."""
+    """Whether SQS answers each kind of call: `receive`, `extend`, `delete`, `send` and `count`."""
 
     def __init__(self, settings: Settings, fail: Callable[[BaseException], None]) -> None:
         """`fail` is called with what cannot get better by waiting."""
