@@ -143,11 +143,11 @@ async def test_a_suspect_that_waits_for_its_turn_is_given_back_as_one(storage: S
 async def test_the_queues_trouble_is_told(harness: Harness) -> None:
     async with running(harness):
         harness.queue.outage("the broker does not answer")
-        assert harness.worker.systems["queue"]() == "the broker does not answer"
+        assert harness.worker.dependencies["queue"].unavailable_reason() == "the broker does not answer"
         await until(lambda: harness.metric("away", system="queue") == 1)
         harness.queue.outage(None)
         await until(lambda: harness.metric("away", system="queue") == 0)
-        assert harness.worker.systems["queue"]() is None
+        assert harness.worker.dependencies["queue"].unavailable_reason() is None
 
 
 async def test_what_ends_during_the_queues_outage_is_settled_after_it(harness: Harness) -> None:
