@@ -85,13 +85,14 @@ class Harness:
         self.source = self.queue.source()
         self.elsewhere = self.queue.source()
         self.metrics = CollectorRegistry()
+        self.telemetry = Telemetry(self.metrics)
 
     async def build(self) -> None:
         info = await self.engine.start()
         self.worker = Worker(
             self.settings,
             storage=self.storage,
-            telemetry=Telemetry(self.metrics),
+            telemetry=self.telemetry,
             engine=self.engine,
             info=info,
             source=self.source,
