@@ -47,6 +47,7 @@ async def halfway(stack, client):
 
 async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("storeless")
+    assert worker.metric('backburner_dependency_up{dependency="store"}') == 1
     assert stack.store.child.pid is not None
     os.kill(stack.store.child.pid, signal.SIGKILL)
     await until(lambda: not stack.store.child.running, "the store's end")
@@ -65,8 +66,9 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
     await assert_whole(job)
     assert worker.exit_status is None
     # This broker keeps its log in the same store, so that the queue may have been away too.
-    said = [line["event"] for line in worker.said("a system ") if line["system"] == "store"]
-    assert len(said) == 2
+    said = [line["event"] for line in worker.said("dependency ") if line["dependency"] == "store"]
+    assert said == ["dependency unavailable; work waits", "dependency available again"]
+    assert worker.metric('backburner_dependency_up{dependency="store"}') == 1
 
 
 async def test_a_job_completes_after_the_store_hung(stack, halfway):
