@@ -1,4 +1,4 @@
-"""Injects one fault into a run, for as long as it lasts. What becomes of the load is not its business."""
+"""Injects one fault into a run, for as long as it lasts. It knows nothing of the load."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ _LINKS: Mapping[Kind, Link] = {
 
 
 class Injector:
-    """Does to servers and workers what a fault says."""
+    """Applies a fault to servers and workers."""
 
     def __init__(self, servers: Servers, workers: Workers, journals: Journals, *, stopped_seconds: float) -> None:
         """`stopped_seconds` is how long a stopped worker sleeps: longer than its session or visibility."""
@@ -54,7 +54,7 @@ class Injector:
             await until(lambda: place.ready, "the joining worker's being ready", seconds=_END_SECONDS)
             return None
         if kind in {Kind.POISON, Kind.POISON_WORKER}:
-            return None  # It lies in the load.
+            return None  # It is in the load.
         place = self._choose(fault)
         act = {
             Kind.KILL_WORKER: self._kill,
@@ -74,7 +74,7 @@ class Injector:
     async def _strike(self, place: WorkerPlace, act: Callable[[WorkerPlace], Awaitable[Mark]]) -> Struck:
         engine = place.engine()
         first = self._journals.mark()
-        held = (await asyncio.to_thread(place.metrics)).get("backburner_uncommitted")
+        held = (await asyncio.to_thread(place.metrics)).get("backburner_deliveries_uncommitted")
         moment = await act(place)
         journal = self._journals.of(place.name)
         between = self._journals.begun_between(journal, first, moment)

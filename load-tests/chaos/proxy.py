@@ -1,4 +1,4 @@
-"""A TCP proxy before one server, whose link can be broken in six ways. It knows nothing of what passes through.
+"""A TCP proxy before one server, whose link can be broken in six ways. It does not parse what passes through.
 
 It runs on an event loop in a thread of its own, so that whatever the harness does never slows the link.
 """
@@ -36,7 +36,7 @@ class Link(Enum):
     LATE = "late"
     """Holds each request for two seconds. The first bytes after an answer begin a request."""
     DARK = "dark"
-    """Accepts connections and swallows all bytes. What was swallowed cannot be mended, so those end at the restore."""
+    """Accepts connections and swallows all bytes. What was swallowed is gone for good, so those end with the fault."""
 
 
 class Proxy:
@@ -117,7 +117,7 @@ class Proxy:
                 both.create_task(self._carry(connection, there, writer, asks=False))
             connection.close()
         except (asyncio.CancelledError, OSError, ExceptionGroup):
-            pass  # Closed, or one side broke off: so does the other.
+            pass  # Closed, or one side disconnected: so does the other.
         finally:
             self._connections.discard(connection)
             connection.reset()
@@ -165,7 +165,7 @@ class _Connection:
             writer.close()
 
     def reset(self) -> None:
-        """End it with a reset, as a firewall or a rebooted machine does. Void after `close`."""
+        """End it with a reset, as a firewall or a rebooted machine does. No effect after `close`."""
         for writer in self.ends:
             if writer.transport.is_closing():
                 continue

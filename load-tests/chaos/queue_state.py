@@ -1,4 +1,4 @@
-"""What the queue says afterwards: the messages that it was given, where it can still tell, and whether all are done."""
+"""The state of the queue afterwards: the messages that it got, where it still has them, and whether all are done."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ class QueuedMessage:
 
     custom_id: str
     job: str
-    """Its own; derived from where it lies if it came as a plain batch line."""
+    """Its own; derived from its place if it came as a plain batch line."""
     index: int | str
     at: tuple[str, int, int] | None = None
     """Topic, partition and offset, on Kafka."""
@@ -18,7 +18,7 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """One look at the queue, after the load."""
+    """The state of the queue after the load."""
 
     breaches: Sequence[str] = field(default_factory=tuple)
     """What is not done with."""

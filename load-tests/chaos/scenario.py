@@ -16,16 +16,16 @@ from chaos.schedule import BROKER_LINKS, STORE_LINKS, Kind, schedule
 from chaos.servers import Servers, emulator, noida, outside, tansu
 from chaos.stage import QUICK, CrewSpec, stage
 
-_WORKERS = 3
-_REAL_WORKERS = 2
+_WORKER_COUNT = 3
+_REAL_WORKER_COUNT = 2
 _ENGINE_ARGS = (
     "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
     "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
 )
 _OF_THE_FAKE = (Kind.POISON, Kind.POISON_WORKER)
-"""What the fake engine alone does when it is asked to."""
-_STOPPED_TIMES = 2.0
-"""How much longer a stopped worker sleeps than its session or visibility."""
+"""Faults that only the fake engine can produce."""
+_STOPPED_FACTOR = 2.0
+"""How many times its session or visibility a stopped worker sleeps."""
 _WORKERS_ALONE = (
     Kind.KILL_WORKER,
     Kind.KILL_ENGINE,
@@ -70,7 +70,7 @@ KINDS: dict[QueuePlace, Sequence[Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is told."""
+    """The options of a run."""
 
     seed: int
     faults: int
@@ -89,13 +89,13 @@ def chaos(options: Options) -> Report:
     keeps_marks = options.place is QueuePlace.NOIDA
 
     async def play(scene: Scene) -> None:
-        crew = _real_crew(static=keeps_marks) if options.real else CrewSpec(_WORKERS, static=keeps_marks)
+        crew = _real_crew(static=keeps_marks) if options.real else CrewSpec(_WORKER_COUNT, static=keeps_marks)
         async with stage(scene.servers, crew, scene.folder, seed=options.seed) as on:
             run = Run(
                 on,
                 scene.report,
                 requests=options.requests,
-                stopped_seconds=scene.servers.patience * _STOPPED_TIMES,
+                stopped_seconds=scene.servers.patience * _STOPPED_FACTOR,
                 judged=keeps_marks,
             )
             await run.run(plan)
@@ -115,7 +115,7 @@ def _real_crew(*, static: bool) -> CrewSpec:
         # Two engines share the cores with everything else.
         "OMP_NUM_THREADS": "1",
     }
-    return CrewSpec(_REAL_WORKERS, static=static, model=AUTO_MODEL_NAME, settings=settings, real=True)
+    return CrewSpec(_REAL_WORKER_COUNT, static=static, model=AUTO_MODEL_NAME, settings=settings, real=True)
 
 
 def _starter(place: QueuePlace) -> Callable[[Path], AbstractContextManager[Servers]]:

@@ -20,7 +20,7 @@ _RESTART_SECONDS = 0.2
 _TEND_SECONDS = 0.05
 _SCRAPE_SECONDS = 5.0
 _STOP_SECONDS = 30.0
-_OK = 200
+_OK_STATUS = 200
 
 
 class WorkerPlace:
@@ -53,7 +53,7 @@ class WorkerPlace:
     @property
     def ready(self) -> bool:
         """Whether its worker is warm and pulls, on an engine that lives: one whose engine died is about to end."""
-        return self.child.running and http_status(self.port, "/readyz") == _OK and is_alive(self.engine())
+        return self.child.running and http_status(self.port, "/readyz") == _OK_STATUS and is_alive(self.engine())
 
     def engine(self) -> int | None:
         """The process id of its engine, if it has one now: of its worker's children the one that holds the most."""
@@ -63,7 +63,7 @@ class WorkerPlace:
         return None
 
     def metrics(self) -> dict[str, float]:
-        """Its worker's own page: values by name and labels, as they stand there; empty if it does not answer."""
+        """Its worker's own page: values by name and labels, as they are there; empty if it does not answer."""
         try:
             url = f"http://{LOOPBACK}:{self.port}/metrics"
             with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as page:
@@ -101,7 +101,7 @@ class Workers:
         self._static = static
         self.places: list[WorkerPlace] = []
         self.ends: list[str] = []
-        """Ends that nobody caused."""
+        """Ends without a fault."""
         self.restarts = 0
         self._all_may_end = False
         self._due: dict[str, float] = {}

@@ -11,7 +11,7 @@ from backburner.dead_letters.redrive import Redrive, RedriveResult
 from backburner.dead_letters.retry import RetryFailed, RetryOptions
 from backburner.dead_letters.store import DeadLetterStore, check_one
 from backburner.handle import Handle, parse_handle
-from backburner.inputs.chunks import Source
+from backburner.inputs.source import Source
 from backburner.job import Job
 from backburner.jobs.listing import list_jobs
 from backburner.pools import PoolStatus

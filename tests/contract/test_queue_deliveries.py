@@ -69,7 +69,7 @@ async def test_messages_that_cannot_be_run_come_out_judged(harness):
     await harness.send(b'{"v": 1, "tenant": "t", ' + rest + b"}")
     await harness.send(b'{"custom_id": "c", "url": "/v1/nowhere", "body": {}}')
     await harness.send(b"{}")
-    source = await harness.member(tenants_allowed="t")
+    source = await harness.member(allowed_tenants="t")
     found = await harness.pull(source, 8)
     codes = sorted(
         (type(one.message).__name__, one.message.error.code)

@@ -14,7 +14,7 @@ def _servers(tmp_path_factory, missing_server):
             # `nobody` is a pool that no worker serves.
             for model in ("fake", "fake-b", "nobody"):
                 await running.make_pool(model)
-            allowed = {"BACKBURNER_TENANTS_ALLOWED": "default,acme"}
+            allowed = {"BACKBURNER_ALLOWED_TENANTS": "default,acme"}
             started = [running.worker(model, **allowed) for model in ("fake", "fake", "fake-b")]
             await running.warm(*started)
 

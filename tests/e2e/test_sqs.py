@@ -46,14 +46,14 @@ def test_a_job_is_answered_once_although_a_worker_is_killed(stack):
         await stack.warm(first)
         async with stack.client() as client:
             job = await client.submit(lines(200, "prompt é {}"), deadline=600)
-            await until(lambda: first.metric("backburner_pulled_total") > 20, "the first worker at work")
+            await until(lambda: first.metric("backburner_deliveries_pulled_total") > 20, "the first worker at work")
             first.send(signal.SIGKILL)
             second = stack.worker(BACKBURNER_FAKE_LATENCY_SECONDS="0.01")
             await job.wait(timeout=BOUND)
             records = await records_of(job)
             assert Counter(record.custom_id for record in records) == Counter(f"r{number}" for number in range(200))
             assert all(record.error is None for record in records)
-            await until(lambda: second.metric("backburner_uncommitted") == 0, "everything deleted")
+            await until(lambda: second.metric("backburner_deliveries_uncommitted") == 0, "everything deleted")
 
     asyncio.run(scenario())
 
@@ -82,7 +82,9 @@ def test_a_worker_that_is_stopped_gives_everything_back_at_once(stack):
         await stack.warm(first)
         async with stack.client() as client:
             job = await client.submit(lines(50), deadline=600)
-            await until(lambda: first.metric("backburner_pulled_total") == 50, "the first worker to have all")
+            await until(
+                lambda: first.metric("backburner_deliveries_pulled_total") == 50, "the first worker to have all"
+            )
             first.ask_to_stop()
             await until(lambda: first.exit_status is not None, "the first worker's end")
             assert first.exit_status == 0

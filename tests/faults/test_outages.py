@@ -55,11 +55,11 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
         # It waits with what it has, settles nothing, and says so, once.
         await until(lambda: worker.page("/readyz")[0] == 503, "a worker that is not ready")
         # Until then it settled what the store had answered before its end.
-        settled_before = worker.metric("backburner_settled_total")
+        settled_before = worker.metric("backburner_deliveries_settled_total")
         await until(lambda: "store: " in worker.page("/readyz")[1], "a page that names the store")
         assert worker.metric('backburner_dependency_up{dependency="store"}') == 0
-        assert worker.metric("backburner_settled_total") == settled_before
-        assert worker.metric("backburner_held") > 0
+        assert worker.metric("backburner_deliveries_settled_total") == settled_before
+        assert worker.metric("backburner_deliveries_in_flight") > 0
     finally:
         stack.store.start()
     await until(lambda: worker.page("/readyz")[0] == 200, "a worker that is ready again")
@@ -75,14 +75,18 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway):
     worker, job = await halfway("hanging")
     os.kill(stack.store.child.pid, signal.SIGSTOP)
     try:
-        settled_before = worker.metric("backburner_settled_total")
+        settled_before = worker.metric("backburner_deliveries_settled_total")
         # The engine works off what is held, be it the whole window or less, since this broker keeps its log in the same
         # store; and all of it waits for the store.
         await until(
-            lambda: worker.metric("backburner_held") == worker.metric('backburner_held{stage="storing"}') > 0,
+            lambda: (
+                worker.metric("backburner_deliveries_in_flight")
+                == worker.metric('backburner_deliveries_in_flight{stage="storing"}')
+                > 0
+            ),
             "outcomes that wait",
         )
-        assert worker.metric("backburner_settled_total") == settled_before
+        assert worker.metric("backburner_deliveries_settled_total") == settled_before
     finally:
         os.kill(stack.store.child.pid, signal.SIGCONT)
     await assert_whole(job)
@@ -106,7 +110,7 @@ async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unset
     refusing_store.refuse(lambda asked, path: asked == method and part in path, status, code)
     await until(lambda: worker.exit_status is not None, "its end")
     assert worker.exit_status == 1
-    (end,) = worker.said("the worker ends")
+    (end,) = worker.said("worker failed")
     assert end["code"] == told
     assert ("make room" if told == "store_full" else "AWS_SECRET_ACCESS_KEY") in end["error"]
     assert not await settled(job, COUNT)
@@ -120,7 +124,7 @@ async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, 
     os.kill(stack.broker.child.pid, signal.SIGKILL)
     await until(lambda: not probe.speaks_kafka(stack.broker.port), "the broker's end")
     # What it holds it still answers.
-    await until(lambda: worker.metric("backburner_held") == 0, "the end of all that was held")
+    await until(lambda: worker.metric("backburner_deliveries_in_flight") == 0, "the end of all that was held")
     await until(lambda: "queue: " in worker.page("/readyz")[1], "a page that names the queue")
     assert worker.page("/readyz")[0] == 503
     assert worker.exit_status is None

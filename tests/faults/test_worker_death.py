@@ -48,7 +48,7 @@ async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client):
     # A latency that leaves time to kill it in the middle, on whatever machine.
     job = await client.submit(lines(20_000, "{} [[slow:0.2]]", model="killed"))
     await until(lambda: settled(job, 2_000), "the first results")
-    assert first.metric("backburner_held") > 0
+    assert first.metric("backburner_deliveries_in_flight") > 0
     first.send(signal.SIGKILL)
     await until(lambda: first.exit_status is not None, "its end")
     assert not await settled(job, 20_000)
@@ -89,7 +89,9 @@ async def test_nothing_is_committed_before_it_is_durable(stack, client):
     worker = stack.worker("waiting", **ages, BACKBURNER_FREEZE_GRACE_SECONDS="90")
     await stack.warm(worker)
     job = await client.submit([*lines(500, model="waiting"), *lines(1, "[[hang]]", model="waiting", prefix="hang")])
-    await until(lambda: worker.metric('backburner_held{stage="storing"}') == 500, "500 that wait to be written")
+    await until(
+        lambda: worker.metric('backburner_deliveries_in_flight{stage="storing"}') == 500, "500 that wait to be written"
+    )
     # A request of another lane, durable at once, shows that commits are made.
     handle = await client.enqueue("later", model="waiting", priority="high")
     await handle.result(timeout=BOUND)
@@ -154,7 +156,7 @@ async def test_a_second_sigterm_ends_a_drain_at_once(stack, client):
     first = stack.worker("hurried", BACKBURNER_DRAIN_SECONDS="30", BACKBURNER_FREEZE_GRACE_SECONDS="40")
     await stack.warm(first)
     job = await client.submit(lines(3, "[[hang]]", model="hurried"))
-    await until(lambda: first.metric("backburner_held") == 3, "three that run")
+    await until(lambda: first.metric("backburner_deliveries_in_flight") == 3, "three that run")
     first.send(signal.SIGTERM)
     await until(lambda: first.said("draining"), "the drain")
     first.send(signal.SIGTERM)
@@ -175,7 +177,7 @@ async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_store
     os.kill(engine, signal.SIGKILL)
     await until(lambda: first.exit_status is not None, "its end")
     assert first.exit_status == 1
-    (told,) = first.said("the worker ends")
+    (told,) = first.said("worker failed")
     assert told["code"] == "engine_lost"
     done = (await job.reconcile()).ok
     assert 500 <= done < 3_000
@@ -199,7 +201,7 @@ async def test_a_worker_of_another_model_refuses_the_pool(stack):
     stranger = stack.worker("other", BACKBURNER_POOL="mine")
     await until(lambda: stranger.exit_status is not None, "its end")
     assert stranger.exit_status == 1
-    (told,) = stranger.said("the worker ends")
+    (told,) = stranger.said("worker failed")
     assert told["code"] == "pool_not_found"
     assert "topics ensure --pool other" in told["error"]
 

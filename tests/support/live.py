@@ -27,7 +27,7 @@ from backburner.storage import Storage
 # Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
 QUICK = {
     "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
-    "BACKBURNER_MARKER_SECONDS": "0.25",
+    "BACKBURNER_CANCEL_POLL_SECONDS": "0.25",
     "BACKBURNER_SWEEP_SECONDS": "1",
     "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
     "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",

@@ -35,7 +35,7 @@ def settings(**changes: Any) -> WorkerSettings:
         "store_url": "memory:///r",
         "queue_url": "kafka://127.0.0.1:9",
         "engine": "fake",
-        "marker_seconds": 0.05,
+        "cancel_poll_seconds": 0.05,
         "segment_min_age_seconds": 0.05,
         "segment_max_age_seconds": 1.0,
         "drain_seconds": 5.0,

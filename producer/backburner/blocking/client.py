@@ -13,7 +13,7 @@ from backburner.blocking.loop_thread import Feed, LoopThread
 from backburner.client import Client
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
-from backburner.inputs.chunks import Item
+from backburner.inputs.items import Item
 from backburner.job import Job
 from backburner.pools import PoolStatus
 from backburner.settings import Settings

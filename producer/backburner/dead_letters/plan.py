@@ -1,7 +1,7 @@
-"""A new job made from requests of an older one, written down before anything is sent, so that a crash leads nowhere.
+"""A new job made from requests of an older one, stored before anything is sent, so that a crash leaves nothing undone.
 
-The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. A plan
-that is there makes every further one for the same parent wait.
+The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. While a
+plan exists, every further one for the same parent waits.
 """
 
 import time
@@ -68,11 +68,13 @@ class Plans:
             return None
         plan = parse_stored(RedrivePlan, self._key, stored.data)
         if (plan.manifest.tenant, plan.manifest.parent) != (self._tenant, self._parent):
-            raise StoredObjectBroken(f"the object {self._key} is another job's plan; see what wrote it, and remove it")
+            raise StoredObjectBroken(
+                f"the object {self._key} is another job's plan; find out what wrote it, and remove it"
+            )
         return plan
 
     async def make(self, plan: RedrivePlan, source: Path) -> RedrivePlan:
-        """Write the new job's input and the plan; or give the plan that another has made meanwhile."""
+        """Write the new job's input and the plan. Returns the plan, or one that another has written meanwhile."""
         names = self._tenant, plan.manifest.id
         await self._storage.put(keys.stored_input(*names), source)
         if await self._storage.create(self._key, plan.model_dump_json().encode()):
@@ -86,9 +88,9 @@ class Plans:
     async def carry_out(
         self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], None] | None = None
     ) -> Submitted | None:
-        """Make the plan's job, remove its letters and the plan; None if the job ended half-sent, and the letters stay.
+        """Create the plan's job, remove its letters and the plan. None if the job ended half-sent; the letters stay.
 
-        What it raises is what `Client.submit` raises, and `StoredObjectBroken`.
+        Raises what `Client.submit` raises, and `StoredObjectBroken`.
         """
         sent = await self._send(plan, on_progress)
         if sent is not None:
@@ -101,7 +103,7 @@ class Plans:
         """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be."""
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
-            # It may have been killed between its seal and its look at the end.
+            # It may have been killed between its seal and its last check.
             await finalize(self._storage, *names, grace=self._connections.settings.freeze_grace_seconds)
             return Submitted()
         if plan.manifest.deadline <= time.time():
@@ -119,7 +121,7 @@ class Plans:
     async def overtaken(self, plan: RedrivePlan) -> bool:
         """Whether letters of a plan that is not begun are gone: who redrove or removed them had not seen the plan.
 
-        Such a plan and its input are dropped by this.
+        Such a plan and its input are dropped.
         """
         names = self._tenant, plan.manifest.id
         if plan.kind is PlanKind.RETRY or await self._storage.modified(keys.manifest(*names)) is not None:

@@ -44,7 +44,7 @@ _CREDENTIALS = (
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
-    # Rides out an outage of about 10 s without an error; longer ones are the caller's own retry.
+    # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
     "max_retries": 10,
     "retry_timeout": timedelta(seconds=20),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
@@ -74,7 +74,7 @@ class Listed:
 class Storage(Availability):
     """Objects under one root.
 
-    Errors are `StoreError` (worth another try), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
+    Errors are `StoreError` (worth a retry), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
     """
 
     def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -117,7 +117,7 @@ class Storage(Availability):
         return await _none_if_missing(_asking(self._reads, read))
 
     async def view(self, key: str) -> memoryview | None:
-        """The object's bytes as they came, copied by nobody, or None if there is none."""
+        """The object's bytes without a copy, or None if there is none."""
 
         async def read() -> memoryview:
             found = await _calls.run(obstore.get_async, self._store, self._root + key)
@@ -167,7 +167,7 @@ class Storage(Availability):
         await _asking(self._writes, partial(self._put, key, data))
 
     async def create(self, key: str, data: bytes) -> bool:
-        """Write the object if there is none; whether it was written. A retry of our own write may say False."""
+        """Write the object if there is none. Returns whether it was written; False, maybe, after an internal retry."""
 
         async def write() -> bool:
             try:
@@ -179,7 +179,7 @@ class Storage(Availability):
         return await _asking(self._writes, write)
 
     async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Write the object if it still has that tag; whether it was written.
+        """Write the object if it still has that tag. Returns whether it was written.
 
         Not atomic on `file://`, which has no conditional replace: two writers at the same instant may both succeed.
         """
@@ -200,7 +200,7 @@ class Storage(Availability):
         return await _asking(self._writes, write)
 
     async def _put(self, key: str, data: bytes | Path, **options: Any) -> None:
-        # A store in memory keeps what it is given.
+        # A store in memory keeps the very object that it gets.
         if isinstance(data, Path) or isinstance(self._store, MemoryStore):
             await _calls.run(obstore.put_async, self._store, self._root + key, data, **options)
             return
@@ -208,7 +208,7 @@ class Storage(Availability):
             await _calls.run(obstore.put_async, self._store, self._root + key, payload, **options)
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Remove the objects; those that are not there are passed over."""
+        """Remove the objects; those that do not exist are ignored."""
         paths = [self._root + key for key in keys]
 
         async def remove() -> None:
@@ -251,7 +251,7 @@ def _folder(url: str, parts: SplitResult) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"the folder {folder} of BACKBURNER_STORE_URL cannot be made: {error.strerror}; choose another"
+            f"the folder {folder} of BACKBURNER_STORE_URL cannot be created: {error.strerror}; choose another"
         ) from error
     return folder
 
@@ -269,7 +269,7 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
     if endpoint:
         if not any(os.environ.get(name) for name in _CREDENTIALS):
-            # Without this the client would ask AWS's metadata service, on a server that is none of AWS's.
+            # Without this the client would query AWS's metadata service, on a server that is not AWS's.
             raise SettingsError(
                 f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )

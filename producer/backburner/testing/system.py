@@ -36,7 +36,7 @@ from backburner_schemas.segment import Line, encode_segment
 Answer = Callable[[Envelope], str | Mapping[str, Any] | BackburnerError]
 """Answers a request: with a text, with a whole response body, or with an error, returned or raised."""
 
-_EVER_SECONDS = 1e12
+_FOREVER_SECONDS = 1e12
 """Seconds: a grace of minus this is over for every job."""
 
 
@@ -148,7 +148,7 @@ class FakeSystem:
         """Freeze a job as if its deadline and the grace had passed; how it ended. Its waiting requests are dropped."""
         owner = tenant or self.settings.tenant
         self._waiting = deque(one for one in self._waiting if (one.envelope.tenant, one.envelope.job) != (owner, job))
-        ending = await finalize(self.storage, owner, job, grace=-_EVER_SECONDS)
+        ending = await finalize(self.storage, owner, job, grace=-_FOREVER_SECONDS)
         return ending.summary.state if ending is not None else None
 
     # --- what a worker does ---------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class FakeSystem:
                     version="fake",
                     started_at=now,
                     # Alive for ever: nobody renews it.
-                    seen_at=now + _EVER_SECONDS,
+                    seen_at=now + _FOREVER_SECONDS,
                 )
                 await self.storage.put(keys.worker(pool, "fake"), worker.model_dump_json().encode())
         # So that the client sees the workers.

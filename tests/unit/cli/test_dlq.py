@@ -95,7 +95,7 @@ def test_junk_is_listed_apart_and_shown_with_its_bytes(terminal):
     assert "it belongs to no request" in shown
     (found,) = records(terminal("dlq", "list", "--unaddressed", "--json").stdout)
     assert base64.b64decode(found["raw"]) == b"\xff{junk\x1b"
-    assert "leave --job out" in terminal("dlq", "list", "--unaddressed", "--job", "j", code=ExitCode.USAGE).stderr
+    assert "omit --job" in terminal("dlq", "list", "--unaddressed", "--job", "j", code=ExitCode.USAGE).stderr
 
 
 def test_a_broken_letter_costs_one_warning(terminal, job):
@@ -135,7 +135,7 @@ def test_redrive_of_a_stale_letter_passes_it_over(terminal, job):
     assert "(stale)" in terminal("dlq", "list", "--stale").stdout
     result = terminal("dlq", "redrive", "--id", f"{job}/0")
     assert result.stdout == ""
-    assert "1 dead letter passed over" in result.stderr
+    assert "1 dead letter skipped" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["redrive", "purge"])

@@ -373,7 +373,7 @@ async def test_lines_that_are_no_records_are_not_passed_on(system, junk):
     key = keys.segments("default", "mine") + name
     stored = (await system.storage.get(key)).data
     await system.storage.put(key, stored.replace(b'\n{"id":', junk))
-    with pytest.raises(StoreError, match="no result record"):
+    with pytest.raises(StoreError, match="not a result record"):
         await lines_of(job, follow=False)
 
 

@@ -166,7 +166,7 @@ async def test_what_ends_during_the_queues_outage_is_settled_after_it(harness: H
         harness.queue.outage("away")
         await until(harness.records)
         assert harness.queue.settled == []
-        assert harness.metric("uncommitted") == 1
+        assert harness.metric("deliveries_uncommitted") == 1
         harness.queue.outage(None)
         await until(lambda: harness.queue.unsettled == 0)
 

@@ -17,6 +17,7 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs import availability, calls
 from backburner_worker.sources.sqs import source as sqs_source
 from backburner_worker.sources.sqs.source import SqsSource
+from backburner_worker.sources.sqs.times import SqsTimes
 
 QUEUES = routing.queues("p", "fake")
 NORMAL = routing.queue("p", "fake", Lane.NORMAL)
@@ -47,10 +48,10 @@ def sqs(monkeypatch):
 async def source_of(sqs):
     made = []
 
-    async def make(**kind):
+    async def make(*, visibility_seconds=120, wait_seconds=1, **kind):
         settings = Settings.load(queue_url="sqs://us-east-1", store_url="memory:///", prefix="p")
-        told = {"visibility_seconds": 120, "wait_seconds": 1, "rules": Rules(), **kind}
-        source = SqsSource(settings, queues=QUEUES, **told)
+        times = SqsTimes(visibility_seconds, wait_seconds)
+        source = SqsSource(settings, queues=QUEUES, times=times, **{"rules": Rules(), **kind})
         await source.start(nothing)
         made.append(source)
         return source
@@ -195,7 +196,7 @@ async def test_deletes_wait_for_sqs_to_come_back(sqs, source_of):
 
 
 async def test_no_more_is_taken_in_while_too_much_waits_to_be_deleted(sqs, source_of, monkeypatch):
-    monkeypatch.setattr(sqs_source, "MAX_UNDELETED", 20)
+    monkeypatch.setattr(sqs_source, "MAX_UNDELETED_MESSAGES", 20)
     for number in range(200):
         sqs.put(envelope(number), NORMAL)
     source = await source_of()

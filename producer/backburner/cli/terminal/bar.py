@@ -45,7 +45,7 @@ class Bar:
             "rate": f"{rate:,.0f} tokens/s" if rate is not None else "",
             "eta": f"{duration(eta)} left" if eta is not None else "",
         }
-        # Until the total is known the bar pulses instead of standing at its end.
+        # Until the total is known the bar pulses instead of standing still at its end.
         total = float(reading.total) if reading.sealed else None
         if self._task is None:
             self._task = self._progress.add_task("", total=total, **fields)

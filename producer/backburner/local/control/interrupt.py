@@ -1,6 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP as a request to stop, noticed at safe points of the supervising thread.
 
-A signal that raised wherever it arrives could land between a fork and the note of its pid. So it sets a flag, and
+A signal that raised wherever it arrives could do so between a fork and the recording of its pid. So it sets a flag, and
 every wait of the supervisor goes through `pause`, which wakes at once and raises `KeyboardInterrupt`.
 """
 

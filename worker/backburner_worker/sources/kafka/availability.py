@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer
 
 from backburner.availability import Availability
 from backburner.logs import get_logger
-from backburner_worker.sources.kafka import consumer as kafka_client
+from backburner_worker.sources.kafka.consumer import answers
 
 log = get_logger(__name__)
 
@@ -60,7 +60,7 @@ class KafkaAvailability(Availability):
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             now = time.monotonic()
-            if now - self._answered_at > _QUIET_SECONDS and await kafka_client.answers(consumer, seconds=_ASK_SECONDS):
+            if now - self._answered_at > _QUIET_SECONDS and await answers(consumer, seconds=_ASK_SECONDS):
                 self.answered()
             if self._apart is not None and now - max(self._apart, self._warned) > self._patience_seconds:
                 self._warned = now

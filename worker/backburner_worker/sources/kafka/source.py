@@ -20,11 +20,20 @@ from backburner.logs import get_logger
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
-from backburner_worker.sources.kafka import consumer as kafka_client
+from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
 from backburner_worker.sources.kafka.availability import KafkaAvailability
 from backburner_worker.sources.kafka.commits import Commits
+from backburner_worker.sources.kafka.consumer import (
+    FATAL,
+    broken,
+    connect,
+    leave,
+    make_consumer,
+    message_of,
+    start_failed,
+)
 from backburner_worker.sources.kafka.intake import Intake
+from backburner_worker.sources.kafka.membership import Membership
 from backburner_worker.sources.kafka.reader import Found, Reader
 from backburner_worker.sources.supervisor import Supervisor
 
@@ -50,20 +59,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         topics: Mapping[str, Lane],
         group: str,
         rules: codec.Rules,
-        session_seconds: float,
-        rebalance_seconds: float,
-        instance_id: str | None,
+        membership: Membership,
         client_id: str,
-        leave_group: bool = True,
     ) -> None:
         self._connection = dict(connection)
         self._topics = tuple(topics)
         self._group = group
-        self._session_seconds = session_seconds
-        self._rebalance_seconds = rebalance_seconds
-        self._instance_id = instance_id
+        self._membership = membership
         self._client_id = client_id
-        self._leave_group = leave_group
         self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
         # Partitions that come are first told apart from before, then opened; only then is anything read of them.
@@ -75,29 +78,27 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._supervisor = Supervisor()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._availability = KafkaAvailability(group, session_seconds)
+        self._availability = KafkaAvailability(group, membership.session_seconds)
 
     # --- the port ---
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
         self._revoked = revoked
-        consumer = self._consumer = kafka_client.make_consumer(
+        consumer = self._consumer = make_consumer(
             self._connection,
             client_id=self._client_id,
             group=self._group,
-            instance_id=self._instance_id,
-            session_seconds=self._session_seconds,
-            rebalance_seconds=self._rebalance_seconds,
+            membership=self._membership,
         )
         self._reader = Reader(consumer, self._assignment.position)
-        seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
+        seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         try:
-            await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise kafka_client.start_failed(self._connection, error) from error
+            raise start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
@@ -145,9 +146,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
         return self._availability.unavailable_reason() if self._supervisor.running else None
 
-    def marks(self) -> MarkFigures:
-        """How it stands with the marks beside the offsets."""
-        return self._assignment.figures()
+    def offset_metadata(self) -> OffsetMetadata:
+        """The state of the marks beside the offsets."""
+        return self._assignment.offset_metadata()
 
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
@@ -163,9 +164,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 if self._commits is not None:
                     await self._commits.commit(clean=clean)
             except QueueError as error:
-                log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
+                log.warning("what was settled last is not committed and will run again", error=message_of(error))
             finally:
-                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
+                await leave(consumer, seconds=_CLOSE_SECONDS, leave_group=self._membership.leave_group)
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
@@ -183,7 +184,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         try:
             if revoked and self._revoked is not None and self._commits is not None:
                 try:
-                    async with asyncio.timeout(self._rebalance_seconds / 2):
+                    async with asyncio.timeout(self._membership.rebalance_seconds / 2):
                         await self._revoked()
                 except TimeoutError:
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
@@ -219,11 +220,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 found = await reader.read(wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
-                if isinstance(error, kafka_client.FATAL) or (
-                    failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
-                ):
-                    raise kafka_client.broken(error) from error
-                log.warning("fetch failed; retrying", error=kafka_client.told(error), failures=failures)
+                if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
+                    raise broken(error) from error
+                log.warning("fetch failed; retrying", error=message_of(error), failures=failures)
                 reader.read_again()
                 await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
@@ -245,7 +244,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Nothing is read before the broker has it that work begins: if this worker dies, its successor must know.
         """
         if self._arrived is not coming:
-            found = await commits.found(coming, seconds=self._session_seconds)
+            found = await commits.found(coming, seconds=self._membership.session_seconds)
             if self._coming is not coming:
                 return  # The next rebalance was faster.
             self._arrived = coming

@@ -20,11 +20,12 @@ from backburner_worker.sources.sqs.calls import Poll, SqsCalls
 from backburner_worker.sources.sqs.heartbeats import Heartbeats
 from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER_SECONDS, InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.intake import SqsIntake
+from backburner_worker.sources.sqs.times import SqsTimes
 from backburner_worker.sources.supervisor import Supervisor
 
 log = get_logger(__name__)
 
-MAX_UNDELETED = 20_000
+MAX_UNDELETED_MESSAGES = 20_000
 """Settled messages that wait for their deletion, at which no more is taken in."""
 _PULL_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
@@ -43,20 +44,19 @@ class SqsSource:
         *,
         queues: Mapping[str, Lane],
         rules: Rules,
-        visibility_seconds: int,
-        wait_seconds: int,
+        times: SqsTimes,
         send_again_after: float = SEND_AGAIN_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
-        self._wait = wait_seconds
-        self._held = InFlightMessages(visibility_seconds, send_again_after=send_again_after)
+        self._wait = times.wait_seconds
+        self._held = InFlightMessages(times.visibility_seconds, send_again_after=send_again_after)
         self._intake = SqsIntake(queues.values())
-        self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
+        self._calls = SqsCalls(settings, dict(queues), wait=times.wait_seconds, visibility=times.visibility_seconds)
         self._supervisor = Supervisor()
         self._availability = SqsAvailability(settings, self._supervisor.fail)
         self._heartbeats = Heartbeats(
-            self._held, self._calls, self._availability, rules, visibility_seconds, fail=self._supervisor.fail
+            self._held, self._calls, self._availability, rules, times.visibility_seconds, fail=self._supervisor.fail
         )
         self._lag = dict.fromkeys(queues.values(), 0)
         self._polls: set[asyncio.Task[None]] = set()
@@ -167,7 +167,7 @@ class SqsSource:
 
     def _poll_on(self) -> None:
         """Begin the calls that the intake wants now."""
-        if self._held.settled >= MAX_UNDELETED:
+        if self._held.settled >= MAX_UNDELETED_MESSAGES:
             return
         for lane, size in self._intake.polls():
             task = asyncio.create_task(self._poll(lane, size), name=f"sqs-poll-{lane}")
