@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from chaos.commits import committed
-from chaos.queue_state import Message, QueueState
+from chaos.queue_state import QueuedMessage, QueueState
 
 LANES = ("high", "normal", "low", "retry")
 _FETCH_MS = 1000
@@ -79,12 +79,12 @@ async def _left(consumer: Any, at: TopicPartition) -> bool:
     return end is not None and bool(await consumer.position(at) < end)
 
 
-def _message(record: Any) -> Message | None:
+def _message(record: Any) -> QueuedMessage | None:
     """The address that a message has or that its place gives it; None for copies that a worker put back."""
     if record.topic.endswith(".retry"):
         return None
     found, at = json.loads(record.value), (record.topic, record.partition, record.offset)
     if "v" in found:
-        return Message(found["custom_id"], found["job"], found["index"], at)
+        return QueuedMessage(found["custom_id"], found["job"], found["index"], at)
     day = datetime.fromtimestamp(record.timestamp / 1000, UTC).strftime("%Y-%m-%d")
-    return Message(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}", at)
+    return QueuedMessage(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}", at)

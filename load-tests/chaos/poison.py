@@ -16,7 +16,7 @@ from chaos.premises import Scene, premises
 from chaos.records import read_json
 from chaos.report import Report
 from chaos.servers import tansu
-from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKER_COUNT = 2
 _RESTARTS_PER_POISON = 2
@@ -30,7 +30,7 @@ def poison(requests: int, poisoned: int) -> Report:
     """So many requests, of which so many are poison."""
 
     async def play(scene: Scene) -> None:
-        crew = Crew(_WORKER_COUNT, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": "64"})
+        crew = CrewSpec(_WORKER_COUNT, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": "64"})
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests, poisoned)
 

@@ -10,7 +10,6 @@ import struct
 import threading
 from collections.abc import Coroutine
 from enum import Enum
-from types import TracebackType
 from typing import Any, Self
 
 _CHUNK_BYTES = 64 * 1024
@@ -59,9 +58,7 @@ class Proxy:
         self._call(self._listen())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_SECONDS)

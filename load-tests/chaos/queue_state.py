@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class QueuedMessage:
     """A message that the queue was given."""
 
     custom_id: str
@@ -22,5 +22,5 @@ class QueueState:
 
     breaches: Sequence[str] = field(default_factory=tuple)
     """What is not done with."""
-    messages: Sequence[Message] | None = None
+    messages: Sequence[QueuedMessage] | None = None
     """Everything that it was given; None where a queue forgets what was done, as SQS does."""

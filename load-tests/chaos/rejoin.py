@@ -19,7 +19,7 @@ from chaos.premises import Scene, premises
 from chaos.queue_state import QueueState
 from chaos.report import Report
 from chaos.servers import PARTITION_COUNT, noida
-from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKER_COUNT = 2
 _RUNNING_REQUESTS = 16
@@ -33,7 +33,7 @@ def rejoin(requests: int) -> Report:
 
     async def play(scene: Scene) -> None:
         # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
-        crew = Crew(
+        crew = CrewSpec(
             _WORKER_COUNT, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING_REQUESTS)}
         )
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:

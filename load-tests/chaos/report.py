@@ -14,7 +14,7 @@ from chaos.schedule import Fault
 
 
 @dataclass(slots=True)
-class Row:
+class FaultRow:
     """One fault and what came of it."""
 
     fault: Fault
@@ -35,7 +35,7 @@ class Report:
     """One run."""
 
     command: dict[str, Any] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[FaultRow] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
     breaches: list[str] = field(default_factory=list)
     """Breaches that the harness itself saw: workers that ended by themselves, waits that never ended, redone work."""

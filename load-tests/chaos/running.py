@@ -10,7 +10,7 @@ from chaos.faults import Injector
 from chaos.journals import Mark
 from chaos.patience import NeverCame, until
 from chaos.redone import Struck, redone
-from chaos.report import Report, Row
+from chaos.report import FaultRow, Report
 from chaos.schedule import WORKER_FAULTS, Fault, Kind
 from chaos.stage import Stage
 
@@ -38,7 +38,7 @@ class Run:
         self._judged = judged
         self._recover_seconds = _RECOVER_SECONDS * stage.crew.patience
         self._injector = Injector(stage.servers, stage.workers, stage.journals, stopped_seconds=stopped_seconds)
-        self._struck: list[tuple[Row, Struck]] = []
+        self._struck: list[tuple[FaultRow, Struck]] = []
         self._redelivered: dict[tuple[str, int], float] = {}
         self._last_over = 0.0
 
@@ -77,7 +77,7 @@ class Run:
         await until(
             partial(self._under_way, mark, some), f"work under way before fault {fault.number}", seconds=_BEGIN_SECONDS
         )
-        row = Row(fault, waiting=max(self._requests - len(stage.journals.begun_since(mark)), 0))
+        row = FaultRow(fault, waiting=max(self._requests - len(stage.journals.begun_since(mark)), 0))
         self._report.rows.append(row)
         began = time.monotonic()
         struck = await self._injector.inject(fault)

@@ -23,7 +23,7 @@ from chaos.patience import until
 from chaos.producers import raw_lines
 from chaos.queue_state import QueueState
 from chaos.servers import Servers
-from chaos.workers import Place, Workers
+from chaos.workers import WorkerPlace, Workers
 
 _WARM_SECONDS = 90.0
 _COMMIT_SECONDS = 60.0
@@ -58,7 +58,7 @@ QUICK_FAKE = {**QUICK, **FAKE}
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class CrewSpec:
     """Which workers a scenario begins with."""
 
     count: int
@@ -80,7 +80,7 @@ class Stage:
     """Everything that a scenario acts on."""
 
     servers: Servers
-    crew: Crew
+    crew: CrewSpec
     workers: Workers
     journals: Journals
     client: Client
@@ -107,7 +107,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> AsyncIterator[Stage]:
+async def stage(servers: Servers, crew: CrewSpec, folder: Path, *, seed: int) -> AsyncIterator[Stage]:
     """The crew is warm when the block begins, and gone after it. This process's environment has the settings."""
     settings = {**servers.settings, **crew.settings}
     # The client reads the store's credentials from there.
@@ -134,5 +134,5 @@ async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> Asy
         yield found
 
 
-def _ready(place: Place) -> bool:
+def _ready(place: WorkerPlace) -> bool:
     return place.ready

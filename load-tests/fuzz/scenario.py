@@ -38,7 +38,7 @@ _PREFIX, _POOL, _ROOT = "backburner", "fake", "fuzz"
 
 
 @dataclass
-class Verdict:
+class FuzzVerdict:
     """What came out."""
 
     messages: int
@@ -70,13 +70,13 @@ class Verdict:
         )
 
 
-def fuzz(messages: int, seed: int, queue: str) -> Verdict:
+def fuzz(messages: int, seed: int, queue: str) -> FuzzVerdict:
     """Send so many, wait until the queue is empty, look at what became of them."""
     with tempfile.TemporaryDirectory(prefix="backburner-fuzz-") as folder, _servers(Path(folder), queue) as settings:
         return asyncio.run(_fuzz(messages, seed, queue, settings, Path(folder)))
 
 
-async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], folder: Path) -> Verdict:
+async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], folder: Path) -> FuzzVerdict:
     await _make_pool()
     s3 = S3Store(
         store.RESULTS_BUCKET,
@@ -102,7 +102,7 @@ async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], 
     breaches["bodies of others shown"] = found.leaks
     breaches["letters that are wrong"] = await compare_letters(s3, _ROOT, found, sent)
     breaches["worker ended or stuck"] = [stuck or worker.tail()] if stuck or not alive else []
-    return Verdict(len(sent), seed, seconds, found, by_kind(found, sent), breaches)
+    return FuzzVerdict(len(sent), seed, seconds, found, by_kind(found, sent), breaches)
 
 
 async def _drained(wire: Wire, worker: Child) -> str | None:

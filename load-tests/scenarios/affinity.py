@@ -29,7 +29,7 @@ from backburner.local.programs.probe import http_status
 from backburner.publishers.kafka import publisher
 from backburner.publishers.kafka.partitioner import LEEWAY_RATIO, MAX_RUN_REQUESTS, Partitioner
 from backburner_schemas.routing import pool_name
-from chaos.workers import Place
+from chaos.workers import WorkerPlace
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Pair, Side, interleaved
 from measuring.passages import MAX_TOKENS, PASSAGE_COUNT, QUESTIONS_PER_PASSAGE, ROUND_REQUESTS, Order, line, order_of
@@ -121,7 +121,7 @@ def _worker(model: str, threads: int) -> dict[str, str]:
 
 
 @contextmanager
-def _workers(env: Mapping[str, str]) -> Iterator[list[Place]]:
+def _workers(env: Mapping[str, str]) -> Iterator[list[WorkerPlace]]:
     """Warm workers, one loaded after the other."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-workers-")))
@@ -130,7 +130,7 @@ def _workers(env: Mapping[str, str]) -> Iterator[list[Place]]:
         for number in range(WORKER_COUNT):
             port = ports.take()
             name = f"worker {number}"
-            place = Place(name, {**env, "BACKBURNER_HTTP_PORT": str(port)}, port, folder / f"{name}.log")
+            place = WorkerPlace(name, {**env, "BACKBURNER_HTTP_PORT": str(port)}, port, folder / f"{name}.log")
             stack.callback(place.child.stop, grace=30.0)
             place.start()
             place.child.wait_until(partial(_ready, place), seconds=_LOAD_SECONDS)
@@ -138,11 +138,11 @@ def _workers(env: Mapping[str, str]) -> Iterator[list[Place]]:
         yield places
 
 
-def _ready(place: Place) -> bool:
+def _ready(place: WorkerPlace) -> bool:
     return http_status(place.port, "/readyz") == HTTPStatus.OK
 
 
-def _warm_up(places: list[Place]) -> None:
+def _warm_up(places: list[WorkerPlace]) -> None:
     """Submit small jobs until each worker has had a part of one: then all have their partitions."""
     for turn in range(_MAX_WARM_UPS):
         lines = [
@@ -156,12 +156,14 @@ def _warm_up(places: list[Place]) -> None:
     raise RuntimeError(f"one of {len(places)} workers had no part in {_MAX_WARM_UPS} small jobs")
 
 
-def _round(places: list[Place], chooser: type[Partitioner], number: int) -> Measured:
+def _round(places: list[WorkerPlace], chooser: type[Partitioner], number: int) -> Measured:
     lines = (line(one, AUTO_MODEL_NAME) for one in range(number * ROUND_REQUESTS, (number + 1) * ROUND_REQUESTS))
     return _carry(places, chooser, lines, ROUND_REQUESTS)
 
 
-def _carry(places: list[Place], chooser: type[Partitioner], lines: Iterable[Mapping[str, Any]], count: int) -> Measured:
+def _carry(
+    places: list[WorkerPlace], chooser: type[Partitioner], lines: Iterable[Mapping[str, Any]], count: int
+) -> Measured:
     """Send the requests, with their partitions chosen that way, and wait until all are settled."""
     sent: Counter[int] = Counter()
 
@@ -195,7 +197,7 @@ async def _submit(lines: Iterable[Mapping[str, Any]]) -> None:
         await client.submit(lines)
 
 
-def _settled(places: list[Place], before: list[dict[str, float]]) -> list[int]:
+def _settled(places: list[WorkerPlace], before: list[dict[str, float]]) -> list[int]:
     """How many requests each worker has settled since."""
     return [
         round(_total(place.metrics(), _SETTLED) - _total(old, _SETTLED))
@@ -208,7 +210,7 @@ def _total(metrics: Mapping[str, float], name: str) -> float:
     return math.fsum(found for key, found in metrics.items() if key.partition("{")[0] == name)
 
 
-def _cpu_seconds(places: list[Place]) -> float:
+def _cpu_seconds(places: list[WorkerPlace]) -> float:
     total = 0.0
     for place in places:
         worker = psutil.Process(place.child.pid)

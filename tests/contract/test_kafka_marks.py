@@ -79,12 +79,9 @@ async def pull_begun(pool, source: KafkaSource, count: int) -> list[Delivery]:
 
 async def crash(source: KafkaSource) -> None:
     """End a source as a kill -9 would: nothing more is committed, and nobody is told."""
-    tasks, source._tasks = source._tasks, None
     consumer, source._consumer = source._consumer, None
-    assert tasks is not None
     assert consumer is not None
-    tasks.cancel()
-    await asyncio.gather(tasks, return_exceptions=True)
+    assert await source._supervisor.end()
     consumer._coordinator.reset_generation()
     source.on_partitions_revoked = _nothing  # type: ignore[method-assign, assignment]
     await consumer.stop()

@@ -6,6 +6,8 @@ import os
 import signal
 
 import pytest
+from live import lines
+from waiting import until
 
 from backburner.local.programs import probe
 
@@ -29,7 +31,7 @@ async def assert_whole(job):
 
 
 @pytest.fixture
-async def halfway(stack, client, lines, until):
+async def halfway(stack, client):
     """A job that a worker is in the middle of."""
 
     async def begin(model, **settings):
@@ -43,8 +45,9 @@ async def halfway(stack, client, lines, until):
     return begin
 
 
-async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway, until):
+async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("storeless")
+    assert worker.metric('backburner_dependency_up{dependency="store"}') == 1
     assert stack.store.child.pid is not None
     os.kill(stack.store.child.pid, signal.SIGKILL)
     await until(lambda: not stack.store.child.running, "the store's end")
@@ -54,7 +57,7 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
         # Until then it settled what the store had answered before its end.
         settled_before = worker.metric("backburner_deliveries_settled_total")
         await until(lambda: "store: " in worker.page("/readyz")[1], "a page that names the store")
-        assert worker.metric('backburner_away{system="store"}') == 1
+        assert worker.metric('backburner_dependency_up{dependency="store"}') == 0
         assert worker.metric("backburner_deliveries_settled_total") == settled_before
         assert worker.metric("backburner_deliveries_in_flight") > 0
     finally:
@@ -63,11 +66,12 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
     await assert_whole(job)
     assert worker.exit_status is None
     # This broker keeps its log in the same store, so that the queue may have been away too.
-    said = [line["event"] for line in worker.said("a system ") if line["system"] == "store"]
-    assert len(said) == 2
+    said = [line["event"] for line in worker.said("dependency ") if line["dependency"] == "store"]
+    assert said == ["dependency unavailable; work waits", "dependency available again"]
+    assert worker.metric('backburner_dependency_up{dependency="store"}') == 1
 
 
-async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
+async def test_a_job_completes_after_the_store_hung(stack, halfway):
     worker, job = await halfway("hanging")
     os.kill(stack.store.child.pid, signal.SIGSTOP)
     try:
@@ -98,7 +102,7 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
     ],
 )
 async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unsettled_is_kept(
-    stack, halfway, until, refusing_store, refusal
+    stack, halfway, refusing_store, refusal
 ):
     method, part, status, code, told = refusal
     model = f"refused-{code}-{told}-{method}".lower()
@@ -114,7 +118,7 @@ async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unset
     await assert_whole(job)
 
 
-async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway, until):
+async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("brokerless")
     assert stack.broker.child.pid is not None
     os.kill(stack.broker.child.pid, signal.SIGKILL)
@@ -130,7 +134,7 @@ async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, 
     assert worker.exit_status is None
 
 
-async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, lines, until, caplog):
+async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, caplog):
     # The command line, which other tests run in this process, silences the client library.
     caplog.set_level(logging.INFO, logger="aiokafka")
     await stack.make_pool("interrupted")

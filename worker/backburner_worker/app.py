@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
+from backburner.availability import Availability
 from backburner.logs import get_logger
 from backburner.publishers import check_queue
 from backburner.publishers.base import Publisher
@@ -14,8 +15,8 @@ from backburner.storage import Storage
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
+from backburner_worker.process.dependency_monitor import DependencyMonitor
 from backburner_worker.process.health import Health
-from backburner_worker.process.outages import Outages, UnavailableReason
 from backburner_worker.process.readiness import Readiness
 from backburner_worker.process.signals import on_stop_signal
 from backburner_worker.process.startup_checks import Checks
@@ -59,12 +60,12 @@ class Worker:
         telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
         telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)
         telemetry.watch_in_flight("suspects", lambda: parts.feeder.suspects + parts.runner.suspects)
-        self.systems: dict[str, UnavailableReason] = {
-            "store": storage.unavailable_reason,
-            "queue": parts.source.unavailable_reason,
-            "retries": parts.retries.unavailable_reason,
+        self.dependencies: dict[str, Availability] = {
+            "store": storage,
+            "queue": parts.source,
+            "retries": parts.retries,
         }
-        """What the worker needs around it, each with why it is away."""
+        """What the worker needs around it, by the names that metrics and logs have for it."""
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
@@ -103,8 +104,8 @@ async def run_worker(settings: WorkerSettings) -> None:
         log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
-            outages = Outages(worker.systems, readiness, telemetry)
-            beside = [tasks.create_task(health.beat()), tasks.create_task(outages.watch())]
+            monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
+            beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
             await _serve(worker, readiness, checks.passed(info))
             for task in beside:
                 task.cancel()

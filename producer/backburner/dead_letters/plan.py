@@ -6,10 +6,11 @@ plan exists, every further one for the same parent waits.
 
 import time
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetterRef
@@ -25,18 +26,26 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
 
-class RedrivePlan(BaseModel):
-    """Which letters of a job go into which new one. It lies in the store until they have."""
+class PlanKind(Enum):
+    """What a plan is for. The values are those of the stored field, `retry`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    REDRIVE = False
+    """Some letters of the parent, sent again."""
+    RETRY = True
+    """All that failed in the parent, whether it left a letter or not."""
+
+
+class RedrivePlan(BaseModel):
+    """Which letters of a job go into which new one. It is stored until they have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
     v: int = 1
     manifest: JobManifest
     """The new job's."""
     letters: IndexSet
     """Indexes in the parent."""
-    retry: bool = False
-    """Whether it retries all that failed, rather than redrives letters."""
+    kind: PlanKind = Field(default=PlanKind.REDRIVE, alias="retry")
 
 
 class Plans:
@@ -115,7 +124,7 @@ class Plans:
         Such a plan and its input are dropped.
         """
         names = self._tenant, plan.manifest.id
-        if plan.retry or await self._storage.modified(keys.manifest(*names)) is not None:
+        if plan.kind is PlanKind.RETRY or await self._storage.modified(keys.manifest(*names)) is not None:
             return False
         refs = [
             DeadLetterRef.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter, DeadLetterRef
-from backburner.dead_letters.plan import Plans, RedrivePlan
+from backburner.dead_letters.plan import PlanKind, Plans, RedrivePlan
 from backburner.dead_letters.republish import Republisher
 from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kept
 from backburner.dead_letters.store import DeadLetterStore
@@ -198,7 +198,7 @@ class Redrive:
                 pool=parent.pool,
                 parent=parent.id,
             )
-            plan = await plans.make(RedrivePlan(manifest=manifest, letters=letters), source)
+            plan = await plans.make(RedrivePlan(manifest=manifest, letters=letters, kind=PlanKind.REDRIVE), source)
         if await plans.overtaken(plan):
             raise JobConflict(
                 f"dead letters of job {parent.id} were redriven or removed meanwhile; list what is left with "

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetterRef
-from backburner.dead_letters.plan import Plans, RedrivePlan
+from backburner.dead_letters.plan import PlanKind, Plans, RedrivePlan
 from backburner.dead_letters.request_line import line_of
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.findings import Findings, InvalidInput
@@ -66,7 +66,7 @@ class RetryFailed:
         plans = Plans(self._connections, self._tenant, self._job)
         found = await plans.find()
         if found is not None:
-            if not found.retry:
+            if found.kind is not PlanKind.RETRY:
                 raise JobConflict(
                     f"a redrive of job {self._job} was broken off; run `backburner dlq redrive --job {self._job}` first"
                 )
@@ -101,7 +101,7 @@ class RetryFailed:
         )
         await self._write(view, failed, source)
         letters = IndexSet.of([index async for index in self._with_letters(failed)])
-        return RedrivePlan(manifest=manifest, letters=letters, retry=True)
+        return RedrivePlan(manifest=manifest, letters=letters, kind=PlanKind.RETRY)
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> Job | None:
         sent = await plans.carry_out(plan, self._store, self._options.on_progress)

@@ -15,8 +15,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
 
+from backburner.availability import Availability
 from backburner.settings import Settings
-from backburner.storage.availability import StorageWatch
+from backburner.storage.availability import StorageAvailability
 from backburner.storage.errors import Missing, one_line, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner_schemas.errors import SettingsError
@@ -70,7 +71,7 @@ class Listed:
     """Unix seconds, by the store's clock."""
 
 
-class Storage:
+class Storage(Availability):
     """Objects under one root.
 
     Errors are `StoreError` (worth a retry), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
@@ -79,8 +80,8 @@ class Storage:
     def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
-        self._reads = StorageWatch("reads", clock)
-        self._writes = StorageWatch("writes", clock)
+        self._reads = StorageAvailability("reads", clock)
+        self._writes = StorageAvailability("writes", clock)
 
     @classmethod
     def open(cls, settings: Settings) -> "Storage":
@@ -277,22 +278,22 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
 
 
-async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, or the product's own error; the watch is told how it went."""
-    begun = watch.begin()
+async def _asking(availability: StorageAvailability, call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, or the product's own error; how it went is noted in the availability."""
+    begun = availability.begin()
     try:
         found = await call()
     except (BaseError, TimeoutError, OSError, ValueError) as error:
         told = translated(error)
         if told.retryable and not isinstance(told, Missing):
-            watch.failed(begun, told.message)
+            availability.failed(begun, told.message)
         else:
-            watch.answered(begun)
+            availability.answered(begun)
         raise told from error
     except BaseException:
-        watch.dropped(begun)
+        availability.dropped(begun)
         raise
-    watch.answered(begun)
+    availability.answered(begun)
     return found
 
 

@@ -12,7 +12,6 @@ be tested, and chosen ones can be made to fail. It stores what a worker would st
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from pydantic_core import from_json
@@ -88,9 +87,7 @@ class FakeSystem:
         await self._register(self.client)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.client.close()
 
     def __enter__(self) -> Self:
@@ -98,9 +95,7 @@ class FakeSystem:
         self._sync_client.run(self._register)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.sync_client.close()
 
     # --- what a test decides --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The bench on the queue in memory that ships with the product. What tells of a crash there is that its leases end."""
+"""The harness on the queue in memory that ships with the product. There a crash shows in leases that end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.sources.fake.source import FakeQueue, FakeSource
-from queues.bench import Bench, Dead, nothing
+from queues.harness import Dead, QueueHarness, nothing
 
 
 @dataclass
-class FakeBench(Bench):
+class FakeHarness(QueueHarness):
     """A `FakeQueue` and its members."""
 
     queue: FakeQueue = field(default_factory=FakeQueue)

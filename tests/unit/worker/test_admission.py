@@ -1,7 +1,7 @@
 """Admission: sequences and tokens bound what is in the engine, and nothing is too large to ever run."""
 
 import pytest
-from engine_bench import Asked, work_of
+from admission_simulation import Asked, work_of
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from engine_bench import Asked, pace_info, simulate, spread
+from admission_simulation import Asked, pace_info, simulate, spread
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from engine_bench import Asked, work_of
+from admission_simulation import Asked, work_of
 
 from backburner_schemas.request import Endpoint
 from backburner_worker.admission import load_monitor

@@ -1,6 +1,7 @@
 """The pipeline with an engine that tells its load: all that is held is run, and the limits follow the engine."""
 
-from pipeline_harness import CountingEngine, Harness, running, until
+from pipeline_harness import CountingEngine, Harness, running
+from waiting import until
 
 from backburner_worker.admission import admitter, load_monitor
 from backburner_worker.engine.fake.model import Pace

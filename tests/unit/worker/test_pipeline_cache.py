@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_harness import TENANT, CountingEngine, Harness, running, until
+from pipeline_harness import TENANT, CountingEngine, Harness, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys

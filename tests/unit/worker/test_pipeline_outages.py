@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from pipeline_harness import BOUND, JOB, TENANT, Harness, running, settings, until
+from pipeline_harness import BOUND, JOB, TENANT, Harness, running, settings
+from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner.storage.errors import ImpossibleKey

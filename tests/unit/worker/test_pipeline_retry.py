@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, ended, running, until
+from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, ended, running
+from waiting import until
 
 from backburner.publishers.base import Message
 from backburner.storage import Storage, Stored

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import sqs_stub as stubs
+from waiting import PATIENCE, until
 
 from backburner.settings import Settings
 from backburner_schemas import routing
@@ -21,18 +22,10 @@ from backburner_worker.sources.sqs.times import SqsTimes
 QUEUES = routing.queues("p", "fake")
 NORMAL = routing.queue("p", "fake", Lane.NORMAL)
 ALL = dict.fromkeys(Lane, 100)
-PATIENCE = 60.0
 
 
 async def nothing():
     pass
-
-
-async def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def envelope(index, text="hello"):

@@ -61,7 +61,12 @@ class Telemetry:
             "Deliveries that the queue has not recorded as done yet.",
             registry=registry,
         )
-        self._away = Gauge("backburner_away", "Whether a system does not answer.", ["system"], registry=registry)
+        self._dependency_up = Gauge(
+            "backburner_dependency_up",
+            "Whether a system that the worker needs answers: 1 if so, 0 while it is away.",
+            ["dependency"],
+            registry=registry,
+        )
         self._metadata_supported = Gauge(
             "backburner_offset_metadata_supported",
             "Whether the broker stores the metadata of committed offsets.",
@@ -138,9 +143,9 @@ class Telemetry:
         """Show that count at each scrape."""
         self._uncommitted.set_function(count)
 
-    def away(self, system: str, *, away: bool) -> None:
-        """That system, `queue` or `store`, does not answer, or does again."""
-        self._away.labels(system).set(away)
+    def dependency(self, name: str, *, up: bool) -> None:
+        """Whether that dependency, `store`, `queue` or `retries`, answers. For the dependency monitor alone."""
+        self._dependency_up.labels(name).set(up)
 
     def offset_metadata(self, state: OffsetMetadata) -> None:
         """The state of the metadata that the broker stores beside offsets."""
@@ -152,7 +157,6 @@ class Telemetry:
     def queue(self, source: Source) -> None:
         """The state of the queue now."""
         self.lag(source.lag())
-        self.away("queue", away=source.unavailable_reason() is not None)
         if isinstance(source, KeepsOffsetMetadata):
             self.offset_metadata(source.offset_metadata())
 

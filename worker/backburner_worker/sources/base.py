@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from backburner.availability import Availability
 from backburner_schemas.codec import Decoded, Origin, Refused, Unaddressed
 from backburner_schemas.envelope import Address, DeliveryFacts, Envelope
 from backburner_schemas.errors import Undeliverable
@@ -84,7 +85,7 @@ RevokedCallback = Callable[[], Awaitable[None]]
 """“Deliveries are going away: store what is done and settle it now.” Bounded by the source."""
 
 
-class Source(Protocol):
+class Source(Availability, Protocol):
     """Deliveries from a queue.
 
     Order: `start` once, any number of `pull` (one at a time), `begin`, `settle` and `give_back`, then `stop`, then
@@ -142,10 +143,6 @@ class Source(Protocol):
 
     def uncommitted(self) -> int:
         """Deliveries handed out that the queue has not recorded as done: what would run again after a kill -9 now."""
-        ...
-
-    def unavailable_reason(self) -> str | None:
-        """Why the queue gives and takes nothing at the moment, in one line; None while all is well."""
         ...
 
     async def stop(self) -> None:

@@ -1,6 +1,5 @@
 """The progress bar that a terminal shows. Its numbers come from `meter.Reading`."""
 
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -32,9 +31,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def show(self, reading: Reading) -> None:

@@ -10,7 +10,6 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from backburner_schemas.errors import SettingsError
@@ -59,9 +58,7 @@ class PortLeases:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _lease(self, port: int, *, twin: bool) -> bool:

@@ -20,7 +20,7 @@ from backburner_worker.sources.base import Delivery
 
 
 @dataclass(slots=True, eq=False)
-class _Stored:
+class _KeptMessage:
     """A message as the broker keeps it."""
 
     number: int
@@ -55,9 +55,9 @@ class FakeBroker:
         """Deliveries that ended, in that order."""
         self.published: list[Message] = []
         """What the publishers put on it, in that order."""
-        self._waiting: dict[Lane, deque[_Stored]] = {lane: deque() for lane in Lane}
-        self._delayed: list[tuple[float, int, _Stored]] = []
-        self._held: dict[Delivery, tuple[_Stored, object]] = {}
+        self._waiting: dict[Lane, deque[_KeptMessage]] = {lane: deque() for lane in Lane}
+        self._delayed: list[tuple[float, int, _KeptMessage]] = []
+        self._held: dict[Delivery, tuple[_KeptMessage, object]] = {}
         """With who holds it."""
         self._ending: list[Delivery] = []
         self._numbers = itertools.count()
@@ -69,7 +69,7 @@ class FakeBroker:
 
     def send(self, value: bytes | None, lane: Lane = Lane.NORMAL, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Put a message onto a lane, junk too. Its facts come from the headers, as on a broker."""
-        stored = _Stored(next(self._numbers), lane, value, headers, self.now())
+        stored = _KeptMessage(next(self._numbers), lane, value, headers, self.now())
         due = decode_facts(headers, stored.sent_at).not_before
         if due is None:
             self._waiting[lane].append(stored)
@@ -194,7 +194,7 @@ class FakeBroker:
             _, _, stored = heapq.heappop(self._delayed)
             self._waiting[stored.lane].append(stored)
 
-    def _deliver(self, holder: object, stored: _Stored) -> Delivery:
+    def _deliver(self, holder: object, stored: _KeptMessage) -> Delivery:
         origin = Origin(f"fake.{stored.lane}", f"0-{stored.number}", stored.sent_at)
         facts = decode_facts(stored.headers, stored.sent_at)
         stored.receives += 1

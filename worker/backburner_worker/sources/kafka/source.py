@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -22,7 +21,7 @@ from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
-from backburner_worker.sources.kafka.availability import Watch
+from backburner_worker.sources.kafka.availability import KafkaAvailability
 from backburner_worker.sources.kafka.commits import Commits
 from backburner_worker.sources.kafka.consumer import (
     FATAL,
@@ -36,6 +35,7 @@ from backburner_worker.sources.kafka.consumer import (
 from backburner_worker.sources.kafka.intake import Intake
 from backburner_worker.sources.kafka.membership import Membership
 from backburner_worker.sources.kafka.reader import Found, Reader
+from backburner_worker.sources.supervisor import Supervisor
 
 log = get_logger(__name__)
 
@@ -75,12 +75,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._open = False
         self._consumer: AIOKafkaConsumer | None = None
         self._revoked: RevokedCallback | None = None
-        self._tasks: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self._news = asyncio.Event()
+        self._supervisor = Supervisor()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._watch = Watch(group, membership.session_seconds)
+        self._availability = KafkaAvailability(group, membership.session_seconds)
 
     # --- the port ---
 
@@ -95,7 +93,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._reader = Reader(consumer, self._assignment.position)
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
-        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
+        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         try:
             await connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -105,27 +103,19 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             await self.close()
             raise
         consumer.subscribe(topics=self._topics, listener=self)
-        self._watch.started()
-        self._tasks = asyncio.create_task(self._run(consumer, self._reader, self._commits), name="kafka-source")
-        self._tasks.add_done_callback(lambda _: self._news.set())
+        self._availability.started()
+        self._supervisor.start(self._run(consumer, self._reader, self._commits), name="kafka-source")
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many deliveries of each lane; see the port."""
         self._intake.want(budget)
         until = time.monotonic() + _PULL_SECONDS
         while True:
-            self._check()
-            self._news.clear()
+            self._supervisor.check()
+            self._supervisor.news.clear()
             deliveries = self._intake.hand_out(time.time())
-            left = until - time.monotonic()
-            if deliveries or left <= 0:
+            if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
-            due = self._intake.due_at()
-            if due is not None:
-                left = min(left, max(due - time.time(), 0.001))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._news.wait()
 
     async def begin(self, delivery: Delivery) -> None:
         """The delivery goes to the engine; after an unclean end, or for a suspect, once that is committed."""
@@ -154,7 +144,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def unavailable_reason(self) -> str | None:
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
-        return self._watch.unavailable_reason() if self._tasks is not None else None
+        return self._availability.unavailable_reason() if self._supervisor.running else None
 
     def offset_metadata(self) -> OffsetMetadata:
         """The state of the marks beside the offsets."""
@@ -167,11 +157,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def close(self, *, clean: bool = True) -> None:
         """Commit what is settled and leave the group. Bounded; safe to repeat."""
         self._intake.stop()
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.cancel()
-            # What ended it was raised from pull; here it only has to be gone.
-            await asyncio.gather(tasks, return_exceptions=True)
+        await self._supervisor.end()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
@@ -184,7 +170,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
-        self._news.set()
+        self._supervisor.news.set()
 
     # --- rebalances, called by aiokafka ---
 
@@ -193,7 +179,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._coming, self._open = None, False
         if self._reader is not None:
             self._reader.revoked()
-        self._watch.parted()
+        self._availability.parted()
         self._intake.clear()
         try:
             if revoked and self._revoked is not None and self._commits is not None:
@@ -204,7 +190,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
                 await self._commits.commit(clean=True)
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
-            self._fail(error)
+            self._supervisor.fail(error)
         finally:
             self._intake.revoke()
 
@@ -221,7 +207,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(consumer, reader, commits))
             group.create_task(commits.run())
-            group.create_task(self._watch.run(consumer))
+            group.create_task(self._availability.run(consumer))
 
     async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
         """Read for ever, whatever the engine does. An outage is ridden out; what cannot get better is raised."""
@@ -236,7 +222,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 failures += 1
                 if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
                     raise broken(error) from error
-                log.warning("the broker does not give; trying again", error=message_of(error), failures=failures)
+                log.warning("fetch failed; retrying", error=message_of(error), failures=failures)
                 reader.read_again()
                 await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
@@ -247,10 +233,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._keep(found)
 
     def _keep(self, found: Found) -> None:
-        self._watch.heard()
+        self._availability.answered()
         for partition, records in found.items():
             self._intake.keep(partition, records)
-        self._news.set()
+        self._supervisor.news.set()
 
     async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
         """Begin to work on new partitions: from what is committed, with what runs here from before.
@@ -262,7 +248,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if self._coming is not coming:
                 return  # The next rebalance was faster.
             self._arrived = coming
-            self._watch.joined()
+            self._availability.joined()
             for partition, start in self._assignment.arrive(found).items():
                 consumer.seek(TopicPartition(*partition), start)
         if not await commits.open(coming):
@@ -270,18 +256,3 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         elif self._coming is coming:
             self._coming, self._open = None, True
             log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
-
-    # --- small things ---
-
-    def _check(self) -> None:
-        if self._failure is None and self._tasks is not None and self._tasks.done():
-            error = None if self._tasks.cancelled() else self._tasks.exception()
-            self._fail(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
-        if self._failure is not None:
-            raise self._failure
-        if self._consumer is None:
-            raise QueueError("the source is closed; start a new one")
-
-    def _fail(self, error: BaseException | None) -> None:
-        self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
-        self._news.set()

@@ -7,7 +7,7 @@ could not be extended in time is lost on time.
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from backburner.publishers.sqs.message import MAX_BYTES, Entry, batches, entry_o
 from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
-from backburner_worker.sources.sqs.availability import Outage
+from backburner_worker.sources.sqs.availability import SqsAvailability
 from backburner_worker.sources.sqs.calls import MAX_BATCH_MESSAGES, SqsCalls
 from backburner_worker.sources.sqs.in_flight import InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.message import SUSPECT_AT_RECEIVE_COUNT
@@ -45,11 +45,20 @@ class Heartbeats:
     """Does what is due for the held messages."""
 
     def __init__(
-        self, held: InFlightMessages, calls: SqsCalls, outage: Outage, rules: Rules, visibility: float
+        self,
+        held: InFlightMessages,
+        calls: SqsCalls,
+        availability: SqsAvailability,
+        rules: Rules,
+        visibility: float,
+        *,
+        fail: Callable[[BaseException], None],
     ) -> None:
+        """`fail` is called with what must not happen: the source cannot go on."""
         self._held = held
         self._calls = calls
-        self._outage = outage
+        self._availability = availability
+        self._fail = fail
         self._rules = rules
         self._look = min(_POLL_SECONDS, visibility / 24)
         self._extensions: set[asyncio.Task[None]] = set()
@@ -86,11 +95,11 @@ class Heartbeats:
         try:
             refused = await self._calls.extend(batch[0].received.lane, handles, seconds)
         except FAILURES as error:
-            self._outage.began("extend", error)
+            self._availability.failed("extend", error)
             for held in batch:
                 self._held.not_extended(held, time.monotonic())
             return
-        self._outage.ended("extend")
+        self._availability.answered("extend")
         void = 0
         for held, handle, granted in zip(batch, handles, seconds, strict=True):
             code = refused.get(handle)
@@ -125,10 +134,10 @@ class Heartbeats:
         try:
             refused = await self._calls.delete(lane, handles)
         except FAILURES as error:
-            self._outage.began("delete", error)
+            self._availability.failed("delete", error)
             self._held.not_deleted(batch, time.monotonic())
             return
-        self._outage.ended("delete")
+        self._availability.answered("delete")
         for held, handle in zip(batch, handles, strict=True):
             code = refused.get(handle)
             if code is not None and code not in _VOID:
@@ -162,9 +171,9 @@ class Heartbeats:
         try:
             await self._calls.extend(batch[0].received.lane, [held.handle for held in batch], seconds)
         except FAILURES as error:
-            self._outage.began("extend", error)
+            self._availability.failed("extend", error)
         else:
-            self._outage.ended("extend")
+            self._availability.answered("extend")
 
     async def finish(self) -> None:
         """Delete what is settled and give everything else back."""
@@ -198,9 +207,9 @@ class Heartbeats:
                 self._held.remember(batch[number].received.id)
             if sent:
                 await self._calls.delete(lane, [batch[number].handle for number in sent])
-            self._outage.ended("send")
+            self._availability.answered("send")
         except FAILURES as error:
-            self._outage.began("send", error)
+            self._availability.failed("send", error)
         left = [(held, 0) for number, held in enumerate(batch) if number not in sent]
         if left:
             await self.delay(left)
@@ -218,7 +227,7 @@ class Heartbeats:
         def ended(task: asyncio.Task[None]) -> None:
             tasks.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._outage.fail(error)
+                self._fail(error)
 
         task = asyncio.create_task(work)
         tasks.add(task)
