@@ -1,9 +1,9 @@
-"""Runs the scenarios of the list, one after the other, each in a process of its own, and says how each ended.
+"""Runs the scenarios of the list, one after the other, each in a process of its own, and prints how each ended.
 
 python load-tests/bench.py [--folder docs] [--quick] [--only NAME]…
 
 One that fails, or takes three times as long as it should, does not stop the rest. Figures go to
-FOLDER/benchmarks/NAME.json, the report to FOLDER/benchmarks.md, and what the scenarios said to out/bench-logs. Ends
+FOLDER/benchmarks/NAME.json, the report to FOLDER/benchmarks.md, and the scenarios' output to out/bench-logs. Exits
 with 1, and names them, if any scenario failed, or if any did not reach its goal in a run that was not quick.
 """
 
@@ -57,7 +57,7 @@ def registered() -> set[str]:
 
 
 def run_all(chosen: Sequence[Scenario], runs: Path, *, quick: bool) -> list[Ended]:
-    """Run them; what is not registered is told and passed over."""
+    """Run them; what is not registered is reported and skipped."""
     known, ended = registered(), list[Ended]()
     for number, scenario in enumerate(chosen, 1):
         if scenario.name not in known:
@@ -105,7 +105,7 @@ def _run(scenario: Scenario, out: Path, *, quick: bool) -> Ended:
 
 
 def _give_up(process: "subprocess.Popen[str]", late: threading.Event) -> None:
-    """Interrupt it, so that it ends its servers; by force if it does not hear."""
+    """Interrupt it, so that it ends its servers; kill it if it does not react."""
     late.set()
     process.send_signal(signal.SIGINT)
     try:

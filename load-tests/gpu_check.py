@@ -1,9 +1,9 @@
-"""Engine tests, and the scenarios that say something about a GPU, with the GPU build of vLLM; skipped where none is.
+"""Engine tests, and the scenarios that are about a GPU, with the GPU build of vLLM; skipped where none is.
 
 python load-tests/gpu_check.py [--cpu] [--quick]
 
-Figures go to docs/benchmarks/gpu, and the report tells them in a section of its own. `--cpu` runs the same with the CPU
-build, to see that it works; what it finds goes to out/gpu-check and is no GPU's figure. Ends with 1, and names what
+Figures go to docs/benchmarks/gpu, and the report has a section for them. `--cpu` runs the same with the CPU
+build, to see that it works; its figures go to out/gpu-check and are not a GPU's. Exits with 1, and names what
 failed, if a test or a scenario did.
 """
 
@@ -22,7 +22,7 @@ from scenarios.catalogue import SCENARIOS
 
 _ROOT = Path(__file__).parent.parent
 _ON_CPU = "BACKBURNER_TEST_GPU_ON_CPU"
-"""Tells the tests that they may run on the CPU build."""
+"""Allows the tests to run on the CPU build."""
 
 
 def main(

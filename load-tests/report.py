@@ -2,9 +2,9 @@
 
 python load-tests/report.py [--folder docs] [--check]
 
-The prose of the page is written by hand; what stands between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
-from FOLDER/benchmarks/*.json, and for a GPU from FOLDER/benchmarks/gpu/*.json. The same files give the same bytes.
-`--check` writes nothing and ends with 1 if something is not as it would be written.
+The prose of the page is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
+from FOLDER/benchmarks/*.json, and for a GPU from FOLDER/benchmarks/gpu/*.json. The same files yield the same bytes.
+`--check` writes nothing and exits with 1 if something is not as it would be written.
 """
 
 import sys
@@ -88,7 +88,7 @@ def _stale_plots(folder: Path, wanted: Mapping[Path, str]) -> list[Path]:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where benchmarks.md and benchmarks/ lie.")] = _ROOT / "docs",
+    folder: Annotated[Path, typer.Option(help="Where benchmarks.md and benchmarks/ are.")] = _ROOT / "docs",
     *,
     check: Annotated[bool, typer.Option("--check", help="Only compare.")] = False,
 ) -> None:
@@ -100,7 +100,7 @@ def main(
     wanted = outputs(folder, readme=readme)
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in [*stale, *_stale_plots(folder, wanted)]:
-        print(f"report: {path} is not what the saved runs say; run `make report`", file=sys.stderr)
+        print(f"report: {path} does not match the saved runs; run `make report`", file=sys.stderr)
     if stale or _stale_plots(folder, wanted):
         raise typer.Exit(1)
 

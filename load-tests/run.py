@@ -3,7 +3,7 @@
 python load-tests/run.py overhead [--json OUT] [--quick]
 
 Each scenario prints both sides, the median of the paired ratios and the interval in which it is with 95 % confidence.
-`chaos` is the fault harness; it has a verdict instead of a ratio, and ends with 1 where a promise was broken.
+`chaos` is the fault harness; it has a verdict instead of a ratio, and exits with 1 where a promise was broken.
 """
 
 from enum import StrEnum
@@ -22,7 +22,7 @@ from measuring.figures import Figures
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
-from scenarios.backlog import BACKLOGS, CARRIED, QUICK_BACKLOGS, QUICK_CARRIED, backlog
+from scenarios.backlog import BACKLOGS, CARRIED_REQUESTS, QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS, backlog
 from scenarios.control_plane import control_plane
 from scenarios.fairness import fairness
 from scenarios.import_time import import_time
@@ -44,16 +44,16 @@ Only = typer.Option("--only", help=f"One of {', '.join(SYSTEMS)}; may be given a
 
 
 class Baseline(StrEnum):
-    """What the queue is held against."""
+    """What the queue is measured against."""
 
     SERVING = "serving"
-    """The worker's own engine, given all requests at once."""
+    """The worker's own engine, which gets all requests at once."""
     LLM_CHAT = "llm-chat"
     """vLLM's offline `LLM.chat`."""
 
 
 class Engine(StrEnum):
-    """What the workers hold."""
+    """The workers' engine."""
 
     FAKE = "fake"
     """Answers that are a function of the request, after 50 ms in the fault harness."""
@@ -144,7 +144,7 @@ def run_control_plane(*, json: Json = None, quick: Quick = False, pairs: int = 8
 @app.command("backlog")
 def run_backlog(*, json: Json = None, quick: Quick = False) -> None:
     """Memory of a worker at a backlog of a thousand, of a hundred thousand and of a million."""
-    depths, carried = (QUICK_BACKLOGS, QUICK_CARRIED) if quick else (BACKLOGS, CARRIED)
+    depths, carried = (QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS) if quick else (BACKLOGS, CARRIED_REQUESTS)
     _finish(backlog(depths, carried, quick=quick), json)
 
 

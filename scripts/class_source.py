@@ -15,7 +15,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 _LINE_CHARACTERS = 110
-_CLASS_INDENT = 4
+_CLASS_INDENT_CHARACTERS = 4
 """Columns before a statement of a class's own body; those of its methods stand further right."""
 
 
@@ -76,7 +76,7 @@ class ClassSource:
     def _take_fields(self, kind: type, body: list[ast.stmt], type_of: Callable[[str, str], str]) -> None:
         """Take up what is assigned in a class's body, or to `self` in its constructor's."""
         for node, below in _with_next(body):
-            name, annotation, value = _assigned(node, in_class=node.col_offset <= _CLASS_INDENT)
+            name, annotation, value = _assigned(node, in_class=node.col_offset <= _CLASS_INDENT_CHARACTERS)
             if not name or name.startswith("_") or name == "model_config":
                 continue
             if (text := _text(below)) is None:

@@ -12,7 +12,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,11 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
-from backburner.settings import Settings
+from backburner.settings.connection import ConnectionSettings
+from backburner.settings.jobs import JobSettings
+from backburner.settings.kafka import KafkaSettings
+from backburner.settings.logs import LogSettings
+from backburner.settings.topics import TopicSettings
 from backburner_schemas import documents
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
@@ -30,9 +34,39 @@ from backburner_schemas.request import BatchRequest
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
 from backburner_worker.settings import WorkerSettings
+from backburner_worker.settings.engine import EngineSettings
+from backburner_worker.settings.fake_engine import FakeEngineSettings
+from backburner_worker.settings.feeding import FeedingSettings
+from backburner_worker.settings.identity import IdentitySettings
+from backburner_worker.settings.kafka import KafkaMemberSettings
+from backburner_worker.settings.messages import MessageSettings
+from backburner_worker.settings.process import ProcessSettings
+from backburner_worker.settings.requests import RequestSettings
+from backburner_worker.settings.result_cache import ResultCacheSettings
+from backburner_worker.settings.retries import RetrySettings
+from backburner_worker.settings.segments import SegmentSettings
+from backburner_worker.settings.sqs import SqsSettings
+from backburner_worker.settings.sweep import SweepSettings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
+EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
+WORKERS = (
+    IdentitySettings,
+    ProcessSettings,
+    EngineSettings,
+    RequestSettings,
+    MessageSettings,
+    FeedingSettings,
+    RetrySettings,
+    SegmentSettings,
+    SweepSettings,
+    ResultCacheSettings,
+    KafkaMemberSettings,
+    SqsSettings,
+    FakeEngineSettings,
+)
+"""Groups of settings in the order of the page."""
 WIRE = (Envelope, BatchRequest, ResultRecord, ResponseBody, ResultError, ResultFacts)
 PLAIN = {str: "text", int: "integer", float: "number", bool: "true or false", SecretStr: "text, kept out of logs"}
 
@@ -77,40 +111,49 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def settings_page() -> str:
     """The settings reference."""
-    shared = list(Settings.model_fields)
-    own = [name for name in WorkerSettings.model_fields if name not in shared]
+    left_out = {*WorkerSettings.model_fields} - {name for kind in (*EVERY_PART, *WORKERS) for name in kind.model_fields}
+    if left_out:
+        sys.exit(f"docs: no group on the page has {', '.join(sorted(left_out))}; add the group to scripts/docs.py")
     return "\n".join(
         [
             GENERATED,
             "# Settings",
             "",
             "Arguments come first, then environment variables, then the defaults below. A `BACKBURNER_…` name that",
-            "is not listed here is an error that suggests the nearest one; `BACKBURNER_TEST_…` and the links that",
-            "Kubernetes makes for services are passed over. Credentials of object stores come by the providers' own",
-            "ways (`AWS_…` and the like).",
+            "is not listed here is an error that suggests the nearest one, or names the new one where a setting was",
+            "renamed; `BACKBURNER_TEST_…` and the links that Kubernetes makes for services are passed over.",
+            "Credentials of object stores come by the providers' own ways (`AWS_…` and the like).",
             "",
             "## Every part",
             "",
-            *settings_table(Settings, shared),
-            "",
+            *settings_sections(EVERY_PART),
             "## Workers",
             "",
-            *settings_table(WorkerSettings, own),
-            "",
+            *settings_sections(WORKERS),
         ]
     )
 
 
-def settings_table(kind: type[Settings], names: list[str]) -> Iterator[str]:
-    """One row a setting."""
-    texts = field_texts(kind)
+def settings_sections(groups: Iterable[type[BaseModel]]) -> Iterator[str]:
+    """A heading, a sentence and a table for each group, as `Heading: sentence.` in its docstring."""
+    for group in groups:
+        heading, colon, sentence = (inspect.getdoc(group) or "").partition(": ")
+        if not colon:
+            sys.exit(f"docs: the docstring of {group.__name__} has no heading; begin it with one and a colon")
+        yield from (f"### {heading}", "", sentence[:1].upper() + sentence[1:], "")
+        yield from (*settings_table(group), "")
+
+
+def settings_table(group: type[BaseModel]) -> Iterator[str]:
+    """One row for each setting that the group has beside those of the groups that it builds on."""
+    texts = field_texts(group)
     yield "| variable | takes | default | what it is |"
     yield "| --- | --- | --- | --- |"
-    for name in names:
-        field = kind.model_fields[name]
+    for name in inspect.get_annotations(group):
+        field = group.model_fields[name]
         text = texts.get(name)
         if text is None:
-            sys.exit(f"docs: {kind.__name__}.{name} has no docstring; write one below the field")
+            sys.exit(f"docs: {group.__name__}.{name} has no docstring; write one below the field")
         cells = [f"`{PREFIX}{name.upper()}`", takes(field), default(field), text]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

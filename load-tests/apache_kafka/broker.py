@@ -1,6 +1,6 @@
 """A broker of Apache Kafka as a child process on loopback, which can be stopped, killed, paused and started again.
 
-What it runs is `release` and `java`; how it is set up is `configuration`. Its topics are made by whoever uses it.
+`release` and `java` find what it runs, `configuration` sets it up. Its topics are created by its users.
 """
 
 import os
@@ -22,7 +22,7 @@ _READY_SECONDS = 120.0
 _STOP_SECONDS = 20.0
 _JVM = (
     "-Xmx320m",
-    # A short life: what is quick to start beats what is quick in the long run.
+    # A short life: a quick start matters more than speed in the long run.
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     # For a release, whose logging is Log4j's.

@@ -38,7 +38,7 @@ class Configuration:
             "share.coordinator.state.topic.min.isr": 1,
             # A group of one is not kept waiting for members that do not come.
             "group.initial.rebalance.delay.ms": 0,
-            # A test that publishes to what does not exist must not make it.
+            # A test that publishes to a missing topic must not create it.
             "auto.create.topics.enable": "false",
         }
         return "".join(f"{name}={value}\n" for name, value in properties.items())

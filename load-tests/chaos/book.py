@@ -1,4 +1,4 @@
-"""What the harness asked for: the truth that the checker holds the store and the queue against. Plain data."""
+"""What the harness asked for: the truth with which the checker compares the store and the queue. Plain data."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,22 +25,22 @@ class Asked:
     body: dict[str, Any]
     expect: Expect = Expect.ANSWER
     accepted: bool = False
-    """Whether the sender was told that the queue has it; otherwise it may have it or not."""
+    """Whether the queue acknowledged it; otherwise it may have it or not."""
     job: str | None = None
-    """Where its record lies, where the sender knows it."""
+    """The key of its record, where the sender knows it."""
     index: int | str | None = None
     redriven: bool = False
     """Whether its dead letter was sent again, in a job of its own, so that the letter is gone."""
 
     @property
     def line(self) -> dict[str, Any]:
-        """It as a line of a batch file."""
+        """The request as a line of a batch file."""
         return {"custom_id": self.custom_id, "method": "POST", "url": self.url, "body": self.body}
 
 
 @dataclass(slots=True)
 class Book:
-    """Everything that was asked for, by the way that it took."""
+    """Everything that was asked for, by how it was sent."""
 
     tenant: str
     prefix: str

@@ -1,4 +1,4 @@
-"""The independent checker: holds the store and the queue against what was asked for.
+"""The independent checker: compares the store and the queue with what was asked for.
 
 It shares no code with the product: it knows docs/schemas, docs/asyncapi.json and the layout in docs/architecture.md.
 """
@@ -14,7 +14,7 @@ from chaos.objects import Objects
 from chaos.queue_state import QueueState
 from chaos.records import JobObjects, Malformed, Record
 
-_SHOWN = 12
+_MAX_SHOWN_BREACHES = 12
 """Breaches of one kind that are shown one by one."""
 
 
@@ -51,7 +51,7 @@ class _Check:
         self._queue = queue
         self._fake = fake
         self._verdict = Verdict()
-        self._said: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
         self._poisoned: set[tuple[str, str]] = set()
         """Job and index of each request that has to be a dead letter."""
 
@@ -73,13 +73,13 @@ class _Check:
             for key in self._objects.keys(prefix):
                 self._breach(f"left in {prefix}", f"{key} was left behind")
         self._verdict.breaches += self._queue.breaches
-        self._tell_how_many_more()
+        self._report_how_many_more()
         return self._verdict
 
     def _is_ours(self, job: JobObjects) -> bool:
         if job.tenant == self._book.tenant:
             return True
-        self._breach("invented", f"there is a job {job.job} of a tenant {job.tenant}, which nobody is")
+        self._breach("invented", f"there is a job {job.job} of a tenant {job.tenant}, which does not exist")
         return False
 
     # --- jobs with a manifest -----------------------------------------------------------------------------------
@@ -110,9 +110,9 @@ class _Check:
         self._verdict.stored_twice += len(found) + len(late) - len(seen)
         self._agree(job.job, asked, seen)
         ok = sum(record.response is not None for record in seen.values())
-        told = counts.get("total"), counts.get("completed"), counts.get("failed")
-        if told != (len(asked), ok, len(asked) - ok):
-            self._breach("wrong counts", f"job {job.job} tells {told}, and has {ok} of {len(asked)} answered")
+        stated = counts.get("total"), counts.get("completed"), counts.get("failed")
+        if stated != (len(asked), ok, len(asked) - ok):
+            self._breach("wrong counts", f"job {job.job} reports {stated}, and has {ok} of {len(asked)} answered")
 
     def _agree(self, job: str, asked: Sequence[Asked], seen: dict[int | str, Record]) -> None:
         for index, record in seen.items():
@@ -126,7 +126,7 @@ class _Check:
     def _expected(self) -> tuple[dict[str, dict[int | str, Asked]], dict[str, Asked]]:
         """What must have records, by job and index, from receipts and the queue's own log; and what may have, by name.
 
-        A sender that was told nothing, since the broker was away, may or may not have been heard.
+        A sender without an acknowledgement, since the broker was away, may or may not have succeeded.
         """
         expected: dict[str, dict[int | str, Asked]] = {}
         asked_for = {asked.custom_id: asked for asked in (*self._book.singles, *self._book.raw)}
@@ -147,7 +147,7 @@ class _Check:
         for asked in asked_for.values():
             if asked.accepted and asked.custom_id not in held:
                 self._breach("lost", f"{asked.custom_id} was accepted, and the queue's log does not hold it")
-        # The log holds all that was heard.
+        # The log holds all that was accepted.
         return expected, {}
 
     def _unsealed(self, job: JobObjects, asked: dict[int | str, Asked], unsure: dict[str, Asked]) -> None:
@@ -215,27 +215,27 @@ class _Check:
             index = name.removesuffix(".json")
             if (job, index) not in poisoned:
                 code = json.loads(self._objects.read(key) or b"{}").get("code")
-                self._breach("letter", f"{key} ({code}) is the letter of a request that was no poison")
+                self._breach("letter", f"{key} ({code}) is the letter of a request that was not poison")
                 continue
             poisoned.discard((job, index))
             letter = json.loads(self._objects.read(key) or b"{}")
             if letter.get("code") != "poison" or not letter.get("envelope"):
-                self._breach("letter", f"{key} says {letter.get('code')}, expected poison with its envelope")
+                self._breach("letter", f"{key} has {letter.get('code')}, expected poison with its envelope")
         for job, index in sorted(poisoned):
             self._breach("letter", f"the poison {job}/{index} has no dead letter")
 
     def _breach(self, kind: str, what: str) -> None:
-        self._said[kind] += 1
-        if self._said[kind] <= _SHOWN:
+        self._reported[kind] += 1
+        if self._reported[kind] <= _MAX_SHOWN_BREACHES:
             self._verdict.breaches.append(f"{kind}: {what}")
 
-    def _tell_how_many_more(self) -> None:
-        for kind, count in self._said.items():
-            if count > _SHOWN:
-                self._verdict.breaches.append(f"{kind}: {count - _SHOWN} more")
+    def _report_how_many_more(self) -> None:
+        for kind, count in self._reported.items():
+            if count > _MAX_SHOWN_BREACHES:
+                self._verdict.breaches.append(f"{kind}: {count - _MAX_SHOWN_BREACHES} more")
 
 
 def _distinct(custom_ids: Iterable[str]) -> None:
     twice = [name for name, count in Counter(custom_ids).items() if count > 1]
     if twice:
-        raise ValueError(f"the harness used custom_ids twice: {twice[:_SHOWN]}")
+        raise ValueError(f"the harness used custom_ids twice: {twice[:_MAX_SHOWN_BREACHES]}")

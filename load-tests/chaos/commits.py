@@ -1,8 +1,8 @@
 """What a group has committed as done, read by aiokafka alone: offsets, and the completed set in the text beside each.
 
-The text is `bb1.` and base64 of: a byte of flags, four of the life, a variable-length integer, four sets with their
-lengths before them (suspects, earlier, started, completed), a checksum. A set is 0 and pairs of gap and length, or 1, a
-gap and a bitmap, least significant bit first; all counted from the committed offset.
+The text is `bb1.` and base64 of: a byte of flags, four of the incarnation, a variable-length integer, four sets with
+their lengths before them (suspects, earlier, started, completed), a checksum. A set is 0 and pairs of gap and length,
+or 1, a gap and a bitmap, least significant bit first; all counted from the committed offset.
 """
 
 import base64
@@ -16,8 +16,8 @@ Committed = Mapping[TopicPartition, tuple[int, str]]
 """Offset and text of each partition."""
 
 _PREFIX = "bb1."
-_HEAD = 1 + 4
-_SETS = 4
+_HEAD_BYTES = 1 + 4
+_SET_COUNT = 4
 
 
 async def committed(admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]) -> Committed:
@@ -34,12 +34,12 @@ def is_done(found: Committed, topic: str, partition: int, offset: int) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def completed(offset: int, text: str) -> frozenset[int]:
-    """The offsets above the committed one that the text tells to be done; empty where it tells nothing."""
+    """The offsets above the committed one that the text records as done; empty where it records none."""
     if not text.startswith(_PREFIX):
         return frozenset()
-    data = iter(base64.b64decode(text[len(_PREFIX) :])[_HEAD:-4])
+    data = iter(base64.b64decode(text[len(_PREFIX) :])[_HEAD_BYTES:-4])
     _number(data)
-    sets = [bytes(next(data) for _ in range(_number(data))) for _ in range(_SETS)]
+    sets = [bytes(next(data) for _ in range(_number(data))) for _ in range(_SET_COUNT)]
     return frozenset(_members(sets[-1], offset))
 
 

@@ -1,4 +1,4 @@
-"""Injects one fault into a run, for as long as it lasts. What becomes of the load is not its business."""
+"""Injects one fault into a run, for as long as it lasts. It knows nothing of the load."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from chaos.proxy import Link, Proxy
 from chaos.redone import Struck
 from chaos.schedule import Fault, Kind
 from chaos.servers import Server, Servers
-from chaos.workers import Place, Workers, is_alive
+from chaos.workers import WorkerPlace, Workers, is_alive
 
 _END_SECONDS = 60.0
 _LINKS: Mapping[Kind, Link] = {
@@ -27,7 +27,7 @@ _LINKS: Mapping[Kind, Link] = {
 
 
 class Injector:
-    """Does to servers and workers what a fault says."""
+    """Applies a fault to servers and workers."""
 
     def __init__(self, servers: Servers, workers: Workers, journals: Journals, *, stopped_seconds: float) -> None:
         """`stopped_seconds` is how long a stopped worker sleeps: longer than its session or visibility."""
@@ -54,7 +54,7 @@ class Injector:
             await until(lambda: place.ready, "the joining worker's being ready", seconds=_END_SECONDS)
             return None
         if kind in {Kind.POISON, Kind.POISON_WORKER}:
-            return None  # It lies in the load.
+            return None  # It is in the load.
         place = self._choose(fault)
         act = {
             Kind.KILL_WORKER: self._kill,
@@ -65,16 +65,16 @@ class Injector:
         }[kind]
         return await self._strike(place, act)
 
-    def _choose(self, fault: Fault) -> Place:
+    def _choose(self, fault: Fault) -> WorkerPlace:
         if fault.kind is Kind.LEAVE:
             return [place for place in self._workers.manned if place.name.startswith("extra")][-1]
         core = self._workers.core
         return core[int(fault.pick * len(core))]
 
-    async def _strike(self, place: Place, act: Callable[[Place], Awaitable[Mark]]) -> Struck:
+    async def _strike(self, place: WorkerPlace, act: Callable[[WorkerPlace], Awaitable[Mark]]) -> Struck:
         engine = place.engine()
         first = self._journals.mark()
-        held = (await asyncio.to_thread(place.metrics)).get("backburner_uncommitted")
+        held = (await asyncio.to_thread(place.metrics)).get("backburner_deliveries_uncommitted")
         moment = await act(place)
         journal = self._journals.of(place.name)
         between = self._journals.begun_between(journal, first, moment)
@@ -87,13 +87,13 @@ class Injector:
 
     # Each returns how long the journals were when the worker, or its engine, could begin no more.
 
-    async def _kill(self, place: Place) -> Mark:
+    async def _kill(self, place: WorkerPlace) -> Mark:
         process = place.child.pid
         place.send(signal.SIGKILL, "it was killed")
         await _gone(process)
         return self._journals.mark()
 
-    async def _kill_engine(self, place: Place) -> Mark:
+    async def _kill_engine(self, place: WorkerPlace) -> Mark:
         engine: int | None = await until(place.engine, f"an engine of {place.name}", seconds=_END_SECONDS)
         assert engine is not None
         process = place.child.pid
@@ -104,20 +104,20 @@ class Injector:
         await _gone(process)
         return moment
 
-    async def _stop(self, place: Place) -> Mark:
+    async def _stop(self, place: WorkerPlace) -> Mark:
         place.send(signal.SIGSTOP, "it was stopped for long")
         moment = self._journals.mark()
         await asyncio.sleep(self._stopped_seconds)
         place.send(signal.SIGCONT, "it was stopped for long")
         return moment
 
-    async def _term(self, place: Place) -> Mark:
+    async def _term(self, place: WorkerPlace) -> Mark:
         process = place.child.pid
         place.send(signal.SIGTERM, "it was asked to end")
         await _gone(process)
         return self._journals.mark()
 
-    async def _leave(self, place: Place) -> Mark:
+    async def _leave(self, place: WorkerPlace) -> Mark:
         process = place.child.pid
         self._workers.retire(place)
         await _gone(process)

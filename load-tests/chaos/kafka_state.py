@@ -13,12 +13,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from chaos.commits import committed
-from chaos.queue_state import Message, QueueState
+from chaos.queue_state import QueuedMessage, QueueState
 
 LANES = ("high", "normal", "low", "retry")
 _FETCH_MS = 1000
 _PAUSE_SECONDS = 0.5
-_QUIET_FETCHES = 3
+_MIN_EMPTY_FETCHES = 3
 """Empty fetches in a row after which a partition without messages counts as such."""
 
 
@@ -32,8 +32,8 @@ async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> Que
     await admin.start()
     try:
         while True:
-            told = await committed(admin, f"{prefix}.{pool}", list(ends))
-            lows = {at: offset for at, (offset, _) in told.items()}
+            committed_now = await committed(admin, f"{prefix}.{pool}", list(ends))
+            lows = {at: offset for at, (offset, _) in committed_now.items()}
             behind = [
                 f"offsets: {at.topic}/{at.partition} is committed up to {lows.get(at, 0)} of {end}"
                 for at, end in ends.items()
@@ -50,7 +50,7 @@ async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[Topi
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
-        # Named one by one: on some brokers, any mention of a topic that is not there makes it.
+        # Named one by one: on some brokers, any mention of a missing topic creates it.
         partitions = [
             TopicPartition(topic, number)
             for topic in topics
@@ -59,7 +59,7 @@ async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[Topi
         consumer.assign(partitions)
         records: list[Any] = []
         quiet = 0
-        while quiet < _QUIET_FETCHES or any([await _left(consumer, at) for at in partitions]):
+        while quiet < _MIN_EMPTY_FETCHES or any([await _left(consumer, at) for at in partitions]):
             found = await consumer.getmany(timeout_ms=_FETCH_MS)
             records += [record for batch in found.values() for record in batch]
             quiet = 0 if found else quiet + 1
@@ -79,12 +79,12 @@ async def _left(consumer: Any, at: TopicPartition) -> bool:
     return end is not None and bool(await consumer.position(at) < end)
 
 
-def _message(record: Any) -> Message | None:
+def _message(record: Any) -> QueuedMessage | None:
     """The address that a message has or that its place gives it; None for copies that a worker put back."""
     if record.topic.endswith(".retry"):
         return None
     found, at = json.loads(record.value), (record.topic, record.partition, record.offset)
     if "v" in found:
-        return Message(found["custom_id"], found["job"], found["index"], at)
+        return QueuedMessage(found["custom_id"], found["job"], found["index"], at)
     day = datetime.fromtimestamp(record.timestamp / 1000, UTC).strftime("%Y-%m-%d")
-    return Message(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}", at)
+    return QueuedMessage(found["custom_id"], f"stream-{record.topic}-{day}", f"{record.partition}-{record.offset}", at)

@@ -1,7 +1,7 @@
 """Continuous load: jobs and single requests by the SDK, plain lines by a producer without it. Keeps the book.
 
 Its clients get errors while a server is away, and do what users do: a submit goes on with its job id, a single request
-is sent anew.
+is sent again.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _SLOW_SHARE = 0.1
 _ADAPTED_SHARE = 0.2
 _ALIKE_SHARE = 0.3
 _REPEATED_SHARE = 0.1
-_QUESTIONS = 10
+_QUESTION_COUNT = 10
 _PREFIXES = tuple(f"These are the rules of house {one}. " + "Answer in a word, and be kind. " * 40 for one in range(8))
 _SUBMIT_SECONDS = 120.0
 _LANES = (Lane.HIGH, Lane.NORMAL, Lane.NORMAL, Lane.LOW)
@@ -43,7 +43,7 @@ class RawProducer(Protocol):
     """Puts a plain batch line onto the queue, without the SDK."""
 
     async def send(self, asked: Asked, lane: Lane) -> None:
-        """Returns when the queue has it, and notes where it lies if it can be known. Raises `OSError` if it may not."""
+        """Returns when the queue has it, and notes its place if known. Raises `OSError` if it may not have it."""
         ...
 
 
@@ -58,12 +58,12 @@ class Batch:
 
 
 class Load:
-    """Makes requests, sends them, and notes what was accepted."""
+    """Creates requests, sends them, and notes what was accepted."""
 
     def __init__(
         self, client: Client, raw: RawProducer, book: Book, *, models: Sequence[str], seed: int, real: bool
     ) -> None:
-        """`models` are the base model and what else its pool answers for."""
+        """`models` are the base model and others that its pool serves."""
         self._client = client
         self._raw = raw
         self._book = book
@@ -73,7 +73,7 @@ class Load:
         self._count = self._jobs = 0
         self._trickled = Batch()
         self.errors: list[str] = []
-        """What the clients were told while servers were away."""
+        """Errors that clients got while servers were away."""
 
     # --- what is asked ------------------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ class Load:
             return self._asked(body | {"max_tokens": 8, "temperature": 0} if self._real else body, expect)
         model = self._models[-1] if dice.random() < _ADAPTED_SHARE else self._models[0]
         if dice.random() < _REPEATED_SHARE:
-            body = self._body(model, f"Say word {dice.randrange(_QUESTIONS)} again.")
+            body = self._body(model, f"Say word {dice.randrange(_QUESTION_COUNT)} again.")
             return self._asked(body | {"temperature": 0}, expect)
         text = "Say a word."
         fate = dice.random()
@@ -131,7 +131,7 @@ class Load:
         await self.done(batch, seconds)
 
     async def trickle(self) -> None:
-        """Now and then one request, until cancelled."""
+        """One request every quarter of a second, until cancelled."""
         batch = self._trickled
         while True:
             await (self._single(batch) if self._dice.random() < 0.5 else self._line())  # noqa: PLR2004 - a coin

@@ -13,7 +13,7 @@ class NeverCame(Exception):
 
 
 async def until(condition: Callable[[], object | Awaitable[object]], what: str, *, seconds: float) -> Any:
-    """What the condition gives once that is true. Raises `NeverCame`."""
+    """What the condition returns once that is true. Raises `NeverCame`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:

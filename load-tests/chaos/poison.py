@@ -16,10 +16,10 @@ from chaos.premises import Scene, premises
 from chaos.records import read_json
 from chaos.report import Report
 from chaos.servers import tansu
-from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
-_WORKERS = 2
-_RESTARTS_EACH = 2
+_WORKER_COUNT = 2
+_RESTARTS_PER_POISON = 2
 _END_SECONDS = 240.0
 _CLI_SECONDS = 120.0
 _DIE = "[[die]]"
@@ -30,7 +30,7 @@ def poison(requests: int, poisoned: int) -> Report:
     """So many requests, of which so many are poison."""
 
     async def play(scene: Scene) -> None:
-        crew = Crew(_WORKERS, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": "64"})
+        crew = CrewSpec(_WORKER_COUNT, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": "64"})
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests, poisoned)
 
@@ -46,7 +46,7 @@ async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None
     await on.all_ready()
     engines = on.workers.restarts
     print(f"{requests:,} requests, {poisoned} of them poison: done, {engines} engine restarts", flush=True)
-    if engines > _RESTARTS_EACH * poisoned:
+    if engines > _RESTARTS_PER_POISON * poisoned:
         report.breaches.append(f"poison: {engines} engines died of {poisoned} poisoned requests")
     before = on.check(await on.look())
     if (before.answered, before.failed, before.letters) != (requests - poisoned, poisoned, poisoned):
@@ -61,11 +61,11 @@ async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None
 
 
 async def _redrive(on: Stage, report: Report, poisoned: list[Asked]) -> None:
-    """Send the letters again as a user does: it makes a linked job, whose requests are poison still."""
+    """Send the letters again as a user does: it creates a linked job, whose requests are poison still."""
     objects = S3Objects(on.servers.address)
-    (told,) = (await _cli("dlq", "redrive", "--job", _JOB, "--json"))["jobs"]
-    name, count = told["id"], told["requests"]
-    print(f"dlq redrive made the job {name} of {count} requests", flush=True)
+    (redriven,) = (await _cli("dlq", "redrive", "--job", _JOB, "--json"))["jobs"]
+    name, count = redriven["id"], redriven["requests"]
+    print(f"dlq redrive created the job {name} of {count} requests", flush=True)
     folder = f"tenants/{on.book.tenant}/jobs/{name}/"
     parent = read_json(objects, f"{folder}job.json").get("parent")
     if (parent, count) != (_JOB, len(poisoned)):

@@ -18,7 +18,7 @@ from chaos.servers import Servers
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where a scenario plays."""
+    """What a scenario runs on."""
 
     folder: Path
     servers: Servers
@@ -30,9 +30,9 @@ def premises(
     start: Callable[[Path], AbstractContextManager[Servers]],
     play: Callable[[Scene], Awaitable[None]],
 ) -> Report:
-    """Bring the servers up and play; what the play found."""
+    """Bring the servers up and run the scenario. Returns its report."""
     folder = Path(tempfile.mkdtemp(prefix="backburner-chaos-"))
-    # What the client libraries say while servers are away.
+    # What the client libraries log while servers are away.
     logging.basicConfig(filename=folder / "harness.log", level=logging.INFO, force=True)
     report = Report(dict(command))
     began = time.monotonic()

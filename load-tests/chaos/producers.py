@@ -19,7 +19,7 @@ _REQUEST_MS = 10_000
 
 
 class KafkaLines:
-    """Onto Kafka. Whether a line that failed is there after all, the log tells afterwards."""
+    """Onto Kafka. Its log shows afterwards whether a line that failed is there after all."""
 
     def __init__(self, producer: Any, prefix: str, pool: str) -> None:
         self._producer = producer
@@ -45,7 +45,7 @@ async def kafka_lines(bootstrap: str, prefix: str, pool: str) -> AsyncIterator[K
 
 
 class SqsLines:
-    """Onto SQS, whose receipt tells where the line lies."""
+    """Onto SQS, whose receipt identifies the line."""
 
     def __init__(self, client: Any, prefix: str, pool: str) -> None:
         self._client = client

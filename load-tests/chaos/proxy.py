@@ -1,4 +1,4 @@
-"""A TCP proxy before one server, whose link can be broken in six ways. It knows nothing of what passes through.
+"""A TCP proxy before one server, whose link can be broken in six ways. It does not parse what passes through.
 
 It runs on an event loop in a thread of its own, so that whatever the harness does never slows the link.
 """
@@ -10,7 +10,6 @@ import struct
 import threading
 from collections.abc import Coroutine
 from enum import Enum
-from types import TracebackType
 from typing import Any, Self
 
 _CHUNK_BYTES = 64 * 1024
@@ -37,7 +36,7 @@ class Link(Enum):
     LATE = "late"
     """Holds each request for two seconds. The first bytes after an answer begin a request."""
     DARK = "dark"
-    """Accepts connections and swallows all bytes. What was swallowed cannot be mended, so those end at the restore."""
+    """Accepts connections and swallows all bytes. What was swallowed is gone for good, so those end with the fault."""
 
 
 class Proxy:
@@ -59,9 +58,7 @@ class Proxy:
         self._call(self._listen())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_SECONDS)
@@ -120,7 +117,7 @@ class Proxy:
                 both.create_task(self._carry(connection, there, writer, asks=False))
             connection.close()
         except (asyncio.CancelledError, OSError, ExceptionGroup):
-            pass  # Closed, or one side broke off: so does the other.
+            pass  # Closed, or one side disconnected: so does the other.
         finally:
             self._connections.discard(connection)
             connection.reset()
@@ -168,7 +165,7 @@ class _Connection:
             writer.close()
 
     def reset(self) -> None:
-        """End it with a reset, as a firewall or a rebooted machine does. Void after `close`."""
+        """End it with a reset, as a firewall or a rebooted machine does. No effect after `close`."""
         for writer in self.ends:
             if writer.transport.is_closing():
                 continue

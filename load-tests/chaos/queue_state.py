@@ -1,16 +1,16 @@
-"""What the queue says afterwards: the messages that it was given, where it can still tell, and whether all are done."""
+"""The state of the queue afterwards: the messages that it got, where it still has them, and whether all are done."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class QueuedMessage:
     """A message that the queue was given."""
 
     custom_id: str
     job: str
-    """Its own; derived from where it lies if it came as a plain batch line."""
+    """Its own; derived from its place if it came as a plain batch line."""
     index: int | str
     at: tuple[str, int, int] | None = None
     """Topic, partition and offset, on Kafka."""
@@ -18,9 +18,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """One look at the queue, after the load."""
+    """The state of the queue after the load."""
 
     breaches: Sequence[str] = field(default_factory=tuple)
     """What is not done with."""
-    messages: Sequence[Message] | None = None
+    messages: Sequence[QueuedMessage] | None = None
     """Everything that it was given; None where a queue forgets what was done, as SQS does."""

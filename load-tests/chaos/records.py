@@ -1,4 +1,4 @@
-"""Result records as they lie in the store, read by the documented layout alone: segments, summaries, answers."""
+"""Stored result records, read by the documented layout alone: segments, summaries, answers."""
 
 import json
 import re
@@ -13,7 +13,7 @@ JOB = re.compile(r"tenants/(?P<tenant>[^/]+)/jobs/(?P<job>[^/]+)/(?P<rest>.+)")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record and where it stood."""
+    """One record and its place."""
 
     key: str
     index: int | str
@@ -37,7 +37,7 @@ class JobObjects:
 
 
 class Malformed(Exception):
-    """An object that is not what the documents say."""
+    """An object that does not match the documents."""
 
 
 def find_jobs(objects: Objects) -> list[JobObjects]:
@@ -69,7 +69,7 @@ def read_json(objects: Objects, key: str) -> dict[str, Any]:
     except ValueError as error:
         raise Malformed(f"{key} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise Malformed(f"{key} is no JSON object")
+        raise Malformed(f"{key} is not a JSON object")
     return found
 
 
@@ -127,4 +127,4 @@ def _record(key: str, line: bytes) -> Record:
             code=None if error is None else error["code"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Malformed(f"{key} has a line that is no result record: {error!r}") from error
+        raise Malformed(f"{key} has a line that is not a result record: {error!r}") from error

@@ -1,4 +1,4 @@
-"""What a struck worker had begun and what of it was begun again, against what it may have been. From journals alone."""
+"""What a struck worker had begun and what of that was begun again, compared with its bound. From journals alone."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Struck:
     moment: Mark
     """How long the journals were when it could begin no more."""
     bound: int | None
-    """What it held uncommitted by its own gauge right before, and what it began after; None if it told nothing."""
+    """What it held uncommitted by its own gauge right before, and what it began after; None if it reported nothing."""
 
 
 def redone(struck: Struck, journals: Journals) -> int:

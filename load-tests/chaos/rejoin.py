@@ -18,14 +18,14 @@ from chaos.patience import until
 from chaos.premises import Scene, premises
 from chaos.queue_state import QueueState
 from chaos.report import Report
-from chaos.servers import PARTITIONS, noida
-from chaos.stage import QUICK_FAKE, Crew, Stage, stage
+from chaos.servers import PARTITION_COUNT, noida
+from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
-_WORKERS = 2
-_RUNNING = 16
+_WORKER_COUNT = 2
+_RUNNING_REQUESTS = 16
 """In each engine at once."""
 _END_SECONDS = 240.0
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 def rejoin(requests: int) -> Report:
@@ -33,7 +33,9 @@ def rejoin(requests: int) -> Report:
 
     async def play(scene: Scene) -> None:
         # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
-        crew = Crew(_WORKERS, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING)})
+        crew = CrewSpec(
+            _WORKER_COUNT, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING_REQUESTS)}
+        )
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests)
 
@@ -71,7 +73,7 @@ async def _play(on: Stage, report: Report, requests: int) -> None:
 async def _watched(on: Stage, looks: list[tuple[Committed, Mark]]) -> AsyncIterator[None]:
     """Within the block, what is committed is read over and over, each time with the journals' lengths right after."""
     group = f"{on.book.prefix}.{on.book.pool}"
-    partitions = [TopicPartition(f"{group}.normal", number) for number in range(PARTITIONS)]
+    partitions = [TopicPartition(f"{group}.normal", number) for number in range(PARTITION_COUNT)]
     admin = AIOKafkaAdminClient(bootstrap_servers=on.servers.bootstrap)
     await admin.start()
 
@@ -79,7 +81,7 @@ async def _watched(on: Stage, looks: list[tuple[Committed, Mark]]) -> AsyncItera
         while True:
             found = await committed(admin, group, partitions)
             looks.append((found, on.journals.mark()))
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     watching = asyncio.create_task(watch())
     try:

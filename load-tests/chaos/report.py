@@ -1,4 +1,4 @@
-"""What a run found: a row a fault, a verdict, and how both are shown and written."""
+"""The result of a run: a row a fault, a verdict, and how both are shown and written."""
 
 import json
 import statistics
@@ -14,7 +14,7 @@ from chaos.schedule import Fault
 
 
 @dataclass(slots=True)
-class Row:
+class FaultRow:
     """One fault and what came of it."""
 
     fault: Fault
@@ -35,18 +35,18 @@ class Report:
     """One run."""
 
     command: dict[str, Any] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[FaultRow] = field(default_factory=list)
     verdict: Verdict = field(default_factory=Verdict)
     breaches: list[str] = field(default_factory=list)
     """Breaches that the harness itself saw: workers that ended by themselves, waits that never ended, redone work."""
     seconds: float = 0.0
     restarts: int = 0
     redelivered: int = 0
-    """Deliveries that workers were told were not the first, by the gauges of those alive at the end."""
+    """Deliveries that were redelivered, by the counters of workers alive at the end."""
     begun_again: int = 0
     """Beginnings beyond the first of each request."""
     client_errors: int = 0
-    """Errors that clients were told while servers were away, and got over."""
+    """Errors that clients got while servers were away, and recovered from."""
 
     @property
     def kept(self) -> bool:
@@ -59,7 +59,7 @@ class Report:
             console.print(self._faults())
             console.print(self._kinds())
         verdict = self.verdict
-        told = (
+        totals = (
             (verdict.accepted, "accepted"),
             (verdict.visible, "visible"),
             (verdict.answered, "answered"),
@@ -71,7 +71,7 @@ class Report:
             (self.restarts, "restarts"),
             (self.client_errors, "errors that clients got over"),
         )
-        console.print(f"{self.seconds:.0f} s; " + ", ".join(f"{count:,} {what}" for count, what in told))
+        console.print(f"{self.seconds:.0f} s; " + ", ".join(f"{count:,} {what}" for count, what in totals))
         for breach in (*self.breaches, *verdict.breaches):
             console.print(f"BREACH {breach}", markup=False, highlight=False)
         console.print("every promise was kept" if self.kept else "promises were broken")

@@ -10,17 +10,17 @@ from chaos.faults import Injector
 from chaos.journals import Mark
 from chaos.patience import NeverCame, until
 from chaos.redone import Struck, redone
-from chaos.report import Report, Row
+from chaos.report import FaultRow, Report
 from chaos.schedule import WORKER_FAULTS, Fault, Kind
 from chaos.stage import Stage
 
 _BEGIN_SECONDS = 90.0
 _RECOVER_SECONDS = 120.0
-_SOME = 10
+_BEGUN_REQUESTS = 10
 """Requests that have begun before a fault comes."""
 _POISONS = {Kind.POISON: "[[die]]", Kind.POISON_WORKER: "[[kill]]"}
-_COME_BACK_TIMES = 1.2
-_SUSPECTS = ('backburner_lag{lane="retry"}', 'backburner_held{stage="suspects"}')
+_COME_BACK_FACTOR = 1.2
+_SUSPECTS = ('backburner_lag_messages{lane="retry"}', 'backburner_deliveries_in_flight{stage="suspects"}')
 
 
 class Run:
@@ -29,7 +29,7 @@ class Run:
     def __init__(self, stage: Stage, report: Report, *, requests: int, stopped_seconds: float, judged: bool) -> None:
         """About `requests` are in the system at each fault.
 
-        `stopped_seconds` is how long a stopped worker sleeps: longer than its session or visibility. `judged` says
+        `stopped_seconds` is how long a stopped worker sleeps: longer than its session or visibility. `judged` is
         whether work that is redone beyond its bound breaks a promise, as where commit metadata is kept.
         """
         self._stage = stage
@@ -38,7 +38,7 @@ class Run:
         self._judged = judged
         self._recover_seconds = _RECOVER_SECONDS * stage.crew.patience
         self._injector = Injector(stage.servers, stage.workers, stage.journals, stopped_seconds=stopped_seconds)
-        self._struck: list[tuple[Row, Struck]] = []
+        self._struck: list[tuple[FaultRow, Struck]] = []
         self._redelivered: dict[tuple[str, int], float] = {}
         self._last_over = 0.0
 
@@ -73,11 +73,11 @@ class Run:
             stage.workers.expect_ends("there is poison")
         batch = stage.load.begin(self._requests, [stage.load.ask(poison, Expect.POISON)] if poison else None)
 
-        some = min(_SOME, self._requests // 2)
+        some = min(_BEGUN_REQUESTS, self._requests // 2)
         await until(
             partial(self._under_way, mark, some), f"work under way before fault {fault.number}", seconds=_BEGIN_SECONDS
         )
-        row = Row(fault, waiting=max(self._requests - len(stage.journals.begun_since(mark)), 0))
+        row = FaultRow(fault, waiting=max(self._requests - len(stage.journals.begun_since(mark)), 0))
         self._report.rows.append(row)
         began = time.monotonic()
         struck = await self._injector.inject(fault)
@@ -104,14 +104,14 @@ class Run:
         if not stage.crew.real:
             return len(stage.journals.begun_since(mark)) >= some
         pages = [await asyncio.to_thread(place.metrics) for place in stage.workers.manned]
-        return any(page.get('backburner_held{stage="engine"}', 0) for page in pages)
+        return any(page.get('backburner_deliveries_in_flight{stage="engine"}', 0) for page in pages)
 
     async def _calm(self) -> None:
         """Until no suspect waits to run alone: an innocent one that is killed while it is alone is convicted.
 
         What the last fault left with a dead owner comes back only when its session or visibility is over.
         """
-        await asyncio.sleep(self._last_over + self._stage.servers.patience * _COME_BACK_TIMES - time.monotonic())
+        await asyncio.sleep(self._last_over + self._stage.servers.patience * _COME_BACK_FACTOR - time.monotonic())
 
         async def none_waits() -> bool:
             pages = [await asyncio.to_thread(place.metrics) for place in self._stage.workers.manned]

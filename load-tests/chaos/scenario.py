@@ -14,18 +14,18 @@ from chaos.report import Report
 from chaos.running import Run
 from chaos.schedule import BROKER_LINKS, STORE_LINKS, Kind, schedule
 from chaos.servers import Servers, emulator, noida, outside, tansu
-from chaos.stage import QUICK, Crew, stage
+from chaos.stage import QUICK, CrewSpec, stage
 
-_WORKERS = 3
-_REAL_WORKERS = 2
+_WORKER_COUNT = 3
+_REAL_WORKER_COUNT = 2
 _ENGINE_ARGS = (
     "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
     "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
 )
 _OF_THE_FAKE = (Kind.POISON, Kind.POISON_WORKER)
-"""What the fake engine alone does when it is asked to."""
-_STOPPED_TIMES = 2.0
-"""How much longer a stopped worker sleeps than its session or visibility."""
+"""Faults that only the fake engine can produce."""
+_STOPPED_FACTOR = 2.0
+"""How many times its session or visibility a stopped worker sleeps."""
 _WORKERS_ALONE = (
     Kind.KILL_WORKER,
     Kind.KILL_ENGINE,
@@ -37,7 +37,7 @@ _WORKERS_ALONE = (
 )
 
 
-class Place(StrEnum):
+class QueuePlace(StrEnum):
     """Where a run's queue is."""
 
     TANSU = "tansu"
@@ -50,25 +50,32 @@ class Place(StrEnum):
     """What BACKBURNER_TEST_QUEUE_URL and BACKBURNER_TEST_STORE_URL name: not ours to kill, and no proxy before it."""
 
 
-KINDS: dict[Place, Sequence[Kind]] = {
-    Place.TANSU: (*_WORKERS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
+KINDS: dict[QueuePlace, Sequence[Kind]] = {
+    QueuePlace.TANSU: (*_WORKERS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
     # It evicts nobody, so that a stopped member would keep its partitions; and its group stands still when a member
     # that keeps its name comes back while one without a name is there.
-    Place.NOIDA: (Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.TERM_WORKER, Kind.JOIN, Kind.POISON, Kind.POISON_WORKER),
-    Place.EMULATOR: (*_WORKERS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
-    Place.OUTSIDE: _WORKERS_ALONE,
+    QueuePlace.NOIDA: (
+        Kind.KILL_WORKER,
+        Kind.KILL_ENGINE,
+        Kind.TERM_WORKER,
+        Kind.JOIN,
+        Kind.POISON,
+        Kind.POISON_WORKER,
+    ),
+    QueuePlace.EMULATOR: (*_WORKERS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
+    QueuePlace.OUTSIDE: _WORKERS_ALONE,
 }
 """The faults that can be judged there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is told."""
+    """The options of a run."""
 
     seed: int
     faults: int
     requests: int
-    place: Place
+    place: QueuePlace
     real: bool = False
     """Whether the workers hold the real vLLM with a small model."""
 
@@ -79,16 +86,16 @@ def chaos(options: Options) -> Report:
     plan = schedule(options.seed, options.faults, kinds)
     print(f"seed {options.seed}: " + ", ".join(fault.kind.value for fault in plan), flush=True)
     # A dead member of a broker that evicts nobody would keep its partitions: there each comes back by its name.
-    keeps_marks = options.place is Place.NOIDA
+    keeps_marks = options.place is QueuePlace.NOIDA
 
     async def play(scene: Scene) -> None:
-        crew = _real_crew(static=keeps_marks) if options.real else Crew(_WORKERS, static=keeps_marks)
+        crew = _real_crew(static=keeps_marks) if options.real else CrewSpec(_WORKER_COUNT, static=keeps_marks)
         async with stage(scene.servers, crew, scene.folder, seed=options.seed) as on:
             run = Run(
                 on,
                 scene.report,
                 requests=options.requests,
-                stopped_seconds=scene.servers.patience * _STOPPED_TIMES,
+                stopped_seconds=scene.servers.patience * _STOPPED_FACTOR,
                 judged=keeps_marks,
             )
             await run.run(plan)
@@ -96,7 +103,7 @@ def chaos(options: Options) -> Report:
     return premises({"scenario": "chaos", **asdict(options)}, _starter(options.place), play)
 
 
-def _real_crew(*, static: bool) -> Crew:
+def _real_crew(*, static: bool) -> CrewSpec:
     """Two workers with the real vLLM on the CPU. Makes the model at the first run."""
     folder = prepare_auto_model(on_progress=print)
     settings = {
@@ -108,20 +115,20 @@ def _real_crew(*, static: bool) -> Crew:
         # Two engines share the cores with everything else.
         "OMP_NUM_THREADS": "1",
     }
-    return Crew(_REAL_WORKERS, static=static, model=AUTO_MODEL_NAME, settings=settings, real=True)
+    return CrewSpec(_REAL_WORKER_COUNT, static=static, model=AUTO_MODEL_NAME, settings=settings, real=True)
 
 
-def _starter(place: Place) -> Callable[[Path], AbstractContextManager[Servers]]:
-    if place is Place.OUTSIDE:
+def _starter(place: QueuePlace) -> Callable[[Path], AbstractContextManager[Servers]]:
+    if place is QueuePlace.OUTSIDE:
         queue, store = os.environ["BACKBURNER_TEST_QUEUE_URL"], os.environ["BACKBURNER_TEST_STORE_URL"]
         return partial(
             outside, queue_url=queue, store_url=store, endpoint=os.environ.get("BACKBURNER_TEST_STORE_ENDPOINT")
         )
-    return {Place.TANSU: tansu, Place.NOIDA: noida, Place.EMULATOR: emulator}[place]
+    return {QueuePlace.TANSU: tansu, QueuePlace.NOIDA: noida, QueuePlace.EMULATOR: emulator}[place]
 
 
-def place_of(queue: str, broker: str) -> Place:
+def place_of(queue: str, broker: str) -> QueuePlace:
     """The place that a command line names; outside servers, where the environment names some, come first."""
     if os.environ.get("BACKBURNER_TEST_QUEUE_URL"):
-        return Place.OUTSIDE
-    return Place.EMULATOR if queue == "sqs" else Place(broker)
+        return QueuePlace.OUTSIDE
+    return QueuePlace.EMULATOR if queue == "sqs" else QueuePlace(broker)

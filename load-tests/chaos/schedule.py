@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The faults that there are."""
+    """The kinds of faults."""
 
     KILL_WORKER = "kill worker"
     """SIGKILL of a worker, its engine included; its supervisor starts it again."""
@@ -44,9 +44,9 @@ BROKER_LINKS = (Kind.BROKER_PAUSED, Kind.BROKER_RESET, Kind.BROKER_SLOW, Kind.BR
 STORE_LINKS = (Kind.STORE_PAUSED, Kind.STORE_RESET, Kind.STORE_SLOW, Kind.STORE_DARK)
 """The same with the object store; the broker reaches it directly."""
 WORKER_FAULTS = frozenset({Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.STOP_WORKER, Kind.TERM_WORKER, Kind.LEAVE})
-"""Faults of one worker, after which it is counted what was run again."""
+"""Faults of one worker, after which what ran again is counted."""
 
-_SHORTEST, _LONGEST = 1.5, 4.0
+_MIN_AWAY_SECONDS, _MAX_AWAY_SECONDS = 1.5, 4.0
 """Seconds that something stays away."""
 
 
@@ -82,6 +82,6 @@ def schedule(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
         if kind in {Kind.JOIN, Kind.LEAVE}:
             kind = Kind.LEAVE if joined else Kind.JOIN
             joined = not joined
-        seconds = round(dice.uniform(_SHORTEST, _LONGEST), 1)
+        seconds = round(dice.uniform(_MIN_AWAY_SECONDS, _MAX_AWAY_SECONDS), 1)
         faults.append(Fault(len(faults) + 1, kind, dice.random(), seconds))
     return faults

@@ -21,7 +21,7 @@ from chaos.proxy import Proxy
 from chaos.sqs_client import SqsAddress
 from measuring.noida import noida_program
 
-PARTITIONS = 8
+PARTITION_COUNT = 8
 """Of each lane."""
 
 _READY_SECONDS = 60.0
@@ -71,7 +71,7 @@ class Servers:
 
     @property
     def patience(self) -> float:
-        """Seconds after which the queue gives a silent worker's requests to others."""
+        """Seconds after which the queue redelivers a silent worker's requests to others."""
         name = "SQS_VISIBILITY" if self.sqs is not None else "KAFKA_SESSION"
         return float(self.settings[f"BACKBURNER_{name}_SECONDS"])
 
@@ -104,7 +104,7 @@ def tansu(folder: Path) -> Iterator[Servers]:
         broker_link = stack.enter_context(Proxy(front, port))
         settings = {
             **_kafka_settings(front, session=3),
-            # Of two members that say goodbye at once, this broker keeps a ghost.
+            # Of two members that leave at once, this broker keeps a ghost.
             "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
         }
@@ -181,7 +181,7 @@ def _kafka_settings(port: int, *, session: int) -> dict[str, str]:
     return {
         "BACKBURNER_QUEUE_URL": f"kafka://{LOOPBACK}:{port}",
         "BACKBURNER_KAFKA_SESSION_SECONDS": str(session),
-        "BACKBURNER_TOPIC_PARTITIONS": str(PARTITIONS),
+        "BACKBURNER_TOPIC_PARTITIONS": str(PARTITION_COUNT),
         "BACKBURNER_TOPIC_REPLICATION": "1",
     }
 

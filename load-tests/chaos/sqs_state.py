@@ -1,6 +1,6 @@
-"""Looks at a pool's SQS queues by boto3 alone, for the checker: they are done with when they are empty.
+"""Reads a pool's SQS queues by boto3 alone, for the checker: they are done when they are empty.
 
-SQS forgets what was deleted, so it cannot tell what it was given: that is known from the senders' receipts alone.
+SQS forgets what was deleted, so what was sent is known from the senders' receipts alone.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def _held(client: Any, queues: list[str]) -> dict[str, int]:
     found = {}
     for name in queues:
         url = client.get_queue_url(QueueName=name)["QueueUrl"]
-        told = client.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
-        if count := sum(int(told.get(one, 0)) for one in _COUNTS):
+        attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS))["Attributes"]
+        if count := sum(int(attributes.get(one, 0)) for one in _COUNTS):
             found[name] = count
     return found

@@ -1,4 +1,4 @@
-"""What every scenario of the harness stands on: a pool, workers with their supervisor, a client, load and a book."""
+"""What every scenario of the harness needs: a pool, workers with their supervisor, a client, load and a book."""
 
 import asyncio
 import contextlib
@@ -23,16 +23,16 @@ from chaos.patience import until
 from chaos.producers import raw_lines
 from chaos.queue_state import QueueState
 from chaos.servers import Servers
-from chaos.workers import Place, Workers
+from chaos.workers import WorkerPlace, Workers
 
 _WARM_SECONDS = 90.0
 _COMMIT_SECONDS = 60.0
-_REAL_PATIENCE_TIMES = 3.0
+_REAL_PATIENCE_FACTOR = 3.0
 
 # Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
 QUICK = {
     "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
-    "BACKBURNER_MARKER_SECONDS": "0.25",
+    "BACKBURNER_CANCEL_POLL_SECONDS": "0.25",
     "BACKBURNER_SWEEP_SECONDS": "1",
     "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
     "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
@@ -58,7 +58,7 @@ QUICK_FAKE = {**QUICK, **FAKE}
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class CrewSpec:
     """Which workers a scenario begins with."""
 
     count: int
@@ -67,12 +67,12 @@ class Crew:
     model: str = "fake"
     settings: Mapping[str, str] = field(default_factory=lambda: QUICK_FAKE)
     real: bool = False
-    """Whether the engine is a real one, whose answers are no function of the request."""
+    """Whether the engine is a real one, whose answers are not a function of the request."""
 
     @property
     def patience(self) -> float:
         """How many times longer than with the fake engine everything may take."""
-        return _REAL_PATIENCE_TIMES if self.real else 1.0
+        return _REAL_PATIENCE_FACTOR if self.real else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Stage:
     """Everything that a scenario acts on."""
 
     servers: Servers
-    crew: Crew
+    crew: CrewSpec
     workers: Workers
     journals: Journals
     client: Client
@@ -95,7 +95,7 @@ class Stage:
             )
 
     async def look(self) -> QueueState:
-        """The queue, once all of it is committed or that never came."""
+        """The queue, once all of it is committed or the wait is over."""
         prefix, pool = self.book.prefix, self.book.pool
         if self.servers.sqs is not None:
             return await sqs_state.look(self.servers.sqs, prefix, pool, seconds=_COMMIT_SECONDS)
@@ -107,7 +107,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> AsyncIterator[Stage]:
+async def stage(servers: Servers, crew: CrewSpec, folder: Path, *, seed: int) -> AsyncIterator[Stage]:
     """The crew is warm when the block begins, and gone after it. This process's environment has the settings."""
     settings = {**servers.settings, **crew.settings}
     # The client reads the store's credentials from there.
@@ -134,5 +134,5 @@ async def stage(servers: Servers, crew: Crew, folder: Path, *, seed: int) -> Asy
         yield found
 
 
-def _ready(place: Place) -> bool:
+def _ready(place: WorkerPlace) -> bool:
     return place.ready

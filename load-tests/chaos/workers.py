@@ -20,10 +20,10 @@ _RESTART_SECONDS = 0.2
 _TEND_SECONDS = 0.05
 _SCRAPE_SECONDS = 5.0
 _STOP_SECONDS = 30.0
-_OK = 200
+_OK_STATUS = 200
 
 
-class Place:
+class WorkerPlace:
     """A place for a worker: its settings, port, log and journal. One process after the other lives there."""
 
     def __init__(self, name: str, env: Mapping[str, str], port: int, log: Path) -> None:
@@ -53,7 +53,7 @@ class Place:
     @property
     def ready(self) -> bool:
         """Whether its worker is warm and pulls, on an engine that lives: one whose engine died is about to end."""
-        return self.child.running and http_status(self.port, "/readyz") == _OK and is_alive(self.engine())
+        return self.child.running and http_status(self.port, "/readyz") == _OK_STATUS and is_alive(self.engine())
 
     def engine(self) -> int | None:
         """The process id of its engine, if it has one now: of its worker's children the one that holds the most."""
@@ -63,7 +63,7 @@ class Place:
         return None
 
     def metrics(self) -> dict[str, float]:
-        """Its worker's own page: values by name and labels, as they stand there; empty if it does not answer."""
+        """Its worker's own page: values by name and labels, as they are there; empty if it does not answer."""
         try:
             url = f"http://{LOOPBACK}:{self.port}/metrics"
             with urllib.request.urlopen(url, timeout=_SCRAPE_SECONDS) as page:
@@ -99,24 +99,24 @@ class Workers:
         self._leases = leases
         self._journals = journals
         self._static = static
-        self.places: list[Place] = []
+        self.places: list[WorkerPlace] = []
         self.ends: list[str] = []
-        """Ends that nobody caused."""
+        """Ends without a fault."""
         self.restarts = 0
         self._all_may_end = False
         self._due: dict[str, float] = {}
 
     @property
-    def manned(self) -> list[Place]:
+    def manned(self) -> list[WorkerPlace]:
         """The places that have a worker, or will have one again."""
         return [place for place in self.places if not place.retired]
 
     @property
-    def core(self) -> list[Place]:
+    def core(self) -> list[WorkerPlace]:
         """Those of them that were there from the start."""
         return [place for place in self.manned if place.name.startswith("core")]
 
-    def add(self, kind: str) -> Place:
+    def add(self, kind: str) -> WorkerPlace:
         """Start a worker at a new place; `kind` is `core` or `extra`."""
         name = f"{kind}-{sum(place.name.startswith(kind) for place in self.places) + 1}"
         port = self._leases.take()
@@ -127,12 +127,12 @@ class Workers:
             BACKBURNER_HTTP_PORT=str(port),
             BACKBURNER_FAKE_JOURNAL=str(self._journals.of(name)),
         )
-        place = Place(name, env, port, self._folder / "logs" / f"{name}.log")
+        place = WorkerPlace(name, env, port, self._folder / "logs" / f"{name}.log")
         self.places.append(place)
         place.start()
         return place
 
-    def retire(self, place: Place) -> None:
+    def retire(self, place: WorkerPlace) -> None:
         """Its worker drains and nobody follows it."""
         place.retired = True
         place.send(signal.SIGTERM, "it was asked to leave")
@@ -150,7 +150,7 @@ class Workers:
                 self._look_at(place)
             await asyncio.sleep(_TEND_SECONDS)
 
-    def _look_at(self, place: Place) -> None:
+    def _look_at(self, place: WorkerPlace) -> None:
         if (due := self._due.get(place.name)) is not None:
             if time.monotonic() >= due:
                 del self._due[place.name]

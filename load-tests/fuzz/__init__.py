@@ -1,1 +1,1 @@
-"""Hostile messages on a real queue before a real worker, and an independent look at what became of each of them."""
+"""Hostile messages on a real queue before a real worker, and an independent check of what became of each of them."""

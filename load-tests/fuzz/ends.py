@@ -17,10 +17,10 @@ from fuzz.parts import BAIT, SECRET, TENANTS, Hostile
 Address: TypeAlias = tuple[str, str, int | str]
 """Tenant, job, index."""
 Place: TypeAlias = tuple[str, str]
-"""Queue and position, as the broker told them."""
+"""Queue and position, as the broker returned them."""
 
-_READERS = 32
-_SAMPLE = 300
+_MAX_CONCURRENT_READS = 32
+_MAX_SAMPLED_LETTERS = 300
 """Dead letters whose content is compared."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _TENANT = "|".join(TENANTS)
@@ -39,7 +39,7 @@ _ADDRESSED = re.compile(r"tenants/([^/]+)/dead/([^/]+)/(.+)\.json")
 
 @dataclass
 class Store:
-    """What lies in the store."""
+    """What is stored."""
 
     keys: list[str] = field(default_factory=list)
     records: defaultdict[Address, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -47,7 +47,7 @@ class Store:
     addressed: set[Address] = field(default_factory=set)
     """Addresses of the dead letters that have one; indexes as text."""
     leaks: list[str] = field(default_factory=list)
-    """Objects in which the bait's secret stands and should not."""
+    """Objects that contain the bait's secret and should not."""
 
 
 async def read_store(s3: S3Store, root: str) -> Store:
@@ -55,7 +55,7 @@ async def read_store(s3: S3Store, root: str) -> Store:
     found = Store()
     async for batch in s3.list(prefix=root + "/"):
         found.keys += [each["path"].removeprefix(root + "/") for each in batch]
-    gate = asyncio.Semaphore(_READERS)
+    gate = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(key: str, tenant: str, job: str) -> None:
         async with gate:
@@ -81,15 +81,15 @@ async def read_store(s3: S3Store, root: str) -> Store:
 
 
 async def compare_letters(s3: S3Store, root: str, store: Store, sent: Mapping[Place, Hostile]) -> list[str]:
-    """Look into some dead letters: each says why, and holds the message's own bytes, or an envelope."""
+    """Read some dead letters: each has a reason, and holds the message's own bytes, or an envelope."""
     wrong = []
-    for place in random.Random(0).sample(sorted(store.letters), min(_SAMPLE, len(store.letters))):
+    for place in random.Random(0).sample(sorted(store.letters), min(_MAX_SAMPLED_LETTERS, len(store.letters))):
         answer = await s3.get_async(f"{root}/dead/{place[0]}/{place[1]}")
         letter = json.loads(bytes(await answer.bytes_async()))
         if place not in sent:
             wrong.append(f"{place}: never sent")
         elif not (letter["code"] and letter["message"] and letter["worker"]):
-            wrong.append(f"{place}: says not why")
+            wrong.append(f"{place}: has no reason")
         elif letter.get("envelope") is None and base64.b64decode(letter["raw"] or "") != (sent[place].value or b""):
             wrong.append(f"{place}: holds other bytes")
     return wrong
@@ -98,7 +98,7 @@ async def compare_letters(s3: S3Store, root: str, store: Store, sent: Mapping[Pl
 def wrong_keys(store: Store) -> list[str]:
     """Keys that nothing should have written: of no known form, of a stranger, or with a step upwards.
 
-    Two dots inside of an answer's name are none: `..%2Fx.json` is what any client computes for that custom_id.
+    Two dots inside of an answer's name are not one: `..%2Fx.json` is what any client computes for that custom_id.
     """
     return [key for key in store.keys if _UPWARDS.intersection(key.split("/")) or _KEYS.fullmatch(key) is None]
 
@@ -110,29 +110,29 @@ def judge(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, list[str]]:
     claims: defaultdict[Address, list[str]] = defaultdict(list)
     positions = 0
     for place, message in sent.items():
-        told = f"{message.kind} at {'/'.join(place)}: {(message.value or b'')[:200]!r}"
+        description = f"{message.kind} at {'/'.join(place)}: {(message.value or b'')[:200]!r}"
         address = _address(message.value)
         own = lines.get(place[1], [])
         ends = len(own) + (place in store.letters)
         positions += ends
         if ends > 1:
-            several.append(told)
+            several.append(description)
         if ends == 0:
             if address is None:
-                missing.append(told)
+                missing.append(description)
             else:
-                claims[address].append(told)
+                claims[address].append(description)
         if message.good is not None:
             found = own or (store.records.get(address, []) if address else [])
             if not any(_answers(record, message) for record in found):
-                unanswered.append(f"{told} got {str(found)[:300]}")
-    for address, several_told in claims.items():
-        short = len(several_told) - len(store.records.get(address, ()))
+                unanswered.append(f"{description} got {str(found)[:300]}")
+    for address, descriptions in claims.items():
+        short = len(descriptions) - len(store.records.get(address, ()))
         if short > 0:
-            missing += several_told[:short]
+            missing += descriptions[:short]
         elif short < 0:
-            several += several_told
-    # A letter that has an address stands beside its record, and counts with it.
+            several += descriptions
+    # A letter that has an address exists beside its record, and counts with it.
     texts = {(tenant, job, str(index)) for tenant, job, index in store.records}
     counted = positions + sum(len(store.records.get(address, ())) for address in claims)
     total = sum(map(len, store.records.values())) + len(store.letters)

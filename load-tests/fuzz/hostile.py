@@ -1,4 +1,4 @@
-"""Messages that a broken or wicked producer can put onto a queue, by kind. Pure, from a seed."""
+"""Messages that a broken or malicious producer can put onto a queue, by kind. Pure, from a seed."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from fuzz.parts import (
     NASTY,
     NUMBERS,
     SEALED,
-    TOTAL,
+    TOTAL_REQUESTS,
     UNSEALED,
     Hostile,
     Parts,
@@ -53,7 +53,7 @@ class HostileMessages(Parts):
         return Hostile("mutated", bytes(value))
 
     def shapes(self) -> Hostile:
-        """Valid JSON that is something else than it should be."""
+        """Valid JSON of the wrong shape."""
         wrong = self.wrong()
         if self.dice.random() < 0.2:  # noqa: PLR2004
             return Hostile("wrong shape", as_json(wrong))
@@ -84,7 +84,7 @@ class HostileMessages(Parts):
         return Hostile("parameters", as_json(self.envelope_of(self.new_id(), body=body)))
 
     def numbers(self) -> Hostile:
-        """Numbers that JSON has not, or that no float holds."""
+        """Numbers that JSON does not have, or that no float holds."""
         whole = self.whole().decode()
         return Hostile(
             "numbers", whole.replace('"temperature": 0', f'"temperature": {self.dice.choice(NUMBERS)}').encode()
@@ -131,13 +131,13 @@ class HostileMessages(Parts):
         """Indexes that a job with a manifest does not have."""
         custom_id, _, body = self.request()
         place = self.dice.choice(
-            ((UNSEALED, f"s{self.number}"), (SEALED, f"s{self.number}"), (SEALED, TOTAL + self.number))
+            ((UNSEALED, f"s{self.number}"), (SEALED, f"s{self.number}"), (SEALED, TOTAL_REQUESTS + self.number))
         )
         found = self.envelope_of(custom_id, body=body) | {"tenant": "default", "job": place[0], "index": place[1]}
         return Hostile("no such index", as_json(found))
 
     def references(self) -> Hostile:
-        """Claims on bodies of others, of nobody, and on what is no body."""
+        """References to bodies of others, of nobody, and to what is not a body."""
         tenant, job, index = BAIT
         ref = self.dice.choice(
             (

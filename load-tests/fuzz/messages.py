@@ -15,12 +15,12 @@ from fuzz.parts import (
 
 
 class Generator(HostileMessages):
-    """Messages from a seed: the same seed, queue and count give the same bytes.
+    """Messages from a seed: the same seed, queue and count yield the same bytes.
 
     Args:
-        seed: Of the dice.
-        text: Whether the queue takes text alone.
-        limit: Bytes that it takes in one message.
+        seed: Of the random numbers.
+        text: Whether the queue accepts text alone.
+        limit: Bytes that it accepts in one message.
     """
 
     def __init__(self, seed: int, *, text: bool = False, limit: int = LARGE_BYTES + 1_000_000) -> None:

@@ -1,4 +1,4 @@
-"""What fuzzed messages are made of. It shares no code with the product: the wire's description alone. Pure."""
+"""The parts of fuzzed messages. It shares no code with the product: the wire's description alone. Pure."""
 
 import json
 import random
@@ -8,11 +8,11 @@ from typing import Any
 TENANTS = ("default", "acme")
 """Tenants that the queue may carry; `default` is that of plain lines."""
 UNSEALED, SEALED = "batch_fuzz-unsealed", "batch_fuzz-sealed"
-"""Two jobs with a manifest; of the second, `TOTAL` requests were promised and the first is never sent."""
-TOTAL = 10
+"""Two jobs with a manifest; of the second, `TOTAL_REQUESTS` were promised and the first is never sent."""
+TOTAL_REQUESTS = 10
 SECRET = "the-secret-of-another-tenant"  # noqa: S105 - bait
 BAIT = ("acme", "single-bait", "0")
-"""Tenant, job and index of a stored body that is nobody's business."""
+"""Tenant, job and index of a stored body that nobody may read."""
 LARGE_BYTES = 10_000_000
 CLAIMED = "single-claimed"
 """The job whose bodies are stored; `0` is small, `1` is over the limit."""
@@ -40,7 +40,7 @@ NUMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Good:
-    """What a good message has to end as: the response that holds this token."""
+    """The expected end of a good message: the response that holds this token."""
 
     custom_id: str
     token: str
@@ -62,9 +62,9 @@ class Parts:
     def __init__(self, seed: int, limit: int) -> None:
         self.dice = random.Random(seed)
         self.number = 0
-        """Of the message that is made now."""
+        """Of the message under construction."""
         self.limit = limit
-        """Bytes that the queue takes in one message."""
+        """Bytes that the queue accepts in one message."""
 
     def new_id(self) -> str:
         """A custom_id that no other message has."""

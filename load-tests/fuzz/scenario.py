@@ -27,18 +27,18 @@ from backburner.publishers import ensure_topics
 from backburner.settings import Settings
 from fuzz.ends import Store, by_kind, compare_letters, judge, read_store, wrong_keys
 from fuzz.messages import Generator
-from fuzz.parts import BAIT, CLAIMED, LARGE_BYTES, SEALED, SECRET, TENANTS, TOTAL, UNSEALED
+from fuzz.parts import BAIT, CLAIMED, LARGE_BYTES, SEALED, SECRET, TENANTS, TOTAL_REQUESTS, UNSEALED
 from fuzz.wire import KafkaWire, SqsWire, Wire
 
 _STILL_SECONDS = 120.0
 """Without any message settled for so long, the worker counts as stuck."""
-_SHOWN = 5
-_PARTITIONS = 8
+_MAX_SHOWN_PROBLEMS = 5
+_PARTITION_COUNT = 8
 _PREFIX, _POOL, _ROOT = "backburner", "fake", "fuzz"
 
 
 @dataclass
-class Verdict:
+class FuzzVerdict:
     """What came out."""
 
     messages: int
@@ -61,7 +61,7 @@ class Verdict:
         console.print(table)
         for name, found in self.breaches.items():
             console.print(f"{name}: {len(found)}")
-            for one in found[:_SHOWN]:
+            for one in found[:_MAX_SHOWN_PROBLEMS]:
                 console.print(f"    {one}", markup=False)
         rate = self.messages / self.seconds
         console.print(
@@ -70,13 +70,13 @@ class Verdict:
         )
 
 
-def fuzz(messages: int, seed: int, queue: str) -> Verdict:
+def fuzz(messages: int, seed: int, queue: str) -> FuzzVerdict:
     """Send so many, wait until the queue is empty, look at what became of them."""
     with tempfile.TemporaryDirectory(prefix="backburner-fuzz-") as folder, _servers(Path(folder), queue) as settings:
         return asyncio.run(_fuzz(messages, seed, queue, settings, Path(folder)))
 
 
-async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], folder: Path) -> Verdict:
+async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], folder: Path) -> FuzzVerdict:
     await _make_pool()
     s3 = S3Store(
         store.RESULTS_BUCKET,
@@ -100,13 +100,13 @@ async def _fuzz(messages: int, seed: int, queue: str, settings: dict[str, str], 
     breaches = judge(found, sent)
     breaches["keys out of place"] = wrong_keys(found)
     breaches["bodies of others shown"] = found.leaks
-    breaches["letters that tell it wrongly"] = await compare_letters(s3, _ROOT, found, sent)
+    breaches["letters that are wrong"] = await compare_letters(s3, _ROOT, found, sent)
     breaches["worker ended or stuck"] = [stuck or worker.tail()] if stuck or not alive else []
-    return Verdict(len(sent), seed, seconds, found, by_kind(found, sent), breaches)
+    return FuzzVerdict(len(sent), seed, seconds, found, by_kind(found, sent), breaches)
 
 
 async def _drained(wire: Wire, worker: Child) -> str | None:
-    """Wait until everything is settled; why that never came."""
+    """Wait until everything is settled. Returns why that never happened."""
     fewest, since = sys.maxsize, time.monotonic()
     while (left := await wire.left()) > 0:
         if left < fewest:
@@ -120,7 +120,7 @@ async def _drained(wire: Wire, worker: Child) -> str | None:
 
 
 async def _set_up(s3: S3Store) -> None:
-    """Jobs with a manifest, stored bodies, and the bait: as the wire documents say, by hand."""
+    """Jobs with a manifest, stored bodies, and the bait: as the wire documents describe, by hand."""
     now = time.time()
     content = {"role": "user", "content": "say [[echo]] stored-body"}
     body = {"model": "fake", "messages": [content]}
@@ -130,7 +130,7 @@ async def _set_up(s3: S3Store) -> None:
         f"tenants/default/jobs/{CLAIMED}/bodies/0.json": body,
         f"tenants/default/jobs/{CLAIMED}/bodies/1.json": large,
         f"tenants/{BAIT[0]}/jobs/{BAIT[1]}/bodies/{BAIT[2]}.json": bait,
-        f"tenants/default/jobs/{SEALED}/sealed.json": {"v": 1, "total": TOTAL, "sha256": "", "sealed_at": now},
+        f"tenants/default/jobs/{SEALED}/sealed.json": {"v": 1, "total": TOTAL_REQUESTS, "sha256": "", "sealed_at": now},
     }
     for job in (UNSEALED, SEALED):
         manifest = {"v": 1, "id": job, "tenant": "default", "created_at": now, "deadline": now + 86_400}
@@ -150,7 +150,7 @@ def _wire(queue: str, settings: dict[str, str]) -> Wire:
     if queue == "sqs":
         url = settings["BACKBURNER_QUEUE_URL"]
         return SqsWire(url.partition("endpoint=")[2], store.REGION, _PREFIX, _POOL)
-    return KafkaWire(settings["BACKBURNER_QUEUE_URL"].removeprefix("kafka://"), _PREFIX, _POOL, _PARTITIONS)
+    return KafkaWire(settings["BACKBURNER_QUEUE_URL"].removeprefix("kafka://"), _PREFIX, _POOL, _PARTITION_COUNT)
 
 
 def _worker(settings: dict[str, str], log: Path) -> Child:
@@ -158,7 +158,7 @@ def _worker(settings: dict[str, str], log: Path) -> Child:
         **settings,
         BACKBURNER_ENGINE="fake",
         BACKBURNER_MODEL="fake",
-        BACKBURNER_TENANTS_ALLOWED=",".join(TENANTS),
+        BACKBURNER_ALLOWED_TENANTS=",".join(TENANTS),
         BACKBURNER_SEGMENT_MAX_AGE_SECONDS="2",
         BACKBURNER_SEGMENT_MIN_AGE_SECONDS="0.5",
         BACKBURNER_HTTP_HOST="127.0.0.1",
@@ -187,7 +187,7 @@ def _servers(folder: Path, queue: str) -> Iterator[dict[str, str]]:
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
             "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
-            "BACKBURNER_TOPIC_PARTITIONS": str(_PARTITIONS),
+            "BACKBURNER_TOPIC_PARTITIONS": str(_PARTITION_COUNT),
             "BACKBURNER_TOPIC_REPLICATION": "1",
             "BACKBURNER_HTTP_PORT": "0",
             "BACKBURNER_LOG_LEVEL": "error",

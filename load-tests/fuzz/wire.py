@@ -1,4 +1,4 @@
-"""Raw senders: messages go onto the queue past the product, and what the broker says of them comes back."""
+"""Raw senders: messages go onto the queue without the product, and the broker's answers are returned."""
 
 import asyncio
 import re
@@ -14,16 +14,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 from fuzz.ends import Place
 from fuzz.parts import Hostile
 
-_MIB = 1024 * 1024
+_BYTES_PER_MIB = 1024 * 1024
 
 
 class Wire(Protocol):
     """One queue."""
 
     text: bool
-    """Whether it takes text alone."""
+    """Whether it accepts text alone."""
     limit: int
-    """Bytes that it takes in one message."""
+    """Bytes that it accepts in one message."""
 
     async def send(self, messages: Iterable[Hostile]) -> dict[Place, Hostile]:
         """Send them all; where each lies."""
@@ -58,7 +58,7 @@ class KafkaWire:
             while block := list(islice(rest, 500)):
                 flying = []
                 for one in block:
-                    # A key alone may stand without a value.
+                    # A key may have no value.
                     key = b"%d" % number
                     number += 1
                     flying.append(await producer.send(self._topic, one.value, key, headers=list(one.headers)))
@@ -87,7 +87,7 @@ class KafkaWire:
     async def _ends_of(
         self, partitions: Sequence[TopicPartition], committed: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Where partitions end, as a fetch tells it: what a broker says when asked for ends is not right everywhere."""
+        """Where partitions end, by a fetch: some brokers answer wrongly when asked for ends."""
         async with AIOKafkaConsumer(bootstrap_servers=self._bootstrap, fetch_max_wait_ms=20) as consumer:
             consumer.assign(partitions)
             for at in partitions:
@@ -101,7 +101,7 @@ class SqsWire:
     """A pool's queue, by boto3 alone."""
 
     text = True
-    limit = _MIB
+    limit = _BYTES_PER_MIB
 
     def __init__(self, endpoint: str, region: str, prefix: str, pool: str) -> None:
         self._name = f"{prefix}-{pool}-normal"
@@ -133,7 +133,7 @@ class SqsWire:
             entries.append({"Id": str(number), "MessageBody": body, "MessageAttributes": attributes})
         answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
         if answer.get("Failed"):
-            raise RuntimeError(f"SQS did not take {answer['Failed']}")
+            raise RuntimeError(f"SQS did not accept {answer['Failed']}")
         ids = {found["Id"]: found["MessageId"] for found in answer["Successful"]}
         return [ids[str(number)] for number in range(len(batch))]
 
@@ -153,7 +153,7 @@ def _batches(messages: Iterable[Hostile]) -> Iterable[list[Hostile]]:
     size = 0
     for one in messages:
         length = len(one.value or b"") + sum(len(name) + len(value) + 10 for name, value in one.headers)
-        if batch and (len(batch) == 10 or size + length > _MIB * 9 // 10):  # noqa: PLR2004
+        if batch and (len(batch) == 10 or size + length > _BYTES_PER_MIB * 9 // 10):  # noqa: PLR2004
             yield batch
             batch, size = [], 0
         batch.append(one)

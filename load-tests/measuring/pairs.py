@@ -1,7 +1,7 @@
 """Two sides measured side by side: interleaved rounds, and an interval for the median of their paired ratios.
 
-The machine's speed drifts, so a figure of one side alone says little. Each pair is measured close together, who goes
-first changes from pair to pair, and the ratios of the pairs are what is told.
+The machine's speed drifts, so a figure of one side alone means little. Each pair is measured close together, who goes
+first changes from pair to pair, and the ratios of the pairs are what is reported.
 """
 
 import math
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CONFIDENCE = 0.95
-_RESAMPLES = 10_000
+CONFIDENCE_RATIO = 0.95
+_RESAMPLE_COUNT = 10_000
 _SEED = 1
 
 
@@ -23,7 +23,7 @@ class Measured:
     seconds: float
     """Wall time."""
     cpu_seconds: float = math.nan
-    """User and system time of all processes that this side needs; NaN where it cannot be told."""
+    """User and system time of all processes that this side needs; NaN where it is not known."""
     work: float = 1.0
     """How much was done: requests, tokens, bytes. Both sides of a pair count the same thing."""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Side:
     """One of the two things that are compared."""
 
     name: str
-    """As the tables call it, `LLM.chat` say."""
+    """Its name in tables, such as `LLM.chat`."""
     run: Callable[[int], Measured]
     """Does one round, of the pair with that number from 0 on."""
 
@@ -86,11 +86,11 @@ def interleaved(
         if check is not None:
             check(pair)
         pairs.append(pair)
-        told = (
+        rounds = (
             f"{side.name} {found[side.name].seconds:.2f} s, CPU {found[side.name].cpu_seconds:.2f} s"
             for side in (baseline, ours)
         )
-        print(f"pair {number + 1:2}: {'; '.join(told)}; ratio {pair.speed:.3f}", flush=True)
+        print(f"pair {number + 1:2}: {'; '.join(rounds)}; ratio {pair.speed:.3f}", flush=True)
     return pairs
 
 
@@ -100,10 +100,10 @@ def bootstrap_interval(values: Sequence[float], *, seed: int = _SEED) -> tuple[f
     Raises `ValueError` if there are no values. Of one value all three are that value.
     """
     if not values:
-        raise ValueError("there is nothing to take a median of; measure at least one pair")
+        raise ValueError("there are no values for a median; measure at least one pair")
     if len(values) == 1:
         return values[0], values[0], values[0]
     chance = random.Random(seed)
-    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    tail = round(_RESAMPLES * (1 - CONFIDENCE) / 2)
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(_RESAMPLE_COUNT))
+    tail = round(_RESAMPLE_COUNT * (1 - CONFIDENCE_RATIO) / 2)
     return medians[tail], statistics.median(values), medians[-tail - 1]

@@ -4,18 +4,18 @@ import random
 from enum import StrEnum
 from typing import Any
 
-PASSAGES = 16
-QUESTIONS = 8
+PASSAGE_COUNT = 16
+QUESTIONS_PER_PASSAGE = 8
 """About each passage."""
-ROUND = PASSAGES * QUESTIONS
+ROUND_REQUESTS = PASSAGE_COUNT * QUESTIONS_PER_PASSAGE
 """Requests of a round."""
 MAX_TOKENS = 2
-"""Tokens of an answer, a label as it were: reading the passage is what takes time."""
+"""Tokens of an answer, short as a label: reading the passage is what takes time."""
 
 _NOUNS = ("river", "stone", "winter", "bread", "letter", "garden", "window", "silver", "harbour", "engine", "bridge")
 _VERBS = ("carries", "follows", "answers", "gathers", "measures", "returns", "crosses", "borrows", "repairs", "opens")
 _WORDS = (*_NOUNS, "the", *_VERBS, "a", "slowly", "old", "and", "near", "every")
-_WORDS_EACH = 580
+_WORDS_PER_PASSAGE = 580
 """About 600 tokens."""
 _SUBJECTS = ("the harbour", "the winter", "the letter", "the railway", "the teacher", "the market", "bread", "silver")
 
@@ -35,8 +35,8 @@ def order_of(number: int) -> Order:
 
 def line(number: int, model: str) -> dict[str, Any]:
     """Request `number`, counted over all rounds, as a line of a batch file. It generates `MAX_TOKENS` tokens."""
-    turn, position = divmod(number, ROUND)
-    question, passage = divmod(_places(turn)[position], PASSAGES)
+    turn, position = divmod(number, ROUND_REQUESTS)
+    question, passage = divmod(_places(turn)[position], PASSAGE_COUNT)
     body = {
         "model": model,
         "messages": [
@@ -52,12 +52,12 @@ def line(number: int, model: str) -> dict[str, Any]:
 
 def _places(turn: int) -> list[int]:
     """Which request is at each position of a round."""
-    places = list(range(ROUND))
+    places = list(range(ROUND_REQUESTS))
     if order_of(turn) is Order.SHUFFLED:
         random.Random(turn).shuffle(places)
     return places
 
 
 def _passage(turn: int, passage: int) -> str:
-    chance = random.Random(turn * PASSAGES + passage)
-    return f"Note {turn}-{passage}. " + " ".join(chance.choices(_WORDS, k=_WORDS_EACH))
+    chance = random.Random(turn * PASSAGE_COUNT + passage)
+    return f"Note {turn}-{passage}. " + " ".join(chance.choices(_WORDS, k=_WORDS_PER_PASSAGE))

@@ -14,9 +14,9 @@ class PrefixCache:
     """What vLLM calls them, in the order of the fields."""
 
     asked: float
-    """That were looked up."""
+    """Tokens that were looked up."""
     found: float
-    """That were there."""
+    """Tokens that were found."""
 
     @classmethod
     def now(cls) -> Self:
@@ -25,5 +25,5 @@ class PrefixCache:
         return cls(*(metrics.get(name, 0.0) for name in cls.NAMES))
 
     def since(self, before: "PrefixCache") -> float:
-        """Share of the prompt tokens since then that were there, from 0 to 1."""
+        """Share of the prompt tokens since then that were found, from 0 to 1."""
         return (self.found - before.found) / max(self.asked - before.asked, 1.0)

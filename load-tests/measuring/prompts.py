@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 MAX_TOKENS = 32
-BATCH = 64
+CYCLE_REQUESTS = 64
 """Mixed requests after which the lengths begin anew."""
 PROMPT_WORDS = (5, 20, 60, 160)
 ANSWER_TOKENS = (8, 16, 32, 72)
@@ -36,7 +36,7 @@ def line(number: int, model: str) -> dict[str, Any]:
 
 def mixed_line(number: int, model: str) -> dict[str, Any]:
     """Request `number` of those with mixed lengths. It always generates its `max_tokens`."""
-    words, tokens = _lengths()[number % BATCH]
+    words, tokens = _lengths()[number % CYCLE_REQUESTS]
     # Where the text begins differs too, so that no two requests share a block after the question.
     known = _TEXT.split()
     text = " ".join(known[(number * 7 + place) % len(known)] for place in range(words))
@@ -46,7 +46,7 @@ def mixed_line(number: int, model: str) -> dict[str, Any]:
 @cache
 def _lengths() -> list[tuple[int, int]]:
     """Words of the prompt and tokens of the answer, for each request of a batch."""
-    lengths = list(product(PROMPT_WORDS, ANSWER_TOKENS)) * (BATCH // (len(PROMPT_WORDS) * len(ANSWER_TOKENS)))
+    lengths = list(product(PROMPT_WORDS, ANSWER_TOKENS)) * (CYCLE_REQUESTS // (len(PROMPT_WORDS) * len(ANSWER_TOKENS)))
     random.Random(64).shuffle(lengths)
     return lengths
 

@@ -56,7 +56,7 @@ def write_requests(path: Path, first: int, count: int) -> None:
 
 
 def same_tokens(pair: Pair) -> None:
-    """Raise unless both sides made as many tokens."""
+    """Raise unless both sides generated as many tokens."""
     theirs, ours = pair.baseline.extra["tokens"], pair.ours.extra["tokens"]
     if theirs != ours:
         raise RuntimeError(f"not the same work: {theirs} and {ours} tokens")

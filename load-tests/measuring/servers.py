@@ -73,7 +73,7 @@ def _noida(folder: Path) -> Iterator[str]:
 
 
 async def make_pool(model: str) -> None:
-    """Register the pool of a model, and make its topics, on the servers that this process's environment names."""
+    """Register the pool of a model, and create its topics, on the servers that this process's environment names."""
     settings = Settings.load()
     async with Client(settings) as client:
         pool = await client.register_pool(model)

@@ -1,4 +1,4 @@
-"""Jobs that lie in the store as workers leave them, without a worker: with segments of the sizes that these choose."""
+"""Jobs stored as workers store them, without a worker: with segments of the sizes that workers choose."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from backburner_schemas.segment import Line, encode_segment
 from backburner_worker.settlement.segments import Buffers, SegmentLimits
 
 TENANT = "default"
-_BLOCK = 64
+_BLOCK_REQUESTS = 64
 """Neighbours that a worker gets together."""
 _TEXT = "x" * 600
 """An answer; a record has about a kilobyte."""
@@ -35,8 +35,8 @@ async def store_results(storage: Storage, job: str, total: int, *, workers: int 
     found = []
     for worker in range(workers):
         writer = keys.new_ulid().lower()
-        blocks = range(worker * _BLOCK, total, workers * _BLOCK)
-        indexes = [index for block in blocks for index in range(block, min(block + _BLOCK, total))]
+        blocks = range(worker * _BLOCK_REQUESTS, total, workers * _BLOCK_REQUESTS)
+        indexes = [index for block in blocks for index in range(block, min(block + _BLOCK_REQUESTS, total))]
         limit = SegmentLimits().max_records
         for sequence, start in enumerate(range(0, len(indexes), limit)):
             lines = [_line(job, index) for index in indexes[start : start + limit]]
@@ -48,7 +48,7 @@ async def store_results(storage: Storage, job: str, total: int, *, workers: int 
 
 
 def segment_names(total: int, workers: int, seconds: float) -> Iterator[SegmentName]:
-    """The names of the segments that so many workers write in that time, by the rule that they go by."""
+    """The names of the segments that so many workers write in that time, by the rule that they follow."""
     each, job = total // workers, (TENANT, "job")
     for _ in range(workers):
         writer = keys.new_ulid().lower()

@@ -1,6 +1,6 @@
 """A child process: vLLM without a queue. Each question `{"first", "count"}` is a batch; the answer is its time.
 
-`serving` is the same engine that a worker holds, so that what differs is the queue alone. It is given all requests at
+`serving` is the same engine that a worker holds, so that what differs is the queue alone. It gets all requests at
 once, or at most `in_flight` of the question at a time, which is what one tunes by hand.
 `passages` is that engine too, with requests that begin alike.
 `llm-chat` is vLLM's offline `LLM.chat`, its engine core in this process, as a batch script would use it.
@@ -22,7 +22,7 @@ from measuring.prefix_cache import PrefixCache
 from measuring.prompts import mixed_line
 
 Batch = Callable[[int, int, int], Awaitable[int]]
-"""Answers so many requests from the first on, at most so many at a time, 0 for all at once; the tokens that made."""
+"""Answers so many requests from the first on, at most so many at a time, 0 for all at once; the tokens generated."""
 Opened = tuple[Batch, Callable[[], Awaitable[None]]]
 """That, and what closes the engine."""
 
@@ -77,7 +77,7 @@ async def llm_chat(model: str, arguments: list[str]) -> Opened:
 
     async def batch(first: int, count: int, in_flight: int) -> int:
         if in_flight:
-            raise ValueError("LLM.chat takes all requests at once; leave in_flight out")
+            raise ValueError("LLM.chat takes all requests at once; omit in_flight")
         bodies = [mixed_line(number, _SERVED)["body"] for number in range(first, first + count)]
         sampling = [
             SamplingParams(max_tokens=body["max_tokens"], temperature=0, ignore_eos=body["ignore_eos"])

@@ -23,9 +23,9 @@ from backburner_worker.settings import WorkerSettings
 from measuring.cpu import cpu_seconds
 from programs.instant_engine import ANSWER
 
-_RECORDS = 4096
+_SEGMENT_RECORDS = 4096
 """Of one object, as in a worker's segments."""
-_PUTS_AT_ONCE = 4
+_MAX_CONCURRENT_PUTS = 4
 
 
 class BareLoop:
@@ -35,7 +35,7 @@ class BareLoop:
         self._consumer = consumer
         self._storage = storage
         self._objects = 0
-        self._puts = asyncio.Semaphore(_PUTS_AT_ONCE)
+        self._puts = asyncio.Semaphore(_MAX_CONCURRENT_PUTS)
 
     async def run(self, count: int) -> dict[str, Any]:
         """Carry so many."""
@@ -48,7 +48,7 @@ class BareLoop:
                 for records in found.values():
                     lines += [_line(record.value) for record in records]
                     done += len(records)
-                if len(lines) >= _RECORDS or done >= count:
+                if len(lines) >= _SEGMENT_RECORDS or done >= count:
                     tasks.create_task(self._put(b"\n".join([*lines, b""])))
                     lines = []
         ended = time.monotonic()

@@ -1,7 +1,7 @@
 """A child process: an aiokafka producer that sends the lines of a file as they are, and nothing else.
 
 Each question `{"path", "topic", "how"}` sends the whole file. `how` is `send`, one call a line, as its documentation
-shows, or `batch`, whole batches made by hand for each partition. The clock stops when the broker has every line.
+shows, or `batch`, whole batches built by hand for each partition. The clock stops when the broker has every line.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from aiokafka import AIOKafkaProducer
 
 from measuring.cpu import cpu_seconds, peak_mib, reset_peak
 
-_LINES = 2048
-_NEIGHBOURS = 64
+_BATCH_LINES = 2048
+_LINES_PER_KEY = 64
 """Lines, next to each other, with one key."""
-_IN_FLIGHT = 4
+_MAX_BATCHES_IN_FLIGHT = 4
 
 
 async def send_singly(producer: AIOKafkaProducer, topic: str, path: Path) -> int:
@@ -30,11 +30,11 @@ async def send_singly(producer: AIOKafkaProducer, topic: str, path: Path) -> int
     sent = 0
     with path.open("rb") as file:
         for line in file:
-            key = b"bare/%d" % (sent // _NEIGHBOURS)
+            key = b"bare/%d" % (sent // _LINES_PER_KEY)
             under_way.append(await producer.send(topic, line[:-1], key))
             sent += 1
-            if len(under_way) >= _IN_FLIGHT * _LINES:
-                for _ in range(_LINES):
+            if len(under_way) >= _MAX_BATCHES_IN_FLIGHT * _BATCH_LINES:
+                for _ in range(_BATCH_LINES):
                     await under_way.popleft()
     await asyncio.gather(*under_way)
     return sent
@@ -51,12 +51,12 @@ async def send_batches(producer: AIOKafkaProducer, topic: str, path: Path) -> in
         batches[partition].close()
         under_way.append(await producer.send_batch(batches[partition], topic, partition=partitions[partition]))
         batches[partition] = producer.create_batch()
-        if len(under_way) >= _IN_FLIGHT * len(partitions):
+        if len(under_way) >= _MAX_BATCHES_IN_FLIGHT * len(partitions):
             await under_way.popleft()
 
     with path.open("rb") as file:
-        while lines := list(islice(file, _NEIGHBOURS)):
-            key, partition = b"bare/%d" % (sent // _NEIGHBOURS), sent // _NEIGHBOURS % len(partitions)
+        while lines := list(islice(file, _LINES_PER_KEY)):
+            key, partition = b"bare/%d" % (sent // _LINES_PER_KEY), sent // _LINES_PER_KEY % len(partitions)
             now = int(time.time() * 1000)
             for line in lines:
                 while batches[partition].append(timestamp=now, key=key, value=line[:-1]) is None:

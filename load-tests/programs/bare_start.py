@@ -1,7 +1,7 @@
 """A program: vLLM without a queue, from its start to the answer of one chat request, as a batch script would begin.
 
 It has no code of Backburner's: `AsyncLLM` and vLLM's own OpenAI serving objects, with the environment and arguments
-that it is given. It prints a line when it has the answer.
+that it gets. It prints a line when it has the answer.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 
 
 async def main(question: str, arguments: list[str]) -> None:
-    """Load, answer, tell, end."""
+    """Load, answer, print, end."""
     from starlette.datastructures import State
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state

@@ -1,6 +1,6 @@
 """A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
 
-With `"sample": true` the answer also tells which layer burnt how much CPU, which costs a little itself.
+With `"sample": true` the answer also has how much CPU each layer used, which costs a little itself.
 With `"concurrency"` in a question, the worker runs with that setting instead of its environment's.
 
 The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
@@ -36,8 +36,8 @@ from programs.instant_engine import InstantEngine
 
 INSTANT = "--instant"
 """Asks for the engine that costs nothing, in place of the one that the settings name."""
-_PLACES = 60
-"""Functions that are told of, the dearest."""
+_MAX_REPORTED_FUNCTIONS = 60
+"""Functions that are reported, the most expensive first."""
 
 
 class TimedSource:
@@ -77,7 +77,7 @@ class TimedSource:
         return self._source.unavailable_reason()
 
     async def stop(self) -> None:
-        """Give no more."""
+        """Hand out no more."""
         await self._source.stop()
 
     async def close(self, *, clean: bool = True) -> None:
@@ -139,7 +139,7 @@ async def run(
         "tokens": telemetry.tokens,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
         "layers": sampler.layers(),
-        "places": sampler.places()[:_PLACES],
+        "places": sampler.places()[:_MAX_REPORTED_FUNCTIONS],
         "cached": PrefixCache.now().since(cache),
     }
 
@@ -149,17 +149,7 @@ async def main() -> None:
     settings = WorkerSettings.load()
     configure(settings.log_level)
     storage = Storage.open(settings)
-    engine: Engine = (
-        InstantEngine()
-        if INSTANT in sys.argv
-        else create_engine(
-            settings.engine,
-            model=settings.model,
-            engine_args=settings.engine_args,
-            served_name=settings.served_name,
-            fake_pace=settings.fake_pace,
-        )
-    )
+    engine: Engine = InstantEngine() if INSTANT in sys.argv else create_engine(settings.engine_options)
     try:
         info = await engine.start()
         freeze_gc()

@@ -1,10 +1,10 @@
-"""A program for an environment that has Ray: `ray.data.llm` answers a batch file, and tells how long that took.
+"""A program for an environment that has Ray: `ray.data.llm` answers a batch file, and prints how long that took.
 
 python ray_batch.py MODEL REQUESTS.jsonl ENGINE_ARGUMENTS…
 
 The one line of JSON on stdout has `seconds` (from before Ray starts to the last row), `steady_seconds` (from the first
-request that the engine took to the last row), `tokens` and `rows`. Ray Data makes its engine anew for each dataset, so
-its start is part of every run. This file imports nothing of ours.
+request that the engine took to the last row), `tokens` and `rows`. Ray Data creates its engine anew for each dataset,
+so its start is part of every run. This file imports nothing of ours.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-_BATCH = 32
+_BATCH_REQUESTS = 32
 """Rows that go to the engine together. Several batches overlap, so this is no barrier."""
 
 
@@ -31,7 +31,7 @@ def main(model: str, requests: str, arguments: list[str]) -> None:
     config = vLLMEngineProcessorConfig(
         model_source=model,
         engine_kwargs=_engine_kwargs(arguments),
-        batch_size=_BATCH,
+        batch_size=_BATCH_REQUESTS,
         max_concurrent_batches=8,
         concurrency=1,
         log_engine_metrics=False,
@@ -39,7 +39,7 @@ def main(model: str, requests: str, arguments: list[str]) -> None:
     )
     processor = build_processor(config, preprocess=_preprocess, postprocess=_postprocess)
     lines = [json.loads(line) for line in Path(requests).read_text().splitlines()]
-    rows = processor(ray.data.from_items(lines, override_num_blocks=max(1, len(lines) // _BATCH))).take_all()
+    rows = processor(ray.data.from_items(lines, override_num_blocks=max(1, len(lines) // _BATCH_REQUESTS))).take_all()
     ended = time.time()
     found = {
         "seconds": ended - started,

@@ -1,6 +1,6 @@
 """A child process: a real worker on a fake engine that sleeps, one of several in a group.
 
-It joins at once, and pulls nothing until it is told `{"do": "open"}`. To `{"do": "close"}` it answers, once it pulls no
+It joins at once, and pulls nothing until it gets `{"do": "open"}`. To `{"do": "close"}` it answers, once it pulls no
 more, with the moments of its first pull and its last durable record since then, on the clock that all processes of a
 machine share, and with what it did. `{"do": "stop"}` ends it.
 """
@@ -26,7 +26,7 @@ from programs.queued_worker import TimedSource, TimedTelemetry
 
 
 class GatedSource(TimedSource):
-    """A source that is a member of its group, and gives only while its gate is open."""
+    """A source that is a member of its group, and delivers only while its gate is open."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -70,10 +70,10 @@ class CountingTelemetry(TimedTelemetry):
 
 
 async def main() -> None:
-    """Be a worker until it is told to stop."""
+    """Be a worker until it is asked to stop."""
     settings = WorkerSettings.load()
     configure(settings.log_level)
-    engine = create_engine("fake", model=settings.model, fake_latency=settings.fake_latency_seconds)
+    engine = create_engine(settings.engine_options)
     telemetry = CountingTelemetry()
     source = GatedSource(open_source(settings, settings.pool or "", "load"))
     worker = Worker(
@@ -88,7 +88,7 @@ async def main() -> None:
     joined = asyncio.Event()
     running = asyncio.create_task(worker.run(on_joined=joined.set))
     await joined.wait()
-    _say({"warm": True})
+    _answer({"warm": True})
     loop = asyncio.get_running_loop()
     cpu = 0.0
     while (
@@ -98,18 +98,18 @@ async def main() -> None:
             telemetry.begin()
             cpu = cpu_seconds()
             source.open()
-            _say({})
+            _answer({})
         else:
             spent = cpu_seconds() - cpu
             await source.shut()
             first = math.nan if source.first is None else source.first
-            _say({"first": first, "last": telemetry.last, "cpu_seconds": spent, "done": telemetry.done})
+            _answer({"first": first, "last": telemetry.last, "cpu_seconds": spent, "done": telemetry.done})
     source.open()
     worker.pipeline.stop()
     await running
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _answer(answer: dict[str, Any]) -> None:
     print(json.dumps({"at": time.monotonic(), **answer}), flush=True)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backburner import Client
-from backburner.inputs.chunks import Source
+from backburner.inputs.source import Source
 from measuring.cpu import cpu_seconds, peak_mib, reset_peak
 
 

@@ -153,11 +153,11 @@ def _interval(figures: Figures) -> str:
 
 def _words(figures: Figures) -> str:
     interval = _interval(figures)
-    told = f" ({interval}, 95 %)" if interval and figures.pairs else f" ({interval})" if interval else ""
+    shown_interval = f" ({interval}, 95 %)" if interval and figures.pairs else f" ({interval})" if interval else ""
     of_what = f" of the baseline's {figures.of}" if figures.ratio is not None and figures.measure == "×" else ""
     said = "reached" if figures.reached else "not reached"
     pairs = f"; {len(figures.pairs)} interleaved pairs" if figures.pairs else ""
-    return f"{of_what}{told}, must be {_goal(figures)}: {said}{pairs}"
+    return f"{of_what}{shown_interval}, must be {_goal(figures)}: {said}{pairs}"
 
 
 def _cpu(figures: Figures) -> str:

@@ -1,7 +1,7 @@
 """Plain SVG: text, lines, dots and bands on a card that brings its own background, for light and for dark pages.
 
 Colours are classes, and the reader's own preference picks them; nothing is loaded from elsewhere. Numbers are written
-with one decimal, so that the same figures give the same bytes.
+with one decimal, so that the same figures yield the same bytes.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ svg { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif }
 .line-2 { stroke: #ab7df8 } .dot-2 { fill: #ab7df8 }
 }
 """
-LINES = 3
-"""How many series are told apart by colour."""
+COLOUR_COUNT = 3
+"""How many series have a colour of their own."""
 
 
 class Drawing:

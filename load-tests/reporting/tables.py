@@ -8,7 +8,7 @@ from measuring.figures import Figures
 
 
 def show(figures: Figures, console: Console) -> None:
-    """Print a table of both sides if there are two, and one line that tells the outcome."""
+    """Print a table of both sides if there are two, and one line with the outcome."""
     if figures.rows:
         console.print(_sides(figures))
     # No wrapping: programs read this line.

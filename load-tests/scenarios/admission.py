@@ -1,4 +1,4 @@
-"""Whether `auto` finds what the best hand setting gives: the same worker, engine and requests with both.
+"""Whether `auto` reaches the best hand setting: the same worker, engine and requests with both.
 
 One process holds one warm engine. Before the pairs, each of several hand settings has a round; the best of them is the
 baseline of the pairs, which are measured anew. Each round is a new worker on the engine that stays: it knows nothing of
@@ -27,8 +27,8 @@ from measuring.prompts import messages
 from measuring.servers import servers
 
 _FAKE = "fake"
-_SPEED_TIMES = 20
-"""Seconds of the modelled engine in one of ours."""
+_SPEED_FACTOR = 20
+"""Seconds of simulated time in one of real time."""
 _STEP_SECONDS = 0.04
 """Seconds of its step. At that speed the worker's own part in it is still small, as beside a real engine."""
 
@@ -117,7 +117,7 @@ def _engine(model: str, workload: Workload) -> Mapping[str, str]:
         return {
             "BACKBURNER_ENGINE": "fake",
             "BACKBURNER_POOL": _FAKE,
-            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP_SECONDS},speed={_SPEED_TIMES}",
+            "BACKBURNER_FAKE_PACE": f"{workload.pace},step={_STEP_SECONDS},speed={_SPEED_FACTOR}",
         }
     return {
         "BACKBURNER_ENGINE": "vllm",

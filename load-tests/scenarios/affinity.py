@@ -29,24 +29,24 @@ from backburner.local.programs.probe import http_status
 from backburner.publishers.kafka import publisher
 from backburner.publishers.kafka.partitioner import LEEWAY_RATIO, MAX_RUN_REQUESTS, Partitioner
 from backburner_schemas.routing import pool_name
-from chaos.workers import Place
+from chaos.workers import WorkerPlace
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Pair, Side, interleaved
-from measuring.passages import MAX_TOKENS, PASSAGES, QUESTIONS, ROUND, Order, line, order_of
+from measuring.passages import MAX_TOKENS, PASSAGE_COUNT, QUESTIONS_PER_PASSAGE, ROUND_REQUESTS, Order, line, order_of
 from measuring.prefix_cache import PrefixCache
 from measuring.prompts import line as short_line
 from measuring.servers import servers
 from scenarios.prefix import ENGINE_ARGS
 
-GOAL = 1.2
+GOAL_RATIO = 1.2
 """A worker that has half of the passages reads some 7,000 tokens a round, one that is asked about all of them 11,500.
 What else a request costs is the same, and so few requests are never shared out quite evenly."""
-WORKERS = 2
+WORKER_COUNT = 2
 _LOAD_SECONDS = 240.0
 _POLL_SECONDS = 0.05
-_SETTLED = "backburner_settled_total"
-_WARM_UP = 16
-_WARM_UPS = 20
+_SETTLED = "backburner_deliveries_settled_total"
+_WARM_UP_REQUESTS = 16
+_MAX_WARM_UPS = 20
 
 
 def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
@@ -61,20 +61,20 @@ def affinity(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
                 Side("round robin", lambda pair: _round(places, RoundRobin, shuffled[2 * pair])),
                 Side("affinity", lambda pair: _round(places, Partitioner, shuffled[2 * pair + 1])),
             ]
-            found = interleaved(pairs, *sides, check=_tell)
+            found = interleaved(pairs, *sides, check=_report)
     partitions = int(settings["BACKBURNER_TOPIC_PARTITIONS"])
-    most = round((1 + LEEWAY_RATIO) / partitions + MAX_RUN_REQUESTS / ROUND, 3)
+    most = round((1 + LEEWAY_RATIO) / partitions + MAX_RUN_REQUESTS / ROUND_REQUESTS, 3)
     hottest = max(pair.ours.extra["hottest"] for pair in found)
     return Figures.of_pairs(
         "affinity",
         found,
         ("round robin", "affinity"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         settings={
-            "workers": WORKERS,
+            "workers": WORKER_COUNT,
             "partitions": partitions,
-            "passages": PASSAGES,
-            "questions": QUESTIONS,
+            "passages": PASSAGE_COUNT,
+            "questions": QUESTIONS_PER_PASSAGE,
             "max_tokens": MAX_TOKENS,
             "threads": threads,
             "engine_args": ENGINE_ARGS,
@@ -121,16 +121,16 @@ def _worker(model: str, threads: int) -> dict[str, str]:
 
 
 @contextmanager
-def _workers(env: Mapping[str, str]) -> Iterator[list[Place]]:
+def _workers(env: Mapping[str, str]) -> Iterator[list[WorkerPlace]]:
     """Warm workers, one loaded after the other."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-workers-")))
         ports = stack.enter_context(PortLeases())
         places = []
-        for number in range(WORKERS):
+        for number in range(WORKER_COUNT):
             port = ports.take()
             name = f"worker {number}"
-            place = Place(name, {**env, "BACKBURNER_HTTP_PORT": str(port)}, port, folder / f"{name}.log")
+            place = WorkerPlace(name, {**env, "BACKBURNER_HTTP_PORT": str(port)}, port, folder / f"{name}.log")
             stack.callback(place.child.stop, grace=30.0)
             place.start()
             place.child.wait_until(partial(_ready, place), seconds=_LOAD_SECONDS)
@@ -138,27 +138,32 @@ def _workers(env: Mapping[str, str]) -> Iterator[list[Place]]:
         yield places
 
 
-def _ready(place: Place) -> bool:
+def _ready(place: WorkerPlace) -> bool:
     return http_status(place.port, "/readyz") == HTTPStatus.OK
 
 
-def _warm_up(places: list[Place]) -> None:
-    """Small jobs, until each worker has had a part of one: then all have their partitions."""
-    for turn in range(_WARM_UPS):
-        lines = [short_line(number, AUTO_MODEL_NAME) for number in range(turn * _WARM_UP, (turn + 1) * _WARM_UP)]
+def _warm_up(places: list[WorkerPlace]) -> None:
+    """Submit small jobs until each worker has had a part of one: then all have their partitions."""
+    for turn in range(_MAX_WARM_UPS):
+        lines = [
+            short_line(number, AUTO_MODEL_NAME)
+            for number in range(turn * _WARM_UP_REQUESTS, (turn + 1) * _WARM_UP_REQUESTS)
+        ]
         for one in lines:
             one["body"]["max_tokens"] = 1
-        if all(_carry(places, RoundRobin, lines, _WARM_UP).extra["shares"]):
+        if all(_carry(places, RoundRobin, lines, _WARM_UP_REQUESTS).extra["shares"]):
             return
-    raise RuntimeError(f"one of {len(places)} workers had no part in {_WARM_UPS} small jobs")
+    raise RuntimeError(f"one of {len(places)} workers had no part in {_MAX_WARM_UPS} small jobs")
 
 
-def _round(places: list[Place], chooser: type[Partitioner], number: int) -> Measured:
-    lines = (line(one, AUTO_MODEL_NAME) for one in range(number * ROUND, (number + 1) * ROUND))
-    return _carry(places, chooser, lines, ROUND)
+def _round(places: list[WorkerPlace], chooser: type[Partitioner], number: int) -> Measured:
+    lines = (line(one, AUTO_MODEL_NAME) for one in range(number * ROUND_REQUESTS, (number + 1) * ROUND_REQUESTS))
+    return _carry(places, chooser, lines, ROUND_REQUESTS)
 
 
-def _carry(places: list[Place], chooser: type[Partitioner], lines: Iterable[Mapping[str, Any]], count: int) -> Measured:
+def _carry(
+    places: list[WorkerPlace], chooser: type[Partitioner], lines: Iterable[Mapping[str, Any]], count: int
+) -> Measured:
     """Send the requests, with their partitions chosen that way, and wait until all are settled."""
     sent: Counter[int] = Counter()
 
@@ -192,7 +197,7 @@ async def _submit(lines: Iterable[Mapping[str, Any]]) -> None:
         await client.submit(lines)
 
 
-def _settled(places: list[Place], before: list[dict[str, float]]) -> list[int]:
+def _settled(places: list[WorkerPlace], before: list[dict[str, float]]) -> list[int]:
     """How many requests each worker has settled since."""
     return [
         round(_total(place.metrics(), _SETTLED) - _total(old, _SETTLED))
@@ -205,7 +210,7 @@ def _total(metrics: Mapping[str, float], name: str) -> float:
     return math.fsum(found for key, found in metrics.items() if key.partition("{")[0] == name)
 
 
-def _cpu_seconds(places: list[Place]) -> float:
+def _cpu_seconds(places: list[WorkerPlace]) -> float:
     total = 0.0
     for place in places:
         worker = psutil.Process(place.child.pid)
@@ -215,7 +220,7 @@ def _cpu_seconds(places: list[Place]) -> float:
     return total
 
 
-def _tell(pair: Pair) -> None:
+def _report(pair: Pair) -> None:
     for name, side in (("round robin", pair.baseline), ("affinity", pair.ours)):
         extra = side.extra
         print(

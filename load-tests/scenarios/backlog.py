@@ -22,12 +22,12 @@ from scenarios.control_plane import chat_lines, workers
 
 BACKLOGS = (1_000, 100_000, 1_000_000)
 QUICK_BACKLOGS = (1_000, 20_000, 100_000)
-CARRIED = 60_000
-QUICK_CARRIED = 10_000
+CARRIED_REQUESTS = 60_000
+QUICK_CARRIED_REQUESTS = 10_000
 GOAL_MB = 50.0
 """How much more memory a worker may take, at the most, on the deepest backlog than on the shallowest."""
 _REFILL_SECONDS = 0.1
-_AT_ONCE = 10_000
+_BATCH_MESSAGES = 10_000
 
 
 def backlog(backlogs: Sequence[int], carried: int, *, quick: bool = False) -> Figures:
@@ -65,14 +65,14 @@ def backlog(backlogs: Sequence[int], carried: int, *, quick: bool = False) -> Fi
 
 
 async def _fill_and_carry(worker: Child, missing: int, carried: int, *, refill: bool) -> int:
-    """Put what is missing onto the queue, and ask the worker; with `refill`, keep at it. How many were put."""
+    """Put what is missing onto the queue, and ask the worker; with `refill`, go on. Returns how many were put."""
     settings = Settings.load()
     topic = routing.topic(settings.prefix, "fake", Lane.NORMAL)
     producer = AIOKafkaProducer(**kafka_connection(settings), linger_ms=20, max_batch_size=512 * 1024)
     await producer.start()
     try:
         await _produce(producer, topic, missing)
-        worker.tell({"count": carried})
+        worker.send({"count": carried})
         put = missing
         while refill and put < carried:
             await asyncio.sleep(_REFILL_SECONDS)
@@ -88,7 +88,7 @@ async def _produce(producer: AIOKafkaProducer, topic: str, count: int) -> None:
     sent: list[Any] = []
     for line in chat_lines(count):
         sent.append(await producer.send(topic, to_json(line)))
-        if len(sent) == _AT_ONCE:
+        if len(sent) == _BATCH_MESSAGES:
             await asyncio.gather(*sent)
             sent.clear()
     await asyncio.gather(*sent)

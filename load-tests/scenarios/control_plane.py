@@ -17,7 +17,7 @@ from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Pair, Side, interleaved
 from measuring.servers import servers
 
-GOAL = 0.5
+GOAL_RATIO = 0.5
 GOAL_REQUESTS_PER_S = 15_000.0
 GOAL_CPU_MICROSECONDS = 40.0
 _PROMPT = "x" * 350
@@ -44,7 +44,7 @@ def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
         "control-plane",
         found,
         ("bare loop", "worker"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         against="a bare loop of the same libraries: consume, decode, encode, put, commit",
         settings={"requests": requests, "engine": "instant"},
         checks=[
@@ -58,7 +58,7 @@ def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """What a worker on these servers is given."""
+    """The environment of a worker on these servers."""
     return {**os.environ, **settings, "BACKBURNER_ENGINE": "fake", "BACKBURNER_POOL": "fake"}
 
 

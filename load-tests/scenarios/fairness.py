@@ -28,12 +28,12 @@ from measuring.cpu import cpu_seconds
 from measuring.figures import Bound, Figures
 from measuring.pairs import Measured, Pair
 
-GOAL = 1.2
+GOAL_RATIO = 1.2
 LARGE = "large"
 SMALL = ("amber", "birch", "cedar", "delta")
-TIMES = 100
+LARGE_REQUESTS_PER_SMALL = 100
 """Requests of the large tenant for each of a small one."""
-AHEAD = 300
+AHEAD_REQUESTS = 300
 """Requests of the large tenant that come before all others."""
 _LATENCY_SECONDS = 0.005
 _PROMPT = "x" * 350
@@ -98,20 +98,25 @@ def fairness(rounds: int, requests: int, *, quick: bool = False) -> Figures:
                 Measured(shares.seconds, work=shares.least, extra={"got": dict(shares.got), "cpu_seconds": spent}),
             )
         )
-        told = ", ".join(f"{tenant} {shares.got[tenant]}" for tenant in (LARGE, *SMALL))
-        print(f"round {number + 1}: {told}; ratio {shares.unfairness:.3f}", flush=True)
+        shown = ", ".join(f"{tenant} {shares.got[tenant]}" for tenant in (LARGE, *SMALL))
+        print(f"round {number + 1}: {shown}; ratio {shares.unfairness:.3f}", flush=True)
     queued = _shares([(tenant, 0.0) for tenant in order(requests)], requests)
     return Figures.of_pairs(
         "fairness",
         pairs,
         ("equal shares", "the least share"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         bound=Bound.AT_MOST,
         ratio_of=lambda pair: pair.baseline.work / max(pair.ours.work, 1.0),
         of="shares",
         unit="requests of a tenant",
         against="equal shares",
-        settings={"requests": requests, "times": TIMES, "tenants": len(SMALL) + 1, "latency": _LATENCY_SECONDS},
+        settings={
+            "requests": requests,
+            "times": LARGE_REQUESTS_PER_SMALL,
+            "tenants": len(SMALL) + 1,
+            "latency": _LATENCY_SECONDS,
+        },
         details={"in_the_order_of_the_queue": dict(queued.got), "unfairness_of_that": queued.unfairness},
         quick=quick,
     )
@@ -119,10 +124,10 @@ def fairness(rounds: int, requests: int, *, quick: bool = False) -> Figures:
 
 def order(requests: int) -> Iterator[str]:
     """Whose requests are on the queue, from its head on."""
-    yield from [LARGE] * AHEAD
+    yield from [LARGE] * AHEAD_REQUESTS
     for _ in range(requests):
         yield from (LARGE, *SMALL)
-    yield from [LARGE] * (TIMES * requests - AHEAD - requests)
+    yield from [LARGE] * (LARGE_REQUESTS_PER_SMALL * requests - AHEAD_REQUESTS - requests)
 
 
 async def _round(requests: int) -> Shares:

@@ -33,9 +33,10 @@ ALLOWED_MB = 20.0
 """How much more memory than before a worker may take during an outage."""
 SYSTEMS = ("store", "slow store", "broker")
 _LATENCY_SECONDS = "0.005"
-_STEADY_SHARE = 2
+_STEADY_SHARE = 0.5
 """Half of the job is done before the outage, so that every buffer and the allocator have had their fill."""
 _SAMPLE_SECONDS = 0.2
+_PULLED = "backburner_deliveries_pulled_total"
 _PATIENCE_SECONDS = 900.0
 
 
@@ -49,7 +50,7 @@ class Outage:
     after_mb: float = 0.0
     pulled_during: int = 0
     told_after: float | None = None
-    """When `/readyz` said so, from the beginning of the outage."""
+    """When `/readyz` reported it, from the beginning of the outage."""
     ready_after: float | None = None
     """When it was ready again, from the end of the outage."""
     requests: int = 0
@@ -87,7 +88,7 @@ _HEAD = (
 
 def outage(seconds: float, requests: int, systems: Collection[str]) -> Figures:
     """Take each of these systems away for so long, one after the other, each with a job and a worker of its own."""
-    # This program's own client meets the broker's outage too, and what it says of that is no figure.
+    # This program's own client meets the broker's outage too, and what it logs about that is not a figure.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     rows: list[Outage] = []
     before = dict(os.environ)
@@ -159,8 +160,8 @@ class _Worker:
 
     @property
     def pulled(self) -> int:
-        shown = self._get("/metrics").splitlines()
-        return int(sum(float(line.rpartition(" ")[2]) for line in shown if line.startswith("backburner_pulled_total")))
+        lines = self._get("/metrics").splitlines()
+        return int(sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(_PULLED)))
 
     def _get(self, path: str) -> str:
         """The page. Raises `OSError` where there is none, or for a status that is not 200."""
@@ -199,7 +200,7 @@ async def _suffer(
         job = await client.submit(chat_lines(row.requests))
         await _until(lambda: worker.ready, "a warm worker")
         already = worker.pulled
-        enough = row.requests // _STEADY_SHARE
+        enough = int(row.requests * _STEADY_SHARE)
         while worker.pulled < enough:
             row.before_mb = max(row.before_mb, worker.rss_mb)
             await asyncio.sleep(_SAMPLE_SECONDS)

@@ -19,20 +19,20 @@ from measuring.child import Child, child
 from measuring.engines import Build, arguments, build, max_sequences
 from measuring.figures import Figures
 from measuring.pairs import Pair, Side, interleaved
-from measuring.prompts import BATCH
+from measuring.prompts import CYCLE_REQUESTS
 from measuring.resident import fill, resident_worker, same_tokens
 from measuring.servers import servers
 
-GOAL = 0.98
+GOAL_RATIO = 0.98
 _SERVING = "serving"
-_ON_GPU = 1024
-_TRIES = 2
-_TRIED_FROM = 1_000_000
+_GPU_REQUESTS = 1024
+_RUNS_PER_SETTING = 2
+_FIRST_TRIAL_INDEX = 1_000_000
 
 
 def overhead(pairs: int, requests: int, *, threads: int = 1, baseline: str = _SERVING, quick: bool = False) -> Figures:
     """Run the pairs. The ratio is queued throughput over bare throughput, so 0.98 means that the queue costs 2 %."""
-    requests = requests or (_ON_GPU if build() is Build.GPU else BATCH)
+    requests = requests or (_GPU_REQUESTS if build() is Build.GPU else CYCLE_REQUESTS)
     model = str(prepare_auto_model(on_progress=print))
     found: list[Pair] = []
     tried: dict[int, float] = {}
@@ -56,7 +56,7 @@ def overhead(pairs: int, requests: int, *, threads: int = 1, baseline: str = _SE
         "overhead",
         found,
         (baseline, "queued"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         against="bare AsyncLLM at its best hand setting" if baseline == _SERVING else "vLLM's LLM.chat",
         settings={
             "requests": requests,
@@ -104,10 +104,10 @@ def _try(bare: Child, requests: int) -> dict[int, float]:
     at_once = max_sequences(arguments())
     settings = [0, *(count for count in (at_once * 3 // 2, at_once * 2) if count < requests)]
     rates: dict[int, list[float]] = {count: [] for count in settings}
-    for number in range(_TRIES):
+    for number in range(_RUNS_PER_SETTING):
         for count in settings:
             side = _bare_side("", bare, requests, count)
-            rates[count].append(side.run(_TRIED_FROM + number).rate)
+            rates[count].append(side.run(_FIRST_TRIAL_INDEX + number).rate)
     best = {count: max(found) for count, found in rates.items()}
     for count, rate in best.items():
         print(f"bare with {count or 'all'} in flight: {rate:.2f} requests/s", flush=True)

@@ -2,7 +2,7 @@
 
 Both sides have vLLM's prefix cache, the same engine arguments and the same requests. vLLM takes requests as they come,
 so in file order a passage is forgotten before the next question about it; the queue's worker holds what it has pulled
-and brings it into an order that the cache likes. Every round has passages of its own, so that no round helps another.
+and brings it into an order that suits the cache. Every round has passages of its own, so that no round helps another.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from backburner_schemas.routing import pool_name
 from measuring.child import child
 from measuring.figures import Check, Figures
 from measuring.pairs import Pair, Side, interleaved
-from measuring.passages import MAX_TOKENS, PASSAGES, QUESTIONS, ROUND, Order, line, order_of
+from measuring.passages import MAX_TOKENS, PASSAGE_COUNT, QUESTIONS_PER_PASSAGE, ROUND_REQUESTS, Order, line, order_of
 from measuring.servers import servers
 
 GOALS = {Order.INTERLEAVED: 4.0, Order.SHUFFLED: 2.5}
@@ -60,15 +60,20 @@ def _sides(model: str, env: Mapping[str, str]) -> Iterator[tuple[Side, Side]]:
         engine = stack.enter_context(child("bare_engine", "passages", model, *ENGINE_ARGS.split(), env=env))
         behind = stack.enter_context(child("queued_worker", env=worker))
         yield (
-            Side("AsyncLLM", lambda number: engine.measure(ROUND, first=number * ROUND, count=ROUND)),
-            Side("queued", lambda _: behind.measure(ROUND, count=ROUND)),
+            Side(
+                "AsyncLLM",
+                lambda number: engine.measure(ROUND_REQUESTS, first=number * ROUND_REQUESTS, count=ROUND_REQUESTS),
+            ),
+            Side("queued", lambda _: behind.measure(ROUND_REQUESTS, count=ROUND_REQUESTS)),
         )
 
 
 def _fill(number: int) -> None:
     async def submit() -> None:
         async with Client() as client:
-            await client.submit(line(one, AUTO_MODEL_NAME) for one in range(number * ROUND, (number + 1) * ROUND))
+            await client.submit(
+                line(one, AUTO_MODEL_NAME) for one in range(number * ROUND_REQUESTS, (number + 1) * ROUND_REQUESTS)
+            )
 
     asyncio.run(submit())
 
@@ -88,8 +93,8 @@ def _figures(order: Order, goal: float, measured: list[Pair], *, threads: int, q
         goal=goal,
         against=f"AsyncLLM in file order, {order}",
         settings={
-            "passages": PASSAGES,
-            "questions": QUESTIONS,
+            "passages": PASSAGE_COUNT,
+            "questions": QUESTIONS_PER_PASSAGE,
             "max_tokens": MAX_TOKENS,
             "threads": threads,
             "engine_args": ENGINE_ARGS,

@@ -15,7 +15,7 @@ from scenarios.control_plane import fill, workers
 def profile(rounds: int, requests: int, *, places: int = 0) -> None:
     """Carry so many requests, so many times, and print microseconds a request and share of each layer.
 
-    `places` asks for that many functions as well, the dearest first. The first round only warms up.
+    `places` asks for that many functions as well, the most expensive first. The first round only warms up.
     """
     layers: defaultdict[str, float] = defaultdict(float)
     functions: defaultdict[tuple[str, str], float] = defaultdict(float)

@@ -1,9 +1,9 @@
 """A queue with a resident worker, against Ray Data's batch inference with vLLM, on the same model and requests.
 
 Ray is no dependency of ours. It is installed into an environment of its own, which sees this one's vLLM; where that
-does not work the scenario is skipped with the reason. Ray Data makes its engine anew for each dataset, so its clock is
-its wall time, start included; ours runs from the submit to the last durable record. What it does once its engine is
-warm is told beside it.
+does not work the scenario is skipped with the reason. Ray Data creates its engine anew for each dataset, so its clock
+is its wall time, start included; ours runs from the submit to the last durable record. What it does once its engine is
+warm is reported beside it.
 """
 
 import json
@@ -23,7 +23,7 @@ from measuring.pairs import Measured, Side, interleaved
 from measuring.resident import resident_worker, same_tokens, submitted_and_done, write_requests
 from measuring.servers import servers
 
-GOAL = 1.3
+GOAL_RATIO = 1.3
 REQUIREMENT = "ray[data]==2.60.0"
 _AGAINST = "Ray Data LLM, wall time with its start"
 _ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def ray_data(pairs: int, requests: int, *, threads: int = 1, quick: bool = False
     try:
         python = ray_python()
     except RayMissing as missing:
-        return Figures.skip("ray", str(missing), goal=GOAL, against=_AGAINST)
+        return Figures.skip("ray", str(missing), goal=GOAL_RATIO, against=_AGAINST)
     with servers(AUTO_MODEL_NAME) as settings, tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
         env = {**os.environ, **settings, "OMP_NUM_THREADS": str(threads), "RAY_USAGE_STATS_ENABLED": "0"}
         env["BENCH_GPUS"] = "1" if build() is Build.GPU else "0"
@@ -61,7 +61,7 @@ def ray_data(pairs: int, requests: int, *, threads: int = 1, quick: bool = False
         "ray",
         found,
         ("Ray Data", "queued"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         against=_AGAINST,
         settings={"requests": requests, "threads": threads, "engine_args": arguments(), "ray": REQUIREMENT},
         details={"steady_requests_per_s": {"Ray Data": theirs, "queued": ours}},
@@ -92,7 +92,7 @@ def ray_python() -> str:
     for command in (argv, [str(python), "-c", "import ray.data.llm, vllm"]):
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode != 0:
-            why = (ended.stderr.strip().splitlines() or ["it does not say why"])[-1]
+            why = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]
             raise RayMissing(f"{REQUIREMENT} cannot be installed beside this vLLM: {why}")
     return str(python)
 
@@ -111,7 +111,7 @@ def _ray(program: list[str], env: dict[str, str], given: Path, number: int, coun
         )
     if ended.returncode != 0:
         said = log.read_text(errors="replace")
-        raise RuntimeError(f"Ray Data ended with {ended.returncode}; its last words: {said[-2000:]}")
+        raise RuntimeError(f"Ray Data ended with {ended.returncode}; its last output: {said[-2000:]}")
     found = json.loads(ended.stdout.splitlines()[-1])
     if found["rows"] != count:
         raise RuntimeError(f"Ray Data answered {found['rows']} of {count}")

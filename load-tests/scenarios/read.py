@@ -23,18 +23,18 @@ from measuring.pairs import Measured, Pair, Side, interleaved
 from measuring.servers import servers
 from measuring.stored_jobs import segment_names, store_job, store_results, store_segments
 
-GOAL = 0.7
-LISTS_GOAL = 5
-"""LIST requests of one status at the most; each gives up to a thousand keys."""
-_AHEAD = 4
+GOAL_RATIO = 0.7
+MAX_LISTS = 5
+"""LIST requests of one status at most; each returns up to a thousand keys."""
+_READ_AHEAD_OBJECTS = 4
 """Objects that are fetched side by side, on both sides."""
-_WORKERS = 4
+_WORKER_COUNT = 4
 _WRITTEN_SECONDS = 3600.0
-_REQUESTS = 1_000_000
+_LISTED_REQUESTS = 1_000_000
 
 
 class Form(StrEnum):
-    """How the client gives the records."""
+    """How the client returns the records."""
 
     LINES = "lines"
     """As JSON lines, which is what `backburner results` writes."""
@@ -59,21 +59,23 @@ def read(pairs: int, records: int, *, form: Form = Form.LINES, quick: bool = Fal
         also = asyncio.run(_client(other, records))
         segments, lists = asyncio.run(_status(storage))
     print(f"as {other}: {also.rate:,.0f} records/s, {also.cpu_seconds / records * 1e6:.1f} µs of CPU each")
-    print(f"status of {_REQUESTS:,} requests in {segments} segments: {lists} LISTs, goal ≤ {LISTS_GOAL}")
+    print(f"status of {_LISTED_REQUESTS:,} requests in {segments} segments: {lists} LISTs, goal ≤ {MAX_LISTS}")
     return Figures.of_pairs(
         "read",
         found,
         ("bare GET", "client"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         unit="records",
         against="bare GETs of the same objects",
-        settings={"records": records, "form": form, "objects": len(keys), "ahead": _AHEAD},
+        settings={"records": records, "form": form, "objects": len(keys), "ahead": _READ_AHEAD_OBJECTS},
         details={
             f"{other}_per_s": also.rate,
             f"{other}_cpu_us": also.cpu_seconds / records * 1e6,
             "listed_segments": segments,
         },
-        checks=[Check.of(f"LISTs for a status of {_REQUESTS:,} requests", lists, LISTS_GOAL, bound=Bound.AT_MOST)],
+        checks=[
+            Check.of(f"LISTs for a status of {_LISTED_REQUESTS:,} requests", lists, MAX_LISTS, bound=Bound.AT_MOST)
+        ],
         quick=quick,
     )
 
@@ -96,7 +98,7 @@ async def _bare(storage: Storage, keys: list[str], records: int) -> Measured:
     cpu, started = cpu_seconds(), time.monotonic()
     size, left = 0, iter(keys)
     while True:
-        while len(ahead) < _AHEAD and (key := next(left, None)) is not None:
+        while len(ahead) < _READ_AHEAD_OBJECTS and (key := next(left, None)) is not None:
             ahead.append(asyncio.create_task(fetch(key)))
         if not ahead:
             break
@@ -128,14 +130,14 @@ def _all_read(pair: Pair) -> None:
 
 async def _status(storage: Storage) -> tuple[int, int]:
     """How many segments the large job has, and how many LIST requests one status of it takes."""
-    await store_job(storage, "listed", _REQUESTS)
-    names = list(segment_names(_REQUESTS, _WORKERS, _WRITTEN_SECONDS))
+    await store_job(storage, "listed", _LISTED_REQUESTS)
+    names = list(segment_names(_LISTED_REQUESTS, _WORKER_COUNT, _WRITTEN_SECONDS))
     await store_segments(storage, "listed", names)
     async with Client() as client:
         with _counted_lists() as count:
             status = await client.job("listed").status()
-    if status.request_counts.completed != _REQUESTS:
-        raise RuntimeError(f"the status tells {status.request_counts.completed:,} of {_REQUESTS:,} requests")
+    if status.request_counts.completed != _LISTED_REQUESTS:
+        raise RuntimeError(f"the status reports {status.request_counts.completed:,} of {_LISTED_REQUESTS:,} requests")
     return len(names), count[0]
 
 

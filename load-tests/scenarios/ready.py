@@ -33,9 +33,9 @@ from measuring.pairs import Measured, Pair, Side, interleaved
 from measuring.prompts import line
 from measuring.servers import servers
 
-GOAL = 1.05
+GOAL_RATIO = 1.05
 _PROGRAM = Path(__file__).parents[1] / "programs" / "bare_start.py"
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 300.0
 
 
@@ -54,7 +54,7 @@ def ready(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:
         "ready",
         found,
         ("bare", "queued"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         bound=Bound.AT_MOST,
         ratio_of=lambda pair: pair.ours.seconds / pair.baseline.seconds,
         of="time to the first answer",
@@ -80,7 +80,7 @@ def _bare(number: int, model: str, env: Mapping[str, str]) -> Measured:
     seconds = time.monotonic() - started
     process.wait()
     if answer is None:
-        raise RuntimeError(f"the bare engine ended with {process.returncode}; its last words are above")
+        raise RuntimeError(f"the bare engine ended with {process.returncode}; its last output is above")
     return Measured(seconds, _children_seconds() - spent, extra=answer)
 
 
@@ -105,8 +105,8 @@ async def _first_answer(number: int, model: str, env: Mapping[str, str]) -> Meas
     try:
         while (stored := await storage.get(handle.key)) is None:
             if process.poll() is not None or time.monotonic() - started > _PATIENCE_SECONDS:
-                raise RuntimeError(f"the worker gave no answer (exit status {process.returncode}); its log is above")
-            await asyncio.sleep(_LOOK_SECONDS)
+                raise RuntimeError(f"the worker did not answer (exit status {process.returncode}); its log is above")
+            await asyncio.sleep(_POLL_SECONDS)
         seconds = time.monotonic() - started
     finally:
         with contextlib.suppress(ProcessLookupError):

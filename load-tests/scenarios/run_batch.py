@@ -1,7 +1,7 @@
 """A queue with a resident worker, against vLLM's own batch program, which loads the model for each file.
 
 Both answer the same file of mixed requests. The clock of `run_batch` is its wall time, start included; ours runs from
-the submit to the last durable record. What `run_batch` does once it is warm is told beside it.
+the submit to the last durable record. What `run_batch` does once it is warm is reported beside it.
 """
 
 import json
@@ -22,7 +22,7 @@ from measuring.pairs import Measured, Side, interleaved
 from measuring.resident import resident_worker, same_tokens, submitted_and_done, write_requests
 from measuring.servers import servers
 
-GOAL = 1.1
+GOAL_RATIO = 1.1
 _PROGRAM = "vllm.entrypoints.openai.run_batch"
 _RATE = re.compile(r"([0-9.]+)\s*(req/s|s/req)")
 
@@ -47,7 +47,7 @@ def run_batch(pairs: int, requests: int, *, threads: int = 1, quick: bool = Fals
         "run-batch",
         found,
         ("run_batch", "queued"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         against="vLLM's run_batch, wall time with its start",
         settings={"requests": requests, "threads": threads, "engine_args": arguments()},
         details={"steady_requests_per_s": {"run_batch": steady, "queued": ours}},
@@ -75,7 +75,7 @@ def _run_batch(model: str, env: dict[str, str], folder: Path, first: int, count:
     seconds, after = time.monotonic() - started, os.times()
     said = log.read_text(errors="replace")
     if ended.returncode != 0:
-        raise RuntimeError(f"run_batch ended with {ended.returncode}; its last words: {said[-2000:]}")
+        raise RuntimeError(f"run_batch ended with {ended.returncode}; its last output: {said[-2000:]}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     answered = [json.loads(line) for line in answers.read_text().splitlines()]
     tokens = sum(one["response"]["body"]["usage"]["completion_tokens"] for one in answered)
@@ -83,7 +83,7 @@ def _run_batch(model: str, env: dict[str, str], folder: Path, first: int, count:
 
 
 def steady_rate(log: str) -> float | None:
-    """The requests a second that the last progress bar in the log tells; None if it tells none."""
+    """The requests a second in the last progress bar of the log; None if there is none."""
     found = _RATE.findall(log)
     if not found:
         return None

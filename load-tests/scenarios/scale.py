@@ -21,21 +21,21 @@ from measuring.pairs import Measured, Pair
 from measuring.servers import make_pool, servers
 from scenarios.control_plane import chat_lines
 
-GOAL = 0.95
+GOAL_RATIO = 0.95
 WORKERS = (1, 2, 4)
-PARTITIONS = 16
+PARTITION_COUNT = 16
 LATENCY_SECONDS = 0.25
-CONCURRENCY = 96
-_WARM_UP = 64 * PARTITIONS
+CONCURRENT_REQUESTS = 96
+_WARM_UP_REQUESTS = 64 * PARTITION_COUNT
 """Requests of a small job. Neighbours go to one partition, 64 at the most, so this is enough for all partitions."""
-_WARM_UPS = 20
+_MAX_WARM_UPS = 20
 _PATIENCE_SECONDS = 600.0
 
 
 def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
     """So many rounds of one, two and four workers, each with so many requests. The ratio is to linear, at four."""
     found: dict[int, list[Measured]] = {count: [] for count in WORKERS}
-    with servers("fake", partitions=PARTITIONS) as settings, ExitStack() as stack:
+    with servers("fake", partitions=PARTITION_COUNT) as settings, ExitStack() as stack:
         crews = {count: stack.enter_context(_crew({**os.environ, **settings}, count)) for count in WORKERS}
         for number in range(rounds):
             for count in WORKERS if number % 2 == 0 else WORKERS[::-1]:
@@ -53,12 +53,12 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
         "scale",
         [Pair(alone, ours) for alone, ours in zip(one, most, strict=True)],
         ("1 worker", f"{WORKERS[-1]} workers"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         ratio_of=lambda pair: pair.speed / WORKERS[-1],
         of="speed to linear",
         measure="of linear",
         against=f"{WORKERS[-1]} times one worker",
-        checks=[Check.of("2 workers over twice one worker", statistics.median(linear), GOAL)],
+        checks=[Check.of("2 workers over twice one worker", statistics.median(linear), GOAL_RATIO)],
         curves=[
             Curve(
                 "Requests a second by the number of workers",
@@ -73,8 +73,8 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
         settings={
             "requests_a_worker": requests,
             "engine_seconds": LATENCY_SECONDS,
-            "concurrency": CONCURRENCY,
-            "partitions": PARTITIONS,
+            "concurrency": CONCURRENT_REQUESTS,
+            "partitions": PARTITION_COUNT,
         },
         quick=quick,
     )
@@ -90,7 +90,7 @@ class Crew:
 
 @contextmanager
 def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
-    """So many workers in a pool of their own, each with its partitions, that wait to be let."""
+    """So many workers in a pool of their own, each with its partitions, that wait for their start."""
     crew = Crew(f"scale-{count}", [])
     asyncio.run(make_pool(crew.model))
     settings = {
@@ -98,8 +98,8 @@ def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
         "BACKBURNER_MODEL": crew.model,
         "BACKBURNER_POOL": pool_name(crew.model),
         "BACKBURNER_FAKE_LATENCY_SECONDS": str(LATENCY_SECONDS),
-        "BACKBURNER_CONCURRENCY": str(CONCURRENCY),
-        "BACKBURNER_WINDOW": str(2 * CONCURRENCY),
+        "BACKBURNER_CONCURRENCY": str(CONCURRENT_REQUESTS),
+        "BACKBURNER_PREFETCH": str(2 * CONCURRENT_REQUESTS),
     }
     with ExitStack() as stack:
         # One joins when the others have their share: members that all join at once keep a group from settling.
@@ -110,11 +110,11 @@ def _crew(env: Mapping[str, str], count: int) -> Iterator[Crew]:
 
 
 def _warm_up(crew: Crew) -> None:
-    """Small jobs, until each worker has had a part of one: then all have their partitions."""
-    for _ in range(_WARM_UPS):
-        if all(answer["done"] for answer in asyncio.run(_carry(crew, _WARM_UP))):
+    """Submit small jobs until each worker has had a part of one: then all have their partitions."""
+    for _ in range(_MAX_WARM_UPS):
+        if all(answer["done"] for answer in asyncio.run(_carry(crew, _WARM_UP_REQUESTS))):
             return
-    raise RuntimeError(f"one of {len(crew.workers)} workers had no part in {_WARM_UPS} small jobs")
+    raise RuntimeError(f"one of {len(crew.workers)} workers had no part in {_MAX_WARM_UPS} small jobs")
 
 
 def _round(crew: Crew, requests: int) -> Measured:

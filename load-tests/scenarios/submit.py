@@ -4,7 +4,7 @@ Each round has a fresh broker and a fresh process. The bare producer reads its v
 nothing; the client checks the whole file before it sends the first line, and finds repeated custom_ids.
 
 The client's memory must not grow with its input: a file with a twentieth of the lines, and few and many large items,
-tell whether it does.
+show whether it does.
 """
 
 import json
@@ -26,14 +26,14 @@ from measuring.pairs import Measured, Pair, Side, interleaved
 from measuring.servers import servers
 from programs.submitting_client import items
 
-GOAL = 0.85
+GOAL_RATIO = 0.85
 CPU_GOAL_MICROSECONDS = 8.0
 """Microseconds of the client's CPU for each request."""
-MEMORY_GOAL = 0.8
+MEMORY_GOAL_RATIO = 0.8
 """Memory of a small submit over memory of a large one: the same, but for the noise of an allocator."""
-_CHARACTERS = 350
+_PROMPT_CHARACTERS = 350
 """Of a prompt; a line has about 500 bytes."""
-_FEWER = 20
+_FEWER_FACTOR = 20
 _LARGE_ITEMS = (40, 400)
 _LARGE_BYTES = 500_000
 
@@ -44,7 +44,7 @@ class How(StrEnum):
     SEND = "send"
     """One `send` for each value."""
     BATCH = "batch"
-    """Whole batches, made by hand for each partition."""
+    """Whole batches, built by hand for each partition."""
 
 
 def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = False) -> Figures:
@@ -52,12 +52,12 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
     with tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
         lines, values, fewer = (Path(folder) / name for name in ("lines.jsonl", "values.jsonl", "fewer.jsonl"))
         _write_lines(lines, requests)
-        _write_lines(fewer, max(requests // _FEWER, 1))
+        _write_lines(fewer, max(requests // _FEWER_FACTOR, 1))
         _write_values(values, lines)
         sizes = {"line_bytes": lines.stat().st_size // requests, "value_bytes": values.stat().st_size // requests}
         bare = Side(f"bare {how}", lambda _: _bare(values, how, requests))
         found = interleaved(pairs, bare, Side("client", lambda _: _client(requests, path=str(lines))), check=_all_sent)
-        small = _client(max(requests // _FEWER, 1), path=str(fewer))
+        small = _client(max(requests // _FEWER_FACTOR, 1), path=str(fewer))
         few, many = (_client(count, items=count, bytes=_LARGE_BYTES) for count in _LARGE_ITEMS)
     ours = [pair.ours for pair in found]
     peak = statistics.median(one.extra["peak_mib"] for one in ours)
@@ -68,7 +68,7 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
         "submit",
         found,
         (bare.name, "client"),
-        goal=GOAL,
+        goal=GOAL_RATIO,
         settings={"requests": requests, "how": how, **sizes},
         details={
             "peak_mib": peak,
@@ -79,7 +79,7 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
             Check.of(
                 "µs of the client's CPU a request, an aim", cpu, CPU_GOAL_MICROSECONDS, bound=Bound.AT_MOST, aim=True
             ),
-            Check.of("memory of a small submit over that of a large one", memory, MEMORY_GOAL),
+            Check.of("memory of a small submit over that of a large one", memory, MEMORY_GOAL_RATIO),
         ],
         quick=quick,
     )
@@ -106,7 +106,7 @@ def _all_sent(pair: Pair) -> None:
 
 def _write_lines(path: Path, count: int) -> None:
     with path.open("w") as file:
-        for item in items(count, _CHARACTERS):
+        for item in items(count, _PROMPT_CHARACTERS):
             file.write(json.dumps(item) + "\n")
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from backburner_schemas.status import BatchStatus as BatchStatus
 
 # The public names, each with the module that it comes from. They are loaded at first use: importing the package takes
-# no time, and a producer pays for nothing that it does not touch. The imports above say the same to type checkers.
+# no time, and a producer pays for nothing that it does not use. The imports above declare the same to type checkers.
 _HOMES = {
     "BackburnerError": "backburner_schemas.errors",
     "BatchRequest": "backburner_schemas.request",
@@ -100,7 +100,7 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:
-    # Type checkers read no list that is computed; they take the imports above for `import *`.
+    # Type checkers read no computed list; they use the imports above for `import *`.
     __all__ = list(_HOMES)
 
 

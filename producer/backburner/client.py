@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from backburner.connections import Connections
@@ -12,7 +11,7 @@ from backburner.dead_letters.redrive import Redrive, RedriveResult
 from backburner.dead_letters.retry import RetryFailed, RetryOptions
 from backburner.dead_letters.store import DeadLetterStore, check_one
 from backburner.handle import Handle, parse_handle
-from backburner.inputs.chunks import Source
+from backburner.inputs.source import Source
 from backburner.job import Job
 from backburner.jobs.listing import list_jobs
 from backburner.pools import PoolStatus
@@ -72,9 +71,7 @@ class Client:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

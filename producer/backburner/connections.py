@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """Opens each part once, hands it to whoever asks, and closes what was opened; then it raises `RuntimeError`."""
+    """Opens each part once and hands it out. `close` closes what was opened; after it, all raises `RuntimeError`."""
 
     def __init__(
         self, settings: Settings, storage: "Storage | None" = None, publisher: "Publisher | None" = None
@@ -61,7 +61,7 @@ class Connections:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("the client is closed; make a new one")
+            raise RuntimeError("the client is closed; create a new one")
 
     async def close(self) -> None:
         """Close what was opened. Safe to call twice."""

@@ -13,7 +13,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class RequestFailed(errors.RequestFailed):
-    """The request ended with an error; its record says which."""
+    """The request ended with an error; its record has the details."""
 
     def __init__(self, record: ResultRecord) -> None:
         error = record.error
@@ -22,7 +22,7 @@ class RequestFailed(errors.RequestFailed):
             param=error.param if error is not None else None,
         )
         self.record = record
-        """The error record, as it lies in the store."""
+        """The error record, as it is stored."""
 
 
 class Handle:

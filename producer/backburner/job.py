@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, overload
 
 from backburner.connections import Connections
-from backburner.inputs.chunks import Item
 from backburner.inputs.findings import SkippedLine
+from backburner.inputs.items import Item
 from backburner.jobs.finalizer import finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
 from backburner.jobs.polling import Patience, PollPace
@@ -229,7 +229,7 @@ class _Names:
     """Gives records their requests, or the custom_ids that those lack which were cut off."""
 
     def __init__(self, stored: Callable[[], Awaitable[JoinedInput | None]], joined: JoinedInput | None = None) -> None:
-        """`stored` opens the input that lies in the store, if there is one; `joined` is the one that was given."""
+        """`stored` opens the stored input, if there is one; `joined` is the one that the caller passed."""
         self._stored = stored
         self._joined = joined
         self._looked = joined is not None
@@ -256,6 +256,6 @@ class _Names:
         ]
 
     def close(self) -> None:
-        """Remove what lies on disk."""
+        """Remove what is on disk."""
         if self._joined is not None:
             self._joined.close()

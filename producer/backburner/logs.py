@@ -2,7 +2,7 @@
 
 Programs call `configure` once at their start; then all that is logged with `structlog` or the standard library's
 `logging` comes out in one form. What runs inside users' programs, which configure nothing of ours, logs with
-`get_logger`: there its records go the way of the standard library's, and never to stdout.
+`get_logger`: there its records go where the standard library's go, and never to stdout.
 """
 
 import logging
@@ -19,12 +19,12 @@ from backburner_schemas.errors import SettingsError
 LEVELS = ("debug", "info", "warning", "error")
 
 _NOISY = ("aiokafka", "asyncio", "botocore", "urllib3")
-"""Libraries whose own talk helps only those who ask for debug; their warnings stay."""
+"""Libraries whose information only helps at level debug; their warnings stay."""
 _REPEATING = ("aiokafka", "botocore", "urllib3")
-"""Those that say the same thing at each of their own retries, ten times a second while a system is away."""
+"""Those that log the same at each of their own retries, ten times a second while a system is away."""
 _REPEAT_SECONDS = 30.0
 _ORDINARY = {"aiokafka.consumer.group_coordinator": "GroupCoordinatorNotAvailableError"}
-"""What a library calls an error and tries again by itself: a cluster's first group waits for Kafka's own topic."""
+"""What a library logs as an error and retries by itself: a cluster's first group waits for Kafka's own topic."""
 
 
 def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - the agreed form
@@ -80,13 +80,13 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def silence(*libraries: str) -> None:
-    """Leave out what these libraries log: their caller raises an error that says it better."""
+    """Drop what these libraries log: their caller raises a better error."""
     for name in libraries:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class _Calmly(logging.Filter):
-    """Tells an ordinary moment, which a library calls an error, as information."""
+    """Logs an ordinary event that a library calls an error as information."""
 
     def __init__(self, threshold: int) -> None:
         super().__init__()
@@ -100,9 +100,9 @@ class _Calmly(logging.Filter):
 
 
 class _Seldom(logging.Filter):
-    """Has a library say the same thing once in a while."""
+    """Limits how often a library logs the same message."""
 
-    _REMEMBERED = 1000
+    _MAX_REMEMBERED_LINES = 1000
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _Seldom(logging.Filter):
         said, now = (record.name, str(record.msg)), time.monotonic()
         if now < self._next.get(said, 0.0):
             return False
-        if len(self._next) >= self._REMEMBERED:
+        if len(self._next) >= self._MAX_REMEMBERED_LINES:
             self._next.clear()
         self._next[said] = now + _REPEAT_SECONDS
         return True
@@ -143,9 +143,9 @@ def _hand_over(logger: Any, name: str, event: structlog.typing.EventDict) -> tup
     """To our own handler as fields, or to whatever handlers the program has as one line of text."""
     if any(isinstance(handler, _Stderr) for handler in logging.getLogger().handlers):
         return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, event)
-    told = {"exc_info": event.pop("exc_info", None), "stack_info": event.pop("stack", None) is not None}
+    options = {"exc_info": event.pop("exc_info", None), "stack_info": event.pop("stack", None) is not None}
     fields = " ".join(f"{key}={value!r}" for key, value in event.items() if key not in _KNOWN_OTHERWISE)
-    return (f"{event['event']} {fields}".strip(),), told
+    return (f"{event['event']} {fields}".strip(),), options
 
 
 _KNOWN_OTHERWISE = frozenset({"event", "level", "timestamp"})

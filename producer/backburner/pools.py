@@ -1,4 +1,4 @@
-"""Which pools there are and who works in them, as the object store tells. Registers pools; makes no topics."""
+"""Which pools there are and who works in them, read from the object store. Registers pools; creates no topics."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.routing import Routes, pool_name
 
 LIVE_SECONDS = 120.0
-"""A worker that has not renewed its announcement for this long counts as gone; they renew each minute or oftener."""
+"""A worker that has not renewed its announcement for this long counts as gone; they renew each minute or more often."""
 _REFRESH_SECONDS = 5.0
 """An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
-_READS_AT_ONCE = 16
-_NAMED_MODELS = 3
+_MAX_CONCURRENT_READS = 16
+_MAX_NAMED_MODELS = 3
 """Models that a warning names one by one."""
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ class PoolStatus:
 
     @property
     def live(self) -> bool:
-        """Whether a worker is there."""
+        """Whether a worker is alive in it."""
         return bool(self.workers)
 
 
@@ -70,7 +70,7 @@ class PoolDirectory:
             return await self._read()
 
     async def pool_for(self, model: str) -> str:
-        """The pool that takes the model. Raises `PoolNotFound`, which lists the models that have one."""
+        """The pool that serves the model. Raises a `PoolNotFound` that lists the models that have one."""
         await self._read_first()
         try:
             return self._routes.pool_for(model)
@@ -79,7 +79,7 @@ class PoolDirectory:
             return self._routes.pool_for(model)
 
     async def check_pool(self, pool: str) -> str:
-        """The pool of that name, given as slug or served name. Raises `PoolNotFound`."""
+        """The pool of that name, which is its slug or served name. Raises `PoolNotFound`."""
         await self._read_first()
         try:
             return self._routes.check_pool(pool)
@@ -127,13 +127,13 @@ class PoolDirectory:
         missing = sorted({*models} - served) if served else []
         if not missing:
             return []
-        names = ", ".join(map(repr, missing[:_NAMED_MODELS]))
-        more = f" and {len(missing) - _NAMED_MODELS:,} more" if len(missing) > _NAMED_MODELS else ""
+        names = ", ".join(map(repr, missing[:_MAX_NAMED_MODELS]))
+        more = f" and {len(missing) - _MAX_NAMED_MODELS:,} more" if len(missing) > _MAX_NAMED_MODELS else ""
         ending = f"such requests end with the error {ModelNotFound.code}"
         return [f"no worker of pool {pool} serves {names}{more}; {ending}"]
 
     async def register(self, model: str) -> PoolManifest:
-        """Write the pool of a base model, or find it written. Raises `PoolConflict` and `StoreError`."""
+        """Register the pool of a base model, or find it registered. Raises `PoolConflict` and `StoreError`."""
         name = pool_name(model)
         async with self._reading:
             await self._read()
@@ -179,7 +179,7 @@ class PoolDirectory:
 
     async def _read(self) -> list[PoolStatus]:
         found = [one.key async for one in self._storage.scan(keys.POOLS) if one.key.endswith(".json")]
-        places = asyncio.Semaphore(_READS_AT_ONCE)
+        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
         async def get(key: str) -> bytes | None:
             async with places:
@@ -196,8 +196,8 @@ class PoolDirectory:
                 try:
                     manifest = parse_stored(PoolManifest, key, body)
                 except StoredObjectBroken as error:
-                    # One pool's failure keeps nobody from the others.
-                    log.warning("a pool is passed over", error=error.message)
+                    # One pool's failure does not affect the others.
+                    log.warning("reading a pool failed; skipping it", error=error.message)
                     continue
                 manifests[manifest.pool] = manifest
             elif (worker := _announcement(key, body)) is not None:
@@ -222,7 +222,7 @@ def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncem
     """Which pool takes which adapter.
 
     Of a pool whose workers are all gone, those that they had count: their adapters come back with them. An adapter that
-    was moved belongs to the pool that announced it last, so long as no live worker says otherwise.
+    was moved belongs to the pool that announced it last, unless a live worker announces another.
     """
     known = [one for one in workers if one.pool in pools]
     gone = [one for one in known if not pools[one.pool].live]
@@ -232,7 +232,7 @@ def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncem
 
 
 def _announcement(key: str, body: bytes) -> WorkerAnnouncement | None:
-    """None for what another version wrote: a worker that cannot be read only costs a warning too many."""
+    """None for what another version wrote: a worker that cannot be read only causes an unnecessary warning."""
     try:
         return parse_stored(WorkerAnnouncement, key, body)
     except StoredObjectBroken:

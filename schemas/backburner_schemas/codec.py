@@ -1,4 +1,4 @@
-"""From envelopes to bytes on the broker and back. Pure; whatever arrives is judged, and nothing of it is trusted."""
+"""From envelopes to bytes on the broker and back. Pure; whatever arrives is checked, and nothing of it is trusted."""
 
 import hashlib
 import math
@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from backburner_schemas import keys
-from backburner_schemas.envelope import LAST_SECOND, MAX_ATTEMPTS, VERSION, Address, AnswerMode, DeliveryFacts, Envelope
+from backburner_schemas.envelope import (
+    MAX_ATTEMPTS,
+    MAX_UNIX_SECONDS,
+    VERSION,
+    Address,
+    AnswerMode,
+    DeliveryFacts,
+    Envelope,
+)
 from backburner_schemas.errors import (
     BackburnerError,
     InvalidJson,
@@ -38,9 +46,9 @@ MAX_RETRY_DELAY_SECONDS = 60.0
 """Seconds after the record's own timestamp to which a `not_before` is cut."""
 
 
-@dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to make
+@dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to create
 class Origin:
-    """Where a message was found; a message without an address gets its address from here. Nobody changes one."""
+    """Where a message was found; a message without an address gets its address from here. Never changed."""
 
     queue: str
     """Topic or queue name."""
@@ -56,14 +64,14 @@ class Rules:
 
     tenant: str = "default"
     """Tenant of messages that name none."""
-    tenants_allowed: frozenset[str] = frozenset()
+    allowed_tenants: frozenset[str] = frozenset()
     """Tenants that this queue may carry; empty means any."""
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
 
 
 @dataclass(slots=True, unsafe_hash=True)  # as an origin: each delivery turns into one while its outcome is stored
 class Refused:
-    """A message that has an address but cannot be run: it ends as one error record. Nobody changes one."""
+    """A message that has an address but cannot be run: it ends as one error record. Never changed."""
 
     address: Address
     error: BackburnerError
@@ -84,7 +92,7 @@ Decoded = Envelope | Refused | Unaddressed
 def encode(envelope: Envelope) -> bytes:
     """The envelope's JSON in UTF-8, without fields of its own that are null; NaN and infinities become null.
 
-    Raises `RequestRefused` for a body with something that no JSON can hold, such as half a surrogate pair.
+    Raises `RequestRefused` for a body with something that JSON cannot hold, such as half a surrogate pair.
     """
     try:
         return to_json(envelope.model_dump(mode="python", exclude_none=True), inf_nan_mode="null")
@@ -93,7 +101,7 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
-    """Judge one message: an envelope, a plain OpenAI batch line, a refusal with an address, or a letter without."""
+    """Decode one message: an envelope, a plain OpenAI batch line, a refusal with an address, or a letter without."""
     if value is None:
         return Unaddressed(Undeliverable("the message is empty; send a JSON object"))
     try:
@@ -105,14 +113,14 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     if "v" in found:
         if len(value) <= rules.max_body_bytes + ENVELOPE_BYTES:
             envelope = fast_decode(found)
-            if envelope is not None and (not rules.tenants_allowed or envelope.tenant in rules.tenants_allowed):
+            if envelope is not None and (not rules.allowed_tenants or envelope.tenant in rules.allowed_tenants):
                 return envelope
         return _decode_envelope(value, found, rules)
     return _decode_line(value, found, origin, rules)
 
 
 def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
-    """The body in an object that a claim check names. Raises `RequestRefused` if it is none, or over the limit."""
+    """The body in an object that a claim check names. Raises `RequestRefused` if it is not one, or over the limit."""
     check_size(data, max_bytes)
     try:
         body = from_json(data, allow_inf_nan=False)
@@ -139,7 +147,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
     assert isinstance(tenant, str)
     assert isinstance(job, str)
     assert isinstance(index, (int, str))
-    if rules.tenants_allowed and tenant not in rules.tenants_allowed:
+    if rules.allowed_tenants and tenant not in rules.allowed_tenants:
         return Unaddressed(TenantNotAllowed())
     address = Address(tenant, job, index, _custom_id(found))
     try:
@@ -159,7 +167,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
 
 def _check_reference(envelope: Envelope) -> None:
     if not keys.is_body_of(envelope.body_ref or "", envelope.tenant, envelope.job):
-        raise RequestRefused("body_ref must lie under the envelope's own tenant and job", param="body_ref")
+        raise RequestRefused("body_ref must be under the envelope's own tenant and job", param="body_ref")
 
 
 def _answer_mode(found: Mapping[str, Any]) -> AnswerMode:
@@ -203,7 +211,7 @@ def _digest(text: str) -> str:
 
 def _second(timestamp: float) -> float:
     """The timestamp, cut to what a calendar holds: producers stamp their records with whatever they like."""
-    return min(max(timestamp, 0.0), LAST_SECOND) if math.isfinite(timestamp) else 0.0
+    return min(max(timestamp, 0.0), MAX_UNIX_SECONDS) if math.isfinite(timestamp) else 0.0
 
 
 def _custom_id(found: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,6 @@
 """The wire forms as documents that other languages read: JSON Schema and AsyncAPI. Pure; `scripts/docs.py` writes them.
 
-What pydantic cannot tell is added here: that a message needs its version, and exactly one of two fields.
+What pydantic cannot express is added here: that a message needs its version, and exactly one of two fields.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def envelope_schema(texts: FieldTexts) -> Document:
 
 
 def result_schema(texts: FieldTexts) -> Document:
-    """JSON Schema of a result record, as it lies in segments and answers."""
+    """JSON Schema of a result record, as it is stored in segments and answers."""
     return _standing_alone(ResultRecord, texts)
 
 
@@ -59,7 +59,7 @@ def asyncapi(texts: FieldTexts) -> Document:
         "info": {
             "title": "Backburner",
             "version": f"{VERSION}.0.0",
-            "description": "Requests on their way to warm models. Results lie in object storage: see ResultRecord.",
+            "description": "Requests on their way to warm models. Results go to object storage: see ResultRecord.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

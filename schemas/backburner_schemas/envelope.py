@@ -62,17 +62,17 @@ Index = Annotated[
     ),
 ]
 
-LAST_SECOND = 253_402_300_799.0
+MAX_UNIX_SECONDS = 253_402_300_799.0
 """The last second of the year 9999, in Unix seconds: what calendars can still show."""
 
-UnixSeconds = Annotated[float, Field(strict=True, ge=0, le=LAST_SECOND, allow_inf_nan=False)]
+UnixSeconds = Annotated[float, Field(strict=True, ge=0, le=MAX_UNIX_SECONDS, allow_inf_nan=False)]
 
 
-@dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to make
+@dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to create
 class Address:
     """Where a request belongs and where its outcome goes. `custom_id` is null where the message had none.
 
-    Nobody changes one.
+    Never changed.
     """
 
     tenant: str
@@ -82,7 +82,7 @@ class Address:
 
 
 class Envelope(BaseModel):
-    """A request with its address, as a JSON value that any client can write. Unknown fields are passed over."""
+    """A request with its address, as a JSON value that any client can write. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -100,7 +100,7 @@ class Envelope(BaseModel):
     """Unix seconds; after it the request is not started."""
     answer: AnswerMode = AnswerMode.SEGMENT
     enqueued_at: UnixSeconds = 0.0
-    """Unix seconds at which the producer made the envelope."""
+    """Unix seconds at which the producer created the envelope."""
 
     @model_validator(mode="after")
     def _one_body(self) -> "Envelope":

@@ -1,4 +1,4 @@
-"""The one tree of errors. Each class says what went wrong, whether to try again, and what to do about it.
+"""The tree of errors. Each class states what went wrong, whether a retry can help, and what to do about it.
 
 A class's docstring is its default message and names the remedy. `code` is stable: it is what users match on
 in result records and in HTTP answers. Nothing here knows how an error is shown or stored.
@@ -7,12 +7,12 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── RequestRefused        the request's own fault: never retried
     ├── Undeliverable         a message that has no address: dead-lettered
     ├── Unanswered            a job ended before the request was answered
-    ├── JobError              a whole job cannot be made, found or resumed
-    ├── PoolError             no pool takes this model
+    ├── JobError              a whole job cannot be created, found or resumed
+    ├── PoolError             no pool serves this model
     ├── EngineError           the engine failed: mostly retried
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
-    └── SettingsError         the process was told something it cannot do
+    └── SettingsError         a setting is unknown or cannot be used
 """
 
 from typing import ClassVar
@@ -77,7 +77,7 @@ class UnsupportedParameter(RequestRefused):
 
 
 class ModelNotFound(RequestRefused):
-    """The worker does not serve this model; name one that `backburner topics ensure` made a pool for."""
+    """The worker does not serve this model; name one that `backburner topics ensure` created a pool for."""
 
     code = "model_not_found"
     http_status = 404
@@ -93,7 +93,7 @@ class ContextLengthExceeded(RequestRefused):
 
 
 class Undeliverable(BackburnerError):
-    """The message cannot be addressed to any request; look at the dead letter and correct the producer."""
+    """The message cannot be addressed to any request; inspect the dead letter and correct the producer."""
 
     code = "unaddressable"
     http_status = 400
@@ -106,7 +106,7 @@ class UnsupportedVersion(Undeliverable):
 
 
 class TenantNotAllowed(Undeliverable):
-    """This queue may not carry that tenant; add it to BACKBURNER_TENANTS_ALLOWED, or correct the producer."""
+    """This queue may not carry that tenant; add it to BACKBURNER_ALLOWED_TENANTS, or correct the producer."""
 
     code = "tenant_not_allowed"
     http_status = 403
@@ -145,7 +145,7 @@ class ProducerAbandoned(Unanswered):
 
 
 class JobError(BackburnerError):
-    """The job cannot be made, found or changed."""
+    """The job cannot be created, found or changed."""
 
     code = "job_error"
     http_status = 400
@@ -165,7 +165,7 @@ class JobNotFound(JobError):
 
 
 class LetterNotFound(JobError):
-    """There is no dead letter with this id; `backburner dlq list` shows those that there are."""
+    """There is no dead letter with this id; `backburner dlq list` lists those that exist."""
 
     code = "letter_not_found"
     http_status = 404
@@ -179,7 +179,7 @@ class JobConflict(JobError):
 
 
 class RequestFailed(JobError):
-    """The request ended with an error; its record says which."""
+    """The request ended with an error; its record has the details."""
 
     code = "request_failed"
     http_status = 422
@@ -193,14 +193,14 @@ class ResultTimeout(JobError):
 
 
 class PoolError(BackburnerError):
-    """No pool can take this request."""
+    """No pool can serve this request."""
 
     code = "pool_error"
     http_status = 400
 
 
 class PoolNotFound(PoolError):
-    """No pool serves this model; make one with `backburner topics ensure --pool MODEL`."""
+    """No pool serves this model; create one with `backburner topics ensure --pool MODEL`."""
 
     code = "pool_not_found"
     http_status = 404
@@ -236,14 +236,14 @@ class PoisonRequest(EngineError):
 
 
 class EngineBusy(EngineError):
-    """The engine turned the request away for lack of room; it is tried again."""
+    """The engine refused the request for lack of capacity; it is retried."""
 
     code = "engine_busy"
     http_status = 429
 
 
 class GenerationAborted(EngineError):
-    """The engine broke the generation off before its end; it is tried again."""
+    """The engine aborted the generation before its end; it is retried."""
 
     code = "generation_aborted"
     http_status = 503
@@ -253,7 +253,7 @@ class GenerationAborted(EngineError):
 
 
 class QueueError(BackburnerError):
-    """The broker did not take or give a message; check BACKBURNER_QUEUE_URL and that the broker is up."""
+    """The broker did not accept or deliver a message; check BACKBURNER_QUEUE_URL and that the broker is up."""
 
     code = "queue_unavailable"
     retryable = True
@@ -285,7 +285,7 @@ class StoreFull(StoreError):
 
 
 class StoredObjectBroken(StoreError):
-    """An object in the store cannot be read; see what wrote it, and restore or remove it."""
+    """An object in the store cannot be read; find out what wrote it, and restore or remove it."""
 
     code = "store_object_broken"
     retryable = False

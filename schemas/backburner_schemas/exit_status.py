@@ -1,7 +1,7 @@
-"""What a worker ends with, as far as whoever starts it again has to know."""
+"""Exit statuses of a worker that matter to whoever restarts it."""
 
 UNUSABLE_STATUS = 2
 """A setting or what is installed cannot be used: another start ends the same way until someone changes it.
 
-The command line ends with the same for what it cannot use. Any other reason that a worker gives ends it with 1.
+The command line exits with the same for what it cannot use. For any other reason a worker exits with 1.
 """

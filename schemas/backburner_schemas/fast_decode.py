@@ -1,15 +1,15 @@
-"""Decodes well-formed envelopes without the full validator. Pure; it refuses nothing, it only declines to judge.
+"""Decodes well-formed envelopes without the full validator. Pure; it refuses nothing: what is unclear goes there.
 
 It exists for the benchmark `control-plane` (docs/benchmarks.md). Nearly every message is a well-formed envelope with
 its body inside, and is recognised here in some 2 µs instead of 20. All others, bad ones first of all, are left to the
-full validator, so that there is one place that says what is wrong. What is recognised comes out as the full validator
-would have made it; a differential test holds the two together.
+full validator, so that errors come from one place. What is recognised is decoded as the full validator would have done;
+a differential test holds the two together.
 """
 
 from functools import lru_cache
 from typing import Any
 
-from backburner_schemas.envelope import LAST_SECOND, VERSION, Address, AnswerMode, Envelope
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.names import MAX_INDEX, is_index, is_name
 from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS, Endpoint, is_finite
 
@@ -22,9 +22,9 @@ _NAME_CHARACTERS = 255
 
 
 def fast_decode(found: dict[str, Any]) -> Envelope | None:
-    """The envelope in a parsed message of a length within the limits, or None where the full validator must look.
+    """The envelope in a parsed message of a length within the limits, or None where the full validator must check it.
 
-    What `from_json` made is exactly of these types, so comparing types asks what a strict validator asks.
+    What `from_json` returned is exactly of these types, so comparing types checks what a strict validator checks.
     """
     try:
         version, tenant, job, index = found["v"], found["tenant"], found["job"], found["index"]
@@ -53,9 +53,9 @@ def fast_decode(found: dict[str, Any]) -> Envelope | None:
     if not (
         type(answer) is str
         and (mode := _ANSWERS.get(answer)) is not None
-        and (deadline is None or (type(deadline) is float and 0 <= deadline <= LAST_SECOND))
+        and (deadline is None or (type(deadline) is float and 0 <= deadline <= MAX_UNIX_SECONDS))
         and type(enqueued_at) is float
-        and 0 <= enqueued_at <= LAST_SECOND
+        and 0 <= enqueued_at <= MAX_UNIX_SECONDS
         and _may_run(endpoint, body)
     ):
         return None
@@ -87,12 +87,12 @@ def fast_decode(found: dict[str, Any]) -> Envelope | None:
 
 @lru_cache(maxsize=1024)
 def _are_names(tenant: str, job: str) -> bool:
-    """The same few pairs come again and again."""
+    """Cached, since the same few pairs come again and again."""
     return is_name(tenant) and is_name(job)
 
 
 def _may_run(endpoint: Endpoint, body: dict[str, Any]) -> bool:
-    """Whether `check_body` and `check_numbers` would let it pass."""
+    """Whether `check_body` and `check_numbers` would accept it."""
     model = body.get("model")
     if type(model) is not str or not model or body.get("stream"):
         return False

@@ -1,4 +1,4 @@
-"""Sets of indexes as text: `0-511,514`. What segments tell about themselves and what summaries list. Pure."""
+"""Sets of indexes as text: `0-511,514`. Digests of segments and summaries of jobs are made of them. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator

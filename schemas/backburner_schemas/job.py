@@ -1,4 +1,4 @@
-"""A job's own objects: manifest, cursor, seal and summary, as they lie in the object store."""
+"""A job's own objects: manifest, cursor, seal and summary, as they are stored."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +11,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import MAX_INDEX, Lane
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
-"""A job's deadline unless told otherwise."""
+"""A job's default deadline."""
 
 _EMPTY = IndexSet()
 
@@ -40,7 +40,7 @@ class JobManifest(_Stored):
     deadline: UnixSeconds
     priority: Lane = Lane.NORMAL
     pool: str | None = None
-    """The pool that took every line, where the producer overrode routing."""
+    """The pool that got every line, where the producer overrode routing."""
     metadata: Metadata = Field(default_factory=dict)
     parent: str | None = None
     """The job that this one redrives or retries."""
@@ -64,7 +64,7 @@ class Cursor(_Stored):
     """Who produces; a new one for each submit."""
     updated_at: float = 0.0
     first: Prefix | None = None
-    """The input's first lines, written before any was sent: another input is told from this one by them."""
+    """The input's first lines, written before any was sent: they distinguish another input from this one."""
     whole: Prefix | None = None
     """The whole input, where it was known before any line was sent: of files."""
 
@@ -115,7 +115,7 @@ class Counts(BaseModel):
 
 
 class UsageTotals(BaseModel):
-    """What a job took."""
+    """What a job consumed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""Every object key, made and taken apart in one place. Keys are relative to the store's root."""
+"""Every object key, built and parsed in one place. Keys are relative to the store's root."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ def _base32(number: int, length: int) -> str:
 
 
 def new_ulid(now: float | None = None) -> str:
-    """26 lower-case characters that sort by the time of making: 48 bits of milliseconds, 80 random bits."""
+    """26 lower-case characters that sort by the time of creation: 48 bits of milliseconds, 80 random bits."""
     milliseconds = int((time.time() if now is None else now) * 1000)
     return _base32(milliseconds, 10) + _base32(secrets.randbits(80), 16)
 
@@ -155,7 +155,7 @@ def body(tenant: str, name: str, index: int | str) -> str:
 
 
 def is_body_of(key: str, tenant: str, name: str) -> bool:
-    """Whether a claimed body key lies under that job's own bodies, with nothing clever in its last part."""
+    """Whether a claimed body key is under that job's own bodies, with a plain name as its last part."""
     prefix = bodies(tenant, name)
     return key.startswith(prefix) and is_name(key[len(prefix) :].removesuffix(".json"))
 
@@ -169,7 +169,7 @@ def answer(tenant: str, name: str, custom_id: str) -> str:
 
 
 def cached_answer(tenant: str, pool_name: str, digest: str) -> str:
-    """The answer that a pool has given to such a request of that tenant."""
+    """The answer of a pool to such a request of that tenant."""
     return f"{CACHE}{tenant}/{pool_name}/{digest}.json"
 
 
@@ -207,7 +207,7 @@ def unaddressed_of(key: str) -> tuple[str, str] | None:
 
 
 def index_of(text: str) -> int | str | None:
-    """The index that a key's last part tells: a number where it can be one. None if it can be none."""
+    """The index in a key's last part: a number where it can be one. None if it is not an index."""
     if _DECIMAL.fullmatch(text) and is_index(number := int(text)):
         return number
     return text if is_index(text) else None
@@ -224,17 +224,17 @@ def redrives(tenant: str, job_name: str | None = None) -> str:
 
 
 def redrive_plan(tenant: str, job_name: str) -> str:
-    """The new job that a job's letters are on their way into."""
+    """The plan of the new job that a job's letters go into."""
     return f"{redrives(tenant, job_name)}plan.json"
 
 
 def redrive_batch(tenant: str, job_name: str, name: str) -> str:
-    """Envelopes that are on their way back onto the queue under their own address."""
+    """Envelopes that are being sent again under their own address."""
     return f"{redrives(tenant, job_name)}{name}.jsonl"
 
 
 def suspect(tenant: str, job_name: str, index: int | str) -> str:
-    """The mark of a suspect that runs alone; where it is still there at the next delivery, the suspect killed again."""
+    """The mark of a suspect that runs alone; where it still exists at the next delivery, the suspect killed again."""
     return f"{SUSPECTS}{tenant}/{job_name}/{index}"
 
 
@@ -248,7 +248,7 @@ _SEGMENT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SegmentName:
-    """What a segment's key alone tells: who wrote it, how many records, tokens and engine time it holds."""
+    """What a segment's key alone states: who wrote it, how many records, tokens and engine time it holds."""
 
     writer: str
     """New at each worker start, sorts by time."""
@@ -268,7 +268,7 @@ class SegmentName:
 
     @classmethod
     def parse(cls, key: str) -> "SegmentName | None":
-        """The name in a key, or None if the key is no segment's."""
+        """The name in a key, or None if the key is not a segment's."""
         found = _SEGMENT.fullmatch(key.rsplit("/", 1)[-1])
         return cls(found[1], *(int(number) for number in found.groups()[1:])) if found else None
 

@@ -31,7 +31,7 @@ class StoredDeadLetter(BaseModel):
     """Unix seconds."""
     envelope: Envelope | None = None
     raw: str | None = None
-    """The message's bytes in base64, where they make no envelope."""
+    """The message's bytes in base64, where they are not an envelope."""
 
     @classmethod
     def of(

@@ -1,4 +1,4 @@
-"""The names that an address is made of, and lanes: which of them can be trusted in a key, a topic or a path."""
+"""The names that an address consists of, and lanes: which of them can be trusted in a key, a topic or a path."""
 
 import re
 from enum import StrEnum
@@ -8,7 +8,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _STRING_INDEX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 MAX_INDEX = 2**53 - 1
-"""The largest index: what every JSON reader still holds exactly."""
+"""The largest index: the largest integer that every JSON reader represents exactly."""
 
 
 class Lane(StrEnum):
@@ -17,11 +17,11 @@ class Lane(StrEnum):
     HIGH = "high"
     """Before the others, by weight."""
     NORMAL = "normal"
-    """What a job gets unless told otherwise."""
+    """The default."""
     LOW = "low"
     """After the others, by weight; never starved."""
     RETRY = "retry"
-    """What workers send again; users cannot choose it."""
+    """What workers retry; users cannot choose it."""
 
 
 Priority = Lane | Literal["high", "normal", "low"]

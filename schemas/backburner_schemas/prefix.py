@@ -15,7 +15,7 @@ BLOCK_CHARACTERS = 256
 MAX_BLOCKS = 32
 """Blocks that are looked at: what two prompts share beyond 2,000 tokens tells no more."""
 
-_ROOM = BLOCK_CHARACTERS * MAX_BLOCKS
+_ROOM_CHARACTERS = BLOCK_CHARACTERS * MAX_BLOCKS
 
 
 def prefix_chain(body: Mapping[str, Any] | None) -> tuple[int, ...]:
@@ -38,7 +38,7 @@ def prefix_chain(body: Mapping[str, Any] | None) -> tuple[int, ...]:
 
 
 def _beginning(body: Mapping[str, Any]) -> str:
-    found, room = [], _ROOM
+    found, room = [], _ROOM_CHARACTERS
     for part in _parts(body):
         found.append(part[:room])
         room -= len(part)

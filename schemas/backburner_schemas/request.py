@@ -30,7 +30,7 @@ MAX_CUSTOM_ID_CHARACTERS = 512
 """Characters in a custom_id at most, as OpenAI allows."""
 
 DEFAULT_MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Bytes in one request line at most, unless BACKBURNER_MAX_BODY_BYTES says otherwise."""
+"""Default of BACKBURNER_MAX_BODY_BYTES: bytes in one request line at most."""
 
 ENVELOPE_BYTES = 8192
 """What an envelope may add to its request's line: names, ids and facts, escaped."""
@@ -105,7 +105,7 @@ def check_numbers(value: dict[str, Any]) -> None:
 
 def is_finite(value: dict[str, Any]) -> bool:
     """Whether every number in the parsed object, however deep, is one that JSON can hold."""
-    # Walking over values is dearer than a look at the text only where they are numbers, and never by much.
+    # Walking over values costs more than scanning the text only where they are numbers, and never by much.
     rest: list[Any] = [value]
     while rest:
         container = rest.pop()
@@ -142,7 +142,7 @@ INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
 
 
 def refusal(error: ValidationError) -> RequestRefused:
-    """The refusal that tells a user what pydantic found, by its first finding."""
+    """The refusal for what pydantic found, by its first finding."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
@@ -165,4 +165,4 @@ _IN_JSONS_WORDS = {
     "string_too_long": f"must have no more than {MAX_CUSTOM_ID_CHARACTERS} characters",
     "literal_error": "must be POST, or be left out",
 }
-"""What pydantic finds, for people who write JSON."""
+"""What pydantic finds, in the terms of JSON."""

@@ -12,7 +12,7 @@ from backburner_schemas.errors import BackburnerError
 
 
 class ResponseBody(BaseModel):
-    """A response as the engine gave it."""
+    """A response as the engine returned it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -43,7 +43,7 @@ class ResultError(BaseModel):
 
 
 class ResultFacts(BaseModel):
-    """What Backburner knows of the outcome, beside what OpenAI's form says."""
+    """What Backburner knows of the outcome, beside OpenAI's fields."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -64,7 +64,7 @@ class ResultFacts(BaseModel):
     engine_s: float | None = None
     """Seconds in the engine; null where no engine ran, as for a refused request or a cached response."""
     cached: bool = False
-    """Whether the response was given before to the same request, and came from the result cache this time."""
+    """Whether the response came from the result cache, which has it from an earlier request."""
 
 
 class ResultRecord(BaseModel):
@@ -130,7 +130,7 @@ def encode_record(record: ResultRecord) -> bytes:
 def encode_response(
     identity: str, custom_id: str | None, status_code: int, body: Mapping[str, Any], facts: dict[str, Any]
 ) -> bytes:
-    """The line that `encode_record` gives for that response, at a fifth of its cost, since no model is made.
+    """The line that `encode_record` returns for that response, at a fifth of its cost, since no model is created.
 
     `identity` is its `record_id`; `facts` holds every field of `ResultFacts`, in their order.
     """

@@ -1,4 +1,4 @@
-"""Names of pools, topics, queues and groups, and which pool takes a model. One function makes every name."""
+"""Names of pools, topics, queues and groups, and which pool serves a model. One function builds each kind of name."""
 
 import hashlib
 import re
@@ -64,7 +64,7 @@ def neighbours_key(tenant: str, job: str, index: int | str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Which pool takes which model, by exact served name, never by slug."""
+    """Which pool serves which model, by exact served name, never by slug."""
 
     bases: Mapping[str, str] = field(default_factory=dict)
     """Served name of a base model to its pool."""
@@ -72,7 +72,7 @@ class Routes:
     """Name of a LoRA adapter to its base model's pool."""
 
     def pool_for(self, model: str) -> str:
-        """The pool that takes the model. Raises `PoolNotFound`, which lists the models that have one."""
+        """The pool that serves the model. Raises a `PoolNotFound` that lists the models that have one."""
         found = self.bases.get(model) or self.adapters.get(model)
         if found is None:
             raise PoolNotFound(
@@ -84,7 +84,7 @@ class Routes:
         return found
 
     def check_pool(self, pool: str) -> str:
-        """The pool of that name, given as slug or as served name. Raises `PoolNotFound`."""
+        """The pool of that name, which is its slug or served name. Raises `PoolNotFound`."""
         if pool in self.bases:
             return self.bases[pool]
         if pool in self.bases.values():

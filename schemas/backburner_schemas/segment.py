@@ -1,4 +1,4 @@
-"""A segment's bytes: JSONL whose first line also carries a digest of the whole, so that a short read tells all.
+"""A segment's bytes: JSONL whose first line also carries a digest of the whole, so that a short read is enough.
 
 The digest stands first in the first line: `{"segment":{"v":1,"ok":"0-9,11","failed":"10",…},"id":…}`. Every line
 stays a result record that `jq` reads. Segments of streams, whose indexes are strings, carry no index sets.
@@ -33,7 +33,7 @@ class SegmentDigest(BaseModel):
     cancelled: IndexSet = _EMPTY
 
 
-@dataclass(slots=True)  # not frozen, which would make it three times as dear, and each request has one
+@dataclass(slots=True)  # not frozen: it would cost three times as much, and each request has one
 class Line:
     """One record on its way into a segment: its bytes and what the digest and the name need."""
 
@@ -46,7 +46,7 @@ class Line:
 
 
 def digest_of(lines: Sequence[Line]) -> SegmentDigest:
-    """The digest of these lines; only integer indexes are told."""
+    """The digest of these lines; it has only integer indexes."""
 
     def indexes(chosen: Iterable[Line]) -> IndexSet:
         return IndexSet.of(line.index for line in chosen if isinstance(line.index, int))

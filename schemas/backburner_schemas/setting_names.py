@@ -1,6 +1,6 @@
 """Every BACKBURNER_… name of every part, in one list, so that each part accepts the others' and refuses typing errors.
 
-A test holds this list against the settings classes.
+A test holds this list against the settings classes. A name of before is refused with the one that it has now.
 """
 
 import difflib
@@ -21,7 +21,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "PREFIX",
         "POOL",
         "TENANT",
-        "TENANTS_ALLOWED",
+        "ALLOWED_TENANTS",
         "MAX_BODY_BYTES",
         "LOG_LEVEL",
         # Kafka
@@ -49,23 +49,23 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "ENGINE_ARGS",
         "ADAPTERS",
         "COMPILE_CACHE_DIR",
-        "PARAMETERS_ALLOWED",
-        "MEDIA_DOMAINS_ALLOWED",
+        "ALLOWED_PARAMETERS",
+        "ALLOWED_MEDIA_DOMAINS",
         "WORKER_ID",
-        "GROUP",
+        "WORKER_GROUP",
         "HTTP_HOST",
         "HTTP_PORT",
         "DRAIN_SECONDS",
         "FREEZE_GRACE_SECONDS",
-        "MARKER_SECONDS",
+        "CANCEL_POLL_SECONDS",
         "SWEEP_SECONDS",
         "SEGMENT_MAX_BYTES",
         "SEGMENT_MAX_RECORDS",
         "SEGMENT_MIN_AGE_SECONDS",
         "SEGMENT_MAX_AGE_SECONDS",
         "CONCURRENCY",
-        "WINDOW",
-        "WINDOW_BYTES",
+        "PREFETCH",
+        "PREFETCH_BYTES",
         "LANE_WEIGHTS",
         "MAX_ATTEMPTS",
         "RETRY_BASE_SECONDS",
@@ -80,6 +80,17 @@ SETTING_NAMES: frozenset[str] = frozenset(
     )
 )
 
+RENAMED_SETTINGS: dict[str, str] = {
+    "PARAMETERS_ALLOWED": "ALLOWED_PARAMETERS",
+    "MEDIA_DOMAINS_ALLOWED": "ALLOWED_MEDIA_DOMAINS",
+    "TENANTS_ALLOWED": "ALLOWED_TENANTS",
+    "WINDOW": "PREFETCH",
+    "WINDOW_BYTES": "PREFETCH_BYTES",
+    "MARKER_SECONDS": "CANCEL_POLL_SECONDS",
+    "GROUP": "WORKER_GROUP",
+}
+"""Old names and the new ones, all without the prefix."""
+
 _PASSED_OVER_PREFIX = PREFIX + "TEST_"
 _SERVICE_LINK = re.compile(
     r".*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -87,16 +98,29 @@ _SERVICE_LINK = re.compile(
 
 
 def check_environment(names: Iterable[str]) -> None:
-    """Raise `SettingsError` for a BACKBURNER_… name that no part knows, suggesting the nearest known one.
+    """Raise `SettingsError` for a BACKBURNER_… name that no part knows: with its new name, or else the nearest one.
 
     `BACKBURNER_TEST_…` and the links that Kubernetes makes for services (`…_SERVICE_HOST`, `…_PORT`, `…_PORT_80_TCP`)
     are passed over.
     """
     for name in sorted(names):
         if name.startswith(PREFIX) and name not in SETTING_NAMES and not _passed_over(name):
+            if (new := RENAMED_SETTINGS.get(name.removeprefix(PREFIX))) is not None:
+                raise _renamed(name, PREFIX + new)
             near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
             hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists all of them"
             raise SettingsError(f"{name} is not a setting of Backburner; {hint}")
+
+
+def check_arguments(names: Iterable[str]) -> None:
+    """Raise `SettingsError` for a keyword argument that has another name now, such as `window`."""
+    for name in names:
+        if (new := RENAMED_SETTINGS.get(name.upper())) is not None:
+            raise _renamed(name, new.lower())
+
+
+def _renamed(old: str, new: str) -> SettingsError:
+    return SettingsError(f"{old} is now {new}; rename it")
 
 
 def _passed_over(name: str) -> bool:

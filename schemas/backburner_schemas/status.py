@@ -1,6 +1,6 @@
-"""Decisions about a job, made from what lies in the store. Pure: it neither reads nor waits.
+"""Decisions about a job, made from what is stored. Pure: it neither reads nor waits.
 
-`derive` says what a job is doing now. `decide_freeze` says whether it has ended, and how.
+`derive` returns what a job is doing now, `decide_freeze` whether it has ended, and how.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ MAX_UNCONFIRMED_REQUESTS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """What one look at the store found of a job. `segments` are last parts of keys, in key order."""
+    """What is stored of a job at one moment. `segments` are last parts of keys, in key order."""
 
     manifest: JobManifest
     cursor: Cursor | None = None
@@ -42,8 +42,8 @@ class JobView:
     def total_with(self, recorded: IndexSet) -> int:
         """Requests that belong to the job, given the indexes that have records.
 
-        Before the seal the cursor trails what was sent, so the records may tell of more. An index too far beyond the
-        cursor to have been sent is a stray, and tells nothing.
+        Before the seal the cursor trails what was sent, so the records may show more. An index too far beyond the
+        cursor to have been sent is a stray, and does not count.
         """
         if self.sealed is not None:
             return self.sealed.total
@@ -152,7 +152,7 @@ class Clock:
     grace: float
     """Seconds that late segments get after a deadline or a cancel."""
     cursor_unchanged: float = 0.0
-    """Seconds for which this observer saw the cursor stand still, by its own monotonic clock."""
+    """Seconds for which the cursor has not moved, by this observer's own monotonic clock."""
 
 
 def must_read_digests(view: JobView, clock: Clock) -> bool:

@@ -1,4 +1,4 @@
-"""Queues for the contract tests: one bench a test, on each kind of queue in turn, or on an outside one alone.
+"""Queues for the contract tests: one harness a test, on each kind of queue in turn, or on an outside one alone.
 
 `BACKBURNER_TEST_QUEUE_URL` and `BACKBURNER_TEST_STORE_URL` name a broker and a store that run already: then the same
 tests judge these, under the id `outside`, and no server is started. docs/certify.md tells users how.
@@ -21,13 +21,13 @@ from backburner_schemas.errors import SettingsError
 from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 from backburner_worker.settings import WorkerSettings
 
-sys.path.append(str(Path(__file__).parent))  # Test folders are no packages; the benches are one.
+sys.path.append(str(Path(__file__).parent))  # Test folders are no packages; the harnesses are one.
 
 from queues import judges
-from queues.bench import Bench
-from queues.fake import FakeBench
-from queues.kafka import PARTITIONS, KafkaBench
-from queues.sqs import SqsBench
+from queues.fake import FakeHarness
+from queues.harness import QueueHarness
+from queues.kafka import PARTITIONS, KafkaHarness
+from queues.sqs import SqsHarness
 
 from apache_kafka import broker as apache_broker
 from apache_kafka.release import KafkaMissing
@@ -122,7 +122,7 @@ def emulator(tmp_path_factory, missing_server, start_no_servers) -> Iterator[str
         yield running.url
 
 
-# --- settings and benches ---
+# --- settings and harnesses ---
 
 
 def _settings(queue_url: str, kind: str, **more: object) -> WorkerSettings:
@@ -163,23 +163,23 @@ def settings_for() -> Callable[..., WorkerSettings]:
 
 
 @pytest.fixture
-async def make_bench(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable[Bench]]]:
-    """Makes a bench on a kind of queue; members are closed and what an outside server holds is deleted afterwards."""
+async def make_harness(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Awaitable[QueueHarness]]]:
+    """Makes a harness on a kind of queue; members are closed and what an outside server holds is deleted afterwards."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def make(kind: str, address: str | None = None, **more: object) -> Bench:
-            made: Bench
+        async def make(kind: str, address: str | None = None, **more: object) -> QueueHarness:
+            made: QueueHarness
             if kind == "fake":
-                made = FakeBench(kind, _settings("kafka://fake:1", kind, **more))
+                made = FakeHarness(kind, _settings("kafka://fake:1", kind, **more))
             elif kind.startswith("kafka"):
                 address = address or request.getfixturevalue(kind.removeprefix("kafka-"))
-                made = KafkaBench(kind, _settings(f"kafka://{address}", kind, **more))
+                made = KafkaHarness(kind, _settings(f"kafka://{address}", kind, **more))
             elif kind == judges.OUTSIDE and OUTSIDE_QUEUE.startswith("kafka:"):
-                made = KafkaBench(kind, _settings(OUTSIDE_QUEUE, kind, **more))
+                made = KafkaHarness(kind, _settings(OUTSIDE_QUEUE, kind, **more))
             else:
                 url = OUTSIDE_QUEUE or request.getfixturevalue("emulator")
-                made = SqsBench(kind, _settings(url, kind, **more))
-            if isinstance(made, KafkaBench):
+                made = SqsHarness(kind, _settings(url, kind, **more))
+            if isinstance(made, KafkaHarness):
                 made.nameless = judges.gap("static membership", kind, "kafka", LACKS) is not None
             await made.prepare()
             if kind in _DELETED and address is None:
@@ -198,11 +198,11 @@ def _skip_where_it_lacks(request: pytest.FixtureRequest, kind: str) -> None:
 
 
 @pytest.fixture(params=KINDS)
-async def bench(request: pytest.FixtureRequest, make_bench) -> Bench:
-    """A bench on each kind of queue in turn."""
+async def harness(request: pytest.FixtureRequest, make_harness) -> QueueHarness:
+    """A harness on each kind of queue in turn."""
     kind: str = request.param
     _skip_where_it_lacks(request, kind)
-    made: Bench = await make_bench(kind)
+    made: QueueHarness = await make_harness(kind)
     return made
 
 
@@ -210,36 +210,36 @@ async def bench(request: pytest.FixtureRequest, make_bench) -> Bench:
 
 
 @pytest.fixture
-def kafka_pool(make_bench) -> Callable[..., Awaitable[KafkaBench]]:
+def kafka_pool(make_harness) -> Callable[..., Awaitable[KafkaHarness]]:
     """Makes a pool on that kind of Kafka broker, or on the one at an address."""
 
-    async def make(kind: str, address: str | None = None, **more: object) -> KafkaBench:
-        made = await make_bench(kind, address, **{"max_body_bytes": DEFAULT_MAX_BODY_BYTES, **more})
-        assert isinstance(made, KafkaBench)
+    async def make(kind: str, address: str | None = None, **more: object) -> KafkaHarness:
+        made = await make_harness(kind, address, **{"max_body_bytes": DEFAULT_MAX_BODY_BYTES, **more})
+        assert isinstance(made, KafkaHarness)
         return made
 
     return make
 
 
 @pytest.fixture(params=KAFKA_KINDS)
-async def pool(request: pytest.FixtureRequest, kafka_pool) -> KafkaBench:
+async def pool(request: pytest.FixtureRequest, kafka_pool) -> KafkaHarness:
     """A pool on each Kafka broker in turn."""
-    made: KafkaBench = await kafka_pool(request.param)
+    made: KafkaHarness = await kafka_pool(request.param)
     return made
 
 
 @pytest.fixture(params=WHOLE_KAFKA_KINDS)
-async def whole_pool(request: pytest.FixtureRequest, kafka_pool) -> KafkaBench:
+async def whole_pool(request: pytest.FixtureRequest, kafka_pool) -> KafkaHarness:
     """A pool on a broker that lacks nothing of what Kafka does, unless an outside one does."""
     _skip_where_it_lacks(request, request.param)
-    made: KafkaBench = await kafka_pool(request.param)
+    made: KafkaHarness = await kafka_pool(request.param)
     return made
 
 
 @pytest.fixture
-async def spare_pool(spare_apache: apache_broker.ApacheKafka, kafka_pool) -> KafkaBench:
+async def spare_pool(spare_apache: apache_broker.ApacheKafka, kafka_pool) -> KafkaHarness:
     """A pool on the broker that a test may stop. Its topics stay, since at the test's end nobody may be there."""
-    made: KafkaBench = await kafka_pool("kafka-apache", spare_apache.bootstrap)
+    made: KafkaHarness = await kafka_pool("kafka-apache", spare_apache.bootstrap)
     return made
 
 

@@ -18,7 +18,7 @@ from backburner.publishers.kafka.publisher import kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, KeepsMarks
+from backburner_worker.sources.base import Delivery, KeepsOffsetMetadata
 from backburner_worker.sources.kafka.marks import Marks, decode
 from backburner_worker.sources.kafka.source import KafkaSource
 
@@ -79,12 +79,9 @@ async def pull_begun(pool, source: KafkaSource, count: int) -> list[Delivery]:
 
 async def crash(source: KafkaSource) -> None:
     """End a source as a kill -9 would: nothing more is committed, and nobody is told."""
-    tasks, source._tasks = source._tasks, None
     consumer, source._consumer = source._consumer, None
-    assert tasks is not None
     assert consumer is not None
-    tasks.cancel()
-    await asyncio.gather(tasks, return_exceptions=True)
+    assert await source._supervisor.end()
     consumer._coordinator.reset_generation()
     source.on_partitions_revoked = _nothing  # type: ignore[method-assign, assignment]
     await consumer.stop()
@@ -106,8 +103,8 @@ async def test_after_a_close_only_what_was_not_done_comes_again(pool):
     second = await pool.member()
     assert numbers(await pool.pull(second, 3)) == [0, 3, 6]
     assert await second.pull({Lane.NORMAL: 10}) == []
-    assert isinstance(second, KeepsMarks)
-    assert second.marks().kept is True
+    assert isinstance(second, KeepsOffsetMetadata)
+    assert second.offset_metadata().supported is True
 
 
 @pytest.mark.parametrize("name", [NAME, None], ids=["by its name", "after the group gave it up"])
@@ -254,8 +251,8 @@ async def test_a_broker_that_drops_marks_is_found_out_and_all_else_goes_on(kafka
     await send(pool, 4)
     first = await pool.member()
     found = await pool.pull(first, 4)
-    assert first.marks().kept is False
-    assert caplog.text.count("no marks are kept") == 1
+    assert first.offset_metadata().supported is False
+    assert caplog.text.count("broker stores no offset metadata") == 1
     await asyncio.gather(*(first.begin(one) for one in found))
     for one in found:
         if one.raw != b"1":

@@ -74,7 +74,7 @@ async def test_a_broker_that_does_not_answer_is_told_until_it_does_again(spare_a
 async def test_a_group_that_gives_no_share_is_told(whole_pool, monkeypatch):
     source = whole_pool.source()
     monkeypatch.setattr(source, "on_partitions_assigned", lambda _: None)
-    monkeypatch.setattr(source._watch, "_patience", 1.0)
+    monkeypatch.setattr(source._availability, "_patience_seconds", 1.0)
     await source.start(nothing)
     assert "no share" in await until_trouble(source, is_there=True)
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from queues.bench import until
+from waiting import until
 
 from backburner.local.programs.ports import PortLeases
 from backburner.publishers import ensure_topics, open_publisher
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.broker
 ALL = dict.fromkeys(Lane, 100)
 
 
-async def test_what_was_published_comes_as_it_was(bench):
+async def test_what_was_published_comes_as_it_was(harness):
     envelope = Envelope(
         tenant="t",
         job="job",
@@ -31,120 +31,122 @@ async def test_what_was_published_comes_as_it_was(bench):
         answer="object",
         enqueued_at=1.5,
     )
-    publisher = await bench.started_publisher()
-    await publisher.publish([Message(bench.name, Lane.HIGH, envelope)])
-    source = await bench.member()
-    (found,) = await bench.pull(source, 1)
+    publisher = await harness.started_publisher()
+    await publisher.publish([Message(harness.name, Lane.HIGH, envelope)])
+    source = await harness.member()
+    (found,) = await harness.pull(source, 1)
     assert found.message == envelope
     assert found.lane is Lane.HIGH
 
 
-async def test_everything_is_on_the_queue_when_it_returns(bench):
-    publisher = await bench.started_publisher()
-    await publisher.publish([bench.message(index, lane=lane) for index in range(25) for lane in (Lane.LOW, Lane.HIGH)])
-    await until_left(bench, 50)
+async def test_everything_is_on_the_queue_when_it_returns(harness):
+    publisher = await harness.started_publisher()
+    await publisher.publish(
+        [harness.message(index, lane=lane) for index in range(25) for lane in (Lane.LOW, Lane.HIGH)]
+    )
+    await until_left(harness, 50)
 
 
-async def test_publishing_nothing_is_nothing(bench):
-    publisher = await bench.started_publisher()
+async def test_publishing_nothing_is_nothing(harness):
+    publisher = await harness.started_publisher()
     await publisher.publish([])
-    assert await bench.left() == 0
+    assert await harness.left() == 0
 
 
-async def test_many_can_publish_at_once(bench):
-    publisher = await bench.started_publisher()
-    calls = [[bench.message(100 * caller + number) for number in range(1 + caller % 12)] for caller in range(20)]
+async def test_many_can_publish_at_once(harness):
+    publisher = await harness.started_publisher()
+    calls = [[harness.message(100 * caller + number) for number in range(1 + caller % 12)] for caller in range(20)]
     await asyncio.gather(*(publisher.publish(messages) for messages in calls))
     wanted = sorted(message.envelope.index for messages in calls for message in messages)
-    source = await bench.member()
-    found = await bench.pull(source, len(wanted))
+    source = await harness.member()
+    found = await harness.pull(source, len(wanted))
     assert sorted(one.message.index for one in found) == wanted
 
 
 @pytest.mark.needs("size limit")
-async def test_what_is_too_large_is_named_and_the_others_are_sent(bench):
-    publisher = await bench.started_publisher()
-    large = bench.message(1, prompt="x" * (bench.limit + 4096))
-    messages = [bench.message(0), large, *(bench.message(index) for index in range(2, 15)), large]
+async def test_what_is_too_large_is_named_and_the_others_are_sent(harness):
+    publisher = await harness.started_publisher()
+    large = harness.message(1, prompt="x" * (harness.limit + 4096))
+    messages = [harness.message(0), large, *(harness.message(index) for index in range(2, 15)), large]
     with pytest.raises(PublishFailed) as caught:
         await publisher.publish(messages)
     assert caught.value.failed == (1, 15)
-    await publisher.publish([bench.message(100)])
-    source = await bench.member()
-    found = await bench.pull(source, 15)
+    await publisher.publish([harness.message(100)])
+    source = await harness.member()
+    found = await harness.pull(source, 15)
     assert {one.message.index for one in found} == {0, *range(2, 15), 100}
 
 
-async def test_a_message_at_the_limit_gets_through(bench):
-    publisher = await bench.started_publisher()
-    at_most = bench.largest_body - 400
-    await publisher.publish([bench.message(0), bench.message(1, prompt="x" * at_most), bench.message(2)])
-    source = await bench.member()
-    found = await bench.pull(source, 3)
+async def test_a_message_at_the_limit_gets_through(harness):
+    publisher = await harness.started_publisher()
+    at_most = harness.largest_body - 400
+    await publisher.publish([harness.message(0), harness.message(1, prompt="x" * at_most), harness.message(2)])
+    source = await harness.member()
+    found = await harness.pull(source, 3)
     assert max(len(one.raw) for one in found) > at_most
     assert all(isinstance(one.message, Envelope) for one in found)
 
 
 @pytest.mark.needs("a server")
-async def test_a_pool_that_was_not_made_is_refused_and_not_made(bench, monkeypatch):
+async def test_a_pool_that_was_not_made_is_refused_and_not_made(harness, monkeypatch):
     monkeypatch.setattr(metadata, "TOPIC_SECONDS", 1.0)  # It is looked for three times.
-    before = await bench.names()
-    publisher = await bench.started_publisher()
-    message = bench.message(0)
+    before = await harness.names()
+    publisher = await harness.started_publisher()
+    message = harness.message(0)
     with pytest.raises(QueueError, match="topics ensure"):
         await publisher.publish([Message("other", Lane.NORMAL, message.envelope)])
     await publisher.publish([message])
-    source = open_source(bench.settings, "other", "test")
+    source = open_source(harness.settings, "other", "test")
     with pytest.raises(QueueError, match="topics ensure"):
         await source.start(_nothing)
     await source.close()
     with pytest.raises(QueueError, match="topics ensure"):
-        await check_source(bench.settings, "other")
-    assert await bench.names() == before
+        await check_source(harness.settings, "other")
+    assert await harness.names() == before
 
 
 @pytest.mark.needs("a server")
-async def test_a_pool_that_was_made_passes_the_check_of_a_cold_worker(bench):
-    before = await bench.names()
-    await check_source(bench.settings, bench.name)
-    assert await bench.names() == before
+async def test_a_pool_that_was_made_passes_the_check_of_a_cold_worker(harness):
+    before = await harness.names()
+    await check_source(harness.settings, harness.name)
+    assert await harness.names() == before
 
 
 @pytest.mark.needs("a server")
-async def test_making_a_pool_again_changes_nothing(bench):
-    before = await bench.names()
+async def test_making_a_pool_again_changes_nothing(harness):
+    before = await harness.names()
     assert len(before) == len(Lane)
-    assert set(await ensure_topics(bench.settings, bench.name)) == before
-    assert await bench.names() == before
+    assert set(await ensure_topics(harness.settings, harness.name)) == before
+    assert await harness.names() == before
 
 
 @pytest.mark.needs("a server")
-async def test_no_server_is_an_error_that_names_the_setting(bench):
+async def test_no_server_is_an_error_that_names_the_setting(harness):
     with PortLeases() as leases:
-        nowhere = bench.settings.model_copy(update={"queue_url": bench.url_at(leases.take())})
+        nowhere = harness.settings.model_copy(update={"queue_url": harness.url_at(leases.take())})
         publisher = open_publisher(nowhere)
         with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
-            await _start_and_publish(publisher, bench.message(0))
+            await _start_and_publish(publisher, harness.message(0))
         await publisher.close()
-        source = open_source(nowhere, bench.name, "test")
+        source = open_source(nowhere, harness.name, "test")
         with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
             await source.start(_nothing)
         await source.close()
         with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
-            await ensure_topics(nowhere, bench.name)
+            await ensure_topics(nowhere, harness.name)
 
 
-async def test_a_publisher_that_is_not_open_says_so(bench):
-    publisher = bench.publisher()
+async def test_a_publisher_that_is_not_open_says_so(harness):
+    publisher = harness.publisher()
     with pytest.raises(QueueError, match="start it"):
-        await publisher.publish([bench.message(0)])
+        await publisher.publish([harness.message(0)])
     await publisher.start()
-    await publisher.publish([bench.message(0)])
+    await publisher.publish([harness.message(0)])
     await publisher.close()
     await publisher.close()
     with pytest.raises(QueueError, match="start it"):
-        await publisher.publish([bench.message(0)])
-    await until_left(bench, 1)
+        await publisher.publish([harness.message(0)])
+    await until_left(harness, 1)
 
 
 async def _start_and_publish(publisher, message):
@@ -157,8 +159,8 @@ async def _nothing():
     """A revocation callback."""
 
 
-async def until_left(bench, count):
+async def until_left(harness, count):
     async def reached():
-        return await bench.left() == count
+        return await harness.left() == count
 
     await until(reached, f"{count} messages on the queue")

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
-from queues.bench import JOB, SPREAD, TENANT, until
+from queues.harness import JOB, SPREAD, TENANT
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -24,49 +25,49 @@ pytestmark = pytest.mark.broker
 ALL = dict.fromkeys(Lane, 50)
 
 
-async def joined(bench):
+async def joined(harness):
     """A member that has been given something: from here on, nothing that it does takes long."""
-    source = await bench.member()
-    await bench.publish(1, first=1_000_000)
-    await bench.settle(source, await bench.pull(source, 1))
+    source = await harness.member()
+    await harness.publish(1, first=1_000_000)
+    await harness.settle(source, await harness.pull(source, 1))
     return source
 
 
-async def test_a_retry_that_is_not_due_holds_up_nobody(bench):
-    source = await joined(bench)
-    publisher = await bench.started_publisher()
+async def test_a_retry_that_is_not_due_holds_up_nobody(harness):
+    source = await joined(harness)
+    publisher = await harness.started_publisher()
     later = DeliveryFacts(attempt=2, not_before=time.time() + 50.0)
-    await publisher.publish([bench.message(0, lane=Lane.RETRY, facts=later)])
-    await publisher.publish([bench.message(SPREAD * number) for number in range(1, 6)])
-    assert {one.lane for one in await bench.pull(source, 5)} == {Lane.NORMAL}
+    await publisher.publish([harness.message(0, lane=Lane.RETRY, facts=later)])
+    await publisher.publish([harness.message(SPREAD * number) for number in range(1, 6)])
+    assert {one.lane for one in await harness.pull(source, 5)} == {Lane.NORMAL}
     assert await source.pull(ALL) == []
 
 
-async def test_a_retry_is_given_when_it_is_due_and_not_before(bench):
-    source = await joined(bench)
-    publisher = await bench.started_publisher()
+async def test_a_retry_is_given_when_it_is_due_and_not_before(harness):
+    source = await joined(harness)
+    publisher = await harness.started_publisher()
     due = time.time() + 2.0
     later = DeliveryFacts(attempt=2, not_before=due)
-    await publisher.publish([bench.message(0, lane=Lane.RETRY, facts=later)])
-    (retry,) = await bench.pull(source, 1)
+    await publisher.publish([harness.message(0, lane=Lane.RETRY, facts=later)])
+    (retry,) = await harness.pull(source, 1)
     # A queue's own delay counts whole seconds of its own clock; a worker's clock decides, to the millisecond.
     assert time.time() >= due - 0.001
     assert retry.facts == later
 
 
-async def test_a_retry_that_is_due_is_given_at_once_whoever_asks(bench):
-    publisher = await bench.started_publisher()
+async def test_a_retry_that_is_due_is_given_at_once_whoever_asks(harness):
+    publisher = await harness.started_publisher()
     due = time.time() + 1.0
-    await publisher.publish([bench.message(0, lane=Lane.RETRY, facts=DeliveryFacts(attempt=2, not_before=due))])
-    first = await bench.member()
+    await publisher.publish([harness.message(0, lane=Lane.RETRY, facts=DeliveryFacts(attempt=2, not_before=due))])
+    first = await harness.member()
     await first.pull(ALL)
     await first.close()
-    second = await bench.member()
-    (found,) = await bench.pull(second, 1)
+    second = await harness.member()
+    (found,) = await harness.pull(second, 1)
     assert time.time() >= due - 0.001
     assert found.facts.attempt == 2
     await second.settle(found)
-    await bench.owes(0)
+    await harness.owes(0)
 
 
 # --- through the real pipeline, with the fake engine and a store in memory ---
@@ -109,14 +110,14 @@ class Writes:
 
 
 @asynccontextmanager
-async def working(bench, **settings):
+async def working(harness, **settings):
     """A worker on the queue: its store, and the order of what it did."""
-    told = bench.settings.model_copy(
+    told = harness.settings.model_copy(
         update={"retry_base_seconds": 0.2, "retry_max_seconds": 1.0, "segment_min_age_seconds": 0.1, **settings}
     )
     engine = FakeEngine()
-    writes = Writes(Storage.open(told.model_copy(update={"store_url": f"memory:///{bench.settings.prefix}"})))
-    order = Order(bench.source(**settings), writes)
+    writes = Writes(Storage.open(told.model_copy(update={"store_url": f"memory:///{harness.settings.prefix}"})))
+    order = Order(harness.source(**settings), writes)
     worker = Worker(
         told,
         storage=writes,
@@ -124,7 +125,7 @@ async def working(bench, **settings):
         engine=engine,
         info=await engine.start(),
         source=order,
-        publisher=bench.publisher(),
+        publisher=harness.publisher(),
     )
     joined = asyncio.Event()
     task = asyncio.create_task(worker.run(on_joined=joined.set))
@@ -148,11 +149,11 @@ async def records(storage):
     return found
 
 
-async def test_what_fails_for_good_ends_as_a_letter_then_a_record_then_is_settled(bench):
-    await bench.publish(3)
-    await bench.publish(1, first=SPREAD, prompt="[[retry]]")
-    async with working(bench, max_attempts=2) as (storage, order):
-        await bench.owes(0)
+async def test_what_fails_for_good_ends_as_a_letter_then_a_record_then_is_settled(harness):
+    await harness.publish(3)
+    await harness.publish(1, first=SPREAD, prompt="[[retry]]")
+    async with working(harness, max_attempts=2) as (storage, order):
+        await harness.owes(0)
         found = await records(storage)
         assert sorted(found) == [0, 1, 2, SPREAD]
         assert found[SPREAD].backburner.attempt == 2
@@ -167,16 +168,16 @@ async def test_what_fails_for_good_ends_as_a_letter_then_a_record_then_is_settle
         assert any(key in at_the_end[0] for key in segment_after), "it was settled before the record was there"
 
 
-async def test_a_message_without_an_address_ends_as_one_letter(bench):
-    await bench.send(b"{ junk")
-    async with working(bench) as (storage, _):
-        await bench.owes(0)
+async def test_a_message_without_an_address_ends_as_one_letter(harness):
+    await harness.send(b"{ junk")
+    async with working(harness) as (storage, _):
+        await harness.owes(0)
         (letter,) = [key async for key in _keys(storage, keys.DEAD)]
         assert letter.startswith(keys.DEAD)
         assert StoredDeadLetter.model_validate_json((await storage.get(letter)).data).code == "unaddressable"
 
 
-async def test_a_stored_body_is_fetched_where_the_envelope_names_it(bench):
+async def test_a_stored_body_is_fetched_where_the_envelope_names_it(harness):
     claim = Envelope(
         tenant=TENANT,
         job=JOB,
@@ -186,27 +187,27 @@ async def test_a_stored_body_is_fetched_where_the_envelope_names_it(bench):
         body_ref=keys.body(TENANT, JOB, 0),
         answer=AnswerMode.OBJECT,
     )
-    message = bench.message(0, prompt="x" * 3_000_000)
-    async with working(bench, max_body_bytes=8 * 1024 * 1024) as (storage, _):
+    message = harness.message(0, prompt="x" * 3_000_000)
+    async with working(harness, max_body_bytes=8 * 1024 * 1024) as (storage, _):
         await storage.put(claim.body_ref, _json(message.envelope.body))
-        publisher = await bench.started_publisher()
-        await publisher.publish([type(message)(bench.name, Lane.NORMAL, claim)])
-        await bench.owes(0)
+        publisher = await harness.started_publisher()
+        await publisher.publish([type(message)(harness.name, Lane.NORMAL, claim)])
+        await harness.owes(0)
         stored = await storage.get(keys.answer(TENANT, JOB, "large"))
         assert ResultRecord.model_validate_json(stored.data).ok
 
 
-async def test_a_worker_that_stops_gives_back_what_it_did_not_finish(bench):
-    await bench.publish(5, step=SPREAD, prompt="[[hang]]")
-    await bench.publish(5, first=1, step=SPREAD)
+async def test_a_worker_that_stops_gives_back_what_it_did_not_finish(harness):
+    await harness.publish(5, step=SPREAD, prompt="[[hang]]")
+    await harness.publish(5, first=1, step=SPREAD)
 
-    async with working(bench, drain_seconds=0.1) as (storage, _):
+    async with working(harness, drain_seconds=0.1) as (storage, _):
 
         async def answered():
             return len(await records(storage)) == 5
 
         await until(answered, "the five that do not hang")
-    second = await bench.member()
+    second = await harness.member()
     found = []
 
     async def given():

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from queues.bench import SPREAD, until
+from queues.harness import SPREAD
+from waiting import until
 
 from backburner_schemas.names import Lane
 
@@ -49,87 +50,87 @@ def kept(held, other):
     return [one for one in held if not one.lease.lost and one.message.index not in elsewhere]
 
 
-async def test_two_members_share_and_nothing_comes_to_both(bench):
-    first, second = await bench.member(), await bench.member()
+async def test_two_members_share_and_nothing_comes_to_both(harness):
+    first, second = await harness.member(), await harness.member()
     async with working(first, second) as (one, two):
-        wanted = await bench.publish(40, step=SPREAD)
+        wanted = await harness.publish(40, step=SPREAD)
         await until(lambda: wanted <= indices(one.held() + two.held()), "everything is held by one of them")
         for worker in (one, two):
-            await bench.settle(worker.source, worker.held())
-        await bench.owes(0)
+            await harness.settle(worker.source, worker.held())
+        await harness.owes(0)
     assert len(one.held()) + len(two.held()) == 40
 
 
-async def test_what_is_taken_away_comes_to_another_and_what_is_left_goes_on(bench):
-    wanted = await bench.publish(20, step=SPREAD)
-    first = await bench.member()
-    held = await bench.pull(first, 20)
-    second = await bench.take_away(first, held)
+async def test_what_is_taken_away_comes_to_another_and_what_is_left_goes_on(harness):
+    wanted = await harness.publish(20, step=SPREAD)
+    first = await harness.member()
+    held = await harness.pull(first, 20)
+    second = await harness.take_away(first, held)
     async with working(second) as (two,):
         await until(lambda: two.given and wanted <= indices(kept(held, two)) | indices(two.held()), "all is held")
         assert 0 < len(two.given) < 20
-        await bench.settle(first, kept(held, two))
-        await bench.settle(second, two.held())
-        await bench.owes(0)
+        await harness.settle(first, kept(held, two))
+        await harness.settle(second, two.held())
+        await harness.owes(0)
         assert await first.pull(ALL) == [], "the first was given again what it had"
 
 
 @pytest.mark.needs("tells expiry")
-async def test_the_one_who_loses_a_delivery_is_told_at_once(bench):
-    await bench.publish(20, step=SPREAD)
-    first = await bench.member()
-    held = await bench.pull(first, 20)
+async def test_the_one_who_loses_a_delivery_is_told_at_once(harness):
+    await harness.publish(20, step=SPREAD)
+    first = await harness.member()
+    held = await harness.pull(first, 20)
     told = []
     for one in held:
         one.lease.on_lost(lambda one=one: told.append(one.message.index))
-    second = await bench.take_away(first, held)
+    second = await harness.take_away(first, held)
     async with working(second) as (two,):
         await until(lambda: two.given and set(told) >= indices(two.given), "the first was told")
     assert sorted(told) == sorted(one.message.index for one in held if one.lease.lost)
 
 
-async def test_settling_what_was_lost_takes_it_from_nobody(bench):
-    wanted = await bench.publish(20, step=SPREAD)
-    first = await bench.member()
-    held = await bench.pull(first, 20)
-    second = await bench.take_away(first, held)
+async def test_settling_what_was_lost_takes_it_from_nobody(harness):
+    wanted = await harness.publish(20, step=SPREAD)
+    first = await harness.member()
+    held = await harness.pull(first, 20)
+    second = await harness.take_away(first, held)
     async with working(second) as (two,):
         await until(lambda: two.given and wanted <= indices(kept(held, two)) | indices(two.held()), "all is held")
         got = indices(two.given)
         # What is lost first, so that it has gone through when the rest has.
-        await bench.settle(first, sorted(held, key=lambda one: one.message.index not in got))
-        await bench.owes(len(got))
-        await bench.settle(second, two.given)
-        await bench.owes(0)
+        await harness.settle(first, sorted(held, key=lambda one: one.message.index not in got))
+        await harness.owes(len(got))
+        await harness.settle(second, two.given)
+        await harness.owes(0)
 
 
-async def test_what_is_held_for_long_stays_ours(bench):
+async def test_what_is_held_for_long_stays_ours(harness):
     """Longer than the queue lends to a silent member: heartbeats, of a group or of each message, keep it."""
-    wanted = await bench.publish(10, step=SPREAD)
-    first = await bench.member()
-    held = await bench.pull(first, 10)
-    second = await bench.member()
+    wanted = await harness.publish(10, step=SPREAD)
+    first = await harness.member()
+    held = await harness.pull(first, 10)
+    second = await harness.member()
     async with working(second) as (two,):
-        await asyncio.sleep(bench.lends * 1.5)
+        await asyncio.sleep(harness.lends * 1.5)
         await until(lambda: wanted <= indices(kept(held, two)) | indices(two.held()), "all is held")
         mine = [one for one in held if not one.lease.lost]
         assert mine
         assert not indices(mine) & indices(two.given)
-        await bench.settle(first, mine)
-        await bench.settle(second, two.held())
-        await bench.owes(0)
+        await harness.settle(first, mine)
+        await harness.settle(second, two.held())
+        await harness.owes(0)
 
 
-async def test_a_second_member_takes_over_when_the_first_closes(bench):
-    wanted = await bench.publish(30, step=SPREAD)
-    first = await bench.member()
-    found = await bench.pull(first, 30)
+async def test_a_second_member_takes_over_when_the_first_closes(harness):
+    wanted = await harness.publish(30, step=SPREAD)
+    first = await harness.member()
+    found = await harness.pull(first, 30)
     settled = found[:7]
-    await bench.settle(first, settled)
+    await harness.settle(first, settled)
     await first.close()
-    second = await bench.member()
+    second = await harness.member()
     async with working(second) as (two,):
         left = wanted - indices(settled)
         await until(lambda: left <= indices(two.given), "the second has what the first left")
-        await bench.settle(second, two.held())
-        await bench.owes(0)
+        await harness.settle(second, two.held())
+        await harness.owes(0)

@@ -2,19 +2,19 @@
 
 import asyncio
 
-import live as support
 import pytest
+from live import live
 
 
 @pytest.fixture(scope="session")
 def _servers(tmp_path_factory, missing_server):
-    with support.live(tmp_path_factory.mktemp("live"), missing_server) as running:
+    with live(tmp_path_factory.mktemp("live"), missing_server) as running:
 
         async def bring_up():
             # `nobody` is a pool that no worker serves.
             for model in ("fake", "fake-b", "nobody"):
                 await running.make_pool(model)
-            allowed = {"BACKBURNER_TENANTS_ALLOWED": "default,acme"}
+            allowed = {"BACKBURNER_ALLOWED_TENANTS": "default,acme"}
             started = [running.worker(model, **allowed) for model in ("fake", "fake", "fake-b")]
             await running.warm(*started)
 
@@ -25,8 +25,7 @@ def _servers(tmp_path_factory, missing_server):
 @pytest.fixture
 def stack(_servers, monkeypatch):
     """The running servers and workers: two of `fake`, one of `fake-b`. The settings are in the environment."""
-    for name, value in _servers.env.items():
-        monkeypatch.setenv(name, value)
+    _servers.enter(monkeypatch)
     return _servers
 
 
@@ -34,15 +33,3 @@ def stack(_servers, monkeypatch):
 async def client(stack):
     async with stack.client() as connected:
         yield connected
-
-
-@pytest.fixture(scope="session")
-def until():
-    """Waits for a condition, with a bound."""
-    return support.until
-
-
-@pytest.fixture(scope="session")
-def lines():
-    """Makes requests in the form of a batch file."""
-    return support.lines

@@ -1,13 +1,15 @@
 """LoRA adapters from end to end: a name leads to the pool that announces it, and to answers of its own."""
 
 import pytest
+from live import lines
+from waiting import until
 
 from backburner import InvalidInput
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
 
-async def test_an_adapters_name_leads_to_its_pool_and_its_own_answers(stack, client, lines, until):
+async def test_an_adapters_name_leads_to_its_pool_and_its_own_answers(stack, client):
     await stack.make_pool("tuned")
     tuned = stack.worker("tuned", BACKBURNER_ADAPTERS="legal=/none, tuned-chat=/none")
     with pytest.raises(InvalidInput, match="BACKBURNER_ADAPTERS"):

@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from live import lines
+from waiting import until
 
 from backburner import InvalidInput, JobConflict, RequestFailed
 from backburner.jobs.finalizer import finalize
@@ -47,7 +49,7 @@ async def program(name, *arguments):
     return output.decode().strip()
 
 
-async def test_results_come_while_the_job_runs_and_each_index_once(client, lines):
+async def test_results_come_while_the_job_runs_and_each_index_once(client):
     # The last one keeps the job open until the others have been seen.
     requests = [*lines(500), *lines(1, "[[slow:2]]", prefix="last")]
     job = await client.submit(requests)
@@ -64,7 +66,7 @@ async def test_results_come_while_the_job_runs_and_each_index_once(client, lines
     assert indexes(await collect(job)) == list(range(501))
 
 
-async def test_two_workers_share_a_job_and_its_books_balance(client, lines):
+async def test_two_workers_share_a_job_and_its_books_balance(client):
     job = await client.submit(lines(2_000, "{} [[slow:0.2]]"))
     status = await job.wait(timeout=BOUND)
     assert status.status == "completed"
@@ -76,7 +78,7 @@ async def test_two_workers_share_a_job_and_its_books_balance(client, lines):
     assert (books.total, books.ok, books.failed, books.pending) == (2_000, 2_000, 0, 0)
 
 
-async def test_a_job_of_several_models_goes_to_the_pool_of_each(client, lines):
+async def test_a_job_of_several_models_goes_to_the_pool_of_each(client):
     requests = [*lines(20), *lines(20, model="fake-b", prefix="b")]
     job = await client.submit(requests)
     assert (await job.wait(timeout=BOUND)).status == "completed"
@@ -84,7 +86,7 @@ async def test_a_job_of_several_models_goes_to_the_pool_of_each(client, lines):
     assert pools == {request["custom_id"]: request["body"]["model"] for request in requests}
 
 
-async def test_a_high_job_overtakes_a_low_one(client, lines):
+async def test_a_high_job_overtakes_a_low_one(client):
     low = await client.submit(lines(6_000, "{} [[slow:0.4]]"), priority="low")
     high = await client.submit(lines(200), priority="high")
     assert (await high.wait(timeout=BOUND)).request_counts.completed == 200
@@ -94,7 +96,7 @@ async def test_a_high_job_overtakes_a_low_one(client, lines):
     await low.wait(timeout=BOUND)
 
 
-async def test_results_join_the_requests_that_they_answer(client, lines, tmp_path):
+async def test_results_join_the_requests_that_they_answer(client, tmp_path):
     path = write(tmp_path / "input.jsonl", lines(30, "[[echo]] number {}"))
     job = await client.submit(path)
     joined = await collect(job, join=path)
@@ -106,7 +108,7 @@ async def test_results_join_the_requests_that_they_answer(client, lines, tmp_pat
         await collect(job, join=lines(30, "another input"))
 
 
-async def test_what_is_not_run_by_the_deadline_expires(client, lines):
+async def test_what_is_not_run_by_the_deadline_expires(client):
     job = await client.submit(lines(6_000, "{} [[slow:1]]"), deadline=3.0)
     status = await job.wait(timeout=BOUND)
     assert status.status == "expired"
@@ -120,7 +122,7 @@ async def test_what_is_not_run_by_the_deadline_expires(client, lines):
     assert (await job.reconcile()).agrees
 
 
-async def test_a_job_that_no_worker_serves_ends_at_its_deadline_with_a_record_for_each(client, lines, tmp_path):
+async def test_a_job_that_no_worker_serves_ends_at_its_deadline_with_a_record_for_each(client, tmp_path):
     path = write(tmp_path / "input.jsonl", lines(5, model="nobody"))
     job = await client.submit(path, deadline=1.0)
     assert "no live worker" in " ".join(job.warnings)
@@ -131,7 +133,7 @@ async def test_a_job_that_no_worker_serves_ends_at_its_deadline_with_a_record_fo
     assert [record.custom_id for record in found] == [f"r{number}" for number in range(5)]
 
 
-async def test_a_job_cancelled_midway_keeps_what_is_done_and_drops_the_rest(client, lines, until):
+async def test_a_job_cancelled_midway_keeps_what_is_done_and_drops_the_rest(client):
     job = await client.submit(lines(8_000, "{} [[slow:0.5]]"))
 
     async def some_done():
@@ -151,7 +153,7 @@ async def test_a_job_cancelled_midway_keeps_what_is_done_and_drops_the_rest(clie
     assert (await job.cancel()).status == "cancelled"
 
 
-async def test_bad_lines_refuse_a_file_before_anything_is_sent(client, lines, tmp_path):
+async def test_bad_lines_refuse_a_file_before_anything_is_sent(client, tmp_path):
     good = lines(3)
     path = tmp_path / "input.jsonl"
     bad = [
@@ -179,7 +181,7 @@ async def test_bad_lines_refuse_a_file_before_anything_is_sent(client, lines, tm
     assert indexes(await collect(job)) == [0, 1, 2]
 
 
-async def test_requests_that_fail_are_records_with_stable_codes_and_the_job_completes(client, lines):
+async def test_requests_that_fail_are_records_with_stable_codes_and_the_job_completes(client):
     requests = [
         *lines(3, prefix="good"),
         *lines(1, "[[fail]]", prefix="fail"),
@@ -201,7 +203,7 @@ async def test_requests_that_fail_are_records_with_stable_codes_and_the_job_comp
     assert json.loads(letter.data)["envelope"]["custom_id"] == "retry0"
 
 
-async def killed_producer(client, until, job_id, path, deadline="600"):
+async def killed_producer(client, job_id, path, deadline="600"):
     """A producer that is killed when the broker has half of the job; the cursor that was seen before."""
     count = len(path.read_text().splitlines())
     arguments = (str(PROGRAMS / "half_a_submit.py"), job_id, str(path), str(count), deadline)
@@ -219,9 +221,9 @@ async def killed_producer(client, until, job_id, path, deadline="600"):
         await process.wait()
 
 
-async def test_a_submit_whose_producer_was_killed_goes_on_where_it_was(client, lines, until, tmp_path):
+async def test_a_submit_whose_producer_was_killed_goes_on_where_it_was(client, tmp_path):
     path = write(tmp_path / "input.jsonl", lines(4_000))
-    cursor = await killed_producer(client, until, "resumed", path)
+    cursor = await killed_producer(client, "resumed", path)
     job = client.job("resumed")
     assert (await job.status()).status == "in_progress"
     with pytest.raises(JobConflict):
@@ -236,9 +238,9 @@ async def test_a_submit_whose_producer_was_killed_goes_on_where_it_was(client, l
     assert books.duplicates <= 4_000 - cursor.count
 
 
-async def test_a_job_that_was_never_sealed_is_abandoned_at_its_deadline(client, lines, until, tmp_path):
+async def test_a_job_that_was_never_sealed_is_abandoned_at_its_deadline(client, tmp_path):
     path = write(tmp_path / "input.jsonl", lines(2_000))
-    await killed_producer(client, until, "abandoned", path, "3")
+    await killed_producer(client, "abandoned", path, "3")
     job = client.job("abandoned")
     status = await job.wait(timeout=BOUND)
     assert status.status == "expired"
@@ -248,9 +250,9 @@ async def test_a_job_that_was_never_sealed_is_abandoned_at_its_deadline(client, 
         await client.submit(path, job_id="abandoned")
 
 
-async def test_a_cursor_that_stood_still_for_an_hour_ends_an_unsealed_job(client, lines, until, tmp_path):
+async def test_a_cursor_that_stood_still_for_an_hour_ends_an_unsealed_job(client, tmp_path):
     path = write(tmp_path / "input.jsonl", [*lines(600), *lines(900, model="nobody", prefix="waits")])
-    await killed_producer(client, until, "standing", path)
+    await killed_producer(client, "standing", path)
     storage = client._connections.storage
     job = client.job("standing")
 
@@ -284,7 +286,7 @@ async def test_a_handle_of_a_request_that_failed_says_why(client):
     assert failed.value.record.custom_id == "a/b c"
 
 
-async def test_a_job_is_read_from_another_process_by_its_id(client, lines):
+async def test_a_job_is_read_from_another_process_by_its_id(client):
     job = await client.submit(lines(25))
     told = json.loads(await program("other_process.py", "job", job.id))
     assert told["status"] == "completed"
@@ -292,7 +294,7 @@ async def test_a_job_is_read_from_another_process_by_its_id(client, lines):
     assert job.id in [status.id async for status in client.jobs()]
 
 
-async def test_a_body_too_large_for_the_broker_goes_round_it(client, lines):
+async def test_a_body_too_large_for_the_broker_goes_round_it(client):
     text = "[[echo]] " + "long " * 300_000
     job = await client.submit(lines(2, text))
     assert (await job.wait(timeout=BOUND)).request_counts.completed == 2

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from live import lines
+from waiting import until
 
 from backburner_schemas import keys
 
@@ -22,10 +24,9 @@ TOPIC = "backburner.fake.normal"
 class Raw:
     """A producer that is aiokafka alone, and what it has to look for in the store."""
 
-    def __init__(self, producer, stack, storage, until):
+    def __init__(self, producer, stack, storage):
         self._producer = producer
         self._stack = stack
-        self._until = until
         self.storage = storage
         self.sent = []
 
@@ -49,7 +50,7 @@ class Raw:
                     lines.setdefault(line["backburner"]["index"], []).append(line)
             return lines if set(wanted) <= lines.keys() else None
 
-        lines = await self._until(found, f"records {sorted(wanted)} of {job}")
+        lines = await until(found, f"records {sorted(wanted)} of {job}")
         assert {index: len(lines[index]) for index in wanted} == dict.fromkeys(wanted, 1)
         return {index: lines[index][0] for index in wanted}
 
@@ -57,7 +58,7 @@ class Raw:
         async def found():
             return await self.storage.get(key)
 
-        return json.loads((await self._until(found, f"the dead letter {key}")).data)
+        return json.loads((await until(found, f"the dead letter {key}")).data)
 
     async def all_committed(self):
         """Everything that was sent is settled and committed: nothing of it comes a second time."""
@@ -73,7 +74,7 @@ class Raw:
             return all(marks[at].offset >= end for at, end in ends.items())
 
         try:
-            await self._until(done, "committed offsets behind all that was sent")
+            await until(done, "committed offsets behind all that was sent")
         finally:
             await admin.close()
 
@@ -83,19 +84,19 @@ def stream(topic=TOPIC, when=None):
 
 
 @pytest.fixture
-async def raw(stack, until):
+async def raw(stack):
     connection = {"bootstrap_servers": stack.broker.bootstrap, "max_request_size": 20 << 20}
     async with AIOKafkaProducer(**connection, acks="all") as producer:
-        yield Raw(producer, stack, stack.storage(), until)
+        yield Raw(producer, stack, stack.storage())
 
 
-def envelope(lines, **fields) -> Mapping[str, object]:
+def envelope(**fields) -> Mapping[str, object]:
     request = lines(1)[0]
     address = {"v": 1, "tenant": "default", "job": "stream-own", "index": "one"}
     return {**address, "custom_id": "e", "url": request["url"], "body": request["body"], **fields}
 
 
-async def test_plain_lines_are_answered_in_the_stream_of_their_topic_and_day(raw, lines):
+async def test_plain_lines_are_answered_in_the_stream_of_their_topic_and_day(raw):
     # A repeated custom_id is a request of its own: the address is the place on the broker.
     first, second = lines(1, "[[echo]] same"), lines(1, "[[echo]] same")
     sent = [await raw.send(first[0]), await raw.send(second[0])]
@@ -110,23 +111,23 @@ async def test_plain_lines_are_answered_in_the_stream_of_their_topic_and_day(raw
     await raw.all_committed()
 
 
-async def test_a_full_envelope_keeps_the_address_that_it_carries(raw, lines):
-    await raw.send(envelope(lines, tenant="acme", job="stream-mine", index="seven"))
+async def test_a_full_envelope_keeps_the_address_that_it_carries(raw):
+    await raw.send(envelope(tenant="acme", job="stream-mine", index="seven"))
     record = (await raw.records("stream-mine", ["seven"], tenant="acme"))["seven"]
     assert (record["custom_id"], record["error"]) == ("e", None)
     # The version before is read as well, and what a later one adds is passed over.
-    await raw.send(envelope(lines, v=0, job="stream-mine", index="old", later_field=1))
+    await raw.send(envelope(v=0, job="stream-mine", index="old", later_field=1))
     assert (await raw.records("stream-mine", ["old"]))["old"]["error"] is None
     await raw.all_committed()
 
 
-async def test_an_envelope_may_ask_for_an_answer_of_its_own(raw, lines):
-    await raw.send(envelope(lines, job="stream-single", index="x", custom_id="a b/c", answer="object"))
+async def test_an_envelope_may_ask_for_an_answer_of_its_own(raw):
+    await raw.send(envelope(job="stream-single", index="x", custom_id="a b/c", answer="object"))
     answer = await raw.letter("tenants/default/jobs/stream-single/answers/a%20b%2Fc.json")
     assert (answer["custom_id"], answer["response"]["status_code"]) == ("a b/c", 200)
 
 
-async def test_a_line_that_cannot_be_run_is_one_error_record(raw, lines):
+async def test_a_line_that_cannot_be_run_is_one_error_record(raw):
     good = lines(1)[0]
     body = good["body"]
     deep = "[" * 100 + "]" * 100
@@ -157,7 +158,7 @@ async def test_a_line_that_cannot_be_run_is_one_error_record(raw, lines):
     await raw.all_committed()
 
 
-async def test_what_cannot_be_addressed_is_one_dead_letter_each(raw, lines):
+async def test_what_cannot_be_addressed_is_one_dead_letter_each(raw):
     junk = {
         "no value": (None, "unaddressable"),
         "nothing": (b"", "unaddressable"),
@@ -167,13 +168,13 @@ async def test_what_cannot_be_addressed_is_one_dead_letter_each(raw, lines):
         "half a surrogate pair": (b'{"custom_id":"\\ud800","url":"/v1/completions","body":{}}', "unaddressable"),
         "very deep": (b"[" * 200_000, "unaddressable"),
         "a deep body": (b'{"custom_id":"c","body":' + b'{"a":' * 100_000, "unaddressable"),
-        "a newer version": (envelope(lines, v=2), "unsupported_version"),
-        "a version that is none": (envelope(lines, v="1"), "unaddressable"),
-        "a tenant of others": (envelope(lines, tenant="others"), "tenant_not_allowed"),
-        "a tenant that is a path": (envelope(lines, tenant="../x"), "unaddressable"),
-        "a job that is a path": (envelope(lines, job="a/../../b"), "unaddressable"),
-        "an index that is none": (envelope(lines, index=-1), "unaddressable"),
-        "a fractional index": (envelope(lines, index=1.5), "unaddressable"),
+        "a newer version": (envelope(v=2), "unsupported_version"),
+        "a version that is none": (envelope(v="1"), "unaddressable"),
+        "a tenant of others": (envelope(tenant="others"), "tenant_not_allowed"),
+        "a tenant that is a path": (envelope(tenant="../x"), "unaddressable"),
+        "a job that is a path": (envelope(job="a/../../b"), "unaddressable"),
+        "an index that is none": (envelope(index=-1), "unaddressable"),
+        "a fractional index": (envelope(index=1.5), "unaddressable"),
     }
     sent = {await raw.send(value): (value, code) for value, code in junk.values()}
     after = await raw.send(lines(1)[0])
@@ -187,14 +188,14 @@ async def test_what_cannot_be_addressed_is_one_dead_letter_each(raw, lines):
     await raw.all_committed()
 
 
-async def test_an_index_that_its_job_does_not_have_is_a_dead_letter_and_the_job_keeps_its_total(raw, client, lines):
+async def test_an_index_that_its_job_does_not_have_is_a_dead_letter_and_the_job_keeps_its_total(raw, client):
     # A job that nobody serves stays open while its topic's neighbour is written to.
     job = await client.submit(lines(3, model="nobody"))
-    strays = [envelope(lines, job=job.id, index=index) for index in (3, 10**12, "three")]
+    strays = [envelope(job=job.id, index=index) for index in (3, 10**12, "three")]
     for stray in strays:
         index = await raw.send(stray)
         assert (await raw.letter(keys.unaddressed_letter(TOPIC, index)))["code"] == "unaddressable"
-    own = await raw.send(envelope(lines, job=job.id, index=1))
+    own = await raw.send(envelope(job=job.id, index=1))
     assert own
     assert (await raw.records(job.id, [1]))[1]["error"] is None
     status = await job.status()
@@ -205,7 +206,7 @@ async def test_an_index_that_its_job_does_not_have_is_a_dead_letter_and_the_job_
 
 
 @pytest.mark.parametrize("lane", ["normal", "retry"])
-async def test_garbage_in_the_headers_counts_as_absent(raw, lines, lane):
+async def test_garbage_in_the_headers_counts_as_absent(raw, lane):
     topic = f"backburner.fake.{lane}"
     garbage = [
         [("attempt", b"\xff\xfe")],
@@ -225,7 +226,7 @@ async def test_garbage_in_the_headers_counts_as_absent(raw, lines, lane):
     await raw.all_committed()
 
 
-async def test_a_job_beside_a_flood_of_junk_completes(raw, client, lines):
+async def test_a_job_beside_a_flood_of_junk_completes(raw, client):
     flood = asyncio.gather(*(raw.send(b"junk %d" % number) for number in range(500)))
     job = await client.submit(lines(500))
     await flood

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from collections import Counter
 
-import live as support
 import pytest
+from live import lines, live_on_sqs
+from waiting import until
 
 from backburner.local.control import env_file
 from backburner_schemas.names import Lane
@@ -22,7 +23,7 @@ BOUND = 120
 
 @pytest.fixture(scope="module")
 def _servers(tmp_path_factory, missing_server):
-    with support.live_on_sqs(tmp_path_factory.mktemp("sqs"), missing_server) as running:
+    with live_on_sqs(tmp_path_factory.mktemp("sqs"), missing_server) as running:
         asyncio.run(running.make_pool("fake"))
         yield running
 
@@ -30,8 +31,7 @@ def _servers(tmp_path_factory, missing_server):
 @pytest.fixture
 def stack(_servers, monkeypatch):
     """The running servers. Their settings are in the environment, and the workers end with the test."""
-    for name, value in _servers.env.items():
-        monkeypatch.setenv(name, value)
+    _servers.enter(monkeypatch)
     yield _servers
     _servers.stop_workers()
 
@@ -45,15 +45,15 @@ def test_a_job_is_answered_once_although_a_worker_is_killed(stack):
         first = stack.worker(BACKBURNER_FAKE_LATENCY_SECONDS="0.05", BACKBURNER_CONCURRENCY="4")
         await stack.warm(first)
         async with stack.client() as client:
-            job = await client.submit(support.lines(200, "prompt é {}"), deadline=600)
-            await support.until(lambda: first.metric("backburner_pulled_total") > 20, "the first worker at work")
+            job = await client.submit(lines(200, "prompt é {}"), deadline=600)
+            await until(lambda: first.metric("backburner_deliveries_pulled_total") > 20, "the first worker at work")
             first.send(signal.SIGKILL)
             second = stack.worker(BACKBURNER_FAKE_LATENCY_SECONDS="0.01")
             await job.wait(timeout=BOUND)
             records = await records_of(job)
             assert Counter(record.custom_id for record in records) == Counter(f"r{number}" for number in range(200))
             assert all(record.error is None for record in records)
-            await support.until(lambda: second.metric("backburner_uncommitted") == 0, "everything deleted")
+            await until(lambda: second.metric("backburner_deliveries_uncommitted") == 0, "everything deleted")
 
     asyncio.run(scenario())
 
@@ -64,7 +64,7 @@ def test_a_large_request_and_a_single_one_come_through(stack):
         await stack.warm(worker)
         async with stack.client() as client:
             # Small enough for SQS as it is, and too large once it is escaped.
-            job = await client.submit(support.lines(1, "日" * 250_000 + "{}"), deadline=600)
+            job = await client.submit(lines(1, "日" * 250_000 + "{}"), deadline=600)
             handle = await client.enqueue("日" * 250_000, model="fake", priority=Lane.HIGH, deadline=600)
             assert (await handle.result(timeout=BOUND)).error is None
             await job.wait(timeout=BOUND)
@@ -81,10 +81,12 @@ def test_a_worker_that_is_stopped_gives_everything_back_at_once(stack):
         )
         await stack.warm(first)
         async with stack.client() as client:
-            job = await client.submit(support.lines(50), deadline=600)
-            await support.until(lambda: first.metric("backburner_pulled_total") == 50, "the first worker to have all")
+            job = await client.submit(lines(50), deadline=600)
+            await until(
+                lambda: first.metric("backburner_deliveries_pulled_total") == 50, "the first worker to have all"
+            )
             first.ask_to_stop()
-            await support.until(lambda: first.exit_status is not None, "the first worker's end")
+            await until(lambda: first.exit_status is not None, "the first worker's end")
             assert first.exit_status == 0
             stack.worker(**long)
             await job.wait(timeout=BOUND)
@@ -96,7 +98,7 @@ def test_a_worker_that_is_stopped_gives_everything_back_at_once(stack):
 def test_the_embedded_stack_runs_on_sqs_and_keeps_its_queues_over_a_restart(tmp_path, missing_server):
     if importlib.util.find_spec("ministack") is None:
         missing_server("the SQS emulator is not installed")
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in support.lines(40)))
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines(40)))
 
     def backburner(*arguments, **env):
         done = subprocess.run(
@@ -123,8 +125,8 @@ def test_the_embedded_stack_runs_on_sqs_and_keeps_its_queues_over_a_restart(tmp_
         backburner(*up, "1")
         settings = env_file.read(env)
         backburner("watch", job, **settings)
-        lines = backburner("results", job, **settings).splitlines()
-        assert {json.loads(line)["custom_id"] for line in lines} == {f"r{number}" for number in range(40)}
+        records = backburner("results", job, **settings).splitlines()
+        assert {json.loads(line)["custom_id"] for line in records} == {f"r{number}" for number in range(40)}
     finally:
         backburner("down")
     assert not list((tmp_path / ".backburner" / "data" / "sqs" / "tmp").iterdir())

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from engine_release import expected_release
+from live import lines
+from processes import is_running
+from waiting import until
 
 from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
@@ -34,15 +37,6 @@ def as_tuple(value):
     return (value,) if isinstance(value, str) else value
 
 
-def is_running(pid):
-    """Whether the process runs; one that has ended and waits for its parent does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
-
-
 def test_the_programs_ask_what_the_model_knows_and_without_chance():
     for program in ("sdk.py", "raw_kafka.py"):
         example = runpy.run_path(str(EXAMPLES / program))
@@ -53,9 +47,7 @@ def test_the_programs_ask_what_the_model_knows_and_without_chance():
         assert source.count("max_tokens") == source.count("temperature")
 
 
-async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(
-    stack, client, lines, until, missing_server
-):
+async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(stack, client, missing_server):
     if importlib.util.find_spec("vllm") is None:
         missing_server("vLLM is not installed")
     await stack.make_pool(AUTO_MODEL_NAME)

@@ -5,6 +5,8 @@ import json
 import sys
 
 import pytest
+from live import lines
+from waiting import until
 
 from backburner_schemas import keys
 from backburner_schemas.letter import StoredDeadLetter
@@ -67,7 +69,7 @@ def mend(stack):
     return mended
 
 
-async def test_letters_go_the_whole_way(worker, client, lines, mend, tmp_path):
+async def test_letters_go_the_whole_way(worker, client, mend, tmp_path):
     requests = [
         *lines(3),
         *lines(2, "{} " + BROKEN, prefix="broken"),
@@ -107,7 +109,7 @@ async def test_letters_go_the_whole_way(worker, client, lines, mend, tmp_path):
     assert await listed() == []
 
 
-async def test_a_single_request_is_answered_under_its_old_handle(worker, client, until, mend):
+async def test_a_single_request_is_answered_under_its_old_handle(worker, client, mend):
     handle = await client.enqueue(f"{BROKEN} alone", model="fake", custom_id="alone")
     record = await until(handle.peek, "the error record")
     assert record.error.code == "engine_error"
@@ -124,7 +126,7 @@ async def test_a_single_request_is_answered_under_its_old_handle(worker, client,
     assert await listed("--stale") == []
 
 
-async def test_junk_is_shown_apart_and_purged(stack, worker, client, until):
+async def test_junk_is_shown_apart_and_purged(stack, worker, client):
     """What no request can be made of, put onto the topic by a stranger."""
     from aiokafka import AIOKafkaProducer
 

@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import is_running
 
 from backburner.local.model import prepare_auto_model
 from backburner_schemas.errors import EngineError, EngineLost
@@ -83,15 +83,6 @@ def owner(tmp_path, source, *arguments):
             yield process, pids
         finally:
             process.kill()
-
-
-def is_running(pid):
-    """Whether the process runs; one that has ended and waits for its parent does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
 
 
 def assert_ends(pids):

@@ -6,6 +6,8 @@ import os
 import signal
 
 import pytest
+from live import lines
+from waiting import until
 
 from backburner.local.programs import probe
 
@@ -29,7 +31,7 @@ async def assert_whole(job):
 
 
 @pytest.fixture
-async def halfway(stack, client, lines, until):
+async def halfway(stack, client):
     """A job that a worker is in the middle of."""
 
     async def begin(model, **settings):
@@ -43,8 +45,9 @@ async def halfway(stack, client, lines, until):
     return begin
 
 
-async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway, until):
+async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("storeless")
+    assert worker.metric('backburner_dependency_up{dependency="store"}') == 1
     assert stack.store.child.pid is not None
     os.kill(stack.store.child.pid, signal.SIGKILL)
     await until(lambda: not stack.store.child.running, "the store's end")
@@ -52,33 +55,38 @@ async def test_a_job_completes_after_the_store_was_killed_and_came_back(stack, h
         # It waits with what it has, settles nothing, and says so, once.
         await until(lambda: worker.page("/readyz")[0] == 503, "a worker that is not ready")
         # Until then it settled what the store had answered before its end.
-        settled_before = worker.metric("backburner_settled_total")
+        settled_before = worker.metric("backburner_deliveries_settled_total")
         await until(lambda: "store: " in worker.page("/readyz")[1], "a page that names the store")
-        assert worker.metric('backburner_away{system="store"}') == 1
-        assert worker.metric("backburner_settled_total") == settled_before
-        assert worker.metric("backburner_held") > 0
+        assert worker.metric('backburner_dependency_up{dependency="store"}') == 0
+        assert worker.metric("backburner_deliveries_settled_total") == settled_before
+        assert worker.metric("backburner_deliveries_in_flight") > 0
     finally:
         stack.store.start()
     await until(lambda: worker.page("/readyz")[0] == 200, "a worker that is ready again")
     await assert_whole(job)
     assert worker.exit_status is None
     # This broker keeps its log in the same store, so that the queue may have been away too.
-    said = [line["event"] for line in worker.said("a system ") if line["system"] == "store"]
-    assert len(said) == 2
+    said = [line["event"] for line in worker.said("dependency ") if line["dependency"] == "store"]
+    assert said == ["dependency unavailable; work waits", "dependency available again"]
+    assert worker.metric('backburner_dependency_up{dependency="store"}') == 1
 
 
-async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
+async def test_a_job_completes_after_the_store_hung(stack, halfway):
     worker, job = await halfway("hanging")
     os.kill(stack.store.child.pid, signal.SIGSTOP)
     try:
-        settled_before = worker.metric("backburner_settled_total")
+        settled_before = worker.metric("backburner_deliveries_settled_total")
         # The engine works off what is held, be it the whole window or less, since this broker keeps its log in the same
         # store; and all of it waits for the store.
         await until(
-            lambda: worker.metric("backburner_held") == worker.metric('backburner_held{stage="storing"}') > 0,
+            lambda: (
+                worker.metric("backburner_deliveries_in_flight")
+                == worker.metric('backburner_deliveries_in_flight{stage="storing"}')
+                > 0
+            ),
             "outcomes that wait",
         )
-        assert worker.metric("backburner_settled_total") == settled_before
+        assert worker.metric("backburner_deliveries_settled_total") == settled_before
     finally:
         os.kill(stack.store.child.pid, signal.SIGCONT)
     await assert_whole(job)
@@ -94,7 +102,7 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway, until):
     ],
 )
 async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unsettled_is_kept(
-    stack, halfway, until, refusing_store, refusal
+    stack, halfway, refusing_store, refusal
 ):
     method, part, status, code, told = refusal
     model = f"refused-{code}-{told}-{method}".lower()
@@ -102,7 +110,7 @@ async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unset
     refusing_store.refuse(lambda asked, path: asked == method and part in path, status, code)
     await until(lambda: worker.exit_status is not None, "its end")
     assert worker.exit_status == 1
-    (end,) = worker.said("the worker ends")
+    (end,) = worker.said("worker failed")
     assert end["code"] == told
     assert ("make room" if told == "store_full" else "AWS_SECRET_ACCESS_KEY") in end["error"]
     assert not await settled(job, COUNT)
@@ -110,13 +118,13 @@ async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unset
     await assert_whole(job)
 
 
-async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway, until):
+async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, halfway):
     worker, job = await halfway("brokerless")
     assert stack.broker.child.pid is not None
     os.kill(stack.broker.child.pid, signal.SIGKILL)
     await until(lambda: not probe.speaks_kafka(stack.broker.port), "the broker's end")
     # What it holds it still answers.
-    await until(lambda: worker.metric("backburner_held") == 0, "the end of all that was held")
+    await until(lambda: worker.metric("backburner_deliveries_in_flight") == 0, "the end of all that was held")
     await until(lambda: "queue: " in worker.page("/readyz")[1], "a page that names the queue")
     assert worker.page("/readyz")[0] == 503
     assert worker.exit_status is None
@@ -126,7 +134,7 @@ async def test_a_job_completes_after_the_broker_was_killed_and_came_back(stack, 
     assert worker.exit_status is None
 
 
-async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, lines, until, caplog):
+async def test_a_submit_goes_on_after_the_broker_was_away(stack, client, caplog):
     # The command line, which other tests run in this process, silences the client library.
     caplog.set_level(logging.INFO, logger="aiokafka")
     await stack.make_pool("interrupted")

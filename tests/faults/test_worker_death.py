@@ -2,11 +2,13 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from live import lines
+from processes import is_running
+from waiting import until
 
 from backburner_schemas import keys
 
@@ -39,22 +41,14 @@ async def committed(stack, pool, lane):
     return sum(max(one.offset, 0) for one in found.values())
 
 
-def is_running(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
-
-
-async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client, lines, until):
+async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client):
     await stack.make_pool("killed")
     first, second = stack.worker("killed"), stack.worker("killed")
     await stack.warm(first, second)
     # A latency that leaves time to kill it in the middle, on whatever machine.
     job = await client.submit(lines(20_000, "{} [[slow:0.2]]", model="killed"))
     await until(lambda: settled(job, 2_000), "the first results")
-    assert first.metric("backburner_held") > 0
+    assert first.metric("backburner_deliveries_in_flight") > 0
     first.send(signal.SIGKILL)
     await until(lambda: first.exit_status is not None, "its end")
     assert not await settled(job, 20_000)
@@ -72,7 +66,7 @@ async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client, lines,
     assert third.is_warm()
 
 
-async def test_what_is_stored_and_not_committed_is_run_again_and_read_once(stack, client, lines, until):
+async def test_what_is_stored_and_not_committed_is_run_again_and_read_once(stack, client):
     await stack.make_pool("redone")
     first = stack.worker("redone")
     await stack.warm(first)
@@ -88,14 +82,16 @@ async def test_what_is_stored_and_not_committed_is_run_again_and_read_once(stack
     assert await distinct(job) == {request["custom_id"] for request in requests}
 
 
-async def test_nothing_is_committed_before_it_is_durable(stack, client, lines, until):
+async def test_nothing_is_committed_before_it_is_durable(stack, client):
     await stack.make_pool("waiting")
     # Segments that wait for long, and a request that does not end, so that the job is not written out at once.
     ages = dict.fromkeys(("BACKBURNER_SEGMENT_MIN_AGE_SECONDS", "BACKBURNER_SEGMENT_MAX_AGE_SECONDS"), "60")
     worker = stack.worker("waiting", **ages, BACKBURNER_FREEZE_GRACE_SECONDS="90")
     await stack.warm(worker)
     job = await client.submit([*lines(500, model="waiting"), *lines(1, "[[hang]]", model="waiting", prefix="hang")])
-    await until(lambda: worker.metric('backburner_held{stage="storing"}') == 500, "500 that wait to be written")
+    await until(
+        lambda: worker.metric('backburner_deliveries_in_flight{stage="storing"}') == 500, "500 that wait to be written"
+    )
     # A request of another lane, durable at once, shows that commits are made.
     handle = await client.enqueue("later", model="waiting", priority="high")
     await handle.result(timeout=BOUND)
@@ -116,7 +112,7 @@ async def test_nothing_is_committed_before_it_is_durable(stack, client, lines, u
     await job.cancel()
 
 
-async def test_sigterm_stores_and_settles_what_is_finished_and_nothing_is_lost(stack, client, lines, until):
+async def test_sigterm_stores_and_settles_what_is_finished_and_nothing_is_lost(stack, client):
     await stack.make_pool("drained")
     first = stack.worker("drained")
     await stack.warm(first)
@@ -141,7 +137,7 @@ async def test_sigterm_stores_and_settles_what_is_finished_and_nothing_is_lost(s
     assert books.duplicates <= 512
 
 
-async def test_a_request_longer_than_the_drain_goes_back_and_is_run_by_the_next_worker(stack, client, lines, until):
+async def test_a_request_longer_than_the_drain_goes_back_and_is_run_by_the_next_worker(stack, client):
     await stack.make_pool("long")
     first = stack.worker("long", BACKBURNER_DRAIN_SECONDS="0.5")
     await stack.warm(first)
@@ -155,12 +151,12 @@ async def test_a_request_longer_than_the_drain_goes_back_and_is_run_by_the_next_
     assert (await job.wait(timeout=BOUND)).request_counts.completed == 11
 
 
-async def test_a_second_sigterm_ends_a_drain_at_once(stack, client, lines, until):
+async def test_a_second_sigterm_ends_a_drain_at_once(stack, client):
     await stack.make_pool("hurried")
     first = stack.worker("hurried", BACKBURNER_DRAIN_SECONDS="30", BACKBURNER_FREEZE_GRACE_SECONDS="40")
     await stack.warm(first)
     job = await client.submit(lines(3, "[[hang]]", model="hurried"))
-    await until(lambda: first.metric("backburner_held") == 3, "three that run")
+    await until(lambda: first.metric("backburner_deliveries_in_flight") == 3, "three that run")
     first.send(signal.SIGTERM)
     await until(lambda: first.said("draining"), "the drain")
     first.send(signal.SIGTERM)
@@ -169,7 +165,7 @@ async def test_a_second_sigterm_ends_a_drain_at_once(stack, client, lines, until
     await job.cancel()
 
 
-async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_stored(stack, client, lines, until):
+async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_stored(stack, client):
     await stack.make_pool("lost")
     # What was in the engine runs alone afterwards, so that is kept small.
     settings = {"BACKBURNER_FAKE_PROCESS": "true", "BACKBURNER_CONCURRENCY": "64"}
@@ -181,7 +177,7 @@ async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_store
     os.kill(engine, signal.SIGKILL)
     await until(lambda: first.exit_status is not None, "its end")
     assert first.exit_status == 1
-    (told,) = first.said("the worker ends")
+    (told,) = first.said("worker failed")
     assert told["code"] == "engine_lost"
     done = (await job.reconcile()).ok
     assert 500 <= done < 3_000
@@ -200,17 +196,17 @@ async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_store
     await until(lambda: not is_running(engine), "the end of the engine, which its worker took along")
 
 
-async def test_a_worker_of_another_model_refuses_the_pool(stack, until):
+async def test_a_worker_of_another_model_refuses_the_pool(stack):
     await stack.make_pool("mine")
     stranger = stack.worker("other", BACKBURNER_POOL="mine")
     await until(lambda: stranger.exit_status is not None, "its end")
     assert stranger.exit_status == 1
-    (told,) = stranger.said("the worker ends")
+    (told,) = stranger.said("worker failed")
     assert told["code"] == "pool_not_found"
     assert "topics ensure --pool other" in told["error"]
 
 
-async def test_an_announcement_goes_with_a_worker_that_left_cleanly(stack, client, until):
+async def test_an_announcement_goes_with_a_worker_that_left_cleanly(stack, client):
     await stack.make_pool("announced")
     one = stack.worker("announced")
     await stack.warm(one)

@@ -1,21 +1,21 @@
 """The real parts for tests: broker and store by the product's own code, and workers started by hand beside them.
 
-Loaded by the `conftest.py` of each folder that needs it. It holds no test and no fixture.
+It holds no test and no fixture.
 """
 
-import asyncio
 import contextlib
-import inspect
 import json
 import os
 import signal
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+import pytest
+from waiting import PATIENCE, until
 
 from backburner import Client
 from backburner.cli.commands.stack import ensure_pool
@@ -24,15 +24,10 @@ from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.settings import Settings
 from backburner.storage import Storage
 
-PATIENCE = 60.0
-"""Seconds that anything may take on a busy machine, before it counts as never."""
-
-T = TypeVar("T")
-
 # Short times, so that ends come soon; the grace still covers marker, segment and drain, as it must.
 QUICK = {
     "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
-    "BACKBURNER_MARKER_SECONDS": "0.25",
+    "BACKBURNER_CANCEL_POLL_SECONDS": "0.25",
     "BACKBURNER_SWEEP_SECONDS": "1",
     "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
     "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
@@ -41,19 +36,6 @@ QUICK = {
     "BACKBURNER_SQS_VISIBILITY_SECONDS": "10",
     "BACKBURNER_SQS_WAIT_SECONDS": "1",
 }
-
-
-async def until(condition: Callable[[], T | Awaitable[T]], what: str, seconds: float = PATIENCE) -> T:
-    """What the condition gives once that is true. Fails after the bound, and says what never came."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if inspect.isawaitable(found):
-            found = await found
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"within {seconds:.0f} s never: {what}"
-        await asyncio.sleep(0.05)
 
 
 def lines(count: int, text: str = "prompt {}", *, model: str = "fake", prefix: str = "r", **body: Any) -> list[dict]:
@@ -155,6 +137,11 @@ class Live:
             **storage.environment,
         }
 
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the settings into the environment, for as long as the test runs."""
+        for name, value in self.env.items():
+            monkeypatch.setenv(name, value)
+
     async def make_pool(self, model: str) -> None:
         await ensure_pool(self.env, model)
 
@@ -177,7 +164,7 @@ class Live:
         for one in self.workers:
             one.stop()
 
-    # What follows reads AWS_… variables: for tests that use the fixture `client`, which sets them.
+    # What follows reads AWS_… variables: for tests that use the fixture `stack`, which sets them.
 
     def client(self, **settings: Any) -> Client:
         return Client(Settings.load(**settings))

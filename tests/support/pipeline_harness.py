@@ -1,7 +1,7 @@
 """A worker on a queue in memory, the fake engine and a store in memory: what the tests of the pipeline stand on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ def settings(**changes: Any) -> WorkerSettings:
         "store_url": "memory:///r",
         "queue_url": "kafka://127.0.0.1:9",
         "engine": "fake",
-        "marker_seconds": 0.05,
+        "cancel_poll_seconds": 0.05,
         "segment_min_age_seconds": 0.05,
         "segment_max_age_seconds": 1.0,
         "drain_seconds": 5.0,
@@ -85,13 +85,14 @@ class Harness:
         self.source = self.queue.source()
         self.elsewhere = self.queue.source()
         self.metrics = CollectorRegistry()
+        self.telemetry = Telemetry(self.metrics)
 
     async def build(self) -> None:
         info = await self.engine.start()
         self.worker = Worker(
             self.settings,
             storage=self.storage,
-            telemetry=Telemetry(self.metrics),
+            telemetry=self.telemetry,
             engine=self.engine,
             info=info,
             source=self.source,
@@ -159,15 +160,6 @@ class Harness:
     async def summary(self) -> Summary | None:
         stored = await self.storage.get(keys.summary(TENANT, JOB))
         return Summary.model_validate_json(stored.data) if stored else None
-
-
-async def until(true: Callable[[], Awaitable[object] | object]) -> None:
-    async with asyncio.timeout(BOUND):
-        while True:
-            found = true()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""`backburner-worker`: one worker process, told by BACKBURNER_… variables what to be."""
+"""`backburner-worker`: one worker process, configured by BACKBURNER_… variables."""
 
 import asyncio
 import signal
@@ -12,18 +12,18 @@ from backburner_worker.settings import WorkerSettings
 
 _USAGE = """\
 usage: backburner-worker [--check]
-It takes BACKBURNER_… variables alone; docs/settings.md lists them.
+It is configured by BACKBURNER_… variables alone; docs/settings.md lists them.
 
-  --check  load no model and connect to nothing: read the settings, import all that the engine needs, and say in one
+  --check  load no model and connect to nothing: read the settings, import all that the engine needs, and print in one
            line what was found, or what is wrong; for builds of images, which need no GPU for it
 """
 
 
 def main() -> None:
-    """Run until a signal says stop.
+    """Run until a signal asks it to stop.
 
-    Ends with 0 after a drain, 130 if interrupted before, else with a reason: 2 where a setting or what is installed
-    cannot be used, so that another start would end the same way, and 1 for all others.
+    Exits with 0 after a drain and with 130 if interrupted before. After an error it logs the reason, and exits with 2
+    where a setting or what is installed cannot be used, so that another start would end the same way, else with 1.
     """
     match sys.argv[1:]:
         case []:
@@ -40,7 +40,7 @@ def main() -> None:
         configure(settings.log_level)
         asyncio.run(_run(settings))
     except KeyboardInterrupt:
-        # Before the drain's own handler is there: the model is still loading, and nothing was pulled.
+        # Before the drain's own handler is installed: the model is still loading, and nothing was pulled.
         get_logger(__name__).info("interrupted before the first request")
         sys.exit(128 + signal.SIGINT)
     except (BackburnerError, BaseExceptionGroup) as error:

@@ -1,4 +1,4 @@
-"""What this worker knows of the jobs that it serves, kept small and fresh enough. Reads only."""
+"""What this worker knows of the jobs that it serves, in a small cache that is kept fresh. Reads only."""
 
 import asyncio
 import time
@@ -39,9 +39,9 @@ class _Known:
 class JobCache:
     """Manifests and seals, read when a job's first delivery comes, and cancel markers, listed on a timer."""
 
-    def __init__(self, storage: Storage, marker_seconds: float) -> None:
+    def __init__(self, storage: Storage, cancel_poll_seconds: float) -> None:
         self._storage = storage
-        self._marker_seconds = marker_seconds
+        self._cancel_poll_seconds = cancel_poll_seconds
         self._known: OrderedDict[JobKey, _Known] = OrderedDict()
         self._cancelled: set[JobKey] = set()
 
@@ -54,7 +54,7 @@ class JobCache:
         return replace(facts, cancelled=True) if self._cancelled and job in self._cancelled else facts
 
     async def learn(self, jobs: Iterable[JobKey | None]) -> None:
-        """Read what is not known of these jobs, or not lately. While the store is away it waits, and so the intake."""
+        """Read what is not known of these jobs, or not lately. While the store is away it waits, as does the intake."""
         new = [job for job in set(jobs) if job and keys.has_manifest(job[1]) and not self._is_fresh(job)]
         if new:
             await asyncio.gather(*(until_stored(partial(self._read, job), "read a job") for job in new))
@@ -67,7 +67,7 @@ class JobCache:
     async def watch_markers(self, on_cancelled: Callable[[Iterable[JobKey]], None]) -> None:
         """List the cancel markers for ever, and report the new ones. During an outage those that were known stay.
 
-        Raises `StoreError` if no retry can mend it: a worker that may not list would never learn of a cancel.
+        Raises `StoreError` if no retry can fix it: a worker that may not list would never learn of a cancel.
         """
         while True:
             before = self._cancelled
@@ -80,9 +80,9 @@ class JobCache:
             except StoreError as error:
                 if not error.retryable:
                     raise
-                log.warning("cancel markers could not be listed", error=error.message)
+                log.warning("listing cancel markers failed; retrying", error=error.message)
             on_cancelled(self._cancelled - before)
-            await asyncio.sleep(self._marker_seconds)
+            await asyncio.sleep(self._cancel_poll_seconds)
 
     def _is_fresh(self, job: JobKey) -> bool:
         known = self._known.get(job)
@@ -104,8 +104,10 @@ class JobCache:
                 frozen=frozen is not None,
             )
         except ValidationError as error:
-            # Whoever wrote that spoiled one job; the others go on.
-            log.error("a job's objects cannot be read", tenant=job[0], job=job[1], error=str(error))  # noqa: TRY400
+            # That affects one job; the others go on.
+            log.error(  # noqa: TRY400 - the error names what does not fit
+                "reading a job's objects failed; refusing its requests", tenant=job[0], job=job[1], error=str(error)
+            )
             facts = JobFacts(unreadable=True)
         self._known[job] = _Known(facts, time.monotonic())
         self._known.move_to_end(job)

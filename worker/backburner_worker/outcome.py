@@ -1,4 +1,4 @@
-"""An outcome: what became of a delivery, ready to be stored. It decides nothing; that is the policy's."""
+"""An outcome: what became of a delivery, ready to be stored. Decisions are made in `policy`."""
 
 import time
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Outcome:
     """A record, a dead letter, both, or neither where nobody would read it. Its bytes: many wait for the store."""
 
     kind: str = "dropped"
-    """What metrics and logs call it."""
+    """Its label in metrics and logs."""
     code: str = ""
     """The error's code; empty for a response."""
     address: Address | None = None
@@ -144,7 +144,7 @@ def _dead(verdict: DeadLettered, delivery: Delivery, signature: Signature) -> Ou
 
 
 def where(address: Address) -> dict[str, object]:
-    """What log lines say of a request."""
+    """A request's fields in log lines."""
     return {"tenant": address.tenant, "job": address.job, "index": address.index}
 
 

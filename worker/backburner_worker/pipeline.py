@@ -1,8 +1,8 @@
 """The architecture in one file: pull → admit → run → settle.
 
 Each delivery walks this way once. What is pulled waits in the feeder's window; what is admitted has a place in the
-engine; `run` says how it ends; and it is settled once that is durable, or back on the queue as a retry. What needs no
-engine goes from the pull to its settling at once.
+engine; `run` returns how it ends; and it is settled once that is durable, or back on the queue as a retry. What needs
+no engine goes from the pull to its settling at once.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from backburner_worker.sources.base import Source
 from backburner_worker.sources.pulling import Puller
 
 _STORE_SECONDS = 10.0
-"""Seconds that a drain gives what is finished to become durable, on top of what running requests get."""
+"""Seconds that a drain waits for finished work to become durable, on top of the time for running requests."""
 
 log = get_logger(__name__)
 
@@ -81,7 +81,7 @@ class Pipeline:
                 for task in beside:
                     task.cancel()
         finally:
-            # Before others have what is given back: a suspect's mark that they find convicts it.
+            # Before others receive what is handed back: a suspect's mark that they find convicts it.
             await self._runner.close()
             try:
                 # What the engine took with it is reported in one way: as suspects on the queue, or by an unclean end.
@@ -114,10 +114,12 @@ class Pipeline:
 
     async def _carry(self) -> None:
         """Carry one request after the other; from where one waits, another task goes on with the next."""
-        async for work in self._admitter.admitted():
+        task = asyncio.current_task()
+        assert task is not None
+        async for work in self._admitter.admitted(task):
             if self._admitter.needs_task:
                 self._tasks.create_task(self._carry())
-            ending = await self._runner.run(work)
+            ending = await self._runner.run(work, task)
             await self._settler.settle(work.delivery, ending)
 
     def _cancel(self, jobs: Iterable[JobKey]) -> None:
@@ -149,5 +151,5 @@ class Pipeline:
                 await self._changed.until(lambda: not self._runner.running)
                 await self._settler.flush()
         except TimeoutError:
-            log.warning("the store did not take everything in time; the rest is run again", left=len(self._settler))
+            log.warning("storing did not finish in time; other workers run the rest again", left=len(self._settler))
             self._settler.abandon()

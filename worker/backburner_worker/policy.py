@@ -1,4 +1,4 @@
-"""What happens to a delivery: whether it is run, and how it ends. Pure decisions; nothing is read or written here."""
+"""Decides what happens to a delivery: whether it runs, and how it ends. Pure; nothing is read or written here."""
 
 import math
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class JobFacts:
     frozen: bool = False
     cancelled: bool = False
     unreadable: bool = False
-    """Whether the job's own objects hold something else than they should."""
+    """Whether the job's own objects could not be parsed."""
 
 
-@dataclass(slots=True)  # not frozen, which would make the verdict of nearly every message four times as dear
+@dataclass(slots=True)  # not frozen: the verdict on nearly every message would cost four times as much
 class Run:
-    """Give it to the engine."""
+    """It goes to the engine."""
 
     envelope: Envelope
     answer: AnswerMode
@@ -80,7 +80,7 @@ class Retry:
 
     @property
     def kind(self) -> str:
-        """What metrics and logs call it."""
+        """Its label in metrics and logs."""
         return "retried"
 
     @property
@@ -100,7 +100,7 @@ class RetryRules:
     """Seconds between two attempts at most."""
 
     def delay(self, attempt: int, chance: float) -> float:
-        """Seconds to wait after that attempt failed: anything up to the back-off, so that no two wait alike."""
+        """Seconds to wait after that attempt failed: a random part of the back-off, so that retries spread out."""
         # Beyond 2^32 times the base nothing changes any more, and a float would overflow.
         return chance * min(self.longest, self.base * 2.0 ** min(attempt - 1, 32))
 
@@ -115,7 +115,7 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
         return Drop()
     if (reason := _no_place_in(address, facts)) is not None:
         return DeadLettered(None, Undeliverable(reason))
-    # A job's end is told from its segments alone, so all of its records go there.
+    # A job's end is determined from its segments alone, so all of its records go there.
     answer = AnswerMode.SEGMENT if facts.manifest is not None else message.answer
     if facts.cancelled:
         return Complete(address, Cancelled(), answer)
@@ -132,8 +132,8 @@ def after_failure(
 ) -> Complete | Retry | DeadLettered:
     """What becomes of a request that failed in the engine. `now` is in Unix seconds, `chance` in 0 to 1.
 
-    Its own fault ends it with a record. What a retry could mend is tried again while there are attempts left and the
-    deadline allows; then it is a dead letter, whose error tells why it was given up.
+    A failure that is its own fault ends it with a record. Others are retried while there are attempts left and the
+    deadline allows; after that it is a dead letter, whose error states why it was given up.
     """
     if isinstance(error, EngineLost):
         return after_engine_death(run, facts)
@@ -154,8 +154,8 @@ def after_failure(
 def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
     """What becomes of a request that was in the engine when it died.
 
-    A suspect was alone there, so it did it. Any other may be innocent however often that happens to it: it is put back
-    as a suspect without a look at its attempts, and runs alone next time.
+    A suspect was alone there, so it caused the death. Any other may be innocent however often that happens to it: it is
+    put back as a suspect, whatever the number of its attempts, and runs alone next time.
     """
     if facts.suspect:
         return convicted(run)
@@ -185,7 +185,7 @@ def _deadline(envelope: Envelope, facts: JobFacts) -> float:
 def _no_place_in(address: Address, facts: JobFacts) -> str | None:
     """Why the job has no such index, if so."""
     if facts.unreadable:
-        return f"the objects of job {address.job} in the store cannot be read; look at its job.json and sealed.json"
+        return f"the objects of job {address.job} in the store cannot be read; check its job.json and sealed.json"
     if facts.manifest is None:
         return None
     if not isinstance(address.index, int):

@@ -1,4 +1,4 @@
-"""Looks after jobs that nobody else ends: freezes what is whole or over, announces the worker, clears old markers."""
+"""Ends jobs that nobody else ends: freezes what is whole or over, announces the worker, clears old markers."""
 
 import asyncio
 import random
@@ -14,17 +14,18 @@ from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.status import ABANDONED_AFTER_SECONDS
+from backburner_worker.intervals import SweepIntervals
 from backburner_worker.jobs import JobKey
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settlement.until_stored import STOPS_THE_WORKER
 
-_JITTER = 0.3
-_LIVE_SWEEPS = 3
+_JITTER_RATIO = 0.3
+_MAX_MISSED_SWEEPS = 3
 """Sweeps that a worker may miss before others take over its share."""
-_WHOLE_EVERY = 10
-"""Each so-manieth sweep looks at every open job, whoever's share it is, so that none is left out for long."""
+_SWEEPS_PER_FULL_SWEEP = 10
+"""Sweeps of which one looks at every open job, whoever's share it is, so that none is left out for long."""
 _CLOSE_SECONDS = 10.0
-_ANNOUNCEMENT_LIFE = 3600.0
+_ANNOUNCEMENT_TTL_SECONDS = 3600.0
 """Seconds after which the announcement of a worker that was killed is removed; live ones are renewed each sweep."""
 
 log = get_logger(__name__)
@@ -39,23 +40,21 @@ class _Seen:
 
 
 class Sweep:
-    """Finalizes at once the jobs that `soon` names, and on a timer what lies under `open/`, shared among the pool."""
+    """Finalizes at once the jobs that `soon` names, and on a timer what is under `open/`, shared among the pool."""
 
     def __init__(
         self,
         storage: Storage,
         *,
-        seconds: float,
-        grace: float,
-        marker_life: float,
+        intervals: SweepIntervals,
         announcement: Callable[[], WorkerAnnouncement],
         on_frozen: Callable[[JobKey], None],
         telemetry: Telemetry,
     ) -> None:
         self._storage = storage
-        self._seconds = seconds
-        self._grace = grace
-        self._marker_life = marker_life
+        self._seconds = intervals.sweep
+        self._grace = intervals.grace
+        self._marker_life = intervals.marker_life
         self._announcement = announcement
         self._on_frozen = on_frozen
         self._telemetry = telemetry
@@ -63,10 +62,10 @@ class Sweep:
         self._queued: set[JobKey] = set()
         self._cursors: dict[JobKey, _Seen] = {}
         # Workers that start together do not look at everything in the same turn.
-        self._turn = random.randrange(_WHOLE_EVERY)  # noqa: S311 - spreads load
+        self._turn = random.randrange(_SWEEPS_PER_FULL_SWEEP)  # noqa: S311 - spreads load
 
     def soon(self, job: JobKey) -> None:
-        """See before long whether that job is whole."""
+        """Check soon whether that job is whole."""
         if job not in self._queued:
             self._queued.add(job)
             self._soon.put_nowait(job)
@@ -82,7 +81,7 @@ class Sweep:
         """Sweep for ever. A store that is away is tried again at the next turn.
 
         Raises `StoreDenied` and `StoreFull`: a worker that may not list, announce itself or remove what is old would
-        leave jobs without an end, and nobody reads a line in a log every minute.
+        leave jobs without an end, and nobody notices a log line every minute.
         """
         while True:
             for step in (self._announce, self._sweep_open, self._sweep_markers, self._sweep_announcements):
@@ -91,13 +90,13 @@ class Sweep:
                 except STOPS_THE_WORKER:
                     raise
                 except StoreError as error:
-                    log.warning("a part of the sweep could not be done", error=error.message)
-            await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
+                    log.warning("sweep failed in part; retrying at the next", error=error.message)
+            await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER_RATIO, 1 + _JITTER_RATIO))  # noqa: S311 - spreads load
 
     async def close(self) -> None:
-        """Finalize what `soon` named and take the announcement back, within a bound; another worker does the rest.
+        """Finalize what `soon` named and withdraw the announcement, within a bound; another worker does the rest.
 
-        One with adapters stays, as that of a worker that has left: their names lead to the pool while nobody is there.
+        One with adapters stays, marked as left: their names lead to the pool while no worker is there.
         """
         mine = self._announcement()
         try:
@@ -109,7 +108,7 @@ class Sweep:
                 while not self._soon.empty():
                     await self._finalize(self._soon.get_nowait(), 0.0, served=True)
         except (StoreError, TimeoutError) as error:
-            log.warning("left without a goodbye in the store", error=str(error))
+            log.warning("withdrawing the announcement failed; it expires instead", error=str(error))
 
     async def _announce(self, *, left: bool = False) -> None:
         mine = self._announcement().model_copy(update={"left": left})
@@ -130,23 +129,28 @@ class Sweep:
             except StoreFull:
                 raise
             except StoreError as error:
-                # One tenant's trouble keeps nobody else's jobs from ending, and a pool's worker may be kept out of
+                # One tenant's failure keeps nobody else's jobs from ending, and a pool's worker may be denied access to
                 # what belongs to other pools' tenants.
-                log.warning("an open job could not be looked at", tenant=job[0], job=job[1], error=error.message)
+                log.warning(
+                    "checking an open job failed; retrying at the next sweep",
+                    tenant=job[0],
+                    job=job[1],
+                    error=error.message,
+                )
 
     async def _share(self) -> Callable[[JobKey], bool]:
         """Which jobs this worker looks at in this turn: its part of them, among the live workers of its pool.
 
-        Workers that see different lists leave a job out or look twice; both are harmless, and over by the next turn.
+        Workers that see different lists skip a job or check it twice; both are harmless, and over by the next turn.
         """
         self._turn += 1
-        if self._turn % _WHOLE_EVERY == 0:
+        if self._turn % _SWEEPS_PER_FULL_SWEEP == 0:
             return lambda _: True
         announcement = self._announcement()
         me = keys.worker(announcement.pool, announcement.worker)
         seen = {one.key: one.modified async for one in self._storage.scan(keys.workers(announcement.pool))}
         # Against the newest of them: all of these times are the store's.
-        old = max(seen.values(), default=0.0) - _LIVE_SWEEPS * self._seconds
+        old = max(seen.values(), default=0.0) - _MAX_MISSED_SWEEPS * self._seconds
         live = sorted({key for key, modified in seen.items() if modified >= old} | {me})
         rank, workers = live.index(me), len(live)
         return lambda job: zlib.crc32("/".join(job).encode()) % workers == rank
@@ -174,22 +178,24 @@ class Sweep:
             await self._storage.delete(stale)
 
     async def _sweep_announcements(self) -> None:
-        prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_LIFE
+        prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_TTL_SECONDS
         stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
         await self._storage.delete(stale)
 
     async def _finalize(self, job: JobKey, unchanged: float, *, served: bool) -> None:
-        """Freeze the job if it has ended. `served` says that this worker has answered requests of it."""
+        """Freeze the job if it has ended. `served`: this worker has answered requests of it."""
         try:
             ending = await finalize(self._storage, *job, grace=self._grace, cursor_unchanged=unchanged)
         except StoreError as error:
             if isinstance(error, StoreFull) or (served and isinstance(error, StoreDenied)):
                 raise
-            log.warning("a job could not be finalized", tenant=job[0], job=job[1], error=error.message)
+            log.warning(
+                "finalizing a job failed; retrying at the next sweep", tenant=job[0], job=job[1], error=error.message
+            )
             return
         except Exception:
-            # Whatever lies there instead of a job's objects: it is one job's trouble, and must not end the worker.
-            log.exception("a job's own objects cannot be used", tenant=job[0], job=job[1])
+            # Whatever is stored instead of a job's objects affects that job alone, and must not end the worker.
+            log.exception("finalizing a job failed, its objects are malformed; skipping it", tenant=job[0], job=job[1])
             return
         if ending is None:
             return

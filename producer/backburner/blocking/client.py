@@ -6,7 +6,6 @@ thread; iterables that are submitted are read in the caller's.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from backburner.blocking.job import SyncHandle, SyncJob
@@ -14,7 +13,7 @@ from backburner.blocking.loop_thread import Feed, LoopThread
 from backburner.client import Client
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
-from backburner.inputs.chunks import Item
+from backburner.inputs.items import Item
 from backburner.job import Job
 from backburner.pools import PoolStatus
 from backburner.settings import Settings
@@ -61,9 +60,7 @@ class SyncClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

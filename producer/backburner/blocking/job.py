@@ -1,4 +1,4 @@
-"""What the blocking client gives: jobs and handles whose methods wait for the loop in its thread."""
+"""What the blocking client returns: jobs and handles whose methods wait for the loop in its thread."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
@@ -7,8 +7,8 @@ from typing import overload
 
 from backburner.blocking.loop_thread import LoopThread
 from backburner.handle import Handle
-from backburner.inputs.chunks import Item
 from backburner.inputs.findings import SkippedLine
+from backburner.inputs.items import Item
 from backburner.job import Job
 from backburner.jobs.join import JoinedResult
 from backburner.jobs.reconcile import Reconciliation

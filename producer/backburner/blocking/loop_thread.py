@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers that block: runs work, iterates, and takes in what they read."""
+"""An event loop in a thread of its own, for callers that block: runs work, iterates, and consumes what they read."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from backburner.inputs.chunks import Filling, Item, as_json
+from backburner.inputs.items import Filling, Item, as_json
 from backburner_schemas.errors import BackburnerError
 
 T = TypeVar("T")
@@ -15,7 +15,7 @@ Given = TypeVar("Given", bound=Item)
 
 
 class _Closed(RuntimeError):
-    """The loop takes no more work."""
+    """The loop accepts no more work."""
 
 
 class LoopThread:
@@ -32,7 +32,7 @@ class LoopThread:
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more work."""
+        """Whether it accepts no more work."""
         return self._closing
 
     def start(self, work: Callable[[], Awaitable[T]]) -> "Future[T]":
@@ -45,7 +45,7 @@ class LoopThread:
 
         with self._gate:
             if self._closing:
-                raise _Closed("the client is closed; make a new one")
+                raise _Closed("the client is closed; create a new one")
             return asyncio.run_coroutine_threadsafe(run(), self._loop)
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -58,7 +58,7 @@ class LoopThread:
             raise
 
     def iterate(self, batches: Callable[[], AsyncGenerator[Sequence[T]]]) -> Iterator[T]:
-        """What an async generator of batches gives, one by one."""
+        """What an async generator of batches yields, one by one."""
         generator = batches()
         # A step that was interrupted still unwinds on the loop when the generator is to be closed.
         stepping = asyncio.Lock()
@@ -104,7 +104,7 @@ class LoopThread:
 
 
 class Feed(Generic[Given]):
-    """Items that the caller's thread reads and writes as JSON, and that the loop takes, a few chunks at a time."""
+    """Items that the caller's thread reads and writes as JSON, and that the loop consumes, a few chunks at a time."""
 
     def __init__(self, thread: LoopThread) -> None:
         self._thread = thread
@@ -126,7 +126,8 @@ class Feed(Generic[Given]):
             for item in items:
                 text = as_json(item)
                 filling.add(text)
-                # What is no JSON goes as it is, for the taker to refuse; nobody knows its size, so it ends its chunk.
+                # What is not JSON is passed on as it is, for the taker to refuse; its size is unknown, so it ends its
+                # chunk.
                 chunk.append(item if isinstance(text, BackburnerError) else text)
                 if isinstance(text, BackburnerError) or filling.due:
                     if not self._put(chunk, taker):

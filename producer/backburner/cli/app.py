@@ -26,11 +26,11 @@ def backburner(context: typer.Context, *, verbose: command.Verbose = False) -> N
 
 def version(_session: Session) -> None:
     """Print the version."""
-    from importlib.metadata import version as installed
+    from importlib import metadata
 
     from backburner.cli.terminal import show
 
-    show.out(installed("backburner"))
+    show.out(metadata.version("backburner"))
 
 
 # In the order in which a newcomer needs them.

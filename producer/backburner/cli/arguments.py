@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and how their text is judged: what is typed is untrusted."""
+"""The arguments and options that several commands share, and how their text is checked: what is typed is untrusted."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _MAX_VALUE_CHARACTERS = 512
 def valid_name(text: str | None) -> str | None:
     """The text, if it can name a tenant or a job. Raises `typer.BadParameter`."""
     if text is not None and not is_name(text):
-        raise typer.BadParameter(f"{text!r} is no valid name; it must match [A-Za-z0-9][A-Za-z0-9._-]* without '..'")
+        raise typer.BadParameter(f"{text!r} is not a valid name; it must match [A-Za-z0-9][A-Za-z0-9._-]* without '..'")
     return text
 
 
@@ -50,7 +50,7 @@ def _judged(judge: Callable[[str], T]) -> Callable[[str], T]:
 def _lane(text: str) -> Lane:
     found = next((lane for lane in PRIORITIES if lane == text.lower()), None)
     if found is None:
-        raise ValueError(f"{text!r} is no priority; use one of {', '.join(PRIORITIES)}")
+        raise ValueError(f"{text!r} is not a priority; use one of {', '.join(PRIORITIES)}")
     return found
 
 
@@ -58,7 +58,7 @@ def metadata_of(pairs: Sequence[str]) -> dict[str, str]:
     """`key=value` pairs as metadata, within OpenAI's limits. Raises `typer.BadParameter`."""
     found = dict(_pair(pair, "--metadata") for pair in pairs)
     if len(found) > _MAX_PAIRS:
-        raise typer.BadParameter(f"--metadata was given {len(found)} times; {_MAX_PAIRS} pairs are the limit")
+        raise typer.BadParameter(f"--metadata was given {len(found)} times; the limit is {_MAX_PAIRS} pairs")
     for key, value in found.items():
         if len(key) > _MAX_KEY_CHARACTERS or len(value) > _MAX_VALUE_CHARACTERS:
             raise typer.BadParameter(
@@ -69,7 +69,7 @@ def metadata_of(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def parameters_of(pairs: Sequence[str]) -> dict[str, Any]:
-    """`name=value` pairs as a body's parameters; a value that is JSON is taken as such, else as text."""
+    """`name=value` pairs as a body's parameters; a value that is JSON is used as such, else as text."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, value = _pair(pair, "--param")

@@ -16,7 +16,7 @@ from backburner.cli.terminal import show
 from backburner_schemas.errors import BackburnerError
 
 Command = Callable[..., int | Coroutine[Any, Any, int | None] | None]
-"""Takes the `Session` first; gives an exit code, or None for OK."""
+"""Takes the `Session` first; returns an exit code, or None for OK."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the cause of an error, and the log.")]
 
@@ -47,7 +47,7 @@ class Commands(TyperGroup):
             if not standalone_mode:
                 raise
             context = getattr(error, "ctx", None)
-            show.usage_error(_told(error), context.command_path if context else "backburner")
+            show.usage_error(_message_of(error), context.command_path if context else "backburner")
             sys.exit(ExitCode.USAGE)
         except (typer.Abort, KeyboardInterrupt):
             sys.exit(ExitCode.INTERRUPTED)
@@ -61,7 +61,7 @@ class Commands(TyperGroup):
 _UsageError = cast("type[Exception]", typer.BadParameter.__base__)
 
 
-def _told(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     text: str = error.format_message() if isinstance(error, _HasMessage) else str(error)
     return text
 
@@ -137,7 +137,7 @@ def _failed(error: Exception, *, verbose: bool) -> ExitCode:
     if isinstance(error, OSError) and error.filename is not None:
         show.error(f"{error.filename}: {error.strerror or error}; check the path and its permissions")
         return ExitCode.USAGE
-    hint = "this is a fault of Backburner: please report it" if verbose else "run again with -v for the cause"
+    hint = "this is a bug in Backburner: please report it" if verbose else "run again with -v for the cause"
     show.error(f"unexpected {type(error).__name__}: {error}; {hint}")
     return ExitCode.ENDED_BADLY
 

@@ -12,13 +12,13 @@ _FORMS = "write a duration such as 30m, 24h or 7d, or a time such as 2027-01-31T
 
 
 def parse_duration(text: str) -> timedelta:
-    """`1h30m` as a timedelta. Raises `ValueError`, which shows the right form."""
+    """`1h30m` as a timedelta. Raises a `ValueError` that shows the right form."""
     cleaned = text.strip().lower()
     if not _DURATION.fullmatch(cleaned):
         raise ValueError(f"{text!r} is not a duration; write one such as 30s, 5m or 24h")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, cleaned))
     if not 0 < seconds <= _LONGEST.total_seconds():
-        raise ValueError(f"{text!r} must be more than nothing and at most {_LONGEST.days} days")
+        raise ValueError(f"{text!r} must be more than zero and at most {_LONGEST.days} days")
     return timedelta(seconds=seconds)
 
 
@@ -34,9 +34,9 @@ def parse_deadline(text: str, *, now: datetime | None = None) -> datetime:
     try:
         moment = datetime.fromisoformat(cleaned.upper())
     except ValueError:
-        raise ValueError(f"{text!r} is no deadline; {_FORMS}") from None
+        raise ValueError(f"{text!r} is not a deadline; {_FORMS}") from None
     if moment.tzinfo is None:
-        raise ValueError(f"{text!r} does not say in which time zone; add Z or an offset such as +02:00")
+        raise ValueError(f"{text!r} has no time zone; add Z or an offset such as +02:00")
     if moment <= current:
         raise ValueError(f"{text!r} has passed; {_FORMS}")
     return moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What the process ends with, for scripts. The one list; docs/cli.md repeats it for people."""
+"""The exit codes of the process, for scripts. docs/cli.md lists them too."""
 
 from enum import IntEnum
 
@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
 
 
 _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
-    # A special error stands before the general one that it is a kind of.
+    # An error stands before those that it is a kind of.
     (StoreDenied, ExitCode.USAGE),
     (StoredObjectBroken, ExitCode.ENDED_BADLY),
     (StoreError, ExitCode.AWAY),
@@ -62,12 +62,12 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
 
 
 def code_of_error(error: BackburnerError) -> ExitCode:
-    """The code that a command ends with when it raised this."""
+    """The exit code for a command that raised this."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.ENDED_BADLY)
 
 
 def code_of_job(status: BatchStatus) -> ExitCode:
-    """The code that waiting for this job ends with: OK if it completed, unless not one request got its response."""
+    """The exit code after waiting for this job: OK if it completed, unless not one request got its response."""
     counts = status.request_counts
     nothing_answered = counts.total > 0 and counts.completed == 0
     return ExitCode.OK if status.status is JobState.COMPLETED and not nothing_answered else ExitCode.ENDED_BADLY

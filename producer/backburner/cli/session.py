@@ -1,4 +1,4 @@
-"""What a command is given beside its arguments: how to reach the system, and what to say on Ctrl-C."""
+"""What a command gets beside its arguments: how to reach the system, and what to print on Ctrl-C."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ def _client_from_settings() -> "Client":
 
 @dataclass(slots=True)
 class Session:
-    """One run of the command line. Tests put their own way to open a client in."""
+    """One run of the command line. Tests replace how it opens a client."""
 
     open_client: Callable[[], "Client"] = _client_from_settings
-    """Makes the client; its settings come from BACKBURNER_… variables."""
+    """Creates the client; its settings come from BACKBURNER_… variables."""
     verbose: bool = False
     """Whether -v was given, before or after the command."""
     on_interrupt: str = "interrupted"
-    """What Ctrl-C leaves behind; a command says so as soon as it knows."""
+    """What to print on Ctrl-C; a command sets it as soon as it is known."""

@@ -1,6 +1,6 @@
 """A dead letter as users see it, and its id. Finding letters in the store is not here.
 
-Letters come from others: nothing in one is trusted before it is held against the key that it lies at.
+Letters come from others: nothing in one is trusted before it is checked against the key where it is stored.
 """
 
 import base64
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from backburner_schemas import keys
-from backburner_schemas.envelope import LAST_SECOND, Envelope
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, Envelope
 from backburner_schemas.errors import JobError, StoredObjectBroken
 from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.names import is_name
 
 _UNADDRESSED = "it belongs to no request; correct the producer, send the message again, and purge the letter"
-_NO_ENVELOPE = "it holds no envelope that could be sent again; look at its raw bytes, and purge it"
-_ANOTHERS = "its envelope belongs to another request than the key it lies at; see what wrote it, and purge it"
+_NO_ENVELOPE = "it holds no envelope that could be sent again; inspect its raw bytes, and purge it"
+_ANOTHERS = "its envelope belongs to another request than its key; find out what wrote it, and purge it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class DeadLetterRef:
         elif (found := keys.unaddressed_of(text)) is not None:
             return cls(queue=found[0], position=found[1])
         raise JobError(
-            f"{text[:200]!r} is no dead letter's id; write JOB/INDEX, or dead/QUEUE/POSITION, as `backburner dlq list` "
-            "shows it",
+            f"{text[:200]!r} is not a dead letter's id; write JOB/INDEX, or dead/QUEUE/POSITION, "
+            "as `backburner dlq list` shows it",
             param="id",
         )
 
@@ -104,15 +104,15 @@ class DeadLetter:
     envelope: Envelope | None = None
     """The request with its address; its fields are those of docs/schemas/envelope.json."""
     raw: bytes | None = None
-    """The message's own bytes, where they make no envelope."""
+    """The message's own bytes, where they are not an envelope."""
     stale: bool = False
     """Whether the request has a response after all: a redelivery brought it. Such a letter is not redriven."""
     problem: str | None = None
-    """Why it cannot be redriven, as far as the letter itself tells; None if it can."""
+    """Why it cannot be redriven, as far as the letter itself shows; None if it can."""
 
 
 def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
-    """The letter in these bytes, which are stored there. Never raises: what is wrong with it is its `problem`."""
+    """The letter in the bytes stored there. Never raises: what is wrong with it is its `problem`."""
     try:
         found = StoredDeadLetter.model_validate_json(data)
         raw = base64.b64decode(found.raw, validate=True) if found.raw is not None else None
@@ -124,7 +124,7 @@ def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
         id=ref.id,
         tenant=ref.tenant,
         job=ref.job,
-        # A stream's index may look like a number; its key cannot tell.
+        # A stream's index may look like a number; its key does not show which.
         index=envelope.index if envelope is not None and str(envelope.index) == str(ref.index) else ref.index,
         custom_id=envelope.custom_id if envelope is not None else None,
         code=found.code,
@@ -134,7 +134,7 @@ def read_letter(ref: DeadLetterRef, data: bytes) -> DeadLetter:
         worker=found.worker,
         queue=found.queue,
         position=found.position,
-        failed_at=min(max(found.failed_at, 0.0), LAST_SECOND) if math.isfinite(found.failed_at) else 0.0,
+        failed_at=min(max(found.failed_at, 0.0), MAX_UNIX_SECONDS) if math.isfinite(found.failed_at) else 0.0,
         envelope=envelope,
         raw=raw,
         problem=_problem(ref, envelope),
@@ -162,7 +162,7 @@ def write_letter(letter: DeadLetter) -> bytes:
 
 def broken_letter(ref: DeadLetterRef, reason: str) -> DeadLetter:
     """What is shown of a letter that cannot be read."""
-    problem = f"it cannot be read ({reason}); see what wrote it, and purge it"
+    problem = f"it cannot be read ({reason}); find out what wrote it, and purge it"
     return DeadLetter(
         id=ref.id,
         tenant=ref.tenant,
@@ -170,7 +170,7 @@ def broken_letter(ref: DeadLetterRef, reason: str) -> DeadLetter:
         index=ref.index,
         custom_id=None,
         code=StoredObjectBroken.code,
-        message=f"the letter {ref.key} cannot be read ({reason}); see what wrote it, and purge it",
+        message=f"the letter {ref.key} cannot be read ({reason}); find out what wrote it, and purge it",
         problem=problem,
     )
 
@@ -183,5 +183,5 @@ def _problem(ref: DeadLetterRef, envelope: Envelope | None) -> str | None:
     if (envelope.tenant, envelope.job, str(envelope.index)) != (ref.tenant, ref.job, str(ref.index)):
         return _ANOTHERS
     if envelope.body_ref is not None and not keys.is_body_of(envelope.body_ref, envelope.tenant, envelope.job):
-        return "its body_ref leaves its own job's bodies; see what wrote it, and purge it"
+        return "its body_ref is outside its own job's bodies; find out what wrote it, and purge it"
     return None

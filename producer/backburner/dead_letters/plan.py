@@ -1,15 +1,16 @@
-"""A new job made from requests of an older one, written down before anything is sent, so that a crash leads nowhere.
+"""A new job made from requests of an older one, stored before anything is sent, so that a crash leaves nothing undone.
 
-The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. A plan
-that is there makes every further one for the same parent wait.
+The new job's input is stored first, then the plan, which names it; whoever finds the plan can carry it out. While a
+plan exists, every further one for the same parent waits.
 """
 
 import time
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetterRef
@@ -25,18 +26,26 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
 
-class RedrivePlan(BaseModel):
-    """Which letters of a job go into which new one. It lies in the store until they have."""
+class PlanKind(Enum):
+    """What a plan is for. The values are those of the stored field, `retry`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    REDRIVE = False
+    """Some letters of the parent, sent again."""
+    RETRY = True
+    """All that failed in the parent, whether it left a letter or not."""
+
+
+class RedrivePlan(BaseModel):
+    """Which letters of a job go into which new one. It is stored until they have."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True)
 
     v: int = 1
     manifest: JobManifest
     """The new job's."""
     letters: IndexSet
     """Indexes in the parent."""
-    retry: bool = False
-    """Whether it retries all that failed, rather than redrives letters."""
+    kind: PlanKind = Field(default=PlanKind.REDRIVE, alias="retry")
 
 
 class Plans:
@@ -59,11 +68,13 @@ class Plans:
             return None
         plan = parse_stored(RedrivePlan, self._key, stored.data)
         if (plan.manifest.tenant, plan.manifest.parent) != (self._tenant, self._parent):
-            raise StoredObjectBroken(f"the object {self._key} is another job's plan; see what wrote it, and remove it")
+            raise StoredObjectBroken(
+                f"the object {self._key} is another job's plan; find out what wrote it, and remove it"
+            )
         return plan
 
     async def make(self, plan: RedrivePlan, source: Path) -> RedrivePlan:
-        """Write the new job's input and the plan; or give the plan that another has made meanwhile."""
+        """Write the new job's input and the plan. Returns the plan, or one that another has written meanwhile."""
         names = self._tenant, plan.manifest.id
         await self._storage.put(keys.stored_input(*names), source)
         if await self._storage.create(self._key, plan.model_dump_json().encode()):
@@ -77,9 +88,9 @@ class Plans:
     async def carry_out(
         self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], None] | None = None
     ) -> Submitted | None:
-        """Make the plan's job, remove its letters and the plan; None if the job ended half-sent, and the letters stay.
+        """Create the plan's job, remove its letters and the plan. None if the job ended half-sent; the letters stay.
 
-        What it raises is what `Client.submit` raises, and `StoredObjectBroken`.
+        Raises what `Client.submit` raises, and `StoredObjectBroken`.
         """
         sent = await self._send(plan, on_progress)
         if sent is not None:
@@ -92,7 +103,7 @@ class Plans:
         """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be."""
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
-            # It may have been killed between its seal and its look at the end.
+            # It may have been killed between its seal and its last check.
             await finalize(self._storage, *names, grace=self._connections.settings.freeze_grace_seconds)
             return Submitted()
         if plan.manifest.deadline <= time.time():
@@ -110,10 +121,10 @@ class Plans:
     async def overtaken(self, plan: RedrivePlan) -> bool:
         """Whether letters of a plan that is not begun are gone: who redrove or removed them had not seen the plan.
 
-        Such a plan and its input are dropped by this.
+        Such a plan and its input are dropped.
         """
         names = self._tenant, plan.manifest.id
-        if plan.retry or await self._storage.modified(keys.manifest(*names)) is not None:
+        if plan.kind is PlanKind.RETRY or await self._storage.modified(keys.manifest(*names)) is not None:
             return False
         refs = [
             DeadLetterRef.of(one.key) async for one in self._storage.scan(keys.dead_letters(self._tenant, self._parent))

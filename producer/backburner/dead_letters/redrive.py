@@ -1,6 +1,6 @@
 """Sends dead letters again. Those of a job go into a new job; those of streams and single requests keep their address.
 
-A crash anywhere loses no letter and makes no second job: what is under way is written down under `redrives/` before a
+A crash anywhere loses no letter and creates no second job: what is under way is stored under `redrives/` before a
 letter is removed or a request sent, and the next redrive begins with what it finds there.
 """
 
@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter, DeadLetterRef
-from backburner.dead_letters.plan import Plans, RedrivePlan
+from backburner.dead_letters.plan import PlanKind, Plans, RedrivePlan
 from backburner.dead_letters.republish import Republisher
 from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kept
 from backburner.dead_letters.store import DeadLetterStore
+from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker
 from backburner.storage.parse import parse_stored
 from backburner.submission.options import Deadline, manifest_of
@@ -34,9 +35,9 @@ from backburner_schemas.errors import (
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import JobManifest
 
-_JOBS_AT_ONCE = 16
+_BATCH_JOBS = 16
 _MAX_KEPT_LETTERS = 1_000
-"""Letters that stay of which each is told; of the others only their number."""
+"""Letters not sent that are reported one by one; of the others only their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class RedriveResult:
     republished: int = 0
     """Letters of streams and single requests that are on the queue again, under their own address."""
     stale: int = 0
-    """Letters that were passed over, since their requests have a response."""
+    """Letters that were skipped, since their requests have a response."""
     kept: list[LetterNotSent] = field(default_factory=list)
     """Letters that could not be sent again, with the reason; of very many, the first thousand."""
     kept_total: int = 0
@@ -71,13 +72,13 @@ class RedriveResult:
     """What may delay the answers, such as a pool without a worker."""
 
     def keep(self, letter: LetterNotSent) -> None:
-        """Take up one that stays."""
+        """Report one that was not sent."""
         self.kept_total += 1
         if len(self.kept) < _MAX_KEPT_LETTERS:
             self.kept.append(letter)
 
     def warn(self, warnings: Sequence[str]) -> None:
-        """Take up warnings, each once."""
+        """Report warnings, each once."""
         self.warnings += [one for one in warnings if one not in self.warnings]
 
 
@@ -98,7 +99,7 @@ class Redrive:
         for job in filter(keys.has_manifest, jobs):
             await self.job(job)
         # Single requests have a job each, so there may be very many of them.
-        for some in _batched(filterfalse(keys.has_manifest, jobs), _JOBS_AT_ONCE):
+        for some in _batched(filterfalse(keys.has_manifest, jobs), _BATCH_JOBS):
             ended = await asyncio.gather(*(self.job(job) for job in some), return_exceptions=True)
             for one in ended:
                 if isinstance(one, BaseException):
@@ -130,7 +131,7 @@ class Redrive:
 
     async def _of(self, job: str, only: Sequence[DeadLetter] | None) -> None:
         """A job's letters, or these of them, behind what an earlier redrive of the job left undone."""
-        # A queue that is away is told before anything is moved.
+        # A queue that is away is reported before anything is moved.
         await self._connections.publisher()
         try:
             parent = await self._manifest(job)
@@ -138,7 +139,7 @@ class Redrive:
                 await self._into_new_job(parent, only)
                 return
         except (StoredObjectBroken, PoolNotFound, InvalidInput) as error:
-            # One job's problem, such as a pool that has vanished meanwhile, keeps nobody from the others.
+            # One job's problem, such as a pool that has vanished meanwhile, does not affect the others.
             await self._keep_all(job, only, error)
             return
         republisher = Republisher(self._connections, self._store, self._tenant, job, self._deadline)
@@ -158,7 +159,7 @@ class Redrive:
         return parse_stored(JobManifest, key, stored.data) if stored is not None else None
 
     async def _batches(self, job: str, only: Sequence[DeadLetter] | None) -> AsyncGenerator[list[DeadLetter]]:
-        """The letters that are meant and can be sent; the others are told."""
+        """The chosen letters that can be sent; the others are reported."""
         if only is not None:
             yield self._wanted(only)
             return
@@ -201,17 +202,17 @@ class Redrive:
                 pool=parent.pool,
                 parent=parent.id,
             )
-            plan = await plans.make(RedrivePlan(manifest=manifest, letters=letters), source)
+            plan = await plans.make(RedrivePlan(manifest=manifest, letters=letters, kind=PlanKind.REDRIVE), source)
         if await plans.overtaken(plan):
             raise JobConflict(
-                f"dead letters of job {parent.id} were redriven or removed meanwhile; see what is left with "
+                f"dead letters of job {parent.id} were redriven or removed meanwhile; list what is left with "
                 f"`backburner dlq list --job {parent.id}`, and redrive again"
             )
         if not await self._carry_out(plans, plan):
             self._done.warn([f"job {plan.manifest.id} ended before all of it was sent; redrive {parent.id} again"])
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> bool:
-        """Make the plan's job and remove its letters; False if the job has ended half-sent, and they stay."""
+        """Create the plan's job and remove its letters. Returns False if the job ended half-sent, and they stay."""
         sent = await plans.carry_out(plan, self._store)
         if sent is None:
             return False
@@ -221,7 +222,7 @@ class Redrive:
         return True
 
     async def _write(self, parent: JobManifest, only: Sequence[DeadLetter] | None, path: Path) -> IndexSet:
-        """Write the new job's input; the indexes of the letters that are in it. Raises `PoolNotFound`."""
+        """Write the new job's input. Returns the indexes of the letters in it. Raises `PoolNotFound`."""
         pools = self._connections.pools
         pool = await pools.check_pool(parent.pool) if parent.pool is not None else None
         taken: list[int] = []
@@ -231,10 +232,11 @@ class Redrive:
                 async for batch in batches:
                     chunk = [(number, await self._line(letter)) for number, letter in enumerate(batch, 1)]
                     texts: dict[int, bytes | BackburnerError] = dict(chunk)
-                    accepted, findings = await checker.check(chunk)
+                    findings = Findings(len(chunk))
+                    checked = await checker.check(chunk, findings)
                     for finding in findings:
                         self._done.keep(why_kept(batch[finding.line - 1], finding.message))
-                    for one in accepted:
+                    for one in checked.accepted:
                         text, index = texts[one.line], batch[one.line - 1].index
                         assert isinstance(text, bytes)
                         assert isinstance(index, int)
@@ -244,7 +246,9 @@ class Redrive:
 
     async def _line(self, letter: DeadLetter) -> bytes | BackburnerError:
         if letter.envelope is None or not isinstance(letter.index, int):
-            return RequestRefused(f"the indexes of a job are numbers, and {letter.index!r} is none; purge the letter")
+            return RequestRefused(
+                f"the indexes of a job are numbers, and {letter.index!r} is not one; purge the letter"
+            )
         try:
             return await line_of(self._connections.storage, letter.envelope, max_bytes=self._max_bytes)
         except RequestRefused as error:

@@ -1,7 +1,7 @@
 """Puts the letters of streams and single requests back onto the queue, under their own address.
 
-A worker may give such a request up again, and writes its letter to the same key. So a letter is moved aside before
-its request is published, and never removed afterwards: what lies at the key by then is the new one.
+A worker may give up such a request again, and then writes its letter to the same key. So a letter is moved aside
+before its request is published, and never removed afterwards: what is stored at the key by then is the new one.
 """
 
 import time
@@ -36,7 +36,7 @@ class Republisher:
         self._store = store
         self._tenant = tenant
         self._job = job
-        self._told = deadline is not None
+        self._has_deadline = deadline is not None
         self._now = time.time()
         self._until = resolve_deadline(
             DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, self._now, connections.settings
@@ -45,12 +45,12 @@ class Republisher:
         """The pools that something was sent to."""
 
     async def restore(self) -> None:
-        """Put back the letters that a redrive has moved aside and did not come to an end with."""
+        """Put back the letters that an unfinished redrive has moved aside."""
         async for one in self._storage.scan(keys.redrives(self._tenant, self._job)):
             await self._put_back(one.key)
 
     async def send(self, letters: Sequence[DeadLetter], keep: Callable[[LetterNotSent], None]) -> int:
-        """Publish these letters' requests and let the letters go; how many. Those that cannot be sent are kept.
+        """Publish these letters' requests and remove the letters. Returns how many; those that cannot be sent are kept.
 
         Raises `QueueError`, with the letters back at their places, and `StoreError`.
         """
@@ -84,8 +84,8 @@ class Republisher:
         line = await line_of(self._storage, letter.envelope, max_bytes=max_bytes)
         request = parse_request(line, max_bytes=max_bytes)
         pool = await self._connections.pools.pool_for(request.model)
-        # A request that never had a deadline gets none, unless one is told.
-        until = self._until if self._told or letter.envelope.deadline is not None else None
+        # A request that never had a deadline gets none, unless one was passed.
+        until = self._until if self._has_deadline or letter.envelope.deadline is not None else None
         envelope = letter.envelope.model_copy(update={"deadline": until, "enqueued_at": self._now})
         message = Message(pool, Lane.NORMAL, envelope)
         if envelope.body is None:
@@ -99,7 +99,7 @@ class Republisher:
             envelope = read_letter(no_ref, line).envelope
             ref = DeadLetterRef(self._tenant, self._job, envelope.index) if envelope is not None else no_ref
             if (problem := read_letter(ref, line).problem) is not None:
-                log.warning("what was moved aside is no letter", key=aside, reason=problem)
+                log.warning("object moved aside is not a letter; leaving it there", key=aside, reason=problem)
                 continue
             # A worker may have given the request up again meanwhile; its letter is the newer one.
             await self._storage.create(ref.key, line)

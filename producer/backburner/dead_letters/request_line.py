@@ -1,4 +1,4 @@
-"""Turns a dead letter back into the line of an input, or says why it stays."""
+"""Turns a dead letter back into the line of an input, or reports why it stays."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class LetterNotSent:
 async def line_of(storage: Storage, envelope: Envelope, *, max_bytes: int) -> bytes:
     """The request as a line of an input, its stored body fetched into it.
 
-    Raises `RequestRefused` if there is no such body, or what lies there is none; and `StoreError`.
+    Raises `RequestRefused` if there is no such body, or what is stored there is not one; and `StoreError`.
     """
     body = envelope.body
     if body is None:
@@ -39,5 +39,5 @@ async def line_of(storage: Storage, envelope: Envelope, *, max_bytes: int) -> by
 
 
 def why_kept(letter: DeadLetter, reason: str | None = None) -> LetterNotSent:
-    """The letter among those that stay, for this reason or for its own problem."""
+    """The letter as one that stays, for this reason or for its own problem."""
     return LetterNotSent(letter.id, reason or letter.problem or letter.message)

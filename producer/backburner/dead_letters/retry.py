@@ -1,6 +1,6 @@
-"""Makes a new job of exactly the requests of an ended one that have no response.
+"""Creates a new job of exactly the requests of an ended one that have no response.
 
-Their bodies come from the job's input, given or stored, or else from its dead letters.
+Their bodies come from the job's input, passed or stored, or else from its dead letters.
 """
 
 from collections.abc import AsyncGenerator, Callable
@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetterRef
-from backburner.dead_letters.plan import Plans, RedrivePlan
+from backburner.dead_letters.plan import PlanKind, Plans, RedrivePlan
 from backburner.dead_letters.request_line import line_of
 from backburner.dead_letters.store import DeadLetterStore
-from backburner.inputs.chunks import Line, Source, read_file, read_items, regular_file
-from backburner.inputs.findings import InvalidInput
+from backburner.inputs.findings import Findings, InvalidInput
 from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.source import Source, read_lines
 from backburner.inputs.validation import Checker
 from backburner.job import Job
 from backburner.jobs.answered import answered_in
@@ -34,7 +34,7 @@ from backburner_schemas.names import Lane
 from backburner_schemas.status import JobView
 
 _MAX_NAMED_REQUESTS = 3
-"""Requests without a body that an error names."""
+"""Requests without a body that an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class RetryFailed:
         plans = Plans(self._connections, self._tenant, self._job)
         found = await plans.find()
         if found is not None:
-            if not found.retry:
+            if found.kind is not PlanKind.RETRY:
                 raise JobConflict(
                     f"a redrive of job {self._job} was broken off; run `backburner dlq redrive --job {self._job}` first"
                 )
@@ -101,7 +101,7 @@ class RetryFailed:
         )
         await self._write(view, failed, source)
         letters = IndexSet.of([index async for index in self._with_letters(failed)])
-        return RedrivePlan(manifest=manifest, letters=letters, retry=True)
+        return RedrivePlan(manifest=manifest, letters=letters, kind=PlanKind.RETRY)
 
     async def _carry_out(self, plans: Plans, plan: RedrivePlan) -> Job | None:
         sent = await plans.carry_out(plan, self._store, self._options.on_progress)
@@ -117,7 +117,7 @@ class RetryFailed:
             raise not_found(self._job)
         if view.summary is None:
             raise JobConflict(
-                f"job {self._job} has not ended, so what failed is not known; wait for it with `backburner watch "
+                f"job {self._job} has not ended, so what failed is not known yet; wait for it with `backburner watch "
                 f"{self._job}`, or cancel it with `backburner cancel {self._job}`"
             )
         return view
@@ -134,22 +134,16 @@ class RetryFailed:
         """Write the failed requests as a new input, in the order of their indexes."""
         given = self._options.input
         if given is not None:
-            if isinstance(given, (str, Path)):
-                chunks = read_file(regular_file(Path(given)), max_bytes=self._max_bytes)
-            else:
-                chunks = read_items(given)
-            await self._from_input(view, failed, chunks, into)
+            await self._from_input(view, failed, given, into)
             return
         with TemporaryDirectory(prefix="backburner-") as folder:
             stored = Path(folder) / "input.jsonl"
             if await download_input(self._storage, self._tenant, self._job, stored):
-                await self._from_input(view, failed, read_file(stored, max_bytes=self._max_bytes), into)
+                await self._from_input(view, failed, stored, into)
                 return
         await self._from_letters(failed, into)
 
-    async def _from_input(
-        self, view: JobView, failed: IndexSet, chunks: AsyncGenerator[list[Line]], into: Path
-    ) -> None:
+    async def _from_input(self, view: JobView, failed: IndexSet, source: Source, into: Path) -> None:
         """Raises `JobConflict` if it is not the job's own input."""
         fingerprint = Fingerprint(self._another)
         sealed, cursor = view.sealed, view.cursor
@@ -159,17 +153,17 @@ class RetryFailed:
             fingerprint.expect(Prefix(cursor.count, cursor.sha256))
             fingerprint.expect(cursor.first)
             fingerprint.expect(cursor.whole)
-        # Lines that were skipped for their model alone can only be told with the routes.
+        # Lines that were skipped for their model alone are only recognised with the routes.
         router = self._connections.pools if sealed is not None and sealed.skipped else None
-        # Of a job that was never sealed, what lies behind the known requests was never sent.
+        # Of a job that was never sealed, what follows the known requests was never sent.
         known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
         written = 0
         checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
         with into.open("wb") as file, closing(checker):
-            async with aclosing(chunks):
+            async with aclosing(read_lines(source, max_bytes=self._max_bytes)) as chunks:
                 async for chunk in chunks:
                     texts = dict(chunk)
-                    for one in (await checker.check(chunk))[0]:
+                    for one in (await checker.check(chunk, Findings())).accepted:
                         text = texts[one.line]
                         assert isinstance(text, bytes)
                         if fingerprint.count in failed or fingerprint.count >= known:
@@ -200,11 +194,11 @@ class RetryFailed:
             more = ", …" if len(without) > _MAX_NAMED_REQUESTS else ""
             raise InvalidInput(
                 f"the bodies of {len(without):,} of the {len(failed):,} requests that failed are not stored (index "
-                f"{first}{more}); give the input that job {self._job} was made from, with --input FILE or input="
+                f"{first}{more}); pass the input that job {self._job} was made from, with --input FILE or input="
             )
 
     def _nothing(self) -> JobError:
         return JobError(f"every request of job {self._job} has its response; there is nothing to retry")
 
     def _another(self) -> JobConflict:
-        return JobConflict(f"the input given is not the one that job {self._job} was made from; give that one")
+        return JobConflict(f"the input is not the one that job {self._job} was made from; pass that one")

@@ -13,18 +13,18 @@ from backburner_schemas import keys
 from backburner_schemas.errors import JobError, LetterNotFound
 from backburner_schemas.names import is_name
 
-_LETTERS_AT_ONCE = 64
-"""Letters that are read side by side, and handed on together."""
-_BYTES_AT_ONCE = 8 << 20
+_MAX_BATCH_LETTERS = 64
+"""Letters that are read concurrently, and handed on together."""
+_MAX_BATCH_BYTES = 8 << 20
 _OVERHEAD_BYTES = 1 << 20
 """Bytes that a letter may have beside its message."""
-_REMOVED_AT_ONCE = 500
+_MAX_BATCH_REMOVALS = 500
 
 log = get_logger(__name__)
 
 
 class DeadLetterStore:
-    """The dead letters of a tenant, and those that belong to nobody. Every method raises `StoreError`."""
+    """The dead letters of a tenant, and those that belong to no tenant. Every method raises `StoreError`."""
 
     def __init__(self, storage: Storage, tenant: str, *, max_body_bytes: int) -> None:
         self._storage = storage
@@ -40,9 +40,9 @@ class DeadLetterStore:
     async def letters(
         self, job: str | None = None, *, stale: bool = False, unaddressed: bool = False
     ) -> AsyncGenerator[DeadLetter]:
-        """The letters one by one, without the stale ones unless asked for. See `Client.dead_letters`."""
+        """The letters one by one, with the stale ones only if asked for. See `Client.dead_letters`."""
         if not unaddressed:
-            await self._tell_broken_off(job)
+            await self._warn_broken_off(job)
         async with aclosing(self._read(keys.DEAD) if unaddressed else self.batches(job)) as batches:
             async for batch in batches:
                 for letter in batch:
@@ -64,7 +64,7 @@ class DeadLetterStore:
         ref = DeadLetterRef.parse(id, self._tenant)
         found = await self._fetch(ref)
         if found is None:
-            raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` shows those that there are")
+            raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` lists those that exist")
         return await _marked(found, Answered(self._storage))
 
     async def purge(
@@ -75,7 +75,7 @@ class DeadLetterStore:
         everything: bool = False,
         unaddressed: bool = False,
     ) -> int:
-        """Remove letters for good, and what a redrive of them has under way; how many letters there were.
+        """Remove letters for good, and what a redrive of them has under way. Returns how many letters there were.
 
         Raises `JobError` unless exactly one of the four is given, and `LetterNotFound` for an id without a letter.
         """
@@ -83,7 +83,7 @@ class DeadLetterStore:
         if id is not None:
             ref = DeadLetterRef.parse(id, self._tenant)
             if await self._storage.modified(ref.key) is None:
-                raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` shows those that there are")
+                raise LetterNotFound(f"there is no dead letter {id}; `backburner dlq list` lists those that exist")
             await self._storage.delete([ref.key])
             return 1
         if unaddressed:
@@ -99,7 +99,7 @@ class DeadLetterStore:
             batch.append(ref.key)
             if ref.tenant is not None and ref.job is not None and ref.index is not None:
                 batch.append(keys.suspect(ref.tenant, ref.job, ref.index))
-            if len(batch) >= _REMOVED_AT_ONCE:
+            if len(batch) >= _MAX_BATCH_REMOVALS:
                 await self._storage.delete(batch)
                 batch = []
         await self._storage.delete(batch)
@@ -115,11 +115,11 @@ class DeadLetterStore:
             return True
         return False
 
-    async def _tell_broken_off(self, job: str | None) -> None:
+    async def _warn_broken_off(self, job: str | None) -> None:
         """Log a warning for each of them: its letters may have been moved aside."""
         for name in await self.broken_off(job):
             log.warning(
-                "a redrive is under way or was broken off; `backburner dlq redrive --job JOB` ends it", job=name
+                "redrive is under way or was broken off; `backburner dlq redrive --job JOB` completes it", job=name
             )
 
     async def _empty(self, prefix: str) -> int:
@@ -127,7 +127,7 @@ class DeadLetterStore:
         batch: list[str] = []
         async for one in self._storage.scan(prefix):
             batch.append(one.key)
-            if len(batch) >= _REMOVED_AT_ONCE:
+            if len(batch) >= _MAX_BATCH_REMOVALS:
                 await self._storage.delete(batch)
                 removed, batch = removed + len(batch), []
         await self._storage.delete(batch)
@@ -144,13 +144,13 @@ class DeadLetterStore:
                 continue
             batch.append(ref)
             size += min(one.size, self._max_bytes)
-            if len(batch) >= _LETTERS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            if len(batch) >= _MAX_BATCH_LETTERS or size >= _MAX_BATCH_BYTES:
                 yield await self._fetch_all(batch)
                 batch, size = [], 0
         if batch:
             yield await self._fetch_all(batch)
         if passed_over:
-            log.warning("objects that are no letters are passed over", prefix=prefix, count=passed_over)
+            log.warning("objects are not dead letters; skipping them", prefix=prefix, count=passed_over)
 
     async def _fetch_all(self, refs: list[DeadLetterRef]) -> list[DeadLetter]:
         found = await asyncio.gather(*(self._fetch(ref) for ref in refs))
@@ -171,7 +171,7 @@ def check_one(given: dict[str, object]) -> None:
     names = [name for name, value in given.items() if value not in {None, False}]
     if len(names) != 1:
         listed = ", ".join(given)
-        raise JobError(f"say which dead letters are meant: exactly one of {listed}; {len(names)} were given")
+        raise JobError(f"choose dead letters by exactly one of {listed}; {len(names)} were given")
 
 
 async def _marked(letter: DeadLetter, answered: Answered) -> DeadLetter:

@@ -1,1 +1,1 @@
-"""What users submit, read in blocks, checked and counted, until batches of it are fit to be sent."""
+"""What users submit, read in blocks, checked and counted, up to batches that are ready to be sent."""

@@ -7,13 +7,13 @@ from hashlib import blake2b
 from backburner.inputs.sequential_ids import SequentialIds
 
 _CACHE_KIB = 16 * 1024
-"""Memory that the set takes at most; what is over it lies on disk."""
+"""Memory that the set uses at most; the rest is on disk."""
 
 
 class SeenIds:
     """The custom_ids seen so far and the line of each one's first use.
 
-    Those that count up cost next to nothing. Of others it holds 128-bit hashes in a temporary SQLite database, which
+    Sequential ones cost next to nothing. Of others it holds 128-bit hashes in a temporary SQLite database, which
     needs about 40 bytes on disk for each. Use it from one task at a time, and close it.
     """
 
@@ -35,7 +35,7 @@ class SeenIds:
         return self.add(list(zip(custom_ids, range(first, first + len(custom_ids)), strict=True)))
 
     def add(self, uses: Sequence[tuple[str, int]]) -> dict[int, int]:
-        """Take up custom_ids with their lines, in order; the lines that repeat one, with the line of its first use."""
+        """Add custom_ids with their lines, in order. Returns the lines that repeat one, with that of its first use."""
         repeated: dict[int, int] = {}
         if self._sequential:
             left = []

@@ -28,7 +28,7 @@ class SkippedLine:
 
     @classmethod
     def of(cls, line: int, custom_id: str | None, error: BackburnerError) -> "SkippedLine":
-        """The finding that an error makes of a line."""
+        """The finding for an error in a line."""
         return cls(line, custom_id, error.code, error.message)
 
 
@@ -39,7 +39,7 @@ class Findings(Sequence[SkippedLine]):
         self._keep = keep
         self._kept: list[SkippedLine] = []
         self.total = 0
-        """All that were found, whether kept or not."""
+        """How many were found, kept or not."""
 
     def add(self, finding: SkippedLine) -> None:
         """Count the finding, and keep it if there is room."""
@@ -70,7 +70,7 @@ class InvalidInput(errors.InvalidInput):
 
     @classmethod
     def of(cls, findings: Findings, what: str = "line") -> "InvalidInput":
-        """The error that tells the first finding and the number of all."""
+        """The error with the first finding and the number of all."""
         first = findings[0]
         more = f" (and {findings.total - 1:,} more)" if findings.total > 1 else ""
         return cls(

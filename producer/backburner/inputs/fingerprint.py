@@ -1,4 +1,4 @@
-"""Whether an input is the one that a job was made from: a rolling hash, held against what was written down before."""
+"""Whether an input is the one that a job was made from: a rolling hash, compared with what was stored before."""
 
 from collections.abc import Callable, Collection
 from hashlib import sha256
@@ -10,7 +10,7 @@ from backburner_schemas.job import Prefix
 class Fingerprint:
     """The accepted lines of an input, one after the other.
 
-    Raises the conflict where the hash over them is another than an expected one, or the input ends before it.
+    Raises the conflict where the hash over them differs from an expected one, or the input ends before it.
     """
 
     def __init__(self, conflict: Callable[[], JobConflict]) -> None:
@@ -24,7 +24,7 @@ class Fingerprint:
 
     @property
     def prefix(self) -> Prefix:
-        """The prefix that was taken so far."""
+        """The prefix so far."""
         return Prefix(self.count, self._known or self._hash.hexdigest())
 
     @property

@@ -1,4 +1,4 @@
-"""What the first reading of a file found, block by block, so that the second need not judge the same bytes again."""
+"""What the first reading of a file found, block by block, so that the second need not check the same bytes again."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from backburner_schemas.job import Prefix
 
 _IN_MEMORY_BYTES = 1 << 20
 _FORM = Struct("<32sQ32sI")
-_MIXED_POOLS_NUMBER = 0xFFFFFFFF
+_MIXED_POOLS_INDEX = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,19 @@ class SurveyedBlock:
     """The accepted lines up to the block's end."""
     pool: str | None
     """Where every line of the block goes as it stands: it is accepted, and may travel with its own bytes. Otherwise
-    None, and the lines must be looked at one by one."""
+    None, and the lines must be checked one by one."""
 
 
 class FirstPass:
-    """The blocks of a file in order. It lies on disk beyond a megabyte, which is a file of some ten gigabytes."""
+    """The blocks of a file in order; on disk beyond a megabyte, which corresponds to a file of some ten gigabytes."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - closed by `close`
         self._pools: list[str] = []
 
     def add(self, found: SurveyedBlock) -> None:
-        """Take up the next block."""
-        number = _MIXED_POOLS_NUMBER
+        """Add the next block."""
+        number = _MIXED_POOLS_INDEX
         if found.pool is not None:
             if found.pool not in self._pools:
                 self._pools.append(found.pool)
@@ -50,7 +50,7 @@ class FirstPass:
             if not packed:
                 return
             digest, accepted, rolling, number = _FORM.unpack(packed)
-            pool = None if number == _MIXED_POOLS_NUMBER else self._pools[number]
+            pool = None if number == _MIXED_POOLS_INDEX else self._pools[number]
             yield SurveyedBlock(digest, Prefix(accepted, rolling.hex()), pool)
 
     def ends_at(self, counts: Collection[int]) -> bool:
@@ -58,5 +58,5 @@ class FirstPass:
         return set(counts).issubset(found.end.count for found in self)
 
     def close(self) -> None:
-        """Remove what lies on disk."""
+        """Remove what is on disk."""
         self._file.close()

@@ -1,9 +1,14 @@
-"""Reads a file of lines in large blocks. It judges nothing."""
+"""Reads a file of lines in large blocks. It checks nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import BinaryIO
+
+from backburner_schemas.errors import BackburnerError
+
+Line = tuple[int, bytes | BackburnerError]
+"""A line's number, from 1, and its bytes, or why it has none."""
 
 BLOCK_BYTES = 1 << 20
 """Bytes that are read at once. A block ends with its last whole line, so it is larger by less than one line."""
@@ -17,14 +22,19 @@ class Block:
     first: int
     """Number of the first line, counted from 1."""
     texts: Sequence[bytes]
-    """The lines without their ends. Of a line over the limit, just what tells that it is."""
+    """The lines without their ends. Of a line over the limit, just enough to show that it is."""
     digest: bytes
     """Of the block's bytes: another reading of the same file that finds it again has found the same lines."""
 
     @property
-    def lines(self) -> list[tuple[int, bytes]]:
+    def lines(self) -> list[Line]:
         """The lines that are not blank, with their numbers."""
         return [(number, text) for number, text in enumerate(self.texts, self.first) if text.strip()]
+
+    def parts(self, size: int) -> Iterator[tuple[int, Sequence[bytes]]]:
+        """So many lines at a time, blank ones among them, with the number of the first."""
+        for start in range(0, len(self.texts), size):
+            yield self.first + start, self.texts[start : start + size]
 
 
 class BlockReader:

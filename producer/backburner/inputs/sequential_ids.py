@@ -1,14 +1,14 @@
-"""custom_ids that count up, as most inputs have them: a run of any length takes no more than its beginning and end."""
+"""Sequential custom_ids, as most inputs have: a run of any length is stored as its beginning and end."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,18})", re.DOTALL)
-_MAX_NUMBER = 10**18
-"""The numbers have as many digits as are looked for, so that each custom_id is taken apart in one way only."""
+_MAX_ID_NUMBERS = 10**18
+"""Bounds the digits of a number, so that each custom_id is split in one way only."""
 _MAX_RUNS = 32
-"""Runs that are kept; each custom_id that is in none of them is held against all."""
+"""Runs that are kept; each custom_id in none of them is compared with all."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class SequentialIds:
         return bool(self._runs)
 
     def add(self, custom_ids: Sequence[str], line: int) -> bool:
-        """Take up custom_ids of lines that follow each other; False, and none is taken up, if they do not count up.
+        """Add custom_ids of lines that follow each other; False, and none is added, if they are not sequential.
 
         Also False if one of them might be in a run already.
         """
@@ -40,7 +40,7 @@ class SequentialIds:
         if found is None:
             return False
         prefix, width, first = found[1], len(found[2]), int(found[2])
-        if first + len(custom_ids) > _MAX_NUMBER:
+        if first + len(custom_ids) > _MAX_ID_NUMBERS:
             return False
         numbers = range(first, first + len(custom_ids))
         # Of a number without leading zeros each is as wide as it is; a format costs twice as much.

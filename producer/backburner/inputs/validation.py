@@ -1,18 +1,22 @@
-"""Judges the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
+"""Checks the lines of an input: which are accepted, for which pool, and what is wrong with the others."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, cast
 
 from pydantic_core import from_json, to_json
 
-from backburner.inputs.chunks import Line
+from backburner.inputs.batch import Accepted, AlikeBatch, Batch, CheckedBatch
 from backburner.inputs.duplicate_ids import SeenIds
 from backburner.inputs.fast_check import fast_check
-from backburner.inputs.findings import SkippedLine
+from backburner.inputs.findings import Findings, SkippedLine
+from backburner.inputs.line_blocks import Line
 from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
 from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
 
+BATCH_LINES = 512
+"""Lines that are checked before the event loop may turn."""
 _MAX_NOTED_MODELS = 1000
 """Models of lines for a named pool that are noted; a file of a million of them must not fill the memory."""
 
@@ -21,36 +25,8 @@ class Router(Protocol):
     """Finds the pool of a model."""
 
     async def pool_for(self, model: str) -> str:
-        """The pool that takes the model. Raises `PoolNotFound`."""
+        """The pool that serves the model. Raises `PoolNotFound`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A line that can be sent."""
-
-    line: int
-    request: BatchRequest
-    data: bytes
-    """The request in one form, whatever form the line had: what the rolling hash is made of."""
-    pool: str
-
-    @property
-    def members(self) -> bytes:
-        """What stands between the braces of the request's JSON object."""
-        custom_id, url = to_json(self.request.custom_id), self.request.url.encode()
-        # The data is a list of three values, of which the body is the last.
-        body = self.data[len(custom_id) + len(url) + len('[,"",') : -1]
-        return b'"custom_id":%b,"url":"%b","body":%b' % (custom_id, url, body)
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedAlike:
-    """Lines that can all be sent, to the same pool, each with its own bytes for its request's JSON object."""
-
-    pool: str
-    data: bytes
-    """What the rolling hash is made of, of all of them."""
 
 
 class Checker:
@@ -72,17 +48,58 @@ class Checker:
         """The models that accepted lines name, but for those beyond the first thousand."""
         return frozenset(self._pools)
 
-    async def check(self, chunk: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
-        """The chunk's lines that are accepted, and what is wrong with the others, both in order."""
+    async def accept(
+        self, first: int, texts: Sequence[bytes | BackburnerError], findings: Findings, *, skip_blank: bool = False
+    ) -> Batch:
+        """The batch of lines that follow each other from number `first` on; adds what is wrong with any to `findings`.
+
+        Fast where all of them are alike.
+        """
+        # Of what is no bytes, the fast check is not sure.
+        alike = await self.check_alike(first, cast("Sequence[bytes]", texts))
+        if alike is not None:
+            await asyncio.sleep(0)
+            return alike
+        lines = enumerate(texts, first)
+        return await self.check([(n, text) for n, text in lines if not (skip_blank and _is_blank(text))], findings)
+
+    async def check(self, lines: Sequence[Line], findings: Findings) -> CheckedBatch:
+        """The same, for lines that may have gaps between them: each is looked at on its own."""
+        accepted: list[Accepted] = []
+        for start in range(0, len(lines), BATCH_LINES):
+            good, bad = await self._check(lines[start : start + BATCH_LINES])
+            accepted += good
+            for finding in bad:
+                findings.add(finding)
+            await asyncio.sleep(0)
+        return CheckedBatch(accepted)
+
+    async def check_alike(self, first: int, texts: Sequence[bytes]) -> AlikeBatch | None:
+        """Lines that follow each other from number `first` on, where all go to one pool as they stand.
+
+        None where `check` has to read them.
+        """
+        if not texts or (found := fast_check(texts, self._max_bytes)) is None:
+            return None
+        try:
+            pools = {self._pools.get(model) or await self._route(model) for model in found.models}
+        except PoolNotFound:
+            return None
+        # Lines that are added here are added once more by `check`, which finds them at the same lines.
+        if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
+            return None
+        return AlikeBatch(texts, pools.pop(), partial(bytes, found.data))
+
+    async def _check(self, lines: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
         findings: list[SkippedLine] = []
         parsed: list[tuple[int, BatchRequest, bytes]] = []
-        for line, text in chunk:
+        for line, text in lines:
             try:
                 if isinstance(text, BackburnerError):
                     raise text
                 request = parse_request(text, max_bytes=self._max_bytes)
                 data = canonical(request)
-                # It travels in this form, in which a number such as 1e15 is longer.
+                # It is sent in this form, in which a number such as 1e15 is longer.
                 check_size(data, self._max_bytes)
                 parsed.append((line, request, data))
             except RequestRefused as error:
@@ -107,19 +124,6 @@ class Checker:
         findings.sort(key=lambda finding: finding.line)
         return accepted, findings
 
-    async def check_alike(self, first: int, lines: Sequence[bytes]) -> AcceptedAlike | None:
-        """Check lines that follow each other from number `first` on, fast. None where `check` has to look at them."""
-        if not lines or (found := fast_check(lines, self._max_bytes)) is None:
-            return None
-        try:
-            pools = {self._pools.get(model) or await self._route(model) for model in found.models}
-        except PoolNotFound:
-            return None
-        # Lines that are taken up here are so once more by `check`, which finds them where they are.
-        if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
-            return None
-        return AcceptedAlike(pools.pop(), found.data)
-
     async def _route(self, model: str) -> str:
         if self._pool is not None:
             if len(self._pools) < _MAX_NOTED_MODELS:
@@ -140,8 +144,12 @@ def canonical(request: BatchRequest) -> bytes:
     return to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
 
 
+def _is_blank(text: bytes | BackburnerError) -> bool:
+    return isinstance(text, bytes) and not text.strip()
+
+
 def _custom_id(text: bytes | BackburnerError) -> str | None:
-    """The custom_id of a line that was refused, where it can be told."""
+    """The custom_id of a refused line, where it can be read."""
     if isinstance(text, BackburnerError):
         return None
     try:

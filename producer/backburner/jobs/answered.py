@@ -1,4 +1,4 @@
-"""Which requests have their response already, as segments' digests and answer objects tell. Reads no records."""
+"""Which requests have their response already, by segments' digests and answer objects. Reads no records."""
 
 import asyncio
 
@@ -24,11 +24,11 @@ async def answered_in(storage: Storage, view: JobView) -> IndexSet:
 
 
 class Answered:
-    """Tells of one request after another whether it has its response; what it learned of the last job it keeps.
+    """Looks up one request after another whether it has its response, and caches what it read of the last job.
 
-    Ask in the order of the jobs; those of one job may be asked about side by side.
+    Ask in the order of the jobs; those of one job may be looked up concurrently.
 
-    Of a stream it cannot tell, since its segments name no indexes: it says no.
+    The segments of a stream name no indexes, so its requests never have one here.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -51,7 +51,7 @@ class Answered:
         try:
             record = parse_stored(ResultRecord, key, stored.data)
         except StoredObjectBroken as error:
-            log.warning("an answer cannot be read", key=key, error=error.message)
+            log.warning("reading an answer failed; treating the request as unanswered", key=key, error=error.message)
             return False
         return record.ok and record.backburner.index == envelope.index
 
@@ -69,6 +69,6 @@ class Answered:
         try:
             view = await view_job(self._storage, tenant, job)
         except StoredObjectBroken as error:
-            log.warning("a job cannot be read, so its letters may be stale", job=job, error=error.message)
+            log.warning("reading a job failed; its dead letters may be stale", job=job, error=error.message)
             return IndexSet()
         return await answered_in(self._storage, view) if view is not None else None

@@ -1,4 +1,4 @@
-"""Freezes jobs: looks at what lies in the store, lets `status` decide, writes the summary once, whoever runs it."""
+"""Freezes jobs: reads what is stored, lets `status` decide, writes the summary once, whoever runs it."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
 from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
 
-_READS_AT_ONCE = 16
+_MAX_CONCURRENT_READS = 16
 
 
 async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
-    """One look at a job: a handful of reads and a listing. None if there is no such job. Raises `StoreError`."""
+    """A job as it is stored now: a few reads and a listing. None if there is no such job. Raises `StoreError`."""
     manifest, cursor, sealed, cancelled_at, frozen = await asyncio.gather(
         _read(storage, JobManifest, keys.manifest(tenant, job)),
         _read(storage, Cursor, keys.cursor(tenant, job)),
@@ -47,7 +47,7 @@ class Ending:
 
     summary: Summary
     ours: bool
-    """Whether this call froze it: of all that try, one does."""
+    """Whether this call froze it: of concurrent calls, one does."""
 
 
 async def finalize(
@@ -55,7 +55,7 @@ async def finalize(
 ) -> Ending | None:
     """The job's end, its summary written now if it has ended; None if it has not, or if there is no such job.
 
-    `grace` is in seconds; `cursor_unchanged` is for how many seconds the caller saw the cursor stand still.
+    `grace` is in seconds; `cursor_unchanged` is for how many seconds the cursor has not moved.
     Raises `StoreError`.
     """
     view = await view_job(storage, tenant, job)
@@ -74,7 +74,7 @@ async def finalize(
             summary = await _read(storage, Summary, keys.summary(tenant, job))
             if summary is None:
                 # A store may refuse one of two that race, and then let neither win.
-                raise StoreError(f"the summary of job {job} was neither written nor found; it is tried again")
+                raise StoreError(f"the summary of job {job} was neither written nor found; trying again")
     # Also where another wrote the summary: it may have died before this.
     await storage.delete([keys.open_job(tenant, job)])
     return Ending(summary, ours=ours)
@@ -86,8 +86,8 @@ async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | Non
 
 
 async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
-    """What each of these segments tells about itself, in the same order. Raises `StoreError`."""
-    places = asyncio.Semaphore(_READS_AT_ONCE)
+    """The digest of each of these segments, in the same order. Raises `StoreError`."""
+    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> SegmentDigest:
         key = keys.segments(tenant, job) + name

@@ -10,7 +10,9 @@ from typing import IO, Self
 
 from pydantic import Field
 
-from backburner.inputs.chunks import Item, read_file, read_items, regular_file
+from backburner.inputs.findings import Findings
+from backburner.inputs.items import Item
+from backburner.inputs.source import read_lines
 from backburner.inputs.validation import Checker, Router
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -28,7 +30,7 @@ class JoinedResult(ResultRecord):
 
 
 class JoinedInput:
-    """An input's accepted lines by index. They lie in a temporary file; memory holds one number for each."""
+    """An input's accepted lines by index. They are in a temporary file; memory holds one number for each."""
 
     def __init__(self, job: str, max_bytes: int) -> None:
         self._job = job
@@ -46,20 +48,16 @@ class JoinedInput:
         max_bytes: int,
         router: Router | None,
     ) -> Self:
-        """Take up the input that the job was made from. Raises `JobConflict` if it is another one."""
+        """Read the input that the job was made from. Raises `JobConflict` if it is another one."""
         joined = cls(manifest.id, max_bytes)
-        if isinstance(source, (str, Path)):
-            chunks = read_file(regular_file(Path(source)), max_bytes=max_bytes)
-        else:
-            chunks = read_items(source)
-        # Lines that were skipped for their model alone can only be told with the routes.
+        # Lines that were skipped for their model alone are only recognised with the routes.
         checker = Checker(max_bytes=max_bytes, pool=manifest.pool, router=router if sealed and sealed.skipped else None)
         rolling = sha256()
         with closing(checker):
-            async with aclosing(chunks):
+            async with aclosing(read_lines(source, max_bytes=max_bytes)) as chunks:
                 async for chunk in chunks:
                     texts = dict(chunk)
-                    for one in (await checker.check(chunk))[0]:
+                    for one in (await checker.check(chunk, Findings())).accepted:
                         rolling.update(one.data)
                         rolling.update(b"\n")
                         text = texts[one.line]
@@ -97,7 +95,7 @@ class JoinedInput:
 
 
 async def download_input(storage: Storage, tenant: str, job: str, into: Path) -> bool:
-    """Copy the job's stored input into a file; whether there is one. Raises `StoreError`."""
+    """Copy the job's stored input into a file. Returns whether there is one. Raises `StoreError`."""
     key = keys.stored_input(tenant, job)
     if await storage.modified(key) is None:
         return False
@@ -108,4 +106,4 @@ async def download_input(storage: Storage, tenant: str, job: str, into: Path) ->
 
 
 def _another(job: str) -> JobConflict:
-    return JobConflict(f"the input given is not the one that job {job} was made from; join with that one")
+    return JobConflict(f"the input is not the one that job {job} was made from; join with that one")

@@ -13,7 +13,7 @@ from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import JobManifest
 from backburner_schemas.status import BatchStatus, derive
 
-_READS_AT_ONCE = 16
+_MAX_CONCURRENT_READS = 16
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
 
@@ -23,12 +23,12 @@ log = get_logger(__name__)
 async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncGenerator[BatchStatus]:
     """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `StoreError`.
 
-    Most job ids tell when they were made. Those that users chose do not, so their manifests are read.
-    A job whose objects cannot be read is passed over with a warning in the log.
+    Most job ids contain their creation time. Those that users chose do not, so their manifests are read.
+    A job whose objects cannot be read is skipped with a warning in the log.
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
     made = {name: at for name in names if (at := _made_at(name)) is not None}
-    places = asyncio.Semaphore(_READS_AT_ONCE)
+    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> None:
         async with places:
@@ -38,7 +38,7 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
         try:
             made[name] = parse_stored(JobManifest, keys.manifest(tenant, name), stored.data).created_at
         except StoredObjectBroken as error:
-            _passed_over(name, error)
+            _warn_skipped(name, error)
 
     await asyncio.gather(*(read(name) for name in names if name not in made))
     ordered = sorted(made, key=lambda name: (-made[name], name))
@@ -50,19 +50,19 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
         try:
             view = await view_job(storage, tenant, name)
         except StoredObjectBroken as error:
-            _passed_over(name, error)
+            _warn_skipped(name, error)
             continue
         if view is not None:
             limit -= 1
             yield derive(view)
 
 
-def _passed_over(name: str, error: StoredObjectBroken) -> None:
-    log.warning("a job is left out of the list", job=name, error=error.message)
+def _warn_skipped(name: str, error: StoredObjectBroken) -> None:
+    log.warning("reading a job failed; leaving it out of the list", job=name, error=error.message)
 
 
 def _made_at(name: str) -> float | None:
-    """When a job was made, in Unix seconds, from the inverted time in an id that `keys.new_job_id` made."""
+    """When a job was created, in Unix seconds, from the inverted time in an id of `keys.new_job_id`."""
     found = _JOB_ID.fullmatch(name)
     if found is None:
         return None

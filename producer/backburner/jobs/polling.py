@@ -1,4 +1,4 @@
-"""How the store is asked again and again: at which pace, for how long, and past which outages."""
+"""How the store is polled: at which pace, for how long, and across which outages."""
 
 import asyncio
 import time
@@ -7,11 +7,11 @@ from backburner_schemas.errors import BackburnerError, ResultTimeout
 
 _GROWTH_FACTOR = 1.5
 _LONGEST_OUTAGE_SECONDS = 300.0
-"""Seconds for which whoever waits rides out a store that does not answer; a wait of hours must survive its restart."""
+"""Seconds for which a wait rides out a store that does not answer; a wait of hours must survive its restart."""
 
 
 class PollPace:
-    """Pauses between looks at the store."""
+    """Pauses between polls of the store."""
 
     def __init__(self, first: float, longest: float, timeout: float | None = None) -> None:
         """All in seconds; without a time-out it goes on for ever."""
@@ -22,7 +22,7 @@ class PollPace:
         self._timeout = timeout
 
     async def pause(self, what: str) -> None:
-        """Wait for the next look. Raises `ResultTimeout` if the time is over."""
+        """Wait for the next poll. Raises `ResultTimeout` if the time is over."""
         pause = self._next
         self._next = min(self._next * _GROWTH_FACTOR, self._longest)
         if self._end is not None:
@@ -38,7 +38,7 @@ class PollPace:
 
 
 class Patience:
-    """Passes over errors that may go away, until they have lasted too long."""
+    """Tolerates errors that may go away, until they have lasted too long."""
 
     def __init__(self, longest: float = _LONGEST_OUTAGE_SECONDS) -> None:
         """In seconds."""
@@ -46,7 +46,7 @@ class Patience:
         self._since: float | None = None
 
     def bear(self, error: BackburnerError) -> None:
-        """Raise the error if trying again cannot help, or did not help for too long."""
+        """Raise the error if a retry cannot help, or did not help for too long."""
         now = time.monotonic()
         if self._since is None:
             self._since = now

@@ -1,4 +1,4 @@
-"""Whether a job's books balance: requests in = answered + failed + pending, from what its segments tell exactly."""
+"""Whether a job's counts agree: requests in = answered + failed + pending, counted exactly from its segments."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from backburner_schemas.indexset import IndexSet
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """A job's books. For a stream `total` and `pending` are None: nobody knows how much there is to come."""
+    """A job's counts. For a stream `total` and `pending` are None: nobody knows how much is still to come."""
 
     job: str
     """The job's id."""
@@ -34,16 +34,16 @@ class Reconciliation:
     strays: int
     """Records whose index does not belong to the job."""
     differences: tuple[str, ...]
-    """What does not balance, in words."""
+    """What does not agree, in words."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the books balance. Never true of a stream."""
+        """Whether the counts agree. Never true of a stream."""
         return not self.stream and not self.differences
 
 
 async def reconcile(storage: Storage, tenant: str, job: str) -> Reconciliation:
-    """Count a job's records and hold them against its total. Raises `JobNotFound` and `StoreError`."""
+    """Count a job's records and compare them with its total. Raises `JobNotFound` and `StoreError`."""
     view = await view_job(storage, tenant, job)
     if view is None:
         return await _stream(storage, tenant, job)
@@ -64,12 +64,12 @@ async def reconcile(storage: Storage, tenant: str, job: str) -> Reconciliation:
         failed, pending = failed + len(summary.missing), len(missing - summary.missing)
         if pending:
             differences.append(f"{pending:,} requests have neither a record nor a place among the missing")
-        for name, counted, told in (
+        for name, counted, stated in (
             ("answered", len(ok), summary.counts.completed),
             ("failed", failed, summary.counts.failed),
         ):
-            if counted != told:
-                differences.append(f"the summary says {told:,} {name}, and the records say {counted:,}")
+            if counted != stated:
+                differences.append(f"the summary has {stated:,} {name}, and the records have {counted:,}")
     if len(ok) + failed + pending != total:
         differences.append(f"{total:,} in, and {len(ok):,} + {failed:,} + {pending:,} accounted for")
     if summary is not None and view.sealed is not None and view.sealed.total != total:
@@ -90,7 +90,7 @@ async def reconcile(storage: Storage, tenant: str, job: str) -> Reconciliation:
 
 
 async def _stream(storage: Storage, tenant: str, job: str) -> Reconciliation:
-    """What the names of a stream's segments tell; its indexes are strings, of which no digest is kept."""
+    """What the names of a stream's segments show; its indexes are strings, of which no digest is kept."""
     names = [
         name async for one in storage.scan(keys.segments(tenant, job)) if (name := keys.SegmentName.parse(one.key))
     ]

@@ -13,7 +13,7 @@ _NAMELESS = b'"custom_id":null'
 _HEAD_BYTES = 1 << 18
 """Bytes in which a digest has to end."""
 _BLOCK_BYTES = 1 << 18
-"""Bytes of lines that are passed on together, about."""
+"""Bytes of lines that are passed on together, roughly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class RecordLines:
 
 @dataclass(frozen=True, slots=True)
 class WholeSegment:
-    """A segment with a record for each index that its digest tells, and no other."""
+    """A segment with a record for each index in its digest, and no other."""
 
     indexes: IndexSet
     failed: IndexSet
@@ -46,7 +46,7 @@ class WholeSegment:
     def of(cls, data: memoryview) -> "WholeSegment | None":
         """What the segment's bytes hold, if they are in the form that workers write; None leaves them to be parsed.
 
-        That a line says what the digest says of it is the worker's word, as it is for those who count.
+        That the lines match the digest is taken from the worker, as it is by those who count.
         """
         head = bytes(data[:_HEAD_BYTES])
         digest = read_digest(head)
@@ -64,7 +64,7 @@ class WholeSegment:
         if sum(part.count for part in parts) != len(indexes):
             return None
         if digest.failed:
-            # Which of the blocks they are in, nobody has looked.
+            # In which of the blocks they are is not known.
             parts = [RecordLines(b"".join(part.data for part in parts), len(indexes), len(digest.failed))]
         return cls(indexes, digest.failed, tuple(parts))
 
@@ -72,7 +72,7 @@ class WholeSegment:
 def _records_in(block: bytes) -> int:
     """How many lines those are; 0 where one of them does not begin and end as records do.
 
-    Each line's end is found by itself, at a fifth of what `bytes.count` takes for it.
+    Each line's end is found separately, at a fifth of the cost of `bytes.count`.
     """
     find, length = block.find, len(_LINE)
     count = start = 0
@@ -86,10 +86,10 @@ def _records_in(block: bytes) -> int:
 
 
 def _blocks(data: memoryview, start: int) -> Iterator[bytes]:
-    """The lines from there on, some at a time, the opening brace that the digest took given back to the first.
+    """The lines from there on, some at a time, the opening brace that the digest took returned to the first.
 
-    A block is looked at and passed on while the processor's cache still has it; of the whole segment each look would
-    come from memory anew.
+    A block is scanned and passed on while the processor's cache still has it; over the whole segment each scan would
+    read from memory again.
     """
     opening, size = b"{", _BLOCK_BYTES
     while start < len(data):

@@ -1,7 +1,7 @@
 """Reads a job's records out of its segments, while it runs and after it is frozen: each index once.
 
-While a job runs the records are provisional: the first that is seen for an index is given, and an error may be
-followed by a response that this reader then passes over. Once the job is frozen only the segments in its summary are
+While a job runs the records are provisional: the first that is seen for an index is yielded, and an error may be
+followed by a response that this reader then skips. Once the job is frozen only the segments in its summary are
 read, a response comes before an error, and requests that were cut off get one error record each.
 """
 
@@ -32,9 +32,9 @@ from backburner_schemas.job import Summary
 from backburner_schemas.result import ResultRecord, error_record
 
 BATCH_RECORDS = 32
-"""Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is made,
-which was measured to cost as much again as the parsing."""
-_SEGMENTS_AHEAD = 4
+"""Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is
+created, which was measured to double the cost of parsing."""
+_READ_AHEAD_SEGMENTS = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -52,13 +52,13 @@ _CUT_OFF: dict[str | None, type[Unanswered]] = {
 
 
 class UnreadableSegment(StoreError):
-    """A segment holds what is no result record; see what wrote it."""
+    """A segment holds what is not a result record; find out what wrote it."""
 
     retryable = False
 
 
 class SeenIndexes:
-    """Which indexes were given already: a bit for each number, and the strings of streams.
+    """Which indexes were yielded already: a bit for each number, and the strings of streams.
 
     The bits are kept in pages, made when a number falls into them: one stray far number costs one page.
     """
@@ -68,7 +68,7 @@ class SeenIndexes:
         self._names: set[str] = set()
 
     def add(self, index: int | str) -> bool:
-        """Take the index up; whether it is new."""
+        """Add the index. Returns whether it is new."""
         if isinstance(index, str):
             if index in self._names:
                 return False
@@ -85,7 +85,7 @@ class SeenIndexes:
         return True
 
     def add_all(self, indexes: IndexSet) -> bool:
-        """Take the indexes up if all of them are new; whether they were."""
+        """Add the indexes if all of them are new. Returns whether they were."""
         places = [place for start, stop in indexes.ranges for place in _places(start, stop)]
         if any(
             number in self._pages and int.from_bytes(self._pages[number][first:last], "little") & bits
@@ -99,7 +99,7 @@ class SeenIndexes:
 
 
 def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Where a range lies: of each page its number, a slice of its bytes, and the bits in that slice."""
+    """Where a range is: of each page its number, a slice of its bytes, and the bits in that slice."""
     while start < stop:
         number, within = divmod(start, _PAGE_BITS)
         length = min(stop - start, _PAGE_BITS - within)
@@ -148,7 +148,7 @@ class RecordReader:
             await pace.pause(f"no end of {self._job}")
 
     async def _look(self, *, follow: bool) -> AsyncGenerator[Piece]:
-        """What is new since the last look. What a look that failed has given already is not given again."""
+        """What is new since the last poll. What a failed poll has yielded already is not yielded again."""
         view = await view_job(self._storage, self._tenant, self._job)
         if view is None:
             if follow:
@@ -183,7 +183,7 @@ class RecordReader:
                 yield batch
 
     async def _frozen(self, summary: Summary) -> AsyncGenerator[Piece]:
-        # Of a segment that was read while the job ran everything was given, or passed over for good.
+        # Of a segment that was read while the job ran everything was yielded, or skipped for good.
         new = [name for name in summary.segments if name not in self._read]
         async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
             async for batch in segments:
@@ -205,7 +205,7 @@ class RecordReader:
         left = iter(names)
         try:
             while True:
-                while len(ahead) < _SEGMENTS_AHEAD and (name := next(left, None)) is not None:
+                while len(ahead) < _READ_AHEAD_SEGMENTS and (name := next(left, None)) is not None:
                     ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
                 if not ahead:
                     return
@@ -274,7 +274,7 @@ def parsed(segment: str, data: bytes) -> Iterator[ResultRecord]:
             yield ResultRecord.model_validate_json(line)
         except ValidationError as error:
             raise UnreadableSegment(
-                f"the segment {segment} holds a line that is no result record; see what wrote it"
+                f"the segment {segment} holds a line that is not a result record; find out what wrote it"
             ) from error
 
 

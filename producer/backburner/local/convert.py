@@ -1,7 +1,7 @@
 """Turns a GGUF file into a folder that vLLM loads: weights as safetensors, config, tokenizer, chat template.
 
 Run as a program of its own (`python -m backburner.local.convert SOURCE_DIR GGUF_NAME TARGET_DIR`), so that the
-memory that torch takes goes away with it. It fetches nothing, and checks nothing: `model` does both.
+memory that torch uses is freed with it. It fetches nothing, and checks nothing: `model` does both.
 """
 
 import os

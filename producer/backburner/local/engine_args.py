@@ -25,7 +25,7 @@ class ServedModel:
     """What a worker of the stack serves."""
 
     name: str
-    """The served name, which the pool is made from."""
+    """The served name; the pool's name is made from it."""
     path: str
     """Value of BACKBURNER_MODEL: the absolute folder; of the fake engine the served name."""
     engine_args: str | None
@@ -49,7 +49,7 @@ def resolve_model(options: UpOptions, say: Say) -> ServedModel:
         name = options.served_name or folder.name
         if not (folder / "config.json").is_file():
             raise SettingsError(
-                f"{folder} is not a model's folder: it has no config.json; name one that has, or --model auto"
+                f"{folder} is not a model's folder: it has no config.json; name one that does, or --model auto"
             )
     return ServedModel(name=name, path=str(folder), engine_args=_arguments(options.engine_args, name))
 

@@ -60,9 +60,9 @@ AUTO_MODEL = ModelSource(
 
 
 def default_cache_dir() -> Path:
-    """Where prepared models lie: `$XDG_CACHE_HOME/backburner/models`, or below `~/.cache`."""
+    """Where prepared models are stored: `$XDG_CACHE_HOME/backburner/models`, or below `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The specification says that a relative path is to be ignored.
+    # The specification asks to ignore a relative path.
     root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
     return root / "backburner" / "models"
 
@@ -115,13 +115,13 @@ def _is_whole(folder: Path, source: ModelSource, say: Progress) -> bool:
         return False
     if _sha256(weights) == source.weights_sha256:
         return True
-    say(f"the cached weights in {folder} are damaged; preparing them anew")
+    say(f"the cached weights in {folder} are damaged; preparing them again")
     shutil.rmtree(folder)
     return False
 
 
 def _remove_leftovers(cache: Path, source: ModelSource) -> None:
-    """What a killed preparation left behind; whoever holds the lock is the only one at work."""
+    """Remove what a killed preparation left behind; the holder of the lock is the only one at work."""
     for part in cache.glob(f"{source.name}.*.part"):
         shutil.rmtree(part)
 
@@ -167,7 +167,7 @@ def _download(target: Path, source: ModelSource) -> Path:
     wheels = [path for path in target.glob("*.whl") if path.name.startswith(expected)]
     if len(wheels) != 1:
         found = ", ".join(sorted(path.name for path in target.iterdir())) or "nothing"
-        raise SettingsError(f"pip was asked for {pin} and gave {found}; check pip's configuration, {_OTHER_MODEL}")
+        raise SettingsError(f"pip was asked for {pin} and fetched {found}; check pip's configuration, {_OTHER_MODEL}")
     return wheels[0]
 
 
@@ -206,7 +206,7 @@ def _run(arguments: list[str], failure: str) -> None:
     )
     if done.returncode != 0:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
-        raise SettingsError(f"{failure} (it said: {last.strip()[:400]})")
+        raise SettingsError(f"{failure} (it printed: {last.strip()[:400]})")
 
 
 def _check(path: Path, expected: str, what: str) -> None:

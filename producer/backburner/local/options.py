@@ -12,7 +12,7 @@ Say = Callable[[str], None]
 """Shows one line of progress to the user."""
 
 EnsurePool = Callable[[Mapping[str, str], str], Awaitable[None]]
-"""Makes topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
+"""Creates topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
 
 AUTO = "auto"
 
@@ -37,9 +37,9 @@ class UpOptions:
     engine_args: str | None = None
     """Arguments of vLLM instead of those for a fast start."""
     drain_seconds: float | None = None
-    """What a worker may take to finish when the stack is stopped; None for BACKBURNER_DRAIN_SECONDS, or 15 s."""
+    """Seconds that a worker may take to finish when the stack stops; None for BACKBURNER_DRAIN_SECONDS, or 15 s."""
     warm_seconds: float = 600.0
-    """What a worker may take until it is warm."""
+    """Seconds that a worker may take until it is warm."""
     worker_argv: tuple[str, ...] = (sys.executable, "-m", "backburner_worker")
     """The program of a worker."""
     cli_argv: tuple[str, ...] = (sys.executable, "-m", "backburner")

@@ -22,21 +22,21 @@ def open_publisher(settings: Settings) -> Publisher:
 
 
 async def ensure_topics(settings: Settings, pool: str) -> list[str]:
-    """Make the topics, or on SQS the queues, of a pool where they are missing; the names of all of them.
+    """Create the topics, or on SQS the queues, of a pool where they are missing. Returns the names of all.
 
-    Raises `QueueError` if the broker does not make them, and `SettingsError` as `open_publisher` does.
+    Raises `QueueError` if the broker does not create them, and `SettingsError` as `open_publisher` does.
     """
     if _kind(settings) is QueueKind.SQS:
-        from backburner.publishers.sqs import publisher
+        from backburner.publishers.sqs import queues
 
-        return await publisher.ensure_queues(settings, pool)
-    from backburner.publishers.kafka import publisher as kafka
+        return await queues.ensure_queues(settings, pool)
+    from backburner.publishers.kafka import topics
 
-    return await kafka.ensure_topics(settings, pool)
+    return await topics.ensure_topics(settings, pool)
 
 
 def check_queue(settings: Settings) -> None:
-    """Raise `SettingsError` if the settings cannot lead to the queue, as far as that is known without asking it."""
+    """Raise `SettingsError` if the settings cannot lead to the queue, as far as that is known without connecting."""
     if _kind(settings) is QueueKind.SQS:
         from backburner.publishers.sqs.connection import sqs_session
 

@@ -28,9 +28,9 @@ class Message:
         facts: DeliveryFacts = FIRST_DELIVERY,
         encoded: tuple[bytes, bytes] = _NOT_ENCODED,
     ) -> None:
-        """Instead of the envelope its partition key and its bytes may be given, as the queue takes them.
+        """Instead of the envelope its partition key and its bytes may be passed, as the queue takes them.
 
-        They must be those of a valid envelope, which is only made of them where somebody looks at it.
+        They must be those of a valid envelope, which is only decoded where it is read.
         """
         self.pool = pool
         self.lane = lane
@@ -80,7 +80,7 @@ class Publisher(Protocol):
     `publish` returns when the broker has every message on all its in-sync replicas. It raises `PublishFailed`, which
     names those that were not acknowledged; they may or may not be on the queue, and sending them again is safe.
     Messages of one call may land in any order. Cancelling a publish leaves its messages in an unknown state.
-    Concurrent calls are fine. A topic that does not exist is an error, never made by publishing.
+    Concurrent calls are fine. A topic that does not exist is an error, and never created by publishing.
     """
 
     async def start(self) -> None:

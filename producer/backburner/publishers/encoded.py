@@ -9,7 +9,7 @@ from backburner_schemas.names import Lane
 
 
 class EncodedMessages(Sequence[Message]):
-    """Messages to one lane of a pool that were never delivered. A `Message` is made of each that is looked at."""
+    """Messages to one lane of a pool that were never delivered. A `Message` is created for each that is read."""
 
     __slots__ = ("keys", "lane", "pool", "values")
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backburner.availability import Availability
+
 PATIENCE_SECONDS = 5.0
 """Seconds without an answer after which a store counts as away.
 
@@ -18,8 +20,8 @@ class Call:
     """Monotonic seconds."""
 
 
-class StorageWatch:
-    """Calls of one kind, reads or writes: a store that gives and does not take would else look well every other time.
+class StorageAvailability(Availability):
+    """Whether one kind of call is answered, reads or writes: a store that only reads would look well every other time.
 
     Each call ends once, with `answered`, `failed` or `dropped`.
     """

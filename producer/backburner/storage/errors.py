@@ -8,13 +8,13 @@ from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 
 _METADATA_SERVICE = "169.254.169.254"
 _REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
-# Stores tell it by the status, by a code of their own under several statuses, and a file system by its error number.
+# Stores report it by the status, by a code of their own under several statuses, and a file system by its error number.
 # Keys are percent-encoded, so that none of these can come from a name in a key.
 _FULL = re.compile(
     r"status code: 507 |<Code>\w*(?:QuotaExceeded|StorageFull|InsufficientStorage|InsufficientCapacity)\w*</Code>"
     r"|\(os error (?:28|122)\)"
 )
-# A listing that is refused comes as an error without a kind of its own.
+# A refused listing is raised as an error without a kind of its own.
 _DENIED = re.compile(r"status code: (?:401|403) ")
 _READ_ONLY = re.compile(r"LocalFileSystem error: .*\(os error (?:1|13|30)\)", re.DOTALL)
 
@@ -39,16 +39,16 @@ def translated(error: BaseException) -> StoreError:
         return StoreDenied(
             "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"
         )
-    # Before what is denied: some stores refuse with 403 what is over a quota.
+    # Before what is denied: some stores answer 403 for what is over a quota.
     if _FULL.search(said):
         return StoreFull(f"{StoreFull.default_message()} ({line})")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _DENIED.search(said):
         return StoreDenied(f"{StoreDenied.default_message()} ({line})")
     if _READ_ONLY.search(said):
-        return StoreDenied(f"the folder of BACKBURNER_STORE_URL refuses; check its owner and mode ({line})")
+        return StoreDenied(f"the folder of BACKBURNER_STORE_URL denied the access; check its owner and mode ({line})")
     if isinstance(error, ValueError):
         return ImpossibleKey(f"{ImpossibleKey.default_message()} ({line})")
-    return StoreError(f"the object store did not answer as it should ({line}); {_REMEDY}")
+    return StoreError(f"the object store failed ({line}); {_REMEDY}")
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Calls that a native library answers from threads of its own, and their end before the interpreter's.
 
-obstore hands each result over from a thread that Python did not start and that attaches to the interpreter for it;
+obstore delivers each result from a thread that Python did not start and that attaches to the interpreter for it;
 also after the call was cancelled, to find out that it was. Nothing in asyncio waits for such a thread, and one that
 attaches while the interpreter is torn down ends the process by a signal: Python up to 3.13 kills the thread, which
 Rust answers with an abort (exit code 134), and 3.14 lets it run into types that are gone (139). So each call stands
@@ -9,7 +9,7 @@ when the library's thread is through, can be cancelled whether or not its event 
 process all of them are cancelled and awaited. So is the return of bytes that a call was lent: a thread enters Python
 for that too, and may come after the call is over, from a connection that still had them to send.
 
-It knows no library by name, and nothing of what is asked.
+It knows no library by name, and nothing about the calls.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _POLL_SECONDS = 0.001
 
 @dataclass(slots=True, eq=False)
 class _Shared:
-    """What the calls of one `NativeCalls` know of each other."""
+    """State shared by the calls of one `NativeCalls`."""
 
     under_way: "set[_Call[Any]]" = field(default_factory=set)
     threads: set[int] = field(default_factory=set)
@@ -60,11 +60,11 @@ class NativeCalls:
         self._shared = _Shared()
 
     async def run(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function's future gives. Cancelling this cancels the call."""
+        """The result of the function's future. Cancelling this cancels the call."""
         loop = asyncio.get_running_loop()
         call = _Call[T](loop, self._shared)
         try:
-            # The library asks asyncio for the running loop; this is how event loops make themselves known to it.
+            # The library gets the running loop from asyncio; this is how event loops register themselves there.
             asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", call))  # noqa: SLF001
             try:
                 answer = function(*args, **kwargs)
@@ -83,7 +83,7 @@ class NativeCalls:
 
     @contextmanager
     def lend(self, data: bytes) -> Iterator[memoryview]:
-        """The data for a call within the block, so that it is known when the library has given them back."""
+        """The data for a call within the block, so that it is known when the library has released it."""
         shared, view = self._shared, memoryview(data)
         shared.lent[id(view)] = view
         try:
@@ -94,9 +94,9 @@ class NativeCalls:
                     shared.overdue[id(each)] = each
 
     def end(self, seconds: float = _END_SECONDS) -> bool:
-        """Cancel all calls, take no more, and wait until none of the library's threads can enter Python again.
+        """Cancel all calls, accept no more, and wait until none of the library's threads can enter Python again.
 
-        Whether that came to be in time. It needs no event loop.
+        Returns whether that happened in time. It needs no event loop.
         """
         shared = self._shared
         shared.ended = True
@@ -106,15 +106,15 @@ class NativeCalls:
                 call.cancel()
             for view in tuple(shared.lent.values()):
                 shared.take_back(view)
-            # In this order: a thread takes its call out in a Python function, and once that has returned, it gives up
-            # the interpreter without running anything more in it. So does one that has given bytes back.
+            # In this order: a thread takes its call out in a Python function, and once that has returned, it leaves
+            # the interpreter without running anything more in it. So does one that has released bytes.
             if not (shared.under_way or shared.lent) and shared.threads.isdisjoint(
                 sys._current_frames()  # noqa: SLF001 - documented
             ):
                 return True
             if time.monotonic() > until:
                 return False
-            # Sleeping gives up the interpreter's lock, which is what they wait for.
+            # Sleeping releases the interpreter's lock, which is what they wait for.
             time.sleep(_POLL_SECONDS)
 
     def forget(self) -> None:
@@ -123,7 +123,7 @@ class NativeCalls:
 
 
 class _Call(Generic[T]):
-    """One call. To the library it is the running event loop, and the future which that loop makes."""
+    """One call. To the library it is the running event loop, and the future which that loop creates."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, shared: _Shared) -> None:
         self._loop = loop
@@ -150,17 +150,17 @@ class _Call(Generic[T]):
         # In this order, so that either `end` sees the call, or the call sees the end.
         self._shared.under_way.add(self)
         if self._shared.ended:
-            raise RuntimeError("the interpreter is ending; nothing more can be asked")
+            raise RuntimeError("the interpreter is shutting down; no more calls can be made")
         return self
 
     def add_done_callback(self, drop: "Callable[[_Cancelled], object]") -> None:
-        """What drops the call, if it is given a future that is cancelled; it must be called no more than once."""
+        """Keep what drops the call when it gets a cancelled future; it must be called no more than once."""
         self._drop = drop
 
     # --- what the library's own thread asks, at the end of each call ---
 
     def cancelled(self) -> bool:
-        """Whether nobody waits for the result; then the thread brings none, and is through."""
+        """Whether nobody waits for the result; then the thread delivers none, and is done."""
         self._shared.threads.add(threading.get_ident())
         if self._cancelled:
             self._shared.under_way.discard(self)
@@ -170,7 +170,7 @@ class _Call(Generic[T]):
     def call_soon_threadsafe(
         self, _check: object, _call: object, give: Callable[[Any], None], value: object, *, context: Context | None
     ) -> None:
-        """Hand the result or the error over to the loop; then the thread is through."""
+        """Pass the result or the error to the loop; then the thread is done."""
         try:
             self._loop.call_soon_threadsafe(give, value, context=context)
         except RuntimeError:
@@ -188,7 +188,7 @@ class _Call(Generic[T]):
 
 
 class _Cancelled:
-    """What the library's callback is given in place of a cancelled future."""
+    """What the library's callback gets in place of a cancelled future."""
 
     def cancelled(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Reads the JSON objects that lie in the store: what cannot be read is named by its key, instead of by its fields."""
+"""Parses stored JSON objects: an error names the object's key, instead of its fields."""
 
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def parse_stored(model: type[ModelT], key: str, data: bytes) -> ModelT:
-    """The object at that key. Raises `StoredObjectBroken` if its bytes are none of that model."""
+    """The object at that key. Raises `StoredObjectBroken` if its bytes do not fit that model."""
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -18,5 +18,6 @@ def parse_stored(model: type[ModelT], key: str, data: bytes) -> ModelT:
         place = ".".join(str(part) for part in first["loc"])
         what = f"{place}: {first['msg']}" if place else first["msg"]
         raise StoredObjectBroken(
-            f"the object {key} cannot be read as {model.__name__} ({what}); see what wrote it, and restore or remove it"
+            f"the object {key} cannot be read as {model.__name__} ({what}); "
+            "find out what wrote it, and restore or remove it"
         ) from error

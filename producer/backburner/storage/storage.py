@@ -15,8 +15,9 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
 
+from backburner.availability import Availability
 from backburner.settings import Settings
-from backburner.storage.availability import StorageWatch
+from backburner.storage.availability import StorageAvailability
 from backburner.storage.errors import Missing, one_line, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner_schemas.errors import SettingsError
@@ -43,7 +44,7 @@ _CREDENTIALS = (
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
-    # Rides out an outage of about 10 s without an error; longer ones are the caller's own retry.
+    # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
     "max_retries": 10,
     "retry_timeout": timedelta(seconds=20),
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
@@ -70,17 +71,17 @@ class Listed:
     """Unix seconds, by the store's clock."""
 
 
-class Storage:
+class Storage(Availability):
     """Objects under one root.
 
-    Errors are `StoreError` (worth another try), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
+    Errors are `StoreError` (worth a retry), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
     """
 
     def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
-        self._reads = StorageWatch("reads", clock)
-        self._writes = StorageWatch("writes", clock)
+        self._reads = StorageAvailability("reads", clock)
+        self._writes = StorageAvailability("writes", clock)
 
     @classmethod
     def open(cls, settings: Settings) -> "Storage":
@@ -116,7 +117,7 @@ class Storage:
         return await _none_if_missing(_asking(self._reads, read))
 
     async def view(self, key: str) -> memoryview | None:
-        """The object's bytes as they came, copied by nobody, or None if there is none."""
+        """The object's bytes without a copy, or None if there is none."""
 
         async def read() -> memoryview:
             found = await _calls.run(obstore.get_async, self._store, self._root + key)
@@ -166,7 +167,7 @@ class Storage:
         await _asking(self._writes, partial(self._put, key, data))
 
     async def create(self, key: str, data: bytes) -> bool:
-        """Write the object if there is none; whether it was written. A retry of our own write may say False."""
+        """Write the object if there is none. Returns whether it was written; False, maybe, after an internal retry."""
 
         async def write() -> bool:
             try:
@@ -178,7 +179,7 @@ class Storage:
         return await _asking(self._writes, write)
 
     async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Write the object if it still has that tag; whether it was written.
+        """Write the object if it still has that tag. Returns whether it was written.
 
         Not atomic on `file://`, which has no conditional replace: two writers at the same instant may both succeed.
         """
@@ -199,7 +200,7 @@ class Storage:
         return await _asking(self._writes, write)
 
     async def _put(self, key: str, data: bytes | Path, **options: Any) -> None:
-        # A store in memory keeps what it is given.
+        # A store in memory keeps the very object that it gets.
         if isinstance(data, Path) or isinstance(self._store, MemoryStore):
             await _calls.run(obstore.put_async, self._store, self._root + key, data, **options)
             return
@@ -207,7 +208,7 @@ class Storage:
             await _calls.run(obstore.put_async, self._store, self._root + key, payload, **options)
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Remove the objects; those that are not there are passed over."""
+        """Remove the objects; those that do not exist are ignored."""
         paths = [self._root + key for key in keys]
 
         async def remove() -> None:
@@ -250,7 +251,7 @@ def _folder(url: str, parts: SplitResult) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"the folder {folder} of BACKBURNER_STORE_URL cannot be made: {error.strerror}; choose another"
+            f"the folder {folder} of BACKBURNER_STORE_URL cannot be created: {error.strerror}; choose another"
         ) from error
     return folder
 
@@ -268,7 +269,7 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
     if endpoint:
         if not any(os.environ.get(name) for name in _CREDENTIALS):
-            # Without this the client would ask AWS's metadata service, on a server that is none of AWS's.
+            # Without this the client would query AWS's metadata service, on a server that is not AWS's.
             raise SettingsError(
                 f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
@@ -277,22 +278,22 @@ def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
     return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
 
 
-async def _asking(watch: StorageWatch, call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, or the product's own error; the watch is told how it went."""
-    begun = watch.begin()
+async def _asking(availability: StorageAvailability, call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, or the product's own error; how it went is noted in the availability."""
+    begun = availability.begin()
     try:
         found = await call()
     except (BaseError, TimeoutError, OSError, ValueError) as error:
         told = translated(error)
         if told.retryable and not isinstance(told, Missing):
-            watch.failed(begun, told.message)
+            availability.failed(begun, told.message)
         else:
-            watch.answered(begun)
+            availability.answered(begun)
         raise told from error
     except BaseException:
-        watch.dropped(begun)
+        availability.dropped(begun)
         raise
-    watch.answered(begun)
+    availability.answered(begun)
     return found
 
 

@@ -12,15 +12,15 @@ from backburner_schemas.job import Cursor, Prefix
 
 
 def new_owner() -> str:
-    """A name for one submit, which tells where it runs."""
+    """A name for one submit, which shows where it runs."""
     return f"{socket.gethostname()}-{os.getpid()}-{keys.new_ulid()}"
 
 
 class JobCursor:
     """The cursor of a job that this submit sends.
 
-    `claim` takes it over from whoever had it: a producer that died cannot be told from one that is slow. The one that
-    lost it notices at its next `advance`. What both have sent is the same, so nothing is harmed.
+    `claim` takes it over from whoever had it: a dead producer cannot be distinguished from a slow one. The one that
+    lost it notices at its next `advance`. Both have sent the same, so no harm is done.
     """
 
     def __init__(self, storage: Storage, tenant: str, job: str, owner: str) -> None:
@@ -33,7 +33,7 @@ class JobCursor:
         self._writing = asyncio.Lock()
 
     async def claim(self, first: Prefix, whole: Prefix | None) -> Cursor:
-        """Become the owner of the job made from this input; how far it was sent already, and from what it was made.
+        """Become the owner of the job made from this input. Returns how far it was sent, and from what it was made.
 
         Raises `JobConflict` if another claims it meanwhile.
         """
@@ -47,7 +47,7 @@ class JobCursor:
         return cursor
 
     async def advance(self, count: int, sha256: str) -> None:
-        """Say that everything before `count` is on the broker. Raises `JobConflict` if another took the job over."""
+        """Record that everything before `count` is on the broker. Raises `JobConflict` if another took the job over."""
         update = {"count": count, "sha256": sha256, "updated_at": time.time()}
         cursor = self._claimed.model_copy(update=update)
         async with self._writing:
@@ -55,7 +55,7 @@ class JobCursor:
             await self._confirm(cursor)
 
     async def _confirm(self, written: Cursor) -> None:
-        # Read back in any case: writing tells no tag, and a write that was retried can say False though it was made.
+        # Read back in any case: a write returns no tag, and a retried one can return False though it succeeded.
         found, self._etag = await self._read()
         if found.owner != self._owner or found.count != written.count:
             raise JobConflict(

@@ -16,13 +16,13 @@ from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_schemas.routing import NEIGHBOUR_REQUESTS, neighbours_key
 
 INLINE_BYTES = 900_000
-"""Bytes of a request that still travel on the queue, whose usual limit is a mebibyte with the headers."""
+"""Largest request that is sent on the queue itself, whose usual limit is a mebibyte with the headers."""
 _MAX_GROWTH_FACTOR = 6
 """Bytes on SQS that one byte of a request can become: there a control character or a letter is escaped."""
 
 
 class Envelopes:
-    """Makes the messages of one job's requests, whose JSON goes into their envelopes as it is."""
+    """Creates the messages of one job's requests, whose JSON goes into their envelopes as it is."""
 
     def __init__(self, manifest: JobManifest) -> None:
         self._manifest = manifest

@@ -1,4 +1,4 @@
-"""The objects that make a job, as its producer writes them: open marker, manifest, seal, cancel marker."""
+"""The objects of a job that its producer writes: open marker, manifest, seal, cancel marker."""
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -21,15 +21,15 @@ class JobObjects:
         return self.manifest.tenant, self.manifest.id
 
     async def adopt(self) -> None:
-        """Take the manifest of the first submit, where there was one: its options stay."""
+        """Use the manifest of the first submit, where there was one: its options stay."""
         stored = await self._storage.get(keys.manifest(*self.names))
         if stored is not None:
             self.manifest = JobManifest.model_validate_json(stored.data)
 
     async def open(self) -> Sealed | None:
-        """Make the job, or find it made; its seal if it is sealed already.
+        """Create the job, or find it created. Returns its seal if it is sealed already.
 
-        Raises `JobConflict` if it has ended unsealed or was cancelled: it takes no more requests.
+        Raises `JobConflict` if it has ended unsealed or was cancelled: it accepts no more requests.
         """
         # The marker first: a job that nobody lists as open would never be frozen.
         if await self._storage.get(keys.summary(*self.names)) is None:
@@ -49,7 +49,7 @@ class JobObjects:
     async def _check_open(self) -> None:
         state = await self._ended()
         if state is not None:
-            raise JobConflict(f"job {self.manifest.id} is {state} and takes no more requests; choose another job id")
+            raise JobConflict(f"job {self.manifest.id} is {state} and accepts no more requests; choose another job id")
 
     async def check_going_on(self) -> None:
         """Raise `Cancelled` or `Expired` if the job ended while it is still being sent."""
@@ -75,7 +75,7 @@ class JobObjects:
             await self._storage.create(keys.cancelled(*self.names), b"")
 
     async def seal(self, sealed: Sealed) -> None:
-        """Say that the whole job is on the broker. Raises `JobConflict` if it was sealed with another total."""
+        """Record that the whole job is on the broker. Raises `JobConflict` if it was sealed with another total."""
         if await self._storage.create(keys.sealed(*self.names), sealed.model_dump_json().encode()):
             return
         stored = await self._storage.get(keys.sealed(*self.names))

@@ -1,4 +1,4 @@
-"""Turns the options of a submit into a job's manifest, and says which of them cannot be."""
+"""Turns the options of a submit into a job's manifest, and refuses those that are not valid."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest
 from backburner_schemas.names import PRIORITIES, Lane, Priority, is_name
 
 Deadline = float | timedelta | datetime
-"""Seconds or a span from now, or a moment."""
+"""Seconds or a timedelta from now, or a point in time."""
 
 
 def manifest_of(
@@ -27,7 +27,7 @@ def manifest_of(
     pool: str | None,
     parent: str | None,
 ) -> JobManifest:
-    """The manifest of a new job. Raises `JobError` for an option that cannot be."""
+    """The manifest of a new job. Raises `JobError` for an option that is not valid."""
     now = time.time()
     until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings)
     if job_id is not None and not keys.has_manifest(job_id):
@@ -50,7 +50,7 @@ def manifest_of(
 
 
 def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> float:
-    """The deadline in Unix seconds. Raises `JobError` if it is not to come, or later than the broker keeps requests."""
+    """The deadline in Unix seconds. Raises `JobError` if it has passed, or is later than the broker keeps requests."""
     if isinstance(deadline, datetime):
         until = deadline.timestamp()
     elif isinstance(deadline, timedelta):
@@ -60,10 +60,10 @@ def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> floa
     else:
         raise JobError(f"a deadline is seconds from now, a timedelta or a datetime, not {deadline!r}", param="deadline")
     if not until > now:
-        raise JobError("the deadline has passed already; give seconds from now, or a later moment", param="deadline")
+        raise JobError("the deadline has passed already; pass seconds from now, or a later time", param="deadline")
     if until > now + settings.topic_retention_seconds:
         raise JobError(
-            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); give "
+            f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); set "
             "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
             param="deadline",
         )
@@ -73,7 +73,7 @@ def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> floa
 def chosen_lane(priority: Priority) -> Lane:
     """The priority, if users may choose it. Raises `JobError`."""
     if priority not in PRIORITIES:
-        raise JobError(f"the priority {priority!r} is none of {', '.join(PRIORITIES)}", param="priority")
+        raise JobError(f"the priority {priority!r} is not one of {', '.join(PRIORITIES)}", param="priority")
     return Lane(priority)
 
 

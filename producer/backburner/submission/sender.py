@@ -1,4 +1,4 @@
-"""Sends a job's messages in batches, several at a time, and knows which prefix of the job the broker has."""
+"""Sends a job's messages in batches, several at a time, and tracks which prefix of the job the broker has."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from backburner_schemas.job import Prefix
 MAX_BATCHES_IN_FLIGHT = 4
 """Batches under way at once. A batch is a chunk of the input, which ends with the line that takes it to a megabyte, so
 this bounds the memory."""
-_ATTEMPTS = 5
+_MAX_ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.2
 
 
@@ -22,11 +22,11 @@ async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
     Raises `PublishFailed` when a few attempts were not enough.
     """
     left = messages
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
             await publisher.publish(left)
         except PublishFailed as error:
-            if attempt == _ATTEMPTS:
+            if attempt == _MAX_ATTEMPTS:
                 raise
             left = [left[position] for position in error.failed]
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
@@ -73,7 +73,7 @@ class Sender:
         if tasks:
             await asyncio.wait(tasks)
         for task in tasks:
-            # Looked at, so that asyncio does not report them: the first error is on its way to the caller already.
+            # Retrieved, so that asyncio does not report them: the first error is on its way to the caller already.
             with suppress(asyncio.CancelledError):
                 task.exception()
 

@@ -1,4 +1,4 @@
-"""Builds one request from what a user says in code: a prompt, messages or a whole body."""
+"""Builds one request from a user's arguments: a prompt, messages or a whole body."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,8 +29,8 @@ def body_of(
     """The body, without a model if none was named. Raises `RequestRefused` unless exactly one input was given."""
     given = [name for name, value in (("prompt", prompt), ("messages", messages), ("body", body)) if value is not None]
     if len(given) != 1:
-        told = "none was" if not given else " and ".join(given) + " were"
-        raise RequestRefused(f"give exactly one of prompt, messages and body; {told} given", param="prompt")
+        named = "none was" if not given else " and ".join(given) + " were"
+        raise RequestRefused(f"pass exactly one of prompt, messages and body; {named} given", param="prompt")
     made: dict[str, Any] = {"model": model} if model is not None else {}
     if body is not None:
         made = {**body, **made}
@@ -48,7 +48,7 @@ def _from_prompt(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
         return {"prompt": prompt}
     if endpoint is Endpoint.EMBEDDINGS:
         return {"input": prompt}
-    raise RequestRefused(f"{endpoint} takes more than a prompt; give its fields as body", param="prompt")
+    raise RequestRefused(f"{endpoint} needs more than a prompt; pass its fields as body", param="prompt")
 
 
 def request_of(custom_id: str, endpoint: Endpoint, body: Mapping[str, Any], *, max_bytes: int) -> BatchRequest:

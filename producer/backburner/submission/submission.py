@@ -1,4 +1,4 @@
-"""Turns an input into a job: makes the job, sends its requests in order, seals it. Resumes after a crash."""
+"""Turns an input into a job: creates the job, sends its requests in order, seals it. Resumes after a crash."""
 
 import asyncio
 import time
@@ -11,10 +11,12 @@ from pathlib import Path
 
 from backburner.connections import Connections
 from backburner.inputs.batch import Batch
-from backburner.inputs.chunks import Source, regular_file
+from backburner.inputs.file_reader import FileReader
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.item_reader import ItemReader
 from backburner.inputs.reader import InputReader
+from backburner.inputs.source import Source
 from backburner.inputs.validation import Checker
 from backburner.jobs.finalizer import finalize
 from backburner.logs import get_logger
@@ -31,7 +33,7 @@ _CURSOR_LINES = 20_000
 _HEARTBEAT_SECONDS = 300.0
 """Seconds after which the cursor is written though nothing was sent: a slow input must not look like one that left."""
 _LAST_CURSOR_SECONDS = 5.0
-"""What a submit that ends with an error gives its last batches to be acknowledged."""
+"""How long a submit that ends with an error waits for its last batches to be acknowledged."""
 
 log = get_logger(__name__)
 
@@ -84,45 +86,43 @@ class Submission:
 
     async def run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
-        expected: Prefix | None = None
         await self._objects.adopt()
         max_bytes = self._connections.settings.max_body_bytes
-        path = regular_file(Path(source)) if isinstance(source, (str, Path)) else None
-        checker = Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool)
-        with closing(checker):
-            reader = self._reader = InputReader(
-                checker,
-                max_bytes=max_bytes,
-                skip_invalid=self._options.skip_invalid,
-                refuse=self._objects.cancel_if_open,
-            )
-            with closing(reader):
-                if path is not None:
-                    expected = await reader.survey(path, Fingerprint(self._objects.conflict), self._tell)
-                    self._total = expected.count
-                    self._tell()
-                    batches = reader.of_file(path)
-                else:
-                    assert not isinstance(source, (str, Path))
-                    batches = reader.of_items(source)
-                async with aclosing(batches):
-                    # Nothing is made before there is something to send, and a queue to send it to.
-                    first = await anext(batches, None)
-                    if first is None:
-                        raise reader.empty()
-                    await self._connections.publisher()
-                    try:
-                        await self._send_all(first, batches, reader, expected)
-                    except (JobError, Unanswered):
-                        raise
-                    except Exception as error:
-                        error.add_note(
-                            f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
-                        )
-                        raise
+        with (
+            closing(
+                Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool)
+            ) as checker,
+            closing(self._reader_of(source, checker, max_bytes)) as reader,
+        ):
+            self._reader = reader
+            expected = await reader.survey(Fingerprint(self._objects.conflict), self._report)
+            if expected is not None:
+                self._total = expected.count
+                self._report()
+            async with aclosing(reader.batches()) as batches:
+                # Nothing is created before there is something to send, and a queue to send it to.
+                first = await anext(batches, None)
+                if first is None:
+                    raise reader.empty()
+                await self._connections.publisher()
+                try:
+                    await self._send_all(first, batches, reader, expected)
+                except (JobError, Unanswered):
+                    raise
+                except Exception as error:
+                    error.add_note(
+                        f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
+                    )
+                    raise
         pools, named = self._connections.pools, self._objects.manifest.pool
         unserved = pools.unserved(named, checker.models) if named is not None else []
         return Submitted(reader.findings, [*pools.warnings(self._pools), *unserved])
+
+    def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
+        skip_invalid, refuse = self._options.skip_invalid, self._objects.cancel_if_open
+        if isinstance(source, (str, Path)):
+            return FileReader(Path(source), checker, max_bytes=max_bytes, skip_invalid=skip_invalid, refuse=refuse)
+        return ItemReader(source, checker, skip_invalid=skip_invalid, refuse=refuse)
 
     # --- sending --------------------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class Submission:
         else:
             self._resumed = await self._claim(cursor, first, expected)
         self._fingerprint.expect(self._resumed)
-        # Where the hash is asked for within a batch, all that is before must be looked at for it.
+        # Where the hash is needed within a batch, all that is before must be read for it.
         self._rolling = expected is None or not reader.ends_at(self._fingerprint.expected)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
@@ -154,13 +154,13 @@ class Submission:
                 await cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
                 await self._seal(skipped=reader.findings.total)
         except BaseException:
-            # What the broker has by now is in the books, whatever ended the submit.
+            # What the broker has by now is recorded, whatever ended the submit.
             await asyncio.shield(self._keep_cursor(cursor, sender))
             raise
         finally:
             heartbeat.cancel()
             await sender.close()
-        self._tell(sender)
+        self._report(sender)
 
     async def _send(self, batch: Batch, envelopes: Envelopes, sender: Sender) -> None:
         """Send what the broker does not have yet. What it has, of an earlier submit, must be the same."""
@@ -172,18 +172,18 @@ class Submission:
             self._fingerprint.take_all(batch.data(), len(batch))
         else:
             self._fingerprint.skip(batch.end)
-        self._pools.update(batch.pools)
+        self._pools.update(batch.pools())
         if known < len(batch):
-            members, pools = batch.members[known:], batch.pools[known:]
+            members, pools = batch.members()[known:], batch.pools()[known:]
             self._unproven.append(envelopes.messages(members, pools, first + known, time.time()))
         if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
             await sender.send(partial(self._deliver, messages), self._fingerprint.prefix)
-        self._tell(sender)
+        self._report(sender)
 
     async def _claim(self, cursor: JobCursor, first: Batch, whole: Prefix | None) -> Prefix:
-        """Become the job's producer; how far it was sent already. What it was made from is expected of this input."""
+        """Become the job's producer. Returns how far it was sent; this input must be what the job was made from."""
         beginning = Fingerprint(self._objects.conflict)
         if first.end is not None:
             beginning.skip(first.end)
@@ -202,7 +202,7 @@ class Submission:
         await publish(await self._connections.publisher(), ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
-        """Write down how far the broker has the job, now and then; and stop if the job was cancelled."""
+        """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
         written_at, written = self._cursor_at
         done = sender.acknowledged
         if done.count == written:
@@ -213,7 +213,7 @@ class Submission:
             self._cursor_at = (time.monotonic(), done.count)
 
     async def _keep_cursor(self, cursor: JobCursor, sender: Sender) -> None:
-        """Write down what the broker has, as far as that can be known soon; the error at hand matters more."""
+        """Record what the broker has, as far as that is known soon; the error at hand matters more."""
         if self._sealed:
             return
         try:
@@ -222,7 +222,9 @@ class Submission:
                     await sender.drain()
                 await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
         except (StoreError, JobConflict, TimeoutError) as error:
-            log.warning("the cursor could not be kept", job=self._objects.manifest.id, error=str(error))
+            log.warning(
+                "writing the cursor failed; a resume sends more again", job=self._objects.manifest.id, error=str(error)
+            )
 
     async def _heartbeat(self, cursor: JobCursor, sender: Sender) -> None:
         while not self._sealed:
@@ -230,8 +232,8 @@ class Submission:
             try:
                 await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
             except (StoreError, JobConflict) as error:
-                # Sending finds out by itself, and says so to the caller.
-                log.warning("the cursor could not be kept", job=self._objects.manifest.id, error=error.message)
+                # Sending finds out by itself, and raises it to the caller.
+                log.warning("writing the cursor failed; retrying", job=self._objects.manifest.id, error=error.message)
 
     async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(
@@ -247,10 +249,10 @@ class Submission:
             grace=self._connections.settings.freeze_grace_seconds,
         )
         if ending is not None and ending.summary.counts.total != sealed.total:
-            # Frozen between the last look and the seal: what came after its end is nobody's.
+            # Frozen between the last check and the seal: what came after its end does not count.
             await self._objects.check_going_on()
 
-    def _tell(self, sender: Sender | None = None) -> None:
+    def _report(self, sender: Sender | None = None) -> None:
         if self._options.on_progress is not None:
             checked = self._reader.checked if self._reader is not None else 0
             sent = sender.acknowledged.count if sender is not None else 0

@@ -15,7 +15,7 @@ _DIMENSION_COUNT = 8
 
 
 def default_answer(envelope: Envelope) -> str:
-    """A text that names the request's hash: the same request gives the same text."""
+    """A text that names the request's hash: the same request gets the same text."""
     return f"fake answer {_digest(envelope)[:12]}"
 
 
@@ -43,7 +43,7 @@ def response_of(envelope: Envelope, answer: str | Mapping[str, Any]) -> dict[str
 
 
 def usage_of(record: ResultRecord) -> tuple[int, int]:
-    """Prompt and completion tokens that the record's response tells."""
+    """Prompt and completion tokens in the record's response."""
     usage = (record.response.body.get("usage") if record.response is not None else None) or {}
     return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
 

@@ -3,7 +3,6 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from pydantic_core import from_json
@@ -29,7 +28,7 @@ Answer = Callable[[Envelope], str | Mapping[str, Any] | BackburnerError]
 """Answers a request with a text, a whole response body, or an error, returned or raised. The request comes with its
 address: docs/schemas/envelope.json names its fields."""
 
-_EVER_SECONDS = 1e12
+_FOREVER_SECONDS = 1e12
 """Seconds: a grace of minus this is over for every job."""
 
 
@@ -93,9 +92,7 @@ class FakeSystem:
         await self._register(self.client)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.client.close()
 
     def __enter__(self) -> Self:
@@ -103,9 +100,7 @@ class FakeSystem:
         self._sync_client.run(self._register)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.sync_client.close()
 
     # --- what a test decides --------------------------------------------------------------------------------
@@ -173,7 +168,7 @@ class FakeSystem:
         """
         owner = tenant or self.settings.tenant
         self._waiting = deque(one for one in self._waiting if (one.envelope.tenant, one.envelope.job) != (owner, job))
-        ending = await finalize(self.storage, owner, job, grace=-_EVER_SECONDS)
+        ending = await finalize(self.storage, owner, job, grace=-_FOREVER_SECONDS)
         return ending.summary.state if ending is not None else None
 
     # --- what a worker does ---------------------------------------------------------------------------------
@@ -288,7 +283,7 @@ class FakeSystem:
                     version="fake",
                     started_at=now,
                     # Alive for ever: nobody renews it.
-                    seen_at=now + _EVER_SECONDS,
+                    seen_at=now + _FOREVER_SECONDS,
                 )
                 await self.storage.put(keys.worker(pool, "fake"), worker.model_dump_json().encode())
         # So that the client sees the workers.

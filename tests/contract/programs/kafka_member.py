@@ -9,6 +9,7 @@ from backburner_schemas import routing
 from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
+from backburner_worker.sources.kafka.membership import Membership
 from backburner_worker.sources.kafka.source import KafkaSource
 
 
@@ -20,9 +21,7 @@ async def main() -> None:
         topics=routing.topics(prefix, pool),
         group=routing.group(prefix, pool),
         rules=Rules(),
-        session_seconds=float(session),
-        rebalance_seconds=20.0,
-        instance_id=instance[0] if instance else None,
+        membership=Membership(float(session), 20.0, instance_id=instance[0] if instance else None),
         client_id="killed",
     )
 

@@ -1,21 +1,19 @@
-"""The bench on the queue in memory that ships with the product. What tells of a crash there is that its leases end."""
+"""The harness on the queue in memory that ships with the product. There a crash shows in leases that end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from backburner.publishers.base import Publisher
-from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
-from backburner_worker.settings import split
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.sources.fake.source import FakeQueue, FakeSource
-from queues.bench import Bench, Dead, nothing
+from queues.harness import Dead, QueueHarness, nothing
 
 
 @dataclass
-class FakeBench(Bench):
+class FakeHarness(QueueHarness):
     """A `FakeQueue` and its members."""
 
     queue: FakeQueue = field(default_factory=FakeQueue)
@@ -33,12 +31,7 @@ class FakeBench(Bench):
         return publisher
 
     def source(self, name: str | None = None, **settings: Any) -> Source:
-        told = self.settings.model_copy(update=settings)
-        self.queue.rules = Rules(
-            tenant=told.tenant,
-            tenants_allowed=split(told.tenants_allowed),
-            max_body_bytes=told.max_body_bytes,
-        )
+        self.queue.rules = self.settings.model_copy(update=settings).message_rules
         source = self.queue.source()
         self.members.push_async_callback(source.close)
         return source

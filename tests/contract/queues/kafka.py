@@ -1,4 +1,4 @@
-"""The bench on Kafka's protocol: Apache Kafka, Tansu, or an outside broker; and what the tests of Kafka's own need."""
+"""The harness on Kafka's protocol: Apache Kafka, Tansu, or an outside broker; and what Kafka's own tests need."""
 
 import asyncio
 import time
@@ -15,13 +15,13 @@ from backburner.publishers.kafka.publisher import kafka_connection
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source
-from queues.bench import Bench, nothing
+from queues.harness import QueueHarness, nothing
 
 PARTITIONS = 4
 
 
 @dataclass
-class KafkaBench(Bench):
+class KafkaHarness(QueueHarness):
     """A pool's topics, its group and its members."""
 
     nameless: bool = False

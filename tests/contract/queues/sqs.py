@@ -1,4 +1,4 @@
-"""The bench on SQS: the emulator `ministack`, or AWS as an outside queue."""
+"""The harness on SQS: the emulator `ministack`, or AWS as an outside queue."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from backburner.publishers.sqs.queues import find_queues, queue_names
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, Source
-from queues.bench import Bench, nothing
+from queues.harness import QueueHarness, nothing
 
 _COUNTS = (
     "ApproximateNumberOfMessages",
@@ -22,7 +22,7 @@ _COUNTS = (
 
 
 @dataclass
-class SqsBench(Bench):
+class SqsHarness(QueueHarness):
     """A pool's queues and members, and a client of AWS's own beside them."""
 
     urls: dict[str, str] = field(default_factory=dict)

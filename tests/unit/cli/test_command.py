@@ -1,11 +1,9 @@
 """How every command ends: one line for an error, a code for scripts, nothing that a user cannot use."""
 
-import logging
 import subprocess
 import sys
 
 import pytest
-import structlog
 import typer
 from typer.testing import CliRunner
 
@@ -30,17 +28,6 @@ EXPECTED = {
     errors.QueueError: 5,
     errors.ResultTimeout: 6,
 }
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_before():
-    """Every command configures the process's logs; other tests must not see that."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def run(raised, *args):

@@ -2,78 +2,25 @@
 
 import asyncio
 import json
-import logging
 import re
 
 import pytest
-import structlog
-from typer.testing import CliRunner
+from terminal import Terminal, records, request_line
 
-from backburner.cli.app import app
 from backburner.cli.commands import results as results_command
 from backburner.cli.exit_codes import ExitCode
-from backburner.cli.session import Session
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import RequestRefused, StoreError
 from backburner_schemas.segment import Line, encode_segment
 
 
-class Terminal:
-    """Runs command lines against one fake system, each with a client of its own, as processes would."""
-
-    def __init__(self, system, folder):
-        self.system = system
-        self.folder = folder
-
-    def __call__(self, *args, code=0, stdin=None, client=None):
-        session = Session(open_client=client or self.client)
-        result = CliRunner().invoke(app, [str(arg) for arg in args], obj=session, input=stdin)
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    def client(self):
-        return self.system.new_client()
-
-    def file(self, *lines, name="input.jsonl"):
-        path = self.folder / name
-        path.write_text("".join(line + "\n" for line in lines))
-        return path
-
-    def submitted(self, count=3):
-        return self("submit", self.file(*map(line, range(count)))).stdout.strip()
-
-
 def line(number, **changes):
-    request = {
-        "custom_id": f"r{number}",
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": {"model": "fake", "messages": [{"role": "user", "content": f"question {number}"}]},
-    }
-    return json.dumps({**request, **changes})
+    return request_line(f"r{number}", **changes)
 
 
-def records(text):
-    return [json.loads(line) for line in text.splitlines()]
-
-
-@pytest.fixture(autouse=True)
-def _logs_as_before():
-    """Every command configures the process's logs; other tests must not see that."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def terminal(tmp_path):
-    system = FakeSystem()
-    asyncio.run(system._register(system.client))
-    return Terminal(system, tmp_path)
+def ids(count):
+    return [f"r{number}" for number in range(count)]
 
 
 # --- submit -----------------------------------------------------------------------------------------------
@@ -179,14 +126,14 @@ def test_the_same_id_with_another_input_is_refused(terminal):
 
 
 def test_status_is_openais_batch_object(terminal):
-    job = terminal.submitted(3)
+    job = terminal.submitted(*ids(3))
     found = json.loads(terminal("status", job, "--json").stdout)
     assert (found["id"], found["object"], found["status"]) == (job, "batch", "completed")
     assert found["request_counts"] == {"total": 3, "completed": 3, "failed": 0}
 
 
 def test_status_for_people_has_the_same_facts(terminal):
-    job = terminal.submitted(3)
+    job = terminal.submitted(*ids(3))
     text = terminal("status", job).stdout
     for fact in (job, "completed", "3: 3 completed, 0 failed"):
         assert fact in text
@@ -205,7 +152,7 @@ def test_a_single_request_is_no_job_and_the_error_says_what_reads_it(terminal, c
 
 
 def test_watch_tells_the_progress_in_plain_lines_where_there_is_no_terminal(terminal):
-    job = terminal.submitted(2)
+    job = terminal.submitted(*ids(2))
     result = terminal("watch", job)
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
@@ -216,7 +163,7 @@ def test_watch_tells_the_progress_in_plain_lines_where_there_is_no_terminal(term
 
 def test_watch_ends_with_1_for_a_cancelled_job(terminal):
     terminal.system.hold()
-    job = terminal.submitted(2)
+    job = terminal.submitted(*ids(2))
     assert "cancel" in terminal("cancel", job).stderr
     asyncio.run(terminal.system.release())
     assert "cancelled" in terminal("watch", job, code=ExitCode.ENDED_BADLY).stderr
@@ -225,7 +172,7 @@ def test_watch_ends_with_1_for_a_cancelled_job(terminal):
 def test_cancel_says_how_long_it_may_take(terminal):
     terminal.system.hold()
     terminal.system.settings = terminal.system.settings.model_copy(update={"freeze_grace_seconds": 180.0})
-    result = terminal("cancel", terminal.submitted(2))
+    result = terminal("cancel", terminal.submitted("r1", "r2"))
     assert "is being cancelled" in result.stderr
     assert "without them it ends after 180 s" in result.stderr
 
@@ -239,7 +186,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_so(terminal):
 
 
 def test_jobs_are_listed_newest_first(terminal):
-    first, second = terminal.submitted(1), terminal.submitted(2)
+    first, second = terminal.submitted(*ids(1)), terminal.submitted(*ids(2))
     header, *rows = terminal("jobs").stdout.splitlines()
     assert header.split() == ["JOB", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED"]
     assert [row.split()[:4] for row in rows] == [[second, "completed", "2", "2"], [first, "completed", "1", "1"]]
@@ -273,7 +220,7 @@ def test_pools_tell_what_requests_can_name(terminal):
 
 def test_a_pool_that_nobody_works_for_is_removed_by_its_name_or_its_models(terminal):
     for model in ("Old/One", "old-two"):
-        asyncio.run(terminal.client().register_pool(model))
+        asyncio.run(terminal.system.new_client().register_pool(model))
     (first,) = [one["pool"] for one in records(terminal("pools", "--json").stdout) if one["model"] == "Old/One"]
     result = terminal("pools", "remove", first)
     assert (result.stdout, "its topics or queues stay" in result.stderr) == ("", True)
@@ -321,7 +268,7 @@ def test_a_store_that_is_away_ends_with_5(terminal):
 
 
 def test_results_are_json_lines_each_request_once(terminal):
-    job = terminal.submitted(5)
+    job = terminal.submitted(*ids(5))
     found = records(terminal("results", job).stdout)
     assert sorted(record["custom_id"] for record in found) == [f"r{number}" for number in range(5)]
     assert all(record["response"]["status_code"] == 200 for record in found)
@@ -329,14 +276,14 @@ def test_results_are_json_lines_each_request_once(terminal):
 
 def test_results_without_follow_are_those_that_are_there(terminal):
     terminal.system.hold()
-    job = terminal.submitted(3)
+    job = terminal.submitted(*ids(3))
     assert terminal("results", job, "--no-follow").stdout == ""
     asyncio.run(terminal.system.release(2))
     assert len(records(terminal("results", job, "--no-follow").stdout)) == 2
 
 
 def test_results_go_into_a_file(terminal):
-    job = terminal.submitted(2)
+    job = terminal.submitted(*ids(2))
     out = terminal.folder / "out.jsonl"
     result = terminal("results", job, "-o", out)
     assert result.stdout == ""
@@ -345,20 +292,19 @@ def test_results_go_into_a_file(terminal):
 
 
 def test_results_joined_with_the_input_carry_their_requests(terminal):
-    job = terminal.submitted(2)
+    job = terminal.submitted(*ids(2))
     found = records(terminal("results", job, "--join", terminal.folder / "input.jsonl").stdout)
     for record in found:
-        number = record["custom_id"][1:]
-        assert record["request"]["body"]["messages"][0]["content"] == f"question {number}"
+        assert record["request"]["body"]["messages"][0]["content"] == f"question of {record['custom_id']}"
 
 
 def test_results_joined_with_another_input_are_refused(terminal):
-    job = terminal.submitted(2)
+    job = terminal.submitted(*ids(2))
     terminal("results", job, "--join", terminal.file(line(7), name="other.jsonl"), code=ExitCode.USAGE)
 
 
 def test_a_file_is_written_from_the_end_and_not_from_records_that_may_change(terminal, monkeypatch):
-    job = terminal.submitted(1)
+    job = terminal.submitted(*ids(1))
     seen = []
 
     async def note(found, *_args, **_options):
@@ -414,7 +360,7 @@ def test_a_timeout_ends_with_6(terminal):
 
 def test_reconcile_agrees_while_a_job_runs_and_after_it(terminal):
     terminal.system.hold()
-    job = terminal.submitted(3)
+    job = terminal.submitted(*ids(3))
     asyncio.run(terminal.system.release(1))
     assert terminal("reconcile", job).stdout.startswith("3 in = 1 ok + 0 failed + 2 pending")
     asyncio.run(terminal.system.release())
@@ -423,7 +369,7 @@ def test_reconcile_agrees_while_a_job_runs_and_after_it(terminal):
 
 
 def test_reconcile_ends_with_1_when_a_segment_is_gone(terminal):
-    job = terminal.submitted(3)
+    job = terminal.submitted(*ids(3))
 
     async def lose():
         prefix = f"tenants/default/jobs/{job}/segments/"
@@ -456,7 +402,7 @@ def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
         "topic backburner.qwen-qwen3-8b-a82fd5.high",
         "topic backburner.qwen-qwen3-8b-a82fd5.low",
     ]
-    pools = asyncio.run(terminal.client().pools())
+    pools = asyncio.run(terminal.system.new_client().pools())
     assert "Qwen/Qwen3-8B" in {pool.model for pool in pools}
 
 

@@ -81,7 +81,7 @@ def test_the_pool_is_made_with_the_settings_of_the_stack(monkeypatch, own, parti
     async def register_pool(_client, model):
         seen.append(model)
 
-    monkeypatch.setattr("backburner.publishers.kafka.publisher.ensure_topics", ensure_topics)
+    monkeypatch.setattr("backburner.publishers.kafka.topics.ensure_topics", ensure_topics)
     monkeypatch.setattr(Client, "register_pool", register_pool)
     asyncio.run(stack.ensure_pool({**STACK, **own}, "Some-Model"))
     assert seen == [("kafka://127.0.0.1:9", "some-model", partitions, replicas), "stack", "Some-Model"]

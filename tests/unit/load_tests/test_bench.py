@@ -11,7 +11,7 @@ from measuring.engines import CPU_ARGS, Build, max_sequences
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Pair
 from measuring.passages import Order
-from measuring.prompts import BATCH, mixed_line
+from measuring.prompts import CYCLE_REQUESTS, mixed_line
 from scenarios.catalogue import SCENARIOS, Scenario
 from scenarios.prefix import _both, _figures
 from scenarios.run_batch import steady_rate
@@ -123,16 +123,19 @@ def test_the_arguments_tell_how_many_sequences_run_at_once():
 
 def test_every_batch_of_mixed_requests_is_the_same_work():
     def lengths(first: int) -> list[tuple[int, int]]:
-        bodies = [mixed_line(number, "some")["body"] for number in range(first, first + BATCH)]
+        bodies = [mixed_line(number, "some")["body"] for number in range(first, first + CYCLE_REQUESTS)]
         return sorted((len(body["messages"][0]["content"].split()), body["max_tokens"]) for body in bodies)
 
-    assert [tokens for _, tokens in lengths(0)] == [tokens for _, tokens in lengths(BATCH)]
+    assert [tokens for _, tokens in lengths(0)] == [tokens for _, tokens in lengths(CYCLE_REQUESTS)]
     assert len({tokens for _, tokens in lengths(0)}) == 4
 
 
 def test_no_two_mixed_requests_begin_alike():
-    begins = {mixed_line(number, "some")["body"]["messages"][0]["content"][:12] for number in range(1000, 1000 + BATCH)}
-    assert len(begins) == BATCH
+    begins = {
+        mixed_line(number, "some")["body"]["messages"][0]["content"][:12]
+        for number in range(1000, 1000 + CYCLE_REQUESTS)
+    }
+    assert len(begins) == CYCLE_REQUESTS
 
 
 def test_the_steady_rate_of_run_batch_is_that_of_its_last_bar():

@@ -7,7 +7,7 @@ import pytest
 from chaos.answers import digest, request_id
 from chaos.book import Asked, Book, Expect
 from chaos.checker import check
-from chaos.queue_state import Message, QueueState
+from chaos.queue_state import QueuedMessage, QueueState
 
 URL = "/v1/chat/completions"
 JOB, SINGLE, STREAM = "job-1", "single-1", "stream-backburner.fake.normal-2026-01-01"
@@ -83,9 +83,9 @@ def whole():
     store.put(STREAMED, record(line, STREAM, "3-17"))
     store.put(LETTER, {"code": "poison", "envelope": {"v": 1}})
     messages = [
-        *(Message(one.custom_id, JOB, index) for index, one in enumerate(job)),
-        Message("single", SINGLE, 0),
-        Message("line", STREAM, "3-17"),
+        *(QueuedMessage(one.custom_id, JOB, index) for index, one in enumerate(job)),
+        QueuedMessage("single", SINGLE, 0),
+        QueuedMessage("line", STREAM, "3-17"),
     ]
     return book, store, QueueState(messages=messages)
 
@@ -205,7 +205,7 @@ def test_an_accepted_line_that_the_log_does_not_hold_is_lost(whole):
 
 def test_a_message_that_nobody_sent_is_invented(whole):
     book, store, queue = whole
-    state = QueueState(messages=[*queue.messages, Message("stranger", "single-9", 0)])
+    state = QueueState(messages=[*queue.messages, QueuedMessage("stranger", "single-9", 0)])
     assert any("stranger" in breach for breach in check(book, store, state).breaches)
 
 
@@ -214,7 +214,7 @@ def test_what_the_sender_was_not_sure_of_must_have_its_record_if_the_log_holds_i
     book.singles.append(unsure := asked("unsure"))
     unsure.accepted = False
     assert check(book, store, queue).kept
-    held = QueueState(messages=[*queue.messages, Message("unsure", "single-2", 0)])
+    held = QueueState(messages=[*queue.messages, QueuedMessage("unsure", "single-2", 0)])
     assert not check(book, store, held).kept
     store.put("tenants/default/jobs/single-2/answers/unsure.json", record(unsure, "single-2", 0))
     assert check(book, store, held).kept
@@ -239,7 +239,7 @@ def test_without_a_log_what_the_sender_was_not_sure_of_may_have_its_record(whole
 
 def test_a_message_that_the_log_holds_twice_needs_a_record_for_each_place(whole):
     book, store, queue = whole
-    state = QueueState(messages=[*queue.messages, Message("line", STREAM, "3-18")])
+    state = QueueState(messages=[*queue.messages, QueuedMessage("line", STREAM, "3-18")])
     assert not check(book, store, state).kept
     line = book.raw[0]
     store.put(STREAMED, record(line, STREAM, "3-17"), record(line, STREAM, "3-18"))

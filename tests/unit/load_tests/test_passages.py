@@ -4,26 +4,26 @@ from collections import Counter
 
 import pytest
 
-from measuring.passages import PASSAGES, QUESTIONS, ROUND, Order, line, order_of
+from measuring.passages import PASSAGE_COUNT, QUESTIONS_PER_PASSAGE, ROUND_REQUESTS, Order, line, order_of
 
 
 def texts(turn):
-    lines = [line(number, "m") for number in range(turn * ROUND, (turn + 1) * ROUND)]
+    lines = [line(number, "m") for number in range(turn * ROUND_REQUESTS, (turn + 1) * ROUND_REQUESTS)]
     return [tuple(message["content"] for message in one["body"]["messages"]) for one in lines]
 
 
 @pytest.mark.parametrize("turn", range(4))
 def test_a_round_asks_each_question_about_each_passage(turn):
     asked = texts(turn)
-    assert len(set(asked)) == ROUND
-    assert set(Counter(passage for passage, _ in asked).values()) == {QUESTIONS}
+    assert len(set(asked)) == ROUND_REQUESTS
+    assert set(Counter(passage for passage, _ in asked).values()) == {QUESTIONS_PER_PASSAGE}
 
 
 def test_an_interleaved_round_goes_through_all_passages_again_and_again():
     assert order_of(0) is Order.INTERLEAVED
     passages = [passage for passage, _ in texts(0)]
-    assert len(set(passages[:PASSAGES])) == PASSAGES
-    assert passages == passages[:PASSAGES] * QUESTIONS
+    assert len(set(passages[:PASSAGE_COUNT])) == PASSAGE_COUNT
+    assert passages == passages[:PASSAGE_COUNT] * QUESTIONS_PER_PASSAGE
 
 
 def test_each_order_has_rounds_in_which_either_side_goes_first():

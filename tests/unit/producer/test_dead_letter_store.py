@@ -1,37 +1,14 @@
 """Dead letters listed, found stale, and removed."""
 
-import dead
 import pytest
+from dead_letters import TENANT, envelope, letters, line, put_letter
 
 from backburner import JobError, LetterNotFound
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.settings import Settings
 from backburner.storage import Storage
-from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.segment import Line, encode_segment
-
-line = dead.line
-envelope = dead.envelope
-put_letter = dead.put_letter
-letters = dead.letters
-TENANT = dead.TENANT
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as running:
-        yield running
-
-
-@pytest.fixture
-async def failed(system):
-    """A job of ten, of which three have left a letter; the engine is mended by now."""
-    system.fail(lambda one: one.custom_id in {"r2", "r5", "r9"})
-    job = await system.client.submit([line(f"r{number}") for number in range(10)], metadata={"run": "7"})
-    assert (await job.wait(timeout=5)).request_counts.failed == 3
-    system.mend()
-    return job
 
 
 async def test_letters_are_listed_in_a_stable_order(system, failed):

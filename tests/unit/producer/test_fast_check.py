@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
 from backburner.inputs.fast_check import fast_check
+from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker, canonical
 from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint, check_size, parse_request
@@ -155,7 +156,7 @@ async def test_both_checks_give_the_same_bytes(line):
     with closing(Checker(max_bytes=LIMIT, pool="p")) as checker:
         alike = await checker.check_alike(1, [text])
     with closing(Checker(max_bytes=LIMIT, pool="p")) as checker:
-        (accepted,), _ = await checker.check([(1, text)])
-    assert alike.data == accepted.data + b"\n"
+        (accepted,) = (await checker.check([(1, text)], Findings())).accepted
+    assert alike.data() == accepted.data + b"\n"
     told = json.loads(b"{%b}" % accepted.members)
     assert told == {name: line[name] for name in ("custom_id", "url", "body")}

@@ -5,7 +5,7 @@ from contextlib import aclosing
 import pytest
 
 from backburner.blocking.loop_thread import Feed, LoopThread
-from backburner.inputs.chunks import CHUNK_BYTES, CHUNK_LINES, read_items
+from backburner.inputs.items import CHUNK_BYTES, CHUNK_LINES, read_items
 from backburner_schemas.errors import InvalidJson
 
 LARGE = 500_000

@@ -126,7 +126,7 @@ class Cluster:
 @pytest.fixture
 def ensure(monkeypatch):
     """Ensures the pool's topics on a cluster."""
-    monkeypatch.setattr(kafka_topics, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(kafka_topics, "_POLL_SECONDS", 0.0)
 
     async def run(cluster):
         monkeypatch.setattr(kafka_topics, "AIOKafkaAdminClient", lambda **_: cluster)
@@ -191,7 +191,7 @@ async def test_what_does_not_come_in_time_is_named(ensure, monkeypatch, wrong, t
 @pytest.fixture
 def patience(monkeypatch):
     """Sets how long a missing topic is looked for."""
-    monkeypatch.setattr(metadata, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(metadata, "_POLL_SECONDS", 0.0)
 
     def set_seconds(seconds):
         monkeypatch.setattr(metadata, "TOPIC_SECONDS", seconds)
@@ -253,5 +253,5 @@ async def test_a_publisher_and_a_worker_tell_of_topics_that_do_not_come(patience
     cluster = Cluster(0, topics=NAMES)
     with pytest.raises(QueueError, match=r"p\.other\.low does not exist.*topics ensure.*the pool is other"):
         await KafkaPublisher(settings)._partitions(Producer(cluster), {"p.other.low": "other"})
-    with pytest.raises(QueueError, match=r"p\.other\.low; make them with .*topics ensure"):
+    with pytest.raises(QueueError, match=r"p\.other\.low; create them with .*topics ensure"):
         await consumer.connect(cluster, [*NAMES, "p.other.low"], seconds=60.0)

@@ -141,7 +141,7 @@ def test_the_end_waits_for_a_thread_that_is_inside_python(library, calls):
 
 async def test_nothing_is_asked_after_the_end(library, calls):
     assert calls.end(BOUND)
-    with pytest.raises(RuntimeError, match="ending"):
+    with pytest.raises(RuntimeError, match="shutting down"):
         await calls.run(library.ask)
     assert calls.end(BOUND)
 

@@ -5,14 +5,7 @@ import pytest
 from backburner import JobState, ResultTimeout
 from backburner.jobs.polling import Patience, PollPace
 from backburner.storage import Storage
-from backburner.testing import FakeSystem
 from backburner_schemas.errors import StoreDenied, StoreError
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as system:
-        yield system
 
 
 @pytest.fixture

@@ -2,40 +2,14 @@
 
 import json
 
-import dead
 import pytest
+from dead_letters import TENANT, all_keys, answers, children, envelope, letters, line, put_letter
 
 from backburner import JobError, JobState, LetterNotFound
 from backburner.client import Client
-from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded, EngineError, PoisonRequest, QueueError
 from backburner_schemas.job import JobManifest
-
-line = dead.line
-envelope = dead.envelope
-put_letter = dead.put_letter
-all_keys = dead.all_keys
-letters = dead.letters
-children = dead.children
-answers = dead.answers
-TENANT = dead.TENANT
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as running:
-        yield running
-
-
-@pytest.fixture
-async def failed(system):
-    """A job of ten, of which three have left a letter; the engine is mended by now."""
-    system.fail(lambda one: one.custom_id in {"r2", "r5", "r9"})
-    job = await system.client.submit([line(f"r{number}") for number in range(10)], metadata={"run": "7"})
-    assert (await job.wait(timeout=5)).request_counts.failed == 3
-    system.mend()
-    return job
 
 
 async def test_a_jobs_letters_become_a_whole_new_job_with_its_parent(system, failed):

@@ -5,8 +5,9 @@ import json
 from contextlib import suppress
 from functools import partial
 
-import dead
 import pytest
+from dead_letters import TENANT, all_keys, answers, children, envelope, letters, line, put_letter
+from killed_client import killed_after
 
 from backburner import JobConflict, LetterNotFound
 from backburner.client import Client
@@ -15,32 +16,6 @@ from backburner.dead_letters.republish import Republisher
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-
-line = dead.line
-envelope = dead.envelope
-put_letter = dead.put_letter
-all_keys = dead.all_keys
-letters = dead.letters
-children = dead.children
-answers = dead.answers
-killed_after = dead.killed_after
-TENANT = dead.TENANT
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as running:
-        yield running
-
-
-@pytest.fixture
-async def failed(system):
-    """A job of ten, of which three have left a letter; the engine is mended by now."""
-    system.fail(lambda one: one.custom_id in {"r2", "r5", "r9"})
-    job = await system.client.submit([line(f"r{number}") for number in range(10)], metadata={"run": "7"})
-    assert (await job.wait(timeout=5)).request_counts.failed == 3
-    system.mend()
-    return job
 
 
 @pytest.mark.parametrize("last_counts", [True, False], ids=["the last step was made", "the last step was not made"])

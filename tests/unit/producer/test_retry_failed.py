@@ -3,8 +3,9 @@
 import json
 from functools import partial
 
-import dead
 import pytest
+from dead_letters import TENANT, all_keys
+from killed_client import killed_after
 
 from backburner import InvalidInput, JobConflict, JobError, JobNotFound, JobState
 from backburner.client import Client
@@ -13,8 +14,6 @@ from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded
 from backburner_schemas.job import JobManifest
-
-TENANT = "default"
 
 
 def line(custom_id, model="fake"):
@@ -25,12 +24,6 @@ def line(custom_id, model="fake"):
 INPUT = [line(f"r{number}") for number in range(10)]
 OWN_FAULT = {"r1", "r4"}
 ENGINES_FAULT = {"r2", "r7"}
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as running:
-        yield running
 
 
 @pytest.fixture
@@ -49,12 +42,8 @@ async def answers(job):
     return {record.custom_id: record.text async for record in job.results()}
 
 
-async def listed(system, prefix):
-    return [one.key async for one in system.storage.scan(prefix)]
-
-
 async def children(system, parent):
-    manifests = [key for key in await listed(system, keys.jobs(TENANT)) if key.endswith("/job.json")]
+    manifests = [key for key in await all_keys(system, keys.jobs(TENANT)) if key.endswith("/job.json")]
     found = [JobManifest.model_validate_json((await system.storage.get(key)).data) for key in manifests]
     return [one for one in found if one.parent == parent]
 
@@ -66,8 +55,8 @@ async def test_exactly_what_failed_runs_again_from_the_given_input(system, ended
     assert (status.status, status.metadata) == (JobState.COMPLETED, {"run": "7"})
     (manifest,) = await children(system, ended.id)
     assert (manifest.id, manifest.priority) == (made.id, "low")
-    assert await listed(system, keys.dead_letters(TENANT)) == []
-    assert await listed(system, keys.redrives(TENANT)) == []
+    assert await all_keys(system, keys.dead_letters(TENANT)) == []
+    assert await all_keys(system, keys.redrives(TENANT)) == []
     # The same answers as the same requests get elsewhere: index and body belong together.
     again = await system.client.submit(INPUT)
     assert (await answers(made)).items() <= (await answers(again)).items()
@@ -94,10 +83,10 @@ async def test_without_an_input_the_letters_will_do(system):
 
 
 async def test_a_body_that_cannot_be_had_is_told_with_the_remedy(system, ended):
-    before = await listed(system, "")
+    before = await all_keys(system, "")
     with pytest.raises(InvalidInput, match=r"2 of the 4 requests that failed are not stored \(index 1, 4\).*--input"):
         await system.client.retry_failed(ended.id)
-    assert await listed(system, "") == before
+    assert await all_keys(system, "") == before
 
 
 async def test_requests_that_were_cut_off_run_again(system):
@@ -192,21 +181,21 @@ async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_co
             job = await system.client.submit(INPUT)
             system.mend()
             work = partial(Client.retry_failed, job=job.id, input=INPUT)
-            killed = await dead.killed_after(system, steps, last_counts, work)
+            killed = await killed_after(system, steps, last_counts, work)
             if not killed:
                 break
-            if await listed(system, keys.redrives(TENANT)) or not await children(system, job.id):
+            if await all_keys(system, keys.redrives(TENANT)) or not await children(system, job.id):
                 await system.client.retry_failed(job.id, input=INPUT)
             (made,) = await children(system, job.id)
             assert (await answers(system.client.job(made.id))).keys() == OWN_FAULT | ENGINES_FAULT, steps
-            assert await listed(system, keys.dead_letters(TENANT)) == []
-            assert await listed(system, keys.redrives(TENANT)) == []
+            assert await all_keys(system, keys.dead_letters(TENANT)) == []
+            assert await all_keys(system, keys.redrives(TENANT)) == []
         steps += 1
     assert steps > 8
 
 
 async def test_a_redrive_that_was_broken_off_is_ended_first(system, ended):
-    assert await dead.killed_after(system, 3, True, partial(Client.redrive, job=ended.id))
+    assert await killed_after(system, 3, True, partial(Client.redrive, job=ended.id))
     with pytest.raises(JobConflict, match="dlq redrive --job"):
         await system.client.retry_failed(ended.id, input=INPUT)
     await system.client.redrive(job=ended.id)

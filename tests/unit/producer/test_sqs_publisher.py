@@ -170,7 +170,7 @@ async def test_another_process_may_make_a_queue_at_the_same_time(region, monkeyp
 
 
 async def test_ensuring_returns_when_the_queues_are_seen(region, monkeypatch):
-    monkeypatch.setattr(queues, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(queues, "_POLL_SECONDS", 0.0)
     unseen = stubs.refusal("AWS.SimpleQueueService.NonExistentQueue")
     seen_before = region.get_queue_url
 
@@ -184,8 +184,8 @@ async def test_ensuring_returns_when_the_queues_are_seen(region, monkeypatch):
     await ensure_topics(settings(), "fake")
     assert region.calls["get_queue_url"] >= 20
     region.calls["get_queue_url"] = -1_000_000
-    monkeypatch.setattr(queues, "_SEEN_SECONDS", 0.05)
-    with pytest.raises(QueueError, match=r"does not show them.*: p-fake-low;"):
+    monkeypatch.setattr(queues, "_CREATION_SECONDS", 0.05)
+    with pytest.raises(QueueError, match=r"does not list them.*: p-fake-low;"):
         await ensure_topics(settings(), "fake")
 
 

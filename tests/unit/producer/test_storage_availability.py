@@ -1,15 +1,9 @@
-"""The watch over a store's answers: away after some seconds without one, back with the first."""
+"""A store's availability: away after some seconds without one, back with the first."""
 
 import pytest
+from clock import Clock
 
-from backburner.storage.availability import PATIENCE_SECONDS, StorageWatch
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
+from backburner.storage.availability import PATIENCE_SECONDS, StorageAvailability
 
 
 @pytest.fixture
@@ -18,63 +12,63 @@ def clock():
 
 
 @pytest.fixture
-def watch(clock):
-    return StorageWatch("writes", clock)
+def availability(clock):
+    return StorageAvailability("writes", clock)
 
 
-def test_a_store_that_is_not_asked_is_not_away(watch, clock):
+def test_a_store_that_is_not_asked_is_not_away(availability, clock):
     clock.now += 1000
-    assert watch.unavailable_reason() is None
+    assert availability.unavailable_reason() is None
 
 
-def test_a_call_that_gets_no_answer_is_trouble_before_it_fails(watch, clock):
-    watch.begin()
+def test_a_call_that_gets_no_answer_is_trouble_before_it_fails(availability, clock):
+    availability.begin()
     clock.now += PATIENCE_SECONDS - 0.1
-    assert watch.unavailable_reason() is None
+    assert availability.unavailable_reason() is None
     clock.now += 0.2
-    assert watch.unavailable_reason() == "writes have not been answered for 5 s: no answer and no error yet"
+    assert availability.unavailable_reason() == "writes have not been answered for 5 s: no answer and no error yet"
 
 
-def test_a_failure_is_told_and_counts_from_when_its_call_began(watch, clock):
-    call = watch.begin()
+def test_a_failure_is_told_and_counts_from_when_its_call_began(availability, clock):
+    call = availability.begin()
     clock.now += 20
-    watch.failed(call, "connection refused")
-    assert watch.unavailable_reason() == "writes have not been answered for 20 s: connection refused"
+    availability.failed(call, "connection refused")
+    assert availability.unavailable_reason() == "writes have not been answered for 20 s: connection refused"
 
 
-def test_a_failure_that_came_at_once_is_no_outage_yet(watch, clock):
-    watch.failed(watch.begin(), "slow down")
-    assert watch.unavailable_reason() is None
+def test_a_failure_that_came_at_once_is_no_outage_yet(availability, clock):
+    availability.failed(availability.begin(), "slow down")
+    assert availability.unavailable_reason() is None
     clock.now += PATIENCE_SECONDS
-    assert "slow down" in watch.unavailable_reason()
+    assert "slow down" in availability.unavailable_reason()
 
 
-def test_one_answer_ends_it(watch, clock):
-    watch.failed(watch.begin(), "connection refused")
+def test_one_answer_ends_it(availability, clock):
+    availability.failed(availability.begin(), "connection refused")
     clock.now += 60
-    waiting, answered = watch.begin(), watch.begin()
-    assert watch.unavailable_reason() is not None
-    watch.answered(answered)
-    assert watch.unavailable_reason() is None
+    waiting, answered = availability.begin(), availability.begin()
+    assert availability.unavailable_reason() is not None
+    availability.answered(answered)
+    assert availability.unavailable_reason() is None
     # What still waits counts from that answer on: the store was there then.
     clock.now += PATIENCE_SECONDS + 1
-    assert watch.unavailable_reason() is not None
-    watch.answered(waiting)
-    assert watch.unavailable_reason() is None
+    assert availability.unavailable_reason() is not None
+    availability.answered(waiting)
+    assert availability.unavailable_reason() is None
 
 
-def test_a_call_that_was_given_up_tells_nothing(watch, clock):
-    call = watch.begin()
+def test_a_call_that_was_given_up_tells_nothing(availability, clock):
+    call = availability.begin()
     clock.now += 60
-    watch.dropped(call)
-    assert watch.unavailable_reason() is None
+    availability.dropped(call)
+    assert availability.unavailable_reason() is None
 
 
-def test_the_oldest_call_counts(watch, clock):
-    first = watch.begin()
+def test_the_oldest_call_counts(availability, clock):
+    first = availability.begin()
     clock.now += PATIENCE_SECONDS - 1
-    watch.begin()
+    availability.begin()
     clock.now += 2
-    assert watch.unavailable_reason() is not None
-    watch.dropped(first)
-    assert watch.unavailable_reason() is None
+    assert availability.unavailable_reason() is not None
+    availability.dropped(first)
+    assert availability.unavailable_reason() is None

@@ -2,7 +2,7 @@
 
 import obstore.exceptions
 import pytest
-import refusing_store as support
+from refusing_store import RefusingStore
 
 from backburner.settings import Settings
 from backburner.storage import Storage
@@ -13,7 +13,7 @@ from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 
 @pytest.fixture
 def store():
-    with support.RefusingStore() as running:
+    with RefusingStore() as running:
         yield running
 
 

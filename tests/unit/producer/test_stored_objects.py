@@ -2,16 +2,8 @@
 
 import pytest
 
-from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
-
-
-@pytest.fixture
-async def system():
-    async with FakeSystem() as system:
-        yield system
-
 
 LINE = {"custom_id": "r", "url": "/v1/chat/completions", "body": {"model": "fake", "messages": []}}
 

@@ -28,12 +28,6 @@ class Recorder:
     async def close(self) -> None: ...
 
 
-@pytest.fixture
-async def system():
-    async with FakeSystem() as system:
-        yield system
-
-
 def line(custom_id, model="fake", **more):
     body = {"model": model, "messages": [{"role": "user", "content": f"hello {custom_id}"}]}
     return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body, **more}

@@ -34,11 +34,9 @@ class Breaker:
         return [one.envelope.index for one in self.messages]
 
 
-@pytest.fixture
-async def system(monkeypatch):
+@pytest.fixture(autouse=True)
+def _frequent_cursors(monkeypatch):
     monkeypatch.setattr("backburner.submission.submission._CURSOR_LINES", 500)
-    async with FakeSystem() as system:
-        yield system
 
 
 def client_of(system, publisher):

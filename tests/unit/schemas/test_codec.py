@@ -174,7 +174,7 @@ def test_unknown_fields_are_passed_over():
 
 
 def test_a_queue_that_carries_other_tenants_refuses_this_one():
-    rules = Rules(tenants_allowed=frozenset({"zeta"}))
+    rules = Rules(allowed_tenants=frozenset({"zeta"}))
     found = decode(message(), ORIGIN, rules)
     assert isinstance(found, Unaddressed)
     assert isinstance(found.error, TenantNotAllowed)

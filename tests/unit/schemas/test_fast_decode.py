@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from backburner_schemas import codec
 from backburner_schemas.codec import Decoded, Origin, Refused, Rules, Unaddressed, decode, encode
-from backburner_schemas.envelope import LAST_SECOND, VERSION, Address, AnswerMode, Envelope
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.fast_decode import fast_decode
 from backburner_schemas.names import MAX_INDEX
 from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, Endpoint
 
 ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
-RULES = [Rules(), Rules(tenants_allowed=frozenset({"acme"})), Rules(max_body_bytes=300)]
+RULES = [Rules(), Rules(allowed_tenants=frozenset({"acme"})), Rules(max_body_bytes=300)]
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "é \u2028 {}"}], "max_tokens": 8}
 WELL_FORMED: dict[str, Any] = {
@@ -37,7 +37,7 @@ WORDS = st.sampled_from(
 NUMBERS = st.sampled_from(
     [
         *(0, 1, -1, 2, True, False, 1.0, 0.0, -0.0, 1.5, 4.0, MAX_INDEX, MAX_INDEX + 1, 10**400, -(10**400)),
-        *(LAST_SECOND, LAST_SECOND + 1, 1e308, 5e-324, int(LAST_SECOND)),
+        *(MAX_UNIX_SECONDS, MAX_UNIX_SECONDS + 1, 1e308, 5e-324, int(MAX_UNIX_SECONDS)),
     ]
 )
 VALUES = st.recursive(
@@ -109,8 +109,8 @@ def check(value: bytes) -> None:
 @example({"index": MAX_INDEX}, set())
 @example({"index": MAX_INDEX + 1}, set())
 @example({"index": -1}, set())
-@example({"deadline": LAST_SECOND}, set())
-@example({"deadline": -5e-324, "enqueued_at": LAST_SECOND * 2}, set())
+@example({"deadline": MAX_UNIX_SECONDS}, set())
+@example({"deadline": -5e-324, "enqueued_at": MAX_UNIX_SECONDS * 2}, set())
 @example({"body": CHAT | {"x": [{"y": [float("inf")]}]}}, set())
 @example({"body": CHAT | {"x": float("nan")}}, set())
 @example({"x": float("nan")}, set())

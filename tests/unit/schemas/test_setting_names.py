@@ -2,9 +2,10 @@
 
 import pytest
 
+from backburner import Client
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError
-from backburner_schemas.setting_names import PREFIX, SETTING_NAMES, check_environment
+from backburner_schemas.setting_names import PREFIX, RENAMED_SETTINGS, SETTING_NAMES, check_environment
 from backburner_worker.settings import WorkerSettings
 
 
@@ -61,3 +62,36 @@ def test_a_typing_error_is_refused_with_the_nearest_name(name, near):
 def test_a_name_that_resembles_none_points_to_the_reference():
     with pytest.raises(SettingsError, match=r"docs/settings\.md"):
         check_environment(["BACKBURNER_" + "Z" * 40])
+
+
+RENAMED = [
+    ("PARAMETERS_ALLOWED", "ALLOWED_PARAMETERS"),
+    ("MEDIA_DOMAINS_ALLOWED", "ALLOWED_MEDIA_DOMAINS"),
+    ("TENANTS_ALLOWED", "ALLOWED_TENANTS"),
+    ("WINDOW", "PREFETCH"),
+    ("WINDOW_BYTES", "PREFETCH_BYTES"),
+    ("MARKER_SECONDS", "CANCEL_POLL_SECONDS"),
+    ("GROUP", "WORKER_GROUP"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED)
+def test_a_variable_that_was_renamed_is_refused_with_its_new_name(monkeypatch, old, new):
+    monkeypatch.setenv(PREFIX + old, "1")
+    for kind in (Settings, WorkerSettings):
+        with pytest.raises(SettingsError) as caught:
+            kind.load()
+        assert str(caught.value) == f"BACKBURNER_{old} is now BACKBURNER_{new}; rename it"
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED)
+def test_an_argument_that_was_renamed_is_refused_with_its_new_name(old, new):
+    for load in (WorkerSettings.load, Client):
+        with pytest.raises(SettingsError) as caught:
+            load(**{old.lower(): "1"})
+        assert str(caught.value) == f"{old.lower()} is now {new.lower()}; rename it"
+
+
+def test_what_was_renamed_leads_to_a_setting_and_is_none_itself():
+    assert {PREFIX + new for new in RENAMED_SETTINGS.values()} <= SETTING_NAMES
+    assert not {PREFIX + old for old in RENAMED_SETTINGS} & SETTING_NAMES

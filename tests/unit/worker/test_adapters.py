@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import ModelNotFound, SettingsError
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.adapters import Adapter, check_names, parse_adapters, rank_of, vllm_arguments
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.engine.options import EngineOptions, FakeOptions
 from backburner_worker.settings import WorkerSettings
 
 NAMES = st.text(st.characters(categories=["L", "N"]) | st.sampled_from("-_./:"), min_size=1, max_size=20)
@@ -37,7 +39,7 @@ def test_a_name_that_is_given_twice_is_refused() -> None:
 
 def test_an_adapter_cannot_have_the_models_name() -> None:
     with pytest.raises(SettingsError, match=r"'m' is the base model's own name"):
-        create_engine("fake", model="m", adapters=(Adapter("m", "/1"),))
+        create_engine(EngineOptions(EngineKind.FAKE, "m", adapters=(Adapter("m", "/1"),)))
     with pytest.raises(SettingsError, match="the base model's own name"):
         check_names([Adapter("a", "/1"), Adapter("m", "/1")], "m")
 
@@ -74,7 +76,7 @@ def without_weights(folder: Path) -> Adapter:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (without_a_folder, "is no folder; name the folder"),
+        (without_a_folder, "is not a folder; name the folder"),
         (without_settings, "has no adapter_config.json; name a folder that"),
         (with_broken_settings, "cannot be read"),
         (without_weights, "has no adapter_model.safetensors; copy the weights"),
@@ -122,7 +124,8 @@ def test_adapters_are_named_in_one_place(given: list[str], tmp_path: Path) -> No
 
 @pytest.mark.parametrize("process", [False, True])
 async def test_the_fake_engine_serves_adapters_by_name_and_answers_them_differently(process: bool) -> None:
-    engine = create_engine("fake", adapters=(Adapter("legal", "/none"), Adapter("chat", "/none")), fake_process=process)
+    adapters = Adapter("legal", "/none"), Adapter("chat", "/none")
+    engine = create_engine(EngineOptions(EngineKind.FAKE, adapters=adapters, fake=FakeOptions(process=process)))
     try:
         assert (await engine.start()).adapters == ("legal", "chat")
         answers = [await engine.run(asked(model)) for model in ("fake", "legal", "chat", "legal")]

@@ -1,7 +1,7 @@
 """Admission: sequences and tokens bound what is in the engine, and nothing is too large to ever run."""
 
 import pytest
-from engine_bench import Asked, work_of
+from admission_simulation import Asked, work_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ def test_at_first_half_as_many_again_as_there_are_places():
 def test_a_setting_is_the_number_of_requests_whatever_they_take_and_the_engine_tells():
     admission = Admission(INFO, concurrency=9)
     assert len(enter(admission, *[Asked(900, 900)] * 20)) == 9
-    assert not admission.look(EngineLoad(steps=100, vacant=400), 1.0)
+    assert not admission.observe(EngineLoad(steps=100, vacant=400), 1.0)
     assert not admission.open
 
 
@@ -79,8 +79,8 @@ def test_a_shared_prefix_counts_once_and_only_within_a_tenant():
 def test_a_limit_that_was_raised_is_told():
     admission = Admission(ROOMY)
     enter(admission, *[Asked(10, 10, 10)] * 20)
-    assert not admission.look(EngineLoad(running=4, steps=100), 1.0)
-    assert admission.look(EngineLoad(running=2, steps=200, vacant=200), 2.0)
+    assert not admission.observe(EngineLoad(running=4, steps=100), 1.0)
+    assert admission.observe(EngineLoad(running=2, steps=200, vacant=200), 2.0)
     assert admission.open
 
 
@@ -133,8 +133,8 @@ def test_requests_of_several_sequences_meet_the_limit_before_it_is_full():
     assert admission.enter(single)
     assert not admission.enter(works[2])
     assert admission.sequences < admission.sequence_limit
-    assert not admission.look(EngineLoad(running=4, steps=100), 1.0)
-    assert admission.look(EngineLoad(running=2, steps=200, vacant=200), 2.0)
+    assert not admission.observe(EngineLoad(running=4, steps=100), 1.0)
+    assert admission.observe(EngineLoad(running=2, steps=200, vacant=200), 2.0)
 
 
 def test_by_hand_each_request_counts_as_one():

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from pipeline_harness import CountingEngine, Harness, running, until
+from pipeline_harness import CountingEngine, Harness, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_worker.engine.base import EngineRequest, EngineResponse

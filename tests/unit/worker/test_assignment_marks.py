@@ -179,9 +179,9 @@ def test_starts_are_told_first_after_an_unclean_end_until_the_log_s_end_of_then_
     assert list(member.unbounded()) == []
     held = give(member, 0, 1, 2)
     assert [member.begin(one) for one in held] == [True, True, False]
-    assert [member.is_told(one) for one in held] == [False, False, False]
+    assert [member.is_start_committed(one) for one in held] == [False, False, False]
     assert broker.commit(member).write_ahead_until == 2
-    assert [member.is_told(one) for one in held] == [True, True, True]
+    assert [member.is_start_committed(one) for one in held] == [True, True, True]
     broker.commit(member, clean=True)
     broker.assign(next_one)
     assert [next_one.begin(one) for one in give(next_one, 0, 1, 2)] == [True, True, False]
@@ -193,9 +193,9 @@ def test_the_start_of_a_suspect_is_always_told_first(by_header):
     broker.assign(member)
     (one,) = give(member, 0, suspect=by_header)
     assert member.begin(one)
-    assert not member.is_told(one)
+    assert not member.is_start_committed(one)
     broker.commit(member)
-    assert member.is_told(one)
+    assert member.is_start_committed(one)
 
 
 def test_nobody_waits_for_a_start_to_be_told_of_what_is_lost_or_where_nothing_is_kept():
@@ -204,10 +204,10 @@ def test_nobody_waits_for_a_start_to_be_told_of_what_is_lost_or_where_nothing_is
     lost, kept = give(member, 0, 1)
     assert member.begin(lost)
     lost.lease.lose()
-    assert member.is_told(lost)
+    assert member.is_start_committed(lost)
     member.kept = False
     assert not member.begin(kept)
-    assert member.is_told(kept)
+    assert member.is_start_committed(kept)
 
 
 def test_what_was_given_here_and_lost_is_told_as_given_again():

@@ -13,6 +13,7 @@ import time
 import psutil
 import pytest
 
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import (
     EngineBusy,
     EngineError,
@@ -27,7 +28,13 @@ from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.fake.engine import FakeEngine, digest_of
 from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.engine.options import EngineOptions, FakeOptions
 from backburner_worker.engine.vllm.engine import VllmEngine
+from backburner_worker.settings import WorkerSettings
+
+
+def fake_options(**told):
+    return EngineOptions(EngineKind.FAKE, fake=FakeOptions(**told))
 
 
 def chat(text, **fields):
@@ -202,19 +209,19 @@ def test_an_impossible_latency_is_refused(latency):
 
 
 def test_the_factory_makes_what_the_settings_name():
-    assert isinstance(create_engine("fake"), FakeEngine)
-    assert isinstance(create_engine("fake", fake_process=True), FakeProcessEngine)
-    assert isinstance(create_engine("vllm", model="some/model"), VllmEngine)
+    assert isinstance(create_engine(EngineOptions(EngineKind.FAKE)), FakeEngine)
+    assert isinstance(create_engine(fake_options(process=True)), FakeProcessEngine)
+    assert isinstance(create_engine(EngineOptions(EngineKind.VLLM, "some/model")), VllmEngine)
 
 
 @pytest.mark.parametrize(("kind", "remedy"), [("vlm", "BACKBURNER_ENGINE"), ("vllm", "BACKBURNER_MODEL")])
-def test_the_factory_refuses_what_it_cannot_make_and_names_the_setting(kind, remedy):
+def test_an_engine_that_cannot_be_created_is_refused_with_the_name_of_the_setting(kind, remedy):
     with pytest.raises(SettingsError, match=remedy):
-        create_engine(kind)
+        create_engine(WorkerSettings.load(engine=kind).engine_options)
 
 
 async def test_the_factory_serves_the_fake_under_the_name_that_is_set():
-    engine = create_engine("fake", model="org/Name")
+    engine = create_engine(EngineOptions(EngineKind.FAKE, "org/Name"))
     assert (await engine.start()).models == ("org/Name",)
 
 
@@ -240,7 +247,7 @@ def journalled(path):
 @pytest.mark.parametrize("process", [False, True])
 async def test_the_journal_has_a_line_for_each_request_that_was_begun(tmp_path, process):
     journal = tmp_path / "journal"
-    engine = create_engine("fake", fake_process=process, fake_journal=str(journal))
+    engine = create_engine(fake_options(process=process, journal=str(journal)))
     await engine.start()
     answer = await engine.run(chat("hello"))
     with pytest.raises(RequestRefused):
@@ -280,12 +287,14 @@ async def test_a_journal_that_cannot_be_opened_is_an_engine_error(tmp_path):
 def test_a_killing_prompt_kills_the_whole_worker(process):
     program = f"""
 import asyncio, sys
+from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.engine.options import EngineOptions, FakeOptions
 
 async def main():
-    engine = create_engine("fake", fake_process={process})
+    engine = create_engine(EngineOptions(EngineKind.FAKE, fake=FakeOptions(process={process})))
     await engine.start()
     print(engine.pid if {process} else 0, flush=True)
     body = {{"model": "fake", "prompt": "[[kill]]"}}

@@ -6,12 +6,13 @@ import pytest
 
 from backburner_schemas.errors import EngineLost, SettingsError
 from backburner_schemas.request import Endpoint
-from backburner_worker.engine.base import EngineRequest, TellsLoad
+from backburner_worker.engine.base import EngineRequest, ReportsLoad
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.fake.clock import FakeClock
 from backburner_worker.engine.fake.engine import FakeEngine, sequence_of
 from backburner_worker.engine.fake.model import Pace, Sequence
 from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.settings import WorkerSettings
 
 PACE = Pace(step=0.001, sequences=4, kv=1000)
 STUCK = Pace(step=1e6, sequences=4, kv=1000)
@@ -49,7 +50,7 @@ async def test_an_engine_offers_what_its_pace_holds():
 
 async def test_load_is_told_from_the_first_step_on_and_only_at_a_pace():
     engine = FakeEngine(pace=STUCK)
-    assert isinstance(engine, TellsLoad)
+    assert isinstance(engine, ReportsLoad)
     assert engine.load() is None
     tasks = [asyncio.create_task(engine.run(chat(f"[[tokens:9]] {number}"))) for number in range(6)]
     await first_step(engine)
@@ -59,7 +60,7 @@ async def test_load_is_told_from_the_first_step_on_and_only_at_a_pace():
     load = engine.load()
     assert (load.running, load.waiting, load.steps) == (4, 2, 1)
     assert FakeEngine().load() is None
-    assert not isinstance(FakeProcessEngine(), TellsLoad)
+    assert not isinstance(FakeProcessEngine(), ReportsLoad)
 
 
 async def test_requests_run_beside_each_other_and_all_end():
@@ -116,8 +117,9 @@ async def test_prompts_of_one_tenant_share_their_prefix_and_no_others():
 
 
 def test_the_factory_takes_a_pace_and_names_the_setting_that_means_nothing():
-    assert create_engine("fake", fake_pace="sequences=2,kv=100")
+    told = {"engine": "fake", "fake_pace": "sequences=2,kv=100"}
+    assert create_engine(WorkerSettings.load(**told).engine_options)
     with pytest.raises(SettingsError, match="BACKBURNER_FAKE_PACE"):
-        create_engine("fake", fake_pace="fast")
+        WorkerSettings.load(engine="fake", fake_pace="fast")
     with pytest.raises(SettingsError, match="BACKBURNER_FAKE_PROCESS"):
-        create_engine("fake", fake_pace="sequences=2,kv=100", fake_process=True)
+        create_engine(WorkerSettings.load(**told, fake_process=True).engine_options)

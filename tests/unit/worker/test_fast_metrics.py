@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from backburner_worker.process.fast_metrics import Spread, Tally
+from backburner_worker.process.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 
 BOUNDS = (0.01, 0.5, 1, 2.5, 60)
 
@@ -15,21 +15,31 @@ def shown(registry: CollectorRegistry) -> list[str]:
 
 
 @given(st.lists(st.floats(0, 1e3) | st.sampled_from(BOUNDS)))
-def test_a_spread_is_shown_as_a_histogram_is(values: list[float]) -> None:
+def test_a_fast_histogram_is_shown_as_a_histogram_is(values: list[float]) -> None:
     ours, theirs = CollectorRegistry(auto_describe=True), CollectorRegistry(auto_describe=True)
-    spread = Spread("seconds", "In the engine.", BOUNDS, ours)
+    fast = FastHistogram("seconds", "In the engine.", BOUNDS, ours)
     histogram = Histogram("seconds", "In the engine.", buckets=BOUNDS, registry=theirs)
     for value in values:
-        spread.observe(value)
+        fast.observe(value)
         histogram.observe(value)
     assert shown(ours) == shown(theirs)
 
 
-def test_a_tally_is_shown_as_a_counter_is() -> None:
+def test_a_fast_counter_is_shown_as_a_counter_is() -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tally = Tally("tokens", "Tokens.", "kind", ours)
+    fast = FastCounter("tokens", "Tokens.", "kind", ours)
     counter = Counter("tokens", "Tokens.", ["kind"], registry=theirs)
-    tally.counts.update(prompt=3, completion=0)
+    fast.counts.update(prompt=3, completion=0)
     counter.labels("prompt").inc(3)
     counter.labels("completion").inc(0)
+    assert shown(ours) == shown(theirs)
+
+
+def test_a_count_reported_by_something_else_is_shown_as_a_counter_is() -> None:
+    ours, theirs = CollectorRegistry(auto_describe=True), CollectorRegistry(auto_describe=True)
+    reported = ReportedCounter("preemptions", "Sequences preempted.", ours)
+    counter = Counter("preemptions", "Sequences preempted.", registry=theirs)
+    assert shown(ours) == shown(theirs)
+    reported.read = lambda: 3
+    counter.inc(3)
     assert shown(ours) == shown(theirs)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from engine_bench import Asked, pace_info, simulate, spread
+from admission_simulation import Asked, pace_info, simulate, spread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,8 +97,8 @@ def test_places_that_stand_empty_for_want_of_requests_raise_the_bound_that_holds
     for bound in Bound:
         governor = Governor(pace_info(BATCH))
         before = (governor.sequences, governor.tokens)
-        governor.look(load(0, kv_used=0.3), bound, 0.0, ended=0, inside=50, tokens=1000)
-        assert governor.look(load(100, kv_used=0.3, vacant=1400), bound, 1.0, ended=40, inside=50, tokens=1000)
+        governor.observe(load(0, kv_used=0.3), bound, 0.0, ended=0, inside=50, tokens=1000)
+        assert governor.observe(load(100, kv_used=0.3, vacant=1400), bound, 1.0, ended=40, inside=50, tokens=1000)
         after = (governor.sequences, governor.tokens)
         assert [now > then for now, then in zip(after, before, strict=True)] == [
             bound is Bound.SEQUENCES,
@@ -110,7 +110,7 @@ def test_nothing_moves_while_nothing_is_held_back():
     governor = Governor(pace_info(BATCH))
     before = (governor.sequences, governor.tokens)
     for step in range(100):
-        assert not governor.look(load(step * 10, vacant=600 * step), None, step, ended=step, inside=1, tokens=10)
+        assert not governor.observe(load(step * 10, vacant=600 * step), None, step, ended=step, inside=1, tokens=10)
     assert (governor.sequences, governor.tokens) == before
 
 
@@ -119,7 +119,7 @@ def test_a_queue_that_was_needed_once_in_a_turn_stays():
     for step in range(1, 40):
         least = 0 if step % 4 == 0 else 30
         told = load(step * 10, running=64, waiting=32, least_waiting=least)
-        governor.look(told, Bound.SEQUENCES, step, ended=step * 24, inside=96, tokens=9000)
+        governor.observe(told, Bound.SEQUENCES, step, ended=step * 24, inside=96, tokens=9000)
     assert governor.sequences == 96
 
 
@@ -145,6 +145,6 @@ def test_limits_stay_within_their_bounds_whatever_is_told(told):
         ended += done
         generated += done * 50
         now = load(steps, waiting=waiting, least_waiting=waiting, kv_used=kv_used, vacant=vacant, generated=generated)
-        governor.look(now, bound, number, ended=ended, inside=96, tokens=5000)
+        governor.observe(now, bound, number, ended=ended, inside=96, tokens=5000)
         assert BATCH.sequences <= governor.sequences <= 4 * BATCH.sequences
         assert BATCH.kv // 4 <= governor.tokens <= 16 * BATCH.kv

@@ -89,7 +89,7 @@ class GroupMachine(RuleBasedStateMachine):
             self.me.assignment.note_committed(commits)
             self.open = self.open or not self.revoked
         for offset, delivery in [*self.me.untold.items()]:
-            if self.me.assignment.is_told(delivery):
+            if self.me.assignment.is_start_committed(delivery):
                 del self.me.untold[offset]
                 self.me.running[offset] = delivery
 

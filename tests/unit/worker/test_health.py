@@ -71,9 +71,9 @@ def test_metrics_are_those_of_the_registry(health, registry):
     telemetry.settled("error", "expired")
     telemetry.lag({Lane.LOW: 7})
     _, text = ask(health, "/metrics")
-    assert 'backburner_pulled_total{lane="high"} 2.0' in text
-    assert 'backburner_settled_total{code="expired",outcome="error"} 1.0' in text
-    assert 'backburner_lag{lane="low"} 7.0' in text
+    assert 'backburner_deliveries_pulled_total{lane="high"} 2.0' in text
+    assert 'backburner_deliveries_settled_total{code="expired",outcome="error"} 1.0' in text
+    assert 'backburner_lag_messages{lane="low"} 7.0' in text
 
 
 def test_another_path_is_told_what_there_is(health):

@@ -8,7 +8,7 @@ import pytest
 from backburner_schemas.codec import Refused, Rules, Unaddressed
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, MarkFigures
+from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed
 from backburner_worker.sources.kafka.buffer import LaneBuffer
@@ -127,7 +127,7 @@ def test_thousands_done_behind_one_slow_request_do_not_stop_the_reading():
     intake = arrived(Lane.NORMAL, partitions=1)
     (slow,) = work(intake, 20_000, leave=lambda offset: offset == 0)
     assert intake.wanted() == [HOME]
-    assert intake.assignment.figures().fill < 0.02
+    assert intake.assignment.offset_metadata().usage_ratio < 0.02
     assert intake.assignment.uncommitted == 20_000
     intake.assignment.note_committed(intake.assignment.to_commit())
     assert intake.assignment.uncommitted == 1
@@ -138,13 +138,13 @@ def test_a_partition_whose_marks_are_nearly_full_is_read_no_further_for_a_while(
     intake = arrived(Lane.NORMAL)
     left = work(intake, 16_000, leave=lambda offset: offset % 2 == 0)
     assert intake.wanted() == [("t.normal", 1)]
-    figures = intake.assignment.figures()
-    assert 0.75 <= figures.fill <= 1.0
-    assert figures.stopped == 1
+    metadata = intake.assignment.offset_metadata()
+    assert 0.75 <= metadata.usage_ratio <= 1.0
+    assert metadata.partitions_paused == 1
     for delivery in left:
         intake.assignment.settle(delivery)
     assert intake.wanted() == [HOME, ("t.normal", 1)]
-    assert intake.assignment.figures().stopped == 0
+    assert intake.assignment.offset_metadata().partitions_paused == 0
 
 
 def test_where_marks_are_not_kept_reading_stops_sooner():
@@ -152,7 +152,7 @@ def test_where_marks_are_not_kept_reading_stops_sooner():
     intake.assignment.kept = False
     (slow,) = work(intake, 10_000, leave=lambda offset: offset == 0)
     assert intake.wanted() == []
-    assert intake.assignment.figures() == MarkFigures(kept=False, fill=0.0, stopped=0)
+    assert intake.assignment.offset_metadata() == OffsetMetadata(supported=False, usage_ratio=0.0, partitions_paused=0)
     intake.assignment.settle(slow)
     assert intake.wanted() == [HOME]
 
@@ -166,7 +166,7 @@ def test_a_partition_that_comes_with_full_marks_is_read_on_to_what_they_tell_of(
     after.assignment.keep_only([HOME])
     after.assignment.arrive({HOME: Committed(commit.offset, decode(commit.text, commit.offset))})
     after.assignment.note_committed(after.assignment.to_commit())
-    assert after.assignment.figures().fill > 0.75
+    assert after.assignment.offset_metadata().usage_ratio > 0.75
     assert after.wanted() == [HOME]
     keep(after, Lane.NORMAL, *range(100))
     assert [one.origin.position for one in after.hand_out(0.0)] == [f"0-{offset}" for offset in range(0, 100, 2)]

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from engine_bench import Asked, work_of
+from admission_simulation import Asked, work_of
 
 from backburner_schemas.request import Endpoint
 from backburner_worker.admission import load_monitor
@@ -27,7 +27,7 @@ class Hungry(FakeEngine):
 
 
 async def test_more_room_wakes_what_waits_for_it(monkeypatch):
-    monkeypatch.setattr(load_monitor, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(load_monitor, "_POLL_SECONDS", 0)
     admission, changed = Admission(INFO), Notifier()
     number = 0
     while admission.open:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from backburner_schemas.indexset import IndexSet
-from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, MAX_CHARS, UNMARKED, Marks, decode, encode
+from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, MAX_CHARACTERS, UNMARKED, Marks, decode, encode
 
 OFFSETS = st.integers(0, 1 << 48)
 
@@ -45,7 +45,7 @@ def test_marks_come_back_as_they_were(found):
 def test_what_does_not_fit_is_left_out_and_nothing_is_made_up(found):
     offset, marks = found
     text, held = encode(marks, offset)
-    assert len(text) <= MAX_CHARS
+    assert len(text) <= MAX_CHARACTERS
     assert decode(text, offset) == held
     for kept, true in (
         (held.completed, marks.completed),
@@ -68,7 +68,7 @@ def test_what_is_done_far_away_is_left_out_first():
     assert (held.started, held.suspects) == (marks.started, marks.suspects)
     assert held.completed.ranges == scattered.ranges[: len(held.completed)]
     assert len(held.completed) > 2_000
-    assert MAX_CHARS - 8 < len(text) <= MAX_CHARS
+    assert MAX_CHARACTERS - 8 < len(text) <= MAX_CHARACTERS
 
 
 def test_every_second_offset_of_twenty_thousand_fits():

@@ -93,7 +93,7 @@ def told(check: Any) -> str:
 def test_both_ways_say_the_same_of_any_body(endpoint, body, extra, limits):
     short = told(lambda: parameters.check_parameters(endpoint, body, allowed_extra=extra, limits=limits))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chat_messages, "_PLAIN_FIELDS", -1)
+        patch.setattr(chat_messages, "_PLAIN_FIELD_COUNT", -1)
         long = told(lambda: the_long_way(endpoint, body, extra, limits))
     assert short == long
 

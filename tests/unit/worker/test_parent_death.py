@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import is_running
 
 from backburner_worker.engine.vllm import parent_death
 
@@ -61,14 +61,6 @@ def test_a_child_whose_worker_is_gone_already_ends():
     ended = child(str(gone.pid))
     assert ended.returncode == 1
     assert ended.stdout == ""
-
-
-def is_running(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in {"Z", "X"}
 
 
 def test_a_spawned_child_that_hangs_before_its_own_code_ends_with_its_worker(tmp_path):

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from pipeline_harness import JOB, TENANT, CountingEngine, Harness, running, until
+from pipeline_harness import JOB, TENANT, CountingEngine, Harness, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import codec, keys

@@ -1,24 +1,25 @@
 """The pipeline with an engine that tells its load: all that is held is run, and the limits follow the engine."""
 
-from pipeline_harness import CountingEngine, Harness, running, until
+from pipeline_harness import CountingEngine, Harness, running
+from waiting import until
 
 from backburner_worker.admission import admitter, load_monitor
 from backburner_worker.engine.fake.model import Pace
 
 
 async def test_an_engine_that_is_held_short_gets_more(storage, monkeypatch):
-    monkeypatch.setattr(load_monitor, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(load_monitor, "_POLL_SECONDS", 0.01)
     engine = CountingEngine(pace=Pace(step=0.001, sequences=8, kv=100_000))
     harness = Harness(storage, engine)
     for index in range(300):
         harness.send(index, body=_body(index))
     async with running(harness):
         await until(lambda: harness.metric("engine_sequences", state="running") > 0)
-        assert harness.metric("admission_limit", of="sequences") >= 8
+        assert harness.metric("admission_limit_sequences") >= 8
         await until(lambda: engine.answered == 300)
-        await until(lambda: harness.metric("settled_total", outcome="response", code="") == 300)
-    assert harness.metric("admitted", of="sequences") == 0
-    assert harness.metric("admitted", of="tokens") == 0
+        await until(lambda: harness.metric("deliveries_settled_total", outcome="response", code="") == 300)
+    assert harness.metric("admitted_sequences") == 0
+    assert harness.metric("admitted_tokens") == 0
 
 
 def _body(index):

@@ -2,7 +2,8 @@
 
 import json
 
-from pipeline_harness import TENANT, Harness, running, until
+from pipeline_harness import TENANT, Harness, running
+from waiting import until
 
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope

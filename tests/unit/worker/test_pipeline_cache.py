@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_harness import TENANT, CountingEngine, Harness, running, until
+from pipeline_harness import TENANT, CountingEngine, Harness, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -48,8 +49,8 @@ async def test_the_same_request_runs_once_and_its_record_says_where_the_answer_c
     assert second.response.body == first.response.body
     assert second.custom_id == "c1"
     assert second.backburner.engine_s is None
-    assert harness.metric("result_cache_looks_total", found="hit") == 1
-    assert harness.metric("result_cache_looks_total", found="miss") == 1
+    assert harness.metric("result_cache_lookups_total", result="hit") == 1
+    assert harness.metric("result_cache_lookups_total", result="miss") == 1
 
 
 @pytest.mark.parametrize("other", [{"temperature": 0.7}, {"max_tokens": 3}])
@@ -102,7 +103,7 @@ async def test_a_spoiled_answer_is_none(harness: Harness, spoiled: bytes) -> Non
         await harness.storage.put(key, spoiled)
         await asked(harness, 1, GREEDY)
     assert harness.engine.answered == 2
-    assert harness.metric("result_cache_looks_total", found="error") == 1
+    assert harness.metric("result_cache_lookups_total", result="error") == 1
 
 
 async def test_a_store_that_fails_costs_the_saving_and_nothing_else(
@@ -153,7 +154,7 @@ async def test_answers_of_an_adapter_whose_files_nobody_knows_are_not_kept(stora
     engine = CountingEngine(adapters=["legal", "chat"])
     harness = Harness(storage, engine, result_cache_seconds=60, adapters=f"chat={tmp_path}")
     await harness.build()
-    cache = harness.worker._cache
+    cache = harness.worker.parts.cache
     assert cache is not None
     found = {model: cache.key(TENANT, Endpoint.CHAT, {**GREEDY, "model": model}) for model in ("fake", "chat", "legal")}
     assert found["legal"] is None

@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from pipeline_harness import JOB, TENANT, CountingEngine, Harness, running, until
+from pipeline_harness import JOB, TENANT, CountingEngine, Harness, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -21,7 +22,7 @@ async def test_a_cancelled_job_is_not_run_and_ends_cancelled(harness: Harness) -
     await harness.make_job(total=3)
     await harness.storage.put(keys.cancelled(TENANT, JOB), b"")
     async with running(harness):
-        await until(lambda: harness.worker._jobs.facts((TENANT, JOB)).cancelled)
+        await until(lambda: harness.worker.parts.jobs.facts((TENANT, JOB)).cancelled)
         for index in range(3):
             harness.send(index)
         await until(harness.summary)
@@ -133,7 +134,7 @@ async def test_a_job_that_was_frozen_before_it_was_cancelled_stays_as_it_is(stor
         for index in range(3):
             harness.send(index, "[[hang]]")
         await until(lambda: harness.in_engine == 1 and len(harness.source.held()) == 3)
-        harness.worker._jobs.note_frozen((TENANT, JOB))
+        harness.worker.parts.jobs.note_frozen((TENANT, JOB))
         await storage.put(keys.cancelled(TENANT, JOB), b"")
         await until(lambda: harness.queue.unsettled == 0)
     assert await harness.records() == []
@@ -148,7 +149,7 @@ async def test_what_needs_no_engine_does_not_wait_for_one(storage: Storage) -> N
         await until(lambda: harness.in_engine == 1)
         harness.send(0, job="single-held")
         await until(lambda: len(harness.source.held()) == 2)
-        await until(lambda: harness.worker._jobs.facts((TENANT, "single-cancelled")).cancelled)
+        await until(lambda: harness.worker.parts.jobs.facts((TENANT, "single-cancelled")).cancelled)
         harness.send(0, job="single-cancelled")
         harness.send(0, job="single-expired", deadline=1.0)
         refused = {"v": 1, "tenant": TENANT, "job": "single-refused", "index": 0, "url": "/v1/nowhere", "body": {}}

@@ -1,7 +1,8 @@
 """The pipeline on a queue in memory: a crash between any two steps of an ending loses nothing and doubles nothing."""
 
 import pytest
-from pipeline_harness import CountingEngine, Harness, MoodyEngine, ended, running, until
+from pipeline_harness import CountingEngine, Harness, MoodyEngine, ended, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas.envelope import DeliveryFacts

@@ -3,12 +3,15 @@
 import asyncio
 
 import pytest
-from pipeline_harness import CountingEngine, Harness, ended, running, until
+from pipeline_harness import CountingEngine, Harness, ended, running
+from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import EngineLost
 from backburner_worker.engine.base import EngineRequest, EngineResponse
+from backburner_worker.process.dependency_monitor import DependencyMonitor
+from backburner_worker.process.readiness import Readiness
 from backburner_worker.sources.fake.source import FakeQueue
 
 
@@ -141,12 +144,18 @@ async def test_a_suspect_that_waits_for_its_turn_is_given_back_as_one(storage: S
 
 async def test_the_queues_trouble_is_told(harness: Harness) -> None:
     async with running(harness):
+        queue = harness.worker.dependencies["queue"]
+        monitor = DependencyMonitor(harness.worker.dependencies, Readiness(), harness.telemetry)
+        monitor.look()
+        assert harness.metric("dependency_up", dependency="queue") == 1
         harness.queue.outage("the broker does not answer")
-        assert harness.worker.systems["queue"]() == "the broker does not answer"
-        await until(lambda: harness.metric("away", system="queue") == 1)
+        assert queue.unavailable_reason() == "the broker does not answer"
+        monitor.look()
+        assert harness.metric("dependency_up", dependency="queue") == 0
         harness.queue.outage(None)
-        await until(lambda: harness.metric("away", system="queue") == 0)
-        assert harness.worker.systems["queue"]() is None
+        assert queue.unavailable_reason() is None
+        monitor.look()
+        assert harness.metric("dependency_up", dependency="queue") == 1
 
 
 async def test_what_ends_during_the_queues_outage_is_settled_after_it(harness: Harness) -> None:
@@ -157,7 +166,7 @@ async def test_what_ends_during_the_queues_outage_is_settled_after_it(harness: H
         harness.queue.outage("away")
         await until(harness.records)
         assert harness.queue.settled == []
-        assert harness.metric("uncommitted") == 1
+        assert harness.metric("deliveries_uncommitted") == 1
         harness.queue.outage(None)
         await until(lambda: harness.queue.unsettled == 0)
 

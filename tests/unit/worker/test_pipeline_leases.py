@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from pipeline_harness import CountingEngine, Harness, running, settings, until
+from pipeline_harness import CountingEngine, Harness, running, settings
+from waiting import until
 
 from backburner.storage import Storage
 

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from pipeline_harness import BOUND, JOB, TENANT, Harness, running, settings, until
+from pipeline_harness import BOUND, JOB, TENANT, Harness, running, settings
+from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner.storage.errors import ImpossibleKey
@@ -161,7 +162,7 @@ async def test_a_delivery_that_waits_for_the_store_holds_no_text_and_keeps_its_a
     await harness.make_job(total=1)
     async with running(harness):
         harness.send(0)
-        await until(lambda: harness.metric("held", stage="storing") == 1)
+        await until(lambda: harness.metric("deliveries_in_flight", stage="storing") == 1)
         (delivery,) = harness.source.held()
         assert delivery.raw == b""
         assert not isinstance(delivery.message, Envelope)

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from pipeline_harness import JOB, TENANT, CountingEngine, Harness, ended, running, until
+from pipeline_harness import JOB, TENANT, CountingEngine, Harness, ended, running
+from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, ended, running, until
+from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, ended, running
+from waiting import until
 
 from backburner.publishers.base import Message
 from backburner.storage import Storage, Stored
@@ -34,7 +35,7 @@ async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) 
         assert not message.facts.suspect
     assert len(harness.queue.settled) == 3
     assert harness.metric("retries_total", code="engine_busy") == 2
-    assert harness.metric("settled_total", outcome="retried", code="engine_busy") == 2
+    assert harness.metric("deliveries_settled_total", outcome="retried", code="engine_busy") == 2
     assert await harness.letter() is None
 
 

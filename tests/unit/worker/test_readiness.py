@@ -5,14 +5,16 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backburner_worker.process.outages import Outages
+from backburner_worker.process.dependency_monitor import DependencyMonitor
 from backburner_worker.process.readiness import Readiness
 from backburner_worker.process.telemetry import Telemetry
 
 
-class Systems:
-    store: str | None = None
-    queue: str | None = None
+class Dependency:
+    reason: str | None = None
+
+    def unavailable_reason(self) -> str | None:
+        return self.reason
 
 
 @pytest.fixture
@@ -21,8 +23,13 @@ def readiness():
 
 
 @pytest.fixture
-def systems():
-    return Systems()
+def store():
+    return Dependency()
+
+
+@pytest.fixture
+def queue():
+    return Dependency()
 
 
 @pytest.fixture
@@ -31,9 +38,8 @@ def registry():
 
 
 @pytest.fixture
-def outages(readiness, systems, registry):
-    asked = {"store": lambda: systems.store, "queue": lambda: systems.queue}
-    return Outages(asked, readiness, Telemetry(registry))
+def monitor(store, queue, readiness, registry):
+    return DependencyMonitor({"store": store, "queue": queue}, readiness, Telemetry(registry))
 
 
 def test_a_worker_that_has_not_joined_is_not_ready(readiness):
@@ -48,37 +54,42 @@ def test_a_worker_that_has_not_joined_is_not_ready(readiness):
     assert not readiness.ready
 
 
-def test_while_a_system_is_away_it_is_not_ready_and_says_which(readiness, systems, outages):
+def test_while_a_system_is_away_it_is_not_ready_and_says_which(readiness, store, queue, monitor):
     readiness.join()
-    systems.store = "writes have not been answered for 6 s"
-    outages.look()
+    store.reason = "writes have not been answered for 6 s"
+    monitor.look()
     assert (readiness.ready, readiness.line) == (False, "not ready: store: writes have not been answered for 6 s")
-    systems.queue = "no broker"
-    outages.look()
+    queue.reason = "no broker"
+    monitor.look()
     assert readiness.line.endswith("; queue: no broker")
-    systems.store = None
-    outages.look()
+    store.reason = None
+    monitor.look()
     assert (readiness.ready, readiness.line) == (False, "not ready: queue: no broker")
-    systems.queue = None
-    outages.look()
+    queue.reason = None
+    monitor.look()
     assert readiness.ready
 
 
-def test_an_outage_is_logged_at_its_beginning_and_its_end_alone(systems, outages, caplog):
+def test_an_outage_is_logged_at_its_beginning_and_its_end_alone(store, monitor, caplog):
     with caplog.at_level(logging.WARNING):
-        for systems.store in (None, "no answer for 6 s", "no answer for 7 s", "no answer for 8 s", None, None):
-            outages.look()
+        for store.reason in (None, "no answer for 6 s", "no answer for 7 s", "no answer for 8 s", None, None):
+            monitor.look()
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
-    assert "away" in said[0]
+    assert "dependency unavailable; work waits" in said[0]
     assert "no answer for 6 s" in said[0]
-    assert "answers again" in said[1]
+    assert "dependency available again" in said[1]
 
 
-def test_the_metric_tells_what_is_away(systems, outages, registry):
-    outages.look()
-    assert registry.get_sample_value("backburner_away", {"system": "store"}) == 0
-    systems.store = "no answer"
-    outages.look()
-    assert registry.get_sample_value("backburner_away", {"system": "store"}) == 1
-    assert registry.get_sample_value("backburner_away", {"system": "queue"}) == 0
+def test_the_gauge_is_1_for_what_answers_and_0_for_what_is_away(store, monitor, registry):
+    def up(dependency):
+        return registry.get_sample_value("backburner_dependency_up", {"dependency": dependency})
+
+    monitor.look()
+    assert (up("store"), up("queue")) == (1, 1)
+    store.reason = "no answer"
+    monitor.look()
+    assert (up("store"), up("queue")) == (0, 1)
+    store.reason = None
+    monitor.look()
+    assert (up("store"), up("queue")) == (1, 1)

@@ -48,10 +48,10 @@ def test_a_buffer_falls_due_at_the_age_that_its_job_had_when_it_was_opened() -> 
 def test_a_buffer_whose_job_is_quiet_falls_due_early_unless_more_comes() -> None:
     buffers = Buffers(SegmentLimits())
     buffer, _ = add(buffers, line(0), now=0, job_age=500)
-    buffers.hush(JOB, 2)
-    buffers.unhush(JOB)
+    buffers.set_quiet(JOB, 2)
+    buffers.clear_quiet(JOB)
     assert buffers.take_due(3) == []
-    buffers.hush(JOB, 4)
+    buffers.set_quiet(JOB, 4)
     assert buffers.take_due(4) == [buffer]
     assert buffers.take_due(100) == []
 

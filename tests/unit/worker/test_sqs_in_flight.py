@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from backburner_schemas.codec import Rules
 from backburner_schemas.names import Lane
-from backburner_worker.sources.sqs.in_flight import LONGEST_SECONDS, InFlightMessages, Stage
+from backburner_worker.sources.sqs.in_flight import MAX_VISIBILITY_SECONDS, InFlightMessages, Stage
 from backburner_worker.sources.sqs.message import Received
 
 
@@ -72,9 +72,9 @@ def test_nobody_asks_for_more_than_twelve_hours():
     messages = InFlightMessages(3600)
     held = messages.take(received(1), 0.0)
     assert messages.extension(held, 100.0) == 3600
-    assert messages.extension(held, LONGEST_SECONDS - 1800.5) == 1800
-    assert messages.extension(held, LONGEST_SECONDS + 1) == 0
-    assert messages.due_heartbeats(LONGEST_SECONDS + 1) == []
+    assert messages.extension(held, MAX_VISIBILITY_SECONDS - 1800.5) == 1800
+    assert messages.extension(held, MAX_VISIBILITY_SECONDS + 1) == 0
+    assert messages.due_heartbeats(MAX_VISIBILITY_SECONDS + 1) == []
 
 
 def test_what_is_held_too_long_is_dropped_to_be_sent_anew():

@@ -3,7 +3,7 @@
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs import intake as sqs_intake
 from backburner_worker.sources.sqs.in_flight import InFlightMessages
-from backburner_worker.sources.sqs.intake import AHEAD_COUNT, MAX_POLL, MAX_POLLS, SqsIntake
+from backburner_worker.sources.sqs.intake import MAX_POLL_MESSAGES, MAX_POLLS, READ_AHEAD_MESSAGES, SqsIntake
 from backburner_worker.sources.sqs.message import Received
 
 
@@ -19,15 +19,15 @@ def test_nothing_is_asked_before_there_is_a_budget():
 def test_a_lane_begins_with_one_call_and_goes_on_with_more_while_they_come_back_full():
     intake = SqsIntake(Lane)
     intake.want({Lane.NORMAL: 2048})
-    assert intake.polls() == [(Lane.NORMAL, MAX_POLL)]
+    assert intake.polls() == [(Lane.NORMAL, MAX_POLL_MESSAGES)]
     assert intake.polls() == []
-    intake.polled(Lane.NORMAL, MAX_POLL, MAX_POLL)
+    intake.polled(Lane.NORMAL, MAX_POLL_MESSAGES, MAX_POLL_MESSAGES)
     assert len(intake.polls()) == 2
     for _ in range(20):
-        intake.polled(Lane.NORMAL, MAX_POLL, MAX_POLL)
+        intake.polled(Lane.NORMAL, MAX_POLL_MESSAGES, MAX_POLL_MESSAGES)
         intake.polls()
     assert intake._lanes[Lane.NORMAL].polls == MAX_POLLS
-    intake.polled(Lane.NORMAL, MAX_POLL, 0)
+    intake.polled(Lane.NORMAL, MAX_POLL_MESSAGES, 0)
     assert intake.polls() == [], "an empty one says that there is nothing more"
 
 
@@ -40,20 +40,20 @@ def test_what_is_read_ahead_is_bounded_whatever_the_budget():
             for _ in range(size):
                 intake.add(held(count := count + 1), None)
             intake.polled(lane, size, size)
-    assert count == AHEAD_COUNT
+    assert count == READ_AHEAD_MESSAGES
 
 
 def test_what_is_read_ahead_is_bounded_in_bytes(monkeypatch):
-    monkeypatch.setattr(sqs_intake, "AHEAD_BYTES", 25)
+    monkeypatch.setattr(sqs_intake, "READ_AHEAD_BYTES", 25)
     intake = SqsIntake(Lane)
     intake.want({Lane.NORMAL: 2048})
     intake.polls()
     for number in range(3):
         intake.add(held(number), None)
-    intake.polled(Lane.NORMAL, MAX_POLL, 3)
+    intake.polled(Lane.NORMAL, MAX_POLL_MESSAGES, 3)
     assert intake.polls() == []
     assert len(intake.hand_out(0.0)) == 3
-    assert intake.polls() == [(Lane.NORMAL, MAX_POLL)]
+    assert intake.polls() == [(Lane.NORMAL, MAX_POLL_MESSAGES)]
 
 
 def test_a_narrow_window_reads_no_more_than_it_holds():
@@ -68,14 +68,14 @@ def test_a_call_is_not_made_for_a_few_of_a_wide_window():
     intake.polls()
     for number in range(5):
         intake.add(held(number), None)
-    intake.polled(Lane.NORMAL, MAX_POLL, 5)
+    intake.polled(Lane.NORMAL, MAX_POLL_MESSAGES, 5)
     intake.want({Lane.NORMAL: 3})
     assert intake.polls() == []
     assert len(intake.hand_out(0.0)) == 3
     assert intake.hand_out(0.0) == []
     intake.want({Lane.NORMAL: 3})
     assert len(intake.hand_out(0.0)) == 2
-    assert intake.polls() == [(Lane.NORMAL, MAX_POLL)]
+    assert intake.polls() == [(Lane.NORMAL, MAX_POLL_MESSAGES)]
 
 
 def test_what_is_not_due_waits_and_holds_nothing_up():

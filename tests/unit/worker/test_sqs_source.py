@@ -7,6 +7,7 @@ import time
 
 import pytest
 import sqs_stub as stubs
+from waiting import PATIENCE, until
 
 from backburner.settings import Settings
 from backburner_schemas import routing
@@ -16,22 +17,15 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs import availability, calls
 from backburner_worker.sources.sqs import source as sqs_source
 from backburner_worker.sources.sqs.source import SqsSource
+from backburner_worker.sources.sqs.times import SqsTimes
 
 QUEUES = routing.queues("p", "fake")
 NORMAL = routing.queue("p", "fake", Lane.NORMAL)
 ALL = dict.fromkeys(Lane, 100)
-PATIENCE = 60.0
 
 
 async def nothing():
     pass
-
-
-async def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def envelope(index, text="hello"):
@@ -54,10 +48,10 @@ def sqs(monkeypatch):
 async def source_of(sqs):
     made = []
 
-    async def make(**kind):
+    async def make(*, visibility_seconds=120, wait_seconds=1, **kind):
         settings = Settings.load(queue_url="sqs://us-east-1", store_url="memory:///", prefix="p")
-        told = {"visibility_seconds": 120, "wait_seconds": 1, "rules": Rules(), **kind}
-        source = SqsSource(settings, queues=QUEUES, **told)
+        times = SqsTimes(visibility_seconds, wait_seconds)
+        source = SqsSource(settings, queues=QUEUES, times=times, **{"rules": Rules(), **kind})
         await source.start(nothing)
         made.append(source)
         return source
@@ -202,7 +196,7 @@ async def test_deletes_wait_for_sqs_to_come_back(sqs, source_of):
 
 
 async def test_no_more_is_taken_in_while_too_much_waits_to_be_deleted(sqs, source_of, monkeypatch):
-    monkeypatch.setattr(sqs_source, "MAX_UNDELETED", 20)
+    monkeypatch.setattr(sqs_source, "MAX_UNDELETED_MESSAGES", 20)
     for number in range(200):
         sqs.put(envelope(number), NORMAL)
     source = await source_of()

@@ -207,7 +207,7 @@ async def test_a_name_that_only_the_engine_knows_is_checked_when_it_is_loaded(
     await PoolDirectory(storage).register("fake")
     checks = make_checks(pool="fake")
     info = await checks.load(FakeEngine("another"))
-    with pytest.raises(PoolNotFound, match="the pool fake is fake's and this worker serves another"):
+    with pytest.raises(PoolNotFound, match="the pool fake is registered for fake and this worker serves another"):
         await checks.passed(info)
     checks.close()
 
@@ -271,6 +271,6 @@ async def test_workers_of_a_pool_with_other_adapters_are_warned_of(
     )
     await storage.put(keys.worker("one", "w"), announced.model_dump_json().encode())
     await check_adapters(storage, "one", ["a", "b"])
-    assert "other adapters" not in caplog.text
+    assert "different adapters" not in caplog.text
     await check_adapters(storage, "one", ["a"])
-    assert "other adapters" in caplog.text
+    assert "different adapters" in caplog.text

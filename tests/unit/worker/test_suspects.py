@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
-from pipeline_harness import Harness, until
+from pipeline_harness import Harness
+from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys

@@ -15,6 +15,7 @@ from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.segment import Line, encode_segment
 from backburner_worker import sweep as sweep_module
+from backburner_worker.intervals import SweepIntervals
 from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.sweep import Sweep
 
@@ -56,9 +57,7 @@ def make_sweep(storage, frozen, telemetry):
         )
         return Sweep(
             storage,
-            seconds=60.0,
-            grace=10.0,
-            marker_life=1000.0,
+            intervals=SweepIntervals(sweep=60.0, grace=10.0, marker_life=1000.0),
             announcement=lambda: announcement,
             on_frozen=frozen.append,
             telemetry=telemetry,
@@ -137,7 +136,7 @@ async def test_markers_and_announcements_go_when_nobody_needs_them(storage, swee
     await sweep._sweep_markers()
     await sweep._sweep_announcements()
     assert len([one async for one in storage.scan("")]) == 3
-    monkeypatch.setattr(sweep_module, "_ANNOUNCEMENT_LIFE", -10.0)
+    monkeypatch.setattr(sweep_module, "_ANNOUNCEMENT_TTL_SECONDS", -10.0)
     sweep._marker_life = -10.0
     await sweep._sweep_markers()
     await sweep._sweep_announcements()
@@ -232,7 +231,7 @@ async def test_a_denied_job_ends_the_worker_that_served_it_and_none_that_only_fo
     await make_job(storage, sealed=0)
     refuse(monkeypatch, "create", "summary.json", StoreDenied())
     await sweep._sweep_open()
-    assert "could not be finalized" in caplog.text
+    assert "finalizing a job failed" in caplog.text
     sweep.soon(JOB)
     async with asyncio.timeout(30):
         with pytest.raises(StoreDenied):
@@ -258,7 +257,7 @@ async def test_the_share_of_a_worker_that_is_gone_goes_to_the_others(storage, ma
     await gone._announce()
     await here._announce()
     assert not all(map(await here._share(), JOBS))
-    monkeypatch.setattr(sweep_module, "_LIVE_SWEEPS", 0)
+    monkeypatch.setattr(sweep_module, "_MAX_MISSED_SWEEPS", 0)
     await asyncio.sleep(0.01)
     await here._announce()
     assert all(map(await here._share(), JOBS))
@@ -267,5 +266,5 @@ async def test_the_share_of_a_worker_that_is_gone_goes_to_the_others(storage, ma
 async def test_now_and_then_a_worker_looks_at_every_open_job(make_sweep):
     one, other = make_sweep("w1"), make_sweep("w2")
     await other._announce()
-    whole = [all(map(await one._share(), JOBS)) for _ in range(2 * sweep_module._WHOLE_EVERY)]
+    whole = [all(map(await one._share(), JOBS)) for _ in range(2 * sweep_module._SWEEPS_PER_FULL_SWEEP)]
     assert sum(whole) == 2

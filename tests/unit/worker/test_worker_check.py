@@ -41,7 +41,8 @@ def test_the_fake_engine_needs_nothing():
         ({"BACKBURNER_HTTP_PORT": "many"}, "BACKBURNER_HTTP_PORT"),
         ({"BACKBURNER_QUEUE_URL": "ftp://there"}, "the queue URL 'ftp://there' is not understood"),
         ({"BACKBURNER_FAKE_PACE": "warp=9"}, "BACKBURNER_FAKE_PACE"),
-        ({"BACKBURNER_PARAMETERS_ALLOWED": "stream"}, "stream can never be allowed"),
+        ({"BACKBURNER_ALLOWED_PARAMETERS": "stream"}, "stream can never be allowed"),
+        ({"BACKBURNER_WINDOW": "64"}, "BACKBURNER_WINDOW is now BACKBURNER_PREFETCH; rename it"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_told(settings, reason):

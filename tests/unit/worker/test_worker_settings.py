@@ -86,6 +86,14 @@ def test_ctrl_c_while_the_model_loads_ends_without_a_traceback(monkeypatch):
     assert ended.value.code == 130
 
 
+def test_a_variable_that_was_renamed_ends_a_worker_as_unusable(monkeypatch):
+    monkeypatch.setenv("BACKBURNER_WINDOW", "64")
+    monkeypatch.setattr("sys.argv", ["backburner-worker"])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == UNUSABLE_STATUS
+
+
 @pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("--nonsense", 2)])
 def test_an_argument_is_told_where_the_settings_are_and_starts_no_worker(monkeypatch, capsys, argument, code):
     monkeypatch.setattr("sys.argv", ["backburner-worker", argument])

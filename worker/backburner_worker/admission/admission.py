@@ -14,10 +14,10 @@ from backburner_worker.scheduling.work import Work
 
 
 class Admission:
-    """The room in the engine. One request always fits into an empty engine, however large."""
+    """The capacity of the engine, and what of it is taken. One request always fits an empty engine, however large."""
 
     def __init__(self, info: EngineInfo, concurrency: int = 0) -> None:
-        """Steered by what the engine offers and reports; with a `concurrency` above 0, so many requests and no more."""
+        """Limits follow what the engine offers and reports; a `concurrency` above 0 is a fixed limit of requests."""
         self._concurrency = concurrency
         self._governor = Governor(info)
         self._estimates = TokenEstimates()
@@ -26,7 +26,7 @@ class Admission:
         """Requests that are in the engine. Others only read."""
         self._sequences = 0
         self._own_tokens = 0
-        """KV tokens without the prefixes that are counted once."""
+        """KV tokens without the shared prefixes, which are counted once."""
         self._ended = 0
         self._short: Bound | None = None
         """The limit that left no room for what was to enter last; None since something entered."""
@@ -36,12 +36,12 @@ class Admission:
 
     @property
     def sequences(self) -> int:
-        """Sequences that they are in sum; with a `concurrency`, which bounds requests, one each."""
+        """Their sequences in sum; one a request with a `concurrency`, which bounds requests."""
         return self._sequences
 
     @property
     def tokens(self) -> int:
-        """KV tokens that they are expected to hold."""
+        """KV tokens that the requests in the engine are expected to hold."""
         return self._own_tokens + self._prefixes.tokens
 
     @property
@@ -51,7 +51,7 @@ class Admission:
 
     @property
     def token_limit(self) -> int:
-        """How many KV tokens they may be expected to hold now; 0 for any number."""
+        """How many KV tokens the requests in the engine may be expected to hold now; 0 for any number."""
         return 0 if self._concurrency else self._governor.tokens
 
     @property
@@ -67,7 +67,7 @@ class Admission:
         return self._sequences < self._governor.sequences
 
     def estimate(self, envelope: Envelope, size: int) -> Estimate:
-        """What a request will take whose message has `size` bytes."""
+        """The expected cost of a request whose message has `size` bytes."""
         return self._estimates.of(envelope, size)
 
     def fits(self, work: Work) -> bool:
@@ -80,7 +80,7 @@ class Admission:
         room = governor.tokens
         tokens = estimate.held
         sequences = estimate.sequences
-        # One that asks for the moon counts as half of it, so that it does not keep all others out.
+        # One that asks for more than there is counts as half of all, so that it does not keep all others out.
         estimate.counted_sequences = 1 if sequences == 1 else max(1, min(sequences, governor.sequences // 2))
         estimate.counted_tokens = own = min(tokens, room // 2)
         estimate.nodes = ()
@@ -98,7 +98,7 @@ class Admission:
         return False
 
     def enter(self, work: Work) -> bool:
-        """Take the room for it, if it is there."""
+        """Reserve its capacity, if there is enough; whether there was."""
         if not self.fits(work):
             return False
         estimate = work.estimate
@@ -113,7 +113,7 @@ class Admission:
         return True
 
     def leave(self, work: Work) -> None:
-        """Give back the room that it took."""
+        """Free the capacity that it took."""
         estimate = work.estimate
         self.in_flight -= 1
         self._sequences -= estimate.counted_sequences
@@ -122,21 +122,21 @@ class Admission:
         if estimate.nodes:
             self._prefixes.leave(estimate.nodes)
 
-    def look(self, load: EngineLoad, now: float) -> bool:
-        """Move the limits by what the engine reports at the monotonic second `now`; whether there may be more room."""
+    def observe(self, load: EngineLoad, now: float) -> bool:
+        """Move the limits by the engine's load at monotonic second `now`. Returns whether there may be more room."""
         self._load = load
         if self._concurrency:
             return False
-        # Between two looks what is there may have left and others may have come: what counts is that a limit was met.
+        # Between two reports requests may have left and others come: what counts is that a limit was reached.
         bound, self._met = self._met, None
         if self._sequences >= self._governor.sequences:
             bound = Bound.SEQUENCES
         elif self._short is not None:
             bound = self._short
-        return self._governor.look(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
+        return self._governor.observe(load, bound, now, ended=self._ended, inside=self._sequences, tokens=self.tokens)
 
     def _share_prefix(self, work: Work, estimate: Estimate) -> int:
-        """Count its prefix once for all that have it; the tokens that it adds to what is in the engine."""
+        """Count its prefix once for all that share it. Returns the tokens that it adds to those in the engine."""
         nodes = estimate.nodes = nodes_of(work.prefix, work.keeper)
         block = estimate.prompt_of(BLOCK_CHARACTERS)
         blocks = blocks_of(nodes)

@@ -42,7 +42,7 @@ class Admitter:
         self._spare = False
         """Whether a task was made that has not begun."""
         self.needs_task = False
-        """Whether who was given work last has to make another task that iterates over `admitted`, before it runs it."""
+        """Whether the task that got work last has to start another that iterates over `admitted`, before running it."""
         self._alone = False
         """Whether what entered last runs alone."""
         self._open = True
@@ -64,8 +64,8 @@ class Admitter:
             estimate = self._admission.estimate(run.envelope, len(delivery.raw))
             work = Work(delivery, run, estimate.tokens, prefix_chain(run.envelope.body), estimate, facts)
         except Exception:
-            # Weights are advice: no body may end the worker here, before it could be recorded as the cause.
-            log.exception("a request could not be weighed; it counts for nothing")
+            # Estimates are advice: no body may end the worker here, before it could be recorded as the cause.
+            log.exception("estimating a request's cost failed; admitting it at no cost")
             work = Work(delivery, run, 0, facts=facts)
         self._feeder.add(work)
 
@@ -79,19 +79,17 @@ class Admitter:
                 self._settler.end(work.delivery, verdict)
 
     def give_up(self) -> list[Delivery]:
-        """All that is held, and is held no more."""
+        """Let go of all that is held, and return it."""
         return [work.delivery for work in self._feeder.drop(lambda _: True)]
 
-    async def admitted(self) -> AsyncIterator[Work]:
-        """Work that has its place in the engine, for the calling task to run before it asks for more.
+    async def admitted(self, task: asyncio.Task[None]) -> AsyncIterator[Work]:
+        """Yields work that has its place in the engine, for `task`, which calls, to run before it asks for more.
 
         One task has the turn to take. It keeps the turn while what it runs waits for nothing, so a request that is
         answered at once costs no task; where one waits, a task that was made beforehand takes the turn. The iteration
         ends where another task has the turn.
         """
         self._spare = False
-        task = asyncio.current_task()
-        assert task is not None
         carried = 0
         # A cancellation that did not surface is this task's, and must not meet the next request.
         while not self._taken and not task.cancelling():
@@ -109,7 +107,7 @@ class Admitter:
                 await asyncio.sleep(0)
 
     def leave(self, work: Work) -> None:
-        """Give back the place that it had in the engine."""
+        """Free the place that it had in the engine."""
         self._admission.leave(work)
         self._changed.set()
 
@@ -140,7 +138,7 @@ class Admitter:
         )
 
     def _may_run(self, work: Work) -> bool:
-        """Judge again, since it may have expired, or gone, while it was held; what may not run is ended."""
+        """Judge the work again, since it may have expired, or gone, while it was held; end it if it may not run."""
         delivery = work.delivery
         if delivery.lease.lost:
             self._settler.let_go(delivery)

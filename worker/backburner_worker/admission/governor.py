@@ -1,4 +1,4 @@
-"""How much goes into the engine at once, steered by how full the engine reports to be. A control law; pure.
+"""How much goes into the engine at once, following how full the engine reports that it is. A control law; pure.
 
 Two limits, each of which is moved only while it is the one that holds work back:
 
@@ -8,13 +8,13 @@ Two limits, each of which is moved only while it is the one that holds work back
   stood empty, that many more are let in.
 - *KV tokens*. The sum of what is expected, which may be wrong, and prompts may share more than is known. While the
   cache is not nearly full although places stand empty, more is let in. Once it is, more in flight means that sequences
-  are thrown out and computed again, which may cost more than it brings, or less, as prefill compares to decode: there
-  the law tries a little more or less at each turn, whichever gave more tokens a second over the last tries. Between a
-  cache that is not full and a queue that stands, it has not far to go.
+  are preempted and computed again, which may cost more than it brings, or less, as prefill compares to decode: there
+  the law tries a little more or less at each turn, whichever yielded more tokens a second over the last trials. Between
+  a cache that is not full and a queue that does not move, it has not far to go.
 
 Whatever was moved is judged by what is seen after it: each judgement begins a new stretch. A limit is raised as soon
-as that is sure to help, and lowered after a whole turn, in which all that was in flight has gone. So the law cannot
-swing.
+as that is sure to help, and lowered after a whole turn, in which all that was in flight has gone. So the law does not
+oscillate.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _INITIAL_SEQUENCES_RATIO = 1.5
 _MAX_SEQUENCES_RATIO = 4.0
 _INITIAL_TOKENS_RATIO = 1.0
 _MIN_TOKENS_RATIO, _MAX_TOKENS_RATIO = 0.25, 16.0
-"""Times what the KV cache holds. With prefixes that are shared unseen it holds many times what its prompts have."""
+"""Multiples of the KV cache's size. With prefixes shared unnoticed it serves prompts of many times its size."""
 _SPARE_RATIO = 1 / 16
 """The part of the batch that may always wait, and at least one."""
 _VACANT_RATIO = 0.01
@@ -39,7 +39,7 @@ _NEARLY_FULL_RATIO = 0.92
 """Share of the KV cache."""
 _MAX_RAISE_RATIO = 1.25
 """Most that a limit is raised by at once."""
-_TRY_RATIO = 1.2
+_TRIAL_RATIO = 1.2
 """What is tried more or less where the cache is full."""
 _NOTHING = EngineLoad()
 
@@ -77,10 +77,12 @@ class Governor:
         self.tokens = max(1, int(self._kv * _INITIAL_TOKENS_RATIO))
         """KV tokens that they may be expected to hold."""
         self._stretch = _Stretch()
-        self._hill_climb = HillClimb(_TRY_RATIO)
+        self._hill_climb = HillClimb(_TRIAL_RATIO)
 
-    def look(self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int) -> bool:
-        """Judge what the engine reports at the monotonic second `now`; whether there may be more room.
+    def observe(
+        self, load: EngineLoad, bound: Bound | None, now: float, *, ended: int, inside: int, tokens: int
+    ) -> bool:
+        """Judge what the engine reports at the monotonic second `now`. Returns whether there may be more room.
 
         `bound` is the limit that holds work back. `ended` counts the requests that have ended so far, `inside` the
         sequences that are in the engine, which are expected to hold so many KV `tokens`.

@@ -1,17 +1,17 @@
-"""Shows admission how full the engine is, a few times a second. What follows from it is the governor's to say."""
+"""Shows admission how full the engine is, a few times a second. What follows from that is decided by the governor."""
 
 import asyncio
 import time
 
 from backburner_worker.admission.admission import Admission
-from backburner_worker.engine.base import Engine, TellsLoad
+from backburner_worker.engine.base import Engine, ReportsLoad
 from backburner_worker.process.notifier import Notifier
 
-_LOOK_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 
 
 class LoadMonitor:
-    """The look at an engine that reports its load; one that does not is left to admission's first limits."""
+    """Polls an engine that reports its load; one that does not keeps admission's first limits."""
 
     def __init__(self, engine: Engine, admission: Admission, changed: Notifier) -> None:
         """`changed` is woken when there is more room."""
@@ -20,12 +20,12 @@ class LoadMonitor:
         self._changed = changed
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Poll until cancelled."""
         engine = self._engine
-        if not isinstance(engine, TellsLoad):
+        if not isinstance(engine, ReportsLoad):
             return
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
             load = engine.load()
-            if load is not None and self._admission.look(load, time.monotonic()):
+            if load is not None and self._admission.observe(load, time.monotonic()):
                 self._changed.set()

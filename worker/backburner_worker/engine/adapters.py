@@ -13,8 +13,8 @@ _CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's `--max-lora-rank` may be."""
-_AT_ONCE_COUNT = 4
-"""Adapters in one batch at most, unless told otherwise: each takes room beside the model, and work comes grouped."""
+_DEFAULT_ADAPTER_COUNT = 4
+"""Default of the adapters in one batch: each takes memory beside the model, and work comes grouped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def parse_adapters(text: str) -> tuple[Adapter, ...]:
             continue
         name, equals, folder = (piece.strip() for piece in part.partition("="))
         if not equals or not name or not folder or not name.isprintable():
-            raise ValueError(f"{SETTING}: {part!r} is not NAME=FOLDER; write such as legal=/models/legal")
+            raise ValueError(f"{SETTING}: {part!r} is not NAME=FOLDER; write it like legal=/models/legal")
         if name in adapters:
             raise ValueError(f"{SETTING}: {name!r} is named twice; give each adapter a name of its own")
         adapters[name] = Adapter(name, folder)
@@ -53,13 +53,13 @@ def rank_of(adapter: Adapter) -> int:
     folder = Path(adapter.folder).expanduser()
     where = f"{SETTING}: the adapter {adapter.name!r}"
     if not folder.is_dir():
-        raise SettingsError(f"{where} is not there: {folder} is no folder; name the folder that its files are in")
+        raise SettingsError(f"{where} does not exist: {folder} is not a folder; name the folder with its files")
     config = folder / _CONFIG
     try:
         found = json.loads(config.read_bytes())
     except FileNotFoundError:
         raise SettingsError(
-            f"{where}: {folder} has no {_CONFIG}; name a folder that PEFT's save_pretrained made"
+            f"{where}: {folder} has no {_CONFIG}; name a folder that PEFT's save_pretrained wrote"
         ) from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{where}: {config} cannot be read ({error}); save the adapter again") from error
@@ -72,16 +72,16 @@ def rank_of(adapter: Adapter) -> int:
 
 
 def vllm_arguments(adapters: Sequence[Adapter], given: Iterable[str]) -> list[str]:
-    """What to give vLLM for these adapters, to stand before the operator's own. Raises `SettingsError`.
+    """VLLM's arguments for these adapters, to be put before the operator's own. Raises `SettingsError`.
 
-    What the operator gives for ranks and numbers of adapters stays; naming adapters in both places is refused.
+    What the operator sets for ranks and numbers of adapters stays; naming adapters in both places is refused.
     """
     if not adapters:
         return []
     if any(argument.partition("=")[0].replace("_", "-") == "--lora-modules" for argument in given):
         raise SettingsError(f"adapters are named in {SETTING} and in --lora-modules; move all of them to {SETTING}")
     highest = max(map(rank_of, adapters))
-    at_once = min(len(adapters), _AT_ONCE_COUNT)
+    at_once = min(len(adapters), _DEFAULT_ADAPTER_COUNT)
     modules = [
         json.dumps({"name": one.name, "path": str(Path(one.folder).expanduser().absolute())}) for one in adapters
     ]

@@ -12,7 +12,7 @@ class EngineInfo:
     """What a started engine offers."""
 
     models: tuple[str, ...]
-    """Served names of the base model, the first one being the name that the pool is made from."""
+    """Served names of the base model; the pool's name is made from the first."""
     endpoints: frozenset[Endpoint]
     version: str
     """The engine's name and version, such as `vllm-0.32.0`; it goes into every result record."""
@@ -24,7 +24,7 @@ class EngineInfo:
     """Served names of LoRA adapters on the base model."""
 
 
-@dataclass(slots=True)  # not frozen, which would make it four times as dear
+@dataclass(slots=True)  # not frozen: creating it would cost four times as much
 class EngineRequest:
     """One request, its body already checked against the whitelist."""
 
@@ -59,7 +59,7 @@ class Engine(Protocol):
     Order: `start` once, then any number of concurrent `run`, then `close` once, also after a failed start.
 
     Errors of `run`: a `RequestRefused` for what is the request's own fault (never worth a retry), an
-    `EngineError` for what may go better elsewhere or later, `EngineLost` when the engine has died. After the
+    `EngineError` for what may succeed elsewhere or later, `EngineLost` when the engine has died. After the
     first `EngineLost` every call raises it at once and `lost` is true for good.
 
     Cancelling `run` aborts that one generation, frees its place, and always surfaces as `CancelledError`.
@@ -71,7 +71,7 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> EngineInfo:
-        """Load the model, run a real generation through it, and say what it offers. Raises `EngineError`."""
+        """Load the model and run a real generation through it. Returns what it offers. Raises `EngineError`."""
         ...
 
     async def run(self, request: EngineRequest) -> EngineResponse:
@@ -85,7 +85,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """How full an engine is. The totals count from its start, so that nothing is missed between two looks."""
+    """How full an engine is. The totals count from its start, so that nothing is missed between two reads."""
 
     running: int = 0
     """Sequences in the running batch, at the last step."""
@@ -94,20 +94,20 @@ class EngineLoad:
     kv_used: float = 0.0
     """Share of the KV cache that running sequences hold, 0 to 1, at the last step."""
     least_waiting: int = 0
-    """Fewest that waited at any step since the look before this one: what of the queue was never needed."""
+    """Fewest that waited at any step since the read before this one: what of the queue was never needed."""
     steps: int = 0
     """Steps so far."""
     vacant: int = 0
-    """Places of the batch that stood empty so far for want of requests, summed over the steps."""
+    """Places of the batch that stood empty so far for lack of requests, summed over the steps."""
     generated: int = 0
     """Tokens of answers so far, each counted once."""
     preempted: int = 0
-    """Times so far that a running sequence was thrown out for want of KV cache, to be computed again."""
+    """Times so far that a running sequence was preempted for lack of KV cache, to be computed again."""
 
 
 @runtime_checkable
-class TellsLoad(Protocol):
-    """The power of an engine to tell how full it is."""
+class ReportsLoad(Protocol):
+    """An engine that reports how full it is."""
 
     def load(self) -> EngineLoad | None:
         """How full it is; None before its first step. Costs next to nothing. For one reader alone."""

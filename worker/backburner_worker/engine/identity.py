@@ -1,4 +1,4 @@
-"""What answers: a digest that changes with the model's files, the engine and its arguments, or an adapter's files."""
+"""Digests that identify what answers: they change with a model's or adapter's files, the engine and its arguments."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ def model_identity(*, model: str, served: tuple[str, ...], version: str, engine_
         served: The names that it is served by.
         version: The engine and its version.
         engine_args: The engine's arguments, since quantisation and context length change answers.
-        revision: What the operator calls this version of the model, for weights that change behind a name.
+        revision: The operator's own name for this version of the model, for weights that change behind a name.
     """
     folder = Path(model)
     # No name at all, as of the fake engine, would be the working directory.
@@ -27,7 +27,7 @@ def model_identity(*, model: str, served: tuple[str, ...], version: str, engine_
 def adapter_identity(base: str, folder: str) -> str:
     """A digest of an adapter on the base model with that identity. Of its files all counts that they hold.
 
-    Weights that were trained anew have the size of those before, and the operator changes adapters oftener than models.
+    Retrained weights have the size of those before, and operators change adapters more often than models.
     """
     path = Path(folder).expanduser()
     parts = [base, *(_files(path, whole=True) if path.is_dir() else [folder])]

@@ -1,10 +1,10 @@
-"""Sums up what an engine's steps tell into an `EngineLoad`. Pure; what the steps are is the engine's own matter."""
+"""Sums up the figures of an engine's steps in an `EngineLoad`. Pure; the engine decides what a step is."""
 
 from backburner_worker.engine.base import EngineLoad
 
 
 class LoadMeter:
-    """One scheduler's figures, told step by step."""
+    """One scheduler's figures, recorded step by step."""
 
     def __init__(self, max_sequences: int) -> None:
         """`max_sequences` are the places in its batch."""
@@ -19,7 +19,7 @@ class LoadMeter:
         self._preempted = 0
 
     def step(self, running: int, waiting: int, kv_used: float, *, generated: int = 0, preempted: int = 0) -> None:
-        """A step was made: what runs and waits after it, the tokens that it gave, and how many it threw out.
+        """Record a step: what runs and waits after it, the tokens that it generated, and how many it preempted.
 
         A sequence that waits while a place is free takes it at the next step, so such a place does not count as empty.
         """
@@ -40,7 +40,7 @@ class LoadMeter:
         self._kv_used = 0.0
 
     def load(self) -> EngineLoad | None:
-        """What came of it so far; None before the first step. Begins anew to look for the fewest that waited."""
+        """The load so far; None before the first step. Resets the fewest that waited."""
         if not self._steps:
             return None
         least, self._least_waiting = self._least_waiting, None

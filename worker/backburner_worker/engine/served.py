@@ -1,4 +1,4 @@
-"""The name that a model will be served by, as far as the settings tell it before anything is loaded. Pure."""
+"""The name that a model will be served by, as far as the settings reveal it before anything is loaded. Pure."""
 
 import argparse
 import shlex
@@ -23,7 +23,7 @@ def arguments_of(engine_args: str | Sequence[str]) -> list[str]:
 
 
 def expected_name(kind: str, *, model: str, given: str | None, engine_args: str) -> str | None:
-    """The name that the pool is made from, as the engine will tell it when it is warm; None if that cannot be told."""
+    """The name that the pool is made from, as the engine will report it once warm; None if that cannot be known."""
     if kind == "fake":
         return given or model or FAKE_MODEL
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)

@@ -35,7 +35,7 @@ _KINDS: dict[Endpoint, tuple[dict[str, Any], ...]] = {
     Endpoint.EMBEDDINGS: ({"input": "Warm"},),
     Endpoint.SCORE: ({"text_1": "Warm", "text_2": "Cold"},),
 }
-"""The smallest real requests that need whatever an engine makes ready at its first use, by endpoint.
+"""The smallest real requests that need whatever an engine prepares at its first use, by endpoint.
 
 A text completion comes first where there are any, since a model need not have a template for chats.
 """

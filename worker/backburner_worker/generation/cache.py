@@ -1,4 +1,4 @@
-"""The result cache: answers of requests that are meant to be answered alike, kept in the store, a tenant's for itself.
+"""The result cache: answers of requests that are meant to be answered alike, kept in the store, each tenant's apart.
 
 It only ever saves work. Whatever goes wrong with it, the request runs as if there were none.
 """
@@ -19,19 +19,19 @@ from backburner_worker.engine.base import EngineResponse, Usage
 from backburner_worker.generation.cache_key import is_repeatable, request_digest
 from backburner_worker.process.telemetry import Telemetry
 
-_LOOK_SECONDS = 2.0
-"""For a look, which a request waits for: a store that takes longer than that has trouble."""
-_KEEP_SECONDS = 30.0
-_MAX_KEEPS_AT_ONCE = 64
-"""Answers on their way into the cache; what comes while so many are is not kept."""
+_LOOKUP_SECONDS = 2.0
+"""Bounds a lookup, which a request waits for: a store that takes longer than that is in trouble."""
+_WRITE_SECONDS = 30.0
+_MAX_CONCURRENT_WRITES = 64
+"""Answers being written to the cache; further ones are not kept meanwhile."""
 _MAX_BYTES = 4 * 1024 * 1024
-"""Bytes of an answer that is kept at most."""
+"""Size of the largest answer that is kept."""
 
 log = get_logger(__name__)
 
 
 class CachedAnswer(BaseModel):
-    """An answer as it lies in the store."""
+    """An answer as it is stored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -43,7 +43,7 @@ class CachedAnswer(BaseModel):
     body: dict[str, Any]
 
     def response(self) -> EngineResponse:
-        """The answer as the engine gave it."""
+        """The answer as the engine returned it."""
         return EngineResponse(self.body, Usage(self.prompt_tokens, self.completion_tokens), self.status_code)
 
 
@@ -60,10 +60,10 @@ class ResultCache:
         max_age: float,
         telemetry: Telemetry,
     ) -> None:
-        """`identity` says what answers, see `model_identity`, and for the models in `adapters` what that says.
+        """`identity` identifies what answers, see `model_identity`; `adapters` has the identity of each adapter.
 
-        None stands for an adapter of which nobody knows what it holds: its answers are not kept.
-        Answers older than `max_age` seconds are not given.
+        None stands for an adapter whose content is unknown: its answers are not kept.
+        Answers older than `max_age` seconds are not returned.
         """
         self._storage = storage
         self._pool = pool
@@ -74,26 +74,26 @@ class ResultCache:
         self._keeping: set[asyncio.Task[None]] = set()
 
     def key(self, tenant: str, endpoint: Endpoint, body: dict[str, Any]) -> str | None:
-        """Where the answer to this checked body would lie; None where it could be another one each time."""
+        """The key of the answer to this checked body; None where it could be another one each time."""
         identity = self._adapters.get(body["model"], self._identity)
         if identity is None or not is_repeatable(endpoint, body):
             return None
         return keys.cached_answer(tenant, self._pool, request_digest(identity, endpoint, body))
 
-    async def look(self, key: str) -> EngineResponse | None:
-        """The answer that lies there, if there is one that counts. Raises nothing but `CancelledError`."""
+    async def lookup(self, key: str) -> EngineResponse | None:
+        """The answer stored there, if there is one that is valid. Raises nothing but `CancelledError`."""
         try:
             found = await self._read(key)
         except (StoreError, TimeoutError, ValidationError) as error:
-            log.warning("the result cache was not read", key=key, error=str(error))
-            self._telemetry.cache_looked("error")
+            log.warning("reading the result cache failed; running the request", key=key, error=str(error))
+            self._telemetry.cache_lookup("error")
             return None
-        self._telemetry.cache_looked("hit" if found else "miss")
+        self._telemetry.cache_lookup("hit" if found else "miss")
         return found
 
     def keep(self, key: str, response: EngineResponse) -> None:
-        """Have that answer written there, in the background."""
-        if len(self._keeping) >= _MAX_KEEPS_AT_ONCE or self._storage.unavailable_reason() is not None:
+        """Write the answer there, in the background."""
+        if len(self._keeping) >= _MAX_CONCURRENT_WRITES or self._storage.unavailable_reason() is not None:
             return
         task = asyncio.create_task(self._write(key, response))
         self._keeping.add(task)
@@ -109,7 +109,7 @@ class ResultCache:
     async def _read(self, key: str) -> EngineResponse | None:
         if self._storage.unavailable_reason() is not None:
             return None
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(_LOOKUP_SECONDS):
             stored = await self._storage.get(key)
         if stored is None:
             return None
@@ -129,7 +129,7 @@ class ResultCache:
             data = answer.model_dump_json().encode()
             if len(data) > _MAX_BYTES:
                 return
-            async with asyncio.timeout(_KEEP_SECONDS):
+            async with asyncio.timeout(_WRITE_SECONDS):
                 await self._storage.put(key, data)
         except (StoreError, TimeoutError, ValueError) as error:
-            log.warning("an answer was not kept in the result cache", key=key, error=str(error))
+            log.warning("writing to the result cache failed; the answer is not cached", key=key, error=str(error))

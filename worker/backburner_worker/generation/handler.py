@@ -1,6 +1,6 @@
-"""Handles one request: its body fetched and checked, the result cache asked, then the engine, and its record made.
+"""Handles one request: its body fetched and checked, answered from the result cache or the engine, its record created.
 
-What goes wrong is raised; what follows from that is the runner's to say.
+Failures are raised; the runner decides what follows from them.
 """
 
 import hashlib
@@ -85,7 +85,7 @@ class RequestHandler:
         request_id = record_id(address)
         cache = self._cache
         cache_key = cache.key(address.tenant, envelope.url, body) if cache is not None else None
-        if cache is not None and cache_key is not None and (found := await cache.look(cache_key)) is not None:
+        if cache is not None and cache_key is not None and (found := await cache.lookup(cache_key)) is not None:
             facts = self._signature.facts(
                 delivery, address, queue_s=_since(envelope.enqueued_at, time.time()), cached=True
             )
@@ -108,7 +108,7 @@ class RequestHandler:
         return Outcome.response(run, request_id, response, facts, engine_s)
 
     def _make_salt(self, tenant: str) -> str:
-        """Keeps tenants' prompts apart in the engine's prefix cache, so that none can time what another has asked."""
+        """A salt that keeps tenants apart in the engine's prefix cache, so that none can time what another asked."""
         return hashlib.blake2b(tenant.encode(), key=self._salt_key, digest_size=16).hexdigest()
 
     async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
@@ -116,12 +116,12 @@ class RequestHandler:
         key = envelope.body_ref or ""
         stored = await until_stored(lambda: self._storage.get(key), "read a body")
         if stored is None:
-            raise RequestRefused(f"there is no body at {key}; store it before the envelope is sent", param="body_ref")
+            raise RequestRefused(f"no body is stored at {key}; store it before sending the envelope", param="body_ref")
         body = parse_body(stored.data, self._max_body_bytes)
         check_body(envelope.url, body)
         return body
 
 
 def _since(enqueued_at: float, now: float) -> float | None:
-    """Seconds in the queue; none where the producer sent no time."""
+    """Seconds in the queue; None where the producer sent no time."""
     return round(max(now - enqueued_at, 0.0), 3) if enqueued_at else None

@@ -1,6 +1,6 @@
 """Runs what is admitted: one request's way through the engine, and what becomes of it, however that ends.
 
-It decides by the policy, makes no record and stores nothing.
+It decides by the policy, creates no record and stores nothing.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class RequestRunner:
         self._suspects = suspects
         self._rules = rules
         self.running: set[RunningRequest] = set()
-        """What has a place in the engine. Others only read."""
+        """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
         """Why nothing can run any more: the engine died."""
 
@@ -75,14 +75,13 @@ class RequestRunner:
         """Whether a request broke our own code."""
         return self._suspects.crashed
 
-    async def run(self, work: Work) -> Ending:
-        """Run what was admitted; how it ends. None where it is left to another worker.
+    async def run(self, work: Work, task: asyncio.Task[None]) -> Ending:
+        """Run what was admitted, in `task`, which calls. Returns how it ended; None where it is left to another worker.
 
-        Raises what no retry can mend, `StoreDenied` and `StoreFull` say; anything else that is not the engine's own
+        Raises what no retry can fix, such as `StoreDenied` and `StoreFull`; anything else that is not the engine's own
         trouble is recorded as a crash first, and ends the worker. Cancelling the task breaks the request off.
         """
-        delivery, run, task = work.delivery, work.run, asyncio.current_task()
-        assert task is not None
+        delivery, run = work.delivery, work.run
         request = RunningRequest(work)
         self.running.add(request)
         try:
@@ -117,7 +116,7 @@ class RequestRunner:
             request.abort(Abort.ENGINE_LOST if self.lost else Abort.DRAIN)
 
     async def watch_engine(self) -> None:
-        """Return once the engine has died, also where nobody asked it anything."""
+        """Return once the engine has died, even while nothing runs."""
         while not self._engine.lost:  # noqa: ASYNC110 - engines have a flag, and no event
             await asyncio.sleep(_WATCH_SECONDS)
         self._engine_lost(EngineLost())
@@ -127,12 +126,12 @@ class RequestRunner:
         await self._suspects.renew()
 
     async def close(self) -> None:
-        """Take the marks of suspects away that are there still, unless a crash is to be read from them."""
+        """Remove the marks of suspects that are left, unless they are to show a crash."""
         if not self._suspects.crashed:
             await self._suspects.close()
 
     async def _respond(self, request: RunningRequest) -> Ending:
-        """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can mend."""
+        """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""
         try:
             return await self._handler.respond(request)
         except (EngineLost, *STOPS_THE_WORKER):
@@ -145,18 +144,18 @@ class RequestRunner:
             return self._after_failure(request, error)
         except Exception as error:
             # A body that breaks the engine's own code is one request's trouble, not the worker's.
-            log.exception("the engine failed in a way of its own", **request.where)
+            log.exception("generation failed with an unexpected error; retrying or giving up", **request.where)
             return self._after_failure(request, EngineError(f"the engine failed: {type(error).__name__}"))
 
     def _after_failure(self, request: RunningRequest, failure: BackburnerError) -> Ending:
         """What becomes of it after that. A frame that keeps its own error would keep the body with it."""
-        # The chance spreads retries; it hides nothing.
+        # The random number spreads retries; it hides nothing.
         chance = random.random()  # noqa: S311
         ending = after_failure(
             request.run, failure, request.delivery.facts, now=time.time(), rules=self._rules, chance=chance
         )
         if isinstance(ending, Retry):
-            log.info("request is retried", code=ending.code, error=failure.message, **request.where)
+            log.info("generation failed; retrying", code=ending.code, error=failure.message, **request.where)
         return ending
 
     def _after_abort(self, request: RunningRequest, why: Abort) -> Ending:
@@ -171,6 +170,6 @@ class RequestRunner:
 
     def _engine_lost(self, error: EngineLost) -> None:
         if self.lost is None:
-            log.error("the engine is lost; storing what is finished", error=error.message)
+            log.error("engine died; storing what is finished, then exiting", error=error.message)
             self.lost = error
             self._admitter.stop()

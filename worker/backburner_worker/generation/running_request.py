@@ -44,7 +44,7 @@ class RunningRequest:
 
     @property
     def where(self) -> dict[str, object]:
-        """What log lines say of it."""
+        """Its fields in log lines."""
         return where(self.run.envelope.address)
 
     def begin(self, task: asyncio.Task[Any]) -> None:
@@ -64,7 +64,7 @@ class RunningRequest:
                 self._cancelled = self._task.cancel()
 
     def why(self) -> Abort:
-        """The reason for a `CancelledError` that came up, which is over with that.
+        """The reason for a `CancelledError` that surfaced, which is thereby handled.
 
         Raises it again if it did not come from `abort` alone: then the whole task is to end.
         """

@@ -1,7 +1,7 @@
 """`backburner-worker --check`: whether a worker could start from what is installed and set here.
 
-It loads no model, connects to nothing and needs no GPU, so that the build of an image can end with it. What it tries it
-does by the code that a start runs, in the order in which a failure shows soonest.
+It loads no model, connects to nothing and needs no GPU, so that the build of an image can end with it. It runs the same
+code as a start does, in the order in which a failure shows soonest.
 """
 
 import importlib
@@ -17,12 +17,12 @@ from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import BackburnerError, SettingsError
 from backburner_worker.engine.vllm.release import Release, supported_release
 from backburner_worker.requests.parameters import check_allowed_extra
-from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.settings import WorkerSettings
 
 
 def run_check() -> int:
-    """Check, and say in one line what was found (0) or what is wrong (1)."""
-    # Libraries warn of what is usual where an image is built, such as that there is no GPU.
+    """Check, and print in one line what was found, or what is wrong. Returns the exit status, 0 or 1."""
+    # Libraries warn about what is usual where an image is built, such as the lack of a GPU.
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     try:
@@ -43,7 +43,7 @@ def _check(settings: WorkerSettings) -> str:
 
 
 def import_app() -> ModuleType:
-    """The composition root, `app`. Raises `SettingsError` if something that it is made of is not installed."""
+    """The composition root, `app`. Raises `SettingsError` if something that it imports is not installed."""
     try:
         return importlib.import_module("backburner_worker.app")
     except ModuleNotFoundError as error:
@@ -54,16 +54,18 @@ def import_app() -> ModuleType:
 
 def _check_parts(settings: WorkerSettings) -> None:
     """Import what a worker is made of, and judge what its start judges before the model loads."""
-    app = import_app()
+    import_app()
+    from backburner_worker.engine.factory import create_engine
+
     if settings.queue_url:
         check_queue(settings)
-    check_allowed_extra(split(settings.parameters_allowed))
+    check_allowed_extra(settings.extra_parameters)
     if settings.engine is EngineKind.FAKE:
-        app.engine_of(settings)
+        create_engine(settings.engine_options)
 
 
 def _check_vllm(settings: WorkerSettings, release: Release) -> str:
-    from backburner_worker.app import engine_of
+    from backburner_worker.engine.factory import create_engine
     from backburner_worker.engine.vllm import compat
     from backburner_worker.engine.vllm.engine import VllmEngine
     from backburner_worker.engine.vllm.environment import prepare_environment
@@ -75,7 +77,7 @@ def _check_vllm(settings: WorkerSettings, release: Release) -> str:
     compat.assume_device()
     read = ""
     if settings.model:
-        engine = engine_of(settings)
+        engine = create_engine(settings.engine_options)
         assert isinstance(engine, VllmEngine)
         engine.arguments()
         read = ", BACKBURNER_ENGINE_ARGS understood"

@@ -1,10 +1,10 @@
-"""Metrics that one thread counts for each request, as plain numbers, and that are put into form when they are scraped.
+"""Metrics kept as plain numbers, by one thread, and put into form when they are scraped.
 
-The metrics library's own take a lock for each step, which for a request came to more than its judging.
+The metrics library's own take a lock for each step, which for a request took longer than deciding its outcome.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 
-class Tally(Collector):
+class FastCounter(Collector):
     """A counter with one label."""
 
     def __init__(self, name: str, text: str, label: str, registry: CollectorRegistry) -> None:
@@ -35,7 +35,25 @@ class Tally(Collector):
         return self.collect()
 
 
-class Spread(Collector):
+class ReportedCounter(Collector):
+    """A counter without labels that something else counts."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        self._name, self._text = name, text
+        self.read: Callable[[], float] = float
+        """Returns the count so far; 0 until it is set."""
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric as it stands."""
+        yield CounterMetricFamily(self._name, self._text, value=self.read())
+
+    def describe(self) -> Iterator[Metric]:
+        """What the registry takes names from."""
+        return self.collect()
+
+
+class FastHistogram(Collector):
     """A histogram."""
 
     def __init__(self, name: str, text: str, buckets: Sequence[float], registry: CollectorRegistry) -> None:

@@ -16,11 +16,11 @@ from backburner_worker.process.readiness import Readiness
 
 _STUCK_SECONDS = 60.0
 """Seconds without a turn of the event loop after which the process counts as stuck."""
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
 
 class Health:
-    """What the process says of itself to whoever asks over HTTP."""
+    """The HTTP server that reports the state of the process."""
 
     def __init__(self, registry: CollectorRegistry, readiness: Readiness, host: str, port: int) -> None:
         """Listen at once; port 0 takes a free one. Raises `SettingsError` if the port is taken."""
@@ -45,7 +45,7 @@ class Health:
         """Show that the event loop turns, for ever."""
         while True:
             self._beat = time.monotonic()
-            await asyncio.sleep(_BEAT_SECONDS)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def close(self) -> None:
         """Stop listening."""
@@ -69,7 +69,8 @@ class Health:
         return [f"{text}\n".encode()]
 
     def _alive(self) -> tuple[HTTPStatus, str]:
-        # A model loads on the loop's own thread, for minutes; until it is warm, how long to wait is a start-up probe's.
+        # A model loads on the loop's own thread, for minutes; until it is warm, a start-up probe decides how long to
+        # wait.
         silent = 0.0 if self._beat is None else time.monotonic() - self._beat
         if silent < _STUCK_SECONDS:
             return HTTPStatus.OK, "alive"

@@ -18,14 +18,14 @@ class Readiness:
 
     @property
     def line(self) -> str:
-        """The same for people, with what is away."""
+        """The same in words, with what is away."""
         if not self._joined:
             return "not ready: not warm yet, or stopping"
         away = self._away
         return "ready" if not away else "not ready: " + "; ".join(f"{name}: {why}" for name, why in away.items())
 
     def join(self) -> None:
-        """The worker is warm and pulls from now on, unless it was told to stop while it joined."""
+        """The worker is warm and pulls from now on, unless it was asked to stop while it joined."""
         self._joined = not self._left
 
     def leave(self) -> None:
@@ -33,7 +33,7 @@ class Readiness:
         self._joined, self._left = False, True
 
     def note(self, system: str, why: str | None) -> bool | None:
-        """That system is away, for that reason, or it answers. Whether it went away or came back; None for neither."""
+        """Record why that system is away, or None. Returns whether it went away or came back; None if neither."""
         was = system in self._away
         others = {name: line for name, line in self._away.items() if name != system}
         self._away = others if why is None else {**others, system: why}

@@ -19,7 +19,7 @@ def on_stop_signal(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
 
     def stopped(number: int) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
+        log.info("signal received; stopping", signal=signal.Signals(number).name)
         for each in SIGNALS:
             loop.remove_signal_handler(each)
             # Restoring the default makes the second signal end the process; what is unsettled is run again elsewhere.
@@ -35,15 +35,15 @@ def _end_now(number: int, _: object) -> None:
 
 
 def log_reasons(error: BaseException) -> bool:
-    """Log why the worker ends, if all that `error` holds has a remedy; whether it has."""
+    """Log why the worker ends, if every error in `error` has a remedy. Returns whether that is so."""
     found = reasons(error)
     for reason in found:
-        log.error("the worker ends", code=reason.code, error=reason.message)
+        log.error("worker failed; exiting", code=reason.code, error=reason.message)
     return bool(found)
 
 
 def exit_status(error: BaseException) -> int:
-    """What to end with for this: `UNUSABLE_STATUS` if every reason is one that another start cannot mend."""
+    """The exit status for this error: `UNUSABLE_STATUS` if another start can fix none of its reasons."""
     return UNUSABLE_STATUS if all(isinstance(reason, SettingsError) for reason in reasons(error)) else 1
 
 

@@ -1,7 +1,7 @@
-"""What a worker makes sure of while its engine loads, in a thread of its own: pool, adapters' names and queue.
+"""What a worker checks while its engine loads, in a thread of its own: pool, adapters' names and queue.
 
-A model loads for a long time on the main thread. Nothing else shall be waited for after it, and nobody shall wait for
-it to be told that a pool's name is wrong. What the checks import is there too when the model is warm.
+A model loads for a long time on the main thread. Nothing else should take time after it, and nobody should wait for it
+to learn that a pool's name is wrong. What the checks import is loaded too when the model is warm.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
-from backburner_schemas import keys, routing
+from backburner_schemas import keys
 from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError
 from backburner_schemas.pool import PoolManifest
 from backburner_worker.engine.base import Engine, EngineInfo
@@ -26,7 +26,7 @@ from backburner_worker.settlement.until_stored import until_stored
 from backburner_worker.sources.factory import check_source
 
 _HEARD_SECONDS = 2.0
-"""For the event loop to hear of a failure; longer, and it is held by a load that only the process's end ends."""
+"""Bounds the event loop's reaction to a failure: after that, a load holds it that only the process's end ends."""
 _CLOSE_SECONDS = 5.0
 
 log = get_logger(__name__)
@@ -35,14 +35,14 @@ log = get_logger(__name__)
 class Checks:
     """The checks of one worker: `load` begins them and the engine, `passed` waits for what is left; `close` at the end.
 
-    A failure is raised as soon as the event loop can be told. While a load holds that, nothing else can end it: then
-    the reasons are logged and the process ends, as it would have ended later. Nothing was pulled by then.
+    A failure is raised as soon as the event loop turns. While a load holds the loop, nothing else can end it: then the
+    reasons are logged and the process ends, as it would have ended later. Nothing was pulled by then.
     """
 
     def __init__(
         self, settings: WorkerSettings, storage: Storage, *, check: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """`check` takes the place of all the checks."""
+        """`check` replaces all the checks."""
         self._settings = settings
         self._storage = storage
         self._check = check or self._all
@@ -101,7 +101,7 @@ class Checks:
         except asyncio.CancelledError:
             if self._heard.is_set():
                 return
-            # Nobody gave the checks up: a library let it out, and `passed` would wait for ever.
+            # Nobody cancelled the checks: a library leaked it, and `passed` would wait for ever.
             failure = QueueError("the checks beside the load were broken off; start the worker again")
         except Exception as error:  # noqa: BLE001 - it is raised where it is heard
             failure = error
@@ -130,17 +130,12 @@ class Checks:
     async def _all(self) -> None:
         if self._model is not None:
             await self._check_pool(self._model)
-            await check_source(self._settings, pool_of(self._settings, self._model))
+            await check_source(self._settings, self._settings.pool_for(self._model))
 
     async def _check_pool(self, model: str) -> None:
-        pool = pool_of(self._settings, model)
+        pool = self._settings.pool_for(model)
         await check_pool(self._storage, pool, model)
         await check_adapters(self._storage, pool, [adapter.name for adapter in self._settings.lora_adapters])
-
-
-def pool_of(settings: WorkerSettings, model: str) -> str:
-    """The pool that a worker with these settings works for, given its model's served name."""
-    return settings.pool or routing.pool_name(model)
 
 
 async def check_pool(storage: Storage, pool: str, model: str) -> None:
@@ -151,11 +146,11 @@ async def check_pool(storage: Storage, pool: str, model: str) -> None:
         raise PoolNotFound(f"the pool {pool} is not registered; {remedy}")
     registered = parse_stored(PoolManifest, keys.pool(pool), stored.data).model
     if registered != model:
-        raise PoolNotFound(f"the pool {pool} is {registered}'s and this worker serves {model}; {remedy}")
+        raise PoolNotFound(f"the pool {pool} is registered for {registered} and this worker serves {model}; {remedy}")
 
 
 async def check_adapters(storage: Storage, pool: str, adapters: Sequence[str]) -> None:
-    """Raise `PoolConflict` if an adapter has the name of another pool's base model, where its requests would all go.
+    """Raise `PoolConflict` if an adapter has the name of another pool's base model, which would get all its requests.
 
     Warns if live workers of this pool have other adapters: any of them may get any request.
     """
@@ -169,7 +164,7 @@ async def check_adapters(storage: Storage, pool: str, adapters: Sequence[str]) -
             )
         if status.pool == pool and any(set(worker.adapters) != set(adapters) for worker in status.workers):
             log.warning(
-                "other workers of the pool have other adapters; until all have the same, requests can end as "
+                "workers of the pool have different adapters; until all have the same, requests can end as "
                 "model_not_found",
                 here=sorted(adapters),
                 pool=status.adapters,

@@ -7,7 +7,7 @@ from backburner_schemas.errors import RequestRefused, UnsupportedParameter
 from backburner_worker.requests.limits import DATA_URLS, BodyLimits
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
-"""A template renders an unknown role as it likes, or leaves the message out; so it is refused."""
+"""Others are refused: a template may render an unknown role in any way, or leave the message out."""
 
 _MESSAGE_FIELDS: dict[str, frozenset[str]] = {
     "system": frozenset({"role", "content", "name"}),
@@ -17,7 +17,7 @@ _MESSAGE_FIELDS: dict[str, frozenset[str]] = {
     "tool": frozenset({"role", "content", "tool_call_id"}),
 }
 
-_PLAIN_FIELDS = len(("role", "content"))
+_PLAIN_FIELD_COUNT = len(("role", "content"))
 
 _TEXT_PARTS = {"text": "text", "refusal": "refusal"}
 """Content parts of text, and the one field that each carries beside its type."""
@@ -26,7 +26,7 @@ _URL_PARTS = ("image_url", "audio_url", "video_url")
 _URL_FIELDS = frozenset({"url", "detail"})
 _AUDIO_FIELDS = frozenset({"data", "format"})
 
-_SHOWN_CHARS = 128
+_SHOWN_CHARACTERS = 128
 """Characters of a field's name that an error repeats."""
 
 _TEMPLATE_RESERVED = frozenset(
@@ -44,10 +44,10 @@ def check_messages(name: str, value: Any, limits: BodyLimits) -> None:
     if not isinstance(value, list) or not value:
         raise RequestRefused(f"{name} must be a list of messages, at least one", param=name)
     for index, message in enumerate(value):
-        # A role and a text and nothing else, as nearly all are: such a one passes every check.
+        # A role and a text and nothing else, as in nearly all: that passes every check.
         if not (
             type(message) is dict
-            and len(message) == _PLAIN_FIELDS
+            and len(message) == _PLAIN_FIELD_COUNT
             and type(message.get("content")) is str
             and message.get("role") in _ROLES
         ):
@@ -59,7 +59,7 @@ def check_template_kwargs(name: str, value: Any, _limits: BodyLimits) -> None:
     if not isinstance(value, dict):
         raise RequestRefused(f"{name} must be an object", param=name)
     for key, item in value.items():
-        where = f"{name}.{key[:_SHOWN_CHARS]}"
+        where = f"{name}.{key[:_SHOWN_CHARACTERS]}"
         if key in _TEMPLATE_RESERVED:
             raise unsupported(where)
         if not isinstance(item, str | int | float | bool | None):
@@ -80,7 +80,7 @@ def only_fields(where: str, value: Any, allowed: frozenset[str]) -> dict[str, An
 
 def unsupported(name: str, remedy: str = "remove it") -> UnsupportedParameter:
     """The refusal of a field that is not on the list. A name as long as a body is cut."""
-    shown = name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}…"
+    shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
     return UnsupportedParameter(f"{shown} is not supported here; {remedy}", param=shown)
 
 
@@ -153,7 +153,7 @@ def _check_url(where: str, url: Any, limits: BodyLimits) -> None:
 
 def _media_refused(where: str) -> RequestRefused:
     return RequestRefused(
-        f"{where} is not from a place that this worker takes media from; "
+        f"{where} is not from a domain that this worker fetches media from; "
         "send text only, or ask the operator to allow the domain",
         param=where,
     )

@@ -1,7 +1,7 @@
 """What may constrain an answer: response formats, structured outputs, tools; their forms and sizes. Pure.
 
 Schemas and grammars are compiled by the engine, on a thread that all requests share: their size is a cost
-that one body puts on everyone.
+that one body imposes on everyone.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The whitelist of body fields: what may reach an engine, and how much of it. Pure.
 
-Engines take unknown fields in silence, which changes answers without a word, and some known ones are unsafe
+Engines silently ignore unknown fields, which changes answers without notice, and some known ones are unsafe
 from strangers. So each field is named here, or by the operator, or the request is refused by its name.
 """
 
@@ -21,7 +21,7 @@ from backburner_worker.requests.limits import BodyLimits
 __all__ = ["BodyLimits", "check_allowed_extra", "check_parameters"]
 
 _LABELS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""OpenAI's fields that tell its service about the caller. No model sees them: taken, and left out."""
+"""OpenAI's fields that describe the caller to its service. No model sees them: accepted, and left out."""
 
 _SAMPLING = frozenset(
     {
@@ -71,7 +71,7 @@ _NEVER = frozenset(
         *("media_io_kwargs", "echo", "prompt_logprobs", "add_special_tokens"),
     }
 )
-"""Never taken from a body, not even where the operator names them: they reach past the one request."""
+"""Never accepted in a body, not even where the operator allows them: they affect more than the one request."""
 
 _NEVER_PREFIXES = ("stream", "guided_")
 
@@ -119,14 +119,14 @@ def check_allowed_extra(names: frozenset[str]) -> None:
     """Raise `SettingsError` if the operator's extra fields hold one that no body may ever carry."""
     if forbidden := sorted(name for name in names if _is_never(name)):
         raise SettingsError(
-            f"{', '.join(forbidden)} can never be allowed in a body: it reaches past the one request; "
-            "take it off the list of extra parameters"
+            f"{', '.join(forbidden)} can never be allowed in a body: it affects more than the one request; "
+            "remove it from the list of extra parameters"
         )
 
 
 @lru_cache(maxsize=64)
 def _taken(endpoint: Endpoint, allowed_extra: frozenset[str]) -> Mapping[str, "_Check | None"]:
-    """The fields that reach the engine, each with what checks its value: one look a field, for every body."""
+    """The fields that reach the engine, each with what checks its value: one lookup a field, for every body."""
     names = (_ALLOWED[endpoint] | allowed_extra) - _LABELS
     return {name: _CHECKS.get(name) for name in names if not _is_never(name)}
 
@@ -136,7 +136,7 @@ def _is_never(name: str) -> bool:
 
 
 def _check_count(name: str, value: Any, limits: BodyLimits) -> None:
-    # Strictly an int: engines also take "1000" and 1000.0, which would slip past a comparison.
+    # Strictly an int: engines also accept "1000" and 1000.0, which would slip past a comparison.
     if type(value) is not int or value < 1:
         raise RequestRefused(f"{name} must be a whole number from 1", param=name)
     if value > limits.max_choices:
@@ -175,7 +175,7 @@ def _is_tokens(value: Any) -> bool:
 
 
 def _check_texts(name: str, value: Any, limits: BodyLimits) -> None:
-    """Accept a text or a bounded list of texts; engines would take media here too."""
+    """Accept a text or a bounded list of texts; engines would accept media here too."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise RequestRefused(f"{name} must be a text or a list of texts", param=name)

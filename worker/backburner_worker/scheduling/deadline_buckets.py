@@ -6,7 +6,7 @@ from backburner_worker.scheduling.work_set import SLACK_ENTRIES, QueuedWork, Wor
 
 
 class DeadlineBuckets:
-    """Works of which the earliest are at hand. Each operation costs O(log n) at most, over many of them."""
+    """Works with quick access to the earliest. Each operation costs O(log n) at most, over many of them."""
 
     __slots__ = ("_buckets", "_order")
 

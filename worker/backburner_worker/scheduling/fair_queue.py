@@ -1,7 +1,7 @@
 """The works of one lane, shared fairly between its tenants: deficit round robin by expected tokens. Pure.
 
 Tenants take turns. A turn allows `QUANTUM_TOKENS` and ends with the work that uses them up; what it took beyond them is
-taken off the next turn, and whoever took more than a whole turn sits turns out. A tenant that comes joins behind all
+taken off the next turn, and whoever took more than a whole turn skips turns. A new tenant joins behind all
 that wait. So between two turns of a tenant each of the others gets no more than a quantum and its largest work, and
 over many turns all get the same. A debt is forgotten when nobody else waits.
 """
@@ -71,7 +71,7 @@ class FairQueue:
 
     def _pass_on(self, turn: TenantQueue) -> None:
         if turn.works and not self._ring:
-            # Nobody else waits, so it takes nothing from anybody.
+            # Nobody else waits, so nobody loses anything.
             turn.allowance = QUANTUM_TOKENS
             return
         if turn.works or turn.allowance < 0:

@@ -40,7 +40,7 @@ class _LaneQueue:
 
 
 class Feeder:
-    """A window of work that waits for the engine. The same calls give the same order, always."""
+    """A window of work that waits for the engine. The same calls always yield the same order."""
 
     def __init__(self, weights: Mapping[Lane, int], window: int, window_bytes: int) -> None:
         """Hold about `window` deliveries and `window_bytes` of each lane; share the engine by `weights`.
@@ -128,7 +128,7 @@ class Feeder:
         return queued.work
 
     def put_back(self, work: Work) -> None:
-        """Undo the last `take`: as if it had not been. Nothing else may have been asked of the feeder in between."""
+        """Undo the last `take`: as if it had not been. The feeder may not have been called in between."""
         if work.suspect:
             self._suspects.appendleft(work)
             self._count(self._lanes[work.lane], 1, len(work.delivery.raw))
@@ -140,7 +140,7 @@ class Feeder:
         self._count(lane, 1, queued.size)
 
     def peek(self) -> Work | None:
-        """What `take` would give."""
+        """What `take` would return."""
         if self._suspects:
             return self._suspects[0]
         lane = self._next_lane()

@@ -1,6 +1,6 @@
 """A tree over the paths of held works: which of them begin as the last one did. Pure.
 
-A node holds all works below it, so that its first and its longest are at hand. Steps that all works of a node share
+A node holds all works below it, for quick access to its first and its longest. Steps that all works of a node share
 are kept as one, and a work alone is kept where its path parts from all others: long prompts that share nothing cost no
 more than short ones.
 """
@@ -17,7 +17,7 @@ class Group(WorkSet):
         super().__init__()
         self.common = common
         self.children: dict[Step, Group | QueuedWork] = {}
-        """What lies below, by the step after `common`; a work alone stands for itself."""
+        """What is below, by the step after `common`; a single work is not wrapped in a group."""
 
 
 class PrefixTree:

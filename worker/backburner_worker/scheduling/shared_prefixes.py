@@ -1,17 +1,17 @@
 """Which beginnings of prompts are in the engine, so that what several share is counted once. Pure."""
 
 _COMPARED_BLOCKS = (2, 4, 6, 8, 12, 16, 24, 32)
-"""Blocks after which prompts are compared: fewer looks, for a little that is counted more than once."""
+"""Blocks after which prompts are compared: fewer comparisons, at the price of a little counted more than once."""
 
 MIN_BLOCKS = _COMPARED_BLOCKS[0]
 """Blocks of a prompt that is worth comparing."""
 
 Nodes = tuple[int, ...]
-"""What a prompt holds on to: a number for each depth that it reaches."""
+"""The beginnings of a prompt: a number for each depth that it reaches."""
 
 
 def nodes_of(chain: tuple[int, ...], keeper: int) -> Nodes:
-    """What a prompt with that chain of block hashes holds on to. Prompts of another keeper share nothing with it."""
+    """The beginnings of a prompt with that chain of block hashes. Prompts of another keeper share nothing with it."""
     length = len(chain)
     return tuple([chain[depth - 1] ^ keeper for depth in _COMPARED_BLOCKS if depth <= length])
 
@@ -22,7 +22,7 @@ def blocks_of(held: Nodes) -> int:
 
 
 class Prefixes:
-    """Beginnings with their users, and the tokens that they take in sum."""
+    """Beginnings with their users, and the tokens that they occupy in sum."""
 
     def __init__(self) -> None:
         self.tokens = 0

@@ -4,7 +4,7 @@ In *runs*: the first work of a run is the one with the earliest deadline, and th
 adapter and its prompt's beginning, those that share the most before the others. What all held work shares is no
 reason to run on. Every eighth run begins with the work that came first, however late its deadline.
 
-Among equals it is first come, first served; but near the end, when few are held, the one that is expected to take the
+Among equals, first come, first served; but near the end, when few are held, the one that is expected to take the
 longest goes first, so that none is left to run alone afterwards.
 """
 
@@ -47,7 +47,7 @@ class TenantQueue:
         """Tokens that it may still take in its turn; what it took beyond, if negative. Kept by `FairQueue`."""
         self._few = few
         self._ending = True
-        """Whether the longest goes first: from few held on, until twice as many are, so that this seldom changes."""
+        """Whether the longest goes first: once few are held, until twice as many are, so that this seldom changes."""
         self._tree = PrefixTree()
         self.works = self._tree.all.works
         """All that is held, in the order in which it came, by number. Others only read."""

@@ -1,7 +1,7 @@
-"""What requests will take, learned from what came back: tokens of the prompt and of the answer. Pure, and bounded.
+"""Estimates what requests will cost from past ones: tokens of the prompt and of the answer. Pure, and bounded.
 
-Each job is learned by itself and endpoint by endpoint, since the requests of a job resemble each other. Until it has
-brought enough, what is known of the endpoint and model fills in for it, and before that a guess.
+Each job is learned separately and endpoint by endpoint, since the requests of a job are alike. Until it has had
+enough of them, what is known of the endpoint and model fills in for it, and before that a guess.
 """
 
 from collections import OrderedDict
@@ -27,7 +27,7 @@ _ANSWERS_PER_SAMPLE = 4
 """Once so many came, only one in four is looked at, and counts for its endpoint, too."""
 _UNLIMITED_TOKENS = 1 << 40
 _MAX_MODEL_CHARACTERS = 256
-"""A longer name is no model's, and would make what is remembered as large as its sender likes."""
+"""A longer name is not a model's, and would let its sender fill the memory."""
 _MAX_SEQUENCES = 4096
 """Sequences that one request counts as at most."""
 _CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
@@ -43,7 +43,7 @@ class RunningEstimate:
     )
 
     def __init__(self, believed: "RunningEstimate | None" = None, answer: float = _ANSWER_TOKENS) -> None:
-        """Knows what is `believed`; a guess of that many answer tokens if nothing is."""
+        """Starts from what is `believed`; with a guess of that many answer tokens if nothing is."""
         self._believed = believed
         self._count = 0
         self._answer = 0.0
@@ -60,7 +60,7 @@ class RunningEstimate:
         """Tokens of the prompt for each byte of the message."""
 
     def learn(self, size: int, usage: Usage) -> None:
-        """An answer came to a message of `size` bytes, and took that."""
+        """Learn from the answer to a message of `size` bytes, and what it took."""
         believed = self._believed
         if believed is None:
             return
@@ -97,8 +97,8 @@ class Estimate:
         """Tokens of its answer at most, as it asks for."""
         self.sequences = sequences
         """Its choices and prompts, which run beside each other."""
-        # What admission counts it as, from the look at whether it fits until it leaves. Here, since every request
-        # passes there, and another object would cost as much as all the rest.
+        # What admission counts it as, from the check whether it fits until it leaves. Here, since every request has
+        # one, and another object would cost as much as all the rest.
         self.counted_sequences = 0
         self.counted_tokens = 0
         self.nodes: Nodes = ()
@@ -128,7 +128,7 @@ class Estimate:
         return size * self.learned.tokens_per_byte
 
     def learn(self, usage: Usage) -> None:
-        """Its answer came, and it took that."""
+        """Learn from its answer, and what it took."""
         self.learned.learn(self.size, usage)
 
 
@@ -143,7 +143,7 @@ class TokenEstimates:
             endpoint: RunningEstimate(answer=_ANSWER_TOKENS if endpoint in _GENERATES else 0) for endpoint in Endpoint
         }
         self._last: tuple[str, str, Endpoint, bool] | None = None
-        """The key that was asked for last: the next one is mostly the same."""
+        """The key of the last lookup: the next one is mostly the same."""
         self._last_estimate = RunningEstimate()
 
     def __len__(self) -> int:
@@ -153,7 +153,7 @@ class TokenEstimates:
         """What to expect of a request whose message has `size` bytes."""
         body, endpoint = envelope.body, envelope.url
         last = self._last
-        # A message whose body lies elsewhere has a size that says nothing about it: those are learned apart.
+        # The size of a message whose body is stored elsewhere does not show its length: those are learned apart.
         if (
             last is not None
             and last[1] == envelope.job

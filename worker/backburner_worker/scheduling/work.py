@@ -1,4 +1,4 @@
-"""A piece of work: a delivery that may run, with what feeder and admission weigh it by. It decides nothing."""
+"""A piece of work: a delivery that may run, with what feeder and admission order it by. It decides nothing."""
 
 from dataclasses import dataclass, field
 
@@ -18,11 +18,11 @@ class Work:
 
     delivery: Delivery
     run: Run
-    """The verdict; judged anew when the work is taken, since it may have expired while it was held."""
+    """The verdict; judged again when the work is taken, since it may have expired while it was held."""
     tokens: int
     """KV tokens that it is expected to take: prompt and answer."""
     prefix: tuple[int, ...] = ()
-    """What its prompt begins with, as `prefix_chain` returns it."""
+    """The hashes of its prompt's beginning, as `prefix_chain` returns them."""
     estimate: Estimate = field(default_factory=_nothing_known)
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
     facts: JobFacts | None = None

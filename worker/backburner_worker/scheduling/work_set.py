@@ -1,4 +1,4 @@
-"""Works in the order in which they came, of which the longest is at hand too while it is asked for. Pure."""
+"""Works in the order in which they came, with quick access to the longest while it is in use. Pure."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Step = str | int | None
 """One step of a path: the model's name at first, then a hash for each block of the prompt."""
 
 SLACK_ENTRIES = 16
-"""Entries of works that are gone, beside as many as there are works, before the heap is made anew."""
+"""Entries of works that are gone, beside as many as there are works, before the heap is rebuilt."""
 
 
 @dataclass(slots=True, eq=False)

@@ -12,7 +12,7 @@ log = get_logger(__name__)
 
 
 async def store_answer(storage: Storage, address: Address, data: bytes, *, ok: bool) -> bool:
-    """Write the answer object; `ok` says that it is a response.
+    """Write the answer object; `ok` if it is a response.
 
     False if the object belongs to another index, so that the record must go elsewhere. A response replaces an error of
     the same index; nothing else replaces anything. Raises `StoreError`.
@@ -35,7 +35,7 @@ async def store_answer(storage: Storage, address: Address, data: bytes, *, ok: b
 
 def _elsewhere(address: Address, key: str) -> bool:
     log.warning(
-        "the answer object belongs to another request; its record goes into a segment",
+        "answer object belongs to another request; writing the record to a segment instead",
         tenant=address.tenant,
         job=address.job,
         index=address.index,

@@ -1,4 +1,4 @@
-"""The results port: makes outcomes durable, each where it belongs. It decides no outcome."""
+"""The results port: stores outcomes, each where it belongs. It decides no outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,18 +18,18 @@ T = TypeVar("T")
 _MAX_OBJECTS_AT_ONCE = 32
 _MAX_WAITING_BYTES = 16 * 1024 * 1024
 _MAX_WAITING_OUTCOMES = 12_288
-"""A full segment that fills, and two on their way: 25,000 requests/s with a put of 0.3 s. An outcome that waits takes
+"""One segment that fills, and two being written: 25,000 requests/s with a put of 0.3 s. An outcome that waits takes
 less than 1 KB beside its bytes; a worker at full speed has most of them waiting anyway, so that an outage adds little.
 """
-_FLUSH_AGAIN_SECONDS = 0.05
+_FLUSH_RETRY_SECONDS = 0.05
 
 
 class Results:
     """Outcomes on their way to the store.
 
-    What `gather` and `store` took is durable when what they gave to wait for is over, and not before: the dead letter
-    first, then the record. While the store is away that waits, and `has_room` turns false before memory grows: take in
-    no more then. Cancelling `store` leaves its outcome stored or not.
+    What `gather` accepted is durable when the `Durable` that it returned is done, what `store` accepted when that
+    returns: the dead letter first, then the record. While the store is away both wait, and `has_room` turns false
+    before memory grows: take in no more then. Cancelling `store` leaves its outcome stored or not.
     """
 
     def __init__(self, storage: Storage, segments: SegmentWriter) -> None:
@@ -49,9 +49,9 @@ class Results:
         )
 
     def gather(self, outcome: Outcome) -> Durable | None:
-        """Put the outcome into its segment, and say what to wait for; None where it takes more than that: `store` it.
+        """Put the outcome into its segment, and return what to wait for; None where that is not enough: `store` it.
 
-        Many wait for the same.
+        Many outcomes share one.
         """
         if outcome.letter or outcome.address is None or outcome.answer is AnswerMode.OBJECT:
             return None
@@ -61,7 +61,7 @@ class Results:
         return self._to_segment(outcome.address, line)
 
     async def store(self, outcome: Outcome) -> None:
-        """Make the outcome durable. Raises what no retry can mend."""
+        """Store the outcome. Raises what no retry can fix."""
         if outcome.letter:
             put = partial(self._storage.put, outcome.letter_key, outcome.letter)
             await self._object(len(outcome.letter), put, "write a dead letter")
@@ -83,13 +83,13 @@ class Results:
         while under_way:
             # Again and again: a record may reach its segment only after its letter is written.
             self._segments.flush()
-            _, under_way = await asyncio.wait(under_way, timeout=_FLUSH_AGAIN_SECONDS)
+            _, under_way = await asyncio.wait(under_way, timeout=_FLUSH_RETRY_SECONDS)
 
     def _to_segment(self, address: Address, line: Line) -> Durable:
         had_room = self.has_room
         durable = self._segments.add((address.tenant, address.job), line)
         if had_room and not self.has_room:
-            # Once, and not for each that comes behind: those would become segments of one record.
+            # Once, and not for each that follows: those would become segments of one record.
             self._segments.flush()
         return durable
 

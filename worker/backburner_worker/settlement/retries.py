@@ -5,9 +5,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
-
-from backburner.logs import get_logger
+from backburner.availability import Availability
 from backburner.publishers.base import Message, Publisher
 from backburner.settings import QueueKind
 from backburner.storage import Storage
@@ -15,17 +13,16 @@ from backburner.submission.envelopes import claim_check
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
+from backburner_worker.settlement.availability import RetriesAvailability
+from backburner_worker.settlement.retrying import FailureLog, retry_until_done
 from backburner_worker.settlement.until_stored import asked_to_end, until_stored
 
 _MAX_WAITING_RETRIES = 4096
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 """Retries that wait for the queue, and the bytes of their requests, at which the worker takes in no more."""
-_TROUBLE_SECONDS = 5.0
-
-log = get_logger(__name__)
 
 
-class RetryPublisher:
+class RetryPublisher(Availability):
     """Retries on their way to the lane `retry`, each as a full envelope with its address.
 
     `put` returns when the queue has the retry, and not before. While the queue is away it waits, and `has_room` turns
@@ -43,8 +40,8 @@ class RetryPublisher:
         self._opening = asyncio.Lock()
         self._waiting = 0
         self._waiting_bytes = 0
-        self._refused: tuple[float, str] | None = None
-        """Since when, by the monotonic clock, and why the queue takes no retry."""
+        self._availability = RetriesAvailability(time.monotonic)
+        self._failures = FailureLog("publishing a retry failed; retrying")
 
     @property
     def has_room(self) -> bool:
@@ -53,9 +50,7 @@ class RetryPublisher:
 
     def unavailable_reason(self) -> str | None:
         """Why the queue takes no retry, in one line; None while it does, or nothing was retried."""
-        if self._refused is None or time.monotonic() - self._refused[0] < _TROUBLE_SECONDS:
-            return None
-        return f"retries cannot be published: {self._refused[1]}"
+        return self._availability.unavailable_reason()
 
     async def put(self, retry: Retry, size: int) -> None:
         """Publish the retry; `size` is that of its request in bytes. Bounded by cancellation alone."""
@@ -66,7 +61,7 @@ class RetryPublisher:
             if retry.envelope.body is not None:
                 claim = partial(claim_check, self._storage, message, size, self._queue)
                 message = await until_stored(claim, "store a body")
-            await self._until_published(message)
+            await retry_until_done(partial(self._publish, message), _is_queue_error, self._not_published)
         finally:
             self._waiting -= 1
             self._waiting_bytes -= size
@@ -76,19 +71,6 @@ class RetryPublisher:
         if self._publisher is not None:
             await self._publisher.close()
 
-    async def _until_published(self, message: Message) -> None:
-        def say(state: RetryCallState) -> None:
-            why = str(state.outcome.exception()) if state.outcome else ""
-            self._refused = (self._refused[0] if self._refused else time.monotonic(), why)
-            log.warning("the queue does not take a retry; trying again", attempt=state.attempt_number, error=why)
-
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(QueueError),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
-            before_sleep=say,
-        )
-        await retrying(self._publish, message)
-
     async def _publish(self, message: Message) -> None:
         try:
             await (await self._connected()).publish([message])
@@ -96,7 +78,11 @@ class RetryPublisher:
             if asked_to_end():
                 raise
             raise QueueError("the connection ended while a retry was on its way") from None
-        self._refused = None
+        self._availability.answered()
+
+    def _not_published(self, error: BaseException, attempt: int, waited_seconds: float) -> None:
+        self._availability.failed(str(error))
+        self._failures.note("publish a retry", error, attempt, waited_seconds)
 
     async def _connected(self) -> Publisher:
         async with self._opening:
@@ -109,3 +95,7 @@ class RetryPublisher:
                     raise
                 self._publisher = publisher
         return self._publisher
+
+
+def _is_queue_error(error: BaseException) -> bool:
+    return isinstance(error, QueueError)

@@ -1,4 +1,4 @@
-"""Writes segments: takes records, and reports once their segment is durable. It knows no outcome and no engine."""
+"""Writes segments: accepts records, and reports once their segment is durable. It knows no outcome and no engine."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ _TICK_SECONDS = 0.02
 _LULL_SECONDS = 0.1
 """How long to wait for more of an ended job that nothing is held of, while the queue has more: some may be its own."""
 _MAX_PUTS_AT_ONCE = 16
-"""Segments on their way to the store: many small ones, since what may wait bounds their bytes."""
+"""Segments being written: many small ones, since their bytes are bounded elsewhere."""
 
 log = get_logger(__name__)
 
@@ -35,13 +35,13 @@ class Durable:
         self._error: BaseException | None = None
 
     async def wait(self) -> None:
-        """Return when it is written. Cancelling it is nothing to the others that wait."""
+        """Return when it is written. Cancelling it does not affect others that wait."""
         await self._ended.wait()
         if self._error is not None:
             raise self._error
 
     def end(self, error: BaseException | None = None) -> None:
-        """Let go of all that wait."""
+        """Release all that wait."""
         self._error = error
         self._ended.set()
 
@@ -53,9 +53,9 @@ JobQuiet = Callable[[JobKey], None]
 class SegmentWriter:
     """Gathers the records of each job into segments.
 
-    `add` says what to wait for until its record is durable; while the store is away, that waits. `holds` and `lets_go`
-    count how many requests of a job the worker still has, so that a job's last records do not wait for their age.
-    `run` drives the timers.
+    `add` returns what to wait for until its record is durable; while the store is away, that waits. `holds` and
+    `lets_go` count how many requests of a job the worker still has, so that a job's last records do not wait for their
+    age. `run` drives the timers.
     """
 
     def __init__(
@@ -86,24 +86,24 @@ class SegmentWriter:
         self.waiting = 0
         """Records that are not durable yet."""
         self.waiting_bytes = 0
-        """And their bytes."""
+        """Their bytes."""
 
     def holds(self, job: JobKey) -> None:
         """The worker has one more request of that job."""
         held = self._held[job] = self._held[job] + 1
         if held == 1:
             self._hushed.discard(job)
-            self._buffers.unhush(job)
+            self._buffers.clear_quiet(job)
 
     def lets_go(self, job: JobKey) -> None:
-        """The worker has one request of that job less: its outcome is here, or it went to another worker."""
+        """The worker has one fewer request of that job: its outcome is here, or it went to another worker."""
         held = self._held[job] = self._held[job] - 1
         if held <= 0:
             del self._held[job]
             self._hushed.add(job)
 
     def add(self, job: JobKey, line: Line) -> Durable:
-        """Put a record into its segment, and say what to wait for."""
+        """Put a record into its segment, and return what to wait for."""
         buffer = self._buffers.get(job)
         if buffer is None:
             now, age, left = time.monotonic(), self._job_age(job), self._job_left(job)
@@ -129,14 +129,14 @@ class SegmentWriter:
             self._write(buffer)
 
     async def run(self, more_to_come: Callable[[], bool]) -> None:
-        """Write buffers as they come due, for ever. `more_to_come` says whether the queue has more for this worker."""
+        """Write buffers as they come due, for ever. `more_to_come`: whether the queue has more for this worker."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.monotonic()
             if self._hushed:
                 lull = _LULL_SECONDS if more_to_come() else 0.0
                 for job in self._hushed:
-                    self._buffers.hush(job, now + self._quiet_age(job, lull))
+                    self._buffers.set_quiet(job, now + self._quiet_age(job, lull))
                 self._hushed.clear()
             for buffer in self._buffers.take_due(now):
                 self._write(buffer)
@@ -184,7 +184,7 @@ class SegmentWriter:
         self.waiting_bytes -= size
 
     def _job_age(self, job: JobKey) -> float:
-        """Seconds since the job was made; streams have no beginning, so they age with this worker."""
+        """Seconds since the job was created; streams have no beginning, so they age with this worker."""
         manifest = self._jobs.facts(job).manifest
         return max(time.time() - (manifest.created_at if manifest else self._started), 0.0)
 

@@ -45,7 +45,7 @@ class Buffer:
     """Monotonic seconds by which it must be written if nothing more of its job comes."""
 
     def name(self, writer: str, sequence: int) -> SegmentName:
-        """The segment's name, with what its records add up to."""
+        """The segment's name, with the totals of its records."""
         failed = sum(line.error_code is not None for line in self.lines)
         return SegmentName(
             writer=writer,
@@ -83,12 +83,12 @@ class Buffers:
             del self._open[buffer.job]
         return full
 
-    def hush(self, job: JobKey, due: float) -> None:
+    def set_quiet(self, job: JobKey, due: float) -> None:
         """Nothing more of the job is held: what it has here must be written by then."""
         if (buffer := self._open.get(job)) is not None:
             buffer.quiet_due = due
 
-    def unhush(self, job: JobKey) -> None:
+    def clear_quiet(self, job: JobKey) -> None:
         """More of the job came."""
         if (buffer := self._open.get(job)) is not None:
             buffer.quiet_due = math.inf

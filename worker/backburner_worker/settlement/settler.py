@@ -33,7 +33,7 @@ class _Batch:
 class Settler:
     """Ends deliveries: those with a record in a segment together with it, any other in a task of its own.
 
-    A crash between two of its steps has the delivery given again, and loses nothing.
+    A crash between two of its steps gets the delivery redelivered, and loses nothing.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Settler:
         telemetry: Telemetry,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """`changed` is woken whenever one has ended. What no retry can mend is raised in `tasks`."""
+        """`changed` is woken whenever one has ended. What no retry can fix is raised in `tasks`."""
         self._source = source
         self._segments = segments
         self._results = results
@@ -65,7 +65,7 @@ class Settler:
         """Whether a task was made that nobody has let begin."""
         self.abandoned = False
         """Whether something was broken off, so that neither its outcome nor its retry may be there."""
-        telemetry.watch_held("storing", lambda: len(self))
+        telemetry.watch_in_flight("storing", lambda: len(self))
 
     def __len__(self) -> int:
         # A copy: `/metrics` asks from a thread of its own, while batches come and go.
@@ -78,12 +78,12 @@ class Settler:
         return self._results.has_room and self._retries.has_room
 
     def hold(self, delivery: Delivery) -> None:
-        """A delivery came that will be ended, or let go."""
+        """Count a delivery that came, and will be ended or let go."""
         if (job := delivery.job) is not None:
             self._segments.holds(job)
 
     def let_go(self, delivery: Delivery) -> None:
-        """A delivery went to another worker; nothing of it is here."""
+        """Forget a delivery that went to another worker."""
         if (job := delivery.job) is not None:
             self._segments.lets_go(job)
 
@@ -124,11 +124,11 @@ class Settler:
         self._segments.hurry(jobs)
 
     async def write_segments(self, more_to_come: Callable[[], bool]) -> None:
-        """Write segments as they come due, for ever. `more_to_come` says whether the queue has more for us."""
+        """Write segments as they come due, for ever. `more_to_come`: whether the queue has more for this worker."""
         await self._segments.run(more_to_come)
 
     async def flush(self) -> None:
-        """What has its ending by now is durable and settled when this returns."""
+        """Return when what has its ending by now is durable and settled."""
         await self._results.flush({*self._under_way})
 
     def abandon(self) -> None:
@@ -163,7 +163,7 @@ class Settler:
         if batch is None:
             batch = self._batches[durable] = _Batch()
             self._start(partial(self._settle_batch, durable, batch))
-        delivery.shed()
+        delivery.drop_payload()
         batch.deliveries.append(delivery)
         batch.endings[ending.kind, ending.code] += 1
 
@@ -190,7 +190,7 @@ class Settler:
             await self._retries.put(ending, len(delivery.raw))
             self._telemetry.retried(ending.code)
         else:
-            delivery.shed()
+            delivery.drop_payload()
             await self._results.store(ending)
         if suspect is not None and convicted:
             # Last: with the mark gone before the letter is there, a crash would have the poison kill once more.

@@ -1,7 +1,7 @@
 """The marks of suspects that run alone, in the store: how the next owner learns that its predecessor died of one.
 
-A worker that dies takes its memory with it, and not every queue keeps a note. So a suspect's mark is made before it
-runs, renewed while it runs, and taken away after it has run or was given up. Where one is there and is not renewed, its
+A worker that dies takes its memory with it, and not every queue records it. So a suspect's mark is created before it
+runs, renewed while it runs, and removed after it has run or was given up. Where one is there and is not renewed, its
 maker died in between.
 """
 
@@ -27,9 +27,9 @@ from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
-_MIN_EQUAL_LOOKS = 4
-"""Looks in a row, as far apart as two renewals, at which a mark has to be the same to convict: its maker may still take
-it away, since a rebalance can give its suspect to the next owner before that, or it runs a copy of the suspect."""
+_MIN_EQUAL_READS = 4
+"""Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
+remove it, since a rebalance can assign its suspect to the next owner before that, or it runs a copy of the suspect."""
 
 T = TypeVar("T")
 
@@ -37,30 +37,30 @@ log = get_logger(__name__)
 
 
 class Suspects:
-    """Makes and clears the marks. While the store is away its calls wait, and no suspect runs."""
+    """Creates and clears the marks. While the store is away its calls wait, and no suspect runs."""
 
     def __init__(self, storage: Storage, worker: str) -> None:
         self._storage = storage
         self._worker = worker
         self.crashed = False
-        """Whether a request broke our own code: its next owner is to hear of that as of a crash."""
+        """Whether a request broke our own code: its next owner has to see that as a crash."""
         self._ours: dict[str, str] = {}
-        """What sets our marks apart from those of others, by key."""
+        """What distinguishes our marks from those of others, by key."""
         self._renewed: set[str] = set()
         self._writing: dict[str, asyncio.Task[object]] = {}
 
     async def mark(self, address: Address) -> bool:
         """Mark a suspect that is to run alone now; False if it is convicted: whoever ran it before died of it.
 
-        Cancelled, it may have made the mark; `give_up` knows.
+        Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
         if await self._is_dead_ones(key):
-            log.warning("a suspect's mark is still there, and nobody renews it: it is poison", key=key)
+            log.warning("suspect's mark is left and no longer renewed; convicting the request as poison", key=key)
             return False
         self._renewed.add(key)
         if await self._was_convicted(address):
-            log.info("a suspect was convicted before, and comes again", key=key)
+            log.info("suspect was convicted before; ending it again", key=key)
             return False
         return True
 
@@ -74,8 +74,8 @@ class Suspects:
                 try:
                     await self._write(key, self._storage.put(key, self._content(key)))
                 except StoreError as error:
-                    # Others cannot look either; what they see of before counts anew when the store is back.
-                    log.warning("a suspect's mark could not be renewed", key=key, error=error.message)
+                    # Others cannot read either; their count starts anew when the store is back.
+                    log.warning("renewing a suspect's mark failed; retrying", key=key, error=error.message)
 
     def convict(self, address: Address) -> None:
         """It killed again: its mark stays, whatever happens, until `clear`."""
@@ -83,7 +83,7 @@ class Suspects:
         self._ours.pop(_key(address), None)
 
     async def record_crash(self, error: Exception, delivery: Delivery | None = None) -> None:
-        """That came up over the delivery: if it is our own code that broke, that is noted, and a suspect's mark stays.
+        """Record an error over the delivery: if our own code broke, a suspect's mark stays.
 
         Bounded, and raises nothing.
         """
@@ -99,7 +99,7 @@ class Suspects:
         self._renewed.discard(key)
 
     async def clear(self, address: Address) -> None:
-        """The suspect's end is known: take its mark away, whoever made it."""
+        """The suspect's end is known: remove its mark, whoever created it."""
         key = _key(address)
         ours = self._ours.get(key)
         await self._written(key)
@@ -109,20 +109,20 @@ class Suspects:
             self._ours.pop(key, None)
 
     async def give_up(self, address: Address) -> None:
-        """The suspect is left to another worker: take the mark away if it is ours. A mark of another stays."""
+        """The suspect is left to another worker: remove the mark if it is ours. A mark of another stays."""
         await self._give_up(_key(address))
 
     async def close(self) -> None:
-        """Give up what is ours still: the worker ends, but did not die. Bounded, and raises nothing."""
+        """Remove our marks that are left: the worker ends, but did not die. Bounded, and raises nothing."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 for key in [*self._ours]:
                     await self._give_up(key)
         except (StoreError, TimeoutError):
-            log.warning("suspects' marks could not be cleared; they will count as poison", keys=[*self._ours])
+            log.warning("clearing suspects' marks failed; the next owners convict these as poison", keys=[*self._ours])
 
     async def _was_convicted(self, address: Address) -> bool:
-        """Whether its dead letter is there: whoever convicted it cleared the mark and ended before the queue heard."""
+        """Whether its dead letter exists: whoever convicted it cleared the mark and ended before it was settled."""
         key = keys.dead_letter(address.tenant, address.job, address.index)
         stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
         try:
@@ -140,21 +140,21 @@ class Suspects:
         self._ours.pop(key, None)
 
     async def _is_dead_ones(self, key: str) -> bool:
-        """Make the mark; whether another's is there instead, whose maker does not renew it any more."""
-        seen, looks, began = b"", 0, time.monotonic()
+        """Create the mark. Returns whether another's is there instead, whose creator does not renew it any more."""
+        seen, reads, began = b"", 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
-            # A look that waited for the store proves nothing: meanwhile nobody could renew.
+            # A read that waited for the store proves nothing: meanwhile nobody could renew.
             same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
-            seen, looks = there, looks + 1 if same else 0
-            if looks == _MIN_EQUAL_LOOKS:
+            seen, reads = there, reads + 1 if same else 0
+            if reads == _MIN_EQUAL_READS:
                 return True
             began = time.monotonic()
             await asyncio.sleep(_RENEW_SECONDS)
         return False
 
     async def _create_mark(self, key: str) -> bytes | None:
-        """Make the mark; the one that is there if that is another's."""
-        # Unique, since a create whose answer got lost is tried again, and then finds its own mark.
+        """Create the mark. Returns the one that is there if that is another's."""
+        # Unique, since a create whose answer got lost is retried, and then finds its own mark.
         before, ours = self._ours.get(key), keys.new_ulid()
         self._ours[key] = ours
         content = self._content(key)
@@ -167,14 +167,14 @@ class Suspects:
             self._ours.pop(key, None)
         else:
             self._ours[key] = before
-        # One that is gone by now is looked for again.
+        # If it is gone by now, read again.
         return found.data if found is not None else b""
 
     def _content(self, key: str) -> bytes:
         return to_json({"worker": self._worker, "mark": self._ours[key], "renewed": time.time()})
 
     async def _write(self, key: str, request: Coroutine[Any, Any, T]) -> T:
-        """Make the request; cancelled, it goes on, since it may have been sent."""
+        """Make the request; it goes on when this is cancelled, since it may have been sent."""
         writing = asyncio.create_task(request)
         self._writing[key] = writing
 
@@ -186,7 +186,7 @@ class Suspects:
         return await asyncio.shield(writing)
 
     async def _written(self, key: str) -> None:
-        """Return when no request is on its way, and none will be, that could write the mark after it was taken away."""
+        """Return when no request is or will be under way that could write the mark after it was removed."""
         self._renewed.discard(key)
         if (writing := self._writing.get(key)) is not None:
             await asyncio.wait([writing])

@@ -2,15 +2,14 @@
 
 from backburner.settings import QueueKind
 from backburner_schemas import routing
-from backburner_schemas.codec import Rules
-from backburner_worker.settings import WorkerSettings, split
+from backburner_worker.settings.sources import SourceSettings
 from backburner_worker.sources.base import Source
 
 
-async def check_source(settings: WorkerSettings, pool: str) -> None:
+async def check_source(settings: SourceSettings, pool: str) -> None:
     """Raise `QueueError` if the pool's topics or queues are not there, or the broker refuses this worker.
 
-    A broker that does not answer may be there when the model is: that is only a line in the log.
+    A broker that does not answer may be up when the model is: that is only logged.
     """
     if settings.queue.kind is QueueKind.SQS:
         from backburner_worker.sources.sqs.calls import check_queues
@@ -23,13 +22,8 @@ async def check_source(settings: WorkerSettings, pool: str) -> None:
     await check_topics(kafka_connection(settings), routing.topics(settings.prefix, pool))
 
 
-def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
+def open_source(settings: SourceSettings, pool: str, worker: str) -> Source:
     """The source of that pool's deliveries; it connects when it is started."""
-    rules = Rules(
-        tenant=settings.tenant,
-        tenants_allowed=split(settings.tenants_allowed),
-        max_body_bytes=settings.max_body_bytes,
-    )
     if settings.queue.kind is QueueKind.SQS:
         from backburner.publishers.sqs.queues import queue_names
         from backburner_worker.sources.sqs.source import SqsSource
@@ -37,9 +31,8 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
         return SqsSource(
             settings,
             queues=queue_names(settings.prefix, pool),
-            rules=rules,
-            visibility_seconds=settings.sqs_visibility_seconds,
-            wait_seconds=settings.sqs_wait_seconds,
+            rules=settings.message_rules,
+            times=settings.sqs_times,
         )
     from backburner.publishers.kafka.publisher import kafka_connection
     from backburner_worker.sources.kafka.source import KafkaSource
@@ -48,10 +41,7 @@ def open_source(settings: WorkerSettings, pool: str, worker: str) -> Source:
         connection=kafka_connection(settings),
         topics=routing.topics(settings.prefix, pool),
         group=routing.group(settings.prefix, pool),
-        rules=rules,
-        session_seconds=settings.kafka_session_seconds,
-        rebalance_seconds=settings.kafka_rebalance_seconds,
-        instance_id=settings.worker_id,
+        rules=settings.message_rules,
+        membership=settings.kafka_membership,
         client_id=worker,
-        leave_group=settings.kafka_leave_group,
     )

@@ -31,7 +31,7 @@ class Puller:
         return bool(self._feeder.budget())
 
     async def pull(self) -> bool:
-        """Add to `arrived` what the feeder has room for; whether anything came within about a second."""
+        """Add to `arrived` what the feeder has room for. Returns whether anything came within about a second."""
         deliveries = await self._pull_within(self._feeder.budget())
         if deliveries:
             self._telemetry.pulled(delivery.lane for delivery in deliveries)
@@ -46,7 +46,7 @@ class Puller:
             await asyncio.sleep(_REPORT_SECONDS)
 
     async def _pull_within(self, budget: dict[Lane, int]) -> list[Delivery]:
-        """Pull; broken off, with nothing, where a lane that was not asked for has room again."""
+        """Pull; returns early, with nothing, where a lane that was not asked for has room again."""
         if len(budget) == len(Lane):
             return await self._source.pull(budget)
         pull = asyncio.ensure_future(self._source.pull(budget))

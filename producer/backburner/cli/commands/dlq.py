@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from backburner.dead_letters.redrive import RedriveResult
 
 _MAX_SHOWN_LETTERS = 100
-"""Letters that a person is shown at once, unless told otherwise."""
+"""Letters that are listed by default, as a table."""
 _MESSAGE_CHARACTERS = 70
 _NAME_CHARACTERS = 40
-"""Characters of a message and a custom_id in a table; `dlq show` gives all."""
+"""Characters of a message and a custom_id in a table; `dlq show` prints all."""
 _HEADER = ("ID", "CUSTOM_ID", "CODE", "ATTEMPTS", "FAILED", "MESSAGE")
 
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="The letter's id, as `dlq list` shows it.")]
@@ -59,7 +59,7 @@ async def list_letters(
 ) -> None:
     """List dead letters, by job."""
     if unaddressed and job is not None:
-        raise SettingsError("--unaddressed letters belong to no job; leave --job out")
+        raise SettingsError("--unaddressed letters belong to no job; omit --job")
     most = limit if limit is not None or json else _MAX_SHOWN_LETTERS
     rows: list[tuple[str, ...]] = []
     seen = stuck = 0
@@ -81,7 +81,7 @@ async def list_letters(
     if most is not None and seen > most:
         show.say(f"there are more than {most:,}; --limit N shows more, --json all of them")
     if stuck:
-        show.warn(f"{stuck:,} of them cannot be redriven; `backburner dlq show ID` says why")
+        show.warn(f"{stuck:,} of them cannot be redriven; `backburner dlq show ID` shows why")
 
 
 async def show_letter(
@@ -108,7 +108,7 @@ async def redrive(
 ) -> ExitCode:
     """Send dead letters again: those of a job, one, or all.
 
-    The letters of a job go into a new job, whose id is printed. Ends with 1 if any could not be sent.
+    The letters of a job go into a new job, whose id is printed. Exits with 1 if any could not be sent.
     """
     _check_one(job=job, id=letter, all=everything)
     session.on_interrupt = "interrupted; the same command completes what was begun"
@@ -119,17 +119,17 @@ async def redrive(
     else:
         for made in done.jobs:
             show.out(made.id)
-    _tell(done)
+    _report(done)
     return ExitCode.ENDED_BADLY if done.kept_total else ExitCode.OK
 
 
-def _tell(done: "RedriveResult") -> None:
+def _report(done: "RedriveResult") -> None:
     for made in done.jobs:
         show.say(f"{_letters(made.requests)} of {made.parent} went into the new job {made.id}")
     if done.republished:
         show.say(f"{_letters(done.republished)} of streams and single requests went back onto the queue")
     if done.stale:
-        show.say(f"{_letters(done.stale)} passed over: their requests have a response")
+        show.say(f"{_letters(done.stale)} skipped: their requests have a response")
     if not (done.jobs or done.republished or done.stale or done.kept_total):
         show.say("there are no dead letters to redrive")
     for warning in done.warnings:
@@ -158,7 +158,7 @@ async def purge(
         chosen = _chosen(client, job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant)
         if not yes:
             if not asked():
-                raise SettingsError(f"this removes {chosen} for good; pass --yes where nobody can be asked")
+                raise SettingsError(f"this removes {chosen} for good; pass --yes where no terminal can ask")
             if not _confirmed(f"Remove {chosen} for good?"):
                 show.say("nothing was removed")
                 return ExitCode.ENDED_BADLY
@@ -173,7 +173,7 @@ async def purge(
 
 
 def asked() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether a terminal can ask the user."""
     return sys.stdin.isatty()
 
 
@@ -195,14 +195,14 @@ def _chosen(client: "Client", *, tenant: str | None, **given: str | bool | None)
 
 
 def _check_one(**given: str | bool | None) -> None:
-    """Raise `JobError`, in the words of the command line, unless exactly one of these was given."""
+    """Raise `JobError`, naming the options, unless exactly one of these was given."""
     from backburner.dead_letters.store import check_one
 
     check_one({f"--{name}": value for name, value in given.items()})
 
 
 def as_json(letter: "DeadLetter") -> dict[str, Any]:
-    """The letter for machines; raw bytes in base64."""
+    """The letter as JSON; raw bytes in base64."""
     import base64
 
     found = {one.name: getattr(letter, one.name) for one in dataclasses.fields(letter)}
@@ -225,7 +225,7 @@ def _row(letter: "DeadLetter") -> tuple[str, ...]:
 
 
 def _described(letter: "DeadLetter") -> str:
-    """The letter for people, as `name  value` lines, and its request or its bytes below them."""
+    """The letter as `name  value` lines, with its request or its bytes below them."""
     import json
 
     rows = {

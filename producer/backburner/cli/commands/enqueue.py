@@ -45,7 +45,7 @@ async def enqueue(
         raise SettingsError("--timeout needs --wait")
     prompt = sys.stdin.read() if text == "-" else text
     if not prompt.strip():
-        raise SettingsError("the prompt is empty; give a text")
+        raise SettingsError("the prompt is empty; pass a text")
     async with session.open_client() as client:
         handle = await client.enqueue(
             # As a body: a parameter may have the name of an argument.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backburner.cli import arguments, command
-from backburner.cli.commands.results import empty_stream_told
+from backburner.cli.commands.results import explaining_empty_stream
 from backburner.cli.exit_codes import ExitCode, code_of_job
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
@@ -100,7 +100,7 @@ async def jobs(
     elif found:
         show.jobs_table(found)
     else:
-        show.say("there are no jobs yet; `backburner submit FILE` makes one")
+        show.say("there are no jobs yet; `backburner submit FILE` creates one")
 
 
 async def reconcile(
@@ -108,10 +108,10 @@ async def reconcile(
 ) -> ExitCode:
     """Check that in = ok + failed + pending.
 
-    Counted from the records themselves. Ends with 0 if they agree, 1 if not, and 3 for a stream, which has no total.
+    Counted from the records themselves. Exits with 0 if they agree, 1 if not, and 3 for a stream, which has no total.
     """
     async with session.open_client() as client:
-        with empty_stream_told(job):
+        with explaining_empty_stream(job):
             found = await _job(client, job, tenant).reconcile()
     if json:
         show.out_json({**dataclasses.asdict(found), "agrees": found.agrees})

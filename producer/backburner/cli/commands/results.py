@@ -44,8 +44,8 @@ async def results(
         bool | None,
         typer.Option(
             "--follow/--no-follow",
-            help="Go on until the job has ended, or give what is there now.",
-            show_default="follow, but for streams, which have no end",
+            help="Go on until the job has ended, or print what is there now.",
+            show_default="follow, except for streams, which have no end",
         ),
     ] = None,
     tenant: arguments.Tenant = None,
@@ -62,17 +62,17 @@ async def results(
             return await _write_answer(client.handle(job, tenant=tenant), output, follow=goes_on)
         found = client.job(job, tenant=tenant)
         if output is not None and goes_on:
-            # Records of a job that runs are provisional. A file is for keeps, so it is written from the end.
+            # Records of a running job are provisional. A file is kept, so it is written once the job has ended.
             with display() as shown:
                 await found.wait(progress=Watcher(shown))
-        with empty_stream_told(job) if not goes_on else nullcontext():
+        with explaining_empty_stream(job) if not goes_on else nullcontext():
             await write_results(found, output, join=join, follow=goes_on)
     return None
 
 
 @contextmanager
-def empty_stream_told(job: str) -> Iterator[None]:
-    """Say of a stream that nothing is there: it has no manifest that could be missing."""
+def explaining_empty_stream(job: str) -> Iterator[None]:
+    """Report that a stream has nothing: it has no manifest that could be missing."""
     try:
         yield
     except JobNotFound as error:
@@ -82,7 +82,7 @@ def empty_stream_told(job: str) -> Iterator[None]:
 
 
 async def write_results(job: "Job", output: Path | None, *, join: Path | None = None, follow: bool = True) -> None:
-    """Write a job's records, and say how many if they went into a file."""
+    """Write a job's records, and print how many if they went into a file."""
     written = failed = 0
     with records_to(output) as write:
         async with aclosing(_lines(job, join=join, follow=follow)) as pieces:

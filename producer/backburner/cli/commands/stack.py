@@ -1,4 +1,4 @@
-"""`up` and `down`: the command line of the embedded stack. What the stack does is `backburner.local`'s."""
+"""`up` and `down`: the command line of the embedded stack, which is in `backburner.local`."""
 
 import os
 from collections.abc import Iterator, Mapping

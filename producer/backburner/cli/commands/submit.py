@@ -43,7 +43,7 @@ async def submit(
     job_id: arguments.NewJobId = None,
     metadata: arguments.Metadata = None,
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="Leave out the lines that cannot be accepted, and send the rest.")
+        bool, typer.Option("--skip-invalid", help="Skip the lines that cannot be accepted, and send the rest.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended, and show its progress.")] = False,
     output: arguments.Output = None,
@@ -75,14 +75,14 @@ async def submit(
             except InvalidInput as error:
                 sending.close()
                 raise _listed(file, error) from error
-        _tell(job, as_json=json)
+        _report(job, as_json=json)
         if not wait:
             return ExitCode.OK
         return await _wait(session, job, output)
 
 
 def _listed(file: Path, error: "InvalidInput") -> Exception:
-    """The error with its findings told one by one, instead of the first of them in its message."""
+    """Print the findings one by one. Returns an error without them in its message."""
     if not error.total:
         return error
     show.findings(error.findings, error.total)
@@ -93,8 +93,8 @@ def _listed(file: Path, error: "InvalidInput") -> Exception:
     )
 
 
-def _tell(job: "Job", *, as_json: bool) -> None:
-    """Data first, and at once: whatever comes later, the id is known."""
+def _report(job: "Job", *, as_json: bool) -> None:
+    """Print the id first, and at once: whatever comes later, it is known."""
     from backburner.inputs.findings import Findings
 
     # Of very many, only the first are kept one by one.
@@ -131,7 +131,7 @@ def _readable_twice(file: Path) -> Iterator[Path]:
         yield file
         return
     if file.is_dir():
-        raise SettingsError(f"{file} is a folder; give a file of requests")
+        raise SettingsError(f"{file} is a folder; pass a file of requests")
     source = nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb")
     with source as stream, tempfile.NamedTemporaryFile(prefix="backburner-", suffix=".jsonl") as copy:
         shutil.copyfileobj(stream, copy)

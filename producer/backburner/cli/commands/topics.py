@@ -41,7 +41,7 @@ async def ensure(
     from backburner_schemas.routing import pool_name
 
     if not pool.strip() or not pool.isprintable():
-        raise SettingsError(f"--pool {pool!r} is no model's name; give the name that requests put in body.model")
+        raise SettingsError(f"--pool {pool!r} is not a model's name; pass the name that requests have in body.model")
     name = pool_name(pool)
     made = await ensure_topics(Settings.load(), name)
     async with session.open_client() as client:

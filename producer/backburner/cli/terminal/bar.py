@@ -1,6 +1,5 @@
 """The progress bar that a terminal shows. Its numbers come from `meter.Reading`."""
 
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -32,9 +31,7 @@ class Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def show(self, reading: Reading) -> None:
@@ -48,7 +45,7 @@ class Bar:
             "rate": f"{rate:,.0f} tokens/s" if rate is not None else "",
             "eta": f"{duration(eta)} left" if eta is not None else "",
         }
-        # Until the total is known the bar pulses instead of standing at its end.
+        # Until the total is known the bar pulses instead of standing still at its end.
         total = float(reading.total) if reading.sealed else None
         if self._task is None:
             self._task = self._progress.add_task("", total=total, **fields)

@@ -1,4 +1,4 @@
-"""How far a job is that someone watches, and how fast it goes on: rates made of its statuses, and their words. Pure."""
+"""How far a watched job is, and how fast: rates computed from its statuses, and their text. Pure."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from backburner_schemas.job import JobState
 from backburner_schemas.status import BatchStatus
 
 _WINDOW_SECONDS = 60.0
-"""Rates are those of the last minute: segments arrive in bursts, and a shorter look would jump."""
+"""Rates are those of the last minute: segments arrive in bursts, and a shorter window would jump."""
 _MINUTE_SECONDS = 60
 _HOUR_SECONDS = 3600
 

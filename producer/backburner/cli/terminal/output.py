@@ -12,18 +12,18 @@ Write = Callable[[bytes], None]
 
 
 def check_output(path: Path | None) -> None:
-    """Raise `SettingsError` where a file could not be made, so that nobody waits hours to learn it."""
+    """Raise `SettingsError` if the file could not be created, so that nobody waits hours to learn it."""
     if path is None:
         return
     if path.is_dir():
-        raise SettingsError(f"{path} is a folder; give the path of a file to -o")
+        raise SettingsError(f"{path} is a folder; pass the path of a file to -o")
     if not path.absolute().parent.is_dir():
-        raise SettingsError(f"there is no folder {path.parent}; make it, or give another path to -o")
+        raise SettingsError(f"there is no folder {path.parent}; create it, or pass another path to -o")
 
 
 @contextmanager
 def records_to(path: Path | None) -> Iterator[Write]:
-    """What takes the records. A file is written beside its place and moved there at the end of the block.
+    """A function that writes a record. A file is written beside its place and moved there at the end of the block.
 
     An exception in the block leaves an older file as it was.
     """
@@ -40,7 +40,7 @@ def records_to(path: Path | None) -> Iterator[Write]:
     try:
         with _written(part, path) as write:
             yield write
-        with _told(path):
+        with _naming(path):
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -48,25 +48,25 @@ def records_to(path: Path | None) -> Iterator[Write]:
 
 @contextmanager
 def _written(place: Path, path: Path) -> Iterator[Write]:
-    with _told(path):
+    with _naming(path):
         stream = place.open("wb")
 
     def write(record: bytes) -> None:
-        with _told(path):
+        with _naming(path):
             stream.writelines((record, b"\n"))
 
     try:
         yield write
     finally:
         # Writes what is still buffered, so it can fail as a write does.
-        with _told(path):
+        with _naming(path):
             stream.close()
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Name the path that the user gave: not every error of the system has one."""
+def _naming(path: Path) -> Iterator[None]:
+    """Name the user's path in errors: not every error of the system has one."""
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"{path} cannot be written to: {error.strerror}; give another path to -o") from error
+        raise SettingsError(f"{path} cannot be written to: {error.strerror}; pass another path to -o") from error

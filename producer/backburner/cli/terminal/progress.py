@@ -1,6 +1,6 @@
-"""The progress of a job that someone watches: a bar in a terminal, a line now and then elsewhere.
+"""The progress of a watched job: a bar in a terminal, a line every few seconds elsewhere.
 
-The numbers are `meter`'s, which is pure; how they are shown is a `Display`'s.
+The numbers come from `meter`, which is pure; a `Display` shows them.
 """
 
 import time
@@ -31,7 +31,7 @@ class Lines:
         self._said_at = float("-inf")
 
     def show(self, reading: Reading) -> None:
-        """Say it, or pass over it."""
+        """Print it, or skip it."""
         last, now = self._last, time.monotonic()
         if last is not None and last.state == reading.state:
             news = (last.done, last.total) != (reading.done, reading.total)

@@ -1,6 +1,5 @@
 """What a terminal shows while a file is read and sent: one line that goes away. Elsewhere nothing is shown."""
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from backburner.cli.terminal import show
@@ -24,9 +23,7 @@ class Sending:
             self._line.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __call__(self, progress: "SubmitProgress") -> None:

@@ -1,10 +1,10 @@
-"""How things look: every line that the command line writes. stdout has data only, stderr everything that is talk."""
+"""Every line that the command line writes. stdout has data only, stderr all messages."""
 
 import os
 import sys
-import traceback as tracebacks
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Protocol
 
 from backburner_schemas.errors import SettingsError
@@ -32,11 +32,11 @@ class Finding(Protocol):
 
 
 class OutputClosed(Exception):
-    """Whoever read stdout has gone; there is nothing more to do and nothing to complain about."""
+    """The reader of stdout has gone; there is nothing more to do and nothing to report."""
 
 
 def out(text: str) -> None:
-    """One line of data. On a terminal, control characters in it are shown instead of obeyed."""
+    """One line of data. On a terminal, control characters in it are escaped."""
     out_bytes((printable(text) if sys.stdout.isatty() else text).encode(errors="surrogateescape"))
 
 
@@ -50,36 +50,36 @@ def out_bytes(line: bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputClosed from error
     except OSError as error:
-        raise SettingsError(f"stdout cannot be written to: {error.strerror}; give it a place with room") from error
+        raise SettingsError(f"stdout cannot be written to: {error.strerror}; free space, or write elsewhere") from error
 
 
-# --- stderr: talk -----------------------------------------------------------------------------------------
+# --- stderr: messages -----------------------------------------------------------------------------------------
 
 
 def console() -> "Console":
-    """Where talk goes: stderr as it is now. No colours when NO_COLOR is set or it is not a terminal."""
+    """Where messages go: stderr as it is now. No colours when NO_COLOR is set or it is not a terminal."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """One line of talk."""
+    """One line of information."""
     _write("", "", text)
 
 
 def warn(text: str) -> None:
-    """One line that a user should read, although the command goes on."""
+    """One line of warning; the command goes on."""
     _write("warning: ", "yellow", text)
 
 
 def error(text: str) -> None:
-    """The one line that says why the command ended, and what to do."""
+    """The one line with the reason why the command ended, and the remedy."""
     _write("error: ", "bold red", text)
 
 
 def interrupted(text: str) -> None:
-    """What Ctrl-C leaves behind; on a line of its own, behind the terminal's `^C`."""
+    """The message for Ctrl-C, on a line of its own, behind the terminal's `^C`."""
     say(f"\n{text}" if sys.stderr.isatty() else text)
 
 
@@ -90,7 +90,7 @@ def usage_error(text: str, command: str) -> None:
 
 def traceback(raised: BaseException) -> None:
     """The whole chain of causes, for -v."""
-    sys.stderr.write(printable("".join(tracebacks.format_exception(raised))))
+    sys.stderr.write(printable("".join(format_exception(raised))))
 
 
 def findings(found: Sequence[Finding], total: int) -> None:
@@ -126,7 +126,7 @@ def printable(text: str) -> str:
 
 
 def status_lines(status: "BatchStatus") -> str:
-    """A job for people, as `name  value` lines."""
+    """A job as `name  value` lines."""
     counts, usage = status.request_counts, status.usage
     total = f"{counts.total:,}" if status.sealed else f"{counts.total:,} so far"
     rows = [
@@ -152,7 +152,7 @@ def named_lines(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def reconciliation_line(found: "Reconciliation") -> str:
-    """The books of a job in one line."""
+    """The reconciliation of a job in one line."""
     parts = [f"{found.ok:,} ok", f"{found.failed:,} failed"]
     if found.pending is not None:
         parts.append(f"{found.pending:,} pending")

@@ -18,7 +18,7 @@ from backburner.local.programs.child import describe
 from backburner_schemas.errors import BackburnerError, SettingsError
 
 INTERRUPTED_STATUS = 130
-"""Exit status of what Ctrl-C broke off before it was done, as shells have it."""
+"""Exit status of what Ctrl-C interrupted, as in shells."""
 
 _STOP_MARGIN_SECONDS = 60.0
 """On top of the workers' drain: what they need after it (25 s), queue (10 s) and store (10 s), on a busy machine."""
@@ -55,7 +55,7 @@ def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
 def run_up_detached(options: UpOptions, *, say: Say) -> int:
     """Start the supervisor as a process of its own session; returns 0 when all is up, and leaves it running.
 
-    Returns 1, after saying why, when it did not come up, and 130 when interrupted; nothing is left running then.
+    Returns 1, after printing why, when it did not come up, and 130 when interrupted; nothing is left running then.
     """
     state = options.state_folder
     if (pid := lock.supervisor(state)) is not None:
@@ -107,12 +107,12 @@ def run_down(folder: Path, *, say: Say) -> int:
         lock.supervisor(state)
         say("killed")
         return 0
-    say(f"process {pid} cannot be killed; look at it with ps")
+    say(f"process {pid} cannot be killed; inspect it with ps")
     return 1
 
 
 def stop_seconds(options: UpOptions) -> float:
-    """What stopping the stack takes at most, in seconds."""
+    """How long stopping the stack takes at most, in seconds."""
     return drain_seconds(options) + _STOP_MARGIN_SECONDS
 
 
@@ -130,7 +130,7 @@ def _run(options: UpOptions, say: Say, status_pipe: StatusPipe, ensure: EnsurePo
     except KeyboardInterrupt:
         say("stopped")
         if not up:
-            status_pipe.failed("it was told to stop before it was up")
+            status_pipe.failed("it was asked to stop before it was up")
     return 0 if up else INTERRUPTED_STATUS
 
 
@@ -182,7 +182,7 @@ def _tail(log: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The path as a user would type it: relative where it lies below the working folder."""
+    """The path as a user would type it: relative where it is below the working folder."""
     with contextlib.suppress(ValueError):
         return shlex.quote(str(path.relative_to(Path.cwd())))
     return shlex.quote(str(path))

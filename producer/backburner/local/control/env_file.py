@@ -12,7 +12,7 @@ _EXPORT = "export "
 
 
 def path_in(state_folder: Path) -> Path:
-    """Where the file lies in a `.backburner` folder."""
+    """The path of the file in a `.backburner` folder."""
     return state_folder / NAME
 
 
@@ -47,5 +47,5 @@ def _words(path: Path, text: str) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    # Always quoted, also where shlex.quote would find it needless: every line looks the same.
+    # Always quoted, even where shlex.quote would not: every line looks the same.
     return "'" + value.replace("'", "'\"'\"'") + "'"

@@ -1,6 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP as a request to stop, noticed at safe points of the supervising thread.
 
-A signal that raised wherever it arrives could land between a fork and the note of its pid. So it sets a flag, and
+A signal that raised wherever it arrives could do so between a fork and the recording of its pid. So it sets a flag, and
 every wait of the supervisor goes through `pause`, which wakes at once and raises `KeyboardInterrupt`.
 """
 
@@ -9,7 +9,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,9 +32,7 @@ class Interrupts:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         os.close(self._read)

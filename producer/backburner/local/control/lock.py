@@ -24,8 +24,8 @@ from backburner_schemas.errors import SettingsError
 IGNORE_FILE = ".gitignore"
 _LOCK, _RECORD = "lock", "stack.json"
 _TEMPORARY_PREFIX = "backburner-up-"
-_LOOK_SECONDS = 0.05
-_TRIES = 4
+_POLL_SECONDS = 0.05
+_MAX_ATTEMPTS = 4
 _STARTTIME_FIELD_INDEX = 19
 """Of /proc/PID/stat, counted from after the program's name, which may hold spaces and brackets."""
 
@@ -75,7 +75,7 @@ def is_held(state: Path) -> bool:
 
 
 def supervisor(state: Path) -> int | None:
-    """The pid of the live supervisor, or None: then a record that lies there is stale, and is removed."""
+    """The pid of the live supervisor, or None: then an existing record is stale, and is removed."""
     with contextlib.suppress(FileNotFoundError), (state / _LOCK).open("r", encoding="ascii") as lock:
         if _locked(lock):
             _forget(state)
@@ -86,7 +86,7 @@ def supervisor(state: Path) -> int | None:
 
 
 def stop_seconds(state: Path) -> float:
-    """What the supervisor said that its stop takes at most."""
+    """How long the supervisor's stop takes at most, as it recorded."""
     return float(read_state(state / _RECORD).get("stop_seconds", "0"))
 
 
@@ -98,12 +98,12 @@ def send(state: Path, pid: int, number: signal.Signals, *, seconds: float) -> bo
     while is_held(state):
         if time.monotonic() > deadline:
             return False
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return True
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in whatever form the system gives; None if there is no such process."""
+    """When the process started, in whatever form the system reports; None if there is no such process."""
     if os.uname().sysname == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -117,12 +117,12 @@ def start_time(pid: int) -> str | None:
 
 
 def _locked(lock: IO[str]) -> bool:
-    """Whether the lock could be had. Tried for a moment: `is_held` holds it for an instant too."""
-    for _ in range(_TRIES):
+    """Whether the lock could be acquired. Tried for a moment: `is_held` holds it for an instant too."""
+    for _ in range(_MAX_ATTEMPTS):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return False
 
 

@@ -1,7 +1,7 @@
 """The embedded stack: store, queue, pool and workers, brought up in that order, kept up, and stopped in reverse.
 
-All of it is supervised from one thread, the main one, by looking at every child a few times a second. What is on
-disk, in `.backburner`, and who may start a stack there, is `control`'s.
+All of it is supervised from one thread, the main one, by checking every child a few times a second. What is on
+disk, in `.backburner`, and who may start a stack there, is decided in the modules beside this one.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from backburner.local.control.interrupt import Interrupts
@@ -28,8 +27,8 @@ from backburner.settings import QueueKind
 from backburner_schemas.errors import BackburnerError, QueueError, SettingsError
 from backburner_schemas.routing import pool_name
 
-_LOOK_SECONDS = 0.2
-_SAY_SECONDS = 10.0
+_POLL_SECONDS = 0.2
+_PROGRESS_SECONDS = 10.0
 _ENSURE_SECONDS = 120.0
 
 # Settings of the user's that would lead the stack's workers away from it, or make all of them the same member.
@@ -45,7 +44,7 @@ _EMBEDDED = {
     "BACKBURNER_HTTP_PORT": "0",
 }
 _EMBEDDED_KAFKA = {
-    # The embedded broker gives no producer ids, is one server, and shares one machine with everything else.
+    # The embedded broker offers no producer ids, is one server, and shares one machine with everything else.
     "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
     "BACKBURNER_TOPIC_PARTITIONS": "8",
     "BACKBURNER_TOPIC_REPLICATION": "1",
@@ -57,7 +56,7 @@ _EMBEDDED_KAFKA = {
 _EMBEDDED_SQS = {
     # What a worker held that was killed comes back after this.
     "BACKBURNER_SQS_VISIBILITY_SECONDS": "30",
-    # A worker that is stopped waits for its last look at the queues.
+    # A worker that is stopped waits for its last poll of the queues.
     "BACKBURNER_SQS_WAIT_SECONDS": "2",
 }
 
@@ -72,7 +71,7 @@ class Stack:
 
     def __init__(self, options: UpOptions, *, say: Say, interrupts: Interrupts) -> None:
         if options.workers < 0:
-            raise SettingsError(f"--workers is {options.workers}; give 0 or more")
+            raise SettingsError(f"--workers is {options.workers}; pass 0 or more")
         self._options = options
         self._say = say
         self._interrupts = interrupts
@@ -89,9 +88,7 @@ class Stack:
             self._closing = opening.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing.close()
 
     def env(self) -> dict[str, str]:
@@ -112,7 +109,7 @@ class Stack:
         self._say(f"starting {queue.child.program.name}")
         self._bring_up(queue)
         self._env = self._settings(store, queue, model)
-        self._say(f"making topics and the pool {self._env['BACKBURNER_POOL']}")
+        self._say(f"creating topics and the pool {self._env['BACKBURNER_POOL']}")
         settings = {**_own_settings(), **self._env}
         self._make_queues = lambda: asyncio.run(self._make_pool(ensure, settings, model.name))
         self._make_queues()
@@ -125,7 +122,7 @@ class Stack:
         """
         while True:
             self._look()
-            self._interrupts.pause(_LOOK_SECONDS)
+            self._interrupts.pause(_POLL_SECONDS)
 
     def _queue(self, store: Store) -> Broker | Emulator:
         data, leases = self._options.data_folder, self._leases
@@ -153,10 +150,10 @@ class Stack:
         self._say(f"starting {_counted(self._options.workers)} and loading {model.name}")
         self._look()
         while cold := self._workers.cold:
-            if time.monotonic() - said > _SAY_SECONDS:
+            if time.monotonic() - said > _PROGRESS_SECONDS:
                 said = time.monotonic()
                 self._say(f"waiting for {', '.join(cold)} to load {model.name} ({said - started:.0f} s)")
-            self._interrupts.pause(_LOOK_SECONDS)
+            self._interrupts.pause(_POLL_SECONDS)
             self._look()
 
     def _stop_workers(self) -> None:
@@ -186,21 +183,21 @@ class Stack:
             else:
                 self._say(f"{name} is back")
                 if isinstance(server, Emulator):
-                    # Unless it was asked to stop, it forgot queues that were made since, and all that was on them.
+                    # Unless it was asked to stop, it forgot queues that were created since, and all that was on them.
                     self._make_queues()
                 return
         raise failure or server.child.failure("cannot be started again")
 
     async def _make_pool(self, ensure: EnsurePool, settings: Mapping[str, str], model: str) -> None:
-        """Await it for so long only, and give it up at once when a stop is asked for."""
+        """Await it with a bound, and cancel it at once when a stop is asked for."""
         task = asyncio.ensure_future(ensure(settings, model))
         deadline = time.monotonic() + _ENSURE_SECONDS
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=_LOOK_SECONDS)
+                await asyncio.wait({task}, timeout=_POLL_SECONDS)
                 self._interrupts.check()
                 if time.monotonic() > deadline and not task.done():
-                    raise QueueError(f"topics and pool were not made within {_ENSURE_SECONDS:.0f} s; try again")
+                    raise QueueError(f"topics and pool were not created within {_ENSURE_SECONDS:.0f} s; try again")
             await task
         finally:
             task.cancel()
@@ -228,7 +225,7 @@ def drain_seconds(options: UpOptions) -> float:
     try:
         return float(text) if text else _DRAIN_SECONDS
     except ValueError as error:
-        raise SettingsError(f"{DRAIN} is {text!r}; give a number of seconds") from error
+        raise SettingsError(f"{DRAIN} is {text!r}; set a number of seconds") from error
 
 
 def _own_settings() -> dict[str, str]:

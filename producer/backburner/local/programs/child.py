@@ -19,7 +19,7 @@ from pathlib import Path
 from backburner_schemas.errors import BackburnerError, SettingsError
 
 Pause = Callable[[float], object]
-"""Waits that many seconds, like `time.sleep`; may raise to break off what waits."""
+"""Waits that many seconds, like `time.sleep`; may raise to interrupt the wait."""
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 _POLL_SECONDS = 0.05
@@ -35,13 +35,13 @@ class Program:
     """What to run."""
 
     name: str
-    """How messages call it, such as `the object store`."""
+    """Its name in messages, such as `the object store`."""
     argv: tuple[str, ...]
     env: Mapping[str, str]
     """The whole environment, not an addition to ours."""
     log: Path
     error: type[BackburnerError] = BackburnerError
-    """What is raised when it does not come up."""
+    """The error to raise when it does not come up."""
     cwd: Path | None = None
 
 
@@ -117,7 +117,7 @@ class Child:
             pause(_POLL_SECONDS)
 
     def failure(self, what: str, *, reason: str = "") -> BackburnerError:
-        """The error that says what happened and names the log; it shows the reason if one is known, else its end."""
+        """The error with what happened and the path of the log; with the reason if one is known, else the log's end."""
         if reason:
             return self.program.error(f"{self.program.name} {what}: {reason} (log: {self.program.log})")
         tail = self.tail()
@@ -125,7 +125,7 @@ class Child:
         return self.program.error(f"{self.program.name} {what}{shown}see {self.program.log}")
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM to it alone: its own children are its to stop, in its order."""
+        """Send SIGTERM to it alone: it stops its own children, in its own order."""
         if self.running and self._process is not None:
             self._process.terminate()
 
@@ -148,14 +148,14 @@ class Child:
         return "\n".join(f"  {line}" for line in self._last_lines()[-_TAIL_LINES:])
 
     def last_error(self) -> str:
-        """What the last line says that it logged as an error, if it logs as `backburner.logs` does; else empty."""
+        """The error in the last line that it logged at that level, if it logs as `backburner.logs` does; else empty."""
         for line in reversed(self._last_lines()):
             try:
-                told = json.loads(line)
+                record = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(told, dict) and told.get("level") == "error" and isinstance(told.get("error"), str):
-                return str(told["error"])
+            if isinstance(record, dict) and record.get("level") == "error" and isinstance(record.get("error"), str):
+                return str(record["error"])
         return ""
 
     def _last_lines(self) -> list[str]:
@@ -168,7 +168,7 @@ class Child:
             return []
 
     def _kill_family(self) -> None:
-        # Its session's process group. The kernel does not give the number to another while a member lives.
+        # Its session's process group. The kernel does not reuse the number while a member lives.
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The embedded SQS: the emulator `ministack` as one child process on loopback.
 
-It keeps its messages in memory and writes them down when it is told to stop: after a kill -9 it has what it had at its
-last stop, and nothing else. For laptops and tests; who needs more takes Kafka's broker, or AWS. It makes no queues:
+It keeps its messages in memory and writes them down when it is asked to stop: after a kill -9 it has what it had at its
+last stop, and nothing else. For laptops and tests; use Kafka's broker, or AWS, for more. It creates no queues:
 `backburner.publishers.sqs.queues` does.
 """
 
@@ -27,7 +27,7 @@ _OFF = "0"
 
 
 class Emulator:
-    """An SQS emulator that can be started, restarted in place, and stopped. It takes any credentials."""
+    """An SQS emulator that can be started, restarted in place, and stopped. It accepts any credentials."""
 
     def __init__(self, data: Path, leases: PortLeases) -> None:
         self._data = data.absolute()

@@ -10,7 +10,6 @@ import random
 import socket
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from backburner_schemas.errors import SettingsError
@@ -20,10 +19,10 @@ LOOPBACK = "127.0.0.1"
 TWIN_PORT_OFFSET = 10_000
 """SeaweedFS listens with gRPC on each HTTP port + 10,000."""
 
-# Ports, and their twins, below the range that Linux (32768 up) and macOS (49152 up) give to outgoing connections:
-# nothing can take one between the check here and the child's start but a server that was told to.
+# Ports, and their twins, below the range that Linux (32768 up) and macOS (49152 up) assign to outgoing connections:
+# nothing can take one between the check here and the child's start but a server that is set to it.
 _LOWEST_PORT, _HIGHEST_PORT = 15_000, 22_000
-_TRIES = 400
+_CANDIDATE_COUNT = 400
 
 
 class PortLeases:
@@ -36,11 +35,11 @@ class PortLeases:
     def take(self, *, preferred: int | None = None, twin: bool = False) -> int:
         """A free port: `preferred` if that one is free, otherwise any.
 
-        With `twin`, the port 10,000 above is free and leased too. Raises `SettingsError` if none can be had.
+        With `twin`, the port 10,000 above is free and leased too. Raises `SettingsError` if none is free.
         """
         if preferred is not None and self._lease(preferred, twin=twin):
             return preferred
-        for candidate in random.sample(range(_LOWEST_PORT, _HIGHEST_PORT), _TRIES):
+        for candidate in random.sample(range(_LOWEST_PORT, _HIGHEST_PORT), _CANDIDATE_COUNT):
             if self._lease(candidate, twin=twin):
                 return candidate
         raise SettingsError(
@@ -49,7 +48,7 @@ class PortLeases:
         )
 
     def close(self) -> None:
-        """Give all ports back."""
+        """Release all ports."""
         while self._held:
             port, lock = self._held.popitem()
             # Unlinked while locked: whoever opened the file before sees that its path is gone, and tries again.
@@ -59,9 +58,7 @@ class PortLeases:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _lease(self, port: int, *, twin: bool) -> bool:
@@ -90,7 +87,7 @@ class PortLeases:
                 self._held[port] = lock
                 return True
         except (BlockingIOError, FileNotFoundError):
-            pass  # Held by another process, or given back between open and lock: another port will do.
+            pass  # Held by another process, or released between open and lock: another port will do.
         lock.close()
         return False
 

@@ -7,7 +7,7 @@ import struct
 
 from backburner.local.programs.ports import LOOPBACK
 
-_SECONDS = 2.0
+_PROBE_SECONDS = 2.0
 
 _METADATA_API_KEY = 3
 _METADATA_VERSION = 1
@@ -18,7 +18,7 @@ _HEAD = struct.Struct(">iii")
 
 def http_status(port: int, path: str) -> int | None:
     """The status of `GET path`, or None if nothing answers in HTTP."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_SECONDS)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_PROBE_SECONDS)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)
@@ -30,12 +30,12 @@ def http_status(port: int, path: str) -> int | None:
 def speaks_kafka(port: int) -> bool:
     """Whether a broker answers a Metadata request, which asks for no topic and so creates none.
 
-    One that answers before it counts among the brokers of its cluster is not ready: no topic can be made yet.
+    One that answers before it counts among the brokers of its cluster is not ready: no topic can be created yet.
     """
     header = struct.pack(">hhih", _METADATA_API_KEY, _METADATA_VERSION, _CORRELATION_ID, -1)
     request = header + struct.pack(">i", 0)
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=_SECONDS) as connection:
+        with socket.create_connection((LOOPBACK, port), timeout=_PROBE_SECONDS) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             with connection.makefile("rb") as answer:
                 head = answer.read(_HEAD.size)

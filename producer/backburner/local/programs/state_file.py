@@ -9,7 +9,7 @@ from backburner_schemas.errors import SettingsError
 
 
 def read_state(path: Path) -> dict[str, str]:
-    """What was written there, or nothing. Raises `SettingsError` if it is not readable."""
+    """What is stored there, or nothing. Raises `SettingsError` if it is not readable."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -48,4 +48,4 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _damaged(path: Path) -> SettingsError:
-    return SettingsError(f"{path} is damaged; delete it, and the stack chooses ports and keys anew")
+    return SettingsError(f"{path} is damaged; delete it, and the stack chooses new ports and keys")

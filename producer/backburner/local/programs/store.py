@@ -87,7 +87,7 @@ class Store:
         return self._data / "store-tmp"
 
     def _ready(self) -> bool:
-        # The S3 front answers before the filer has made the buckets, and the filer before the S3 front is up.
+        # The S3 front answers before the filer has created the buckets, and the filer before the S3 front is up.
         filer = self._ports["filer"]
         return http_status(self._ports["s3"], "/healthz") == _OK_STATUS and all(
             http_status(filer, f"/buckets/{bucket}/") == _OK_STATUS for bucket in (RESULTS_BUCKET, BROKER_BUCKET)
@@ -110,7 +110,7 @@ class Store:
                 "-admin.ui=false",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
-                # On unless told otherwise: it reports to its maker.
+                # On by default: it reports to its maker.
                 "-master.telemetry=false",
                 # The wait before a volume server leaves its cluster; there is nobody else in this one.
                 "-volume.preStopSeconds=0",

@@ -42,7 +42,7 @@ class WorkerSlot:
         return self.child.program.name
 
     def tend(self) -> None:
-        """Look at it once, and do what is due. Raises `EngineError` when it never comes up, or says that it cannot."""
+        """Check it once, and do what is due. Raises `EngineError` when it never comes up, or reports that it cannot."""
         now = time.monotonic()
         if self._start_at is not None:
             if now >= self._start_at:
@@ -50,7 +50,7 @@ class WorkerSlot:
                 self.child.start()
         elif (status := self.child.exit_status()) is not None:
             if status == UNUSABLE_STATUS and not self.warm:
-                # Nothing that a new start would find otherwise.
+                # A new start would end the same way.
                 raise self.child.failure("cannot start", reason=self.child.last_error())
             self._ended(now, f"ended with {describe(status)}")
         elif not self.warm and http_status(self._port, "/readyz") == _OK_STATUS:
@@ -108,7 +108,7 @@ class Workers:
         return tuple(slot.name for slot in self.slots if not slot.warm)
 
     def tend(self) -> None:
-        """Look at each once. Raises `EngineError` for one that never comes up."""
+        """Check each once. Raises `EngineError` for one that never comes up."""
         for slot in self.slots:
             slot.tend()
 

@@ -49,7 +49,7 @@ def destinations(
 async def send_batches(
     producer: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message], positions: Sequence[int]
 ) -> list[tuple[list[int], BaseException]]:
-    """Send the messages at these positions to one partition, one batch after the other; what failed, and why.
+    """Send the messages at these positions to one partition, one batch after the other; which failed, and why.
 
     Whole batches cost less than half the CPU of single sends. A message alone is sent singly, so that concurrent
     callers with one request each share a batch.
@@ -76,7 +76,7 @@ async def send_batches(
 
 
 def _fill(batch: BatchBuilder, messages: Sequence[Message], positions: Sequence[int], start: int) -> int:
-    """Put the messages at these positions, from `start` on, into the batch while they fit; where it stopped."""
+    """Put the messages at these positions, from `start` on, into the batch while they fit. Returns where it stopped."""
     now = int(time.time() * 1000)
     if isinstance(messages, EncodedMessages):
         keys, values = messages.keys, messages.values

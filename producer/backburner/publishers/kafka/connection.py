@@ -6,6 +6,7 @@ from typing import Any
 from aiokafka.errors import AuthenticationFailedError, SaslAuthenticationFailed
 
 from backburner.settings import Settings
+from backburner.settings.kafka import KafkaSecurity
 from backburner_schemas.errors import QueueError, SettingsError
 
 
@@ -14,7 +15,8 @@ def kafka_connection(settings: Settings) -> dict[str, Any]:
     queue = settings.queue
     if not queue.servers:
         raise SettingsError(f"BACKBURNER_QUEUE_URL {settings.queue_url!r} is not Kafka's; set kafka://host:port,…")
-    protocol = settings.kafka_security_protocol.upper()
+    security = settings.kafka_security
+    protocol = security.protocol.upper()
     if protocol not in {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}:
         raise SettingsError(
             f"BACKBURNER_KAFKA_SECURITY_PROTOCOL {protocol!r} is unknown; "
@@ -22,17 +24,17 @@ def kafka_connection(settings: Settings) -> dict[str, Any]:
         )
     connection: dict[str, Any] = {"bootstrap_servers": list(queue.servers), "security_protocol": protocol}
     if protocol.endswith("SSL"):
-        connection["ssl_context"] = _tls(settings)
+        connection["ssl_context"] = _tls(security)
     if protocol.startswith("SASL"):
-        connection.update(_sasl(settings))
+        connection.update(_sasl(security))
     return connection
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls(security: KafkaSecurity) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=settings.kafka_security_ca_file)
-        if settings.kafka_security_cert_file is not None:
-            context.load_cert_chain(settings.kafka_security_cert_file, settings.kafka_security_key_file)
+        context = ssl.create_default_context(cafile=security.ca_file)
+        if security.cert_file is not None:
+            context.load_cert_chain(security.cert_file, security.key_file)
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(
             f"the files of BACKBURNER_KAFKA_SECURITY_CA_FILE, …_CERT_FILE and …_KEY_FILE cannot be used: {error}"
@@ -40,28 +42,28 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def _sasl(settings: Settings) -> dict[str, Any]:
-    mechanism = settings.kafka_security_mechanism.upper()
+def _sasl(security: KafkaSecurity) -> dict[str, Any]:
+    mechanism = security.mechanism.upper()
     if mechanism not in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
         raise SettingsError(
             f"BACKBURNER_KAFKA_SECURITY_MECHANISM {mechanism!r} is unknown; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
         )
-    if settings.kafka_security_username is None or settings.kafka_security_password is None:
+    if security.username is None or security.password is None:
         raise SettingsError(
             "SASL needs BACKBURNER_KAFKA_SECURITY_USERNAME and BACKBURNER_KAFKA_SECURITY_PASSWORD; set both"
         )
     return {
         "sasl_mechanism": mechanism,
-        "sasl_plain_username": settings.kafka_security_username,
-        "sasl_plain_password": settings.kafka_security_password.get_secret_value(),
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": security.password.get_secret_value(),
     }
 
 
 def unreachable(settings: Settings, error: BaseException) -> QueueError:
-    """The error that tells a user why the broker could not be used."""
-    told = str(error) or type(error).__name__
+    """The error to raise when the broker could not be used."""
+    reason = str(error) or type(error).__name__
     if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
-        return QueueError(f"the broker refused the credentials ({told}); check BACKBURNER_KAFKA_SECURITY_…")
+        return QueueError(f"the broker refused the credentials ({reason}); check BACKBURNER_KAFKA_SECURITY_…")
     return QueueError(
-        f"no broker answers at {settings.queue_url} ({told}); check BACKBURNER_QUEUE_URL and that the broker is up"
+        f"no broker answers at {settings.queue_url} ({reason}); check BACKBURNER_QUEUE_URL and that the broker is up"
     )

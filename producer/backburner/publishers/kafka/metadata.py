@@ -1,7 +1,7 @@
-"""What the brokers know of topics. Here they are looked for and never made; `kafka_topics` makes them.
+"""What the brokers know of topics. Here they are looked up and never created; `topics` creates them.
 
 Each broker answers from metadata of its own, which follows the controller's after a moment, and after a longer one on
-a busy machine. So a look at one broker, or one look, does not tell that a topic is missing.
+a busy machine. So one answer of one broker does not prove that a topic is missing.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 TOPIC_SECONDS = 5.0
 """How long a topic that is missing is looked for, on every broker, before it counts as missing."""
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 10.0
 _OK_CODE = 0
 
@@ -32,7 +32,7 @@ async def missing_topics(client: AIOKafkaClient, topics: Collection[str]) -> lis
     while missing := sorted(set(topics) - await _shown(client, topics)):
         if time.monotonic() >= until:
             break
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     return missing
 
 
@@ -50,10 +50,10 @@ async def topics_at(client: AIOKafkaClient, broker: int, names: Sequence[str] | 
 async def _shown(client: AIOKafkaClient, wanted: Collection[str]) -> set[str]:
     """Topics that the brokers show: one is asked after the other, until all that are wanted were seen."""
     shown: set[str] = set()
-    heard, silent = False, KafkaError("the cluster tells of no broker")
+    heard, silent = False, KafkaError("the cluster reports no broker")
     for broker in brokers_of(client):
         try:
-            # Asked for all topics, not for ours: a broker may make what it is asked for by name.
+            # Asked for all topics, not for ours: a broker may create what it is asked for by name.
             shown |= (await topics_at(client, broker)).keys()
             heard = True
         except (KafkaError, TimeoutError) as error:
@@ -66,6 +66,6 @@ async def _shown(client: AIOKafkaClient, wanted: Collection[str]) -> set[str]:
 
 
 def brokers_of(client: AIOKafkaClient) -> list[int]:
-    """The brokers of the cluster, in an order of chance, so that the first is not asked by everybody."""
+    """The brokers of the cluster in random order, so that not everybody asks the same first."""
     brokers = [broker.nodeId for broker in client.cluster.brokers()]
     return random.sample(brokers, len(brokers))

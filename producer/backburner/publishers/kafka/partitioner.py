@@ -21,14 +21,14 @@ WINDOW_REQUESTS = 1024
 REMEMBERED_BLOCKS = 16_384
 """Blocks in each of the two generations of the memory: 3 MB in all, at least 500 prompts of the greatest length."""
 SHORT_BYTES = 1024
-"""A record below that has a prompt of 150 tokens or so, which is not worth looking into."""
+"""A record below that has a prompt of 150 tokens or so, which is not worth hashing."""
 
 _PROMPT = re.compile(rb'"(?:messages|prompt|tools|input)"')
 """Where the prompt begins in an envelope's JSON."""
 
 
 class Partitioner:
-    """Chooses partitions of one topic. The same calls in the same order always get the same answers.
+    """Chooses partitions of one topic. The same calls in the same order always return the same.
 
     What a partition carries of recent sends, in bytes, stays below 1 + `LEEWAY_RATIO` times the average and
     `NEIGHBOUR_REQUESTS` + 1 times the largest request. A call costs as much as its prompt has blocks. Memory is
@@ -64,7 +64,7 @@ class Partitioner:
     def choose_together(self, key: bytes, values: Sequence[bytes]) -> int | None:
         """The partition of neighbours with that key, at most `NEIGHBOUR_REQUESTS` of them; they count as sent.
 
-        None, and nothing counts, if one has a prompt that is worth looking into: then `choose` for each.
+        None, and nothing counts, if one has a prompt that is worth hashing: then `choose` for each.
         """
         if self._count == 1:
             return 0
@@ -75,22 +75,22 @@ class Partitioner:
         return self._count_in(self._with_neighbours(crc32(key), size, len(sizes)), key, size, len(sizes))
 
     def _count_in(self, chosen: int, key: bytes, size: int, sends: int) -> int:
-        """Count what goes there; the partition's number."""
+        """Count what goes there. Returns the partition's number."""
         self._loads[chosen] += size
         self._total += size
         self._sends += sends
         if self._sends >= WINDOW_REQUESTS * self._count:
             self._fade()
         if self._turn is None:
-            # Not all clients begin with the same partition: many send but one request.
+            # Not all clients begin with the same partition: many send only one request.
             self._turn = crc32(key) % self._count
         return (chosen + self._turn) % self._count
 
     def _with_prefix(self, chain: Sequence[int], size: int) -> int:
         """Where the most of this beginning went, of the partitions that can take it; or the least loaded.
 
-        The less of it is shared, the less over the average may such a partition be, and steeply so: prompts that have
-        but the system prompt in common begin groups of their own, side by side.
+        The less of it is shared, the less over the average may such a partition be, and steeply so: prompts that
+        share only the system prompt begin groups of their own, side by side.
         """
         room, leeway = self._room(size, 1, MAX_RUN_REQUESTS)
         young, old, loads = self._young, self._old, self._loads
@@ -121,7 +121,7 @@ class Partitioner:
         return known
 
     def _room(self, size: int, sends: int, run: int) -> tuple[float, float]:
-        """How much a partition may carry before it is given these bytes and requests, and how much more at the most."""
+        """How much a partition may carry before it gets these bytes and requests, and how much more at most."""
         total = self._total + size
         average = total / self._count
         return average - size, LEEWAY_RATIO * average + run * total / (self._sends + sends)

@@ -1,7 +1,6 @@
-"""Kafka as the queue: the publisher. Connection and topics are in files of their own and offered here.
+"""Kafka as the queue: the publisher. Connection and topics are in files of their own and re-exported here.
 
-It decides nothing about jobs; who sends again after a
-failure, and when, is the caller's business.
+It decides nothing about jobs; the caller decides whether and when to send again after a failure.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ _START_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
 _LINGER_MS = 5
 _BATCH_BYTES = 256 * 1024
-"""Below the 1 MB that a broker takes by default; a larger record goes as a batch of its own."""
+"""Below the 1 MB that a broker accepts by default; a larger record goes as a batch of its own."""
 _UNDER_WAY_BYTES = 16 * 1024 * 1024
 """Encoded bytes that one publish has under way at most: a request stays far below the broker's 100 MB."""
 
@@ -64,7 +63,7 @@ class KafkaPublisher:
         self._open = True
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Put the messages onto the queue; see the port for what its return and its error mean."""
+        """Put the messages onto the queue; see the port for what its return and its errors mean."""
         producer = await self._living()
         topics = {(pool, lane): routing.topic(self._settings.prefix, pool, lane) for pool, lane in lanes_of(messages)}
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
@@ -108,8 +107,8 @@ class KafkaPublisher:
                 return await self._connect(idempotent=True)
             except (UnknownError, UnsupportedVersionError, ClusterAuthorizationFailedError) as error:
                 log.warning(
-                    "this broker gives no producer ids, so a send that is tried again may leave a message twice; "
-                    "set BACKBURNER_KAFKA_IDEMPOTENCE=false to say that you know",
+                    "broker offers no producer ids; a retried send may leave a message twice "
+                    "(BACKBURNER_KAFKA_IDEMPOTENCE=false silences this)",
                     error=type(error).__name__,
                 )
         return await self._connect(idempotent=False)
@@ -143,7 +142,7 @@ class KafkaPublisher:
         return producer
 
     def _partitioner(self, topic: str, count: int) -> Partitioner:
-        """What chooses the topic's partitions; a new one where the topic has got more of them."""
+        """What chooses the topic's partitions; a new one where their number has grown."""
         found = self._partitioners.get(topic)
         if found is None or found.count != count:
             found = self._partitioners[topic] = Partitioner(count)
@@ -159,8 +158,8 @@ class KafkaPublisher:
                 unknown = wanted.keys() - self._topics
                 if unknown and (missing := await missing_topics(producer.client, unknown)):
                     raise QueueError(
-                        f"the topic {missing[0]} does not exist; make the pool's topics with `backburner topics ensure "
-                        f"--pool MODEL` (the pool is {wanted[missing[0]]})"
+                        f"the topic {missing[0]} does not exist; create the pool's topics with `backburner topics "
+                        f"ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
                     )
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
@@ -173,7 +172,7 @@ class KafkaPublisher:
         """Send every partition the messages at its positions; the positions of those that failed, with the error.
 
         A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
-        all that follows on the partition is refused too. A new producer begins to count anew.
+        all that follows on the partition is refused too. A new producer starts from zero.
         """
         failures = await self._send(producer, messages, batches)
         late = {
@@ -213,7 +212,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
         return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
     if isinstance(error, TopicAuthorizationFailedError):
-        return "not authorised to write to the topic; give this user the ACL"
+        return "not authorised to write to the topic; grant this user the ACL"
     return str(error) or type(error).__name__
 
 
@@ -223,4 +222,6 @@ async def _stop(client: AIOKafkaProducer) -> None:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await client.stop()
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("the connection to the broker did not close cleanly", error=str(error) or type(error).__name__)
+        log.warning(
+            "closing the connection to the broker failed; dropping it", error=str(error) or type(error).__name__
+        )

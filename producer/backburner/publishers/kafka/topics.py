@@ -1,7 +1,7 @@
-"""The Kafka topics of a pool: made here, and only here; publishing never makes one.
+"""The Kafka topics of a pool: created here, and only here; publishing never creates one.
 
-Who makes topics decides by what the controller has, and returns when every broker knows it: what brokers show of a
-topic lags behind both its making and its deletion.
+This decides by what the controller has, and returns when every broker knows it: what brokers show of a topic lags
+behind both its creation and its deletion.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from backburner_schemas.errors import QueueError
 
 log = get_logger(__name__)
 
-_SECONDS = 60.0
-"""For one step: four topics of 64 partitions take a broker a few seconds."""
+_STEP_SECONDS = 60.0
+"""Bounds one step: four topics of 64 partitions take a broker a few seconds."""
 _AGREE_SECONDS = 30.0
 """How long the brokers' metadata may take to follow the controller's."""
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _HEADROOM_BYTES = 64 * 1024
 """Bytes that an envelope, its headers and the batch around it may take beyond the body."""
 _OK_CODE = 0
@@ -33,7 +33,7 @@ _EXISTS_CODE = 36
 
 
 async def ensure_topics(settings: Settings, pool: str) -> list[str]:
-    """Make the topics of the pool's lanes that do not exist yet; the names of all of them.
+    """Create the topics of the pool's lanes that do not exist yet. Returns the names of all of them.
 
     Returns when every broker knows a leader of each partition, so that they can be used at once. Topics that exist
     are left as they are, with a line in the log. Raises `QueueError`.
@@ -42,13 +42,13 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     admin = AIOKafkaAdminClient(**kafka_connection(settings), client_id="backburner", request_timeout_ms=30_000)
     client: AIOKafkaClient = admin._client  # noqa: SLF001 - the public ways ask one broker, whichever
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(_STEP_SECONDS):
             await admin.start()
         missing = await _missing(admin, client, settings, names)
         if missing:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_STEP_SECONDS):
                 await _make(admin, settings, missing)
-            log.info("topics made", pool=pool, topics=missing)
+            log.info("topics created", pool=pool, topics=missing)
         await _until_nothing(lambda: _not_ready(client, names))
     except (KafkaError, OSError, TimeoutError) as error:
         raise unreachable(settings, error) from error
@@ -62,7 +62,7 @@ async def _missing(
 ) -> list[str]:
     """Those that the controller does not have, once no broker shows them any more.
 
-    A topic that was deleted and made again at once would look ready on a broker that still shows the old one.
+    A topic that was deleted and created again at once would look ready on a broker that still shows the old one.
     """
     shown: dict[str, Leaders] = {}
 
@@ -75,14 +75,14 @@ async def _missing(
 
     await _until_nothing(ghosts)
     for name, partitions in shown.items():
-        log.info("the topic exists and is left as it is", topic=name, partitions=len(partitions))
+        log.info("topic exists; leaving it as it is", topic=name, partitions=len(partitions))
     return [name for name in names if name not in shown]
 
 
 async def _deleted(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> list[str]:
-    """Those that the controller would make, though a broker shows them.
+    """Those that the controller would create, though a broker shows them.
 
-    One that it will not tell of counts as there: this user may not make topics, and need not.
+    One that it does not report counts as there: this user may not create topics, and need not.
     """
     if not names:
         return []
@@ -95,12 +95,12 @@ async def _make(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[
     answer = await admin.create_topics([_new(name, settings) for name in names])
     for found in answer.to_object()["topic_errors"]:
         code = found["error_code"]
-        if code == _EXISTS_CODE:  # Another process made it between the look and the making.
-            log.info("the topic exists and is left as it is", topic=found["topic"])
+        if code == _EXISTS_CODE:  # Another process created it meanwhile.
+            log.info("topic exists; leaving it as it is", topic=found["topic"])
         elif code != _OK_CODE:
             why = found.get("error_message") or for_code(code).__name__
             raise QueueError(
-                f"the broker did not make the topic {found['topic']}: {why}; check BACKBURNER_TOPIC_PARTITIONS, "
+                f"the broker did not create the topic {found['topic']}: {why}; check BACKBURNER_TOPIC_PARTITIONS, "
                 "BACKBURNER_TOPIC_REPLICATION and that this user may create topics"
             )
 
@@ -135,35 +135,36 @@ async def _views(client: AIOKafkaClient, names: Sequence[str]) -> dict[int, dict
 
 
 async def _until_nothing(wrong: Callable[[], Awaitable[str]]) -> None:
-    """Look until nothing is wrong. Raises `QueueError`, which tells what is, after the bound."""
+    """Check until nothing is wrong. After the bound it raises a `QueueError` with what is."""
     until = time.monotonic() + _AGREE_SECONDS
-    while told := await wrong():
+    while problems := await wrong():
         if time.monotonic() >= until:
             raise QueueError(
-                f"the brokers do not agree on the pool's topics after {_AGREE_SECONDS:.0f} s: {told}; look at these "
+                f"the brokers do not agree on the pool's topics after {_AGREE_SECONDS:.0f} s: {problems}; check these "
                 "brokers, then run the same again"
             )
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _check_replication(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     """Some brokers take any replication factor and keep one replica: that would be a promise broken in silence."""
-    brokers = len((await admin.describe_cluster())["brokers"])
-    if brokers < settings.topic_replication:
+    brokers, replicas = len((await admin.describe_cluster())["brokers"]), settings.topic_layout.replication
+    if brokers < replicas:
         raise QueueError(
-            f"{settings.topic_replication} replicas of each topic were asked for and the cluster has {brokers} "
+            f"{replicas} replicas of each topic were asked for and the cluster has {brokers} "
             f"broker(s); set BACKBURNER_TOPIC_REPLICATION={brokers}, or add brokers"
         )
 
 
 def _new(name: str, settings: Settings) -> NewTopic:
+    layout = settings.topic_layout
     return NewTopic(
         name,
-        settings.topic_partitions,
-        settings.topic_replication,
+        layout.partitions,
+        layout.replication,
         topic_configs={
             "cleanup.policy": "delete",
-            "retention.ms": str(int(settings.topic_retention_seconds * 1000)),
+            "retention.ms": str(int(layout.retention_seconds * 1000)),
             "max.message.bytes": str(settings.max_body_bytes + _HEADROOM_BYTES),
         },
     )

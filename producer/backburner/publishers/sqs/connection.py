@@ -27,7 +27,7 @@ FAILURES = (BotoCoreError, ClientError, ResponseParserError)
 
 _CONNECT_SECONDS = 5.0
 _METADATA_PROVIDER = "iam-role"
-"""The link of AWS's credential chain that asks the metadata service of the machine."""
+"""The link of AWS's credential chain that queries the metadata service of the machine."""
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "KMS.AccessDeniedException"})
@@ -61,7 +61,9 @@ def sqs_session(settings: Settings) -> boto3.Session:
         try:
             found = inner.get_credentials()
         except BotoCoreError as error:
-            raise SettingsError(f"AWS's credentials cannot be used: {told(error)}; correct the profile") from error
+            raise SettingsError(
+                f"AWS's credentials cannot be used: {message_of(error)}; correct the profile"
+            ) from error
         if found is None:
             raise SettingsError(
                 f"no credentials for SQS at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -91,28 +93,34 @@ def sqs_client(
             ),
         )
     except (BotoCoreError, ValueError) as error:
-        raise SettingsError(f"BACKBURNER_QUEUE_URL {settings.queue_url!r} cannot be used: {told(error)}") from error
+        raise SettingsError(
+            f"BACKBURNER_QUEUE_URL {settings.queue_url!r} cannot be used: {message_of(error)}"
+        ) from error
 
 
 def queue_error(settings: Settings, error: BaseException) -> QueueError:
-    """The error that tells a user why SQS could not be used."""
+    """The error to raise when SQS could not be used."""
     if is_denied(error):
-        return QueueError(f"SQS denied the access ({told(error)}); allow this identity the actions in docs/sqs.md")
+        return QueueError(
+            f"SQS denied the access ({message_of(error)}); allow this identity the actions in docs/sqs.md"
+        )
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
         return QueueError(
-            f"no AWS credentials can be used ({told(error)}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
-            "this pod a role"
+            f"no AWS credentials can be used ({message_of(error)}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or give this pod a role"
         )
     if code_of(error) in _BAD_CREDENTIALS:
-        return QueueError(f"SQS refused the credentials ({told(error)}); check AWS_ACCESS_KEY_ID and its kin")
+        return QueueError(
+            f"SQS refused the credentials ({message_of(error)}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
     if is_missing(error):
         return QueueError(
-            f"a queue of the pool is gone ({code_of(error)}); make it with `backburner topics ensure --pool MODEL`"
+            f"a queue of the pool is gone ({code_of(error)}); create it with `backburner topics ensure --pool MODEL`"
         )
     if isinstance(error, ClientError):
-        return QueueError(f"SQS did not do as it was asked: {told(error)}")
+        return QueueError(f"SQS refused the call: {message_of(error)}")
     return QueueError(
-        f"SQS does not answer at {settings.queue_url} ({told(error)}); check BACKBURNER_QUEUE_URL and the way there"
+        f"SQS does not answer at {settings.queue_url} ({message_of(error)}); check BACKBURNER_QUEUE_URL and the network"
     )
 
 
@@ -128,7 +136,7 @@ def is_denied(error: BaseException) -> bool:
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Whether trying again is in vain until somebody changes a setting, a permission or the credentials."""
+    """Whether a retry cannot help until somebody changes a setting, a permission or the credentials."""
     return (
         is_denied(error)
         or code_of(error) in _BAD_CREDENTIALS
@@ -137,11 +145,11 @@ def is_lasting(error: BaseException) -> bool:
 
 
 def code_of(error: BaseException) -> str:
-    """AWS's code of a refusal; empty for what is none."""
+    """AWS's code of a refusal; empty for other errors."""
     return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What happened, in one line."""
     if isinstance(error, ClientError):
         found = error.response.get("Error", {})

@@ -1,4 +1,4 @@
-"""A message in the form that SQS takes: ASCII-escaped text, facts as attributes, the tenant as message group. Pure."""
+"""A message in the form that SQS accepts: ASCII-escaped text, facts as attributes, tenant as message group. Pure."""
 
 import hashlib
 import math
@@ -65,7 +65,7 @@ def entry_of(position: int, message: Message, now: float) -> Entry:
 
 
 def escaped(encoded: bytes) -> str:
-    """An envelope's JSON in ASCII: SQS takes not every character, and counts the bytes of those that it takes."""
+    """An envelope's JSON in ASCII: SQS does not accept every character, and counts the bytes of those that it does."""
     text = encoded.decode()
     if encoded.isascii():
         return text
@@ -82,7 +82,7 @@ def message_group(tenant: str) -> str:
 
 
 def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """The entries in their order, in batches that SQS takes; one that is too large alone is a batch of its own."""
+    """The entries in their order, in batches that SQS accepts; one that is too large alone is a batch of its own."""
     batch: list[Entry] = []
     size = 0
     for entry in entries:

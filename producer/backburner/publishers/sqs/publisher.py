@@ -1,7 +1,7 @@
-"""SQS as the queue: the publisher. Connection and queues are in files of their own and offered here.
+"""SQS as the queue: the publisher. Connection and queues are in files of their own and re-exported here.
 
-The client library blocks, so its calls run in threads. It decides nothing about jobs; who sends again after a
-failure, and when, is the caller's business.
+The client library blocks, so its calls run in threads. It decides nothing about jobs; the caller decides whether and
+when to send again after a failure.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from backburner.publishers.sqs.connection import (
     is_denied,
     is_lasting,
     is_missing,
+    message_of,
     queue_error,
     sqs_client,
     sqs_session,
-    told,
 )
 from backburner.publishers.sqs.message import MAX_BYTES, Entry, batches, entry_of
 from backburner.publishers.sqs.queues import ensure_queues, find_queues, missing_queue, queue_names
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 __all__ = ["SqsPublisher", "ensure_queues"]
 
 _THREAD_COUNT = 8
-"""Batches under way at once: the network is waited for, and more would only queue for Python's lock."""
+"""Batches under way at once: more would only wait for Python's lock."""
 _READ_SECONDS = 30.0
-_ATTEMPTS = 5
-"""Of one call, by the client library, with growing pauses and jitter."""
+_MAX_ATTEMPTS = 5
+"""Attempts of one call by the client library, with growing pauses and jitter."""
 _FIRST_ATTEMPTS = 2
-"""Of the first: where there is no SQS, that is told soon."""
+"""Attempts of the first call: where there is no SQS, that is reported soon."""
 _TOO_LARGE = (
     f"a message is over SQS's {MAX_BYTES} bytes; store its body first (the client does), or send less in one request"
 )
@@ -61,14 +61,14 @@ class SqsPublisher:
         self._urls: dict[str, str] = {}
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if SQS does not answer, or not to this identity."""
+        """Connect. Raises `QueueError` if SQS does not answer, or refuses this identity."""
         self._client = await asyncio.to_thread(self._connect)
         self._threads = ThreadPoolExecutor(_THREAD_COUNT, thread_name_prefix="sqs-send")
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Put the messages onto the queue; see the port for what its return and its error mean."""
+        """Put the messages onto the queue; see the port for what its return and its errors mean."""
         if self._client is None:
-            raise QueueError("the publisher is not connected; start it before it publishes")
+            raise QueueError("the publisher is not connected; start it before publishing")
         urls = await self._find({(message.pool, message.lane) for message in messages}, self._client)
         now = time.time()
         lanes: defaultdict[str, list[Entry]] = defaultdict(list)
@@ -91,12 +91,12 @@ class SqsPublisher:
             raise PublishFailed(sorted(failed), cause)
 
     def _connect(self) -> "SQSClient":
-        """A client, once SQS has answered: whether this queue exists, or may be looked for, is not the question."""
+        """A client, once SQS has answered; whether this queue exists, or may be looked up, does not matter."""
         first, client = (
             sqs_client(
                 self._session, self._settings, connections=_THREAD_COUNT, read_seconds=_READ_SECONDS, attempts=attempts
             )
-            for attempts in (_FIRST_ATTEMPTS, _ATTEMPTS)
+            for attempts in (_FIRST_ATTEMPTS, _MAX_ATTEMPTS)
         )
         try:
             first.get_queue_url(QueueName=routing.queue(self._settings.prefix, "any", Lane.NORMAL))
@@ -126,11 +126,11 @@ class SqsPublisher:
                 url = (await self._in_thread(find_queues, client, self._settings, [name]))[name]
                 self._urls[name] = url
             found[name] = url
-        # Not the one that is kept: another publish, which finds a queue gone, takes it out there.
+        # Not the one that is kept: another publish, which finds a queue gone, removes it there.
         return found
 
     def _send(self, client: "SQSClient", name: str, url: str, batch: Sequence[Entry]) -> tuple[list[int], str]:
-        """Send one batch, in a thread: the positions of what SQS did not take, and why."""
+        """Send one batch, in a thread. Returns the positions of what SQS did not accept, and why."""
         if len(batch) == 1 and batch[0].size > MAX_BYTES:
             return [batch[0].position], _TOO_LARGE
         try:
@@ -141,12 +141,12 @@ class SqsPublisher:
                 raise missing_queue(name) from error
             if is_lasting(error):
                 raise queue_error(self._settings, error) from error
-            return [entry.position for entry in batch], told(error)
+            return [entry.position for entry in batch], message_of(error)
         taken = {int(each["Id"]) for each in answer.get("Successful", [])}
         # What is named in neither list was not acknowledged either.
         left = [entry.position for entry in batch if entry.position not in taken]
         why = next(
-            (f"{each['Code']}: {each.get('Message', '')}" for each in answer.get("Failed", [])), "no reason told"
+            (f"{each['Code']}: {each.get('Message', '')}" for each in answer.get("Failed", [])), "no reason given"
         )
         return left, why if left else ""
 

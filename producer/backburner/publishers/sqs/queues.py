@@ -1,4 +1,4 @@
-"""The SQS queues of a pool: made here, and only here; publishing never makes one."""
+"""The SQS queues of a pool: created here, and only here; publishing never creates one."""
 
 import asyncio
 import json
@@ -12,10 +12,10 @@ from backburner.publishers.sqs.connection import (
     FAILURES,
     code_of,
     is_missing,
+    message_of,
     queue_error,
     sqs_client,
     sqs_session,
-    told,
 )
 from backburner.publishers.sqs.message import MAX_BYTES
 from backburner.settings import Settings
@@ -33,45 +33,45 @@ _MAX_NAME_CHARACTERS = 80
 _RETENTION_SECONDS = (60, 14 * 24 * 3600)
 """Seconds that SQS can keep a message: at least, at most."""
 _VISIBILITY_SECONDS = 120
-"""The queue's own default, for those who look at it by hand; workers say their own with each call."""
-_SEEN_SECONDS = 90.0
-"""How long a queue that was made may take to be seen: SQS says a minute."""
-_LOOK_SECONDS = 0.5
+"""The queue's own default, for those who read it by hand; workers pass their own with each call."""
+_CREATION_SECONDS = 90.0
+"""How long a new queue may take to be listed: a minute according to SQS."""
+_POLL_SECONDS = 0.5
 _EXISTS = frozenset({"QueueAlreadyExists", "QueueNameExists"})
 _DELETED_RECENTLY = frozenset({"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"})
 
 
 def queue_names(prefix: str, pool: str) -> dict[str, Lane]:
-    """Every queue of a pool with its lane. Raises `SettingsError` if SQS takes no such names."""
+    """Every queue of a pool with its lane. Raises `SettingsError` if SQS does not accept such names."""
     names = routing.queues(prefix, pool)
     for name in names:
         if "." in name:
             raise SettingsError(
-                f"SQS takes no dots in a queue's name ({name}); set BACKBURNER_PREFIX to letters, digits, '_' and '-'"
+                f"SQS allows no dots in a queue's name ({name}); set BACKBURNER_PREFIX to letters, digits, '_' and '-'"
             )
         if not _NAME.fullmatch(name):
             room = len(prefix) - max(len(each) for each in names) + _MAX_NAME_CHARACTERS
             raise SettingsError(
-                f"SQS takes at most {_MAX_NAME_CHARACTERS} characters in a queue's name ({name}); set "
+                f"SQS allows at most {_MAX_NAME_CHARACTERS} characters in a queue's name ({name}); set "
                 f"BACKBURNER_PREFIX to at most {room} for this pool"
             )
     return names
 
 
 async def ensure_queues(settings: Settings, pool: str) -> list[str]:
-    """Make the queues of the pool's lanes that do not exist yet; the names of all of them.
+    """Create the queues of the pool's lanes that do not exist yet. Returns the names of all of them.
 
     Returns when SQS shows them all. Queues that exist are left as they are, with a line in the log. Raises
-    `SettingsError` for what SQS cannot give, and `QueueError`, also for a queue whose redrive policy would move
+    `SettingsError` for what SQS does not offer, and `QueueError`, also for a queue whose redrive policy would move
     messages away without a record.
     """
     names = queue_names(settings.prefix, pool)
-    seconds = int(settings.topic_retention_seconds)
+    seconds = int(settings.topic_layout.retention_seconds)
     least, most = _RETENTION_SECONDS
     if not least <= seconds <= most:
         raise SettingsError(
             f"SQS keeps messages for {least} to {most} seconds and BACKBURNER_TOPIC_RETENTION_SECONDS is {seconds}; "
-            "set it into that range, above your longest deadline"
+            "set it within that range, above your longest deadline"
         )
     return await asyncio.to_thread(_ensure, settings, pool, list(names), seconds)
 
@@ -91,7 +91,7 @@ def find_queues(client: "SQSClient", settings: Settings, names: Iterable[str]) -
 def missing_queue(name: str) -> QueueError:
     """The error for a queue that is not there."""
     return QueueError(
-        f"the queue {name} does not exist; make the pool's queues with `backburner topics ensure --pool MODEL`"
+        f"the queue {name} does not exist; create the pool's queues with `backburner topics ensure --pool MODEL`"
     )
 
 
@@ -113,12 +113,12 @@ def _ensure(settings: Settings, pool: str, names: list[str], retention: int) -> 
         _wait_until_seen(client, missing)
     except FAILURES as error:
         if code_of(error) in _DELETED_RECENTLY:
-            raise QueueError(f"{told(error)}; try again in a minute") from error
+            raise QueueError(f"{message_of(error)}; try again in a minute") from error
         raise queue_error(settings, error) from error
     finally:
         client.close()
     if missing:
-        log.info("queues made", pool=pool, queues=missing)
+        log.info("queues created", pool=pool, queues=missing)
     return names
 
 
@@ -135,24 +135,24 @@ def _make(client: "SQSClient", name: str, retention: int) -> None:
     except FAILURES as error:
         if code_of(error) not in _EXISTS:
             raise
-        # Another process made it between the look and the making.
-        log.info("the queue exists and is left as it is", queue=name)
+        # Another process created it meanwhile.
+        log.info("queue exists; leaving it as it is", queue=name)
 
 
 def _wait_until_seen(client: "SQSClient", names: Iterable[str]) -> None:
-    """Whoever uses the queues next would be told to make them, if SQS did not show them yet."""
-    until = time.monotonic() + _SEEN_SECONDS
+    """Whoever uses the queues next would be asked to create them, if SQS did not list them yet."""
+    until = time.monotonic() + _CREATION_SECONDS
     while unseen := [name for name in names if _url(client, name) is None]:
         if time.monotonic() >= until:
             raise QueueError(
-                f"SQS took the queues and does not show them after {_SEEN_SECONDS:.0f} s: {', '.join(unseen)}; "
+                f"SQS accepted the queues and does not list them after {_CREATION_SECONDS:.0f} s: {', '.join(unseen)}; "
                 "check them in AWS's console, then run the same again"
             )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _look_at(name: str, attributes: dict[str, str], retention: int) -> None:
-    """Tell of a queue that exists. Raises `QueueError` for one that could lose messages."""
+    """Log what a queue that exists is like. Raises `QueueError` for one that could lose messages."""
     if policy := attributes.get("RedrivePolicy"):
         raise QueueError(
             f"the queue {name} has a redrive policy ({_brief(policy)}), which would move requests away without a "
@@ -160,11 +160,15 @@ def _look_at(name: str, attributes: dict[str, str], retention: int) -> None:
             "`aws sqs set-queue-attributes --queue-url … --attributes RedrivePolicy=`"
         )
     kept, largest = int(attributes["MessageRetentionPeriod"]), int(attributes["MaximumMessageSize"])
-    log.info("the queue exists and is left as it is", queue=name, retention_seconds=kept, message_bytes=largest)
+    log.info("queue exists; leaving it as it is", queue=name, retention_seconds=kept, message_bytes=largest)
     if kept < retention:
-        log.warning("the queue keeps messages for less than the settings say", queue=name, seconds=kept)
+        log.warning(
+            "queue keeps messages for less than BACKBURNER_TOPIC_RETENTION_SECONDS; leaving it",
+            queue=name,
+            seconds=kept,
+        )
     if largest < MAX_BYTES:
-        log.warning("the queue refuses large messages; set its MaximumMessageSize to 1048576", queue=name)
+        log.warning("queue refuses large messages; set its MaximumMessageSize to 1048576", queue=name)
 
 
 def _url(client: "SQSClient", name: str) -> str | None:

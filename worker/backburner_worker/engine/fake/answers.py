@@ -12,7 +12,7 @@ from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse, Usage
 
 _CREATED_SECONDS = 1_700_000_000
-"""Always the same, so that two runs of one request give the same bytes."""
+"""Always the same, so that two runs of one request return the same bytes."""
 
 _WORDS = ("the", "pot", "stands", "warm", "on", "the", "back", "burner", "until", "its", "turn", "comes")
 _DIMENSION_COUNT = 8
@@ -20,7 +20,7 @@ _MAX_DIMENSIONS = 4096
 
 
 def prompt_text(request: EngineRequest) -> str:
-    """All the text that the request gives to the model, joined by new lines."""
+    """All the text of the request that the model reads, joined by new lines."""
     body = request.body
     if request.endpoint is Endpoint.CHAT:
         return "\n".join(_texts(body.get("messages")))

@@ -1,4 +1,4 @@
-"""Makes time pass for the modelled engine: its steps on timers of the event loop. It decides nothing."""
+"""Runs the modelled engine's steps on timers of the event loop. It decides nothing."""
 
 import asyncio
 

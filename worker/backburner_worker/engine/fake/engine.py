@@ -6,7 +6,7 @@ words mean nothing, and its tokens are words split at white space.
 Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
 
     [[fail]]       RequestRefused: the request's own fault
-    [[retry]]      EngineError: may go better later
+    [[retry]]      EngineError: may succeed later
     [[busy]]       EngineBusy
     [[abort]]      GenerationAborted
     [[die]]        the engine dies: EngineLost for this request, all in flight and every later one
@@ -19,12 +19,12 @@ Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
 An answer is a function of `digest_of(request)`, the 16-byte BLAKE2b of the endpoint, a new line and the body as JSON
 with sorted keys, no white space and non-ASCII characters escaped. A chat answer's `id` is `chatcmpl-` and that digest
 in hexadecimal digits, and its text begins with `fake-`, the digest's first 12 digits, `-` and the choice's index. So
-whoever holds a request and a response can tell whether they belong together.
+whoever has a request and a response can check whether they belong together.
 
 With a `Pace` an answer takes as long as it would on a real engine that is so fast and holds so much, beside all that
 runs at the same time.
 
-At a latency of 0 a `run` neither sleeps nor makes a task, so it costs a few microseconds and never yields.
+At a latency of 0 a `run` neither sleeps nor creates a task, so it costs a few microseconds and never yields.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ from backburner_worker.engine.fake.journal import FakeJournal
 from backburner_worker.engine.fake.model import Pace, Sequence
 
 FAKE_MODEL = "fake"
-"""The model that the fake serves unless told otherwise; its pool has the same name."""
+"""The model that the fake serves unless another is named; its pool has the same name."""
 
 VERSION = "fake-1"
 
@@ -67,7 +67,7 @@ class FakeEngine:
     Args:
         model: The base model that it serves.
         latency: Seconds that a request takes.
-        max_sequences: What `EngineInfo` says; nothing is limited by it.
+        max_sequences: What `EngineInfo` reports; nothing is limited by it.
         kv_tokens: The same.
         journal: A file for a `FakeJournal`; none if not set.
         pace: How fast it is, and how much it holds; instead of latency, `max_sequences` and `kv_tokens`.
@@ -109,7 +109,7 @@ class FakeEngine:
         return self._lost
 
     async def start(self) -> EngineInfo:
-        """Say what is served; there is nothing to load. Raises `EngineError` if the journal cannot be opened."""
+        """Return what is served; there is nothing to load. Raises `EngineError` if the journal cannot be opened."""
         if self._journal_path is not None:
             try:
                 self._journal = FakeJournal(self._journal_path)
@@ -125,7 +125,7 @@ class FakeEngine:
         )
 
     async def run(self, request: EngineRequest) -> EngineResponse:
-        """Answer, or fail as the prompt's pattern says."""
+        """Answer, or fail as the prompt's pattern asks."""
         self._check_alive()
         model = request.body.get("model")
         if model not in self._names:

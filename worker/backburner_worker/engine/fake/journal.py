@@ -1,6 +1,6 @@
 """The fake engine's journal: one line for each request that it begins, so that a harness can count what runs twice.
 
-Any number of engines may write one file. It is no log: nothing reads it but tests and the fault harness.
+Any number of engines may write one file. It is not a log: nothing reads it but tests and the fault harness.
 """
 
 import os

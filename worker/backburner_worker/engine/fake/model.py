@@ -1,11 +1,11 @@
-"""How a real engine would be busy: a model of continuous batching with prefill, decode and a KV cache. Pure.
+"""Simulates a real engine's load: a model of continuous batching with prefill, decode and a KV cache. Pure.
 
-It has vLLM's rules, told in tokens instead of blocks. A step gives each running sequence one token, and prefills what
-waits in chunks, first come, first served, as far as places, KV cache and the step's tokens go. Where the cache cannot
-take the next tokens, the sequence that came last is thrown out: it waits at the front, and all that it had is computed
-again. With a prefix cache, what prompts share is held and computed once, and stays until its room is needed.
+It follows vLLM's rules, in tokens instead of blocks. A step generates one token for each running sequence, and prefills
+what waits in chunks, first come, first served, as far as places, KV cache and the step's tokens go. Where the cache
+cannot take the next tokens, the sequence that came last is preempted: it waits at the front, and all that it had is
+computed again. With a prefix cache, what prompts share is held and computed once, and stays until its room is needed.
 
-Time is a number here. `FakeClock` makes it pass.
+Time is a number here; `FakeClock` advances it.
 """
 
 import math
@@ -35,7 +35,7 @@ class Pace:
     cache: int = 1
     """Whether there is a prefix cache: 1 or 0."""
     speed: float = 1.0
-    """Seconds of the model that pass in one of ours."""
+    """Seconds of simulated time in one of real time."""
 
     def __post_init__(self) -> None:
         numbers = (self.prefill, self.step, self.sequences, self.kv, self.batched, self.speed)
@@ -88,7 +88,7 @@ class _Cache:
         self._idle_tokens = 0
 
     def take(self, sequence: Sequence, *, alone: bool) -> bool:
-        """Give the sequence room for all that it has so far, if there is enough; what is to be computed is noted."""
+        """Reserve room for all that the sequence has so far, if there is enough; note what is to be computed."""
         chain = sequence.prefix if self._keeps else ()
         wanted = sequence.prompt + sequence.generated
         held = sum(1 for block in chain if block in self._in_use)
@@ -110,7 +110,7 @@ class _Cache:
         return True
 
     def grow(self, sequence: Sequence) -> bool:
-        """Room for one more token of it."""
+        """Reserve room for one more of its tokens; whether there was any."""
         if self.used >= self.size:
             return False
         sequence.own += 1
@@ -119,7 +119,7 @@ class _Cache:
         return True
 
     def give_back(self, sequence: Sequence) -> None:
-        """All that the sequence holds is free."""
+        """Free all that the sequence holds."""
         self.used -= sequence.own
         sequence.own = 0
         for block in sequence.prefix if self._keeps else ():
@@ -166,7 +166,7 @@ class FakeModel:
             self._waiting.remove(sequence)
 
     def begin(self) -> float:
-        """Schedule a step: the seconds that it takes, 0 if there is nothing to do."""
+        """Schedule a step. Returns the seconds that it takes, 0 if there is nothing to do."""
         if not self:
             self.meter.idle()
             return 0.0
@@ -186,7 +186,7 @@ class FakeModel:
                 room -= 1
             self._decoding.append(sequence)
         decoding = len(self._decoding)
-        # What was just thrown out would come back at once, and throw out the next.
+        # What was just preempted would come back at once, and preempt the next.
         while self._waiting and len(self._running) < self._pace.sequences and room > 0 and not preempted:
             sequence = self._waiting[0]
             if not self._cache.take(sequence, alone=not self._running):
@@ -208,7 +208,7 @@ class FakeModel:
         return self._pace.step + decoding * self._pace.sequence + prefilled / self._pace.prefill
 
     def end(self) -> list[Sequence]:
-        """The step is over: the sequences whose answer is whole."""
+        """End the step. Returns the sequences whose answer is whole."""
         finished = []
         for sequence in self._decoding:
             sequence.generated += 1
@@ -221,7 +221,7 @@ class FakeModel:
         return finished
 
     def _make_room(self) -> int:
-        """Give each running sequence room for its next token; how many had to go for that."""
+        """Reserve room for each running sequence's next token. Returns how many had to be preempted for that."""
         gone = 0
         at = 0
         while at < len(self._running):

@@ -1,6 +1,6 @@
 """The fake engine in a child process, so that an engine's death can be the real thing: a killed process.
 
-Parent and child speak JSON, one object a line: the first line that the child writes says what it offers, then
+Parent and child exchange JSON, one object a line: the first line that the child writes is what it offers, then
 `{"call", "id", "endpoint", "body"}` goes down and `{"call", "response" | "error"}` comes up. `{"cancel": call}` aborts
 one. A call has a number of its own, since a request that was aborted may be back before its abort is over.
 The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself,

@@ -1,4 +1,4 @@
-"""Every call into vLLM, and what its releases do differently. No decisions here; those are in `engine`.
+"""Every call into vLLM, and how its releases differ. Decisions are made in `engine`.
 
 What it takes from vLLM is named in `names`, which is imported inside the functions: importing this module costs
 nothing and works without vLLM. The contract tests run all of it, on each release by `make vllm-versions`.
@@ -19,9 +19,9 @@ from backburner_worker.engine.vllm.load import Meters
 from backburner_worker.engine.vllm.release import is_cpu_build
 
 _UTILITY_TIMEOUT_SECONDS = 60.0
-"""Seconds for a question to the engine core: those to a dead one never come back."""
+"""Seconds for a call to the engine core: one to a dead core never returns."""
 
-_HELP = "`python -m vllm.entrypoints.openai.api_server --help` lists what it takes"
+_HELP = "`python -m vllm.entrypoints.openai.api_server --help` lists its arguments"
 
 _NO_MEDIA = "no-media-allowed.invalid"
 """vLLM takes an empty list of media domains for all of them; `.invalid` never resolves."""
@@ -65,7 +65,7 @@ def import_all() -> ModuleType:
         from backburner_worker.engine.vllm import names
     except Exception as error:
         raise SettingsError(
-            f"vLLM cannot be imported: {type(error).__name__}: {error}; install it anew with all that it needs: "
+            f"vLLM cannot be imported: {type(error).__name__}: {error}; reinstall it with all that it needs: "
             "`pip install --force-reinstall 'backburner[worker]'`, or requirements/worker-cpu.lock"
         ) from error
     return names
@@ -96,9 +96,9 @@ def parse_arguments(model: str, engine_args: Sequence[str], served_name: str, me
         vllm.validate_parsed_serve_args(args)
     except SystemExit as error:
         # Such as --help, which has been printed.
-        raise SettingsError(f"BACKBURNER_ENGINE_ARGS has vLLM end; {_HELP}") from error
+        raise SettingsError(f"BACKBURNER_ENGINE_ARGS makes vLLM exit; {_HELP}") from error
     except Exception as error:
-        raise SettingsError(f"vLLM does not take BACKBURNER_ENGINE_ARGS: {error}; {_HELP}") from error
+        raise SettingsError(f"vLLM does not accept BACKBURNER_ENGINE_ARGS: {error}; {_HELP}") from error
     if not args.allowed_media_domains:
         args.allowed_media_domains = sorted(media_domains) or [_NO_MEDIA]
     if args.lora_modules and is_cpu_build():
@@ -107,15 +107,15 @@ def parse_arguments(model: str, engine_args: Sequence[str], served_name: str, me
 
 
 def _refuse(message: str) -> NoReturn:
-    # argparse would print all that vLLM takes, some hundred lines, and end the process.
+    # argparse would print all of vLLM's arguments, some hundred lines, and end the process.
     raise ValueError(message)
 
 
 def _spare_a_slot(args: Any) -> None:
-    """Have one slot for adapters more than can ever be taken.
+    """Have one slot for adapters more than can ever be used.
 
-    In a batch with adapters, 0.32's CPU kernels give requests to the base model the last slot's weights, by the index
-    -1; in a slot that was never taken these are zeros. Slots are taken from the first on.
+    In a batch with adapters, 0.32's CPU kernels apply the last slot's weights to requests to the base model, by the
+    index -1; in a slot that was never used these are zeros. Slots are used from the first on.
     """
     args.max_loras = max(args.max_loras or 0, len(args.lora_modules) + 1)
     if args.max_cpu_loras is not None:
@@ -201,7 +201,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether the exception says that the engine core is gone."""
+    """Whether the exception means that the engine core is gone."""
     from backburner_worker.engine.vllm import names
 
     return isinstance(error, names.EngineDeadError)

@@ -43,10 +43,10 @@ Without it one request that rambles holds its place until the context is full, 1
 """
 
 _WARM_UP_SECONDS = 300.0
-"""For the first generation: it compiles kernels on some machines."""
+"""Bounds the first generation, which compiles kernels on some machines."""
 
 _SHUTDOWN_SECONDS = 10.0
-"""For the engine core to end after the drain, before it is killed; it takes 2.5 s on an idle machine."""
+"""How long the engine core may take to end after the drain before it is killed; 2.5 s on an idle machine."""
 
 _KILL_SECONDS = 5.0
 
@@ -104,8 +104,8 @@ class VllmEngine:
     async def start(self) -> EngineInfo:
         """Load the model and run one real request through it. The event loop stands still while it loads.
 
-        Raises `SettingsError` for what no other start can mend: a release of vLLM that this worker was not made for, a
-        library or a GPU that is missing, arguments that vLLM does not take.
+        Raises `SettingsError` for what no other start can fix: a release of vLLM that this worker was not made for, a
+        library or a GPU that is missing, arguments that vLLM does not accept.
         """
         release = supported_release()
         if threading.current_thread() is not threading.main_thread():
@@ -150,7 +150,7 @@ class VllmEngine:
 
     async def close(self, drain: float) -> None:
         """Wait for what runs, abort the rest, end the engine core, at the latest by force."""
-        # Asked once more while it still means something: a closed core looks like a dead one.
+        # Read once more while it still means something: a closed core looks like a dead one.
         self._lost = self.lost
         self._closed = True
         if self._running and drain > 0:
@@ -183,9 +183,7 @@ class VllmEngine:
         try:
             loaded = await compat.load(args, self._default_max_tokens)
         except Exception as error:
-            raise EngineError(
-                f"vLLM did not start: {error}; the cause is in its log above, look there for the first ERROR"
-            ) from error
+            raise EngineError(f"vLLM did not start: {error}; the cause is the first ERROR in its log above") from error
         self._loaded = loaded
         self._names = frozenset((*loaded.models, *loaded.adapters))
         if not loaded.handlers:
@@ -207,7 +205,7 @@ class VllmEngine:
             async with asyncio.timeout(_WARM_UP_SECONDS):
                 await asyncio.gather(self.run(first), *map(self._try, others))
         except TimeoutError as error:
-            raise EngineError(f"the first request had no answer in {_WARM_UP_SECONDS:.0f} s") from error
+            raise EngineError(f"the first request was not answered within {_WARM_UP_SECONDS:.0f} s") from error
         except RequestRefused as error:
             raise EngineError(f"the first request was refused: {error.message}") from error
 
@@ -216,9 +214,9 @@ class VllmEngine:
             await self.run(request)
 
     async def _call(self, loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the body in a task of its own, which `close` can abort, and tell its ends apart.
+        """Run the body in a task of its own, which `close` can abort, and distinguish how it ends.
 
-        vLLM turns a cancelled call into an ordinary error response, so the outcome alone says nothing.
+        vLLM turns a cancelled call into an ordinary error response, so the outcome alone does not show it.
         """
         caller = asyncio.current_task()
         assert caller is not None
@@ -273,7 +271,7 @@ def _response(answer: dict[str, Any]) -> EngineResponse:
             raise GenerationAborted
     for item in answer.get("data", ()):
         if item.get("embedding", True) in ([], ""):
-            raise GenerationAborted("the engine gave an empty vector")
+            raise GenerationAborted("the engine returned an empty vector")
     usage = answer.get("usage") or {}
     tokens = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
     return EngineResponse(body=answer, usage=tokens)

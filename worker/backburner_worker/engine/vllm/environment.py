@@ -11,7 +11,7 @@ _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     # A forked child would inherit the worker's threads and sockets.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    # A redirect would lead around the list of allowed media domains.
+    # A redirect would bypass the list of allowed media domains.
     "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     # The worker's own log is on stdout.
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -41,9 +41,9 @@ _CACHES = {
 
 
 def environment(model: str, cache_dir: str = "") -> dict[str, str]:
-    """What vLLM is to find in the environment when it is first imported.
+    """The variables that vLLM is to find in the environment when it is first imported.
 
-    Below `cache_dir` it keeps what it compiles and finds out at a start, for the next one; at its own places if empty.
+    Below `cache_dir` it stores what it compiles and measures at a start, for the next one; in its own folders if empty.
     """
     settings = dict(_ENVIRONMENT)
     if is_cpu_build():

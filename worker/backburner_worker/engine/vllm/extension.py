@@ -1,4 +1,4 @@
-"""Loads vLLM's compiled kernels by themselves, so that a library that they miss is told by its name.
+"""Loads vLLM's compiled kernels by themselves, so that a missing library is reported by its name.
 
 vLLM itself only warns that they did not load, and fails later, at whatever needs them first. Loading them once more,
 as vLLM does, costs nothing. Which release it is, is `release`'s.
@@ -18,7 +18,7 @@ _DRIVER = "libcuda.so.1"
 """NVIDIA's driver. The machine brings it, never the image."""
 
 _LOADED_ALL_THE_SAME = "dynamic module does not define module export function"
-"""Two of the CPU build's three extensions are named otherwise than what they define: vLLM passes over it too."""
+"""Two of the CPU build's three extensions have another name than what they define; vLLM ignores that error too."""
 
 _PACKAGES = {
     "libnuma.so.1": ("libnuma1", "numactl-libs"),
@@ -26,16 +26,16 @@ _PACKAGES = {
     "libstdc++.so.6": ("libstdc++6", "libstdc++"),
     "libgcc_s.so.1": ("libgcc-s1", "libgcc"),
 }
-"""The packages of what vLLM and torch want of the system, on Debian and on Fedora."""
+"""The packages of the system libraries that vLLM and torch need, on Debian and on Fedora."""
 
 _MISSING = re.compile(r"(\S+): cannot open shared object file")
 _TORCHS_OWN = re.compile(r"lib(torch|c10|shm)")
 _NVIDIAS = re.compile(r"lib(cu|nv|nccl)")
-_REINSTALL = "install both anew: `pip install --force-reinstall 'backburner[worker]'`, or requirements/worker-cpu.lock"
+_REINSTALL = "reinstall both: `pip install --force-reinstall 'backburner[worker]'`, or requirements/worker-cpu.lock"
 
 
 class Kernels(StrEnum):
-    """What became of loading them, in words."""
+    """The result of loading them, in words."""
 
     LOADED = "its kernels load"
     NO_DRIVER = "its kernels not tried: the GPU's driver, libcuda.so.1, comes from the machine that the worker runs on"
@@ -44,7 +44,7 @@ class Kernels(StrEnum):
 
 
 def load_kernels(*, without_driver: bool = False) -> Kernels:
-    """Load them as vLLM will. Imports torch and vLLM's package. Raises `SettingsError` that says what is missing.
+    """Load them as vLLM will. Imports torch and vLLM's package. Raises a `SettingsError` that names what is missing.
 
     Args:
         without_driver: Whether the GPU's driver may be missing, as it is while an image is built.
@@ -115,7 +115,7 @@ def _remedy(library: str) -> str:
     if _TORCHS_OWN.match(library):
         return f"it is torch's, and the installed torch is of another build or broken: {_REINSTALL}"
     if _NVIDIAS.match(library):
-        return "it comes with torch's nvidia-… packages; install them anew: `pip install --force-reinstall torch`"
+        return "it comes with torch's nvidia-… packages; reinstall them: `pip install --force-reinstall torch`"
     return (
         f"find its package, on Debian and Ubuntu with `apt-file search {library}`, on Fedora with "
         f"`dnf provides '*/{library}'`, and install it"

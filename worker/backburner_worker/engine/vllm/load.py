@@ -1,7 +1,7 @@
-"""How full vLLM is, from what its schedulers tell after each step. It imports nothing of vLLM: it is handed to it.
+"""How full vLLM is, from what its schedulers report after each step. It imports nothing of vLLM, which is passed this.
 
 vLLM asks a `Meters` for a stat logger for each of its schedulers, and calls that once a step on this process's own
-event loop, with what it puts into its `vllm:…` metrics. So nothing is asked, and no step is missed.
+event loop, with what it puts into its `vllm:…` metrics. So nothing is polled, and no step is missed.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from backburner_worker.engine.load_meter import LoadMeter
 
 
 class StatLogger:
-    """What vLLM takes for a stat logger, on a meter."""
+    """Implements vLLM's stat logger on a meter."""
 
     def __init__(self, meter: LoadMeter) -> None:
         self._meter = meter
@@ -19,7 +19,7 @@ class StatLogger:
     def record(
         self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
     ) -> None:
-        """A step was made. Without the scheduler's part it tells nothing that counts here."""
+        """Record a step. Without the scheduler's statistics it has nothing that counts here."""
         del mm_cache_stats, engine_idx
         if scheduler_stats is None:
             return

@@ -1,7 +1,7 @@
-"""Every name that the engine takes from vLLM, each from where the release that is installed has it.
+"""Every name that the engine takes from vLLM, each from where the installed release has it.
 
 Importing this module imports vLLM and torch, so `compat` does it inside its functions; `backburner-worker --check`
-does it to see that all of them are there. Nothing else imports vLLM.
+does it to check that all of them exist. Nothing else imports vLLM.
 """
 
 from starlette.datastructures import State
@@ -27,7 +27,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 try:
     from vllm.entrypoints.common.cli_args import make_arg_parser, validate_parsed_serve_args
 except ModuleNotFoundError as error:
-    # Before 0.33. A library that is missing is told as that.
+    # Before 0.33. A missing library is reported as such.
     if not (error.name or "").startswith("vllm."):
         raise
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args

@@ -6,7 +6,7 @@ marker, and never in that worker itself. vLLM is not imported here.
 
 vLLM calls it rather late: an engine core first waits for its parent's greeting, for ever if the parent has died.
 So `tie_children` has it run before anything else in what `multiprocessing` spawns; the entry point is for the
-processes that come about otherwise.
+processes that are started otherwise.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 """Which vLLM is installed, and whether it is one that this worker was made for. Imports nothing of vLLM.
 
-docs/vllm.md says how each release in the range was tried; `make vllm-versions` tries them.
+docs/vllm.md lists how each release in the range was tried; `make vllm-versions` tries them.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def installed_release() -> Release:
 
 
 def supported_release() -> Release:
-    """The installed vLLM, if this worker was made for it. Raises `SettingsError` that names both and the remedy."""
+    """The installed vLLM, if this worker was made for it. Raises a `SettingsError` that names both and the remedy."""
     # The fake engine runs without vLLM, and so without what comes with it.
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
@@ -58,7 +58,7 @@ def supported_release() -> Release:
         parsed = Version(release.version)
     except InvalidVersion:
         raise SettingsError(
-            f"the installed {release.distribution} calls its version {release.version!r}, which cannot be compared "
+            f"the installed {release.distribution} has the version {release.version!r}, which cannot be compared "
             f"with the range that this worker supports, {SUPPORTED}; {_REMEDY}"
         ) from None
     # Pre-releases of what is in the range are in it, those of its upper end are not: 0.33.1rc1 is, 0.34.0rc1 is not.

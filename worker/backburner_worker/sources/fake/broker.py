@@ -20,7 +20,7 @@ from backburner_worker.sources.base import Delivery
 
 
 @dataclass(slots=True, eq=False)
-class _Stored:
+class _KeptMessage:
     """A message as the broker keeps it."""
 
     number: int
@@ -34,12 +34,12 @@ class _Stored:
 class FakeBroker:
     """The lanes and what is held of them.
 
-    `send` puts a message onto a lane; `unsettled` and `settled` tell what became of all of them.
+    `send` puts a message onto a lane; `unsettled` and `settled` show what became of all of them.
 
     Args:
         rules: What its sources accept.
-        suspect_receives: From that many times given, a delivery is a suspect, as on SQS; None for never.
-        max_bytes: Messages over that size are not taken from publishers; None for no limit.
+        suspect_receives: Deliveries of a message from which on it is a suspect, as on SQS; None for never.
+        max_bytes: Messages over that size are refused to publishers; None for no limit.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class FakeBroker:
         self.max_bytes = max_bytes
         self.changed = Notifier()
         self.away: str | None = None
-        """Why the queue gives and takes nothing, as `outage` was told; None while all is well."""
+        """The reason passed to `outage`; None while there is none."""
         self.settled: list[Delivery] = []
         """Deliveries that ended, in that order."""
         self.published: list[Message] = []
         """What the publishers put on it, in that order."""
-        self._waiting: dict[Lane, deque[_Stored]] = {lane: deque() for lane in Lane}
-        self._delayed: list[tuple[float, int, _Stored]] = []
-        self._held: dict[Delivery, tuple[_Stored, object]] = {}
+        self._waiting: dict[Lane, deque[_KeptMessage]] = {lane: deque() for lane in Lane}
+        self._delayed: list[tuple[float, int, _KeptMessage]] = []
+        self._held: dict[Delivery, tuple[_KeptMessage, object]] = {}
         """With who holds it."""
         self._ending: list[Delivery] = []
         self._numbers = itertools.count()
@@ -69,7 +69,7 @@ class FakeBroker:
 
     def send(self, value: bytes | None, lane: Lane = Lane.NORMAL, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Put a message onto a lane, junk too. Its facts come from the headers, as on a broker."""
-        stored = _Stored(next(self._numbers), lane, value, headers, self.now())
+        stored = _KeptMessage(next(self._numbers), lane, value, headers, self.now())
         due = decode_facts(headers, stored.sent_at).not_before
         if due is None:
             self._waiting[lane].append(stored)
@@ -89,9 +89,9 @@ class FakeBroker:
         return len(self._delayed)
 
     def lose(self, delivery: Delivery, to: object = None) -> None:
-        """End the delivery's lease without a word before, as an expired visibility does.
+        """End the delivery's lease without notice, as an expired visibility does.
 
-        The message is given again, to whoever pulls first; or it is held from now on by the source `to`.
+        The message is delivered again, to whoever pulls first; or it is held from now on by the source `to`.
         """
         if (held := self._held.pop(delivery, None)) is not None:
             stored, _ = held
@@ -108,7 +108,7 @@ class FakeBroker:
         self.changed.set()
 
     def outage(self, reason: str | None) -> None:
-        """Give and take nothing from now on, for that reason; None ends the outage.
+        """Hand out and accept nothing from now on, for that reason; None ends the outage.
 
         What is settled meanwhile ends when the outage does, unless its source is gone by then.
         """
@@ -120,11 +120,11 @@ class FakeBroker:
         self.changed.set()
 
     def fail_publishes(self, times: int = 1, *, in_doubt: bool = False) -> None:
-        """Fail the next publishes; those in doubt take the messages all the same and say that they did not."""
+        """Fail the next publishes; those in doubt accept the messages all the same and report that they did not."""
         self._failing += [in_doubt] * times
 
     def refuse(self, refuses: Callable[[Message], bool] | None) -> None:
-        """Fail every message that this is true of; None takes it back."""
+        """Fail every message that this is true of; None accepts all again."""
         self._refuses = refuses
 
     # --- for its sources and publishers ---
@@ -134,7 +134,7 @@ class FakeBroker:
         return time.time() + self._ahead
 
     def has(self, lanes: Iterable[Lane]) -> bool:
-        """Whether there is something to give of these lanes now."""
+        """Whether there is something to hand out of these lanes now."""
         self._look_for_due()
         return self.away is None and any(self._waiting[lane] for lane in lanes)
 
@@ -157,7 +157,7 @@ class FakeBroker:
         return [delivery for _, delivery in sorted(held, key=itemgetter(0))]
 
     def end(self, delivery: Delivery) -> None:
-        """Settle a delivery; void where its lease is lost."""
+        """Settle a delivery; no effect where its lease is lost."""
         if delivery not in self._held:
             return
         if self.away is not None:
@@ -174,7 +174,7 @@ class FakeBroker:
         return counts
 
     def take_in(self, messages: Sequence[Message]) -> None:
-        """What a publisher sends. Raises `PublishFailed` as the tests asked for it, and for what is too large."""
+        """Accept what a publisher sends. Raises `PublishFailed` where a test asked for it, and if it is too large."""
         failing, in_doubt = (True, self._failing.pop(0)) if self._failing else (False, False)
         failed: list[int] = []
         for position, message in enumerate(messages):
@@ -187,14 +187,14 @@ class FakeBroker:
                 self.published.append(message)
                 self.send(value, message.lane, tuple(codec.encode_facts(message.facts)))
         if failed:
-            raise PublishFailed(failed, "the fake queue was told to fail")
+            raise PublishFailed(failed, "the fake queue was set to fail")
 
     def _look_for_due(self) -> None:
         while self._delayed and self._delayed[0][0] <= self.now():
             _, _, stored = heapq.heappop(self._delayed)
             self._waiting[stored.lane].append(stored)
 
-    def _deliver(self, holder: object, stored: _Stored) -> Delivery:
+    def _deliver(self, holder: object, stored: _KeptMessage) -> Delivery:
         origin = Origin(f"fake.{stored.lane}", f"0-{stored.number}", stored.sent_at)
         facts = decode_facts(stored.headers, stored.sent_at)
         stored.receives += 1

@@ -1,7 +1,7 @@
 """A queue in memory, with any number of sources and publishers on it. For tests of speed, faults and odd timings.
 
-`FakeQueue` is what a test holds: it puts messages in, looks at what became of them, and asks for faults. `FakeSource`
-and `FakePublisher` are the two ports onto it.
+`FakeQueue` is what a test holds, to put messages in, see what became of them, and inject faults. `FakeSource` and
+`FakePublisher` are the two ports onto it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _IDLE_SECONDS = 1.0
 
 
 class FakeQueue(FakeBroker):
-    """The queue. A message is given to one source at a time, and again when that source closes or loses it."""
+    """The queue. A message is held by one source at a time, and again when that source closes or loses it."""
 
     def source(self) -> "FakeSource":
         """A new member."""
@@ -51,7 +51,7 @@ class FakeSource:
         """Up to that many deliveries of each lane. Raises `QueueError` after a close."""
         if self._closed:
             raise QueueError("the source is closed; start a new one")
-        # A broker takes a moment; without one, whoever pulls in a loop would never let anything else run.
+        # A broker takes a moment; without that, whoever pulls in a loop would never let anything else run.
         await asyncio.sleep(0)
         clock = asyncio.get_running_loop().time
         end = clock() + _IDLE_SECONDS
@@ -64,7 +64,7 @@ class FakeSource:
         return taken
 
     def _has_news(self, budget: Mapping[Lane, int], due: float | None) -> bool:
-        """Whether there is something to give, or another moment at which there will be."""
+        """Whether there is something to hand out, or another moment at which there will be."""
         return not self._stopped and (self._queue.has(budget) or self._queue.next_due() != due)
 
     async def begin(self, delivery: Delivery) -> None:
@@ -72,7 +72,7 @@ class FakeSource:
         self.begun.append(delivery)
 
     async def settle(self, delivery: Delivery) -> None:
-        """End the delivery; void where its lease is lost."""
+        """End the delivery; no effect where its lease is lost."""
         self._queue.end(delivery)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
@@ -87,7 +87,7 @@ class FakeSource:
         self._queue.lose(delivery, to)
 
     def held(self) -> list[Delivery]:
-        """For tests: deliveries that were given to this source and not settled, in the order of their sending."""
+        """For tests: deliveries that this source has and has not settled, in the order of their sending."""
         return self._queue.held_by(self)
 
     def lag(self) -> Mapping[Lane, int]:
@@ -98,15 +98,15 @@ class FakeSource:
         return counts
 
     def uncommitted(self) -> int:
-        """Deliveries given and not settled."""
+        """Deliveries handed out and not settled."""
         return len(self.held())
 
     def unavailable_reason(self) -> str | None:
-        """What the queue's outage was called, if there is one."""
+        """The reason of the queue's outage; None if there is none."""
         return self._queue.away
 
     async def stop(self) -> None:
-        """Give no more deliveries."""
+        """Hand out no more deliveries."""
         self._stopped = True
 
     async def close(self, *, clean: bool = True) -> None:

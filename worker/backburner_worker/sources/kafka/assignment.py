@@ -1,15 +1,15 @@
 """Which partitions are ours and which deliveries of them are running. Pure state: it awaits nothing and asks nobody.
 
-Kafka takes all partitions away at each rebalance and gives most of them back. Every time a partition comes it begins a
-new epoch with a new ledger; what still runs from before is adopted into it by offset, so that work under way goes on.
-A settle from an epoch that has ended is void. What earlier owners did is read from the marks beside their offsets.
+Kafka revokes all partitions at each rebalance and assigns most of them again. Every time a partition comes it begins a
+new epoch with a new ledger; what still runs from before is adopted into it by offset, so that work under way goes on. A
+settle from an epoch that has ended has no effect. What earlier owners did is read from the marks beside their offsets.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from backburner_schemas.indexset import IndexSet
-from backburner_worker.sources.base import Delivery, MarkFigures
+from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka.ledger import Ledger
 from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, UNMARKED, Marks
 from backburner_worker.sources.kafka.partition import Commit, PartitionState, uncovered
@@ -18,7 +18,7 @@ Partition = tuple[str, int]
 """Topic and number. A `TopicPartition` of the client library is one."""
 
 
-@dataclass(slots=True, eq=False)  # frozen, it would cost three times as much to make
+@dataclass(slots=True, eq=False)  # frozen, it would cost three times as much to create
 class PartitionOffset:
     """What a delivery carries so that it can be settled: its offset, and the state of the partition while it is ours.
 
@@ -31,7 +31,7 @@ class PartitionOffset:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What the broker tells of a partition that comes."""
+    """What the broker has stored of a partition that comes."""
 
     offset: int
     marks: Marks = UNMARKED
@@ -46,9 +46,9 @@ class Assignment:
     """
 
     def __init__(self, incarnation: int = 0) -> None:
-        """`incarnation` tells marks of this member from those of all others."""
+        """`incarnation` distinguishes marks of this member from those of all others."""
         self.kept: bool | None = None
-        """Whether the broker keeps marks; None, which is taken for yes, until somebody finds out."""
+        """Whether the broker keeps marks; None, which counts as yes, until that is known."""
         self._incarnation = incarnation
         self._epoch = 0
         self._states: dict[Partition, PartitionState] = {}
@@ -67,7 +67,7 @@ class Assignment:
 
     @property
     def uncommitted(self) -> int:
-        """Deliveries handed out that no commit tells are done."""
+        """Deliveries handed out that no commit covers as done."""
         return sum(len(state.deliveries) + len(state.unsaved) for state in self._all())
 
     # --- partitions come and go ---
@@ -83,11 +83,11 @@ class Assignment:
             self._lose(partition, self._left.pop(partition))
 
     def arrive(self, committed: Mapping[Partition, Committed]) -> dict[Partition, int]:
-        """The partitions are ours, with what is committed of them; where to read each from.
+        """Take over the partitions, with what is committed of them. Returns where to read each from.
 
-        What was finished here and not committed counts as done, and so does what the marks say is. What runs here is
-        adopted, unless another member has finished it: then its lease is lost. An offset once reached here is never
-        gone back on. Marks that another incarnation left without a clean end blame what was started.
+        What was finished here and not committed counts as done, and so does what the marks record as done. What runs
+        here is adopted, unless another member has finished it: then its lease is lost. An offset once reached here is
+        never gone back on. Marks that another incarnation left without a clean end count against what was started.
         """
         self._epoch += 1
         for partition, found in committed.items():
@@ -101,7 +101,7 @@ class Assignment:
         if not marks.clean and marks.incarnation != self._incarnation:
             suspects |= marks.started & earlier
             earlier |= marks.started
-            # The last that was started may not have been told: until all of that is past, starts are told first.
+            # The last starts may not have been committed: until all of those are past, starts are committed first.
             write_ahead_until = EVERYWHERE_OFFSET
         again = marks.started | earlier | suspects | given
         if left is None:
@@ -148,10 +148,10 @@ class Assignment:
     # --- records and deliveries ---
 
     def take(self, partition: Partition, offset: int) -> bool:
-        """Note that the broker gave this record; whether it is to be worked on, or else a copy of what is known."""
+        """Note a record from the broker. Returns whether it is to be worked on, or else a copy of what is known."""
         state = self._states[partition]
         if offset < state.ledger.base:
-            # Only a log that lost its end gives less than what was asked for: what was known of it is void.
+            # Only a log that lost its end returns less than what was asked for: what was known of it is void.
             self._lose(partition, state)
             del self._given[partition]
             self._epoch += 1
@@ -159,11 +159,11 @@ class Assignment:
         return state.ledger.take(offset)
 
     def partition_offset(self, partition: Partition, offset: int) -> PartitionOffset:
-        """The ticket of a delivery that is about to be handed out."""
+        """The offset of a delivery that is about to be handed out, with its partition's state."""
         return PartitionOffset(self._states[partition], offset)
 
     def past(self, partition_offset: PartitionOffset) -> tuple[bool, bool]:
-        """Whether it was given before, to this member or, as far as the marks tell, to another; and is it suspect.
+        """Whether it was delivered before, to this member or, as far as the marks record, to another; and is suspect.
 
         Suspect is what was started, and not finished, at two unclean ends.
         """
@@ -178,7 +178,7 @@ class Assignment:
         partition_offset.state.deliveries[partition_offset.offset] = delivery
 
     def begin(self, delivery: Delivery) -> bool:
-        """Note that the delivery goes to the engine; whether that has to be committed before it does."""
+        """Note that the delivery goes to the engine. Returns whether that has to be committed first."""
         found = self._held(delivery)
         if found is None:
             return False
@@ -186,13 +186,13 @@ class Assignment:
         state.ledger.begin(offset)
         return self.kept is not False and (delivery.facts.suspect or offset < state.write_ahead_until)
 
-    def is_told(self, delivery: Delivery) -> bool:
-        """Whether a commit tells that the delivery was begun; also if it is no longer ours, or nothing can be told."""
+    def is_start_committed(self, delivery: Delivery) -> bool:
+        """Whether a commit records that the delivery was begun; also if it is no longer ours, or no marks are kept."""
         found = self._held(delivery)
         return self.kept is False or found is None or found[1] in found[0].committed_started
 
     def settle(self, delivery: Delivery) -> bool:
-        """Note that the delivery is done; False if it is no longer ours."""
+        """Note that the delivery is done. Returns False if it is no longer ours."""
         found = self._held(delivery)
         if found is None:
             return False
@@ -221,7 +221,7 @@ class Assignment:
         return {partition: commit for partition, commit in found.items() if commit is not None}
 
     def note_committed(self, commits: Mapping[Partition, Commit]) -> None:
-        """The broker has that now."""
+        """Note that the broker has these commits."""
         for partition, commit in commits.items():
             state = self._states.get(partition)
             if state is not None and state.epoch == commit.epoch:
@@ -240,14 +240,14 @@ class Assignment:
         """Whether reading the partition has to wait until more of it is done."""
         return self._states[partition].is_full(kept=self.kept is not False)
 
-    def figures(self) -> MarkFigures:
-        """How it stands with the marks."""
+    def offset_metadata(self) -> OffsetMetadata:
+        """The state of the marks on the broker."""
         if self.kept is False:
-            return MarkFigures(kept=False, fill=0.0, stopped=0)
-        return MarkFigures(
-            kept=self.kept,
-            fill=max((state.fill for state in self._states.values()), default=0.0),
-            stopped=sum(state.is_full(kept=True) for state in self._states.values()),
+            return OffsetMetadata(supported=False, usage_ratio=0.0, partitions_paused=0)
+        return OffsetMetadata(
+            supported=self.kept,
+            usage_ratio=max((state.fill for state in self._states.values()), default=0.0),
+            partitions_paused=sum(state.is_full(kept=True) for state in self._states.values()),
         )
 
     def position(self, partition: Partition) -> int:

@@ -14,7 +14,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 
 
 class LaneStickyAssignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiokafka has no types
-    """Sticky within each topic. Every member of a group must use it; it keeps its memory on the class."""
+    """Sticky within each topic. Every member of a group must use it; it keeps its state on the class."""
 
     name = "backburner-lane-sticky"
 
@@ -38,7 +38,7 @@ class LaneStickyAssignor(StickyPartitionAssignor):  # type: ignore[misc]  # aiok
 
 
 def share_out(partitions: Sequence[int], claims: Mapping[str, Collection[int]]) -> dict[str, list[int]]:
-    """Share partitions among members, with what each had before: sizes differ by one at most, and few move.
+    """Share partitions among members, given what each had before: sizes differ by one at most, and few move.
 
     Of equal members the earlier in `claims` come first.
     """

@@ -5,8 +5,9 @@ import time
 
 from aiokafka import AIOKafkaConsumer
 
+from backburner.availability import Availability
 from backburner.logs import get_logger
-from backburner_worker.sources.kafka import consumer as kafka_client
+from backburner_worker.sources.kafka.consumer import answers
 
 log = get_logger(__name__)
 
@@ -18,26 +19,26 @@ _SILENT_SECONDS = 6.0
 """After so long without a sign the broker counts as away: two questions, and then some."""
 
 
-class Watch:
-    """Watches one member's broker and group."""
+class KafkaAvailability(Availability):
+    """Whether one member's broker answers, and whether its group gives it a share."""
 
     def __init__(self, group: str, session_seconds: float) -> None:
         self._group = group
-        self._patience = session_seconds * 3
+        self._patience_seconds = session_seconds * 3
         self.started()
 
     def started(self) -> None:
         """The member is connected and asks for its share."""
-        self._heard = self._warned = time.monotonic()
-        self._apart: float | None = self._heard
+        self._answered_at = self._warned = time.monotonic()
+        self._apart: float | None = self._answered_at
 
-    def heard(self) -> None:
-        """The broker gave or took something."""
-        self._heard = time.monotonic()
+    def answered(self) -> None:
+        """The broker returned records or took a commit."""
+        self._answered_at = time.monotonic()
 
     def joined(self) -> None:
         """A share came, empty or not."""
-        self.heard()
+        self.answered()
         self._apart = None
 
     def parted(self) -> None:
@@ -46,22 +47,22 @@ class Watch:
             self._apart = self._warned = time.monotonic()
 
     def unavailable_reason(self) -> str | None:
-        """What is wrong, in one line."""
+        """Why the broker or the group gives nothing, in one line; None while both do."""
         now = time.monotonic()
-        if now - self._heard > _SILENT_SECONDS:
-            return f"the broker has not answered for {now - self._heard:.0f} s"
-        if self._apart is not None and now - self._apart > self._patience:
+        if now - self._answered_at > _SILENT_SECONDS:
+            return f"the broker has not answered for {now - self._answered_at:.0f} s"
+        if self._apart is not None and now - self._apart > self._patience_seconds:
             return f"the group {self._group} has given this worker no share for {now - self._apart:.0f} s"
         return None
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
-        """Ask where nothing is heard, and say so again and again while there is no share."""
+        """Ask a broker that is silent for a sign of life, and log now and then that there is no share; for ever."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             now = time.monotonic()
-            if now - self._heard > _QUIET_SECONDS and await kafka_client.answers(consumer, seconds=_ASK_SECONDS):
-                self.heard()
-            if self._apart is not None and now - max(self._apart, self._warned) > self._patience:
+            if now - self._answered_at > _QUIET_SECONDS and await answers(consumer, seconds=_ASK_SECONDS):
+                self.answered()
+            if self._apart is not None and now - max(self._apart, self._warned) > self._patience_seconds:
                 self._warned = now
                 log.warning(
                     "the group has given this worker no share yet; look at the group's members if this goes on",

@@ -17,7 +17,7 @@ _OVERHEAD_BYTES = 256
 
 
 class Record(Protocol):
-    """What the buffer looks at in a record."""
+    """What the buffer reads of a record."""
 
     @property
     def topic(self) -> str:
@@ -92,7 +92,7 @@ class LaneBuffer:
     def take(self, now: float, most: int, most_bytes: int) -> list[Record]:
         """The next records that are due at that Unix time, no more than `most`, nor beyond so many bytes of messages.
 
-        The one that reaches these bytes is given.
+        The one that reaches these bytes is included.
         """
         taken: list[Record] = []
         while len(taken) < most and most_bytes > 0:
@@ -110,7 +110,7 @@ class LaneBuffer:
         return min((_not_before(queue[0][1]) for queue in self._held.values()), default=None)
 
     def clear(self) -> None:
-        """Forget all of it: the partitions went away, and the broker gives it again."""
+        """Forget all of it: the partitions were revoked, and the broker delivers it again."""
         self._queue.clear()
         self._held.clear()
         self._records = self._bytes = 0

@@ -1,4 +1,4 @@
-"""The consumer of a Kafka source: how it is set up, started and told to commit, and what its errors mean."""
+"""The consumer of a Kafka source: its configuration, its start, its commits, and what its errors mean."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -26,6 +26,7 @@ from backburner.logs import get_logger
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner_schemas.errors import QueueError
 from backburner_worker.sources.kafka.assignor import LaneStickyAssignor
+from backburner_worker.sources.kafka.membership import Membership
 
 log = get_logger(__name__)
 
@@ -33,7 +34,7 @@ _FETCH_WAIT_MS = 50
 """How long the broker waits for news: this is the latency of an idle lane, and of a lane that is opened again."""
 _PARTITION_FETCH_BYTES = 256 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
-"""Bounds of what is prefetched; a record that is larger than these comes all the same, alone."""
+"""Bounds of what is prefetched; a record larger than these is delivered all the same, alone."""
 _MAX_HEARTBEAT_SECONDS = 3.0
 _CHECK_SECONDS = 10.0
 
@@ -52,22 +53,17 @@ FATAL = (
 
 
 def make_consumer(
-    connection: Mapping[str, Any],
-    *,
-    client_id: str,
-    group: str,
-    instance_id: str | None,
-    session_seconds: float,
-    rebalance_seconds: float,
+    connection: Mapping[str, Any], *, client_id: str, group: str, membership: Membership
 ) -> AIOKafkaConsumer:
     """A consumer that is not started and subscribed to nothing yet."""
-    # An assignor keeps its memory on the class: a class of its own for each member of this process.
+    # An assignor keeps its state on the class: a class of its own for each member of this process.
     assignor = type("Assignor", (LaneStickyAssignor,), {})
+    session_seconds, rebalance_seconds = membership.session_seconds, membership.rebalance_seconds
     return AIOKafkaConsumer(
         **connection,
         client_id=client_id,
         group_id=group,
-        group_instance_id=instance_id,
+        group_instance_id=membership.instance_id,
         partition_assignment_strategy=(assignor,),
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -94,15 +90,15 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
         missing = await missing_topics(consumer._client, topics)  # noqa: SLF001 - the public way asks one broker
     if missing:
         raise QueueError(
-            f"these topics do not exist, or this user may not see them: {', '.join(missing)}; make them with "
+            f"these topics do not exist, or this user may not see them: {', '.join(missing)}; create them with "
             "`backburner topics ensure --pool MODEL`"
         )
 
 
 async def check_topics(connection: Mapping[str, Any], topics: Collection[str]) -> None:
-    """Raise `QueueError` if any of the topics is missing, or for what does not get better by waiting.
+    """Raise `QueueError` if any of the topics is missing, or for what does not go away by waiting.
 
-    A broker that does not answer is only a line in the log. Joins no group.
+    A broker that does not answer is only logged. Joins no group.
     """
     consumer = AIOKafkaConsumer(**connection, client_id="backburner-check")
     try:
@@ -110,9 +106,12 @@ async def check_topics(connection: Mapping[str, Any], topics: Collection[str]) -
     except FATAL as error:
         raise broken(error) from error
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("the broker does not answer yet", error=start_failed(connection, error).message)
+        log.warning(
+            "broker does not answer yet; connecting again once the model is loaded",
+            error=start_failed(connection, error).message,
+        )
     finally:
-        await leave(consumer, seconds=_CHECK_SECONDS, goodbye=True)
+        await leave(consumer, seconds=_CHECK_SECONDS, leave_group=True)
 
 
 async def committed(
@@ -123,13 +122,13 @@ async def committed(
     Raises `TimeoutError`, and what aiokafka raises.
     """
     async with asyncio.timeout(seconds):
-        # The public way is one request a partition, and tells no text; this is one for all.
+        # The public way is one request a partition, and returns no metadata; this is one for all.
         found = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001
     return {partition: (one.offset, one.metadata or "") for partition, one in found.items()}
 
 
 async def answers(consumer: AIOKafkaConsumer, *, seconds: float) -> bool:
-    """Whether a broker answers the lightest of questions in that time."""
+    """Whether a broker answers the cheapest request in that time."""
     try:
         async with asyncio.timeout(seconds):
             # Not asked of the coordinator: on that connection everything waits behind a join, which may take long.
@@ -151,9 +150,9 @@ async def beginnings(
 async def commit(
     consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], tuple[int, str]], *, seconds: float
 ) -> bool:
-    """Commit once, bounded, since aiokafka tries for ever; whether the broker took it.
+    """Commit once, bounded, since aiokafka retries for ever. Returns whether the broker accepted it.
 
-    Raises `QueueError` for what no later commit can do better, and aiokafka's own error for a text that is too long.
+    Raises `QueueError` for what no later commit can fix, and aiokafka's own error for a text that is too long.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -163,20 +162,20 @@ async def commit(
     except OffsetMetadataTooLargeError:
         raise
     except (CommitFailedError, IllegalStateError) as error:
-        log.info("a commit came too late for its generation", error=type(error).__name__)
+        log.info("commit refused, its generation is over; the next owner commits", error=type(error).__name__)
         return False
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("offsets not committed; trying again", error=told(error))
+        log.warning("commit failed; retrying", error=message_of(error))
         return False
     return True
 
 
-async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) -> None:
-    """Disconnect, within the time, and whatever state the broker is in; `goodbye`: leave the group too."""
-    if not goodbye and consumer._coordinator is not None:  # noqa: SLF001 - there is none where it never connected
+async def leave(consumer: AIOKafkaConsumer, *, seconds: float, leave_group: bool) -> None:
+    """Disconnect within the time, whatever state the broker is in; `leave_group`: leave the group too."""
+    if not leave_group and consumer._coordinator is not None:  # noqa: SLF001 - there is none where it never connected
         # A member without a generation has nothing to leave; the broker lets it go when its session is over.
         consumer._coordinator.reset_generation()  # noqa: SLF001 - aiokafka has no setting for it
-    # In a task of its own: with the broker away, aiokafka lets out the cancellation of its tasks as if it were ours.
+    # In a task of its own: with the broker away, aiokafka leaks the cancellation of its tasks as if it were ours.
     stopping = asyncio.create_task(consumer.stop())
     await asyncio.wait([stopping], timeout=seconds)
     if not stopping.done():
@@ -184,36 +183,40 @@ async def leave(consumer: AIOKafkaConsumer, *, seconds: float, goodbye: bool) ->
         await asyncio.wait([stopping], timeout=seconds)
     error = "no answer" if not stopping.done() or stopping.cancelled() else stopping.exception()
     if error is not None:
-        log.warning("left the consumer group without a goodbye", error=told(error))
+        log.warning("leaving the consumer group failed; its session times out instead", error=message_of(error))
         with suppress(TimeoutError, OSError, KafkaError):
             async with asyncio.timeout(seconds):
                 await consumer._client.close()  # noqa: SLF001 - where stop broke off, nothing public closes it
 
 
-def told(error: BaseException | str) -> str:
-    """What an error says, or its name where it says nothing."""
+def message_of(error: BaseException | str) -> str:
+    """An error's message, or its name where it has none."""
     return str(error) or type(error).__name__
 
 
 def start_failed(connection: Mapping[str, Any], error: BaseException) -> QueueError:
-    """What to say when the consumer could not be started."""
+    """The error to raise when the consumer could not be started."""
     if isinstance(error, FATAL):
         return broken(error)
     servers = ",".join(connection["bootstrap_servers"])
     return QueueError(
-        f"no broker answers at {servers} ({told(error)}); check BACKBURNER_QUEUE_URL and that the broker is up"
+        f"no broker answers at {servers} ({message_of(error)}); check BACKBURNER_QUEUE_URL and that the broker is up"
     )
 
 
 def broken(error: BaseException) -> QueueError:
-    """What to say when the consumer cannot go on."""
+    """The error to raise when the consumer cannot go on."""
     if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
-        return QueueError(f"the broker refused the credentials ({told(error)}); check BACKBURNER_KAFKA_SECURITY_…")
+        return QueueError(
+            f"the broker refused the credentials ({message_of(error)}); check BACKBURNER_KAFKA_SECURITY_…"
+        )
     if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
-        return QueueError(f"not authorised ({told(error)}); give this user the ACLs to read the topics and the group")
+        return QueueError(
+            f"not authorised ({message_of(error)}); grant this user the ACLs to read the topics and the group"
+        )
     if isinstance(error, InvalidSessionTimeoutError):
         return QueueError(
             "the broker does not allow this session time-out; set BACKBURNER_KAFKA_SESSION_SECONDS to between its "
             "group.min.session.timeout.ms (mostly 6 s) and group.max.session.timeout.ms"
         )
-    return QueueError(f"the broker cannot be read from any more ({told(error)}); restart the worker")
+    return QueueError(f"reading from the broker failed for good ({message_of(error)}); restart the worker")

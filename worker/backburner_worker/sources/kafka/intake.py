@@ -16,7 +16,7 @@ from backburner_worker.sources.kafka.buffer import LaneBuffer, Record
 
 BUFFER_RECORDS = 2_000
 BUFFER_BYTES = 16 * 1024 * 1024
-"""Read ahead of each lane; more by what one poll brings."""
+"""Read ahead of each lane, plus what one poll returns."""
 HAND_OUT_RECORDS = 128
 HAND_OUT_BYTES = 2 * 1024 * 1024
 """Of each lane in one pull: decoding more at once would hold up the loop that feeds the engine."""
@@ -38,7 +38,7 @@ class Intake:
     """The records between broker and pipeline, of all lanes."""
 
     def __init__(self, topics: Mapping[str, Lane], rules: codec.Rules, incarnation: int = 0) -> None:
-        """`incarnation` tells the marks of this source from those of all others."""
+        """`incarnation` distinguishes the marks of this source from those of all others."""
         self.assignment = Assignment(incarnation)
         self._topics = dict(topics)
         self._rules = rules
@@ -68,7 +68,7 @@ class Intake:
         self.assignment.revoke()
 
     def clear(self) -> None:
-        """Forget what was read and not handed out: the broker gives it again."""
+        """Forget what was read and not handed out: the broker delivers it again."""
         for buffer in self._buffers.values():
             buffer.clear()
 
@@ -87,7 +87,7 @@ class Intake:
         )
 
     def keep(self, partition: Partition, records: Iterable[Record]) -> None:
-        """Keep what the broker gave, except for copies of what is known and what is not ours any more."""
+        """Keep what the broker returned, except for copies of what is known and what is not ours any more."""
         if partition not in self.assignment.partitions or self._stopped:
             return
         take = self.assignment.take

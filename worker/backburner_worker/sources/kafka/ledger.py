@@ -1,6 +1,6 @@
 """Which offsets of one partition are begun and done, and how far that may be committed. Pure: it knows no broker.
 
-Work ends out of order, and the broker keeps one number for a partition: everything below it is done. The ledger finds
+Work ends out of order, and the broker stores one offset for a partition: everything below it is done. The ledger finds
 that number, the low-water mark, and knows what is done above it. Offsets may have gaps, as compaction and transactions
 leave them; what the broker passes by counts as done, since nothing there will ever come.
 """
@@ -18,8 +18,8 @@ class Ledger:
     """The offsets of one partition, from where an assignment of it began.
 
     `base` is the first offset that may still need work. `running`, those of them in `started`, and `done` are from
-    before: offsets that are held here already, were given to the engine, or need no more work. The broker gives them
-    once more, and the ledger tells that copy from news. Memory is proportional to what waits and to the number of
+    before: offsets that are held here already, are in the engine, or need no more work. The broker delivers them
+    once more, and the ledger recognises the copies. Memory is proportional to what waits and to the number of
     ranges that are done.
     """
 
@@ -45,7 +45,7 @@ class Ledger:
 
     @property
     def position(self) -> int:
-        """The offset that the broker is expected to give next, or a later one."""
+        """The offset that the broker is expected to deliver next, or a later one."""
         return self._position
 
     @property
@@ -60,7 +60,7 @@ class Ledger:
 
     @property
     def catching_up(self) -> bool:
-        """Whether the broker still has to give what is known here already: only reading on moves the mark past that."""
+        """Whether the broker still has to deliver what is known here: only reading on moves the mark past that."""
         return bool(self._adopted and self._adopted[-1] >= self._position) or self._done.stop > self._position
 
     @property
@@ -70,11 +70,11 @@ class Ledger:
 
     @property
     def size(self) -> int:
-        """How many numbers the ledger keeps in mind, roughly."""
+        """How many numbers the ledger keeps, roughly."""
         return len(self._waiting) + len(self._done)
 
     def take(self, offset: int) -> bool:
-        """Note that the broker gave this offset; whether it is news, or else a copy of what is held or done already."""
+        """Note an offset from the broker. Returns whether it is new, or else a copy of what is held or done already."""
         if offset < self._position:
             return False
         if offset > self._position:
@@ -88,13 +88,13 @@ class Ledger:
         return True
 
     def begin(self, offset: int) -> None:
-        """Note that the offset is given to the engine."""
+        """Note that the offset goes to the engine."""
         if offset in self._waiting:
             self._started.add(offset)
             self.changes += 1
 
     def settle(self, offset: int) -> bool:
-        """Note that the offset is done; False if it was not waiting."""
+        """Note that the offset is done. Returns False if it was not waiting."""
         if offset not in self._waiting:
             return False
         self._waiting.discard(offset)
@@ -108,7 +108,7 @@ class Ledger:
         return True
 
     def _pass_by(self, offset: int) -> None:
-        """Nothing lies from the position up to there. What was adopted from there still waits for its end."""
+        """Note that the log has nothing from the position up to there. What was adopted there still waits."""
         start = self._position
         while self._adopted and self._adopted[0] < offset:
             kept = self._adopted.popleft()
@@ -120,7 +120,7 @@ class Ledger:
         self._sweep()
 
     def _sweep(self) -> None:
-        # All that lies between the mark and the position waits or is done; what is done right at the mark is passed.
+        # All between the mark and the position waits or is done; what is done right at the mark is passed.
         self._low = self._done.take_from(self._low)
         self._position = max(self._position, self._low)
 

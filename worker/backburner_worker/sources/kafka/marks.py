@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 
 from backburner_schemas.indexset import IndexSet
 
-MAX_CHARS = 4096
-"""What Kafka keeps beside an offset, unless its `offset.metadata.max.bytes` says otherwise."""
+MAX_CHARACTERS = 4096
+"""What Kafka stores beside an offset, unless its `offset.metadata.max.bytes` is another."""
 EVERYWHERE_OFFSET = 1 << 62
 """An offset that no log reaches."""
 
 _VERSION = re.compile(r"bb([0-9]{1,9})\.")
 _PREFIX = "bb1."
-_ROOM = (MAX_CHARS - len(_PREFIX)) // 4 * 3
+_ROOM_BYTES = (MAX_CHARACTERS - len(_PREFIX)) // 4 * 3
 _CLEAN_BIT = 1
 _CHECKSUM_BYTES = 4
-_MORE_BIT = 0x80
-"""The bit of a byte that says that a variable-length integer goes on."""
+_CONTINUATION_BIT = 0x80
+"""The bit of a byte that is set where a variable-length integer goes on."""
 _MAX_BITS = 63
 _LENGTHS_BYTES = 4 * 2
 """Bytes that the lengths of the four sets may take."""
@@ -43,28 +43,28 @@ class Marks:
     completed: IndexSet = NOTHING
     """Offsets that are done, or that the log does not have."""
     started: IndexSet = NOTHING
-    """Offsets that were given to an engine and are not done."""
+    """Offsets that went to an engine and are not done."""
     earlier: IndexSet = NOTHING
     """Offsets that were started at an unclean end before this owner, and are not done."""
     suspects: IndexSet = NOTHING
     """Offsets that were started at two unclean ends, and are not done."""
     write_ahead_until: int = 0
-    """Starts below this offset are written down before they are made."""
+    """Starts below this offset are committed before they happen."""
 
 
 UNMARKED = Marks()
-"""What is known where nothing is written."""
+"""What is known where nothing is stored."""
 
 
 def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
-    """The text, never over `MAX_CHARS`, and the marks that it holds.
+    """The text, never over `MAX_CHARACTERS`, and the marks that it holds.
 
     What does not fit is left out from its far end, of `completed` first, then of what was started: less is claimed
     than is true, never more.
     """
     head = bytes([_CLEAN_BIT if marks.clean else 0]) + marks.incarnation.to_bytes(4, "big")
     head += _varint(max(marks.write_ahead_until - offset, 0))
-    room = _ROOM - len(head) - _LENGTHS_BYTES - _CHECKSUM_BYTES
+    room = _ROOM_BYTES - len(head) - _LENGTHS_BYTES - _CHECKSUM_BYTES
     packed, held = [], []
     for wanted in (marks.suspects, marks.earlier, marks.started, marks.completed):
         content, kept = _pack(wanted, offset, room)
@@ -81,7 +81,7 @@ def decode(text: str, offset: int) -> Marks:
     """The marks in a text that was committed with that offset; never raises.
 
     Text of somebody else, or damaged, or of another offset, counts as none. A newer version counts as an unclean end
-    that tells nothing.
+    of which nothing is known.
     """
     version = _VERSION.match(text)
     if version is None:
@@ -111,7 +111,7 @@ def decode(text: str, offset: int) -> Marks:
     )
 
 
-# --- one set: a byte that tells the form, then the form ---
+# --- one set: a byte for the form, then the form ---
 
 _RANGES, _BITMAP = b"\x00", b"\x01"
 
@@ -138,7 +138,7 @@ def _pack_ranges(ranges: Sequence[tuple[int, int]], offset: int, room: int) -> t
     packed, at = bytearray(), offset
     for number, (start, stop) in enumerate(ranges):
         gap, length, before = start - at, stop - start, len(packed)
-        if gap < _MORE_BIT and length < _MORE_BIT:  # nearly always
+        if gap < _CONTINUATION_BIT and length < _CONTINUATION_BIT:  # nearly always
             packed.append(gap)
             packed.append(length)
         else:
@@ -182,8 +182,8 @@ def _checksum(payload: bytes, offset: int) -> bytes:
 
 def _varint(value: int) -> bytes:
     packed = bytearray()
-    while value >= _MORE_BIT:
-        packed.append(value % _MORE_BIT | _MORE_BIT)
+    while value >= _CONTINUATION_BIT:
+        packed.append(value % _CONTINUATION_BIT | _CONTINUATION_BIT)
         value >>= 7
     packed.append(value)
     return bytes(packed)
@@ -215,7 +215,7 @@ class _Reader:
             byte = self.take(1)[0]
             value |= (byte & 0x7F) << shift
             shift += 7
-            if byte < _MORE_BIT:
+            if byte < _CONTINUATION_BIT:
                 return value
             if shift > _MAX_BITS:
                 raise ValueError("no offset is that large")

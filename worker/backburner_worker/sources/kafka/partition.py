@@ -1,34 +1,33 @@
-"""One partition while it is ours: its ledger, its deliveries, and what the broker has been told of it. Pure state."""
+"""One partition while it is ours: its ledger, its deliveries, and what of it is committed. Pure state."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.kafka import marks as wire
 from backburner_worker.sources.kafka.ledger import Ledger
-from backburner_worker.sources.kafka.marks import NOTHING, Marks
+from backburner_worker.sources.kafka.marks import MAX_CHARACTERS, NOTHING, Marks, encode
 
 STOP_AT_RATIO = 0.75
 """Share of the room for marks above which a partition is read no further."""
-MAX_AHEAD = 10_000
+MAX_OFFSETS_AHEAD = 10_000
 """Where the broker keeps no marks: offsets read above the low-water mark, at most, since a lost worker costs that."""
-_MEASURE_EVERY_COUNT = 256
+_MIN_CHANGES_BETWEEN_MEASUREMENTS = 256
 """Changes of a ledger, at least, after which the room that its marks take is measured again."""
-_CHANGE_CHARS = 4
+_CHARACTERS_PER_CHANGE = 4
 """What one change adds to the marks, at about the worst."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What the broker is told of one partition, and what it then knows."""
+    """What is committed of one partition, and what is known by it."""
 
     offset: int
     text: str
     epoch: int
     changes: int
     completed: IndexSet
-    """What the text says is done: no more than is true."""
+    """What the text records as done: no more than is true."""
     started: IndexSet
 
 
@@ -43,9 +42,9 @@ class PartitionState:
     suspects: IndexSet = NOTHING
     """Offsets that were started at two of them."""
     again: IndexSet = NOTHING
-    """Offsets that were given before, here or elsewhere."""
+    """Offsets that were handed out before, here or elsewhere."""
     write_ahead_until: int = 0
-    """Starts below this offset are told to the broker before they are made."""
+    """Starts below this offset are committed before they happen."""
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     """What was handed out and is not settled."""
     unsaved: set[int] = field(default_factory=set)
@@ -53,18 +52,18 @@ class PartitionState:
     committed: int | None = None
     """The offset that the broker has."""
     committed_started: IndexSet = NOTHING
-    """What the last commit says is started."""
+    """What the last commit records as started."""
     fill: float = 0.0
-    """Share of the room for marks that these take, when last measured."""
+    """Share of the space for marks that these take, when last measured."""
     _saved: int = -1
     _measure_at: int = 0
 
     def is_full(self, *, kept: bool) -> bool:
-        """Whether the partition is to be read no further, since the broker could not be told what is done."""
+        """Whether the partition is to be read no further, since what is done could not be committed."""
         if self.ledger.catching_up:
             return False
         if not kept:
-            return self.ledger.span >= MAX_AHEAD
+            return self.ledger.span >= MAX_OFFSETS_AHEAD
         if self.ledger.changes >= self._measure_at:
             self._encode(incarnation=0, clean=False)
         return self.fill >= STOP_AT_RATIO
@@ -77,11 +76,11 @@ class PartitionState:
         if changes == self._saved and not clean:
             return None
         text, held = self._encode(incarnation=incarnation, clean=clean)
-        # What was started counts as told even where it did not fit: there is no better way to tell it.
+        # What was started counts as committed even where it did not fit: there is no better way to record it.
         return Commit(low, text, self.epoch, changes, held.completed, self.ledger.started)
 
     def note(self, commit: Commit) -> None:
-        """The broker has that now."""
+        """Note that the broker has that commit."""
         self.committed = commit.offset
         self.committed_started = commit.started
         self._saved = commit.changes
@@ -100,13 +99,13 @@ class PartitionState:
             suspects=self.suspects - gone if self.suspects else self.suspects,
             write_ahead_until=self.write_ahead_until,
         )
-        text, held = wire.encode(marks, ledger.low_water)
-        self.fill = len(text) / wire.MAX_CHARS
-        room = int((STOP_AT_RATIO - self.fill) * wire.MAX_CHARS / _CHANGE_CHARS)
-        self._measure_at = ledger.changes + max(room, _MEASURE_EVERY_COUNT)
+        text, held = encode(marks, ledger.low_water)
+        self.fill = len(text) / MAX_CHARACTERS
+        room = int((STOP_AT_RATIO - self.fill) * MAX_CHARACTERS / _CHARACTERS_PER_CHANGE)
+        self._measure_at = ledger.changes + max(room, _MIN_CHANGES_BETWEEN_MEASUREMENTS)
         return text, held
 
 
 def uncovered(offsets: Iterable[int], committed: int, completed: IndexSet) -> set[int]:
-    """Those of the offsets that a commit does not tell are done."""
+    """Those of the offsets that a commit does not cover as done."""
     return {offset for offset in offsets if offset >= committed and offset not in completed}

@@ -1,7 +1,7 @@
 """Reads records of the partitions that are wanted, and of no others. It keeps and decides nothing.
 
 The client library moves on when a poll fails, dropping what it had read of other partitions, and cannot say which
-record it failed to decode: both are mended here.
+record it failed to decode: both are corrected here.
 """
 
 import random
@@ -12,8 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from backburner.logs import get_logger
-from backburner_worker.sources.kafka import consumer as kafka_client
 from backburner_worker.sources.kafka.assignment import Partition
+from backburner_worker.sources.kafka.consumer import message_of
 from backburner_worker.sources.kafka.intake import Unreadable
 
 log = get_logger(__name__)
@@ -21,7 +21,7 @@ log = get_logger(__name__)
 _POLL_RECORDS = 500
 _POLL_MS = 50
 _NOWHERE = TopicPartition("", -1)
-"""Names no partition: polling it takes no records, but raises what the client library has to tell."""
+"""Names no partition: polling it returns no records, but raises the client library's errors."""
 
 Found = Mapping[TopicPartition, Sequence[Any]]
 
@@ -30,14 +30,14 @@ class Reader:
     """Polls one consumer."""
 
     def __init__(self, consumer: AIOKafkaConsumer, position: Callable[[Partition], int]) -> None:
-        """`position` tells where a partition is to be read on from."""
+        """`position` returns where a partition is to be read on from."""
         self._consumer = consumer
         self._position = position
         self._open: set[TopicPartition] = set()
         self._careful = False
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """These came, and nothing of them is read before it is wanted: a new assignment forgets its pauses."""
+        """Pause what was assigned until it is wanted: a new assignment forgets its pauses."""
         self._consumer.pause(*partitions)
         self._open = set()
 
@@ -46,7 +46,7 @@ class Reader:
         self._open = set()
 
     async def read(self, wanted: Sequence[Partition]) -> Found:
-        """What the broker gives of these partitions within a moment. Raises what aiokafka does.
+        """What the broker returns of these partitions within a moment. Raises what aiokafka does.
 
         A pause keeps what was fetched already, as long as only the open partitions are polled.
         """
@@ -61,7 +61,7 @@ class Reader:
                 *(reading or [_NOWHERE]), timeout_ms=_POLL_MS, max_records=_POLL_RECORDS
             )
         except ValueError as error:
-            log.warning("a record cannot be decoded; looking for it", error=kafka_client.told(error))
+            log.warning("decoding a record failed; reading one by one to find it", error=message_of(error))
             self.read_again()
             self._careful = True
             return {}

@@ -11,7 +11,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -21,12 +20,22 @@ from backburner.logs import get_logger
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, MarkFigures, RevokedCallback
-from backburner_worker.sources.kafka import consumer as kafka_client
-from backburner_worker.sources.kafka.availability import Watch
+from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
+from backburner_worker.sources.kafka.availability import KafkaAvailability
 from backburner_worker.sources.kafka.commits import Commits
+from backburner_worker.sources.kafka.consumer import (
+    FATAL,
+    broken,
+    connect,
+    leave,
+    make_consumer,
+    message_of,
+    start_failed,
+)
 from backburner_worker.sources.kafka.intake import Intake
+from backburner_worker.sources.kafka.membership import Membership
 from backburner_worker.sources.kafka.reader import Found, Reader
+from backburner_worker.sources.supervisor import Supervisor
 
 log = get_logger(__name__)
 
@@ -35,7 +44,7 @@ _CLOSE_SECONDS = 10.0
 _COMMIT_SECONDS = 5.0
 _RETRY_SECONDS = 0.5
 _PULL_SECONDS = 1.0
-_MAX_BACKOFF = 2.0
+_MAX_BACKOFF_SECONDS = 2.0
 _MAX_ERRORS = 30
 """Errors in a row that the library does not call temporary, after which the process had better start anew."""
 
@@ -50,20 +59,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         topics: Mapping[str, Lane],
         group: str,
         rules: codec.Rules,
-        session_seconds: float,
-        rebalance_seconds: float,
-        instance_id: str | None,
+        membership: Membership,
         client_id: str,
-        leave_group: bool = True,
     ) -> None:
         self._connection = dict(connection)
         self._topics = tuple(topics)
         self._group = group
-        self._session_seconds = session_seconds
-        self._rebalance_seconds = rebalance_seconds
-        self._instance_id = instance_id
+        self._membership = membership
         self._client_id = client_id
-        self._leave_group = leave_group
         self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
         # Partitions that come are first told apart from before, then opened; only then is anything read of them.
@@ -72,59 +75,47 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._open = False
         self._consumer: AIOKafkaConsumer | None = None
         self._revoked: RevokedCallback | None = None
-        self._tasks: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
-        self._news = asyncio.Event()
+        self._supervisor = Supervisor()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._watch = Watch(group, session_seconds)
+        self._availability = KafkaAvailability(group, membership.session_seconds)
 
     # --- the port ---
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
         self._revoked = revoked
-        consumer = self._consumer = kafka_client.make_consumer(
+        consumer = self._consumer = make_consumer(
             self._connection,
             client_id=self._client_id,
             group=self._group,
-            instance_id=self._instance_id,
-            session_seconds=self._session_seconds,
-            rebalance_seconds=self._rebalance_seconds,
+            membership=self._membership,
         )
         self._reader = Reader(consumer, self._assignment.position)
-        seconds = min(_COMMIT_SECONDS, self._rebalance_seconds / 6)
-        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._watch.heard)
+        seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
+        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         try:
-            await kafka_client.connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise kafka_client.start_failed(self._connection, error) from error
+            raise start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
         consumer.subscribe(topics=self._topics, listener=self)
-        self._watch.started()
-        self._tasks = asyncio.create_task(self._run(consumer, self._reader, self._commits), name="kafka-source")
-        self._tasks.add_done_callback(lambda _: self._news.set())
+        self._availability.started()
+        self._supervisor.start(self._run(consumer, self._reader, self._commits), name="kafka-source")
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many deliveries of each lane; see the port."""
         self._intake.want(budget)
         until = time.monotonic() + _PULL_SECONDS
         while True:
-            self._check()
-            self._news.clear()
+            self._supervisor.check()
+            self._supervisor.news.clear()
             deliveries = self._intake.hand_out(time.time())
-            left = until - time.monotonic()
-            if deliveries or left <= 0:
+            if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
-            due = self._intake.due_at()
-            if due is not None:
-                left = min(left, max(due - time.time(), 0.001))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._news.wait()
 
     async def begin(self, delivery: Delivery) -> None:
         """The delivery goes to the engine; after an unclean end, or for a suspect, once that is committed."""
@@ -153,11 +144,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def unavailable_reason(self) -> str | None:
         """Why nothing is given or taken: the broker is silent, or the group gives no share."""
-        return self._watch.unavailable_reason() if self._tasks is not None else None
+        return self._availability.unavailable_reason() if self._supervisor.running else None
 
-    def marks(self) -> MarkFigures:
-        """How it stands with the marks beside the offsets."""
-        return self._assignment.figures()
+    def offset_metadata(self) -> OffsetMetadata:
+        """The state of the marks beside the offsets."""
+        return self._assignment.offset_metadata()
 
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
@@ -166,24 +157,20 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def close(self, *, clean: bool = True) -> None:
         """Commit what is settled and leave the group. Bounded; safe to repeat."""
         self._intake.stop()
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.cancel()
-            # What ended it was raised from pull; here it only has to be gone.
-            await asyncio.gather(tasks, return_exceptions=True)
+        await self._supervisor.end()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             try:
                 if self._commits is not None:
                     await self._commits.commit(clean=clean)
             except QueueError as error:
-                log.warning("what was settled last is not committed and will run again", error=kafka_client.told(error))
+                log.warning("what was settled last is not committed and will run again", error=message_of(error))
             finally:
-                await kafka_client.leave(consumer, seconds=_CLOSE_SECONDS, goodbye=self._leave_group)
+                await leave(consumer, seconds=_CLOSE_SECONDS, leave_group=self._membership.leave_group)
         self._assignment.lose_all()
         if self._commits is not None:
             self._commits.release()
-        self._news.set()
+        self._supervisor.news.set()
 
     # --- rebalances, called by aiokafka ---
 
@@ -192,18 +179,18 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._coming, self._open = None, False
         if self._reader is not None:
             self._reader.revoked()
-        self._watch.parted()
+        self._availability.parted()
         self._intake.clear()
         try:
             if revoked and self._revoked is not None and self._commits is not None:
                 try:
-                    async with asyncio.timeout(self._rebalance_seconds / 2):
+                    async with asyncio.timeout(self._membership.rebalance_seconds / 2):
                         await self._revoked()
                 except TimeoutError:
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
                 await self._commits.commit(clean=True)
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
-            self._fail(error)
+            self._supervisor.fail(error)
         finally:
             self._intake.revoke()
 
@@ -220,7 +207,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(consumer, reader, commits))
             group.create_task(commits.run())
-            group.create_task(self._watch.run(consumer))
+            group.create_task(self._availability.run(consumer))
 
     async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
         """Read for ever, whatever the engine does. An outage is ridden out; what cannot get better is raised."""
@@ -233,13 +220,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 found = await reader.read(wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
-                if isinstance(error, kafka_client.FATAL) or (
-                    failures >= _MAX_ERRORS and not getattr(error, "retriable", True)
-                ):
-                    raise kafka_client.broken(error) from error
-                log.warning("the broker does not give; trying again", error=kafka_client.told(error), failures=failures)
+                if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
+                    raise broken(error) from error
+                log.warning("fetch failed; retrying", error=message_of(error), failures=failures)
                 reader.read_again()
-                await asyncio.sleep(min(_MAX_BACKOFF, 0.1 * 2 ** min(failures, 8)))
+                await asyncio.sleep(min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 8)))
                 continue
             if wanted:
                 failures = 0
@@ -248,10 +233,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 self._keep(found)
 
     def _keep(self, found: Found) -> None:
-        self._watch.heard()
+        self._availability.answered()
         for partition, records in found.items():
             self._intake.keep(partition, records)
-        self._news.set()
+        self._supervisor.news.set()
 
     async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
         """Begin to work on new partitions: from what is committed, with what runs here from before.
@@ -259,11 +244,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         Nothing is read before the broker has it that work begins: if this worker dies, its successor must know.
         """
         if self._arrived is not coming:
-            found = await commits.found(coming, seconds=self._session_seconds)
+            found = await commits.found(coming, seconds=self._membership.session_seconds)
             if self._coming is not coming:
                 return  # The next rebalance was faster.
             self._arrived = coming
-            self._watch.joined()
+            self._availability.joined()
             for partition, start in self._assignment.arrive(found).items():
                 consumer.seek(TopicPartition(*partition), start)
         if not await commits.open(coming):
@@ -271,18 +256,3 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         elif self._coming is coming:
             self._coming, self._open = None, True
             log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
-
-    # --- small things ---
-
-    def _check(self) -> None:
-        if self._failure is None and self._tasks is not None and self._tasks.done():
-            error = None if self._tasks.cancelled() else self._tasks.exception()
-            self._fail(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
-        if self._failure is not None:
-            raise self._failure
-        if self._consumer is None:
-            raise QueueError("the source is closed; start a new one")
-
-    def _fail(self, error: BaseException | None) -> None:
-        self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
-        self._news.set()

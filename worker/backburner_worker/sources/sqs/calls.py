@@ -1,7 +1,7 @@
 """SQS's calls for the source, each awaited while a thread makes it. It keeps no state of messages and decides nothing.
 
-A call that waits for messages cannot be broken off: a thread that nobody waits for would still take some. So such calls
-have threads of their own, and never keep an extension or a deletion waiting.
+A call that waits for messages cannot be cancelled: a thread that nobody waits for would still receive some. So such
+calls have threads of their own, and never keep an extension or a deletion waiting.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
     from types_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef
 
-MAX_BATCH = 10
+MAX_BATCH_MESSAGES = 10
 _CONTROL_THREAD_COUNT = 8
-_DELETING_COUNT = 4
+_DELETION_THREAD_COUNT = 4
 """Of these, for deletions: the others are left to extensions."""
-_SECONDS = 10.0
-_ATTEMPTS = 3
-_LATE_SECONDS = 2.0
-"""A wait that took so much longer than it was asked to says that this process stood still meanwhile."""
+_CALL_SECONDS = 10.0
+_MAX_ATTEMPTS = 3
+_STALL_SECONDS = 2.0
+"""A wait that took so much longer than asked shows that this process stood still meanwhile."""
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """What one receive call brought."""
+    """What one receive call returned."""
 
     messages: list[Received]
     begun: float
@@ -62,7 +62,7 @@ class SqsCalls:
         self._clients: tuple[SQSClient, SQSClient] | None = None
         self._polling = ThreadPoolExecutor(len(queues) * MAX_POLLS, thread_name_prefix="sqs-poll")
         self._control = ThreadPoolExecutor(_CONTROL_THREAD_COUNT, thread_name_prefix="sqs-control")
-        self._deleting = asyncio.Semaphore(_DELETING_COUNT)
+        self._deleting = asyncio.Semaphore(_DELETION_THREAD_COUNT)
 
     async def open(self) -> dict[Lane, str]:
         """Find the queues; the redrive policies of those that have one. Raises `QueueError`."""
@@ -80,16 +80,16 @@ class SqsCalls:
         return await self._call(self._polling, self._receive, lane, size)
 
     async def extend(self, lane: Lane, handles: Sequence[str], seconds: Sequence[int]) -> dict[str, str]:
-        """Keep these receipts invisible for so long from now; the codes of those that SQS refused, by handle."""
+        """Keep these receipts invisible for so long from now. Returns the codes of those refused, by handle."""
         return await self._call(self._control, self._change, lane, handles, seconds)
 
     async def delete(self, lane: Lane, handles: Sequence[str]) -> dict[str, str]:
-        """Delete by these receipts; the codes of those that SQS refused, by handle."""
+        """Delete by these receipts. Returns the codes of those that SQS refused, by handle."""
         async with self._deleting:
             return await self._call(self._control, self._delete, lane, handles)
 
     async def send(self, lane: Lane, entries: Sequence[Entry]) -> set[int]:
-        """Put a batch onto the lane's queue; the positions of those that SQS took."""
+        """Put a batch onto the lane's queue. Returns the positions of those that SQS accepted."""
         return await self._call(self._control, self._send, lane, entries)
 
     async def waiting(self, lane: Lane) -> int:
@@ -102,8 +102,8 @@ class SqsCalls:
         polling, control = (
             sqs_client(self._session, self._settings, connections=threads, read_seconds=seconds, attempts=attempts)
             for threads, seconds, attempts in (
-                (len(self._queues) * MAX_POLLS, self._wait + _SECONDS, 1),
-                (_CONTROL_THREAD_COUNT, _SECONDS, _ATTEMPTS),
+                (len(self._queues) * MAX_POLLS, self._wait + _CALL_SECONDS, 1),
+                (_CONTROL_THREAD_COUNT, _CALL_SECONDS, _MAX_ATTEMPTS),
             )
         )
         self._clients = (polling, control)
@@ -126,7 +126,7 @@ class SqsCalls:
             MessageAttributeNames=list(FACTS),
         )
         # Read here and not on the event loop, which may be late.
-        begun = min(time.monotonic(), began + self._wait + _LATE_SECONDS)
+        begun = min(time.monotonic(), began + self._wait + _STALL_SECONDS)
         queue = self._queues[lane]
         return Poll([Received.of(message, lane, queue) for message in answer.get("Messages", [])], begun)
 
@@ -179,14 +179,14 @@ def _refused(handles: Sequence[str], failed: "Sequence[BatchResultErrorEntryType
 def check_queues(settings: Settings, pool: str) -> None:
     """Raise `QueueError` if any of the pool's queues is missing. Blocks for seconds at most.
 
-    Where SQS does not answer, or not this worker, it is only a line in the log: the source tries again.
+    Where SQS does not answer, or refuses this worker, that is only logged: the source tries again.
     """
-    client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=_SECONDS, attempts=1)
+    client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=_CALL_SECONDS, attempts=1)
     try:
         find_queues(client, settings, queue_names(settings.prefix, pool))
     except QueueError as error:
         if error.__cause__ is None:
             raise
-        log.warning("SQS does not answer yet", error=error.message)
+        log.warning("SQS does not answer yet; connecting again once the model is loaded", error=error.message)
     finally:
         client.close()

@@ -1,13 +1,13 @@
-"""Keeps what is held: extends it, deletes what is settled, gives back, sends anew. The calls are made side by side.
+"""Keeps what is held: extends it, deletes what is settled, releases, resends. The calls are made side by side.
 
-What is due when is `in_flight`'s to say. Nothing here waits for SQS before it looks at the clock again: a lease that
+`in_flight` decides what is due when. Nothing here waits for SQS before it looks at the clock again: a lease that
 could not be extended in time is lost on time.
 """
 
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,16 +18,16 @@ from backburner.publishers.sqs.message import MAX_BYTES, Entry, batches, entry_o
 from backburner_schemas.codec import Rules
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
-from backburner_worker.sources.sqs.availability import Outage
-from backburner_worker.sources.sqs.calls import MAX_BATCH, SqsCalls
+from backburner_worker.sources.sqs.availability import SqsAvailability
+from backburner_worker.sources.sqs.calls import MAX_BATCH_MESSAGES, SqsCalls
 from backburner_worker.sources.sqs.in_flight import InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.message import SUSPECT_AT_RECEIVE_COUNT
 
 log = get_logger(__name__)
 
 _LINGER_SECONDS = 0.05
-"""What a settled message waits for company, so that batches are full."""
-_LOOK_SECONDS = 0.5
+"""How long a settled message waits for others, so that batches are full."""
+_POLL_SECONDS = 0.5
 _VOID = frozenset(
     {
         "ReceiptHandleIsInvalid",
@@ -38,25 +38,34 @@ _VOID = frozenset(
         "InvalidParameterValue",
     }
 )
-"""Codes that say that a receipt is no good any more."""
+"""Codes for a receipt that is no longer valid."""
 
 
 class Heartbeats:
     """Does what is due for the held messages."""
 
     def __init__(
-        self, held: InFlightMessages, calls: SqsCalls, outage: Outage, rules: Rules, visibility: float
+        self,
+        held: InFlightMessages,
+        calls: SqsCalls,
+        availability: SqsAvailability,
+        rules: Rules,
+        visibility: float,
+        *,
+        fail: Callable[[BaseException], None],
     ) -> None:
+        """`fail` is called with what must not happen: the source cannot go on."""
         self._held = held
         self._calls = calls
-        self._outage = outage
+        self._availability = availability
+        self._fail = fail
         self._rules = rules
-        self._look = min(_LOOK_SECONDS, visibility / 24)
+        self._look = min(_POLL_SECONDS, visibility / 24)
         self._extensions: set[asyncio.Task[None]] = set()
         self._others: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.deleted = dict.fromkeys(Lane, 0)
-        """Deletions so far, for who counts what is left."""
+        """Deletions so far, by which others count what is left."""
 
     async def run(self) -> None:
         """Do what is due, for ever. Never waits for SQS."""
@@ -67,11 +76,13 @@ class Heartbeats:
     def _tend(self) -> None:
         now = time.monotonic()
         if lost := self._held.expired(now):
-            log.warning("leases are lost: SQS did not extend them in time, and others may have them", count=len(lost))
+            log.warning("visibility not extended in time; dropping the messages, others may have them", count=len(lost))
         if old := self._held.too_long(now):
-            log.info("messages that were held for hours are sent anew, since SQS allows twelve", count=len(old))
+            log.info(
+                "messages held for nearly twelve hours, SQS's limit; sending them again as new ones", count=len(old)
+            )
         for batch in _batches(old):
-            self._start(self._others, self._send_anew(batch))
+            self._start(self._others, self._resend(batch))
         for batch in _batches(self._held.due_heartbeats(now)):
             self._start(self._extensions, self._extend(batch))
         self._delete_now()
@@ -84,11 +95,11 @@ class Heartbeats:
         try:
             refused = await self._calls.extend(batch[0].received.lane, handles, seconds)
         except FAILURES as error:
-            self._outage.began("extend", error)
+            self._availability.failed("extend", error)
             for held in batch:
                 self._held.not_extended(held, time.monotonic())
             return
-        self._outage.ended("extend")
+        self._availability.answered("extend")
         void = 0
         for held, handle, granted in zip(batch, handles, seconds, strict=True):
             code = refused.get(handle)
@@ -100,13 +111,13 @@ class Heartbeats:
             else:
                 self._held.not_extended(held, time.monotonic())
         if void:
-            log.warning("leases are lost: SQS says that the receipts are void", count=void)
+            log.warning("receipts are no longer valid; dropping the messages, others may have them", count=void)
 
     # --- delete ---
 
     def delete_soon(self) -> None:
         """Delete what is settled: at once where that fills a batch, else within the linger."""
-        if self._held.to_delete >= MAX_BATCH:
+        if self._held.to_delete >= MAX_BATCH_MESSAGES:
             self._delete_now()
         elif self._held.to_delete and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._delete_now)
@@ -123,10 +134,10 @@ class Heartbeats:
         try:
             refused = await self._calls.delete(lane, handles)
         except FAILURES as error:
-            self._outage.began("delete", error)
+            self._availability.failed("delete", error)
             self._held.not_deleted(batch, time.monotonic())
             return
-        self._outage.ended("delete")
+        self._availability.answered("delete")
         for held, handle in zip(batch, handles, strict=True):
             code = refused.get(handle)
             if code is not None and code not in _VOID:
@@ -134,7 +145,7 @@ class Heartbeats:
             elif self._held.deleted(held, handle):
                 self.deleted[lane] += 1
 
-    # --- give back ---
+    # --- release ---
 
     async def release(self, messages: Iterable[InFlightMessage]) -> None:
         """Let these go, for others to have at once. Their leases are lost."""
@@ -147,7 +158,7 @@ class Heartbeats:
         # One receipt more, and whoever gets it would take it for a suspect, though it harmed nobody here.
         anew = [held for held in found if held.received.count >= SUSPECT_AT_RECEIVE_COUNT - 1]
         back = [(held, 0) for held in found if held.received.count < SUSPECT_AT_RECEIVE_COUNT - 1]
-        await asyncio.gather(self.delay(back), *(self._send_anew(batch) for batch in _batches(anew)))
+        await asyncio.gather(self.delay(back), *(self._resend(batch) for batch in _batches(anew)))
 
     async def delay(self, messages: Iterable[tuple[InFlightMessage, int]]) -> None:
         """Let these go, and make them visible to all after so many seconds. What SQS refuses comes back later."""
@@ -160,9 +171,9 @@ class Heartbeats:
         try:
             await self._calls.extend(batch[0].received.lane, [held.handle for held in batch], seconds)
         except FAILURES as error:
-            self._outage.began("extend", error)
+            self._availability.failed("extend", error)
         else:
-            self._outage.ended("extend")
+            self._availability.answered("extend")
 
     async def finish(self) -> None:
         """Delete what is settled and give everything else back."""
@@ -182,9 +193,9 @@ class Heartbeats:
             if self._timer is not None:
                 self._timer.cancel()
 
-    # --- send anew ---
+    # --- resend ---
 
-    async def _send_anew(self, batch: list[InFlightMessage]) -> None:
+    async def _resend(self, batch: list[InFlightMessage]) -> None:
         """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is."""
         lane = batch[0].received.lane
         entries = [found for number, held in enumerate(batch) if (found := self._entry(number, held)) is not None]
@@ -196,9 +207,9 @@ class Heartbeats:
                 self._held.remember(batch[number].received.id)
             if sent:
                 await self._calls.delete(lane, [batch[number].handle for number in sent])
-            self._outage.ended("send")
+            self._availability.answered("send")
         except FAILURES as error:
-            self._outage.began("send", error)
+            self._availability.failed("send", error)
         left = [(held, 0) for number, held in enumerate(batch) if number not in sent]
         if left:
             await self.delay(left)
@@ -216,7 +227,7 @@ class Heartbeats:
         def ended(task: asyncio.Task[None]) -> None:
             tasks.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._outage.fail(error)
+                self._fail(error)
 
         task = asyncio.create_task(work)
         tasks.add(task)
@@ -228,5 +239,5 @@ def _batches(messages: Iterable[InFlightMessage]) -> Iterator[list[InFlightMessa
     by_lane = sorted(messages, key=lambda held: held.received.lane)
     for _, group in itertools.groupby(by_lane, key=lambda held: held.received.lane):
         found = list(group)
-        for start in range(0, len(found), MAX_BATCH):
-            yield found[start : start + MAX_BATCH]
+        for start in range(0, len(found), MAX_BATCH_MESSAGES):
+            yield found[start : start + MAX_BATCH_MESSAGES]

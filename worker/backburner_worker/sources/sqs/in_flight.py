@@ -1,7 +1,7 @@
 """What this worker holds of SQS: whose visibility ends when, and what is to be extended, deleted, sent again or lost.
 
-Pure, by a monotonic clock that its caller reads. It holds what was read ahead as well as what was given out and what
-is settled but not deleted yet: as long as SQS has not been told otherwise, all of it is ours to keep invisible.
+Pure, by a monotonic clock that its caller reads. It holds what was read ahead as well as what was handed out and what
+is settled but not deleted yet: all of it is ours to keep invisible until it is deleted or released.
 """
 
 import math
@@ -13,22 +13,22 @@ from enum import Enum, auto
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.sqs.message import Received
 
-LONGEST_SECONDS = 12 * 3600.0
+MAX_VISIBILITY_SECONDS = 12 * 3600.0
 """Seconds that SQS lets anybody hold a message."""
 SEND_AGAIN_AFTER_SECONDS = 11.5 * 3600.0
-"""Seconds after which a held message is sent anew instead: half an hour is enough to ride out an outage."""
+"""Seconds after which a held message is sent again as a new one: half an hour is enough to ride out an outage."""
 _RETRY_SECONDS = 1.0
 _REMEMBERED_COUNT = 20_000
-"""Ids of deleted messages that are known for a while: a standard queue can give a copy of one even then."""
+"""Ids of deleted messages that are remembered for a while: a standard queue can deliver a copy of one even then."""
 
 
 class Stage(Enum):
     """How far a held message has come."""
 
     WAITING = auto()
-    """Read ahead, not given out."""
+    """Read ahead, not handed out."""
     GIVEN = auto()
-    """Given out, not settled."""
+    """Handed out, not settled."""
     SETTLED = auto()
     """Its outcome is durable; what is left is to delete it."""
 
@@ -39,9 +39,9 @@ class InFlightMessage:
 
     received: Received
     since: float
-    """When SQS gave it, or a little before."""
+    """When SQS delivered it, or a little before."""
     until: float
-    """When its visibility ends for certain not yet."""
+    """Until when it is certainly invisible to others."""
     heartbeat_at: float
     """When its visibility is to be extended."""
     stage: Stage = Stage.WAITING
@@ -58,8 +58,8 @@ class InFlightMessage:
         """The latest receipt's."""
         return self.received.handle
 
-    def shed(self) -> None:
-        """Let go of the text: a deletion needs the handle alone, and may have to wait for long."""
+    def drop_payload(self) -> None:
+        """Drop the text: a deletion needs the handle alone, and may have to wait for long."""
         self.received = replace(self.received, body=b"")
 
 
@@ -77,7 +77,7 @@ class InFlightMessages:
 
     @property
     def uncommitted(self) -> int:
-        """Given out and not known to be deleted."""
+        """Handed out and not known to be deleted."""
         return self._given + len(self._settled)
 
     @property
@@ -104,10 +104,10 @@ class InFlightMessages:
         known = self._held.get(received.id)
         if known is not None:
             known.received, known.since, known.until, known.heartbeat_at = received, begun, until, heartbeat_at
-            # One that hangs is for a receipt that does not count any more.
+            # A call that hangs is for a receipt that is no longer valid.
             known.extending = False
             if known.stage is Stage.SETTLED:
-                known.shed()
+                known.drop_payload()
             return None
         held = self._held[received.id] = InFlightMessage(received, begun, until, heartbeat_at)
         if received.id in self._done:
@@ -116,12 +116,12 @@ class InFlightMessages:
         return held
 
     def give(self, held: InFlightMessage, delivery: Delivery) -> None:
-        """It is given out as that delivery."""
+        """It is handed out as that delivery."""
         held.stage, held.delivery = Stage.GIVEN, delivery
         self._given += 1
 
     def settle(self, delivery: Delivery) -> bool:
-        """The delivery's outcome is durable; False where that is void."""
+        """The delivery's outcome is durable. Returns False where its lease is lost."""
         held = delivery.token
         if not isinstance(held, InFlightMessage) or held.stage is not Stage.GIVEN or held.dropped:
             return False
@@ -145,11 +145,11 @@ class InFlightMessages:
             delivery.lease.lose()
 
     def unsettled(self) -> list[InFlightMessage]:
-        """What waits or was given out."""
+        """What waits or was handed out."""
         return [held for held in self._held.values() if held.stage is not Stage.SETTLED]
 
     def waiting(self) -> list[InFlightMessage]:
-        """What was read ahead and not given out."""
+        """What was read ahead and not handed out."""
         return [held for held in self._held.values() if held.stage is Stage.WAITING]
 
     # --- visibility ---
@@ -170,10 +170,10 @@ class InFlightMessages:
 
     def extension(self, held: InFlightMessage, now: float) -> int:
         """Seconds, from now, to ask for: never beyond what SQS allows in all."""
-        return max(min(int(self._visibility), math.floor(held.since + LONGEST_SECONDS - now)), 0)
+        return max(min(int(self._visibility), math.floor(held.since + MAX_VISIBILITY_SECONDS - now)), 0)
 
     def extended(self, held: InFlightMessage, handle: str, asked: float, seconds: int) -> None:
-        """SQS did it, for a call that was begun at that time."""
+        """SQS extended it, by a call that was begun at that time."""
         held.extending = False
         if handle == held.handle:
             held.until = max(held.until, asked + seconds)
@@ -185,7 +185,7 @@ class InFlightMessages:
         held.heartbeat_at = now + min(_RETRY_SECONDS, self._visibility / 12)
 
     def refused(self, held: InFlightMessage, handle: str) -> bool:
-        """SQS says that the receipt is void: somebody else has the message, or may. Whether a lease is lost by that."""
+        """SQS refused the receipt: somebody else has the message, or may. Returns whether a lease is lost by that."""
         held.extending = False
         if handle != held.handle or held.dropped:
             return False
@@ -204,7 +204,7 @@ class InFlightMessages:
         return found
 
     def too_long(self, now: float) -> list[InFlightMessage]:
-        """What was held so long that it must be sent anew, and is dropped by this."""
+        """Drop, and return, what was held so long that it must be sent again as a new message."""
         found = [held for held in self.unsettled() if now - held.since >= self._send_again_after]
         for held in found:
             self.drop(held)
@@ -219,7 +219,7 @@ class InFlightMessages:
         return found
 
     def deleted(self, held: InFlightMessage, handle: str) -> bool:
-        """SQS has it no more, or the receipt is void; False if a copy came meanwhile, whose turn it is now."""
+        """SQS deleted it, or the receipt is void. Returns False if a copy came meanwhile, which is to be deleted."""
         if handle != held.handle:
             self._to_delete.append(held)
             return False
@@ -235,7 +235,7 @@ class InFlightMessages:
 
     def _is_settled(self, held: InFlightMessage) -> None:
         held.stage = Stage.SETTLED
-        held.shed()
+        held.drop_payload()
         self._settled[held.received.id] = held
         self._to_delete.append(held)
 

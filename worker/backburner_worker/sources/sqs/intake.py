@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs.in_flight import InFlightMessage, Stage
 
-MAX_POLL = 10
-"""Messages that one receive call brings at most."""
-AHEAD_COUNT = 100
+MAX_POLL_MESSAGES = 10
+"""Messages that one receive call returns at most."""
+READ_AHEAD_MESSAGES = 100
 """Messages of a lane that are read ahead at most. Few: each costs heartbeats, and others could run it."""
-AHEAD_BYTES = 16 * 1024 * 1024
-"""The same in bytes; what the calls under way bring comes on top."""
+READ_AHEAD_BYTES = 16 * 1024 * 1024
+"""Bytes of a lane that are read ahead at most; what the calls under way return comes on top."""
 MAX_POLLS = 8
 """Receive calls of a lane under way at once."""
 HAND_OUT_RECORDS = 128
@@ -36,9 +36,9 @@ class _LaneIntake:
 
     def next_poll(self) -> int:
         """How many messages one more call should ask for; 0 for no call."""
-        # Never in small change: a call costs the same for one message as for ten.
-        size = min(MAX_POLL, self.widest) if self.bytes < AHEAD_BYTES else 0
-        room = min(AHEAD_COUNT, max(self.budget, size)) - len(self.ready) - len(self.later) - self.asked
+        # Only full batches: a call costs the same for one message as for ten.
+        size = min(MAX_POLL_MESSAGES, self.widest) if self.bytes < READ_AHEAD_BYTES else 0
+        room = min(READ_AHEAD_MESSAGES, max(self.budget, size)) - len(self.ready) - len(self.later) - self.asked
         return size if self.budget > 0 and self.polls < self.allowed and room >= size else 0
 
 

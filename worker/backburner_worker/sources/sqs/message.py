@@ -1,4 +1,4 @@
-"""One message as SQS gave it, and what it says of itself. Pure; nothing of what it says is trusted."""
+"""One message as SQS delivered it, and its own description of itself, of which nothing is trusted. Pure."""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FACTS = ("attempt", "suspect", "not_before", "traceparent")
 """The message attributes that carry delivery facts; others are not asked for."""
 SUSPECT_AT_RECEIVE_COUNT = 3
-"""Receive count from which a message is a suspect: two owners had it and neither said how it ended."""
+"""Receive count from which a message is a suspect: two owners had it and neither recorded how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,17 @@ class Received:
     id: str
     """The same at each receipt."""
     handle: str
-    """What SQS wants to see when this receipt is extended or ended."""
+    """What SQS requires to extend or end this receipt."""
     body: bytes
     sent: float
-    """Unix seconds at which SQS took it."""
+    """Unix seconds at which SQS accepted it."""
     count: int
     """How often it was received, this time included; about."""
     headers: tuple[tuple[str, bytes], ...] = ()
 
     @classmethod
     def of(cls, message: "MessageTypeDef", lane: Lane, queue: str) -> "Received":
-        """What the client library gave, taken apart."""
+        """Parsed from what the client library returned."""
         told = message.get("Attributes", {})
         attributes: Mapping[str, Any] = message.get("MessageAttributes", {})
         return cls(
@@ -46,7 +46,7 @@ class Received:
             queue=queue,
             id=message["MessageId"],
             handle=message["ReceiptHandle"],
-            # A half of a surrogate pair becomes bytes that are no UTF-8, and so one dead letter.
+            # Half of a surrogate pair becomes bytes that are not UTF-8, and so one dead letter.
             body=message.get("Body", "").encode(errors="surrogatepass"),
             sent=_number(told.get("SentTimestamp"), time.time() * 1000) / 1000,
             count=int(_number(told.get("ApproximateReceiveCount"), 1)),
@@ -54,7 +54,7 @@ class Received:
         )
 
     def delivery(self, rules: codec.Rules, token: object) -> Delivery:
-        """The delivery, judged; `token` is what the source settles it by."""
+        """The decoded delivery; `token` is what the source settles it by."""
         facts = codec.decode_facts(self.headers, self.sent)
         if self.count >= SUSPECT_AT_RECEIVE_COUNT and not facts.suspect:
             facts = replace(facts, suspect=True, not_before=None)

@@ -13,18 +13,19 @@ from backburner.logs import get_logger
 from backburner.publishers.sqs.connection import FAILURES
 from backburner.settings import Settings
 from backburner_schemas.codec import Rules
-from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, RevokedCallback
-from backburner_worker.sources.sqs.availability import Outage
+from backburner_worker.sources.sqs.availability import SqsAvailability
 from backburner_worker.sources.sqs.calls import Poll, SqsCalls
 from backburner_worker.sources.sqs.heartbeats import Heartbeats
 from backburner_worker.sources.sqs.in_flight import SEND_AGAIN_AFTER_SECONDS, InFlightMessage, InFlightMessages
 from backburner_worker.sources.sqs.intake import SqsIntake
+from backburner_worker.sources.sqs.times import SqsTimes
+from backburner_worker.sources.supervisor import Supervisor
 
 log = get_logger(__name__)
 
-MAX_UNDELETED = 20_000
+MAX_UNDELETED_MESSAGES = 20_000
 """Settled messages that wait for their deletion, at which no more is taken in."""
 _PULL_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
@@ -43,24 +44,23 @@ class SqsSource:
         *,
         queues: Mapping[str, Lane],
         rules: Rules,
-        visibility_seconds: int,
-        wait_seconds: int,
+        times: SqsTimes,
         send_again_after: float = SEND_AGAIN_AFTER_SECONDS,
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
-        self._wait = wait_seconds
-        self._held = InFlightMessages(visibility_seconds, send_again_after=send_again_after)
+        self._wait = times.wait_seconds
+        self._held = InFlightMessages(times.visibility_seconds, send_again_after=send_again_after)
         self._intake = SqsIntake(queues.values())
-        self._calls = SqsCalls(settings, dict(queues), wait=wait_seconds, visibility=visibility_seconds)
-        self._outage = Outage(settings, self._fail)
-        self._heartbeats = Heartbeats(self._held, self._calls, self._outage, rules, visibility_seconds)
+        self._calls = SqsCalls(settings, dict(queues), wait=times.wait_seconds, visibility=times.visibility_seconds)
+        self._supervisor = Supervisor()
+        self._availability = SqsAvailability(settings, self._supervisor.fail)
+        self._heartbeats = Heartbeats(
+            self._held, self._calls, self._availability, rules, times.visibility_seconds, fail=self._supervisor.fail
+        )
         self._lag = dict.fromkeys(queues.values(), 0)
         self._polls: set[asyncio.Task[None]] = set()
-        self._tasks: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
         self._stopping = asyncio.Event()
-        self._news = asyncio.Event()
         self._closed = False
 
     # --- the port ---
@@ -78,27 +78,19 @@ class SqsSource:
                 lane=lane,
                 policy=policy,
             )
-        self._tasks = asyncio.create_task(self._run(), name="sqs-source")
-        self._tasks.add_done_callback(lambda _: self._news.set())
+        self._supervisor.start(self._run(), name="sqs-source")
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many deliveries of each lane; see the port."""
         self._intake.want(budget)
         until = time.monotonic() + _PULL_SECONDS
         while True:
-            self._check()
+            self._supervisor.check()
             self._poll_on()
-            self._news.clear()
+            self._supervisor.news.clear()
             deliveries = [self._delivery(held) for held in self._intake.hand_out(time.time())]
-            left = until - time.monotonic()
-            if deliveries or left <= 0:
+            if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
-            due = self._intake.due_at()
-            if due is not None:
-                left = min(left, max(due - time.time(), 0.001))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await self._news.wait()
 
     async def begin(self, delivery: Delivery) -> None:
         """The delivery goes to the engine; SQS counts receipts by itself."""
@@ -122,7 +114,7 @@ class SqsSource:
 
     def unavailable_reason(self) -> str | None:
         """Why SQS does not give, extend or delete; None while it does."""
-        return self._outage.line
+        return self._availability.unavailable_reason()
 
     async def stop(self) -> None:
         """Give no more deliveries; what was read ahead goes back at once, what is given out stays ours."""
@@ -138,11 +130,7 @@ class SqsSource:
         self._closed = True
         self._stopping.set()
         self._intake.stop()
-        tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.cancel()
-            # What ended it was raised from pull; here it only has to be gone.
-            await asyncio.gather(tasks, return_exceptions=True)
+        if await self._supervisor.end():
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._heartbeats.finish()
@@ -152,7 +140,7 @@ class SqsSource:
         for held in self._held.unsettled():
             self._held.drop(held)
         await self._calls.close()
-        self._news.set()
+        self._supervisor.news.set()
 
     # --- tasks ---
 
@@ -169,17 +157,17 @@ class SqsSource:
                     self._lag[lane] = await self._calls.waiting(lane)
                     self._heartbeats.deleted[lane] -= before
                 except FAILURES as error:
-                    self._outage.began("count", error)
+                    self._availability.failed("count", error)
                 else:
-                    self._outage.ended("count")
-            self._news.set()
+                    self._availability.answered("count")
+            self._supervisor.news.set()
             await asyncio.sleep(_COUNT_SECONDS)
 
     # --- polls ---
 
     def _poll_on(self) -> None:
         """Begin the calls that the intake wants now."""
-        if self._held.settled >= MAX_UNDELETED:
+        if self._held.settled >= MAX_UNDELETED_MESSAGES:
             return
         for lane, size in self._intake.polls():
             task = asyncio.create_task(self._poll(lane, size), name=f"sqs-poll-{lane}")
@@ -189,7 +177,7 @@ class SqsSource:
     def _polled(self, task: asyncio.Task[None]) -> None:
         self._polls.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self._supervisor.fail(error)
         elif not self._stopping.is_set():
             self._poll_on()
 
@@ -198,11 +186,11 @@ class SqsSource:
         came = 0
         try:
             poll = await self._calls.receive(lane, size)
-            self._outage.ended("receive")
+            self._availability.answered("receive")
             came = len(poll.messages)
             await self._take(poll)
         except FAILURES as error:
-            pause = self._outage.began("receive", error)
+            pause = self._availability.failed("receive", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -227,7 +215,7 @@ class SqsSource:
             else:
                 self._intake.add(held, due if wait > 0 else None)
         if poll.messages:
-            self._news.set()
+            self._supervisor.news.set()
             self._heartbeats.delete_soon()
         if later:
             await self._heartbeats.delay(later)
@@ -255,16 +243,3 @@ class SqsSource:
         delivery = held.received.delivery(self._rules, held)
         self._held.give(held, delivery)
         return delivery
-
-    def _check(self) -> None:
-        if self._failure is None and self._tasks is not None and self._tasks.done():
-            error = None if self._tasks.cancelled() else self._tasks.exception()
-            self._fail(error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
-        if self._failure is not None:
-            raise self._failure
-        if self._tasks is None:
-            raise QueueError("the source is closed; start a new one")
-
-    def _fail(self, error: BaseException | None) -> None:
-        self._failure = self._failure or error or QueueError("the source's task ended; restart the worker")
-        self._news.set()

@@ -115,7 +115,7 @@ def simulate(
         if found.seconds - looked >= LOOK_SECONDS:
             looked = found.seconds
             if (load := model.meter.load()) is not None:
-                admission.look(load, found.seconds)
+                admission.observe(load, found.seconds)
                 found.waiting.append(load.waiting)
                 found.running.append(load.running)
                 found.kv.append(load.kv_used)

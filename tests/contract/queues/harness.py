@@ -1,4 +1,4 @@
-"""The bench: a fresh pool on some queue, and what the tests do to it. Each kind of queue fills in what is its own.
+"""The harness: a fresh pool on some queue, and what the tests do to it. Each kind of queue fills in what is its own.
 
 Members are the product's own sources, opened as a worker opens them, from settings; messages go out by the product's
 own publisher, or raw.
@@ -9,10 +9,12 @@ import contextlib
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from waiting import PATIENCE, until
 
 from backburner.publishers import open_publisher
 from backburner.publishers.base import Message, Publisher
@@ -23,8 +25,6 @@ from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
 
-PATIENCE = 60.0
-"""Seconds that anything may take on a busy machine, before it counts as never."""
 SPREAD = routing.NEIGHBOUR_REQUESTS
 """Indices this far apart have partition keys of their own."""
 TENANT, JOB = "t", "job"
@@ -33,19 +33,6 @@ _MEMBER = Path(__file__).parents[1] / "programs" / "queue_member.py"
 
 async def nothing() -> None:
     """A revocation callback for a pipeline that holds nothing."""
-
-
-async def until(condition: Callable[[], object], what: str = "what the test waits for") -> None:
-    """Wait for a condition; it may be a coroutine function. Fails after the bound, and says what never came."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while True:
-        found = condition()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return
-        assert asyncio.get_running_loop().time() < deadline, f"within {PATIENCE:.0f} s never: {what}"
-        await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +44,7 @@ class Dead:
 
 
 @dataclass
-class Bench(ABC):
+class QueueHarness(ABC):
     """A fresh pool on a queue. Everything that it hands out is closed when the test ends."""
 
     kind: str
@@ -92,7 +79,7 @@ class Bench(ABC):
 
     @abstractmethod
     async def names(self) -> set[str]:
-        """Topics or queues that there are with the bench's prefix."""
+        """Topics or queues that there are with the harness's prefix."""
 
     @abstractmethod
     async def delete(self) -> None:

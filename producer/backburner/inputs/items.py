@@ -1,25 +1,19 @@
-"""Reads what users submit, in chunks: files line by line, iterables item by item. It judges nothing."""
+"""Reads the items of an iterable as lines, in chunks. It checks nothing."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from backburner.inputs.findings import InvalidInput
-from backburner.inputs.line_blocks import Block, BlockReader
+from backburner.inputs.line_blocks import Line
 from backburner_schemas.errors import BackburnerError, InvalidJson
 from backburner_schemas.request import BatchRequest
 
 Item = BatchRequest | Mapping[str, Any] | str | bytes
-"""What an iterable may give: a request, a dict in the form of a batch line, or the line as JSON."""
-Source = Path | str | Iterable[Item] | AsyncIterable[Item]
-"""What can be submitted; a `str` is a path."""
-Line = tuple[int, bytes | BackburnerError]
-"""A line's number, from 1, and its bytes, or why it has none."""
+"""What an iterable may yield: a request, a dict in the form of a batch line, or the line as JSON."""
 _Text = bytes | BackburnerError
 
 CHUNK_LINES = 512
@@ -38,13 +32,13 @@ class Filling:
         self._started = time.monotonic()
 
     def add(self, text: bytes | BackburnerError) -> None:
-        """Count one item, in the form that `as_json` gave it."""
+        """Count one item, as `as_json` returned it."""
         self._lines += 1
         self._bytes += len(text) if isinstance(text, bytes) else 0
 
     @property
     def full(self) -> bool:
-        """Whether the chunk takes no more."""
+        """Whether the chunk is full."""
         return self._lines >= CHUNK_LINES or self._bytes >= CHUNK_BYTES
 
     @property
@@ -53,51 +47,13 @@ class Filling:
         return self.full or time.monotonic() - self._started > _CHUNK_SECONDS
 
 
-def regular_file(path: Path) -> Path:
-    """The path, if it can be read twice. Raises `InvalidInput` otherwise."""
-    if not path.exists():
-        raise InvalidInput(f"{path} does not exist; name a JSONL file with one request a line")
-    if not path.is_file():
-        raise InvalidInput(f"{path} is not a regular file, and a file is read twice; pass its lines as an iterable")
-    return path
-
-
-async def read_file(path: Path, *, max_bytes: int) -> AsyncGenerator[list[Line]]:
-    """The file's lines in chunks, without blank ones. Of a line over `max_bytes`, just what tells that it is.
-
-    Raises `InvalidInput` if the file cannot be read.
-    """
-    blocks = read_blocks(path, max_bytes=max_bytes)
-    async with aclosing(blocks):
-        async for block in blocks:
-            if lines := block.lines:
-                yield list(lines)
-
-
-async def read_blocks(path: Path, *, max_bytes: int) -> AsyncGenerator[Block]:
-    """The same in large blocks, blank lines among them. One block is read ahead."""
-    try:
-        with await asyncio.to_thread(path.open, "rb") as file:
-            reader = BlockReader(file, max_bytes)
-            ahead = asyncio.create_task(asyncio.to_thread(reader.read))
-            try:
-                while (block := await ahead) is not None:
-                    ahead = asyncio.create_task(asyncio.to_thread(reader.read))
-                    yield block
-            finally:
-                # A thread that still reads must not lose its file; what it finds nobody needs.
-                await asyncio.gather(ahead, return_exceptions=True)
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[list[Line]]:
     """The iterable's items as lines, in chunks. What the iterable raises goes through.
 
-    Each item is written as JSON when it is taken, and a chunk ends where one of a file would, so that large items do
-    not gather. One whose JSON could not be written is let go, and leaves the reason.
+    Each item is written as JSON when it is read, and a chunk ends where one of a file would, so that large items do
+    not accumulate. One that cannot be written as JSON is dropped, and leaves the reason.
 
-    A plain iterable runs in the event loop's thread: one that blocks for long is better an async one.
+    A plain iterable runs in the event loop's thread: one that blocks for long should be an async one.
     """
     chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
     number = 0
@@ -122,7 +78,7 @@ async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[_Text]]:
 
 
 async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[_Text]]:
-    """Whatever the iterable has given since the last chunk, so that a trickle is sent as it comes."""
+    """Whatever the iterable has yielded since the last chunk, so that a trickle is sent as it comes."""
     waiting: list[_Text] = []
     filling = Filling()
     changed = asyncio.Event()
@@ -144,7 +100,7 @@ async def _of_async(items: AsyncIterable[Item]) -> AsyncGenerator[list[_Text]]:
         while not (task.done() and not waiting):
             await changed.wait()
             changed.clear()
-            # One turn of the loop, in which an iterable that need not wait gives more.
+            # One turn of the loop, in which an iterable that need not wait yields more.
             await asyncio.sleep(0)
             if waiting:
                 chunk, waiting, filling = waiting, [], Filling()

@@ -1,0 +1,46 @@
+"""Reads an iterable, which is checked as it goes."""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable
+from contextlib import aclosing
+
+from backburner.inputs.batch import Batch
+from backburner.inputs.findings import InvalidInput
+from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.items import Item, read_items
+from backburner.inputs.reader import InputReader
+from backburner.inputs.validation import Checker
+
+
+class ItemReader(InputReader):
+    """Reads the items of an iterable, plain or async."""
+
+    def __init__(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        checker: Checker,
+        *,
+        skip_invalid: bool,
+        refuse: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(checker, skip_invalid=skip_invalid, refuse=refuse)
+        self._items = items
+
+    async def survey(self, fingerprint: Fingerprint, report: Callable[[], None]) -> None:
+        """Nothing: an iterable may yield its items only once."""
+
+    async def batches(self) -> AsyncGenerator[Batch]:
+        """What the iterable yields. Raises `InvalidInput` at the first bad item, unless they are skipped."""
+        chunks = read_items(self._items)
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                before = self.findings.total
+                batch = await self._checker.accept(chunk[0][0], [text for _, text in chunk], self.findings)
+                self.checked = chunk[-1][0]
+                if self.findings.total > before and not self._skip_invalid:
+                    raise await self._turn_down(InvalidInput.of(self.findings, "item"))
+                if len(batch):
+                    yield batch
+
+    def ends_at(self, counts: Collection[int]) -> bool:
+        """Only where there is nothing to know."""
+        return not counts

@@ -1,0 +1,34 @@
+"""Settings of everything that produces: where the queue and the store are, and how to reach them. Read once.
+
+A group of settings is a class in a file of its own; `Settings` is all of them. The names stay flat: a field is an
+argument and a variable, and where several belong together, a property of the group returns them as one object.
+"""
+
+from typing import Any
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backburner.settings.connection import ConnectionSettings
+from backburner.settings.jobs import JobSettings
+from backburner.settings.kafka import KafkaSettings
+from backburner.settings.loading import load_settings
+from backburner.settings.logs import LogSettings
+from backburner.settings.queue_url import Queue, QueueKind
+from backburner.settings.topics import TopicSettings
+from backburner_schemas.setting_names import PREFIX
+
+__all__ = ["Queue", "QueueKind", "Settings", "load_settings"]
+
+
+class Settings(ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings, BaseSettings):
+    """What a client and every part beside it reads from arguments and BACKBURNER_… variables, in this order."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    @classmethod
+    def load(cls, **arguments: Any) -> "Settings":
+        """The settings from arguments, then the environment, then defaults.
+
+        Raises `SettingsError` for an unknown name, one of before, or a value that cannot be used.
+        """
+        return load_settings(cls, **arguments)

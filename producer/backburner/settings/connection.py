@@ -1,0 +1,30 @@
+"""Settings of the queue and the object store: where they are."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from backburner.settings.group import SettingGroup
+from backburner.settings.queue_url import Queue, parse_queue
+from backburner_schemas.routing import DEFAULT_PREFIX
+
+
+class ConnectionSettings(SettingGroup):
+    """Queue and store: where they are, and the names in them."""
+
+    queue_url: str = ""
+    """Queue: `kafka://host:port,host:port`, or `sqs://region`, with `?endpoint=http://…` for one that is not AWS's."""
+    store_url: str = ""
+    """Object store and root: `s3://bucket/root`, `gs://…`, `az://…` or `file:///folder`."""
+    store_endpoint: str | None = None
+    """Address of an S3 server that is not AWS's, such as `http://127.0.0.1:8333`."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")] = DEFAULT_PREFIX
+    """First part of every topic and group name: at most 80 letters, digits, `.`, `_` and `-`."""
+    pool: Annotated[str | None, Field(pattern=r"^[a-z0-9-]{1,40}$")] = None
+    """Pool whose requests a worker answers; from the model's served name if not set. At most 40 of `a` to `z`, digits
+    and `-`. A client takes its model where a request names none."""
+
+    @property
+    def queue(self) -> Queue:
+        """The queue's URL, taken apart. Raises `SettingsError` if it is not set or not understood."""
+        return parse_queue(self.queue_url)

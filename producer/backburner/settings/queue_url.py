@@ -1,0 +1,48 @@
+"""A queue's URL, taken apart. Connects to nothing."""
+
+import re
+from enum import StrEnum
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel
+
+from backburner_schemas.errors import SettingsError
+
+
+class QueueKind(StrEnum):
+    """The queues that requests travel on."""
+
+    KAFKA = "kafka"
+    """`kafka://host:port,host:port`"""
+    SQS = "sqs"
+    """`sqs://region`, and `?endpoint=http://…` for a server that is not AWS's"""
+
+
+class Queue(BaseModel):
+    """A queue's URL, taken apart."""
+
+    kind: QueueKind
+    servers: tuple[str, ...] = ()
+    """Kafka's bootstrap servers, `host:port`."""
+    region: str | None = None
+    """AWS's region of the SQS queues."""
+    endpoint: str | None = None
+    """Address of SQS where it is not the region's own."""
+
+
+def parse_queue(url: str) -> Queue:
+    """Take a queue's URL apart. Raises `SettingsError` that shows the right form."""
+    forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,… or sqs://region"
+    if not url:
+        raise SettingsError(f"no queue is set; {forms}, or run `backburner up` and then `. .backburner/env`")
+    parts = urlsplit(url)
+    if parts.scheme == QueueKind.KAFKA and parts.netloc:
+        servers = tuple(server for server in parts.netloc.split(",") if server)
+        if all(re.fullmatch(r".+:\d{1,5}", server) for server in servers):
+            return Queue(kind=QueueKind.KAFKA, servers=servers)
+    if parts.scheme == QueueKind.SQS and re.fullmatch(r"[a-z0-9-]+", parts.netloc) and parts.path in {"", "/"}:
+        asked = parse_qs(parts.query)
+        endpoint = asked.pop("endpoint", [None])[0]
+        if not asked and (endpoint is None or re.fullmatch(r"https?://[^/\s]+/?", endpoint)):
+            return Queue(kind=QueueKind.SQS, region=parts.netloc, endpoint=endpoint)
+    raise SettingsError(f"the queue URL {url!r} is not understood; {forms}")

@@ -1,0 +1,229 @@
+"""The parts of a worker: each is built once, when it is first asked for, from the settings and the parts that it needs.
+
+It is the map of who knows whom, and nothing runs here: read it from `pipeline` on. `app` runs what is built.
+"""
+
+import asyncio
+from functools import cached_property
+
+from backburner.publishers import open_publisher
+from backburner.publishers.base import Publisher
+from backburner.storage import Storage
+from backburner_worker.admission.admission import Admission
+from backburner_worker.admission.admitter import Admitter
+from backburner_worker.admission.load_monitor import LoadMonitor
+from backburner_worker.engine.base import Engine, EngineInfo
+from backburner_worker.engine.identity import adapter_identity, model_identity
+from backburner_worker.generation.cache import ResultCache
+from backburner_worker.generation.handler import RequestHandler
+from backburner_worker.generation.runner import RequestRunner
+from backburner_worker.identity import WorkerIdentity
+from backburner_worker.jobs import JobCache
+from backburner_worker.outcome import Signature
+from backburner_worker.pipeline import Pipeline
+from backburner_worker.process.notifier import Notifier
+from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.scheduling.feeder import Feeder
+from backburner_worker.settings import WorkerSettings
+from backburner_worker.settlement.results import Results
+from backburner_worker.settlement.retries import RetryPublisher
+from backburner_worker.settlement.segment_writer import SegmentWriter
+from backburner_worker.settlement.settler import Settler
+from backburner_worker.settlement.suspects import Suspects
+from backburner_worker.sources.base import Source
+from backburner_worker.sources.factory import open_source
+from backburner_worker.sources.pulling import Puller
+from backburner_worker.sweep import Sweep
+
+
+class Parts:
+    """The parts of one worker. Ask for them in a running event loop."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        storage: Storage,
+        telemetry: Telemetry,
+        engine: Engine,
+        info: EngineInfo,
+        source: Source | None = None,
+        publisher: Publisher | None = None,
+    ) -> None:
+        """`source` and `publisher` take the place of those that the settings name."""
+        self._settings = settings
+        self._storage = storage
+        self._telemetry = telemetry
+        self._engine = engine
+        self._info = info
+        self._publisher = publisher
+        self.identity = WorkerIdentity.create(settings, info)
+        self.source = source or open_source(settings, self.identity.pool, self.identity.name)
+        self._changed = Notifier()
+        """Woken by whoever makes room, for whoever waits for it."""
+        self._tasks = asyncio.TaskGroup()
+        """Of all that runs for single deliveries; the pipeline enters it."""
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The way of a delivery: pull, admit, run, settle."""
+        return Pipeline(
+            source=self.source,
+            puller=Puller(self.source, self.feeder, self._changed, self._telemetry),
+            jobs=self.jobs,
+            admitter=self.admitter,
+            runner=self.runner,
+            settler=self.settler,
+            changed=self._changed,
+            tasks=self._tasks,
+        )
+
+    # --- admit ---
+
+    @cached_property
+    def feeder(self) -> Feeder:
+        """What waits for the engine, in order."""
+        settings = self._settings
+        return Feeder(settings.weights, settings.prefetch, settings.prefetch_bytes)
+
+    @cached_property
+    def admission(self) -> Admission:
+        """How much the engine may hold."""
+        return Admission(self._info, self._settings.concurrency)
+
+    @cached_property
+    def load_monitor(self) -> LoadMonitor:
+        """What steers the admission by what the engine reports."""
+        return LoadMonitor(self._engine, self.admission, self._changed)
+
+    @cached_property
+    def admitter(self) -> Admitter:
+        """What lets deliveries from the feeder into the engine."""
+        return Admitter(
+            feeder=self.feeder, admission=self.admission, jobs=self.jobs, settler=self.settler, changed=self._changed
+        )
+
+    # --- run ---
+
+    @cached_property
+    def runner(self) -> RequestRunner:
+        """What runs a request, and says how it ends."""
+        return RequestRunner(
+            engine=self._engine,
+            handler=self.handler,
+            source=self.source,
+            jobs=self.jobs,
+            admitter=self.admitter,
+            suspects=self.suspects,
+            rules=self._settings.retry_rules,
+        )
+
+    @cached_property
+    def handler(self) -> RequestHandler:
+        """What gets a request's response, from the cache or the engine."""
+        settings = self._settings
+        return RequestHandler(
+            self._engine,
+            self._info,
+            self._storage,
+            self.signature,
+            limits=settings.body_limits,
+            allowed=settings.extra_parameters,
+            max_body_bytes=settings.max_body_bytes,
+            log_prompts=settings.log_prompts,
+            telemetry=self._telemetry,
+            cache=self.cache,
+        )
+
+    @cached_property
+    def cache(self) -> ResultCache | None:
+        """The answers that are given again; None where none are to be kept."""
+        settings = self._settings
+        if not settings.result_cache_seconds:
+            return None
+        identity = model_identity(
+            model=settings.model,
+            served=self._info.models,
+            version=self._info.version,
+            engine_args=settings.engine_args,
+            revision=settings.model_version,
+        )
+        known = {one.name: adapter_identity(identity, one.folder) for one in settings.lora_adapters}
+        return ResultCache(
+            self._storage,
+            pool=self.identity.pool,
+            identity=identity,
+            # An adapter among the engine's own arguments has no folder that is known here.
+            adapters={**dict.fromkeys(self._info.adapters), **known},
+            max_age=settings.result_cache_seconds,
+            telemetry=self._telemetry,
+        )
+
+    # --- settle ---
+
+    @cached_property
+    def settler(self) -> Settler:
+        """What makes an ending durable, and then lets go of the delivery."""
+        return Settler(
+            source=self.source,
+            segments=self.segments,
+            results=Results(self._storage, self.segments),
+            retries=self.retries,
+            signature=self.signature,
+            suspects=self.suspects,
+            changed=self._changed,
+            telemetry=self._telemetry,
+            tasks=self._tasks,
+        )
+
+    @cached_property
+    def segments(self) -> SegmentWriter:
+        """Where the records of jobs are gathered."""
+        return SegmentWriter(
+            self._storage,
+            self.jobs,
+            writer=self.identity.writer,
+            limits=self._settings.segment_limits,
+            job_quiet=self.sweep.soon,
+            telemetry=self._telemetry,
+        )
+
+    @cached_property
+    def retries(self) -> RetryPublisher:
+        """The way back onto the queue."""
+        return RetryPublisher(
+            lambda: self._publisher or open_publisher(self._settings),
+            self._storage,
+            self.identity.pool,
+            self._settings.queue.kind,
+        )
+
+    # --- what several of them know ---
+
+    @cached_property
+    def jobs(self) -> JobCache:
+        """What is known of the jobs that are served."""
+        return JobCache(self._storage, self._settings.cancel_poll_seconds)
+
+    @cached_property
+    def suspects(self) -> Suspects:
+        """What may have killed an engine."""
+        return Suspects(self._storage, self.identity.name)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What goes into every record."""
+        return self.identity.signature
+
+    # --- beside the way of a delivery ---
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """What ends the jobs that nobody else ends."""
+        return Sweep(
+            self._storage,
+            intervals=self._settings.sweep_intervals,
+            announcement=self.identity.announcement,
+            on_frozen=self.jobs.note_frozen,
+            telemetry=self._telemetry,
+        )
