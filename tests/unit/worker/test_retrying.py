@@ -1,9 +1,9 @@
 """Calls that are retried until they are done: what is retried, what is raised, and what the log has of it."""
 
 import asyncio
-import logging
 
 import pytest
+from structlog.testing import capture_logs
 from tenacity import wait_none
 
 from backburner_schemas.errors import StoreDenied, StoreError
@@ -72,16 +72,14 @@ async def test_a_store_is_asked_again_for_what_a_retry_can_mend_and_for_nothing_
     assert calls.answers == ["never asked for"]
 
 
-def test_of_many_failures_at_once_one_is_logged(monkeypatch, caplog):
+def test_of_many_failures_at_once_one_is_logged(monkeypatch):
     failures, now = FailureLog("store call failed; retrying"), 100.0
     monkeypatch.setattr(retrying.time, "monotonic", lambda: now)
-    with caplog.at_level(logging.WARNING):
+    with capture_logs() as logged:
         for number in range(100):
             failures.note("read a body", OSError(f"failure {number}"), 1, 0.2)
         now += 10
         failures.note("write a segment", OSError("later"), 7, 41.6)
-    logged = [record.getMessage() for record in caplog.records]
-    assert len(logged) == 2
-    assert all("store call failed; retrying" in line for line in logged)
-    assert "failure 0" in logged[0]
-    assert "attempt=7 waited_s=42 error='later'" in logged[1]
+    assert [line["event"] for line in logged] == ["store call failed; retrying"] * 2
+    assert logged[0]["error"] == "failure 0"
+    assert (logged[1]["attempt"], logged[1]["waited_s"], logged[1]["error"]) == (7, 42, "later")
