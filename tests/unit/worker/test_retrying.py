@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from structlog.testing import capture_logs
+from structlog.testing import CapturingLogger
 from tenacity import wait_none
 
 from backburner_schemas.errors import StoreDenied, StoreError
@@ -73,13 +73,14 @@ async def test_a_store_is_asked_again_for_what_a_retry_can_mend_and_for_nothing_
 
 
 def test_of_many_failures_at_once_one_is_logged(monkeypatch):
-    failures, now = FailureLog("store call failed; retrying"), 100.0
+    failures, now, log = FailureLog("store call failed; retrying"), 100.0, CapturingLogger()
     monkeypatch.setattr(retrying.time, "monotonic", lambda: now)
-    with capture_logs() as logged:
-        for number in range(100):
-            failures.note("read a body", OSError(f"failure {number}"), 1, 0.2)
-        now += 10
-        failures.note("write a segment", OSError("later"), 7, 41.6)
-    assert [line["event"] for line in logged] == ["store call failed; retrying"] * 2
-    assert logged[0]["error"] == "failure 0"
-    assert (logged[1]["attempt"], logged[1]["waited_s"], logged[1]["error"]) == (7, 42, "later")
+    monkeypatch.setattr(retrying, "log", log)
+    for number in range(100):
+        failures.note("read a body", OSError(f"failure {number}"), 1, 0.2)
+    now += 10
+    failures.note("write a segment", OSError("later"), 7, 41.6)
+    assert [call.args for call in log.calls] == [("store call failed; retrying",)] * 2
+    first, second = (call.kwargs for call in log.calls)
+    assert first["error"] == "failure 0"
+    assert second == {"call": "write a segment", "attempt": 7, "waited_s": 42, "error": "later"}
