@@ -75,7 +75,7 @@ async def main() -> None:
     configure(settings.log_level)
     engine = create_engine(settings.engine_options)
     telemetry = CountingTelemetry()
-    source = GatedSource(open_source(settings, settings.pool or "", "load"))
+    source = GatedSource(open_source(settings, settings.source_options, pool=settings.pool or "", worker="load"))
     worker = Worker(
         settings,
         storage=Storage.open(settings),

@@ -20,10 +20,10 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.request import Endpoint
 from backburner_worker.app import Worker
 from backburner_worker.engine.fake.engine import FakeEngine
-from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.fake.source import FakeQueue, FakeSource
+from backburner_worker.telemetry.telemetry import Telemetry
 from measuring.cpu import cpu_seconds
 from measuring.figures import Bound, Figures
 from measuring.pairs import Measured, Pair

@@ -96,7 +96,7 @@ async def test_a_pool_that_was_not_made_is_refused_and_not_made(harness, monkeyp
     with pytest.raises(QueueError, match="topics ensure"):
         await publisher.publish([Message("other", Lane.NORMAL, message.envelope)])
     await publisher.publish([message])
-    source = open_source(harness.settings, "other", "test")
+    source = open_source(harness.settings, harness.settings.source_options, pool="other", worker="test")
     with pytest.raises(QueueError, match="topics ensure"):
         await source.start(_nothing)
     await source.close()
@@ -128,7 +128,7 @@ async def test_no_server_is_an_error_that_names_the_setting(harness):
         with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
             await _start_and_publish(publisher, harness.message(0))
         await publisher.close()
-        source = open_source(nowhere, harness.name, "test")
+        source = open_source(nowhere, nowhere.source_options, pool=harness.name, worker="test")
         with pytest.raises(QueueError, match="BACKBURNER_QUEUE_URL"):
             await source.start(_nothing)
         await source.close()

@@ -18,7 +18,7 @@ from backburner_schemas.names import Lane
 from backburner_schemas.result import ResultRecord
 from backburner_worker.app import Worker
 from backburner_worker.engine.fake.engine import FakeEngine
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.telemetry.telemetry import Telemetry
 
 pytestmark = pytest.mark.broker
 

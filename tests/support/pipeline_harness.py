@@ -20,9 +20,9 @@ from backburner_worker.app import Worker
 from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.pipeline import Pipeline
-from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.fake.source import FakeQueue
+from backburner_worker.telemetry.telemetry import Telemetry
 
 TENANT, JOB = "default", "batch_x"
 BOUND = 60.0

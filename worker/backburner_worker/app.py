@@ -20,10 +20,10 @@ from backburner_worker.process.health import Health
 from backburner_worker.process.readiness import Readiness
 from backburner_worker.process.signals import on_stop_signal
 from backburner_worker.process.startup_checks import Checks
-from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Source
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _GC_THRESHOLD_OBJECTS = 50_000
 

@@ -15,7 +15,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.policy import JobFacts
-from backburner_worker.settlement.until_stored import until_stored
+from backburner_worker.runtime.until_stored import until_stored
 
 JobKey = tuple[str, str]
 """Tenant and job."""

@@ -21,8 +21,8 @@ from backburner_worker.identity import WorkerIdentity
 from backburner_worker.jobs import JobCache
 from backburner_worker.outcome import Signature
 from backburner_worker.pipeline import Pipeline
-from backburner_worker.process.notifier import Notifier
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.puller import Puller
+from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settlement.results import Results
@@ -32,8 +32,8 @@ from backburner_worker.settlement.settler import Settler
 from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Source
 from backburner_worker.sources.factory import open_source
-from backburner_worker.sources.pulling import Puller
 from backburner_worker.sweep import Sweep
+from backburner_worker.telemetry.telemetry import Telemetry
 
 
 class Parts:
@@ -58,7 +58,9 @@ class Parts:
         self._info = info
         self._publisher = publisher
         self.identity = WorkerIdentity.create(settings, info)
-        self.source = source or open_source(settings, self.identity.pool, self.identity.name)
+        self.source = source or open_source(
+            settings, settings.source_options, pool=self.identity.pool, worker=self.identity.name
+        )
         self._changed = Notifier()
         """Woken by whoever makes room, for whoever waits for it."""
         self._tasks = asyncio.TaskGroup()

@@ -15,10 +15,10 @@ from backburner_worker.admission.admitter import Admitter
 from backburner_worker.generation.runner import RequestRunner
 from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import Run, judge
-from backburner_worker.process.notifier import Notifier
+from backburner_worker.puller import Puller
+from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.settlement.settler import Settler
 from backburner_worker.sources.base import Source
-from backburner_worker.sources.pulling import Puller
 
 _STORE_SECONDS = 10.0
 """Seconds that a drain waits for finished work to become durable, on top of the time for running requests."""

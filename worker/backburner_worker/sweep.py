@@ -16,8 +16,8 @@ from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.status import ABANDONED_AFTER_SECONDS
 from backburner_worker.intervals import SweepIntervals
 from backburner_worker.jobs import JobKey
-from backburner_worker.process.telemetry import Telemetry
-from backburner_worker.settlement.until_stored import STOPS_THE_WORKER
+from backburner_worker.runtime.until_stored import STOPS_THE_WORKER
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _JITTER_RATIO = 0.3
 _MAX_MISSED_SWEEPS = 3

@@ -11,7 +11,7 @@ from backburner_worker.sources.factory import open_source
 
 async def main(pool: str, visibility: str) -> None:
     settings = WorkerSettings.load().model_copy(update={"sqs_visibility_seconds": int(visibility)})
-    source = open_source(settings, pool, settings.worker_id or "killed")
+    source = open_source(settings, settings.source_options, pool=pool, worker=settings.worker_id or "killed")
 
     async def revoked() -> None:
         print("revoked", flush=True)

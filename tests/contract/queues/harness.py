@@ -145,7 +145,7 @@ class QueueHarness(ABC):
     def source(self, name: str | None = None, **settings: Any) -> Source:
         """A member of the pool, not started. The same name again is the same worker after a restart."""
         told = self.settings.model_copy(update={"worker_id": self.known_as(name), **settings})
-        source = open_source(told, self.name, name or "test")
+        source = open_source(told, told.source_options, pool=self.name, worker=name or "test")
         self.members.push_async_callback(source.close)
         return source
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from backburner_worker.process.fast_metrics import FastCounter, FastHistogram, ReportedCounter
+from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 
 BOUNDS = (0.01, 0.5, 1, 2.5, 60)
 

@@ -11,7 +11,7 @@ from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import Lane
 from backburner_worker.process.health import Health
 from backburner_worker.process.readiness import Readiness
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.telemetry.telemetry import Telemetry
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from backburner_worker.admission.load_monitor import LoadMonitor
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.engine.fake.process import FakeProcessEngine
-from backburner_worker.process.notifier import Notifier
+from backburner_worker.runtime.notifier import Notifier
 
 INFO = EngineInfo(("m",), frozenset(Endpoint), "fake-1", kv_tokens=100_000, max_sequences=4)
 

@@ -12,7 +12,7 @@ from backburner.storage.errors import ImpossibleKey
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
-from backburner_worker.process.signals import reasons
+from backburner_worker.runtime.failure import reasons
 
 
 async def test_nothing_is_settled_before_it_is_stored(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
 from backburner_schemas.result import record_id
 from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.process.signals import reasons
+from backburner_worker.runtime.failure import reasons
 from backburner_worker.sources.fake.source import FakeQueue
 
 SUSPECT = DeliveryFacts(attempt=2, suspect=True)

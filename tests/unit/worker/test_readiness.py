@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from backburner_worker.process.dependency_monitor import DependencyMonitor
 from backburner_worker.process.readiness import Readiness
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.telemetry.telemetry import Telemetry
 
 
 class Dependency:

@@ -16,8 +16,8 @@ from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.segment import Line, encode_segment
 from backburner_worker import sweep as sweep_module
 from backburner_worker.intervals import SweepIntervals
-from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.sweep import Sweep
+from backburner_worker.telemetry.telemetry import Telemetry
 
 JOB = ("t", "batch_x")
 

@@ -11,7 +11,7 @@ from backburner_schemas.errors import EngineLost, SettingsError
 from backburner_schemas.exit_status import UNUSABLE_STATUS
 from backburner_schemas.names import Lane
 from backburner_worker import __main__ as program
-from backburner_worker.process.signals import exit_status, reasons
+from backburner_worker.runtime.failure import exit_status, reasons
 from backburner_worker.settings import WorkerSettings
 
 

@@ -10,7 +10,7 @@ from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission.admission import Admission
 from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import JobFacts, Run, judge
-from backburner_worker.process.notifier import Notifier
+from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.scheduling.work import Work
 from backburner_worker.settlement.settler import Settler

@@ -5,7 +5,7 @@ import time
 
 from backburner_worker.admission.admission import Admission
 from backburner_worker.engine.base import Engine, ReportsLoad
-from backburner_worker.process.notifier import Notifier
+from backburner_worker.runtime.notifier import Notifier
 
 _POLL_SECONDS = 0.25
 

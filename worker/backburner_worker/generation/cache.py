@@ -17,7 +17,7 @@ from backburner_schemas.errors import StoreError
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineResponse, Usage
 from backburner_worker.generation.cache_key import is_repeatable, request_digest
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _LOOKUP_SECONDS = 2.0
 """Bounds a lookup, which a request waits for: a store that takes longer than that is in trouble."""

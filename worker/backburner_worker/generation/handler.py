@@ -20,10 +20,10 @@ from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.generation.cache import ResultCache
 from backburner_worker.generation.running_request import RunningRequest
 from backburner_worker.outcome import Outcome, Signature
-from backburner_worker.process.telemetry import Telemetry
 from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.parameters import check_parameters
-from backburner_worker.settlement.until_stored import until_stored
+from backburner_worker.runtime.until_stored import until_stored
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _MAX_SALTS = 1024
 """Tenants whose salts are remembered."""

@@ -25,9 +25,9 @@ from backburner_worker.policy import (
     convicted,
     judge,
 )
+from backburner_worker.runtime.until_stored import STOPS_THE_WORKER, asked_to_end
 from backburner_worker.scheduling.work import Work
 from backburner_worker.settlement.suspects import Suspects
-from backburner_worker.settlement.until_stored import STOPS_THE_WORKER, asked_to_end
 from backburner_worker.sources.base import Source
 
 _WATCH_SECONDS = 1.0

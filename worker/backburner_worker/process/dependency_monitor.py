@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from backburner.availability import Availability
 from backburner.logs import get_logger
 from backburner_worker.process.readiness import Readiness
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _LOOK_SECONDS = 1.0
 

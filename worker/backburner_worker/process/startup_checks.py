@@ -20,9 +20,9 @@ from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError
 from backburner_schemas.pool import PoolManifest
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.served import expected_name
-from backburner_worker.process.signals import exit_status, log_reasons
+from backburner_worker.runtime.failure import exit_status, log_reasons
+from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.settings import WorkerSettings
-from backburner_worker.settlement.until_stored import until_stored
 from backburner_worker.sources.factory import check_source
 
 _HEARD_SECONDS = 2.0

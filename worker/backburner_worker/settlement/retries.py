@@ -13,9 +13,9 @@ from backburner.submission.envelopes import claim_check
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
+from backburner_worker.runtime.retrying import FailureLog, retry_until_done
+from backburner_worker.runtime.until_stored import asked_to_end, until_stored
 from backburner_worker.settlement.availability import RetriesAvailability
-from backburner_worker.settlement.retrying import FailureLog, retry_until_done
-from backburner_worker.settlement.until_stored import asked_to_end, until_stored
 
 _MAX_WAITING_RETRIES = 4096
 _MAX_WAITING_BYTES = 64 * 1024 * 1024

@@ -12,9 +12,9 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.segment import Line, encode_segment
 from backburner_worker.jobs import JobCache, JobKey
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.settlement.segments import Buffer, Buffers, SegmentLimits
-from backburner_worker.settlement.until_stored import until_stored
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _TICK_SECONDS = 0.02
 _LULL_SECONDS = 0.1

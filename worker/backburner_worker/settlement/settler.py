@@ -10,13 +10,13 @@ from backburner_schemas.errors import PoisonRequest
 from backburner_worker.jobs import JobKey
 from backburner_worker.outcome import Ending, Outcome, Signature
 from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
-from backburner_worker.process.notifier import Notifier
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.settlement.results import Results
 from backburner_worker.settlement.retries import RetryPublisher
 from backburner_worker.settlement.segment_writer import Durable, SegmentWriter
 from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Delivery, Source
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _VERDICTS = Complete, DeadLettered, Drop
 

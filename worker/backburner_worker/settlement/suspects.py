@@ -21,8 +21,8 @@ from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
 from backburner_schemas.letter import StoredDeadLetter
-from backburner_worker.process.signals import reasons
-from backburner_worker.settlement.until_stored import until_stored
+from backburner_worker.runtime.failure import reasons
+from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0

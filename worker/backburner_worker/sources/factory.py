@@ -1,12 +1,12 @@
 """Picks the source for the queue that the settings name."""
 
-from backburner.settings import QueueKind
+from backburner.settings import QueueKind, Settings
 from backburner_schemas import routing
-from backburner_worker.settings.sources import SourceSettings
 from backburner_worker.sources.base import Source
+from backburner_worker.sources.options import SourceOptions
 
 
-async def check_source(settings: SourceSettings, pool: str) -> None:
+async def check_source(settings: Settings, pool: str) -> None:
     """Raise `QueueError` if the pool's topics or queues are not there, or the broker refuses this worker.
 
     A broker that does not answer may be up when the model is: that is only logged.
@@ -22,7 +22,7 @@ async def check_source(settings: SourceSettings, pool: str) -> None:
     await check_topics(kafka_connection(settings), routing.topics(settings.prefix, pool))
 
 
-def open_source(settings: SourceSettings, pool: str, worker: str) -> Source:
+def open_source(settings: Settings, options: SourceOptions, *, pool: str, worker: str) -> Source:
     """The source of that pool's deliveries; it connects when it is started."""
     if settings.queue.kind is QueueKind.SQS:
         from backburner.publishers.sqs.queues import queue_names
@@ -31,8 +31,8 @@ def open_source(settings: SourceSettings, pool: str, worker: str) -> Source:
         return SqsSource(
             settings,
             queues=queue_names(settings.prefix, pool),
-            rules=settings.message_rules,
-            times=settings.sqs_times,
+            rules=options.rules,
+            times=options.sqs_times,
         )
     from backburner.publishers.kafka.publisher import kafka_connection
     from backburner_worker.sources.kafka.source import KafkaSource
@@ -41,7 +41,7 @@ def open_source(settings: SourceSettings, pool: str, worker: str) -> Source:
         connection=kafka_connection(settings),
         topics=routing.topics(settings.prefix, pool),
         group=routing.group(settings.prefix, pool),
-        rules=settings.message_rules,
-        membership=settings.kafka_membership,
+        rules=options.rules,
+        membership=options.membership,
         client_id=worker,
     )

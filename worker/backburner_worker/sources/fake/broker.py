@@ -15,7 +15,7 @@ from backburner.publishers.base import Message, PublishFailed
 from backburner_schemas import codec
 from backburner_schemas.codec import Origin, Rules, decode, decode_facts
 from backburner_schemas.names import Lane
-from backburner_worker.process.notifier import Notifier
+from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.sources.base import Delivery
 
 

@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 
 from backburner_schemas.names import Lane
-from backburner_worker.process.notifier import Notifier
-from backburner_worker.process.telemetry import Telemetry
+from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.sources.base import Delivery, Source
+from backburner_worker.telemetry.telemetry import Telemetry
 
 _REPORT_SECONDS = 1.0
 

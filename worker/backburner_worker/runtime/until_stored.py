@@ -6,7 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
-from backburner_worker.settlement.retrying import FailureLog, retry_until_done
+from backburner_worker.runtime.retrying import FailureLog, retry_until_done
 
 T = TypeVar("T")
 

@@ -2,15 +2,45 @@
 
 import collections
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
-from backburner_worker.admission.admission import Admission
-from backburner_worker.process.fast_metrics import FastCounter, FastHistogram, ReportedCounter
+from backburner_worker.engine.base import EngineLoad
 from backburner_worker.sources.base import KeepsOffsetMetadata, OffsetMetadata, Source
+from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+
+class AdmissionFigures(Protocol):
+    """What is shown of the admission: what is in the engine, and what may be."""
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that were admitted."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """KV tokens that they are expected to hold."""
+        ...
+
+    @property
+    def sequence_limit(self) -> int:
+        """Sequences that may be admitted now."""
+        ...
+
+    @property
+    def token_limit(self) -> int:
+        """KV tokens that may be admitted now; 0 for any number."""
+        ...
+
+    @property
+    def load(self) -> EngineLoad:
+        """What the engine reported last."""
+        ...
 
 
 class Telemetry:
@@ -190,7 +220,7 @@ class Telemetry:
         """Show that count at each scrape."""
         self._in_flight.labels(stage).set_function(count)
 
-    def watch_admission(self, admission: Admission) -> None:
+    def watch_admission(self, admission: AdmissionFigures) -> None:
         """Show at each scrape what is in the engine, what may be, and what the engine reported last."""
         self._admitted_sequences.set_function(lambda: admission.sequences)
         self._admitted_tokens.set_function(lambda: admission.tokens)

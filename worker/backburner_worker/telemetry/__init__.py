@@ -1,0 +1,1 @@
+"""The metrics of a worker, and the two kinds that are counted without locks."""
