@@ -121,7 +121,7 @@ class Job:
     async def result_lines(self, *, follow: bool = True) -> AsyncGenerator[RecordLines]:
         """Read the same records as JSON lines, many at a time, which costs a fraction: most are passed on as stored.
 
-        `lines.count` tells how many they are, and `lines.failed` how many of them are errors.
+        `lines.count` is how many they are, and `lines.failed` how many of them are errors.
 
             with open("results.jsonl", "wb") as file:
                 async for lines in job.result_lines():

@@ -154,8 +154,8 @@ def refusal(error: ValidationError) -> RequestRefused:
         return UnknownEndpoint(f"url names no endpoint that is served here; use one of {served}", param="url")
     if first["type"] == "missing":
         return RequestRefused(f"{where} is missing; a line needs custom_id, url and body", param=where)
-    told = _IN_JSONS_WORDS.get(first["type"], first["msg"])
-    return RequestRefused(f"{where} {told}" if first["type"] in _IN_JSONS_WORDS else f"{where}: {told}", param=where)
+    wording = _IN_JSONS_WORDS.get(first["type"], first["msg"])
+    return RequestRefused(f"{where} {wording}" if first["type"] in _IN_JSONS_WORDS else f"{where}: {wording}", param=where)
 
 
 _IN_JSONS_WORDS = {

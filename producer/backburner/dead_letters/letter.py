@@ -84,7 +84,7 @@ class DeadLetter:
     index: int | str | None
     """The request's place in its job, from 0; a text in streams."""
     custom_id: str | None
-    """The request's own; None where the letter does not tell it."""
+    """The request's own; None where the letter has none."""
     code: str
     """Stable code of the last error."""
     message: str

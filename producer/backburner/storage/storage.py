@@ -284,12 +284,12 @@ async def _asking(availability: StorageAvailability, call: Callable[[], Awaitabl
     try:
         found = await call()
     except (BaseError, TimeoutError, OSError, ValueError) as error:
-        told = translated(error)
-        if told.retryable and not isinstance(told, Missing):
-            availability.failed(begun, told.message)
+        failure = translated(error)
+        if failure.retryable and not isinstance(failure, Missing):
+            availability.failed(begun, failure.message)
         else:
             availability.answered(begun)
-        raise told from error
+        raise failure from error
     except BaseException:
         availability.dropped(begun)
         raise

@@ -139,7 +139,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         return lag
 
     def uncommitted(self) -> int:
-        """Deliveries given out that the last commit does not tell are done."""
+        """Deliveries handed out that the last commit does not record as done."""
         return self._assignment.uncommitted
 
     def unavailable_reason(self) -> str | None:

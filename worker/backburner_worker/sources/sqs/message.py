@@ -39,7 +39,7 @@ class Received:
     @classmethod
     def of(cls, message: "MessageTypeDef", lane: Lane, queue: str) -> "Received":
         """Parsed from what the client library returned."""
-        told = message.get("Attributes", {})
+        of_sqs = message.get("Attributes", {})
         attributes: Mapping[str, Any] = message.get("MessageAttributes", {})
         return cls(
             lane=lane,
@@ -48,8 +48,8 @@ class Received:
             handle=message["ReceiptHandle"],
             # Half of a surrogate pair becomes bytes that are not UTF-8, and so one dead letter.
             body=message.get("Body", "").encode(errors="surrogatepass"),
-            sent=_number(told.get("SentTimestamp"), time.time() * 1000) / 1000,
-            count=int(_number(told.get("ApproximateReceiveCount"), 1)),
+            sent=_number(of_sqs.get("SentTimestamp"), time.time() * 1000) / 1000,
+            count=int(_number(of_sqs.get("ApproximateReceiveCount"), 1)),
             headers=tuple((name, _value(attributes[name])) for name in FACTS if name in attributes),
         )
 
