@@ -154,8 +154,9 @@ def refusal(error: ValidationError) -> RequestRefused:
         return UnknownEndpoint(f"url names no endpoint that is served here; use one of {served}", param="url")
     if first["type"] == "missing":
         return RequestRefused(f"{where} is missing; a line needs custom_id, url and body", param=where)
-    wording = _IN_JSONS_WORDS.get(first["type"], first["msg"])
-    return RequestRefused(f"{where} {wording}" if first["type"] in _IN_JSONS_WORDS else f"{where}: {wording}", param=where)
+    if (wording := _IN_JSONS_WORDS.get(first["type"])) is not None:
+        return RequestRefused(f"{where} {wording}", param=where)
+    return RequestRefused(f"{where}: {first['msg']}", param=where)
 
 
 _IN_JSONS_WORDS = {
