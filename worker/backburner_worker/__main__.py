@@ -6,7 +6,7 @@ import sys
 
 from backburner.logs import configure, get_logger
 from backburner_schemas.errors import BackburnerError
-from backburner_worker.process.check import import_app, run_check
+from backburner_worker.check import import_app, run_check
 from backburner_worker.runtime.failure import exit_status, log_reasons
 from backburner_worker.settings import WorkerSettings
 
