@@ -90,6 +90,7 @@ RENAMED_SETTINGS: dict[str, str] = {
     "GROUP": "WORKER_GROUP",
 }
 """Old names and the new ones, all without the prefix."""
+_RENAMED_VARIABLES = {PREFIX + old: PREFIX + new for old, new in RENAMED_SETTINGS.items()}
 
 _PASSED_OVER_PREFIX = PREFIX + "TEST_"
 _SERVICE_LINK = re.compile(
@@ -101,12 +102,12 @@ def check_environment(names: Iterable[str]) -> None:
     """Raise `SettingsError` for a BACKBURNER_… name that no part knows: with its new name, or else the nearest one.
 
     `BACKBURNER_TEST_…` and the links that Kubernetes makes for services (`…_SERVICE_HOST`, `…_PORT`, `…_PORT_80_TCP`)
-    are passed over.
+    are passed over. Settings are read whatever the case of their names, so an old name is refused in any.
     """
     for name in sorted(names):
+        if (new := _RENAMED_VARIABLES.get(name.upper())) is not None:
+            raise _renamed(name, new)
         if name.startswith(PREFIX) and name not in SETTING_NAMES and not _passed_over(name):
-            if (new := RENAMED_SETTINGS.get(name.removeprefix(PREFIX))) is not None:
-                raise _renamed(name, PREFIX + new)
             near = difflib.get_close_matches(name, SETTING_NAMES, n=1)
             hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists all of them"
             raise SettingsError(f"{name} is not a setting of Backburner; {hint}")

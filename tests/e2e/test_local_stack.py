@@ -134,6 +134,8 @@ def test_a_detached_stack_serves_until_down_and_leaves_nothing(folder):
         with urllib.request.urlopen(f"http://127.0.0.1:{worker['env']['BACKBURNER_HTTP_PORT']}/readyz") as answer:
             assert answer.status == 200
         assert "AWS_SESSION_TOKEN" not in worker["env"]
+        # What torch compiles is no temporary file: it is wanted again at the next start.
+        assert not Path(worker["env"]["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(temporary)
         assert {key: worker["env"][key] for key in env if key != "BACKBURNER_HTTP_PORT"}.items() <= env.items()
 
     everything = family(folder.supervisor)

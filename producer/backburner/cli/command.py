@@ -93,6 +93,8 @@ def _as_typer_has_it(function: Command) -> Callable[..., None]:
         session = called.find_object(Session)
         session.verbose |= arguments.pop(verbose.name)
         if called.invoked_subcommand is not None:
+            if arguments != {parameter.name: parameter.default for parameter in own}:
+                raise typer.BadParameter(f"options go behind the command: {called.command_path} COMMAND --option")
             return
         raise typer.Exit(_guarded(function, session, arguments))
 

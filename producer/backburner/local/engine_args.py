@@ -34,6 +34,8 @@ class ServedModel:
 
 def resolve_model(options: UpOptions, say: Say) -> ServedModel:
     """The model that the options ask for, prepared if need be. Raises `SettingsError`."""
+    if not options.model:
+        raise SettingsError("--model is empty; name a model, or leave it out for the automatic one")
     if options.engine is EngineKind.FAKE:
         name = options.served_name or (FAKE_MODEL if options.model == AUTO else options.model)
         return ServedModel(name=name, path=name, engine_args=None)

@@ -46,6 +46,12 @@ def test_the_fake_engine_serves_the_name_that_it_is_given_and_else_fake(options,
     assert (served.name, served.path, served.engine_args) == (name, name, None)
 
 
+@pytest.mark.parametrize("engine", EngineKind)
+def test_an_empty_model_is_an_error_with_a_remedy(cpu_build, engine):
+    with pytest.raises(SettingsError, match="--model is empty; name a model, or leave it out"):
+        resolve_model(UpOptions(engine=engine, model=""), pytest.fail)
+
+
 def test_a_served_name_comes_before_the_folders_own(cpu_build, model):
     served = resolve_model(UpOptions(model=str(model), served_name="prod"), pytest.fail)
     assert (served.name, served.path, served_name(served.engine_args)) == ("prod", str(model), "prod")

@@ -87,6 +87,32 @@ def test_a_record_that_names_another_folder_removes_nothing(state, holder, tmp_p
     shutil.rmtree(holder.temporary)
 
 
+def test_a_copied_record_removes_nothing_of_the_stack_that_it_was_copied_from(state, holder, tmp_path):
+    copy = tmp_path / "copy" / ".backburner"
+    shutil.copytree(state, copy)
+    assert lock.supervisor(copy) is None
+    assert (holder.temporary / "left").exists()
+    assert not (copy / "stack.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0", "{}"])
+def test_a_record_that_cannot_be_read_is_removed_like_any_other(state, text):
+    state.mkdir()
+    (state / "lock").touch()
+    (state / "stack.json").write_text(text)
+    assert lock.supervisor(state) is None
+    assert not (state / "stack.json").exists()
+    (state / "stack.json").write_text(text)
+    with lock.hold(state, stop_seconds=1):
+        assert lock.supervisor(state) == os.getpid()
+
+
+def test_a_state_folder_that_goes_meanwhile_keeps_no_temporary_files(state):
+    with lock.hold(state, stop_seconds=1) as temporary:
+        shutil.rmtree(state)
+    assert not temporary.exists()
+
+
 def test_a_pid_that_another_process_has_now_is_never_signalled(state, holder, tmp_path):
     with subprocess.Popen(["sleep", "600"]) as bystander:
         record = json.loads((state / "stack.json").read_text())

@@ -84,6 +84,13 @@ def test_a_variable_that_was_renamed_is_refused_with_its_new_name(monkeypatch, o
         assert str(caught.value) == f"BACKBURNER_{old} is now BACKBURNER_{new}; rename it"
 
 
+@pytest.mark.parametrize("name", ["backburner_window", "Backburner_Window"])
+def test_a_variable_is_looked_at_whatever_its_case_since_it_is_read_so(name):
+    with pytest.raises(SettingsError, match=f"{name} is now BACKBURNER_PREFETCH; rename it"):
+        check_environment([name])
+    check_environment(["backburner_prefetch"])
+
+
 @pytest.mark.parametrize(("old", "new"), RENAMED)
 def test_an_argument_that_was_renamed_is_refused_with_its_new_name(old, new):
     for load in (WorkerSettings.load, Client):

@@ -2,7 +2,8 @@
 
 The lock is held for the supervisor's life and goes with it, also at kill -9, so what it left behind is known to be
 stale. The pid is noted with the process's start time: a pid that was given to another process is never signalled.
-Noted beside it is the folder for the stack's temporary files, which goes with the record.
+Noted beside it is the folder for the stack's temporary files, which goes with the record. A record can be copied, and
+can come with a folder from elsewhere: what it names is removed only if it says itself that it is this stack's.
 """
 
 import contextlib
@@ -24,6 +25,8 @@ from backburner_schemas.errors import SettingsError
 IGNORE_FILE = ".gitignore"
 _LOCK, _RECORD = "lock", "stack.json"
 _TEMPORARY_PREFIX = "backburner-up-"
+_OWNER = "owner"
+"""In the temporary folder: the state folder that it belongs to."""
 _POLL_SECONDS = 0.05
 _MAX_ATTEMPTS = 4
 _STARTTIME_FIELD_INDEX = 19
@@ -44,21 +47,23 @@ def hold(state: Path, *, stop_seconds: float) -> Iterator[Path]:
         if not _locked(lock):
             pid = read_state(state / _RECORD).get("pid", "unknown")
             raise SettingsError(f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`")
+        _forget(state)
+        # Not in the working folder, whose path can be long: a socket's may have 107 bytes, and engines make some.
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
         try:
-            _forget(state)
-            # Not in the working folder, whose path can be long: a socket's may have 107 bytes, and engines make some.
-            temporary = tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX)
+            (temporary / _OWNER).write_text(str(state.resolve()), encoding="utf-8")
             write_state(
                 state / _RECORD,
                 {
                     "pid": str(os.getpid()),
                     "started": start_time(os.getpid()) or "",
                     "stop_seconds": str(stop_seconds),
-                    "temporary": temporary,
+                    "temporary": str(temporary),
                 },
             )
-            yield Path(temporary)
+            yield temporary
         finally:
+            shutil.rmtree(temporary, ignore_errors=True)
             _forget(state)
 
 
@@ -127,8 +132,20 @@ def _locked(lock: IO[str]) -> bool:
 
 
 def _forget(state: Path) -> None:
-    temporary = Path(read_state(state / _RECORD).get("temporary", ""))
-    if temporary.name.startswith(_TEMPORARY_PREFIX):
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Remove what a stack that is no more left: its temporary files, its record and its settings file."""
+    # A record that cannot be read names no folder.
+    with contextlib.suppress(SettingsError, OSError, ValueError, KeyError):
+        temporary = Path(read_state(state / _RECORD)["temporary"])
+        if _belongs_to(temporary, state):
+            shutil.rmtree(temporary, ignore_errors=True)
     (state / _RECORD).unlink(missing_ok=True)
     env_file.path_in(state).unlink(missing_ok=True)
+
+
+def _belongs_to(temporary: Path, state: Path) -> bool:
+    return (
+        temporary.name.startswith(_TEMPORARY_PREFIX)
+        and not temporary.is_symlink()
+        and temporary.stat().st_uid == os.getuid()
+        and (temporary / _OWNER).read_text(encoding="utf-8") == str(state.resolve())
+    )

@@ -15,6 +15,7 @@ from typing import Self
 
 from backburner.local.control.interrupt import Interrupts
 from backburner.local.engine_args import ServedModel, resolve_model
+from backburner.local.model import default_cache_dir
 from backburner.local.options import EnsurePool, Say, UpOptions
 from backburner.local.programs.backoff import Backoff
 from backburner.local.programs.broker import Broker
@@ -36,6 +37,7 @@ _NOT_FOR_WORKERS = ("BACKBURNER_WORKER_ID", "BACKBURNER_ENGINE_ARGS", "BACKBURNE
 
 DRAIN = "BACKBURNER_DRAIN_SECONDS"
 _DRAIN_SECONDS = 15.0
+_INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 _EMBEDDED = {
@@ -139,7 +141,9 @@ class Stack:
         self._workers = Workers.build(
             self._options.workers,
             argv=self._options.worker_argv,
-            env=clean_environment(**{**settings, DRAIN: f"{drain_seconds(self._options):g}"}),
+            env=clean_environment(
+                **{**settings, **_lasting_cache(settings), DRAIN: f"{drain_seconds(self._options):g}"}
+            ),
             logs=self._options.data_folder / "logs",
             leases=self._leases,
             warm_seconds=self._options.warm_seconds,
@@ -235,6 +239,13 @@ def _own_settings() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("BACKBURNER_") and not name.startswith(_NOT_FOR_WORKERS)
     }
+
+
+def _lasting_cache(settings: Mapping[str, str]) -> dict[str, str]:
+    """Keeps what torch compiles from `up` to `up`: its own place is among the temporary files, which go with the stack."""
+    if _INDUCTOR_CACHE in os.environ or settings.get("BACKBURNER_COMPILE_CACHE_DIR"):
+        return {}
+    return {_INDUCTOR_CACHE: str(default_cache_dir().parent / "inductor")}
 
 
 @contextlib.contextmanager
