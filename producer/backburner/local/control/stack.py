@@ -242,7 +242,7 @@ def _own_settings() -> dict[str, str]:
 
 
 def _lasting_cache(settings: Mapping[str, str]) -> dict[str, str]:
-    """Keeps what torch compiles from `up` to `up`: its own place is among the temporary files, which go with the stack."""
+    """Keeps what torch compiles from `up` to `up`: its own place is among the temporary files that go."""
     if _INDUCTOR_CACHE in os.environ or settings.get("BACKBURNER_COMPILE_CACHE_DIR"):
         return {}
     return {_INDUCTOR_CACHE: str(default_cache_dir().parent / "inductor")}
