@@ -11,7 +11,7 @@ from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import ModelNotFound, PoolConflict, PoolError, PoolNotFound, StoredObjectBroken
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
-from backburner_schemas.routing import Routes, pool_name
+from backburner_schemas.routing import Routes, is_pool_name, pool_name
 
 LIVE_SECONDS = 120.0
 """A worker that has not renewed its announcement for this long counts as gone; they renew each minute or more often."""
@@ -142,7 +142,7 @@ class PoolDirectory:
             if not await self._storage.create(keys.pool(name), manifest.model_dump_json().encode()):
                 stored = await self._storage.get(keys.pool(name))
                 if stored is not None:
-                    manifest = parse_stored(PoolManifest, keys.pool(name), stored.data)
+                    manifest = _manifest(name, stored.data)
             if manifest.model != model:
                 raise PoolConflict(
                     f"the pool {name!r} belongs to the model {manifest.model!r}; serve {model!r} by another name"
@@ -151,13 +151,18 @@ class PoolDirectory:
         return manifest
 
     async def remove(self, pool: str) -> PoolManifest:
-        """Remove a pool and what its workers left. Raises `PoolNotFound`, `PoolConflict` if one lives, `StoreError`."""
+        """Remove a pool and what its workers left, by its slug or served name; a broken one by its slug alone.
+
+        Routes that others have read stay with them. A worker that is still loading has not announced itself and is not
+        seen. Returns how it was registered; of a broken one, the model is empty and `created_at` is when it was
+        written. Raises `PoolNotFound`, `PoolConflict` if a worker lives, and `StoreError`.
+        """
         async with self._reading:
             await self._read()
-            name = self._routes.check_pool(pool)
-            status = self._pools[name]
-            if status.live:
-                workers = ", ".join(worker.worker for worker in status.workers)
+            removed = await self._registered(pool)
+            name = removed.pool
+            if name in self._pools and self._pools[name].live:
+                workers = ", ".join(worker.worker for worker in self._pools[name].workers)
                 raise PoolConflict(
                     f"the pool {name} has live workers: {workers}; stop them, and remove it when they are gone"
                 )
@@ -165,7 +170,17 @@ class PoolDirectory:
             await self._storage.delete([keys.pool(name)])
             await self._storage.delete([one.key async for one in self._storage.scan(keys.workers(name))])
             await self._read()
-        return status.manifest
+        return removed
+
+    async def _registered(self, pool: str) -> PoolManifest:
+        """How the pool is registered, as far as that can be read. Raises `PoolNotFound`."""
+        try:
+            return self._pools[self._routes.check_pool(pool)].manifest
+        except PoolNotFound:
+            written_at = await self._storage.modified(keys.pool(pool)) if is_pool_name(pool) else None
+            if written_at is None:
+                raise
+            return PoolManifest(pool=pool, model="", created_at=written_at)
 
     async def _read_first(self) -> None:
         async with self._reading:
@@ -192,14 +207,12 @@ class PoolDirectory:
         for key, body in zip(found, bodies, strict=True):
             if body is None:
                 continue
-            if keys.pool_of(key) is not None:
+            if (name := keys.pool_of(key)) is not None:
                 try:
-                    manifest = parse_stored(PoolManifest, key, body)
+                    manifests[name] = _manifest(name, body)
                 except StoredObjectBroken as error:
                     # One pool's failure does not affect the others.
                     log.warning("reading a pool failed; skipping it", error=error.message)
-                    continue
-                manifests[manifest.pool] = manifest
             elif (worker := _announcement(key, body)) is not None:
                 workers.append(worker)
         now = time.time()
@@ -216,6 +229,18 @@ class PoolDirectory:
         )
         self._read_at = time.monotonic()
         return list(self._pools.values())
+
+
+def _manifest(name: str, body: bytes) -> PoolManifest:
+    """The manifest of the pool that its key names. Raises `StoredObjectBroken`, also if it names another."""
+    key = keys.pool(name)
+    manifest = parse_stored(PoolManifest, key, body)
+    if manifest.pool != name:
+        raise StoredObjectBroken(
+            f"the object {key} is the manifest of another pool, {manifest.pool!r}; "
+            f"remove it with `backburner pools remove {name}`, and register the pool again"
+        )
+    return manifest
 
 
 def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncement]) -> dict[str, str]:

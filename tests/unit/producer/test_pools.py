@@ -8,8 +8,8 @@ from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolNotFound
-from backburner_schemas.pool import WorkerAnnouncement
+from backburner_schemas.errors import PoolNotFound, StoredObjectBroken
+from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 
 
 @pytest.fixture
@@ -73,3 +73,28 @@ async def test_an_adapter_that_was_moved_leads_to_the_pool_that_announced_it_las
 async def test_a_base_model_comes_before_an_adapter_of_its_name(storage: Storage) -> None:
     await announce(storage, "one", "w1", "two")
     assert await PoolDirectory(storage).pool_for("two") == "two"
+
+
+async def test_a_manifest_under_the_name_of_another_pool_is_passed_over_and_removing_it_leaves_that_pool(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    misplaced = PoolManifest(pool="two", model="three", created_at=0.0)
+    await storage.put(keys.pool("three"), misplaced.model_dump_json().encode())
+    pools = PoolDirectory(storage)
+    assert [one.model for one in await pools.read()] == ["one", "two"]
+    assert "backburner pools remove three" in caplog.text
+    with pytest.raises(StoredObjectBroken, match=keys.pool("three")):
+        await pools.register("three")
+    assert (await pools.remove("three")).pool == "three"
+    assert [one.key async for one in storage.scan(keys.POOLS)] == [keys.pool("one"), keys.pool("two")]
+
+
+async def test_a_pool_whose_manifest_cannot_be_read_is_removed_by_its_slug(storage: Storage) -> None:
+    await storage.put(keys.pool("two"), b"{")
+    pools = PoolDirectory(storage)
+    removed = await pools.remove("two")
+    assert (removed.pool, removed.model) == ("two", "")
+    assert await storage.modified(keys.pool("two")) is None
+    for name in ("two", "../one", "one/workers/w"):
+        with pytest.raises(PoolNotFound):
+            await pools.remove(name)
