@@ -132,7 +132,7 @@ class Client:
         unserved: list[str] = []
         if pool is not None:
             target = await connections.pools.check_pool(pool)
-            unserved = connections.pools.unserved(target, {request.model})
+            unserved = await connections.pools.unserved(target, {request.model})
         else:
             target = await connections.pools.pool_for(request.model)
         envelope = Envelope(

@@ -3,20 +3,28 @@
 import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import ModelNotFound, PoolConflict, PoolError, PoolNotFound, StoredObjectBroken
+from backburner_schemas.errors import (
+    ModelNotFound,
+    PoolConflict,
+    PoolError,
+    PoolNotFound,
+    StoredObjectBroken,
+    StoreError,
+)
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.routing import Routes, is_pool_name, pool_name
 
 LIVE_SECONDS = 120.0
 """A worker that has not renewed its announcement for this long counts as gone; they renew each minute or more often."""
 _REFRESH_SECONDS = 5.0
-"""An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
+"""Pools are read anew this often at most: a file of a million lines of unknown models must not list a million times."""
 _MAX_CONCURRENT_READS = 16
 _MAX_NAMED_MODELS = 3
 """Models that a warning names one by one."""
@@ -55,7 +63,7 @@ class PoolStatus:
 
 
 class PoolDirectory:
-    """The pools, read once and again when a model is not among them."""
+    """The pools, read once and again when a model is not among them, or when the answer hangs on who is alive."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -96,7 +104,8 @@ class PoolDirectory:
             name = await self.check_pool(pool)
             return self._pools[name].model
         await self._read_first()
-        if len(self._candidates()) != 1:
+        # Where there are several, which of them has workers changes while the process lives.
+        if len(self._pools) != 1:
             await self._refresh()
         found = sorted(status.model for status in self._candidates())
         if not found:
@@ -120,17 +129,27 @@ class PoolDirectory:
             if pool in self._pools and not self._pools[pool].live
         ]
 
-    def unserved(self, pool: str, models: Collection[str]) -> list[str]:
-        """One line if the pool has live workers, and none of them serves some of these models."""
-        workers = self._pools[pool].workers if pool in self._pools else ()
-        served = {name for worker in workers for name in (*worker.models, *worker.adapters)}
-        missing = sorted({*models} - served) if served else []
+    async def unserved(self, pool: str, models: Collection[str]) -> list[str]:
+        """One line if the pool has live workers, and none of them serves some of these models.
+
+        By what was known, where the store cannot be read.
+        """
+        if self._missing(pool, models):
+            # A worker that serves them may have come since.
+            with suppress(StoreError):
+                await self._refresh()
+        missing = self._missing(pool, models)
         if not missing:
             return []
         names = ", ".join(map(repr, missing[:_MAX_NAMED_MODELS]))
         more = f" and {len(missing) - _MAX_NAMED_MODELS:,} more" if len(missing) > _MAX_NAMED_MODELS else ""
         ending = f"such requests end with the error {ModelNotFound.code}"
         return [f"no worker of pool {pool} serves {names}{more}; {ending}"]
+
+    def _missing(self, pool: str, models: Collection[str]) -> list[str]:
+        workers = self._pools[pool].workers if pool in self._pools else ()
+        served = {name for worker in workers for name in (*worker.models, *worker.adapters)}
+        return sorted({*models} - served) if served else []
 
     async def register(self, model: str) -> PoolManifest:
         """Register the pool of a base model, or find it registered. Raises `PoolConflict` and `StoreError`."""

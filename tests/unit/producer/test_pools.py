@@ -8,7 +8,7 @@ from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolNotFound, StoredObjectBroken
+from backburner_schemas.errors import PoolNotFound, StoredObjectBroken, StoreError
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 
 
@@ -98,3 +98,54 @@ async def test_a_pool_whose_manifest_cannot_be_read_is_removed_by_its_slug(stora
     for name in ("two", "../one", "one/workers/w"):
         with pytest.raises(PoolNotFound):
             await pools.remove(name)
+
+
+@pytest.fixture
+def refreshing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read is old as soon as it is read."""
+    monkeypatch.setattr("backburner.pools._REFRESH_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_without_a_model_it_is_that_of_the_pool_that_has_workers_now(storage: Storage) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    assert await pools.default_model(None) == "one"
+    await announce(storage, "one", "w1", ago=GONE)
+    await announce(storage, "two", "w2")
+    assert await pools.default_model(None) == "two"
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_nobody_is_warned_of_a_model_that_a_worker_has_begun_to_serve(storage: Storage) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    await pools.read()
+    (warning,) = await pools.unserved("one", {"one", "legal"})
+    assert "serves 'legal'" in warning
+    await announce(storage, "one", "w1", "legal")
+    assert await pools.unserved("one", {"one", "legal"}) == []
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_while_the_store_is_away_warnings_go_by_what_was_known(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    await pools.read()
+
+    def away(*_: object) -> None:
+        raise StoreError
+
+    monkeypatch.setattr(Storage, "scan", away)
+    assert len(await pools.unserved("one", {"legal"})) == 1
+
+
+async def test_pools_that_were_just_read_are_not_read_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    await pools.read()
+    monkeypatch.delattr(Storage, "scan")
+    assert await pools.default_model(None) == "one"
+    assert len(await pools.unserved("one", {"legal"})) == 1
