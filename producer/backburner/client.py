@@ -380,7 +380,8 @@ class Client:
         and is not seen here: stop it first.
 
         Returns how it was registered; of a registration that cannot be read, `model` is empty and `created_at` is when
-        it was written. Raises `PoolNotFound`, `PoolConflict` while a worker of it lives, and `StoreError`.
+        it was written. Raises `PoolNotFound`, `PoolConflict` while a worker of it lives, or may live because its
+        announcement cannot be read, and `StoreError`.
 
             await client.register_pool("an-old-model")
             await client.remove_pool("an-old-model")

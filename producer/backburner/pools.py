@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from backburner.logs import get_logger
-from backburner.storage import Storage
+from backburner.storage import Storage, Stored
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import (
@@ -174,22 +174,37 @@ class PoolDirectory:
 
         Routes that others have read stay with them. A worker that is still loading has not announced itself and is not
         seen. Returns how it was registered; of a broken one, the model is empty and `created_at` is when it was
-        written. Raises `PoolNotFound`, `PoolConflict` if a worker lives, and `StoreError`.
+        written. Raises `PoolNotFound`, `PoolConflict` if a worker lives or may live, for what it wrote of itself cannot
+        be read, and `StoreError`.
         """
         async with self._reading:
             await self._read()
             removed = await self._registered(pool)
             name = removed.pool
-            if name in self._pools and self._pools[name].live:
-                workers = ", ".join(worker.worker for worker in self._pools[name].workers)
-                raise PoolConflict(
-                    f"the pool {name} has live workers: {workers}; stop them, and remove it when they are gone"
-                )
-            # Nobody is routed to a pool without its manifest; what is broken off behind that is passed over by readers.
+            await self._check_that_nobody_works_in(name)
+            # Readers route nobody to a pool without its manifest, and pass over what is left where this breaks off.
             await self._storage.delete([keys.pool(name)])
             await self._storage.delete([one.key async for one in self._storage.scan(keys.workers(name))])
             await self._read()
         return removed
+
+    async def _check_that_nobody_works_in(self, pool: str) -> None:
+        live, unreadable = [], []
+        for key, body in (await self._fetch(keys.workers(pool))).items():
+            worker = _announcement(key, body)
+            if worker is None:
+                unreadable.append(key)
+            elif _is_live(worker, time.time()):
+                live.append(worker.worker)
+        if live:
+            raise PoolConflict(
+                f"the pool {pool} has live workers: {', '.join(live)}; stop them, and remove it when they are gone"
+            )
+        if unreadable:
+            raise PoolConflict(
+                f"a worker of the pool {pool} may live, for what it wrote cannot be read: {', '.join(unreadable)}; "
+                "stop that worker, delete the object, and remove the pool then"
+            )
 
     async def _registered(self, pool: str) -> PoolManifest:
         """How the pool is registered, as far as that can be read. Raises `PoolNotFound`."""
@@ -212,20 +227,9 @@ class PoolDirectory:
                 await self._read()
 
     async def _read(self) -> list[PoolStatus]:
-        found = [one.key async for one in self._storage.scan(keys.POOLS) if one.key.endswith(".json")]
-        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
-
-        async def get(key: str) -> bytes | None:
-            async with places:
-                stored = await self._storage.get(key)
-                return stored.data if stored else None
-
-        bodies = await asyncio.gather(*(get(key) for key in found))
         manifests: dict[str, PoolManifest] = {}
         workers: list[WorkerAnnouncement] = []
-        for key, body in zip(found, bodies, strict=True):
-            if body is None:
-                continue
+        for key, body in (await self._fetch(keys.POOLS)).items():
             if (name := keys.pool_of(key)) is not None:
                 try:
                     manifests[name] = _manifest(name, body)
@@ -238,7 +242,7 @@ class PoolDirectory:
         self._pools = {
             name: PoolStatus(
                 manifest,
-                tuple(one for one in workers if one.pool == name and not one.left and now - one.seen_at < LIVE_SECONDS),
+                tuple(one for one in workers if one.pool == name and _is_live(one, now)),
             )
             for name, manifest in sorted(manifests.items())
         }
@@ -248,6 +252,22 @@ class PoolDirectory:
         )
         self._read_at = time.monotonic()
         return list(self._pools.values())
+
+    async def _fetch(self, prefix: str) -> dict[str, bytes]:
+        """What is stored below the prefix, but for what goes meanwhile."""
+        found = [one.key async for one in self._storage.scan(prefix) if one.key.endswith(".json")]
+        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+
+        async def get(key: str) -> Stored | None:
+            async with places:
+                return await self._storage.get(key)
+
+        stored = await asyncio.gather(*(get(key) for key in found))
+        return {key: one.data for key, one in zip(found, stored, strict=True) if one is not None}
+
+
+def _is_live(worker: WorkerAnnouncement, now: float) -> bool:
+    return not worker.left and now - worker.seen_at < LIVE_SECONDS
 
 
 def _manifest(name: str, body: bytes) -> PoolManifest:
@@ -276,7 +296,7 @@ def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncem
 
 
 def _announcement(key: str, body: bytes) -> WorkerAnnouncement | None:
-    """None for what another version wrote: a worker that cannot be read only causes an unnecessary warning."""
+    """None for what another version wrote. Where requests are routed, that only causes an unnecessary warning."""
     try:
         return parse_stored(WorkerAnnouncement, key, body)
     except StoredObjectBroken:

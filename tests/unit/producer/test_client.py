@@ -23,6 +23,7 @@ from backburner.settings import Settings
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode
+from backburner_schemas.pool import WorkerAnnouncement
 
 
 class Recorder:
@@ -190,7 +191,10 @@ async def test_without_a_model_it_is_that_of_the_only_pool_with_workers(system):
 async def test_a_removed_pool_takes_no_requests_and_leaves_nothing_behind():
     async with FakeSystem(models=("one", "two"), workers=False) as system:
         announcement = keys.worker("two", "gone")
-        await system.storage.put(announcement, b"{}")
+        gone = WorkerAnnouncement(
+            worker="gone", pool="two", models=("two",), group="two", version="fake-1", started_at=1.0, seen_at=1.0
+        )
+        await system.storage.put(announcement, gone.model_dump_json().encode())
         removed = await system.client.remove_pool("two")
         assert (removed.pool, removed.model) == ("two", "two")
         with pytest.raises(PoolNotFound):

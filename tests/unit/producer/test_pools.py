@@ -8,7 +8,7 @@ from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolNotFound, StoredObjectBroken, StoreError
+from backburner_schemas.errors import PoolConflict, PoolNotFound, StoredObjectBroken, StoreError
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 
 
@@ -149,3 +149,19 @@ async def test_pools_that_were_just_read_are_not_read_again(storage: Storage, mo
     monkeypatch.delattr(Storage, "scan")
     assert await pools.default_model(None) == "one"
     assert len(await pools.unserved("one", {"legal"})) == 1
+
+
+async def test_a_worker_that_cannot_be_read_may_live_and_keeps_its_pool(storage: Storage) -> None:
+    await storage.put(keys.worker("two", "newer"), b'{"v":2}')
+    pools = PoolDirectory(storage)
+    with pytest.raises(PoolConflict, match=keys.worker("two", "newer")):
+        await pools.remove("two")
+    assert await storage.modified(keys.pool("two")) is not None
+
+
+async def test_a_pool_whose_manifest_cannot_be_read_is_kept_by_its_live_workers(storage: Storage) -> None:
+    await storage.put(keys.pool("two"), b"{")
+    await announce(storage, "two", "w1")
+    pools = PoolDirectory(storage)
+    with pytest.raises(PoolConflict, match="live workers: w1"):
+        await pools.remove("two")
