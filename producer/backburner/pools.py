@@ -98,7 +98,8 @@ class PoolDirectory:
     async def default_model(self, pool: str | None) -> str:
         """The model for a request that names none: that pool's, else that of the only pool with workers, or at all.
 
-        Raises `PoolNotFound` if there is no such pool, or none at all, and `PoolError` if there is a choice.
+        Where the store cannot be read, it is by what was known. Raises `PoolNotFound` if there is no such pool, or none
+        at all, `PoolError` if there is a choice, and `StoreError` where nothing was known.
         """
         if pool is not None:
             name = await self.check_pool(pool)
@@ -106,7 +107,11 @@ class PoolDirectory:
         await self._read_first()
         # Where there are several, which of them has workers changes while the process lives.
         if len(self._pools) != 1:
-            await self._refresh()
+            try:
+                await self._refresh()
+            except StoreError:
+                if len(self._candidates()) != 1:
+                    raise
         found = sorted(status.model for status in self._candidates())
         if not found:
             raise PoolNotFound("there is no pool yet; make one with `backburner topics ensure --pool MODEL`")

@@ -128,9 +128,7 @@ async def test_nobody_is_warned_of_a_model_that_a_worker_has_begun_to_serve(stor
 
 
 @pytest.mark.usefixtures("refreshing")
-async def test_while_the_store_is_away_warnings_go_by_what_was_known(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_while_the_store_is_away_what_was_known_counts(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     await announce(storage, "one", "w1")
     pools = PoolDirectory(storage)
     await pools.read()
@@ -140,6 +138,9 @@ async def test_while_the_store_is_away_warnings_go_by_what_was_known(
 
     monkeypatch.setattr(Storage, "scan", away)
     assert len(await pools.unserved("one", {"legal"})) == 1
+    assert await pools.default_model(None) == "one"
+    with pytest.raises(StoreError):
+        await PoolDirectory(storage).default_model(None)
 
 
 async def test_pools_that_were_just_read_are_not_read_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
