@@ -132,7 +132,7 @@ class Client:
         unserved: list[str] = []
         if pool is not None:
             target = await connections.pools.check_pool(pool)
-            unserved = connections.pools.unserved(target, {request.model})
+            unserved = await connections.pools.unserved(target, {request.model})
         else:
             target = await connections.pools.pool_for(request.model)
         envelope = Envelope(
@@ -372,10 +372,16 @@ class Client:
         return await self._connections.pools.register(model)
 
     async def remove_pool(self, pool: str) -> PoolManifest:
-        """Remove a pool that nobody works for, by its name or its model's; requests are not routed there any more.
+        """Remove a pool that nobody works for, by its name or its model's; a broken registration by the name alone.
 
-        Its topics or queues stay, and what is on them. Returns how it was registered. Raises `PoolNotFound`,
-        `PoolConflict` while a worker of it lives, and `StoreError`.
+        Clients that start from now on do not route to it. Those that have read the pools before go on sending to it for
+        as long as they live, so restart them. Its topics or queues stay, and what is on them is not answered, for no
+        worker of it can start, until it is registered again. A worker that is still loading has not announced itself
+        and is not seen here: stop it first.
+
+        Returns how it was registered; of a registration that cannot be read, `model` is empty and `created_at` is when
+        it was written. Raises `PoolNotFound`, `PoolConflict` while a worker of it lives, or may live because its
+        announcement cannot be read, and `StoreError`.
 
             await client.register_pool("an-old-model")
             await client.remove_pool("an-old-model")

@@ -3,20 +3,28 @@
 import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from backburner.logs import get_logger
-from backburner.storage import Storage
+from backburner.storage import Storage, Stored
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import ModelNotFound, PoolConflict, PoolError, PoolNotFound, StoredObjectBroken
+from backburner_schemas.errors import (
+    ModelNotFound,
+    PoolConflict,
+    PoolError,
+    PoolNotFound,
+    StoredObjectBroken,
+    StoreError,
+)
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
-from backburner_schemas.routing import Routes, pool_name
+from backburner_schemas.routing import Routes, is_pool_name, pool_name
 
 LIVE_SECONDS = 120.0
 """A worker that has not renewed its announcement for this long counts as gone; they renew each minute or more often."""
 _REFRESH_SECONDS = 5.0
-"""An unknown model looks for new pools this often at most: a file of a million such lines must not list a million."""
+"""Pools are read anew this often at most: a file of a million lines of unknown models must not list a million times."""
 _MAX_CONCURRENT_READS = 16
 _MAX_NAMED_MODELS = 3
 """Models that a warning names one by one."""
@@ -55,7 +63,7 @@ class PoolStatus:
 
 
 class PoolDirectory:
-    """The pools, read once and again when a model is not among them."""
+    """The pools, read once and again when a model is not among them, or when the answer hangs on who is alive."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -90,14 +98,20 @@ class PoolDirectory:
     async def default_model(self, pool: str | None) -> str:
         """The model for a request that names none: that pool's, else that of the only pool with workers, or at all.
 
-        Raises `PoolNotFound` if there is no such pool, or none at all, and `PoolError` if there is a choice.
+        Where the store cannot be read, it is by what was known. Raises `PoolNotFound` if there is no such pool, or none
+        at all, `PoolError` if there is a choice, and `StoreError` where nothing was known.
         """
         if pool is not None:
             name = await self.check_pool(pool)
             return self._pools[name].model
         await self._read_first()
-        if len(self._candidates()) != 1:
-            await self._refresh()
+        # Where there are several, which of them has workers changes while the process lives.
+        if len(self._pools) != 1:
+            try:
+                await self._refresh()
+            except StoreError:
+                if len(self._candidates()) != 1:
+                    raise
         found = sorted(status.model for status in self._candidates())
         if not found:
             raise PoolNotFound("there is no pool yet; make one with `backburner topics ensure --pool MODEL`")
@@ -120,17 +134,27 @@ class PoolDirectory:
             if pool in self._pools and not self._pools[pool].live
         ]
 
-    def unserved(self, pool: str, models: Collection[str]) -> list[str]:
-        """One line if the pool has live workers, and none of them serves some of these models."""
-        workers = self._pools[pool].workers if pool in self._pools else ()
-        served = {name for worker in workers for name in (*worker.models, *worker.adapters)}
-        missing = sorted({*models} - served) if served else []
+    async def unserved(self, pool: str, models: Collection[str]) -> list[str]:
+        """One line if the pool has live workers, and none of them serves some of these models.
+
+        By what was known, where the store cannot be read.
+        """
+        if self._missing(pool, models):
+            # A worker that serves them may have come since.
+            with suppress(StoreError):
+                await self._refresh()
+        missing = self._missing(pool, models)
         if not missing:
             return []
         names = ", ".join(map(repr, missing[:_MAX_NAMED_MODELS]))
         more = f" and {len(missing) - _MAX_NAMED_MODELS:,} more" if len(missing) > _MAX_NAMED_MODELS else ""
         ending = f"such requests end with the error {ModelNotFound.code}"
         return [f"no worker of pool {pool} serves {names}{more}; {ending}"]
+
+    def _missing(self, pool: str, models: Collection[str]) -> list[str]:
+        workers = self._pools[pool].workers if pool in self._pools else ()
+        served = {name for worker in workers for name in (*worker.models, *worker.adapters)}
+        return sorted({*models} - served) if served else []
 
     async def register(self, model: str) -> PoolManifest:
         """Register the pool of a base model, or find it registered. Raises `PoolConflict` and `StoreError`."""
@@ -142,7 +166,7 @@ class PoolDirectory:
             if not await self._storage.create(keys.pool(name), manifest.model_dump_json().encode()):
                 stored = await self._storage.get(keys.pool(name))
                 if stored is not None:
-                    manifest = parse_stored(PoolManifest, keys.pool(name), stored.data)
+                    manifest = _manifest(name, stored.data)
             if manifest.model != model:
                 raise PoolConflict(
                     f"the pool {name!r} belongs to the model {manifest.model!r}; serve {model!r} by another name"
@@ -151,21 +175,51 @@ class PoolDirectory:
         return manifest
 
     async def remove(self, pool: str) -> PoolManifest:
-        """Remove a pool and what its workers left. Raises `PoolNotFound`, `PoolConflict` if one lives, `StoreError`."""
+        """Remove a pool and what its workers left, by its slug or served name; a broken one by its slug alone.
+
+        Routes that others have read stay with them. A worker that is still loading has not announced itself and is not
+        seen. Returns how it was registered; of a broken one, the model is empty and `created_at` is when it was
+        written. Raises `PoolNotFound`, `PoolConflict` if a worker lives or may live, for what it wrote of itself cannot
+        be read, and `StoreError`.
+        """
         async with self._reading:
             await self._read()
-            name = self._routes.check_pool(pool)
-            status = self._pools[name]
-            if status.live:
-                workers = ", ".join(worker.worker for worker in status.workers)
-                raise PoolConflict(
-                    f"the pool {name} has live workers: {workers}; stop them, and remove it when they are gone"
-                )
-            # Nobody is routed to a pool without its manifest; what is broken off behind that is passed over by readers.
+            removed = await self._registered(pool)
+            name = removed.pool
+            await self._check_that_nobody_works_in(name)
+            # Readers route nobody to a pool without its manifest, and pass over what is left where this breaks off.
             await self._storage.delete([keys.pool(name)])
             await self._storage.delete([one.key async for one in self._storage.scan(keys.workers(name))])
             await self._read()
-        return status.manifest
+        return removed
+
+    async def _check_that_nobody_works_in(self, pool: str) -> None:
+        live, unreadable = [], []
+        for key, body in (await self._fetch(keys.workers(pool))).items():
+            worker = _announcement(key, body)
+            if worker is None:
+                unreadable.append(key)
+            elif _is_live(worker, time.time()):
+                live.append(worker.worker)
+        if live:
+            raise PoolConflict(
+                f"the pool {pool} has live workers: {', '.join(live)}; stop them, and remove it when they are gone"
+            )
+        if unreadable:
+            raise PoolConflict(
+                f"a worker of the pool {pool} may live, for what it wrote cannot be read: {', '.join(unreadable)}; "
+                "stop that worker, delete the object, and remove the pool then"
+            )
+
+    async def _registered(self, pool: str) -> PoolManifest:
+        """How the pool is registered, as far as that can be read. Raises `PoolNotFound`."""
+        try:
+            return self._pools[self._routes.check_pool(pool)].manifest
+        except PoolNotFound:
+            written_at = await self._storage.modified(keys.pool(pool)) if is_pool_name(pool) else None
+            if written_at is None:
+                raise
+            return PoolManifest(pool=pool, model="", created_at=written_at)
 
     async def _read_first(self) -> None:
         async with self._reading:
@@ -178,35 +232,22 @@ class PoolDirectory:
                 await self._read()
 
     async def _read(self) -> list[PoolStatus]:
-        found = [one.key async for one in self._storage.scan(keys.POOLS) if one.key.endswith(".json")]
-        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
-
-        async def get(key: str) -> bytes | None:
-            async with places:
-                stored = await self._storage.get(key)
-                return stored.data if stored else None
-
-        bodies = await asyncio.gather(*(get(key) for key in found))
         manifests: dict[str, PoolManifest] = {}
         workers: list[WorkerAnnouncement] = []
-        for key, body in zip(found, bodies, strict=True):
-            if body is None:
-                continue
-            if keys.pool_of(key) is not None:
+        for key, body in (await self._fetch(keys.POOLS)).items():
+            if (name := keys.pool_of(key)) is not None:
                 try:
-                    manifest = parse_stored(PoolManifest, key, body)
+                    manifests[name] = _manifest(name, body)
                 except StoredObjectBroken as error:
                     # One pool's failure does not affect the others.
                     log.warning("reading a pool failed; skipping it", error=error.message)
-                    continue
-                manifests[manifest.pool] = manifest
             elif (worker := _announcement(key, body)) is not None:
                 workers.append(worker)
         now = time.time()
         self._pools = {
             name: PoolStatus(
                 manifest,
-                tuple(one for one in workers if one.pool == name and not one.left and now - one.seen_at < LIVE_SECONDS),
+                tuple(one for one in workers if one.pool == name and _is_live(one, now)),
             )
             for name, manifest in sorted(manifests.items())
         }
@@ -216,6 +257,34 @@ class PoolDirectory:
         )
         self._read_at = time.monotonic()
         return list(self._pools.values())
+
+    async def _fetch(self, prefix: str) -> dict[str, bytes]:
+        """What is stored below the prefix, but for what goes meanwhile."""
+        found = [one.key async for one in self._storage.scan(prefix) if one.key.endswith(".json")]
+        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+
+        async def get(key: str) -> Stored | None:
+            async with places:
+                return await self._storage.get(key)
+
+        stored = await asyncio.gather(*(get(key) for key in found))
+        return {key: one.data for key, one in zip(found, stored, strict=True) if one is not None}
+
+
+def _is_live(worker: WorkerAnnouncement, now: float) -> bool:
+    return not worker.left and now - worker.seen_at < LIVE_SECONDS
+
+
+def _manifest(name: str, body: bytes) -> PoolManifest:
+    """The manifest of the pool that its key names. Raises `StoredObjectBroken`, also if it names another."""
+    key = keys.pool(name)
+    manifest = parse_stored(PoolManifest, key, body)
+    if manifest.pool != name:
+        raise StoredObjectBroken(
+            f"the object {key} is the manifest of another pool, {manifest.pool!r}; "
+            f"remove it with `backburner pools remove {name}`, and register the pool again"
+        )
+    return manifest
 
 
 def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncement]) -> dict[str, str]:
@@ -232,7 +301,7 @@ def _adapters(pools: Mapping[str, PoolStatus], workers: Sequence[WorkerAnnouncem
 
 
 def _announcement(key: str, body: bytes) -> WorkerAnnouncement | None:
-    """None for what another version wrote: a worker that cannot be read only causes an unnecessary warning."""
+    """None for what another version wrote. Where requests are routed, that only causes an unnecessary warning."""
     try:
         return parse_stored(WorkerAnnouncement, key, body)
     except StoredObjectBroken:

@@ -20,10 +20,15 @@ _SLUG = re.compile(r"[a-z0-9-]{1,40}")
 def pool_name(served_name: str) -> str:
     """The pool of a base model's served name: a slug, with six hex digits where anything but case was changed."""
     lowered = served_name.lower()
-    if _SLUG.fullmatch(lowered):
+    if is_pool_name(lowered):
         return lowered
     digest = hashlib.sha256(served_name.encode()).hexdigest()[:6]
     return f"{re.sub(r'[^a-z0-9-]', '-', lowered)[: MAX_POOL_CHARACTERS - 7]}-{digest}"
+
+
+def is_pool_name(name: str) -> bool:
+    """Whether a pool can have that name: it is a slug of at most 40 characters."""
+    return _SLUG.fullmatch(name) is not None
 
 
 def topic(prefix: str, pool: str, lane: Lane) -> str:

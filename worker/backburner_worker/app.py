@@ -71,7 +71,7 @@ class Worker:
         """Pull and answer until the pipeline is stopped, then drain."""
         sweep, cache = self.parts.sweep, self.parts.cache
         async with asyncio.TaskGroup() as tasks:
-            timers = (sweep.run(), sweep.finalize_named(), self.parts.load_monitor.run())
+            timers = (sweep.announce(), sweep.run(), sweep.finalize_named(), self.parts.load_monitor.run())
             beside = [tasks.create_task(timer) for timer in timers]
             try:
                 await self.pipeline.run(drain=self._drain_seconds, on_joined=on_joined)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from backburner.jobs.finalizer import finalize
 from backburner.logs import get_logger
+from backburner.pools import LIVE_SECONDS
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
@@ -26,7 +27,9 @@ _SWEEPS_PER_FULL_SWEEP = 10
 """Sweeps of which one looks at every open job, whoever's share it is, so that none is left out for long."""
 _CLOSE_SECONDS = 10.0
 _ANNOUNCEMENT_TTL_SECONDS = 3600.0
-"""Seconds after which the announcement of a worker that was killed is removed; live ones are renewed each sweep."""
+"""Seconds after which the announcement of a worker that was killed is removed; live ones are renewed long before."""
+_MAX_ANNOUNCEMENT_SECONDS = LIVE_SECONDS / 2
+"""A worker that sweeps less often than this renews its announcement between sweeps, or its pool could be removed."""
 
 log = get_logger(__name__)
 
@@ -80,11 +83,11 @@ class Sweep:
     async def run(self) -> None:
         """Sweep for ever. A store that is away is tried again at the next turn.
 
-        Raises `StoreDenied` and `StoreFull`: a worker that may not list, announce itself or remove what is old would
-        leave jobs without an end, and nobody notices a log line every minute.
+        Raises `StoreDenied` and `StoreFull`: a worker that may not list or remove what is old would leave jobs without
+        an end, and nobody notices a log line every minute.
         """
         while True:
-            for step in (self._announce, self._sweep_open, self._sweep_markers, self._sweep_announcements):
+            for step in (self._sweep_open, self._sweep_markers, self._sweep_announcements):
                 try:
                     await step()
                 except STOPS_THE_WORKER:
@@ -92,6 +95,21 @@ class Sweep:
                 except StoreError as error:
                     log.warning("sweep failed in part; retrying at the next", error=error.message)
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER_RATIO, 1 + _JITTER_RATIO))  # noqa: S311 - spreads load
+
+    async def announce(self) -> None:
+        """Announce the worker for ever, often enough that it counts as live however seldom it sweeps.
+
+        A store that is away is tried again at the next turn. Raises `StoreDenied` and `StoreFull`, as `run` does.
+        """
+        while True:
+            try:
+                await self._announce()
+            except STOPS_THE_WORKER:
+                raise
+            except StoreError as error:
+                log.warning("announcing the worker failed; retrying at the next turn", error=error.message)
+            # Others share the jobs out by who has announced itself within some sweeps, which may be shorter.
+            await asyncio.sleep(min(self._seconds, _MAX_ANNOUNCEMENT_SECONDS))
 
     async def close(self) -> None:
         """Finalize what `soon` named and withdraw the announcement, within a bound; another worker does the rest.

@@ -18,7 +18,7 @@ from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, c
 BATCH_LINES = 512
 """Lines that are checked before the event loop may turn."""
 _MAX_NOTED_MODELS = 1000
-"""Models of lines for a named pool that are noted; a file of a million of them must not fill the memory."""
+"""Models of accepted lines that are noted; a file of a million of them must not fill the memory."""
 
 
 class Router(Protocol):
@@ -41,12 +41,13 @@ class Checker:
         self._router = router
         self._pool = pool
         self._pools: dict[str, str] = {}
+        self._models: set[str] = set()
         self._seen = SeenIds()
 
     @property
     def models(self) -> frozenset[str]:
         """The models that accepted lines name, but for those beyond the first thousand."""
-        return frozenset(self._pools)
+        return frozenset(self._models)
 
     async def accept(
         self, first: int, texts: Sequence[bytes | BackburnerError], findings: Findings, *, skip_blank: bool = False
@@ -88,6 +89,8 @@ class Checker:
         # Lines that are added here are added once more by `check`, which finds them at the same lines.
         if len(pools) > 1 or self._seen.add_all(found.custom_ids, first):
             return None
+        for model in found.models:
+            self._note(model)
         return AlikeBatch(texts, pools.pop(), partial(bytes, found.data))
 
     async def _check(self, lines: Sequence[Line]) -> tuple[list[Accepted], list[SkippedLine]]:
@@ -120,19 +123,22 @@ class Checker:
             except PoolNotFound as error:
                 findings.append(SkippedLine.of(line, request.custom_id, error))
                 continue
+            self._note(request.model)
             accepted.append(Accepted(line, request, data, pool))
         findings.sort(key=lambda finding: finding.line)
         return accepted, findings
 
     async def _route(self, model: str) -> str:
         if self._pool is not None:
-            if len(self._pools) < _MAX_NOTED_MODELS:
-                self._pools[model] = self._pool
             return self._pool
         if self._router is None:
             return ""
         pool = self._pools[model] = await self._router.pool_for(model)
         return pool
+
+    def _note(self, model: str) -> None:
+        if len(self._models) < _MAX_NOTED_MODELS:
+            self._models.add(model)
 
     def close(self) -> None:
         """Remove what was spilled to disk."""

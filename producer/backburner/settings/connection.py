@@ -20,9 +20,10 @@ class ConnectionSettings(SettingGroup):
     """Address of an S3 server that is not AWS's, such as `http://127.0.0.1:8333`."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,80}$")] = DEFAULT_PREFIX
     """First part of every topic and group name: at most 80 letters, digits, `.`, `_` and `-`."""
-    pool: Annotated[str | None, Field(pattern=r"^[a-z0-9-]{1,40}$")] = None
-    """Pool whose requests a worker answers; from the model's served name if not set. At most 40 of `a` to `z`, digits
-    and `-`. A client takes its model where a request names none."""
+    pool: str | None = None
+    """Pool whose requests a worker answers; from the model's served name if not set. A client takes its model where a
+    request names none. A worker needs the name that `backburner pools` lists, of at most 40 of `a` to `z`, digits and
+    `-`; a client also takes the model's."""
 
     @property
     def queue(self) -> Queue:

@@ -115,7 +115,10 @@ class Submission:
                     )
                     raise
         pools, named = self._connections.pools, self._objects.manifest.pool
-        unserved = pools.unserved(named, checker.models) if named is not None else []
+        unserved: list[str] = []
+        # Of a job that was sealed already nothing was sent, and its requests may have ended long ago.
+        if named is not None and not self._sealed:
+            unserved = await pools.unserved(named, checker.models)
         return Submitted(reader.findings, [*pools.warnings(self._pools), *unserved])
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:

@@ -224,11 +224,18 @@ def test_a_pool_that_nobody_works_for_is_removed_by_its_name_or_its_models(termi
     (first,) = [one["pool"] for one in records(terminal("pools", "--json").stdout) if one["model"] == "Old/One"]
     result = terminal("pools", "remove", first)
     assert (result.stdout, "its topics or queues stay" in result.stderr) == ("", True)
+    assert "clients that run already go on sending to it: restart them" in result.stderr
     refused = terminal("pools", "--json", "remove", "old-two", code=ExitCode.USAGE)
     assert "options go behind the command" in refused.stderr
     assert records(terminal("pools", "remove", "old-two", "--json").stdout) == [{"pool": "old-two", "model": "old-two"}]
     assert [one["model"] for one in records(terminal("pools", "--json").stdout)] == ["fake"]
     terminal("pools", "remove", "old-two", code=ExitCode.NOT_FOUND)
+
+
+def test_a_pool_whose_registration_is_broken_is_removed_by_its_name(terminal):
+    asyncio.run(terminal.system.storage.put(keys.pool("broken"), b"{"))
+    assert "removed the pool broken, whose registration was broken;" in terminal("pools", "remove", "broken").stderr
+    terminal("pools", "remove", "broken", code=ExitCode.NOT_FOUND)
 
 
 def test_a_pool_with_a_live_worker_is_not_removed(terminal):

@@ -19,9 +19,11 @@ from backburner import (
 )
 from backburner.client import Client
 from backburner.publishers.base import Message, PublishFailed
+from backburner.settings import Settings
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode
+from backburner_schemas.pool import WorkerAnnouncement
 
 
 class Recorder:
@@ -164,13 +166,17 @@ async def test_the_model_is_the_arguments_then_the_bodys_then_the_only_pools():
 
 
 @pytest.mark.parametrize("named", ["argument", "setting"])
-async def test_without_a_model_it_is_that_of_the_pool_that_is_named(named):
+@pytest.mark.parametrize("by", ["slug", "model"])
+async def test_without_a_model_it_is_that_of_the_pool_that_is_named(monkeypatch, named, by):
     async with FakeSystem(models=("one", "Two/x")) as system:
         pool = (await system.client.pools())[1].pool
-        settings = system.settings.model_copy(update={"pool": pool}) if named == "setting" else system.settings
+        name = pool if by == "slug" else "Two/x"
+        if named == "setting":
+            monkeypatch.setenv("BACKBURNER_POOL", name)
+        settings = system.settings.model_copy(update={"pool": Settings.load().pool})
         publisher = Recorder()
         client = Client.from_parts(settings, system.storage, publisher)
-        await client.enqueue("hello", pool=pool if named == "argument" else None)
+        await client.enqueue("hello", pool=name if named == "argument" else None)
     (message,) = publisher.messages
     assert (message.pool, message.envelope.body["model"]) == (pool, "Two/x")
 
@@ -185,7 +191,10 @@ async def test_without_a_model_it_is_that_of_the_only_pool_with_workers(system):
 async def test_a_removed_pool_takes_no_requests_and_leaves_nothing_behind():
     async with FakeSystem(models=("one", "two"), workers=False) as system:
         announcement = keys.worker("two", "gone")
-        await system.storage.put(announcement, b"{}")
+        gone = WorkerAnnouncement(
+            worker="gone", pool="two", models=("two",), group="two", version="fake-1", started_at=1.0, seen_at=1.0
+        )
+        await system.storage.put(announcement, gone.model_dump_json().encode())
         removed = await system.client.remove_pool("two")
         assert (removed.pool, removed.model) == ("two", "two")
         with pytest.raises(PoolNotFound):

@@ -160,3 +160,14 @@ async def test_both_checks_give_the_same_bytes(line):
     assert alike.data() == accepted.data + b"\n"
     told = json.loads(b"{%b}" % accepted.members)
     assert told == {name: line[name] for name in ("custom_id", "url", "body")}
+
+
+async def test_a_model_that_only_a_refused_line_names_is_not_noted():
+    texts = [
+        json.dumps({"custom_id": "a", "url": "/v1/embeddings", "body": {"model": model, "input": "x"}}).encode()
+        for model in ("served", "typo")
+    ]
+    with closing(Checker(max_bytes=LIMIT, pool="p")) as checker:
+        await checker.accept(1, texts[:1], Findings())
+        await checker.accept(2, texts[1:], found := Findings())
+        assert (found.total, checker.models) == (1, {"served"})

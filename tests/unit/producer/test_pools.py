@@ -8,8 +8,8 @@ from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolNotFound
-from backburner_schemas.pool import WorkerAnnouncement
+from backburner_schemas.errors import PoolConflict, PoolNotFound, StoredObjectBroken, StoreError
+from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 
 
 @pytest.fixture
@@ -73,3 +73,96 @@ async def test_an_adapter_that_was_moved_leads_to_the_pool_that_announced_it_las
 async def test_a_base_model_comes_before_an_adapter_of_its_name(storage: Storage) -> None:
     await announce(storage, "one", "w1", "two")
     assert await PoolDirectory(storage).pool_for("two") == "two"
+
+
+async def test_a_manifest_under_the_name_of_another_pool_is_passed_over_and_removing_it_leaves_that_pool(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    misplaced = PoolManifest(pool="two", model="three", created_at=0.0)
+    await storage.put(keys.pool("three"), misplaced.model_dump_json().encode())
+    pools = PoolDirectory(storage)
+    assert [one.model for one in await pools.read()] == ["one", "two"]
+    assert "backburner pools remove three" in caplog.text
+    with pytest.raises(StoredObjectBroken, match=keys.pool("three")):
+        await pools.register("three")
+    assert (await pools.remove("three")).pool == "three"
+    assert [one.key async for one in storage.scan(keys.POOLS)] == [keys.pool("one"), keys.pool("two")]
+
+
+async def test_a_pool_whose_manifest_cannot_be_read_is_removed_by_its_slug(storage: Storage) -> None:
+    await storage.put(keys.pool("two"), b"{")
+    pools = PoolDirectory(storage)
+    removed = await pools.remove("two")
+    assert (removed.pool, removed.model) == ("two", "")
+    assert await storage.modified(keys.pool("two")) is None
+    for name in ("two", "../one", "one/workers/w"):
+        with pytest.raises(PoolNotFound):
+            await pools.remove(name)
+
+
+@pytest.fixture
+def refreshing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read is old as soon as it is read."""
+    monkeypatch.setattr("backburner.pools._REFRESH_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_without_a_model_it_is_that_of_the_pool_that_has_workers_now(storage: Storage) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    assert await pools.default_model(None) == "one"
+    await announce(storage, "one", "w1", ago=GONE)
+    await announce(storage, "two", "w2")
+    assert await pools.default_model(None) == "two"
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_nobody_is_warned_of_a_model_that_a_worker_has_begun_to_serve(storage: Storage) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    await pools.read()
+    (warning,) = await pools.unserved("one", {"one", "legal"})
+    assert "serves 'legal'" in warning
+    await announce(storage, "one", "w1", "legal")
+    assert await pools.unserved("one", {"one", "legal"}) == []
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_while_the_store_is_away_what_was_known_counts(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    await pools.read()
+
+    def away(*_: object) -> None:
+        raise StoreError
+
+    monkeypatch.setattr(Storage, "scan", away)
+    assert len(await pools.unserved("one", {"legal"})) == 1
+    assert await pools.default_model(None) == "one"
+    with pytest.raises(StoreError):
+        await PoolDirectory(storage).default_model(None)
+
+
+async def test_pools_that_were_just_read_are_not_read_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await announce(storage, "one", "w1")
+    pools = PoolDirectory(storage)
+    await pools.read()
+    monkeypatch.delattr(Storage, "scan")
+    assert await pools.default_model(None) == "one"
+    assert len(await pools.unserved("one", {"legal"})) == 1
+
+
+async def test_a_worker_that_cannot_be_read_may_live_and_keeps_its_pool(storage: Storage) -> None:
+    await storage.put(keys.worker("two", "newer"), b'{"v":2}')
+    pools = PoolDirectory(storage)
+    with pytest.raises(PoolConflict, match=keys.worker("two", "newer")):
+        await pools.remove("two")
+    assert await storage.modified(keys.pool("two")) is not None
+
+
+async def test_a_pool_whose_manifest_cannot_be_read_is_kept_by_its_live_workers(storage: Storage) -> None:
+    await storage.put(keys.pool("two"), b"{")
+    await announce(storage, "two", "w1")
+    pools = PoolDirectory(storage)
+    with pytest.raises(PoolConflict, match="live workers: w1"):
+        await pools.remove("two")

@@ -307,6 +307,7 @@ async def test_a_pool_takes_every_line_where_it_is_named(system):
     (warning,) = job.warnings
     assert warning == "no worker of pool fake serves 'adapter'; such requests end with the error model_not_found"
     assert (await client.submit([line("a")], pool="fake")).warnings == ()
+    assert (await client.submit([line("a", "adapter"), line("b")], pool="fake", job_id=job.id)).warnings == ()
     with pytest.raises(PoolNotFound, match="there is fake"):
         await client.submit([line("a")], pool="nope")
 

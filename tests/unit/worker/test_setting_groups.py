@@ -135,3 +135,10 @@ def test_a_pace_that_means_nothing_is_refused_by_its_variable_before_an_engine_i
 def test_a_pool_is_named_after_the_model_unless_it_is_set():
     assert WorkerSettings.load().pool_for("fake") == "fake"
     assert WorkerSettings.load(pool="mine").pool_for("fake") == "mine"
+
+
+@pytest.mark.parametrize("pool", ["Qwen/Qwen3-8B", "a" * 41, "a\n"])
+def test_a_pool_that_is_set_for_a_worker_is_a_slug(monkeypatch, pool):
+    monkeypatch.setenv("BACKBURNER_POOL", pool)
+    with pytest.raises(SettingsError, match=r"BACKBURNER_POOL cannot be used: .*`backburner pools` lists"):
+        WorkerSettings.load()

@@ -6,7 +6,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backburner.pools import PoolDirectory
+from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -197,7 +197,7 @@ def refuse(monkeypatch, method, part, error):
 
 @pytest.mark.parametrize("error", [StoreDenied, StoreFull])
 @pytest.mark.parametrize(
-    "call", [("scan", keys.OPEN), ("scan", keys.CANCELLED), ("put", "/workers/"), ("delete", "markers/")]
+    "call", [("scan", keys.OPEN), ("scan", keys.CANCELLED), ("scan", "/workers/"), ("delete", "markers/")]
 )
 async def test_a_sweep_that_the_store_refuses_ends_the_worker(storage, sweep, monkeypatch, call, error):
     await storage.put(keys.cancelled(*JOB), b"")
@@ -206,6 +206,51 @@ async def test_a_sweep_that_the_store_refuses_ends_the_worker(storage, sweep, mo
     async with asyncio.timeout(30):
         with pytest.raises(error):
             await sweep.run()
+
+
+@pytest.mark.parametrize("error", [StoreDenied, StoreFull])
+async def test_an_announcement_that_the_store_refuses_ends_the_worker(sweep, monkeypatch, error):
+    refuse(monkeypatch, "put", "/workers/", error())
+    async with asyncio.timeout(30):
+        with pytest.raises(error):
+            await sweep.announce()
+
+
+async def announced_twice(sweep, monkeypatch, *, failing=None):
+    """Return when the worker has announced itself twice; the store refuses the first time if it is told to."""
+    turns, twice, original = [], asyncio.Event(), Storage.put
+
+    async def put(self, key, data):
+        turns.append(key)
+        if len(turns) > 1:
+            twice.set()
+        elif failing is not None:
+            raise failing
+        await original(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", put)
+    announcing = asyncio.create_task(sweep.announce())
+    async with asyncio.timeout(30):
+        await twice.wait()
+    announcing.cancel()
+    assert set(turns) == {keys.worker("p", "w1")}
+
+
+async def test_a_worker_that_hardly_ever_sweeps_still_renews_its_announcement(sweep, monkeypatch):
+    assert 2 * sweep_module._MAX_ANNOUNCEMENT_SECONDS <= LIVE_SECONDS
+    sweep._seconds = 1e6
+    monkeypatch.setattr(sweep_module, "_MAX_ANNOUNCEMENT_SECONDS", 0.0)
+    await announced_twice(sweep, monkeypatch)
+
+
+async def test_a_worker_that_sweeps_often_renews_its_announcement_as_often(sweep, monkeypatch):
+    sweep._seconds = 0.0
+    await announced_twice(sweep, monkeypatch)
+
+
+async def test_a_worker_goes_on_announcing_itself_while_the_store_is_away(sweep, monkeypatch):
+    sweep._seconds = 0.0
+    await announced_twice(sweep, monkeypatch, failing=StoreError())
 
 
 async def test_a_sweep_goes_on_while_the_store_is_away(storage, sweep, monkeypatch):

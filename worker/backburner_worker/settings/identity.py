@@ -1,5 +1,7 @@
 """Settings of who a worker is."""
 
+from pydantic import field_validator
+
 from backburner.settings.connection import ConnectionSettings
 from backburner_schemas import routing
 
@@ -12,6 +14,17 @@ class IdentitySettings(ConnectionSettings):
     set."""
     worker_group: str | None = None
     """Name of the group of workers that this one was started in, for records and metrics; the pool's if not set."""
+
+    @field_validator("pool")
+    @classmethod
+    def _has_a_pools_name(cls, pool: str | None) -> str | None:
+        # Topics and queues are named by it; a client may give the model's name, for it looks the pool up.
+        if pool is not None and not routing.is_pool_name(pool):
+            raise ValueError(
+                f"{pool!r} cannot be a pool's name; give a worker the slug that `backburner pools` lists, or leave it "
+                "unset for the pool of its model"
+            )
+        return pool
 
     def pool_for(self, model: str) -> str:
         """The pool to work for, given the model's served name."""

@@ -47,11 +47,16 @@ async def remove(
 ) -> None:
     """Remove a pool that no worker works for.
 
-    Requests are not routed to it any more. Its topics or queues stay, and what is on them.
+    Clients that run already go on sending to it. Its topics or queues stay, and what is on them is not answered until
+    the pool is registered again.
     """
     async with session.open_client() as client:
         removed = await client.remove_pool(pool)
     if json:
         show.out_json({"pool": removed.pool, "model": removed.model})
     else:
-        show.say(f"removed the pool {removed.pool} of {show.printable(removed.model)}; its topics or queues stay")
+        of_model = f" of {show.printable(removed.model)}" if removed.model else ", whose registration was broken"
+        show.say(
+            f"removed the pool {removed.pool}{of_model}; its topics or queues stay, and clients that run already go on "
+            "sending to it: restart them"
+        )
