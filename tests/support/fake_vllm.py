@@ -26,7 +26,12 @@ class cpu:
 def write_fakes(
     folder: Path, *, good: tuple[str, ...] = (), broken: tuple[str, ...] = (), bf16: bool = True, avx512: bool = True
 ) -> Path:
-    """Packages torch and vllm in that folder, with those extensions that load, and those that want a library."""
+    """Packages torch and vllm in that folder, with those extensions that load, and those that want a library.
+
+    And starlette, which comes with vLLM, and is not there without.
+    """
+    (folder / "starlette").mkdir(parents=True)
+    (folder / "starlette" / "datastructures.py").write_text("class State: ...\n")
     for package, text in (("torch", TORCH.format(bf16=bf16, avx512=avx512)), ("vllm", "")):
         (folder / package).mkdir(parents=True)
         (folder / package / "__init__.py").write_text(text)
