@@ -194,12 +194,14 @@ class PoolDirectory:
         return removed
 
     async def _check_that_nobody_works_in(self, pool: str) -> None:
+        """Raise `PoolConflict` if a worker of it lives, or may. By the store's clock: ours or a worker's may be off."""
+        now = await self._store_time(pool)
         live, unreadable = [], []
-        for key, body in (await self._fetch(keys.workers(pool))).items():
-            worker = _announcement(key, body)
+        for key, stored in (await self._fetch(keys.workers(pool))).items():
+            worker = _announcement(key, stored.data)
             if worker is None:
                 unreadable.append(key)
-            elif _is_live(worker, time.time()):
+            elif not worker.left and now - stored.modified < LIVE_SECONDS:
                 live.append(worker.worker)
         if live:
             raise PoolConflict(
@@ -210,6 +212,16 @@ class PoolDirectory:
                 f"a worker of the pool {pool} may live, for what it wrote cannot be read: {', '.join(unreadable)}; "
                 "stop that worker, delete the object, and remove the pool then"
             )
+
+    async def _store_time(self, pool: str) -> float:
+        """Unix seconds by the store's clock, which dates what is written: the pool's manifest, as it was."""
+        key = keys.pool(pool)
+        stored = await self._storage.get(key)
+        if stored is not None and await self._storage.replace(key, stored.data, stored.etag):
+            written_at = await self._storage.modified(key)
+            if written_at is not None:
+                return written_at
+        raise PoolConflict(f"the pool {pool} was changed or removed meanwhile; look at it with `backburner pools`")
 
     async def _registered(self, pool: str) -> PoolManifest:
         """How the pool is registered, as far as that can be read. Raises `PoolNotFound`."""
@@ -234,20 +246,20 @@ class PoolDirectory:
     async def _read(self) -> list[PoolStatus]:
         manifests: dict[str, PoolManifest] = {}
         workers: list[WorkerAnnouncement] = []
-        for key, body in (await self._fetch(keys.POOLS)).items():
+        for key, stored in (await self._fetch(keys.POOLS)).items():
             if (name := keys.pool_of(key)) is not None:
                 try:
-                    manifests[name] = _manifest(name, body)
+                    manifests[name] = _manifest(name, stored.data)
                 except StoredObjectBroken as error:
                     # One pool's failure does not affect the others.
                     log.warning("reading a pool failed; skipping it", error=error.message)
-            elif (worker := _announcement(key, body)) is not None:
+            elif (worker := _announcement(key, stored.data)) is not None:
                 workers.append(worker)
         now = time.time()
         self._pools = {
             name: PoolStatus(
                 manifest,
-                tuple(one for one in workers if one.pool == name and _is_live(one, now)),
+                tuple(one for one in workers if one.pool == name and not one.left and now - one.seen_at < LIVE_SECONDS),
             )
             for name, manifest in sorted(manifests.items())
         }
@@ -258,7 +270,7 @@ class PoolDirectory:
         self._read_at = time.monotonic()
         return list(self._pools.values())
 
-    async def _fetch(self, prefix: str) -> dict[str, bytes]:
+    async def _fetch(self, prefix: str) -> dict[str, Stored]:
         """What is stored below the prefix, but for what goes meanwhile."""
         found = [one.key async for one in self._storage.scan(prefix) if one.key.endswith(".json")]
         places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
@@ -268,11 +280,7 @@ class PoolDirectory:
                 return await self._storage.get(key)
 
         stored = await asyncio.gather(*(get(key) for key in found))
-        return {key: one.data for key, one in zip(found, stored, strict=True) if one is not None}
-
-
-def _is_live(worker: WorkerAnnouncement, now: float) -> bool:
-    return not worker.left and now - worker.seen_at < LIVE_SECONDS
+        return {key: one for key, one in zip(found, stored, strict=True) if one is not None}
 
 
 def _manifest(name: str, body: bytes) -> PoolManifest:

@@ -100,6 +100,23 @@ async def test_a_pool_whose_manifest_cannot_be_read_is_removed_by_its_slug(stora
             await pools.remove(name)
 
 
+async def test_a_worker_whose_clock_or_ours_is_off_keeps_its_pool(storage: Storage) -> None:
+    await announce(storage, "two", "w1", ago=GONE)
+    with pytest.raises(PoolConflict, match="live workers: w1"):
+        await PoolDirectory(storage).remove("two")
+    assert await storage.modified(keys.pool("two")) is not None
+
+
+async def test_a_pool_that_changes_while_it_is_removed_stays(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def overtaken(key: str, data: bytes, etag: str | None) -> bool:
+        return False
+
+    monkeypatch.setattr(storage, "replace", overtaken)
+    with pytest.raises(PoolConflict, match="changed or removed meanwhile"):
+        await PoolDirectory(storage).remove("two")
+    assert await storage.modified(keys.pool("two")) is not None
+
+
 @pytest.fixture
 def refreshing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read is old as soon as it is read."""
