@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import wire_documents
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -27,7 +28,6 @@ from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.logs import LogSettings
 from backburner.settings.topics import TopicSettings
-from backburner_schemas import documents
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
 from backburner_schemas.request import BatchRequest
@@ -75,16 +75,16 @@ def pages() -> dict[Path, str]:
     """Every generated page and its text."""
     texts = {model.__name__: field_texts(model) for model in WIRE}
     return {
-        DOCS / "schemas" / "envelope.json": as_json(documents.envelope_schema(texts)),
-        DOCS / "schemas" / "result.json": as_json(documents.result_schema(texts)),
-        DOCS / "asyncapi.json": as_json(documents.asyncapi(texts)),
+        DOCS / "schemas" / "envelope.json": as_json(wire_documents.envelope_schema(texts)),
+        DOCS / "schemas" / "result.json": as_json(wire_documents.result_schema(texts)),
+        DOCS / "asyncapi.json": as_json(wire_documents.asyncapi(texts)),
         DOCS / "python.md": python_page(GENERATED),
         DOCS / "settings.md": settings_page(),
         DOCS / "errors.md": errors_page(),
     }
 
 
-def as_json(document: documents.Document) -> str:
+def as_json(document: wire_documents.Document) -> str:
     """Indented JSON that is the same at each run."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import wire_documents
 
-from backburner_schemas import documents, routing
+from backburner_schemas import routing
 from backburner_schemas.codec import Origin, Refused, Rules, Unaddressed, decode
 
 FILES = Path(__file__).parent / "files"
@@ -25,16 +26,16 @@ def validator(schema):
 
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_envelopes_satisfy_the_exported_schema(name):
-    validator(documents.envelope_schema({})).validate(json.loads(golden(name)))
+    validator(wire_documents.envelope_schema({})).validate(json.loads(golden(name)))
 
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_results_satisfy_the_exported_schema(name):
-    validator(documents.result_schema({})).validate(json.loads(golden(name)))
+    validator(wire_documents.result_schema({})).validate(json.loads(golden(name)))
 
 
 def test_a_segments_lines_satisfy_the_schema_of_results():
-    check = validator(documents.result_schema({}))
+    check = validator(wire_documents.result_schema({}))
     for line in golden("segment.jsonl").splitlines():
         check.validate(json.loads(line))
 
@@ -58,18 +59,18 @@ def test_a_segments_lines_satisfy_the_schema_of_results():
 )
 def test_schema_and_worker_refuse_the_same_envelopes(change):
     fields = json.loads(golden("envelope.json")) | change
-    assert not validator(documents.envelope_schema({})).is_valid(fields)
+    assert not validator(wire_documents.envelope_schema({})).is_valid(fields)
     assert isinstance(decode(json.dumps(fields).encode(), Origin("q", "0-0", 0.0), Rules()), (Refused, Unaddressed))
 
 
 @pytest.mark.parametrize("change", [{"error": {"code": "x", "message": "y"}}, {"response": None}, {"id": 7}])
 def test_the_schema_of_results_refuses_what_no_record_is(change):
     fields = json.loads(golden("result-ok.json")) | change
-    assert not validator(documents.result_schema({})).is_valid(fields)
+    assert not validator(wire_documents.result_schema({})).is_valid(fields)
 
 
 def test_the_asyncapi_document_is_closed_and_describes_every_lane():
-    document = documents.asyncapi({})
+    document = wire_documents.asyncapi({})
     text = json.dumps(document)
     for reference in {part.split('"')[0] for part in text.split('"$ref": "')[1:]}:
         found = document
@@ -85,4 +86,4 @@ def test_the_asyncapi_document_is_closed_and_describes_every_lane():
 
 def test_the_headers_satisfy_their_schema():
     for name in ("headers.json", "headers-suspect.json"):
-        validator(documents.HEADERS).validate(dict(json.loads(golden(name))))
+        validator(wire_documents.HEADERS).validate(dict(json.loads(golden(name))))

@@ -30,7 +30,7 @@ def test_importing_brings_in_nothing_heavy(statement):
 
 
 def test_schemas_import_neither_of_the_others():
-    assert not imported_by("import backburner_schemas.status, backburner_schemas.documents") & {
+    assert not imported_by("import backburner_schemas.status, backburner_schemas.codec") & {
         "backburner",
         "backburner_worker",
         "obstore",

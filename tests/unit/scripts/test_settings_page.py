@@ -1,16 +1,12 @@
 """The settings page: every setting once, under the heading of its group, in words that need no other row."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[3]
-if str(ROOT / "scripts") not in sys.path:
-    sys.path.insert(0, str(ROOT / "scripts"))
-
 import docs  # noqa: E402 - after the folder is on the path
 
 from backburner_schemas.setting_names import SETTING_NAMES  # noqa: E402

@@ -1,7 +1,6 @@
 """What `make vllm-versions` decides without running anything: which releases, what beside them, what came of it."""
 
 import ast
-import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -9,9 +8,6 @@ import pytest
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[3]
-if str(ROOT / "scripts") not in sys.path:
-    sys.path.insert(0, str(ROOT / "scripts"))
-
 import vllm_wheel  # noqa: E402 - after the folder is on the path
 from vllm_versions import (  # noqa: E402
     ALL_TESTS,

@@ -1,4 +1,4 @@
-"""The wire forms as documents that other languages read: JSON Schema and AsyncAPI. Pure; `scripts/docs.py` writes them.
+"""The wire forms as documents that other languages read: JSON Schema and AsyncAPI. Pure; `docs.py` writes them.
 
 What pydantic cannot express is added here: that a message needs its version, and exactly one of two fields.
 """
