@@ -25,6 +25,7 @@ from backburner_schemas.names import Lane
 from backburner_worker.app import Worker, freeze_gc
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.parts import Parts
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, RevokedCallback, Source
 from backburner_worker.sources.factory import open_source
@@ -121,7 +122,7 @@ async def run(
     """Be a worker until so many deliveries are settled; the time and CPU that it took."""
     telemetry = TimedTelemetry(count)
     source = TimedSource(open_source(settings, settings.source_options, pool=settings.pool or "", worker="load"))
-    worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source)
+    worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source))
     sampler, cache = Sampler(), PrefixCache.now()
     with sampler.running() if sample else nullcontext():
         cpu = cpu_seconds()

@@ -18,6 +18,7 @@ from backburner.storage import Storage
 from backburner_schemas.names import Lane
 from backburner_worker.app import Worker, freeze_gc
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.parts import Parts
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.sources.factory import open_source
@@ -77,12 +78,14 @@ async def main() -> None:
     telemetry = CountingTelemetry()
     source = GatedSource(open_source(settings, settings.source_options, pool=settings.pool or "", worker="load"))
     worker = Worker(
-        settings,
-        storage=Storage.open(settings),
-        telemetry=telemetry,
-        engine=engine,
-        info=await engine.start(),
-        source=source,
+        Parts(
+            settings,
+            storage=Storage.open(settings),
+            telemetry=telemetry,
+            engine=engine,
+            info=await engine.start(),
+            source=source,
+        )
     )
     freeze_gc()
     joined = asyncio.Event()

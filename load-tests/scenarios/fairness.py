@@ -20,6 +20,7 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.request import Endpoint
 from backburner_worker.app import Worker
 from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.parts import Parts
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.fake.source import FakeQueue, FakeSource
@@ -148,13 +149,15 @@ async def _round(requests: int) -> Shares:
     )
     engine, source = FakeEngine(latency=_LATENCY_SECONDS), NotingSource(queue)
     worker = Worker(
-        settings,
-        storage=Storage.open(settings),
-        telemetry=Telemetry(CollectorRegistry()),
-        engine=engine,
-        info=await engine.start(),
-        source=source,
-        publisher=queue.publisher(),
+        Parts(
+            settings,
+            storage=Storage.open(settings),
+            telemetry=Telemetry(CollectorRegistry()),
+            engine=engine,
+            info=await engine.start(),
+            source=source,
+            publisher=queue.publisher(),
+        )
     )
     running = asyncio.create_task(worker.run())
     settled = asyncio.create_task(source.all_settled.wait())

@@ -18,6 +18,7 @@ from backburner_schemas.names import Lane
 from backburner_schemas.result import ResultRecord
 from backburner_worker.app import Worker
 from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.parts import Parts
 from backburner_worker.telemetry.telemetry import Telemetry
 
 pytestmark = pytest.mark.broker
@@ -119,13 +120,15 @@ async def working(harness, **settings):
     writes = Writes(Storage.open(told.model_copy(update={"store_url": f"memory:///{harness.settings.prefix}"})))
     order = Order(harness.source(**settings), writes)
     worker = Worker(
-        told,
-        storage=writes,
-        telemetry=Telemetry(CollectorRegistry()),
-        engine=engine,
-        info=await engine.start(),
-        source=order,
-        publisher=harness.publisher(),
+        Parts(
+            told,
+            storage=writes,
+            telemetry=Telemetry(CollectorRegistry()),
+            engine=engine,
+            info=await engine.start(),
+            source=order,
+            publisher=harness.publisher(),
+        )
     )
     joined = asyncio.Event()
     task = asyncio.create_task(worker.run(on_joined=joined.set))

@@ -19,6 +19,7 @@ from backburner_schemas.result import ResultRecord
 from backburner_worker.app import Worker
 from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.parts import Parts
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.fake.source import FakeQueue
@@ -90,13 +91,15 @@ class Harness:
     async def build(self) -> None:
         info = await self.engine.start()
         self.worker = Worker(
-            self.settings,
-            storage=self.storage,
-            telemetry=self.telemetry,
-            engine=self.engine,
-            info=info,
-            source=self.source,
-            publisher=self.queue.publisher(),
+            Parts(
+                self.settings,
+                storage=self.storage,
+                telemetry=self.telemetry,
+                engine=self.engine,
+                info=info,
+                source=self.source,
+                publisher=self.queue.publisher(),
+            )
         )
 
     @property

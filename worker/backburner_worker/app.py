@@ -10,9 +10,7 @@ from prometheus_client import REGISTRY
 from backburner.availability import Availability
 from backburner.logs import get_logger
 from backburner.publishers import check_queue
-from backburner.publishers.base import Publisher
 from backburner.storage import Storage
-from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
 from backburner_worker.process.dependency_monitor import DependencyMonitor
@@ -22,7 +20,6 @@ from backburner_worker.process.signals import on_stop_signal
 from backburner_worker.process.startup_checks import Checks
 from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.settings import WorkerSettings
-from backburner_worker.sources.base import Source
 from backburner_worker.telemetry.telemetry import Telemetry
 
 _GC_THRESHOLD_OBJECTS = 50_000
@@ -33,35 +30,17 @@ log = get_logger(__name__)
 class Worker:
     """A warm engine joined to a queue and a store. One engine can serve several, one after the other."""
 
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        *,
-        storage: Storage,
-        telemetry: Telemetry,
-        engine: Engine,
-        info: EngineInfo,
-        source: Source | None = None,
-        publisher: Publisher | None = None,
-    ) -> None:
-        parts = self.parts = Parts(
-            settings,
-            storage=storage,
-            telemetry=telemetry,
-            engine=engine,
-            info=info,
-            source=source,
-            publisher=publisher,
-        )
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
         self.identity = parts.identity
         self.pipeline = parts.pipeline
-        self._drain_seconds = settings.drain_seconds
+        telemetry = parts.telemetry
         telemetry.watch_admission(parts.admission)
         telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
         telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)
         telemetry.watch_in_flight("suspects", lambda: parts.feeder.suspects + parts.runner.suspects)
         self.dependencies: dict[str, Availability] = {
-            "store": storage,
+            "store": parts.storage,
             "queue": parts.source,
             "retries": parts.retries,
         }
@@ -74,7 +53,7 @@ class Worker:
             timers = (sweep.announce(), sweep.run(), sweep.finalize_named(), self.parts.load_monitor.run())
             beside = [tasks.create_task(timer) for timer in timers]
             try:
-                await self.pipeline.run(drain=self._drain_seconds, on_joined=on_joined)
+                await self.pipeline.run(drain=self.parts.settings.drain_seconds, on_joined=on_joined)
             finally:
                 for task in beside:
                     task.cancel()
@@ -103,7 +82,7 @@ async def run_worker(settings: WorkerSettings) -> None:
         freeze_gc()
         log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
-            worker = Worker(settings, storage=storage, telemetry=telemetry, engine=engine, info=info)
+            worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info))
             monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
             beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
             await _serve(worker, readiness, checks.passed(info))

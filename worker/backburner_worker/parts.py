@@ -51,9 +51,9 @@ class Parts:
         publisher: Publisher | None = None,
     ) -> None:
         """`source` and `publisher` take the place of those that the settings name."""
-        self._settings = settings
-        self._storage = storage
-        self._telemetry = telemetry
+        self.settings = settings
+        self.storage = storage
+        self.telemetry = telemetry
         self._engine = engine
         self._info = info
         self._publisher = publisher
@@ -71,7 +71,7 @@ class Parts:
         """The way of a delivery: pull, admit, run, settle."""
         return Pipeline(
             source=self.source,
-            puller=Puller(self.source, self.feeder, self._changed, self._telemetry),
+            puller=Puller(self.source, self.feeder, self._changed, self.telemetry),
             jobs=self.jobs,
             admitter=self.admitter,
             runner=self.runner,
@@ -85,13 +85,13 @@ class Parts:
     @cached_property
     def feeder(self) -> Feeder:
         """What waits for the engine, in order."""
-        settings = self._settings
+        settings = self.settings
         return Feeder(settings.weights, settings.prefetch, settings.prefetch_bytes)
 
     @cached_property
     def admission(self) -> Admission:
         """How much the engine may hold."""
-        return Admission(self._info, self._settings.concurrency)
+        return Admission(self._info, self.settings.concurrency)
 
     @cached_property
     def load_monitor(self) -> LoadMonitor:
@@ -117,30 +117,30 @@ class Parts:
             jobs=self.jobs,
             admitter=self.admitter,
             suspects=self.suspects,
-            rules=self._settings.retry_rules,
+            rules=self.settings.retry_rules,
         )
 
     @cached_property
     def handler(self) -> RequestHandler:
         """What gets a request's response, from the cache or the engine."""
-        settings = self._settings
+        settings = self.settings
         return RequestHandler(
             self._engine,
             self._info,
-            self._storage,
+            self.storage,
             self.signature,
             limits=settings.body_limits,
             allowed=settings.extra_parameters,
             max_body_bytes=settings.max_body_bytes,
             log_prompts=settings.log_prompts,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
             cache=self.cache,
         )
 
     @cached_property
     def cache(self) -> ResultCache | None:
         """The answers that are given again; None where none are to be kept."""
-        settings = self._settings
+        settings = self.settings
         if not settings.result_cache_seconds:
             return None
         identity = model_identity(
@@ -152,13 +152,13 @@ class Parts:
         )
         known = {one.name: adapter_identity(identity, one.folder) for one in settings.lora_adapters}
         return ResultCache(
-            self._storage,
+            self.storage,
             pool=self.identity.pool,
             identity=identity,
             # An adapter among the engine's own arguments has no folder that is known here.
             adapters={**dict.fromkeys(self._info.adapters), **known},
             max_age=settings.result_cache_seconds,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
         )
 
     # --- settle ---
@@ -169,12 +169,12 @@ class Parts:
         return Settler(
             source=self.source,
             segments=self.segments,
-            results=Results(self._storage, self.segments),
+            results=Results(self.storage, self.segments),
             retries=self.retries,
             signature=self.signature,
             suspects=self.suspects,
             changed=self._changed,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
             tasks=self._tasks,
         )
 
@@ -182,22 +182,22 @@ class Parts:
     def segments(self) -> SegmentWriter:
         """Where the records of jobs are gathered."""
         return SegmentWriter(
-            self._storage,
+            self.storage,
             self.jobs,
             writer=self.identity.writer,
-            limits=self._settings.segment_limits,
+            limits=self.settings.segment_limits,
             job_quiet=self.sweep.soon,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
         )
 
     @cached_property
     def retries(self) -> RetryPublisher:
         """The way back onto the queue."""
         return RetryPublisher(
-            lambda: self._publisher or open_publisher(self._settings),
-            self._storage,
+            lambda: self._publisher or open_publisher(self.settings),
+            self.storage,
             self.identity.pool,
-            self._settings.queue.kind,
+            self.settings.queue.kind,
         )
 
     # --- what several of them know ---
@@ -205,12 +205,12 @@ class Parts:
     @cached_property
     def jobs(self) -> JobCache:
         """What is known of the jobs that are served."""
-        return JobCache(self._storage, self._settings.cancel_poll_seconds)
+        return JobCache(self.storage, self.settings.cancel_poll_seconds)
 
     @cached_property
     def suspects(self) -> Suspects:
         """What may have killed an engine."""
-        return Suspects(self._storage, self.identity.name)
+        return Suspects(self.storage, self.identity.name)
 
     @cached_property
     def signature(self) -> Signature:
@@ -223,9 +223,9 @@ class Parts:
     def sweep(self) -> Sweep:
         """What ends the jobs that nobody else ends."""
         return Sweep(
-            self._storage,
-            intervals=self._settings.sweep_intervals,
+            self.storage,
+            intervals=self.settings.sweep_intervals,
             announcement=self.identity.announcement,
             on_frozen=self.jobs.note_frozen,
-            telemetry=self._telemetry,
+            telemetry=self.telemetry,
         )

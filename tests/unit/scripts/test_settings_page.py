@@ -1,15 +1,12 @@
 """The settings page: every setting once, under the heading of its group, in words that need no other row."""
 
 import re
-from pathlib import Path
 
+import docs
 import pytest
 from pydantic import BaseModel
 
-ROOT = Path(__file__).parents[3]
-import docs  # noqa: E402 - after the folder is on the path
-
-from backburner_schemas.setting_names import SETTING_NAMES  # noqa: E402
+from backburner_schemas.setting_names import SETTING_NAMES
 
 ROW = re.compile(r"^\| `(BACKBURNER_\w+)` \|.*\| (.+) \|$")
 ELSEWHERE = re.compile(

@@ -5,11 +5,9 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+import vllm_wheel
 from packaging.version import Version
-
-ROOT = Path(__file__).parents[3]
-import vllm_wheel  # noqa: E402 - after the folder is on the path
-from vllm_versions import (  # noqa: E402
+from vllm_versions import (
     ALL_TESTS,
     NEWEST_TESTS,
     Outcome,
@@ -18,7 +16,9 @@ from vllm_versions import (  # noqa: E402
     filled,
     outcome,
 )
-from vllm_wheel import NotToBeHad, Runnable, lacking, pip  # noqa: E402
+from vllm_wheel import NotToBeHad, Runnable, lacking, pip
+
+ROOT = Path(__file__).parents[3]
 
 RUNNABLE = Runnable("0.33.0", "0.33.0+cpu", "CPU build", Path("/out/vllm/0.33.0"))
 
