@@ -62,7 +62,9 @@ class OffPeak(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     start: TimeOfDay
+    """From when on, such as `22:00`."""
     end: TimeOfDay
+    """Until when, such as `06:00`."""
     timezone: Annotated[str, Field(max_length=64), AfterValidator(_time_zone)] = "UTC"
     """Name in the IANA database, such as `Europe/Berlin`."""
 
@@ -133,6 +135,7 @@ class Waiting(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     reason: WaitReason
+    """The reason by name."""
     detail: Annotated[str, Field(max_length=500)] = ""
     """The same for people, with what would end the wait."""
 

@@ -107,7 +107,7 @@ class Checks:
             failure = error
         with suppress(RuntimeError):  # The worker has ended by itself.
             loop.call_soon_threadsafe(self._end, over, failure)
-        if failure is not None and not self._heard.wait(_HEARD_SECONDS) and log_reasons(failure):
+        if failure is not None and not self._heard.wait(_HEARD_SECONDS) and log_reasons(failure, "worker"):
             sys.stdout.flush()
             os._exit(exit_status(failure))
 
