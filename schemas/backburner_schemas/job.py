@@ -175,6 +175,8 @@ class Cursor(_Stored):
     """Requests of a stored job, known once its input is checked."""
     planned_at: float | None = None
     """Unix seconds at which that was."""
+    pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)] = ()
+    """Where the requests of a stored job go; of very many pools, the first hundred."""
     waiting: Waiting | None = None
     """Why nothing of a stored job is being sent; None while it is sent."""
     estimate: Estimate | None = None
