@@ -64,12 +64,6 @@ class UnknownEndpoint(RequestRefused):
     code = "unknown_endpoint"
 
 
-class EndpointMismatch(RequestRefused):
-    """The line names another endpoint than its job; give each endpoint its own job."""
-
-    code = "endpoint_mismatch"
-
-
 class BodyTooLarge(RequestRefused):
     """The body is over the size limit; send less, or raise BACKBURNER_MAX_BODY_BYTES on both sides."""
 

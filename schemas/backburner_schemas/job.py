@@ -42,6 +42,10 @@ class StoredInput(BaseModel):
     """Key of the object, under the job's own tenant: `keys.is_input_of` tells."""
     bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
     """Its size."""
+    sha256: Annotated[str, Field(max_length=64)] = ""
+    """Rolling hash over its accepted lines, where its maker knew it: the same input has the same one."""
+    skipped: Count = 0
+    """Lines that its maker left out of it."""
 
 
 def _time_zone(name: str) -> str:

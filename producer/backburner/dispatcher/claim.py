@@ -1,8 +1,8 @@
 """Who sends a stored job: the owner in its cursor, which is only ever replaced under its tag.
 
 No clock is shared and nobody leads. A claim counts for as long as others see its tag change; whoever holds it sends
-nothing more when its last renewal is half that old, by its own clock, so two never send the same job for long. What both
-have sent, workers answer twice, and readers see once.
+nothing more when its last renewal is half that old, by its own clock, so two never send the same job for long. What
+both have sent, workers answer twice, and readers see once.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
-from backburner_schemas.job import Cursor
+from backburner_schemas.job import Cursor, Waiting
 
 JobKey = tuple[str, str]
 """Tenant and job."""
@@ -160,3 +160,10 @@ class Claim:
             return False
         self._renewed_at = begun
         return True
+
+
+async def note_waiting(storage: Storage, job: JobKey, found: Found, reason: Waiting) -> None:
+    """Tell in the cursor of a job that nobody has, why it waits, unless it has changed. Raises `StoreError`."""
+    if found.cursor is not None:
+        cursor = found.cursor.model_copy(update={"waiting": reason, "owner": "", "updated_at": time.time()})
+        await storage.replace(keys.cursor(*job), cursor.model_dump_json().encode(), found.etag)

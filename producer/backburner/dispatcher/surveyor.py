@@ -16,10 +16,10 @@ from backburner_schemas.errors import StoredObjectBroken, StoreError
 from backburner_schemas.job import JobManifest
 from backburner_schemas.keys import SegmentName
 
-_SECONDS = 5.0
-"""Seconds between two surveys while nothing waits for one."""
 _FULL_SECONDS = 1.0
-"""The same while a lane is at its bound."""
+"""Between two surveys while a lane is at its bound."""
+_IDLE_TURN_COUNT = 4
+"""So many times as long again, while nothing waits for one."""
 _PAUSE_RATIO = 4
 """A survey that takes long is followed by a pause so many times as long."""
 _MAX_CONCURRENT_READS = 16
@@ -61,10 +61,10 @@ class Surveyor:
                 log.warning("surveying the stored jobs failed; retrying", error=error.message)
             took = time.monotonic() - begun
             pause = max(_FULL_SECONDS, took * _PAUSE_RATIO)
-            until = begun + took + max(_SECONDS, pause)
             await asyncio.sleep(pause)
-            while not self._backlog.full and time.monotonic() < until:
-                await asyncio.sleep(_FULL_SECONDS)
+            for _ in range(_IDLE_TURN_COUNT):
+                if not self._backlog.full:
+                    await asyncio.sleep(_FULL_SECONDS)
 
     async def look(self) -> None:
         """Survey once. Raises `StoreError`."""

@@ -4,15 +4,14 @@ It exists for the benchmark `submit` (docs/benchmarks.md): the full check of a l
 one 3, and a bare send 9. A property test holds it to the results of the full check.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS
 
-ANY_ENDPOINT: Mapping[str, Sequence[str]] = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
-"""The endpoints that a line may name, each with the fields of which a body needs one."""
+_INPUTS = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
 _OPENING, _CLOSING = b"{}"
 _FIELD_COUNT = 3
 """Fields that a line must have; a fourth, the method, is optional."""
@@ -31,13 +30,8 @@ class FastChecked(NamedTuple):
     """The canonical forms of the requests, each with a line's end."""
 
 
-def fast_check(
-    lines: Sequence[bytes], max_bytes: int, endpoints: Mapping[str, Sequence[str]] = ANY_ENDPOINT
-) -> FastChecked | None:
-    """The requests in the lines. None leaves all of them to the full check, and means nothing about any.
-
-    `endpoints` are some of `ANY_ENDPOINT`, where not all are welcome.
-    """
+def fast_check(lines: Sequence[bytes], max_bytes: int) -> FastChecked | None:
+    """The requests in the lines. None leaves all of them to the full check, and means nothing about any."""
     custom_ids: list[str] = []
     models: set[str] = set()
     canonical: list[bytes] = []
@@ -54,7 +48,7 @@ def fast_check(
                 or not (model and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS)
                 or body.get("stream")
                 or (len(found) != _FIELD_COUNT and (len(found) != _FIELD_COUNT + 1 or found["method"] != "POST"))
-                or not _has_input(body, endpoints[url])
+                or not _has_input(body, _INPUTS[url])
             ):
                 return None
             custom_ids.append(custom_id)

@@ -9,24 +9,11 @@ from pydantic_core import from_json, to_json
 
 from backburner.inputs.batch import Accepted, AlikeBatch, Batch, CheckedBatch
 from backburner.inputs.duplicate_ids import SeenIds
-from backburner.inputs.fast_check import ANY_ENDPOINT, fast_check
+from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import Findings, SkippedLine
 from backburner.inputs.line_blocks import Line
-from backburner_schemas.errors import (
-    BackburnerError,
-    DuplicateCustomId,
-    EndpointMismatch,
-    PoolNotFound,
-    RequestRefused,
-)
-from backburner_schemas.request import (
-    INPUT_FIELDS,
-    MAX_CUSTOM_ID_CHARACTERS,
-    BatchRequest,
-    Endpoint,
-    check_size,
-    parse_request,
-)
+from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
+from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
 
 BATCH_LINES = 512
 """Lines that are checked before the event loop may turn."""
@@ -49,13 +36,8 @@ class Checker:
     are not routed, which is enough to count them.
     """
 
-    def __init__(
-        self, *, max_bytes: int, router: Router | None = None, pool: str | None = None, endpoint: Endpoint | None = None
-    ) -> None:
-        """`endpoint`: every line must name this one."""
+    def __init__(self, *, max_bytes: int, router: Router | None = None, pool: str | None = None) -> None:
         self._max_bytes = max_bytes
-        self._endpoint = endpoint
-        self._endpoints = ANY_ENDPOINT if endpoint is None else {str(endpoint): INPUT_FIELDS[endpoint]}
         self._router = router
         self._pool = pool
         self._pools: dict[str, str] = {}
@@ -98,7 +80,7 @@ class Checker:
 
         None where `check` has to read them.
         """
-        if not texts or (found := fast_check(texts, self._max_bytes, self._endpoints)) is None:
+        if not texts or (found := fast_check(texts, self._max_bytes)) is None:
             return None
         try:
             pools = {self._pools.get(model) or await self._route(model) for model in found.models}
@@ -119,11 +101,6 @@ class Checker:
                 if isinstance(text, BackburnerError):
                     raise text
                 request = parse_request(text, max_bytes=self._max_bytes)
-                if self._endpoint is not None and request.url != self._endpoint:
-                    raise EndpointMismatch(
-                        f"the line is for {request.url} and the job for {self._endpoint}; give each endpoint its own job",
-                        param="url",
-                    )
                 data = canonical(request)
                 # It is sent in this form, in which a number such as 1e15 is longer.
                 check_size(data, self._max_bytes)

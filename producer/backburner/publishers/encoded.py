@@ -44,8 +44,6 @@ class EncodedMessages(Sequence[Message]):
     def __getitem__(self, index: slice) -> "EncodedMessages": ...
     def __getitem__(self, index: int | slice) -> "Message | EncodedMessages":
         if isinstance(index, slice):
-            return EncodedMessages(
-                self.pool, self.lane, self.keys[index], self.values[index], grouped=self.grouped
-            )
+            return EncodedMessages(self.pool, self.lane, self.keys[index], self.values[index], grouped=self.grouped)
         encoded = self.keys[index], self.values[index]
         return Message(self.pool, self.lane, None, FIRST_DELIVERY, encoded, grouped=self.grouped)

@@ -50,11 +50,11 @@ class Envelopes:
         ]
 
     def grouped(
-        self, members: Sequence[bytes], indexes: Sequence[int], groups: Sequence[str], pool: str, now: float
+        self, members: Sequence[bytes], indexes: Sequence[int], groups: Sequence[int], pool: str, now: float
     ) -> EncodedMessages:
-        """The messages of requests in any order, to one pool; those next to each other with a group's name share it."""
-        address = f"{self._manifest.tenant}/{self._manifest.id}/"
-        keys = [f"{address}{group}".encode() for group in groups]
+        """The messages of requests in any order, to one pool; with one group's number next to each other."""
+        address = f"{self._manifest.tenant}/{self._manifest.id}/group-".encode()
+        keys = [b"%b%d" % (address, group) for group in groups]
         values = self._values(members, indexes, now)
         return EncodedMessages(pool, self._manifest.priority, keys, values, grouped=True)
 
