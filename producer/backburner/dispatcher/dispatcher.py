@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from backburner.dispatcher import waiting
 from backburner.dispatcher.claim import Claim, CursorWatch, JobKey, note_waiting, read_cursor
-from backburner.dispatcher.job_run import JobRun, Outcome
+from backburner.dispatcher.job_run import JobRun, Outcome, Over
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.pending import PendingJob, PendingJobs, in_turn
 from backburner.dispatcher.sender import Sender
@@ -20,7 +20,7 @@ from backburner.dispatcher.surveyor import Surveyor
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
 from backburner.storage import Storage
-from backburner_schemas.errors import StoredObjectBroken, StoreError
+from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
 from backburner_schemas.job import Waiting, WaitReason
 
 _CLAIMS_PER_LOOK_COUNT = 4
@@ -180,6 +180,12 @@ class Dispatcher:
         job = run.pending
         try:
             over = await run.run()
+        except ExceptionGroup as error:
+            if error.subgroup(StoreFull) is not None:
+                raise
+            # Whatever is wrong with one job must end no dispatcher: the next one would find it, too.
+            log.exception("sending a job failed; trying later", tenant=job.key[0], job=job.key[1])
+            over = Over(Outcome.BROKEN, _BROKEN_SECONDS)
         finally:
             self._runs.pop(job.key, None)
         job.look_at = max(job.look_at, time.monotonic() + over.look_after)

@@ -52,6 +52,8 @@ class Outcome(StrEnum):
     """Something else has to happen first."""
     LOST = "lost"
     """Another dispatcher has it now."""
+    BROKEN = "broken"
+    """Something went wrong that nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)

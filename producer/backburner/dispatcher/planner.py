@@ -110,7 +110,7 @@ class Planner:
                 raise _refused(
                     f"the input has {found.count:,} requests, and a job may have {manifest.max_requests:,}; split it"
                 )
-            if found.digest.bytes != source.bytes or source.sha256 not in {"", found.digest.lines_sha256.hex()}:
+            if found.digest.size != source.bytes or source.sha256 not in {"", found.digest.lines_sha256.hex()}:
                 raise _changed()
             return await asyncio.to_thread(index.plan, found.digest)
 

@@ -1,7 +1,6 @@
-"""Turns an input into a stored job: checks it, puts it into the object store, and leaves the sending to a dispatcher."""
+"""Turns an input into a stored job: checks it, puts it into the object store, and leaves the rest to a dispatcher."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
@@ -31,7 +30,6 @@ class StoredSubmission:
         self._options = options
         self._objects = JobObjects(connections.storage, options.manifest)
         self._fingerprint = Fingerprint(self._objects.conflict)
-        self._pools: set[str] = set()
         self._total: int | None = None
         self._reader: InputReader | None = None
 
@@ -58,7 +56,7 @@ class StoredSubmission:
         self._report(stored=True)
         pools, named = connections.pools, manifest.pool
         unserved = await pools.unserved(named, checker.models) if named is not None else []
-        used = {named} if named is not None else self._pools or {await pools.pool_for(model) for model in checker.models}
+        used = {named} if named is not None else {await pools.pool_for(model) for model in checker.models}
         return Submitted(reader.findings, [*pools.warnings(used), *unserved])
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
@@ -74,7 +72,6 @@ class StoredSubmission:
             async for batch in batches:
                 if not surveyed:
                     self._fingerprint.take_all(batch.data(), len(batch))
-                self._pools.update(batch.pools())
                 await asyncio.to_thread(copy.write, _lines(batch))
                 self._report()
         if not self._fingerprint.count:
@@ -85,7 +82,7 @@ class StoredSubmission:
         first = self._objects.manifest
         stored = StoredInput(
             key=keys.stored_input(*self._objects.names),
-            bytes=os.stat(path).st_size,
+            bytes=path.stat().st_size,
             sha256=self._fingerprint.prefix.sha256,
             skipped=skipped,
         )
