@@ -42,6 +42,11 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # SQS
         "SQS_VISIBILITY_SECONDS",
         "SQS_WAIT_SECONDS",
+        # the dispatcher
+        "DISPATCH_BACKLOG",
+        "DISPATCH_JOBS",
+        "DISPATCH_CLAIM_SECONDS",
+        "DISPATCH_LOOK_SECONDS",
         # the worker
         "ENGINE",
         "MODEL",
