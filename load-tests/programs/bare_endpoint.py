@@ -4,7 +4,6 @@ It authenticates nobody, checks nothing and keeps no record; what it sends is a 
 port of BACKBURNER_HTTP_PORT, where it has a `/readyz` as the parts of the product have.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
