@@ -1,9 +1,11 @@
 """The one object-store adapter. Every other part sees keys and bytes; only this file knows which store there is."""
 
+import asyncio
 import atexit
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,6 +22,7 @@ from backburner.settings import Settings
 from backburner.storage.availability import StorageAvailability
 from backburner.storage.errors import Missing, one_line, translated
 from backburner.storage.native_calls import NativeCalls
+from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -165,6 +168,24 @@ class Storage(Availability):
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
         await _asking(self._writes, partial(self._put, key, data))
+
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        """Write the object in pieces within the block, in bounded memory, whatever was there.
+
+        It exists once the block has ended, whole. Where the block ends by an error, or is cancelled, nothing is
+        changed. Raises `StoreError`.
+        """
+        file = obstore.open_writer_async(
+            self._store, self._root + key, buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY_COUNT
+        )
+        writer = ObjectWriter(file, _calls, partial(_asking, self._writes))
+        try:
+            yield writer
+            await writer.finish()
+        except BaseException:
+            await asyncio.shield(writer.abort())
+            raise
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none. Returns whether it was written; False, maybe, after an internal retry."""
