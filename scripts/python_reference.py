@@ -17,9 +17,10 @@ import backburner
 import backburner.testing
 from backburner.jobs.record_lines import RecordLines
 from backburner_schemas.errors import BackburnerError
-from backburner_schemas.job import UsageTotals
+from backburner_schemas.job import Estimate, InputError, Waiting, WaitReason
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts
+from backburner_schemas.status import InputErrors, InputTokensDetails, OutputTokensDetails, Usage
 
 HEAD = """\
 # Python
@@ -40,7 +41,20 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Jobs and single requests": ("Job", "Handle", "SyncJob", "SyncHandle"),
     "What goes in": ("BatchRequest", "Endpoint", "Lane", "SubmitProgress", "SkippedLine"),
     "What comes out": ("ResultRecord", "JoinedResult", "ResponseBody", "ResultError", "ResultFacts", "RecordLines"),
-    "How a job stands": ("BatchStatus", "JobState", "Counts", "UsageTotals", "Reconciliation"),
+    "How a job stands": (
+        "BatchStatus",
+        "JobState",
+        "Counts",
+        "Usage",
+        "InputTokensDetails",
+        "OutputTokensDetails",
+        "InputErrors",
+        "InputError",
+        "Waiting",
+        "WaitReason",
+        "Estimate",
+        "Reconciliation",
+    ),
     "What could not be answered": ("DeadLetter", "RedriveResult", "RedrivenJob", "LetterNotSent"),
     "What requests can be sent to": ("PoolStatus", "PoolManifest", "WorkerAnnouncement"),
     "Configuration": ("Settings",),
@@ -70,7 +84,10 @@ job = await client.submit([question])
 
 REACHED: Mapping[str, type] = {
     kind.__name__: kind
-    for kind in (ResponseBody, ResultError, ResultFacts, RecordLines, UsageTotals, PoolManifest, WorkerAnnouncement)
+    for kind in (
+        *(ResponseBody, ResultError, ResultFacts, RecordLines, PoolManifest, WorkerAnnouncement),
+        *(Usage, InputTokensDetails, OutputTokensDetails, InputErrors, InputError, Waiting, WaitReason, Estimate),
+    )
 }
 """What is held by public objects, and is not imported by itself."""
 

@@ -89,7 +89,7 @@ class TenantQuota(Quota):
     each_caller: Quota = Quota()
     """What any one caller may take: an API key, or the subject of a token."""
     callers: dict[Caller, Quota] = Field(default_factory=dict)
-    """What single callers may take instead, by an API key's prefix or a token's subject."""
+    """What single callers may take instead, by an API key's id or a token's subject."""
 
     def of_caller(self, subject: str) -> Quota:
         """What that caller may take."""
@@ -191,7 +191,9 @@ class QuotasFile:
             self._quotas = _read(path)
         except (OSError, ValueError) as error:
             if version != self._version:
-                log.error("the new quotas cannot be used, those of before stay", file=str(path), reason=_reason(error))
+                log.warning(
+                    "the new quotas cannot be used, those of before stay", file=str(path), reason=_reason(error)
+                )
         else:
             log.info("new quotas are in force", file=str(path), tenants=len(self._quotas.tenants))
         self._version = version

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backburner_schemas.envelope import Name, UnixSeconds
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import MAX_INDEX, Lane
+from backburner_schemas.request import Endpoint
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
 """A job's default deadline."""
@@ -31,6 +33,42 @@ class _Stored(BaseModel):
     v: int = 1
 
 
+class StoredInput(BaseModel):
+    """Where the input of a stored job is: one object of lines, which a dispatcher sends."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key: Annotated[str, Field(max_length=1024)]
+    """Key of the object, under the job's own tenant: `keys.is_input_of` tells."""
+    bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
+    """Its size."""
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError) as error:
+        raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from error
+    return name
+
+
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+"""An hour and a minute, such as `22:00`."""
+
+
+class OffPeak(BaseModel):
+    """The hours of each day in which a stored job is sent. Where it ends before it begins, it goes over midnight."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    start: TimeOfDay
+    """From when on, such as `22:00`."""
+    end: TimeOfDay
+    """Until when, such as `06:00`."""
+    timezone: Annotated[str, Field(max_length=64), AfterValidator(_time_zone)] = "UTC"
+    """Name in the IANA database, such as `Europe/Berlin`."""
+
+
 class JobManifest(_Stored):
     """What a job is, written once before its first request."""
 
@@ -44,6 +82,22 @@ class JobManifest(_Stored):
     metadata: Metadata = Field(default_factory=dict)
     parent: str | None = None
     """The job that this one redrives or retries."""
+    stored: StoredInput | None = None
+    """The input of a job that a dispatcher sends; None where whoever submitted it sends it."""
+    window: OffPeak | None = None
+    """When a stored job may be sent; None for at any time."""
+    endpoint: Endpoint | None = None
+    """The endpoint that every line must name; None where lines may differ."""
+    max_requests: Annotated[int, Field(ge=1, le=MAX_INDEX)] | None = None
+    """How many requests a stored job may have; None for any number."""
+    input_file_id: Annotated[str, Field(max_length=255)] | None = None
+    """The file that the job was made from, at the gateway."""
+    completion_window: Annotated[str, Field(max_length=32)] | None = None
+    """How long the job may take, as its creator wrote it: `24h`."""
+    output_expires_after: Annotated[int, Field(ge=1, le=MAX_INDEX)] | None = None
+    """Seconds for which the gateway offers the results, from the job's end; None for as long as they are stored."""
+    created_by: Annotated[str, Field(max_length=255)] | None = None
+    """Who made it at the gateway: an API key's id, or a token's subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +108,58 @@ class Prefix:
     sha256: str = ""
 
 
+class WaitReason(StrEnum):
+    """Why a stored job is not being sent at the moment."""
+
+    DISPATCHER = "dispatcher"
+    """No dispatcher has taken it up yet."""
+    VALIDATION = "validation"
+    """Its input is being read and checked."""
+    PAUSED = "paused"
+    """Somebody paused it."""
+    OFF_PEAK = "off_peak"
+    """Its window is closed."""
+    NO_WORKER = "no_worker"
+    """Its pool has no live worker."""
+    SHARE = "share"
+    """It is another tenant's or another job's turn."""
+    LIMIT = "limit"
+    """Its tenant has as much under way as it may have."""
+    BACKLOG = "backlog"
+    """The pool has enough to do: more would only lie on the queue."""
+
+
+class Waiting(BaseModel):
+    """Why a stored job waits."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    reason: WaitReason
+    """The reason by name."""
+    detail: Annotated[str, Field(max_length=500)] = ""
+    """The same for people, with what would end the wait."""
+
+
+class Estimate(BaseModel):
+    """What a stored job is expected to take, reckoned before it runs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prefix_hit_ratio: Annotated[float, Field(ge=0, le=1)]
+    """Share of its requests whose beginning the engine is expected to have in its cache."""
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    """Tokens of all prompts, reckoned from their length."""
+    completion_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens of all answers at the most, as far as the requests bound them."""
+    seconds: Annotated[float, Field(ge=0)] | None = None
+    """At the pool's speed of late; None where it is not known."""
+
+
 class Cursor(_Stored):
-    """How far the producer got: everything before `count` is on the broker."""
+    """How far the producer got: everything before `count` is on the broker.
+
+    Of a stored job the producer is a dispatcher, and `count` are positions of the job's plan.
+    """
 
     count: Count = 0
     sha256: str = ""
@@ -67,6 +171,14 @@ class Cursor(_Stored):
     """The input's first lines, written before any was sent: they distinguish another input from this one."""
     whole: Prefix | None = None
     """The whole input, where it was known before any line was sent: of files."""
+    total: Count | None = None
+    """Requests of a stored job, known once its input is checked."""
+    planned_at: float | None = None
+    """Unix seconds at which that was."""
+    waiting: Waiting | None = None
+    """Why nothing of a stored job is being sent; None while it is sent."""
+    estimate: Estimate | None = None
+    """What a stored job is expected to take; None until it is planned."""
 
 
 class Sealed(_Stored):
@@ -114,6 +226,21 @@ class Counts(BaseModel):
     """Requests with an error, and those that a freeze cut off."""
 
 
+class InputError(BaseModel):
+    """What is wrong with an input that was refused as a whole, in OpenAI's form."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: Annotated[str, Field(max_length=64)]
+    """Stable, from the error tree."""
+    message: Annotated[str, Field(max_length=1000)]
+    """What is wrong, and what to do about it."""
+    line: Annotated[int, Field(ge=1)] | None = None
+    """The line's number, from 1; None where it is about the whole input."""
+    param: Annotated[str, Field(max_length=255)] | None = None
+    """The field that it is about, if it is about one."""
+
+
 class UsageTotals(BaseModel):
     """What a job consumed."""
 
@@ -145,3 +272,5 @@ class Summary(_Stored):
     usage: UsageTotals = UsageTotals()
     finalized_at: float
     """Unix seconds."""
+    errors: Annotated[tuple[InputError, ...], Field(max_length=100)] = ()
+    """Of a `failed` job: what is wrong with its input, the first by line."""

@@ -11,7 +11,10 @@ from backburner_schemas.names import is_index, is_name
 
 POOLS = "pools/"
 OPEN = "open/"
+PENDING = "pending/"
+"""Stored jobs that a dispatcher has not sent whole yet."""
 CANCELLED = "markers/cancelled/"
+PAUSED = "markers/paused/"
 SUSPECTS = "markers/suspects/"
 DEAD = "dead/"
 CACHE = "cache/"
@@ -35,8 +38,12 @@ def new_ulid(now: float | None = None) -> str:
 
 def new_job_id(now: float | None = None) -> str:
     """A job id whose order in a listing is newest first: inverted milliseconds, then 80 random bits."""
+    return f"batch_{_newest_first(now)}"
+
+
+def _newest_first(now: float | None) -> str:
     milliseconds = int((time.time() if now is None else now) * 1000)
-    return f"batch_{_base32((1 << 48) - 1 - milliseconds, 10)}{_base32(secrets.randbits(80), 16)}"
+    return _base32((1 << 48) - 1 - milliseconds, 10) + _base32(secrets.randbits(80), 16)
 
 
 SINGLE = "single-"
@@ -87,18 +94,28 @@ def cancelled(tenant: str, job: str) -> str:
     return f"{CANCELLED}{tenant}/{job}"
 
 
+def paused(tenant: str, job: str) -> str:
+    """The marker of a stored job that is paused."""
+    return f"{PAUSED}{tenant}/{job}"
+
+
+def pending(tenant: str, job: str) -> str:
+    """The marker of a stored job that is not sent whole yet."""
+    return f"{PENDING}{tenant}/{job}"
+
+
 def open_job(tenant: str, job: str) -> str:
     """The marker of a job that is not frozen yet."""
     return f"{OPEN}{tenant}/{job}"
 
 
 def marked(key: str) -> tuple[str, str] | None:
-    """Tenant and job of a key under `open/` or `markers/…/`; None for anything else."""
+    """Tenant and job of a key under `open/`, `pending/` or `markers/…/`; None for anything else."""
     found = _MARKED.fullmatch(key)
     return (found[1], found[2]) if found and is_name(found[1]) and is_name(found[2]) else None
 
 
-_MARKED = re.compile(r"(?:open|markers/[a-z]+)/([^/]+)/([^/]+)")
+_MARKED = re.compile(r"(?:open|pending|markers/[a-z]+)/([^/]+)/([^/]+)")
 
 
 def is_of_tenant(key: str, tenant: str) -> bool:
@@ -151,6 +168,19 @@ def stored_input(tenant: str, name: str) -> str:
     return f"{job(tenant, name)}input.jsonl"
 
 
+def is_input_of(key: str, tenant: str, name: str) -> bool:
+    """Whether a stored job may have that object as its input: its own input, or a file of its tenant."""
+    if key == stored_input(tenant, name):
+        return True
+    prefix = contents(tenant)
+    return key.startswith(prefix) and is_name(key[len(prefix) :])
+
+
+def plan(tenant: str, name: str) -> str:
+    """The order in which a stored job goes out."""
+    return f"{job(tenant, name)}plan"
+
+
 def segments(tenant: str, name: str) -> str:
     """Prefix of a job's segments."""
     return f"{job(tenant, name)}segments/"
@@ -183,6 +213,82 @@ def answer(tenant: str, name: str, custom_id: str) -> str:
 def cached_answer(tenant: str, pool_name: str, digest: str) -> str:
     """The answer of a pool to such a request of that tenant."""
     return f"{CACHE}{tenant}/{pool_name}/{digest}.json"
+
+
+# --- what the gateway keeps of a tenant -------------------------------------------------------------------
+
+
+def new_file_id(now: float | None = None) -> str:
+    """A file's id, whose order in a listing is newest first."""
+    return f"file-{_newest_first(now)}"
+
+
+def new_upload_id(now: float | None = None) -> str:
+    """The id of an upload in parts, whose order in a listing is newest first."""
+    return f"upload_{_newest_first(now)}"
+
+
+def files(tenant: str) -> str:
+    """Prefix of what is known of a tenant's files."""
+    return f"tenants/{tenant}/files/"
+
+
+def file(tenant: str, file_id: str) -> str:
+    """What is known of a file; the file exists once this does."""
+    return f"{files(tenant)}{file_id}.json"
+
+
+def contents(tenant: str) -> str:
+    """Prefix of the contents of a tenant's files."""
+    return f"tenants/{tenant}/contents/"
+
+
+def content(tenant: str, file_id: str) -> str:
+    """A file's bytes."""
+    return f"{contents(tenant)}{file_id}"
+
+
+def uploads(tenant: str) -> str:
+    """Prefix of a tenant's uploads in parts."""
+    return f"tenants/{tenant}/uploads/"
+
+
+def upload(tenant: str, upload_id: str) -> str:
+    """Prefix of everything that belongs to an upload in parts."""
+    return f"{uploads(tenant)}{upload_id}/"
+
+
+def batches(tenant: str) -> str:
+    """Prefix of the gateway's list of a tenant's jobs, newest first."""
+    return f"tenants/{tenant}/batches/"
+
+
+def batch(tenant: str, job_name: str) -> str:
+    """The entry of a job in that list."""
+    return f"{batches(tenant)}{job_name}"
+
+
+def idempotency(tenant: str, digest: str) -> str:
+    """What a create call with that idempotency key, or those arguments, answered; `digest` is hexadecimal."""
+    return f"tenants/{tenant}/idempotency/{digest}.json"
+
+
+def audit(tenant: str, day: str) -> str:
+    """Prefix of a day's audit log; `day` is `2026-11-28`, in UTC."""
+    return f"tenants/{tenant}/audit/{day}/"
+
+
+API_KEYS = "keys/"
+"""API keys of all tenants, by the hash of the key: a key is found before its tenant is known."""
+
+
+def api_key(digest: str) -> str:
+    """What is known of the API key with that SHA-256, in hexadecimal."""
+    return f"{API_KEYS}{digest}.json"
+
+
+GATEWAY_SIGNING_KEY = "gateway/signing-key"
+"""What gateways sign the ids of single requests with: made once, shared by all replicas."""
 
 
 # --- dead letters -----------------------------------------------------------------------------------------

@@ -10,7 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backburner_schemas.errors import Cancelled, Expired, ProducerAbandoned
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary, UsageTotals
+from backburner_schemas.job import (
+    Counts,
+    Cursor,
+    Estimate,
+    InputError,
+    JobManifest,
+    JobState,
+    Sealed,
+    Summary,
+    UsageTotals,
+    Waiting,
+    WaitReason,
+)
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import SegmentDigest
 
@@ -37,7 +49,9 @@ class JobView:
         """Requests that are known to belong to the job."""
         if self.sealed is not None:
             return self.sealed.total
-        return self.cursor.count if self.cursor is not None else 0
+        if self.cursor is None:
+            return 0
+        return self.cursor.count if self.cursor.total is None else self.cursor.total
 
     def total_with(self, recorded: IndexSet) -> int:
         """Requests that belong to the job, given the indexes that have records.
@@ -45,8 +59,8 @@ class JobView:
         Before the seal the cursor trails what was sent, so the records may show more. An index too far beyond the
         cursor to have been sent is a stray, and does not count.
         """
-        if self.sealed is not None:
-            return self.sealed.total
+        if self.sealed is not None or (self.cursor is not None and self.cursor.total is not None):
+            return self.total
         return max(self.total, (recorded & IndexSet.below(self.total + MAX_UNCONFIRMED_REQUESTS)).stop)
 
     def estimated(self) -> tuple[Counts, UsageTotals]:
@@ -67,8 +81,66 @@ class JobView:
         return self.sealed is not None and counts.completed + counts.failed >= self.total
 
 
+class InputTokensDetails(BaseModel):
+    """OpenAI's details of `input_tokens`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cached_tokens: int = 0
+    """Tokens that the engine had in its cache; 0 where it did not count them."""
+
+
+class OutputTokensDetails(BaseModel):
+    """OpenAI's details of `output_tokens`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reasoning_tokens: int = 0
+    """Tokens of reasoning; 0 where the engine did not count them apart."""
+
+
+class Usage(BaseModel):
+    """What a job consumed, in OpenAI's form, with `engine_seconds` beside it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_tokens: int = 0
+    """Tokens of all prompts."""
+    input_tokens_details: InputTokensDetails = InputTokensDetails()
+    """What is known of them."""
+    output_tokens: int = 0
+    """Tokens of all answers."""
+    output_tokens_details: OutputTokensDetails = OutputTokensDetails()
+    """What is known of them."""
+    total_tokens: int = 0
+    """Both together."""
+    engine_seconds: float = 0.0
+    """Seconds that the job's requests spent in engines, added up."""
+
+    @classmethod
+    def of(cls, totals: UsageTotals) -> "Usage":
+        """The same totals in this form."""
+        return cls(
+            input_tokens=totals.prompt_tokens,
+            output_tokens=totals.completion_tokens,
+            total_tokens=totals.prompt_tokens + totals.completion_tokens,
+            engine_seconds=totals.engine_seconds,
+        )
+
+
+class InputErrors(BaseModel):
+    """OpenAI's list of what is wrong with an input."""
+
+    model_config = ConfigDict(frozen=True)
+
+    object: str = "list"
+    """Always `list`."""
+    data: tuple[InputError, ...] = ()
+    """The first by line."""
+
+
 class BatchStatus(BaseModel):
-    """A job's status as OpenAI's batch object, with `tenant` and `sealed` beside OpenAI's own fields."""
+    """A job's status as OpenAI's batch object; what OpenAI does not have comes last, from `tenant` on."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,6 +148,12 @@ class BatchStatus(BaseModel):
     """The job's id."""
     object: str = "batch"
     """Always `batch`."""
+    endpoint: str = ""
+    """The endpoint that every request names; empty where they may differ."""
+    input_file_id: str = ""
+    """The gateway's file that the job was made from; empty where it was submitted otherwise."""
+    completion_window: str = "24h"
+    """How long the job may take, in OpenAI's form, such as `24h`, `90m` or `45s`."""
     status: JobState
     """What the job is doing, or how it ended."""
     request_counts: Counts
@@ -84,20 +162,40 @@ class BatchStatus(BaseModel):
     """Unix seconds of its submit."""
     expires_at: int
     """Unix seconds of its deadline."""
+    in_progress_at: int | None = None
+    """Unix seconds at which the input of a stored job had passed the check; None before, and for other jobs."""
+    finalizing_at: int | None = None
+    """Unix seconds at which every request was seen to have its record; None before, and for a job that was cut off."""
     completed_at: int | None = None
     """Unix seconds at which it was frozen as completed; None if it was not."""
+    failed_at: int | None = None
+    """The same of a job whose input was refused as a whole."""
+    cancelling_at: int | None = None
+    """Unix seconds of the cancel; None if nobody cancelled it."""
     cancelled_at: int | None = None
-    """The same of a job that was cancelled."""
+    """Unix seconds at which it was frozen as cancelled; None if it was not."""
     expired_at: int | None = None
     """The same of a job that expired."""
+    errors: InputErrors | None = None
+    """What is wrong with the input of a job that failed."""
+    model: str | None = None
+    """The model of all its requests; None where they differ, or it is not known."""
+    output_file_id: str | None = None
+    """The gateway's file of responses."""
+    error_file_id: str | None = None
+    """The gateway's file of errors."""
     metadata: dict[str, str] = Field(default_factory=dict)
     """What its submit gave."""
-    usage: UsageTotals = UsageTotals()
+    usage: Usage = Usage()
     """Tokens and engine seconds so far."""
     tenant: str
     """The job's tenant."""
     sealed: bool
     """Whether `request_counts.total` is final."""
+    waiting: Waiting | None = None
+    """Why a stored job is not being sent; None while it is, and for other jobs."""
+    estimate: Estimate | None = None
+    """What a stored job is expected to take; None until it is planned, and for other jobs."""
 
     @property
     def frozen(self) -> bool:
@@ -106,6 +204,10 @@ class BatchStatus(BaseModel):
 
 
 _FROZEN = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
+
+_NOT_TAKEN_UP = Waiting(
+    reason=WaitReason.DISPATCHER, detail="no dispatcher has taken the job up yet; see that one is running"
+)
 
 
 def derive(view: JobView) -> BatchStatus:
@@ -123,21 +225,48 @@ def derive(view: JobView) -> BatchStatus:
         state = JobState.VALIDATING
     else:
         state = JobState.IN_PROGRESS
-    manifest = view.manifest
+    manifest, cursor = view.manifest, view.cursor
+    errors = view.summary.errors if view.summary is not None else ()
     return BatchStatus(
         id=manifest.id,
+        endpoint=manifest.endpoint or "",
+        input_file_id=manifest.input_file_id or "",
+        completion_window=manifest.completion_window or _window(manifest.deadline - manifest.created_at),
         status=state,
         request_counts=counts,
         created_at=int(manifest.created_at),
         expires_at=int(manifest.deadline),
+        in_progress_at=int(cursor.planned_at) if cursor is not None and cursor.planned_at is not None else None,
+        finalizing_at=ended.get("completed_at"),
         completed_at=ended.get("completed_at"),
+        failed_at=ended.get("failed_at"),
+        cancelling_at=int(view.cancelled_at) if view.cancelled_at is not None else None,
         cancelled_at=ended.get("cancelled_at"),
         expired_at=ended.get("expired_at"),
+        errors=InputErrors(data=errors) if errors else None,
         metadata=manifest.metadata,
-        usage=usage,
+        usage=Usage.of(usage),
         tenant=manifest.tenant,
         sealed=view.sealed is not None or view.summary is not None,
+        waiting=_waiting(view),
+        estimate=cursor.estimate if cursor is not None else None,
     )
+
+
+def _waiting(view: JobView) -> Waiting | None:
+    """Why a stored job waits, as its dispatcher says, or for one."""
+    if view.manifest.stored is None or view.summary is not None or view.sealed is not None:
+        return None
+    return view.cursor.waiting if view.cursor is not None else _NOT_TAKEN_UP
+
+
+def _window(seconds: float) -> str:
+    """A duration in OpenAI's form, in the largest unit that tells it to the second."""
+    whole = max(round(seconds), 1)
+    for unit, length in (("h", 3600), ("m", 60)):
+        if whole % length == 0:
+            return f"{whole // length}{unit}"
+    return f"{whole}s"
 
 
 # --- the end ----------------------------------------------------------------------------------------------
@@ -225,8 +354,10 @@ def _cut_off(view: JobView, clock: Clock) -> str | None:
     """The code of what ended the job before its time, if anything did."""
     if view.cancelled_at is not None and clock.now > view.cancelled_at + clock.grace:
         return Cancelled.code
+    # A stored job may wait for its turn, its window or a dispatcher for long: it has no producer that could leave it.
+    stored = view.manifest.stored is not None
     if clock.now > view.manifest.deadline + clock.grace:
-        return Expired.code if view.sealed is not None else ProducerAbandoned.code
-    if view.sealed is None and clock.cursor_unchanged > ABANDONED_AFTER_SECONDS:
+        return Expired.code if stored or view.sealed is not None else ProducerAbandoned.code
+    if not stored and view.sealed is None and clock.cursor_unchanged > ABANDONED_AFTER_SECONDS:
         return ProducerAbandoned.code
     return None

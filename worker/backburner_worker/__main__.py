@@ -5,9 +5,9 @@ import signal
 import sys
 
 from backburner.logs import configure, get_logger
+from backburner.runtime.failure import exit_status, log_reasons
 from backburner_schemas.errors import BackburnerError
 from backburner_worker.check import import_app, run_check
-from backburner_worker.runtime.failure import exit_status, log_reasons
 from backburner_worker.settings import WorkerSettings
 
 _USAGE = """\
@@ -44,7 +44,7 @@ def main() -> None:
         get_logger(__name__).info("interrupted before the first request")
         sys.exit(128 + signal.SIGINT)
     except (BackburnerError, BaseExceptionGroup) as error:
-        if not log_reasons(error):
+        if not log_reasons(error, "worker"):
             raise
         sys.exit(exit_status(error))
 

@@ -9,17 +9,17 @@ from prometheus_client import REGISTRY
 
 from backburner.availability import Availability
 from backburner.logs import get_logger
+from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.health import Health
+from backburner.process.readiness import Readiness
+from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
 from backburner.storage import Storage
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
-from backburner_worker.process.dependency_monitor import DependencyMonitor
-from backburner_worker.process.health import Health
-from backburner_worker.process.readiness import Readiness
-from backburner_worker.process.signals import on_stop_signal
-from backburner_worker.process.startup_checks import Checks
 from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.settings import WorkerSettings
+from backburner_worker.startup_checks import Checks
 from backburner_worker.telemetry.telemetry import Telemetry
 
 _GC_THRESHOLD_OBJECTS = 50_000

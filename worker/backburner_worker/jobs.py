@@ -10,12 +10,12 @@ from functools import partial
 from pydantic import ValidationError
 
 from backburner.logs import get_logger
+from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.policy import JobFacts
-from backburner_worker.runtime.until_stored import until_stored
 
 JobKey = tuple[str, str]
 """Tenant and job."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from backburner.publishers import open_publisher
 from backburner.publishers.base import Publisher
+from backburner.runtime.notifier import Notifier
 from backburner.storage import Storage
 from backburner_worker.admission.admission import Admission
 from backburner_worker.admission.admitter import Admitter
@@ -22,7 +23,6 @@ from backburner_worker.jobs import JobCache
 from backburner_worker.outcome import Signature
 from backburner_worker.pipeline import Pipeline
 from backburner_worker.puller import Puller
-from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settlement.results import Results

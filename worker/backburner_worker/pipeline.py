@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from backburner.logs import get_logger
+from backburner.runtime.notifier import Notifier
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.generation.runner import RequestRunner
 from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import Run, judge
 from backburner_worker.puller import Puller
-from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.settlement.settler import Settler
 from backburner_worker.sources.base import Source
 

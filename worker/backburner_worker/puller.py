@@ -3,8 +3,8 @@
 import asyncio
 from collections import deque
 
+from backburner.runtime.notifier import Notifier
 from backburner_schemas.names import Lane
-from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.telemetry.telemetry import Telemetry

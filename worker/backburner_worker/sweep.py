@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from backburner.jobs.finalizer import finalize
 from backburner.logs import get_logger
 from backburner.pools import LIVE_SECONDS
+from backburner.runtime.until_stored import STOPS_THE_PROCESS
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
@@ -17,7 +18,6 @@ from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.status import ABANDONED_AFTER_SECONDS
 from backburner_worker.intervals import SweepIntervals
 from backburner_worker.jobs import JobKey
-from backburner_worker.runtime.until_stored import STOPS_THE_WORKER
 from backburner_worker.telemetry.telemetry import Telemetry
 
 _JITTER_RATIO = 0.3
@@ -90,7 +90,7 @@ class Sweep:
             for step in (self._sweep_open, self._sweep_markers, self._sweep_announcements):
                 try:
                     await step()
-                except STOPS_THE_WORKER:
+                except STOPS_THE_PROCESS:
                     raise
                 except StoreError as error:
                     log.warning("sweep failed in part; retrying at the next", error=error.message)
@@ -104,7 +104,7 @@ class Sweep:
         while True:
             try:
                 await self._announce()
-            except STOPS_THE_WORKER:
+            except STOPS_THE_PROCESS:
                 raise
             except StoreError as error:
                 log.warning("announcing the worker failed; retrying at the next turn", error=error.message)

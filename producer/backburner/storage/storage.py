@@ -115,7 +115,7 @@ class Storage(Availability):
         if not is_name(tenant):
             raise ValueError(f"{tenant!r} cannot name a tenant")
         made = copy.copy(self)
-        made._tenant = tenant
+        made._tenant = tenant  # noqa: SLF001 - one of its own kind
         return made
 
     def _path(self, key: str) -> str:

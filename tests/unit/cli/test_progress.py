@@ -10,8 +10,8 @@ from backburner.cli.terminal import progress as shown
 from backburner.cli.terminal.bar import Bar
 from backburner.cli.terminal.meter import Meter, Reading, describe, duration
 from backburner.cli.terminal.progress import Lines
-from backburner_schemas.job import Counts, JobState, UsageTotals
-from backburner_schemas.status import BatchStatus
+from backburner_schemas.job import Counts, JobState
+from backburner_schemas.status import BatchStatus, Usage
 
 
 def status(done, *, failed=0, total=100, tokens=0, sealed=True, state=JobState.IN_PROGRESS):
@@ -20,7 +20,7 @@ def status(done, *, failed=0, total=100, tokens=0, sealed=True, state=JobState.I
         tenant="default",
         status=state,
         request_counts=Counts(total=total, completed=done, failed=failed),
-        usage=UsageTotals(completion_tokens=tokens),
+        usage=Usage(output_tokens=tokens),
         created_at=0,
         expires_at=1,
         sealed=sealed,

@@ -43,7 +43,7 @@ def first_end(slot):
 
 
 def test_one_that_cannot_start_is_not_started_again_and_its_reason_is_told(slot):
-    log = json.dumps({"event": "worker failed; exiting", "level": "error", "code": "invalid_setting", "error": REASON})
+    log = json.dumps({"event": "process failed; exiting", "level": "error", "code": "invalid_setting", "error": REASON})
     one, said = slot(ends_with(UNUSABLE_STATUS, "[1, 2]", log, "more words"))
     with pytest.raises(EngineError) as raised:
         first_end(one)

@@ -4,6 +4,7 @@ import asyncio
 
 from admission_simulation import Asked, work_of
 
+from backburner.runtime.notifier import Notifier
 from backburner_schemas.request import Endpoint
 from backburner_worker.admission import load_monitor
 from backburner_worker.admission.admission import Admission
@@ -11,7 +12,6 @@ from backburner_worker.admission.load_monitor import LoadMonitor
 from backburner_worker.engine.base import EngineInfo, EngineLoad
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.engine.fake.process import FakeProcessEngine
-from backburner_worker.runtime.notifier import Notifier
 
 INFO = EngineInfo(("m",), frozenset(Endpoint), "fake-1", kv_tokens=100_000, max_sequences=4)
 

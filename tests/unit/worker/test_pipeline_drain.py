@@ -6,12 +6,12 @@ import pytest
 from pipeline_harness import CountingEngine, Harness, ended, running
 from waiting import until
 
+from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.readiness import Readiness
 from backburner.storage import Storage, Stored
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import EngineLost
 from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.process.dependency_monitor import DependencyMonitor
-from backburner_worker.process.readiness import Readiness
 from backburner_worker.sources.fake.source import FakeQueue
 
 

@@ -7,12 +7,12 @@ import pytest
 from pipeline_harness import BOUND, JOB, TENANT, Harness, running, settings
 from waiting import until
 
+from backburner.runtime.failure import reasons
 from backburner.storage import Storage, Stored
 from backburner.storage.errors import ImpossibleKey
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
-from backburner_worker.runtime.failure import reasons
 
 
 async def test_nothing_is_settled_before_it_is_stored(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 from pipeline_harness import JOB, TENANT, CountingEngine, Harness, ended, running
 from waiting import until
 
+from backburner.runtime.failure import reasons
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import DeliveryFacts
@@ -13,7 +14,6 @@ from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
 from backburner_schemas.result import record_id
 from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.runtime.failure import reasons
 from backburner_worker.sources.fake.source import FakeQueue
 
 SUSPECT = DeliveryFacts(attempt=2, suspect=True)

@@ -15,12 +15,12 @@ from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError, StoreError
 from backburner_schemas.pool import WorkerAnnouncement
+from backburner_worker import startup_checks
 from backburner_worker.engine.base import EngineInfo
 from backburner_worker.engine.fake.engine import FakeEngine
-from backburner_worker.process import startup_checks
-from backburner_worker.process.startup_checks import Checks, check_adapters, check_pool
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.factory import check_source
+from backburner_worker.startup_checks import Checks, check_adapters, check_pool
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -158,7 +158,7 @@ import asyncio, threading
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner_schemas.errors import PoolNotFound
-from backburner_worker.process import startup_checks
+from backburner_worker import startup_checks
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.settings import WorkerSettings
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from backburner.logs import get_logger
+from backburner.runtime.notifier import Notifier
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission.admission import Admission
 from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import JobFacts, Run, judge
-from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.scheduling.work import Work
 from backburner_worker.settlement.settler import Settler

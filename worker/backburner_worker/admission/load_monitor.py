@@ -3,9 +3,9 @@
 import asyncio
 import time
 
+from backburner.runtime.notifier import Notifier
 from backburner_worker.admission.admission import Admission
 from backburner_worker.engine.base import Engine, ReportsLoad
-from backburner_worker.runtime.notifier import Notifier
 
 _POLL_SECONDS = 0.25
 

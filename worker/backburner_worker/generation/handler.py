@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from backburner.logs import get_logger
+from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas.codec import parse_body
 from backburner_schemas.envelope import Envelope
@@ -22,7 +23,6 @@ from backburner_worker.generation.running_request import RunningRequest
 from backburner_worker.outcome import Outcome, Signature
 from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.parameters import check_parameters
-from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.telemetry.telemetry import Telemetry
 
 _MAX_SALTS = 1024

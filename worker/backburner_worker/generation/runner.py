@@ -8,6 +8,7 @@ import random
 import time
 
 from backburner.logs import get_logger
+from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, EngineLost, GenerationAborted
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.engine.base import Engine
@@ -25,7 +26,6 @@ from backburner_worker.policy import (
     convicted,
     judge,
 )
-from backburner_worker.runtime.until_stored import STOPS_THE_WORKER, asked_to_end
 from backburner_worker.scheduling.work import Work
 from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Source
@@ -134,7 +134,7 @@ class RequestRunner:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""
         try:
             return await self._handler.respond(request)
-        except (EngineLost, *STOPS_THE_WORKER):
+        except (EngineLost, *STOPS_THE_PROCESS):
             raise
         except asyncio.CancelledError:
             if asked_to_end():

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas.envelope import Address, AnswerMode
 from backburner_schemas.segment import Line
 from backburner_worker.outcome import Outcome
-from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.settlement.answers import store_answer
 from backburner_worker.settlement.segment_writer import Durable, SegmentWriter
 

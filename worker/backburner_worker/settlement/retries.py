@@ -7,14 +7,14 @@ from functools import partial
 
 from backburner.availability import Availability
 from backburner.publishers.base import Message, Publisher
+from backburner.runtime.retrying import FailureLog, retry_until_done
+from backburner.runtime.until_stored import asked_to_end, until_stored
 from backburner.settings import QueueKind
 from backburner.storage import Storage
 from backburner.submission.envelopes import claim_check
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
-from backburner_worker.runtime.retrying import FailureLog, retry_until_done
-from backburner_worker.runtime.until_stored import asked_to_end, until_stored
 from backburner_worker.settlement.availability import RetriesAvailability
 
 _MAX_WAITING_RETRIES = 4096

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from backburner.logs import get_logger
+from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.segment import Line, encode_segment
 from backburner_worker.jobs import JobCache, JobKey
-from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.settlement.segments import Buffer, Buffers, SegmentLimits
 from backburner_worker.telemetry.telemetry import Telemetry
 

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from backburner.runtime.notifier import Notifier
 from backburner_schemas.errors import PoisonRequest
 from backburner_worker.jobs import JobKey
 from backburner_worker.outcome import Ending, Outcome, Signature
 from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
-from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.settlement.results import Results
 from backburner_worker.settlement.retries import RetryPublisher
 from backburner_worker.settlement.segment_writer import Durable, SegmentWriter

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from backburner.logs import get_logger
+from backburner.runtime.failure import reasons
+from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
 from backburner_schemas.letter import StoredDeadLetter
-from backburner_worker.runtime.failure import reasons
-from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0

@@ -37,7 +37,7 @@ class Meter:
     def read(self, status: BatchStatus, now: float) -> Reading:
         """The reading for this status at that monotonic time."""
         counts = status.request_counts
-        done, tokens = counts.completed + counts.failed, status.usage.completion_tokens
+        done, tokens = counts.completed + counts.failed, status.usage.output_tokens
         self._seen.append((now, done, tokens))
         while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW_SECONDS:  # noqa: PLR2004 - a rate has two ends
             self._seen.popleft()

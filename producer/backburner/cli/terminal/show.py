@@ -134,7 +134,7 @@ def status_lines(status: "BatchStatus") -> str:
         ("tenant", status.tenant),
         ("status", str(status.status)),
         ("requests", f"{total}: {counts.completed:,} completed, {counts.failed:,} failed"),
-        ("tokens", f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"),
+        ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
         ("created", moment(status.created_at)),
         ("deadline", moment(status.expires_at)),
     ]

@@ -23,10 +23,10 @@ class Principal:
 
     tenant: str
     subject: str
-    """Of an API key the prefix that is shown, of a token its subject: at most 255 printable characters."""
+    """The API key's id, or the token's subject: at most 255 printable characters."""
     scopes: frozenset[Scope]
     key_id: str | None = None
-    """The API key's id; None for a token."""
+    """The API key's id; None for other callers."""
 
     def allows(self, scope: Scope) -> bool:
         """Whether the caller has that scope, by name or as an admin."""

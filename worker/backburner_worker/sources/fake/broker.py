@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from backburner.publishers.base import Message, PublishFailed
+from backburner.runtime.notifier import Notifier
 from backburner_schemas import codec
 from backburner_schemas.codec import Origin, Rules, decode, decode_facts
 from backburner_schemas.names import Lane
-from backburner_worker.runtime.notifier import Notifier
 from backburner_worker.sources.base import Delivery
 
 

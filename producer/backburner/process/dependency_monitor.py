@@ -3,21 +3,31 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from backburner.availability import Availability
 from backburner.logs import get_logger
-from backburner_worker.process.readiness import Readiness
-from backburner_worker.telemetry.telemetry import Telemetry
+from backburner.process.readiness import Readiness
 
 _LOOK_SECONDS = 1.0
 
 log = get_logger(__name__)
 
 
+class DependencyGauge(Protocol):
+    """Where it is counted whether each dependency is up: a part's telemetry."""
+
+    def dependency(self, name: str, *, up: bool) -> None:
+        """Record whether that dependency answers."""
+        ...
+
+
 class DependencyMonitor:
     """Looks at each dependency on a timer. Nothing is retried here: a call that fails waits where it was made."""
 
-    def __init__(self, dependencies: Mapping[str, Availability], readiness: Readiness, telemetry: Telemetry) -> None:
+    def __init__(
+        self, dependencies: Mapping[str, Availability], readiness: Readiness, telemetry: DependencyGauge
+    ) -> None:
         """Look at these, by the names that people see: `store` and `queue` among them."""
         self._dependencies = dependencies
         self._readiness = readiness

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
+from backburner.runtime.retrying import FailureLog, retry_until_done
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
-from backburner_worker.runtime.retrying import FailureLog, retry_until_done
 
 T = TypeVar("T")
 
-STOPS_THE_WORKER = (StoreDenied, StoreFull)
-"""What a store refuses until somebody acts: the worker ends and says why, and all that is unsettled is run again."""
+STOPS_THE_PROCESS = (StoreDenied, StoreFull)
+"""What a store refuses until somebody acts: the process ends and says why, and what is unfinished is done again."""
 
 _failures = FailureLog("store call failed; retrying")
 

@@ -1,4 +1,4 @@
-"""How a signal ends a worker: the first SIGTERM or SIGINT with a drain, a second one without."""
+"""How a signal ends a process: the first SIGTERM or SIGINT with a drain, a second one without."""
 
 import asyncio
 import os

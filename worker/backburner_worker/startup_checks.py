@@ -13,6 +13,8 @@ from contextlib import suppress
 
 from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
+from backburner.runtime.failure import exit_status, log_reasons
+from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
@@ -20,8 +22,6 @@ from backburner_schemas.errors import PoolConflict, PoolNotFound, QueueError
 from backburner_schemas.pool import PoolManifest
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.served import expected_name
-from backburner_worker.runtime.failure import exit_status, log_reasons
-from backburner_worker.runtime.until_stored import until_stored
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.factory import check_source
 
@@ -107,7 +107,7 @@ class Checks:
             failure = error
         with suppress(RuntimeError):  # The worker has ended by itself.
             loop.call_soon_threadsafe(self._end, over, failure)
-        if failure is not None and not self._heard.wait(_HEARD_SECONDS) and log_reasons(failure):
+        if failure is not None and not self._heard.wait(_HEARD_SECONDS) and log_reasons(failure, "worker"):
             sys.stdout.flush()
             os._exit(exit_status(failure))
 

@@ -5,8 +5,8 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry
 
-from backburner_worker.process.dependency_monitor import DependencyMonitor
-from backburner_worker.process.readiness import Readiness
+from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.readiness import Readiness
 from backburner_worker.telemetry.telemetry import Telemetry
 
 

@@ -1,10 +1,10 @@
-"""Whether the worker can do its work now, and if not, why. Pure: it asks nobody, and may be read from any thread."""
+"""Whether a process can do its work now, and if not, why. Pure: it asks nobody, and may be read from any thread."""
 
 from collections.abc import Mapping
 
 
 class Readiness:
-    """Ready is a worker that is warm and has joined, while no system that it needs is away."""
+    """Ready is a process that has started and takes in work, while no system that it needs is away."""
 
     def __init__(self) -> None:
         self._joined = self._left = False
@@ -13,23 +13,23 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether the worker takes in work."""
+        """Whether the process takes in work."""
         return self._joined and not self._away
 
     @property
     def line(self) -> str:
         """The same in words, with what is away."""
         if not self._joined:
-            return "not ready: not warm yet, or stopping"
+            return "not ready: still starting, or stopping"
         away = self._away
         return "ready" if not away else "not ready: " + "; ".join(f"{name}: {why}" for name, why in away.items())
 
     def join(self) -> None:
-        """The worker is warm and pulls from now on, unless it was asked to stop while it joined."""
+        """The process takes in work from now on, unless it was asked to stop while it started."""
         self._joined = not self._left
 
     def leave(self) -> None:
-        """The worker stops, for good."""
+        """The process stops, for good."""
         self._joined, self._left = False, True
 
     def note(self, system: str, why: str | None) -> bool | None:

@@ -7,10 +7,10 @@ import urllib.request
 import pytest
 from prometheus_client import CollectorRegistry
 
+from backburner.process.health import Health
+from backburner.process.readiness import Readiness
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import Lane
-from backburner_worker.process.health import Health
-from backburner_worker.process.readiness import Readiness
 from backburner_worker.telemetry.telemetry import Telemetry
 
 
@@ -56,7 +56,7 @@ def test_it_is_alive_while_the_model_loads(health):
 
 
 async def test_it_is_not_alive_when_the_loop_is_stuck(health, monkeypatch):
-    monkeypatch.setattr("backburner_worker.process.health._STUCK_SECONDS", -1.0)
+    monkeypatch.setattr("backburner.process.health._STUCK_SECONDS", -1.0)
     beat = asyncio.create_task(health.beat())
     await asyncio.sleep(0)
     status, text = await asyncio.to_thread(ask, health, "/livez")

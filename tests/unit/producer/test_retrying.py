@@ -6,10 +6,10 @@ import pytest
 from structlog.testing import CapturingLogger
 from tenacity import wait_none
 
+from backburner.runtime import retrying
+from backburner.runtime.retrying import FailureLog, retry_until_done
+from backburner.runtime.until_stored import until_stored
 from backburner_schemas.errors import StoreDenied, StoreError
-from backburner_worker.runtime import retrying
-from backburner_worker.runtime.retrying import FailureLog, retry_until_done
-from backburner_worker.runtime.until_stored import until_stored
 
 
 @pytest.fixture(autouse=True)

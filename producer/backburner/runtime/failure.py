@@ -1,4 +1,4 @@
-"""Why a worker ends by an error: the reasons that have a remedy, in the log and as an exit status."""
+"""Why a process ends by an error: the reasons that have a remedy, in the log and as an exit status."""
 
 from backburner.logs import get_logger
 from backburner_schemas.errors import BackburnerError, SettingsError
@@ -7,11 +7,14 @@ from backburner_schemas.exit_status import UNUSABLE_STATUS
 log = get_logger(__name__)
 
 
-def log_reasons(error: BaseException) -> bool:
-    """Log why the worker ends, if every error in `error` has a remedy. Returns whether that is so."""
+def log_reasons(error: BaseException, part: str) -> bool:
+    """Log why the process ends, if every error in `error` has a remedy. Returns whether that is so.
+
+    `part` is what the log calls the process: `worker`, `dispatcher`.
+    """
     found = reasons(error)
     for reason in found:
-        log.error("worker failed; exiting", code=reason.code, error=reason.message)
+        log.error("process failed; exiting", process=part, code=reason.code, error=reason.message)
     return bool(found)
 
 

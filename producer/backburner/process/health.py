@@ -11,8 +11,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from backburner.process.readiness import Readiness
 from backburner_schemas.errors import SettingsError
-from backburner_worker.process.readiness import Readiness
 
 _STUCK_SECONDS = 60.0
 """Seconds without a turn of the event loop after which the process counts as stuck."""

@@ -1,1 +1,0 @@
-"""The worker as a process: checks before it starts, signals, health, metrics."""
