@@ -10,6 +10,7 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── JobError              a whole job cannot be created, found or resumed
     ├── PoolError             no pool serves this model
     ├── CallRefused           a call of the gateway's API cannot be served as it is
+    ├── CallerError           who calls the gateway is not known, not allowed, or over a limit
     ├── EngineError           the engine failed: mostly retried
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
@@ -298,8 +299,55 @@ class Overloaded(CallRefused):
     """The gateway has as many calls under way as it takes; call again after the time in Retry-After."""
 
     code = "overloaded"
+# --- who calls the gateway --------------------------------------------------------------------------------
+
+
+class CallerError(BackburnerError):
+    """The caller may not do this."""
+
+    code = "caller_error"
+    http_status = 403
+
+
+class Unauthenticated(CallerError):
+    """The API key or token is not accepted; send a valid one as `Authorization: Bearer …`."""
+
+    code = "invalid_api_key"
+    http_status = 401
+
+
+class PermissionDenied(CallerError):
+    """The API key or token lacks the scope for this; use one that has it."""
+
+    code = "permission_denied"
+    http_status = 403
+
+
+class IdentityUnavailable(CallerError):
+    """The issuer of tokens does not answer, so that none can be checked; try again, or use an API key."""
+
+    code = "identity_unavailable"
     retryable = True
     http_status = 503
+
+
+class RateLimited(CallerError):
+    """Requests come faster than the caller's quota allows; wait for the time in Retry-After."""
+
+    code = "rate_limit_exceeded"
+    retryable = True
+    http_status = 429
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, retry_after: float = 1.0) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+        """Seconds until it may work."""
+
+
+class QuotaExceeded(RateLimited):
+    """The tenant's quota is used up; wait until its jobs are done, or delete what it has stored."""
+
+    code = "insufficient_quota"
 
 
 class EngineError(BackburnerError):
