@@ -42,6 +42,15 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # SQS
         "SQS_VISIBILITY_SECONDS",
         "SQS_WAIT_SECONDS",
+        # the gateway
+        "GATEWAY_HOST",
+        "GATEWAY_PORT",
+        "GATEWAY_ANSWER_SECONDS",
+        "GATEWAY_MAX_CALLS",
+        "GATEWAY_MAX_FILE_BYTES",
+        "GATEWAY_MAX_BATCH_REQUESTS",
+        "GATEWAY_FILE_SECONDS",
+        "GATEWAY_SWEEP_SECONDS",
         # the worker
         "ENGINE",
         "MODEL",

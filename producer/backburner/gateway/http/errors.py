@@ -39,9 +39,7 @@ class ErrorBody(BaseModel):
 def error_response(error: BackburnerError, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that tells of the error."""
     status = _status(error)
-    return Response(
-        to_json(error_body(error)), status, {**_headers(error, status), **(headers or {})}, media_type=JSON
-    )
+    return Response(to_json(error_body(error)), status, {**_headers(error, status), **(headers or {})}, media_type=JSON)
 
 
 def error_body(error: BackburnerError) -> dict[str, Any]:
