@@ -17,6 +17,7 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     └── SettingsError         a setting is unknown or cannot be used
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -323,6 +324,13 @@ class PermissionDenied(CallerError):
     http_status = 403
 
 
+class ApiKeyNotFound(CallerError):
+    """There is no API key with this id; `backburner keys list` shows those that there are."""
+
+    code = "api_key_not_found"
+    http_status = 404
+
+
 class IdentityUnavailable(CallerError):
     """The issuer of tokens does not answer, so that none can be checked; try again, or use an API key."""
 
@@ -338,10 +346,19 @@ class RateLimited(CallerError):
     retryable = True
     http_status = 429
 
-    def __init__(self, message: str | None = None, *, param: str | None = None, retry_after: float = 1.0) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after: float = 1.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message, param=param)
         self.retry_after = retry_after
         """Seconds until it may work."""
+        self.headers = dict(headers or {})
+        """What else the answer says of the limit: `x-ratelimit-…`."""
 
 
 class QuotaExceeded(RateLimited):

@@ -1,15 +1,17 @@
 """The composition root: opens what a gateway needs from its settings, serves, takes it down again."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from prometheus_client import REGISTRY
 
 from backburner.availability import Availability
 from backburner.connections import Connections
 from backburner.gateway.api import create_api
-from backburner.gateway.auth.anonymous import Anonymous
+from backburner.gateway.auth.audit_log import AuditLog
+from backburner.gateway.auth.authentication import open_authentication
 from backburner.gateway.http.server import Server, create_server
-from backburner.gateway.limits.limiter import Unlimited
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.parts import Parts
 from backburner.gateway.settings import GatewaySettings
@@ -29,31 +31,41 @@ _START_POLL_SECONDS = 0.02
 async def run_gateway(settings: GatewaySettings) -> None:
     """Be a gateway until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`."""
     check_queue(settings)
-    connections = Connections(settings)
     telemetry, readiness = GatewayTelemetry(REGISTRY), Readiness()
     telemetry.watch_ready(lambda: readiness.ready)
-    parts = build_parts(settings, connections, telemetry)
-    health = Health(REGISTRY, readiness, settings.http_host, settings.http_port)
-    log.info("listening", host=settings.http_host, port=health.port)
+    async with open_parts(settings, Connections(settings), telemetry) as parts:
+        health = Health(REGISTRY, readiness, settings.http_host, settings.http_port)
+        log.info("listening", host=settings.http_host, port=health.port)
+        try:
+            await _serve(parts, readiness, health)
+        finally:
+            readiness.leave()
+            health.close()
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def open_parts(
+    settings: GatewaySettings, connections: Connections, telemetry: GatewayTelemetry
+) -> AsyncIterator[Parts]:
+    """The parts of a gateway, while the block lasts; the connections end with it. Raises `SettingsError`."""
     try:
-        await _serve(parts, readiness, health)
-        log.info("stopped")
+        storage = connections.storage
+        async with (
+            AuditLog(storage) as audit,
+            open_authentication(settings, storage, audit, host=settings.gateway_host) as authenticator,
+        ):
+            yield Parts(
+                settings=settings,
+                connections=connections,
+                authenticator=authenticator,
+                limiter=settings.open_limiter(storage),
+                audit=audit,
+                telemetry=telemetry,
+                models=ModelCatalogue(connections.pools),
+            )
     finally:
-        readiness.leave()
         await connections.close()
-        health.close()
-
-
-def build_parts(settings: GatewaySettings, connections: Connections, telemetry: GatewayTelemetry) -> Parts:
-    """The parts of a gateway with these settings."""
-    return Parts(
-        settings=settings,
-        connections=connections,
-        authenticator=Anonymous(settings.tenant),
-        limiter=Unlimited(),
-        telemetry=telemetry,
-        models=ModelCatalogue(connections.pools),
-    )
 
 
 async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from backburner.connections import Connections
+from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authenticator import Authenticator
 from backburner.gateway.batches.batch_store import BatchStore
 from backburner.gateway.batches.results import BatchResults
@@ -24,6 +25,7 @@ class Parts:
     connections: Connections
     authenticator: Authenticator
     limiter: Limiter
+    audit: AuditLog
     telemetry: GatewayTelemetry
     models: ModelCatalogue
 

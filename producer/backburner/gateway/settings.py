@@ -4,6 +4,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
+from backburner.gateway.auth.settings import AuthSettings
+from backburner.gateway.limits.settings import LimitSettings
 from backburner.settings import Settings, load_settings
 from backburner.settings.group import SettingGroup
 from backburner.settings.process import ProcessSettings
@@ -31,7 +33,7 @@ class GatewayServiceSettings(SettingGroup):
     """Seconds between sweeps of expired files, of uploads that were given up, and of what they left."""
 
 
-class GatewaySettings(ProcessSettings, GatewayServiceSettings, Settings):
+class GatewaySettings(ProcessSettings, GatewayServiceSettings, AuthSettings, LimitSettings, Settings):
     """What a gateway reads from BACKBURNER_… variables, beside what every part reads."""
 
     @classmethod
