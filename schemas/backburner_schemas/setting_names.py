@@ -43,8 +43,8 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "SQS_VISIBILITY_SECONDS",
         "SQS_WAIT_SECONDS",
         # the gateway
-        "GATEWAY_HOST",
-        "GATEWAY_PORT",
+        "GATEWAY_LISTEN_HOST",
+        "GATEWAY_LISTEN_PORT",
         "GATEWAY_ANSWER_SECONDS",
         "GATEWAY_MAX_CALLS",
         "GATEWAY_MAX_FILE_BYTES",

@@ -33,7 +33,7 @@ def main() -> None:
         get_logger(__name__).info("interrupted before the first call")
         sys.exit(128 + signal.SIGINT)
     except (BackburnerError, BaseExceptionGroup) as error:
-        if not log_reasons(error):
+        if not log_reasons(error, "gateway"):
             raise
         sys.exit(exit_status(error))
 

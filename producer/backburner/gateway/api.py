@@ -1,5 +1,7 @@
 """The gateway as an ASGI application: its routes, and what stands before them."""
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -11,12 +13,15 @@ import backburner.gateway.batches.routes as batches
 import backburner.gateway.files.routes as files
 import backburner.gateway.models.routes as models
 from backburner.gateway.documentation import document
-from backburner.gateway.http.errors import error_response
+from backburner.gateway.http.body import CallerGone
+from backburner.gateway.http.call import call_of
+from backburner.gateway.http.errors import InternalFailure, error_response
 from backburner.gateway.http.front import Front
 from backburner.gateway.parts import Parts
 from backburner_schemas.errors import BackburnerError, CallRefused, MethodNotAllowed, UnknownUrl
 
-_NOT_FOUND_STATUS, _NOT_ALLOWED_STATUS = 404, 405
+_NOT_FOUND_STATUS, _NOT_ALLOWED_STATUS, _GONE_STATUS = 404, 405, 499
+_MAX_PLACE_CHARACTERS = 300
 
 
 def create_api(parts: Parts) -> ASGIApp:
@@ -26,6 +31,7 @@ def create_api(parts: Parts) -> ASGIApp:
         routes(parts),
         authenticator=parts.authenticator,
         limiter=parts.limiter,
+        audit=parts.audit,
         telemetry=parts.telemetry,
         answer_seconds=settings.gateway_answer_seconds,
         max_calls=settings.gateway_max_calls,
@@ -43,28 +49,32 @@ def routes(parts: Parts | None = None) -> FastAPI:
     app.add_exception_handler(BackburnerError, _told)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _by_status)
+    app.add_exception_handler(CallerGone, _gone)
+    app.add_exception_handler(Exception, _failed)
     return app
 
 
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, BackburnerError)
-    # The front knows what is logged and counted.
-    del request
-    raise error
+    return _answer(request, error)
+
+
+def _answer(request: Request, error: BackburnerError, headers: Mapping[str, str] | None = None) -> Response:
+    call_of(request).error = error
+    return error_response(error, headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """What FastAPI finds wrong with a call's arguments, by its first finding. OpenAI answers it with 400, not 422."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:])[:200]
+    where = ".".join(str(part) for part in first["loc"][1:])[:_MAX_PLACE_CHARACTERS]
     if first["type"] == "json_invalid" or not where:
-        raise CallRefused("the body cannot be read as this call's JSON object; correct it")
-    del request
+        return _answer(request, CallRefused("the body cannot be read as this call's JSON object; correct it"))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "is not known; remove it"
-    raise CallRefused(f"{where}: {message}", param=where)
+    return _answer(request, CallRefused(f"{where}: {message}", param=where))
 
 
 async def _by_status(request: Request, error: Exception) -> Response:
@@ -72,10 +82,20 @@ async def _by_status(request: Request, error: Exception) -> Response:
     cause = error.__cause__
     if isinstance(cause, BackburnerError):
         # FastAPI takes whatever ends the reading of a body for a fault of the body.
-        raise cause
+        return _answer(request, cause)
     if error.status_code == _NOT_FOUND_STATUS:
-        raise UnknownUrl
+        return _answer(request, UnknownUrl())
     if error.status_code == _NOT_ALLOWED_STATUS:
-        return error_response(MethodNotAllowed(), error.headers)
-    del request
-    raise CallRefused(str(error.detail)[:500])
+        return _answer(request, MethodNotAllowed(), error.headers)
+    return _answer(request, CallRefused(str(error.detail)[:_MAX_PLACE_CHARACTERS]))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    del request, error
+    return Response(status_code=_GONE_STATUS)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A bug's answer; Starlette raises it once more, and the front logs it."""
+    del error
+    return _answer(request, InternalFailure())

@@ -53,7 +53,7 @@ async def open_parts(
         storage = connections.storage
         async with (
             AuditLog(storage) as audit,
-            open_authentication(settings, storage, audit, host=settings.gateway_host) as authenticator,
+            open_authentication(settings, storage, audit, host=settings.gateway_listen_host) as authenticator,
         ):
             yield Parts(
                 settings=settings,
@@ -71,7 +71,10 @@ async def open_parts(
 async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     settings = parts.settings
     server = create_server(
-        create_api(parts), host=settings.gateway_host, port=settings.gateway_port, drain_seconds=settings.drain_seconds
+        create_api(parts),
+        host=settings.gateway_listen_host,
+        port=settings.gateway_listen_port,
+        drain_seconds=settings.drain_seconds,
     )
 
     def stop() -> None:
@@ -95,8 +98,9 @@ async def _run(server: Server, settings: GatewaySettings) -> None:
         await server.serve()
     except SystemExit as error:
         # How uvicorn tells that it cannot listen.
+        port = settings.gateway_listen_port
         raise SettingsError(
-            f"port {settings.gateway_port} cannot be used; set BACKBURNER_GATEWAY_PORT to another, or to 0"
+            f"port {port} cannot be used; set BACKBURNER_GATEWAY_LISTEN_PORT to another, or to 0"
         ) from error
 
 
@@ -106,4 +110,4 @@ async def _join(server: Server, readiness: Readiness, settings: GatewaySettings)
             return
         await asyncio.sleep(_START_POLL_SECONDS)
     readiness.join()
-    log.info("serving", host=settings.gateway_host, port=server.bound_port)
+    log.info("serving", host=settings.gateway_listen_host, port=server.bound_port)

@@ -108,7 +108,7 @@ class Idempotency:
 
 def idempotency_key(request: Request) -> str | None:
     """The call's Idempotency-Key, or None. Raises `CallRefused` for one that cannot be."""
-    found = request.headers.get("idempotency-key")
+    found: str | None = request.headers.get("idempotency-key")
     if found is None:
         return None
     if not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():

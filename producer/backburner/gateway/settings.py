@@ -14,10 +14,11 @@ from backburner.settings.process import ProcessSettings
 class GatewayServiceSettings(SettingGroup):
     """Gateway: where it serves, and what it takes."""
 
-    gateway_host: str = "0.0.0.0"  # noqa: S104 - callers come from outside the pod
+    gateway_listen_host: str = "0.0.0.0"  # noqa: S104 - callers come from outside the pod
     """Address that the gateway serves OpenAI's API on."""
-    gateway_port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Port of OpenAI's API; 0 takes a free one and logs it."""
+    gateway_listen_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port of OpenAI's API; 0 takes a free one and logs it. `BACKBURNER_GATEWAY_PORT` is something else: Kubernetes'
+    link to a service of that name."""
     gateway_answer_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Seconds after which a call is answered with 503 while store or queue do not answer; uploads and downloads go on
     as long as they move."""

@@ -5,7 +5,7 @@ import atexit
 import copy
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -167,7 +167,7 @@ class Storage(Availability):
 
         return await _none_if_missing(_asking(self._reads, read))
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
 
         async def begin() -> AsyncIterator["Bytes"]:
@@ -263,7 +263,7 @@ class Storage(Availability):
         if paths:
             await _asking(self._writes, remove)
 
-    async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
+    async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
         """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
         offset = self._path(after) if after else None
         try:

@@ -1,7 +1,6 @@
 """The batches of one tenant in the object store."""
 
 import asyncio
-import time
 from contextlib import aclosing
 
 from backburner.gateway.batches.batch_view import end_if_over, view_batch

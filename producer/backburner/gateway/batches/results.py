@@ -4,7 +4,7 @@ Both grow while the batch runs, and stay the same once it has ended. Then each r
 """
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from enum import StrEnum
 from typing import NamedTuple
@@ -18,10 +18,10 @@ from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import Piece, RecordReader, parsed
 from backburner.storage import Storage
 from backburner_schemas import errors, keys
+from backburner_schemas.envelope import Address
 from backburner_schemas.errors import BackburnerError, CallRefused, FileNotFound
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.result import ResultRecord, error_record
-from backburner_schemas.envelope import Address
 from backburner_schemas.status import JobView
 
 _PREFIX = "file-"
@@ -106,7 +106,7 @@ class BatchResults:
         for prefix in (keys.segments(self._tenant, job), keys.bodies(self._tenant, job)):
             await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
 
-    async def lines(self, file: ResultFile, view: JobView) -> AsyncIterator[bytes]:
+    async def lines(self, file: ResultFile, view: JobView) -> AsyncGenerator[bytes]:
         """The file's lines, some at a time."""
         reader = RecordReader(self._storage, self._tenant, file.job)
         missing = view.summary.missing if view.summary is not None else IndexSet()
@@ -203,8 +203,13 @@ def _lines(kind: ResultKind, piece: Piece, missing: IndexSet) -> Iterator[bytes]
         if record.ok:
             if kind is ResultKind.OUTPUT:
                 yield line or RecordLines.of([record]).data
-        elif kind is ResultKind.ERRORS and record.backburner.index not in missing:
+        elif kind is ResultKind.ERRORS and not _is_in(missing, record):
             yield error_line(record)
+
+
+def _is_in(missing: IndexSet, record: ResultRecord) -> bool:
+    index = record.backburner.index
+    return isinstance(index, int) and index in missing
 
 
 _NEVER_RAN = {

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
+from backburner.gateway.auth.audit_log import Action
 from backburner.gateway.batches.batch_create import BatchCreate, estimated_tokens
 from backburner.gateway.files.file_object import BATCH
 from backburner.gateway.http.call import call_of
@@ -17,6 +18,7 @@ from backburner_schemas.status import BatchStatus
 
 router = APIRouter(tags=["batches"])
 _ROUTE = "batches"
+_MAX_LOGGED_CHARACTERS = 255
 
 
 class BatchPage(BaseModel):
@@ -60,6 +62,7 @@ async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
             await parts.limiter.queue(call.principal, file.requests, estimated_tokens(file.bytes))
     made = await parts.batches(call.tenant).create(JobManifest.model_validate_json(found))
     call.facts["batch"] = made.id
+    parts.audit.record(call.principal, Action.BATCH_CREATED, made.id, file=wanted.input_file_id)
     return made
 
 
@@ -71,7 +74,7 @@ async def list_batches(
 ) -> BatchPage:
     """List the batches, newest first."""
     batches, has_more = await parts_of(request).batches(call_of(request).tenant).page(after=after, limit=limit)
-    ids = [batch.id for batch in batches] or [None]
+    ids: list[str] | list[None] = [batch.id for batch in batches] or [None]
     return BatchPage(data=batches, first_id=ids[0], last_id=ids[-1], has_more=has_more)
 
 
@@ -84,6 +87,8 @@ async def retrieve_batch(request: Request, batch_id: str) -> BatchStatus:
 @router.post("/v1/batches/{batch_id}/cancel", operation_id="cancel_batch")
 async def cancel_batch(request: Request, batch_id: str) -> BatchStatus:
     """Cancel a batch. What is running ends, what is not is not run; the results so far stay."""
-    call = call_of(request)
-    call.facts["batch"] = batch_id[:255]
-    return await parts_of(request).batches(call.tenant).cancel(batch_id)
+    parts, call = parts_of(request), call_of(request)
+    call.facts["batch"] = batch_id[:_MAX_LOGGED_CHARACTERS]
+    batch = await parts.batches(call.tenant).cancel(batch_id)
+    parts.audit.record(call.principal, Action.BATCH_CANCELLED, batch.id)
+    return batch

@@ -49,10 +49,9 @@ class LinesCheck:
         try:
             self._decoder.decode(data, final)
         except UnicodeDecodeError as error:
+            line = self._number + 1 + data.count(b"\n", 0, error.start)
             raise CallRefused(
-                f"the file is not UTF-8: {error.reason}, near line {self._number + 1 + data.count(10, 0, error.start):,}; "
-                "save it as UTF-8",
-                param="file",
+                f"the file is not UTF-8: {error.reason}, near line {line:,}; save it as UTF-8", param="file"
             ) from error
 
     def _lines(self, lines: list[bytes]) -> None:

@@ -89,7 +89,7 @@ class FilePage(BaseModel):
     @classmethod
     def of(cls, files: list[FileObject], *, has_more: bool) -> "FilePage":
         """A page of these files."""
-        ids = [file.id for file in files] or [None]
+        ids: list[str] | list[None] = [file.id for file in files] or [None]
         return cls(data=files, first_id=ids[0], last_id=ids[-1], has_more=has_more)
 
 

@@ -47,7 +47,7 @@ class FileListing:
         # One more than asked for shows whether there are more; entries that are passed over may leave a page short.
         enough = most + 1 if newest_first else _MAX_NAMES
         if purpose in {None, BATCH}:
-            async with aclosing(self._files.ids(after=None if begin is None else _FILE + begin)) as ids:  # type: ignore[type-var]
+            async with aclosing(self._files.ids(after=None if begin is None else _FILE + begin)) as ids:
                 async for file_id in ids:
                     names.append(file_id)
                     if len(names) == enough:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -129,7 +129,7 @@ class FileStore:
         found = await asyncio.gather(*(read(file_id) for file_id in ids))
         return [file for file in found if file is not None and not file.expired(now)]
 
-    async def ids(self, *, after: str | None = None) -> AsyncIterator[str]:
+    async def ids(self, *, after: str | None = None) -> AsyncGenerator[str]:
         """The ids of all files, newest first, behind that one."""
         prefix = keys.files(self._tenant)
         start = None if after is None else keys.file(self._tenant, after)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from backburner.gateway.auth.audit_log import Action
 from backburner.gateway.batches.results import BatchResults, ResultFile
 from backburner.gateway.files.file_object import (
     BATCH,
@@ -58,16 +59,17 @@ async def create_file(request: Request) -> Response:
         try:
             if length is None:
                 await parts.limiter.store(call.principal, written.size)
-            file = await keep(parts, call, written, form.filename, form.fields, key)
+            file = await keep(parts, call, written, filename=form.filename, fields=form.fields, key=key)
         except BaseException:
             await parts.files(call.tenant).drop_quietly(written.file_id)
             raise
     call.facts["file"] = file.id
+    parts.audit.record(call.principal, Action.FILE_UPLOADED, file.id, bytes=file.bytes)
     return Response(FileObject.of(file).model_dump_json(), media_type=JSON)
 
 
 async def keep(
-    parts: Parts, call: Call, written: Written, filename: str, fields: dict[str, str], key: str | None
+    parts: Parts, call: Call, written: Written, *, filename: str, fields: dict[str, str], key: str | None
 ) -> StoredFile:
     """Make the file of what was written; of a call that came before with the same key, the file that it made."""
     now, files = time.time(), parts.files(call.tenant)
@@ -145,6 +147,7 @@ async def delete_file(request: Request, file_id: str) -> FileDeleted:
         await parts.results(call.tenant).delete(result)
     else:
         await parts.files(call.tenant).delete(file_id)
+    parts.audit.record(call.principal, Action.FILE_DELETED, file_id)
     return FileDeleted(id=file_id)
 
 
@@ -163,12 +166,13 @@ async def file_content(request: Request) -> Response:
         lines, name = await _begun(files.stream(file)), file.filename
         headers["content-length"] = str(file.bytes)
     call.take_time()
+    parts.audit.record(call.principal, Action.FILE_DOWNLOADED, file_id)
     headers["content-disposition"] = _attachment(name)
     return StreamingResponse(lines, headers=headers, media_type="application/octet-stream")
 
 
 async def _result_lines(results: BatchResults, result: ResultFile) -> AsyncIterator[bytes]:
-    async with aclosing(results.lines(result, await results.find(result))) as lines:  # type: ignore[type-var]
+    async with aclosing(results.lines(result, await results.find(result))) as lines:
         async for data in lines:
             yield data
 

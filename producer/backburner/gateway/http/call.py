@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from backburner.gateway.auth.principal import Principal
 from backburner.gateway.http.body import Body
+from backburner_schemas.errors import BackburnerError
 
 
 @dataclass(slots=True)
@@ -21,6 +22,8 @@ class Call:
     body: Body
     patience: asyncio.Timeout
     """Ends the call with a 503 when the time is over."""
+    error: BackburnerError | None = None
+    """What the call was answered with, if it was an error."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the access log should have beside the usual, such as the id of what was made."""
 

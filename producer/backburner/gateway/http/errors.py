@@ -17,6 +17,10 @@ _MAX_MESSAGE_CHARACTERS = 2000
 _SERVER_ERRORS = 500
 
 
+class InternalFailure(BackburnerError):
+    """Something failed inside the service; tell its operator the x-request-id of this answer."""
+
+
 class ErrorDetail(BaseModel):
     """What went wrong."""
 

@@ -12,16 +12,17 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authenticator import Authenticator
 from backburner.gateway.auth.principal import Principal, Scope
 from backburner.gateway.http.body import Body, CallerGone
 from backburner.gateway.http.call import Call
-from backburner.gateway.http.errors import error_response
+from backburner.gateway.http.errors import InternalFailure, error_response
 from backburner.gateway.http.head import Head
 from backburner.gateway.limits.limiter import Limiter
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
-from backburner_schemas.errors import BackburnerError, Overloaded, RateLimited, StoreError
+from backburner_schemas.errors import BackburnerError, Overloaded, QueueError, RateLimited, StoreError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,7 +34,7 @@ PUBLIC_PATHS = frozenset({"/openapi.json"})
 """What needs no caller."""
 _READING = frozenset({"GET", "HEAD"})
 _MAX_LOGGED_CHARACTERS = 200
-_SERVER_ERRORS = 500
+_GONE_STATUS, _BROKEN_STATUS = 499, 500
 
 log = get_logger(__name__)
 
@@ -47,6 +48,7 @@ class Front:
         *,
         authenticator: Authenticator,
         limiter: Limiter,
+        audit: AuditLog,
         telemetry: GatewayTelemetry,
         answer_seconds: float,
         max_calls: int,
@@ -54,6 +56,7 @@ class Front:
         self._app = app
         self._authenticator = authenticator
         self._limiter = limiter
+        self._audit = audit
         self._telemetry = telemetry
         self._answer_seconds = answer_seconds
         self._max_calls = max_calls
@@ -71,31 +74,44 @@ class Front:
         try:
             with self._telemetry.in_flight():
                 async with asyncio.timeout(self._answer_seconds) as patience:
-                    head = Head(scope)
-                    head.check()
-                    if self._under_way > self._max_calls:
-                        raise Overloaded
-                    body = Body(receive, head.content_length, DEFAULT_BODY_BYTES)
-                    call = Call(answer.id, await self._caller(scope, head), body, patience)
-                    scope.setdefault("state", {})["call"] = call
-                    answer.headers |= await self._limits(scope, call)
-                    await self._app(scope, body.receive, answer.send)
-        except (BackburnerError, TimeoutError) as error:
-            await self._tell(scope, answer, _late() if isinstance(error, TimeoutError) else error)
+                    call = await self._admit(scope, receive, answer, patience)
+                    await self._app(scope, call.body.receive, answer.send)
+        except BackburnerError as error:
+            await self._tell(scope, answer, error)
+        except TimeoutError:
+            await self._tell(scope, answer, StoreError("store or queue did not answer in time"))
         except CallerGone:
             answer.gone = True
-        except Exception as error:  # noqa: BLE001 - a bug behind it must not end the connection without an answer
-            log.error("serving a call failed", request_id=answer.id, path=_path(scope), exc_info=True)
-            await self._tell(scope, answer, _internal(error))
+        except Exception:
+            # A bug; its text may hold what is nobody's business.
+            log.exception("serving a call failed", request_id=answer.id, path=_path(scope))
+            await self._tell(scope, answer, InternalFailure())
         finally:
             self._under_way -= 1
             self._note(scope, answer, call, time.monotonic() - begun)
+
+    async def _admit(
+        self, scope: MutableMapping[str, Any], receive: Receive, answer: "_Answer", patience: asyncio.Timeout
+    ) -> Call:
+        """The call, once all is right with its head and its caller."""
+        head = Head(scope)
+        head.check()
+        if self._under_way > self._max_calls:
+            raise Overloaded
+        body = Body(receive, head.content_length, DEFAULT_BODY_BYTES)
+        call = Call(answer.id, await self._caller(scope, head), body, patience)
+        scope.setdefault("state", {})["call"] = call
+        answer.headers |= await self._limits(scope, call)
+        return call
 
     async def _caller(self, scope: MutableMapping[str, Any], head: Head) -> Principal:
         if scope["path"] in PUBLIC_PATHS:
             return _NOBODY
         principal = await self._authenticator.authenticate(head.text(b"authorization"))
-        principal.require(Scope.READ if scope["method"] in _READING else Scope.WRITE)
+        needed = Scope.READ if scope["method"] in _READING else Scope.WRITE
+        if not principal.allows(needed):
+            self._audit.denied(principal, needed)
+        principal.require(needed)
         return principal
 
     async def _limits(self, scope: MutableMapping[str, Any], call: Call) -> dict[str, str]:
@@ -105,26 +121,20 @@ class Front:
 
     async def _tell(self, scope: MutableMapping[str, Any], answer: "_Answer", error: BackburnerError) -> None:
         """Answer with the error, or break off what is being answered."""
-        if isinstance(error, RateLimited):
-            self._telemetry.limited(error.code)
-        answer.code = error.code
-        if isinstance(error, StoreError) or error.http_status >= _SERVER_ERRORS:
-            log.warning(
-                "a call could not be served",
-                request_id=answer.id,
-                path=_path(scope),
-                code=error.code,
-                error=error.message,
-            )
-        if answer.status is not None:
-            # Uvicorn closes a connection whose answer has no end, so that nobody takes a part for the whole.
-            return
-        with suppress(OSError):
-            await error_response(error)(scope, _nothing, answer.send)  # type: ignore[arg-type]
+        answer.error = error
+        if answer.status is None:
+            with suppress(OSError):
+                await error_response(error)(scope, _nothing, answer.send)
+        # Else uvicorn closes the connection, as its answer has no end: nobody takes a part for the whole.
 
     def _note(self, scope: MutableMapping[str, Any], answer: "_Answer", call: Call | None, seconds: float) -> None:
+        error = answer.error or (call.error if call is not None else None)
+        if isinstance(error, RateLimited):
+            self._telemetry.limited(error.code)
+        if isinstance(error, (StoreError, QueueError)):
+            log.warning("a call could not be served", request_id=answer.id, code=error.code, error=error.message)
         route = getattr(scope.get("route"), "path", "none")
-        status = answer.status or (499 if answer.gone else 500)
+        status = answer.status or (_GONE_STATUS if answer.gone else _BROKEN_STATUS)
         self._telemetry.served(route, scope["method"], status, seconds)
         facts = {} if call is None else {"tenant": call.tenant, "caller": call.principal.subject, **call.facts}
         log.info(
@@ -136,7 +146,7 @@ class Front:
             milliseconds=round(seconds * 1000, 1),
             bytes_in=call.body.received if call is not None else 0,
             bytes_out=answer.size,
-            **({"code": answer.code} if answer.code else {}),
+            **({"code": error.code} if error is not None else {}),
             **facts,
         )
 
@@ -152,7 +162,7 @@ class _Answer:
         self.id = call_id
         self.headers: dict[str, str] = {}
         self.status: int | None = None
-        self.code: str | None = None
+        self.error: BackburnerError | None = None
         self.size = 0
         self.gone = False
 
@@ -167,15 +177,6 @@ class _Answer:
         elif message["type"] == "http.response.body":
             self.size += len(message.get("body", b""))
         await self._send(message)
-
-
-def _late() -> StoreError:
-    return StoreError("the call was not done in time: object store or queue do not answer")
-
-
-def _internal(error: Exception) -> BackburnerError:
-    del error  # It is in the log; its text may hold what is nobody's business.
-    return BackburnerError("something failed inside the service; tell its operator the x-request-id of this answer")
 
 
 def _path(scope: MutableMapping[str, Any]) -> str:

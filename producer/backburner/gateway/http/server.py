@@ -119,7 +119,7 @@ class Server(uvicorn.Server):
     """A server that is stopped by its owner, not by signals of its own."""
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Capture none: the process has handlers of its own."""
         yield
 

@@ -86,7 +86,7 @@ def _listed(pools: Sequence[PoolStatus]) -> Iterator[ModelObject]:
             id=name,
             created=int(pool.manifest.created_at),
             root=pool.model,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             pool=pool.pool,
             live=pool.live,
         )
