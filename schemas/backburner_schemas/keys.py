@@ -118,6 +118,18 @@ def marked(key: str) -> tuple[str, str] | None:
 _MARKED = re.compile(r"(?:open|pending|markers/[a-z]+)/([^/]+)/([^/]+)")
 
 
+def is_of_tenant(key: str, tenant: str) -> bool:
+    """Whether a key, or a prefix that ends with a slash, lies wholly within what belongs to that tenant."""
+    found = _TENANTS_OWN.match(key)
+    if found is None or found[1] != tenant:
+        return False
+    *folders, last = key.split("/")
+    return last not in {".", ".."} and not {"", ".", ".."} & set(folders)
+
+
+_TENANTS_OWN = re.compile(r"(?:tenants|open|pending|cache|markers/[a-z]+)/([^/]+)/")
+
+
 # --- jobs -------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +266,11 @@ def batches(tenant: str) -> str:
 def batch(tenant: str, job_name: str) -> str:
     """The entry of a job in that list."""
     return f"{batches(tenant)}{job_name}"
+
+
+def deleted_results(tenant: str, job_name: str, kind: str) -> str:
+    """The mark that one of a job's result files was deleted at the gateway; `kind` is `output` or `errors`."""
+    return f"tenants/{tenant}/deleted/{job_name}-{kind}"
 
 
 def idempotency(tenant: str, digest: str) -> str:

@@ -3,7 +3,7 @@
 import typer
 
 from backburner.cli import command
-from backburner.cli.commands import dlq, enqueue, jobs, pools, results, retry, stack, submit, topics
+from backburner.cli.commands import dlq, enqueue, jobs, keys, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 
 app = typer.Typer(
@@ -43,4 +43,5 @@ retry.register(app)
 dlq.register(app)
 topics.register(app)
 pools.register(app)
+keys.register(app)
 command.add(app, version)
