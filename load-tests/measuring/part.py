@@ -10,6 +10,8 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
+import psutil
+
 from backburner.local.programs.child import Child, Program
 from backburner.local.programs.ports import LOOPBACK, PortLeases
 from backburner.local.programs.probe import http_status
@@ -46,6 +48,10 @@ class Part:
     def peak_mib(self) -> float:
         """The most memory that it had."""
         return peak_mib(self.pid)
+
+    def resident_mib(self) -> float:
+        """The memory that it has now."""
+        return float(psutil.Process(self.pid).memory_info().rss) / 2**20
 
     def metrics(self) -> dict[str, float]:
         """Its own page: values by name and labels, as they are there."""
