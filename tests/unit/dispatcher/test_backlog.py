@@ -6,7 +6,7 @@ from backburner_schemas.names import Lane
 QUEUE = ("fake", Lane.NORMAL)
 
 
-def progress(total, sent, recorded, pools=("fake",), created_at=1.0, job="j"):
+def progress(total, sent, recorded, *, pools=("fake",), created_at=1.0, job="j"):
     return JobProgress(("t", job), Lane.NORMAL, pools, created_at, total=total, sent=sent, recorded=recorded)
 
 
