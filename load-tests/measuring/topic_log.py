@@ -11,7 +11,7 @@ from backburner.settings import Settings
 from backburner_schemas import routing
 from backburner_schemas.names import Lane
 
-_FETCH_MS = 500
+_FETCH_MS = 2000
 _RECORDS_PER_FETCH = 2000
 
 
@@ -21,14 +21,11 @@ async def first_sent(pool: str) -> float:
         return float(min([record.timestamp async for record in _heads(consumer)])) / 1000
 
 
-async def records(pool: str, count: int) -> list[ConsumerRecord]:
-    """So many records of the pool's normal lane, by when they were sent. Raises `RuntimeError` if there are fewer."""
+async def records(pool: str) -> list[ConsumerRecord]:
+    """All records of the pool's normal lane, in the order in which they were sent."""
     found: list[ConsumerRecord] = []
     async with _reading(pool) as consumer:
-        while len(found) < count:
-            batch = await consumer.getmany(timeout_ms=_FETCH_MS, max_records=_RECORDS_PER_FETCH)
-            if not batch:
-                raise RuntimeError(f"only {len(found):,} of {count:,} records are on the queue of {pool}")
+        while batch := await consumer.getmany(timeout_ms=_FETCH_MS, max_records=_RECORDS_PER_FETCH):
             for some in batch.values():
                 found += some
     return sorted(found, key=lambda record: record.timestamp)
@@ -41,7 +38,6 @@ async def _reading(pool: str) -> AsyncIterator[AIOKafkaConsumer]:
     await consumer.start()
     try:
         topic = routing.topic(settings.prefix, pool, Lane.NORMAL)
-        await consumer.client.force_metadata_update()
         names = [TopicPartition(topic, number) for number in range(settings.topic_partitions)]
         consumer.assign(names)
         for name in names:

@@ -1,4 +1,4 @@
-"""A program: Starlette and nothing else. `POST /v1/async/…` puts the body onto the queue, `PUT /…` pipes it to the store.
+"""Starlette and nothing else. A POST to `/v1/async/…` puts its body onto the queue, a PUT pipes it to the store.
 
 It authenticates nobody, checks nothing and keeps no record; what it sends is a plain line of a batch. It listens on the
 port of BACKBURNER_HTTP_PORT, where it has a `/readyz` as the parts of the product have.

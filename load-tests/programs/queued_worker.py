@@ -1,7 +1,7 @@
 """A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
 
 With `"sample": true` the answer also has how much CPU each layer used, which costs a little itself.
-With `"concurrency"` in a question, the worker runs with that setting instead of its environment's.
+With `"concurrency"` or `"prefix"` in a question, the worker runs with those settings instead of its environment's.
 
 The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
 first pull returns to the moment that the last record is durable.
@@ -37,6 +37,8 @@ from programs.instant_engine import InstantEngine
 
 INSTANT = "--instant"
 """Asks for the engine that costs nothing, in place of the one that the settings name."""
+_ASKED = {"concurrency", "prefix"}
+"""Settings that a question may hold."""
 _MAX_REPORTED_FUNCTIONS = 60
 """Functions that are reported, the most expensive first."""
 
@@ -158,8 +160,7 @@ async def main() -> None:
         loop = asyncio.get_running_loop()
         while question := await loop.run_in_executor(None, sys.stdin.readline):
             asked = json.loads(question)
-            concurrency = asked.pop("concurrency", settings.concurrency)
-            chosen = settings.model_copy(update={"concurrency": concurrency})
+            chosen = settings.model_copy(update={name: asked.pop(name) for name in _ASKED & asked.keys()})
             print(json.dumps(await run(chosen, storage, engine, info, **asked)), flush=True)
     finally:
         await engine.close(drain=0.0)

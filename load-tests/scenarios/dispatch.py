@@ -1,27 +1,21 @@
-"""What a dispatcher carries with the order on: a stored job of a million, its rate, its memory, and tenants' shares.
+"""What a dispatcher carries with the order on: a stored job of a million, its rate and memory, and tenants' shares.
 
 The job's requests begin alike in groups of twenty, shuffled, so that putting them in order is work. The dispatcher is
 the program as it is deployed; the clock runs from its claim of the job to the seal, so reading, checking, planning and
-spooling are on it. Beside it, a bare producer sends the very bytes that it sends, ready-made, in file order. A worker is
+spooling are on it. Beside it, a bare producer sends the bytes that it sends, ready-made, in file order. A worker is
 announced and pulls nothing, and the bound of the backlog is out of the way. A job of a twentieth shows what memory
 a large one costs.
-
-Shares are counted on the queue itself: twenty tenants, one with a hundred times the work, a short backlog, and a worker
-whose engine costs nothing. All jobs are planned before that worker starts; what was sent when the first small tenant
-is through is what each had got of the queue while all of them wanted it.
 """
 
 import asyncio
 import json
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backburner import Client
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner.submission.envelopes import Envelopes
@@ -30,52 +24,74 @@ from backburner_schemas.job import Cursor, JobManifest
 from backburner_schemas.names import Lane
 from backburner_schemas.routing import topic
 from measuring.child import child
+from measuring.dispatching import TENANT, announced, dispatcher, store
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Side, interleaved
-from measuring.part import Part, part
+from measuring.part import Part
 from measuring.servers import servers
 from measuring.shared_prefixes import REQUESTS_PER_PREFIX, shuffled_lines
 from measuring.topic_log import first_sent
+from scenarios.dispatch_shares import LARGE_REQUESTS_PER_SMALL, TENANT_COUNT, shares
 
 GOAL_REQUESTS_PER_S = 20_000.0
-GOAL_RATIO = 0.4
-"""Of the bare producer's rate, which reads, checks and orders nothing."""
+GOAL_RATIO = 0.3
+"""Of the rate of the bare producer, which reads, checks and orders nothing."""
 GOAL_MIB = 64.0
 """How much more memory the large job may take than the small one."""
+SHARE_GOAL_RATIO = 1.2
 SMALLER_FACTOR = 20
-_MODULE = "backburner.dispatcher"
-_TENANT = "default"
-_NO_BOUND = "1000000000"
 _POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 600.0
 
 
-def dispatch(pairs: int, requests: int, *, quick: bool = False) -> Figures:
-    """Run the pairs, each side with that many requests. The ratio is our rate, from claim to seal, over the bare one."""
+def dispatch(pairs: int, requests: int, tenant_requests: int, *, quick: bool = False) -> Figures:
+    """Run the pairs, each side with that many requests. The ratio is our rate, from claim to seal, over the bare one.
+
+    `tenant_requests` are those of a small tenant, where shares are counted.
+    """
     with tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
-        large, small = _Input.write(Path(folder), requests), _Input.write(Path(folder), requests // SMALLER_FACTOR)
-        found = interleaved(
-            pairs, Side("bare producer", lambda _: _bare(large)), Side("dispatcher", lambda _: _dispatched(large))
-        )
+        large, small = (_Input.write(Path(folder), count) for count in (requests, requests // SMALLER_FACTOR))
+        sides = Side("bare producer", lambda _: _bare(large)), Side("dispatcher", lambda _: _dispatched(large))
+        found = interleaved(pairs, *sides)
         fewer = _dispatched(small)
+    got = shares(tenant_requests)
     ours = [pair.ours for pair in found]
     grown = max(one.extra["peak_mib"] for one in ours) - fewer.extra["peak_mib"]
-    sending = max(one.extra["sending_per_s"] for one in ours)
-    whole = max(one.rate for one in ours)
     return Figures.of_pairs(
         "dispatch",
         found,
         ("bare producer", "dispatcher"),
         goal=GOAL_RATIO,
-        settings={"requests": requests, "line_bytes": large.lines.stat().st_size // requests if False else 0},
-        details={"small": fewer.extra},
+        against="a bare producer of the same bytes, ready-made",
+        settings={
+            "requests": requests,
+            "line_bytes": large.line_bytes,
+            "tenants": TENANT_COUNT,
+            "tenant_requests": tenant_requests,
+            "times": LARGE_REQUESTS_PER_SMALL,
+        },
+        details={"small": fewer.extra, "shares": dict(got)},
         checks=[
-            Check.of("requests/s of one dispatcher while it sends", sending, GOAL_REQUESTS_PER_S),
-            Check.of("requests/s of one dispatcher, from claim to seal", whole, GOAL_REQUESTS_PER_S, aim=True),
+            Check.of(
+                "requests/s of one dispatcher while it sends",
+                statistics.median(one.extra["sending_per_s"] for one in ours),
+                GOAL_REQUESTS_PER_S,
+            ),
+            Check.of(
+                "requests/s of one dispatcher from its claim to the seal",
+                statistics.median(one.rate for one in ours),
+                GOAL_REQUESTS_PER_S,
+            ),
             Check.of(
                 f"MiB more for {requests:,} requests than for {requests // SMALLER_FACTOR:,}",
                 grown,
                 GOAL_MIB,
+                bound=Bound.AT_MOST,
+            ),
+            Check.of(
+                f"an equal share of {TENANT_COUNT} over the least one",
+                got.total() / TENANT_COUNT / max(min(got.values()), 1),
+                SHARE_GOAL_RATIO,
                 bound=Bound.AT_MOST,
             ),
         ],
@@ -91,12 +107,17 @@ class _Input:
     values: Path
     requests: int
 
+    @property
+    def line_bytes(self) -> int:
+        """Of one line, on average."""
+        return self.lines.stat().st_size // self.requests
+
     @classmethod
     def write(cls, folder: Path, requests: int) -> "_Input":
         """Write both files."""
         lines, values = (folder / f"{requests}-{name}.jsonl" for name in ("lines", "values"))
         now = time.time()
-        envelopes = Envelopes(JobManifest(id=f"batch_{0:026}", tenant=_TENANT, created_at=now, deadline=now + 86_400))
+        envelopes = Envelopes(JobManifest(id=f"batch_{0:026}", tenant=TENANT, created_at=now, deadline=now + 86_400))
         made = shuffled_lines("fake", requests // REQUESTS_PER_PREFIX, seed=1, blocks=1)
         with lines.open("wb") as one, values.open("wb") as other:
             for index, line in enumerate(made):
@@ -114,18 +135,18 @@ def _bare(given: _Input) -> Measured:
 
 
 def _dispatched(given: _Input) -> Measured:
-    with servers("fake", durable=False), _announced("fake"):
-        job = asyncio.run(_store(given.lines))
-        with part(_MODULE, BACKBURNER_DISPATCH_BACKLOG=_NO_BOUND) as dispatcher:
-            cpu = dispatcher.cpu_seconds()
-            steps = asyncio.run(_follow(dispatcher, job))
+    with servers("fake", durable=False), announced("fake"):
+        job = asyncio.run(store(given.lines))
+        with dispatcher() as running:
+            cpu = running.cpu_seconds()
+            steps = asyncio.run(_follow(running, job))
             began = asyncio.run(first_sent("fake"))
             found = Measured(
                 steps.sealed - steps.claimed,
-                dispatcher.cpu_seconds() - cpu,
+                running.cpu_seconds() - cpu,
                 given.requests,
                 {
-                    "peak_mib": dispatcher.peak_mib(),
+                    "peak_mib": running.peak_mib(),
                     "planning_seconds": steps.planned - steps.claimed,
                     "spooling_seconds": began - steps.planned,
                     "sending_per_s": given.requests / (steps.sealed - began),
@@ -133,19 +154,6 @@ def _dispatched(given: _Input) -> Measured:
             )
     print(f"{given.requests:,} requests: {dict(found.extra)}", flush=True)
     return found
-
-
-@contextmanager
-def _announced(model: str) -> Iterator[None]:
-    """A worker of the pool that is a member of its group and pulls nothing."""
-    env = {**os.environ, "BACKBURNER_ENGINE": "fake", "BACKBURNER_MODEL": model, "BACKBURNER_POOL": model}
-    with child("scale_worker", env=env):
-        yield
-
-
-async def _store(lines: Path) -> str:
-    async with Client() as client:
-        return (await client.submit(lines, stored=True)).id
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +165,19 @@ class _Steps:
     sealed: float
 
 
-async def _follow(dispatcher: Part, job: str) -> _Steps:
+async def _follow(running: Part, job: str) -> _Steps:
     """Look at the job until it is sealed."""
     storage = Storage.open(Settings.load())
     claimed = planned = 0.0
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         now = time.time()
-        if (stored := await storage.get(keys.cursor(_TENANT, job))) is not None:
+        if (stored := await storage.get(keys.cursor(TENANT, job))) is not None:
             cursor = Cursor.model_validate_json(stored.data)
             claimed = claimed or (now if cursor.owner else 0.0)
             planned = planned or (now if cursor.total is not None else 0.0)
-        if planned and await storage.get(keys.sealed(_TENANT, job)) is not None:
+        if planned and await storage.get(keys.sealed(TENANT, job)) is not None:
             return _Steps(claimed, planned, time.time())
-        dispatcher.check()
+        running.check()
         await asyncio.sleep(_POLL_SECONDS)
-    raise RuntimeError(f"the job was not sealed within {_PATIENCE_SECONDS:.0f} s:\n{dispatcher.log[-2000:]}")
+    raise RuntimeError(f"the job was not sealed within {_PATIENCE_SECONDS:.0f} s:\n{running.log[-2000:]}")

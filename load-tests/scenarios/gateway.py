@@ -173,7 +173,9 @@ def _send(parts: Sequence[Part], ports: Sequence[int], requests: Sequence[bytes]
 def _report(pair: Pair) -> None:
     for name, side in (("bare", pair.baseline), ("gateway", pair.ours)):
         each = side.cpu_seconds / side.work * 1e6
-        print(f"{name}: {side.rate:,.0f} requests/s, p99 {side.extra['p99_s'] * 1000:.1f} ms, {each:.0f} µs of CPU each")
+        print(
+            f"{name}: {side.rate:,.0f} requests/s, p99 {side.extra['p99_s'] * 1000:.1f} ms, {each:.0f} µs of CPU each"
+        )
 
 
 # --- upload ---------------------------------------------------------------------------------------------------------
@@ -221,7 +223,7 @@ def _form(content: memoryview) -> tuple[list[memoryview], str]:
 
 
 def _measured(part: Part, port: int, head: Sequence[str], pieces: Sequence[memoryview]) -> Measured:
-    """Send one request, whose body is these pieces, and wait for its answer. Raises `RuntimeError` unless it is a 200."""
+    """Send a request, whose body is these pieces, and wait for its answer. Raises `RuntimeError` unless it is a 200."""
     before, cpu = part.resident_mib(), part.cpu_seconds()
     part.reset_peak()
     started = time.monotonic()
