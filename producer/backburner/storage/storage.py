@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import obstore
@@ -30,7 +30,7 @@ from backburner_schemas.names import is_name
 
 if TYPE_CHECKING:
     # obstore has these names for type checkers only.
-    from obstore import Bytes, GetOptions, GetResult
+    from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
