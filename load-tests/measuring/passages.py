@@ -2,7 +2,7 @@
 
 import random
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 PASSAGE_COUNT = 16
@@ -80,6 +80,7 @@ def _places(turn: int) -> list[int]:
     return places
 
 
+@lru_cache(maxsize=2 * JOB_PASSAGES)
 def passage(turn: int, number: int) -> str:
     """Passage `number` of a round, about 600 tokens. The first words tell it from all others."""
     chance = random.Random(turn * PASSAGE_COUNT + number)
