@@ -23,6 +23,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
+from backburner.dispatcher.settings import DispatcherSettings, DispatchSettings
 from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
@@ -51,9 +52,10 @@ from backburner_worker.settings.sweep import SweepSettings
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
 EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
+EVERY_PROCESS = (ProcessSettings,)
+DISPATCHER = (DispatchSettings,)
 WORKERS = (
     IdentitySettings,
-    ProcessSettings,
     EngineSettings,
     RequestSettings,
     MessageSettings,
@@ -111,7 +113,8 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def settings_page() -> str:
     """The settings reference."""
-    left_out = {*WorkerSettings.model_fields} - {name for kind in (*EVERY_PART, *WORKERS) for name in kind.model_fields}
+    listed = {name for kind in (*EVERY_PART, *EVERY_PROCESS, *DISPATCHER, *WORKERS) for name in kind.model_fields}
+    left_out = {*WorkerSettings.model_fields, *DispatcherSettings.model_fields} - listed
     if left_out:
         sys.exit(f"docs: no group on the page has {', '.join(sorted(left_out))}; add the group to scripts/docs.py")
     return "\n".join(
@@ -127,6 +130,12 @@ def settings_page() -> str:
             "## Every part",
             "",
             *settings_sections(EVERY_PART),
+            "## Worker and dispatcher",
+            "",
+            *settings_sections(EVERY_PROCESS),
+            "## Dispatcher",
+            "",
+            *settings_sections(DISPATCHER),
             "## Workers",
             "",
             *settings_sections(WORKERS),
