@@ -258,6 +258,21 @@ def upload(tenant: str, upload_id: str) -> str:
     return f"{uploads(tenant)}{upload_id}/"
 
 
+def upload_entry(tenant: str, upload_id: str) -> str:
+    """What is known of an upload from its beginning."""
+    return f"{upload(tenant, upload_id)}upload.json"
+
+
+def upload_end(tenant: str, upload_id: str) -> str:
+    """How an upload ended."""
+    return f"{upload(tenant, upload_id)}end.json"
+
+
+def upload_part(tenant: str, upload_id: str, part_id: str) -> str:
+    """One part's bytes."""
+    return f"{upload(tenant, upload_id)}parts/{part_id}"
+
+
 def batches(tenant: str) -> str:
     """Prefix of the gateway's list of a tenant's jobs, newest first."""
     return f"tenants/{tenant}/batches/"

@@ -14,6 +14,8 @@ from backburner.gateway.auth.authentication import open_authentication
 from backburner.gateway.http.server import Server, create_server
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.parts import Parts
+from backburner.gateway.requests.enqueuer import Enqueuer
+from backburner.gateway.requests.signing_key import SigningKey
 from backburner.gateway.settings import GatewaySettings
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
@@ -49,6 +51,7 @@ async def open_parts(
     settings: GatewaySettings, connections: Connections, telemetry: GatewayTelemetry
 ) -> AsyncIterator[Parts]:
     """The parts of a gateway, while the block lasts; the connections end with it. Raises `SettingsError`."""
+    enqueuer = Enqueuer(connections)
     try:
         storage = connections.storage
         async with (
@@ -63,8 +66,11 @@ async def open_parts(
                 audit=audit,
                 telemetry=telemetry,
                 models=ModelCatalogue(connections.pools),
+                enqueuer=enqueuer,
+                signing_key=SigningKey(storage),
             )
     finally:
+        await enqueuer.close()
         await connections.close()
 
 
