@@ -90,6 +90,10 @@ class FileStore:
             raise FileNotFound(f"there is no file {file_id[:64]!r}; `GET /v1/files` lists those that exist")
         return found
 
+    async def has_bytes(self, file_id: str) -> bool:
+        """Whether the bytes of a file are there."""
+        return await self._storage.modified(keys.content(self._tenant, file_id)) is not None
+
     def stream(self, file: StoredFile) -> AsyncIterator[bytes]:
         """The file's bytes."""
         return self._storage.stream(keys.content(self._tenant, file.id))

@@ -81,13 +81,11 @@ class UploadStore:
             max_line_bytes=max_line_bytes,
             digests=md5 is not None,
         )
-        try:
-            if md5 is not None and md5.lower() != written.md5:
-                raise CallRefused("md5 is not that of the parts in this order; send them again", param="md5")
-            end = await self._end(upload.id, UploadEnd(file=_file(upload, written, caller)))
-        except BaseException:
+        if md5 is not None and md5.lower() != written.md5:
             await files.drop_quietly(written.file_id)
-            raise
+            raise CallRefused("md5 is not that of the parts in this order; send them again", param="md5")
+        # Where this fails it may have been written all the same, so that the bytes must stay.
+        end = await self._end(upload.id, UploadEnd(file=_file(upload, written, caller)))
         if end.file is None or end.file.id != written.file_id:
             await files.drop_quietly(written.file_id)
         return end
