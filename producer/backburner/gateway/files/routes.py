@@ -88,7 +88,12 @@ async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, se
     if (key := call.idempotency_key) is not None:
         content = fingerprint_of([written.sha256, form.filename, form.fields])
         once = Idempotency(parts.storage, call.principal, _ROUTE)
-        file = StoredFile.model_validate_json(await once.once(key, content, file.model_dump_json()))
+        try:
+            made = await once.once(key, content, file.model_dump_json())
+        except IdempotencyConflict:
+            await files.drop_quietly(written.file_id)
+            raise
+        file = StoredFile.model_validate_json(made)
         if file.id != written.file_id:
             await files.drop_quietly(written.file_id)
             if not await files.has_bytes(file.id):
