@@ -17,6 +17,7 @@ from backburner.gateway.parts import Parts
 from backburner.gateway.requests.enqueuer import Enqueuer
 from backburner.gateway.requests.signing_key import SigningKey
 from backburner.gateway.settings import GatewaySettings
+from backburner.gateway.sweep import GatewaySweep
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
@@ -90,8 +91,9 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     on_stop_signal(stop)
     dependencies: dict[str, Availability] = {"store": parts.storage}
     monitor = DependencyMonitor(dependencies, readiness, parts.telemetry)
+    sweep = GatewaySweep(parts.storage, seconds=settings.gateway_sweep_seconds)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
+        beside = [tasks.create_task(sweep.run()), tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
         try:
             await asyncio.gather(_run(server, settings), _join(server, readiness, settings))
         finally:
