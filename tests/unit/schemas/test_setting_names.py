@@ -84,7 +84,7 @@ RENAMED = [
 @pytest.mark.parametrize(("old", "new"), RENAMED)
 def test_a_variable_that_was_renamed_is_refused_with_its_new_name(monkeypatch, old, new):
     monkeypatch.setenv(PREFIX + old, "1")
-    for kind in (Settings, AuthSettings, LimitSettings, WorkerSettings):
+    for kind in (Settings, WorkerSettings):
         with pytest.raises(SettingsError) as caught:
             kind.load()
         assert str(caught.value) == f"BACKBURNER_{old} is now BACKBURNER_{new}; rename it"
