@@ -23,6 +23,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
+from backburner.dispatcher.settings import DispatcherSettings, DispatchSettings
 from backburner.gateway.api import routes
 from backburner.gateway.auth.settings import AuthSettings
 from backburner.gateway.limits.settings import LimitSettings
@@ -58,6 +59,7 @@ GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then ru
 EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
 GATEWAY = (GatewayServiceSettings, AuthSettings, QuotaSettings, LimitSettings)
 EVERY_PROCESS = (ProcessSettings,)
+DISPATCHER = (DispatchSettings,)
 WORKERS = (
     IdentitySettings,
     EngineSettings,
@@ -118,8 +120,10 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def settings_page() -> str:
     """The settings reference."""
-    listed = {name for kind in (*EVERY_PART, *EVERY_PROCESS, *GATEWAY, *WORKERS) for name in kind.model_fields}
-    left_out = {*WorkerSettings.model_fields, *GatewaySettings.model_fields} - listed
+    groups = (*EVERY_PART, *EVERY_PROCESS, *GATEWAY, *DISPATCHER, *WORKERS)
+    listed = {name for kind in groups for name in kind.model_fields}
+    every = (GatewaySettings, DispatcherSettings, WorkerSettings)
+    left_out = {name for kind in every for name in kind.model_fields} - listed
     if left_out:
         sys.exit(f"docs: no group on the page has {', '.join(sorted(left_out))}; add the group to scripts/docs.py")
     return "\n".join(
@@ -141,6 +145,9 @@ def settings_page() -> str:
             "## Gateway",
             "",
             *settings_sections(GATEWAY),
+            "## Dispatcher",
+            "",
+            *settings_sections(DISPATCHER),
             "## Workers",
             "",
             *settings_sections(WORKERS),
