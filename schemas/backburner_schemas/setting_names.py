@@ -42,11 +42,6 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # SQS
         "SQS_VISIBILITY_SECONDS",
         "SQS_WAIT_SECONDS",
-        # the dispatcher
-        "DISPATCH_BACKLOG",
-        "DISPATCH_JOBS",
-        "DISPATCH_CLAIM_SECONDS",
-        "DISPATCH_LOOK_SECONDS",
         # the gateway
         "GATEWAY_LISTEN_HOST",
         "GATEWAY_LISTEN_PORT",
@@ -69,6 +64,11 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "GATEWAY_ANONYMOUS_TENANT",
         "GATEWAY_REPLICAS",
         "QUOTAS_FILE",
+        # the dispatcher
+        "DISPATCH_BACKLOG",
+        "DISPATCH_JOBS",
+        "DISPATCH_CLAIM_SECONDS",
+        "DISPATCH_LOOK_SECONDS",
         # the worker
         "ENGINE",
         "MODEL",

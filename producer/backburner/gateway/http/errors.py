@@ -93,6 +93,7 @@ def _message(error: BackburnerError) -> str:
 def _headers(error: BackburnerError, status: int) -> dict[str, str]:
     headers: dict[str, str] = {}
     if isinstance(error, RateLimited):
+        headers |= error.headers
         headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
         headers["retry-after-ms"] = str(max(1, int(error.retry_after * 1000)))
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
