@@ -42,16 +42,16 @@ class Part:
         return cpu_seconds(self.pid)
 
     def reset_peak(self) -> None:
-        """Let `peak_mib` count from now on."""
+        """Let `peak_mb` count from now on."""
         reset_peak(self.pid)
 
-    def peak_mib(self) -> float:
-        """The most memory that it had."""
-        return peak_mib(self.pid)
+    def peak_mb(self) -> float:
+        """The most memory that it had, in millions of bytes."""
+        return peak_mib(self.pid) * 2**20 / 1e6
 
-    def resident_mib(self) -> float:
-        """The memory that it has now."""
-        return float(psutil.Process(self.pid).memory_info().rss) / 2**20
+    def resident_mb(self) -> float:
+        """The memory that it has now, in millions of bytes."""
+        return float(psutil.Process(self.pid).memory_info().rss) / 1e6
 
     def metrics(self) -> dict[str, float]:
         """Its own page: values by name and labels, as they are there."""

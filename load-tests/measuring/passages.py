@@ -10,13 +10,13 @@ QUESTIONS_PER_PASSAGE = 8
 """About each passage."""
 ROUND_REQUESTS = PASSAGE_COUNT * QUESTIONS_PER_PASSAGE
 """Requests of a round."""
-JOB_PASSAGES = 64
-JOB_REQUESTS = JOB_PASSAGES * 20
+JOB_PASSAGE_COUNT = 64
+JOB_REQUESTS = JOB_PASSAGE_COUNT * 20
 """Requests of a job that is larger than what a worker holds."""
 MAX_TOKENS = 2
 """Tokens of an answer, short as a label: reading the passage is what takes time."""
 
-_FIRST_JOB_TURN = 1 << 20
+_FIRST_JOB_TURN_INDEX = 1 << 20
 """Passages of jobs are numbered from here on, so that no round has them."""
 _NOUNS = ("river", "stone", "winter", "bread", "letter", "garden", "window", "silver", "harbour", "engine", "bridge")
 _VERBS = ("carries", "follows", "answers", "gathers", "measures", "returns", "crosses", "borrows", "repairs", "opens")
@@ -49,9 +49,9 @@ def line(number: int, model: str) -> dict[str, Any]:
 def job_line(number: int, model: str) -> dict[str, Any]:
     """Request `number` of jobs that are larger than what a worker holds, `JOB_REQUESTS` each, shuffled."""
     job, position = divmod(number, JOB_REQUESTS)
-    question, chosen = divmod(_shuffled(job)[position], JOB_PASSAGES)
+    question, chosen = divmod(_shuffled(job)[position], JOB_PASSAGE_COUNT)
     subject = f"{_SUBJECTS[question % len(_SUBJECTS)]}, part {question}"
-    return _line(number, model, passage(_FIRST_JOB_TURN + job * JOB_PASSAGES, chosen), subject)
+    return _line(number, model, passage(_FIRST_JOB_TURN_INDEX + job * JOB_PASSAGE_COUNT, chosen), subject)
 
 
 @cache
@@ -80,7 +80,7 @@ def _places(turn: int) -> list[int]:
     return places
 
 
-@lru_cache(maxsize=2 * JOB_PASSAGES)
+@lru_cache(maxsize=2 * JOB_PASSAGE_COUNT)
 def passage(turn: int, number: int) -> str:
     """Passage `number` of a round, about 600 tokens. The first words tell it from all others."""
     chance = random.Random(turn * PASSAGE_COUNT + number)

@@ -20,9 +20,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
+from backburner.process.garbage import freeze_gc
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker, freeze_gc
+from backburner_worker.app import Worker
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts

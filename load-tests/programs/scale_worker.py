@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from backburner.logs import configure
+from backburner.process.garbage import freeze_gc
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker, freeze_gc
+from backburner_worker.app import Worker
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.engine.fake.clock import FakeClock
 from backburner_worker.engine.fake.engine import FakeEngine

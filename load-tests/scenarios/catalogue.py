@@ -121,7 +121,7 @@ SCENARIOS = (
         "gateway",
         "What does the gateway cost?",
         "a bare Starlette endpoint that only publishes, and one that pipes a PUT to the store",
-        "≥ 0.6 × its requests/s and p99, ≥ 0.7 × its upload with ≤ 64 MiB, one LIST a page",
+        "≥ 0.6 × its requests/s and p99, ≥ 0.7 × its upload with ≤ 64 MB, one LIST a page",
         1.5,
     ),
     Scenario(

@@ -36,7 +36,7 @@ from scenarios.dispatch_shares import LARGE_REQUESTS_PER_SMALL, TENANT_COUNT, sh
 GOAL_REQUESTS_PER_S = 20_000.0
 GOAL_RATIO = 0.3
 """Of the rate of the bare producer, which reads, checks and orders nothing."""
-GOAL_MIB = 64.0
+MEMORY_GOAL_MB = 64.0
 """How much more memory the large job may take than the small one."""
 SHARE_GOAL_RATIO = 1.2
 SMALLER_FACTOR = 20
@@ -56,7 +56,7 @@ def dispatch(pairs: int, requests: int, tenant_requests: int, *, quick: bool = F
         fewer = _dispatched(small)
     got = shares(tenant_requests)
     ours = [pair.ours for pair in found]
-    grown = max(one.extra["peak_mib"] for one in ours) - fewer.extra["peak_mib"]
+    grown = max(one.extra["peak_mb"] for one in ours) - fewer.extra["peak_mb"]
     return Figures.of_pairs(
         "dispatch",
         found,
@@ -83,9 +83,9 @@ def dispatch(pairs: int, requests: int, tenant_requests: int, *, quick: bool = F
                 GOAL_REQUESTS_PER_S,
             ),
             Check.of(
-                f"MiB more for {requests:,} requests than for {requests // SMALLER_FACTOR:,}",
+                f"MB more for {requests:,} requests than for {requests // SMALLER_FACTOR:,}",
                 grown,
-                GOAL_MIB,
+                MEMORY_GOAL_MB,
                 bound=Bound.AT_MOST,
             ),
             Check.of(
@@ -146,7 +146,7 @@ def _dispatched(given: _Input) -> Measured:
                 running.cpu_seconds() - cpu,
                 given.requests,
                 {
-                    "peak_mib": running.peak_mib(),
+                    "peak_mb": running.peak_mb(),
                     "planning_seconds": steps.planned - steps.claimed,
                     "spooling_seconds": began - steps.planned,
                     "sending_per_s": given.requests / (steps.sealed - began),

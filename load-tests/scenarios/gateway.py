@@ -45,12 +45,12 @@ from measuring.store_requests import counted_requests
 
 GOAL_RATIO = 0.6
 UPLOAD_GOAL_RATIO = 0.7
-GOAL_MIB = 64.0
+MEMORY_GOAL_MB = 64.0
 """Memory that an upload may take beyond what the gateway has before it."""
 REPLICA_COUNT = 2
 CONNECTION_COUNT = 128
 UPLOAD_BYTES = 200 * 1000 * 1000
-PAGE_BATCHES = 100
+PAGE_BATCH_COUNT = 100
 _PATH = "/v1/async/chat/completions"
 _PROMPT = "x" * 350
 _LINE_CHARACTERS = 2000
@@ -68,7 +68,7 @@ def gateway(pairs: int, requests: int, uploads: int, batches: int, *, quick: boo
         uploaded = _upload(sides, uploads, size)
     listing = asyncio.run(_list(batches))
     waited = statistics.median(pair.baseline.extra["p99_s"] / pair.ours.extra["p99_s"] for pair in enqueued)
-    growth = max(pair.ours.extra["grown_mib"] for pair in uploaded)
+    growth = max(pair.ours.extra["grown_mb"] for pair in uploaded)
     print(f"list of {batches:,} batches: {listing}", flush=True)
     return Figures.of_pairs(
         "gateway",
@@ -81,7 +81,7 @@ def gateway(pairs: int, requests: int, uploads: int, batches: int, *, quick: boo
             "connections": CONNECTION_COUNT,
             "upload_bytes": size,
             "batches": batches,
-            "page": PAGE_BATCHES,
+            "page": PAGE_BATCH_COUNT,
         },
         details={
             "uploads": [
@@ -98,7 +98,7 @@ def gateway(pairs: int, requests: int, uploads: int, batches: int, *, quick: boo
                 UPLOAD_GOAL_RATIO,
                 against="a bare PUT that is piped to the same store",
             ),
-            Check.of("MiB more while it is uploaded", growth, GOAL_MIB, bound=Bound.AT_MOST),
+            Check.of("MB more while it is uploaded", growth, MEMORY_GOAL_MB, bound=Bound.AT_MOST),
             Check.of("LISTs for a page of batches", listing.lists, 1, bound=Bound.AT_MOST),
             Check.of("GETs for a batch that is shown", listing.reads, 2, bound=Bound.AT_MOST),
         ],
@@ -224,7 +224,7 @@ def _form(content: memoryview) -> tuple[list[memoryview], str]:
 
 def _measured(part: Part, port: int, head: Sequence[str], pieces: Sequence[memoryview]) -> Measured:
     """Send a request, whose body is these pieces, and wait for its answer. Raises `RuntimeError` unless it is a 200."""
-    before, cpu = part.resident_mib(), part.cpu_seconds()
+    before, cpu = part.resident_mb(), part.cpu_seconds()
     part.reset_peak()
     started = time.monotonic()
     with socket.create_connection((LOOPBACK, port)) as connection:
@@ -236,8 +236,8 @@ def _measured(part: Part, port: int, head: Sequence[str], pieces: Sequence[memor
     seconds = time.monotonic() - started
     if not answer.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"an upload was answered with {answer[:2000].decode(errors='replace')}")
-    grown = part.peak_mib() - before
-    return Measured(seconds, part.cpu_seconds() - cpu, sum(map(len, pieces)) / 1e6, {"grown_mib": grown})
+    grown = part.peak_mb() - before
+    return Measured(seconds, part.cpu_seconds() - cpu, sum(map(len, pieces)) / 1e6, {"grown_mb": grown})
 
 
 # --- list -----------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ async def _list(batches: int) -> _Listing:
             after = f"&after={shown[-1]}" if shown else ""
             started = time.monotonic()
             with counted_requests() as count:
-                page = await _get(app, "/v1/batches", f"limit={PAGE_BATCHES}{after}")
+                page = await _get(app, "/v1/batches", f"limit={PAGE_BATCH_COUNT}{after}")
             data = [batch["id"] for batch in page["data"]]
             pages.append((count.lists, count.reads / len(data), time.monotonic() - started))
             shown += data

@@ -37,7 +37,7 @@ TENANT_COUNT = 20
 WINDOW_REQUESTS = 1024
 _CONCURRENT_REQUESTS = 8
 _PACE = f"sequences={_CONCURRENT_REQUESTS},step=0.01,speed=2000"
-_WARM_UP_PREFIXES = 50
+_WARM_UP_PREFIX_COUNT = 50
 _MAX_WARM_UPS = 20
 _PATIENCE_SECONDS = 300.0
 
@@ -60,7 +60,7 @@ def order_queued(jobs: Sequence[int], *, quick: bool = False) -> Figures:
                     for cache in CACHES:
                         name = f"{prefixes:,} beginnings, cache of {cache}, workers: {count}"
                         planned[name] = crew.answer([_Sent("a", prefixes, stored=True)], cache)
-                tenants = [_Sent(f"t{number}", jobs[0] // TENANT_COUNT, stored=True) for number in range(TENANT_COUNT)]
+                tenants = [_Sent(f"t{number}", jobs[-1] // TENANT_COUNT, stored=True) for number in range(TENANT_COUNT)]
                 planned[f"{TENANT_COUNT} tenants, cache of {CACHES[0]}, workers: {count}"] = crew.answer(
                     tenants, CACHES[0]
                 )
@@ -141,7 +141,7 @@ class _Crew:
         for worker in self.workers:
             worker.ask({"do": "open"})
         async with Client() as client:
-            job = await self._submit(client, _Sent("warm", _WARM_UP_PREFIXES))
+            job = await self._submit(client, _Sent("warm", _WARM_UP_PREFIX_COUNT))
             await job.wait(timeout=_PATIENCE_SECONDS)
         done = [worker.ask({"do": "close"})["done"] for worker in self.workers]
         return all(done)

@@ -23,13 +23,13 @@ from measuring.child import Child, child
 from measuring.figures import Check, Figures
 from measuring.pairs import Measured, Pair
 from measuring.part import part
-from measuring.passages import JOB_PASSAGES, JOB_REQUESTS, MAX_TOKENS, job_line
+from measuring.passages import JOB_PASSAGE_COUNT, JOB_REQUESTS, MAX_TOKENS, job_line
 from measuring.servers import servers
 from scenarios.prefix import engine_args
 
 GOAL_RATIO = 3.0
 UNDISPATCHED_GOAL_RATIO = 1.5
-KV_PASSAGES = 8
+KV_PASSAGE_COUNT = 8
 HELD_REQUESTS = JOB_REQUESTS // 10
 """What the worker holds before its engine."""
 ANSWERED_REQUESTS = {"bare": 96, "undispatched": 192, "dispatched": 384}
@@ -41,7 +41,7 @@ def order_real(rounds: int, *, threads: int = 1, quick: bool = False) -> Figures
     """Run the rounds, each with jobs of its own. The ratio is the dispatched rate over that of the bare engine."""
     model = str(prepare_auto_model(on_progress=print))
     counts = {name: count // (_QUICK_FACTOR if quick else 1) for name, count in ANSWERED_REQUESTS.items()}
-    arguments = engine_args(KV_PASSAGES)
+    arguments = engine_args(KV_PASSAGE_COUNT)
     found: list[_Round] = []
     with servers(AUTO_MODEL_NAME) as settings:
         env = {**os.environ, **settings, "OMP_NUM_THREADS": str(threads)}
@@ -69,7 +69,7 @@ def order_real(rounds: int, *, threads: int = 1, quick: bool = False) -> Figures
         goal=GOAL_RATIO,
         against="AsyncLLM in file order",
         settings={
-            "passages": JOB_PASSAGES,
+            "passages": JOB_PASSAGE_COUNT,
             "requests": JOB_REQUESTS,
             "held": HELD_REQUESTS,
             "answered": counts,

@@ -21,7 +21,7 @@ from measuring.passages import MAX_TOKENS, PASSAGE_COUNT, QUESTIONS_PER_PASSAGE,
 from measuring.servers import servers
 
 GOALS = {Order.INTERLEAVED: 4.0, Order.SHUFFLED: 2.5}
-KV_PASSAGES = 5
+KV_PASSAGE_COUNT = 5
 """Passages with a question each for which the KV cache has room."""
 _BLOCK_TOKENS = 32
 _BLOCKS_PER_PASSAGE_COUNT = 20
@@ -37,7 +37,7 @@ def engine_args(passages: int) -> str:
     )
 
 
-ENGINE_ARGS = engine_args(KV_PASSAGES)
+ENGINE_ARGS = engine_args(KV_PASSAGE_COUNT)
 
 
 def prefix(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:

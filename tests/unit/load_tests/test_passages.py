@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from measuring.passages import (
-    JOB_PASSAGES,
+    JOB_PASSAGE_COUNT,
     JOB_REQUESTS,
     PASSAGE_COUNT,
     QUESTIONS_PER_PASSAGE,
@@ -50,7 +50,7 @@ def test_a_large_job_asks_as_many_different_questions_about_each_of_its_passages
     for first in (0, JOB_REQUESTS):
         lines = [job_line(number, "m")["body"]["messages"] for number in range(first, first + JOB_REQUESTS)]
         asked = Counter(message[0]["content"] for message in lines)
-        assert set(asked.values()) == {JOB_REQUESTS // JOB_PASSAGES}
+        assert set(asked.values()) == {JOB_REQUESTS // JOB_PASSAGE_COUNT}
         assert len({str(message) for message in lines}) == JOB_REQUESTS
         jobs.append({passage[:40] for passage in asked})
-    assert len(jobs[0] | jobs[1]) == 2 * JOB_PASSAGES
+    assert len(jobs[0] | jobs[1]) == 2 * JOB_PASSAGE_COUNT

@@ -118,8 +118,10 @@ class AuditLog:
             self._note_refusals()
             for tenant, day in [*self._waiting]:
                 lines = self._waiting[tenant, day]
-                while lines:
-                    some = lines[:_MAX_OBJECT_LINES]
+                # What comes meanwhile waits for the next flush: a busy gateway would store a few lines over and over.
+                left = len(lines)
+                while left:
+                    some = lines[: min(left, _MAX_OBJECT_LINES)]
                     # A new one at each try: what a try that seemed to fail has stored may lack lines that came since.
                     self._sequence += 1
                     key = f"{keys.audit(tenant, day)}{self._writer}-{self._sequence:08d}.jsonl"
@@ -132,7 +134,9 @@ class AuditLog:
                         return
                     del lines[: len(some)]
                     self._waiting_lines -= len(some)
-                del self._waiting[tenant, day]
+                    left -= len(some)
+                if not lines:
+                    del self._waiting[tenant, day]
             self._full.clear()
 
     async def _run(self) -> None:

@@ -10,7 +10,7 @@ from backburner_schemas.errors import BackburnerError, Overloaded, QueueError
 
 _MAX_BATCH_MESSAGES = 500
 _MAX_BATCH_BYTES = 4 * 1024 * 1024
-_MAX_PUBLISHES = 4
+_MAX_PUBLISHES = 2
 """Publishes under way at once: one alone would add a whole round trip to the wait."""
 _MAX_WAITING_MESSAGES = 10_000
 
