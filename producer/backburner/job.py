@@ -216,11 +216,12 @@ class Job:
         )
 
     async def _stored_input(self) -> JoinedInput | None:
-        if await view_job(self._storage, self.tenant, self.id, with_segments=False) is None:
+        view = await view_job(self._storage, self.tenant, self.id, with_segments=False)
+        if view is None:
             return None
         with TemporaryDirectory() as folder:
             path = Path(folder) / "input.jsonl"
-            if not await download_input(self._storage, self.tenant, self.id, path):
+            if not await download_input(self._storage, view.manifest, path):
                 return None
             return await self._joined(path)
 

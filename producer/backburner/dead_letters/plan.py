@@ -113,7 +113,7 @@ class Plans:
             return None
         with TemporaryDirectory(prefix="backburner-") as folder:
             source = Path(folder) / "input.jsonl"
-            if not await download_input(self._storage, *names, source):
+            if not await download_input(self._storage, plan.manifest, source):
                 return None
             options = SubmitOptions(plan.manifest, on_progress=on_progress)
             return await Submission(self._connections, options).run(source)

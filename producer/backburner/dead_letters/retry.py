@@ -138,7 +138,7 @@ class RetryFailed:
             return
         with TemporaryDirectory(prefix="backburner-") as folder:
             stored = Path(folder) / "input.jsonl"
-            if await download_input(self._storage, self._tenant, self._job, stored):
+            if await download_input(self._storage, view.manifest, stored):
                 await self._from_input(view, failed, stored, into)
                 return
         await self._from_letters(failed, into)
@@ -150,9 +150,11 @@ class RetryFailed:
         if sealed is not None:
             fingerprint.expect(Prefix(sealed.total, sealed.sha256))
         if cursor is not None:
-            fingerprint.expect(Prefix(cursor.count, cursor.sha256))
-            fingerprint.expect(cursor.first)
             fingerprint.expect(cursor.whole)
+            # That of a stored job counts in the order of its plan.
+            if view.manifest.stored is None:
+                fingerprint.expect(Prefix(cursor.count, cursor.sha256))
+                fingerprint.expect(cursor.first)
         # Lines that were skipped for their model alone are only recognised with the routes.
         router = self._connections.pools if sealed is not None and sealed.skipped else None
         # Of a job that was never sealed, what follows the known requests was never sent.

@@ -94,10 +94,13 @@ class JoinedInput:
         return parse_request(self._file.readline(), max_bytes=self._max_bytes + 1)
 
 
-async def download_input(storage: Storage, tenant: str, job: str, into: Path) -> bool:
-    """Copy the job's stored input into a file. Returns whether there is one. Raises `StoreError`."""
-    key = keys.stored_input(tenant, job)
-    if await storage.modified(key) is None:
+async def download_input(storage: Storage, manifest: JobManifest, into: Path) -> bool:
+    """Copy the job's stored input into a file. Returns whether there is one. Raises `StoreError`.
+
+    A gateway's file may have been deleted since, and what a manifest names elsewhere is passed over.
+    """
+    key = manifest.stored.key if manifest.stored is not None else keys.stored_input(manifest.tenant, manifest.id)
+    if not keys.is_input_of(key, manifest.tenant, manifest.id) or await storage.modified(key) is None:
         return False
     with into.open("wb") as file:
         async for piece in storage.stream(key):

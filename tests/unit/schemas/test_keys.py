@@ -44,6 +44,15 @@ def every_key(tenant, job, index, custom_id):
         "batch": keys.redrive_batch(tenant, job, WRITER),
         "open": keys.open_job(tenant, job),
         "cancelled": keys.cancelled(tenant, job),
+        "paused": keys.paused(tenant, job),
+        "pending": keys.pending(tenant, job),
+        "order": keys.plan(tenant, job),
+        "file": keys.file(tenant, job),
+        "content": keys.content(tenant, job),
+        "upload": keys.upload(tenant, job) + "upload.json",
+        "entry": keys.batch(tenant, job),
+        "idempotency": keys.idempotency(tenant, "ab12"),
+        "audit": keys.audit(tenant, "2026-11-28") + "1.jsonl",
     }
 
 
@@ -56,6 +65,14 @@ def test_every_key_stays_under_its_own_prefix(tenant, job, index, custom_id):
             "batch": f"tenants/{tenant}/redrives/{job}/",
             "open": f"open/{tenant}/",
             "cancelled": f"markers/cancelled/{tenant}/",
+            "paused": f"markers/paused/{tenant}/",
+            "pending": f"pending/{tenant}/",
+            "file": f"tenants/{tenant}/files/",
+            "content": f"tenants/{tenant}/contents/",
+            "upload": f"tenants/{tenant}/uploads/",
+            "entry": f"tenants/{tenant}/batches/",
+            "idempotency": f"tenants/{tenant}/idempotency/",
+            "audit": f"tenants/{tenant}/audit/",
         }.get(kind, f"tenants/{tenant}/jobs/{job}/")
         assert key.startswith(prefix)
         assert not {"", ".", ".."} & set(key.split("/"))
@@ -69,7 +86,7 @@ def test_keys_of_different_requests_are_different(one, other):
     mine, theirs = every_key(*one), every_key(*other)
     assert len(set(mine.values())) == len(mine)
     for kind, key in mine.items():
-        parts = {"body": 3, "dead": 3, "answer": (0, 1, 3)}.get(kind, 2)
+        parts = {"body": 3, "dead": 3, "answer": (0, 1, 3), "idempotency": 1, "audit": 1}.get(kind, 2)
         same = all(str(one[part]) == str(other[part]) for part in (range(parts) if isinstance(parts, int) else parts))
         assert (key == theirs[kind]) == same
         assert key not in {found for name, found in theirs.items() if name != kind}
@@ -185,3 +202,22 @@ def test_a_stored_body_is_known_as_the_jobs_own_and_no_other_jobs(tenant, job, i
     assert keys.is_body_of(key, tenant, job)
     assert not keys.is_body_of(key, tenant, job + "x")
     assert not keys.is_body_of(key, tenant + "x", job)
+
+
+@given(NAMES, NAMES, NAMES)
+def test_a_stored_jobs_input_is_its_own_or_a_file_of_its_tenant(tenant, job, other):
+    assert keys.is_input_of(keys.stored_input(tenant, job), tenant, job)
+    assert keys.is_input_of(keys.content(tenant, other), tenant, job)
+    if other != tenant:
+        assert not keys.is_input_of(keys.content(other, job), tenant, job)
+    if other != job:
+        assert not keys.is_input_of(keys.stored_input(tenant, other), tenant, job)
+    for foreign in ("..", "a/b", "", "../../x/contents/a"):
+        assert not keys.is_input_of(keys.contents(tenant) + foreign, tenant, job)
+
+
+@pytest.mark.parametrize("new", [keys.new_job_id, keys.new_file_id, keys.new_upload_id])
+def test_ids_of_jobs_and_files_sort_the_newest_first(new):
+    made = [new(float(now)) for now in range(1_700_000_000, 1_700_000_010)]
+    assert sorted(made) == made[::-1]
+    assert all(map(is_name, made))

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary, UsageTotals
+from backburner_schemas.job import (
+    Counts,
+    Cursor,
+    InputError,
+    JobManifest,
+    JobState,
+    Sealed,
+    StoredInput,
+    Summary,
+    UsageTotals,
+    WaitReason,
+)
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import Line, digest_of
 from backburner_schemas.status import (
@@ -25,7 +36,7 @@ EARLY, LATE = Clock(CREATED + 60, GRACE), Clock(DEADLINE + GRACE + 1, GRACE)
 OUTCOMES = ["ok", "engine_error", "expired", "cancelled"]
 
 
-def job(segments=(), *, total=None, count=None, cancelled_at=None, summary=None):
+def job(segments=(), *, total=None, count=None, cancelled_at=None, summary=None, stored=None, planned=None):
     """A view of a job and its segments' digests; a segment is a list of (index, outcome)."""
     digests = [
         digest_of([Line(index, b"{}", None if outcome == "ok" else outcome) for index, outcome in lines])
@@ -37,8 +48,10 @@ def job(segments=(), *, total=None, count=None, cancelled_at=None, summary=None)
         for ok in [sum(outcome == "ok" for _, outcome in lines)]
     )
     view = JobView(
-        manifest=JobManifest(id="batch_1", tenant="t", created_at=CREATED, deadline=DEADLINE, metadata={"k": "v"}),
-        cursor=Cursor(count=count) if count is not None else None,
+        manifest=JobManifest(
+            id="batch_1", tenant="t", created_at=CREATED, deadline=DEADLINE, metadata={"k": "v"}, stored=stored
+        ),
+        cursor=Cursor(count=count, total=planned) if count is not None else None,
         sealed=Sealed(total=total, sha256="", sealed_at=CREATED + 1) if total is not None else None,
         cancelled_at=cancelled_at,
         segments=names,
@@ -284,3 +297,59 @@ def test_the_status_is_openais_batch_object():
     assert (found["id"], found["object"], found["status"]) == ("batch_1", "batch", "in_progress")
     assert found["request_counts"] == {"total": 2, "completed": 0, "failed": 0}
     assert (found["created_at"], found["expires_at"], found["metadata"]) == (1_000, 5_000, {"k": "v"})
+
+
+# --- stored jobs ------------------------------------------------------------------------------------------
+
+INPUT = StoredInput(key="tenants/t/jobs/batch_1/input.jsonl", bytes=10)
+UNCHANGED = Clock(CREATED + 60, GRACE, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)
+
+
+def test_a_stored_job_that_waits_is_never_abandoned():
+    view, digests = job(stored=INPUT, count=0)
+    assert decide_freeze(view, digests, UNCHANGED) is None
+    view, digests = job([[(1, "ok")]], stored=INPUT, count=1, planned=3)
+    assert decide_freeze(view, digests, UNCHANGED) is None
+
+
+def test_a_stored_job_past_its_deadline_is_expired_with_all_that_it_has():
+    view, digests = job([[(1, "ok")]], stored=INPUT, count=1, planned=3)
+    summary = decide_freeze(view, digests, LATE)
+    assert summary.state is JobState.EXPIRED
+    assert summary.counts == Counts(total=3, completed=1, failed=2)
+    assert (list(summary.missing), summary.missing_code) == ([0, 2], "expired")
+
+
+def test_requests_of_a_planned_job_count_from_its_total_whatever_its_order():
+    # Sent in the plan's order, so that the last of them may have its record while the first is not sent.
+    view, digests = job([[(9, "ok")]], stored=INPUT, count=1, planned=10)
+    assert derive(view).request_counts == Counts(total=10, completed=1)
+    cancelled, _ = job([[(9, "ok")]], stored=INPUT, count=1, planned=10, cancelled_at=CREATED)
+    summary = decide_freeze(cancelled, digests, Clock(CREATED + GRACE + 1, GRACE))
+    assert (summary.state, summary.counts) == (JobState.CANCELLED, Counts(total=10, completed=1, failed=9))
+
+
+def test_a_stored_job_waits_for_a_dispatcher_until_one_says_why_it_waits():
+    view, _ = job(stored=INPUT)
+    assert derive(view).waiting.reason is WaitReason.DISPATCHER
+    view, _ = job(stored=INPUT, count=0)
+    assert derive(view).waiting is None
+    submitted, _ = job()
+    assert derive(submitted).waiting is None
+
+
+def test_a_failed_job_says_what_is_wrong_with_its_input():
+    wrong = InputError(code="invalid_json", message="not a JSON object", line=3)
+    ended = Summary(state=JobState.FAILED, counts=Counts(), finalized_at=CREATED + 5, errors=(wrong,))
+    view, _ = job(stored=INPUT, summary=ended)
+    status = derive(view)
+    assert (status.status, status.failed_at, status.frozen) == (JobState.FAILED, int(CREATED + 5), True)
+    assert status.errors.data == (wrong,)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window"), [(24 * 3600.0, "24h"), (5400.0, "90m"), (90.0, "90s"), (0.2, "1s"), (3600.4, "1h")]
+)
+def test_the_completion_window_is_told_in_the_largest_whole_unit(seconds, window):
+    manifest = JobManifest(id="batch_1", tenant="t", created_at=CREATED, deadline=CREATED + seconds)
+    assert derive(JobView(manifest=manifest)).completion_window == window
