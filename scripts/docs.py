@@ -29,6 +29,7 @@ from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.logs import LogSettings
+from backburner.settings.process import ProcessSettings
 from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
@@ -43,7 +44,6 @@ from backburner_worker.settings.feeding import FeedingSettings
 from backburner_worker.settings.identity import IdentitySettings
 from backburner_worker.settings.kafka import KafkaMemberSettings
 from backburner_worker.settings.messages import MessageSettings
-from backburner_worker.settings.process import ProcessSettings
 from backburner_worker.settings.requests import RequestSettings
 from backburner_worker.settings.result_cache import ResultCacheSettings
 from backburner_worker.settings.retries import RetrySettings

@@ -42,6 +42,10 @@ class StoredInput(BaseModel):
     """Key of the object, under the job's own tenant: `keys.is_input_of` tells."""
     bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
     """Its size."""
+    sha256: Annotated[str, Field(max_length=64)] = ""
+    """Rolling hash over its accepted lines, where its maker knew it: the same input has the same one."""
+    skipped: Count = 0
+    """Lines that its maker left out of it."""
 
 
 def _time_zone(name: str) -> str:
@@ -175,6 +179,8 @@ class Cursor(_Stored):
     """Requests of a stored job, known once its input is checked."""
     planned_at: float | None = None
     """Unix seconds at which that was."""
+    pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)] = ()
+    """Where the requests of a stored job go; of very many pools, the first hundred."""
     waiting: Waiting | None = None
     """Why nothing of a stored job is being sent; None while it is sent."""
     estimate: Estimate | None = None

@@ -55,6 +55,11 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "GATEWAY_ANONYMOUS_TENANT",
         "GATEWAY_REPLICAS",
         "QUOTAS_FILE",
+        # the dispatcher
+        "DISPATCH_BACKLOG",
+        "DISPATCH_JOBS",
+        "DISPATCH_CLAIM_SECONDS",
+        "DISPATCH_LOOK_SECONDS",
         # the worker
         "ENGINE",
         "MODEL",

@@ -200,8 +200,8 @@ def test_the_next_up_finds_the_data_ports_and_keys_of_the_last(folder):
     parts = folder.workers()
     assert len(parts) == 2
     for part in parts:
-        assert f"http://127.0.0.1:{part['env']['BACKBURNER_GATEWAY_PORT']}/v1" == base_url
-        assert part["env"]["BACKBURNER_GATEWAY_HOST"] == "127.0.0.1"
+        assert f"http://127.0.0.1:{part['env']['BACKBURNER_GATEWAY_LISTEN_PORT']}/v1" == base_url
+        assert part["env"]["BACKBURNER_GATEWAY_LISTEN_HOST"] == "127.0.0.1"
         assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY"} & part["env"].keys()
     s3(before).put_object(Bucket="backburner", Key="main/kept", Body=b"kept")
     assert folder.run("down").returncode == 0

@@ -36,7 +36,7 @@ class Front:
     @property
     def settings(self) -> dict[str, str]:
         """What tells the gateway where to listen."""
-        return {"BACKBURNER_GATEWAY_HOST": LOOPBACK, "BACKBURNER_GATEWAY_PORT": str(self.port)}
+        return {"BACKBURNER_GATEWAY_LISTEN_HOST": LOOPBACK, "BACKBURNER_GATEWAY_LISTEN_PORT": str(self.port)}
 
     @property
     def variables(self) -> dict[str, str]:
