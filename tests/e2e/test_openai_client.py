@@ -1,0 +1,113 @@
+"""The stock `openai` package, in an environment of its own, against what `backburner up --gateway` starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import openai_environment
+import pytest
+
+from backburner.local.control import env_file
+
+pytestmark = [pytest.mark.broker, pytest.mark.store]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "openai_batch.py"
+CALLS = Path(__file__).parent / "programs" / "openai_calls.py"
+BOUND = 120
+QUICK = {
+    # What is cancelled ends soon; the grace still covers marker, segment and drain, as it must.
+    "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
+    "BACKBURNER_CANCEL_POLL_SECONDS": "0.25",
+    "BACKBURNER_SWEEP_SECONDS": "1",
+    "BACKBURNER_SEGMENT_MIN_AGE_SECONDS": "0.2",
+    "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
+    "BACKBURNER_DRAIN_SECONDS": "2",
+}
+
+
+@pytest.fixture(scope="session")
+def openai_python(missing_server):
+    """The Python of an environment that holds the stock package."""
+    try:
+        return openai_environment.ensure()
+    except openai_environment.InstallationFailed as error:
+        missing_server(str(error))
+
+
+def backburner(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "backburner", *arguments],
+        cwd=folder,
+        env={**os.environ, **QUICK},
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module", params=["kafka", "sqs"])
+def stack(request, tmp_path_factory):
+    """A stack on each kind of queue in turn: its folder."""
+    folder = tmp_path_factory.mktemp("up")
+    up = backburner(folder, "up", "--detach", "--gateway", "--engine", "fake", "--queue", request.param)
+    assert up.returncode == 0, up.stderr
+    yield folder
+    assert backburner(folder, "down").returncode == 0
+
+
+def run(python, folder, *arguments):
+    """What a program prints that knows nothing but the two variables of OpenAI's clients."""
+    env = env_file.read(folder / ".backburner" / "env")
+    two = {name: value for name, value in env.items() if name.startswith("OPENAI_")}
+    assert len(two) == 2
+    ran = subprocess.run(
+        [python, *arguments],
+        env={"PATH": os.environ["PATH"], **two},
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_the_example_does_what_it_says(stack, openai_python, tmp_path):
+    answers = tmp_path / "answers.jsonl"
+    said = run(openai_python, stack, EXAMPLE, EXAMPLE.with_name("prompts.jsonl"), answers).splitlines()
+    assert said[0] == "model: fake"
+    assert said[1].startswith("file: file-")
+    assert "completed: 64 of 65 answered, 1 failed" in said
+    assert len(answers.read_text().splitlines()) == 64
+    assert next(line for line in said if line.startswith("refused: "))
+    assert said[-1].startswith("2 batches, the newest batch_")
+
+
+@pytest.mark.parametrize("stack", ["kafka"], indirect=True)
+def test_the_async_client_is_told_what_became_of_each_request_and_batch(stack, openai_python):
+    told = json.loads(run(openai_python, stack, CALLS, "fake"))
+    assert told["models"] == ["fake"]
+
+    mixed = told["mixed"]
+    batch = mixed["batch"]
+    assert (batch["status"], batch["metadata"]["run"]) == ("completed", "mixed")
+    assert batch["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
+    assert batch["usage"]["total_tokens"] > 0
+    assert mixed["output"] == ["good"]
+    assert sorted(mixed["errors"]) == ["bad", "made-up"]
+
+    broken = told["broken"]
+    assert broken["status"] == "failed"
+    assert [error["line"] for error in broken["errors"]] == [2, 3]
+    assert broken["errors"][1]["code"] == "duplicate_custom_id"
+
+    assert told["cancelled"] == ["cancelling", "cancelled"]
+
+    pages = told["pages"]
+    assert len(set(pages["made"])) == len(pages["made"]) > 100
+    assert len(set(pages["listed"])) == len(pages["listed"])
+    assert set(pages["made"]) < set(pages["listed"])
