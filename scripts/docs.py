@@ -23,8 +23,10 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
+from backburner.gateway.api import routes
 from backburner.gateway.auth.settings import AuthSettings
 from backburner.gateway.limits.settings import LimitSettings
+from backburner.gateway.settings import GatewayServiceSettings, GatewaySettings
 from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
@@ -54,10 +56,10 @@ from backburner_worker.settings.sweep import SweepSettings
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
 EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
-GATEWAY = (AuthSettings, QuotaSettings, LimitSettings)
+GATEWAY = (GatewayServiceSettings, AuthSettings, QuotaSettings, LimitSettings)
+EVERY_PROCESS = (ProcessSettings,)
 WORKERS = (
     IdentitySettings,
-    ProcessSettings,
     EngineSettings,
     RequestSettings,
     MessageSettings,
@@ -82,6 +84,7 @@ def pages() -> dict[Path, str]:
         DOCS / "schemas" / "envelope.json": as_json(wire_documents.envelope_schema(texts)),
         DOCS / "schemas" / "result.json": as_json(wire_documents.result_schema(texts)),
         DOCS / "asyncapi.json": as_json(wire_documents.asyncapi(texts)),
+        DOCS / "openapi.json": as_json(routes().openapi()),
         DOCS / "python.md": python_page(GENERATED),
         DOCS / "settings.md": settings_page(),
         DOCS / "errors.md": errors_page(),
@@ -115,7 +118,8 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def settings_page() -> str:
     """The settings reference."""
-    left_out = {*WorkerSettings.model_fields} - {name for kind in (*EVERY_PART, *WORKERS) for name in kind.model_fields}
+    listed = {name for kind in (*EVERY_PART, *EVERY_PROCESS, *GATEWAY, *WORKERS) for name in kind.model_fields}
+    left_out = {*WorkerSettings.model_fields, *GatewaySettings.model_fields} - listed
     if left_out:
         sys.exit(f"docs: no group on the page has {', '.join(sorted(left_out))}; add the group to scripts/docs.py")
     return "\n".join(
@@ -131,6 +135,9 @@ def settings_page() -> str:
             "## Every part",
             "",
             *settings_sections(EVERY_PART),
+            "## Worker, gateway and dispatcher",
+            "",
+            *settings_sections(EVERY_PROCESS),
             "## Gateway",
             "",
             *settings_sections(GATEWAY),

@@ -268,6 +268,11 @@ def batch(tenant: str, job_name: str) -> str:
     return f"{batches(tenant)}{job_name}"
 
 
+def deleted_results(tenant: str, job_name: str, kind: str) -> str:
+    """The mark that one of a job's result files was deleted at the gateway; `kind` is `output` or `errors`."""
+    return f"tenants/{tenant}/deleted/{job_name}-{kind}"
+
+
 def idempotency(tenant: str, digest: str) -> str:
     """What a create call with that idempotency key, or those arguments, answered; `digest` is hexadecimal."""
     return f"tenants/{tenant}/idempotency/{digest}.json"

@@ -150,7 +150,7 @@ class Stack:
         ready_seconds: float,
         ready_word: str = "ready",
     ) -> Part:
-        env = clean_environment(**settings, **{DRAIN: f"{drain_seconds(self._options):g}"})
+        env = clean_environment(**{**settings, DRAIN: f"{drain_seconds(self._options):g}"})
         log = self._options.data_folder / "logs" / f"{name.removeprefix('the ').replace(' ', '-')}.log"
         program = Program(name=name, argv=argv, env=env, log=log, error=error)
         return Part(program, self._leases.take(), ready_seconds=ready_seconds, ready_word=ready_word, say=self._say)
