@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import openai_environment
 import pytest
+from stock_client import BOUND, run
 
 from backburner.local.control import env_file
 
@@ -16,7 +16,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.store]
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "openai_batch.py"
 CALLS = Path(__file__).parent / "programs" / "openai_calls.py"
-BOUND = 120
 QUICK = {
     # What is cancelled ends soon; the grace still covers marker, segment and drain, as it must.
     "BACKBURNER_FREEZE_GRACE_SECONDS": "4",
@@ -26,15 +25,6 @@ QUICK = {
     "BACKBURNER_SEGMENT_MAX_AGE_SECONDS": "1",
     "BACKBURNER_DRAIN_SECONDS": "2",
 }
-
-
-@pytest.fixture(scope="session")
-def openai_python(missing_server):
-    """The Python of an environment that holds the stock package."""
-    try:
-        return openai_environment.ensure()
-    except openai_environment.InstallationFailed as error:
-        missing_server(str(error))
 
 
 def backburner(folder, *arguments):
@@ -51,29 +41,12 @@ def backburner(folder, *arguments):
 
 @pytest.fixture(scope="module", params=["kafka", "sqs"])
 def stack(request, tmp_path_factory):
-    """A stack on each kind of queue in turn: its folder."""
+    """A stack on each kind of queue in turn: its settings."""
     folder = tmp_path_factory.mktemp("up")
     up = backburner(folder, "up", "--detach", "--gateway", "--engine", "fake", "--queue", request.param)
     assert up.returncode == 0, up.stderr
-    yield folder
+    yield env_file.read(folder / ".backburner" / "env")
     assert backburner(folder, "down").returncode == 0
-
-
-def run(python, folder, *arguments):
-    """What a program prints that knows nothing but the two variables of OpenAI's clients."""
-    env = env_file.read(folder / ".backburner" / "env")
-    two = {name: value for name, value in env.items() if name.startswith("OPENAI_")}
-    assert len(two) == 2
-    ran = subprocess.run(
-        [python, *arguments],
-        env={"PATH": os.environ["PATH"], **two},
-        capture_output=True,
-        text=True,
-        timeout=BOUND,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
 
 
 def test_the_example_does_what_it_says(stack, openai_python, tmp_path):

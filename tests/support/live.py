@@ -132,6 +132,20 @@ class LiveDispatcher(LiveProcess):
         super().__init__("backburner.dispatcher", name, env, log, ready="dispatching")
 
 
+class LiveGateway(LiveProcess):
+    """A gateway, on a free port of loopback."""
+
+    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
+        own = {"BACKBURNER_GATEWAY_LISTEN_HOST": "127.0.0.1", "BACKBURNER_GATEWAY_LISTEN_PORT": "0"}
+        super().__init__("backburner.gateway", name, {**env, **own}, log, ready="serving")
+
+    @property
+    def base_url(self) -> str:
+        """Where OpenAI's API is, once it is warm."""
+        (heard,) = self.said("serving")
+        return f"http://127.0.0.1:{heard['port']}/v1"
+
+
 class Live:
     """A running broker, durable on a running store, or an SQS emulator beside it; and the settings that reach them."""
 
@@ -141,6 +155,7 @@ class Live:
         self.broker = queue
         self.workers: list[LiveWorker] = []
         self.dispatchers: list[LiveDispatcher] = []
+        self.gateways: list[LiveGateway] = []
         self.env = {
             "BACKBURNER_QUEUE_URL": queue.url,
             "BACKBURNER_STORE_URL": f"s3://{store.RESULTS_BUCKET}/main",
@@ -179,14 +194,22 @@ class Live:
         self.dispatchers.append(started)
         return started
 
-    async def warm(self, *workers: LiveWorker) -> None:
-        """Wait until they have their share of the partitions."""
-        for one in workers:
-            await until(one.is_warm, "a warm worker")
+    def gateway(self, **settings: str) -> LiveGateway:
+        """Start a gateway; it is not waited for."""
+        name = f"gateway-{len(self.gateways) + 1}"
+        env = clean_environment(**{**self.env, **settings})
+        started = LiveGateway(name, env, self.folder / "logs" / f"{name}.log")
+        self.gateways.append(started)
+        return started
+
+    async def warm(self, *processes: LiveProcess) -> None:
+        """Wait until they take in work: workers, until they have their share of the partitions."""
+        for one in processes:
+            await until(one.is_warm, "a warm process")
 
     def stop_workers(self) -> None:
-        """Stop workers and dispatchers."""
-        running = [*self.workers, *self.dispatchers]
+        """Stop workers, dispatchers and gateways."""
+        running = [*self.workers, *self.dispatchers, *self.gateways]
         for one in running:
             one.ask_to_stop()
         for one in running:
