@@ -194,7 +194,7 @@ def test_the_next_up_finds_the_data_ports_and_keys_of_the_last(folder):
     assert up.returncode == 0, up.stdout
     before = env_file.read(folder.state / "env")
     base_url, key = before["OPENAI_BASE_URL"], before["OPENAI_API_KEY"]
-    assert f"base URL {base_url}, API key {key}" in up.stdout
+    assert f"base URL {base_url} and API key {key};" in up.stdout
     # That is a file which may be read by others.
     assert key not in (folder.state / "up.log").read_text()
     parts = folder.workers()

@@ -56,8 +56,9 @@ def test_the_example_does_what_it_says(stack, openai_python, tmp_path):
     assert said[1].startswith("file: file-")
     assert "completed: 64 of 65 answered, 1 failed" in said
     assert len(answers.read_text().splitlines()) == 64
+    assert next(line for line in said if line.startswith("What is the capital of Japan? fake-"))
     assert next(line for line in said if line.startswith("refused: "))
-    assert said[-1].startswith("2 batches, the newest batch_")
+    assert said[-2:] == ["another batch: cancelling", "batches so far: 2"]
 
 
 @pytest.mark.parametrize("stack", ["kafka"], indirect=True)

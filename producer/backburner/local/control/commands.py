@@ -174,7 +174,7 @@ def _await_last_word(pipe: IO[str], child: "subprocess.Popen[bytes]", say: Say, 
 
 def _tell_front(env: Mapping[str, str], say: Say) -> None:
     if base_url := env.get("OPENAI_BASE_URL"):
-        say(f"OpenAI's clients find it in the settings too: base URL {base_url}, API key {env['OPENAI_API_KEY']}")
+        say(f"OpenAI's clients take base URL {base_url} and API key {env['OPENAI_API_KEY']}; the settings have both")
 
 
 def _arguments(options: UpOptions) -> list[str]:
