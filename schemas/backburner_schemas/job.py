@@ -51,7 +51,7 @@ class StoredInput(BaseModel):
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from error
     return name
 

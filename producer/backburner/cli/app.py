@@ -3,7 +3,7 @@
 import typer
 
 from backburner.cli import command
-from backburner.cli.commands import dlq, enqueue, jobs, keys, pools, results, retry, stack, submit, topics
+from backburner.cli.commands import dlq, enqueue, jobs, keys, plan, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def version(_session: Session) -> None:
 # In the order in which a newcomer needs them.
 stack.register(app)
 submit.register(app)
+plan.register(app)
 enqueue.register(app)
 jobs.register(app)
 results.register(app)

@@ -98,15 +98,14 @@ class Claim:
 
         Raises `StoreError`.
         """
-        cursor = found.cursor or Cursor()
-        if found.cursor is None:
-            begun = self._clock()
-            self.cursor = cursor.model_copy(update={"owner": self._owner, "updated_at": time.time()})
-            await self._storage.create(self._key, self.cursor.model_dump_json().encode())
-            # Read in any case: a creation that the client library repeated reports that it failed.
-            return await self._is_written(begun)
-        self.cursor, self._etag = cursor, found.etag
         try:
+            if found.cursor is None:
+                begun = self._clock()
+                self.cursor = Cursor(owner=self._owner, updated_at=time.time())
+                await self._storage.create(self._key, self.cursor.model_dump_json().encode())
+                # Read in any case: a creation that the client library repeated reports that it failed.
+                return await self._is_written(begun)
+            self.cursor, self._etag = found.cursor, found.etag
             await self.write()
         except ClaimLost:
             return False

@@ -91,6 +91,7 @@ class Parts:
             self.connections.storage,
             self.connections.pools,
             self.backlog,
+            seconds=self.settings.dispatch_look_seconds,
             own=self._sent_of,
             changed=self._changed.set,
         )

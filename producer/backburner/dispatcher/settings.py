@@ -22,7 +22,8 @@ class DispatchSettings(SettingGroup):
     """Seconds without a sign of life after which another dispatcher takes over a job. One sends nothing more once it
     could not renew its claim for half of that."""
     dispatch_look_seconds: Annotated[float, Field(gt=0)] = 1.0
-    """Seconds between two looks at which jobs wait, are paused or cancelled."""
+    """Seconds between two looks at which jobs wait, are paused or cancelled, and between two at how much is unanswered
+    while a lane is at its bound."""
 
 
 class DispatcherSettings(ProcessSettings, DispatchSettings, Settings):

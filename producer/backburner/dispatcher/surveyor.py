@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from backburner.dispatcher.backlog import Backlog, JobProgress, Survey
 from backburner.dispatcher.claim import JobKey, read_cursor
@@ -16,10 +16,8 @@ from backburner_schemas.errors import StoredObjectBroken, StoreError
 from backburner_schemas.job import JobManifest
 from backburner_schemas.keys import SegmentName
 
-_FULL_SECONDS = 1.0
-"""Between two surveys while a lane is at its bound."""
 _IDLE_TURN_COUNT = 4
-"""So many times as long again, while nothing waits for one."""
+"""So many times as long again, while no lane is at its bound."""
 _PAUSE_RATIO = 4
 """A survey that takes long is followed by a pause so many times as long."""
 _MAX_CONCURRENT_READS = 16
@@ -37,15 +35,22 @@ class Surveyor:
         pools: PoolDirectory,
         backlog: Backlog,
         *,
+        seconds: float,
         own: Callable[[JobKey], int | None],
         changed: Callable[[], None],
     ) -> None:
-        """`own` tells how much this process has sent of a job, if the job is its own; its cursor comes later."""
+        """`seconds` are between two surveys while a lane is at its bound, and a few times as many otherwise.
+
+        `own` tells how much this process has sent of a job, if the job is its own; its cursor comes later.
+        """
+        self._seconds = seconds
         self._storage = storage
         self._pools = pools
         self._backlog = backlog
         self._own = own
         self._changed = changed
+        self._workers: Mapping[str, int] = {}
+        self._workers_until = 0.0
         self._stored: OrderedDict[JobKey, JobManifest | None] = OrderedDict()
         """Manifests of stored jobs; None for those that are not."""
 
@@ -60,11 +65,11 @@ class Surveyor:
                     raise
                 log.warning("surveying the stored jobs failed; retrying", error=error.message)
             took = time.monotonic() - begun
-            pause = max(_FULL_SECONDS, took * _PAUSE_RATIO)
+            pause = max(self._seconds, took * _PAUSE_RATIO)
             await asyncio.sleep(pause)
             for _ in range(_IDLE_TURN_COUNT):
                 if not self._backlog.full:
-                    await asyncio.sleep(_FULL_SECONDS)
+                    await asyncio.sleep(self._seconds)
 
     async def look(self) -> None:
         """Survey once. Raises `StoreError`."""
@@ -77,10 +82,17 @@ class Surveyor:
                 return await self._progress(job)
 
         found = await asyncio.gather(*(progress(job) for job in open_jobs if self._stored.get(job, job) is not None))
-        pools = await self._pools.read()
-        workers = {pool.pool: len(pool.workers) for pool in pools}
+        workers = await self._live_workers()
         self._backlog.surveyed(Survey([one for one in found if one is not None], workers))
         self._changed()
+
+    async def _live_workers(self) -> Mapping[str, int]:
+        """Those of each pool; read less often, since each has an object of its own."""
+        now = time.monotonic()
+        if now >= self._workers_until:
+            self._workers = {pool.pool: len(pool.workers) for pool in await self._pools.read()}
+            self._workers_until = now + _IDLE_TURN_COUNT * self._seconds
+        return self._workers
 
     async def _progress(self, job: JobKey) -> JobProgress | None:
         """How far a job has come; None if it is no stored one, or one that cannot be read: that is its own affair."""

@@ -6,6 +6,7 @@ two prompts share is known to that, whether it is a short system prompt or a boo
 at fewer depths, and not so far: a worker sees only what it holds.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from struct import Struct
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ def _depths() -> Iterator[int]:
 DEPTHS_BYTES = tuple(_depths())
 """Bytes of a prompt after which it is compared with others."""
 
+_PARTS = tuple(map(slice, (0, *DEPTHS_BYTES), DEPTHS_BYTES))
+"""What is between one depth and the next."""
 _PACK = tuple(Struct(f">{count}I").pack for count in range(len(DEPTHS_BYTES) + 1))
 
 
@@ -57,15 +60,10 @@ def beginning_of(body: Mapping[str, Any], line_bytes: int) -> Beginning:
     """
     data = prompt_beginning(body, MAX_BYTES).encode("utf-8", "surrogatepass")
     size = len(data)
-    found, start, hashes = 0, 0, []
-    for depth in DEPTHS_BYTES:
-        if depth > size:
-            break
-        found = crc32(data[start:depth], found)
-        hashes.append(found)
-        start = depth
+    found, depth = 0, bisect_right(DEPTHS_BYTES, size)
+    hashes = [found := crc32(data[part], found) for part in _PARTS[:depth]]
     whole = size < MAX_BYTES and ("messages" in body or isinstance(body.get("prompt", body.get("input")), str))
-    return Beginning(_PACK[len(hashes)](*hashes), size if whole else max(size, line_bytes))
+    return Beginning(_PACK[depth](*hashes), size if whole else max(size, line_bytes))
 
 
 def shared_bytes(depth: int) -> float:

@@ -33,7 +33,7 @@ class Forecast:
     completion_tokens: int
     """Tokens of all answers at most; of a request that sets no limit, 256."""
     hits: int
-    """Requests that find in the engine's cache all that they share with any other of the job."""
+    """Requests that find in the engine's cache at least three quarters of what they share with any other of the job."""
     found_tokens: int
     """Prompt tokens that the engine finds in its cache, so that it need not compute them."""
     file_order: tuple[int, int] | None = None

@@ -12,7 +12,7 @@ MAX_LARGEST_REQUESTS = 512
 _GROUPS_COUNT = 64
 """Groups that a job has at least, as long as they are not smaller than the least: a few for each of many workers."""
 
-APART = -1
+APART_CODE = -1
 """The depth of an entry that must not be in the group of the one before it."""
 
 
@@ -30,7 +30,7 @@ def cut_groups(entries: Iterable[tuple[int, EntryT]], largest: int) -> Iterator[
     held: list[EntryT] = []
     depths: list[int] = []
     for depth, entry in entries:
-        if depth == APART and held:
+        if depth == APART_CODE and held:
             yield held
             held, depths = [], []
         held.append(entry)

@@ -6,9 +6,9 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
-from backburner.ordering.beginnings import HASH_BYTES, beginning_of, shared_bytes
+from backburner.ordering.beginnings import DEPTHS_BYTES, HASH_BYTES, beginning_of, shared_bytes
 from backburner.ordering.forecast import Forecast, PrefixCache, answer_tokens, tokens_in
-from backburner.ordering.groups import APART, cut_groups, largest_group
+from backburner.ordering.groups import APART_CODE, cut_groups, largest_group
 from backburner.ordering.plan import MAX_POOLS, Entry, InputDigest, Plan, PlanWriter
 from backburner.ordering.runs import MEMORY_BYTES, SortedRuns
 from backburner_schemas.errors import PoolError
@@ -19,7 +19,15 @@ _HEAD = Struct(">HI")
 _TAIL = Struct(">IQIB")
 """Index, offset with the bit below, length, and how deep the file's own order would find it cached."""
 _MODEL_BYTES = _HEAD.size
-_VERBATIM = 1 << 63
+_VERBATIM_BIT = 1 << 63
+
+_HIT_RATIO = 0.75
+"""Of what a request shares with others at most, what it has to find in the cache, so that it counts as a hit."""
+_ENOUGH = tuple(
+    next(depth for depth in range(most + 1) if shared_bytes(depth) >= _HIT_RATIO * shared_bytes(most))
+    for most in range(len(DEPTHS_BYTES) + 1)
+)
+"""How deep that is, for each depth."""
 
 
 class OrderIndex:
@@ -60,7 +68,7 @@ class OrderIndex:
         self._prompt_bytes += prompt_bytes
         self._answer_tokens += answer
         found = self._cache.ask(number ^ model, chain, prompt_bytes, answer) if self._cache is not None else 0
-        place = offset | _VERBATIM if verbatim else offset
+        place = offset | _VERBATIM_BIT if verbatim else offset
         self._sorted.add(_HEAD.pack(number, model) + chain + _TAIL.pack(self.count, place, length, found))
         self.count += 1
 
@@ -109,12 +117,12 @@ class OrderIndex:
                 depth = max(0, size - (differing.bit_length() + 7) // 8 - _MODEL_BYTES) // HASH_BYTES
                 if key[:_MODEL_BYTES] != before[:_MODEL_BYTES]:
                     pool, _ = head(key)
-                    depth = APART
+                    depth = APART_CODE
                 before = key
             counts[pool] += 1
             index, place, length, found = unpack(record, len(key))
             meter.take(max(depth, 0), found)
-            yield depth, Entry(index, place & ~_VERBATIM, length, bool(place & _VERBATIM))
+            yield depth, Entry(index, place & ~_VERBATIM_BIT, length, bool(place & _VERBATIM_BIT))
         meter.take(0, 0)
 
 
@@ -137,8 +145,9 @@ class _Meter:
         # The most that it shares with any other is what it shares with one of its neighbours.
         most = max(before, depth)
         if most:
-            self.hits += before == most
-            self._file_hits += in_file >= most
+            enough = _ENOUGH[most]
+            self.hits += before >= enough
+            self._file_hits += in_file >= enough
         if depth:
             self.found_bytes += shared_bytes(depth)
         if found:

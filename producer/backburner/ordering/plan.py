@@ -32,8 +32,8 @@ _POOL = Struct("<B40sQ")
 """Length of the name, the name, requests."""
 _ENTRY = Struct("<QII")
 _DIGEST_BYTES = 32
-_GROUP, _VERBATIM = 1 << 63, 1 << 62
-_OFFSETS = _VERBATIM - 1
+_GROUP_BIT, _VERBATIM_BIT = 1 << 63, 1 << 62
+_OFFSET_BITS = _VERBATIM_BIT - 1
 _PIECE_ENTRIES = 16 * 1024
 _MIN_LINE_BYTES = 32
 """Of the shortest request; it bounds how many an input can have."""
@@ -161,10 +161,10 @@ class PlanWriter:
     def add(self, group: Sequence[Entry]) -> None:
         """Add the next group, whose requests are for one pool."""
         pack = _ENTRY.pack
-        flag = _GROUP
+        flag = _GROUP_BIT
         packed = []
         for index, offset, length, verbatim, _ in group:
-            packed.append(pack(offset | flag | (_VERBATIM if verbatim else 0), index, length))
+            packed.append(pack(offset | flag | (_VERBATIM_BIT if verbatim else 0), index, length))
             flag = 0
         self._file.write(b"".join(packed))
         self.groups += 1
@@ -197,7 +197,7 @@ def _header(digest: InputDigest, pools: Sequence[tuple[str, int]], forecast: For
 
 
 def _entry(place: int, index: int, length: int) -> Entry:
-    return Entry(index, place & _OFFSETS, length, bool(place & _VERBATIM), bool(place & _GROUP))
+    return Entry(index, place & _OFFSET_BITS, length, bool(place & _VERBATIM_BIT), bool(place & _GROUP_BIT))
 
 
 def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
@@ -302,9 +302,9 @@ class _Reader:
             if seen[byte] & bit:
                 raise _broken(f"request {index:,} is in it twice")
             seen[byte] |= bit
-            if not 0 < length <= longest or (place & _OFFSETS) + length > size:
+            if not 0 < length <= longest or (place & _OFFSET_BITS) + length > size:
                 raise _broken(f"the line of request {index:,} is outside of the input, or too long")
-            if place & _GROUP:
+            if place & _GROUP_BIT:
                 groups += 1
             elif position in self._openings:
                 raise _broken("a group in it is for two pools")

@@ -24,7 +24,7 @@ _LANDMARK_REQUESTS = 1024
 """Requests between two positions whose place in the file is remembered."""
 _PLACE = Struct("<QQI4x")
 """Of one line, by its index: where it goes, where it is in the input, its length."""
-_NOWHERE = (1 << 64) - 1
+_NO_OFFSET = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Spool:
                     self._landmarks.append((place, groups))
                 groups += entry.opens_group
                 kept = position >= self._first
-                pack_into(places, entry.index * size, place if kept else _NOWHERE, entry.offset, entry.length)
+                pack_into(places, entry.index * size, place if kept else _NO_OFFSET, entry.offset, entry.length)
                 place += entry.length if kept else 0
 
     async def _take_all(self, pieces: AsyncIterable[bytes], places: mmap | bytes) -> None:
@@ -197,7 +197,7 @@ class _Taking:
             if begin + length > len(data):
                 kept = min(begin, kept)
                 break
-            if place != _NOWHERE:
+            if place != _NO_OFFSET:
                 _write(descriptor, data[begin : begin + length], place)
             end = offset + length
             self._next += 1

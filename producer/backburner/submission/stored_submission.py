@@ -82,7 +82,7 @@ class StoredSubmission:
         first = self._objects.manifest
         stored = StoredInput(
             key=keys.stored_input(*self._objects.names),
-            bytes=path.stat().st_size,
+            bytes=(await asyncio.to_thread(path.stat)).st_size,
             sha256=self._fingerprint.prefix.sha256,
             skipped=skipped,
         )

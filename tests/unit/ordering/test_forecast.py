@@ -70,6 +70,17 @@ def test_all_but_the_first_of_each_beginning_are_hits():
     assert forecast.prompt_tokens == pytest.approx(1000 * PASSAGE_BYTES / 4, rel=0.01)
 
 
+def test_the_first_of_a_group_is_no_hit_for_a_system_prompt_that_all_share():
+    forecast, _ = forecast_of(prompts_of(50, 10, system=800), 10_000)
+    assert forecast.hit_ratio == 0.9
+
+
+def test_where_requests_share_a_little_more_with_some_than_with_others_all_are_hits():
+    prompts = ["s" * 1000 + f"question {number:03}" + "x" * 100 for number in range(100)]
+    forecast, _ = forecast_of(prompts, 10_000)
+    assert forecast.hit_ratio == 0.99
+
+
 def test_requests_that_share_nothing_are_no_hits():
     forecast, _ = forecast_of(prompts_of(100, 1), 1_000_000)
     assert (forecast.hits, forecast.found_tokens, forecast.file_order) == (0, 0, (0, 0))

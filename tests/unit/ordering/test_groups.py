@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner.ordering.groups import APART, cut_groups, largest_group
+from backburner.ordering.groups import APART_CODE, cut_groups, largest_group
 
-DEPTHS = st.lists(st.sampled_from([APART, 0, 0, 1, 2, 2, 2, 3]), min_size=1, max_size=120)
+DEPTHS = st.lists(st.sampled_from([APART_CODE, 0, 0, 1, 2, 2, 2, 3]), min_size=1, max_size=120)
 
 
 def cut(depths, largest):
@@ -23,8 +23,8 @@ def test_groups_are_the_entries_in_order_and_none_is_too_large(depths, largest):
 def test_a_group_ends_where_the_least_is_shared_within_its_reach(depths, largest):
     for group, following in zip(groups := cut(depths, largest), groups[1:], strict=False):
         reach = depths[group[0] + 1 : group[0] + 1 + largest]
-        if APART in reach:
-            assert depths[following[0]] == APART or APART not in depths[group[0] + 1 : following[0]]
+        if APART_CODE in reach:
+            assert depths[following[0]] == APART_CODE or APART_CODE not in depths[group[0] + 1 : following[0]]
         else:
             assert depths[following[0]] == min(reach)
 
@@ -32,7 +32,7 @@ def test_a_group_ends_where_the_least_is_shared_within_its_reach(depths, largest
 @given(DEPTHS, st.integers(1, 20))
 def test_what_is_apart_is_in_no_group_with_what_is_before(depths, largest):
     for group in cut(depths, largest):
-        assert APART not in [depths[place] for place in group[1:]]
+        assert APART_CODE not in [depths[place] for place in group[1:]]
 
 
 def test_what_shares_the_most_stays_together():

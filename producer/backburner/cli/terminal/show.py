@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backburner.cli.terminal.meter import duration
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from backburner.jobs.reconcile import Reconciliation
+    from backburner_schemas.job import Estimate
     from backburner_schemas.status import BatchStatus
 
 MAX_SHOWN_FINDINGS = 20
@@ -138,11 +140,29 @@ def status_lines(status: "BatchStatus") -> str:
         ("created", moment(status.created_at)),
         ("deadline", moment(status.expires_at)),
     ]
-    ended = status.completed_at or status.cancelled_at or status.expired_at
+    if status.waiting is not None:
+        rows.append(("waiting", f"{status.waiting.reason}: {status.waiting.detail}"))
+    if status.estimate is not None and not status.frozen:
+        rows.append(("estimate", _estimate(status.estimate)))
+    errors = status.errors.data if status.errors is not None else ()
+    rows += [
+        ("error", error.message if error.line is None else f"line {error.line}: {error.message}")
+        for error in errors[:MAX_SHOWN_FINDINGS]
+    ]
+    ended = status.completed_at or status.cancelled_at or status.expired_at or status.failed_at
     if ended is not None:
         rows.append(("ended", moment(ended)))
     rows += [(f"metadata.{name}", value) for name, value in status.metadata.items()]
     return named_lines(rows)
+
+
+def _estimate(estimate: "Estimate") -> str:
+    """What a stored job is expected to take, in one line."""
+    time = f", {duration(estimate.seconds)}" if estimate.seconds is not None else ""
+    return (
+        f"{estimate.prompt_tokens:,} tokens in, {estimate.completion_tokens:,} out at most{time}; "
+        f"{estimate.prefix_hit_ratio:.0%} of the requests begin with what the engine has in its cache"
+    )
 
 
 def named_lines(rows: Sequence[tuple[str, str]]) -> str:
