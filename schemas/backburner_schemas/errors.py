@@ -300,6 +300,10 @@ class Overloaded(CallRefused):
     """The gateway has as many calls under way as it takes; call again after the time in Retry-After."""
 
     code = "overloaded"
+    retryable = True
+    http_status = 503
+
+
 # --- who calls the gateway --------------------------------------------------------------------------------
 
 

@@ -278,5 +278,9 @@ class Summary(_Stored):
     usage: UsageTotals = UsageTotals()
     finalized_at: float
     """Unix seconds."""
+    planned_at: float | None = None
+    """Unix seconds at which the input of a stored job had passed the check: its cursor need not be read for it."""
+    cancelling_at: float | None = None
+    """Unix seconds of the cancel, if there was one: its marker does not stay for ever."""
     errors: Annotated[tuple[InputError, ...], Field(max_length=100)] = ()
     """Of a `failed` job: what is wrong with its input, the first by line."""

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp
 import backburner.gateway.batches.routes as batches
 import backburner.gateway.files.routes as files
 import backburner.gateway.models.routes as models
+import backburner.gateway.requests.routes as requests
+import backburner.gateway.uploads.routes as uploads
 from backburner.gateway.documentation import document
 from backburner.gateway.http.body import CallerGone
 from backburner.gateway.http.call import call_of
@@ -42,8 +44,8 @@ def routes(parts: Parts | None = None) -> FastAPI:
     """The routes alone; without parts they can only be documented."""
     app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.parts = parts
-    app.router.routes += [*files.streaming]
-    for router in (files.router, batches.router, models.router):
+    app.router.routes += [*files.streaming, *uploads.streaming, *requests.streaming]
+    for router in (files.router, uploads.router, batches.router, models.router):
         app.include_router(router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     app.add_exception_handler(BackburnerError, _told)

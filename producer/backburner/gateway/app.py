@@ -14,7 +14,10 @@ from backburner.gateway.auth.authentication import open_authentication
 from backburner.gateway.http.server import Server, create_server
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.parts import Parts
+from backburner.gateway.requests.enqueuer import Enqueuer
+from backburner.gateway.requests.signing_key import SigningKey
 from backburner.gateway.settings import GatewaySettings
+from backburner.gateway.sweep import GatewaySweep
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
@@ -49,6 +52,7 @@ async def open_parts(
     settings: GatewaySettings, connections: Connections, telemetry: GatewayTelemetry
 ) -> AsyncIterator[Parts]:
     """The parts of a gateway, while the block lasts; the connections end with it. Raises `SettingsError`."""
+    enqueuer = Enqueuer(connections)
     try:
         storage = connections.storage
         async with (
@@ -63,8 +67,11 @@ async def open_parts(
                 audit=audit,
                 telemetry=telemetry,
                 models=ModelCatalogue(connections.pools),
+                enqueuer=enqueuer,
+                signing_key=SigningKey(storage),
             )
     finally:
+        await enqueuer.close()
         await connections.close()
 
 
@@ -84,8 +91,9 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     on_stop_signal(stop)
     dependencies: dict[str, Availability] = {"store": parts.storage}
     monitor = DependencyMonitor(dependencies, readiness, parts.telemetry)
+    sweep = GatewaySweep(parts.storage, seconds=settings.gateway_sweep_seconds)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
+        beside = [tasks.create_task(sweep.run()), tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
         try:
             await asyncio.gather(_run(server, settings), _join(server, readiness, settings))
         finally:

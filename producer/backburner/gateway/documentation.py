@@ -8,12 +8,17 @@ from fastapi.openapi.utils import get_openapi
 
 from backburner.gateway.files.file_object import FileObject
 from backburner.gateway.http.errors import ErrorBody
+from backburner.gateway.requests.answers import AsyncRequest
+from backburner.gateway.uploads.upload_object import PartObject
+from backburner_schemas.names import PRIORITIES, Lane
+from backburner_schemas.request import Endpoint
 
 _TITLE = "Backburner"
 _DESCRIPTION = (
     "OpenAI's batch service over your own GPUs: files, uploads, batches, models, and single requests to wait for."
 )
 _VERSION = "1"
+_CREATED_ONCE = ("/v1/batches", "/v1/uploads")
 _METHODS = ("get", "post", "delete")
 _ERRORS = {
     "400": "The call is not as it should be; `param` names the argument at fault.",
@@ -34,7 +39,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=_TITLE, version=_VERSION, description=_DESCRIPTION, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ErrorBody, FileObject):
+        for model in (AsyncRequest, ErrorBody, FileObject, PartObject):
             found = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= found.pop("$defs", {})
             schemas[model.__name__] = found
@@ -42,6 +47,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         for path, operations in _STREAMING.items():
             made["paths"].setdefault(path, {}).update(operations)
+        for path in _CREATED_ONCE:
+            made["paths"][path]["post"].setdefault("parameters", []).append(IDEMPOTENCY_KEY)
         for path in made["paths"].values():
             for method in _METHODS:
                 if method in path:
@@ -99,6 +106,25 @@ _FILE_FORM = {
         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
     },
 }
+_PART_FORM = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "format": "binary", "description": "The part's bytes, 64 MB at most."}},
+}
+_UPLOAD_ID = {"name": "upload_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_REQUEST_ID = {"name": "request_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N` waits up to N seconds for the answer, 60 at most.",
+    "schema": {"type": "string"},
+}
+_IF_NONE_MATCH = {"name": "If-None-Match", "in": "header", "required": False, "schema": {"type": "string"}}
+_OPTIONS = [
+    {"name": "priority", "in": "query", "schema": {"type": "string", "enum": list(PRIORITIES), "default": Lane.NORMAL}},
+    {"name": "completion_window", "in": "query", "schema": {"type": "string", "default": "24h"}},
+]
 _FILE_ID = {"name": "file_id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 _STREAMING: dict[str, dict[str, Any]] = {
@@ -125,4 +151,59 @@ _STREAMING: dict[str, dict[str, Any]] = {
             },
         }
     },
+    "/v1/uploads/{upload_id}/parts": {
+        "post": {
+            "tags": ["uploads"],
+            "summary": "Add Part",
+            "description": "Add a part to an upload. It is stored as it comes.",
+            "operationId": "add_part",
+            "parameters": [_UPLOAD_ID],
+            "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _PART_FORM}}},
+            "responses": {"200": _answer("The part.", _ref("PartObject"))},
+        }
+    },
+    "/v1/async/{request_id}": {
+        "get": {
+            "tags": ["requests"],
+            "summary": "Retrieve Request",
+            "description": "The response to a single request, or its error with its own status.",
+            "operationId": "retrieve_request",
+            "parameters": [_REQUEST_ID, _PREFER, _IF_NONE_MATCH],
+            "responses": {
+                "200": _answer("The response, in the endpoint's own form.", {"type": "object"}),
+                "202": _answer("There is no answer yet.", _ref("AsyncRequest")),
+                "304": {"description": "The answer is the one that `If-None-Match` names."},
+            },
+        }
+    },
+} | {
+    endpoint.replace("/v1", "/v1/async", 1): {
+        "post": {
+            "tags": ["requests"],
+            "summary": f"Create {endpoint.removeprefix('/v1/')}",
+            "description": f"Put a request to `{endpoint}` onto the queue. Its answer is to be had under its id.",
+            "operationId": f"create_{endpoint.removeprefix('/v1/').replace('/', '_')}",
+            "parameters": [*_OPTIONS, IDEMPOTENCY_KEY],
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["model"],
+                            "properties": {"model": {"type": "string", "description": "As `/v1/models` lists it."}},
+                            "description": f"What `{endpoint}` takes, without `stream`.",
+                        }
+                    }
+                },
+            },
+            "responses": {
+                "202": {
+                    **_answer("The queue has it.", _ref("AsyncRequest")),
+                    "headers": {"Location": {"description": "Where to ask.", "schema": {"type": "string"}}},
+                }
+            },
+        }
+    }
+    for endpoint in Endpoint
 }

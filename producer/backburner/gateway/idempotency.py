@@ -101,6 +101,14 @@ class Idempotency:
             raise StoreError("what the first call made has vanished; call again")
         return parse_stored(MadeOnce, stored_at, stored.data).made
 
+    async def done(self, key: str) -> None:
+        """What the call with that key made is under way: another call with it has nothing to do any more."""
+        await self._storage.put(self._key("done", key), b"")
+
+    async def is_done(self, key: str) -> bool:
+        """Whether that is so."""
+        return await self._storage.modified(self._key("done", key)) is not None
+
     def _key(self, kind: str, key: str) -> str:
         parts = (kind, self._route, self._principal.subject, self._principal.key_id, key)
         return keys.idempotency(self._principal.tenant, hashlib.sha256(to_json(parts)).hexdigest())

@@ -12,8 +12,12 @@ from backburner.gateway.batches.results import BatchResults
 from backburner.gateway.files.file_store import FileStore
 from backburner.gateway.limits.limiter import Limiter
 from backburner.gateway.models.catalogue import ModelCatalogue
+from backburner.gateway.requests.answers import Answers
+from backburner.gateway.requests.enqueuer import Enqueuer
+from backburner.gateway.requests.signing_key import SigningKey
 from backburner.gateway.settings import GatewaySettings
 from backburner.gateway.telemetry import GatewayTelemetry
+from backburner.gateway.uploads.upload_store import UploadStore
 from backburner.storage import Storage
 
 
@@ -28,6 +32,8 @@ class Parts:
     audit: AuditLog
     telemetry: GatewayTelemetry
     models: ModelCatalogue
+    enqueuer: Enqueuer
+    signing_key: SigningKey
 
     @property
     def storage(self) -> Storage:
@@ -41,6 +47,14 @@ class Parts:
     def batches(self, tenant: str) -> BatchStore:
         """The batches of a tenant."""
         return BatchStore(self.storage, tenant, grace=self.settings.freeze_grace_seconds)
+
+    def uploads(self, tenant: str) -> UploadStore:
+        """The uploads of a tenant."""
+        return UploadStore(self.storage, tenant)
+
+    def answers(self, tenant: str) -> Answers:
+        """The answers to a tenant's single requests."""
+        return Answers(self.storage, tenant)
 
     def results(self, tenant: str) -> BatchResults:
         """The result files of a tenant's batches."""

@@ -248,3 +248,11 @@ async def test_the_same_upload_with_the_same_key_is_one_file(gateway):
     assert (other.status_code, error(other)["code"]) == (409, "idempotency_conflict")
     assert other.headers["x-should-retry"] == "false"
     assert len(await objects(gateway, "tenants/default/contents/")) == 1
+
+
+async def test_a_key_whose_file_was_deleted_does_not_bring_it_back_empty(gateway):
+    client = await gateway.client(**{"idempotency-key": "k"})
+    made = (await upload(client, batch_lines(2))).json()
+    assert (await client.delete(f"/v1/files/{made['id']}")).status_code == 200
+    assert (await upload(client, batch_lines(2))).status_code == 409
+    assert (await client.get("/v1/files")).json()["data"] == []

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 from backburner.gateway.batches.batch_view import end_if_over, view_batch
-from backburner.gateway.batches.results import ResultKind, files_of
+from backburner.gateway.batches.results import ResultFile, ResultKind, files_of
 from backburner.gateway.files.file_store import MAX_CONCURRENT_READS
 from backburner.logs import get_logger
 from backburner.storage import Storage
@@ -17,6 +17,9 @@ from backburner_schemas.status import BatchStatus, JobView, derive
 
 _MAX_VALUE_CHARACTERS = 512
 """OpenAI's bound of a value in metadata, ours as well."""
+
+_END_SECONDS = 3600
+"""Behind its deadline a batch ends within minutes; its results, which are not shown any more, go a little later."""
 
 log = get_logger(__name__)
 
@@ -34,6 +37,10 @@ class BatchStore:
         """Make the batch, or find it made from the same manifest; returns it as it is now."""
         # Its entry in the list first: one that leads nowhere is passed over, and a batch without one would be lost.
         await self._storage.put(keys.batch(self._tenant, manifest.id), b"")
+        if manifest.output_expires_after is not None:
+            latest = manifest.deadline + _END_SECONDS + manifest.output_expires_after
+            output = ResultFile(manifest.id, ResultKind.OUTPUT)
+            await self._storage.put(keys.expiry(self._tenant, latest, output.id), b"")
         try:
             await create_stored_job(self._storage, manifest)
         except JobConflict:

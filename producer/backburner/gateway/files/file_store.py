@@ -68,6 +68,9 @@ class FileStore:
     async def keep(self, file: StoredFile) -> StoredFile:
         """Make the file exist; returns it as it is stored, if it existed already as it was made then."""
         key = keys.file(self._tenant, file.id)
+        if file.expires_at is not None:
+            # First: the note of a file that is not there is passed over, and a file without one would stay for ever.
+            await self._storage.put(keys.expiry(self._tenant, file.expires_at, file.id), b"")
         if await self._storage.create(key, file.model_dump_json().encode()):
             return file
         return await self._read(key) or file
@@ -90,6 +93,10 @@ class FileStore:
             raise FileNotFound(f"there is no file {file_id[:64]!r}; `GET /v1/files` lists those that exist")
         return found
 
+    async def has_bytes(self, file_id: str) -> bool:
+        """Whether the bytes of a file are there."""
+        return await self._storage.modified(keys.content(self._tenant, file_id)) is not None
+
     def stream(self, file: StoredFile) -> AsyncIterator[bytes]:
         """The file's bytes."""
         return self._storage.stream(keys.content(self._tenant, file.id))
@@ -101,6 +108,8 @@ class FileStore:
         if file.id in needed:
             raise CallRefused(f"the batch {needed[file.id]} still needs the file; cancel it first, or wait for its end")
         await self.drop(file.id)
+        if file.expires_at is not None:
+            await self._storage.delete([keys.expiry(self._tenant, file.expires_at, file.id)])
 
     async def needed(self) -> dict[str, str]:
         """The ids of files that jobs which have not ended were made from, each with such a job."""

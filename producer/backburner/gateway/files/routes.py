@@ -28,7 +28,7 @@ from backburner.gateway.http.call import Call, call_of
 from backburner.gateway.http.errors import JSON
 from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key
 from backburner.gateway.parts import Parts, parts_of
-from backburner_schemas.errors import CallRefused, CallTooLarge
+from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, IdempotencyConflict
 
 router = APIRouter(tags=["files"])
 _FILE_FIELD = "file"
@@ -46,7 +46,7 @@ async def create_file(request: Request) -> Response:
     if length is not None and int(length) > call.body.limit:
         raise CallTooLarge(f"the file has more than the {limit:,} bytes that one may have", param=_FILE_FIELD)
     form = UploadForm(request.headers.get("content-type"), _FILE_FIELD)
-    key = idempotency_key(request)
+    call.idempotency_key = idempotency_key(request)
     async with parts.limiter.uploading(call.principal):
         if length is not None:
             await parts.limiter.store(call.principal, int(length))
@@ -54,49 +54,62 @@ async def create_file(request: Request) -> Response:
             form.pieces(call.body.pieces()),
             max_bytes=limit,
             max_line_bytes=parts.settings.max_body_bytes,
-            digests=key is not None,
+            digests=call.idempotency_key is not None,
         )
         try:
+            seconds = _checked(form.fields)
             if length is None:
                 await parts.limiter.store(call.principal, written.size)
-            file = await keep(parts, call, written, filename=form.filename, fields=form.fields, key=key)
-        except BaseException:
+        except BackburnerError:
             await parts.files(call.tenant).drop_quietly(written.file_id)
             raise
+        file = await _keep(parts, call, written, form, seconds)
     call.facts["file"] = file.id
     parts.audit.record(call.principal, Action.FILE_UPLOADED, file.id, bytes=file.bytes)
     return Response(FileObject.of(file).model_dump_json(), media_type=JSON)
 
 
-async def keep(
-    parts: Parts, call: Call, written: Written, *, filename: str, fields: dict[str, str], key: str | None
-) -> StoredFile:
-    """Make the file of what was written; of a call that came before with the same key, the file that it made."""
+async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, seconds: int | None) -> StoredFile:
+    """Make the file of what was written; of a call that came before with the same key, the file that it made.
+
+    Where this fails, the file may have been made all the same, so that its bytes must stay.
+    """
     now, files = time.time(), parts.files(call.tenant)
-    seconds = _expiry(fields)
-    unknown = fields.keys() - _FIELDS
-    if unknown:
-        name = min(unknown)[:64]
-        raise CallRefused(f"the form's field {name!r} is not known; remove it", param=name)
-    if fields.get("purpose") != BATCH:
-        raise CallRefused("purpose must be batch: files for other purposes are not kept here", param="purpose")
     file = StoredFile(
         id=written.file_id,
         bytes=written.size,
         created_at=now,
         expires_at=now + (parts.settings.gateway_file_seconds if seconds is None else seconds),
-        filename=filename,
+        filename=form.filename,
         purpose=BATCH,
         requests=written.requests,
         created_by=call.principal.subject,
     )
-    if key is not None:
-        content = fingerprint_of([written.sha256, filename, fields])
+    if (key := call.idempotency_key) is not None:
+        content = fingerprint_of([written.sha256, form.filename, form.fields])
         once = Idempotency(parts.storage, call.principal, _ROUTE)
-        file = StoredFile.model_validate_json(await once.once(key, content, file.model_dump_json()))
+        try:
+            made = await once.once(key, content, file.model_dump_json())
+        except IdempotencyConflict:
+            await files.drop_quietly(written.file_id)
+            raise
+        file = StoredFile.model_validate_json(made)
         if file.id != written.file_id:
             await files.drop_quietly(written.file_id)
+            if not await files.has_bytes(file.id):
+                raise IdempotencyConflict("the file that this Idempotency-Key made is deleted; choose a new key")
     return await files.keep(file)
+
+
+def _checked(fields: dict[str, str]) -> int | None:
+    """Seconds after which the file is to go, if its form says so. Raises `CallRefused` for what a form cannot say."""
+    seconds = _expiry(fields)
+    if unknown := fields.keys() - _FIELDS:
+        name = min(unknown)[:64]
+        raise CallRefused(f"the form's field {name!r} is not known; remove it", param=name)
+    if fields.get("purpose") != BATCH:
+        raise CallRefused("purpose must be batch: files for other purposes are not kept here", param="purpose")
+    return seconds
 
 
 def _expiry(fields: dict[str, str]) -> int | None:

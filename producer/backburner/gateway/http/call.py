@@ -22,6 +22,8 @@ class Call:
     body: Body
     patience: asyncio.Timeout
     """Ends the call with a 503 when the time is over."""
+    idempotency_key: str | None = None
+    """What the handler found of `Idempotency-Key`."""
     error: BackburnerError | None = None
     """What the call was answered with, if it was an error."""
     facts: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ JSON = "application/json"
 RETRY_AFTER_SECONDS = 5
 """What callers are told to wait for a store or a broker that is away; they ask again as long as it takes."""
 _MAX_MESSAGE_CHARACTERS = 2000
-_SERVER_ERRORS = 500
+_FIRST_SERVER_STATUS = 500
 
 
 class InternalFailure(BackburnerError):
@@ -72,7 +72,7 @@ def error_type(status: int) -> str:
             return "permission_error"
         case HTTPStatus.TOO_MANY_REQUESTS:
             return "rate_limit_error"
-    return "server_error" if status >= _SERVER_ERRORS else "invalid_request_error"
+    return "server_error" if status >= _FIRST_SERVER_STATUS else "invalid_request_error"
 
 
 def _status(error: BackburnerError) -> int:
@@ -93,6 +93,7 @@ def _message(error: BackburnerError) -> str:
 def _headers(error: BackburnerError, status: int) -> dict[str, str]:
     headers: dict[str, str] = {}
     if isinstance(error, RateLimited):
+        headers |= error.headers
         headers["retry-after"] = str(max(1, -int(-error.retry_after // 1)))
         headers["retry-after-ms"] = str(max(1, int(error.retry_after * 1000)))
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
