@@ -1,4 +1,4 @@
-"""The fourth way in: OpenAI's own client. Here the package `openai` alone; nothing of Backburner is imported.
+"""The third way in: OpenAI's own client. Here the package `openai` alone; nothing of Backburner is imported.
 
 It finds everything in its own two variables, OPENAI_BASE_URL and OPENAI_API_KEY. Run it beside `backburner up
 --gateway`, after `. .backburner/env`, where `openai` is installed:  python examples/openai_batch.py [PROMPTS [ANSWERS]]
