@@ -1,4 +1,4 @@
-"""The programs under examples/, each run as the README says, and the demo's prompts. OpenAI's client has its own file."""
+"""The programs under examples/, each run as the README says, and the demo's prompts. Not OpenAI's client."""
 
 import os
 import subprocess
