@@ -213,8 +213,8 @@ def test_the_next_up_finds_the_data_ports_and_keys_of_the_last(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_stack_in_the_foreground(folder, number):
-    with folder.foreground() as process:
-        read_until(process, "up; settings are in")
+    with folder.foreground("--gateway") as process:
+        read_until(process, "OpenAI's clients take base URL")
         everything = family(process.pid)
         process.send_signal(number)
         assert process.wait(BOUND) == 0

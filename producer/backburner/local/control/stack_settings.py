@@ -24,6 +24,8 @@ _EMBEDDED = {
     "BACKBURNER_HTTP_HOST": LOOPBACK,
     # Every worker that is started by hand takes a free port, so that any number can run side by side.
     "BACKBURNER_HTTP_PORT": "0",
+    # A dispatcher that was killed holds its jobs no longer than this.
+    "BACKBURNER_DISPATCH_CLAIM_SECONDS": "10",
 }
 _EMBEDDED_KAFKA = {
     # The embedded broker offers no producer ids, is one server, and shares one machine with everything else.
