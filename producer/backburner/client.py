@@ -1,7 +1,7 @@
 """The client: everything that users do with requests, jobs, dead letters and pools begins here."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
@@ -105,8 +105,8 @@ class Client:
         `deadline` is in seconds from now, a `timedelta` or a moment, 24 hours from now if not given; a request that is
         not started by then ends with the error `expired`.
 
-        Raises `RequestRefused`, `PoolNotFound`, `PoolError` where a model has to be named, `JobError` for an option
-        that cannot be, and `QueueError`.
+        Raises `RequestRefused`, also if `pool` has workers and none of them serves the model; `PoolNotFound`;
+        `PoolError` where a model has to be named; `JobError` for an option that cannot be; and `QueueError`.
 
             handle = await client.enqueue(
                 messages=[
@@ -129,10 +129,9 @@ class Client:
         if made.get("model") is None:
             made["model"] = await connections.pools.default_model(self.settings.pool if pool is None else pool)
         request = request_of(job if custom_id is None else custom_id, url, made, max_bytes=self.settings.max_body_bytes)
-        unserved: list[str] = []
         if pool is not None:
             target = await connections.pools.check_pool(pool)
-            unserved = await connections.pools.unserved(target, {request.model})
+            await connections.pools.check_served(target, {request.model})
         else:
             target = await connections.pools.pool_for(request.model)
         envelope = Envelope(
@@ -150,7 +149,7 @@ class Client:
         size, kind = len(codec.encode(envelope)), self.settings.queue.kind
         message = await claim_check(connections.storage, message, size, kind)
         await publish(await connections.publisher(), [message])
-        warnings = [*connections.pools.warnings({target}), *unserved]
+        warnings = connections.pools.warnings({target})
         return Handle(connections, owner, job, request.custom_id, warnings)
 
     async def submit(
@@ -161,6 +160,7 @@ class Client:
         priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
+        model: str | None = None,
         pool: str | None = None,
         tenant: str | None = None,
         skip_invalid: bool = False,
@@ -170,9 +170,10 @@ class Client:
         """Put many requests onto the queue as one job; returns the job when the broker has all of them.
 
         `source` is the path of a JSONL file, or an iterable or async iterable of dicts, `BatchRequest`s or lines; it
-        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`. `deadline` is
-        in seconds from now, a `timedelta` or a moment, 24 hours from now if not given. `metadata` is kept with the job:
-        up to 16 pairs of 64 and 512 characters.
+        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`. `model` takes
+        the place of the model that each request names, if any. `deadline` is in seconds from now, a `timedelta` or a
+        moment, 24 hours from now if not given. `metadata` is kept with the job: up to 16 pairs of 64 and 512
+        characters.
 
         A file is checked as a whole before anything is sent. An iterable is checked as it goes, and its first bad
         item cancels the job. With `skip_invalid` the bad ones are left out and listed in `job.skipped`.
@@ -181,8 +182,9 @@ class Client:
         first submit's other options stay. If the job is sealed already, nothing is sent.
 
         Raises `InvalidInput` with its `.findings`; `JobConflict` if the job was made from another input, has ended, or
-        is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `JobError` for an
-        option that cannot be; and `QueueError`.
+        is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `RequestRefused` if
+        `pool` has workers and none of them serves what the requests name; `JobError` for an option that cannot be; and
+        `QueueError`.
 
             from datetime import timedelta
 
@@ -204,6 +206,7 @@ class Client:
             priority=priority,
             deadline=deadline,
             metadata=metadata,
+            model=model,
             pool=pool,
             parent=parent,
         )
@@ -370,6 +373,33 @@ class Client:
             print(manifest.pool)
         """
         return await self._connections.pools.register(model)
+
+    async def add_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """Have a pool's model answer to other names too, such as those that existing batch files hold.
+
+        `pool` is the pool's name or its model's. Requests keep the name that they have; records tell both. Aliases that
+        the pool has already are passed over. Workers know a new one at once, clients within seconds.
+
+        Returns how the pool is registered then. Raises `PoolNotFound`, and `PoolConflict` for a name that another
+        model, adapter or alias has, or that differs from one of another pool in letter case alone.
+
+            await client.register_pool("Qwen/Qwen3-8B")
+            manifest = await client.add_aliases("Qwen/Qwen3-8B", ["gpt-4o-mini"])
+            print(manifest.aliases)
+        """
+        return await self._connections.pools.add_aliases(pool, aliases)
+
+    async def remove_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """Take aliases away from a pool. What is on its queue under such a name fails, as soon as workers know.
+
+        Returns how the pool is registered then. Raises `PoolNotFound`, and `PoolError` for a name that is no alias of
+        it.
+
+            await client.register_pool("Qwen/Qwen3-8B")
+            await client.add_aliases("Qwen/Qwen3-8B", ["gpt-4o"])
+            await client.remove_aliases("Qwen/Qwen3-8B", ["gpt-4o"])
+        """
+        return await self._connections.pools.remove_aliases(pool, aliases)
 
     async def remove_pool(self, pool: str) -> PoolManifest:
         """Remove a pool that nobody works for, by its name or its model's; a broken registration by the name alone.

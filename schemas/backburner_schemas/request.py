@@ -58,8 +58,10 @@ class BatchRequest(BaseModel):
         return str(self.body["model"])
 
 
-def parse_request(line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES) -> BatchRequest:
-    """Parse and check one line, strictly.
+def parse_request(
+    line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES, model: str | None = None
+) -> BatchRequest:
+    """Parse and check one line, strictly. `model`, if there is one, takes the place of the body's.
 
     Raises a `RequestRefused`: `BodyTooLarge`, `InvalidJson`, `UnknownEndpoint`, or the class itself for a field
     that is missing or of the wrong type; `param` names the field.
@@ -70,6 +72,8 @@ def parse_request(line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES)
         found = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"not a JSON object: {error}; write one JSON object a line, in UTF-8") from error
+    if model is not None and isinstance(found, dict) and isinstance(found.get("body"), dict):
+        found["body"]["model"] = model
     return check_request(found)
 
 

@@ -65,6 +65,10 @@ class ResultFacts(BaseModel):
     """Seconds in the engine; null where no engine ran, as for a refused request or a cached response."""
     cached: bool = False
     """Whether the response came from the result cache, which has it from an earlier request."""
+    model: str | None = None
+    """Served name of the model or adapter that gave the response; null where there is none."""
+    requested_model: str | None = None
+    """What the request called that model, where it used an alias; null where it used the served name."""
 
 
 class ResultRecord(BaseModel):

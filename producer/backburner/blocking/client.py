@@ -128,6 +128,7 @@ class SyncClient:
         priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
+        model: str | None = None,
         pool: str | None = None,
         tenant: str | None = None,
         skip_invalid: bool = False,
@@ -143,6 +144,7 @@ class SyncClient:
                 priority=priority,
                 deadline=deadline,
                 metadata=metadata,
+                model=model,
                 pool=pool,
                 tenant=tenant,
                 skip_invalid=skip_invalid,
@@ -236,6 +238,14 @@ class SyncClient:
     def register_pool(self, model: str) -> PoolManifest:
         """See `Client.register_pool`."""
         return self._thread.call(lambda: self._client.register_pool(model))
+
+    def add_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """See `Client.add_aliases`."""
+        return self._thread.call(lambda: self._client.add_aliases(pool, aliases))
+
+    def remove_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """See `Client.remove_aliases`."""
+        return self._thread.call(lambda: self._client.remove_aliases(pool, aliases))
 
     def remove_pool(self, pool: str) -> PoolManifest:
         """See `Client.remove_pool`."""

@@ -206,16 +206,43 @@ def test_pools_tell_what_requests_can_name(terminal):
         tuned = worker.model_copy(update={"adapters": ("legal", "chat\x1b[2J")})
         await terminal.system.storage.put(keys.worker("fake", worker.worker), tuned.model_dump_json().encode())
         await terminal.system.client.register_pool("Idle")
+        await terminal.system.client.add_aliases("Idle", ["gpt-4o-mini", "o3"])
 
     asyncio.run(announce())
     header, *rows = terminal("pools").stdout.splitlines()
-    assert header.split() == ["POOL", "MODEL", "WORKERS", "ADAPTERS"]
+    assert header.split() == ["POOL", "MODEL", "ALIASES", "WORKERS", "ADAPTERS"]
     assert [row.split() for row in rows] == [
-        ["fake", "fake", "1", "chat\\x1b[2J,", "legal"],
-        ["idle", "Idle", "0", "-"],
+        ["fake", "fake", "-", "1", "chat\\x1b[2J,", "legal"],
+        ["idle", "Idle", "gpt-4o-mini,", "o3", "0", "-"],
     ]
     found = records(terminal("pools", "--json").stdout)
-    assert found[0] == {"pool": "fake", "model": "fake", "workers": ["fake"], "adapters": ["chat\x1b[2J", "legal"]}
+    assert found[0] == {
+        "pool": "fake",
+        "model": "fake",
+        "aliases": [],
+        "workers": ["fake"],
+        "adapters": ["chat\x1b[2J", "legal"],
+    }
+
+
+def test_an_alias_is_given_to_a_pool_and_taken_away(terminal):
+    result = terminal("pools", "alias", "fake", "gpt-4o-mini", "o3")
+    assert (result.stdout, result.stderr) == ("", "fake of the pool fake answers to fake, gpt-4o-mini, o3\n")
+    path = terminal.file(line(1).replace('"fake"', '"gpt-4o-mini"'))
+    terminal("submit", path, "--wait")
+    (changed,) = records(terminal("pools", "alias", "fake", "o3", "--remove", "--json").stdout)
+    assert changed == {"pool": "fake", "model": "fake", "aliases": ["gpt-4o-mini"]}
+    assert "no alias 'o3'" in terminal("pools", "alias", "fake", "o3", "--remove", code=ExitCode.USAGE).stderr
+    terminal("pools", "alias", "nope", "o3", code=ExitCode.NOT_FOUND)
+
+
+def test_a_model_that_the_named_pool_does_not_serve_is_wrong_use_and_another_can_take_its_place(terminal):
+    path = terminal.file(line(1).replace('"fake"', '"gpt-4o-mini"'))
+    refused = terminal("submit", path, "--pool", "fake", code=ExitCode.USAGE)
+    assert (refused.stdout, "pass --model fake" in refused.stderr) == ("", True)
+    job = terminal("submit", path, "--model", "fake").stdout.strip()
+    (record,) = records(terminal("results", job).stdout)
+    assert record["response"]["body"]["model"] == "fake"
 
 
 def test_a_pool_that_nobody_works_for_is_removed_by_its_name_or_its_models(terminal):
@@ -405,14 +432,14 @@ def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
         return [f"{settings.prefix}.{pool}.{lane}" for lane in ("high", "low")]
 
     monkeypatch.setattr("backburner.publishers.ensure_topics", ensure)
-    result = terminal("topics", "ensure", "--pool", "Qwen/Qwen3-8B")
+    result = terminal("topics", "ensure", "--pool", "Qwen/Qwen3-8B", "--alias", "gpt-4o-mini", "--alias", "o3")
     assert result.stdout.splitlines() == [
         "pool qwen-qwen3-8b-a82fd5",
         "topic backburner.qwen-qwen3-8b-a82fd5.high",
         "topic backburner.qwen-qwen3-8b-a82fd5.low",
     ]
     pools = asyncio.run(terminal.system.new_client().pools())
-    assert "Qwen/Qwen3-8B" in {pool.model for pool in pools}
+    assert ("Qwen/Qwen3-8B", ("gpt-4o-mini", "o3")) in {(pool.model, pool.aliases) for pool in pools}
 
 
 @pytest.mark.parametrize("command", ["results", "reconcile"])

@@ -209,11 +209,13 @@ async def test_an_unknown_model_lists_those_that_there_are(system):
         await system.client.enqueue("hello", model="nope")
 
 
-async def test_a_pool_can_be_named_past_the_model(system):
+async def test_a_pool_that_is_named_has_to_serve_the_model(system):
     publisher = Recorder()
-    handle = await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
-    assert publisher.messages[0].pool == "fake"
-    assert "serves 'an-adapter'" in handle.warnings[0]
+    with pytest.raises(RequestRefused, match=r"serves 'an-adapter'.*--model fake"):
+        await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
+    assert not publisher.messages
+    handle = await client_of(system, publisher).enqueue("hello", model="fake", pool="fake")
+    assert (publisher.messages[0].pool, handle.warnings) == ("fake", ())
     with pytest.raises(PoolNotFound):
         await system.client.enqueue("hello", pool="nope")
 
