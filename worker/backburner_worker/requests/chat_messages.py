@@ -54,6 +54,30 @@ def check_messages(name: str, value: Any, limits: BodyLimits) -> None:
             _check_message(f"{name}[{index}]", message, limits)
 
 
+def without_empty_fields(messages: Any) -> Any:
+    """The messages without what SDKs write into those that they give back: nulls, and annotations that are none."""
+    if not isinstance(messages, list) or not any(map(_has_empty_field, messages)):
+        return messages
+    return [
+        {name: value for name, value in message.items() if name == "content" or not _is_empty(name, value)}
+        if isinstance(message, dict)
+        else message
+        for message in messages
+    ]
+
+
+def _has_empty_field(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and len(message) > _PLAIN_FIELD_COUNT
+        and any(_is_empty(name, value) for name, value in message.items())
+    )
+
+
+def _is_empty(name: str, value: Any) -> bool:
+    return value is None or (name == "annotations" and value == [])
+
+
 def check_template_kwargs(name: str, value: Any, _limits: BodyLimits) -> None:
     """Raise `UnsupportedParameter` unless it is a flat object of texts, numbers and booleans."""
     if not isinstance(value, dict):

@@ -10,18 +10,21 @@ from typing import Any
 
 from backburner_schemas.errors import RequestRefused, SettingsError, UnsupportedParameter
 from backburner_schemas.request import Endpoint
-from backburner_worker.requests.chat_messages import check_messages, check_template_kwargs, unsupported
+from backburner_worker.requests.chat_messages import (
+    check_messages,
+    check_template_kwargs,
+    unsupported,
+    without_empty_fields,
+)
 from backburner_worker.requests.constraints import (
     check_response_format,
     check_structured_outputs,
     check_tools,
 )
+from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.limits import BodyLimits
 
 __all__ = ["BodyLimits", "check_allowed_extra", "check_parameters"]
-
-_LABELS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""OpenAI's fields that describe the caller to its service. No model sees them: accepted, and left out."""
 
 _SAMPLING = frozenset(
     {
@@ -75,8 +78,8 @@ _NEVER = frozenset(
 
 _NEVER_PREFIXES = ("stream", "guided_")
 
-_OFF_IS_DEFAULT = frozenset({"stream", "echo"})
-"""OpenAI's switches that SDKs send as false; off is what happens anyway."""
+_WITHOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+"""Of these none means anything to a request without tools, and engines refuse some of them then."""
 
 _COMPLETION_TOKENS = 16
 """OpenAI's default for text completions."""
@@ -91,7 +94,7 @@ def check_parameters(
     allowed_extra: frozenset[str] = frozenset(),
     limits: BodyLimits,
 ) -> dict[str, Any]:
-    """The body to run: checked field by field, without labels and nulls, with defaults filled in.
+    """The body to run: checked field by field, without nulls and what changes no answer, with defaults filled in.
 
     Raises `UnsupportedParameter` for a field that is not on the list, and `RequestRefused` for one over its
     limit or of a form that cannot be checked. `param` names the field.
@@ -99,16 +102,23 @@ def check_parameters(
     taken = _taken(endpoint, allowed_extra)
     checked: dict[str, Any] = {}
     for name, value in body.items():
-        if name not in taken:
-            if name in _LABELS or (name in _OFF_IS_DEFAULT and not value):
-                continue
-            raise unsupported(name, "remove it, or ask the operator to allow it")
-        # A null is how OpenAI's SDKs spell "not given".
+        # A null is how OpenAI's SDKs spell "not given", for fields that nobody here has heard of too.
         if value is None:
             continue
+        if name not in taken:
+            harmless = HARMLESS_FIELDS.get(name)
+            if harmless is None:
+                raise unsupported(name, "remove it, or ask the operator to allow it")
+            if not harmless.accepts(value):
+                raise unsupported(name, f"remove it, or set it to {harmless.values}")
+            continue
+        if name == "messages":
+            value = without_empty_fields(value)  # noqa: PLW2901 - what is checked is what runs
         if (check := taken[name]) is not None:
             check(name, value, limits)
         checked[name] = value
+    if "tool_choice" in checked or "tools" in checked:
+        _drop_no_tools(checked)
     if "best_of" in checked:
         _check_choices(checked, limits)
     _fill_defaults(endpoint, checked)
@@ -127,7 +137,8 @@ def check_allowed_extra(names: frozenset[str]) -> None:
 @lru_cache(maxsize=64)
 def _taken(endpoint: Endpoint, allowed_extra: frozenset[str]) -> Mapping[str, "_Check | None"]:
     """The fields that reach the engine, each with what checks its value: one lookup a field, for every body."""
-    names = (_ALLOWED[endpoint] | allowed_extra) - _LABELS
+    labels = {name for name, field in HARMLESS_FIELDS.items() if field.is_label}
+    names = _ALLOWED[endpoint] | (allowed_extra - labels)
     return {name: _CHECKS.get(name) for name in names if not _is_never(name)}
 
 
@@ -141,6 +152,13 @@ def _check_count(name: str, value: Any, limits: BodyLimits) -> None:
         raise RequestRefused(f"{name} must be a whole number from 1", param=name)
     if value > limits.max_choices:
         raise RequestRefused(f"{name} is {value} and the limit is {limits.max_choices}", param=name)
+
+
+def _drop_no_tools(body: dict[str, Any]) -> None:
+    """Where no tool is given, "none" and "auto" both mean that none is called."""
+    if not body.get("tools") and body.get("tool_choice", "none") in ("none", "auto"):
+        for name in _WITHOUT_TOOLS:
+            body.pop(name, None)
 
 
 def _check_choices(body: dict[str, Any], limits: BodyLimits) -> None:
