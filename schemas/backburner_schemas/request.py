@@ -21,9 +21,13 @@ class Endpoint(StrEnum):
     """Embeddings: `input` in, vectors out."""
     SCORE = "/v1/score"
     """Similarity or relevance scores of pairs of texts."""
+    RESPONSES = "/v1/responses"
+    """Responses: `input` in, a text or messages, and output items out."""
 
 
-EndpointUrl = Endpoint | Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/score"]
+EndpointUrl = (
+    Endpoint | Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/score", "/v1/responses"]
+)
 """How users write an endpoint: a member, or its URL."""
 
 MAX_CUSTOM_ID_CHARACTERS = 512
@@ -141,6 +145,7 @@ INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
     Endpoint.COMPLETIONS: ("prompt",),
     Endpoint.EMBEDDINGS: ("input", "messages"),
     Endpoint.SCORE: ("text_1", "queries", "data_1"),
+    Endpoint.RESPONSES: ("input",),
 }
 """The body fields of which each endpoint needs one."""
 

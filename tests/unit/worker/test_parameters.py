@@ -18,6 +18,7 @@ BODIES = {
     Endpoint.COMPLETIONS: {"model": "m", "prompt": "hello"},
     Endpoint.EMBEDDINGS: {"model": "m", "input": "hello"},
     Endpoint.SCORE: {"model": "m", "text_1": "a", "text_2": "b"},
+    Endpoint.RESPONSES: {"model": "m", "input": "hello"},
 }
 NEVER = [
     *("stream_options", "stream_interval", "chat_template", "kv_transfer_params", "ec_transfer_params"),
@@ -117,6 +118,11 @@ def test_a_value_that_would_change_the_answer_is_refused_by_its_fields_name(name
 def test_a_value_that_is_refused_is_told_which_would_do():
     with pytest.raises(UnsupportedParameter, match='verbosity is not supported here; remove it, or set it to "medium"'):
         check(verbosity="low")
+
+
+def test_the_old_names_of_structured_outputs_are_told_the_new_ones():
+    with pytest.raises(UnsupportedParameter, match="guided_json is not supported here; write it as structured_outputs"):
+        check(guided_json={"type": "object"})
 
 
 def test_tools_that_are_given_keep_what_is_said_of_them():

@@ -14,8 +14,8 @@ from backburner_worker.requests.limits import DATA_URLS, BodyLimits
 
 EXTRA = ["frobnicate", "user", "stream", "echo", "priority", "guided_json", "n", ""]
 NAMES = sorted(
-    {*EXTRA, *parameters.HARMLESS_FIELDS, *parameters._NEVER, "guided_x", "stream_options", "x" * 200}.union(
-        *parameters._ALLOWED.values()
+    {*EXTRA, *parameters.HARMLESS_FIELDS, *parameters.NEVER, "guided_x", "stream_options", "x" * 200}.union(
+        *parameters.FIELDS.values()
     )
 )
 TEXTS = st.sampled_from(["", "user", "system", "tool", "assistant", "robot", "text", "image_url", "data:x", "json"])
@@ -54,7 +54,7 @@ def the_long_way(
     endpoint: Endpoint, body: dict[str, Any], allowed_extra: frozenset[str], limits: BodyLimits
 ) -> dict[str, Any]:
     """Field by field, each against every list, each message in full."""
-    allowed = parameters._ALLOWED[endpoint]
+    allowed = parameters.FIELDS[endpoint]
     checked: dict[str, Any] = {}
     for name, value in body.items():
         if value is None:
@@ -62,14 +62,13 @@ def the_long_way(
         harmless = parameters.HARMLESS_FIELDS.get(name)
         label = harmless is not None and harmless.is_label
         if parameters._is_never(name) or not (name in allowed or (name in allowed_extra and not label)):
-            if harmless is None:
-                raise chat_messages.unsupported(name, "remove it, or ask the operator to allow it")
-            if not harmless.accepts(value):
-                raise chat_messages.unsupported(name, f"remove it, or set it to {harmless.values}")
+            parameters._check_harmless(name, value)
             continue
-        if name == "messages":
-            value = chat_messages.without_empty_fields(value)  # noqa: PLW2901 - as in what is tested
-        if (check := parameters._CHECKS.get(name)) is not None:
+        responses = endpoint is Endpoint.RESPONSES
+        clean = (parameters._RESPONSES_CLEANS if responses else parameters._CLEANS).get(name, lambda same: same)
+        check = (responses and parameters._RESPONSES_CHECKS.get(name)) or parameters._CHECKS.get(name)
+        value = clean(value)  # noqa: PLW2901 - as in what is tested
+        if check:
             check(name, value, limits)
         checked[name] = value
     if not checked.get("tools") and checked.get("tool_choice", "auto") in ["auto", "none"]:

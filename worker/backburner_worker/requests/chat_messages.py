@@ -108,6 +108,25 @@ def unsupported(name: str, remedy: str = "remove it") -> UnsupportedParameter:
     return UnsupportedParameter(f"{shown} is not supported here; {remedy}", param=shown)
 
 
+def check_media_url(where: str, url: Any, limits: BodyLimits) -> None:
+    """Raise `RequestRefused` unless it is a URL that media may be fetched from, or holds them where that is allowed."""
+    if not isinstance(url, str):
+        raise RequestRefused(f"{where} must be a text", param=where)
+    if url[:5].lower() == DATA_URLS:
+        if DATA_URLS not in limits.media_domains:
+            raise _media_refused(where)
+        return
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:
+        raise RequestRefused(f"{where} is not a URL", param=where) from error
+    # Parsers disagree about these signs, so that a checked host need not be the one that is called.
+    odd = "\\" in url or "@" in parts.netloc or any(sign.isspace() or not sign.isprintable() for sign in url)
+    if odd or parts.scheme not in {"http", "https"} or host not in limits.media_domains:
+        raise _media_refused(where)
+
+
 def _check_message(where: str, message: Any, limits: BodyLimits) -> None:
     if not isinstance(message, dict):
         raise RequestRefused(f"{where} must be an object with role and content", param=where)
@@ -146,7 +165,7 @@ def _check_part(where: str, part: Any, limits: BodyLimits) -> None:
     elif kind in _URL_PARTS:
         only_fields(where, part, frozenset({"type", kind}))
         media = only_fields(f"{where}.{kind}", part.get(kind), _URL_FIELDS)
-        _check_url(f"{where}.{kind}.url", media.get("url"), limits)
+        check_media_url(f"{where}.{kind}.url", media.get("url"), limits)
     elif kind == "input_audio":
         only_fields(where, part, frozenset({"type", "input_audio"}))
         only_fields(f"{where}.input_audio", part.get("input_audio"), _AUDIO_FIELDS)
@@ -155,24 +174,6 @@ def _check_part(where: str, part: Any, limits: BodyLimits) -> None:
     else:
         kinds = ", ".join((*_TEXT_PARTS, *_URL_PARTS, "input_audio"))
         raise RequestRefused(f"{where}.type must be one of {kinds}", param=f"{where}.type")
-
-
-def _check_url(where: str, url: Any, limits: BodyLimits) -> None:
-    if not isinstance(url, str):
-        raise RequestRefused(f"{where} must be a text", param=where)
-    if url[:5].lower() == DATA_URLS:
-        if DATA_URLS not in limits.media_domains:
-            raise _media_refused(where)
-        return
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-    except ValueError as error:
-        raise RequestRefused(f"{where} is not a URL", param=where) from error
-    # Parsers disagree about these signs, so that a checked host need not be the one that is called.
-    odd = "\\" in url or "@" in parts.netloc or any(sign.isspace() or not sign.isprintable() for sign in url)
-    if odd or parts.scheme not in {"http", "https"} or host not in limits.media_domains:
-        raise _media_refused(where)
 
 
 def _media_refused(where: str) -> RequestRefused:

@@ -62,7 +62,7 @@ HARMLESS_FIELDS: Mapping[str, HarmlessField] = {
     "prediction": _any("it is a guess that only makes a hosted service faster"),
     "stream": _off("answers are stored whole"),
     "stream_options": HarmlessField(
-        _is_usage_switch, "nothing streams, and every answer has its usage", "include_usage, include_obfuscation"
+        _is_usage_switch, "nothing streams, and every answer has its usage", "include_usage and include_obfuscation"
     ),
     "background": _off("every request waits on the queue, and none is polled for"),
     "echo": _off("the prompt is not repeated"),
@@ -70,6 +70,7 @@ HARMLESS_FIELDS: Mapping[str, HarmlessField] = {
     "n": _one_of(1, why="an endpoint without choices gives one answer"),
     "modalities": _one_of(["text"], why="answers are texts"),
     "verbosity": _one_of("medium", why="it is the default, and models here know no other"),
+    "max_tool_calls": _any("it bounds calls of tools that a hosted service runs, and none runs here"),
     "functions": _one_of([], why="there is no function to call"),
     "function_call": _one_of("none", "auto", why="functions themselves are refused, so none is called"),
     "truncation": _one_of("disabled", why="a prompt that is too long is refused, not cut"),
