@@ -14,6 +14,7 @@ from backburner.handle import Handle, parse_handle
 from backburner.inputs.source import Source
 from backburner.job import Job
 from backburner.jobs.listing import list_jobs
+from backburner.jobs.streams import StreamStatus, list_streams, view_stream
 from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.settings import Settings
@@ -244,6 +245,33 @@ class Client:
         owner = tenant_of(self.settings, tenant)
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
             yield status
+
+    async def streams(
+        self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
+    ) -> AsyncGenerator[StreamStatus]:
+        """Read what has come of messages that raw producers sent without a job: `limit` streams at most.
+
+        Those of the latest day come first. `after` is the id of the last one seen, to go on from there. Raises
+        `StoreError`.
+
+            async for stream in client.streams(limit=5):
+                print(stream.id, stream.request_counts.completed, stream.usage.output_tokens)
+        """
+        owner = tenant_of(self.settings, tenant)
+        async with aclosing(list_streams(self._connections.storage, owner, limit=limit, after=after)) as streams:
+            async for stream in streams:
+                yield stream
+
+    async def stream(self, id: str, *, tenant: str | None = None) -> StreamStatus:  # noqa: A002 - as above
+        """Look at one stream. Its records are read by `client.job(id).results(follow=False)`.
+
+        Returns how many of its requests have ended, and what they took. Raises `JobNotFound` if nothing is stored of
+        it, and `JobError` for what cannot be a stream's id.
+        """
+        if not id.startswith(keys.STREAM):
+            raise JobError(f"{id!r} is not a stream's id, which begins with {keys.STREAM}; see client.streams()")
+        owner = tenant_of(self.settings, tenant)
+        return await view_stream(self._connections.storage, owner, checked_name(id, "stream's id"))
 
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False

@@ -15,6 +15,7 @@ from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.items import Item
 from backburner.job import Job
+from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
 from backburner.settings import Settings
 from backburner.submission.options import Deadline
@@ -169,6 +170,21 @@ class SyncClient:
                 yield [status]
 
         return self._thread.iterate(batches)
+
+    def streams(
+        self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
+    ) -> Iterator[StreamStatus]:
+        """See `Client.streams`."""
+
+        async def batches() -> AsyncGenerator[Sequence[StreamStatus]]:
+            async for stream in self._client.streams(tenant=tenant, limit=limit, after=after):
+                yield [stream]
+
+        return self._thread.iterate(batches)
+
+    def stream(self, id: str, *, tenant: str | None = None) -> StreamStatus:  # noqa: A002 - as in Client
+        """See `Client.stream`."""
+        return self._thread.call(lambda: self._client.stream(id, tenant=tenant))
 
     def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False

@@ -442,7 +442,25 @@ def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
     assert ("Qwen/Qwen3-8B", ("gpt-4o-mini", "o3")) in {(pool.model, pool.aliases) for pool in pools}
 
 
-@pytest.mark.parametrize("command", ["results", "reconcile"])
+def test_streams_are_shown_below_the_jobs_and_each_for_itself(terminal):
+    name = keys.SegmentName(keys.new_ulid(), 0, ok=2, failed=1, prompt_tokens=40, completion_tokens=9, engine_ms=1)
+    stream = "stream-t-2026-01-01"
+    asyncio.run(terminal.system.storage.put(keys.segment("default", stream, name), b""))
+    header, row = terminal("jobs").stdout.splitlines()
+    assert header.split()[:3] == ["STREAM", "DONE", "FAILED"]
+    assert row.split()[:5] == [stream, "2", "1", "40", "9"]
+    job = terminal("submit", terminal.file(line(1))).stdout.strip()
+    lines = terminal("jobs").stdout.splitlines()
+    assert [one.split()[:1] for one in lines] == [["JOB"], [job], [], ["STREAM"], [stream]]
+    assert [one["object"] for one in records(terminal("jobs", "--json").stdout)] == ["batch", "stream"]
+    shown = terminal("status", stream).stdout
+    assert "3 so far: 2 completed, 1 failed" in shown
+    assert "40 in, 9 out" in shown
+    (found,) = records(terminal("status", stream, "--json").stdout)
+    assert (found["id"], found["request_counts"]["completed"], found["usage"]["input_tokens"]) == (stream, 2, 40)
+
+
+@pytest.mark.parametrize("command", ["results", "reconcile", "status"])
 def test_a_stream_that_has_nothing_is_told(terminal, command):
     result = terminal(command, "stream-nothing", code=ExitCode.NOT_FOUND)
     assert result.stderr == "error: nothing is stored under stream-nothing; check the name and the tenant\n"

@@ -46,6 +46,7 @@ def test_the_public_names_are_frozen():
         "SkippedLine",
         "StoreDenied",
         "StoreError",
+        "StreamStatus",
         "SubmitProgress",
         "SyncClient",
         "SyncHandle",
