@@ -373,6 +373,27 @@ def test_parameters_reach_the_body_and_cannot_replace_the_prompt(terminal):
     assert (body["max_tokens"], body["user"], body["messages"][0]["content"]) == (4, "me", "hello")
 
 
+def test_enqueue_takes_what_is_asked_for_most_by_options_of_their_own(terminal):
+    terminal.system.hold()
+    terminal(
+        "enqueue", "hello", "--system", "Be brief.", "--max-tokens", "4", "--temperature", "0", "--param", "seed=1"
+    )
+    body = terminal.system._waiting[0].envelope.body
+    assert {name: body[name] for name in ("max_tokens", "temperature", "seed")} == {
+        "max_tokens": 4,
+        "temperature": 0,
+        "seed": 1,
+    }
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    terminal("enqueue", "hello", "--max-tokens", "0", code=ExitCode.USAGE)
+
+
+def test_the_version_is_an_option_and_a_command(terminal):
+    shown = terminal("--version").stdout
+    assert shown.strip()
+    assert terminal("version").stdout == shown
+
+
 def test_enqueue_reads_stdin(terminal):
     terminal.system.hold()
     terminal("enqueue", "-", stdin="from a pipe")
