@@ -336,6 +336,7 @@ async def test_a_model_takes_the_place_of_each_lines_own(system, tmp_path):
     lines = [line("a", "gpt-4o-mini"), without]
     source = write(tmp_path / "in.jsonl", *lines)
     job = await system.client.submit(source, model="fake", pool="fake")
+    assert (await job.status()).model == "fake"
     joined = {one.custom_id: one.request.model async for one in job.results(join=source)}
     assert joined == {"a": "fake", "b": "fake"}
     records = [record async for record in job.results()]
