@@ -56,22 +56,20 @@ def check_messages(name: str, value: Any, limits: BodyLimits) -> None:
 
 def without_empty_fields(messages: Any) -> Any:
     """The messages without what SDKs write into those that they give back: nulls, and annotations that are none."""
-    if not isinstance(messages, list) or not any(map(_has_empty_field, messages)):
+    if not isinstance(messages, list):
+        return messages
+    for message in messages:
+        if type(message) is dict and len(message) > _PLAIN_FIELD_COUNT:
+            break
+    else:
+        # A role and a text at most, as in nearly all.
         return messages
     return [
         {name: value for name, value in message.items() if name == "content" or not _is_empty(name, value)}
-        if isinstance(message, dict)
+        if type(message) is dict and len(message) > _PLAIN_FIELD_COUNT
         else message
         for message in messages
     ]
-
-
-def _has_empty_field(message: Any) -> bool:
-    return (
-        isinstance(message, dict)
-        and len(message) > _PLAIN_FIELD_COUNT
-        and any(_is_empty(name, value) for name, value in message.items())
-    )
 
 
 def _is_empty(name: str, value: Any) -> bool:
