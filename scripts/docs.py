@@ -23,10 +23,13 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
+from backburner.gateway.auth.settings import AuthSettings
+from backburner.gateway.limits.settings import LimitSettings
 from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.logs import LogSettings
+from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
@@ -53,6 +56,7 @@ from backburner_worker.settings.sweep import SweepSettings
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
 EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
+GATEWAY = (AuthSettings, QuotaSettings, LimitSettings)
 WORKERS = (
     IdentitySettings,
     ProcessSettings,
@@ -130,6 +134,9 @@ def settings_page() -> str:
             "## Every part",
             "",
             *settings_sections(EVERY_PART),
+            "## Gateway",
+            "",
+            *settings_sections(GATEWAY),
             "## Workers",
             "",
             *settings_sections(WORKERS),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from backburner.cli import command
-from backburner.cli.commands import dlq, enqueue, jobs, pools, results, retry, stack, submit, topics
+from backburner.cli.commands import dlq, enqueue, jobs, keys, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 
@@ -59,4 +59,5 @@ retry.register(app)
 dlq.register(app)
 topics.register(app)
 pools.register(app)
+keys.register(app)
 command.add(app, version)
