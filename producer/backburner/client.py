@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from backburner.connections import Connections
@@ -19,6 +20,7 @@ from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.submission.envelopes import claim_check
+from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast, forecast_job
 from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, resolve_deadline, tenant_of
 from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
@@ -213,6 +215,41 @@ class Client:
         )
         done = await Submission(connections, SubmitOptions(manifest, skip_invalid, on_progress)).run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
+
+    async def plan(
+        self,
+        path: Path | str,
+        *,
+        pool: str | None = None,
+        tenant: str | None = None,
+        skip_invalid: bool = False,
+        cache_tokens: int = DEFAULT_CACHE_TOKENS,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> JobForecast:
+        """Find out what a file of requests would take as a stored job, and what its order gains; nothing is sent.
+
+        The file is checked as `submit` checks it, and `pool`, `tenant` and `skip_invalid` mean the same. `cache_tokens`
+        are the KV tokens that an engine's cache is taken to hold, where the order of the file is compared;
+        `on_progress` is called with the number of lines that were read.
+
+        Returns the forecast. Raises `InvalidInput` with its `.findings`, `PoolNotFound`, and `JobError` for a name
+        that cannot be.
+
+            found = await client.plan("prompts.jsonl")
+            print(f"planned: {found.hit_ratio:.0%} hits; in the order of the file: {found.file_order_hit_ratio:.0%}")
+        """
+        owner = tenant_of(self.settings, tenant)
+        if pool is not None:
+            pool = await self._connections.pools.check_pool(pool)
+        return await forecast_job(
+            self._connections,
+            Path(path),
+            tenant=owner,
+            pool=pool,
+            skip_invalid=skip_invalid,
+            cache_tokens=cache_tokens,
+            report=on_progress,
+        )
 
     def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by
         """A job by its id, whoever submitted it.
