@@ -187,8 +187,9 @@ class Job:
         Returns the status after it. Dispatchers notice within a second or two. Raises `JobConflict` for a job that is
         not stored, has ended, or is on the queue as a whole: there is nothing to hold back.
 
+            job = await client.submit("prompts.jsonl", stored=True)
             await job.pause()
-            await job.resume()
+            print((await job.status()).status)
         """
         view = await self._view()
         if view.manifest.stored is None or view.sealed is not None or view.summary is not None:

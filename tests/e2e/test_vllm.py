@@ -135,7 +135,7 @@ async def test_the_stock_client_gets_real_answers_and_knows_nothing_of_backburne
     prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
     with (EXAMPLES / "prompts.jsonl").open(encoding="utf-8") as file:
         prompts.write_text("".join(itertools.islice(file, 4)))
-    variables = {"OPENAI_BASE_URL": gateway.base_url, "OPENAI_API_KEY": key}
+    variables = {"OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": key}
     said = run(openai_python, variables, EXAMPLES / "openai_batch.py", prompts, answers).splitlines()
     gateway.stop()
     dispatcher.stop()

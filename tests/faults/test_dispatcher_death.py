@@ -9,7 +9,7 @@ import pytest
 from live import lines
 from waiting import until
 
-from backburner.dispatcher.scheduler import TURN_REQUESTS
+from backburner.dispatcher.sharing.scheduler import TURN_REQUESTS
 from backburner.dispatcher.stream import MAX_TURNS_IN_FLIGHT
 from backburner_schemas import keys
 from backburner_schemas.job import Cursor

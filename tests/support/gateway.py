@@ -1,18 +1,22 @@
 """A gateway in this process, over the fake system's store and queue, and what a dispatcher would do beside it."""
 
+import asyncio
 import contextlib
 import json
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 from prometheus_client import CollectorRegistry
+from waiting import PATIENCE, until
 
 from backburner.connections import Connections
 from backburner.gateway.api import create_api
 from backburner.gateway.app import open_parts
 from backburner.gateway.auth.api_key_store import ApiKeyStore
 from backburner.gateway.auth.principal import Scope
+from backburner.gateway.http.server import create_server
 from backburner.gateway.parts import Parts
 from backburner.gateway.settings import GatewaySettings
 from backburner.gateway.telemetry import GatewayTelemetry
@@ -122,3 +126,51 @@ async def gateway_over(system: FakeSystem, **settings) -> AsyncIterator[Gateway]
             yield gateway
         finally:
             await gateway.close()
+
+
+class Served:
+    """A gateway behind its real HTTP server, in a thread of its own."""
+
+    def __init__(self, **settings) -> None:
+        self._settings = settings
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="gateway")
+        self.port = 0
+        self.secret = ""
+        self.gateway: Gateway | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, **headers: str) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.secret}", **headers})
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._started.wait(PATIENCE)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(PATIENCE)
+
+    async def _serve(self) -> None:
+        async with FakeSystem() as system, gateway_over(system, **self._settings) as self.gateway:
+            self.secret = await self.gateway.secret()
+            self._server = create_server(self.gateway.app, host="127.0.0.1", port=0, drain_seconds=5)
+            serving = asyncio.create_task(self._server.serve())
+            await until(lambda: self._server.started)
+            self.port = self._server.bound_port
+            self._started.set()
+            await serving
+
+
+@contextlib.contextmanager
+def served(**settings) -> Iterator[Served]:
+    """A gateway behind its real HTTP server."""
+    one = Served(**settings)
+    one.start()
+    try:
+        yield one
+    finally:
+        one.stop()

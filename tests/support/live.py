@@ -133,17 +133,16 @@ class LiveDispatcher(LiveProcess):
 
 
 class LiveGateway(LiveProcess):
-    """A gateway, on a free port of loopback."""
+    """A gateway."""
 
     def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
-        own = {"BACKBURNER_GATEWAY_LISTEN_HOST": "127.0.0.1", "BACKBURNER_GATEWAY_LISTEN_PORT": "0"}
-        super().__init__("backburner.gateway", name, {**env, **own}, log, ready="serving")
+        super().__init__("backburner.gateway", name, env, log, ready="serving")
 
     @property
-    def base_url(self) -> str:
-        """Where OpenAI's API is, once it is warm."""
-        (heard,) = self.said("serving")
-        return f"http://127.0.0.1:{heard['port']}/v1"
+    def url(self) -> str:
+        """Where it serves, once it does."""
+        (serving,) = self.said("serving")
+        return f"http://127.0.0.1:{serving['port']}"
 
 
 class Live:
@@ -195,15 +194,16 @@ class Live:
         return started
 
     def gateway(self, **settings: str) -> LiveGateway:
-        """Start a gateway; it is not waited for."""
+        """Start a gateway on a free port; it is not waited for."""
         name = f"gateway-{len(self.gateways) + 1}"
-        env = clean_environment(**{**self.env, **settings})
+        local = {"BACKBURNER_GATEWAY_LISTEN_HOST": "127.0.0.1", "BACKBURNER_GATEWAY_LISTEN_PORT": "0"}
+        env = clean_environment(**{**self.env, **local, **settings})
         started = LiveGateway(name, env, self.folder / "logs" / f"{name}.log")
         self.gateways.append(started)
         return started
 
     async def warm(self, *processes: LiveProcess) -> None:
-        """Wait until they take in work: workers, until they have their share of the partitions."""
+        """Wait until they take in work; workers, until they have their share of the partitions."""
         for one in processes:
             await until(one.is_warm, "a warm process")
 

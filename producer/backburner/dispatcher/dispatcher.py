@@ -16,7 +16,7 @@ from backburner.dispatcher.job_run import JobRun, Outcome, Over
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.pending import PendingJob, PendingJobs, in_turn
 from backburner.dispatcher.sender import Sender
-from backburner.dispatcher.surveyor import Surveyor
+from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
 from backburner.storage import Storage

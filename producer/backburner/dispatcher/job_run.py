@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from backburner.dispatcher import waiting
-from backburner.dispatcher.backlog import Backlog
 from backburner.dispatcher.claim import Claim, ClaimLost
 from backburner.dispatcher.pending import PendingJob
 from backburner.dispatcher.planner import InputRefused, Planner
 from backburner.dispatcher.sender import Sender, Sending
+from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.stream import JobStream
 from backburner.jobs.finalizer import finalize, view_job
 from backburner.logs import get_logger

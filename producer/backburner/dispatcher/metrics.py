@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from backburner.dispatcher.backlog import Backlog
-from backburner.dispatcher.scheduler import Queue
+from backburner.dispatcher.sharing.backlog import Backlog
+from backburner.dispatcher.sharing.scheduler import Queue
 from backburner_schemas.names import PRIORITIES, Lane
 
 

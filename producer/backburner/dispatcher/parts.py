@@ -7,17 +7,17 @@ from collections.abc import Callable
 from functools import cached_property
 
 from backburner.connections import Connections
-from backburner.dispatcher.backlog import Backlog
 from backburner.dispatcher.claim import Claim, JobKey
 from backburner.dispatcher.dispatcher import Dispatcher
 from backburner.dispatcher.job_run import JobRun, RunSettings
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.pending import PendingJob, PendingJobs
 from backburner.dispatcher.planner import Planner
-from backburner.dispatcher.scheduler import Scheduler
 from backburner.dispatcher.sender import Sender
 from backburner.dispatcher.settings import DispatcherSettings
-from backburner.dispatcher.surveyor import Surveyor
+from backburner.dispatcher.sharing.backlog import Backlog
+from backburner.dispatcher.sharing.scheduler import Scheduler
+from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner.runtime.notifier import Notifier
 from backburner.submission.cursor import new_owner
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from backburner.availability import Availability
-from backburner.dispatcher.backlog import Backlog
 from backburner.dispatcher.claim import Claim
 from backburner.dispatcher.metrics import Metrics
-from backburner.dispatcher.scheduler import Scheduler
+from backburner.dispatcher.sharing.backlog import Backlog
+from backburner.dispatcher.sharing.scheduler import Scheduler
 from backburner.dispatcher.stream import JobStream, Turn
 from backburner.publishers.base import Publisher
 from backburner.runtime.notifier import Notifier

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from backburner.dispatcher.scheduler import Queue
+from backburner.dispatcher.sharing.scheduler import Queue
 from backburner.ordering.plan import Plan
 from backburner.ordering.spool import Spool, SpooledLine
 from backburner.publishers.encoded import EncodedMessages

@@ -1,6 +1,6 @@
 """How much may still be sent, from what was found and what was sent since."""
 
-from backburner.dispatcher.backlog import Backlog, JobProgress, Survey
+from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
 from backburner_schemas.names import Lane
 
 QUEUE = ("fake", Lane.NORMAL)

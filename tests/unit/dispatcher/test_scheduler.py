@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner.dispatcher.scheduler import BORROWED_REQUESTS, TURN_REQUESTS, Scheduler
+from backburner.dispatcher.sharing.scheduler import BORROWED_REQUESTS, TURN_REQUESTS, Scheduler
 from backburner_schemas.names import Lane
 
 NORMAL = ("fake", Lane.NORMAL)

@@ -71,9 +71,7 @@ class ApiKeyStore:
 
         Raises `ApiKeyNotFound` where there is no such key, or it is another tenant's.
         """
-        begin = digest_prefix(key_id)
-        names = [one.key async for one in self._storage.scan(keys.API_KEYS + begin)] if begin is not None else []
-        for name in names:
+        for name in await self._named(key_id):
             for _ in range(_MAX_ATTEMPTS):
                 stored = await self._storage.get(name)
                 if stored is None:
@@ -89,6 +87,15 @@ class ApiKeyStore:
             else:
                 raise StoreError(f"the API key {key_id} changes all the time; try again")
         raise ApiKeyNotFound(f"there is no API key {key_id[:40]!r}; `backburner keys list` shows those that there are")
+
+    async def _named(self, key_id: str) -> "list[str]":
+        """Keys of the objects that an id may mean: one, or none."""
+        digest = digest_prefix(key_id)
+        if digest is None:
+            return []
+        begin = keys.API_KEYS + digest
+        # A store lists whole folders only; what stands before is passed over.
+        return [one.key async for one in self._storage.scan(keys.API_KEYS, after=begin) if one.key.startswith(begin)]
 
     async def _read(self, key: str) -> ApiKey | None:
         stored = await self._storage.get(key)

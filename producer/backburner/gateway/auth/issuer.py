@@ -174,7 +174,7 @@ class Issuer:
                 raise _Unusable(f"it answered {response.status_code}; redirects are not followed")
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise _Unusable("it answered in an encoding that was not asked for")
-            async for piece in response.aiter_raw():
+            async for piece in response.aiter_bytes():
                 found += piece
                 if len(found) > _MAX_DOCUMENT_BYTES:
                     raise _Unusable(f"it answered more than {_MAX_DOCUMENT_BYTES:,} bytes")

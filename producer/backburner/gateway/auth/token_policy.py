@@ -3,18 +3,22 @@
 import base64
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jws, jwt
-from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.errors import ExpiredTokenError, JoseError, SecurityWarning
 from joserfc.jwk import Key
 
 from backburner.gateway.auth.bearer import MAX_CREDENTIAL_CHARACTERS
 from backburner.gateway.auth.principal import Principal, Scope
 from backburner.gateway.auth.refusal import Reason, Refused
 from backburner_schemas.names import is_name
+
+# What is weak is left out below, and a warning each would be no line of the log's form.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),

@@ -6,6 +6,7 @@ from typing import Any
 from backburner_schemas.errors import CallRefused, EncodingRefused
 
 Header = tuple[bytes, bytes]
+_VERSIONS = frozenset({"1.0", "1.1"})
 
 
 class Head:
@@ -13,9 +14,12 @@ class Head:
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self._headers: list[Header] = scope["headers"]
+        self._version: str = scope["http_version"]
 
     def check(self) -> None:
         """Raise `CallRefused` for what two servers could understand in two ways, `EncodingRefused` for compression."""
+        if self._version not in _VERSIONS:
+            raise CallRefused("this version of HTTP is not spoken here; use HTTP/1.1")
         lengths, codings = self.all(b"content-length"), self.all(b"transfer-encoding")
         if len(lengths) > 1 or (lengths and codings):
             raise CallRefused("the call has its length twice; send one Content-Length, or chunks")

@@ -96,7 +96,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._wait_no_more()
         if self.transport.is_closing():
             return
-        if error is not None and (self.cycle is None or self.cycle.response_complete):
+        cycle = self.cycle
+        if error is not None and (cycle is None or cycle.response_complete or not cycle.response_started):
+            if cycle is not None:
+                # Whatever serves it learns that nobody hears it any more.
+                cycle.disconnected = True
+                cycle.message_event.set()
             body = to_json(error_body(error))
             head = (
                 f"HTTP/1.1 {error.http_status} Refused\r\ncontent-type: application/json\r\n"

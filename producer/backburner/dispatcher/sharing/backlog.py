@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backburner.dispatcher.claim import JobKey
-from backburner.dispatcher.scheduler import TURN_REQUESTS, Queue
+from backburner.dispatcher.sharing.scheduler import TURN_REQUESTS, Queue
 from backburner_schemas.names import Lane
 
 

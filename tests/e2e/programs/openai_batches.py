@@ -1,4 +1,4 @@
-"""What the stock package's async client gets, as one JSON object on stdout: `openai_calls.py MODEL`.
+"""What the stock package's async client is told of batches that do not go as planned, and of many: `PROGRAM MODEL`.
 
 It runs in an environment that holds `openai` and nothing of Backburner.
 """
@@ -14,13 +14,13 @@ ENDED = {"completed", "failed", "expired", "cancelled"}
 MORE_THAN_A_PAGE = 101
 
 
-def line(custom_id, model, text="one two three", **body):
+def line(custom_id, model, text="one two three"):
     message = {"role": "user", "content": text}
     return {
         "custom_id": custom_id,
         "method": "POST",
         "url": ENDPOINT,
-        "body": {"model": model, "messages": [message], **body},
+        "body": {"model": model, "messages": [message]},
     }
 
 
@@ -29,8 +29,8 @@ async def upload(client, name, lines):
     return await client.files.create(file=(name, content.encode()), purpose="batch")
 
 
-async def create(client, file, **more):
-    return await client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", **more)
+async def create(client, file):
+    return await client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h")
 
 
 async def ended(client, batch):
@@ -38,24 +38,6 @@ async def ended(client, batch):
         await asyncio.sleep(0.1)
         batch = await client.batches.retrieve(batch.id)
     return batch
-
-
-async def custom_ids(client, file_id):
-    if file_id is None:
-        return []
-    content = await client.files.content(file_id)
-    return [json.loads(text)["custom_id"] for text in content.text.splitlines()]
-
-
-async def good_and_bad_requests(client, model):
-    lines = [line("good", model), line("bad", model, "[[fail]]"), line("made-up", model, made_up=1)]
-    file = await upload(client, "mixed.jsonl", lines)
-    batch = await ended(client, await create(client, file, metadata={"run": "mixed"}))
-    return {
-        "batch": batch.to_dict(),
-        "output": await custom_ids(client, batch.output_file_id),
-        "errors": await custom_ids(client, batch.error_file_id),
-    }
 
 
 async def one_line_that_is_no_request(client, model):
@@ -81,8 +63,6 @@ async def more_batches_than_a_page(client, model):
 async def main(model):
     async with AsyncOpenAI() as client:
         told = {
-            "models": [one.id async for one in client.models.list()],
-            "mixed": await good_and_bad_requests(client, model),
             "broken": await one_line_that_is_no_request(client, model),
             "cancelled": await a_change_of_mind(client, model),
             "pages": await more_batches_than_a_page(client, model),

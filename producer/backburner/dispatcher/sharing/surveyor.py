@@ -5,8 +5,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from backburner.dispatcher.backlog import Backlog, JobProgress, Survey
 from backburner.dispatcher.claim import JobKey, read_cursor
+from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
 from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
