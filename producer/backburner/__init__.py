@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from backburner.jobs.streams import StreamStatus as StreamStatus
     from backburner.pools import PoolStatus as PoolStatus
     from backburner.settings import Settings as Settings
+    from backburner.submission.forecast import JobForecast as JobForecast
     from backburner.submission.submission import SubmitProgress as SubmitProgress
     from backburner_schemas.errors import BackburnerError as BackburnerError
     from backburner_schemas.errors import Cancelled as Cancelled
@@ -71,6 +72,7 @@ _HOMES = {
     "Job": "backburner.job",
     "JobConflict": "backburner_schemas.errors",
     "JobError": "backburner_schemas.errors",
+    "JobForecast": "backburner.submission.forecast",
     "JobNotFound": "backburner_schemas.errors",
     "JobState": "backburner_schemas.job",
     "JoinedResult": "backburner.jobs.join",

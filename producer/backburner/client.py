@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from backburner.connections import Connections
@@ -19,9 +20,11 @@ from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.submission.envelopes import claim_check
+from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast, forecast_job
 from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, resolve_deadline, tenant_of
 from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
+from backburner.submission.stored_submission import StoredSubmission
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
@@ -167,6 +170,9 @@ class Client:
         skip_invalid: bool = False,
         on_progress: Callable[[SubmitProgress], None] | None = None,
         parent: str | None = None,
+        stored: bool = False,
+        window: str | None = None,
+        timezone: str | None = None,
     ) -> Job:
         """Put many requests onto the queue as one job; returns the job when the broker has all of them.
 
@@ -186,6 +192,11 @@ class Client:
         is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `RequestRefused` if
         `pool` has workers and none of them serves what the requests name; `JobError` for an option that cannot be; and
         `QueueError`.
+
+        With `stored` the requests go into the object store instead, and a dispatcher puts them onto the queue, in the
+        order that suits the engine best, and fairly between tenants. No queue is needed here, the deadline may be later
+        than the broker keeps requests, and the job can be paused. With `window`, such as `22:00-06:00`, it is sent only
+        in these hours of each day, by the clocks of `timezone`, such as `Europe/Berlin`; UTC if not given.
 
             from datetime import timedelta
 
@@ -210,9 +221,51 @@ class Client:
             model=model,
             pool=pool,
             parent=parent,
+            stored=stored,
+            window=window,
+            timezone=timezone,
         )
-        done = await Submission(connections, SubmitOptions(manifest, skip_invalid, on_progress)).run(source)
+        options = SubmitOptions(manifest, skip_invalid, on_progress)
+        if stored:
+            done = await StoredSubmission(connections, options).run(source)
+        else:
+            done = await Submission(connections, options).run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
+
+    async def plan(
+        self,
+        path: Path | str,
+        *,
+        pool: str | None = None,
+        tenant: str | None = None,
+        skip_invalid: bool = False,
+        cache_tokens: int = DEFAULT_CACHE_TOKENS,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> JobForecast:
+        """Find out what a file of requests would take as a stored job, and what its order gains; nothing is sent.
+
+        The file is checked as `submit` checks it, and `pool`, `tenant` and `skip_invalid` mean the same. `cache_tokens`
+        are the KV tokens that an engine's cache is taken to hold, where the order of the file is compared;
+        `on_progress` is called with the number of lines that were read.
+
+        Returns the forecast. Raises `InvalidInput` with its `.findings`, `PoolNotFound`, and `JobError` for a name
+        that cannot be.
+
+            found = await client.plan("prompts.jsonl")
+            print(f"planned: {found.hit_ratio:.0%} hits; in the order of the file: {found.file_order_hit_ratio:.0%}")
+        """
+        owner = tenant_of(self.settings, tenant)
+        if pool is not None:
+            pool = await self._connections.pools.check_pool(pool)
+        return await forecast_job(
+            self._connections,
+            Path(path),
+            tenant=owner,
+            pool=pool,
+            skip_invalid=skip_invalid,
+            cache_tokens=cache_tokens,
+            report=on_progress,
+        )
 
     def job(self, id: str, *, tenant: str | None = None) -> Job:  # noqa: A002 - the word that users know it by
         """A job by its id, whoever submitted it.

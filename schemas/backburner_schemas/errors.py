@@ -9,12 +9,15 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── Unanswered            a job ended before the request was answered
     ├── JobError              a whole job cannot be created, found or resumed
     ├── PoolError             no pool serves this model
+    ├── CallRefused           a call of the gateway's API cannot be served as it is
+    ├── CallerError           who calls the gateway is not known, not allowed, or over a limit
     ├── EngineError           the engine failed: mostly retried
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
     └── SettingsError         a setting is unknown or cannot be used
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -211,6 +214,161 @@ class PoolConflict(PoolError):
 
     code = "pool_conflict"
     http_status = 409
+
+
+# --- calls of the gateway's API ---------------------------------------------------------------------------
+
+
+class CallRefused(BackburnerError):
+    """The call cannot be served as it is; correct it and call again."""
+
+    code = "invalid_call"
+    http_status = 400
+
+
+class UnknownUrl(CallRefused):
+    """Nothing is served under this URL; `GET /openapi.json` says what there is."""
+
+    code = "unknown_url"
+    http_status = 404
+
+
+class MethodNotAllowed(CallRefused):
+    """This URL does not take that method; `GET /openapi.json` says which it takes."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class FileNotFound(CallRefused):
+    """There is no file with this id; `GET /v1/files` lists those that exist."""
+
+    code = "file_not_found"
+    http_status = 404
+
+
+class UploadNotFound(CallRefused):
+    """There is no upload with this id; begin one with `POST /v1/uploads`."""
+
+    code = "upload_not_found"
+    http_status = 404
+
+
+class RequestNotFound(CallRefused):
+    """There is no request with this id; it is in the answer to the call that made it."""
+
+    code = "request_not_found"
+    http_status = 404
+
+
+class CallTooSlow(CallRefused):
+    """The body came too slowly, or not at all; send it again, at once."""
+
+    code = "call_too_slow"
+    http_status = 408
+
+
+class IdempotencyConflict(CallRefused):
+    """This Idempotency-Key came before with other content; choose a new key for each new call."""
+
+    code = "idempotency_conflict"
+    http_status = 409
+
+
+class CallTooLarge(CallRefused):
+    """The body of the call is over the limit; send less at once."""
+
+    code = "call_too_large"
+    http_status = 413
+
+
+class EncodingRefused(CallRefused):
+    """The body is compressed; send it as it is, without Content-Encoding."""
+
+    code = "encoding_refused"
+    http_status = 415
+
+
+class HeadersTooLarge(CallRefused):
+    """The headers are over the limit; send fewer or shorter ones."""
+
+    code = "headers_too_large"
+    http_status = 431
+
+
+class Overloaded(CallRefused):
+    """The gateway has as many calls under way as it takes; call again after the time in Retry-After."""
+
+    code = "overloaded"
+    retryable = True
+    http_status = 503
+
+
+# --- who calls the gateway --------------------------------------------------------------------------------
+
+
+class CallerError(BackburnerError):
+    """The caller may not do this."""
+
+    code = "caller_error"
+    http_status = 403
+
+
+class Unauthenticated(CallerError):
+    """The API key or token is not accepted; send a valid one as `Authorization: Bearer …`."""
+
+    code = "invalid_api_key"
+    http_status = 401
+
+
+class PermissionDenied(CallerError):
+    """The API key or token lacks the scope for this; use one that has it."""
+
+    code = "permission_denied"
+    http_status = 403
+
+
+class ApiKeyNotFound(CallerError):
+    """There is no API key with this id; `backburner keys list` shows those that there are."""
+
+    code = "api_key_not_found"
+    http_status = 404
+
+
+class IdentityUnavailable(CallerError):
+    """The issuer of tokens does not answer, so that none can be checked; try again, or use an API key."""
+
+    code = "identity_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class RateLimited(CallerError):
+    """Requests come faster than the caller's quota allows; wait for the time in Retry-After."""
+
+    code = "rate_limit_exceeded"
+    retryable = True
+    http_status = 429
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after: float = 1.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+        """Seconds until it may work."""
+        self.headers = dict(headers or {})
+        """What else the answer says of the limit: `x-ratelimit-…`."""
+
+
+class QuotaExceeded(RateLimited):
+    """The tenant's quota is used up; wait until its jobs are done, or delete what it has stored."""
+
+    code = "insufficient_quota"
 
 
 class EngineError(BackburnerError):

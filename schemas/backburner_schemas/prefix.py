@@ -26,7 +26,7 @@ def prefix_chain(body: Mapping[str, Any] | None) -> tuple[int, ...]:
     """
     if body is None:
         return ()
-    text = _beginning(body)
+    text = prompt_beginning(body, _ROOM_CHARACTERS)
     if len(text) < BLOCK_CHARACTERS:
         return ()
     chain = []
@@ -37,8 +37,12 @@ def prefix_chain(body: Mapping[str, Any] | None) -> tuple[int, ...]:
     return tuple(chain)
 
 
-def _beginning(body: Mapping[str, Any]) -> str:
-    found, room = [], _ROOM_CHARACTERS
+def prompt_beginning(body: Mapping[str, Any], characters: int) -> str:
+    """So many of the prompt's first characters, or all; of a body that holds several prompts, of the first one.
+
+    Takes any body that is a JSON object, whatever its fields hold.
+    """
+    found, room = [], characters
     for part in _parts(body):
         found.append(part[:room])
         room -= len(part)

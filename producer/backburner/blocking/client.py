@@ -18,6 +18,7 @@ from backburner.job import Job
 from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
 from backburner.settings import Settings
+from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast
 from backburner.submission.options import Deadline
 from backburner.submission.submission import SubmitProgress
 from backburner_schemas.names import Lane, Priority
@@ -135,6 +136,9 @@ class SyncClient:
         skip_invalid: bool = False,
         on_progress: Callable[[SubmitProgress], None] | None = None,
         parent: str | None = None,
+        stored: bool = False,
+        window: str | None = None,
+        timezone: str | None = None,
     ) -> SyncJob:
         """See `Client.submit`. An iterable is read in the thread that calls this."""
         return self._job_from(
@@ -151,7 +155,32 @@ class SyncClient:
                 skip_invalid=skip_invalid,
                 on_progress=on_progress,
                 parent=parent,
+                stored=stored,
+                window=window,
+                timezone=timezone,
             ),
+        )
+
+    def plan(
+        self,
+        path: Path | str,
+        *,
+        pool: str | None = None,
+        tenant: str | None = None,
+        skip_invalid: bool = False,
+        cache_tokens: int = DEFAULT_CACHE_TOKENS,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> JobForecast:
+        """See `Client.plan`."""
+        return self._thread.call(
+            lambda: self._client.plan(
+                path,
+                pool=pool,
+                tenant=tenant,
+                skip_invalid=skip_invalid,
+                cache_tokens=cache_tokens,
+                on_progress=on_progress,
+            )
         )
 
     def job(self, id: str, *, tenant: str | None = None) -> SyncJob:  # noqa: A002 - as in Client

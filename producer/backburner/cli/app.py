@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from backburner.cli import command
-from backburner.cli.commands import dlq, enqueue, jobs, pools, results, retry, stack, submit, topics
+from backburner.cli.commands import dlq, enqueue, jobs, keys, plan, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 
@@ -52,6 +52,7 @@ def version(_session: Session) -> None:
 # In the order in which a newcomer needs them.
 stack.register(app)
 submit.register(app)
+plan.register(app)
 enqueue.register(app)
 jobs.register(app)
 results.register(app)
@@ -59,4 +60,5 @@ retry.register(app)
 dlq.register(app)
 topics.register(app)
 pools.register(app)
+keys.register(app)
 command.add(app, version)

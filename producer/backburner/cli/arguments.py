@@ -87,6 +87,8 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
+parse_span = _judged(parse_duration)
+"""The parser of every option that takes a duration."""
 JobId = Annotated[str, typer.Argument(metavar="JOB", callback=valid_name, help="The job's id, as `submit` printed it.")]
 HandleOrJobId = Annotated[
     str, typer.Argument(metavar="JOB", callback=_id, help="The id that `submit` or `enqueue` printed.")
@@ -119,11 +121,23 @@ Deadline = Annotated[
         help="A duration such as 30m, 24h or 7d, or a time such as 2027-01-31T18:00:00Z.",
     ),
 ]
+Stored = Annotated[
+    bool,
+    typer.Option(
+        "--stored", help="Put the requests into the object store, from where a dispatcher sends them in the best order."
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="HH:MM-HH:MM", help="Send only in these hours of each day; needs --stored."),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(metavar="ZONE", help="Whose clocks --window goes by, such as Europe/Berlin; UTC if not given."),
+]
 Timeout = Annotated[
     timedelta | None,
-    typer.Option(
-        parser=_judged(parse_duration), metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."
-    ),
+    typer.Option(parser=parse_span, metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."),
 ]
 Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the job; may be repeated.")]
 Parameters = Annotated[

@@ -23,6 +23,7 @@ def test_the_public_names_are_frozen():
         "Job",
         "JobConflict",
         "JobError",
+        "JobForecast",
         "JobNotFound",
         "JobState",
         "JoinedResult",

@@ -3,6 +3,8 @@
 import pytest
 
 from backburner import Client
+from backburner.dispatcher.settings import DispatcherSettings
+from backburner.gateway.settings import GatewaySettings
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.setting_names import PREFIX, RENAMED_SETTINGS, SETTING_NAMES, check_environment
@@ -10,7 +12,11 @@ from backburner_worker.settings import WorkerSettings
 
 
 def test_the_list_holds_exactly_the_settings_of_every_part():
-    declared = {PREFIX + name.upper() for kind in (Settings, WorkerSettings) for name in kind.model_fields}
+    declared = {
+        PREFIX + name.upper()
+        for kind in (Settings, GatewaySettings, DispatcherSettings, WorkerSettings)
+        for name in kind.model_fields
+    }
     assert declared == SETTING_NAMES
 
 
@@ -78,7 +84,7 @@ RENAMED = [
 @pytest.mark.parametrize(("old", "new"), RENAMED)
 def test_a_variable_that_was_renamed_is_refused_with_its_new_name(monkeypatch, old, new):
     monkeypatch.setenv(PREFIX + old, "1")
-    for kind in (Settings, WorkerSettings):
+    for kind in (Settings, GatewaySettings, DispatcherSettings, WorkerSettings):
         with pytest.raises(SettingsError) as caught:
             kind.load()
         assert str(caught.value) == f"BACKBURNER_{old} is now BACKBURNER_{new}; rename it"
