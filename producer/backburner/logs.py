@@ -7,6 +7,7 @@ Programs call `configure` once at their start; then all that is logged with `str
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ _NOISY = ("aiokafka", "asyncio", "botocore", "urllib3")
 _REPEATING = ("aiokafka", "botocore", "urllib3")
 """Those that log the same at each of their own retries, ten times a second while a system is away."""
 _REPEAT_SECONDS = 30.0
+_SECRET = re.compile(
+    r"(?P<key>bb-[A-Za-z0-9_-]{6})[A-Za-z0-9_-]{20,}|(?P<token>eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}[A-Za-z0-9._-]*"
+)
+"""API keys of the gateway, and signed tokens: never in a log, whoever puts them there."""
 _ORDINARY = {"aiokafka.consumer.group_coordinator": "GroupCoordinatorNotAvailableError"}
 """What a library logs as an error and retries by itself: a cluster's first group waits for Kafka's own topic."""
 
@@ -85,6 +90,11 @@ def silence(*libraries: str) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
+def masked(text: str) -> str:
+    """The text with API keys and signed tokens cut to how they begin."""
+    return _SECRET.sub(lambda found: f"{found['key'] or found['token']}…", text)
+
+
 class _Calmly(logging.Filter):
     """Logs an ordinary event that a library calls an error as information."""
 
@@ -126,7 +136,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.write(masked(self.format(record)) + "\n")
         except Exception:  # noqa: BLE001 - a handler must not raise into the code that logs
             self.handleError(record)
 

@@ -9,12 +9,14 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── Unanswered            a job ended before the request was answered
     ├── JobError              a whole job cannot be created, found or resumed
     ├── PoolError             no pool serves this model
+    ├── CallerError           who calls the gateway is not known, not allowed, or over a limit
     ├── EngineError           the engine failed: mostly retried
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
     └── SettingsError         a setting is unknown or cannot be used
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -211,6 +213,73 @@ class PoolConflict(PoolError):
 
     code = "pool_conflict"
     http_status = 409
+
+
+# --- who calls the gateway --------------------------------------------------------------------------------
+
+
+class CallerError(BackburnerError):
+    """The caller may not do this."""
+
+    code = "caller_error"
+    http_status = 403
+
+
+class Unauthenticated(CallerError):
+    """The API key or token is not accepted; send a valid one as `Authorization: Bearer …`."""
+
+    code = "invalid_api_key"
+    http_status = 401
+
+
+class PermissionDenied(CallerError):
+    """The API key or token lacks the scope for this; use one that has it."""
+
+    code = "permission_denied"
+    http_status = 403
+
+
+class ApiKeyNotFound(CallerError):
+    """There is no API key with this id; `backburner keys list` shows those that there are."""
+
+    code = "api_key_not_found"
+    http_status = 404
+
+
+class IdentityUnavailable(CallerError):
+    """The issuer of tokens does not answer, so that none can be checked; try again, or use an API key."""
+
+    code = "identity_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class RateLimited(CallerError):
+    """Requests come faster than the caller's quota allows; wait for the time in Retry-After."""
+
+    code = "rate_limit_exceeded"
+    retryable = True
+    http_status = 429
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after: float = 1.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+        """Seconds until it may work."""
+        self.headers = dict(headers or {})
+        """What else the answer says of the limit: `x-ratelimit-…`."""
+
+
+class QuotaExceeded(RateLimited):
+    """The tenant's quota is used up; wait until its jobs are done, or delete what it has stored."""
+
+    code = "insufficient_quota"
 
 
 class EngineError(BackburnerError):

@@ -118,6 +118,18 @@ def marked(key: str) -> tuple[str, str] | None:
 _MARKED = re.compile(r"(?:open|pending|markers/[a-z]+)/([^/]+)/([^/]+)")
 
 
+def is_of_tenant(key: str, tenant: str) -> bool:
+    """Whether a key, or a prefix that ends with a slash, lies wholly within what belongs to that tenant."""
+    found = _TENANTS_OWN.match(key)
+    if found is None or found[1] != tenant:
+        return False
+    *folders, last = key.split("/")
+    return last not in {".", ".."} and not {"", ".", ".."} & set(folders)
+
+
+_TENANTS_OWN = re.compile(r"(?:tenants|open|pending|cache|markers/[a-z]+)/([^/]+)/")
+
+
 # --- jobs -------------------------------------------------------------------------------------------------
 
 

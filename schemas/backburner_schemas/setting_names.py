@@ -42,6 +42,19 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # SQS
         "SQS_VISIBILITY_SECONDS",
         "SQS_WAIT_SECONDS",
+        # who may call the gateway, and how much of it
+        "OIDC_ISSUER",
+        "OIDC_AUDIENCE",
+        "OIDC_TENANT_CLAIM",
+        "OIDC_ALGORITHMS",
+        "OIDC_LEEWAY_SECONDS",
+        "OIDC_KEYS_SECONDS",
+        "OIDC_STALE_SECONDS",
+        "OIDC_CA_FILE",
+        "OIDC_ALLOW_HTTP",
+        "GATEWAY_ANONYMOUS_TENANT",
+        "GATEWAY_REPLICAS",
+        "QUOTAS_FILE",
         # the worker
         "ENGINE",
         "MODEL",

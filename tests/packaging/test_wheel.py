@@ -71,7 +71,15 @@ def test_its_base_install_is_small_and_says_which_pythons_it_takes(wheel):
     needs = metadata.get_all("Requires-Dist")
     base = {re.match(r"[a-z-]+", need)[0] for need in needs if "extra ==" not in need}
     assert base == {"obstore", "pydantic", "pydantic-settings", "rich", "structlog", "tenacity", "typer"}
-    assert set(metadata.get_all("Provides-Extra")) == {"kafka", "sqs", "worker", "dispatcher", "local", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "kafka",
+        "sqs",
+        "worker",
+        "dispatcher",
+        "gateway",
+        "local",
+        "dev",
+    }
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert b"Apache License" in info(wheel, "licenses/LICENSE")

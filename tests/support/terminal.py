@@ -20,7 +20,7 @@ class Terminal:
 
     def __call__(self, *args, code=0, stdin=None, client=None):
         """Run a command, which has to end with that exit code; what it printed."""
-        session = Session(open_client=client or self.system.new_client)
+        session = Session(open_client=client or self.system.new_client, open_storage=lambda: self.system.storage)
         result = CliRunner().invoke(app, [str(arg) for arg in args], obj=session, input=stdin)
         assert result.exit_code == code, (result.output, result.exception)
         return result

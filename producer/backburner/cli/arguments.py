@@ -87,6 +87,8 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
+parse_span = _judged(parse_duration)
+"""The parser of every option that takes a duration."""
 JobId = Annotated[str, typer.Argument(metavar="JOB", callback=valid_name, help="The job's id, as `submit` printed it.")]
 HandleOrJobId = Annotated[
     str, typer.Argument(metavar="JOB", callback=_id, help="The id that `submit` or `enqueue` printed.")
@@ -103,7 +105,10 @@ Tenant = Annotated[
     str | None,
     typer.Option(metavar="NAME", callback=valid_name, help="The tenant; BACKBURNER_TENANT if not given."),
 ]
-Pool = Annotated[str | None, typer.Option(metavar="NAME", help="Send to this pool, whatever model is named.")]
+Pool = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Send to this pool, whose workers have to serve the models that are named."),
+]
 parse_lane = _judged(_lane)
 """The parser of every option that takes a lane."""
 Priority = Annotated[Lane, typer.Option(parser=parse_lane, metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]
@@ -118,9 +123,7 @@ Deadline = Annotated[
 ]
 Timeout = Annotated[
     timedelta | None,
-    typer.Option(
-        parser=_judged(parse_duration), metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."
-    ),
+    typer.Option(parser=parse_span, metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."),
 ]
 Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the job; may be repeated.")]
 Parameters = Annotated[

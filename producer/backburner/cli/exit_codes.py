@@ -3,6 +3,7 @@
 from enum import IntEnum
 
 from backburner_schemas.errors import (
+    ApiKeyNotFound,
     BackburnerError,
     JobError,
     JobNotFound,
@@ -34,7 +35,7 @@ class ExitCode(IntEnum):
     STREAM = 3
     """The job is a stream: it has no total that its records could be held against."""
     NOT_FOUND = 4
-    """There is no such job, handle, dead letter or pool."""
+    """There is no such job, handle, dead letter, pool or API key."""
     AWAY = 5
     """The queue or the object store does not answer; the same command may work later."""
     TIMED_OUT = 6
@@ -50,6 +51,7 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     (StoreError, ExitCode.AWAY),
     (QueueError, ExitCode.AWAY),
     (JobNotFound, ExitCode.NOT_FOUND),
+    (ApiKeyNotFound, ExitCode.NOT_FOUND),
     (LetterNotFound, ExitCode.NOT_FOUND),
     (PoolNotFound, ExitCode.NOT_FOUND),
     (ResultTimeout, ExitCode.TIMED_OUT),

@@ -29,6 +29,13 @@ class ImpossibleKey(StoreError):
     retryable = False
 
 
+class ForeignKey(StoreError):
+    """An object of another tenant was asked for; this is a bug in Backburner: please report it."""
+
+    retryable = False
+    http_status = 500
+
+
 def translated(error: BaseException) -> StoreError:
     """What obstore raised, as one of the product's own errors."""
     said = str(error)

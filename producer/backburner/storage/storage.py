@@ -1,6 +1,7 @@
 """The one object-store adapter. Every other part sees keys and bytes; only this file knows which store there is."""
 
 import atexit
+import copy
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -18,9 +19,11 @@ from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectS
 from backburner.availability import Availability
 from backburner.settings import Settings
 from backburner.storage.availability import StorageAvailability
-from backburner.storage.errors import Missing, one_line, translated
+from backburner.storage.errors import ForeignKey, Missing, one_line, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner_schemas.errors import SettingsError
+from backburner_schemas.keys import is_of_tenant
+from backburner_schemas.names import is_name
 
 if TYPE_CHECKING:
     # obstore has these names for type checkers only.
@@ -80,6 +83,7 @@ class Storage(Availability):
     def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
+        self._tenant: str | None = None
         self._reads = StorageAvailability("reads", clock)
         self._writes = StorageAvailability("writes", clock)
 
@@ -102,6 +106,24 @@ class Storage(Availability):
         except BaseError as error:
             raise SettingsError(f"the store URL {url!r} cannot be opened: {one_line(error)}") from error
 
+    def of_tenant(self, tenant: str) -> "Storage":
+        """The same store, for the objects of one tenant alone.
+
+        Every method raises `ForeignKey` for a key or prefix that is not that tenant's, and asks the store nothing.
+        Raises `ValueError` for what cannot name a tenant.
+        """
+        if not is_name(tenant):
+            raise ValueError(f"{tenant!r} cannot name a tenant")
+        made = copy.copy(self)
+        made._tenant = tenant  # noqa: SLF001 - one of its own kind
+        return made
+
+    def _path(self, key: str) -> str:
+        """Where the object is in the store. Every method asks here, so that none leaves its tenant."""
+        if self._tenant is not None and not is_of_tenant(key, self._tenant):
+            raise ForeignKey(f"a key that is not of tenant {self._tenant} was asked for on its behalf")
+        return self._root + key
+
     def unavailable_reason(self) -> str | None:
         """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
         return self._writes.unavailable_reason() or self._reads.unavailable_reason()
@@ -110,7 +132,7 @@ class Storage(Availability):
         """The object, or None if there is none."""
 
         async def read() -> Stored:
-            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            found = await _calls.run(obstore.get_async, self._store, self._path(key))
             data = bytes(await _calls.run(found.bytes_async))
             return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
 
@@ -120,7 +142,7 @@ class Storage(Availability):
         """The object's bytes without a copy, or None if there is none."""
 
         async def read() -> memoryview:
-            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            found = await _calls.run(obstore.get_async, self._store, self._path(key))
             return memoryview(await _calls.run(found.bytes_async))
 
         return await _none_if_missing(_asking(self._reads, read))
@@ -131,13 +153,13 @@ class Storage(Availability):
         async def read() -> bytes:
             try:
                 return bytes(
-                    await _calls.run(obstore.get_range_async, self._store, self._root + key, start=0, end=length)
+                    await _calls.run(obstore.get_range_async, self._store, self._path(key), start=0, end=length)
                 )
             except BaseError as error:
                 # A store may refuse a range that ends behind the object; then the object is short.
                 if isinstance(error, FileNotFoundError) or "range" not in str(error).lower():
                     raise
-                found = await _calls.run(obstore.get_async, self._store, self._root + key)
+                found = await _calls.run(obstore.get_async, self._store, self._path(key))
                 return bytes(await _calls.run(found.bytes_async))[:length]
 
         return await _none_if_missing(_asking(self._reads, read))
@@ -146,7 +168,7 @@ class Storage(Availability):
         """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
 
         async def begin() -> AsyncIterator["Bytes"]:
-            found = await _calls.run(obstore.get_async, self._store, self._root + key)
+            found = await _calls.run(obstore.get_async, self._store, self._path(key))
             return cast("AsyncIterator[Bytes]", aiter(found.stream(min_chunk_size=1 << 18)))
 
         pieces = await _asking(self._reads, begin)
@@ -157,7 +179,7 @@ class Storage(Availability):
         """When the object was last modified, in Unix seconds by the store's clock, or None if there is none."""
 
         async def read() -> float:
-            meta = await _calls.run(obstore.head_async, self._store, self._root + key)
+            meta = await _calls.run(obstore.head_async, self._store, self._path(key))
             return meta["last_modified"].timestamp()
 
         return await _none_if_missing(_asking(self._reads, read))
@@ -202,14 +224,14 @@ class Storage(Availability):
     async def _put(self, key: str, data: bytes | Path, **options: Any) -> None:
         # A store in memory keeps the very object that it gets.
         if isinstance(data, Path) or isinstance(self._store, MemoryStore):
-            await _calls.run(obstore.put_async, self._store, self._root + key, data, **options)
+            await _calls.run(obstore.put_async, self._store, self._path(key), data, **options)
             return
         with _calls.lend(data) as payload:
-            await _calls.run(obstore.put_async, self._store, self._root + key, payload, **options)
+            await _calls.run(obstore.put_async, self._store, self._path(key), payload, **options)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Remove the objects; those that do not exist are ignored."""
-        paths = [self._root + key for key in keys]
+        paths = [self._path(key) for key in keys]
 
         async def remove() -> None:
             try:
@@ -222,9 +244,9 @@ class Storage(Availability):
 
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
         """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
-        offset = self._root + after if after else None
+        offset = self._path(after) if after else None
         try:
-            pages = aiter(obstore.list(self._store, self._root + prefix, offset=offset, chunk_size=1000))
+            pages = aiter(obstore.list(self._store, self._path(prefix), offset=offset, chunk_size=1000))
         except ValueError as error:
             raise translated(error) from error
         while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
@@ -235,8 +257,8 @@ class Storage(Availability):
         """The names one level below the prefix that have something below them, sorted."""
 
         async def read() -> list[str]:
-            found = await _calls.run(obstore.list_with_delimiter_async, self._store, self._root + prefix)
-            start = len(self._root + prefix)
+            found = await _calls.run(obstore.list_with_delimiter_async, self._store, self._path(prefix))
+            start = len(self._path(prefix))
             names = sorted(path[start:].strip("/") for path in found["common_prefixes"])
             return [name for name in names if after is None or name > after]
 

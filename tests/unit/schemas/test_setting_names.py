@@ -3,6 +3,8 @@
 import pytest
 
 from backburner import Client
+from backburner.gateway.auth.settings import AuthSettings
+from backburner.gateway.limits.settings import LimitSettings
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.setting_names import PREFIX, RENAMED_SETTINGS, SETTING_NAMES, check_environment
@@ -10,7 +12,11 @@ from backburner_worker.settings import WorkerSettings
 
 
 def test_the_list_holds_exactly_the_settings_of_every_part():
-    declared = {PREFIX + name.upper() for kind in (Settings, WorkerSettings) for name in kind.model_fields}
+    declared = {
+        PREFIX + name.upper()
+        for kind in (Settings, AuthSettings, LimitSettings, WorkerSettings)
+        for name in kind.model_fields
+    }
     assert declared == SETTING_NAMES
 
 

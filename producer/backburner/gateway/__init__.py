@@ -1,0 +1,1 @@
+"""OpenAI's HTTP service in front of queue and object store. Needs the extra `gateway`."""

@@ -1,0 +1,72 @@
+"""Reads from the object store how much of a tenant waits and how much it keeps."""
+
+import asyncio
+
+from backburner.gateway.limits.levels import Amount, Level, level_of, unanswered
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.job import Cursor, JobManifest
+from backburner_schemas.keys import SegmentName
+
+_MAX_CONCURRENT_READS = 16
+
+
+class LevelReader:
+    """Reads levels; it remembers what cannot change. Every method raises `StoreError`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+        self._manifests: dict[str, dict[str, JobManifest]] = {}
+        """Of open jobs, by tenant and job."""
+
+    async def waiting(self, tenant: str) -> Level:
+        """What waits of a tenant: two requests a job that has not ended, and a listing."""
+        prefix = keys.open_job(tenant, "")
+        names = [one.key.removeprefix(prefix) async for one in self._storage.scan(prefix)]
+        known = self._manifests.get(tenant, {})
+        self._manifests[tenant] = {name: known[name] for name in names if name in known}
+        found = await asyncio.gather(*(self._job(tenant, name) for name in names))
+        if not names:
+            del self._manifests[tenant]
+        return level_of(one for one in found if one is not None)
+
+    async def stored(self, tenant: str) -> Level:
+        """Bytes of all files and parts of files that a tenant keeps: two listings."""
+        total = 0
+        for prefix in (keys.contents(tenant), keys.uploads(tenant)):
+            async for one in self._storage.scan(prefix):
+                total += one.size
+        return Level(Amount(stored_bytes=total))
+
+    async def _job(self, tenant: str, name: str) -> tuple[str | None, Amount] | None:
+        async with self._slots:
+            try:
+                manifest = await self._manifest(tenant, name)
+                if manifest is None:
+                    return None
+                key = keys.cursor(tenant, name)
+                stored = await self._storage.get(key)
+                cursor = None if stored is None else parse_stored(Cursor, key, stored.data)
+            except StoredObjectBroken:
+                # Others tell of it; here it is a job of nothing.
+                return None, Amount(jobs=1)
+            answered = 0
+            async for one in self._storage.scan(keys.segments(tenant, name)):
+                segment = SegmentName.parse(one.key)
+                answered += segment.ok + segment.failed if segment is not None else 0
+            return manifest.created_by, unanswered(manifest, cursor, answered)
+
+    async def _manifest(self, tenant: str, name: str) -> JobManifest | None:
+        known = self._manifests.get(tenant, {}).get(name)
+        if known is not None:
+            return known
+        key = keys.manifest(tenant, name)
+        stored = await self._storage.get(key)
+        if stored is None:
+            return None
+        manifest = parse_stored(JobManifest, key, stored.data)
+        self._manifests.setdefault(tenant, {})[name] = manifest
+        return manifest
