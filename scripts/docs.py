@@ -23,12 +23,16 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
+from backburner.dispatcher.settings import DispatcherSettings, DispatchSettings
+from backburner.gateway.api import routes
 from backburner.gateway.auth.settings import AuthSettings
 from backburner.gateway.limits.settings import LimitSettings
+from backburner.gateway.settings import GatewayServiceSettings, GatewaySettings
 from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.logs import LogSettings
+from backburner.settings.process import ProcessSettings
 from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
@@ -45,7 +49,6 @@ from backburner_worker.settings.feeding import FeedingSettings
 from backburner_worker.settings.identity import IdentitySettings
 from backburner_worker.settings.kafka import KafkaMemberSettings
 from backburner_worker.settings.messages import MessageSettings
-from backburner_worker.settings.process import ProcessSettings
 from backburner_worker.settings.requests import RequestSettings
 from backburner_worker.settings.result_cache import ResultCacheSettings
 from backburner_worker.settings.retries import RetrySettings
@@ -56,10 +59,11 @@ from backburner_worker.settings.sweep import SweepSettings
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
 EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
-GATEWAY = (AuthSettings, QuotaSettings, LimitSettings)
+GATEWAY = (GatewayServiceSettings, AuthSettings, QuotaSettings, LimitSettings)
+EVERY_PROCESS = (ProcessSettings,)
+DISPATCHER = (DispatchSettings,)
 WORKERS = (
     IdentitySettings,
-    ProcessSettings,
     EngineSettings,
     RequestSettings,
     MessageSettings,
@@ -84,6 +88,7 @@ def pages() -> dict[Path, str]:
         DOCS / "schemas" / "envelope.json": as_json(wire_documents.envelope_schema(texts)),
         DOCS / "schemas" / "result.json": as_json(wire_documents.result_schema(texts)),
         DOCS / "asyncapi.json": as_json(wire_documents.asyncapi(texts)),
+        DOCS / "openapi.json": as_json(routes().openapi()),
         DOCS / "python.md": python_page(GENERATED),
         DOCS / "settings.md": settings_page(),
         DOCS / "errors.md": errors_page(),
@@ -118,7 +123,10 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def settings_page() -> str:
     """The settings reference."""
-    left_out = {*WorkerSettings.model_fields} - {name for kind in (*EVERY_PART, *WORKERS) for name in kind.model_fields}
+    groups = (*EVERY_PART, *EVERY_PROCESS, *GATEWAY, *DISPATCHER, *WORKERS)
+    listed = {name for kind in groups for name in kind.model_fields}
+    every = (GatewaySettings, DispatcherSettings, WorkerSettings)
+    left_out = {name for kind in every for name in kind.model_fields} - listed
     if left_out:
         sys.exit(f"docs: no group on the page has {', '.join(sorted(left_out))}; add the group to scripts/docs.py")
     return "\n".join(
@@ -134,9 +142,15 @@ def settings_page() -> str:
             "## Every part",
             "",
             *settings_sections(EVERY_PART),
+            "## Worker, gateway and dispatcher",
+            "",
+            *settings_sections(EVERY_PROCESS),
             "## Gateway",
             "",
             *settings_sections(GATEWAY),
+            "## Dispatcher",
+            "",
+            *settings_sections(DISPATCHER),
             "## Workers",
             "",
             *settings_sections(WORKERS),

@@ -24,6 +24,7 @@ from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast, fo
 from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, resolve_deadline, tenant_of
 from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
+from backburner.submission.stored_submission import StoredSubmission
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
@@ -169,6 +170,9 @@ class Client:
         skip_invalid: bool = False,
         on_progress: Callable[[SubmitProgress], None] | None = None,
         parent: str | None = None,
+        stored: bool = False,
+        window: str | None = None,
+        timezone: str | None = None,
     ) -> Job:
         """Put many requests onto the queue as one job; returns the job when the broker has all of them.
 
@@ -188,6 +192,11 @@ class Client:
         is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `RequestRefused` if
         `pool` has workers and none of them serves what the requests name; `JobError` for an option that cannot be; and
         `QueueError`.
+
+        With `stored` the requests go into the object store instead, and a dispatcher puts them onto the queue, in the
+        order that suits the engine best, and fairly between tenants. No queue is needed here, the deadline may be later
+        than the broker keeps requests, and the job can be paused. With `window`, such as `22:00-06:00`, it is sent only
+        in these hours of each day, by the clocks of `timezone`, such as `Europe/Berlin`; UTC if not given.
 
             from datetime import timedelta
 
@@ -212,8 +221,15 @@ class Client:
             model=model,
             pool=pool,
             parent=parent,
+            stored=stored,
+            window=window,
+            timezone=timezone,
         )
-        done = await Submission(connections, SubmitOptions(manifest, skip_invalid, on_progress)).run(source)
+        options = SubmitOptions(manifest, skip_invalid, on_progress)
+        if stored:
+            done = await StoredSubmission(connections, options).run(source)
+        else:
+            done = await Submission(connections, options).run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 
     async def plan(

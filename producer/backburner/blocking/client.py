@@ -136,6 +136,9 @@ class SyncClient:
         skip_invalid: bool = False,
         on_progress: Callable[[SubmitProgress], None] | None = None,
         parent: str | None = None,
+        stored: bool = False,
+        window: str | None = None,
+        timezone: str | None = None,
     ) -> SyncJob:
         """See `Client.submit`. An iterable is read in the thread that calls this."""
         return self._job_from(
@@ -152,6 +155,9 @@ class SyncClient:
                 skip_invalid=skip_invalid,
                 on_progress=on_progress,
                 parent=parent,
+                stored=stored,
+                window=window,
+                timezone=timezone,
             ),
         )
 

@@ -121,6 +121,20 @@ Deadline = Annotated[
         help="A duration such as 30m, 24h or 7d, or a time such as 2027-01-31T18:00:00Z.",
     ),
 ]
+Stored = Annotated[
+    bool,
+    typer.Option(
+        "--stored", help="Put the requests into the object store, from where a dispatcher sends them in the best order."
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="HH:MM-HH:MM", help="Send only in these hours of each day; needs --stored."),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(metavar="ZONE", help="Whose clocks --window goes by, such as Europe/Berlin; UTC if not given."),
+]
 Timeout = Annotated[
     timedelta | None,
     typer.Option(parser=parse_span, metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."),

@@ -45,7 +45,7 @@ class SubmitProgress:
     checked: int
     """Lines of a file that the first pass has read; for iterables, those read so far."""
     sent: int
-    """Requests that the broker has."""
+    """Requests that the broker has; of a stored job, the object store."""
     total: int | None
     """Requests that will be sent; None for iterables, and until a file's first pass is through."""
 

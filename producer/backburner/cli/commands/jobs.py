@@ -1,4 +1,4 @@
-"""Commands about jobs that exist: `status`, `watch`, `cancel`, `jobs`, `reconcile`."""
+"""Commands about jobs that exist: `status`, `watch`, `cancel`, `pause`, `resume`, `jobs`, `reconcile`."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,8 @@ def register(app: typer.Typer) -> None:
     command.add(app, status)
     command.add(app, watch)
     command.add(app, cancel)
+    command.add(app, pause)
+    command.add(app, resume)
     command.add(app, jobs)
     command.add(app, reconcile)
 
@@ -87,6 +89,33 @@ async def cancel(
         )
     else:
         show.say(f"{found.id} was {found.status} already" if found.frozen else f"{found.id} is {found.status}")
+
+
+async def pause(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> None:
+    """Pause a stored job: nothing more of it is sent.
+
+    What is on the queue already is answered.
+    """
+    async with session.open_client() as client:
+        found = await _job(client, job, tenant).pause()
+    if json:
+        show.out_json(found)
+    else:
+        show.say(f"{found.id} is paused; `backburner resume {found.id}` lets it go on")
+
+
+async def resume(
+    session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
+) -> None:
+    """Let a paused job go on."""
+    async with session.open_client() as client:
+        found = await _job(client, job, tenant).resume()
+    if json:
+        show.out_json(found)
+    else:
+        show.say(f"{found.id} was {found.status} already" if found.frozen else f"{found.id} goes on")
 
 
 async def jobs(

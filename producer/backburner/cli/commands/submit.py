@@ -48,6 +48,9 @@ async def submit(
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Skip the lines that cannot be accepted, and send the rest.")
     ] = False,
+    stored: arguments.Stored = False,
+    window: arguments.Window = None,
+    timezone: arguments.TimeZone = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended, and show its progress.")] = False,
     output: arguments.Output = None,
     json: arguments.Json = False,
@@ -75,6 +78,9 @@ async def submit(
                     tenant=tenant,
                     skip_invalid=skip_invalid,
                     on_progress=sending,
+                    stored=stored,
+                    window=window,
+                    timezone=timezone,
                 )
             except InvalidInput as error:
                 sending.close()

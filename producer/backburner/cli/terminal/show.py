@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backburner.cli.terminal.meter import duration
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from backburner.jobs.reconcile import Reconciliation
     from backburner.jobs.streams import StreamStatus
+    from backburner_schemas.job import Estimate
     from backburner_schemas.status import BatchStatus
 
 MAX_SHOWN_FINDINGS = 20
@@ -139,7 +141,16 @@ def status_lines(status: "BatchStatus") -> str:
         ("created", moment(status.created_at)),
         ("deadline", moment(status.expires_at)),
     ]
-    ended = status.completed_at or status.cancelled_at or status.expired_at
+    if status.waiting is not None:
+        rows.append(("waiting", f"{status.waiting.reason}: {status.waiting.detail}"))
+    if status.estimate is not None and not status.frozen:
+        rows.append(("estimate", _estimate(status.estimate)))
+    errors = status.errors.data if status.errors is not None else ()
+    rows += [
+        ("error", error.message if error.line is None else f"line {error.line}: {error.message}")
+        for error in errors[:MAX_SHOWN_FINDINGS]
+    ]
+    ended = status.completed_at or status.cancelled_at or status.expired_at or status.failed_at
     if ended is not None:
         rows.append(("ended", moment(ended)))
     rows += [(f"metadata.{name}", value) for name, value in status.metadata.items()]
@@ -158,6 +169,15 @@ def stream_lines(status: "StreamStatus") -> str:
             ("first record", moment(status.first_record_at)),
             ("last record", moment(status.last_record_at)),
         ]
+    )
+
+
+def _estimate(estimate: "Estimate") -> str:
+    """What a stored job is expected to take, in one line."""
+    time = f", {duration(estimate.seconds)}" if estimate.seconds is not None else ""
+    return (
+        f"{estimate.prompt_tokens:,} tokens in, {estimate.completion_tokens:,} out at most{time}; "
+        f"{estimate.prefix_hit_ratio:.0%} of the requests begin with what the engine has in its cache"
     )
 
 
