@@ -22,6 +22,7 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 pytestmark = [pytest.mark.broker, pytest.mark.store, pytest.mark.vllm, pytest.mark.timeout(400)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PROGRAMS = Path(__file__).parent / "programs"
 SAMPLES = {
     "What is the capital of Japan?": "tokyo",
     "What is the capital of Germany?": "berlin",
@@ -125,7 +126,7 @@ async def test_real_prompts_get_real_answers(worker, client):
     assert worker.metric("vllm:generation_tokens_total") >= status.usage.output_tokens
 
 
-async def test_the_stock_client_gets_real_answers_and_knows_nothing_of_backburner(
+async def test_the_stock_clients_get_real_answers_and_know_nothing_of_backburner(
     worker, stack, openai_python, tmp_path
 ):
     await until(worker.is_warm, "a warm model", seconds=LOAD_SECONDS)
@@ -137,6 +138,8 @@ async def test_the_stock_client_gets_real_answers_and_knows_nothing_of_backburne
         prompts.write_text("".join(itertools.islice(file, 4)))
     variables = {"OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": key}
     said = run(openai_python, variables, EXAMPLES / "openai_batch.py", prompts, answers).splitlines()
+    question = "What is the capital of Japan?"
+    found = json.loads(run(openai_python, variables, PROGRAMS / "openai_async.py", AUTO_MODEL_NAME, question))
     gateway.stop()
     dispatcher.stop()
     assert said[0] == f"model: {AUTO_MODEL_NAME}"
@@ -147,7 +150,9 @@ async def test_the_stock_client_gets_real_answers_and_knows_nothing_of_backburne
     for record in records.values():
         body = record["response"]["body"]
         assert (record["response"]["status_code"], record["error"], body["model"]) == (200, None, AUTO_MODEL_NAME)
-    assert "tokyo" in records["question-01"]["response"]["body"]["choices"][0]["message"]["content"].lower()
+    (asynchronous,) = found["output_file_id"]
+    for record in (records["question-01"], asynchronous):
+        assert "tokyo" in record["response"]["body"]["choices"][0]["message"]["content"].lower()
 
 
 async def test_a_killed_worker_leaves_no_engine(worker):
