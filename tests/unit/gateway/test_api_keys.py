@@ -12,9 +12,15 @@ from backburner.gateway.auth.api_key_authenticator import ApiKeyAuthenticator
 from backburner.gateway.auth.api_key_store import ApiKeyStore
 from backburner.gateway.auth.principal import Scope
 from backburner.gateway.auth.refusal import Reason, Refused
+from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import ApiKeyNotFound, StoreError
+
+
+@pytest.fixture(params=["memory", "file"])
+def storage(request, tmp_path):
+    return Storage.open(Settings(store_url="memory:///" if request.param == "memory" else f"file://{tmp_path}/store"))
 
 
 @pytest.fixture
