@@ -24,8 +24,12 @@ from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
 from scenarios.backlog import BACKLOGS, CARRIED_REQUESTS, QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS, backlog
 from scenarios.control_plane import control_plane
+from scenarios.dispatch import QUICK_REQUESTS as DISPATCHED_QUICK
+from scenarios.dispatch import REQUESTS as DISPATCHED
+from scenarios.dispatch import dispatch
 from scenarios.fairness import fairness
 from scenarios.import_time import import_time
+from scenarios.order import JOBS, PLANNED_REQUESTS, QUICK_JOBS, QUICK_PLANNED_REQUESTS, order
 from scenarios.outage import SYSTEMS, outage
 from scenarios.overhead import overhead
 from scenarios.prefix import prefix
@@ -158,6 +162,19 @@ def run_profile(*, rounds: int = 3, requests: int = 20_000, places: int = 0) -> 
 def run_fairness(*, json: Json = None, quick: Quick = False, rounds: int = 7, requests: int = 100) -> None:
     """Shares of five tenants, one of which has a hundred times the work, against equal ones."""
     _finish(fairness(2 if quick else rounds, requests, quick=quick), json)
+
+
+@app.command("order")
+def run_order(*, json: Json = None, quick: Quick = False) -> None:
+    """Planning a million requests by what they begin with, and what a prefix cache finds in that order."""
+    requests, jobs = (QUICK_PLANNED_REQUESTS, QUICK_JOBS) if quick else (PLANNED_REQUESTS, JOBS)
+    _finish(order(requests, jobs, quick=quick), json)
+
+
+@app.command("dispatch")
+def run_dispatch(*, json: Json = None, quick: Quick = False) -> None:
+    """What a dispatcher sends of a large stored job, its memory, and how it shares between twenty tenants."""
+    _finish(dispatch(DISPATCHED_QUICK if quick else DISPATCHED, quick=quick), json)
 
 
 @app.command("submit")

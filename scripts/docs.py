@@ -23,19 +23,25 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from python_reference import python_page
 
+from backburner.dispatcher.settings import DispatcherSettings, DispatchSettings
+from backburner.gateway.api import routes
 from backburner.gateway.auth.settings import AuthSettings
 from backburner.gateway.limits.settings import LimitSettings
+from backburner.gateway.settings import GatewayServiceSettings, GatewaySettings
 from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.logs import LogSettings
+from backburner.settings.process import ProcessSettings
 from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
-from backburner_schemas.request import BatchRequest
+from backburner_schemas.request import BatchRequest, Endpoint
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
+from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
+from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settings.engine import EngineSettings
 from backburner_worker.settings.fake_engine import FakeEngineSettings
@@ -43,7 +49,6 @@ from backburner_worker.settings.feeding import FeedingSettings
 from backburner_worker.settings.identity import IdentitySettings
 from backburner_worker.settings.kafka import KafkaMemberSettings
 from backburner_worker.settings.messages import MessageSettings
-from backburner_worker.settings.process import ProcessSettings
 from backburner_worker.settings.requests import RequestSettings
 from backburner_worker.settings.result_cache import ResultCacheSettings
 from backburner_worker.settings.retries import RetrySettings
@@ -54,10 +59,11 @@ from backburner_worker.settings.sweep import SweepSettings
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
 EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
-GATEWAY = (AuthSettings, QuotaSettings, LimitSettings)
+GATEWAY = (GatewayServiceSettings, AuthSettings, QuotaSettings, LimitSettings)
+EVERY_PROCESS = (ProcessSettings,)
+DISPATCHER = (DispatchSettings,)
 WORKERS = (
     IdentitySettings,
-    ProcessSettings,
     EngineSettings,
     RequestSettings,
     MessageSettings,
@@ -82,9 +88,11 @@ def pages() -> dict[Path, str]:
         DOCS / "schemas" / "envelope.json": as_json(wire_documents.envelope_schema(texts)),
         DOCS / "schemas" / "result.json": as_json(wire_documents.result_schema(texts)),
         DOCS / "asyncapi.json": as_json(wire_documents.asyncapi(texts)),
+        DOCS / "openapi.json": as_json(routes().openapi()),
         DOCS / "python.md": python_page(GENERATED),
         DOCS / "settings.md": settings_page(),
         DOCS / "errors.md": errors_page(),
+        DOCS / "parameters.md": parameters_page(),
     }
 
 
@@ -115,7 +123,10 @@ def field_texts(model: type[BaseModel]) -> dict[str, str]:
 
 def settings_page() -> str:
     """The settings reference."""
-    left_out = {*WorkerSettings.model_fields} - {name for kind in (*EVERY_PART, *WORKERS) for name in kind.model_fields}
+    groups = (*EVERY_PART, *EVERY_PROCESS, *GATEWAY, *DISPATCHER, *WORKERS)
+    listed = {name for kind in groups for name in kind.model_fields}
+    every = (GatewaySettings, DispatcherSettings, WorkerSettings)
+    left_out = {name for kind in every for name in kind.model_fields} - listed
     if left_out:
         sys.exit(f"docs: no group on the page has {', '.join(sorted(left_out))}; add the group to scripts/docs.py")
     return "\n".join(
@@ -131,9 +142,15 @@ def settings_page() -> str:
             "## Every part",
             "",
             *settings_sections(EVERY_PART),
+            "## Worker, gateway and dispatcher",
+            "",
+            *settings_sections(EVERY_PROCESS),
             "## Gateway",
             "",
             *settings_sections(GATEWAY),
+            "## Dispatcher",
+            "",
+            *settings_sections(DISPATCHER),
             "## Workers",
             "",
             *settings_sections(WORKERS),
@@ -231,6 +248,52 @@ def errors_page() -> str:
             "",
         ]
     )
+
+
+def parameters_page() -> str:
+    """The fields that a body may have: those that reach the engine, and those that change nothing."""
+    lines = [
+        GENERATED,
+        "# Parameters",
+        "",
+        "What the `body` of a request may hold. A field that is on no list here is refused by its name",
+        "(`unsupported_parameter`), since engines pass over what they do not know, and the answer would be another one",
+        "without a word. A field that is `null` is left out, whatever it is called: SDKs write nulls for what was not",
+        "given. `BACKBURNER_PARAMETERS_ALLOWED` lets further fields through to an engine that takes them.",
+        "",
+        "## What reaches the engine",
+        "",
+        "| endpoint | fields |",
+        "| --- | --- |",
+    ]
+    for endpoint in Endpoint:
+        names = ", ".join(f"`{name}`" for name in sorted(FIELDS[endpoint]))
+        lines.append(f"| `{endpoint}` | {names} |")
+    lines += [
+        "",
+        "Tools are functions that the caller runs. Of `/v1/responses`, `input` is a text or a list of messages,",
+        "function calls and their outputs, and reasoning; an assistant's message has one part, since engines read no",
+        "more of it. `tool_choice` and `parallel_tool_calls` are left out where no tool is given.",
+        "",
+        "## What changes no answer",
+        "",
+        "Fields that hosted services and their SDKs know. With these values they are taken and left out; with any",
+        "other they are refused, for the answer would have to be another one.",
+        "",
+        "| field | taken if it is | why |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {field.values} | {field.why} |" for name, field in HARMLESS_FIELDS.items()),
+        "",
+        "## What is never let through",
+        "",
+        "These affect more than the one request, so that no setting allows them.",
+        "Instead of vLLM's old `guided_…` there are `structured_outputs` and `response_format`.",
+        "",
+        ", ".join(f"`{name}`" for name in sorted(NEVER)) + ", and all whose names begin with",
+        " or ".join(f"`{prefix}`" for prefix in NEVER_PREFIXES) + ".",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def tree(kind: type[BackburnerError], depth: int = 0) -> Iterator[tuple[int, type[BackburnerError]]]:

@@ -39,7 +39,7 @@ an `async def`, or in a notebook's cell; a program without an event loop takes `
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Clients": ("Client", "SyncClient"),
     "Jobs and single requests": ("Job", "Handle", "SyncJob", "SyncHandle"),
-    "What goes in": ("BatchRequest", "Endpoint", "Lane", "SubmitProgress", "SkippedLine"),
+    "What goes in": ("BatchRequest", "Endpoint", "Lane", "SubmitProgress", "SkippedLine", "JobForecast"),
     "What comes out": ("ResultRecord", "JoinedResult", "ResponseBody", "ResultError", "ResultFacts", "RecordLines"),
     "How a job stands": (
         "BatchStatus",
@@ -54,6 +54,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "WaitReason",
         "Estimate",
         "Reconciliation",
+        "StreamStatus",
     ),
     "What could not be answered": ("DeadLetter", "RedriveResult", "RedrivenJob", "LetterNotSent"),
     "What requests can be sent to": ("PoolStatus", "PoolManifest", "WorkerAnnouncement"),

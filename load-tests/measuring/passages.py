@@ -36,11 +36,11 @@ def order_of(number: int) -> Order:
 def line(number: int, model: str) -> dict[str, Any]:
     """Request `number`, counted over all rounds, as a line of a batch file. It generates `MAX_TOKENS` tokens."""
     turn, position = divmod(number, ROUND_REQUESTS)
-    question, passage = divmod(_places(turn)[position], PASSAGE_COUNT)
+    question, chosen = divmod(_places(turn)[position], PASSAGE_COUNT)
     body = {
         "model": model,
         "messages": [
-            {"role": "system", "content": _passage(turn, passage)},
+            {"role": "system", "content": passage(turn, chosen)},
             {"role": "user", "content": f"What of {_SUBJECTS[question]}?"},
         ],
         "max_tokens": MAX_TOKENS,
@@ -58,6 +58,7 @@ def _places(turn: int) -> list[int]:
     return places
 
 
-def _passage(turn: int, passage: int) -> str:
-    chance = random.Random(turn * PASSAGE_COUNT + passage)
-    return f"Note {turn}-{passage}. " + " ".join(chance.choices(_WORDS, k=_WORDS_PER_PASSAGE))
+def passage(turn: int, number: int) -> str:
+    """Passage `number` of a round, about 600 tokens. The first words tell it from all others."""
+    chance = random.Random(turn * PASSAGE_COUNT + number)
+    return f"Note {turn}-{number}. " + " ".join(chance.choices(_WORDS, k=_WORDS_PER_PASSAGE))

@@ -53,6 +53,20 @@ SCENARIOS = (
         3,
     ),
     Scenario(
+        "order",
+        "What does it gain to order a whole job?",
+        "first come, first served, and the best that a window of 1,024 requests allows, on the modelled engine's cache",
+        "hit rate ≥ 0.9; 1,000,000 requests planned in ≤ 20 s and ≤ 64 MB",
+        1.5,
+    ),
+    Scenario(
+        "dispatch",
+        "What can a dispatcher send?",
+        "stored jobs with the order on; then twenty tenants, one with 100 × the work",
+        "≥ 20,000 requests/s; ≤ +64 MB; shares within 1.2 × of ideal",
+        2,
+    ),
+    Scenario(
         "admission",
         "Is `auto` as good as the best hand setting?",
         "the best of several hand settings on the same fake engine, for each of three workloads",

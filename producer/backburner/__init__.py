@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from backburner.job import Job as Job
     from backburner.jobs.join import JoinedResult as JoinedResult
     from backburner.jobs.reconcile import Reconciliation as Reconciliation
+    from backburner.jobs.streams import StreamStatus as StreamStatus
     from backburner.pools import PoolStatus as PoolStatus
     from backburner.settings import Settings as Settings
+    from backburner.submission.forecast import JobForecast as JobForecast
     from backburner.submission.submission import SubmitProgress as SubmitProgress
     from backburner_schemas.errors import BackburnerError as BackburnerError
     from backburner_schemas.errors import Cancelled as Cancelled
@@ -70,6 +72,7 @@ _HOMES = {
     "Job": "backburner.job",
     "JobConflict": "backburner_schemas.errors",
     "JobError": "backburner_schemas.errors",
+    "JobForecast": "backburner.submission.forecast",
     "JobNotFound": "backburner_schemas.errors",
     "JobState": "backburner_schemas.job",
     "JoinedResult": "backburner.jobs.join",
@@ -93,6 +96,7 @@ _HOMES = {
     "SkippedLine": "backburner.inputs.findings",
     "StoreDenied": "backburner_schemas.errors",
     "StoreError": "backburner_schemas.errors",
+    "StreamStatus": "backburner.jobs.streams",
     "SubmitProgress": "backburner.submission.submission",
     "SyncClient": "backburner.blocking.client",
     "SyncHandle": "backburner.blocking.job",

@@ -17,7 +17,7 @@ from backburner.jobs.reconcile import Reconciliation, reconcile
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
 from backburner_schemas import keys
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import Cursor
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus, Clock, JobView, derive, must_read_digests
@@ -179,6 +179,36 @@ class Job:
         if view.summary is None:
             await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
             view = await self._frozen_if_ended(await self._view(), 0.0)
+        return derive(view)
+
+    async def pause(self) -> BatchStatus:
+        """Have nothing more of a stored job sent, until it is resumed; what is on the queue already is answered.
+
+        Returns the status after it. Dispatchers notice within a second or two. Raises `JobConflict` for a job that is
+        not stored, has ended, or is on the queue as a whole: there is nothing to hold back.
+
+            job = await client.submit("prompts.jsonl", stored=True)
+            await job.pause()
+            print((await job.status()).status)
+        """
+        view = await self._view()
+        if view.manifest.stored is None or view.sealed is not None or view.summary is not None:
+            raise JobConflict(
+                f"job {self.id} cannot be paused: only a stored job can, while it is not sent whole; "
+                "`backburner cancel` drops what has not run"
+            )
+        await self._storage.create(keys.paused(self.tenant, self.id), b"")
+        return derive(view)
+
+    async def resume(self) -> BatchStatus:
+        """Let a paused job go on.
+
+        Returns the status after it. Of a job that is not paused nothing changes.
+
+            await job.resume()
+        """
+        view = await self._view()
+        await self._storage.delete([keys.paused(self.tenant, self.id)])
         return derive(view)
 
     async def reconcile(self) -> Reconciliation:

@@ -9,6 +9,7 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── Unanswered            a job ended before the request was answered
     ├── JobError              a whole job cannot be created, found or resumed
     ├── PoolError             no pool serves this model
+    ├── CallRefused           a call of the gateway's API cannot be served as it is
     ├── CallerError           who calls the gateway is not known, not allowed, or over a limit
     ├── EngineError           the engine failed: mostly retried
     ├── QueueError            the broker failed: retried
@@ -213,6 +214,94 @@ class PoolConflict(PoolError):
 
     code = "pool_conflict"
     http_status = 409
+
+
+# --- calls of the gateway's API ---------------------------------------------------------------------------
+
+
+class CallRefused(BackburnerError):
+    """The call cannot be served as it is; correct it and call again."""
+
+    code = "invalid_call"
+    http_status = 400
+
+
+class UnknownUrl(CallRefused):
+    """Nothing is served under this URL; `GET /openapi.json` says what there is."""
+
+    code = "unknown_url"
+    http_status = 404
+
+
+class MethodNotAllowed(CallRefused):
+    """This URL does not take that method; `GET /openapi.json` says which it takes."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class FileNotFound(CallRefused):
+    """There is no file with this id; `GET /v1/files` lists those that exist."""
+
+    code = "file_not_found"
+    http_status = 404
+
+
+class UploadNotFound(CallRefused):
+    """There is no upload with this id; begin one with `POST /v1/uploads`."""
+
+    code = "upload_not_found"
+    http_status = 404
+
+
+class RequestNotFound(CallRefused):
+    """There is no request with this id; it is in the answer to the call that made it."""
+
+    code = "request_not_found"
+    http_status = 404
+
+
+class CallTooSlow(CallRefused):
+    """The body came too slowly, or not at all; send it again, at once."""
+
+    code = "call_too_slow"
+    http_status = 408
+
+
+class IdempotencyConflict(CallRefused):
+    """This Idempotency-Key came before with other content; choose a new key for each new call."""
+
+    code = "idempotency_conflict"
+    http_status = 409
+
+
+class CallTooLarge(CallRefused):
+    """The body of the call is over the limit; send less at once."""
+
+    code = "call_too_large"
+    http_status = 413
+
+
+class EncodingRefused(CallRefused):
+    """The body is compressed; send it as it is, without Content-Encoding."""
+
+    code = "encoding_refused"
+    http_status = 415
+
+
+class HeadersTooLarge(CallRefused):
+    """The headers are over the limit; send fewer or shorter ones."""
+
+    code = "headers_too_large"
+    http_status = 431
+
+
+class Overloaded(CallRefused):
+    """The gateway has as many calls under way as it takes; call again after the time in Retry-After."""
+
+    code = "overloaded"
+    retryable = True
+    http_status = 503
 
 
 # --- who calls the gateway --------------------------------------------------------------------------------

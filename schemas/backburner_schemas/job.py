@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backburner_schemas.envelope import Name, UnixSeconds
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.names import MAX_INDEX, Lane
+from backburner_schemas.names import MAX_INDEX, MAX_MODEL_NAME_CHARACTERS, Lane
 from backburner_schemas.request import Endpoint
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
@@ -42,12 +42,16 @@ class StoredInput(BaseModel):
     """Key of the object, under the job's own tenant: `keys.is_input_of` tells."""
     bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
     """Its size."""
+    sha256: Annotated[str, Field(max_length=64)] = ""
+    """Rolling hash over its accepted lines, where its maker knew it: the same input has the same one."""
+    skipped: Count = 0
+    """Lines that its maker left out of it."""
 
 
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise ValueError("must be a time zone of the IANA database, such as Europe/Berlin") from error
     return name
 
@@ -79,6 +83,8 @@ class JobManifest(_Stored):
     priority: Lane = Lane.NORMAL
     pool: str | None = None
     """The pool that got every line, where the producer overrode routing."""
+    model: Annotated[str, Field(min_length=1, max_length=MAX_MODEL_NAME_CHARACTERS)] | None = None
+    """The model that took the place of the one that each line names, where the producer overrode it."""
     metadata: Metadata = Field(default_factory=dict)
     parent: str | None = None
     """The job that this one redrives or retries."""
@@ -175,6 +181,8 @@ class Cursor(_Stored):
     """Requests of a stored job, known once its input is checked."""
     planned_at: float | None = None
     """Unix seconds at which that was."""
+    pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)] = ()
+    """Where the requests of a stored job go; of very many pools, the first hundred."""
     waiting: Waiting | None = None
     """Why nothing of a stored job is being sent; None while it is sent."""
     estimate: Estimate | None = None
@@ -272,5 +280,9 @@ class Summary(_Stored):
     usage: UsageTotals = UsageTotals()
     finalized_at: float
     """Unix seconds."""
+    planned_at: float | None = None
+    """Unix seconds at which the input of a stored job had passed the check: its cursor need not be read for it."""
+    cancelling_at: float | None = None
+    """Unix seconds of the cancel, if there was one: its marker does not stay for ever."""
     errors: Annotated[tuple[InputError, ...], Field(max_length=100)] = ()
     """Of a `failed` job: what is wrong with its input, the first by line."""

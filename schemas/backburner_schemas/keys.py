@@ -258,6 +258,21 @@ def upload(tenant: str, upload_id: str) -> str:
     return f"{uploads(tenant)}{upload_id}/"
 
 
+def upload_entry(tenant: str, upload_id: str) -> str:
+    """What is known of an upload from its beginning."""
+    return f"{upload(tenant, upload_id)}upload.json"
+
+
+def upload_end(tenant: str, upload_id: str) -> str:
+    """How an upload ended."""
+    return f"{upload(tenant, upload_id)}end.json"
+
+
+def upload_part(tenant: str, upload_id: str, part_id: str) -> str:
+    """One part's bytes."""
+    return f"{upload(tenant, upload_id)}parts/{part_id}"
+
+
 def batches(tenant: str) -> str:
     """Prefix of the gateway's list of a tenant's jobs, newest first."""
     return f"tenants/{tenant}/batches/"
@@ -268,9 +283,38 @@ def batch(tenant: str, job_name: str) -> str:
     return f"{batches(tenant)}{job_name}"
 
 
+def deleted_results(tenant: str, job_name: str, kind: str) -> str:
+    """The mark that one of a job's result files was deleted at the gateway; `kind` is `output` or `errors`."""
+    return f"tenants/{tenant}/deleted/{job_name}-{kind}"
+
+
+def expiries(tenant: str) -> str:
+    """Prefix of the gateway's notes of when a tenant's files expire, in the order of time."""
+    return f"tenants/{tenant}/expiring/"
+
+
+def expiry(tenant: str, at: float, file_id: str) -> str:
+    """The note that the file expires at that time, in Unix seconds, or is seen to have expired by then."""
+    return f"{expiries(tenant)}{int(at) + 1:012d}-{file_id}"
+
+
+def expiry_of(key: str) -> tuple[int, str] | None:
+    """Time, in Unix seconds, and file of such a note's key; None for anything else."""
+    found = _EXPIRY.fullmatch(key)
+    return (int(found[1]), found[2]) if found and is_name(found[2]) else None
+
+
+_EXPIRY = re.compile(r"tenants/[^/]+/expiring/([0-9]{12})-([^/]+)")
+
+
+def idempotency_records(tenant: str) -> str:
+    """Prefix of what the gateway remembers of a tenant's calls."""
+    return f"tenants/{tenant}/idempotency/"
+
+
 def idempotency(tenant: str, digest: str) -> str:
     """What a create call with that idempotency key, or those arguments, answered; `digest` is hexadecimal."""
-    return f"tenants/{tenant}/idempotency/{digest}.json"
+    return f"{idempotency_records(tenant)}{digest}.json"
 
 
 def audit(tenant: str, day: str) -> str:

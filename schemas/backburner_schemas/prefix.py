@@ -26,7 +26,7 @@ def prefix_chain(body: Mapping[str, Any] | None) -> tuple[int, ...]:
     """
     if body is None:
         return ()
-    text = _beginning(body)
+    text = prompt_beginning(body, _ROOM_CHARACTERS)
     if len(text) < BLOCK_CHARACTERS:
         return ()
     chain = []
@@ -37,8 +37,12 @@ def prefix_chain(body: Mapping[str, Any] | None) -> tuple[int, ...]:
     return tuple(chain)
 
 
-def _beginning(body: Mapping[str, Any]) -> str:
-    found, room = [], _ROOM_CHARACTERS
+def prompt_beginning(body: Mapping[str, Any], characters: int) -> str:
+    """So many of the prompt's first characters, or all; of a body that holds several prompts, of the first one.
+
+    Takes any body that is a JSON object, whatever its fields hold.
+    """
+    found, room = [], characters
     for part in _parts(body):
         found.append(part[:room])
         room -= len(part)
@@ -58,6 +62,17 @@ def _parts(body: Mapping[str, Any]) -> Iterator[str]:
             if isinstance(message, dict):
                 yield f"\n{message.get('role')}\n"
                 yield from _texts(message.get("content"))
+        return
+    instructions, given = body.get("instructions"), body.get("input")
+    items = isinstance(given, list) and bool(given) and isinstance(given[0], dict)
+    if isinstance(instructions, str) or items:
+        # Of responses, in the form that chats have: templates get the instructions as the first message.
+        if isinstance(instructions, str):
+            yield f"\nsystem\n{instructions}"
+        for item in given if isinstance(given, list) else [{"role": "user", "content": given}]:
+            if isinstance(item, dict):
+                yield f"\n{item.get('role')}\n"
+                yield from _texts(item.get("content"))
         return
     prompt = body.get("prompt", body.get("input"))
     yield from _texts(prompt[:1] if isinstance(prompt, list) else prompt)

@@ -42,6 +42,15 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # SQS
         "SQS_VISIBILITY_SECONDS",
         "SQS_WAIT_SECONDS",
+        # the gateway
+        "GATEWAY_LISTEN_HOST",
+        "GATEWAY_LISTEN_PORT",
+        "GATEWAY_ANSWER_SECONDS",
+        "GATEWAY_MAX_CALLS",
+        "GATEWAY_MAX_FILE_BYTES",
+        "GATEWAY_MAX_BATCH_REQUESTS",
+        "GATEWAY_FILE_SECONDS",
+        "GATEWAY_SWEEP_SECONDS",
         # who may call the gateway, and how much of it
         "OIDC_ISSUER",
         "OIDC_AUDIENCE",
@@ -55,6 +64,11 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "GATEWAY_ANONYMOUS_TENANT",
         "GATEWAY_REPLICAS",
         "QUOTAS_FILE",
+        # the dispatcher
+        "DISPATCH_BACKLOG",
+        "DISPATCH_JOBS",
+        "DISPATCH_CLAIM_SECONDS",
+        "DISPATCH_LOOK_SECONDS",
         # the worker
         "ENGINE",
         "MODEL",

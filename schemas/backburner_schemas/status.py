@@ -179,7 +179,7 @@ class BatchStatus(BaseModel):
     errors: InputErrors | None = None
     """What is wrong with the input of a job that failed."""
     model: str | None = None
-    """The model of all its requests; None where they differ, or it is not known."""
+    """The model that all its requests were given by `--model`; None where each names its own."""
     output_file_id: str | None = None
     """The gateway's file of responses."""
     error_file_id: str | None = None
@@ -225,8 +225,10 @@ def derive(view: JobView) -> BatchStatus:
         state = JobState.VALIDATING
     else:
         state = JobState.IN_PROGRESS
-    manifest, cursor = view.manifest, view.cursor
-    errors = view.summary.errors if view.summary is not None else ()
+    manifest, cursor, summary = view.manifest, view.cursor, view.summary
+    errors = summary.errors if summary is not None else ()
+    planned_at = summary.planned_at if summary is not None else cursor.planned_at if cursor is not None else None
+    cancelling_at = summary.cancelling_at if summary is not None else view.cancelled_at
     return BatchStatus(
         id=manifest.id,
         endpoint=manifest.endpoint or "",
@@ -236,14 +238,15 @@ def derive(view: JobView) -> BatchStatus:
         request_counts=counts,
         created_at=int(manifest.created_at),
         expires_at=int(manifest.deadline),
-        in_progress_at=int(cursor.planned_at) if cursor is not None and cursor.planned_at is not None else None,
+        in_progress_at=_whole(planned_at),
         finalizing_at=ended.get("completed_at"),
         completed_at=ended.get("completed_at"),
         failed_at=ended.get("failed_at"),
-        cancelling_at=int(view.cancelled_at) if view.cancelled_at is not None else None,
+        cancelling_at=_whole(cancelling_at),
         cancelled_at=ended.get("cancelled_at"),
         expired_at=ended.get("expired_at"),
         errors=InputErrors(data=errors) if errors else None,
+        model=manifest.model,
         metadata=manifest.metadata,
         usage=Usage.of(usage),
         tenant=manifest.tenant,
@@ -251,6 +254,10 @@ def derive(view: JobView) -> BatchStatus:
         waiting=_waiting(view),
         estimate=cursor.estimate if cursor is not None else None,
     )
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)
 
 
 def _waiting(view: JobView) -> Waiting | None:
@@ -329,6 +336,8 @@ def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock)
         duplicates=_records(digests, everything) - len(ok | errors),
         usage=usage,
         finalized_at=clock.now,
+        planned_at=view.cursor.planned_at if view.cursor is not None else None,
+        cancelling_at=view.cancelled_at,
     )
 
 

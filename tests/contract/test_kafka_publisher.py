@@ -10,9 +10,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from backburner.publishers.base import Message
 from backburner.publishers.kafka import metadata
 from backburner.publishers.kafka.publisher import KafkaPublisher, ensure_topics, kafka_connection
+from backburner.submission.envelopes import Envelopes
 from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import QueueError, SettingsError
+from backburner_schemas.job import JobManifest
 from backburner_schemas.names import Lane
 
 pytestmark = pytest.mark.broker
@@ -73,6 +75,33 @@ async def test_requests_with_a_prefix_in_common_share_a_partition(pool):
         homes.setdefault(Envelope.model_validate_json(one.value).custom_id, set()).add(one.partition)
     assert len(homes) == 8
     assert all(len(partitions) == 1 for partitions in homes.values())
+    assert set.union(*homes.values()) == set(range(pool.settings.topic_partitions))
+
+
+async def test_a_group_goes_to_one_partition_in_its_order_though_others_are_between(pool):
+    manifest = JobManifest(id="j", tenant="t", created_at=1.0, deadline=2e9)
+    envelopes = Envelopes(manifest)
+    publisher = KafkaPublisher(pool.settings)
+    await publisher.start()
+    # Of 40 groups the second half of each comes with another publish; a single message is sent on its own.
+    for half in (0, 1):
+        places = [(group, 6 * group + 3 * half + number) for group in range(40) for number in range(3)]
+        members = [
+            b'"custom_id":"c%d","url":"/v1/completions","body":{"prompt":"%b"}' % (n, b"x" * 2000) for _, n in places
+        ]
+        made = envelopes.grouped(members, [n for _, n in places], [group for group, _ in places], pool.name, 1.0)
+        await publisher.publish(made)
+    alone = envelopes.grouped([b'"custom_id":"c","url":"/v1/completions","body":{}'], [240], [7], pool.name, 1.0)
+    await publisher.publish([alone[0]])
+    await publisher.close()
+    homes: dict[bytes, set[int]] = {}
+    order: dict[bytes, list[int]] = {}
+    for one in await read(pool, Lane.NORMAL, 241):
+        homes.setdefault(one.key, set()).add(one.partition)
+        order.setdefault(one.key, []).append(Envelope.model_validate_json(one.value).index)
+    assert len(homes) == 40
+    assert all(len(partitions) == 1 for partitions in homes.values())
+    assert order[b"t/j/group-7"] == [*range(42, 48), 240]
     assert set.union(*homes.values()) == set(range(pool.settings.topic_partitions))
 
 

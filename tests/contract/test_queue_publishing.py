@@ -9,8 +9,10 @@ from backburner.local.programs.ports import PortLeases
 from backburner.publishers import ensure_topics, open_publisher
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka import metadata
+from backburner.submission.envelopes import Envelopes
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import QueueError
+from backburner_schemas.job import JobManifest
 from backburner_schemas.names import Lane
 from backburner_worker.sources.factory import check_source, open_source
 
@@ -45,6 +47,20 @@ async def test_everything_is_on_the_queue_when_it_returns(harness):
         [harness.message(index, lane=lane) for index in range(25) for lane in (Lane.LOW, Lane.HIGH)]
     )
     await until_left(harness, 50)
+
+
+async def test_groups_arrive_whole_on_every_queue(harness):
+    manifest = JobManifest(id="job", tenant="t", created_at=1.0, deadline=2e9)
+    line = b'"custom_id":"c%d","url":"/v1/completions","body":{"model":"fake","prompt":"x"}'
+    members = [line % number for number in range(30)]
+    publisher = await harness.started_publisher()
+    order = [*range(29, -1, -1)]
+    groups = [place // 7 for place in range(30)]
+    await publisher.publish(Envelopes(manifest).grouped(members, order, groups, harness.name, 1.0))
+    source = await harness.member()
+    found = await harness.pull(source, 30)
+    indexes = sorted((one.message.index, one.message.custom_id) for one in found)
+    assert indexes == [(index, f"c{29 - index}") for index in range(30)]
 
 
 async def test_publishing_nothing_is_nothing(harness):

@@ -109,6 +109,38 @@ async def test_a_large_object_streams_whole(storage):
     assert b"".join([piece async for piece in storage.stream("k")]) == data
 
 
+async def test_what_is_written_in_pieces_exists_whole_at_the_end_and_not_before(storage):
+    pieces = [bytes([number]) * 700_000 for number in range(30)]
+    async with storage.writer("k") as writer:
+        for piece in pieces:
+            await writer.write(piece)
+            assert await storage.modified("k") is None
+    assert b"".join([piece async for piece in storage.stream("k")]) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("count", [1, 30])
+async def test_a_write_in_pieces_that_breaks_off_changes_nothing(storage, count):
+    await storage.put("k", b"before")
+
+    async def write(key):
+        async with storage.writer(key) as writer:
+            for _ in range(count):
+                await writer.write(b"x" * 700_000)
+            raise asyncio.CancelledError
+
+    for key in ("k", "new"):
+        with pytest.raises(asyncio.CancelledError):
+            await write(key)
+    assert [listed.key async for listed in storage.scan("")] == ["k"]
+    assert (await storage.get("k")).data == b"before"
+
+
+async def test_nothing_written_in_pieces_is_an_empty_object(storage):
+    async with storage.writer("k"):
+        pass
+    assert (await storage.get("k")).data == b""
+
+
 async def test_a_scan_gives_every_key_below_the_prefix_and_no_other(storage):
     wanted = [f"a/{number:04}.json" for number in range(1100)]
     await asyncio.gather(*(storage.put(key, b"x") for key in [*wanted, "ab/other", "b/other"]))

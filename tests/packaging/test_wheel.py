@@ -53,6 +53,7 @@ def test_its_entry_points_are_there(wheel):
     found.read_string(info(wheel, "entry_points.txt").decode())
     assert dict(found["console_scripts"]) == {
         "backburner": "backburner.cli:main",
+        "backburner-dispatcher": "backburner.dispatcher.__main__:main",
         "backburner-worker": "backburner_worker.__main__:main",
     }
     assert dict(found["vllm.general_plugins"]) == {

@@ -35,6 +35,8 @@ QUICK = {
     "BACKBURNER_KAFKA_SESSION_SECONDS": "3",
     "BACKBURNER_SQS_VISIBILITY_SECONDS": "10",
     "BACKBURNER_SQS_WAIT_SECONDS": "1",
+    "BACKBURNER_DISPATCH_CLAIM_SECONDS": "3",
+    "BACKBURNER_DISPATCH_LOOK_SECONDS": "0.2",
 }
 
 
@@ -51,14 +53,13 @@ def lines(count: int, text: str = "prompt {}", *, model: str = "fake", prefix: s
     ]
 
 
-class LiveWorker:
-    """A worker process, started as its users do."""
+class LiveProcess:
+    """A long-lived process of the product, started as its users do."""
 
-    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
-        argv = (sys.executable, "-m", "backburner_worker")
-        # On SQS there is no group to wait for.
-        self._joined = "pulling" if env["BACKBURNER_QUEUE_URL"].startswith("sqs:") else "partitions assigned"
-        self._child = Child(Program(name=name, argv=argv, env=env, log=log))
+    def __init__(self, module: str, name: str, env: dict[str, str], log: Path, *, ready: str) -> None:
+        """`ready` is what it logs when it takes in work."""
+        self._ready = ready
+        self._child = Child(Program(name=name, argv=(sys.executable, "-m", module), env=env, log=log))
         self._child.start()
 
     @property
@@ -83,9 +84,8 @@ class LiveWorker:
         return self._child.tail()
 
     def is_warm(self) -> bool:
-        assert self.exit_status is None, f"the worker ended with {self.exit_status}:\n{self.tail()}"
-        # It pulls before the group has given it anything, which can take seconds on this broker.
-        return bool(self.said(self._joined))
+        assert self.exit_status is None, f"the process ended with {self.exit_status}:\n{self.tail()}"
+        return bool(self.said(self._ready))
 
     def page(self, path: str) -> tuple[int, str]:
         """Status and text of a page of its own."""
@@ -115,6 +115,36 @@ class LiveWorker:
         self._child.stop(grace=15.0)
 
 
+class LiveWorker(LiveProcess):
+    """A worker."""
+
+    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
+        # It pulls before the group has given it anything, which can take seconds on this broker. On SQS there is no
+        # group to wait for.
+        ready = "pulling" if env["BACKBURNER_QUEUE_URL"].startswith("sqs:") else "partitions assigned"
+        super().__init__("backburner_worker", name, env, log, ready=ready)
+
+
+class LiveDispatcher(LiveProcess):
+    """A dispatcher."""
+
+    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
+        super().__init__("backburner.dispatcher", name, env, log, ready="dispatching")
+
+
+class LiveGateway(LiveProcess):
+    """A gateway."""
+
+    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
+        super().__init__("backburner.gateway", name, env, log, ready="serving")
+
+    @property
+    def url(self) -> str:
+        """Where it serves, once it does."""
+        (serving,) = self.said("serving")
+        return f"http://127.0.0.1:{serving['port']}"
+
+
 class Live:
     """A running broker, durable on a running store, or an SQS emulator beside it; and the settings that reach them."""
 
@@ -123,6 +153,8 @@ class Live:
         self.store = storage
         self.broker = queue
         self.workers: list[LiveWorker] = []
+        self.dispatchers: list[LiveDispatcher] = []
+        self.gateways: list[LiveGateway] = []
         self.env = {
             "BACKBURNER_QUEUE_URL": queue.url,
             "BACKBURNER_STORE_URL": f"s3://{store.RESULTS_BUCKET}/main",
@@ -153,15 +185,34 @@ class Live:
         self.workers.append(started)
         return started
 
-    async def warm(self, *workers: LiveWorker) -> None:
-        """Wait until they have their share of the partitions."""
-        for one in workers:
-            await until(one.is_warm, "a warm worker")
+    def dispatcher(self, **settings: str) -> LiveDispatcher:
+        """Start a dispatcher; it is not waited for."""
+        name = f"dispatcher-{len(self.dispatchers) + 1}"
+        env = clean_environment(**{**self.env, **settings})
+        started = LiveDispatcher(name, env, self.folder / "logs" / f"{name}.log")
+        self.dispatchers.append(started)
+        return started
+
+    def gateway(self, **settings: str) -> LiveGateway:
+        """Start a gateway on a free port; it is not waited for."""
+        name = f"gateway-{len(self.gateways) + 1}"
+        local = {"BACKBURNER_GATEWAY_LISTEN_HOST": "127.0.0.1", "BACKBURNER_GATEWAY_LISTEN_PORT": "0"}
+        env = clean_environment(**{**self.env, **local, **settings})
+        started = LiveGateway(name, env, self.folder / "logs" / f"{name}.log")
+        self.gateways.append(started)
+        return started
+
+    async def warm(self, *processes: LiveProcess) -> None:
+        """Wait until they take in work; workers, until they have their share of the partitions."""
+        for one in processes:
+            await until(one.is_warm, "a warm process")
 
     def stop_workers(self) -> None:
-        for one in self.workers:
+        """Stop workers, dispatchers and gateways."""
+        running = [*self.workers, *self.dispatchers, *self.gateways]
+        for one in running:
             one.ask_to_stop()
-        for one in self.workers:
+        for one in running:
             one.stop()
 
     # What follows reads AWS_… variables: for tests that use the fixture `stack`, which sets them.

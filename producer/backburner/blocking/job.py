@@ -94,6 +94,14 @@ class SyncJob:
         """See `Job.cancel`."""
         return self._thread.call(self._job.cancel)
 
+    def pause(self) -> BatchStatus:
+        """See `Job.pause`."""
+        return self._thread.call(self._job.pause)
+
+    def resume(self) -> BatchStatus:
+        """See `Job.resume`."""
+        return self._thread.call(self._job.resume)
+
     def reconcile(self) -> Reconciliation:
         """See `Job.reconcile`."""
         return self._thread.call(self._job.reconcile)

@@ -105,7 +105,10 @@ Tenant = Annotated[
     str | None,
     typer.Option(metavar="NAME", callback=valid_name, help="The tenant; BACKBURNER_TENANT if not given."),
 ]
-Pool = Annotated[str | None, typer.Option(metavar="NAME", help="Send to this pool, whatever model is named.")]
+Pool = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Send to this pool, whose workers have to serve the models that are named."),
+]
 parse_lane = _judged(_lane)
 """The parser of every option that takes a lane."""
 Priority = Annotated[Lane, typer.Option(parser=parse_lane, metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]
@@ -117,6 +120,20 @@ Deadline = Annotated[
         show_default="24h",
         help="A duration such as 30m, 24h or 7d, or a time such as 2027-01-31T18:00:00Z.",
     ),
+]
+Stored = Annotated[
+    bool,
+    typer.Option(
+        "--stored", help="Put the requests into the object store, from where a dispatcher sends them in the best order."
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="HH:MM-HH:MM", help="Send only in these hours of each day; needs --stored."),
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(metavar="ZONE", help="Whose clocks --window goes by, such as Europe/Berlin; UTC if not given."),
 ]
 Timeout = Annotated[
     timedelta | None,

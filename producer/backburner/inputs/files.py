@@ -1,4 +1,4 @@
-"""Reads the lines of a file, in blocks and in chunks. It checks nothing."""
+"""Reads a file: its lines in blocks and in chunks, or its bytes in pieces. It checks nothing."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from backburner.inputs.findings import InvalidInput
-from backburner.inputs.line_blocks import Block, BlockReader, Line
+from backburner.inputs.line_blocks import BLOCK_BYTES, Block, BlockReader, Line
 
 
 async def read_blocks(path: Path, *, max_bytes: int) -> AsyncGenerator[Block]:
@@ -38,6 +38,16 @@ async def read_file(path: Path, *, max_bytes: int) -> AsyncGenerator[list[Line]]
         async for block in blocks:
             if lines := block.lines:
                 yield lines
+
+
+async def read_pieces(path: Path) -> AsyncGenerator[bytes]:
+    """The bytes of a file or a pipe, piece by piece. Raises `InvalidInput` if it cannot be read."""
+    try:
+        with await asyncio.to_thread(path.open, "rb") as file:
+            while piece := await asyncio.to_thread(file.read, BLOCK_BYTES):
+                yield piece
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}; pass a JSONL file") from error
 
 
 def _check_regular(path: Path) -> None:

@@ -25,11 +25,13 @@ class SkippedLine:
     """The stable code of what is wrong, such as `duplicate_custom_id`."""
     message: str
     """What is wrong and what to do about it, for people."""
+    param: str | None = None
+    """The field that it is about, if it is about one."""
 
     @classmethod
     def of(cls, line: int, custom_id: str | None, error: BackburnerError) -> "SkippedLine":
         """The finding for an error in a line."""
-        return cls(line, custom_id, error.code, error.message)
+        return cls(line, custom_id, error.code, error.message, error.param)
 
 
 class Findings(Sequence[SkippedLine]):

@@ -12,7 +12,7 @@ Line = tuple[int, bytes | BackburnerError]
 
 BLOCK_BYTES = 1 << 20
 """Bytes that are read at once. A block ends with its last whole line, so it is larger by less than one line."""
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,13 @@ class BlockReader:
             return None
         digest = sha256(data).digest()
         if self._next == 1:
-            data = data.removeprefix(_BOM)
+            data = data.removeprefix(BOM)
         texts = data.split(b"\n")
         if not texts[-1]:
             del texts[-1]
-        if len(data) >= self._kept:
-            texts = [text[: self._kept] for text in texts]
-        if b"\r" in data:
-            texts = [text.rstrip(b"\r") for text in texts]
         first = self._next
         self._next += len(texts)
-        return Block(first, texts, digest)
+        return Block(first, trimmed(texts, data, self._kept), digest)
 
     def _whole_lines(self) -> bytes:
         """Bytes up to a line's end, or the file's. Of a line far over the limit, its beginning and its end."""
@@ -76,6 +72,15 @@ class BlockReader:
                 self._rest = piece[end:]
                 pieces.append(piece[:end])
                 return b"".join(pieces)
-            if held < self._kept + len(_BOM):
+            if held < self._kept + len(BOM):
                 pieces.append(piece)
                 held += len(piece)
+
+
+def trimmed(texts: list[bytes], data: bytes, kept: int) -> list[bytes]:
+    """The lines that were split from the data, none longer than is kept, and without carriage returns at their ends."""
+    if len(data) >= kept:
+        texts = [text[:kept] for text in texts]
+    if b"\r" in data:
+        texts = [text.rstrip(b"\r") for text in texts]
+    return texts

@@ -12,13 +12,14 @@ from backburner_schemas.names import Lane
 
 FIRST_DELIVERY = DeliveryFacts()
 """What is known of a message that was never delivered."""
-_NOT_ENCODED = (b"", b"")
+NOT_ENCODED = (b"", b"")
+"""In place of a message's key and bytes: they are made from its envelope."""
 
 
 class Message:
     """An envelope on its way to a lane of a pool. It is never changed."""
 
-    __slots__ = ("_envelope", "_key", "_value", "facts", "lane", "pool")
+    __slots__ = ("_envelope", "_key", "_value", "facts", "grouped", "lane", "pool")
 
     def __init__(
         self,
@@ -26,12 +27,16 @@ class Message:
         lane: Lane,
         envelope: Envelope | None,
         facts: DeliveryFacts = FIRST_DELIVERY,
-        encoded: tuple[bytes, bytes] = _NOT_ENCODED,
+        encoded: tuple[bytes, bytes] = NOT_ENCODED,
+        *,
+        grouped: bool = False,
     ) -> None:
         """Instead of the envelope its partition key and its bytes may be passed, as the queue takes them.
 
-        They must be those of a valid envelope, which is only decoded where it is read.
+        They must be those of a valid envelope, which is only decoded where it is read. `grouped`: the key is that of a
+        group, requests which share a beginning. A queue with partitions keeps all of a group on one, in their order.
         """
+        self.grouped = grouped
         self.pool = pool
         self.lane = lane
         self.facts = facts

@@ -11,10 +11,16 @@ from backburner_schemas.names import Lane
 class EncodedMessages(Sequence[Message]):
     """Messages to one lane of a pool that were never delivered. A `Message` is created for each that is read."""
 
-    __slots__ = ("keys", "lane", "pool", "values")
+    __slots__ = ("grouped", "keys", "lane", "pool", "values")
 
-    def __init__(self, pool: str, lane: Lane, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """`keys` are the partition keys and `values` the bytes of valid envelopes, one of each for a message."""
+    def __init__(
+        self, pool: str, lane: Lane, keys: Sequence[bytes], values: Sequence[bytes], *, grouped: bool = False
+    ) -> None:
+        """`keys` are the partition keys and `values` the bytes of valid envelopes, one of each for a message.
+
+        `grouped`: see `Message`.
+        """
+        self.grouped = grouped
         self.pool = pool
         self.lane = lane
         self.keys = keys
@@ -38,5 +44,6 @@ class EncodedMessages(Sequence[Message]):
     def __getitem__(self, index: slice) -> "EncodedMessages": ...
     def __getitem__(self, index: int | slice) -> "Message | EncodedMessages":
         if isinstance(index, slice):
-            return EncodedMessages(self.pool, self.lane, self.keys[index], self.values[index])
-        return Message(self.pool, self.lane, None, FIRST_DELIVERY, (self.keys[index], self.values[index]))
+            return EncodedMessages(self.pool, self.lane, self.keys[index], self.values[index], grouped=self.grouped)
+        encoded = self.keys[index], self.values[index]
+        return Message(self.pool, self.lane, None, FIRST_DELIVERY, encoded, grouped=self.grouped)

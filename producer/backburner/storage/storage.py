@@ -1,10 +1,12 @@
 """The one object-store adapter. Every other part sees keys and bytes; only this file knows which store there is."""
 
+import asyncio
 import atexit
 import copy
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -21,6 +23,7 @@ from backburner.settings import Settings
 from backburner.storage.availability import StorageAvailability
 from backburner.storage.errors import ForeignKey, Missing, one_line, translated
 from backburner.storage.native_calls import NativeCalls
+from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.keys import is_of_tenant
 from backburner_schemas.names import is_name
@@ -164,7 +167,7 @@ class Storage(Availability):
 
         return await _none_if_missing(_asking(self._reads, read))
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
 
         async def begin() -> AsyncIterator["Bytes"]:
@@ -187,6 +190,24 @@ class Storage(Availability):
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
         await _asking(self._writes, partial(self._put, key, data))
+
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        """Write the object in pieces within the block, in bounded memory, whatever was there.
+
+        It exists once the block has ended, whole. Where the block ends by an error, or is cancelled, nothing is
+        changed. Raises `StoreError`.
+        """
+        file = obstore.open_writer_async(
+            self._store, self._path(key), buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY_COUNT
+        )
+        writer = ObjectWriter(file, _calls, partial(_asking, self._writes))
+        try:
+            yield writer
+            await writer.finish()
+        except BaseException:
+            await asyncio.shield(writer.abort())
+            raise
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write the object if there is none. Returns whether it was written; False, maybe, after an internal retry."""
@@ -242,7 +263,7 @@ class Storage(Availability):
         if paths:
             await _asking(self._writes, remove)
 
-    async def scan(self, prefix: str, *, after: str | None = None) -> AsyncIterator[Listed]:
+    async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
         """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
         offset = self._path(after) if after else None
         try:

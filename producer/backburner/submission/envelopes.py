@@ -1,15 +1,15 @@
 """From accepted requests to messages for the publisher. A body that is too large for the broker is stored first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic_core import to_json
 
-from backburner.publishers.base import FIRST_DELIVERY, Message
+from backburner.publishers.base import FIRST_DELIVERY, NOT_ENCODED, Message
 from backburner.publishers.encoded import EncodedMessages
 from backburner.publishers.sqs.message import escaped
 from backburner.settings import QueueKind
 from backburner.storage import Storage
-from backburner_schemas import keys
+from backburner_schemas import codec, keys
 from backburner_schemas.envelope import VERSION, AnswerMode, Envelope
 from backburner_schemas.job import JobManifest
 from backburner_schemas.request import ENVELOPE_BYTES
@@ -35,10 +35,8 @@ class Envelopes:
 
         `members` is what stands between the braces of each request's JSON object, with no other fields than its own.
         """
-        manifest, head = self._manifest, self._head
-        facts = {"deadline": manifest.deadline, "answer": AnswerMode.SEGMENT, "enqueued_at": now}
-        tail = to_json(facts)[1:]
-        values = [b"%b%d,%b,%b" % (head, index, one, tail) for index, one in enumerate(members, first)]
+        values = self._values(members, range(first, first + len(members)), now)
+        manifest = self._manifest
         keys: list[bytes] = []
         end = first + len(values)
         while (index := first + len(keys)) < end:
@@ -50,6 +48,20 @@ class Envelopes:
             Message(pool, manifest.priority, None, FIRST_DELIVERY, encoded)
             for pool, encoded in zip(pools, zip(keys, values, strict=True), strict=True)
         ]
+
+    def grouped(
+        self, members: Sequence[bytes], indexes: Sequence[int], groups: Sequence[int], pool: str, now: float
+    ) -> EncodedMessages:
+        """The messages of requests in any order, to one pool; with one group's number next to each other."""
+        address = f"{self._manifest.tenant}/{self._manifest.id}/group-".encode()
+        keys = [b"%b%d" % (address, group) for group in groups]
+        values = self._values(members, indexes, now)
+        return EncodedMessages(pool, self._manifest.priority, keys, values, grouped=True)
+
+    def _values(self, members: Sequence[bytes], indexes: Iterable[int], now: float) -> list[bytes]:
+        facts = {"deadline": self._manifest.deadline, "answer": AnswerMode.SEGMENT, "enqueued_at": now}
+        head, tail = self._head, to_json(facts)[1:]
+        return [b"%b%d,%b,%b" % (head, index, one, tail) for index, one in zip(indexes, members, strict=True)]
 
 
 async def claim_check_all(storage: Storage, messages: Sequence[Message], queue: QueueKind) -> Sequence[Message]:
@@ -71,7 +83,8 @@ async def claim_check(storage: Storage, message: Message, size: int, queue: Queu
     key = keys.body(envelope.tenant, envelope.job, envelope.index)
     await storage.put(key, to_json(envelope.body, inf_nan_mode="null"))
     claim = Envelope.model_validate({**envelope.model_dump(exclude={"body"}), "body_ref": key})
-    return Message(message.pool, message.lane, claim, message.facts)
+    encoded = (message.key, codec.encode(claim)) if message.grouped else NOT_ENCODED
+    return Message(message.pool, message.lane, claim, message.facts, encoded, grouped=message.grouped)
 
 
 def _fits(message: Message, size: int, queue: QueueKind) -> bool:

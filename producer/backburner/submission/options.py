@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from backburner.settings import Settings
 from backburner_schemas import keys
 from backburner_schemas.errors import JobError
-from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest
-from backburner_schemas.names import PRIORITIES, Lane, Priority, is_name
+from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest, OffPeak
+from backburner_schemas.names import PRIORITIES, Lane, Priority, is_model_name, is_name
 
 Deadline = float | timedelta | datetime
 """Seconds or a timedelta from now, or a point in time."""
@@ -26,12 +26,21 @@ def manifest_of(
     metadata: Mapping[str, str] | None,
     pool: str | None,
     parent: str | None,
+    model: str | None = None,
+    stored: bool = False,
+    window: str | None = None,
+    timezone: str | None = None,
 ) -> JobManifest:
-    """The manifest of a new job. Raises `JobError` for an option that is not valid."""
+    """The manifest of a new job. Raises `JobError` for an option that is not valid.
+
+    `stored`: a dispatcher sends it, within the window if there is one.
+    """
     now = time.time()
-    until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings)
+    until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings, stored=stored)
     if job_id is not None and not keys.has_manifest(job_id):
         raise JobError(f"a job id cannot begin with {keys.SINGLE} or {keys.STREAM}; choose another", param="job_id")
+    if model is not None and not is_model_name(model):
+        raise JobError(f"{model!r} is not a model's name; pass one that `backburner pools` lists", param="model")
     try:
         return JobManifest(
             id=keys.new_job_id(now) if job_id is None else checked_name(job_id, "job_id"),
@@ -40,8 +49,10 @@ def manifest_of(
             deadline=until,
             priority=chosen_lane(priority),
             pool=pool,
+            model=model,
             metadata=dict(metadata or {}),
             parent=parent,
+            window=_off_peak(window, timezone, stored=stored),
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -49,8 +60,24 @@ def manifest_of(
         raise JobError(f"{where}: {first['msg']}", param=where) from error
 
 
-def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> float:
-    """The deadline in Unix seconds. Raises `JobError` if it has passed, or is later than the broker keeps requests."""
+def _off_peak(window: str | None, timezone: str | None, *, stored: bool) -> OffPeak | None:
+    if window is None:
+        if timezone is not None:
+            raise JobError("a time zone is the window's; pass a window with it", param="timezone")
+        return None
+    if not stored:
+        raise JobError("only a stored job waits for its window; pass stored=True (--stored)", param="window")
+    start, dash, end = window.partition("-")
+    if not dash:
+        raise JobError(f"the window {window!r} is not understood; write it as 22:00-06:00", param="window")
+    return OffPeak(start=start.strip(), end=end.strip(), timezone=timezone or "UTC")
+
+
+def resolve_deadline(deadline: Deadline, now: float, settings: Settings, *, stored: bool = False) -> float:
+    """The deadline in Unix seconds.
+
+    Raises `JobError` if it has passed, or is later than the broker keeps requests, unless the store keeps them.
+    """
     if isinstance(deadline, datetime):
         until = deadline.timestamp()
     elif isinstance(deadline, timedelta):
@@ -61,10 +88,11 @@ def resolve_deadline(deadline: Deadline, now: float, settings: Settings) -> floa
         raise JobError(f"a deadline is seconds from now, a timedelta or a datetime, not {deadline!r}", param="deadline")
     if not until > now:
         raise JobError("the deadline has passed already; pass seconds from now, or a later time", param="deadline")
-    if until > now + settings.topic_retention_seconds:
+    if not stored and until > now + settings.topic_retention_seconds:
         raise JobError(
             f"the deadline is later than the broker keeps requests ({settings.topic_retention_seconds:,.0f} s); set "
-            "an earlier one, or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the topics' retention with it",
+            "an earlier one, submit a stored job (--stored), or raise BACKBURNER_TOPIC_RETENTION_SECONDS and the "
+            "topics' retention with it",
             param="deadline",
         )
     return until

@@ -209,3 +209,18 @@ def test_all_that_goes_together_counts():
         for block, (size, number) in enumerate([(100, NEIGHBOUR_REQUESTS), (101, 2), (100, 2)])
     )
     assert many != few == more
+
+
+@given(st.integers(1, 16), st.lists(st.integers(1, 3000), min_size=1, max_size=60), st.integers(1, 8))
+def test_a_group_stays_whole_and_new_ones_go_where_least_is(count, sizes, parts):
+    chooser = Partitioner(count)
+    homes, carried = defaultdict(set), [0] * count
+    for part in range(parts):
+        for group, size in enumerate(sizes):
+            least = min(carried)
+            chosen = chooser.choose_group(b"t/j/group-%d" % group, [b"x" * size] * 3)
+            if not part:
+                assert carried[chosen] == least
+            homes[group].add(chosen)
+            carried[chosen] += 3 * size
+    assert all(len(partitions) == 1 for partitions in homes.values())

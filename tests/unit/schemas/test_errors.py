@@ -51,6 +51,25 @@ def test_codes_are_unique_and_stable():
         "PoolError": "pool_error",
         "PoolNotFound": "pool_not_found",
         "PoolConflict": "pool_conflict",
+        "CallRefused": "invalid_call",
+        "UnknownUrl": "unknown_url",
+        "MethodNotAllowed": "method_not_allowed",
+        "FileNotFound": "file_not_found",
+        "UploadNotFound": "upload_not_found",
+        "RequestNotFound": "request_not_found",
+        "CallTooSlow": "call_too_slow",
+        "IdempotencyConflict": "idempotency_conflict",
+        "CallTooLarge": "call_too_large",
+        "EncodingRefused": "encoding_refused",
+        "HeadersTooLarge": "headers_too_large",
+        "Overloaded": "overloaded",
+        "CallerError": "caller_error",
+        "Unauthenticated": "invalid_api_key",
+        "PermissionDenied": "permission_denied",
+        "ApiKeyNotFound": "api_key_not_found",
+        "IdentityUnavailable": "identity_unavailable",
+        "RateLimited": "rate_limit_exceeded",
+        "QuotaExceeded": "insufficient_quota",
         "EngineError": "engine_error",
         "EngineLost": "engine_lost",
         "PoisonRequest": "poison",
@@ -82,10 +101,12 @@ def test_a_message_and_a_field_of_its_own_are_kept():
     assert (error.message, str(error), error.param, error.code) == ("no", "no", "model", "invalid_request")
 
 
-def test_only_failures_of_systems_are_worth_a_retry():
+def test_only_failures_of_systems_and_full_services_are_worth_a_retry():
     retried = {kind for kind in TREE if kind.retryable}
     assert errors.StoreDenied not in retried
-    assert all(issubclass(kind, (errors.EngineError, errors.QueueError, errors.StoreError)) for kind in retried)
+    systems = (errors.EngineError, errors.QueueError, errors.StoreError)
+    passing = {errors.IdentityUnavailable, errors.Overloaded, errors.QuotaExceeded, errors.RateLimited}
+    assert {kind for kind in retried if not issubclass(kind, systems)} == passing
 
 
 def test_the_picture_at_the_top_of_the_module_shows_every_branch():

@@ -3,8 +3,8 @@
 import pytest
 
 from backburner import Client
-from backburner.gateway.auth.settings import AuthSettings
-from backburner.gateway.limits.settings import LimitSettings
+from backburner.dispatcher.settings import DispatcherSettings
+from backburner.gateway.settings import GatewaySettings
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.setting_names import PREFIX, RENAMED_SETTINGS, SETTING_NAMES, check_environment
@@ -14,7 +14,7 @@ from backburner_worker.settings import WorkerSettings
 def test_the_list_holds_exactly_the_settings_of_every_part():
     declared = {
         PREFIX + name.upper()
-        for kind in (Settings, AuthSettings, LimitSettings, WorkerSettings)
+        for kind in (Settings, GatewaySettings, DispatcherSettings, WorkerSettings)
         for name in kind.model_fields
     }
     assert declared == SETTING_NAMES
@@ -84,7 +84,7 @@ RENAMED = [
 @pytest.mark.parametrize(("old", "new"), RENAMED)
 def test_a_variable_that_was_renamed_is_refused_with_its_new_name(monkeypatch, old, new):
     monkeypatch.setenv(PREFIX + old, "1")
-    for kind in (Settings, WorkerSettings):
+    for kind in (Settings, GatewaySettings, DispatcherSettings, WorkerSettings):
         with pytest.raises(SettingsError) as caught:
             kind.load()
         assert str(caught.value) == f"BACKBURNER_{old} is now BACKBURNER_{new}; rename it"

@@ -9,9 +9,9 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from backburner.settings import load_settings
+from backburner.settings.process import ProcessSettings
 from backburner_worker.settings.engine import EngineSettings
 from backburner_worker.settings.feeding import FeedingSettings
-from backburner_worker.settings.process import ProcessSettings
 from backburner_worker.settings.result_cache import ResultCacheSettings
 from backburner_worker.settings.retries import RetrySettings
 from backburner_worker.settings.segments import SegmentSettings

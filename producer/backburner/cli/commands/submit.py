@@ -17,13 +17,13 @@ from backburner.cli.session import Session
 from backburner.cli.terminal import show
 from backburner.cli.terminal.output import check_output
 from backburner.cli.terminal.progress import Watcher, display
+from backburner.cli.terminal.refusals import listed
 from backburner.cli.terminal.sending import Sending
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.keys import new_job_id
 from backburner_schemas.names import Lane
 
 if TYPE_CHECKING:
-    from backburner.inputs.findings import InvalidInput
     from backburner.job import Job
 
 
@@ -36,6 +36,9 @@ async def submit(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Requests in OpenAI's batch form, JSONL; - for stdin.")],
     *,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model of every request, whatever the lines name.")
+    ] = None,
     pool: arguments.Pool = None,
     priority: arguments.Priority = Lane.NORMAL,
     deadline: arguments.Deadline = None,
@@ -45,6 +48,9 @@ async def submit(
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Skip the lines that cannot be accepted, and send the rest.")
     ] = False,
+    stored: arguments.Stored = False,
+    window: arguments.Window = None,
+    timezone: arguments.TimeZone = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended, and show its progress.")] = False,
     output: arguments.Output = None,
     json: arguments.Json = False,
@@ -67,30 +73,22 @@ async def submit(
                     priority=priority,
                     deadline=deadline,
                     metadata=pairs,
+                    model=model,
                     pool=pool,
                     tenant=tenant,
                     skip_invalid=skip_invalid,
                     on_progress=sending,
+                    stored=stored,
+                    window=window,
+                    timezone=timezone,
                 )
             except InvalidInput as error:
                 sending.close()
-                raise _listed(file, error) from error
+                raise listed(file, error, "send") from error
         _report(job, as_json=json)
         if not wait:
             return ExitCode.OK
         return await _wait(session, job, output)
-
-
-def _listed(file: Path, error: "InvalidInput") -> Exception:
-    """Print the findings one by one. Returns an error without them in its message."""
-    if not error.total:
-        return error
-    show.findings(error.findings, error.total)
-    lines = "1 line" if error.total == 1 else f"{error.total:,} lines"
-    return type(error)(
-        f"{lines} of {'the input' if str(file) == '-' else file} cannot be accepted, and nothing was sent; correct "
-        "the input, or pass --skip-invalid to send the rest"
-    )
 
 
 def _report(job: "Job", *, as_json: bool) -> None:

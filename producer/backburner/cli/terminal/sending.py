@@ -32,6 +32,11 @@ class Sending:
             sent = f"{progress.sent:,} of {progress.total:,}" if progress.total else f"{progress.sent:,}"
             self._line.update(f"sending: {sent}" if progress.sent else f"checking: {progress.checked:,} lines")
 
+    def checked(self, lines: int) -> None:
+        """Show how much was read."""
+        if self._line is not None:
+            self._line.update(f"checking: {lines:,} lines")
+
     def close(self) -> None:
         """Take the line away, so that other lines can be written."""
         if self._line is not None:

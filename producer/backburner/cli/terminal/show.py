@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Protocol
 
+from backburner.cli.terminal.meter import duration
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from backburner.jobs.reconcile import Reconciliation
+    from backburner.jobs.streams import StreamStatus
+    from backburner_schemas.job import Estimate
     from backburner_schemas.status import BatchStatus
 
 MAX_SHOWN_FINDINGS = 20
@@ -138,11 +141,44 @@ def status_lines(status: "BatchStatus") -> str:
         ("created", moment(status.created_at)),
         ("deadline", moment(status.expires_at)),
     ]
-    ended = status.completed_at or status.cancelled_at or status.expired_at
+    if status.waiting is not None:
+        rows.append(("waiting", f"{status.waiting.reason}: {status.waiting.detail}"))
+    if status.estimate is not None and not status.frozen:
+        rows.append(("estimate", _estimate(status.estimate)))
+    errors = status.errors.data if status.errors is not None else ()
+    rows += [
+        ("error", error.message if error.line is None else f"line {error.line}: {error.message}")
+        for error in errors[:MAX_SHOWN_FINDINGS]
+    ]
+    ended = status.completed_at or status.cancelled_at or status.expired_at or status.failed_at
     if ended is not None:
         rows.append(("ended", moment(ended)))
     rows += [(f"metadata.{name}", value) for name, value in status.metadata.items()]
     return named_lines(rows)
+
+
+def stream_lines(status: "StreamStatus") -> str:
+    """A stream as `name  value` lines."""
+    counts, usage = status.request_counts, status.usage
+    return named_lines(
+        [
+            ("stream", status.id),
+            ("tenant", status.tenant),
+            ("requests", f"{counts.total:,} so far: {counts.completed:,} completed, {counts.failed:,} failed"),
+            ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
+            ("first record", moment(status.first_record_at)),
+            ("last record", moment(status.last_record_at)),
+        ]
+    )
+
+
+def _estimate(estimate: "Estimate") -> str:
+    """What a stored job is expected to take, in one line."""
+    time = f", {duration(estimate.seconds)}" if estimate.seconds is not None else ""
+    return (
+        f"{estimate.prompt_tokens:,} tokens in, {estimate.completion_tokens:,} out at most{time}; "
+        f"{estimate.prefix_hit_ratio:.0%} of the requests begin with what the engine has in its cache"
+    )
 
 
 def named_lines(rows: Sequence[tuple[str, str]]) -> str:
@@ -165,6 +201,18 @@ def jobs_table(found: Sequence["BatchStatus"]) -> None:
     """Jobs as a table on stdout."""
     header = ("JOB", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED")
     table(header, [_row(status) for status in found], right=frozenset({2, 3, 4}))
+
+
+def streams_table(found: Sequence["StreamStatus"]) -> None:
+    """Streams as a table on stdout."""
+    rows = [
+        (
+            *(printable(one.id), f"{one.request_counts.completed}", f"{one.request_counts.failed}"),
+            *(f"{one.usage.input_tokens}", f"{one.usage.output_tokens}", moment(one.last_record_at)),
+        )
+        for one in found
+    ]
+    table(("STREAM", "DONE", "FAILED", "TOKENS IN", "TOKENS OUT", "LAST RECORD"), rows, right=frozenset({1, 2, 3, 4}))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int]) -> None:

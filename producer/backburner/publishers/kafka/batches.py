@@ -33,11 +33,18 @@ def destinations(
     if not isinstance(messages, EncodedMessages):
         for position, message in enumerate(messages):
             topic, chooser = choosers[message.pool, message.lane]
-            yield (position,), topic, chooser.choose(message.key, message.value), len(message.value)
+            if message.grouped:
+                partition = chooser.choose_group(message.key, [message.value])
+            else:
+                partition = chooser.choose(message.key, message.value)
+            yield (position,), topic, partition, len(message.value)
         return
     topic, chooser = choosers[messages.pool, messages.lane]
     for start, end, key in messages.runs:
         values = messages.values[start:end]
+        if messages.grouped:
+            yield range(start, end), topic, chooser.choose_group(key, values), sum(map(len, values))
+            continue
         together = chooser.choose_together(key, values)
         if together is not None:
             yield range(start, end), topic, together, sum(map(len, values))

@@ -31,8 +31,8 @@ class Partitioner:
     """Chooses partitions of one topic. The same calls in the same order always return the same.
 
     What a partition carries of recent sends, in bytes, stays below 1 + `LEEWAY_RATIO` times the average and
-    `NEIGHBOUR_REQUESTS` + 1 times the largest request. A call costs as much as its prompt has blocks. Memory is
-    bounded.
+    `NEIGHBOUR_REQUESTS` + 1 times the largest request; of requests in groups, and the largest group. A call costs as
+    much as its prompt has blocks. Memory is bounded.
     """
 
     def __init__(self, count: int) -> None:
@@ -73,6 +73,23 @@ class Partitioner:
             return None
         size = sum(sizes)
         return self._count_in(self._with_neighbours(crc32(key), size, len(sizes)), key, size, len(sizes))
+
+    def choose_group(self, key: bytes, values: Sequence[bytes]) -> int:
+        """The partition of requests that are to stay together, all those with that key; they count as sent.
+
+        A new group goes to the least loaded partition, and all of it follows there, however much that carries.
+        """
+        if self._count == 1:
+            return 0
+        group = crc32(key)
+        known = self._young.get(group)
+        if known is None:
+            known = self._old.get(group)
+            if known is None:
+                known = self._loads.index(min(self._loads))
+            self._young[group] = known
+            self._forget()
+        return self._count_in(known, key, sum(map(len, values)), len(values))
 
     def _count_in(self, chosen: int, key: bytes, size: int, sends: int) -> int:
         """Count what goes there. Returns the partition's number."""

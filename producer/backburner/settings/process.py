@@ -1,4 +1,4 @@
-"""Settings of a worker as a process."""
+"""Settings of a long-lived part as a process: worker, gateway, dispatcher."""
 
 from typing import Annotated
 
@@ -15,4 +15,4 @@ class ProcessSettings(SettingGroup):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port of `/livez`, `/readyz` and `/metrics`; 0 takes a free one and logs it."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60.0
-    """Seconds that running requests get to finish after SIGTERM."""
+    """Seconds that what is under way gets to finish after SIGTERM."""

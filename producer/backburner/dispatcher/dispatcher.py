@@ -1,0 +1,203 @@
+"""The dispatcher: it looks which jobs wait, claims some of them, and runs each until the queue has all of it.
+
+Any number of them share the work. Who has a job is told by its cursor alone, so nobody leads, and what one leaves
+behind another goes on with.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from backburner.dispatcher import waiting
+from backburner.dispatcher.claim import Claim, CursorWatch, JobKey, note_waiting, read_cursor
+from backburner.dispatcher.job_run import JobRun, Outcome, Over
+from backburner.dispatcher.metrics import Metrics
+from backburner.dispatcher.pending import PendingJob, PendingJobs, in_turn
+from backburner.dispatcher.sender import Sender
+from backburner.dispatcher.sharing.surveyor import Surveyor
+from backburner.logs import get_logger
+from backburner.runtime.notifier import Notifier
+from backburner.storage import Storage
+from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
+from backburner_schemas.job import Waiting, WaitReason
+
+_CLAIMS_PER_LOOK_COUNT = 4
+"""Jobs that are claimed in one look, so that several dispatchers share those that wait."""
+_CURSORS_PER_LOOK_COUNT = 64
+_JITTER_RATIO = 0.3
+_LOOKS_PER_CLAIM_COUNT = 4
+"""Looks at a job that another has, in the time after which its claim is stale."""
+_YIELD_SECONDS = 30.0
+"""Until a job is looked at again that gave its place to others."""
+_BROKEN_SECONDS = 300.0
+
+log = get_logger(__name__)
+
+
+class Dispatcher:
+    """Looks, claims and runs, until it is stopped."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        owner: str,
+        pending: PendingJobs,
+        sender: Sender,
+        surveyor: Surveyor,
+        run_of: Callable[[PendingJob, Claim], JobRun],
+        changed: Notifier,
+        metrics: Metrics,
+        max_jobs: int,
+        claim_seconds: float,
+        look_seconds: float,
+    ) -> None:
+        self._storage = storage
+        self._owner = owner
+        self._pending = pending
+        self._sender = sender
+        self._surveyor = surveyor
+        self._run_of = run_of
+        self._changed = changed
+        self._metrics = metrics
+        self._max_jobs = max_jobs
+        self._claim_seconds = claim_seconds
+        self._look_seconds = look_seconds
+        self._watch = CursorWatch()
+        self._runs: dict[JobKey, JobRun] = {}
+        self._stopping = asyncio.Event()
+
+    @property
+    def claims(self) -> int:
+        """Jobs that it owns."""
+        return len(self._runs)
+
+    def sent_of(self, job: JobKey) -> int | None:
+        """How much it has sent of a job of its own; None of others'."""
+        run = self._runs.get(job)
+        return run.stream.sent if run is not None and run.stream is not None else None
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many jobs wait for which reason, as far as it knows."""
+        runs = self._runs
+        reasons = Counter(
+            runs[job.key].reason if job.key in runs else job.noted or WaitReason.DISPATCHER for job in self._pending
+        )
+        del reasons["none"]
+        return reasons
+
+    def stop(self) -> None:
+        """Claim nothing more, hand back what it has, and end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Dispatch until it is stopped. Raises what no repetition mends: a store that denies access, or is full."""
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self._surveyor.run()), tasks.create_task(self._sender.run())]
+            async with asyncio.TaskGroup() as runs:
+                while not self._stopping.is_set():
+                    try:
+                        await self._look(runs)
+                    except StoreError as error:
+                        if not error.retryable:
+                            raise
+                        log.warning("looking for stored jobs failed; retrying", error=error.message)
+                    await self._pause()
+                for run in self._runs.values():
+                    run.leave()
+            for task in beside:
+                task.cancel()
+
+    # --- a look ----------------------------------------------------------------------------------------------------
+
+    async def _look(self, runs: asyncio.TaskGroup) -> None:
+        await self._pending.look()
+        # Those that run see their markers now.
+        self._changed.set()
+        now, clock = time.time(), time.monotonic()
+        waiting_jobs = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
+        self._make_room(waiting_jobs)
+        claimed = 0
+        for job in in_turn(waiting_jobs, self._runs, now)[:_CURSORS_PER_LOOK_COUNT]:
+            if self._stopping.is_set():
+                return
+            room = len(self._runs) < self._max_jobs and claimed < _CLAIMS_PER_LOOK_COUNT
+            try:
+                claim = await self._consider(job, now, room=room)
+            except StoredObjectBroken as error:
+                job.look_at = clock + _BROKEN_SECONDS
+                log.error("reading a job's cursor failed; leaving it alone", error=error.message)  # noqa: TRY400
+                continue
+            if claim is not None:
+                claimed += 1
+                run = self._runs[job.key] = self._run_of(job, claim)
+                runs.create_task(self._follow(run))
+
+    async def _consider(self, job: PendingJob, now: float, *, room: bool) -> Claim | None:
+        """Claim the job if it is free and can be taken up; else note why it waits."""
+        held_back: Waiting | None = None
+        if job.held_back(now) and not job.over(now):
+            held_back = waiting.held_back(job.manifest, paused=job.paused, now=now)
+            if job.planned and job.noted == held_back.reason:
+                return None
+        found = await read_cursor(self._storage, job.key)
+        cursor = found.cursor
+        unchanged = self._watch.unchanged_seconds(job.key, found.etag)
+        if cursor is not None:
+            job.planned = cursor.total is not None
+            job.noted = cursor.waiting.reason if cursor.waiting is not None else None
+            if cursor.owner and unchanged < self._claim_seconds:
+                job.look_at = time.monotonic() + self._claim_seconds / _LOOKS_PER_CLAIM_COUNT
+                return None
+        if held_back is not None and job.planned:
+            reason = held_back
+        elif room:
+            claim = Claim(self._storage, job.key, self._owner, seconds=self._claim_seconds)
+            if await claim.take(found):
+                log.info("claimed a job", tenant=job.key[0], job=job.key[1], sent=claim.cursor.count)
+                return claim
+            return None
+        else:
+            reason = waiting.no_place(self._max_jobs)
+        if cursor is not None and job.noted != reason.reason:
+            await note_waiting(self._storage, job.key, found, reason)
+            job.noted = reason.reason
+        return None
+
+    def _make_room(self, waiting_jobs: list[PendingJob]) -> None:
+        """Where every place is taken, let a job go that has nobody to answer it, for one that may have."""
+        if len(self._runs) < self._max_jobs or not waiting_jobs:
+            return
+        idle = next((run for run in self._runs.values() if run.idle), None)
+        if idle is not None:
+            idle.pending.look_at = time.monotonic() + _YIELD_SECONDS
+            idle.leave()
+
+    async def _follow(self, run: JobRun) -> None:
+        """Run a job, and see what is to be done about it next."""
+        job = run.pending
+        try:
+            over = await run.run()
+        except ExceptionGroup as error:
+            if error.subgroup(StoreFull) is not None:
+                raise
+            # Whatever is wrong with one job must end no dispatcher: the next one would find it, too.
+            log.exception("sending a job failed; trying later", tenant=job.key[0], job=job.key[1])
+            over = Over(Outcome.BROKEN, _BROKEN_SECONDS)
+        finally:
+            self._runs.pop(job.key, None)
+        job.look_at = max(job.look_at, time.monotonic() + over.look_after)
+        self._metrics.job_over(over.outcome)
+        log.info("job over", tenant=job.key[0], job=job.key[1], outcome=over.outcome)
+        if over.outcome is not Outcome.HANDED_BACK:
+            # Its marker may still be in a listing that is under way.
+            job.look_at = max(job.look_at, time.monotonic() + self._look_seconds)
+
+    async def _pause(self) -> None:
+        seconds = self._look_seconds * random.uniform(1 - _JITTER_RATIO, 1 + _JITTER_RATIO)  # noqa: S311 - spreads load
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return

@@ -1,0 +1,143 @@
+"""The stored jobs that nobody has sent whole: which there are, and which of them to look at next. Reads only."""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from backburner.dispatcher.claim import JobKey
+from backburner.dispatcher.off_peak import is_open
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.job import JobManifest
+
+_MAX_READS = 64
+"""Manifests that are read in one look: of ten thousand new jobs the first are sent meanwhile."""
+_MAX_KNOWN_JOBS = 20_000
+"""Pending jobs that are looked at; of more, those with the first names in the listing wait for these to go."""
+_BROKEN_SECONDS = 300.0
+"""Seconds after which a job is looked at again whose manifest cannot be read."""
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class PendingJob:
+    """A job that waits."""
+
+    key: JobKey
+    manifest: JobManifest
+    paused: bool = False
+    cancelled: bool = False
+    look_at: float = 0.0
+    """Monotonic seconds before which there is nothing to do for it here: another has it, or it cannot be sent yet."""
+    planned: bool = False
+    """Whether its input was checked; known once its cursor was read."""
+    noted: str | None = None
+    """The reason for its waiting that this process saw or wrote last."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self.key[0]
+
+    def over(self, now: float) -> bool:
+        """Whether it was cancelled or has expired, so that it only has to be ended."""
+        return self.cancelled or now > self.manifest.deadline
+
+    def held_back(self, now: float) -> bool:
+        """Whether its owner does not want it sent now: it is paused, or its window is closed."""
+        return self.paused or (self.manifest.window is not None and not is_open(self.manifest.window, now))
+
+
+class PendingJobs:
+    """What lies under `pending/`, with the markers beside it."""
+
+    def __init__(self, storage: Storage, clock: Callable[[], float] = time.monotonic) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._jobs: dict[JobKey, PendingJob] = {}
+        self._broken: dict[JobKey, float] = {}
+
+    def __iter__(self) -> Iterator[PendingJob]:
+        """Those that are known."""
+        return iter(self._jobs.values())
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._jobs)
+
+    def get(self, job: JobKey) -> PendingJob | None:
+        """One of them."""
+        return self._jobs.get(job)
+
+    async def look(self) -> None:
+        """List them anew. Raises `StoreError`."""
+        listed = await self._listed(keys.PENDING)
+        paused, cancelled = await self._listed(keys.PAUSED), await self._listed(keys.CANCELLED)
+        there = set(listed)
+        self._jobs = {key: job for key, job in self._jobs.items() if key in there}
+        self._broken = {key: until for key, until in self._broken.items() if key in there}
+        now, reads = self._clock(), 0
+        # The oldest of a tenant is the last in the listing.
+        for key in reversed(listed):
+            if key in self._jobs:
+                continue
+            if reads == _MAX_READS or len(self._jobs) == _MAX_KNOWN_JOBS:
+                break
+            if self._broken.get(key, 0.0) <= now:
+                reads += 1
+                await self._read(key)
+        for job in self._jobs.values():
+            job.paused, job.cancelled = job.key in paused, job.key in cancelled
+
+    async def _listed(self, prefix: str) -> dict[JobKey, None]:
+        """Tenant and job of each marker, in key order."""
+        found = [job async for one in self._storage.scan(prefix) if (job := keys.marked(one.key)) is not None]
+        return dict.fromkeys(sorted(found))
+
+    async def _read(self, key: JobKey) -> None:
+        stored = await self._storage.get(keys.manifest(*key))
+        if stored is None:
+            # It was deleted with its tenant, since the manifest comes before the marker.
+            await self._storage.delete([keys.pending(*key)])
+            return
+        try:
+            manifest = parse_stored(JobManifest, keys.manifest(*key), stored.data)
+            check_own_input(manifest, key)
+        except StoredObjectBroken as error:
+            self._broken[key] = self._clock() + _BROKEN_SECONDS
+            log.error(  # noqa: TRY400 - the error names what does not fit
+                "reading a stored job failed; leaving it alone", tenant=key[0], job=key[1], error=error.message
+            )
+            return
+        self._jobs[key] = PendingJob(key, manifest)
+
+
+def check_own_input(manifest: JobManifest, key: JobKey) -> None:
+    """Raise `StoredObjectBroken` unless the manifest is that job's, and its input lies under the job's own tenant."""
+    stored = manifest.stored
+    if (manifest.tenant, manifest.id) != key or stored is None or not keys.is_input_of(stored.key, *key):
+        raise StoredObjectBroken(
+            f"the object {keys.manifest(*key)} is not the manifest of a stored job with an input of its own; "
+            "find out what wrote it, and remove the job"
+        )
+
+
+def in_turn(jobs: Collection[PendingJob], running: Collection[JobKey], now: float) -> list[PendingJob]:
+    """The jobs in the order in which they should be taken up: of the tenant with the fewest under way first.
+
+    Within a tenant the earliest deadline first. Pure.
+    """
+    under_way: dict[str, int] = {}
+    for tenant, _ in running:
+        under_way[tenant] = under_way.get(tenant, 0) + 1
+    ordered = sorted(jobs, key=lambda job: (not job.over(now), job.manifest.deadline, job.key))
+    places = []
+    for job in ordered:
+        place = under_way[job.tenant] = under_way.get(job.tenant, 0) + 1
+        places.append(place)
+    # Stable: those at the same place stay in the order of their deadlines.
+    return [job for _, job in sorted(zip(places, ordered, strict=True), key=lambda pair: pair[0])]

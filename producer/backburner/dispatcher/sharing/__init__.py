@@ -1,0 +1,1 @@
+"""What tenants and lanes share: how much may lie on the queue, and whose turn it is."""

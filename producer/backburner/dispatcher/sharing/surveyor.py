@@ -1,0 +1,131 @@
+"""Looks at all stored jobs that are not frozen, and at the pools. Reads only; `backlog` says what follows from it."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from backburner.dispatcher.claim import JobKey, read_cursor
+from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
+from backburner.logs import get_logger
+from backburner.pools import PoolDirectory
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken, StoreError
+from backburner_schemas.job import JobManifest
+from backburner_schemas.keys import SegmentName
+
+_IDLE_TURN_COUNT = 4
+"""So many times as long again, while no lane is at its bound."""
+_PAUSE_RATIO = 4
+"""A survey that takes long is followed by a pause so many times as long."""
+_MAX_CONCURRENT_READS = 16
+_MAX_KNOWN_JOBS = 100_000
+
+log = get_logger(__name__)
+
+
+class Surveyor:
+    """Surveys on a timer, more often while a lane is at its bound."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        pools: PoolDirectory,
+        backlog: Backlog,
+        *,
+        seconds: float,
+        own: Callable[[JobKey], int | None],
+        changed: Callable[[], None],
+    ) -> None:
+        """`seconds` are between two surveys while a lane is at its bound, and a few times as many otherwise.
+
+        `own` tells how much this process has sent of a job, if the job is its own; its cursor comes later.
+        """
+        self._seconds = seconds
+        self._storage = storage
+        self._pools = pools
+        self._backlog = backlog
+        self._own = own
+        self._changed = changed
+        self._workers: Mapping[str, int] = {}
+        self._workers_until = 0.0
+        self._stored: OrderedDict[JobKey, JobManifest | None] = OrderedDict()
+        """Manifests of stored jobs; None for those that are not."""
+
+    async def run(self) -> None:
+        """Survey for ever. A store that is away is asked again at the next turn, and until then nothing changes."""
+        while True:
+            begun = time.monotonic()
+            try:
+                await self.look()
+            except StoreError as error:
+                if not error.retryable:
+                    raise
+                log.warning("surveying the stored jobs failed; retrying", error=error.message)
+            took = time.monotonic() - begun
+            pause = max(self._seconds, took * _PAUSE_RATIO)
+            await asyncio.sleep(pause)
+            for _ in range(_IDLE_TURN_COUNT):
+                if not self._backlog.full:
+                    await asyncio.sleep(self._seconds)
+
+    async def look(self) -> None:
+        """Survey once. Raises `StoreError`."""
+        self._backlog.begin_survey()
+        open_jobs = [job async for one in self._storage.scan(keys.OPEN) if (job := keys.marked(one.key)) is not None]
+        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+
+        async def progress(job: JobKey) -> JobProgress | None:
+            async with places:
+                return await self._progress(job)
+
+        found = await asyncio.gather(*(progress(job) for job in open_jobs if self._stored.get(job, job) is not None))
+        workers = await self._live_workers()
+        self._backlog.surveyed(Survey([one for one in found if one is not None], workers))
+        self._changed()
+
+    async def _live_workers(self) -> Mapping[str, int]:
+        """Those of each pool; read less often, since each has an object of its own."""
+        now = time.monotonic()
+        if now >= self._workers_until:
+            self._workers = {pool.pool: len(pool.workers) for pool in await self._pools.read()}
+            self._workers_until = now + _IDLE_TURN_COUNT * self._seconds
+        return self._workers
+
+    async def _progress(self, job: JobKey) -> JobProgress | None:
+        """How far a job has come; None if it is no stored one, or one that cannot be read: that is its own affair."""
+        try:
+            manifest = await self._manifest(job)
+            if manifest is None or manifest.stored is None:
+                return None
+            cursor = (await read_cursor(self._storage, job)).cursor
+        except StoredObjectBroken:
+            return None
+        if cursor is None or cursor.total is None:
+            return JobProgress(job, manifest.priority, (), manifest.created_at, total=0, sent=0, recorded=0)
+        own = self._own(job)
+        sent = cursor.count if own is None else max(own, cursor.count)
+        recorded = 0
+        if sent:
+            async for one in self._storage.scan(keys.segments(*job)):
+                name = SegmentName.parse(one.key)
+                recorded += name.ok + name.failed if name is not None else 0
+        return JobProgress(
+            job, manifest.priority, cursor.pools, manifest.created_at, total=cursor.total, sent=sent, recorded=recorded
+        )
+
+    async def _manifest(self, job: JobKey) -> JobManifest | None:
+        if job in self._stored:
+            self._stored.move_to_end(job)
+            return self._stored[job]
+        stored = await self._storage.get(keys.manifest(*job))
+        if stored is None:
+            # Its marker comes before it.
+            return None
+        manifest = parse_stored(JobManifest, keys.manifest(*job), stored.data)
+        self._stored[job] = manifest if manifest.stored is not None else None
+        if len(self._stored) > _MAX_KNOWN_JOBS:
+            self._stored.popitem(last=False)
+        return manifest

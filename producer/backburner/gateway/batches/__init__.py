@@ -1,0 +1,1 @@
+"""Batches: made, listed, shown, cancelled. Sending them is the dispatcher's."""

@@ -1,0 +1,127 @@
+"""The batches of one tenant in the object store."""
+
+import asyncio
+from contextlib import aclosing
+
+from backburner.gateway.batches.batch_view import end_if_over, view_batch
+from backburner.gateway.batches.results import ResultFile, ResultKind, files_of
+from backburner.gateway.files.file_store import MAX_CONCURRENT_READS
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner.submission.stored_job import create_stored_job
+from backburner_schemas import keys
+from backburner_schemas.errors import CallRefused, JobConflict, JobNotFound, StoredObjectBroken
+from backburner_schemas.job import JobManifest, JobState
+from backburner_schemas.names import is_name
+from backburner_schemas.status import BatchStatus, JobView, derive
+
+_MAX_VALUE_CHARACTERS = 512
+"""OpenAI's bound of a value in metadata, ours as well."""
+
+_END_SECONDS = 3600
+"""Behind its deadline a batch ends within minutes; its results, which are not shown any more, go a little later."""
+
+log = get_logger(__name__)
+
+
+class BatchStore:
+    """One tenant's batches. Every method raises `StoreError`."""
+
+    def __init__(self, storage: Storage, tenant: str, *, grace: float) -> None:
+        """`grace` is in seconds, as the setting `freeze_grace_seconds`."""
+        self._storage = storage.of_tenant(tenant)
+        self._tenant = tenant
+        self._grace = grace
+
+    async def create(self, manifest: JobManifest) -> BatchStatus:
+        """Make the batch, or find it made from the same manifest; returns it as it is now."""
+        # Its entry in the list first: one that leads nowhere is passed over, and a batch without one would be lost.
+        await self._storage.put(keys.batch(self._tenant, manifest.id), b"")
+        if manifest.output_expires_after is not None:
+            latest = manifest.deadline + _END_SECONDS + manifest.output_expires_after
+            output = ResultFile(manifest.id, ResultKind.OUTPUT)
+            await self._storage.put(keys.expiry(self._tenant, latest, output.id), b"")
+        try:
+            await create_stored_job(self._storage, manifest)
+        except JobConflict:
+            # It was made by the same call before, and has ended by now.
+            found = await view_batch(self._storage, self._tenant, manifest.id)
+            if found is None or found.manifest != manifest:
+                raise
+            return shown(found)
+        return shown(await self._view(manifest.id))
+
+    async def retrieve(self, job: str) -> BatchStatus:
+        """The batch. Raises `JobNotFound`."""
+        return shown(await end_if_over(self._storage, await self._view(job), grace=self._grace))
+
+    async def cancel(self, job: str) -> BatchStatus:
+        """Ask for the batch's end; returns it as it is now. Raises `JobNotFound`, and `JobConflict` if it has ended."""
+        view = await self._view(job)
+        if view.summary is not None and view.summary.state is not JobState.CANCELLED:
+            raise JobConflict(f"the batch {job} has ended, {view.summary.state}, so there is nothing to cancel")
+        if view.summary is None:
+            await self._storage.create(keys.cancelled(self._tenant, job), b"")
+            view = await end_if_over(self._storage, await self._view(job), grace=self._grace)
+        return shown(view)
+
+    async def page(self, *, after: str | None, limit: int) -> tuple[list[BatchStatus], bool]:
+        """Up to so many batches, newest first, behind that one; and whether there are more."""
+        names, has_more = await self.names(after=after, limit=limit)
+        return [shown(view) for view in await self.views(names)], has_more
+
+    async def names(self, *, after: str | None, limit: int) -> tuple[list[str], bool]:
+        """The ids of up to so many batches, newest first, behind that one; and whether there are more."""
+        if after is not None and not is_name(after):
+            raise CallRefused("`after` must be the id of a batch, as an earlier page has it", param="after")
+        prefix, names = keys.batches(self._tenant), list[str]()
+        start = None if after is None else keys.batch(self._tenant, after)
+        async with aclosing(self._storage.scan(prefix, after=start)) as entries:
+            async for entry in entries:
+                if len(names) == limit:
+                    return names, True
+                names.append(entry.key[len(prefix) :])
+        return names, False
+
+    async def views(self, names: list[str]) -> list[JobView]:
+        """These batches in the same order, without those that are not there or cannot be read."""
+        places = asyncio.Semaphore(MAX_CONCURRENT_READS)
+
+        async def read(name: str) -> JobView | None:
+            async with places:
+                try:
+                    return await view_batch(self._storage, self._tenant, name)
+                except StoredObjectBroken as error:
+                    log.warning("reading a batch failed; leaving it out of the list", job=name, error=error.message)
+                    return None
+
+        return [view for view in await asyncio.gather(*map(read, names)) if view is not None]
+
+    async def _view(self, job: str) -> JobView:
+        view = await view_batch(self._storage, self._tenant, job)
+        if view is None:
+            raise JobNotFound(f"there is no batch {job[:96]!r}; `GET /v1/batches` lists those that exist")
+        return view
+
+
+def shown(view: JobView) -> BatchStatus:
+    """The batch in OpenAI's form, with its files, and what Backburner knows beside it in the metadata."""
+    status, files = derive(view), files_of(view)
+    return status.model_copy(
+        update={
+            "output_file_id": files.get(ResultKind.OUTPUT),
+            "error_file_id": files.get(ResultKind.ERRORS),
+            "metadata": {**status.metadata, **_told(status)},
+        }
+    )
+
+
+def _told(status: BatchStatus) -> dict[str, str]:
+    """Why the batch waits and what it is expected to take, for those who read OpenAI's fields alone."""
+    told: dict[str, str] = {}
+    if status.waiting is not None:
+        told["backburner_waiting"] = str(status.waiting.reason)
+        told["backburner_waiting_detail"] = status.waiting.detail[:_MAX_VALUE_CHARACTERS]
+    if status.estimate is not None:
+        told["backburner_estimate"] = status.estimate.model_dump_json()[:_MAX_VALUE_CHARACTERS]
+    return told

@@ -1,0 +1,270 @@
+"""A batch's results as two files, output and errors, made while they are read from the records that are stored.
+
+Both grow while the batch runs, and stay the same once it has ended. Then each request's line is in exactly one of them.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from backburner.gateway.batches.batch_view import view_batch
+from backburner.gateway.files.file_object import BATCH_OUTPUT, FileObject
+from backburner.gateway.http.errors import error_form
+from backburner.jobs.record_lines import RecordLines
+from backburner.jobs.record_reader import Piece, RecordReader, parsed
+from backburner.storage import Storage
+from backburner_schemas import errors, keys
+from backburner_schemas.envelope import Address
+from backburner_schemas.errors import BackburnerError, CallRefused, FileNotFound
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.result import ResultRecord, error_record
+from backburner_schemas.status import JobView
+
+_PREFIX = "file-"
+_BLOCK_BYTES = 1 << 18
+
+
+class ResultKind(StrEnum):
+    """The two files that a batch gives."""
+
+    OUTPUT = "output"
+    """A line for each request with a response."""
+    ERRORS = "errors"
+    """A line for each request without one."""
+
+
+class ResultFile(NamedTuple):
+    """Whose file, and which of the two."""
+
+    job: str
+    kind: ResultKind
+
+    @property
+    def id(self) -> str:
+        """The file's id."""
+        return f"{_PREFIX}{self.job}-{self.kind}"
+
+    @classmethod
+    def parse(cls, file_id: str) -> "ResultFile | None":
+        """The file of that id; None for an id of another kind."""
+        job, dash, kind = file_id.removeprefix(_PREFIX).rpartition("-")
+        if not (dash and job and file_id.startswith(_PREFIX)) or kind not in set(ResultKind):
+            return None
+        return cls(job, ResultKind(kind))
+
+
+def files_of(view: JobView) -> dict[ResultKind, str]:
+    """The ids of the files that the batch has: those with at least one line, as far as that is known."""
+    counts = view.summary.counts if view.summary is not None else view.estimated()[0]
+    lines = {ResultKind.OUTPUT: counts.completed, ResultKind.ERRORS: counts.failed}
+    return {kind: ResultFile(view.manifest.id, kind).id for kind, count in lines.items() if count}
+
+
+class BatchResults:
+    """The result files of one tenant. Every method raises `StoreError`."""
+
+    def __init__(self, storage: Storage, tenant: str) -> None:
+        self._storage = storage.of_tenant(tenant)
+        self._tenant = tenant
+
+    async def find(self, file: ResultFile) -> JobView:
+        """The batch of the file. Raises `FileNotFound`, also for a file that was deleted, or has expired."""
+        view = await view_batch(self._storage, self._tenant, file.job)
+        if view is None or self._gone(file, view) or await self._deleted(file):
+            raise FileNotFound(f"there is no file {file.id[:96]!r}; `GET /v1/files` lists those that exist")
+        return view
+
+    async def shown(self, file: ResultFile, view: JobView) -> FileObject:
+        """The file in OpenAI's form."""
+        ended = view.summary.finalized_at if view.summary is not None else None
+        expires = _expires_at(view)
+        return FileObject(
+            id=file.id,
+            bytes=await self._size(file, view),
+            created_at=int(view.manifest.created_at if ended is None else ended),
+            expires_at=None if expires is None else int(expires),
+            filename=f"{file.job}_{file.kind}.jsonl",
+            purpose=BATCH_OUTPUT,
+        )
+
+    async def delete(self, file: ResultFile) -> None:
+        """Remove the file of a batch that has ended; with the second one the records go. Raises `FileNotFound`."""
+        view = await self.find(file)
+        if view.summary is None:
+            raise CallRefused(f"the batch {file.job} still writes this file; cancel it first, or wait for its end")
+        await self._storage.create(keys.deleted_results(self._tenant, file.job, file.kind), b"")
+        others = [other for kind in files_of(view) if (other := ResultFile(file.job, kind)) != file]
+        if all([await self._deleted(other) for other in others]):
+            await self.drop_records(file.job)
+
+    async def drop_records(self, job: str) -> None:
+        """Remove the records of a batch for good."""
+        for prefix in (keys.segments(self._tenant, job), keys.bodies(self._tenant, job)):
+            await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
+
+    async def lines(self, file: ResultFile, view: JobView) -> AsyncGenerator[bytes]:
+        """The file's lines, some at a time."""
+        reader = RecordReader(self._storage, self._tenant, file.job)
+        missing = view.summary.missing if view.summary is not None else IndexSet()
+        async with aclosing(reader.pieces(follow=False)) as pieces:
+            async for piece in pieces:
+                if data := b"".join(_lines(file.kind, piece, missing)):
+                    yield data
+        if file.kind is ResultKind.ERRORS and missing:
+            async for data in self._cut_off(view, missing):
+                yield data
+
+    async def _cut_off(self, view: JobView, missing: IndexSet) -> AsyncIterator[bytes]:
+        """Lines for the requests that were never run, with their custom_ids from the input."""
+        assert view.summary is not None
+        error = _CUT_OFF.get(view.summary.missing_code or "", errors.Expired)()
+        manifest, last, held, size = view.manifest, -1, list[bytes](), 0
+        async for index, custom_id in self._named(view, missing):
+            record = error_record(Address(manifest.tenant, manifest.id, index, custom_id), error)
+            held.append(error_line(record))
+            size, last = size + len(held[-1]), index
+            if size >= _BLOCK_BYTES:
+                yield b"".join(held)
+                held.clear()
+                size = 0
+        # The input may be gone by now, and with it the names.
+        for index in missing - IndexSet.below(last + 1):
+            held.append(error_line(error_record(Address(manifest.tenant, manifest.id, index, None), error)))
+        if held:
+            yield b"".join(held)
+
+    async def _named(self, view: JobView, wanted: IndexSet) -> AsyncIterator[tuple[int, str | None]]:
+        """These indexes and the custom_ids of their lines, as far as the input is there."""
+        stored = view.manifest.stored
+        key = stored.key if stored is not None else keys.stored_input(self._tenant, view.manifest.id)
+        if not keys.is_input_of(key, self._tenant, view.manifest.id) or await self._storage.modified(key) is None:
+            return
+        left = iter(wanted)
+        due = next(left, None)
+        index, rest = 0, b""
+        async for piece in self._storage.stream(key):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if not line.strip():
+                    continue
+                if index == due:
+                    yield index, _custom_id(line)
+                    due = next(left, None)
+                index += 1
+            if due is None:
+                return
+        if rest.strip() and index == due:
+            yield index, _custom_id(rest)
+
+    async def _size(self, file: ResultFile, view: JobView) -> int:
+        """Bytes of the segments that the file's lines are in."""
+        counted = set(view.segments)
+        prefix, size = keys.segments(self._tenant, file.job), 0
+        async for listed in self._storage.scan(prefix):
+            name = keys.SegmentName.parse(listed.key)
+            if name is None or listed.key[len(prefix) :] not in counted:
+                continue
+            if name.ok if file.kind is ResultKind.OUTPUT else name.failed:
+                size += listed.size
+        return size
+
+    def _gone(self, file: ResultFile, view: JobView) -> bool:
+        expires = _expires_at(view)
+        return (expires is not None and time.time() >= expires) or (
+            view.summary is not None and file.kind not in files_of(view)
+        )
+
+    async def _deleted(self, file: ResultFile) -> bool:
+        return await self._storage.modified(keys.deleted_results(self._tenant, file.job, file.kind)) is not None
+
+
+def _expires_at(view: JobView) -> float | None:
+    after = view.manifest.output_expires_after
+    return None if after is None or view.summary is None else view.summary.finalized_at + after
+
+
+def _lines(kind: ResultKind, piece: Piece, missing: IndexSet) -> Iterator[bytes]:
+    """The lines of that kind in what was read. Those of requests that are missing come by their names instead."""
+    if isinstance(piece, RecordLines):
+        if not piece.failed:
+            if kind is ResultKind.OUTPUT:
+                yield piece.data
+            return
+        records: Iterable[tuple[bytes | None, ResultRecord]] = zip(
+            piece.data.splitlines(keepends=True), parsed("that was read", piece.data), strict=True
+        )
+    else:
+        records = ((None, record) for record in piece)
+    for line, record in records:
+        if record.ok:
+            if kind is ResultKind.OUTPUT:
+                yield line or RecordLines.of([record]).data
+        elif kind is ResultKind.ERRORS and not _is_in(missing, record):
+            yield error_line(record)
+
+
+def _is_in(missing: IndexSet, record: ResultRecord) -> bool:
+    index = record.backburner.index
+    return isinstance(index, int) and index in missing
+
+
+_NEVER_RAN = {
+    errors.Expired.code: "batch_expired",
+    errors.ProducerAbandoned.code: "batch_expired",
+    errors.Cancelled.code: "batch_cancelled",
+}
+"""OpenAI's codes for what never ran."""
+
+_CUT_OFF = {kind.code: kind for kind in (errors.Expired, errors.Cancelled, errors.ProducerAbandoned)}
+
+
+def error_line(record: ResultRecord) -> bytes:
+    """An error record as a line of OpenAI's error file, with its end: a failure is a response with its status."""
+    assert record.error is not None
+    error = record.error
+    response = told = None
+    if error.code in _NEVER_RAN:
+        told = {"code": _NEVER_RAN[error.code], "message": error.message}
+    else:
+        status = status_of(error.code)
+        body = error_form(status, error.code, error.message, error.param)
+        response = {"status_code": status, "request_id": record.id, "body": body}
+    return (
+        to_json(
+            {
+                "id": record.id,
+                "custom_id": record.custom_id,
+                "response": response,
+                "error": told,
+                "backburner": record.backburner.model_dump(),
+            }
+        )
+        + b"\n"
+    )
+
+
+def status_of(code: str) -> int:
+    """The HTTP status of the error with that code; 500 for one that is not in the tree."""
+    return _STATUSES.get(code, 500)
+
+
+def _statuses(kind: type[BackburnerError]) -> Iterator[tuple[str, int]]:
+    for child in kind.__subclasses__():
+        yield child.code, child.http_status
+        yield from _statuses(child)
+
+
+_STATUSES = dict(_statuses(BackburnerError))
+
+
+def _custom_id(line: bytes) -> str | None:
+    try:
+        found = from_json(line.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError:
+        return None
+    custom_id = found.get("custom_id") if isinstance(found, dict) else None
+    return custom_id if isinstance(custom_id, str) else None

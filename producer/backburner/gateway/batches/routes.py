@@ -1,0 +1,94 @@
+"""`/v1/batches`."""
+
+import time
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+
+from backburner.gateway.auth.audit_log import Action
+from backburner.gateway.batches.batch_create import BatchCreate, estimated_tokens
+from backburner.gateway.files.file_object import BATCH
+from backburner.gateway.http.call import call_of
+from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key, is_retry
+from backburner.gateway.parts import parts_of
+from backburner_schemas.errors import CallRefused
+from backburner_schemas.job import JobManifest
+from backburner_schemas.status import BatchStatus
+
+router = APIRouter(tags=["batches"])
+_ROUTE = "batches"
+_MAX_LOGGED_CHARACTERS = 255
+
+
+class BatchPage(BaseModel):
+    """Some batches, newest first. Go on with the last one's id as `after`."""
+
+    object: Literal["list"] = "list"
+    """Always `list`."""
+    data: list[BatchStatus]
+    """The batches of this page."""
+    first_id: str | None = None
+    """Id of the first."""
+    last_id: str | None = None
+    """Id of the last."""
+    has_more: bool
+    """Whether there are more."""
+
+
+@router.post("/v1/batches", operation_id="create_batch")
+async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
+    """Make a batch of an uploaded file. Its input is checked then, while its status is `validating`."""
+    parts, call = parts_of(request), call_of(request)
+    once = Idempotency(parts.storage, call.principal, _ROUTE)
+    key, content = idempotency_key(request), fingerprint_of(wanted.model_dump(mode="json"))
+    found = None if key is None else await once.found(key, content)
+    if found is None:
+        file = await parts.files(call.tenant).find(wanted.input_file_id)
+        if file.purpose != BATCH:
+            raise CallRefused(f"the file {file.id} has the purpose {file.purpose}, not batch", param="input_file_id")
+        most = parts.settings.gateway_max_batch_requests
+        if file.requests > most:
+            raise CallRefused(
+                f"the file has {file.requests:,} requests and a batch may have {most:,}; split it",
+                param="input_file_id",
+            )
+        mine = wanted.manifest(call.principal, file, now=time.time(), max_requests=most).model_dump_json()
+        if key is not None:
+            found = await once.once(key, content, mine)
+        else:
+            found = await once.retried(content, mine, retry=is_retry(request))
+        if found == mine:
+            await parts.limiter.queue(call.principal, file.requests, estimated_tokens(file.bytes))
+    made = await parts.batches(call.tenant).create(JobManifest.model_validate_json(found))
+    call.facts["batch"] = made.id
+    parts.audit.record(call.principal, Action.BATCH_CREATED, made.id, file=wanted.input_file_id)
+    return made
+
+
+@router.get("/v1/batches", operation_id="list_batches")
+async def list_batches(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: Annotated[str | None, Query(max_length=255)] = None,
+) -> BatchPage:
+    """List the batches, newest first."""
+    batches, has_more = await parts_of(request).batches(call_of(request).tenant).page(after=after, limit=limit)
+    ids: list[str] | list[None] = [batch.id for batch in batches] or [None]
+    return BatchPage(data=batches, first_id=ids[0], last_id=ids[-1], has_more=has_more)
+
+
+@router.get("/v1/batches/{batch_id}", operation_id="retrieve_batch")
+async def retrieve_batch(request: Request, batch_id: str) -> BatchStatus:
+    """Retrieve one batch."""
+    return await parts_of(request).batches(call_of(request).tenant).retrieve(batch_id)
+
+
+@router.post("/v1/batches/{batch_id}/cancel", operation_id="cancel_batch")
+async def cancel_batch(request: Request, batch_id: str) -> BatchStatus:
+    """Cancel a batch. What is running ends, what is not is not run; the results so far stay."""
+    parts, call = parts_of(request), call_of(request)
+    call.facts["batch"] = batch_id[:_MAX_LOGGED_CHARACTERS]
+    batch = await parts.batches(call.tenant).cancel(batch_id)
+    parts.audit.record(call.principal, Action.BATCH_CANCELLED, batch.id)
+    return batch

@@ -1,0 +1,1 @@
+"""Files: what is uploaded, and what batches give."""

@@ -1,0 +1,158 @@
+"""The files of one tenant in the object store."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backburner.gateway.files.content_check import LinesCheck
+from backburner.gateway.files.file_object import StoredFile, is_file_id
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, FileNotFound, StoredObjectBroken
+from backburner_schemas.job import JobManifest
+
+MAX_CONCURRENT_READS = 16
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file's bytes, stored; no file has them yet."""
+
+    file_id: str
+    size: int
+    requests: int
+    sha256: str
+    md5: str
+
+
+class FileStore:
+    """One tenant's files. Every method raises `StoreError`."""
+
+    def __init__(self, storage: Storage, tenant: str) -> None:
+        self._storage = storage.of_tenant(tenant)
+        self._tenant = tenant
+
+    async def write(
+        self, pieces: AsyncIterator[bytes], *, max_bytes: int, max_line_bytes: int, digests: bool = False
+    ) -> Written:
+        """Store the bytes of a new file as they come, checked on the way. Without `keep` nobody ever sees them.
+
+        `digests`: whether the sums are wanted, which cost as much as all the rest. Raises `CallTooLarge` and
+        `CallRefused`; then nothing stays.
+        """
+        file_id, check = keys.new_file_id(), LinesCheck(max_line_bytes)
+        sums = [hashlib.sha256(), hashlib.md5(usedforsecurity=False)] if digests else []
+        size = 0
+        async with self._storage.writer(keys.content(self._tenant, file_id)) as writer:
+            async for piece in pieces:
+                size += len(piece)
+                if size > max_bytes:
+                    raise CallTooLarge(
+                        f"the file has more than the {max_bytes:,} bytes that one may have", param="file"
+                    )
+                check.take(piece)
+                for one in sums:
+                    one.update(piece)
+                await writer.write(piece)
+            check.finish()
+        sha256, md5 = (one.hexdigest() for one in sums) if sums else ("", "")
+        return Written(file_id, size, check.requests, sha256, md5)
+
+    async def keep(self, file: StoredFile) -> StoredFile:
+        """Make the file exist; returns it as it is stored, if it existed already as it was made then."""
+        key = keys.file(self._tenant, file.id)
+        if file.expires_at is not None:
+            # First: the note of a file that is not there is passed over, and a file without one would stay for ever.
+            await self._storage.put(keys.expiry(self._tenant, file.expires_at, file.id), b"")
+        if await self._storage.create(key, file.model_dump_json().encode()):
+            return file
+        return await self._read(key) or file
+
+    async def drop(self, file_id: str) -> None:
+        """Remove a file's bytes and what is known of it."""
+        # What is known of it first: a file without its bytes would be worse than bytes without a file.
+        await self._storage.delete([keys.file(self._tenant, file_id)])
+        await self._storage.delete([keys.content(self._tenant, file_id)])
+
+    async def drop_quietly(self, file_id: str) -> None:
+        """The same for bytes that nobody knows of; what cannot be removed now is swept later."""
+        with suppress(BackburnerError):
+            await self.drop(file_id)
+
+    async def find(self, file_id: str) -> StoredFile:
+        """The file. Raises `FileNotFound` for one that is not there, or has expired."""
+        found = await self._read(keys.file(self._tenant, file_id)) if is_file_id(file_id) else None
+        if found is None or found.expired(time.time()):
+            raise FileNotFound(f"there is no file {file_id[:64]!r}; `GET /v1/files` lists those that exist")
+        return found
+
+    async def has_bytes(self, file_id: str) -> bool:
+        """Whether the bytes of a file are there."""
+        return await self._storage.modified(keys.content(self._tenant, file_id)) is not None
+
+    def stream(self, file: StoredFile) -> AsyncIterator[bytes]:
+        """The file's bytes."""
+        return self._storage.stream(keys.content(self._tenant, file.id))
+
+    async def delete(self, file_id: str) -> None:
+        """Remove the file. Raises `FileNotFound`, and `CallRefused` while a batch needs it."""
+        file = await self.find(file_id)
+        needed = await self.needed()
+        if file.id in needed:
+            raise CallRefused(f"the batch {needed[file.id]} still needs the file; cancel it first, or wait for its end")
+        await self.drop(file.id)
+        if file.expires_at is not None:
+            await self._storage.delete([keys.expiry(self._tenant, file.expires_at, file.id)])
+
+    async def needed(self) -> dict[str, str]:
+        """The ids of files that jobs which have not ended were made from, each with such a job."""
+        prefix = keys.open_job(self._tenant, "")
+        jobs = [listed.key[len(prefix) :] async for listed in self._storage.scan(prefix)]
+        places = asyncio.Semaphore(MAX_CONCURRENT_READS)
+
+        async def input_of(job: str) -> tuple[str | None, str]:
+            key = keys.manifest(self._tenant, job)
+            async with places:
+                stored = await self._storage.get(key)
+            return (None if stored is None else parse_stored(JobManifest, key, stored.data).input_file_id), job
+
+        found = await asyncio.gather(*(input_of(job) for job in jobs))
+        return {file_id: job for file_id, job in found if file_id is not None}
+
+    async def read_all(self, ids: Iterable[str]) -> list[StoredFile]:
+        """These files in the same order, without those that are gone or cannot be read."""
+        places = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        now = time.time()
+
+        async def read(file_id: str) -> StoredFile | None:
+            async with places:
+                return await self._read(keys.file(self._tenant, file_id))
+
+        found = await asyncio.gather(*(read(file_id) for file_id in ids))
+        return [file for file in found if file is not None and not file.expired(now)]
+
+    async def ids(self, *, after: str | None = None) -> AsyncGenerator[str]:
+        """The ids of all files, newest first, behind that one."""
+        prefix = keys.files(self._tenant)
+        start = None if after is None else keys.file(self._tenant, after)
+        async for listed in self._storage.scan(prefix, after=start):
+            file_id = listed.key[len(prefix) :].removesuffix(".json")
+            if is_file_id(file_id):
+                yield file_id
+
+    async def _read(self, key: str) -> StoredFile | None:
+        stored = await self._storage.get(key)
+        if stored is None:
+            return None
+        try:
+            return parse_stored(StoredFile, key, stored.data)
+        except StoredObjectBroken as error:
+            log.warning("reading a file's entry failed; passing it over", key=key, error=error.message)
+            return None

@@ -1,0 +1,1 @@
+"""HTTP as such: what every call passes through, whatever it asks for."""

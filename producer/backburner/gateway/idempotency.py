@@ -1,0 +1,135 @@
+"""Calls that come twice: what the first one made is kept under its key, and the store decides between replicas."""
+
+import hashlib
+import time
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+from starlette.requests import Request
+
+from backburner.gateway.auth.principal import Principal
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import CallRefused, IdempotencyConflict, StoreError
+
+KEPT_SECONDS = 24 * 3600.0
+"""For how long an Idempotency-Key is remembered."""
+RETRY_WINDOW_SECONDS = 600.0
+"""For how long the stock package's own retry of a call without a key finds what the call made."""
+_MAX_KEY_CHARACTERS = 255
+
+
+class MadeOnce(BaseModel):
+    """What a call made."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: int = 1
+    fingerprint: Annotated[str, Field(max_length=128)]
+    """Of the call's content: the same key with another is a mistake."""
+    made: str
+    """What was made, or how to make it again to the last byte."""
+    at: float
+    """Unix seconds."""
+
+
+class Idempotency:
+    """The calls of one caller to one route. Every method raises `StoreError`."""
+
+    def __init__(self, storage: Storage, principal: Principal, route: str) -> None:
+        self._storage = storage.of_tenant(principal.tenant)
+        self._principal = principal
+        self._route = route
+
+    async def once(self, key: str, fingerprint: str, made: str) -> str:
+        """What the first call with that key made: `made` if this is the first.
+
+        Raises `IdempotencyConflict` if the first one's content was another.
+        """
+        stored_at = self._key("key", key)
+        mine = MadeOnce(fingerprint=fingerprint, made=made, at=time.time())
+        if await self._storage.create(stored_at, mine.model_dump_json().encode()):
+            return made
+        stored = await self._storage.get(stored_at)
+        if stored is None:
+            raise StoreError("what an earlier call with this key made has vanished; call again")
+        found = parse_stored(MadeOnce, stored_at, stored.data)
+        if time.time() - found.at > KEPT_SECONDS:
+            if await self._storage.replace(stored_at, mine.model_dump_json().encode(), stored.etag):
+                return made
+            raise StoreError("another call with this key came at the same moment; call again")
+        if found.fingerprint != fingerprint:
+            raise IdempotencyConflict
+        return found.made
+
+    async def found(self, key: str, fingerprint: str) -> str | None:
+        """What the first call with that key made; None if there was none. Raises `IdempotencyConflict` as `once`."""
+        stored_at = self._key("key", key)
+        stored = await self._storage.get(stored_at)
+        if stored is None:
+            return None
+        found = parse_stored(MadeOnce, stored_at, stored.data)
+        if time.time() - found.at > KEPT_SECONDS:
+            return None
+        if found.fingerprint != fingerprint:
+            raise IdempotencyConflict
+        return found.made
+
+    async def retried(self, fingerprint: str, made: str, *, retry: bool) -> str:
+        """What a call without a key is to make: of a first call, that; of its retry, what the first call made."""
+        stored_at = self._key("same", fingerprint)
+        mine = MadeOnce(fingerprint=fingerprint, made=made, at=time.time()).model_dump_json().encode()
+        if not retry:
+            await self._storage.put(stored_at, mine)
+            return made
+        stored = await self._storage.get(stored_at)
+        if stored is not None:
+            found = parse_stored(MadeOnce, stored_at, stored.data)
+            if time.time() - found.at <= RETRY_WINDOW_SECONDS:
+                return found.made
+        # The first call never came as far as this, or long ago. Its other retry may be here at the same moment.
+        if stored is None:
+            written = await self._storage.create(stored_at, mine)
+        else:
+            written = await self._storage.replace(stored_at, mine, stored.etag)
+        if written:
+            return made
+        stored = await self._storage.get(stored_at)
+        if stored is None:
+            raise StoreError("what the first call made has vanished; call again")
+        return parse_stored(MadeOnce, stored_at, stored.data).made
+
+    async def done(self, key: str) -> None:
+        """What the call with that key made is under way: another call with it has nothing to do any more."""
+        await self._storage.put(self._key("done", key), b"")
+
+    async def is_done(self, key: str) -> bool:
+        """Whether that is so."""
+        return await self._storage.modified(self._key("done", key)) is not None
+
+    def _key(self, kind: str, key: str) -> str:
+        parts = (kind, self._route, self._principal.subject, self._principal.key_id, key)
+        return keys.idempotency(self._principal.tenant, hashlib.sha256(to_json(parts)).hexdigest())
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The call's Idempotency-Key, or None. Raises `CallRefused` for one that cannot be."""
+    found: str | None = request.headers.get("idempotency-key")
+    if found is None:
+        return None
+    if not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():
+        raise CallRefused(f"an Idempotency-Key has 1 to {_MAX_KEY_CHARACTERS} printable characters")
+    return found
+
+
+def is_retry(request: Request) -> bool:
+    """Whether the stock package says that this call is its own retry of an earlier one."""
+    count = request.headers.get("x-stainless-retry-count", "0")
+    return count.isascii() and count.isdigit() and int(count[:4]) > 0
+
+
+def fingerprint_of(content: object) -> str:
+    """A digest of what can be written as JSON."""
+    return hashlib.sha256(to_json(content)).hexdigest()

@@ -1,0 +1,1 @@
+"""Models: what can be named in a request, by what name."""

@@ -1,0 +1,1 @@
+"""Single requests: put onto the queue, and asked for until they are answered."""

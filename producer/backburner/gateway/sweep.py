@@ -1,0 +1,107 @@
+"""Removes what has expired or was given up: files, uploads, results, keys of calls, and bytes that no file has.
+
+Every replica may run it at the same time: each step is a deletion of what nobody can want any more.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+from backburner.gateway.batches.results import BatchResults, ResultFile
+from backburner.gateway.files.file_object import is_file_id
+from backburner.gateway.files.file_store import FileStore
+from backburner.gateway.idempotency import KEPT_SECONDS
+from backburner.gateway.uploads.upload_object import LASTS_SECONDS
+from backburner.logs import get_logger
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import BackburnerError
+from backburner_schemas.names import is_name
+
+_ORPHAN_SECONDS = 2 * KEPT_SECONDS
+"""Age at which bytes without a file belong to nobody: longer than a key may still name them."""
+
+log = get_logger(__name__)
+
+
+class GatewaySweep:
+    """Sweeps all tenants on a timer."""
+
+    def __init__(self, storage: Storage, *, seconds: float, now: Callable[[], float] = time.time) -> None:
+        """`seconds` between sweeps, about; `now` gives Unix seconds."""
+        self._storage = storage
+        self._seconds = seconds
+        self._now = now
+
+    async def run(self) -> None:
+        """Sweep until cancelled. What fails is tried again the next time."""
+        while True:
+            # With jitter, so that replicas share the work.
+            await asyncio.sleep(self._seconds * (0.5 + random.random()))  # noqa: S311 - jitter
+            try:
+                await self.sweep()
+            except BackburnerError as error:
+                log.warning("the sweep of files failed; trying again at the next one", error=error.message)
+
+    async def sweep(self) -> None:
+        """Sweep once. Raises `StoreError`."""
+        for tenant in await self._storage.folders("tenants/"):
+            if is_name(tenant):
+                await self._expired(tenant)
+                await self._orphans(tenant)
+                await self._uploads(tenant)
+                await self._calls(tenant)
+
+    async def _expired(self, tenant: str) -> None:
+        """Remove files and results whose time has come; the entries are in the order of their times."""
+        files, results = FileStore(self._storage, tenant), BatchResults(self._storage, tenant)
+        over: dict[str, str] = {}
+        async with aclosing(self._storage.scan(keys.expiries(tenant))) as entries:
+            async for listed in entries:
+                found = keys.expiry_of(listed.key)
+                if found is None:
+                    continue
+                if found[0] > self._now():
+                    break
+                over[found[1]] = listed.key
+        needed = await files.needed() if over else {}
+        for file_id, key in over.items():
+            if file_id in needed:
+                continue
+            if (result := ResultFile.parse(file_id)) is not None:
+                await results.drop_records(result.job)
+            elif is_file_id(file_id):
+                await files.drop(file_id)
+            await self._storage.delete([key])
+            log.info("file expired", tenant=tenant, file=file_id)
+
+    async def _orphans(self, tenant: str) -> None:
+        """Remove bytes that no file has: of uploads that broke off with their gateway."""
+        files = FileStore(self._storage, tenant)
+        prefix = keys.contents(tenant)
+        async with aclosing(files.ids()) as ids, aclosing(self._storage.scan(prefix)) as contents:
+            known = await anext(ids, None)
+            async for listed in contents:
+                name = listed.key[len(prefix) :]
+                while known is not None and known < name:
+                    known = await anext(ids, None)
+                if known != name and self._now() - listed.modified > _ORPHAN_SECONDS:
+                    await self._storage.delete([listed.key])
+                    log.info("bytes without a file removed", tenant=tenant, file=name)
+
+    async def _uploads(self, tenant: str) -> None:
+        for upload_id in await self._storage.folders(keys.uploads(tenant)):
+            prefix = keys.upload(tenant, upload_id)
+            found = [(listed.key, listed.modified) async for listed in self._storage.scan(prefix)]
+            # None of it is written once the upload has expired.
+            if found and self._now() - max(at for _, at in found) > 2 * LASTS_SECONDS:
+                await self._storage.delete([key for key, _ in found])
+
+    async def _calls(self, tenant: str) -> None:
+        prefix = keys.idempotency_records(tenant)
+        old = [
+            listed.key async for listed in self._storage.scan(prefix) if self._now() - listed.modified > KEPT_SECONDS
+        ]
+        await self._storage.delete(old)

@@ -1,0 +1,60 @@
+"""How fast a pool has been of late, from the names of segments alone: one LIST, and a GET for each job looked at."""
+
+from collections import defaultdict
+from itertools import islice
+
+from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.job import JobManifest
+
+_MAX_LISTED_OBJECTS = 1000
+"""One page of a LIST. Most jobs' names sort the newest first."""
+_MAX_READ_JOBS = 4
+_MIN_SEGMENTS = 3
+_MIN_SPAN_SECONDS = 2.0
+"""Over less, the store's clock is too coarse."""
+
+
+async def tokens_per_second(storage: Storage, tenant: str, pool: str, *, only_pool: bool) -> float | None:
+    """Tokens of prompts and answers that the pool has done in a second, in the newest of the tenant's jobs that tells.
+
+    None where none does. Which pool a job is for is known if its manifest names it, or if there is only one pool.
+    Raises `StoreError`.
+    """
+    for name, written in (await _newest(storage, tenant)).items():
+        if (speed := _speed(written)) is not None and (only_pool or await _is_for(storage, tenant, name, pool)):
+            return speed
+    return None
+
+
+async def _newest(storage: Storage, tenant: str) -> dict[str, list[tuple[float, int]]]:
+    """The jobs in the order of the listing, with the times and the tokens of their segments."""
+    found: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+    start, listed = keys.jobs(tenant), 0
+    async for one in storage.scan(start):
+        if (segment := keys.SegmentName.parse(one.key)) is not None:
+            name = one.key[len(start) :].partition("/")[0]
+            found[name].append((one.modified, segment.prompt_tokens + segment.completion_tokens))
+        listed += 1
+        if listed == _MAX_LISTED_OBJECTS:
+            break
+    return dict(islice(found.items(), _MAX_READ_JOBS))
+
+
+def _speed(written: list[tuple[float, int]]) -> float | None:
+    """Tokens a second between the first segment and the last, whose tokens were done in that time."""
+    (began, tokens_before), *_, (ended, _) = sorted(written) if len(written) > 1 else [(0.0, 0)] * 2
+    if len(written) < _MIN_SEGMENTS or ended - began < _MIN_SPAN_SECONDS:
+        return None
+    return (sum(tokens for _, tokens in written) - tokens_before) / (ended - began) or None
+
+
+async def _is_for(storage: Storage, tenant: str, name: str, pool: str) -> bool:
+    key = keys.manifest(tenant, name)
+    stored = await storage.get(key)
+    try:
+        return stored is not None and parse_stored(JobManifest, key, stored.data).pool == pool
+    except StoredObjectBroken:
+        return False

@@ -1,0 +1,94 @@
+"""Sorts more records than fit into memory: sorted runs on disk, merged while they are read."""
+
+import heapq
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from struct import Struct
+from typing import IO
+
+MEMORY_BYTES = 16 * 1024 * 1024
+"""Default of what is held in memory before it is written."""
+
+_RECORD_OVERHEAD_BYTES = 56
+"""Of a `bytes` object and its place in a list."""
+_MAX_RUNS = 64
+"""Runs that are merged at once, each with an open file and two pieces in memory."""
+_READ_BYTES = 64 * 1024
+_LENGTH = Struct("<H")
+MAX_RECORD_BYTES = 0xFFFF
+
+
+class SortedRuns:
+    """Records in, in any order; out once, in the order of their bytes.
+
+    Memory holds so many bytes of records, and some megabytes more while runs are merged. The files are in `folder`, the
+    system's own for temporary files if not given; nothing of them is left when the process ends, however it ends.
+    """
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES, folder: Path | None = None) -> None:
+        self._memory_bytes = memory_bytes
+        self._folder = folder
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._runs: list[IO[bytes]] = []
+
+    def add(self, record: bytes) -> None:
+        """Add a record of at most `MAX_RECORD_BYTES`. Raises `OSError` if it cannot be written."""
+        self._held.append(record)
+        self._held_bytes += len(record) + _RECORD_OVERHEAD_BYTES
+        if self._held_bytes >= self._memory_bytes:
+            self._spill()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The records in order. Raises `OSError` if they cannot be read."""
+        self._held.sort()
+        if not self._runs:
+            yield from self._held
+            return
+        self._spill()
+        yield from self._merged()
+
+    def close(self) -> None:
+        """Remove what is on disk and in memory; nothing can be read after it."""
+        for run in self._runs:
+            run.close()
+        self._runs, self._held = [], []
+
+    def _spill(self) -> None:
+        if self._held:
+            held, self._held, self._held_bytes = self._held, [], 0
+            held.sort()
+            self._runs.append(self._written(held))
+        if len(self._runs) >= _MAX_RUNS:
+            merged = self._written(self._merged())
+            for run in self._runs:
+                run.close()
+            self._runs = [merged]
+
+    def _written(self, records: Iterable[bytes]) -> IO[bytes]:
+        file = tempfile.TemporaryFile(prefix="backburner-runs-", dir=self._folder, buffering=_READ_BYTES)  # noqa: SIM115
+        pack, write = _LENGTH.pack, file.write
+        for record in records:
+            write(pack(len(record)))
+            write(record)
+        return file
+
+    def _merged(self) -> Iterator[bytes]:
+        return heapq.merge(*map(_read, self._runs))
+
+
+def _read(run: IO[bytes]) -> Iterator[bytes]:
+    run.seek(0)
+    rest, unpack_from = b"", _LENGTH.unpack_from
+    while piece := run.read(_READ_BYTES):
+        data = rest + piece
+        at, end = 0, len(data) - _LENGTH.size
+        while at <= end:
+            start = at + _LENGTH.size
+            stop = start + unpack_from(data, at)[0]
+            if stop > len(data):
+                break
+            yield data[start:stop]
+            at = stop
+        rest = data[at:]

@@ -1,0 +1,57 @@
+"""How much may still be sent, from what was found and what was sent since."""
+
+from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
+from backburner_schemas.names import Lane
+
+QUEUE = ("fake", Lane.NORMAL)
+
+
+def progress(total, sent, recorded, *, pools=("fake",), created_at=1.0, job="j"):
+    return JobProgress(("t", job), Lane.NORMAL, pools, created_at, total=total, sent=sent, recorded=recorded)
+
+
+def test_room_is_the_bound_less_what_is_unanswered_on_the_queue_and_what_was_sent_since():
+    backlog = Backlog(2_000)
+    backlog.begin_survey()
+    backlog.surveyed(Survey([progress(10_000, 1_500, 700), progress(100, 100, 0, job="k")]))
+    assert backlog.unanswered(QUEUE) == 900
+    assert backlog.room(QUEUE, 10_000) == 512
+    backlog.sent(QUEUE, 512)
+    assert backlog.room(QUEUE, 10_000) == 512
+    backlog.sent(QUEUE, 512)
+    assert (backlog.room(QUEUE, 10_000), backlog.full) == (0, True)
+    # The end of a job needs no whole turn.
+    assert backlog.room(QUEUE, 50) == 50
+
+
+def test_what_is_sent_while_the_store_is_looked_at_still_counts_after_it():
+    backlog = Backlog(2_000)
+    backlog.sent(QUEUE, 300)
+    backlog.begin_survey()
+    backlog.sent(QUEUE, 500)
+    backlog.surveyed(Survey([progress(10_000, 300, 0)]))
+    assert (backlog.unanswered(QUEUE), backlog.full) == (800, False)
+
+
+def test_a_bound_below_a_turn_lets_as_much_through():
+    backlog = Backlog(10)
+    assert backlog.room(QUEUE, 10_000) == 10
+    backlog.sent(QUEUE, 1)
+    assert backlog.room(QUEUE, 10_000) == 0
+
+
+def test_a_job_for_several_pools_counts_in_each_with_its_share():
+    survey = Survey([progress(100, 60, 10, pools=("a", "b", "c"))])
+    assert survey.on_the_queue() == {("a", Lane.NORMAL): 17, ("b", Lane.NORMAL): 17, ("c", Lane.NORMAL): 16}
+    assert sum(survey.pending().values()) == 90
+
+
+def test_ages_are_those_of_the_oldest_job_that_is_not_sent_and_that_is_not_answered():
+    sent = progress(10, 10, 4, created_at=5.0)
+    unsent = progress(10, 0, 0, created_at=7.0, job="k")
+    unknown = progress(0, 0, 0, pools=(), created_at=6.0, job="l")
+    done = progress(10, 10, 10, created_at=1.0, job="m")
+    survey = Survey([sent, unsent, unknown, done])
+    assert survey.unsent_since() == 6.0
+    assert survey.queued_since() == {QUEUE: 5.0}
+    assert Survey([done]).unsent_since() is None

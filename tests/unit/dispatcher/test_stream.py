@@ -1,0 +1,55 @@
+"""Turns of a job: whole groups where they fit, one pool each, and acknowledged without gaps."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backburner.dispatcher.stream import whole_groups
+from backburner.ordering.spool import SpooledLine
+
+
+def lines(*groups, pool="fake", start=0):
+    """Lines of groups with these sizes, the first of which is group 0."""
+    found = []
+    for group, size in enumerate(groups):
+        for _ in range(size):
+            place = start + len(found)
+            found.append(SpooledLine(place, place, group, pool, b"{}", verbatim=True))
+    return found
+
+
+def test_a_turn_ends_with_the_last_group_that_fits():
+    assert len(whole_groups(lines(4, 4, 4), 10, ends=False)) == 8
+    assert len(whole_groups(lines(4, 4, 4), 8, ends=False)) == 8
+
+
+def test_a_group_larger_than_the_room_is_sent_in_parts():
+    assert len(whole_groups(lines(11), 10, ends=False)) == 10
+
+
+def test_the_last_turn_of_a_job_takes_all():
+    assert len(whole_groups(lines(4, 4), 10, ends=True)) == 8
+
+
+def test_what_was_cut_off_by_its_size_ends_with_a_group_too():
+    assert len(whole_groups(lines(4, 2), 10, ends=False)) == 4
+    assert len(whole_groups(lines(3), 10, ends=False)) == 3
+
+
+def test_a_turn_goes_to_one_pool():
+    mixed = [*lines(3, 3), *lines(5, pool="other", start=6)]
+    assert len(whole_groups(mixed, 8, ends=True)) == 6
+    assert len(whole_groups(mixed, 4, ends=True)) == 3
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 40), st.booleans())
+def test_a_turn_is_never_empty_never_too_large_and_cuts_a_group_only_if_it_is_the_first(sizes, room, ends):
+    given_lines = lines(*sizes)
+    seen, ends = given_lines[: room + 1], ends or len(given_lines) <= room
+    if ends:
+        seen = given_lines[:room]
+        ends = len(seen) == len(given_lines)
+    chosen = whole_groups(seen, room, ends=ends)
+    assert 0 < len(chosen) <= room
+    assert list(chosen) == given_lines[: len(chosen)]
+    if len(chosen) < len(given_lines) and given_lines[len(chosen)].group == chosen[-1].group:
+        assert chosen[0].group == chosen[-1].group

@@ -1,0 +1,344 @@
+"""Batches at the gateway: made once, shown as they are, and their results in exactly one of two files."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from gateway import batch_lines, gateway_over
+
+from backburner.testing import FakeSystem
+from backburner_schemas import keys
+from backburner_schemas.errors import ContextLengthExceeded, EngineError
+from backburner_schemas.job import InputError, JobState, Summary
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+async def gateway():
+    async with FakeSystem() as system, gateway_over(system) as made:
+        yield made
+
+
+async def upload(client, data):
+    answer = await client.post("/v1/files", files={"file": ("a.jsonl", data)}, data={"purpose": "batch"})
+    return answer.json()["id"]
+
+
+def wanted(file_id, **more):
+    return {"input_file_id": file_id, "endpoint": CHAT, "completion_window": "24h", **more}
+
+
+async def make(client, data, **more):
+    answer = await client.post("/v1/batches", json=wanted(await upload(client, data), **more))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def retrieve(client, batch):
+    return (await client.get(f"/v1/batches/{batch['id']}")).json()
+
+
+async def lines(client, file_id):
+    answer = await client.get(f"/v1/files/{file_id}/content")
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def error(answer):
+    return answer.json()["error"]
+
+
+async def test_a_batch_runs_from_validating_to_completed_with_all_that_openai_says_of_it(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3), metadata={"team": "a"}, output_expires_after={"seconds": 3600})
+    assert (batch["status"], batch["endpoint"], batch["completion_window"]) == ("validating", CHAT, "24h")
+    assert batch["expires_at"] - batch["created_at"] == 24 * 3600
+    assert batch["metadata"]["team"] == "a"
+    assert batch["metadata"]["backburner_waiting"] == "dispatcher"
+    await gateway.dispatch(batch["id"])
+    done = await retrieve(client, batch)
+    assert (done["status"], done["request_counts"]) == ("completed", {"total": 3, "completed": 3, "failed": 0})
+    assert done["metadata"] == {"team": "a"}
+    assert done["error_file_id"] is None
+    assert done["in_progress_at"] <= done["finalizing_at"] <= done["completed_at"]
+    assert done["usage"]["total_tokens"] == done["usage"]["input_tokens"] + done["usage"]["output_tokens"] > 0
+    output = (await client.get(f"/v1/files/{done['output_file_id']}")).json()
+    assert (output["purpose"], output["object"]) == ("batch_output", "file")
+    assert output["expires_at"] - done["completed_at"] == 3600
+    found = await lines(client, done["output_file_id"])
+    assert sorted(line["custom_id"] for line in found) == ["r0", "r1", "r2"]
+    assert all(line["response"]["status_code"] == 200 and line["error"] is None for line in found)
+
+
+async def test_every_request_is_in_exactly_one_of_the_two_files(gateway):
+    client = await gateway.client()
+    gateway.system.fail(["r1"], ContextLengthExceeded())
+    gateway.system.fail(["r2"], EngineError())
+    batch = await make(client, batch_lines(5))
+    await gateway.dispatch(batch["id"])
+    done = await retrieve(client, batch)
+    assert done["request_counts"] == {"total": 5, "completed": 3, "failed": 2}
+    output, errors = await lines(client, done["output_file_id"]), await lines(client, done["error_file_id"])
+    assert sorted(line["custom_id"] for line in output) == ["r0", "r3", "r4"]
+    assert {line["custom_id"]: line["response"]["status_code"] for line in errors} == {"r1": 400, "r2": 500}
+    assert all(line["error"] is None for line in errors)
+    assert errors[0]["response"]["body"]["error"].keys() == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(("how", "code"), [("expired", "batch_expired"), ("cancelled", "batch_cancelled")])
+async def test_what_never_ran_is_in_the_error_file_under_its_own_name(gateway, how, code):
+    client = await gateway.client()
+    batch = await make(client, b"\n" + batch_lines(5) + b"\n")
+    await gateway.dispatch(batch["id"], only=2)
+    if how == "cancelled":
+        assert (await client.post(f"/v1/batches/{batch['id']}/cancel")).json()["status"] in {"cancelling", "cancelled"}
+    await gateway.system.expire(batch["id"])
+    done = await retrieve(client, batch)
+    assert (done["status"], done["request_counts"]) == (how, {"total": 5, "completed": 2, "failed": 3})
+    assert done[f"{how}_at"]
+    errors = await lines(client, done["error_file_id"])
+    assert [(line["custom_id"], line["response"], line["error"]["code"]) for line in errors] == [
+        (f"r{number}", None, code) for number in (2, 3, 4)
+    ]
+    assert len(await lines(client, done["output_file_id"])) == 2
+
+
+async def test_the_results_can_be_read_while_the_batch_runs_and_grow(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(4))
+    output, errors = f"file-{batch['id']}-output", f"file-{batch['id']}-errors"
+    assert await lines(client, output) == await lines(client, errors) == []
+    await gateway.dispatch(batch["id"], only=2)
+    running = await retrieve(client, batch)
+    assert (running["status"], running["output_file_id"]) == ("in_progress", output)
+    assert len(await lines(client, output)) == 2
+    await gateway.dispatch(batch["id"])
+    assert len(await lines(client, output)) == 4
+    assert (await client.get(f"/v1/files/{errors}")).status_code == 404
+
+
+async def test_a_batch_whose_input_was_refused_shows_what_is_wrong_by_line(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(1))
+    summary = Summary(
+        state=JobState.FAILED,
+        counts={},
+        finalized_at=time.time(),
+        errors=(InputError(code="invalid_json", message="not JSON", line=3),),
+    )
+    await gateway.storage.put(keys.summary("default", batch["id"]), summary.model_dump_json().encode())
+    failed = await retrieve(client, batch)
+    assert failed["status"] == "failed"
+    assert failed["failed_at"]
+    assert failed["errors"] == {
+        "object": "list",
+        "data": [{"code": "invalid_json", "message": "not JSON", "line": 3, "param": None}],
+    }
+    assert failed["output_file_id"] is failed["error_file_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"endpoint": "/v1/moderations"}, "endpoint"),
+        ({"endpoint": "nonsense"}, "endpoint"),
+        ({"completion_window": "soon"}, "completion_window"),
+        ({"completion_window": "31d"}, "completion_window"),
+        ({"completion_window": "0h"}, "completion_window"),
+        ({"input_file_id": None}, "input_file_id"),
+        ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
+        ({"metadata": {"k": "x" * 513}}, "metadata.k"),
+        ({"output_expires_after": {"anchor": "created_at", "seconds": 1}}, "output_expires_after.seconds"),
+        ({"colour": "red"}, "colour"),
+        ({"priority": "urgent"}, "priority"),
+        ({"window": {"start": "25:00", "end": "06:00"}}, "window.start"),
+        ({"window": {"start": "22:00", "end": "06:00", "timezone": "Mars/Base"}}, "window.timezone"),
+    ],
+)
+async def test_an_argument_that_cannot_be_is_refused_by_name_and_nothing_is_made(gateway, change, param):
+    client = await gateway.client()
+    answer = await client.post("/v1/batches", json={**wanted(await upload(client, batch_lines(1))), **change})
+    assert (answer.status_code, error(answer)["param"]) == (400, param)
+    assert (await client.get("/v1/batches")).json()["data"] == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b"null"])
+async def test_a_body_that_is_no_object_is_refused(gateway, body):
+    answer = await (await gateway.client()).post("/v1/batches", content=body)
+    assert answer.status_code == 400
+
+
+async def test_a_file_with_too_many_requests_or_that_is_not_there_makes_no_batch():
+    async with FakeSystem() as system, gateway_over(system, gateway_max_batch_requests=2) as gateway:
+        client = await gateway.client()
+        answer = await client.post("/v1/batches", json=wanted(await upload(client, batch_lines(3))))
+        assert (answer.status_code, error(answer)["param"]) == (400, "input_file_id")
+        answer = await client.post("/v1/batches", json=wanted("file-nowhere"))
+        assert (answer.status_code, error(answer)["code"]) == (404, "file_not_found")
+
+
+async def test_a_window_and_a_priority_reach_the_dispatcher(gateway):
+    client = await gateway.client()
+    window = {"start": "22:00", "end": "06:00", "timezone": "Europe/Berlin"}
+    batch = await make(client, batch_lines(1), window=window, priority="low")
+    manifest = json.loads((await gateway.storage.get(keys.manifest("default", batch["id"]))).data)
+    assert (manifest["window"], manifest["priority"]) == (window, "low")
+    assert await gateway.storage.modified(keys.pending("default", batch["id"])) is not None
+
+
+async def test_batches_are_listed_newest_first_in_pages(gateway):
+    client = await gateway.client()
+    file_id = await upload(client, batch_lines(1))
+    made = [(await client.post("/v1/batches", json=wanted(file_id))).json()["id"] for _ in range(5)]
+    found, after = [], {}
+    while True:
+        page = (await client.get("/v1/batches", params={"limit": 2, **after})).json()
+        found += [batch["id"] for batch in page["data"]]
+        if not page["has_more"]:
+            break
+        after = {"after": page["last_id"]}
+    assert found == sorted(made)
+    assert len((await client.get("/v1/batches")).json()["data"]) == 5
+    for limit in ("0", "101", "x"):
+        assert (await client.get("/v1/batches", params={"limit": limit})).status_code == 400
+
+
+async def test_a_batch_that_has_ended_is_not_cancelled(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(1))
+    await gateway.dispatch(batch["id"])
+    answer = await client.post(f"/v1/batches/{batch['id']}/cancel")
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (409, "false")
+    assert await gateway.storage.modified(keys.cancelled("default", batch["id"])) is None
+
+
+async def test_a_cancelled_batch_may_be_cancelled_again(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(1))
+    for _ in range(2):
+        answer = await client.post(f"/v1/batches/{batch['id']}/cancel")
+        assert answer.status_code == 200
+        assert answer.json()["cancelling_at"]
+
+
+async def test_a_file_that_a_batch_reads_or_writes_is_not_deleted(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(2))
+    output = f"file-{batch['id']}-output"
+    for file_id in (batch["input_file_id"], output):
+        assert (await client.delete(f"/v1/files/{file_id}")).status_code == 400
+    await gateway.dispatch(batch["id"])
+    assert (await client.delete(f"/v1/files/{batch['input_file_id']}")).status_code == 200
+
+
+async def test_results_that_were_deleted_are_gone_for_good(gateway):
+    client = await gateway.client()
+    gateway.system.fail(["r1"], ContextLengthExceeded())
+    batch = await make(client, batch_lines(2))
+    await gateway.dispatch(batch["id"])
+    done = await retrieve(client, batch)
+    segments = keys.segments("default", batch["id"])
+    assert (await client.delete(f"/v1/files/{done['output_file_id']}")).status_code == 200
+    assert (await client.get(f"/v1/files/{done['output_file_id']}/content")).status_code == 404
+    assert len(await lines(client, done["error_file_id"])) == 1
+    assert (await client.delete(f"/v1/files/{done['error_file_id']}")).status_code == 200
+    assert [listed async for listed in gateway.storage.scan(segments)] == []
+    assert (await retrieve(client, batch))["status"] == "completed"
+
+
+async def test_results_expire_when_their_batch_said_so(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(1), output_expires_after={"anchor": "created_at", "seconds": 3600})
+    await gateway.dispatch(batch["id"])
+    key = keys.summary("default", batch["id"])
+    stored = json.loads((await gateway.storage.get(key)).data)
+    await gateway.storage.put(key, json.dumps({**stored, "finalized_at": time.time() - 3601}).encode())
+    assert (await client.get(f"/v1/files/file-{batch['id']}-output")).status_code == 404
+
+
+async def test_the_list_of_files_has_those_that_batches_gave(gateway):
+    client = await gateway.client()
+    gateway.system.fail(["r1"], ContextLengthExceeded())
+    batch = await make(client, batch_lines(2))
+    await gateway.dispatch(batch["id"])
+    later = await upload(client, batch_lines(1))
+    wanted_ids = [later, f"file-{batch['id']}-errors", f"file-{batch['id']}-output", batch["input_file_id"]]
+    for size in (1, 2, 3, 4):
+        found, after = [], {}
+        while True:
+            page = (await client.get("/v1/files", params={"limit": size, **after})).json()
+            found += [file["id"] for file in page["data"]]
+            if not page["has_more"]:
+                break
+            after = {"after": page["last_id"]}
+        assert found == wanted_ids, size
+    given = (await client.get("/v1/files", params={"purpose": "batch_output"})).json()["data"]
+    assert [file["id"] for file in given] == wanted_ids[1:3]
+
+
+# --- calls that come twice ------------------------------------------------------------------------------------------
+
+
+async def test_the_stock_packages_retry_finds_the_batch_that_is_there(gateway):
+    client = await gateway.client()
+    body = wanted(await upload(client, batch_lines(1)))
+
+    async def call(count, **change):
+        headers = {"x-stainless-retry-count": str(count)}
+        return (await client.post("/v1/batches", json={**body, **change}, headers=headers)).json()["id"]
+
+    first = await call(0)
+    assert await call(1) == await call(2) == first
+    assert await call(1, metadata={"a": "b"}) != first
+    assert await call(0) != first
+    assert len((await client.get("/v1/batches")).json()["data"]) == 3
+
+
+async def test_a_retry_is_told_from_another_callers(gateway):
+    one, other = await gateway.client(), await gateway.client()
+    body = wanted(await upload(one, batch_lines(1)))
+    first = (await one.post("/v1/batches", json=body)).json()["id"]
+    again = await other.post("/v1/batches", json=body, headers={"x-stainless-retry-count": "1"})
+    assert again.json()["id"] != first
+
+
+async def test_retries_at_the_same_moment_make_one_batch(gateway):
+    client = await gateway.client()
+    body = wanted(await upload(client, batch_lines(1)))
+    retry = {"x-stainless-retry-count": "1"}
+    answers = await asyncio.gather(*(client.post("/v1/batches", json=body, headers=retry) for _ in range(8)))
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len((await client.get("/v1/batches")).json()["data"]) == 1
+
+
+async def test_the_same_key_gives_the_same_batch_and_refuses_another(gateway):
+    client = await gateway.client()
+    body, key = wanted(await upload(client, batch_lines(1))), {"idempotency-key": "k-1"}
+    answers = await asyncio.gather(*(client.post("/v1/batches", json=body, headers=key) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    await gateway.dispatch(answers[0].json()["id"])
+    assert (await client.post("/v1/batches", json=body, headers=key)).json()["status"] == "completed"
+    other = await client.post("/v1/batches", json={**body, "completion_window": "48h"}, headers=key)
+    assert (other.status_code, other.headers["x-should-retry"]) == (409, "false")
+    assert len((await client.get("/v1/batches")).json()["data"]) == 1
+    for bad in ("", "x" * 256):
+        answer = await client.post("/v1/batches", json=body, headers={"idempotency-key": bad})
+        assert answer.status_code == 400
+
+
+async def test_a_create_that_broke_off_is_completed_by_its_retry(gateway):
+    client = await gateway.client()
+    body, key = wanted(await upload(client, batch_lines(1))), {"idempotency-key": "k"}
+    batch = (await client.post("/v1/batches", json=body, headers=key)).json()
+    # As if the gateway had died behind its first write.
+    names = "default", batch["id"]
+    await gateway.storage.delete(
+        [keys.pending(*names), keys.manifest(*names), keys.open_job(*names), keys.batch(*names)]
+    )
+    again = (await client.post("/v1/batches", json=body, headers=key)).json()
+    assert (again["id"], again["created_at"]) == (batch["id"], batch["created_at"])
+    assert await gateway.storage.modified(keys.pending(*names)) is not None
+    assert len((await client.get("/v1/batches")).json()["data"]) == 1

@@ -1,0 +1,316 @@
+"""HTTP as an attacker speaks it, at the real server: bounded, in one form, and never understood in two ways."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import socket
+
+import httpx2
+import pytest
+from gateway import batch_lines, gateway_over, served
+from waiting import until
+
+from backburner.gateway.http import server
+from backburner.gateway.http.body import Body, CallerGone
+from backburner.logs import configure
+from backburner.testing import FakeSystem
+from backburner_schemas.errors import BackburnerError, CallTooLarge, CallTooSlow, StoreDenied, StoreError
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with served() as made:
+        yield made
+
+
+def say(gateway, data, *, half_closed=False):
+    """All that comes back for these bytes until the connection ends or is quiet."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(data)
+        if half_closed:
+            connection.shutdown(socket.SHUT_WR)
+        found = b""
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while piece := connection.recv(65536):
+                found += piece
+                connection.settimeout(0.3)
+        return found.decode("latin-1")
+
+
+def statuses(text):
+    return re.findall(r"^HTTP/1\.1 (\d{3})", text, re.MULTILINE)
+
+
+def call(gateway, *headers, method="POST", path="/v1/batches", body=b""):
+    head = [
+        f"{method} {path} HTTP/1.1",
+        "Host: gateway",
+        f"Authorization: Bearer {gateway.secret}",
+        "Connection: close",
+        *headers,
+    ]
+    return "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+
+
+SMUGGLED = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (["Content-Length: 0", f"Content-Length: {len(SMUGGLED)}"], SMUGGLED),
+        ([f"Content-Length: {len(SMUGGLED)}", "Transfer-Encoding: chunked"], b"0\r\n\r\n" + SMUGGLED),
+        (["Transfer-Encoding: chunked", "Content-Length: 5"], b"0\r\n\r\n" + SMUGGLED),
+        (["Transfer-Encoding: xchunked"], SMUGGLED),
+        (["Transfer-Encoding: chunked, identity"], b"0\r\n\r\n" + SMUGGLED),
+        (["Transfer-Encoding: gzip, chunked"], b"0\r\n\r\n" + SMUGGLED),
+        (["Transfer-Encoding: chunked", "Transfer-Encoding: identity"], b"0\r\n\r\n" + SMUGGLED),
+        (["Transfer-Encoding : chunked"], b"0\r\n\r\n" + SMUGGLED),
+        (["Content-Length : 5"], SMUGGLED),
+        (["Content-Length: +5"], SMUGGLED),
+        (["Content-Length: -1"], SMUGGLED),
+        (["Content-Length: 0x10"], SMUGGLED),
+        (["Content-Length: 5, 5"], SMUGGLED),
+        (["Content-Length: " + "9" * 40], SMUGGLED),
+        (["X: a\r\n b"], SMUGGLED),
+        (["X: a\x00b"], SMUGGLED),
+        (["X: a\rContent-Length: 4"], SMUGGLED),
+        (["Host: other"], b""),
+        (["Authorization: Bearer other"], b""),
+        (["Transfer-Encoding: chunked"], b"5;" + b"x" * 9 + b"\r\nhello\r\nZZ\r\n"),
+        (["Transfer-Encoding: chunked"], b"fffffffffffffffff\r\n" + SMUGGLED),
+    ],
+)
+def test_what_two_servers_could_understand_in_two_ways_is_refused_and_ends_the_connection(gateway, headers, body):
+    answer = say(gateway, call(gateway, *headers, body=body), half_closed=True)
+    assert all(status.startswith("4") for status in statuses(answer)), answer
+    assert len(statuses(answer)) == 1
+    assert '"object":"list"' not in answer
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_gets_the_form_of_all_errors(gateway, data):
+    head, _, body = say(gateway, data, half_closed=True).partition("\r\n\r\n")
+    assert statuses(head) == ["400"]
+    assert "x-request-id: req_" in head
+    assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    "headers", [["X: " + "x" * 40_000], [f"X-{number}: y" for number in range(150)], ["X" * 40_000 + ": y"]]
+)
+def test_a_head_over_the_limit_is_refused(gateway, headers):
+    answer = say(gateway, call(gateway, *headers, method="GET", path="/v1/models"))
+    assert statuses(answer) in (["431"], ["400"])
+
+
+def test_a_head_without_an_end_is_refused_while_it_comes(gateway):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for number in range(10_000):
+                connection.sendall(b"X-%d: %b\r\n" % (number, b"y" * 100))
+        with contextlib.suppress(ConnectionResetError):
+            assert b" 431 " in connection.recv(65536)
+
+
+def test_a_url_over_the_limit_is_refused(gateway):
+    answer = say(gateway, call(gateway, method="GET", path="/v1/files/" + "x" * 70_000))
+    assert statuses(answer) in (["431"], ["400"])
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, identity", "GZIP"])
+def test_a_compressed_body_is_refused_unread(gateway, coding):
+    with gateway.client() as client:
+        answer = client.post("/v1/batches", content=b"\x1f\x8b" + b"\0" * 100, headers={"content-encoding": coding})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "encoding_refused")
+
+
+def test_a_connection_that_says_nothing_is_closed(monkeypatch):
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with served() as gateway:
+        for begin in (b"", b"GET /v1/models HTTP/1.1\r\nHost: x\r\n"):
+            with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as connection:
+                connection.sendall(begin)
+                found = b""
+                while piece := connection.recv(65536):
+                    found += piece
+                assert b" 408 " in found
+
+
+def test_a_refused_body_may_still_come_and_then_the_connection_is_used_again(gateway):
+    with gateway.client() as client:
+        for _ in range(3):
+            answer = client.post("/v1/batches", content=b"x" * 2_000_000)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "call_too_large")
+        assert client.get("/v1/models").status_code == 200
+
+
+def test_every_answer_has_an_id_and_no_answer_tells_what_serves_it(gateway):
+    with gateway.client() as client:
+        seen = set()
+        for path in ("/v1/models", "/nowhere", "/v1/files/x", "/openapi.json"):
+            answer = client.get(path)
+            assert re.fullmatch(r"req_[0-9a-f]{32}", answer.headers["x-request-id"])
+            assert "server" not in answer.headers
+            seen.add(answer.headers["x-request-id"])
+    assert len(seen) == 4
+
+
+def test_who_does_not_say_who_he_is_sees_nothing(gateway):
+    with httpx2.Client(base_url=gateway.url) as client:
+        for path in ("/v1/models", "/v1/files", "/v1/nothing", "/", "/docs"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert client.get("/openapi.json").status_code == 200
+        assert client.post("/openapi.json").status_code == 405
+
+
+# --- bodies ---------------------------------------------------------------------------------------------------------
+
+
+class Caller:
+    """Sends a body in pieces, as ASGI has them; None is a silence."""
+
+    def __init__(self, *pieces, step=0.0):
+        self.pieces = list(pieces)
+        self.now = 0.0
+        self.step = step
+
+    async def receive(self):
+        self.now += self.step
+        piece = self.pieces.pop(0)
+        if piece is None:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
+
+
+async def read(caller, limit=100, length=None, idle=30.0):
+    body = Body(caller.receive, length, limit, clock=lambda: caller.now, idle=idle)
+    return await body.read(limit)
+
+
+async def test_a_body_is_counted_whatever_its_length_says():
+    assert await read(Caller(b"ab", b"cd")) == b"abcd"
+    with pytest.raises(CallTooLarge):
+        await read(Caller(b"x" * 60, b"x" * 60))
+    with pytest.raises(CallTooLarge):
+        await read(Caller(b""), length=101)
+
+
+async def test_a_body_that_stops_or_drips_is_given_up():
+    with pytest.raises(CallTooSlow, match="nothing"):
+        await read(Caller(b"x", None), idle=0.01)
+    with pytest.raises(CallTooSlow, match="a second"):
+        await read(Caller(*[b"x"] * 90, step=10.0))
+
+
+async def test_a_caller_that_has_gone_gets_no_answer():
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(CallerGone):
+        await Body(receive, None, 100).read(100)
+
+
+# --- what is told, and what is not ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logged(capsys):
+    """What the gateway logs during the test, as the lines of a program's log."""
+    configure("info", json=True)
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    for handler in list(logging.getLogger().handlers):
+        if type(handler).__name__ == "_Stderr":
+            logging.getLogger().removeHandler(handler)
+
+
+async def test_a_log_line_cannot_be_forged_and_holds_no_secret_and_no_prompt(logged):
+    async with FakeSystem() as system, gateway_over(system) as gateway:
+        secret = await gateway.secret()
+        client = await gateway.client(authorization=f"Bearer {secret}")
+        await client.get("/v1/files/x%0a%7B%22event%22%3A%22forged%22%7D")
+        await client.post("/v1/files", files={"file": ("a\n{}", batch_lines(2))}, data={"purpose": "batch"})
+        body = {"model": "fake", "messages": [{"role": "user", "content": "my secret prompt"}]}
+        await client.post("/v1/async/chat/completions", json=body)
+        await client.get("/v1/models", headers={"authorization": "Bearer bb-" + "s" * 43})
+        text = "\n".join(json.dumps(line) for line in logged())
+        lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["event"] for line in lines if line["event"] in {"call", "forged"}] == ["call"] * 4
+    assert {line["status"] for line in lines if line["event"] == "call"} == {404, 200, 202, 401}
+    for never in (secret, "s" * 43, "my secret prompt", "prompt 0"):
+        assert never not in text
+
+
+@pytest.mark.parametrize(
+    "failure", [StoreError("at http://10.1.2.3:9000"), StoreDenied("key AKIA123"), ValueError("the inside")]
+)
+async def test_what_fails_inside_is_told_without_the_inside(logged, failure, monkeypatch):
+    async with FakeSystem() as system, gateway_over(system) as gateway:
+        client = await gateway.client()
+        await client.get("/v1/models")
+
+        async def fail(*_, **__):
+            raise failure
+
+        monkeypatch.setattr(gateway.parts.models, "models", fail)
+        answer = await client.get("/v1/models")
+    away = isinstance(failure, BackburnerError)
+    assert answer.status_code == (503 if away else 500)
+    assert ("retry-after" in answer.headers) == away
+    assert answer.json()["error"]["type"] == "server_error"
+    assert str(failure) not in answer.text
+    assert answer.headers["x-request-id"] in "".join(json.dumps(line) for line in logged())
+
+
+async def test_a_store_that_does_not_answer_is_told_in_time(monkeypatch):
+    async with FakeSystem() as system, gateway_over(system, gateway_answer_seconds=0.05) as gateway:
+        client = await gateway.client()
+        await client.get("/v1/models")
+
+        async def hang(*_, **__):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(gateway.parts.models, "models", hang)
+        answer = await client.get("/v1/models")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_more_calls_than_are_taken_are_told_to_come_again(monkeypatch):
+    async with FakeSystem() as system, gateway_over(system, gateway_max_calls=1) as gateway:
+        client, go_on = await gateway.client(), asyncio.Event()
+        models = gateway.parts.models.models
+
+        async def slow():
+            await go_on.wait()
+            return await models()
+
+        monkeypatch.setattr(gateway.parts.models, "models", slow)
+        first = asyncio.create_task(client.get("/v1/models"))
+        await until(lambda: gateway.parts.telemetry._in_flight._value.get() == 1)
+        second = await client.get("/v1/files")
+        go_on.set()
+        assert (second.status_code, second.json()["error"]["code"]) == (503, "overloaded")
+        assert (await first).status_code == 200
+
+
+async def test_a_caller_without_the_scope_is_denied_and_nothing_is_done():
+    async with FakeSystem() as system, gateway_over(system) as gateway:
+        reader, writer = await gateway.client(scopes=("batch:read",)), await gateway.client(scopes=("batch:write",))
+        refused = await reader.post("/v1/files", files={"file": ("a", batch_lines(1))}, data={"purpose": "batch"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
+        assert (await writer.get("/v1/files")).status_code == 403
+        assert (await reader.get("/v1/files")).json()["data"] == []

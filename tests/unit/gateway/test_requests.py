@@ -1,0 +1,239 @@
+"""Single requests at the gateway: put onto the queue once, and answered under an id that nobody can guess."""
+
+import asyncio
+import json
+
+import pytest
+from gateway import gateway_over
+from waiting import until
+
+from backburner.gateway.requests.enqueuer import Enqueuer
+from backburner.gateway.requests.request_ids import RequestIds, made_at
+from backburner.publishers.base import PublishFailed
+from backburner.testing import FakeSystem
+from backburner_schemas import keys
+from backburner_schemas.errors import ContextLengthExceeded, QueueError
+
+CHAT = "/v1/async/chat/completions"
+BODY = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+@pytest.fixture
+async def gateway():
+    async with FakeSystem() as system, gateway_over(system) as made:
+        yield made
+
+
+async def test_a_request_is_pending_until_its_answer_is_there(gateway):
+    client = await gateway.client()
+    gateway.system.hold()
+    made = await client.post(CHAT, json=BODY)
+    assert made.status_code == 202
+    assert made.headers["location"] == f"/v1/async/{made.json()['id']}"
+    assert made.json().keys() == {"id", "object", "status", "created_at"}
+    for _ in range(2):
+        waiting = await client.get(made.headers["location"])
+        assert (waiting.status_code, waiting.json()) == (202, made.json())
+    await gateway.system.release()
+    answer = await client.get(made.headers["location"])
+    assert (answer.status_code, answer.json()["object"]) == (200, "chat.completion")
+
+
+async def test_the_same_answer_is_not_sent_twice_to_who_has_it(gateway):
+    client = await gateway.client()
+    gateway.system.hold()
+    place = (await client.post(CHAT, json=BODY)).headers["location"]
+    pending = await client.get(place)
+    assert (await client.get(place, headers={"if-none-match": pending.headers["etag"]})).status_code == 304
+    await gateway.system.release()
+    answer = await client.get(place, headers={"if-none-match": pending.headers["etag"]})
+    assert answer.status_code == 200
+    assert (await client.get(place, headers={"if-none-match": f"W/{answer.headers['etag']}"})).status_code == 304
+
+
+async def test_a_call_that_may_wait_is_answered_when_the_answer_comes(gateway):
+    client = await gateway.client()
+    gateway.system.hold()
+    place = (await client.post(CHAT, json=BODY)).headers["location"]
+    waiting = asyncio.create_task(client.get(place, headers={"prefer": "respond-async, wait=60"}))
+    await until(lambda: gateway.parts.telemetry._in_flight._value.get() == 1)
+    await gateway.system.release()
+    answer = await waiting
+    assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=60")
+
+
+async def test_an_error_is_given_with_its_own_status_and_is_final(gateway):
+    client = await gateway.client()
+    gateway.system.fail(lambda _: True, ContextLengthExceeded("too long", param="messages"))
+    place = (await client.post(CHAT, json=BODY)).headers["location"]
+    answer = await client.get(place)
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (400, "false")
+    assert answer.json()["error"] == {
+        "message": "too long",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+
+
+async def test_an_id_that_was_never_given_out_is_not_found_without_a_look_at_the_store(gateway):
+    client, other = await gateway.client(), await gateway.client("other")
+    made = (await client.post(CHAT, json=BODY)).json()["id"]
+    guesses = [keys.new_single_job_id(), made[:-1] + ("0" if made[-1] != "0" else "1"), "single-", "x", made.upper()]
+    for guess in guesses:
+        assert (await client.get(f"/v1/async/{guess}")).status_code == 404
+    assert (await other.get(f"/v1/async/{made}")).status_code == 404
+
+
+async def test_replicas_share_the_key_that_signs_ids(gateway):
+    made = (await (await gateway.client()).post(CHAT, json=BODY)).json()["id"]
+    async with gateway_over(gateway.system) as replica:
+        assert (await (await replica.client()).get(f"/v1/async/{made}")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        (b"{", 400, None),
+        (b"[]", 400, None),
+        (b'{"model":"fake","messages":[],"temperature":1e999}', 400, None),
+        (b'{"model":"fake","messages":[]},"tenant":"other"', 400, None),
+        (b'{"model":"fake","messages":' + b"[" * 197 + b"]" * 197 + b"}", 202, None),
+        (b'{"model":"fake","messages":' + b"[" * 199 + b"]" * 199 + b"}", 400, None),
+        (b'{"messages":[]}', 400, "model"),
+        (b'{"model":"fake"}', 400, "messages"),
+        (b'{"model":"fake","messages":[],"stream":true}', 400, "stream"),
+        (b'{"model":"nobody","messages":[]}', 404, "model"),
+    ],
+)
+async def test_a_body_that_no_worker_could_read_is_refused(gateway, body, status, param):
+    gateway.system.hold()
+    answer = await (await gateway.client()).post(CHAT, content=body)
+    assert answer.status_code == status, answer.text
+    if status != 202:
+        assert answer.json()["error"]["param"] == param
+    assert gateway.system.waiting == (status == 202)
+
+
+async def test_a_body_over_the_limit_is_refused():
+    async with FakeSystem() as system, gateway_over(system, max_body_bytes=2000) as gateway:
+        answer = await (await gateway.client()).post(CHAT, content=b"x" * 3000)
+        assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("options", [{"priority": "urgent"}, {"completion_window": "8d"}, {"colour": "red"}])
+async def test_options_that_cannot_be_are_refused(gateway, options):
+    answer = await (await gateway.client()).post(CHAT, json=BODY, params=options)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(options)))
+
+
+async def test_priority_and_window_travel_with_the_request(gateway):
+    gateway.system.hold()
+    made = await (await gateway.client()).post(CHAT, json=BODY, params={"priority": "low", "completion_window": "90m"})
+    (message,) = gateway.system._waiting
+    assert message.lane == "low"
+    assert message.envelope.deadline - made.json()["created_at"] == pytest.approx(5400, abs=2)
+    assert (message.envelope.tenant, message.envelope.job) == ("default", made.json()["id"])
+
+
+async def test_the_same_key_sends_one_request(gateway):
+    client = await gateway.client(**{"idempotency-key": "k"})
+    made = [(await client.post(CHAT, json=BODY)).json() for _ in range(3)]
+    assert made[0] == made[1] == made[2]
+    assert gateway.system.published == 1
+    assert (await client.post(CHAT, json={**BODY, "seed": 1})).status_code == 409
+
+
+async def test_a_queue_that_does_not_take_it_is_told_and_nothing_is_acknowledged(gateway, monkeypatch):
+    async def publish(_):
+        raise PublishFailed([0], "no broker at 10.0.0.1")
+
+    monkeypatch.setattr(await gateway.parts.connections.publisher(), "publish", publish)
+    answer = await (await gateway.client()).post(CHAT, json=BODY)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "10.0.0.1" not in answer.text
+
+
+# --- what is sent together ------------------------------------------------------------------------------------------
+
+
+class Broker:
+    """A publisher that waits until it is told to go on, and refuses what it is told to refuse."""
+
+    def __init__(self):
+        self.published = []
+        self.go_on = asyncio.Event()
+        self.refused = ()
+
+    async def publisher(self):
+        return self
+
+    async def publish(self, messages):
+        self.published.append(list(messages))
+        await self.go_on.wait()
+        if failed := [place for place, one in enumerate(messages) if one in self.refused]:
+            raise PublishFailed(failed, "refused")
+
+
+class Text(str):
+    """Stands for a message."""
+
+    __slots__ = ()
+
+    @property
+    def value(self):
+        return self.encode()
+
+
+async def test_what_comes_during_a_publish_goes_with_the_next():
+    broker = Broker()
+    enqueuer = Enqueuer(broker)
+    first = [asyncio.create_task(enqueuer.enqueue(Text(number))) for number in range(3)]
+    await until(lambda: broker.published)
+    assert broker.published == [["0", "1", "2"]]
+    for number in range(3, 6):
+        first.append(asyncio.create_task(enqueuer.enqueue(Text(number))))
+        await until(lambda number=number: len(broker.published) == number - 1)
+    later = [asyncio.create_task(enqueuer.enqueue(Text(number))) for number in range(6, 50)]
+    await asyncio.sleep(0)
+    assert len(broker.published) == 4
+    broker.go_on.set()
+    await asyncio.gather(*first, *later)
+    assert sorted(int(one) for batch in broker.published for one in batch) == list(range(50))
+    assert len(broker.published) < 10
+
+
+async def test_only_those_that_the_broker_refused_are_told_so():
+    broker = Broker()
+    broker.refused = ("1",)
+    broker.go_on.set()
+    enqueuer = Enqueuer(broker)
+    outcomes = await asyncio.gather(*(enqueuer.enqueue(Text(number)) for number in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), QueueError, type(None)]
+
+
+async def test_a_caller_that_gave_up_before_its_turn_sends_nothing():
+    broker = Broker()
+    enqueuer = Enqueuer(broker)
+    first = [asyncio.create_task(enqueuer.enqueue(Text(0)))]
+    for number in range(1, 4):
+        await until(lambda number=number: len(broker.published) == number)
+        first.append(asyncio.create_task(enqueuer.enqueue(Text(number))))
+    await until(lambda: len(broker.published) == 4)
+    given_up, last = (asyncio.create_task(enqueuer.enqueue(Text(name))) for name in ("no", "yes"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    broker.go_on.set()
+    await asyncio.gather(*first, last)
+    assert broker.published[4:] == [["yes"]]
+
+
+def test_an_id_is_signed_for_its_tenant_and_tells_when_it_was_made():
+    ids = RequestIds(b"k" * 32)
+    made = ids.new("acme", 1_700_000_000.5)
+    assert made_at(made) == 1_700_000_000
+    assert ids.gave_out("acme", made)
+    assert not ids.gave_out("other", made)
+    assert not RequestIds(b"x" * 32).gave_out("acme", made)
+    assert json.loads(json.dumps(made)) == made

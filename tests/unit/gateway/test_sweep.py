@@ -1,0 +1,102 @@
+"""What the gateway's sweep removes, and what it leaves alone."""
+
+import time
+
+import pytest
+from gateway import batch_lines, gateway_over
+
+from backburner.gateway.sweep import GatewaySweep
+from backburner.testing import FakeSystem
+from backburner_schemas import keys
+
+DAY_SECONDS = 24 * 3600.0
+
+
+@pytest.fixture
+async def gateway():
+    async with FakeSystem() as system, gateway_over(system) as made:
+        yield made
+
+
+async def upload(client, **fields):
+    answer = await client.post("/v1/files", files={"file": ("a", batch_lines(2))}, data={"purpose": "batch", **fields})
+    return answer.json()["id"]
+
+
+async def sweep(gateway, later=0.0):
+    await GatewaySweep(gateway.storage, seconds=1.0, now=lambda: time.time() + later).sweep()
+
+
+async def objects(gateway, prefix="tenants/default/"):
+    found = [listed.key async for listed in gateway.storage.scan(prefix)]
+    return {key for key in found if "/audit/" not in key}
+
+
+HOUR = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+
+
+async def test_a_file_goes_when_it_has_expired_and_not_before(gateway):
+    client = await gateway.client()
+    await upload(client, **HOUR)
+    kept = await upload(client)
+    before = await objects(gateway)
+    await sweep(gateway, 3590)
+    assert await objects(gateway) == before
+    await sweep(gateway, 3610)
+    assert [file["id"] for file in (await client.get("/v1/files")).json()["data"]] == [kept]
+    assert await objects(gateway, keys.contents("default")) == {keys.content("default", kept)}
+    assert len(await objects(gateway, keys.expiries("default"))) == 1
+
+
+async def test_an_expired_file_stays_while_a_batch_needs_it(gateway):
+    client = await gateway.client()
+    file_id = await upload(client, **HOUR)
+    wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = (await client.post("/v1/batches", json=wanted)).json()
+    await sweep(gateway, 3610)
+    assert await objects(gateway, keys.contents("default")) == {keys.content("default", file_id)}
+    await gateway.dispatch(batch["id"])
+    await sweep(gateway, 3610)
+    assert await objects(gateway, keys.contents("default")) == set()
+
+
+async def test_bytes_without_a_file_go_after_two_days(gateway):
+    kept = await upload(await gateway.client())
+    for name in (keys.new_file_id(), "zzz", "0"):
+        await gateway.storage.put(keys.content("default", name), b"x")
+    await sweep(gateway, 1.9 * DAY_SECONDS)
+    assert len(await objects(gateway, keys.contents("default"))) == 4
+    await sweep(gateway, 2.1 * DAY_SECONDS)
+    assert await objects(gateway, keys.contents("default")) == {keys.content("default", kept)}
+
+
+async def test_an_upload_that_was_given_up_goes_with_its_parts(gateway):
+    client = await gateway.client()
+    wanted = {"filename": "a", "bytes": 10, "purpose": "batch", "mime_type": "x"}
+    made = (await client.post("/v1/uploads", json=wanted)).json()["id"]
+    await client.post(f"/v1/uploads/{made}/parts", files={"data": ("upload", b"x" * 10)})
+    await sweep(gateway, 3600)
+    assert len(await objects(gateway, keys.uploads("default"))) == 2
+    await sweep(gateway, 7210)
+    assert await objects(gateway, keys.uploads("default")) == set()
+
+
+async def test_results_go_when_their_batch_said_so(gateway):
+    client = await gateway.client()
+    wanted = {"input_file_id": await upload(client), "endpoint": "/v1/chat/completions", "completion_window": "1h"}
+    expiring = {**wanted, "output_expires_after": {"anchor": "created_at", "seconds": 3600}}
+    made = [(await client.post("/v1/batches", json=one)).json()["id"] for one in (wanted, expiring)]
+    for job in made:
+        await gateway.dispatch(job)
+    await sweep(gateway, 3.1 * 3600)
+    assert await objects(gateway, keys.segments("default", made[0]))
+    assert not await objects(gateway, keys.segments("default", made[1]))
+    assert (await client.get(f"/v1/batches/{made[1]}")).json()["status"] == "completed"
+
+
+async def test_keys_of_calls_are_forgotten_after_a_day(gateway):
+    await upload(await gateway.client(**{"idempotency-key": "k"}))
+    await sweep(gateway, 0.9 * DAY_SECONDS)
+    assert len(await objects(gateway, keys.idempotency_records("default"))) == 1
+    await sweep(gateway, 1.1 * DAY_SECONDS)
+    assert await objects(gateway, keys.idempotency_records("default")) == set()
