@@ -239,5 +239,5 @@ async def test_a_listing_leaves_out_what_cannot_be_read(store, storage):
     _, made = await store.create("acme", "ci", [Scope.READ])
     _, other = await store.create("other", "ci", [Scope.READ])
     await storage.put(keys.api_key("0" * 64), b"junk")
-    assert await store.list("acme") == [made]
-    assert {one.id for one in await store.list()} == {made.id, other.id}
+    assert await store.read("acme") == [made]
+    assert {one.id for one in await store.read()} == {made.id, other.id}
