@@ -108,3 +108,30 @@ async def audited(gateway, tenant="acme"):
         async for one in gateway.storage.scan(f"tenants/{tenant}/audit/")
         for line in (await gateway.storage.get(one.key)).data.splitlines()
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "127.0.0.1:8000"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+        ({"host": "localhost"}, 200),
+        ({"host": "attacker.test:8000"}, 400),
+        ({"host": "127.0.0.1.attacker.test"}, 400),
+        ({"host": "[::1"}, 400),
+        ({"host": ""}, 400),
+        ({"origin": "https://attacker.test"}, 400),
+        ({"origin": "null"}, 400),
+        ({"origin": "http://127.0.0.1:8000"}, 400),
+    ],
+    ids=str,
+)
+async def test_without_keys_web_pages_are_not_served(make_gateway, headers, status):
+    gateway = await make_gateway(gateway_anonymous_tenant="local", gateway_listen_host="127.0.0.1")
+    client = await gateway.client()
+    client.headers = {"host": "localhost:8000", **headers}
+    assert (await client.get("/v1/models")).status_code == status
+    # Who has a key is somebody.
+    client.headers["authorization"] = f"Bearer {await gateway.secret()}"
+    assert (await client.get("/v1/models")).status_code == 200
