@@ -60,6 +60,13 @@ SCENARIOS = (
         1.5,
     ),
     Scenario(
+        "dispatch",
+        "What can a dispatcher send?",
+        "stored jobs with the order on; then twenty tenants, one with 100 × the work",
+        "≥ 20,000 requests/s; ≤ +64 MB; shares within 1.2 × of ideal",
+        2,
+    ),
+    Scenario(
         "admission",
         "Is `auto` as good as the best hand setting?",
         "the best of several hand settings on the same fake engine, for each of three workloads",
