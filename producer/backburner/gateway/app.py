@@ -11,6 +11,7 @@ from backburner.connections import Connections
 from backburner.gateway.api import create_api
 from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authentication import open_authentication
+from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.http.server import Server, create_server
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.parts import Parts
@@ -69,6 +70,7 @@ async def open_parts(
                 audit=audit,
                 telemetry=telemetry,
                 models=ModelCatalogue(connections.pools),
+                running_counts=RunningCounts(),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
             )

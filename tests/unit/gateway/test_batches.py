@@ -119,6 +119,20 @@ async def test_the_results_can_be_read_while_the_batch_runs_and_grow(gateway):
     assert (await client.get(f"/v1/files/{errors}")).status_code == 404
 
 
+async def test_a_request_that_was_delivered_twice_counts_once_so_that_counts_never_fall(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(4))
+    seen = []
+    for only in (2, 2, 3, 3):
+        await gateway.dispatch(batch["id"], only=only)
+        for running in (await retrieve(client, batch), (await client.get("/v1/batches")).json()["data"][0]):
+            assert running["status"] == "in_progress"
+            seen.append(running["request_counts"]["completed"])
+    await gateway.dispatch(batch["id"])
+    seen.append((await retrieve(client, batch))["request_counts"]["completed"])
+    assert seen == [2, 2, 2, 2, 3, 3, 3, 3, 4]
+
+
 async def test_a_batch_whose_input_was_refused_shows_what_is_wrong_by_line(gateway):
     client = await gateway.client()
     batch = await make(client, batch_lines(1))
