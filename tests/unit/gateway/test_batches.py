@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
+from collections import Counter
 
+import obstore
 import pytest
 from gateway import batch_lines, gateway_over
 
@@ -217,6 +219,31 @@ async def test_batches_are_listed_newest_first_in_pages(gateway):
     assert len((await client.get("/v1/batches")).json()["data"]) == 5
     for limit in ("0", "101", "x"):
         assert (await client.get("/v1/batches", params={"limit": limit})).status_code == 400
+
+
+async def test_a_page_costs_one_listing_and_two_reads_for_each_batch_that_it_shows(gateway, monkeypatch):
+    client = await gateway.client()
+    file_id = await upload(client, batch_lines(1))
+    for _ in range(12):
+        await gateway.dispatch((await client.post("/v1/batches", json=wanted(file_id))).json()["id"])
+    asked = Counter()
+
+    def counted(name):
+        call = getattr(obstore, name)
+
+        def counting(*arguments, **options):
+            asked[name] += 1
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(obstore, name, counting)
+
+    # The caller's key is known by now.
+    await client.get("/v1/models")
+    for name in ("get_async", "get_range_async", "head_async", "list", "list_with_delimiter_async", "put_async"):
+        counted(name)
+    page = (await client.get("/v1/batches", params={"limit": 5})).json()
+    assert (len(page["data"]), page["has_more"]) == (5, True)
+    assert asked == {"list": 1, "get_async": 10}
 
 
 async def test_a_batch_that_has_ended_is_not_cancelled(gateway):
