@@ -37,9 +37,11 @@ from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
-from backburner_schemas.request import BatchRequest
+from backburner_schemas.request import BatchRequest, Endpoint
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
+from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
+from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settings.engine import EngineSettings
 from backburner_worker.settings.fake_engine import FakeEngineSettings
@@ -90,6 +92,7 @@ def pages() -> dict[Path, str]:
         DOCS / "python.md": python_page(GENERATED),
         DOCS / "settings.md": settings_page(),
         DOCS / "errors.md": errors_page(),
+        DOCS / "parameters.md": parameters_page(),
     }
 
 
@@ -245,6 +248,52 @@ def errors_page() -> str:
             "",
         ]
     )
+
+
+def parameters_page() -> str:
+    """The fields that a body may have: those that reach the engine, and those that change nothing."""
+    lines = [
+        GENERATED,
+        "# Parameters",
+        "",
+        "What the `body` of a request may hold. A field that is on no list here is refused by its name",
+        "(`unsupported_parameter`), since engines pass over what they do not know, and the answer would be another one",
+        "without a word. A field that is `null` is left out, whatever it is called: SDKs write nulls for what was not",
+        "given. `BACKBURNER_PARAMETERS_ALLOWED` lets further fields through to an engine that takes them.",
+        "",
+        "## What reaches the engine",
+        "",
+        "| endpoint | fields |",
+        "| --- | --- |",
+    ]
+    for endpoint in Endpoint:
+        names = ", ".join(f"`{name}`" for name in sorted(FIELDS[endpoint]))
+        lines.append(f"| `{endpoint}` | {names} |")
+    lines += [
+        "",
+        "Tools are functions that the caller runs. Of `/v1/responses`, `input` is a text or a list of messages,",
+        "function calls and their outputs, and reasoning; an assistant's message has one part, since engines read no",
+        "more of it. `tool_choice` and `parallel_tool_calls` are left out where no tool is given.",
+        "",
+        "## What changes no answer",
+        "",
+        "Fields that hosted services and their SDKs know. With these values they are taken and left out; with any",
+        "other they are refused, for the answer would have to be another one.",
+        "",
+        "| field | taken if it is | why |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {field.values} | {field.why} |" for name, field in HARMLESS_FIELDS.items()),
+        "",
+        "## What is never let through",
+        "",
+        "These affect more than the one request, so that no setting allows them.",
+        "Instead of vLLM's old `guided_…` there are `structured_outputs` and `response_format`.",
+        "",
+        ", ".join(f"`{name}`" for name in sorted(NEVER)) + ", and all whose names begin with",
+        " or ".join(f"`{prefix}`" for prefix in NEVER_PREFIXES) + ".",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def tree(kind: type[BackburnerError], depth: int = 0) -> Iterator[tuple[int, type[BackburnerError]]]:

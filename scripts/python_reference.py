@@ -54,6 +54,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "WaitReason",
         "Estimate",
         "Reconciliation",
+        "StreamStatus",
     ),
     "What could not be answered": ("DeadLetter", "RedriveResult", "RedrivenJob", "LetterNotSent"),
     "What requests can be sent to": ("PoolStatus", "PoolManifest", "WorkerAnnouncement"),

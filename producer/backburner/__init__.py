@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from backburner.job import Job as Job
     from backburner.jobs.join import JoinedResult as JoinedResult
     from backburner.jobs.reconcile import Reconciliation as Reconciliation
+    from backburner.jobs.streams import StreamStatus as StreamStatus
     from backburner.pools import PoolStatus as PoolStatus
     from backburner.settings import Settings as Settings
     from backburner.submission.forecast import JobForecast as JobForecast
@@ -95,6 +96,7 @@ _HOMES = {
     "SkippedLine": "backburner.inputs.findings",
     "StoreDenied": "backburner_schemas.errors",
     "StoreError": "backburner_schemas.errors",
+    "StreamStatus": "backburner.jobs.streams",
     "SubmitProgress": "backburner.submission.submission",
     "SyncClient": "backburner.blocking.client",
     "SyncHandle": "backburner.blocking.job",

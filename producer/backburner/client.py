@@ -1,7 +1,7 @@
 """The client: everything that users do with requests, jobs, dead letters and pools begins here."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ from backburner.handle import Handle, parse_handle
 from backburner.inputs.source import Source
 from backburner.job import Job
 from backburner.jobs.listing import list_jobs
+from backburner.jobs.streams import StreamStatus, list_streams, view_stream
 from backburner.pools import PoolStatus
 from backburner.publishers.base import Message
 from backburner.settings import Settings
@@ -108,8 +109,8 @@ class Client:
         `deadline` is in seconds from now, a `timedelta` or a moment, 24 hours from now if not given; a request that is
         not started by then ends with the error `expired`.
 
-        Raises `RequestRefused`, `PoolNotFound`, `PoolError` where a model has to be named, `JobError` for an option
-        that cannot be, and `QueueError`.
+        Raises `RequestRefused`, also if `pool` has workers and none of them serves the model; `PoolNotFound`;
+        `PoolError` where a model has to be named; `JobError` for an option that cannot be; and `QueueError`.
 
             handle = await client.enqueue(
                 messages=[
@@ -132,10 +133,9 @@ class Client:
         if made.get("model") is None:
             made["model"] = await connections.pools.default_model(self.settings.pool if pool is None else pool)
         request = request_of(job if custom_id is None else custom_id, url, made, max_bytes=self.settings.max_body_bytes)
-        unserved: list[str] = []
         if pool is not None:
             target = await connections.pools.check_pool(pool)
-            unserved = await connections.pools.unserved(target, {request.model})
+            await connections.pools.check_served(target, {request.model})
         else:
             target = await connections.pools.pool_for(request.model)
         envelope = Envelope(
@@ -153,7 +153,7 @@ class Client:
         size, kind = len(codec.encode(envelope)), self.settings.queue.kind
         message = await claim_check(connections.storage, message, size, kind)
         await publish(await connections.publisher(), [message])
-        warnings = [*connections.pools.warnings({target}), *unserved]
+        warnings = connections.pools.warnings({target})
         return Handle(connections, owner, job, request.custom_id, warnings)
 
     async def submit(
@@ -164,6 +164,7 @@ class Client:
         priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
+        model: str | None = None,
         pool: str | None = None,
         tenant: str | None = None,
         skip_invalid: bool = False,
@@ -176,9 +177,10 @@ class Client:
         """Put many requests onto the queue as one job; returns the job when the broker has all of them.
 
         `source` is the path of a JSONL file, or an iterable or async iterable of dicts, `BatchRequest`s or lines; it
-        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`. `deadline` is
-        in seconds from now, a `timedelta` or a moment, 24 hours from now if not given. `metadata` is kept with the job:
-        up to 16 pairs of 64 and 512 characters.
+        may be longer than memory. Each request goes to the pool of its model, or all of them to `pool`. `model` takes
+        the place of the model that each request names, if any. `deadline` is in seconds from now, a `timedelta` or a
+        moment, 24 hours from now if not given. `metadata` is kept with the job: up to 16 pairs of 64 and 512
+        characters.
 
         A file is checked as a whole before anything is sent. An iterable is checked as it goes, and its first bad
         item cancels the job. With `skip_invalid` the bad ones are left out and listed in `job.skipped`.
@@ -187,8 +189,9 @@ class Client:
         first submit's other options stay. If the job is sealed already, nothing is sent.
 
         Raises `InvalidInput` with its `.findings`; `JobConflict` if the job was made from another input, has ended, or
-        is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `JobError` for an
-        option that cannot be; and `QueueError`.
+        is being submitted elsewhere; `Cancelled` if it was cancelled meanwhile; `PoolNotFound`; `RequestRefused` if
+        `pool` has workers and none of them serves what the requests name; `JobError` for an option that cannot be; and
+        `QueueError`.
 
         With `stored` the requests go into the object store instead, and a dispatcher puts them onto the queue, in the
         order that suits the engine best, and fairly between tenants. No queue is needed here, the deadline may be later
@@ -215,6 +218,7 @@ class Client:
             priority=priority,
             deadline=deadline,
             metadata=metadata,
+            model=model,
             pool=pool,
             parent=parent,
             stored=stored,
@@ -294,6 +298,33 @@ class Client:
         owner = tenant_of(self.settings, tenant)
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
             yield status
+
+    async def streams(
+        self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
+    ) -> AsyncGenerator[StreamStatus]:
+        """Read what has come of messages that raw producers sent without a job: `limit` streams at most.
+
+        Those of the latest day come first. `after` is the id of the last one seen, to go on from there. Raises
+        `StoreError`.
+
+            async for stream in client.streams(limit=5):
+                print(stream.id, stream.request_counts.completed, stream.usage.output_tokens)
+        """
+        owner = tenant_of(self.settings, tenant)
+        async with aclosing(list_streams(self._connections.storage, owner, limit=limit, after=after)) as streams:
+            async for stream in streams:
+                yield stream
+
+    async def stream(self, id: str, *, tenant: str | None = None) -> StreamStatus:  # noqa: A002 - as above
+        """Look at one stream. Its records are read by `client.job(id).results(follow=False)`.
+
+        Returns how many of its requests have ended, and what they took. Raises `JobNotFound` if nothing is stored of
+        it, and `JobError` for what cannot be a stream's id.
+        """
+        if not id.startswith(keys.STREAM):
+            raise JobError(f"{id!r} is not a stream's id, which begins with {keys.STREAM}; see client.streams()")
+        owner = tenant_of(self.settings, tenant)
+        return await view_stream(self._connections.storage, owner, checked_name(id, "stream's id"))
 
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
@@ -423,6 +454,33 @@ class Client:
             print(manifest.pool)
         """
         return await self._connections.pools.register(model)
+
+    async def add_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """Have a pool's model answer to other names too, such as those that existing batch files hold.
+
+        `pool` is the pool's name or its model's. Requests keep the name that they have; records tell both. Aliases that
+        the pool has already are passed over. Workers know a new one at once, clients within seconds.
+
+        Returns how the pool is registered then. Raises `PoolNotFound`, and `PoolConflict` for a name that another
+        model, adapter or alias has, or that differs from one of another pool in letter case alone.
+
+            await client.register_pool("Qwen/Qwen3-8B")
+            manifest = await client.add_aliases("Qwen/Qwen3-8B", ["gpt-4o-mini"])
+            print(manifest.aliases)
+        """
+        return await self._connections.pools.add_aliases(pool, aliases)
+
+    async def remove_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """Take aliases away from a pool. What is on its queue under such a name fails, as soon as workers know.
+
+        Returns how the pool is registered then. Raises `PoolNotFound`, and `PoolError` for a name that is no alias of
+        it.
+
+            await client.register_pool("Qwen/Qwen3-8B")
+            await client.add_aliases("Qwen/Qwen3-8B", ["gpt-4o"])
+            await client.remove_aliases("Qwen/Qwen3-8B", ["gpt-4o"])
+        """
+        return await self._connections.pools.remove_aliases(pool, aliases)
 
     async def remove_pool(self, pool: str) -> PoolManifest:
         """Remove a pool that nobody works for, by its name or its model's; a broken registration by the name alone.

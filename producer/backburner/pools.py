@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from backburner_schemas.errors import (
     StoredObjectBroken,
     StoreError,
 )
-from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
+from backburner_schemas.pool import MAX_ALIASES, PoolManifest, WorkerAnnouncement
 from backburner_schemas.routing import Routes, is_pool_name, pool_name
 
 LIVE_SECONDS = 120.0
@@ -27,7 +27,9 @@ _REFRESH_SECONDS = 5.0
 """Pools are read anew this often at most: a file of a million lines of unknown models must not list a million times."""
 _MAX_CONCURRENT_READS = 16
 _MAX_NAMED_MODELS = 3
-"""Models that a warning names one by one."""
+"""Models that an error names one by one."""
+_MAX_CHANGES = 8
+"""Times that a pool's registration is read and changed anew, where others change it at the same time."""
 
 log = get_logger(__name__)
 
@@ -55,6 +57,11 @@ class PoolStatus:
     def adapters(self) -> tuple[str, ...]:
         """Names of the LoRA adapters that its workers serve, in order."""
         return tuple(sorted({adapter for worker in self.workers for adapter in worker.adapters}))
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names of the base model, in order."""
+        return self.manifest.aliases
 
     @property
     def live(self) -> bool:
@@ -134,27 +141,32 @@ class PoolDirectory:
             if pool in self._pools and not self._pools[pool].live
         ]
 
-    async def unserved(self, pool: str, models: Collection[str]) -> list[str]:
-        """One line if the pool has live workers, and none of them serves some of these models.
+    async def check_served(self, pool: str, models: Collection[str]) -> None:
+        """Raise `ModelNotFound` if the pool has live workers, and none of them serves some of these models.
 
         By what was known, where the store cannot be read.
         """
         if self._missing(pool, models):
-            # A worker that serves them may have come since.
+            # A worker that serves them may have come since, or an alias.
             with suppress(StoreError):
                 await self._refresh()
-        missing = self._missing(pool, models)
-        if not missing:
-            return []
+        if not (missing := self._missing(pool, models)):
+            return
         names = ", ".join(map(repr, missing[:_MAX_NAMED_MODELS]))
         more = f" and {len(missing) - _MAX_NAMED_MODELS:,} more" if len(missing) > _MAX_NAMED_MODELS else ""
-        ending = f"such requests end with the error {ModelNotFound.code}"
-        return [f"no worker of pool {pool} serves {names}{more}; {ending}"]
+        model = self._pools[pool].model
+        raise ModelNotFound(
+            f"no worker of pool {pool} serves {names}{more}; pass --model {model} (model= in Python) to have that one "
+            f"answer, or make the name its alias with `backburner pools alias {pool} NAME`",
+            param="model",
+        )
 
     def _missing(self, pool: str, models: Collection[str]) -> list[str]:
-        workers = self._pools[pool].workers if pool in self._pools else ()
-        served = {name for worker in workers for name in (*worker.models, *worker.adapters)}
-        return sorted({*models} - served) if served else []
+        if pool not in self._pools:
+            return []
+        status = self._pools[pool]
+        served = {name for worker in status.workers for name in (*worker.models, *worker.adapters)}
+        return sorted({*models} - served - {*status.aliases}) if served else []
 
     async def register(self, model: str) -> PoolManifest:
         """Register the pool of a base model, or find it registered. Raises `PoolConflict` and `StoreError`."""
@@ -173,6 +185,62 @@ class PoolDirectory:
                 )
             await self._read()
         return manifest
+
+    async def add_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """Have the pool's model answer to these names too. Those that it has already are passed over.
+
+        `pool` is its slug or served name. Returns how it is registered then. Raises `PoolNotFound`, `PoolConflict` for
+        a name that it cannot have, and `StoreError`.
+        """
+
+        def more(known: PoolManifest) -> tuple[str, ...]:
+            names = tuple(dict.fromkeys((*known.aliases, *aliases)))
+            for alias in names[len(known.aliases) :]:
+                self._routes.check_alias(known.pool, alias)
+            if len(names) > MAX_ALIASES:
+                raise PoolConflict(
+                    f"the pool {known.pool} would have more than {MAX_ALIASES} aliases; remove some first"
+                )
+            return names
+
+        aliases = tuple(aliases)
+        return await self._change_aliases(pool, more)
+
+    async def remove_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """Have the pool's model answer to these names no more.
+
+        Returns how it is registered then. Raises `PoolNotFound`, `PoolError` for a name that is no alias of it, and
+        `StoreError`.
+        """
+
+        def fewer(known: PoolManifest) -> tuple[str, ...]:
+            for alias in gone:
+                if alias not in known.aliases:
+                    there = ", ".join(known.aliases) or "none"
+                    raise PoolError(f"the pool {known.pool} has no alias {alias!r}; it has {there}")
+            return tuple(alias for alias in known.aliases if alias not in gone)
+
+        gone = tuple(aliases)
+        return await self._change_aliases(pool, fewer)
+
+    async def _change_aliases(self, pool: str, change: Callable[[PoolManifest], tuple[str, ...]]) -> PoolManifest:
+        async with self._reading:
+            for _ in range(_MAX_CHANGES):
+                await self._read()
+                name = self._routes.check_pool(pool)
+                stored = await self._storage.get(keys.pool(name))
+                if stored is None:
+                    continue
+                known = _manifest(name, stored.data)
+                changed = known.model_copy(update={"aliases": change(known)})
+                if changed == known or await self._storage.replace(
+                    keys.pool(name), changed.model_dump_json().encode(), stored.etag
+                ):
+                    await self._read()
+                    return changed
+        raise PoolConflict(
+            f"the pool {pool} is being changed by others; look at it with `backburner pools`, and repeat"
+        )
 
     async def remove(self, pool: str) -> PoolManifest:
         """Remove a pool and what its workers left, by its slug or served name; a broken one by its slug alone.
@@ -266,6 +334,8 @@ class PoolDirectory:
         self._routes = Routes(
             bases={manifest.model: name for name, manifest in manifests.items()},
             adapters=_adapters(self._pools, workers),
+            # Two pools that were given one at the same time: the first by name, for every client alike.
+            aliases={alias: name for name in sorted(manifests, reverse=True) for alias in manifests[name].aliases},
         )
         self._read_at = time.monotonic()
         return list(self._pools.values())

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backburner_schemas.envelope import Name, UnixSeconds
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.names import MAX_INDEX, Lane
+from backburner_schemas.names import MAX_INDEX, MAX_MODEL_NAME_CHARACTERS, Lane
 from backburner_schemas.request import Endpoint
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
@@ -83,6 +83,8 @@ class JobManifest(_Stored):
     priority: Lane = Lane.NORMAL
     pool: str | None = None
     """The pool that got every line, where the producer overrode routing."""
+    model: Annotated[str, Field(min_length=1, max_length=MAX_MODEL_NAME_CHARACTERS)] | None = None
+    """The model that took the place of the one that each line names, where the producer overrode it."""
     metadata: Metadata = Field(default_factory=dict)
     parent: str | None = None
     """The job that this one redrives or retries."""

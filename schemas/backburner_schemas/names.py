@@ -7,6 +7,9 @@ from typing import Literal
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _STRING_INDEX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+MAX_MODEL_NAME_CHARACTERS = 256
+"""Characters in a model's name at most, as requests and pools have it."""
+
 MAX_INDEX = 2**53 - 1
 """The largest index: the largest integer that every JSON reader represents exactly."""
 
@@ -34,6 +37,11 @@ PRIORITIES: tuple[Lane, ...] = (Lane.HIGH, Lane.NORMAL, Lane.LOW)
 def is_name(value: object) -> bool:
     """Whether the value can be a tenant's or a job's name: it is safe as one segment of a key."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None and ".." not in value
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a pool, an adapter or an alias can have that name: printable, not blank, of a bounded length."""
+    return 0 < len(name) <= MAX_MODEL_NAME_CHARACTERS and name.isprintable() and name.strip() == name
 
 
 def is_index(value: object) -> bool:

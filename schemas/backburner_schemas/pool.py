@@ -1,6 +1,19 @@
 """A pool's registration and the announcements of its workers, as they lie in the object store."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from backburner_schemas.names import is_model_name
+
+MAX_ALIASES = 256
+"""Aliases of one pool at most: every client and every worker reads them."""
+
+
+def _checked(name: str) -> str:
+    if not is_model_name(name):
+        raise ValueError("it cannot be a model's name")
+    return name
 
 
 class PoolManifest(BaseModel):
@@ -14,6 +27,8 @@ class PoolManifest(BaseModel):
     """The pool's name, as topics and queues carry it."""
     model: str
     """Exact served name of the resident base model."""
+    aliases: Annotated[tuple[Annotated[str, AfterValidator(_checked)], ...], Field(max_length=MAX_ALIASES)] = ()
+    """Other names that requests may call the base model by, in order."""
     created_at: float
     """Unix seconds of its registration."""
 

@@ -63,6 +63,17 @@ def _parts(body: Mapping[str, Any]) -> Iterator[str]:
                 yield f"\n{message.get('role')}\n"
                 yield from _texts(message.get("content"))
         return
+    instructions, given = body.get("instructions"), body.get("input")
+    items = isinstance(given, list) and bool(given) and isinstance(given[0], dict)
+    if isinstance(instructions, str) or items:
+        # Of responses, in the form that chats have: templates get the instructions as the first message.
+        if isinstance(instructions, str):
+            yield f"\nsystem\n{instructions}"
+        for item in given if isinstance(given, list) else [{"role": "user", "content": given}]:
+            if isinstance(item, dict):
+                yield f"\n{item.get('role')}\n"
+                yield from _texts(item.get("content"))
+        return
     prompt = body.get("prompt", body.get("input"))
     yield from _texts(prompt[:1] if isinstance(prompt, list) else prompt)
 

@@ -21,9 +21,13 @@ class Endpoint(StrEnum):
     """Embeddings: `input` in, vectors out."""
     SCORE = "/v1/score"
     """Similarity or relevance scores of pairs of texts."""
+    RESPONSES = "/v1/responses"
+    """Responses: `input` in, a text or messages, and output items out."""
 
 
-EndpointUrl = Endpoint | Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/score"]
+EndpointUrl = (
+    Endpoint | Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/score", "/v1/responses"]
+)
 """How users write an endpoint: a member, or its URL."""
 
 MAX_CUSTOM_ID_CHARACTERS = 512
@@ -58,8 +62,10 @@ class BatchRequest(BaseModel):
         return str(self.body["model"])
 
 
-def parse_request(line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES) -> BatchRequest:
-    """Parse and check one line, strictly.
+def parse_request(
+    line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES, model: str | None = None
+) -> BatchRequest:
+    """Parse and check one line, strictly. `model`, if there is one, takes the place of the body's.
 
     Raises a `RequestRefused`: `BodyTooLarge`, `InvalidJson`, `UnknownEndpoint`, or the class itself for a field
     that is missing or of the wrong type; `param` names the field.
@@ -70,6 +76,8 @@ def parse_request(line: bytes | str, *, max_bytes: int = DEFAULT_MAX_BODY_BYTES)
         found = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"not a JSON object: {error}; write one JSON object a line, in UTF-8") from error
+    if model is not None and isinstance(found, dict) and isinstance(found.get("body"), dict):
+        found["body"]["model"] = model
     return check_request(found)
 
 
@@ -137,6 +145,7 @@ INPUT_FIELDS: dict[Endpoint, tuple[str, ...]] = {
     Endpoint.COMPLETIONS: ("prompt",),
     Endpoint.EMBEDDINGS: ("input", "messages"),
     Endpoint.SCORE: ("text_1", "queries", "data_1"),
+    Endpoint.RESPONSES: ("input",),
 }
 """The body fields of which each endpoint needs one."""
 

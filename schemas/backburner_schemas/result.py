@@ -1,7 +1,7 @@
 """The result record: what became of one request, as one line in OpenAI's batch output form."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -65,6 +65,10 @@ class ResultFacts(BaseModel):
     """Seconds in the engine; null where no engine ran, as for a refused request or a cached response."""
     cached: bool = False
     """Whether the response came from the result cache, which has it from an earlier request."""
+    model: str | None = None
+    """Served name of the model or adapter that gave the response; null where there is none."""
+    requested_model: str | None = None
+    """What the request called that model, where it used an alias; null where it used the served name."""
 
 
 class ResultRecord(BaseModel):
@@ -96,14 +100,28 @@ class ResultRecord(BaseModel):
 
     @property
     def text(self) -> str:
-        """The answer's text: the first choice's message or text. Empty for errors and for embeddings."""
-        choices = self.response.body.get("choices") if self.response else None
+        """The answer's text: the first choice's message or text, or the texts of a response's messages, joined.
+
+        Empty for errors and for embeddings.
+        """
+        body = self.response.body if self.response else {}
+        if isinstance(output := body.get("output"), list):
+            return "".join(_output_texts(output))
+        choices = body.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
             return ""
         message = choice.get("message")
         found = message.get("content") if isinstance(message, dict) else choice.get("text")
         return found if isinstance(found, str) else ""
+
+
+def _output_texts(output: list[Any]) -> Iterator[str]:
+    for item in output:
+        content = item.get("content") if isinstance(item, dict) and item.get("type") == "message" else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str):
+                yield part["text"]
 
 
 def record_id(address: Address) -> str:

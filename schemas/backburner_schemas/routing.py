@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import PoolConflict, PoolNotFound
-from backburner_schemas.names import Lane
+from backburner_schemas.names import MAX_MODEL_NAME_CHARACTERS, Lane, is_model_name
 
 DEFAULT_PREFIX = "backburner"
 MAX_POOL_CHARACTERS = 40
@@ -75,15 +75,17 @@ class Routes:
     """Served name of a base model to its pool."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """Name of a LoRA adapter to its base model's pool."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Alias of a base model to its pool. What a pool really serves by that name comes first."""
 
     def pool_for(self, model: str) -> str:
         """The pool that serves the model. Raises a `PoolNotFound` that lists the models that have one."""
-        found = self.bases.get(model) or self.adapters.get(model)
+        found = self.bases.get(model) or self.adapters.get(model) or self.aliases.get(model)
         if found is None:
             raise PoolNotFound(
-                f"no pool serves the model {model!r}; there is {_listed({**self.bases, **self.adapters})}. "
-                f"Make one with `backburner topics ensure --pool {model}`; of an adapter, start a worker that has it "
-                "in BACKBURNER_ADAPTERS",
+                f"no pool serves the model {model!r}; there is {_listed(self._names)}. Name one of these, "
+                f"make it an alias with `backburner pools alias POOL {model}`, or make a pool with `backburner topics "
+                f"ensure --pool {model}`; of an adapter, start a worker that has it in BACKBURNER_ADAPTERS",
                 param="model",
             )
         return found
@@ -96,8 +98,36 @@ class Routes:
             return pool
         raise PoolNotFound(f"there is no pool {pool!r}; there is {_listed(self.bases.values())}", param="pool")
 
+    def check_alias(self, pool: str, alias: str) -> None:
+        """Raise `PoolConflict` if the pool's model cannot have that alias: something else is called so.
+
+        Another pool's names may not differ from it in letter case alone; those of its own pool may.
+        """
+        if not is_model_name(alias):
+            raise PoolConflict(
+                f"{alias!r} cannot be an alias; use up to {MAX_MODEL_NAME_CHARACTERS} printable characters, without "
+                "spaces around them"
+            )
+        for kind, names in (("a model", self.bases), ("an adapter", self.adapters), ("an alias", self.aliases)):
+            for name, owner in names.items():
+                if owner == pool and (name != alias or names is self.aliases):
+                    continue
+                if name == alias:
+                    raise PoolConflict(f"{alias!r} is {kind} of the pool {owner} already; choose another name")
+                if name.lower() == alias.lower():
+                    raise PoolConflict(
+                        f"{alias!r} differs in letter case alone from {name!r}, {kind} of the pool {owner}; choose "
+                        "another name"
+                    )
+
     def check_new(self, served_name: str) -> None:
-        """Raise `PoolConflict` if another served name differs in letter case alone, or has the same pool."""
+        """Raise `PoolConflict` if another name differs in letter case alone, is an alias, or has the same pool."""
+        for alias, pool in self.aliases.items():
+            if alias.lower() == served_name.lower() and self.bases.get(served_name) != pool:
+                raise PoolConflict(
+                    f"{alias!r} is an alias of the pool {pool}; remove it with `backburner pools alias {pool} "
+                    f"{alias} --remove`, or serve {served_name!r} under another name"
+                )
         for other, pool in self.bases.items():
             if other == served_name:
                 continue
@@ -105,6 +135,10 @@ class Routes:
                 raise PoolConflict(f"the pool of {other!r} exists; {served_name!r} differs in letter case alone")
             if pool == pool_name(served_name):
                 raise PoolConflict(f"the pool {pool} belongs to {other!r}; serve {served_name!r} under another name")
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return {**self.bases, **self.adapters, **self.aliases}
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -179,7 +179,7 @@ class BatchStatus(BaseModel):
     errors: InputErrors | None = None
     """What is wrong with the input of a job that failed."""
     model: str | None = None
-    """The model of all its requests; None where they differ, or it is not known."""
+    """The model that all its requests were given by `--model`; None where each names its own."""
     output_file_id: str | None = None
     """The gateway's file of responses."""
     error_file_id: str | None = None
@@ -246,6 +246,7 @@ def derive(view: JobView) -> BatchStatus:
         cancelled_at=ended.get("cancelled_at"),
         expired_at=ended.get("expired_at"),
         errors=InputErrors(data=errors) if errors else None,
+        model=manifest.model,
         metadata=manifest.metadata,
         usage=Usage.of(usage),
         tenant=manifest.tenant,

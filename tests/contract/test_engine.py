@@ -28,6 +28,7 @@ from backburner_worker.engine.vllm.engine import VllmEngine
 
 START_SECONDS = 180
 STEP_SECONDS = 60
+NO_SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "x"}}
 ADAPTERS = ("legal", "chat")
 FAKES = {"fake": FakeEngine, "fake-process": FakeProcessEngine}
 VLLM_ARGS = (
@@ -131,6 +132,29 @@ def test_completions_answer_every_prompt(subject):
     assert [choice["index"] for choice in response.body["choices"]] == [0, 1, 2, 3]
 
 
+def test_responses_answer_in_openais_form_and_count_tokens(subject):
+    fields = {"instructions": "Answer with one word.", "max_output_tokens": 8, "temperature": 0, "ignore_eos": True}
+    response = subject.run(Endpoint.RESPONSES, input="What is the capital of France?", **fields)
+    body = response.body
+    assert (response.status_code, body["object"], body["model"]) == (200, "response", subject.info.models[0])
+    assert body["id"].startswith("resp_")
+    (message,) = [item for item in body["output"] if item["type"] == "message"]
+    assert (message["role"], message["content"][0]["type"]) == ("assistant", "output_text")
+    assert message["content"][0]["text"]
+    assert (body["status"], body["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert response.usage.prompt_tokens == body["usage"]["input_tokens"] > 0
+    assert response.usage.completion_tokens == body["usage"]["output_tokens"] == 8
+    # What it writes itself can be given back to it.
+    said = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Hello"}]},
+        message,
+        {"role": "user", "content": "?"},
+    ]
+    again = subject.run(Endpoint.RESPONSES, input=said, max_output_tokens=4)
+    assert again.usage.prompt_tokens > 0
+    assert again.body["model"] == subject.info.models[0]
+
+
 def test_the_same_request_gets_the_same_answer(subject):
     first, second = (subject.run(max_tokens=8, temperature=0) for _ in range(2))
     assert first.body["choices"][0]["message"] == second.body["choices"][0]["message"]
@@ -201,7 +225,8 @@ def test_each_adapter_has_answers_of_its_own_and_always_the_same(subject):
 
 @pytest.mark.parametrize("endpoint", list(Endpoint))
 def test_another_model_is_not_found_on_any_endpoint(subject, endpoint):
-    fields = {Endpoint.COMPLETIONS: {"prompt": "a"}, Endpoint.EMBEDDINGS: {"input": "a"}}
+    fields = {Endpoint.COMPLETIONS: {"prompt": "a"}}
+    fields |= {named: {"input": "a"} for named in (Endpoint.EMBEDDINGS, Endpoint.RESPONSES)}
     with pytest.raises(ModelNotFound) as caught:
         subject.run(endpoint, model="another", **fields.get(endpoint, {}))
     assert caught.value.param == "model"
@@ -325,6 +350,37 @@ def test_vllm_refuses_a_bad_request_for_good(subject, fields, param):
 def test_vllm_refuses_an_endpoint_that_the_model_has_not(subject):
     with pytest.raises(RequestRefused, match="/v1/embeddings"):
         subject.run(Endpoint.EMBEDDINGS, input="hello")
+
+
+@only_vllm
+@pytest.mark.parametrize(
+    ("fields", "error", "param"),
+    [
+        ({"input": "word " * 600}, ContextLengthExceeded, None),
+        ({"input": "hello", "temperature": -1}, RequestRefused, "temperature"),
+        ({"input": 3}, RequestRefused, None),
+        ({"input": "hello", "made_up": 1}, RequestRefused, "made_up"),
+        ({"input": "hello", "text": {"format": NO_SCHEMA}}, RequestRefused, None),
+    ],
+)
+def test_vllm_refuses_a_response_that_it_cannot_give(subject, fields, error, param):
+    with pytest.raises(error) as caught:
+        subject.run(Endpoint.RESPONSES, **fields)
+    assert not caught.value.retryable
+    if param is not None:
+        assert caught.value.param == param
+    assert not subject.engine.lost
+
+
+@only_vllm
+def test_vllm_keeps_a_schema_in_a_response_and_gives_one_without_a_limit_what_fits(subject):
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    schema["additionalProperties"] = False
+    text = {"format": {"type": "json_schema", "name": "n", "schema": schema}}
+    answer = subject.run(Endpoint.RESPONSES, input="Yes?", text=text, max_output_tokens=200, temperature=0)
+    assert json.loads(answer.body["output"][-1]["content"][0]["text"]) in ({"a": True}, {"a": False})
+    assert answer.body["text"]["format"]["schema"] == schema
+    assert subject.run(Endpoint.RESPONSES, input="word " * 450).usage.completion_tokens > 0
 
 
 @only_vllm

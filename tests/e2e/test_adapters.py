@@ -4,7 +4,7 @@ import pytest
 from live import lines
 from waiting import until
 
-from backburner import InvalidInput
+from backburner import InvalidInput, RequestRefused
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
@@ -32,10 +32,20 @@ async def test_an_adapters_name_leads_to_its_pool_and_its_own_answers(stack, cli
         assert [record.response.body["model"] for record in asked.values()] == [*models]
         assert len({record.text for record in asked.values()}) == 3
 
-    # Whoever names the pool by hand, or sends past the SDK, learns it from the record.
-    job = await client.submit(lines(1, model="tuned-chit"), pool="tuned")
-    await job.wait(timeout=60)
-    [record] = [record async for record in job.results()]
-    assert record.error.code == "model_not_found"
-    assert "legal, tuned, tuned-chat" in record.error.message
+    # Whoever names the pool by hand learns it at once.
+    with pytest.raises(RequestRefused, match="no worker of pool tuned serves 'tuned-chit'"):
+        await client.submit(lines(1, model="tuned-chit"), pool="tuned")
     tuned.stop()
+
+
+async def test_an_alias_that_a_running_pool_is_given_is_answered_by_its_model(stack, client):
+    await stack.make_pool("renamed")
+    worker = stack.worker("renamed")
+    await until(worker.is_warm, "a warm worker")
+    await client.add_aliases("renamed", ["gpt-4o-mini"])
+    job = await client.submit(lines(2, model="gpt-4o-mini"))
+    assert (await job.wait(timeout=60)).request_counts.completed == 2
+    records = [record async for record in job.results()]
+    assert {record.response.body["model"] for record in records} == {"renamed"}
+    assert {(one.backburner.model, one.backburner.requested_model) for one in records} == {("renamed", "gpt-4o-mini")}
+    worker.stop()

@@ -96,7 +96,7 @@ def envelope(**fields) -> Mapping[str, object]:
     return {**address, "custom_id": "e", "url": request["url"], "body": request["body"], **fields}
 
 
-async def test_plain_lines_are_answered_in_the_stream_of_their_topic_and_day(raw):
+async def test_plain_lines_are_answered_in_the_stream_of_their_topic_and_day(raw, client):
     # A repeated custom_id is a request of its own: the address is the place on the broker.
     first, second = lines(1, "[[echo]] same"), lines(1, "[[echo]] same")
     sent = [await raw.send(first[0]), await raw.send(second[0])]
@@ -108,6 +108,14 @@ async def test_plain_lines_are_answered_in_the_stream_of_their_topic_and_day(raw
     old = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
     late = await raw.send(lines(1)[0], timestamp=int(old.timestamp() * 1000))
     assert (await raw.records(stream(when="2026-01-02"), [late]))[late]["response"]["status_code"] == 200
+    # A line of responses has its tokens in the names, too.
+    asked = {**lines(1)[0], "url": "/v1/responses", "body": {"model": "fake", "input": "hello"}}
+    later = await raw.send(asked, timestamp=int(old.timestamp() * 1000))
+    answered = (await raw.records(stream(when="2026-01-02"), [later]))[later]["response"]["body"]
+    listed = {found.id: found async for found in client.streams()}
+    assert listed[stream()].request_counts.completed >= 2
+    usage = listed[stream(when="2026-01-02")].usage
+    assert usage.output_tokens > answered["usage"]["output_tokens"] > 0
     await raw.all_committed()
 
 

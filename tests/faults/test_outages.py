@@ -110,7 +110,7 @@ async def test_a_store_that_refuses_stops_the_worker_loudly_and_everything_unset
     refusing_store.refuse(lambda asked, path: asked == method and part in path, status, code)
     await until(lambda: worker.exit_status is not None, "its end")
     assert worker.exit_status == 1
-    (end,) = worker.said("worker failed")
+    (end,) = worker.said("process failed")
     assert end["code"] == told
     assert ("make room" if told == "store_full" else "AWS_SECRET_ACCESS_KEY") in end["error"]
     assert not await settled(job, COUNT)

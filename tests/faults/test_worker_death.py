@@ -177,7 +177,7 @@ async def test_kill_9_of_the_engine_ends_the_worker_with_its_finished_work_store
     os.kill(engine, signal.SIGKILL)
     await until(lambda: first.exit_status is not None, "its end")
     assert first.exit_status == 1
-    (told,) = first.said("worker failed")
+    (told,) = first.said("process failed")
     assert told["code"] == "engine_lost"
     done = (await job.reconcile()).ok
     assert 500 <= done < 3_000
@@ -201,7 +201,7 @@ async def test_a_worker_of_another_model_refuses_the_pool(stack):
     stranger = stack.worker("other", BACKBURNER_POOL="mine")
     await until(lambda: stranger.exit_status is not None, "its end")
     assert stranger.exit_status == 1
-    (told,) = stranger.said("worker failed")
+    (told,) = stranger.said("process failed")
     assert told["code"] == "pool_not_found"
     assert "topics ensure --pool other" in told["error"]
 

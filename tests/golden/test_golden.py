@@ -91,6 +91,8 @@ ANSWERED = ResultRecord(
         version="vllm-0.32.0",
         queue_s=0.25,
         engine_s=1.5,
+        model="smollm2-135m-instruct",
+        requested_model="gpt-4o-mini",
     ),
 )
 ANSWER = ANSWERED.model_copy(
@@ -209,7 +211,11 @@ FORMS = {
     "sealed.json": lambda: Sealed(total=20, sha256="cd" * 32, sealed_at=NOW + 1, skipped=2).model_dump_json().encode(),
     "summary.json": lambda: SUMMARY.model_dump_json().encode(),
     "status.json": lambda: STATUS.model_dump_json().encode(),
-    "pool.json": lambda: PoolManifest(pool="qwen3-32b", model="Qwen3-32B", created_at=NOW).model_dump_json().encode(),
+    "pool.json": lambda: (
+        PoolManifest(pool="qwen3-32b", model="Qwen3-32B", aliases=("gpt-4o-mini",), created_at=NOW)
+        .model_dump_json()
+        .encode()
+    ),
     "worker.json": lambda: (
         WorkerAnnouncement(
             worker=WRITER,

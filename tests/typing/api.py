@@ -23,6 +23,7 @@ from backburner import (
     RequestFailed,
     ResultRecord,
     SkippedLine,
+    StreamStatus,
     SubmitProgress,
     SyncClient,
     SyncHandle,
@@ -71,9 +72,15 @@ async def many(client: Client, lines: AsyncIterator[bytes]) -> None:
     assert_type(await job.reconcile(), Reconciliation)
     assert_type(await client.pools(), list[PoolStatus])
     assert_type((await client.remove_pool("old")).model, str)
+    assert_type((await client.add_aliases("fake", ["gpt-4o-mini"])).aliases, tuple[str, ...])
+    await client.submit(lines, model="fake")
     async with aclosing(client.jobs(limit=5)) as statuses:
         async for status in statuses:
             assert_type(status, BatchStatus)
+    async with aclosing(client.streams()) as streams:
+        async for stream in streams:
+            assert_type(stream, StreamStatus)
+    assert_type(await client.stream("stream-mine"), StreamStatus)
 
 
 def blocking() -> None:

@@ -34,6 +34,8 @@ class Signature:
         queue_s: float | None = None,
         engine_s: float | None = None,
         cached: bool = False,
+        model: str | None = None,
+        requested_model: str | None = None,
     ) -> dict[str, Any]:
         """The fields of the record's `ResultFacts`."""
         return {
@@ -46,6 +48,8 @@ class Signature:
             "queue_s": queue_s,
             "engine_s": engine_s,
             "cached": cached,
+            "model": model,
+            "requested_model": requested_model,
         }
 
 

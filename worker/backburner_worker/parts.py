@@ -17,6 +17,7 @@ from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.generation.cache import ResultCache
 from backburner_worker.generation.handler import RequestHandler
+from backburner_worker.generation.model_names import ModelNames
 from backburner_worker.generation.runner import RequestRunner
 from backburner_worker.identity import WorkerIdentity
 from backburner_worker.jobs import JobCache
@@ -129,6 +130,7 @@ class Parts:
             self._info,
             self.storage,
             self.signature,
+            names=self.model_names,
             limits=settings.body_limits,
             allowed=settings.extra_parameters,
             max_body_bytes=settings.max_body_bytes,
@@ -136,6 +138,12 @@ class Parts:
             telemetry=self.telemetry,
             cache=self.cache,
         )
+
+    @cached_property
+    def model_names(self) -> ModelNames:
+        """What requests may call the model and its adapters."""
+        info = self._info
+        return ModelNames(self.storage, self.identity.pool, info.models[0], (*info.models, *info.adapters))
 
     @cached_property
     def cache(self) -> ResultCache | None:
@@ -227,5 +235,6 @@ class Parts:
             intervals=self.settings.sweep_intervals,
             announcement=self.identity.announcement,
             on_frozen=self.jobs.note_frozen,
+            refresh_names=self.model_names.refresh,
             telemetry=self.telemetry,
         )

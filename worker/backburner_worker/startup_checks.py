@@ -150,7 +150,7 @@ async def check_pool(storage: Storage, pool: str, model: str) -> None:
 
 
 async def check_adapters(storage: Storage, pool: str, adapters: Sequence[str]) -> None:
-    """Raise `PoolConflict` if an adapter has the name of another pool's base model, which would get all its requests.
+    """Raise `PoolConflict` if an adapter has the name of a base model or an alias, which mean another model.
 
     Warns if live workers of this pool have other adapters: any of them may get any request.
     """
@@ -161,6 +161,11 @@ async def check_adapters(storage: Storage, pool: str, adapters: Sequence[str]) -
             raise PoolConflict(
                 f"BACKBURNER_ADAPTERS: {status.model!r} is the base model of the pool {status.pool}, which gets all "
                 "requests that name it; give the adapter another name"
+            )
+        for alias in set(status.aliases).intersection(adapters):
+            raise PoolConflict(
+                f"BACKBURNER_ADAPTERS: {alias!r} is an alias of the pool {status.pool}; give the adapter another name, "
+                f"or remove the alias with `backburner pools alias {status.pool} {alias} --remove`"
             )
         if status.pool == pool and any(set(worker.adapters) != set(adapters) for worker in status.workers):
             log.warning(

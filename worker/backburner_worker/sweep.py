@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from backburner.jobs.finalizer import finalize
@@ -52,14 +52,17 @@ class Sweep:
         intervals: SweepIntervals,
         announcement: Callable[[], WorkerAnnouncement],
         on_frozen: Callable[[JobKey], None],
+        refresh_names: Callable[[], Awaitable[None]],
         telemetry: Telemetry,
     ) -> None:
+        """`refresh_names` reads the pool's aliases anew, at each turn."""
         self._storage = storage
         self._seconds = intervals.sweep
         self._grace = intervals.grace
         self._marker_life = intervals.marker_life
         self._announcement = announcement
         self._on_frozen = on_frozen
+        self._refresh_names = refresh_names
         self._telemetry = telemetry
         self._soon: asyncio.Queue[JobKey] = asyncio.Queue()
         self._queued: set[JobKey] = set()
@@ -87,7 +90,7 @@ class Sweep:
         an end, and nobody notices a log line every minute.
         """
         while True:
-            for step in (self._sweep_open, self._sweep_markers, self._sweep_announcements):
+            for step in (self._refresh_names, self._sweep_open, self._sweep_markers, self._sweep_announcements):
                 try:
                     await step()
                 except STOPS_THE_PROCESS:

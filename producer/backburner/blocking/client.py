@@ -15,6 +15,7 @@ from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.items import Item
 from backburner.job import Job
+from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
 from backburner.settings import Settings
 from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast
@@ -129,6 +130,7 @@ class SyncClient:
         priority: Priority = Lane.NORMAL,
         deadline: Deadline | None = None,
         metadata: Mapping[str, str] | None = None,
+        model: str | None = None,
         pool: str | None = None,
         tenant: str | None = None,
         skip_invalid: bool = False,
@@ -147,6 +149,7 @@ class SyncClient:
                 priority=priority,
                 deadline=deadline,
                 metadata=metadata,
+                model=model,
                 pool=pool,
                 tenant=tenant,
                 skip_invalid=skip_invalid,
@@ -196,6 +199,21 @@ class SyncClient:
                 yield [status]
 
         return self._thread.iterate(batches)
+
+    def streams(
+        self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
+    ) -> Iterator[StreamStatus]:
+        """See `Client.streams`."""
+
+        async def batches() -> AsyncGenerator[Sequence[StreamStatus]]:
+            async for stream in self._client.streams(tenant=tenant, limit=limit, after=after):
+                yield [stream]
+
+        return self._thread.iterate(batches)
+
+    def stream(self, id: str, *, tenant: str | None = None) -> StreamStatus:  # noqa: A002 - as in Client
+        """See `Client.stream`."""
+        return self._thread.call(lambda: self._client.stream(id, tenant=tenant))
 
     def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
@@ -265,6 +283,14 @@ class SyncClient:
     def register_pool(self, model: str) -> PoolManifest:
         """See `Client.register_pool`."""
         return self._thread.call(lambda: self._client.register_pool(model))
+
+    def add_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """See `Client.add_aliases`."""
+        return self._thread.call(lambda: self._client.add_aliases(pool, aliases))
+
+    def remove_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
+        """See `Client.remove_aliases`."""
+        return self._thread.call(lambda: self._client.remove_aliases(pool, aliases))
 
     def remove_pool(self, pool: str) -> PoolManifest:
         """See `Client.remove_pool`."""

@@ -1,10 +1,13 @@
 """The command line, put together. Each group of commands has its own file; nothing is decided here."""
 
+from typing import Annotated
+
 import typer
 
 from backburner.cli import command
 from backburner.cli.commands import dlq, enqueue, jobs, keys, plan, pools, results, retry, stack, submit, topics
 from backburner.cli.session import Session
+from backburner.cli.terminal import show
 
 app = typer.Typer(
     name="backburner",
@@ -15,8 +18,25 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        show.out(_version())
+        raise typer.Exit
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    return metadata.version("backburner")
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
 @app.callback(invoke_without_command=True)
-def backburner(context: typer.Context, *, verbose: command.Verbose = False) -> None:
+def backburner(context: typer.Context, *, verbose: command.Verbose = False, version: Version = False) -> None:  # noqa: ARG001
     """LLM inference that nobody is waiting for: prompts onto a queue, answers into object storage."""
     session = context.ensure_object(Session)
     session.verbose |= verbose
@@ -26,11 +46,7 @@ def backburner(context: typer.Context, *, verbose: command.Verbose = False) -> N
 
 def version(_session: Session) -> None:
     """Print the version."""
-    from importlib import metadata
-
-    from backburner.cli.terminal import show
-
-    show.out(metadata.version("backburner"))
+    show.out(_version())
 
 
 # In the order in which a newcomer needs them.

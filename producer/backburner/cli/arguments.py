@@ -105,7 +105,10 @@ Tenant = Annotated[
     str | None,
     typer.Option(metavar="NAME", callback=valid_name, help="The tenant; BACKBURNER_TENANT if not given."),
 ]
-Pool = Annotated[str | None, typer.Option(metavar="NAME", help="Send to this pool, whatever model is named.")]
+Pool = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Send to this pool, whose workers have to serve the models that are named."),
+]
 parse_lane = _judged(_lane)
 """The parser of every option that takes a lane."""
 Priority = Annotated[Lane, typer.Option(parser=parse_lane, metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]

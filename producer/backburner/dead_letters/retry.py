@@ -97,6 +97,7 @@ class RetryFailed:
             deadline=options.deadline,
             metadata=parent.metadata,
             pool=parent.pool,
+            model=parent.model,
             parent=parent.id,
         )
         await self._write(view, failed, source)
@@ -160,7 +161,8 @@ class RetryFailed:
         # Of a job that was never sealed, what follows the known requests was never sent.
         known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
         written = 0
-        checker = Checker(max_bytes=self._max_bytes, pool=view.manifest.pool, router=router)
+        manifest = view.manifest
+        checker = Checker(max_bytes=self._max_bytes, pool=manifest.pool, model=manifest.model, router=router)
         with into.open("wb") as file, closing(checker):
             async with aclosing(read_lines(source, max_bytes=self._max_bytes)) as chunks:
                 async for chunk in chunks:

@@ -17,6 +17,7 @@ from backburner.dispatcher.sender import Sender, Sending
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.stream import JobStream
 from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.speed import estimate_of
 from backburner.logs import get_logger
 from backburner.ordering.plan import Plan
 from backburner.runtime.notifier import Notifier
@@ -25,7 +26,7 @@ from backburner.storage import Storage
 from backburner.submission.job_objects import JobObjects
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
-from backburner_schemas.job import Counts, Estimate, JobState, Prefix, Sealed, Summary, Waiting
+from backburner_schemas.job import Counts, JobState, Prefix, Sealed, Summary, Waiting
 
 _WRITE_SECONDS = 1.0
 """Between two writes of a cursor, while there is something to write."""
@@ -178,7 +179,10 @@ class JobRun:
                 log.warning("the job was planned anew; all of it is sent again", **self._names)
         try:
             start = min(start, plan.count)
-            await self._write(**self._known_of(plan, start))
+            estimate = await until_stored(
+                partial(estimate_of, self._storage, manifest.tenant, plan), "look for a pool's speed"
+            )
+            await self._write(**self._known_of(plan, start), estimate=estimate)
             spool = await self._planner.spool(manifest, plan, start)
         except BaseException:
             plan.close()
@@ -188,18 +192,12 @@ class JobRun:
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:
         """What the cursor tells of a job that is planned."""
-        cursor, forecast = self.claim.cursor, plan.forecast
         return {
             "count": start,
             "total": plan.count,
             "whole": Prefix(plan.count, plan.digest.lines_sha256.hex()),
-            "planned_at": cursor.planned_at or self._now(),
+            "planned_at": self.claim.cursor.planned_at or self._now(),
             "pools": tuple(pool for pool, _ in plan.pools)[: self._settings.max_pools],
-            "estimate": Estimate(
-                prefix_hit_ratio=min(forecast.hit_ratio, 1.0),
-                prompt_tokens=forecast.prompt_tokens,
-                completion_tokens=forecast.completion_tokens,
-            ),
         }
 
     async def _send(self, stream: JobStream) -> Over:

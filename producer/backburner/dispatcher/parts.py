@@ -3,7 +3,6 @@
 It is the map of who knows whom, and nothing runs here: read it from `dispatcher` on. `app` runs what is built.
 """
 
-from collections.abc import Callable
 from functools import cached_property
 
 from backburner.connections import Connections
@@ -18,31 +17,18 @@ from backburner.dispatcher.settings import DispatcherSettings
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.scheduler import Scheduler
 from backburner.dispatcher.sharing.surveyor import Surveyor
+from backburner.quotas import QuotasFile
 from backburner.runtime.notifier import Notifier
 from backburner.submission.cursor import new_owner
-
-
-def equal_weight(_tenant: str) -> float:
-    """Every tenant's share is the same."""
-    return 1.0
 
 
 class Parts:
     """The parts of one dispatcher. Ask for them in a running event loop."""
 
-    def __init__(
-        self,
-        settings: DispatcherSettings,
-        connections: Connections,
-        metrics: Metrics,
-        *,
-        weight: Callable[[str], float] = equal_weight,
-    ) -> None:
-        """`weight` is a tenant's, for the shares."""
+    def __init__(self, settings: DispatcherSettings, connections: Connections, metrics: Metrics) -> None:
         self.settings = settings
         self.connections = connections
         self._metrics = metrics
-        self._weight = weight
         self._changed = Notifier()
         """Woken by whatever may let a job go on."""
 
@@ -73,11 +59,16 @@ class Parts:
             self.connections.storage,
             self.connections.publisher,
             self.settings.queue.kind,
-            scheduler=Scheduler(self._weight),
+            scheduler=Scheduler(self.quotas.weight),
             backlog=self.backlog,
             changed=self._changed,
             metrics=self._metrics,
         )
+
+    @cached_property
+    def quotas(self) -> QuotasFile:
+        """What share each tenant has. Raises `SettingsError` for a file that cannot be used."""
+        return QuotasFile.of(self.settings)
 
     @cached_property
     def backlog(self) -> Backlog:

@@ -7,6 +7,7 @@ from pydantic import Field
 from backburner.settings import Settings, load_settings
 from backburner.settings.group import SettingGroup
 from backburner.settings.process import ProcessSettings
+from backburner.settings.quotas import QuotaSettings
 
 
 class DispatchSettings(SettingGroup):
@@ -26,7 +27,7 @@ class DispatchSettings(SettingGroup):
     while a lane is at its bound."""
 
 
-class DispatcherSettings(ProcessSettings, DispatchSettings, Settings):
+class DispatcherSettings(ProcessSettings, DispatchSettings, QuotaSettings, Settings):
     """What a dispatcher reads from BACKBURNER_… variables, beside what every part reads."""
 
     @classmethod

@@ -33,13 +33,16 @@ class Checker:
     """Checks an input from its first line to its last, in chunks. Use it for one pass, and close it.
 
     With `pool` every line goes there; otherwise `router` finds each line's pool by its model. With neither, lines
-    are not routed, which is enough to count them.
+    are not routed, which is enough to count them. With `model` each request is one to that model, whatever it names.
     """
 
-    def __init__(self, *, max_bytes: int, router: Router | None = None, pool: str | None = None) -> None:
+    def __init__(
+        self, *, max_bytes: int, router: Router | None = None, pool: str | None = None, model: str | None = None
+    ) -> None:
         self._max_bytes = max_bytes
         self._router = router
         self._pool = pool
+        self._model = model
         self._pools: dict[str, str] = {}
         self._models: set[str] = set()
         self._seen = SeenIds()
@@ -80,7 +83,8 @@ class Checker:
 
         None where `check` has to read them.
         """
-        if not texts or (found := fast_check(texts, self._max_bytes)) is None:
+        # With another model they do not go as they stand.
+        if self._model is not None or not texts or (found := fast_check(texts, self._max_bytes)) is None:
             return None
         try:
             pools = {self._pools.get(model) or await self._route(model) for model in found.models}
@@ -100,7 +104,7 @@ class Checker:
             try:
                 if isinstance(text, BackburnerError):
                     raise text
-                request = parse_request(text, max_bytes=self._max_bytes)
+                request = parse_request(text, max_bytes=self._max_bytes, model=self._model)
                 data = canonical(request)
                 # It is sent in this form, in which a number such as 1e15 is longer.
                 check_size(data, self._max_bytes)

@@ -32,8 +32,9 @@ class JoinedResult(ResultRecord):
 class JoinedInput:
     """An input's accepted lines by index. They are in a temporary file; memory holds one number for each."""
 
-    def __init__(self, job: str, max_bytes: int) -> None:
+    def __init__(self, job: str, max_bytes: int, model: str | None) -> None:
         self._job = job
+        self._model = model
         self._max_bytes = max_bytes
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._offsets = array("Q")
@@ -49,9 +50,10 @@ class JoinedInput:
         router: Router | None,
     ) -> Self:
         """Read the input that the job was made from. Raises `JobConflict` if it is another one."""
-        joined = cls(manifest.id, max_bytes)
+        joined = cls(manifest.id, max_bytes, manifest.model)
         # Lines that were skipped for their model alone are only recognised with the routes.
-        checker = Checker(max_bytes=max_bytes, pool=manifest.pool, router=router if sealed and sealed.skipped else None)
+        router = router if sealed and sealed.skipped else None
+        checker = Checker(max_bytes=max_bytes, pool=manifest.pool, model=manifest.model, router=router)
         rolling = sha256()
         with closing(checker):
             async with aclosing(read_lines(source, max_bytes=max_bytes)) as chunks:
@@ -91,7 +93,7 @@ class JoinedInput:
         if isinstance(index, str) or index >= len(self._offsets):
             return None
         self._file.seek(self._offsets[index])
-        return parse_request(self._file.readline(), max_bytes=self._max_bytes + 1)
+        return parse_request(self._file.readline(), max_bytes=self._max_bytes + 1, model=self._model)
 
 
 async def download_input(storage: Storage, manifest: JobManifest, into: Path) -> bool:

@@ -282,8 +282,8 @@ def not_found(job: str) -> JobNotFound:
     """The error for a job that has no manifest."""
     if job.startswith("stream-"):
         return JobNotFound(
-            f"{job} is a stream, which has no end and no status; read what is there with "
-            f"`backburner results {job} --no-follow`, or results(follow=False)"
+            f"{job} is a stream, which has no end; see what is there with `backburner status {job}`, or "
+            f"client.stream(…), and read it with `backburner results {job} --no-follow`, or results(follow=False)"
         )
     if job.startswith("single-"):
         return JobNotFound(

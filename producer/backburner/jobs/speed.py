@@ -1,13 +1,14 @@
-"""How fast a pool has been of late, from the names of segments alone: one LIST, and a GET for each job looked at."""
+"""How fast a pool has been of late, by the names of segments alone, and so how long a job takes: one LIST, few GETs."""
 
 from collections import defaultdict
 from itertools import islice
 
+from backburner.ordering.plan import Plan
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
-from backburner_schemas.job import JobManifest
+from backburner_schemas.job import Cursor, Estimate, JobManifest
 
 _MAX_LISTED_OBJECTS = 1000
 """One page of a LIST. Most jobs' names sort the newest first."""
@@ -20,13 +21,30 @@ _MIN_SPAN_SECONDS = 2.0
 async def tokens_per_second(storage: Storage, tenant: str, pool: str, *, only_pool: bool) -> float | None:
     """Tokens of prompts and answers that the pool has done in a second, in the newest of the tenant's jobs that tells.
 
-    None where none does. Which pool a job is for is known if its manifest names it, or if there is only one pool.
-    Raises `StoreError`.
+    None where none does. Which pool a job is for is known if its manifest names it, if it was planned, or if there is
+    only one pool. Raises `StoreError`.
     """
     for name, written in (await _newest(storage, tenant)).items():
         if (speed := _speed(written)) is not None and (only_pool or await _is_for(storage, tenant, name, pool)):
             return speed
     return None
+
+
+async def estimate_of(storage: Storage, tenant: str, plan: Plan) -> Estimate:
+    """What a planned job is expected to take: how long, only if it is for one pool whose speed is known.
+
+    Raises `StoreError`.
+    """
+    forecast, speed = plan.forecast, None
+    if len(plan.pools) == 1:
+        [(pool, _)] = plan.pools
+        speed = await tokens_per_second(storage, tenant, pool, only_pool=False)
+    return Estimate(
+        prefix_hit_ratio=forecast.hit_ratio,
+        prompt_tokens=forecast.prompt_tokens,
+        completion_tokens=forecast.completion_tokens,
+        seconds=(forecast.prompt_tokens + forecast.completion_tokens) / speed if speed else None,
+    )
 
 
 async def _newest(storage: Storage, tenant: str) -> dict[str, list[tuple[float, int]]]:
@@ -52,9 +70,16 @@ def _speed(written: list[tuple[float, int]]) -> float | None:
 
 
 async def _is_for(storage: Storage, tenant: str, name: str, pool: str) -> bool:
+    """Whether all of the job is for that pool, as its manifest says, or the cursor of a stored job that was planned."""
     key = keys.manifest(tenant, name)
-    stored = await storage.get(key)
     try:
-        return stored is not None and parse_stored(JobManifest, key, stored.data).pool == pool
+        if (stored := await storage.get(key)) is None:
+            return False
+        manifest = parse_stored(JobManifest, key, stored.data)
+        if manifest.pool is not None or manifest.stored is None:
+            return manifest.pool == pool
+        key = keys.cursor(tenant, name)
+        stored = await storage.get(key)
+        return stored is not None and parse_stored(Cursor, key, stored.data).pools == (pool,)
     except StoredObjectBroken:
         return False

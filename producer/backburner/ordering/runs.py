@@ -13,7 +13,7 @@ MEMORY_BYTES = 16 * 1024 * 1024
 _RECORD_OVERHEAD_BYTES = 56
 """Of a `bytes` object and its place in a list."""
 _MAX_RUNS = 64
-"""Runs that are merged at once, each with an open file and two pieces in memory."""
+"""Runs that are merged at once, each with an open file and two pieces in memory; a few times as many at the end."""
 _READ_BYTES = 64 * 1024
 _LENGTH = Struct("<H")
 MAX_RECORD_BYTES = 0xFFFF
@@ -31,7 +31,8 @@ class SortedRuns:
         self._folder = folder
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._runs: list[IO[bytes]] = []
+        self._levels: list[list[IO[bytes]]] = []
+        """Runs of what was held, runs that were merged from those, runs that were merged from these, and so on."""
 
     def add(self, record: bytes) -> None:
         """Add a record of at most `MAX_RECORD_BYTES`. Raises `OSError` if it cannot be written."""
@@ -43,28 +44,32 @@ class SortedRuns:
     def __iter__(self) -> Iterator[bytes]:
         """The records in order. Raises `OSError` if they cannot be read."""
         self._held.sort()
-        if not self._runs:
+        if not self._levels:
             yield from self._held
             return
         self._spill()
-        yield from self._merged()
+        yield from _merged([run for level in self._levels for run in level])
 
     def close(self) -> None:
         """Remove what is on disk and in memory; nothing can be read after it."""
-        for run in self._runs:
-            run.close()
-        self._runs, self._held = [], []
+        for level in self._levels:
+            _close(level)
+        self._levels, self._held = [], []
 
     def _spill(self) -> None:
-        if self._held:
-            held, self._held, self._held_bytes = self._held, [], 0
-            held.sort()
-            self._runs.append(self._written(held))
-        if len(self._runs) >= _MAX_RUNS:
-            merged = self._written(self._merged())
-            for run in self._runs:
-                run.close()
-            self._runs = [merged]
+        held, self._held, self._held_bytes = self._held, [], 0
+        if not held:
+            return
+        held.sort()
+        run = self._written(held)
+        for level in self._levels:
+            level.append(run)
+            if len(level) < _MAX_RUNS:
+                return
+            run = self._written(_merged(level))
+            _close(level)
+            level.clear()
+        self._levels.append([run])
 
     def _written(self, records: Iterable[bytes]) -> IO[bytes]:
         file = tempfile.TemporaryFile(prefix="backburner-runs-", dir=self._folder, buffering=_READ_BYTES)  # noqa: SIM115
@@ -74,8 +79,14 @@ class SortedRuns:
             write(record)
         return file
 
-    def _merged(self) -> Iterator[bytes]:
-        return heapq.merge(*map(_read, self._runs))
+
+def _merged(runs: Iterable[IO[bytes]]) -> Iterator[bytes]:
+    return heapq.merge(*map(_read, runs))
+
+
+def _close(runs: Iterable[IO[bytes]]) -> None:
+    for run in runs:
+        run.close()
 
 
 def _read(run: IO[bytes]) -> Iterator[bytes]:

@@ -6,13 +6,12 @@ import os
 import tempfile
 from bisect import bisect_right
 from collections.abc import AsyncIterable
-from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
 from mmap import mmap
 from pathlib import Path
 from struct import Struct
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
 from backburner.inputs.batch import Accepted
 from backburner.inputs.validation import canonical
@@ -27,13 +26,12 @@ _PLACE = Struct("<QQI4x")
 _NO_OFFSET = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledLine:
+class SpooledLine(NamedTuple):
     """One request, as it is sent."""
 
     position: int
     """Its place in the plan."""
-    index: int
+    index: int  # type: ignore[assignment]  # nobody searches a line
     """Its place among the accepted lines of the input."""
     group: int
     """Number of its group in the plan, from 0; those of a group are for one worker."""

@@ -20,11 +20,12 @@ class JobObjects:
         """Tenant and job."""
         return self.manifest.tenant, self.manifest.id
 
-    async def adopt(self) -> None:
-        """Use the manifest of the first submit, where there was one: its options stay."""
+    async def adopt(self) -> bool:
+        """Use the manifest of the first submit, where there was one: its options stay. Returns whether there was."""
         stored = await self._storage.get(keys.manifest(*self.names))
         if stored is not None:
             self.manifest = JobManifest.model_validate_json(stored.data)
+        return stored is not None
 
     async def open(self) -> Sealed | None:
         """Create the job, or find it created. Returns its seal if it is sealed already.

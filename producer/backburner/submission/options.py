@@ -10,7 +10,7 @@ from backburner.settings import Settings
 from backburner_schemas import keys
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest, OffPeak
-from backburner_schemas.names import PRIORITIES, Lane, Priority, is_name
+from backburner_schemas.names import PRIORITIES, Lane, Priority, is_model_name, is_name
 
 Deadline = float | timedelta | datetime
 """Seconds or a timedelta from now, or a point in time."""
@@ -26,6 +26,7 @@ def manifest_of(
     metadata: Mapping[str, str] | None,
     pool: str | None,
     parent: str | None,
+    model: str | None = None,
     stored: bool = False,
     window: str | None = None,
     timezone: str | None = None,
@@ -38,6 +39,8 @@ def manifest_of(
     until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings, stored=stored)
     if job_id is not None and not keys.has_manifest(job_id):
         raise JobError(f"a job id cannot begin with {keys.SINGLE} or {keys.STREAM}; choose another", param="job_id")
+    if model is not None and not is_model_name(model):
+        raise JobError(f"{model!r} is not a model's name; pass one that `backburner pools` lists", param="model")
     try:
         return JobManifest(
             id=keys.new_job_id(now) if job_id is None else checked_name(job_id, "job_id"),
@@ -46,6 +49,7 @@ def manifest_of(
             deadline=until,
             priority=chosen_lane(priority),
             pool=pool,
+            model=model,
             metadata=dict(metadata or {}),
             parent=parent,
             window=_off_peak(window, timezone, stored=stored),

@@ -35,7 +35,7 @@ def body_of(
     if body is not None:
         made = {**body, **made}
     elif messages is not None:
-        made["messages"] = list(messages)
+        made["input" if endpoint is Endpoint.RESPONSES else "messages"] = list(messages)
     else:
         made.update(_from_prompt(endpoint, prompt or ""))
     return {**made, **parameters}
@@ -46,7 +46,7 @@ def _from_prompt(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": prompt}]}
     if endpoint is Endpoint.COMPLETIONS:
         return {"prompt": prompt}
-    if endpoint is Endpoint.EMBEDDINGS:
+    if endpoint in {Endpoint.EMBEDDINGS, Endpoint.RESPONSES}:
         return {"input": prompt}
     raise RequestRefused(f"{endpoint} needs more than a prompt; pass its fields as body", param="prompt")
 

@@ -35,29 +35,32 @@ class StoredSubmission:
 
     async def run(self, source: Source) -> Submitted:
         """Store the whole input and make the job. See `Client.submit` for what is raised."""
-        await self._objects.adopt()
+        resumed = await self._objects.adopt()
         connections, manifest = self._connections, self._objects.manifest
         max_bytes = connections.settings.max_body_bytes
         with (
-            closing(Checker(max_bytes=max_bytes, router=connections.pools, pool=manifest.pool)) as checker,
+            closing(
+                Checker(max_bytes=max_bytes, router=connections.pools, pool=manifest.pool, model=manifest.model)
+            ) as checker,
             closing(self._reader_of(source, checker, max_bytes)) as reader,
             _temporary() as copy,
         ):
             self._reader = reader
             expected = await reader.survey(self._fingerprint, self._report)
             self._total = expected.count if expected is not None else None
-            if isinstance(source, (str, Path)) and not self._options.skip_invalid:
+            if isinstance(source, (str, Path)) and not self._options.skip_invalid and manifest.model is None:
                 path = Path(source)
             else:
                 path = Path(copy.name)
                 await self._write(reader, copy)
+            if manifest.pool is not None and not resumed:
+                await connections.pools.check_served(manifest.pool, checker.models)
             await self._store(path, skipped=reader.findings.total)
         self._total = self._fingerprint.count
         self._report(stored=True)
         pools, named = connections.pools, manifest.pool
-        unserved = await pools.unserved(named, checker.models) if named is not None else []
         used = {named} if named is not None else {await pools.pool_for(model) for model in checker.models}
-        return Submitted(reader.findings, [*pools.warnings(used), *unserved])
+        return Submitted(reader.findings, pools.warnings(used))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
         skip_invalid = self._options.skip_invalid

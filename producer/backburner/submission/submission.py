@@ -86,12 +86,14 @@ class Submission:
 
     async def run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
-        await self._objects.adopt()
-        max_bytes = self._connections.settings.max_body_bytes
+        resumed = await self._objects.adopt()
+        max_bytes, manifest, pools = (
+            self._connections.settings.max_body_bytes,
+            self._objects.manifest,
+            self._connections.pools,
+        )
         with (
-            closing(
-                Checker(max_bytes=max_bytes, router=self._connections.pools, pool=self._objects.manifest.pool)
-            ) as checker,
+            closing(Checker(max_bytes=max_bytes, router=pools, pool=manifest.pool, model=manifest.model)) as checker,
             closing(self._reader_of(source, checker, max_bytes)) as reader,
         ):
             self._reader = reader
@@ -104,6 +106,9 @@ class Submission:
                 first = await anext(batches, None)
                 if first is None:
                     raise reader.empty()
+                # What was begun is completed, whoever works in the pool by now.
+                if manifest.pool is not None and manifest.parent is None and not resumed:
+                    await pools.check_served(manifest.pool, checker.models)
                 await self._connections.publisher()
                 try:
                     await self._send_all(first, batches, reader, expected)
@@ -114,12 +119,7 @@ class Submission:
                         f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
                     )
                     raise
-        pools, named = self._connections.pools, self._objects.manifest.pool
-        unserved: list[str] = []
-        # Of a job that was sealed already nothing was sent, and its requests may have ended long ago.
-        if named is not None and not self._sealed:
-            unserved = await pools.unserved(named, checker.models)
-        return Submitted(reader.findings, [*pools.warnings(self._pools), *unserved])
+        return Submitted(reader.findings, pools.warnings(self._pools))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
         skip_invalid, refuse = self._options.skip_invalid, self._objects.cancel_if_open

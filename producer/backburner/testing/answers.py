@@ -34,6 +34,17 @@ def response_of(envelope: Envelope, answer: str | Mapping[str, Any]) -> dict[str
     if envelope.url is Endpoint.COMPLETIONS:
         choices = [{"index": 0, "text": answer, "logprobs": None, "finish_reason": "stop"}]
         return {**common, "object": "text_completion", "choices": choices, "usage": usage}
+    if envelope.url is Endpoint.RESPONSES:
+        content = [{"type": "output_text", "text": answer, "annotations": []}]
+        output = [{"id": "msg_fake", "type": "message", "role": "assistant", "status": "completed", "content": content}]
+        return {
+            **{name: common[name] for name in ("id", "model")},
+            "object": "response",
+            "created_at": _CREATED_SECONDS,
+            "status": "completed",
+            "output": output,
+            "usage": {"input_tokens": read, "output_tokens": written, "total_tokens": read + written},
+        }
     numbers = [byte / 255 for byte in bytes.fromhex(digest)[:_DIMENSION_COUNT]]
     if envelope.url is Endpoint.EMBEDDINGS:
         data: list[dict[str, Any]] = [{"object": "embedding", "index": 0, "embedding": numbers}]
@@ -45,7 +56,10 @@ def response_of(envelope: Envelope, answer: str | Mapping[str, Any]) -> dict[str
 def usage_of(record: ResultRecord) -> tuple[int, int]:
     """Prompt and completion tokens in the record's response."""
     usage = (record.response.body.get("usage") if record.response is not None else None) or {}
-    return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    # Responses call them by other names.
+    read = usage.get("prompt_tokens") or usage.get("input_tokens")
+    written = usage.get("completion_tokens") or usage.get("output_tokens")
+    return int(read or 0), int(written or 0)
 
 
 def _digest(envelope: Envelope) -> str:

@@ -19,7 +19,7 @@ from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired
 from backburner_schemas.job import JobState
 from backburner_schemas.letter import StoredDeadLetter
-from backburner_schemas.pool import WorkerAnnouncement
+from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record, record_id
 from backburner_schemas.routing import pool_name
 from backburner_schemas.segment import Line, encode_segment
@@ -212,7 +212,8 @@ class FakeSystem:
             for chosen, error in self._failing:
                 if chosen(envelope):
                     raise error
-            found = self._answer(await self._with_body(envelope))
+            asked, names = await self._resolved(await self._with_body(envelope), message.pool)
+            found = self._answer(asked)
             if isinstance(found, BackburnerError):
                 raise found
         except BackburnerError as error:
@@ -223,9 +224,9 @@ class FakeSystem:
             id=record_id(envelope.address),
             custom_id=envelope.custom_id,
             response=ResponseBody(
-                status_code=200, request_id=record_id(envelope.address), body=response_of(envelope, found)
+                status_code=200, request_id=record_id(envelope.address), body=response_of(asked, found)
             ),
-            backburner=facts,
+            backburner=facts.model_copy(update=names),
         )
 
     async def _keep_letter(self, message: Message, error: BackburnerError) -> None:
@@ -253,6 +254,17 @@ class FakeSystem:
         stored = await self.storage.get(envelope.body_ref)
         assert stored is not None
         return envelope.model_copy(update={"body": from_json(stored.data), "body_ref": None})
+
+    async def _resolved(self, envelope: Envelope, pool: str) -> tuple[Envelope, dict[str, str]]:
+        """The request to the model that serves it, and what the record tells of its names."""
+        body = envelope.body or {}
+        requested = body["model"]
+        served = next((model for model in self._models if pool_name(model) == pool), requested)
+        stored = await self.storage.get(keys.pool(pool)) if served != requested else None
+        if stored is None or requested not in PoolManifest.model_validate_json(stored.data).aliases:
+            return envelope, {"model": requested}
+        asked = envelope.model_copy(update={"body": {**body, "model": served}})
+        return asked, {"model": served, "requested_model": requested}
 
     async def _store(self, tenant: str, job: str, lines: Sequence[Line]) -> None:
         failed = sum(line.error_code is not None for line in lines)

@@ -206,16 +206,43 @@ def test_pools_tell_what_requests_can_name(terminal):
         tuned = worker.model_copy(update={"adapters": ("legal", "chat\x1b[2J")})
         await terminal.system.storage.put(keys.worker("fake", worker.worker), tuned.model_dump_json().encode())
         await terminal.system.client.register_pool("Idle")
+        await terminal.system.client.add_aliases("Idle", ["gpt-4o-mini", "o3"])
 
     asyncio.run(announce())
     header, *rows = terminal("pools").stdout.splitlines()
-    assert header.split() == ["POOL", "MODEL", "WORKERS", "ADAPTERS"]
+    assert header.split() == ["POOL", "MODEL", "ALIASES", "WORKERS", "ADAPTERS"]
     assert [row.split() for row in rows] == [
-        ["fake", "fake", "1", "chat\\x1b[2J,", "legal"],
-        ["idle", "Idle", "0", "-"],
+        ["fake", "fake", "-", "1", "chat\\x1b[2J,", "legal"],
+        ["idle", "Idle", "gpt-4o-mini,", "o3", "0", "-"],
     ]
     found = records(terminal("pools", "--json").stdout)
-    assert found[0] == {"pool": "fake", "model": "fake", "workers": ["fake"], "adapters": ["chat\x1b[2J", "legal"]}
+    assert found[0] == {
+        "pool": "fake",
+        "model": "fake",
+        "aliases": [],
+        "workers": ["fake"],
+        "adapters": ["chat\x1b[2J", "legal"],
+    }
+
+
+def test_an_alias_is_given_to_a_pool_and_taken_away(terminal):
+    result = terminal("pools", "alias", "fake", "gpt-4o-mini", "o3")
+    assert (result.stdout, result.stderr) == ("", "fake of the pool fake answers to fake, gpt-4o-mini, o3\n")
+    path = terminal.file(line(1).replace('"fake"', '"gpt-4o-mini"'))
+    terminal("submit", path, "--wait")
+    (changed,) = records(terminal("pools", "alias", "fake", "o3", "--remove", "--json").stdout)
+    assert changed == {"pool": "fake", "model": "fake", "aliases": ["gpt-4o-mini"]}
+    assert "no alias 'o3'" in terminal("pools", "alias", "fake", "o3", "--remove", code=ExitCode.USAGE).stderr
+    terminal("pools", "alias", "nope", "o3", code=ExitCode.NOT_FOUND)
+
+
+def test_a_model_that_the_named_pool_does_not_serve_is_wrong_use_and_another_can_take_its_place(terminal):
+    path = terminal.file(line(1).replace('"fake"', '"gpt-4o-mini"'))
+    refused = terminal("submit", path, "--pool", "fake", code=ExitCode.USAGE)
+    assert (refused.stdout, "pass --model fake" in refused.stderr) == ("", True)
+    job = terminal("submit", path, "--model", "fake").stdout.strip()
+    (record,) = records(terminal("results", job).stdout)
+    assert record["response"]["body"]["model"] == "fake"
 
 
 def test_a_pool_that_nobody_works_for_is_removed_by_its_name_or_its_models(terminal):
@@ -346,6 +373,27 @@ def test_parameters_reach_the_body_and_cannot_replace_the_prompt(terminal):
     assert (body["max_tokens"], body["user"], body["messages"][0]["content"]) == (4, "me", "hello")
 
 
+def test_enqueue_takes_what_is_asked_for_most_by_options_of_their_own(terminal):
+    terminal.system.hold()
+    terminal(
+        "enqueue", "hello", "--system", "Be brief.", "--max-tokens", "4", "--temperature", "0", "--param", "seed=1"
+    )
+    body = terminal.system._waiting[0].envelope.body
+    assert {name: body[name] for name in ("max_tokens", "temperature", "seed")} == {
+        "max_tokens": 4,
+        "temperature": 0,
+        "seed": 1,
+    }
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    terminal("enqueue", "hello", "--max-tokens", "0", code=ExitCode.USAGE)
+
+
+def test_the_version_is_an_option_and_a_command(terminal):
+    shown = terminal("--version").stdout
+    assert shown.strip()
+    assert terminal("version").stdout == shown
+
+
 def test_enqueue_reads_stdin(terminal):
     terminal.system.hold()
     terminal("enqueue", "-", stdin="from a pipe")
@@ -405,17 +453,35 @@ def test_topics_ensure_prints_the_pool_and_its_topics(terminal, monkeypatch):
         return [f"{settings.prefix}.{pool}.{lane}" for lane in ("high", "low")]
 
     monkeypatch.setattr("backburner.publishers.ensure_topics", ensure)
-    result = terminal("topics", "ensure", "--pool", "Qwen/Qwen3-8B")
+    result = terminal("topics", "ensure", "--pool", "Qwen/Qwen3-8B", "--alias", "gpt-4o-mini", "--alias", "o3")
     assert result.stdout.splitlines() == [
         "pool qwen-qwen3-8b-a82fd5",
         "topic backburner.qwen-qwen3-8b-a82fd5.high",
         "topic backburner.qwen-qwen3-8b-a82fd5.low",
     ]
     pools = asyncio.run(terminal.system.new_client().pools())
-    assert "Qwen/Qwen3-8B" in {pool.model for pool in pools}
+    assert ("Qwen/Qwen3-8B", ("gpt-4o-mini", "o3")) in {(pool.model, pool.aliases) for pool in pools}
 
 
-@pytest.mark.parametrize("command", ["results", "reconcile"])
+def test_streams_are_shown_below_the_jobs_and_each_for_itself(terminal):
+    name = keys.SegmentName(keys.new_ulid(), 0, ok=2, failed=1, prompt_tokens=40, completion_tokens=9, engine_ms=1)
+    stream = "stream-t-2026-01-01"
+    asyncio.run(terminal.system.storage.put(keys.segment("default", stream, name), b""))
+    header, row = terminal("jobs").stdout.splitlines()
+    assert header.split()[:3] == ["STREAM", "DONE", "FAILED"]
+    assert row.split()[:5] == [stream, "2", "1", "40", "9"]
+    job = terminal("submit", terminal.file(line(1))).stdout.strip()
+    lines = terminal("jobs").stdout.splitlines()
+    assert [one.split()[:1] for one in lines] == [["JOB"], [job], [], ["STREAM"], [stream]]
+    assert [one["object"] for one in records(terminal("jobs", "--json").stdout)] == ["batch", "stream"]
+    shown = terminal("status", stream).stdout
+    assert "3 so far: 2 completed, 1 failed" in shown
+    assert "40 in, 9 out" in shown
+    (found,) = records(terminal("status", stream, "--json").stdout)
+    assert (found["id"], found["request_counts"]["completed"], found["usage"]["input_tokens"]) == (stream, 2, 40)
+
+
+@pytest.mark.parametrize("command", ["results", "reconcile", "status"])
 def test_a_stream_that_has_nothing_is_told(terminal, command):
     result = terminal(command, "stream-nothing", code=ExitCode.NOT_FOUND)
     assert result.stderr == "error: nothing is stored under stream-nothing; check the name and the tenant\n"

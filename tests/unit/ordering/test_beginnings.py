@@ -33,6 +33,11 @@ def test_two_prompts_share_the_depths_up_to_where_they_differ(shared, one, other
     assert common(chain_of(first), chain_of(second)) == sum(depth <= alike for depth in DEPTHS_BYTES)
 
 
+def test_what_is_alike_behind_a_difference_is_not_shared():
+    one, other = (chain_of(letter * 64 + "c" * 640) for letter in "ab")
+    assert not set(one) & set(other)
+
+
 def test_depths_are_a_block_apart_and_then_a_sixteenth_of_what_is_before():
     assert DEPTHS_BYTES[0] == BLOCK_BYTES
     assert DEPTHS_BYTES[-1] == MAX_BYTES

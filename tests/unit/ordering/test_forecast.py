@@ -106,6 +106,17 @@ def test_a_cache_holds_nothing_of_another_model_and_no_more_than_its_room():
     assert cache.ask(1, chain, size, 1) == 0
 
 
+def test_a_cache_lets_go_of_the_end_of_a_prompt_first_and_of_what_was_used_last_at_the_end():
+    one, other, third = (beginning_of({"prompt": letter * 640}, 0) for letter in "abc")
+    cache = PrefixCache(30 * 16)
+    assert (cache.ask(1, *one, 1), cache.ask(1, *other, 1)) == (0, 0)
+    assert cache.ask(1, *one, 1) == 10
+    # With some bytes of answers, what is left of the one that was not used meanwhile are its first blocks.
+    assert cache.ask(1, *third, 1) == 0
+    assert cache.ask(1, *one, 1) == 10
+    assert 0 < cache.ask(1, *other, 1) < 10
+
+
 @pytest.mark.parametrize(
     ("url", "fields", "tokens"),
     [

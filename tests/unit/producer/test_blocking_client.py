@@ -43,6 +43,9 @@ def test_a_job_runs_to_its_end(system):
     assert {record.custom_id for record in job.results()} == {f"r{number}" for number in range(2000)}
     assert job.reconcile().agrees
     assert [status.id for status in client.jobs()] == [job.id]
+    assert list(client.streams()) == []
+    with pytest.raises(JobNotFound):
+        client.stream("stream-nothing")
     assert client.job(job.id).status().metadata == {"a": "b"}
     assert client.pools()[0].live
     assert client.register_pool("fake").pool == "fake"

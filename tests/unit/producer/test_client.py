@@ -209,11 +209,13 @@ async def test_an_unknown_model_lists_those_that_there_are(system):
         await system.client.enqueue("hello", model="nope")
 
 
-async def test_a_pool_can_be_named_past_the_model(system):
+async def test_a_pool_that_is_named_has_to_serve_the_model(system):
     publisher = Recorder()
-    handle = await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
-    assert publisher.messages[0].pool == "fake"
-    assert "serves 'an-adapter'" in handle.warnings[0]
+    with pytest.raises(RequestRefused, match=r"serves 'an-adapter'.*--model fake"):
+        await client_of(system, publisher).enqueue("hello", model="an-adapter", pool="fake")
+    assert not publisher.messages
+    handle = await client_of(system, publisher).enqueue("hello", model="fake", pool="fake")
+    assert (publisher.messages[0].pool, handle.warnings) == ("fake", ())
     with pytest.raises(PoolNotFound):
         await system.client.enqueue("hello", pool="nope")
 
@@ -328,3 +330,18 @@ async def test_the_client_of_a_fake_system_is_closed_behind_its_block():
         pass
     with pytest.raises(RuntimeError, match="the client is closed"):
         await system.client.enqueue("hello")
+
+
+async def test_a_response_is_asked_for_by_a_prompt_or_messages_and_its_text_is_read(system):
+    said = [{"role": "user", "content": "hello"}]
+    publisher = Recorder()
+    for given in ({"prompt": "hello"}, {"messages": said}):
+        await client_of(system, publisher).enqueue(endpoint="/v1/responses", **given)
+    assert [message.envelope.body["input"] for message in publisher.messages] == ["hello", said]
+    handle = await system.client.enqueue("hello", endpoint="/v1/responses", instructions="Be brief.")
+    record = await handle.result(timeout=5)
+    assert record.text.startswith("fake answer")
+    assert record.response.body["object"] == "response"
+    line = {"custom_id": "a", "url": "/v1/responses", "body": {"model": "fake", "input": "hello"}}
+    status = await (await system.client.submit([line])).wait(timeout=5)
+    assert status.usage.output_tokens > 0

@@ -47,6 +47,7 @@ def test_the_public_names_are_frozen():
         "SkippedLine",
         "StoreDenied",
         "StoreError",
+        "StreamStatus",
         "SubmitProgress",
         "SyncClient",
         "SyncHandle",

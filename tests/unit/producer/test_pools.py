@@ -1,5 +1,6 @@
 """The pools as the store tells of them: who lives, which adapters they serve, and where an adapter's name leads."""
 
+import asyncio
 import time
 
 import pytest
@@ -8,7 +9,14 @@ from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolConflict, PoolNotFound, StoredObjectBroken, StoreError
+from backburner_schemas.errors import (
+    ModelNotFound,
+    PoolConflict,
+    PoolError,
+    PoolNotFound,
+    StoredObjectBroken,
+    StoreError,
+)
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 
 
@@ -134,14 +142,59 @@ async def test_without_a_model_it_is_that_of_the_pool_that_has_workers_now(stora
 
 
 @pytest.mark.usefixtures("refreshing")
-async def test_nobody_is_warned_of_a_model_that_a_worker_has_begun_to_serve(storage: Storage) -> None:
+async def test_a_model_that_a_worker_has_begun_to_serve_is_not_refused(storage: Storage) -> None:
     await announce(storage, "one", "w1")
     pools = PoolDirectory(storage)
     await pools.read()
-    (warning,) = await pools.unserved("one", {"one", "legal"})
-    assert "serves 'legal'" in warning
+    with pytest.raises(ModelNotFound, match="serves 'legal'"):
+        await pools.check_served("one", {"one", "legal"})
     await announce(storage, "one", "w1", "legal")
-    assert await pools.unserved("one", {"one", "legal"}) == []
+    await pools.check_served("one", {"one", "legal"})
+
+
+async def test_nothing_is_refused_where_nobody_works_yet(storage: Storage) -> None:
+    pools = PoolDirectory(storage)
+    await pools.read()
+    await pools.check_served("one", {"whatever"})
+    assert "no live worker" in pools.warnings({"one"})[0]
+
+
+@pytest.mark.usefixtures("refreshing")
+async def test_an_alias_leads_to_its_pool_also_for_those_that_had_read_the_pools_before(storage: Storage) -> None:
+    await announce(storage, "one", "w1")
+    before = PoolDirectory(storage)
+    await before.read()
+    manifest = await PoolDirectory(storage).add_aliases("one", ["gpt-4o-mini", "o3", "gpt-4o-mini"])
+    assert manifest.aliases == ("gpt-4o-mini", "o3")
+    assert await before.pool_for("gpt-4o-mini") == "one"
+    await before.check_served("one", {"gpt-4o-mini", "one"})
+    assert (await before.read())[0].aliases == ("gpt-4o-mini", "o3")
+    assert (await before.register("one")).aliases == manifest.aliases
+    assert (await before.remove_aliases("one", ["gpt-4o-mini"])).aliases == ("o3",)
+    with pytest.raises(PoolNotFound):
+        await PoolDirectory(storage).pool_for("gpt-4o-mini")
+
+
+async def test_an_alias_that_another_name_forbids_is_refused_and_changes_nothing(storage: Storage) -> None:
+    await announce(storage, "two", "w1", "legal")
+    pools = PoolDirectory(storage)
+    await pools.add_aliases("two", ["taken"])
+    for name in ("two", "TWO", "one", "legal", "taken", "Taken", "", " o3", "a\nb", "x" * 257):
+        with pytest.raises(PoolConflict):
+            await pools.add_aliases("one", ["fine", name])
+    assert (await pools.add_aliases("one", ["One"])).aliases == ("One",)
+    with pytest.raises(PoolError, match="no alias 'fine'; it has One"):
+        await pools.remove_aliases("one", ["fine"])
+    with pytest.raises(PoolConflict, match="is an alias of the pool two"):
+        await pools.register("Taken")
+    with pytest.raises(PoolConflict, match="more than 256"):
+        await pools.add_aliases("one", [f"a{number}" for number in range(256)])
+
+
+async def test_aliases_that_are_made_at_the_same_time_are_all_kept(storage: Storage) -> None:
+    names = [f"a{number}" for number in range(4)]
+    await asyncio.gather(*(PoolDirectory(storage).add_aliases("one", [name]) for name in names))
+    assert sorted((await PoolDirectory(storage).read())[0].aliases) == names
 
 
 @pytest.mark.usefixtures("refreshing")
@@ -154,7 +207,8 @@ async def test_while_the_store_is_away_what_was_known_counts(storage: Storage, m
         raise StoreError
 
     monkeypatch.setattr(Storage, "scan", away)
-    assert len(await pools.unserved("one", {"legal"})) == 1
+    with pytest.raises(ModelNotFound):
+        await pools.check_served("one", {"legal"})
     assert await pools.default_model(None) == "one"
     with pytest.raises(StoreError):
         await PoolDirectory(storage).default_model(None)
@@ -166,7 +220,8 @@ async def test_pools_that_were_just_read_are_not_read_again(storage: Storage, mo
     await pools.read()
     monkeypatch.delattr(Storage, "scan")
     assert await pools.default_model(None) == "one"
-    assert len(await pools.unserved("one", {"legal"})) == 1
+    with pytest.raises(ModelNotFound):
+        await pools.check_served("one", {"legal"})
 
 
 async def test_a_worker_that_cannot_be_read_may_live_and_keeps_its_pool(storage: Storage) -> None:

@@ -10,7 +10,7 @@ from backburner.client import Client
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import codec, keys, routing
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import ModelNotFound, StoreError
 from backburner_schemas.job import Cursor, JobManifest, Sealed
 
 
@@ -302,14 +302,61 @@ async def test_each_line_goes_to_the_pool_of_its_model():
 async def test_a_pool_takes_every_line_where_it_is_named(system):
     recorder = Recorder()
     client = Client.from_parts(system.settings, system.storage, recorder)
-    job = await client.submit([line("a", "adapter"), line("b")], pool="fake")
+    await client.add_aliases("fake", ["gpt-4o-mini"])
+    job = await client.submit([line("a", "gpt-4o-mini"), line("b")], pool="fake")
     assert [one.pool for one in recorder.messages] == ["fake", "fake"]
-    (warning,) = job.warnings
-    assert warning == "no worker of pool fake serves 'adapter'; such requests end with the error model_not_found"
-    assert (await client.submit([line("a")], pool="fake")).warnings == ()
-    assert (await client.submit([line("a", "adapter"), line("b")], pool="fake", job_id=job.id)).warnings == ()
+    assert job.warnings == ()
     with pytest.raises(PoolNotFound, match="there is fake"):
         await client.submit([line("a")], pool="nope")
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+async def test_a_model_that_no_worker_of_the_named_pool_serves_is_refused_before_anything_is_sent(
+    system, tmp_path, as_file
+):
+    lines = [line("a", "other"), line("b")]
+    source = write(tmp_path / "in.jsonl", *lines) if as_file else lines
+    with pytest.raises(ModelNotFound, match=r"no worker of pool fake serves 'other'; pass --model fake .* alias"):
+        await system.client.submit(source, pool="fake", job_id="mine")
+    assert system.published == 0
+    assert await system.storage.get(keys.manifest("default", "mine")) is None
+
+
+async def test_a_job_that_was_begun_is_completed_whoever_works_in_its_pool_by_now(system):
+    await system.client.add_aliases("fake", ["other"])
+    job = await system.client.submit([line("a", "other")], pool="fake")
+    await system.client.remove_aliases("fake", ["other"])
+    again = await system.new_client().submit([line("a", "other")], pool="fake", job_id=job.id)
+    assert (again.id, system.published) == (job.id, 1)
+
+
+async def test_a_model_takes_the_place_of_each_lines_own(system, tmp_path):
+    without = line("b")
+    del without["body"]["model"]
+    lines = [line("a", "gpt-4o-mini"), without]
+    source = write(tmp_path / "in.jsonl", *lines)
+    job = await system.client.submit(source, model="fake", pool="fake")
+    assert (await job.status()).model == "fake"
+    joined = {one.custom_id: one.request.model async for one in job.results(join=source)}
+    assert joined == {"a": "fake", "b": "fake"}
+    records = [record async for record in job.results()]
+    assert {record.response.body["model"] for record in records} == {"fake"}
+    # The same input is the same job, and the first submit's model stays.
+    assert (await system.client.submit(lines, job_id=job.id)).id == job.id
+    assert system.published == len(lines)
+    with pytest.raises(JobConflict):
+        await system.client.submit([line("a"), line("c")], model="fake", job_id=job.id)
+    with pytest.raises(JobError, match="not a model's name"):
+        await system.client.submit(lines, model=" ")
+
+
+async def test_what_failed_is_retried_with_the_model_that_took_the_place(system):
+    lines = [line("a", "gpt-4o-mini")]
+    system.fail(["a"])
+    job = await system.client.submit(lines, model="fake")
+    system.mend()
+    again = await system.client.retry_failed(job.id, input=lines)
+    assert (await again.wait(timeout=5)).request_counts.completed == 1
 
 
 async def test_a_pool_without_a_worker_is_a_warning():

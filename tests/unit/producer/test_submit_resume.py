@@ -298,6 +298,7 @@ async def test_what_the_broker_has_is_in_the_books_of_a_job_that_its_producer_ca
 
 async def test_a_resume_goes_to_the_pool_of_the_first_submit(monkeypatch):
     async with FakeSystem(models=("a", "b")) as system:
+        await system.client.add_aliases("b", ["fake"])
         publisher = Breaker(limit=0)
         with pytest.raises(QueueError):
             await client_of(system, publisher).submit(lines(10), job_id="mine", pool="b")

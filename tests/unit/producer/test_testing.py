@@ -34,7 +34,8 @@ async def test_each_endpoint_has_its_form(endpoint):
         found = (await handle.result(timeout=5)).response.body
         assert found["model"] == "fake"
         assert found["usage"]["total_tokens"] > 0
-        assert found["choices" if endpoint in {Endpoint.CHAT, Endpoint.COMPLETIONS} else "data"]
+        held = {Endpoint.RESPONSES: "output", Endpoint.CHAT: "choices", Endpoint.COMPLETIONS: "choices"}
+        assert found[held.get(endpoint, "data")]
 
 
 async def test_answers_can_be_given():

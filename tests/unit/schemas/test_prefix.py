@@ -41,6 +41,17 @@ def test_tools_come_first():
     assert prefix_chain(one)[0] != prefix_chain(other)[0]
 
 
+def test_a_response_begins_as_the_chat_that_says_the_same():
+    said = [{"role": "system", "content": "s" * 600}, {"role": "user", "content": "u" * 600}]
+    chained = prefix_chain({"messages": said})
+    assert prefix_chain({"input": said}) == chained
+    assert prefix_chain({"instructions": "s" * 600, "input": said[1:]}) == chained
+    assert prefix_chain({"instructions": "s" * 600, "input": "u" * 600}) == chained
+    parts = [{"type": "input_text", "text": "u" * 600}]
+    assert prefix_chain({"input": [said[0], {"role": "user", "content": parts}]}) == chained
+    assert prefix_chain({"input": "u" * 600}) == prefix_chain({"prompt": "u" * 600}) != ()
+
+
 @pytest.mark.parametrize("body", [None, {}, {"messages": 3}, {"messages": [3, None, {"content": {}}]}, {"prompt": [1]}])
 def test_a_body_without_a_prompt_has_no_chain(body):
     assert prefix_chain(body) == ()
@@ -52,7 +63,7 @@ _JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["messages", "tools", "prompt", "input"]), _JSON))
+@given(st.dictionaries(st.sampled_from(["messages", "tools", "prompt", "input", "instructions"]), _JSON))
 def test_any_json_has_a_chain(body):
     chain = prefix_chain(body)
     assert chain == prefix_chain(dict(reversed(body.items())))

@@ -18,6 +18,7 @@ BODIES = {
     Endpoint.COMPLETIONS: {"model": "m", "prompt": "hi"},
     Endpoint.EMBEDDINGS: {"model": "m", "input": "hi"},
     Endpoint.SCORE: {"model": "m", "text_1": "a", "text_2": "b"},
+    Endpoint.RESPONSES: {"model": "m", "input": "hi"},
 }
 JSON = st.recursive(
     st.none()

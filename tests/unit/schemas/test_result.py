@@ -119,6 +119,17 @@ def test_the_id_is_the_same_at_each_delivery_and_differs_between_requests():
         ({"choices": ["odd"]}, ""),
         ({"choices": {"0": 1}}, ""),
         ({"data": [{"embedding": [1.0]}]}, ""),
+        (
+            {
+                "output": [
+                    {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+                    {"type": "message", "content": [{"type": "output_text", "text": "Par"}, {"type": "refusal"}]},
+                    {"type": "message", "content": [{"type": "output_text", "text": "is"}]},
+                ]
+            },
+            "Paris",
+        ),
+        ({"output": [None, {"type": "message", "content": [3, {"type": "output_text", "text": 1}]}]}, ""),
     ],
 )
 def test_text_is_the_answer_or_empty_and_never_raises(body, text):

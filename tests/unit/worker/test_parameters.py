@@ -18,6 +18,7 @@ BODIES = {
     Endpoint.COMPLETIONS: {"model": "m", "prompt": "hello"},
     Endpoint.EMBEDDINGS: {"model": "m", "input": "hello"},
     Endpoint.SCORE: {"model": "m", "text_1": "a", "text_2": "b"},
+    Endpoint.RESPONSES: {"model": "m", "input": "hello"},
 }
 NEVER = [
     *("stream_options", "stream_interval", "chat_template", "kv_transfer_params", "ec_transfer_params"),
@@ -48,7 +49,9 @@ def test_the_smallest_body_passes_unchanged(endpoint):
 
 
 @pytest.mark.parametrize("endpoint", list(Endpoint))
-@pytest.mark.parametrize("name", ["frobnicate", "documents_", "functions", "suffix", "verbosity", ""])
+@pytest.mark.parametrize(
+    "name", ["frobnicate", "documents_", "functions", "suffix", "verbosity", "modalities", "web_search_options", ""]
+)
 def test_an_unknown_field_is_refused_by_its_name(endpoint, name):
     with pytest.raises(UnsupportedParameter) as caught:
         check(endpoint, **{name: 1})
@@ -60,7 +63,7 @@ def test_an_unknown_field_is_refused_by_its_name(endpoint, name):
 @pytest.mark.parametrize("name", NEVER)
 def test_a_forbidden_field_is_refused_even_if_the_operator_names_it(endpoint, name):
     with pytest.raises(UnsupportedParameter) as caught:
-        check(endpoint, allowed_extra=frozenset({name}), **{name: None})
+        check(endpoint, allowed_extra=frozenset({name}), **{name: [1]})
     assert caught.value.param == name
 
 
@@ -87,13 +90,54 @@ def test_a_switch_that_is_off_passes_and_one_that_is_on_does_not(name):
     assert refused(UnsupportedParameter, **{name: True}) == name
 
 
-def test_labels_for_openais_service_are_taken_and_left_out():
-    labels = {"user": "u", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"}
-    assert check(**labels) == BODIES[Endpoint.CHAT]
+HARMLESS = [
+    *(("user", "u"), ("metadata", {"a": "b"}), ("store", False), ("store", True), ("service_tier", "flex")),
+    *(("safety_identifier", "x"), ("prompt_cache_key", "x"), ("prompt_cache_retention", "24h")),
+    *(("prediction", {"type": "content", "content": "x"}), ("background", False)),
+    *(("stream", False), ("stream_options", {"include_usage": True}), ("echo", False), ("suffix", "")),
+    *(("modalities", ["text"]), ("verbosity", "medium"), ("functions", []), ("function_call", "none")),
+    *(("tools", []), ("tool_choice", "none"), ("tool_choice", "auto")),
+]
+HARMFUL = [
+    *(("stream", True), ("stream", 1), ("stream_options", {"interval": 2}), ("echo", True), ("suffix", "x")),
+    *(("modalities", ["text", "audio"]), ("modalities", "text"), ("verbosity", "low"), ("functions", [{}])),
+    *(("function_call", {"name": "f"}), ("background", True), ("web_search_options", {}), ("audio", {"voice": "x"})),
+]
 
 
-def test_a_null_means_not_given():
-    assert check(temperature=None, max_tokens=None) == BODIES[Endpoint.CHAT]
+@pytest.mark.parametrize(("name", "value"), HARMLESS)
+def test_a_field_that_changes_no_answer_is_taken_and_left_out(name, value):
+    assert check(**{name: value}) == BODIES[Endpoint.CHAT]
+
+
+@pytest.mark.parametrize(("name", "value"), HARMFUL)
+def test_a_value_that_would_change_the_answer_is_refused_by_its_fields_name(name, value):
+    assert refused(UnsupportedParameter, **{name: value}) == name
+
+
+def test_a_value_that_is_refused_is_told_which_would_do():
+    with pytest.raises(UnsupportedParameter, match='verbosity is not supported here; remove it, or set it to "medium"'):
+        check(verbosity="low")
+
+
+def test_the_old_names_of_structured_outputs_are_told_the_new_ones():
+    with pytest.raises(UnsupportedParameter, match="guided_json is not supported here; write it as structured_outputs"):
+        check(guided_json={"type": "object"})
+
+
+def test_tools_that_are_given_keep_what_is_said_of_them():
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    said = {"tools": tools, "tool_choice": "none", "parallel_tool_calls": False}
+    assert check(**said) == {**BODIES[Endpoint.CHAT], **said}
+    assert check(tool_choice="required")["tool_choice"] == "required"
+
+
+@pytest.mark.parametrize("endpoint", list(Endpoint))
+@pytest.mark.parametrize(
+    "name", [*NEVER, "temperature", "max_tokens", "prediction", "functions", "audio", "unheard_of"]
+)
+def test_a_null_means_not_given_whatever_the_field(endpoint, name):
+    assert check(endpoint, **{name: None}) == check(endpoint)
 
 
 def test_sampling_fields_pass_as_they_are():

@@ -14,8 +14,8 @@ from backburner_worker.requests.limits import DATA_URLS, BodyLimits
 
 EXTRA = ["frobnicate", "user", "stream", "echo", "priority", "guided_json", "n", ""]
 NAMES = sorted(
-    {*EXTRA, *parameters._LABELS, *parameters._NEVER, "guided_x", "stream_options", "x" * 200}.union(
-        *parameters._ALLOWED.values()
+    {*EXTRA, *parameters.HARMLESS_FIELDS, *parameters.NEVER, "guided_x", "stream_options", "x" * 200}.union(
+        *parameters.FIELDS.values()
     )
 )
 TEXTS = st.sampled_from(["", "user", "system", "tool", "assistant", "robot", "text", "image_url", "data:x", "json"])
@@ -54,18 +54,28 @@ def the_long_way(
     endpoint: Endpoint, body: dict[str, Any], allowed_extra: frozenset[str], limits: BodyLimits
 ) -> dict[str, Any]:
     """Field by field, each against every list, each message in full."""
-    allowed = parameters._ALLOWED[endpoint]
+    allowed = parameters.FIELDS[endpoint]
     checked: dict[str, Any] = {}
     for name, value in body.items():
-        if name in parameters._LABELS or (name in parameters._OFF_IS_DEFAULT and not value):
-            continue
-        if parameters._is_never(name) or not (name in allowed or name in allowed_extra):
-            raise chat_messages.unsupported(name, "remove it, or ask the operator to allow it")
         if value is None:
             continue
-        if (check := parameters._CHECKS.get(name)) is not None:
+        harmless = parameters.HARMLESS_FIELDS.get(name)
+        label = harmless is not None and harmless.is_label
+        if parameters._is_never(name) or not (name in allowed or (name in allowed_extra and not label)):
+            parameters._check_harmless(name, value)
+            continue
+        responses = endpoint is Endpoint.RESPONSES
+        clean = (parameters._RESPONSES_CLEANS if responses else parameters._CLEANS).get(name, lambda same: same)
+        check = (responses and parameters._RESPONSES_CHECKS.get(name)) or parameters._CHECKS.get(name)
+        value = clean(value)  # noqa: PLW2901 - as in what is tested
+        if check:
             check(name, value, limits)
         checked[name] = value
+    if not checked.get("tools") and checked.get("tool_choice", "auto") in ["auto", "none"]:
+        if "tools" in checked or "tool_choice" in checked:
+            checked.pop("parallel_tool_calls", None)
+        checked.pop("tools", None)
+        checked.pop("tool_choice", None)
     if checked.get("best_of") is not None:
         parameters._check_choices(checked, limits)
     parameters._fill_defaults(endpoint, checked)
@@ -85,7 +95,7 @@ def told(check: Any) -> str:
 @example(Endpoint.CHAT, {"messages": [{"role": "robot", "content": "a"}]}, frozenset(), BodyLimits())
 @example(Endpoint.CHAT, {"messages": [{"role": "user", "content": None}]}, frozenset(), BodyLimits())
 @example(Endpoint.CHAT, {"messages": [{"role": "user", "x": "a"}]}, frozenset(), BodyLimits())
-@example(Endpoint.CHAT, {"stream": False, "echo": 0, "user": 1, "n": None}, frozenset(EXTRA), BodyLimits())
+@example(Endpoint.CHAT, {"stream": False, "echo": False, "user": 1, "n": None}, frozenset(EXTRA), BodyLimits())
 @example(Endpoint.CHAT, {"stream": True}, frozenset(EXTRA), BodyLimits())
 @example(Endpoint.COMPLETIONS, {"n": 2, "best_of": 3}, frozenset(), BodyLimits())
 @example(Endpoint.COMPLETIONS, {"n": 2, "best_of": 2}, frozenset(), BodyLimits())

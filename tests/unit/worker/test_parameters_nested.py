@@ -39,6 +39,17 @@ def test_an_unknown_role_is_refused(role):
     assert refused(RequestRefused, messages=messages) == "messages[1].role"
 
 
+def test_an_answer_that_is_given_back_as_its_sdk_wrote_it_is_taken():
+    empty = {"refusal": None, "function_call": None, "tool_calls": None, "audio": None, "annotations": []}
+    messages = [*HELLO, {"role": "assistant", "content": "hi", **empty}, *HELLO]
+    kept = [dict(message) for message in messages]
+    assert check(messages=messages)["messages"] == [*HELLO, {"role": "assistant", "content": "hi"}, *HELLO]
+    assert messages == kept
+    said = {"role": "assistant", "content": None, "audio": None, "name": "a"}
+    assert check(messages=[*HELLO, said])["messages"][1] == {"role": "assistant", "content": None, "name": "a"}
+    assert refused(UnsupportedParameter, messages=[{**HELLO[0], "audio": {"id": "x"}}]) == "messages[0].audio"
+
+
 def test_every_known_role_passes():
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     messages = [

@@ -253,6 +253,9 @@ async def test_an_adapter_may_not_take_the_name_of_another_pools_model(storage: 
     await check_adapters(storage, "one", ["legal"])
     with pytest.raises(PoolConflict, match=r"BACKBURNER_ADAPTERS: 'two' is the base model of the pool two"):
         await check_adapters(storage, "one", ["legal", "two"])
+    await PoolDirectory(storage).add_aliases("one", ["chat"])
+    with pytest.raises(PoolConflict, match=r"'chat' is an alias of the pool one; .*pools alias one chat --remove"):
+        await check_adapters(storage, "one", ["legal", "chat"])
 
 
 async def test_workers_of_a_pool_with_other_adapters_are_warned_of(

@@ -60,6 +60,7 @@ def make_sweep(storage, frozen, telemetry):
             intervals=SweepIntervals(sweep=60.0, grace=10.0, marker_life=1000.0),
             announcement=lambda: announcement,
             on_frozen=frozen.append,
+            refresh_names=lambda: asyncio.sleep(0),
             telemetry=telemetry,
         )
 

@@ -27,6 +27,13 @@ def test_the_first_request_is_guessed_at_four_bytes_a_token_and_its_limit():
     assert estimates.of(envelope(), 400).tokens == 356
 
 
+def test_a_response_is_guessed_as_a_chat_is():
+    estimates = TokenEstimates()
+    assert estimates.of(envelope(url=Endpoint.RESPONSES, input="x", max_output_tokens=32), 400).tokens == 132
+    assert estimates.of(envelope(url=Endpoint.RESPONSES, input=["x", "y"]), 400).tokens == 356
+    assert estimates.of(envelope(url=Endpoint.RESPONSES, input=["x", "y"]), 400).sequences == 1
+
+
 def test_a_job_is_expected_to_go_on_as_it_went():
     estimates = TokenEstimates()
     learn(estimates, 500, answer=20, prompt=50, size=400)

@@ -32,6 +32,7 @@ _KINDS: dict[Endpoint, tuple[dict[str, Any], ...]] = {
         # What takes longest to come up: half a second on a CPU, and many with a compiler.
         {**_CHAT, "logprobs": True, "top_logprobs": 1},
     ),
+    Endpoint.RESPONSES: ({"input": "Warm", "max_output_tokens": 2},),
     Endpoint.EMBEDDINGS: ({"input": "Warm"},),
     Endpoint.SCORE: ({"text_1": "Warm", "text_2": "Cold"},),
 }

@@ -22,7 +22,7 @@ def request_digest(identity: str, endpoint: Endpoint, body: Mapping[str, Any]) -
     """64 hexadecimal digits: the same for bodies that differ in the order of their fields, or in 0 and 0.0, alone.
 
     `identity` identifies what answers: requests to another model, or another version of it, never share a digest.
-    `body` is the checked one, without labels and nulls.
+    `body` is the checked one, without nulls and what changes no answer.
     """
     text = json.dumps([identity, endpoint, _normal(body)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,11 +14,12 @@ from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas.codec import parse_body
 from backburner_schemas.envelope import Envelope
-from backburner_schemas.errors import EngineLost, Expired, ModelNotFound, RequestRefused
+from backburner_schemas.errors import EngineLost, Expired, RequestRefused
 from backburner_schemas.request import check_body
 from backburner_schemas.result import record_id
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.generation.cache import ResultCache
+from backburner_worker.generation.model_names import ModelNames
 from backburner_worker.generation.running_request import RunningRequest
 from backburner_worker.outcome import Outcome, Signature
 from backburner_worker.requests.limits import BodyLimits
@@ -42,6 +43,7 @@ class RequestHandler:
         signature: Signature,
         limits: BodyLimits,
         *,
+        names: ModelNames,
         allowed: frozenset[str],
         max_body_bytes: int,
         log_prompts: bool,
@@ -49,7 +51,7 @@ class RequestHandler:
         cache: ResultCache | None = None,
     ) -> None:
         self._engine = engine
-        self._models = frozenset((*info.models, *info.adapters))
+        self._names = names
         self._endpoints = info.endpoints
         self._storage = storage
         self._signature = signature
@@ -72,9 +74,11 @@ class RequestHandler:
         delivery, run = request.delivery, request.run
         envelope = run.envelope
         body = envelope.body if envelope.body is not None else await self._fetch(envelope)
-        if body["model"] not in self._models:
-            served = ", ".join(sorted(self._models))
-            raise ModelNotFound(f"this pool serves {served}, not {str(body['model'])[:100]!r}", param="model")
+        requested = body["model"]
+        model = await self._names.resolve(requested)
+        alias = None
+        if model != requested:
+            alias, body = requested, {**body, "model": model}
         if envelope.url not in self._endpoints:
             served = ", ".join(sorted(self._endpoints))
             raise RequestRefused(f"the model answers {served}, not {envelope.url}", param="url")
@@ -87,7 +91,12 @@ class RequestHandler:
         cache_key = cache.key(address.tenant, envelope.url, body) if cache is not None else None
         if cache is not None and cache_key is not None and (found := await cache.lookup(cache_key)) is not None:
             facts = self._signature.facts(
-                delivery, address, queue_s=_since(envelope.enqueued_at, time.time()), cached=True
+                delivery,
+                address,
+                queue_s=_since(envelope.enqueued_at, time.time()),
+                cached=True,
+                model=model,
+                requested_model=alias,
             )
             return Outcome.response(run, request_id, found, facts)
         if self._engine.lost:
@@ -102,7 +111,9 @@ class RequestHandler:
         queue_s = _since(envelope.enqueued_at, started_at)
         request.work.estimate.learn(response.usage)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
-        facts = self._signature.facts(delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3))
+        facts = self._signature.facts(
+            delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3), model=model, requested_model=alias
+        )
         if cache is not None and cache_key is not None:
             cache.keep(cache_key, response)
         return Outcome.response(run, request_id, response, facts, engine_s)

@@ -54,6 +54,28 @@ def check_messages(name: str, value: Any, limits: BodyLimits) -> None:
             _check_message(f"{name}[{index}]", message, limits)
 
 
+def without_empty_fields(messages: Any) -> Any:
+    """The messages without what SDKs write into those that they give back: nulls, and annotations that are none."""
+    if not isinstance(messages, list):
+        return messages
+    for message in messages:
+        if type(message) is dict and len(message) > _PLAIN_FIELD_COUNT:
+            break
+    else:
+        # A role and a text at most, as in nearly all.
+        return messages
+    return [
+        {name: value for name, value in message.items() if name == "content" or not _is_empty(name, value)}
+        if type(message) is dict and len(message) > _PLAIN_FIELD_COUNT
+        else message
+        for message in messages
+    ]
+
+
+def _is_empty(name: str, value: Any) -> bool:
+    return value is None or (name == "annotations" and value == [])
+
+
 def check_template_kwargs(name: str, value: Any, _limits: BodyLimits) -> None:
     """Raise `UnsupportedParameter` unless it is a flat object of texts, numbers and booleans."""
     if not isinstance(value, dict):
@@ -82,6 +104,25 @@ def unsupported(name: str, remedy: str = "remove it") -> UnsupportedParameter:
     """The refusal of a field that is not on the list. A name as long as a body is cut."""
     shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
     return UnsupportedParameter(f"{shown} is not supported here; {remedy}", param=shown)
+
+
+def check_media_url(where: str, url: Any, limits: BodyLimits) -> None:
+    """Raise `RequestRefused` unless it is a URL that media may be fetched from, or holds them where that is allowed."""
+    if not isinstance(url, str):
+        raise RequestRefused(f"{where} must be a text", param=where)
+    if url[:5].lower() == DATA_URLS:
+        if DATA_URLS not in limits.media_domains:
+            raise _media_refused(where)
+        return
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:
+        raise RequestRefused(f"{where} is not a URL", param=where) from error
+    # Parsers disagree about these signs, so that a checked host need not be the one that is called.
+    odd = "\\" in url or "@" in parts.netloc or any(sign.isspace() or not sign.isprintable() for sign in url)
+    if odd or parts.scheme not in {"http", "https"} or host not in limits.media_domains:
+        raise _media_refused(where)
 
 
 def _check_message(where: str, message: Any, limits: BodyLimits) -> None:
@@ -122,7 +163,7 @@ def _check_part(where: str, part: Any, limits: BodyLimits) -> None:
     elif kind in _URL_PARTS:
         only_fields(where, part, frozenset({"type", kind}))
         media = only_fields(f"{where}.{kind}", part.get(kind), _URL_FIELDS)
-        _check_url(f"{where}.{kind}.url", media.get("url"), limits)
+        check_media_url(f"{where}.{kind}.url", media.get("url"), limits)
     elif kind == "input_audio":
         only_fields(where, part, frozenset({"type", "input_audio"}))
         only_fields(f"{where}.input_audio", part.get("input_audio"), _AUDIO_FIELDS)
@@ -131,24 +172,6 @@ def _check_part(where: str, part: Any, limits: BodyLimits) -> None:
     else:
         kinds = ", ".join((*_TEXT_PARTS, *_URL_PARTS, "input_audio"))
         raise RequestRefused(f"{where}.type must be one of {kinds}", param=f"{where}.type")
-
-
-def _check_url(where: str, url: Any, limits: BodyLimits) -> None:
-    if not isinstance(url, str):
-        raise RequestRefused(f"{where} must be a text", param=where)
-    if url[:5].lower() == DATA_URLS:
-        if DATA_URLS not in limits.media_domains:
-            raise _media_refused(where)
-        return
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").lower()
-    except ValueError as error:
-        raise RequestRefused(f"{where} is not a URL", param=where) from error
-    # Parsers disagree about these signs, so that a checked host need not be the one that is called.
-    odd = "\\" in url or "@" in parts.netloc or any(sign.isspace() or not sign.isprintable() for sign in url)
-    if odd or parts.scheme not in {"http", "https"} or host not in limits.media_domains:
-        raise _media_refused(where)
 
 
 def _media_refused(where: str) -> RequestRefused:

@@ -34,7 +34,7 @@ def check_response_format(name: str, value: Any, limits: BodyLimits) -> None:
         raise UnsupportedParameter(f"{where} must be one of {', '.join(_FORMATS)}", param=where)
     if kind == "json_schema":
         schema = only_fields(f"{name}.json_schema", fields.get("json_schema"), _SCHEMA_FIELDS)
-        _check_size(f"{name}.json_schema.schema", schema.get("schema"), limits)
+        check_size(f"{name}.json_schema.schema", schema.get("schema"), limits)
 
 
 def check_structured_outputs(name: str, value: Any, limits: BodyLimits) -> None:
@@ -43,7 +43,7 @@ def check_structured_outputs(name: str, value: Any, limits: BodyLimits) -> None:
     for key, item in fields.items():
         where = f"{name}.{key}"
         if key not in _REGEXES:
-            _check_size(where, item, limits)
+            check_size(where, item, limits)
         elif isinstance(item, str) and len(item) > limits.max_regex_chars:
             raise RequestRefused(
                 f"{where} has {len(item)} characters and the limit is {limits.max_regex_chars}", param=where
@@ -58,10 +58,11 @@ def check_tools(name: str, value: Any, limits: BodyLimits) -> None:
         where = f"{name}[{index}]"
         fields = only_fields(where, tool, _TOOL_FIELDS)
         only_fields(f"{where}.function", fields.get("function"), _FUNCTION_FIELDS)
-    _check_size(name, value, limits)
+    check_size(name, value, limits)
 
 
-def _check_size(where: str, value: Any, limits: BodyLimits) -> None:
+def check_size(where: str, value: Any, limits: BodyLimits) -> None:
+    """Raise `RequestRefused` if the value is larger, or nested deeper, than what one body may have compiled."""
     if _depth(value) > limits.max_schema_depth:
         raise RequestRefused(
             f"{where} is nested deeper than the limit of {limits.max_schema_depth} levels", param=where

@@ -5,23 +5,38 @@ from strangers. So each field is named here, or by the operator, or the request 
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from backburner_schemas.errors import RequestRefused, SettingsError, UnsupportedParameter
 from backburner_schemas.request import Endpoint
-from backburner_worker.requests.chat_messages import check_messages, check_template_kwargs, unsupported
+from backburner_worker.requests.chat_messages import (
+    check_messages,
+    check_template_kwargs,
+    unsupported,
+    without_empty_fields,
+)
 from backburner_worker.requests.constraints import (
     check_response_format,
     check_structured_outputs,
     check_tools,
 )
+from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.limits import BodyLimits
+from backburner_worker.requests.response_items import (
+    MAY_HOLD_NULLS,
+    check_include,
+    check_instructions,
+    check_reasoning,
+    check_response_input,
+    check_response_tools,
+    check_text,
+    check_tool_choice,
+    check_truncation,
+    without_nulls,
+)
 
 __all__ = ["BodyLimits", "check_allowed_extra", "check_parameters"]
-
-_LABELS = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""OpenAI's fields that describe the caller to its service. No model sees them: accepted, and left out."""
 
 _SAMPLING = frozenset(
     {
@@ -35,7 +50,16 @@ _SAMPLING = frozenset(
     }
 )
 
-_ALLOWED: dict[Endpoint, frozenset[str]] = {
+_NOT_OF_RESPONSES = frozenset(
+    {
+        # OpenAI has others in their place.
+        *("n", "max_tokens", "logprobs", "response_format", "truncate_prompt_tokens"),
+        # vLLM has none.
+        *("min_tokens", "spaces_between_special_tokens", "bad_words", "allowed_token_ids"),
+    }
+)
+
+FIELDS: dict[Endpoint, frozenset[str]] = {
     Endpoint.CHAT: _SAMPLING
     | {
         *("messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls"),
@@ -43,6 +67,11 @@ _ALLOWED: dict[Endpoint, frozenset[str]] = {
         *("add_generation_prompt", "continue_final_message"),
     },
     Endpoint.COMPLETIONS: _SAMPLING | {"prompt", "best_of"},
+    Endpoint.RESPONSES: (_SAMPLING - _NOT_OF_RESPONSES)
+    | {
+        *("input", "instructions", "max_output_tokens", "top_logprobs", "include", "text", "truncation"),
+        *("tools", "tool_choice", "parallel_tool_calls", "reasoning", "include_reasoning", "chat_template_kwargs"),
+    },
     Endpoint.EMBEDDINGS: frozenset(
         {
             *("model", "input", "messages", "encoding_format", "dimensions", "truncate_prompt_tokens"),
@@ -56,8 +85,9 @@ _ALLOWED: dict[Endpoint, frozenset[str]] = {
         }
     ),
 }
+"""The fields that reach an engine, by endpoint."""
 
-_NEVER = frozenset(
+NEVER = frozenset(
     {
         *(
             "chat_template",
@@ -73,10 +103,12 @@ _NEVER = frozenset(
 )
 """Never accepted in a body, not even where the operator allows them: they affect more than the one request."""
 
-_NEVER_PREFIXES = ("stream", "guided_")
+_GUIDED = "guided_"
+NEVER_PREFIXES = ("stream", _GUIDED)
+"""How other names begin that are never accepted."""
 
-_OFF_IS_DEFAULT = frozenset({"stream", "echo"})
-"""OpenAI's switches that SDKs send as false; off is what happens anyway."""
+_WITHOUT_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+"""Of these none means anything to a request without tools, and engines refuse some of them then."""
 
 _COMPLETION_TOKENS = 16
 """OpenAI's default for text completions."""
@@ -91,7 +123,7 @@ def check_parameters(
     allowed_extra: frozenset[str] = frozenset(),
     limits: BodyLimits,
 ) -> dict[str, Any]:
-    """The body to run: checked field by field, without labels and nulls, with defaults filled in.
+    """The body to run: checked field by field, without nulls and what changes no answer, with defaults filled in.
 
     Raises `UnsupportedParameter` for a field that is not on the list, and `RequestRefused` for one over its
     limit or of a form that cannot be checked. `param` names the field.
@@ -99,16 +131,21 @@ def check_parameters(
     taken = _taken(endpoint, allowed_extra)
     checked: dict[str, Any] = {}
     for name, value in body.items():
-        if name not in taken:
-            if name in _LABELS or (name in _OFF_IS_DEFAULT and not value):
-                continue
-            raise unsupported(name, "remove it, or ask the operator to allow it")
-        # A null is how OpenAI's SDKs spell "not given".
+        # A null is how OpenAI's SDKs spell "not given", for fields that nobody here has heard of too.
         if value is None:
             continue
-        if (check := taken[name]) is not None:
+        field = taken.get(name)
+        if field is None:
+            _check_harmless(name, value)
+            continue
+        clean, check = field
+        if clean is not None:
+            value = clean(value)  # noqa: PLW2901 - what is checked is what runs
+        if check is not None:
             check(name, value, limits)
         checked[name] = value
+    if "tool_choice" in checked or "tools" in checked:
+        _drop_no_tools(checked)
     if "best_of" in checked:
         _check_choices(checked, limits)
     _fill_defaults(endpoint, checked)
@@ -125,14 +162,29 @@ def check_allowed_extra(names: frozenset[str]) -> None:
 
 
 @lru_cache(maxsize=64)
-def _taken(endpoint: Endpoint, allowed_extra: frozenset[str]) -> Mapping[str, "_Check | None"]:
-    """The fields that reach the engine, each with what checks its value: one lookup a field, for every body."""
-    names = (_ALLOWED[endpoint] | allowed_extra) - _LABELS
-    return {name: _CHECKS.get(name) for name in names if not _is_never(name)}
+def _taken(endpoint: Endpoint, allowed_extra: frozenset[str]) -> Mapping[str, tuple["_Clean | None", "_Check | None"]]:
+    """The fields that reach the engine, each with what cleans and checks its value: one lookup a field of any body."""
+    labels = {name for name, field in HARMLESS_FIELDS.items() if field.is_label}
+    names = FIELDS[endpoint] | (allowed_extra - labels)
+    cleans, checks = _CLEANS, _CHECKS
+    if endpoint is Endpoint.RESPONSES:
+        cleans, checks = _RESPONSES_CLEANS, {**_CHECKS, **_RESPONSES_CHECKS}
+    return {name: (cleans.get(name), checks.get(name)) for name in names if not _is_never(name)}
+
+
+def _check_harmless(name: str, value: Any) -> None:
+    """Raise unless the field, which no engine takes, changes no answer."""
+    harmless = HARMLESS_FIELDS.get(name)
+    if harmless is None:
+        if name.startswith(_GUIDED):
+            raise unsupported(name, "write it as structured_outputs or response_format")
+        raise unsupported(name, "remove it" if _is_never(name) else "remove it, or ask the operator to allow it")
+    if not harmless.accepts(value):
+        raise unsupported(name, f"remove it, or set it to {harmless.values}")
 
 
 def _is_never(name: str) -> bool:
-    return name in _NEVER or name.startswith(_NEVER_PREFIXES)
+    return name in NEVER or name.startswith(NEVER_PREFIXES)
 
 
 def _check_count(name: str, value: Any, limits: BodyLimits) -> None:
@@ -141,6 +193,13 @@ def _check_count(name: str, value: Any, limits: BodyLimits) -> None:
         raise RequestRefused(f"{name} must be a whole number from 1", param=name)
     if value > limits.max_choices:
         raise RequestRefused(f"{name} is {value} and the limit is {limits.max_choices}", param=name)
+
+
+def _drop_no_tools(body: dict[str, Any]) -> None:
+    """Where no tool is given, "none" and "auto" both mean that none is called."""
+    if not body.get("tools") and body.get("tool_choice", "none") in ("none", "auto"):
+        for name in _WITHOUT_TOOLS:
+            body.pop(name, None)
 
 
 def _check_choices(body: dict[str, Any], limits: BodyLimits) -> None:
@@ -193,7 +252,11 @@ def _fill_defaults(endpoint: Endpoint, body: dict[str, Any]) -> None:
         body.setdefault("max_tokens", _COMPLETION_TOKENS)
 
 
+_Clean = Callable[[Any], Any]
 _Check = Callable[[str, Any, BodyLimits], None]
+
+_CLEANS: dict[str, _Clean] = {"messages": without_empty_fields}
+"""Fields that are rid of what means nothing before they are checked."""
 
 _CHECKS: dict[str, _Check] = {
     "n": _check_count,
@@ -207,3 +270,18 @@ _CHECKS: dict[str, _Check] = {
     "tools": check_tools,
     **dict.fromkeys(("text_1", "text_2", "queries", "documents", "items", "data_1", "data_2"), _check_texts),
 }
+
+_RESPONSES_CLEANS: dict[str, _Clean] = {
+    name: partial(without_nulls, levels=levels) for name, levels in MAY_HOLD_NULLS.items()
+}
+_RESPONSES_CHECKS: dict[str, _Check] = {
+    "input": check_response_input,
+    "instructions": check_instructions,
+    "tools": check_response_tools,
+    "tool_choice": check_tool_choice,
+    "text": check_text,
+    "reasoning": check_reasoning,
+    "include": check_include,
+    "truncation": check_truncation,
+}
+"""Fields of responses that other endpoints have in another form, or not at all."""

@@ -30,8 +30,8 @@ _MAX_MODEL_CHARACTERS = 256
 """A longer name is not a model's, and would let its sender fill the memory."""
 _MAX_SEQUENCES = 4096
 """Sequences that one request counts as at most."""
-_CHAT, _COMPLETIONS = Endpoint.CHAT, Endpoint.COMPLETIONS
-_GENERATES = frozenset({_CHAT, _COMPLETIONS})
+_CHAT, _COMPLETIONS, _RESPONSES = Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES
+_GENERATES = frozenset({_CHAT, _COMPLETIONS, _RESPONSES})
 
 
 class RunningEstimate:
@@ -167,13 +167,13 @@ class TokenEstimates:
         if body is None:
             return Estimate(learned, size, _UNLIMITED_TOKENS, 1)
         if endpoint is _CHAT or endpoint is _COMPLETIONS:
-            limit = body.get("max_completion_tokens") or body.get("max_tokens")
-            # The body is not checked yet: a field may hold anything, and an integer more than any float.
-            most = limit if type(limit) is int and 0 < limit < _UNLIMITED_TOKENS else _UNLIMITED_TOKENS
+            most = _most(body.get("max_completion_tokens") or body.get("max_tokens"))
             if "n" in body or endpoint is _COMPLETIONS:
                 sequences = _choices(body)
                 return Estimate(learned, size, most * sequences, sequences)
             return Estimate(learned, size, most, 1)
+        if endpoint is _RESPONSES:
+            return Estimate(learned, size, _most(body.get("max_output_tokens")), 1)
         return Estimate(learned, size, 0, _inputs(body))
 
     def _look_up(self, key: tuple[str, str, Endpoint, bool], body: Mapping[str, Any] | None) -> RunningEstimate:
@@ -195,6 +195,11 @@ class TokenEstimates:
             known.move_to_end(key)
         self._last, self._last_estimate = key, learned
         return learned
+
+
+def _most(limit: Any) -> int:
+    """Tokens of an answer at most. The body is not checked yet: a field may hold anything, and more than any float."""
+    return limit if type(limit) is int and 0 < limit < _UNLIMITED_TOKENS else _UNLIMITED_TOKENS
 
 
 def _choices(body: Mapping[str, Any]) -> int:

@@ -26,6 +26,13 @@ async def enqueue(
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="The model; may be left out where there is one pool.")
     ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the model is told before the prompt.")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of the answer at most.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, metavar="T", help="How freely it is sampled; 0 is not at all.")
+    ] = None,
     param: arguments.Parameters = None,
     pool: arguments.Pool = None,
     priority: arguments.Priority = Lane.NORMAL,
@@ -46,10 +53,18 @@ async def enqueue(
     prompt = sys.stdin.read() if text == "-" else text
     if not prompt.strip():
         raise SettingsError("the prompt is empty; pass a text")
+    named = {"max_tokens": max_tokens, "temperature": temperature}
+    messages = [{"role": "user", "content": prompt}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
     async with session.open_client() as client:
         handle = await client.enqueue(
             # As a body: a parameter may have the name of an argument.
-            body={**arguments.parameters_of(param or ()), "messages": [{"role": "user", "content": prompt}]},
+            body={
+                **{name: value for name, value in named.items() if value is not None},
+                **arguments.parameters_of(param or ()),
+                "messages": messages,
+            },
             model=model,
             priority=priority,
             deadline=deadline,

@@ -40,11 +40,16 @@ def _job(client: "Client", job: str, tenant: str | None) -> "Job":
 async def status(
     session: Session, job: arguments.JobId, *, tenant: arguments.Tenant = None, json: arguments.Json = False
 ) -> None:
-    """Print what a job is doing.
+    """Print what a job is doing, or what there is of a stream.
 
-    With --json as OpenAI's batch object.
+    With --json as OpenAI's batch object; of a stream, as an object with the same counts and usage.
     """
     async with session.open_client() as client:
+        if job.startswith(keys.STREAM):
+            with explaining_empty_stream(job):
+                stream = await client.stream(job, tenant=tenant)
+            show.out_json(stream) if json else show.out(show.stream_lines(stream))
+            return
         found = await _job(client, job, tenant).status()
     if json:
         show.out_json(found)
@@ -116,19 +121,25 @@ async def resume(
 async def jobs(
     session: Session,
     *,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many of each kind.")] = 20,
     tenant: arguments.Tenant = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one batch object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one object a line: batches, then streams.")] = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first, and below them the streams of raw producers."""
     async with session.open_client() as client:
         found = [listed async for listed in client.jobs(tenant=tenant, limit=limit)]
+        streams = [stream async for stream in client.streams(tenant=tenant, limit=limit)]
     if json:
-        for listed in found:
+        for listed in (*found, *streams):
             show.out_json(listed)
-    elif found:
+        return
+    if found:
         show.jobs_table(found)
-    else:
+    if found and streams:
+        show.out("")
+    if streams:
+        show.streams_table(streams)
+    if not found and not streams:
         show.say("there are no jobs yet; `backburner submit FILE` creates one")
 
 

@@ -1,4 +1,4 @@
-"""`pools`: what there is to send requests to, and taking one away. Making one is `topics ensure`'s."""
+"""`pools`: what there is to send requests to, by which names, and taking one away. Making one is `topics ensure`'s."""
 
 from typing import Annotated
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add the group, which lists pools where no command of it is named."""
     group = typer.Typer(cls=command.Commands, add_completion=False)
     command.add_default(group, pools)
+    command.add(group, alias)
     command.add(group, remove)
     app.add_typer(group, name="pools")
 
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 async def pools(
     session: Session, *, json: Annotated[bool, typer.Option("--json", help="Print one pool a line, as JSON.")] = False
 ) -> None:
-    """List pools, with the models and adapters that requests can name.
+    """List pools, with the models, aliases and adapters that requests can name.
 
     Workers and adapters are those that are alive now.
     """
@@ -30,13 +31,49 @@ async def pools(
     if json:
         for one in found:
             workers = [worker.worker for worker in one.workers]
-            show.out_json({"pool": one.pool, "model": one.model, "workers": workers, "adapters": one.adapters})
+            show.out_json(
+                {
+                    "pool": one.pool,
+                    "model": one.model,
+                    "aliases": one.aliases,
+                    "workers": workers,
+                    "adapters": one.adapters,
+                }
+            )
     elif found:
-        rows = [(one.pool, one.model, f"{len(one.workers)}", ", ".join(one.adapters) or "-") for one in found]
+        rows = [
+            (
+                *(one.pool, one.model, ", ".join(one.aliases) or "-"),
+                *(f"{len(one.workers)}", ", ".join(one.adapters) or "-"),
+            )
+            for one in found
+        ]
         shown = [tuple(show.printable(cell) for cell in row) for row in rows]
-        show.table(("POOL", "MODEL", "WORKERS", "ADAPTERS"), shown, right=frozenset({2}))
+        show.table(("POOL", "MODEL", "ALIASES", "WORKERS", "ADAPTERS"), shown, right=frozenset({3}))
     else:
         show.say("there are no pools yet; `backburner topics ensure --pool MODEL` makes one")
+
+
+async def alias(
+    session: Session,
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name, or its model's.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Other names of the model.")],
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Take these names away instead.")] = False,
+    json: Json = False,
+) -> None:
+    """Have a pool's model answer to other names too.
+
+    Requests that name gpt-4o-mini, for one, go to the pool whose alias that is, and its model answers.
+    """
+    async with session.open_client() as client:
+        changed = await (client.remove_aliases if remove else client.add_aliases)(pool, names)
+    if json:
+        show.out_json({"pool": changed.pool, "model": changed.model, "aliases": changed.aliases})
+    else:
+        show.say(
+            f"{changed.model} of the pool {changed.pool} answers to {', '.join((changed.model, *changed.aliases))}"
+        )
 
 
 async def remove(

@@ -36,6 +36,9 @@ async def submit(
     session: Session,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Requests in OpenAI's batch form, JSONL; - for stdin.")],
     *,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model of every request, whatever the lines name.")
+    ] = None,
     pool: arguments.Pool = None,
     priority: arguments.Priority = Lane.NORMAL,
     deadline: arguments.Deadline = None,
@@ -70,6 +73,7 @@ async def submit(
                     priority=priority,
                     deadline=deadline,
                     metadata=pairs,
+                    model=model,
                     pool=pool,
                     tenant=tenant,
                     skip_invalid=skip_invalid,

@@ -29,6 +29,10 @@ async def ensure(
     pool: Annotated[
         str, typer.Option(metavar="MODEL", help="Served name of the base model, exactly as requests name it.")
     ],
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name that requests may have for it; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a pool: its topics, on SQS its queues, and its registration.
@@ -38,16 +42,19 @@ async def ensure(
     from backburner.publishers import ensure_topics
     from backburner.settings import Settings
     from backburner_schemas.errors import SettingsError
+    from backburner_schemas.names import is_model_name
     from backburner_schemas.routing import pool_name
 
-    if not pool.strip() or not pool.isprintable():
+    if not is_model_name(pool):
         raise SettingsError(f"--pool {pool!r} is not a model's name; pass the name that requests have in body.model")
     name = pool_name(pool)
     made = await ensure_topics(Settings.load(), name)
     async with session.open_client() as client:
-        await client.register_pool(pool)
+        manifest = await client.register_pool(pool)
+        if alias:
+            manifest = await client.add_aliases(pool, alias)
     if json:
-        show.out_json({"pool": name, "model": pool, "topics": made})
+        show.out_json({"pool": name, "model": pool, "aliases": manifest.aliases, "topics": made})
         return
     show.out(f"pool {name}")
     for topic in made:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from backburner.jobs.reconcile import Reconciliation
+    from backburner.jobs.streams import StreamStatus
     from backburner_schemas.job import Estimate
     from backburner_schemas.status import BatchStatus
 
@@ -156,6 +157,21 @@ def status_lines(status: "BatchStatus") -> str:
     return named_lines(rows)
 
 
+def stream_lines(status: "StreamStatus") -> str:
+    """A stream as `name  value` lines."""
+    counts, usage = status.request_counts, status.usage
+    return named_lines(
+        [
+            ("stream", status.id),
+            ("tenant", status.tenant),
+            ("requests", f"{counts.total:,} so far: {counts.completed:,} completed, {counts.failed:,} failed"),
+            ("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"),
+            ("first record", moment(status.first_record_at)),
+            ("last record", moment(status.last_record_at)),
+        ]
+    )
+
+
 def _estimate(estimate: "Estimate") -> str:
     """What a stored job is expected to take, in one line."""
     time = f", {duration(estimate.seconds)}" if estimate.seconds is not None else ""
@@ -185,6 +201,18 @@ def jobs_table(found: Sequence["BatchStatus"]) -> None:
     """Jobs as a table on stdout."""
     header = ("JOB", "STATUS", "TOTAL", "DONE", "FAILED", "CREATED")
     table(header, [_row(status) for status in found], right=frozenset({2, 3, 4}))
+
+
+def streams_table(found: Sequence["StreamStatus"]) -> None:
+    """Streams as a table on stdout."""
+    rows = [
+        (
+            *(printable(one.id), f"{one.request_counts.completed}", f"{one.request_counts.failed}"),
+            *(f"{one.usage.input_tokens}", f"{one.usage.output_tokens}", moment(one.last_record_at)),
+        )
+        for one in found
+    ]
+    table(("STREAM", "DONE", "FAILED", "TOKENS IN", "TOKENS OUT", "LAST RECORD"), rows, right=frozenset({1, 2, 3, 4}))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int]) -> None:

@@ -12,8 +12,6 @@ from backburner_schemas.names import Lane
 from backburner_schemas.request import Endpoint, check_body, check_numbers, check_size
 from backburner_schemas.routing import neighbours_key
 
-_TOGETHER_SECONDS = 0.02
-"""What comes within so long goes to one partition if its prompt is short: the broker takes few batches at less cost."""
 _SHALLOW_BRACKETS_COUNT = 100
 """So many brackets cannot be nested too deeply, however they stand."""
 
@@ -57,11 +55,9 @@ class SingleRequest:
             "custom_id": request_id,
             "url": self._endpoint,
         }
-        now = time.time()
-        tail = {"deadline": deadline, "answer": AnswerMode.OBJECT, "enqueued_at": now}
+        tail = {"deadline": deadline, "answer": AnswerMode.OBJECT, "enqueued_at": time.time()}
         value = b'%b,"body":%b,%b' % (to_json(head)[:-1], self._body, to_json(tail)[1:])
-        key = neighbours_key(tenant, "single", str(int(now / _TOGETHER_SECONDS)))
-        return Message(pool, lane, None, FIRST_DELIVERY, (key, value))
+        return Message(pool, lane, None, FIRST_DELIVERY, (neighbours_key(tenant, request_id, 0), value))
 
 
 def _check_depth(body: bytes) -> None:

@@ -26,6 +26,8 @@ def prompt_text(request: EngineRequest) -> str:
         return "\n".join(_texts(body.get("messages")))
     if request.endpoint is Endpoint.COMPLETIONS:
         return "\n".join(_texts(body.get("prompt")))
+    if request.endpoint is Endpoint.RESPONSES:
+        return "\n".join(_texts([body.get("instructions"), body.get("input")]))
     if request.endpoint is Endpoint.EMBEDDINGS:
         return "\n".join(_texts([body.get("input"), body.get("messages")]))
     return "\n".join(_texts(list(_sides(body))))
@@ -66,6 +68,41 @@ def _completion(request: EngineRequest, digest: str, echo: bool, length: int) ->
     return _response(_body("text_completion", f"cmpl-{digest}", request, choices=choices), read, written)
 
 
+def _responses(request: EngineRequest, digest: str, echo: bool, length: int) -> EngineResponse:  # noqa: FBT001
+    text = prompt_text(request)
+    content, reason, written = _generate(
+        text if echo else _sentence(digest, 0, length), request.body.get("max_output_tokens")
+    )
+    status = "incomplete" if reason == "length" else "completed"
+    part = {"type": "output_text", "text": content, "annotations": []}
+    message = {
+        "id": f"msg_{digest}",
+        "type": "message",
+        "role": "assistant",
+        "status": status,
+        "content": [part],
+    }
+    read = len(text.split())
+    body = {
+        "id": f"resp_{digest}",
+        "object": "response",
+        "created_at": _CREATED_SECONDS,
+        "model": request.body["model"],
+        "status": status,
+        "incomplete_details": {"reason": "max_output_tokens"} if reason == "length" else None,
+        "instructions": request.body.get("instructions"),
+        "output": [message],
+        "usage": {
+            "input_tokens": read,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": written,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": read + written,
+        },
+    }
+    return EngineResponse(body, Usage(read, written))
+
+
 def _embeddings(request: EngineRequest, digest: str, _echo: bool, _length: int) -> EngineResponse:  # noqa: FBT001
     inputs = _several(request.body["input"]) if "input" in request.body else [request.body.get("messages")]
     size = request.body.get("dimensions") or _DIMENSION_COUNT
@@ -95,6 +132,7 @@ _ANSWERS: dict[Endpoint, Callable[[EngineRequest, str, bool, int], EngineRespons
     Endpoint.COMPLETIONS: _completion,
     Endpoint.EMBEDDINGS: _embeddings,
     Endpoint.SCORE: _scores,
+    Endpoint.RESPONSES: _responses,
 }
 
 

@@ -168,6 +168,9 @@ def _handlers(state: Any, default_max_tokens: int) -> dict[Endpoint, Any]:
         handlers[Endpoint.CHAT] = chat.create_chat_completion
     if (completion := getattr(state, "openai_serving_completion", None)) is not None:
         handlers[Endpoint.COMPLETIONS] = completion.create_completion
+    if (responses := getattr(state, "openai_serving_responses", None)) is not None:
+        responses.default_sampling_params.setdefault("max_tokens", default_max_tokens)
+        handlers[Endpoint.RESPONSES] = responses.create_responses
     if (embedding := getattr(state, "serving_embedding", None)) is not None:
         handlers[Endpoint.EMBEDDINGS] = embedding
     if (scores := getattr(state, "serving_scores", None)) is not None:
@@ -180,11 +183,17 @@ async def call(loaded: Loaded, endpoint: Endpoint, body: Mapping[str, Any]) -> d
     from backburner_worker.engine.vllm import names
 
     model = _request_type(endpoint, body)
+    if endpoint is Endpoint.RESPONSES:
+        # vLLM takes no notice of fields that it does not know, and releases know more and more of them.
+        for name in body:
+            if name not in model.model_fields:
+                return Failure(400, f"{name} is not supported on {endpoint} by this release of vLLM; remove it", name)
     outcome = await loaded.handlers[endpoint](model.model_validate(body), None)
     if isinstance(outcome, names.ErrorResponse):
         return _failure(outcome)
     if isinstance(outcome, BaseModel):
-        return outcome.model_dump(mode="json")
+        # Of responses some names are aliases in Python, such as that of a schema.
+        return outcome.model_dump(mode="json", by_alias=endpoint is Endpoint.RESPONSES)
     answer: dict[str, Any] = json.loads(outcome.body)
     return answer
 
@@ -230,6 +239,7 @@ _REQUESTS: dict[Endpoint, str] = {
     Endpoint.COMPLETIONS: "CompletionRequest",
     Endpoint.EMBEDDINGS: "EmbeddingCompletionRequest",
     Endpoint.SCORE: "ScoreTextRequest",
+    Endpoint.RESPONSES: "ResponsesRequest",
 }
 
 _SCORE_FORMS = (

@@ -140,6 +140,9 @@ class VllmEngine:
         if request.endpoint not in loaded.handlers:
             raise RequestRefused(f"the model {model!r} does not answer {request.endpoint}", param="url")
         body = {**request.body, "request_id": request.id}
+        if request.endpoint is Endpoint.RESPONSES:
+            # It becomes the response's own id, as it is; and none is kept in memory, whatever vLLM's environment says.
+            body |= {"request_id": f"resp_{request.id}", "store": False}
         if request.cache_salt:
             body["cache_salt"] = request.cache_salt
         return _response(await self._call(loaded, request.endpoint, body))
@@ -269,9 +272,13 @@ def _response(answer: dict[str, Any]) -> EngineResponse:
         # It has the form of a success, and half an answer.
         if choice.get("finish_reason") == "abort":
             raise GenerationAborted
+    if answer.get("status") in {"cancelled", "failed"}:
+        raise GenerationAborted
     for item in answer.get("data", ()):
         if item.get("embedding", True) in ([], ""):
             raise GenerationAborted("the engine returned an empty vector")
     usage = answer.get("usage") or {}
-    tokens = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+    # Responses call them by other names.
+    read = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
+    tokens = Usage(read, usage.get("completion_tokens") or usage.get("output_tokens") or 0)
     return EngineResponse(body=answer, usage=tokens)

@@ -9,6 +9,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
 from vllm.entrypoints.pooling.scoring.protocol import (
     ScoreDataRequest,
@@ -42,6 +43,7 @@ __all__ = [
     "EngineDeadError",
     "ErrorResponse",
     "FlexibleArgumentParser",
+    "ResponsesRequest",
     "ScoreDataRequest",
     "ScoreQueriesDocumentsRequest",
     "ScoreQueriesItemsRequest",
