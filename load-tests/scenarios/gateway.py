@@ -321,7 +321,7 @@ async def _get(app: ASGIApp, path: str, query: str) -> dict[str, Any]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app(scope, receive, send)  # type: ignore[arg-type]  # its messages are any mapping
+    await app(scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent)
     if sent[0]["status"] != 200:  # noqa: PLR2004
         raise RuntimeError(f"GET {path} was answered with {body[:2000].decode(errors='replace')}")

@@ -176,7 +176,7 @@ def _environment(model: str, window: int) -> Mapping[str, str]:
     }
 
 
-def _figures(planned: Mapping[str, Found], others: Mapping[str, Found], jobs: Sequence[int], *, quick: bool) -> Figures:
+def _figures(planned: dict[str, Found], others: dict[str, Found], jobs: Sequence[int], *, quick: bool) -> Figures:
     worst = min(planned, key=lambda name: planned[name].ratio)
     off = max(found.off for found in planned.values())
     shown = "; ".join(f"{name}: {found.ratio:.3f}" for name, found in planned.items())

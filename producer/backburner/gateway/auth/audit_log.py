@@ -6,13 +6,14 @@ store. Refusals that belong to no tenant are counted in the log alone.
 
 import asyncio
 import datetime as dt
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
+
+from pydantic_core import to_json
 
 from backburner.gateway.auth.principal import Principal, Scope
 from backburner.gateway.auth.refusal import Reason
@@ -171,7 +172,7 @@ class AuditLog:
         at = dt.datetime.fromtimestamp(self._now(), dt.UTC)
         line = {"at": at.isoformat(timespec="milliseconds"), "action": action.value}
         line |= {name: _short(value) for name, value in facts.items() if value is not None}
-        self._waiting[tenant, at.date().isoformat()].append(json.dumps(line).encode() + b"\n")
+        self._waiting[tenant, at.date().isoformat()].append(to_json(line) + b"\n")
         self._waiting_lines += 1
         if self._waiting_lines >= _MAX_OBJECT_LINES:
             self._full.set()
