@@ -90,7 +90,6 @@ async def _until(running: Part, done: Callable[[], Awaitable[bool]]) -> None:
     while not await done():
         running.check()
         if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"the dispatcher did not get there in {_PATIENCE_SECONDS:.0f} s:\n{dispatcher.log[-2000:]}"
-            )
+            last = running.log[-_SHOWN_CHARACTERS:]
+            raise RuntimeError(f"the dispatcher did not get there in {_PATIENCE_SECONDS:.0f} s:\n{last}")
         await asyncio.sleep(_POLL_SECONDS)
