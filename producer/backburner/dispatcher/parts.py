@@ -3,8 +3,8 @@
 It is the map of who knows whom, and nothing runs here: read it from `dispatcher` on. `app` runs what is built.
 """
 
-from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 
 from backburner.connections import Connections
 from backburner.dispatcher.claim import Claim, JobKey
@@ -18,31 +18,20 @@ from backburner.dispatcher.settings import DispatcherSettings
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.scheduler import Scheduler
 from backburner.dispatcher.sharing.surveyor import Surveyor
+from backburner.quotas import QuotasFile
 from backburner.runtime.notifier import Notifier
 from backburner.submission.cursor import new_owner
-
-
-def equal_weight(_tenant: str) -> float:
-    """Every tenant's share is the same."""
-    return 1.0
 
 
 class Parts:
     """The parts of one dispatcher. Ask for them in a running event loop."""
 
-    def __init__(
-        self,
-        settings: DispatcherSettings,
-        connections: Connections,
-        metrics: Metrics,
-        *,
-        weight: Callable[[str], float] = equal_weight,
-    ) -> None:
-        """`weight` is a tenant's, for the shares."""
+    def __init__(self, settings: DispatcherSettings, connections: Connections, metrics: Metrics) -> None:
+        """Raises `SettingsError` if there is a file of quotas that cannot be used."""
         self.settings = settings
         self.connections = connections
         self._metrics = metrics
-        self._weight = weight
+        self._quotas = QuotasFile(Path(settings.quotas_file) if settings.quotas_file else None)
         self._changed = Notifier()
         """Woken by whatever may let a job go on."""
 
@@ -101,6 +90,10 @@ class Parts:
         """What checks inputs and puts them in order."""
         return Planner(self.connections.storage, self.connections.pools, max_bytes=self.settings.max_body_bytes)
 
+    def _weight(self, tenant: str) -> float:
+        """A tenant's share, as the file of quotas has it now."""
+        return self._quotas.current.weight(tenant)
+
     def _sent_of(self, job: JobKey) -> int | None:
         return self.dispatcher.sent_of(job)
 
@@ -115,6 +108,7 @@ class Parts:
             changed=self._changed,
             settings=RunSettings(
                 claim_seconds=self.settings.dispatch_claim_seconds,
+                look_seconds=self.settings.dispatch_look_seconds,
                 grace_seconds=self.settings.freeze_grace_seconds,
                 drain_seconds=self.settings.drain_seconds,
                 max_body_bytes=self.settings.max_body_bytes,

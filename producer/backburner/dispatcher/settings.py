@@ -7,6 +7,7 @@ from pydantic import Field
 from backburner.settings import Settings, load_settings
 from backburner.settings.group import SettingGroup
 from backburner.settings.process import ProcessSettings
+from backburner.settings.quotas import QuotaSettings
 
 
 class DispatchSettings(SettingGroup):
@@ -22,11 +23,11 @@ class DispatchSettings(SettingGroup):
     """Seconds without a sign of life after which another dispatcher takes over a job. One sends nothing more once it
     could not renew its claim for half of that."""
     dispatch_look_seconds: Annotated[float, Field(gt=0)] = 1.0
-    """Seconds between two looks at which jobs wait, are paused or cancelled, and between two at how much is unanswered
-    while a lane is at its bound."""
+    """Seconds between two looks at which jobs wait, are paused or cancelled, between two at how much is unanswered while
+    a lane is at its bound, and between two writes of how far a job was sent."""
 
 
-class DispatcherSettings(ProcessSettings, DispatchSettings, Settings):
+class DispatcherSettings(ProcessSettings, DispatchSettings, QuotaSettings, Settings):
     """What a dispatcher reads from BACKBURNER_… variables, beside what every part reads."""
 
     @classmethod
