@@ -17,9 +17,9 @@ from backburner.connections import Connections
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
-from backburner.publishers.base import PublishFailed
 from backburner.storage import Storage
 from backburner_schemas import keys
+from backburner_schemas.errors import QueueError
 from backburner_schemas.job import Cursor
 from backburner_schemas.pool import WorkerAnnouncement
 
@@ -42,7 +42,7 @@ class NotedQueue:
         await self.gate.wait()
         if self.failing:
             self.failing -= 1
-            raise PublishFailed(range(len(messages)), "told to")
+            raise QueueError("the queue is away")
         self.messages += list(messages)
 
     async def close(self):
@@ -178,7 +178,7 @@ async def test_what_begins_alike_goes_out_together(system):
 
 async def test_a_queue_that_refuses_is_asked_until_it_takes_all(system):
     await system.announce()
-    system.queue.failing = 7
+    system.queue.failing = 3
     async with system.client() as client, system.dispatcher():
         job = await client.submit(lines(600), stored=True)
         await system.until_sealed(job)
