@@ -1,4 +1,4 @@
-"""The third way: poll object storage for results. Here boto3 alone; nothing of Backburner is imported.
+"""The fourth way: poll object storage for results. Here boto3 alone; nothing of Backburner is imported.
 
 Results are JSON lines in `tenants/{tenant}/jobs/{job}/segments/`. Each object is written once and never changes, so a
 poller remembers which keys it has read. A request that was run twice can stand in two segments: keep one an index.

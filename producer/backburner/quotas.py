@@ -10,11 +10,12 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from backburner.logs import get_logger
+from backburner.settings.quotas import QuotaSettings
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import is_name
 
@@ -107,7 +108,7 @@ class Quotas(BaseModel):
     """Of those that are, completed by the default's."""
 
     @classmethod
-    def parse(cls, text: str) -> "Quotas":
+    def parse(cls, text: str) -> Self:
         """The quotas in a TOML text. A tenant has the default's where it does not say otherwise.
 
         Raises `ValueError` that says what is wrong and where.
@@ -172,6 +173,15 @@ class QuotasFile:
                 raise SettingsError(
                     f"BACKBURNER_QUOTAS_FILE {path} cannot be used: {_reason(error)}; docs/auth.md lists its fields"
                 ) from error
+
+    @classmethod
+    def of(cls, settings: QuotaSettings) -> Self:
+        """The file that the settings name, if they name one. Raises `SettingsError` if it cannot be used now."""
+        return cls(None if settings.quotas_file is None else Path(settings.quotas_file))
+
+    def weight(self, tenant: str) -> float:
+        """The tenant's share where several wait, as it is now."""
+        return self.current.weight(tenant)
 
     @property
     def current(self) -> Quotas:

@@ -1,16 +1,19 @@
 """Tokens of a real OpenID provider: found by its address alone, through changes of its keys and while it is away."""
 
 import ssl
+from contextlib import AsyncExitStack, ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
+import httpx2
 import openid_provider
 import pytest
 from clock import Clock
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from identity import rsa
+from gateway import gateway_over
+from identity import claims, encoded, rsa, signed
 from joserfc import jwk
 
 from backburner.gateway.auth.issuer import Issuer
@@ -18,6 +21,7 @@ from backburner.gateway.auth.principal import Scope
 from backburner.gateway.auth.refusal import Reason, Refused
 from backburner.gateway.auth.settings import AuthSettings
 from backburner.gateway.auth.token_authenticator import TokenAuthenticator
+from backburner.testing import FakeSystem
 from backburner_schemas.errors import IdentityUnavailable
 
 
@@ -29,8 +33,6 @@ def _reached_directly(monkeypatch):
 @pytest.fixture
 def start(missing_server):
     """Starts a provider with these keys; all stop at the end."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def start(*keys, **options):
@@ -51,8 +53,6 @@ def clock():
 @pytest.fixture
 async def make_tokens(clock):
     """An authenticator by settings, as a gateway has it."""
-    from contextlib import AsyncExitStack
-
     async with AsyncExitStack() as stack:
 
         async def make(provider, **settings):
@@ -130,3 +130,30 @@ def self_signed():
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return private.decode(), certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+async def test_a_whole_gateway_takes_a_providers_tokens(start):
+    provider = start(rsa("k1"))
+    settings = {"oidc_issuer": provider.issuer, "oidc_audience": "urn:backburner"}
+    async with FakeSystem() as system, gateway_over(system, **settings) as gateway:
+
+        async def status(token, method="GET"):
+            transport = httpx2.ASGITransport(app=gateway.app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                headers = {"authorization": f"Bearer {token}"}
+                answer = await client.request(method, "/v1/files/file-x", headers=headers)
+            assert token not in answer.text
+            return answer.status_code, answer.json()["error"]["code"]
+
+        reader = provider.token("batch:read")
+        assert await status(reader) == (404, "file_not_found")
+        assert await status(reader, "DELETE") == (403, "permission_denied")
+        assert await status(provider.token("batch:write"), "DELETE") == (404, "file_not_found")
+        head, payload, signature = reader.split(".")
+        for forged in (
+            provider.token(resource="urn:somebody-else"),
+            f"{encoded({'alg': 'none'})}.{payload}.",
+            f"{head}.{encoded(claims())}.{signature}",
+            signed(rsa("k1"), claims(iss=provider.issuer)),
+        ):
+            assert await status(forged) == (401, "invalid_api_key")

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import openai_environment
 import pytest
 from live import live
 
@@ -33,3 +34,12 @@ def stack(_servers, monkeypatch):
 async def client(stack):
     async with stack.client() as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def openai_python(missing_server):
+    """The Python of an environment that holds the stock `openai` package."""
+    try:
+        return openai_environment.ensure()
+    except openai_environment.InstallationFailed as error:
+        missing_server(str(error))

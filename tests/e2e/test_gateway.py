@@ -2,17 +2,15 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
 import httpx2
 import pytest
 from gateway import batch_lines
 from live import lines
-from openai_environment import RELEASE, openai_python
+from stock_client import run
 from waiting import PATIENCE, until
 
 from backburner.gateway.auth.api_key_store import ApiKeyStore
@@ -21,7 +19,6 @@ from backburner_schemas import keys
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 
 
@@ -56,41 +53,10 @@ async def http(gateway, secret):
         yield client
 
 
-@pytest.fixture(scope="session")
-def python(missing_server):
-    return openai_python(missing_server)
-
-
-async def run(python, gateway, secret, program, *arguments):
-    """What a program says that knows of us by OpenAI's two variables alone."""
-    env = {"PATH": os.environ["PATH"], "OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": secret}
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [python, str(program), *arguments],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
-@pytest.mark.install
-async def test_the_stock_package_runs_a_batch_from_upload_to_answers(gateway, secret, python):
-    said = (await run(python, gateway, secret, ROOT / "examples" / "openai_batch.py")).splitlines()
-    assert said[1] == "completed: 3 of 3 completed, 0 failed"
-    assert sorted(line.partition(":")[0] for line in said[2:5]) == ["question-0", "question-1", "question-2"]
-    assert said[5] in {"cancelled: cancelling", "cancelled: cancelled"}
-    assert said[6].startswith("batches: ")
-
-
-@pytest.mark.install
-async def test_the_stock_packages_async_client_finds_every_call_as_it_expects_it(gateway, secret, python):
-    said = await run(python, gateway, secret, PROGRAMS / "openai_async.py", "fake", "one", "two", "[[fail]]")
-    found = json.loads(said)
-    assert found["version"] == RELEASE
+async def test_the_stock_packages_async_client_finds_every_call_as_it_expects_it(gateway, secret, openai_python):
+    variables = {"OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": secret}
+    arguments = (PROGRAMS / "openai_async.py", "fake", "one", "two", "[[fail]]")
+    found = json.loads(await asyncio.to_thread(run, openai_python, variables, *arguments))
     batch = found["batch"]
     assert (batch["status"], batch["request_counts"]) == ("completed", {"completed": 2, "failed": 1, "total": 3})
     assert sorted(line["custom_id"] for line in found["output_file_id"]) == ["r0", "r1"]

@@ -1,4 +1,4 @@
-"""`backburner up` and `down` on real servers: store and broker from their packages, the worker a stand-in."""
+"""`backburner up` and `down` on real servers: store and broker from their packages, our own parts stand-ins."""
 
 import json
 import os
@@ -190,11 +190,22 @@ def test_a_second_stack_in_the_folder_or_on_its_data_is_refused(folder, tmp_path
 
 
 def test_the_next_up_finds_the_data_ports_and_keys_of_the_last(folder):
-    assert folder.run("up", "--detach", "--workers", "0").returncode == 0
+    up = folder.run("up", "--detach", "--workers", "0", "--gateway", OPENAI_API_KEY="another service's")
+    assert up.returncode == 0, up.stdout
     before = env_file.read(folder.state / "env")
+    base_url, key = before["OPENAI_BASE_URL"], before["OPENAI_API_KEY"]
+    assert f"base URL {base_url} and API key {key};" in up.stdout
+    # That is a file which may be read by others.
+    assert key not in (folder.state / "up.log").read_text()
+    parts = folder.workers()
+    assert len(parts) == 2
+    for part in parts:
+        assert f"http://127.0.0.1:{part['env']['BACKBURNER_GATEWAY_LISTEN_PORT']}/v1" == base_url
+        assert part["env"]["BACKBURNER_GATEWAY_LISTEN_HOST"] == "127.0.0.1"
+        assert not {"OPENAI_BASE_URL", "OPENAI_API_KEY"} & part["env"].keys()
     s3(before).put_object(Bucket="backburner", Key="main/kept", Body=b"kept")
     assert folder.run("down").returncode == 0
-    assert folder.run("up", "--detach", "--workers", "0").returncode == 0
+    assert folder.run("up", "--detach", "--workers", "0", "--gateway").returncode == 0
     after = env_file.read(folder.state / "env")
     assert after == before
     assert s3(after).get_object(Bucket="backburner", Key="main/kept")["Body"].read() == b"kept"
@@ -202,8 +213,8 @@ def test_the_next_up_finds_the_data_ports_and_keys_of_the_last(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_stack_in_the_foreground(folder, number):
-    with folder.foreground() as process:
-        read_until(process, "up; settings are in")
+    with folder.foreground("--gateway") as process:
+        read_until(process, "OpenAI's clients take base URL")
         everything = family(process.pid)
         process.send_signal(number)
         assert process.wait(BOUND) == 0
@@ -213,7 +224,7 @@ def test_a_signal_stops_a_stack_in_the_foreground(folder, number):
 
 def test_a_signal_while_a_worker_loads_stops_everything(folder):
     with folder.foreground(LOCAL_WORKER_HANGS="1") as process:
-        read_until(process, "starting 1 worker")
+        read_until(process, "starting worker 1")
         everything = family(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(BOUND) == 130

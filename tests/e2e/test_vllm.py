@@ -1,5 +1,6 @@
 """The real thing: prompts through a real broker into a real, warm vLLM, and answers out of a real store."""
 
+import asyncio
 import importlib.util
 import itertools
 import json
@@ -11,14 +12,17 @@ import pytest
 from engine_release import expected_release
 from live import lines
 from processes import is_running
+from stock_client import run
 from waiting import until
 
+from backburner.cli.commands.stack import ensure_api_key, ensure_pool
 from backburner.local.engine_args import CPU_ARGS
 from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 
 pytestmark = [pytest.mark.broker, pytest.mark.store, pytest.mark.vllm, pytest.mark.timeout(400)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PROGRAMS = Path(__file__).parent / "programs"
 SAMPLES = {
     "What is the capital of Japan?": "tokyo",
     "What is the capital of Germany?": "berlin",
@@ -29,6 +33,7 @@ SAMPLES = {
     "What is the opposite of big?": "small",
 }
 """What the programs under examples/ ask, with a word that tells a right answer: a newcomer sees these answers first."""
+OWN = {"BACKBURNER_STORE_URL": "s3://backburner/vllm", "BACKBURNER_PREFIX": "vllm"}
 LOAD_SECONDS = 240
 BOUND = 120
 
@@ -47,15 +52,32 @@ def test_the_programs_ask_what_the_model_knows_and_without_chance():
         assert source.count("max_tokens") == source.count("temperature")
 
 
-async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engine(stack, client, missing_server):
+@pytest.fixture(scope="module")
+def worker(_servers, missing_server):
+    """A worker with the real model, in a root of its own, where there is no other pool. It is not waited for."""
     if importlib.util.find_spec("vllm") is None:
         missing_server("vLLM is not installed")
-    await stack.make_pool(AUTO_MODEL_NAME)
-    worker = stack.worker(
+    asyncio.run(ensure_pool({**_servers.env, **OWN}, AUTO_MODEL_NAME))
+    started = _servers.worker(
         str(prepare_auto_model()),
         BACKBURNER_ENGINE="vllm",
         BACKBURNER_ENGINE_ARGS=f"{CPU_ARGS} --served-model-name {AUTO_MODEL_NAME}",
+        **OWN,
     )
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def client(stack, monkeypatch):
+    """A client of that root."""
+    for name, value in OWN.items():
+        monkeypatch.setenv(name, value)
+    async with stack.client() as connected:
+        yield connected
+
+
+async def test_real_prompts_get_real_answers(worker, client):
     # It is queued before the model is warm, and waits.
     with (EXAMPLES / "prompts.jsonl").open(encoding="utf-8") as file:
         real = [json.loads(line) for line in itertools.islice(file, 5)]
@@ -103,6 +125,38 @@ async def test_real_prompts_get_real_answers_and_a_killed_worker_leaves_no_engin
     assert worker.metric("backburner_ready") == 1
     assert worker.metric("vllm:generation_tokens_total") >= status.usage.output_tokens
 
+
+async def test_the_stock_clients_get_real_answers_and_know_nothing_of_backburner(
+    worker, stack, openai_python, tmp_path
+):
+    await until(worker.is_warm, "a warm model", seconds=LOAD_SECONDS)
+    gateway, dispatcher = stack.gateway(**OWN), stack.dispatcher(**OWN)
+    key = await ensure_api_key({**stack.env, **OWN}, None)
+    await stack.warm(gateway, dispatcher)
+    prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
+    with (EXAMPLES / "prompts.jsonl").open(encoding="utf-8") as file:
+        prompts.write_text("".join(itertools.islice(file, 4)))
+    variables = {"OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": key}
+    said = run(openai_python, variables, EXAMPLES / "openai_batch.py", prompts, answers).splitlines()
+    question = "What is the capital of Japan?"
+    found = json.loads(run(openai_python, variables, PROGRAMS / "openai_async.py", AUTO_MODEL_NAME, question))
+    gateway.stop()
+    dispatcher.stop()
+    assert said[0] == f"model: {AUTO_MODEL_NAME}"
+    assert "completed: 4 of 5 answered, 1 failed" in said
+    assert any(line.startswith("refused: ") and "max_tokens" in line for line in said)
+    records = {record["custom_id"]: record for record in map(json.loads, answers.read_text().splitlines())}
+    assert sorted(records) == sorted(json.loads(line)["custom_id"] for line in prompts.read_text().splitlines())
+    for record in records.values():
+        body = record["response"]["body"]
+        assert (record["response"]["status_code"], record["error"], body["model"]) == (200, None, AUTO_MODEL_NAME)
+    (asynchronous,) = found["output_file_id"]
+    for record in (records["question-01"], asynchronous):
+        assert "tokyo" in record["response"]["body"]["choices"][0]["message"]["content"].lower()
+
+
+async def test_a_killed_worker_leaves_no_engine(worker):
+    await until(worker.is_warm, "a warm model", seconds=LOAD_SECONDS)
     family = worker.children()
     assert family
     worker.send(signal.SIGKILL)

@@ -130,12 +130,12 @@ async def read(env, count):
 
 
 async def test_a_killed_supervisor_leaves_no_orphan_and_the_next_one_finds_everything(start, tmp_path):
-    first = start("--workers", "2")
+    first = start("--workers", "2", "--gateway")
     env = env_file.read(tmp_path / ".backburner" / "env")
     await write(env, RECORDS)
     s3(env).put_object(Bucket="backburner", Key="main/kept", Body=b"kept")
     watched = pidfds(first.pid)
-    assert len(watched) == 5
+    assert len(watched) == 7
     first.kill()
     first.wait(BOUND)
     assert_all_end(watched)
@@ -159,7 +159,7 @@ def test_a_supervisor_killed_while_a_worker_loads_leaves_no_orphan_and_down_remo
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        read_until(process, "starting 1 worker")
+        read_until(process, "starting worker 1")
         watched = pidfds(process.pid)
         temporary = Path(json.loads((tmp_path / ".backburner" / "stack.json").read_text())["temporary"])
         (temporary / "left").touch()

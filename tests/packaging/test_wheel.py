@@ -54,6 +54,7 @@ def test_its_entry_points_are_there(wheel):
     assert dict(found["console_scripts"]) == {
         "backburner": "backburner.cli:main",
         "backburner-dispatcher": "backburner.dispatcher.__main__:main",
+        "backburner-gateway": "backburner.gateway.__main__:main",
         "backburner-worker": "backburner_worker.__main__:main",
     }
     assert dict(found["vllm.general_plugins"]) == {

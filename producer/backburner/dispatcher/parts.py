@@ -4,7 +4,6 @@ It is the map of who knows whom, and nothing runs here: read it from `dispatcher
 """
 
 from functools import cached_property
-from pathlib import Path
 
 from backburner.connections import Connections
 from backburner.dispatcher.claim import Claim, JobKey
@@ -27,11 +26,9 @@ class Parts:
     """The parts of one dispatcher. Ask for them in a running event loop."""
 
     def __init__(self, settings: DispatcherSettings, connections: Connections, metrics: Metrics) -> None:
-        """Raises `SettingsError` if there is a file of quotas that cannot be used."""
         self.settings = settings
         self.connections = connections
         self._metrics = metrics
-        self._quotas = QuotasFile(Path(settings.quotas_file) if settings.quotas_file else None)
         self._changed = Notifier()
         """Woken by whatever may let a job go on."""
 
@@ -62,11 +59,16 @@ class Parts:
             self.connections.storage,
             self.connections.publisher,
             self.settings.queue.kind,
-            scheduler=Scheduler(self._weight),
+            scheduler=Scheduler(self.quotas.weight),
             backlog=self.backlog,
             changed=self._changed,
             metrics=self._metrics,
         )
+
+    @cached_property
+    def quotas(self) -> QuotasFile:
+        """What share each tenant has. Raises `SettingsError` for a file that cannot be used."""
+        return QuotasFile.of(self.settings)
 
     @cached_property
     def backlog(self) -> Backlog:
@@ -89,10 +91,6 @@ class Parts:
     def planner(self) -> Planner:
         """What checks inputs and puts them in order."""
         return Planner(self.connections.storage, self.connections.pools, max_bytes=self.settings.max_body_bytes)
-
-    def _weight(self, tenant: str) -> float:
-        """A tenant's share, as the file of quotas has it now."""
-        return self._quotas.current.weight(tenant)
 
     def _sent_of(self, job: JobKey) -> int | None:
         return self.dispatcher.sent_of(job)

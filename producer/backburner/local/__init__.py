@@ -1,4 +1,4 @@
-"""The embedded stack: queue, object store and workers as supervised child processes on this machine.
+"""The embedded stack: a queue, an object store and our own parts as supervised child processes on this machine.
 
 For a laptop, a demo and tests; the same servers' protocols, and the same code, as in a cluster. `broker.start`,
 `emulator.start` and `store.start` give the tests each server alone. Importing this package imports nothing of the
@@ -7,10 +7,11 @@ For a laptop, a demo and tests; the same servers' protocols, and the same code, 
 
 from backburner.local.control.commands import run_down, run_up, run_up_detached
 from backburner.local.model import prepare_auto_model
-from backburner.local.options import EnsurePool, Say, UpOptions
+from backburner.local.options import EnsurePool, Preparation, Say, UpOptions
 
 __all__ = [
     "EnsurePool",
+    "Preparation",
     "Say",
     "UpOptions",
     "prepare_auto_model",

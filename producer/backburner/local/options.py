@@ -14,7 +14,18 @@ Say = Callable[[str], None]
 EnsurePool = Callable[[Mapping[str, str], str], Awaitable[None]]
 """Creates topics and registers the pool, given the stack's settings as `BACKBURNER_…` names and the served model."""
 
+EnsureApiKey = Callable[[Mapping[str, str], str | None], Awaitable[str]]
+"""Gives an API key for the stack's user, given its settings and the key of the last `up`: that one where it holds."""
+
 AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done in queue and store, once they are up and before our own parts are started."""
+
+    ensure_pool: EnsurePool
+    ensure_api_key: EnsureApiKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +51,16 @@ class UpOptions:
     """Seconds that a worker may take to finish when the stack stops; None for BACKBURNER_DRAIN_SECONDS, or 15 s."""
     warm_seconds: float = 600.0
     """Seconds that a worker may take until it is warm."""
+    gateway: bool = False
+    """Start gateway and dispatcher too, and make an API key."""
+    gateway_port: int | None = None
+    """Where the gateway listens; None for the last `up`'s port, or a free one."""
     worker_argv: tuple[str, ...] = (sys.executable, "-m", "backburner_worker")
     """The program of a worker."""
+    gateway_argv: tuple[str, ...] = (sys.executable, "-m", "backburner.gateway")
+    """The program of the gateway."""
+    dispatcher_argv: tuple[str, ...] = (sys.executable, "-m", "backburner.dispatcher")
+    """The program of the dispatcher."""
     cli_argv: tuple[str, ...] = (sys.executable, "-m", "backburner")
     """The program that `up --detach` starts again without `--detach`."""
 

@@ -1,4 +1,4 @@
-"""A stand-in for `python -m backburner_worker`: warm after a while, leaves at SIGTERM, and can be told to misbehave.
+"""A stand-in for our own parts: ready after a while, leaves at SIGTERM, and can be told to misbehave.
 
 LOCAL_WORKER_NOTES: a folder. It writes `PORT.json` there when it is warm (pid, its own child's pid, settings) and
 `PORT.left` at SIGTERM, with what of the stack still answered then. LOCAL_WORKER_CHILD: starts a process of its own

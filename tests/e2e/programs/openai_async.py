@@ -11,7 +11,7 @@ from openai.types import Batch, FileObject, Model, Upload
 
 
 async def main() -> None:
-    found = {"version": openai.__version__}
+    found = {}
     async with AsyncOpenAI() as client:
         models = [model async for model in client.models.list()]
         assert all(isinstance(model, Model) for model in models)

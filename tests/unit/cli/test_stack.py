@@ -11,6 +11,9 @@ from backburner import local
 from backburner.cli.app import app
 from backburner.cli.commands import stack
 from backburner.client import Client
+from backburner.gateway.auth.api_key import ApiKey, digest_of, new_secret
+from backburner.gateway.auth.principal import Scope
+from backburner_schemas import keys
 from backburner_schemas.engine_kind import EngineKind
 
 STACK = {
@@ -26,7 +29,7 @@ def asked(monkeypatch):
     calls = []
 
     def record(name):
-        def call(*args, say, **_options):
+        def call(*args, say, **_callbacks):
             calls.append((name, *args))
             say(f"{name} speaks")
             return 7
@@ -53,6 +56,17 @@ def test_detached_is_another_way_up(asked):
     ((name, options),) = asked
     assert name == "run_up_detached"
     assert (options.engine, options.model, options.workers) == (EngineKind.VLLM, "auto", 1)
+
+
+@pytest.mark.parametrize(("args", "port"), [(["--gateway"], None), (["--gateway-port", "8000"], 8000)])
+def test_a_gateway_is_asked_for_by_its_name_or_its_port(asked, args, port):
+    CliRunner().invoke(app, ["up", *args])
+    assert (asked[0][1].gateway, asked[0][1].gateway_port) == (True, port)
+
+
+def test_a_stack_has_no_gateway_unless_one_is_asked_for(asked):
+    CliRunner().invoke(app, ["up"])
+    assert (asked[0][1].gateway, asked[0][1].gateway_port) == (False, None)
 
 
 def test_the_served_name_of_the_environment_is_the_stacks(asked, monkeypatch):
@@ -87,3 +101,17 @@ def test_the_pool_is_made_with_the_settings_of_the_stack(monkeypatch, own, parti
     assert seen == [("kafka://127.0.0.1:9", "some-model", partitions, replicas), "stack", "Some-Model"]
     assert os.environ["AWS_ACCESS_KEY_ID"] == "mine"
     assert "BACKBURNER_QUEUE_URL" not in os.environ
+
+
+async def test_the_key_of_the_last_up_is_kept_until_it_is_revoked(tmp_path):
+    settings = {"BACKBURNER_QUEUE_URL": "kafka://127.0.0.1:9", "BACKBURNER_STORE_URL": f"file://{tmp_path}"}
+    first = await stack.ensure_api_key({**settings, "BACKBURNER_TENANT": "acme"}, None)
+    assert await stack.ensure_api_key(settings, first) == first
+    stored = tmp_path / keys.api_key(digest_of(first))
+    made = ApiKey.model_validate_json(stored.read_text())
+    assert (made.tenant, made.scopes) == ("acme", (Scope.READ, Scope.WRITE))
+    stored.write_text(made.model_copy(update={"revoked_at": 1.0}).model_dump_json())
+    assert await stack.ensure_api_key(settings, first) != first
+    # A data folder that was emptied has forgotten its keys.
+    unknown = new_secret()
+    assert await stack.ensure_api_key(settings, unknown) != unknown

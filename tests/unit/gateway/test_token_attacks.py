@@ -159,6 +159,7 @@ async def test_a_name_that_stands_twice_is_refused(tokens, key):
         encoded(b'{"a":' * 300) + ".e30.AA",
         f"{encoded({'alg': 'RS256', 'pad': 'x' * 3000})}.e30.AA",
         "a" * 9000 + ".b.c",
+        encoded({"alg": "RS256", "kid": "k1"}) + "." + "A" * 9000 + ".AA",
         "é.é.é",
         "\ud800.a.a",
     ],

@@ -74,7 +74,7 @@ async def list_(
 
     from backburner.gateway.auth.api_key_store import ApiKeyStore
 
-    found = await ApiKeyStore(session.open_storage()).list(None if all_tenants else _tenant(tenant))
+    found = await ApiKeyStore(session.open_storage()).read(None if all_tenants else _tenant(tenant))
     if json:
         for one in found:
             show.out_json(_as_json(one))

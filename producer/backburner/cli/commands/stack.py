@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,8 @@ _PARTITION_COUNT = 8
 _REPLICA_COUNT = 1
 
 _QUEUES = ("kafka", "sqs")
+
+_KEY_NAME = "backburner up"
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +53,22 @@ def up(
     engine_args: Annotated[
         str | None, typer.Option(metavar="ARGS", help="vLLM's arguments, instead of those for a fast start.")
     ] = None,
+    gateway: Annotated[
+        bool,
+        typer.Option(
+            "--gateway", help="Start gateway and dispatcher too, and put what OpenAI's clients need into the settings."
+        ),
+    ] = False,
+    gateway_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Where the gateway listens; implies --gateway.",
+            show_default="a free port",
+        ),
+    ] = None,
 ) -> int:
     """Start queue, store and workers on this machine.
 
@@ -72,10 +90,12 @@ def up(
         workers=workers,
         data=data,
         engine_args=engine_args,
+        gateway=gateway or gateway_port is not None,
+        gateway_port=gateway_port,
     )
     if detach:
         return local.run_up_detached(options, say=show.say)
-    return local.run_up(options, say=show.say, ensure=ensure_pool)
+    return local.run_up(options, say=show.say, preparation=local.Preparation(ensure_pool, ensure_api_key))
 
 
 def down(_session: Session) -> int:
@@ -100,6 +120,26 @@ async def ensure_pool(stack: Mapping[str, str], model: str) -> None:
         await ensure_topics(settings, pool_name(model))
         async with Client(settings) as client:
             await client.register_pool(model)
+
+
+async def ensure_api_key(stack: Mapping[str, str], last: str | None) -> str:
+    """An API key that reads and writes as the user's tenant: the last one where it is still accepted, or a new one."""
+    from backburner.gateway.auth.api_key_authenticator import ApiKeyAuthenticator
+    from backburner.gateway.auth.api_key_store import ApiKeyStore
+    from backburner.gateway.auth.principal import Scope
+    from backburner.settings import Settings
+    from backburner.storage import Storage
+    from backburner_schemas.errors import Unauthenticated
+
+    with _environment(stack):
+        settings = Settings.load()
+        storage = Storage.open(settings)
+        if last is not None:
+            with suppress(Unauthenticated):
+                await ApiKeyAuthenticator(storage).verify(last)
+                return last
+        made, _ = await ApiKeyStore(storage).create(settings.tenant, _KEY_NAME, (Scope.READ, Scope.WRITE))
+        return made
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class ApiKeyStore:
         await self._storage.put(keys.api_key(digest), _encoded(made))
         return secret, made
 
-    async def list(self, tenant: str | None = None) -> "list[ApiKey]":
+    async def read(self, tenant: str | None = None) -> list[ApiKey]:
         """The keys of that tenant, or of all, the oldest first; revoked and expired ones among them.
 
         One that cannot be read is logged and left out.
@@ -54,7 +54,7 @@ class ApiKeyStore:
         names = [one.key async for one in self._storage.scan(keys.API_KEYS)]
         slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
-        async def read(key: str) -> ApiKey | None:
+        async def read_one(key: str) -> ApiKey | None:
             async with slots:
                 try:
                     return await self._read(key)
@@ -62,7 +62,7 @@ class ApiKeyStore:
                     log.warning("an API key cannot be read", reason=error.message)
                     return None
 
-        found = await asyncio.gather(*map(read, names))
+        found = await asyncio.gather(*map(read_one, names))
         chosen = [one for one in found if one is not None and tenant in {None, one.tenant}]
         return sorted(chosen, key=lambda one: (one.created_at, one.id))
 
@@ -88,7 +88,7 @@ class ApiKeyStore:
                 raise StoreError(f"the API key {key_id} changes all the time; try again")
         raise ApiKeyNotFound(f"there is no API key {key_id[:40]!r}; `backburner keys list` shows those that there are")
 
-    async def _named(self, key_id: str) -> "list[str]":
+    async def _named(self, key_id: str) -> list[str]:
         """Keys of the objects that an id may mean: one, or none."""
         digest = digest_prefix(key_id)
         if digest is None:

@@ -33,7 +33,9 @@ class Authentication:
         self._tokens = tokens
         self._audit = audit
         self._anonymous = (
-            None if anonymous_tenant is None else Principal(anonymous_tenant, _ANONYMOUS, _ANONYMOUS_SCOPES)
+            None
+            if anonymous_tenant is None
+            else Principal(anonymous_tenant, _ANONYMOUS, _ANONYMOUS_SCOPES, is_anonymous=True)
         )
 
     async def authenticate(self, authorization: str | None) -> Principal:

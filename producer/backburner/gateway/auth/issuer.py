@@ -5,7 +5,6 @@ that it may have changed, however many tokens name one that it does not have.
 """
 
 import asyncio
-import ipaddress
 import json
 import ssl
 import time
@@ -20,6 +19,7 @@ import httpx2
 from joserfc.jwk import Key
 
 from backburner.gateway.auth.signing_keys import SigningKeys
+from backburner.gateway.loopback import is_loopback
 from backburner.logs import get_logger
 from backburner_schemas.errors import IdentityUnavailable, SettingsError
 
@@ -194,16 +194,6 @@ def problem_of(url: str, *, allow_http: bool) -> str | None:
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
         return "must be an https URL; BACKBURNER_OIDC_ALLOW_HTTP lifts that, where the way to it is safe otherwise"
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address can only be this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext | bool:

@@ -27,6 +27,8 @@ class Principal:
     scopes: frozenset[Scope]
     key_id: str | None = None
     """The API key's id; None for other callers."""
+    is_anonymous: bool = False
+    """Whether anybody could be this caller, since it showed neither key nor token."""
 
     def allows(self, scope: Scope) -> bool:
         """Whether the caller has that scope, by name or as an admin."""

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from backburner.gateway.auth.issuer import IssuerOptions, is_loopback
+from backburner.gateway.auth.issuer import IssuerOptions
 from backburner.gateway.auth.token_policy import ALGORITHMS, TokenPolicy
+from backburner.gateway.loopback import is_loopback
 from backburner.settings.group import SettingGroup
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import is_name

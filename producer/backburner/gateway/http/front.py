@@ -108,6 +108,8 @@ class Front:
         if scope["path"] in PUBLIC_PATHS:
             return _NOBODY
         principal = await self._authenticator.authenticate(head.text(b"authorization"))
+        if principal.is_anonymous:
+            head.check_local()
         needed = Scope.READ if scope["method"] in _READING else Scope.WRITE
         if not principal.allows(needed):
             self._audit.denied(principal, needed)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from backburner.gateway.loopback import is_loopback
 from backburner_schemas.errors import CallRefused, EncodingRefused
 
 Header = tuple[bytes, bytes]
@@ -33,6 +35,19 @@ class Head:
             raise CallRefused("the call names several hosts; send one Host")
         if len(self.all(b"authorization")) > 1:
             raise CallRefused("the call names several callers; send one Authorization")
+
+    def check_local(self) -> None:
+        """Raise `CallRefused` where a web page of somebody else's may be behind the call.
+
+        For callers without a key: a browser on this machine reaches what listens on loopback, whichever page it shows.
+        """
+        host = self.text(b"host") or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            name = ""
+        if not is_loopback(name) or self.all(b"origin"):
+            raise CallRefused("web pages may not call without a key; make one with `backburner keys create`")
 
     def all(self, name: bytes) -> list[bytes]:
         """The values under that name, which is in lower case."""

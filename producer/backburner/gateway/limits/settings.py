@@ -1,6 +1,5 @@
 """Settings of how the gateway holds callers to their quotas."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -23,5 +22,4 @@ class LimitSettings(QuotaSettings):
         """A limiter by the file of quotas; without a file nothing is limited. Raises `SettingsError`."""
         if self.quotas_file is None:
             return Unlimited()
-        quotas = QuotasFile(Path(self.quotas_file))
-        return QuotaLimiter(quotas, LevelReader(storage), replicas=self.gateway_replicas)
+        return QuotaLimiter(QuotasFile.of(self), LevelReader(storage), replicas=self.gateway_replicas)

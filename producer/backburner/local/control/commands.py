@@ -5,15 +5,16 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from backburner.local.control import env_file, lock
 from backburner.local.control.interrupt import Interrupts
-from backburner.local.control.stack import Stack, drain_seconds
+from backburner.local.control.stack import Stack
+from backburner.local.control.stack_settings import drain_seconds
 from backburner.local.control.status_pipe import PIPE_VARIABLE, StatusPipe, listen
-from backburner.local.options import EnsurePool, Say, UpOptions
+from backburner.local.options import Preparation, Say, UpOptions
 from backburner.local.programs.child import describe
 from backburner_schemas.errors import BackburnerError, SettingsError
 
@@ -26,9 +27,10 @@ _KILL_SECONDS = 10.0
 _CANCEL_SECONDS = 60.0
 _TAIL_LINES = 6
 _TMPDIR = "TMPDIR"
+_LOG = "up.log"
 
 
-def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
+def run_up(options: UpOptions, *, say: Say, preparation: Preparation) -> int:
     """Bring the stack up in the foreground and keep it up until SIGINT, SIGTERM or SIGHUP; then stop all of it.
 
     Returns 0 when it was stopped after it was up, 130 before. Raises the `BackburnerError` of the part that did not
@@ -46,7 +48,7 @@ def run_up(options: UpOptions, *, say: Say, ensure: EnsurePool) -> int:
             lock.hold(options.state_folder, stop_seconds=stop_seconds(options)) as temporary,
             _temporary_files_in(temporary),
         ):
-            return _run(options, tell, status_pipe, ensure, interrupts)
+            return _run(options, tell, status_pipe, preparation, interrupts)
     except BackburnerError as error:
         status_pipe.failed(error.message)
         raise
@@ -61,11 +63,10 @@ def run_up_detached(options: UpOptions, *, say: Say) -> int:
     if (pid := lock.supervisor(state)) is not None:
         raise SettingsError(f"a stack runs in {state.parent} already (pid {pid}); stop it with `backburner down`")
     state.mkdir(parents=True, exist_ok=True)
-    log = state / "up.log"
     reader, writer = os.pipe()
     with os.fdopen(reader, encoding="utf-8") as pipe:
         try:
-            with log.open("wb") as output:
+            with (state / _LOG).open("wb") as output:
                 child = subprocess.Popen(  # noqa: S603 - our own command line
                     [*options.cli_argv, *_arguments(options)],
                     cwd=options.folder,
@@ -79,7 +80,7 @@ def run_up_detached(options: UpOptions, *, say: Say) -> int:
         finally:
             os.close(writer)
         try:
-            return _await_last_word(pipe, child, say, log)
+            return _await_last_word(pipe, child, say, state)
         except KeyboardInterrupt:
             child.terminate()
             child.wait(_CANCEL_SECONDS)
@@ -116,15 +117,19 @@ def stop_seconds(options: UpOptions) -> float:
     return drain_seconds(options) + _STOP_MARGIN_SECONDS
 
 
-def _run(options: UpOptions, say: Say, status_pipe: StatusPipe, ensure: EnsurePool, interrupts: Interrupts) -> int:
+def _run(
+    options: UpOptions, say: Say, status_pipe: StatusPipe, preparation: Preparation, interrupts: Interrupts
+) -> int:
     up = False
     try:
         with Stack(options, say=say, interrupts=interrupts) as stack:
-            stack.start(ensure)
+            stack.start(preparation)
             path = env_file.path_in(options.state_folder)
             env_file.write(path, stack.env())
             say(f"up; settings are in {path}: run `. {_shown(path)}`")
             up = True
+            if not status_pipe.connected:
+                _tell_front(stack.env(), say)
             status_pipe.ready()
             stack.supervise()
     except KeyboardInterrupt:
@@ -151,18 +156,25 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
             os.environ[_TMPDIR] = before
 
 
-def _await_last_word(pipe: IO[str], child: "subprocess.Popen[bytes]", say: Say, log: Path) -> int:
+def _await_last_word(pipe: IO[str], child: "subprocess.Popen[bytes]", say: Say, state: Path) -> int:
     try:
         why = listen(pipe, say)
     except EOFError:
         status = child.wait(_CANCEL_SECONDS)
-        why = f"the supervisor ended with {describe(status)} before anything was up:\n{_tail(log)}"
+        why = f"the supervisor ended with {describe(status)} before anything was up:\n{_tail(state / _LOG)}"
     if why is None:
+        # Not by the supervisor: what that says goes into a log, and the key is a secret.
+        _tell_front(env_file.read(env_file.path_in(state)), say)
         say(f"it runs in the background (pid {child.pid}); stop it with `backburner down`")
         return 0
     child.wait(_CANCEL_SECONDS)
     say(f"error: {why}")
     return 1
+
+
+def _tell_front(env: Mapping[str, str], say: Say) -> None:
+    if base_url := env.get("OPENAI_BASE_URL"):
+        say(f"OpenAI's clients take base URL {base_url} and API key {env['OPENAI_API_KEY']}; the settings have both")
 
 
 def _arguments(options: UpOptions) -> list[str]:
@@ -173,6 +185,10 @@ def _arguments(options: UpOptions) -> list[str]:
         arguments += ["--data", str(options.data_folder)]
     if options.engine_args is not None:
         arguments += [f"--engine-args={options.engine_args}"]
+    if options.gateway:
+        arguments += ["--gateway"]
+    if options.gateway_port is not None:
+        arguments += ["--gateway-port", str(options.gateway_port)]
     return arguments
 
 

@@ -1,4 +1,6 @@
-"""The embedded stack: store, queue, pool and workers, brought up in that order, kept up, and stopped in reverse.
+"""The embedded stack: store, queue, pool and our own parts, brought up in that order, kept up, and stopped in reverse.
+
+Our own parts are workers, and where asked for gateway and dispatcher.
 
 All of it is supervised from one thread, the main one, by checking every child a few times a second. What is on
 disk, in `.backburner`, and who may start a stack there, is decided in the modules beside this one.
@@ -7,60 +9,38 @@ disk, in `.backburner`, and who may start a stack there, is decided in the modul
 import asyncio
 import contextlib
 import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from backburner.local.control.interrupt import Interrupts
+from backburner.local.control.stack_settings import (
+    DRAIN,
+    drain_seconds,
+    lasting_cache,
+    own_settings,
+    stack_settings,
+)
 from backburner.local.engine_args import ServedModel, resolve_model
-from backburner.local.model import default_cache_dir
-from backburner.local.options import EnsurePool, Say, UpOptions
+from backburner.local.options import Preparation, Say, UpOptions
 from backburner.local.programs.backoff import Backoff
 from backburner.local.programs.broker import Broker
-from backburner.local.programs.child import clean_environment, describe
+from backburner.local.programs.child import Program, clean_environment, describe
 from backburner.local.programs.emulator import Emulator
-from backburner.local.programs.ports import LOOPBACK, PortLeases
-from backburner.local.programs.store import RESULTS_BUCKET, Store
-from backburner.local.programs.workers import Workers
+from backburner.local.programs.front import Front
+from backburner.local.programs.parts import Part, Parts
+from backburner.local.programs.ports import PortLeases
+from backburner.local.programs.store import Store
 from backburner.settings import QueueKind
-from backburner_schemas.errors import BackburnerError, QueueError, SettingsError
-from backburner_schemas.routing import pool_name
+from backburner_schemas.errors import BackburnerError, EngineError, QueueError, SettingsError
 
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 10.0
-_ENSURE_SECONDS = 120.0
+_PREPARE_SECONDS = 120.0
+_FRONT_READY_SECONDS = 60.0
 
-# Settings of the user's that would lead the stack's workers away from it, or make all of them the same member.
-_NOT_FOR_WORKERS = ("BACKBURNER_WORKER_ID", "BACKBURNER_ENGINE_ARGS", "BACKBURNER_KAFKA_SECURITY_")
-
-DRAIN = "BACKBURNER_DRAIN_SECONDS"
-_DRAIN_SECONDS = 15.0
-_INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
-
-
-_EMBEDDED = {
-    "BACKBURNER_HTTP_HOST": LOOPBACK,
-    # Every worker that is started by hand takes a free port, so that any number can run side by side.
-    "BACKBURNER_HTTP_PORT": "0",
-}
-_EMBEDDED_KAFKA = {
-    # The embedded broker offers no producer ids, is one server, and shares one machine with everything else.
-    "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
-    "BACKBURNER_TOPIC_PARTITIONS": "8",
-    "BACKBURNER_TOPIC_REPLICATION": "1",
-    # Two members that leave at the same time leave a ghost behind on this broker, and the group stands still for ever.
-    "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
-    # A worker that was killed holds its partitions no longer than this.
-    "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
-}
-_EMBEDDED_SQS = {
-    # What a worker held that was killed comes back after this.
-    "BACKBURNER_SQS_VISIBILITY_SECONDS": "30",
-    # A worker that is stopped waits for its last poll of the queues.
-    "BACKBURNER_SQS_WAIT_SECONDS": "2",
-}
+T = TypeVar("T")
 
 Server = Store | Broker | Emulator
 
@@ -68,7 +48,7 @@ Server = Store | Broker | Emulator
 class Stack:
     """A context manager: `start` brings everything up, `supervise` keeps it up until it is interrupted.
 
-    Leaving the block stops workers, queue and store, whatever happened inside.
+    Leaving the block stops our parts, queue and store, whatever happened inside.
     """
 
     def __init__(self, options: UpOptions, *, say: Say, interrupts: Interrupts) -> None:
@@ -80,7 +60,7 @@ class Stack:
         self._closing = contextlib.ExitStack()
         self._servers: list[tuple[Server, Backoff]] = []
         self._make_queues: Callable[[], None] = lambda: None
-        self._workers = Workers(())
+        self._parts = Parts()
         self._env: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -97,8 +77,8 @@ class Stack:
         """The settings that every command needs to work with this stack; empty before `start`."""
         return dict(self._env)
 
-    def start(self, ensure: EnsurePool) -> None:
-        """Bring everything up; returns when every worker is warm.
+    def start(self, preparation: Preparation) -> None:
+        """Bring everything up; returns when every part is ready.
 
         Raises the error of the part that did not come up, and `KeyboardInterrupt` if a stop was asked for.
         """
@@ -110,12 +90,13 @@ class Stack:
         queue = self._queue(store)
         self._say(f"starting {queue.child.program.name}")
         self._bring_up(queue)
-        self._env = self._settings(store, queue, model)
+        self._env = stack_settings(self._options, store, queue, model)
         self._say(f"creating topics and the pool {self._env['BACKBURNER_POOL']}")
-        settings = {**_own_settings(), **self._env}
-        self._make_queues = lambda: asyncio.run(self._make_pool(ensure, settings, model.name))
+        settings = {**own_settings(), **self._env}
+        self._make_queues = lambda: self._prepare(lambda: preparation.ensure_pool(settings, model.name))
         self._make_queues()
-        self._start_workers(settings, model)
+        front = self._front(preparation, settings) if self._options.gateway else []
+        self._start_parts(Parts([*self._workers(settings), *front]), model)
 
     def supervise(self) -> None:
         """Keep everything up: whatever ends is started again. Never returns.
@@ -135,40 +116,70 @@ class Stack:
         server.start(self._interrupts.pause)
         self._servers.append((server, Backoff()))
 
-    def _start_workers(self, settings: Mapping[str, str], model: ServedModel) -> None:
-        if not self._options.workers:
+    def _workers(self, settings: Mapping[str, str]) -> list[Part]:
+        return [
+            self._part(
+                f"worker {number}",
+                self._options.worker_argv,
+                {**settings, **lasting_cache(settings)},
+                EngineError,
+                ready_seconds=self._options.warm_seconds,
+                ready_word="warm",
+            )
+            for number in range(1, self._options.workers + 1)
+        ]
+
+    def _front(self, preparation: Preparation, settings: Mapping[str, str]) -> list[Part]:
+        """Gateway and dispatcher, once there is a key for callers; what OpenAI's clients need joins the settings."""
+        front = Front(self._options.data_folder, self._leases, self._options.gateway_port)
+        front.keep(self._prepare(lambda: preparation.ensure_api_key(settings, front.api_key)))
+        self._env |= front.variables
+        programs = {"the gateway": self._options.gateway_argv, "the dispatcher": self._options.dispatcher_argv}
+        return [
+            self._part(name, argv, {**settings, **front.settings}, BackburnerError, ready_seconds=_FRONT_READY_SECONDS)
+            for name, argv in programs.items()
+        ]
+
+    def _part(
+        self,
+        name: str,
+        argv: tuple[str, ...],
+        settings: Mapping[str, str],
+        error: type[BackburnerError],
+        *,
+        ready_seconds: float,
+        ready_word: str = "ready",
+    ) -> Part:
+        env = clean_environment(**{**settings, DRAIN: f"{drain_seconds(self._options):g}"})
+        log = self._options.data_folder / "logs" / f"{name.removeprefix('the ').replace(' ', '-')}.log"
+        program = Program(name=name, argv=argv, env=env, log=log, error=error)
+        return Part(program, self._leases.take(), ready_seconds=ready_seconds, ready_word=ready_word, say=self._say)
+
+    def _start_parts(self, parts: Parts, model: ServedModel) -> None:
+        if not parts.names:
             return
-        self._workers = Workers.build(
-            self._options.workers,
-            argv=self._options.worker_argv,
-            env=clean_environment(
-                **{**settings, **_lasting_cache(settings), DRAIN: f"{drain_seconds(self._options):g}"}
-            ),
-            logs=self._options.data_folder / "logs",
-            leases=self._leases,
-            warm_seconds=self._options.warm_seconds,
-            say=self._say,
-        )
-        self._closing.callback(self._stop_workers)
+        self._parts = parts
+        self._closing.callback(self._stop_parts)
         started = said = time.monotonic()
-        self._say(f"starting {_counted(self._options.workers)} and loading {model.name}")
+        loading = f"; loading {model.name}" if self._options.workers else ""
+        self._say(f"starting {_listed(parts.names)}{loading}")
         self._look()
-        while cold := self._workers.cold:
+        while unready := parts.unready:
             if time.monotonic() - said > _PROGRESS_SECONDS:
                 said = time.monotonic()
-                self._say(f"waiting for {', '.join(cold)} to load {model.name} ({said - started:.0f} s)")
+                self._say(f"waiting for {_listed(unready)} ({said - started:.0f} s)")
             self._interrupts.pause(_POLL_SECONDS)
             self._look()
 
-    def _stop_workers(self) -> None:
-        self._say(f"stopping {_counted(self._options.workers)}")
-        self._workers.stop(drain_seconds(self._options))
+    def _stop_parts(self) -> None:
+        self._say(f"stopping {_listed(self._parts.names)}")
+        self._parts.stop(drain_seconds(self._options))
 
     def _look(self) -> None:
         for server, backoff in self._servers:
             if not server.child.running:
                 self._revive(server, backoff)
-        self._workers.tend()
+        self._parts.tend()
 
     def _revive(self, server: Server, backoff: Backoff) -> None:
         """Start a server again with the same ports and data: clients find it where it was."""
@@ -192,60 +203,25 @@ class Stack:
                 return
         raise failure or server.child.failure("cannot be started again")
 
-    async def _make_pool(self, ensure: EnsurePool, settings: Mapping[str, str], model: str) -> None:
+    def _prepare(self, prepare: Callable[[], Awaitable[T]]) -> T:
         """Await it with a bound, and cancel it at once when a stop is asked for."""
-        task = asyncio.ensure_future(ensure(settings, model))
-        deadline = time.monotonic() + _ENSURE_SECONDS
-        try:
-            while not task.done():
-                await asyncio.wait({task}, timeout=_POLL_SECONDS)
-                self._interrupts.check()
-                if time.monotonic() > deadline and not task.done():
-                    raise QueueError(f"topics and pool were not created within {_ENSURE_SECONDS:.0f} s; try again")
-            await task
-        finally:
-            task.cancel()
 
-    def _settings(self, store: Store, queue: Broker | Emulator, model: ServedModel) -> dict[str, str]:
-        settings = {
-            "BACKBURNER_QUEUE_URL": queue.url,
-            "BACKBURNER_STORE_URL": f"s3://{RESULTS_BUCKET}/main",
-            "BACKBURNER_STORE_ENDPOINT": store.endpoint,
-            **store.environment,
-            "BACKBURNER_POOL": pool_name(model.name),
-            "BACKBURNER_ENGINE": str(self._options.engine),
-            "BACKBURNER_MODEL": model.path,
-        }
-        if model.engine_args is not None:
-            settings["BACKBURNER_ENGINE_ARGS"] = model.engine_args
-        return {**settings, **_EMBEDDED, **(_EMBEDDED_SQS if isinstance(queue, Emulator) else _EMBEDDED_KAFKA)}
+        async def wait() -> T:
+            task = asyncio.ensure_future(prepare())
+            deadline = time.monotonic() + _PREPARE_SECONDS
+            try:
+                while not task.done():
+                    await asyncio.wait({task}, timeout=_POLL_SECONDS)
+                    self._interrupts.check()
+                    if time.monotonic() > deadline and not task.done():
+                        raise QueueError(
+                            f"queue and store were not prepared within {_PREPARE_SECONDS:.0f} s; try again"
+                        )
+                return await task
+            finally:
+                task.cancel()
 
-
-def drain_seconds(options: UpOptions) -> float:
-    """What workers may take to finish: the option, the user's setting, or 15 s."""
-    if options.drain_seconds is not None:
-        return options.drain_seconds
-    text = os.environ.get(DRAIN, "")
-    try:
-        return float(text) if text else _DRAIN_SECONDS
-    except ValueError as error:
-        raise SettingsError(f"{DRAIN} is {text!r}; set a number of seconds") from error
-
-
-def _own_settings() -> dict[str, str]:
-    """The user's own settings, such as a log level, which hold for the stack's workers too."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("BACKBURNER_") and not name.startswith(_NOT_FOR_WORKERS)
-    }
-
-
-def _lasting_cache(settings: Mapping[str, str]) -> dict[str, str]:
-    """Keeps what torch compiles from `up` to `up`: its own place is among the temporary files that go."""
-    if _INDUCTOR_CACHE in os.environ or settings.get("BACKBURNER_COMPILE_CACHE_DIR"):
-        return {}
-    return {_INDUCTOR_CACHE: str(default_cache_dir().parent / "inductor")}
+        return asyncio.run(wait())
 
 
 @contextlib.contextmanager
@@ -261,5 +237,5 @@ def _data_lock(data: Path) -> Iterator[None]:
         yield
 
 
-def _counted(workers: int) -> str:
-    return "1 worker" if workers == 1 else f"{workers} workers"
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -30,6 +30,11 @@ class StatusPipe:
         os.set_inheritable(int(number), False)  # noqa: FBT003 - positional only
         return cls(os.fdopen(int(number), "w", encoding="utf-8"))
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is another end, which tells the user what was said."""
+        return self._pipe is not None
+
     def say(self, line: str) -> None:
         """Pass one line of progress on."""
         self._send({"say": line})

@@ -185,5 +185,7 @@ def describe(status: int) -> str:
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """Our environment without credentials and settings that are not meant for a child, and with `extra`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BACKBURNER_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BACKBURNER_", "OPENAI_"))
+    }
     return {**kept, **extra}
