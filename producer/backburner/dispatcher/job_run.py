@@ -198,7 +198,7 @@ class JobRun:
         except BaseException:
             plan.close()
             raise
-        self.pending.planned = True
+        self.pending.planned, self.pending.pools = True, self.claim.cursor.pools
         return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes)
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:
@@ -274,7 +274,8 @@ class JobRun:
 
     async def _end(self, outcome: Outcome) -> Over:
         """Take the job off the list of those that wait, and freeze it if it is whole."""
-        await until_stored(partial(self._storage.delete, [keys.pending(*self.pending.key)]), "end a job")
+        markers = [keys.pending(*self.pending.key), keys.paused(*self.pending.key)]
+        await until_stored(partial(self._storage.delete, markers), "end a job")
         # Nobody else needs to wait for a claim on it to grow stale.
         await self._frozen(self._settings.grace_seconds)
         return Over(outcome)
