@@ -106,11 +106,8 @@ class _Input:
     lines: Path
     values: Path
     requests: int
-
-    @property
-    def line_bytes(self) -> int:
-        """Of one line, on average."""
-        return self.lines.stat().st_size // self.requests
+    line_bytes: int
+    """Of one line, on average."""
 
     @classmethod
     def write(cls, folder: Path, requests: int) -> "_Input":
@@ -125,7 +122,7 @@ class _Input:
                 one.write(text + b"\n")
                 [message] = envelopes.messages([text[1:-1]], ["fake"], index, now)
                 other.write(message.value + b"\n")
-        return cls(lines, values, requests)
+        return cls(lines, values, requests, lines.stat().st_size // requests)
 
 
 def _bare(given: _Input) -> Measured:
