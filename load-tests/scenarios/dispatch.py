@@ -34,7 +34,7 @@ from measuring.topic_log import first_sent
 from scenarios.dispatch_shares import LARGE_REQUESTS_PER_SMALL, TENANT_COUNT, shares
 
 GOAL_REQUESTS_PER_S = 20_000.0
-GOAL_RATIO = 0.3
+GOAL_RATIO = 0.25
 """Of the rate of the bare producer, which reads, checks and orders nothing."""
 MEMORY_GOAL_MB = 64.0
 """How much more memory the large job may take than the small one."""
