@@ -16,6 +16,7 @@ from backburner.dispatcher.job_run import JobRun, Outcome, Over
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.pending import PendingJob, PendingJobs, in_turn
 from backburner.dispatcher.sender import Sender
+from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
@@ -29,8 +30,6 @@ _CURSORS_PER_LOOK_COUNT = 64
 _JITTER_RATIO = 0.3
 _LOOKS_PER_CLAIM_COUNT = 4
 """Looks at a job that another has, in the time after which its claim is stale."""
-_YIELD_SECONDS = 30.0
-"""Until a job is looked at again that gave its place to others."""
 _BROKEN_SECONDS = 300.0
 
 log = get_logger(__name__)
@@ -47,6 +46,7 @@ class Dispatcher:
         pending: PendingJobs,
         sender: Sender,
         surveyor: Surveyor,
+        backlog: Backlog,
         run_of: Callable[[PendingJob, Claim], JobRun],
         changed: Notifier,
         metrics: Metrics,
@@ -59,6 +59,7 @@ class Dispatcher:
         self._pending = pending
         self._sender = sender
         self._surveyor = surveyor
+        self._backlog = backlog
         self._run_of = run_of
         self._changed = changed
         self._metrics = metrics
@@ -118,7 +119,7 @@ class Dispatcher:
         self._changed.set()
         now, clock = time.time(), time.monotonic()
         waiting_jobs = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
-        self._make_room(waiting_jobs)
+        self._make_room([job for job in waiting_jobs if self._held_back(job, now) is None])
         claimed = 0
         for job in in_turn(waiting_jobs, self._runs, now)[:_CURSORS_PER_LOOK_COUNT]:
             if self._stopping.is_set():
@@ -137,21 +138,20 @@ class Dispatcher:
 
     async def _consider(self, job: PendingJob, now: float, *, room: bool) -> Claim | None:
         """Claim the job if it is free and can be taken up; else note why it waits."""
-        held_back: Waiting | None = None
-        if job.held_back(now) and not job.over(now):
-            held_back = waiting.held_back(job.manifest, paused=job.paused, now=now)
-            if job.planned and job.noted == held_back.reason:
-                return None
+        held_back = self._held_back(job, now)
+        if held_back is not None and job.noted == held_back.reason:
+            return None
         found = await read_cursor(self._storage, job.key)
         cursor = found.cursor
         unchanged = self._watch.unchanged_seconds(job.key, found.etag)
         if cursor is not None:
-            job.planned = cursor.total is not None
+            job.planned, job.pools = cursor.total is not None, cursor.pools
+            held_back = self._held_back(job, now)
             job.noted = cursor.waiting.reason if cursor.waiting is not None else None
             if cursor.owner and unchanged < self._claim_seconds:
                 job.look_at = time.monotonic() + self._claim_seconds / _LOOKS_PER_CLAIM_COUNT
                 return None
-        if held_back is not None and job.planned:
+        if held_back is not None:
             reason = held_back
         elif room:
             claim = Claim(self._storage, job.key, self._owner, seconds=self._claim_seconds)
@@ -166,13 +166,22 @@ class Dispatcher:
             job.noted = reason.reason
         return None
 
+    def _held_back(self, job: PendingJob, now: float) -> Waiting | None:
+        """Why a job that was checked is not to be taken up now, if that is so."""
+        if not job.planned or job.over(now):
+            return None
+        if job.held_back(now):
+            return waiting.held_back(job.manifest, paused=job.paused, now=now)
+        if job.pools and self._backlog.nobody_serves(job.pools):
+            return waiting.no_worker(job.pools[0])
+        return None
+
     def _make_room(self, waiting_jobs: list[PendingJob]) -> None:
         """Where every place is taken, let a job go that has nobody to answer it, for one that may have."""
         if len(self._runs) < self._max_jobs or not waiting_jobs:
             return
         idle = next((run for run in self._runs.values() if run.idle), None)
         if idle is not None:
-            idle.pending.look_at = time.monotonic() + _YIELD_SECONDS
             idle.leave()
 
     async def _follow(self, run: JobRun) -> None:

@@ -42,6 +42,7 @@ class Parts:
             pending=PendingJobs(self.connections.storage),
             sender=self.sender,
             surveyor=self.surveyor,
+            backlog=self.backlog,
             run_of=self._run_of,
             changed=self._changed,
             metrics=self._metrics,
@@ -106,6 +107,7 @@ class Parts:
             changed=self._changed,
             settings=RunSettings(
                 claim_seconds=self.settings.dispatch_claim_seconds,
+                look_seconds=self.settings.dispatch_look_seconds,
                 grace_seconds=self.settings.freeze_grace_seconds,
                 drain_seconds=self.settings.drain_seconds,
                 max_body_bytes=self.settings.max_body_bytes,

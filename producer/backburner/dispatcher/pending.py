@@ -1,7 +1,7 @@
 """The stored jobs that nobody has sent whole: which there are, and which of them to look at next. Reads only."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from backburner.dispatcher.claim import JobKey
@@ -17,6 +17,8 @@ _MAX_READS = 64
 """Manifests that are read in one look: of ten thousand new jobs the first are sent meanwhile."""
 _MAX_KNOWN_JOBS = 20_000
 """Pending jobs that are looked at; of more, those with the first names in the listing wait for these to go."""
+_LOOKS_PER_CANCEL_LOOK_COUNT = 5
+"""Markers of cancelled jobs stay for days, so they are listed less often."""
 _BROKEN_SECONDS = 300.0
 """Seconds after which a job is looked at again whose manifest cannot be read."""
 
@@ -35,6 +37,8 @@ class PendingJob:
     """Monotonic seconds before which there is nothing to do for it here: another has it, or it cannot be sent yet."""
     planned: bool = False
     """Whether its input was checked; known once its cursor was read."""
+    pools: Sequence[str] = ()
+    """Where it goes; known once it is planned."""
     noted: str | None = None
     """The reason for its waiting that this process saw or wrote last."""
 
@@ -60,6 +64,8 @@ class PendingJobs:
         self._clock = clock
         self._jobs: dict[JobKey, PendingJob] = {}
         self._broken: dict[JobKey, float] = {}
+        self._cancelled: Collection[JobKey] = ()
+        self._looks = 0
 
     def __iter__(self) -> Iterator[PendingJob]:
         """Those that are known."""
@@ -76,7 +82,10 @@ class PendingJobs:
     async def look(self) -> None:
         """List them anew. Raises `StoreError`."""
         listed = await self._listed(keys.PENDING)
-        paused, cancelled = await self._listed(keys.PAUSED), await self._listed(keys.CANCELLED)
+        paused = await self._listed(keys.PAUSED)
+        if not self._looks % _LOOKS_PER_CANCEL_LOOK_COUNT:
+            self._cancelled = await self._listed(keys.CANCELLED)
+        self._looks += 1
         there = set(listed)
         self._jobs = {key: job for key, job in self._jobs.items() if key in there}
         self._broken = {key: until for key, until in self._broken.items() if key in there}
@@ -91,7 +100,7 @@ class PendingJobs:
                 reads += 1
                 await self._read(key)
         for job in self._jobs.values():
-            job.paused, job.cancelled = job.key in paused, job.key in cancelled
+            job.paused, job.cancelled = job.key in paused, job.key in self._cancelled
 
     async def _listed(self, prefix: str) -> dict[JobKey, None]:
         """Tenant and job of each marker, in key order."""

@@ -115,7 +115,7 @@ class JobStream:
             chosen = whole_groups(lines, room, ends=start + len(lines) == self.total)
             members = [line.members(self._max_bytes) for line in chosen]
         except (OSError, ValueError, RequestRefused, StoredObjectBroken) as error:
-            self.stopped, self.failure = True, error
+            self.fail(error)
             return None
         if self.stopped:
             return None
@@ -127,6 +127,10 @@ class JobStream:
         turn = Turn(queue, messages, self.sent)
         self._in_flight.append(turn)
         return turn
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more can be given out, since this went wrong."""
+        self.stopped, self.failure = True, error
 
     def acknowledge(self, turn: Turn) -> None:
         """The broker has all of that turn."""

@@ -22,6 +22,7 @@ from backburner.gateway.sweep import GatewaySweep
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
@@ -133,5 +134,6 @@ async def _join(server: Server, readiness: Readiness, settings: GatewaySettings,
         if server.should_exit:
             return
         await asyncio.sleep(_START_POLL_SECONDS)
+    freeze_gc()
     readiness.join()
     log.info("serving", host=settings.gateway_listen_host, port=server.bound_port)

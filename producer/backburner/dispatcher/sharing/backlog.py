@@ -80,6 +80,7 @@ class Backlog:
         self._since: dict[Queue, int] = {}
         self._before: dict[Queue, int] = {}
         self._full = False
+        self._known = False
         self.survey = Survey()
         """The latest."""
 
@@ -109,6 +110,10 @@ class Backlog:
         """Whether the pool has a live worker."""
         return self.survey.workers.get(pool, 0) > 0
 
+    def nobody_serves(self, pools: Sequence[str]) -> bool:
+        """Whether it is known that none of these pools has a live worker."""
+        return self._known and not any(self.has_workers(pool) for pool in pools)
+
     def sent(self, queue: Queue, requests: int) -> None:
         """So many were sent there by this process."""
         self._since[queue] = self._since.get(queue, 0) + requests
@@ -119,7 +124,7 @@ class Backlog:
 
     def surveyed(self, survey: Survey) -> None:
         """That was found."""
-        self.survey = survey
+        self.survey, self._known = survey, True
         self._queued = survey.on_the_queue()
         self._since = {
             queue: left for queue, sent in self._since.items() if (left := sent - self._before.get(queue, 0)) > 0
