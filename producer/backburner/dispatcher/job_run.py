@@ -28,12 +28,10 @@ from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import Counts, JobState, Prefix, Sealed, Summary, Waiting
 
-_WRITE_SECONDS = 1.0
-"""Between two writes of a cursor, while there is something to write."""
 _RENEWALS_PER_CLAIM_COUNT = 6
 """Renewals in a claim's time, where nothing is to be written otherwise."""
-_QUIET_SECONDS = 2.0
-"""How long nothing is sent of a job before it counts as waiting: turns come in a row, but not without gaps."""
+_QUIET_LOOKS_COUNT = 2
+"""Looks in which nothing is sent of a job before it counts as waiting: turns come in a row, but not without gaps."""
 _RETRY_SECONDS = 300.0
 """Until a job is looked at again that cannot go on here."""
 
@@ -71,6 +69,8 @@ class RunSettings:
     """What the settings say of every job."""
 
     claim_seconds: float
+    look_seconds: float
+    """Between two writes of a cursor, while there is something to write."""
     grace_seconds: float
     drain_seconds: float
     """How long a job that is handed back waits for what is on its way to the broker; what comes later is sent again."""
@@ -118,11 +118,7 @@ class JobRun:
     def idle(self) -> bool:
         """Whether it cannot be sent for a reason that may last, so that its place is better given to another."""
         stream = self.stream
-        return (
-            stream is not None
-            and time.monotonic() - stream.sent_at > _QUIET_SECONDS
-            and not self._backlog.has_workers(stream.queue[0])
-        )
+        return stream is not None and self._is_quiet(stream) and not self._backlog.has_workers(stream.queue[0])
 
     def leave(self) -> None:
         """Hand the job back as soon as what is on its way has arrived."""
@@ -158,7 +154,10 @@ class JobRun:
         if self._over:
             return await self._cut_off()
         try:
-            with closing(await self._planned()) as stream:
+            stream = await self._planned_in_time()
+            if stream is None:
+                return await (self._cut_off() if self._over else self._hand_back(0.0))
+            with closing(stream):
                 return await self._send(stream)
         except InputRefused as refused:
             return await self._refuse(refused)
@@ -167,6 +166,18 @@ class JobRun:
                 "keeping a job on this machine's disk failed; trying later", **self._names, error=str(error)
             )
             return await self._hand_back(_RETRY_SECONDS)
+
+    async def _planned_in_time(self) -> JobStream | None:
+        """The planned job; None if it has to be left or ended before that."""
+        planning = asyncio.create_task(self._planned())
+        planning.add_done_callback(lambda _: self._changed.set())
+        try:
+            await self._changed.until(lambda: planning.done() or self._leaving or self._over)
+            return await planning if planning.done() else None
+        finally:
+            planning.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([planning])
 
     async def _planned(self) -> JobStream:
         """The job's plan and its lines, from where its last owner came to. Close it."""
@@ -290,7 +301,7 @@ class JobRun:
         renewal = self._settings.claim_seconds / _RENEWALS_PER_CLAIM_COUNT
         written = time.monotonic()
         while True:
-            await asyncio.sleep(min(_WRITE_SECONDS, renewal))
+            await asyncio.sleep(min(self._settings.look_seconds, renewal))
             stream = self.stream
             self._waiting = self._reason(stream) if stream is not None else waiting.CHECKING
             news = stream is not None and (
@@ -323,7 +334,7 @@ class JobRun:
 
     def _reason(self, stream: JobStream) -> Waiting | None:
         """Why nothing is sent at the moment; None while something is, or all is."""
-        if not stream.left or time.monotonic() - stream.sent_at < _QUIET_SECONDS:
+        if not stream.left or not self._is_quiet(stream):
             return None
         pool, lane = stream.queue
         if not self._backlog.has_workers(pool):
@@ -331,6 +342,10 @@ class JobRun:
         if not self._backlog.room(stream.queue, stream.left):
             return waiting.backlog(pool, lane, self._backlog.bound)
         return waiting.OTHERS_TURN
+
+    def _is_quiet(self, stream: JobStream) -> bool:
+        """Whether nothing of it was given out for a while."""
+        return time.monotonic() - stream.sent_at > _QUIET_LOOKS_COUNT * self._settings.look_seconds
 
     @property
     def _names(self) -> dict[str, str]:

@@ -106,6 +106,7 @@ class Parts:
             changed=self._changed,
             settings=RunSettings(
                 claim_seconds=self.settings.dispatch_claim_seconds,
+                look_seconds=self.settings.dispatch_look_seconds,
                 grace_seconds=self.settings.freeze_grace_seconds,
                 drain_seconds=self.settings.drain_seconds,
                 max_body_bytes=self.settings.max_body_bytes,

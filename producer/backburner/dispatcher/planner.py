@@ -6,12 +6,13 @@ from contextlib import closing
 from functools import partial
 
 from backburner.inputs.findings import SkippedLine
-from backburner.inputs.validation import Checker, Router
+from backburner.inputs.validation import Checker
 from backburner.logs import get_logger
 from backburner.ordering.index import OrderIndex
 from backburner.ordering.plan import Plan
 from backburner.ordering.spool import Spool
 from backburner.ordering.survey import survey
+from backburner.pools import PoolDirectory
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -35,10 +36,10 @@ class InputRefused(Exception):
 class Planner:
     """Makes plans, and reads those that are there."""
 
-    def __init__(self, storage: Storage, router: Router, *, max_bytes: int) -> None:
+    def __init__(self, storage: Storage, pools: PoolDirectory, *, max_bytes: int) -> None:
         """`max_bytes` is the size of the largest request."""
         self._storage = storage
-        self._router = router
+        self._pools = pools
         self._max_bytes = max_bytes
 
     async def stored(self, manifest: JobManifest) -> Plan | None:
@@ -94,7 +95,9 @@ class Planner:
     async def _make(self, manifest: JobManifest) -> Plan:
         source = input_of(manifest)
         await self._check_there(source)
-        checker = Checker(max_bytes=self._max_bytes, router=self._router, pool=manifest.pool)
+        # What was known of them may be older than the job, and its pool newer.
+        await self._pools.read()
+        checker = Checker(max_bytes=self._max_bytes, router=self._pools, pool=manifest.pool)
         with closing(checker), closing(OrderIndex()) as index:
             try:
                 found = await survey(

@@ -21,7 +21,7 @@ from backburner.settings import QueueKind
 from backburner.storage import Storage
 from backburner.submission.envelopes import claim_check_all
 from backburner.submission.sender import publish
-from backburner_schemas.errors import QueueError
+from backburner_schemas.errors import QueueError, StoreFull
 
 _MAX_TURNS_IN_FLIGHT = 8
 """Turns of all jobs that are on their way to the broker: enough that it never waits for one."""
@@ -129,7 +129,15 @@ class Sender(Availability):
         self._changed.set()
 
     async def _deliver(self, job: Sending, turn: Turn) -> None:
-        """Publish until the broker has all of the turn, or the job is another's."""
+        """Publish until the broker has all of the turn, or the job is another's. Its own faults stop the job alone."""
+        try:
+            await self._publish(job, turn)
+        except StoreFull:
+            raise
+        except Exception as error:  # noqa: BLE001 - the job's run logs it
+            job.stream.fail(error)
+
+    async def _publish(self, job: Sending, turn: Turn) -> None:
         messages = await until_stored(
             partial(claim_check_all, self._storage, turn.messages, self._queue), "store large bodies"
         )

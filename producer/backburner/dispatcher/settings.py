@@ -23,8 +23,8 @@ class DispatchSettings(SettingGroup):
     """Seconds without a sign of life after which another dispatcher takes over a job. One sends nothing more once it
     could not renew its claim for half of that."""
     dispatch_look_seconds: Annotated[float, Field(gt=0)] = 1.0
-    """Seconds between two looks at which jobs wait, are paused or cancelled, and between two at how much is unanswered
-    while a lane is at its bound."""
+    """Seconds between two looks at which jobs wait, are paused or cancelled, between two at how much is unanswered
+    while a lane is at its bound, and between two writes of how far a job was sent."""
 
 
 class DispatcherSettings(ProcessSettings, DispatchSettings, QuotaSettings, Settings):

@@ -116,7 +116,7 @@ class JobStream:
             chosen = whole_groups(lines, room, ends=start + len(lines) == self.total)
             members = [line.members(self._max_bytes) for line in self._believed(chosen)]
         except (OSError, ValueError, RequestRefused, StoredObjectBroken) as error:
-            self.stopped, self.failure = True, error
+            self.fail(error)
             return None
         if self.stopped:
             return None
@@ -128,6 +128,10 @@ class JobStream:
         turn = Turn(queue, messages, self.sent)
         self._in_flight.append(turn)
         return turn
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more can be given out, since this went wrong."""
+        self.stopped, self.failure = True, error
 
     def _believed(self, lines: Sequence[SpooledLine]) -> Sequence[SpooledLine]:
         """The lines; none of them travels as it stands because a stored plan says so alone.

@@ -1,0 +1,241 @@
+"""A whole dispatcher in this process, with a store in memory and a queue that notes what comes."""
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from live import lines
+from obstore.store import MemoryStore
+from prometheus_client import CollectorRegistry
+from waiting import until
+
+from backburner import Client
+from backburner.connections import Connections
+from backburner.dispatcher.metrics import Metrics
+from backburner.dispatcher.parts import Parts
+from backburner.dispatcher.settings import DispatcherSettings
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import QueueError
+from backburner_schemas.job import Cursor
+from backburner_schemas.pool import WorkerAnnouncement
+
+SETTINGS = {"queue_url": "kafka://noted:1", "store_url": "memory:///", "dispatch_look_seconds": 0.02}
+
+
+class NotedQueue:
+    """A publisher that keeps what comes, once the gate is open."""
+
+    def __init__(self):
+        self.messages = []
+        self.failing = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def start(self):
+        pass
+
+    async def publish(self, messages):
+        await self.gate.wait()
+        if self.failing:
+            self.failing -= 1
+            raise QueueError("the queue is away")
+        self.messages += list(messages)
+
+    async def close(self):
+        pass
+
+    @property
+    def indexes(self):
+        return [message.envelope.index for message in self.messages]
+
+    def tenants(self, count):
+        return Counter(message.envelope.tenant for message in self.messages[:count])
+
+
+class System:
+    def __init__(self, folder):
+        self.storage = Storage(MemoryStore())
+        self.queue = NotedQueue()
+        self.folder = folder
+
+    @asynccontextmanager
+    async def dispatcher(self, **more):
+        settings = DispatcherSettings.load(**{**SETTINGS, **more})
+        connections = Connections(settings, self.storage, self.queue)
+        parts = Parts(settings, connections, Metrics(CollectorRegistry()))
+        running = asyncio.create_task(parts.dispatcher.run())
+        try:
+            yield parts.dispatcher
+        finally:
+            parts.dispatcher.stop()
+            await asyncio.wait_for(running, 30)
+
+    def client(self):
+        return Client.from_parts(DispatcherSettings.load(**SETTINGS), self.storage, self.queue)
+
+    async def announce(self, model="fake"):
+        now = time.time()
+        worker = WorkerAnnouncement(
+            worker="w", pool=model, models=(model,), group=model, version="", started_at=now, seen_at=now
+        )
+        await self.storage.put(keys.worker(model, "w"), worker.model_dump_json().encode())
+
+    async def cursor(self, job):
+        stored = await self.storage.get(keys.cursor(job.tenant, job.id))
+        return Cursor() if stored is None else Cursor.model_validate_json(stored.data)
+
+    async def until_planned(self, *jobs):
+        async def planned():
+            return all([(await self.cursor(job)).total is not None for job in jobs])
+
+        await until(planned, "plans")
+
+    async def until_sealed(self, job):
+        async def there():
+            return await self.storage.modified(keys.sealed(job.tenant, job.id)) is not None
+
+        await until(there, "the seal")
+
+    async def waits_for(self, job, reason):
+        async def waiting():
+            found = (await self.cursor(job)).waiting
+            return found is not None and found.reason == reason
+
+        await until(waiting, f"waiting for {reason}")
+
+
+@pytest.fixture
+async def system(tmp_path, monkeypatch):
+    made = System(tmp_path)
+    async with made.client() as client:
+        await client.register_pool("fake")
+    return made
+
+
+async def answered(system, job, count):
+    """Let it look as if so many requests had their records."""
+    name = keys.SegmentName(keys.new_ulid(), 0, count, 0, 1, 1, 1)
+    await system.storage.put(keys.segment(job.tenant, job.id, name), b"{}\n")
+
+
+async def test_tenants_are_served_by_the_weights_of_the_quotas_file(system):
+    quotas = system.folder / "quotas.toml"
+    quotas.write_text("[tenants.gold]\nweight = 3.0\n")
+    async with system.client() as client, system.dispatcher(quotas_file=str(quotas), dispatch_backlog=100_000):
+        jobs = [await client.submit(lines(6_000), stored=True, tenant=tenant) for tenant in ("gold", "iron")]
+        await system.until_planned(*jobs)
+        await system.announce()
+        await until(lambda: len(system.queue.messages) == 12_000, "all of both")
+        early = system.queue.tenants(6_000)
+        assert early["gold"] / early["iron"] == pytest.approx(3, rel=0.4)
+
+
+async def test_no_more_is_sent_than_may_be_unanswered_and_it_goes_on_as_records_come(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_backlog=700):
+        job = await client.submit(lines(3_000), stored=True)
+        await system.waits_for(job, "backlog")
+        first = len(system.queue.messages)
+        assert 700 - 512 < first <= 700
+        await answered(system, job, first)
+        await until(lambda: len(system.queue.messages) > first, "more")
+        await system.waits_for(job, "backlog")
+        assert len(system.queue.messages) <= first + 700
+
+
+async def test_a_job_that_is_paused_half_way_goes_on_from_there(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_backlog=700):
+        job = await client.submit(lines(2_000), stored=True)
+        await until(lambda: system.queue.messages, "the first requests")
+        await job.pause()
+        await system.waits_for(job, "paused")
+        sent = len(system.queue.messages)
+        cursor = await system.cursor(job)
+        assert (cursor.owner, cursor.count) == ("", sent)
+        await answered(system, job, 10_000)
+        await job.resume()
+        await until(lambda: len(system.queue.messages) == 2_000, "the rest")
+        assert sorted(system.queue.indexes) == [*range(2_000)]
+
+
+async def test_what_begins_alike_goes_out_together(system):
+    await system.announce()
+    requests = lines(400, "{}")
+    for number, request in enumerate(requests):
+        request["body"]["messages"].insert(0, {"role": "system", "content": f"{number % 20};" * 100})
+    async with system.client() as client, system.dispatcher(dispatch_backlog=10_000):
+        await client.submit(requests, stored=True)
+        await until(lambda: len(system.queue.messages) == 400, "all")
+    beginnings = [index % 20 for index in system.queue.indexes]
+    changes = sum(one != other for one, other in pairwise(beginnings))
+    assert changes == 19
+
+
+async def test_a_queue_that_refuses_is_asked_until_it_takes_all(system):
+    await system.announce()
+    system.queue.failing = 3
+    async with system.client() as client, system.dispatcher():
+        job = await client.submit(lines(600), stored=True)
+        await system.until_sealed(job)
+    assert sorted(system.queue.indexes) == [*range(600)]
+
+
+async def test_an_input_that_changed_after_it_was_planned_is_not_sent(system):
+    async with system.client() as client:
+        async with system.dispatcher():
+            job = await client.submit(lines(50), stored=True)
+            await system.waits_for(job, "no_worker")
+        # Handed back. The same size, so that only its bytes tell.
+        key = keys.stored_input(job.tenant, job.id)
+        data = (await system.storage.get(key)).data
+        await system.storage.put(key, data.replace(b"prompt 7", b"prompt X"))
+        await system.announce()
+        async with system.dispatcher():
+            status = await job.wait(timeout=30)
+    assert status.status == "failed"
+    assert "not the one" in status.errors.data[0].message
+    assert not system.queue.messages
+
+
+async def test_a_dispatcher_that_stops_while_it_plans_hands_the_job_back_at_once(system, monkeypatch):
+    reading = asyncio.Event()
+    stream = system.storage.stream
+
+    async def stuck(key):
+        async for piece in stream(key):
+            reading.set()
+            await asyncio.Event().wait()
+            yield piece
+
+    monkeypatch.setattr(system.storage, "stream", stuck)
+    async with system.client() as client:
+        job = await client.submit(lines(50), stored=True)
+        async with system.dispatcher():
+            await asyncio.wait_for(reading.wait(), 30)
+            assert (await system.cursor(job)).owner
+        assert not (await system.cursor(job)).owner
+
+
+async def test_a_job_that_nobody_serves_gives_its_place_to_one_that_somebody_does(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1):
+        await client.register_pool("nobody")
+        waiting = await client.submit(lines(5, model="nobody"), stored=True)
+        await system.waits_for(waiting, "no_worker")
+        job = await client.submit(lines(5), stored=True)
+        await system.until_sealed(job)
+
+
+async def test_a_cursor_that_cannot_be_read_stops_its_job_alone(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher():
+        await system.storage.put(keys.cursor("default", "broken"), b"{")
+        await client.submit(lines(5), stored=True, job_id="broken")
+        job = await client.submit(lines(5), stored=True)
+        await system.until_sealed(job)
+    assert (await system.storage.get(keys.cursor("default", "broken"))).data == b"{"
