@@ -16,6 +16,7 @@ from backburner.dispatcher.job_run import JobRun, Outcome, Over
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.pending import PendingJob, PendingJobs, in_turn
 from backburner.dispatcher.sender import Sender
+from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
@@ -29,8 +30,6 @@ _CURSORS_PER_LOOK_COUNT = 64
 _JITTER_RATIO = 0.3
 _LOOKS_PER_CLAIM_COUNT = 4
 """Looks at a job that another has, in the time after which its claim is stale."""
-_YIELD_SECONDS = 30.0
-"""Until a job is looked at again that gave its place to others."""
 _BROKEN_SECONDS = 300.0
 
 log = get_logger(__name__)
@@ -47,6 +46,7 @@ class Dispatcher:
         pending: PendingJobs,
         sender: Sender,
         surveyor: Surveyor,
+        backlog: Backlog,
         run_of: Callable[[PendingJob, Claim], JobRun],
         changed: Notifier,
         metrics: Metrics,
@@ -59,6 +59,7 @@ class Dispatcher:
         self._pending = pending
         self._sender = sender
         self._surveyor = surveyor
+        self._backlog = backlog
         self._run_of = run_of
         self._changed = changed
         self._metrics = metrics
@@ -91,11 +92,14 @@ class Dispatcher:
     def stop(self) -> None:
         """Claim nothing more, hand back what it has, and end."""
         self._stopping.set()
+        self._changed.set()
 
     async def run(self) -> None:
         """Dispatch until it is stopped. Raises what no repetition mends: a store that denies access, or is full."""
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._surveyor.run()), tasks.create_task(self._sender.run())]
+            # Before that, no pool would seem to have a worker.
+            await self._changed.until(lambda: self._backlog.known or self._stopping.is_set())
             async with asyncio.TaskGroup() as runs:
                 while not self._stopping.is_set():
                     try:
@@ -117,15 +121,20 @@ class Dispatcher:
         # Those that run see their markers now.
         self._changed.set()
         now, clock = time.time(), time.monotonic()
-        waiting_jobs = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
-        self._make_room(waiting_jobs)
+        free = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
+        # What can be taken up goes before what only has to be told why it waits, however much of that there is.
+        ready = [job for job in free if self._reason(job, now) is None]
+        if not self._has_room:
+            self._make_room(ready)
+            ready = []
+        untold = [job for job in free if job not in ready and not self._is_told(job, now, clock)]
+        jobs = [*in_turn(ready, self._runs, now), *in_turn(untold, self._runs, now)]
         claimed = 0
-        for job in in_turn(waiting_jobs, self._runs, now)[:_CURSORS_PER_LOOK_COUNT]:
-            if self._stopping.is_set():
+        for job in jobs[:_CURSORS_PER_LOOK_COUNT]:
+            if self._stopping.is_set() or claimed == _CLAIMS_PER_LOOK_COUNT:
                 return
-            room = len(self._runs) < self._max_jobs and claimed < _CLAIMS_PER_LOOK_COUNT
             try:
-                claim = await self._consider(job, now, room=room)
+                claim = await self._consider(job, now)
             except StoredObjectBroken as error:
                 job.look_at = clock + _BROKEN_SECONDS
                 log.error("reading a job's cursor failed; leaving it alone", error=error.message)  # noqa: TRY400
@@ -135,44 +144,54 @@ class Dispatcher:
                 run = self._runs[job.key] = self._run_of(job, claim)
                 runs.create_task(self._follow(run))
 
-    async def _consider(self, job: PendingJob, now: float, *, room: bool) -> Claim | None:
+    @property
+    def _has_room(self) -> bool:
+        return len(self._runs) < self._max_jobs
+
+    def _reason(self, job: PendingJob, now: float) -> Waiting | None:
+        """Why the job is not to be taken up, as far as it is known without reading its cursor again; None if it is."""
+        if not job.planned or job.over(now):
+            return None
+        if job.held_back(now):
+            return waiting.held_back(job.manifest, paused=job.paused, now=now)
+        if job.next_pool is not None and not self._backlog.has_workers(job.next_pool):
+            return waiting.no_worker(job.next_pool)
+        return None
+
+    def _is_told(self, job: PendingJob, now: float, clock: float) -> bool:
+        """Whether its cursor has the right reason, and was read not long ago: another may have taken it since."""
+        reason = self._reason(job, now) or waiting.no_place(self._max_jobs)
+        return job.noted == reason.reason and clock - job.read_at < self._claim_seconds
+
+    async def _consider(self, job: PendingJob, now: float) -> Claim | None:
         """Claim the job if it is free and can be taken up; else note why it waits."""
-        held_back: Waiting | None = None
-        if job.held_back(now) and not job.over(now):
-            held_back = waiting.held_back(job.manifest, paused=job.paused, now=now)
-            if job.planned and job.noted == held_back.reason:
-                return None
         found = await read_cursor(self._storage, job.key)
         cursor = found.cursor
         unchanged = self._watch.unchanged_seconds(job.key, found.etag)
+        job.read_at = time.monotonic()
         if cursor is not None:
-            job.planned = cursor.total is not None
+            job.planned, job.next_pool = cursor.total is not None, cursor.next_pool
             job.noted = cursor.waiting.reason if cursor.waiting is not None else None
             if cursor.owner and unchanged < self._claim_seconds:
                 job.look_at = time.monotonic() + self._claim_seconds / _LOOKS_PER_CLAIM_COUNT
                 return None
-        if held_back is not None and job.planned:
-            reason = held_back
-        elif room:
+        reason = self._reason(job, now)
+        if reason is None and self._has_room:
             claim = Claim(self._storage, job.key, self._owner, seconds=self._claim_seconds)
             if await claim.take(found):
                 log.info("claimed a job", tenant=job.key[0], job=job.key[1], sent=claim.cursor.count)
                 return claim
             return None
-        else:
-            reason = waiting.no_place(self._max_jobs)
-        if cursor is not None and job.noted != reason.reason:
+        reason = reason or waiting.no_place(self._max_jobs)
+        if job.noted != reason.reason:
             await note_waiting(self._storage, job.key, found, reason)
             job.noted = reason.reason
         return None
 
-    def _make_room(self, waiting_jobs: list[PendingJob]) -> None:
-        """Where every place is taken, let a job go that has nobody to answer it, for one that may have."""
-        if len(self._runs) < self._max_jobs or not waiting_jobs:
-            return
+    def _make_room(self, ready: list[PendingJob]) -> None:
+        """Let a job go that has nobody to answer it, for one that may have."""
         idle = next((run for run in self._runs.values() if run.idle), None)
-        if idle is not None:
-            idle.pending.look_at = time.monotonic() + _YIELD_SECONDS
+        if idle is not None and ready:
             idle.leave()
 
     async def _follow(self, run: JobRun) -> None:

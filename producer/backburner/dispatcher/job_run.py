@@ -209,6 +209,7 @@ class JobRun:
             "whole": Prefix(plan.count, plan.digest.lines_sha256.hex()),
             "planned_at": self.claim.cursor.planned_at or self._now(),
             "pools": tuple(pool for pool, _ in plan.pools)[: self._settings.max_pools],
+            "pool_counts": tuple(count for _, count in plan.pools)[: self._settings.max_pools],
         }
 
     async def _send(self, stream: JobStream) -> Over:
@@ -292,6 +293,7 @@ class JobRun:
             reason = self._waiting
         await until_stored(partial(self.claim.hand_back, waiting=reason), "hand a job back")
         self.pending.noted = reason.reason if reason is not None else None
+        self.pending.next_pool = self.claim.cursor.next_pool
         return Over(Outcome.HANDED_BACK, look_after)
 
     # --- its cursor ------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class Parts:
             pending=PendingJobs(self.connections.storage),
             sender=self.sender,
             surveyor=self.surveyor,
+            backlog=self.backlog,
             run_of=self._run_of,
             changed=self._changed,
             metrics=self._metrics,

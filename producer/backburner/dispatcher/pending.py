@@ -37,6 +37,10 @@ class PendingJob:
     """Whether its input was checked; known once its cursor was read."""
     noted: str | None = None
     """The reason for its waiting that this process saw or wrote last."""
+    next_pool: str | None = None
+    """Where its next requests go, as its cursor told it; None where that is not known."""
+    read_at: float = float("-inf")
+    """Monotonic seconds at which its cursor was read."""
 
     @property
     def tenant(self) -> str:

@@ -239,3 +239,47 @@ async def test_a_cursor_that_cannot_be_read_stops_its_job_alone(system):
         job = await client.submit(lines(5), stored=True)
         await system.until_sealed(job)
     assert (await system.storage.get(keys.cursor("default", "broken"))).data == b"{"
+
+
+async def test_any_number_of_jobs_that_are_held_back_leave_the_others_their_turn(system):
+    """Of the same tenant, older, and with earlier deadlines: more than are looked at at once."""
+    await system.announce()
+    async with system.client() as client, system.dispatcher():
+        held = []
+        for number in range(70):
+            await system.storage.put(keys.paused("default", f"held-{number}"), b"")
+            held.append(await client.submit(lines(1), stored=True, job_id=f"held-{number}", deadline=3600))
+        for job in held:
+            await system.waits_for(job, "paused")
+        job = await client.submit(lines(5), stored=True)
+        await system.until_sealed(job)
+    assert len(system.queue.messages) == 5
+
+
+async def test_the_input_of_a_job_that_nobody_serves_is_not_read_again_and_again(system, monkeypatch):
+    stream, looks = system.storage.stream, 0
+    read = Counter()
+
+    def counted(key):
+        read[key] += 1
+        return stream(key)
+
+    monkeypatch.setattr(system.storage, "stream", counted)
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1) as dispatcher:
+        jobs = [await client.submit(lines(5), stored=True) for _ in range(3)]
+        for job in jobs:
+            await system.waits_for(job, "no_worker")
+        look = dispatcher._pending.look
+
+        async def counting():
+            nonlocal looks
+            looks += 1
+            await look()
+
+        monkeypatch.setattr(dispatcher._pending, "look", counting)
+        await until(lambda: looks >= 20, "looks")
+        # Once to plan it, once to spool it.
+        assert {read[keys.stored_input("default", job.id)] for job in jobs} == {2}
+        await system.announce()
+        for job in jobs:
+            await system.until_sealed(job)

@@ -82,6 +82,8 @@ class Backlog:
         self._full = False
         self.survey = Survey()
         """The latest."""
+        self.known = False
+        """Whether there was one."""
 
     @property
     def bound(self) -> int:
@@ -119,7 +121,7 @@ class Backlog:
 
     def surveyed(self, survey: Survey) -> None:
         """That was found."""
-        self.survey = survey
+        self.survey, self.known = survey, True
         self._queued = survey.on_the_queue()
         self._since = {
             queue: left for queue, sent in self._since.items() if (left := sent - self._before.get(queue, 0)) > 0
