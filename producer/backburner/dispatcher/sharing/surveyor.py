@@ -83,7 +83,7 @@ class Surveyor:
 
         found = await asyncio.gather(*(progress(job) for job in open_jobs if self._stored.get(job, job) is not None))
         workers = await self._live_workers()
-        self._backlog.surveyed(Survey([one for one in found if one is not None], workers))
+        self._backlog.surveyed(Survey([one for one in found if one is not None], workers, self._backlog.bound))
         self._changed()
 
     async def _live_workers(self) -> Mapping[str, int]:
@@ -112,8 +112,9 @@ class Surveyor:
             async for one in self._storage.scan(keys.segments(*job)):
                 name = SegmentName.parse(one.key)
                 recorded += name.ok + name.failed if name is not None else 0
+        pools = [*zip(cursor.pools, cursor.pool_counts, strict=False)]
         return JobProgress(
-            job, manifest.priority, cursor.pools, manifest.created_at, total=cursor.total, sent=sent, recorded=recorded
+            job, manifest.priority, pools, manifest.created_at, total=cursor.total, sent=sent, recorded=recorded
         )
 
     async def _manifest(self, job: JobKey) -> JobManifest | None:
