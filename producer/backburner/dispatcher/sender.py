@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from backburner.availability import Availability
 from backburner.dispatcher.claim import Claim
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.sharing.backlog import Backlog
-from backburner.dispatcher.sharing.scheduler import Scheduler
+from backburner.dispatcher.sharing.scheduler import Queue, Scheduler
 from backburner.dispatcher.stream import JobStream, Turn
 from backburner.publishers.base import Publisher
 from backburner.runtime.notifier import Notifier
@@ -24,7 +24,9 @@ from backburner.submission.sender import publish
 from backburner_schemas.errors import QueueError, StoreFull
 
 _MAX_TURNS_IN_FLIGHT = 8
-"""Turns of all jobs that are on their way to the broker: enough that it never waits for one."""
+"""Turns that are on their way to the broker, but for those of stuck lanes: enough that it never waits for one."""
+_STUCK_SECONDS = 2.0
+"""After which a turn that is still on its way holds up its own lane alone: a topic can be missing, or away."""
 _CHECK_SECONDS = 0.5
 """How often it is asked whether something may be sent, where nothing tells: claims and windows end by the clock."""
 _PATIENCE_SECONDS = 5.0
@@ -39,6 +41,16 @@ class Sending:
 
     stream: JobStream
     claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class _OnItsWay:
+    """A turn that the broker has not acknowledged."""
+
+    job: Sending
+    queue: Queue
+    since: float
+    """Monotonic seconds."""
 
 
 class Sender(Availability):
@@ -66,7 +78,7 @@ class Sender(Availability):
         """Monotonic seconds at which the first publish failed since the last that worked."""
         self._last_failure = ""
         self._jobs: list[Sending] = []
-        self._in_flight: dict[asyncio.Task[None], Sending] = {}
+        self._in_flight: dict[asyncio.Task[None], _OnItsWay] = {}
 
     def unavailable_reason(self) -> str | None:
         """Why the queue takes nothing, in one line; None while it does, or is not asked."""
@@ -83,8 +95,8 @@ class Sender(Availability):
             yield
         finally:
             self._jobs.remove(job)
-            for task, owner in self._in_flight.items():
-                if owner is job:
+            for task, turn in self._in_flight.items():
+                if turn.job is job:
                     task.cancel()
 
     async def run(self) -> None:
@@ -98,18 +110,25 @@ class Sender(Availability):
 
     def _next(self) -> Sending | None:
         """The job whose turn it is, if one can be sent now."""
-        if len(self._in_flight) >= _MAX_TURNS_IN_FLIGHT:
+        stuck = self._stuck()
+        if sum(turn.queue not in stuck for turn in self._in_flight.values()) >= _MAX_TURNS_IN_FLIGHT:
             return None
         ready = {
             job.stream: job
             for job in self._jobs
             if job.stream.may_send
             and job.claim.safe
+            and job.stream.queue not in stuck
             and self._backlog.has_workers(job.stream.queue[0])
             and self._backlog.room(job.stream.queue, job.stream.left)
         }
         chosen = self._scheduler.pick(ready, time.time())
         return ready[chosen] if chosen is not None else None
+
+    def _stuck(self) -> Collection[Queue]:
+        """The lanes that have not acknowledged a turn for long. Those of their turns leave the others their places."""
+        old = time.monotonic() - _STUCK_SECONDS
+        return {turn.queue for turn in self._in_flight.values() if turn.since < old}
 
     async def _send(self, job: Sending, tasks: asyncio.TaskGroup) -> None:
         stream = job.stream
@@ -121,7 +140,7 @@ class Sender(Availability):
         self._scheduler.charge(stream.tenant, turn.queue, count)
         self._backlog.sent(turn.queue, count)
         task = tasks.create_task(self._deliver(job, turn))
-        self._in_flight[task] = job
+        self._in_flight[task] = _OnItsWay(job, turn.queue, time.monotonic())
         task.add_done_callback(self._over)
 
     def _over(self, task: "asyncio.Task[None]") -> None:

@@ -32,6 +32,8 @@ class NotedQueue:
     def __init__(self):
         self.messages = []
         self.failing = 0
+        self.missing = set()
+        """Pools whose topics are gone."""
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -43,6 +45,8 @@ class NotedQueue:
         if self.failing:
             self.failing -= 1
             raise QueueError("the queue is away")
+        if messages[0].pool in self.missing:
+            raise QueueError("the topic does not exist")
         self.messages += list(messages)
 
     async def close(self):
@@ -283,3 +287,20 @@ async def test_the_input_of_a_job_that_nobody_serves_is_not_read_again_and_again
         await system.announce()
         for job in jobs:
             await system.until_sealed(job)
+
+
+async def test_a_lane_that_takes_nothing_holds_up_no_other(system, monkeypatch):
+    monkeypatch.setattr("backburner.dispatcher.sender._STUCK_SECONDS", 0.05)
+    await system.announce()
+    await system.announce("broken")
+    system.queue.missing.add("broken")
+    async with system.client() as client, system.dispatcher(drain_seconds=0):
+        await client.register_pool("broken")
+        for _ in range(3):
+            stuck = await client.submit(lines(2_500, model="broken"), stored=True)
+            await system.until_planned(stuck)
+        job = await client.submit(lines(600), stored=True)
+        await system.until_sealed(job)
+        # It goes on where its topic is made.
+        system.queue.missing.clear()
+        await system.until_sealed(stuck)
