@@ -53,7 +53,9 @@ class Dispatcher:
         max_jobs: int,
         claim_seconds: float,
         look_seconds: float,
+        leave_seconds: float,
     ) -> None:
+        """`leave_seconds`: how long it tries to hand its jobs back once it is stopped."""
         self._storage = storage
         self._owner = owner
         self._pending = pending
@@ -66,6 +68,7 @@ class Dispatcher:
         self._max_jobs = max_jobs
         self._claim_seconds = claim_seconds
         self._look_seconds = look_seconds
+        self._leave_seconds = leave_seconds
         self._watch = CursorWatch()
         self._runs: dict[JobKey, JobRun] = {}
         self._stopping = asyncio.Event()
@@ -92,27 +95,36 @@ class Dispatcher:
     def stop(self) -> None:
         """Claim nothing more, hand back what it has, and end."""
         self._stopping.set()
+        for run in self._runs.values():
+            run.leave()
         self._changed.set()
 
     async def run(self) -> None:
         """Dispatch until it is stopped. Raises what no repetition mends: a store that denies access, or is full."""
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._surveyor.run()), tasks.create_task(self._sender.run())]
-            # Before that, no pool would seem to have a worker.
-            await self._changed.until(lambda: self._backlog.known or self._stopping.is_set())
-            async with asyncio.TaskGroup() as runs:
-                while not self._stopping.is_set():
-                    try:
-                        await self._look(runs)
-                    except StoreError as error:
-                        if not error.retryable:
-                            raise
-                        log.warning("looking for stored jobs failed; retrying", error=error.message)
-                    await self._pause()
-                for run in self._runs.values():
-                    run.leave()
+            looking = tasks.create_task(self._run_jobs())
+            await self._stopping.wait()
+            # What is handed back waits for the queue, and for the store, which may be away for long.
+            _, unfinished = await asyncio.wait([looking], timeout=self._leave_seconds)
+            if unfinished:
+                log.warning("handing jobs back failed; others take them when their claims are stale", jobs=self.claims)
+                looking.cancel()
             for task in beside:
                 task.cancel()
+
+    async def _run_jobs(self) -> None:
+        # Before it, no pool would seem to have a worker.
+        await self._changed.until(lambda: self._backlog.known or self._stopping.is_set())
+        async with asyncio.TaskGroup() as runs:
+            while not self._stopping.is_set():
+                try:
+                    await self._look(runs)
+                except StoreError as error:
+                    if not error.retryable:
+                        raise
+                    log.warning("looking for stored jobs failed; retrying", error=error.message)
+                await self._pause()
 
     # --- a look ----------------------------------------------------------------------------------------------------
 
@@ -142,6 +154,8 @@ class Dispatcher:
             if claim is not None:
                 claimed += 1
                 run = self._runs[job.key] = self._run_of(job, claim)
+                if self._stopping.is_set():
+                    run.leave()
                 runs.create_task(self._follow(run))
 
     @property

@@ -19,7 +19,7 @@ from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import QueueError
+from backburner_schemas.errors import QueueError, StoreError
 from backburner_schemas.job import Cursor
 from backburner_schemas.pool import WorkerAnnouncement
 
@@ -304,3 +304,18 @@ async def test_a_lane_that_takes_nothing_holds_up_no_other(system, monkeypatch):
         # It goes on where its topic is made.
         system.queue.missing.clear()
         await system.until_sealed(stuck)
+
+
+async def test_a_dispatcher_that_stops_while_the_store_is_away_ends_all_the_same(system, monkeypatch):
+    monkeypatch.setattr("backburner.dispatcher.parts._HAND_BACK_SECONDS", 0.1)
+
+    async def away(*_):
+        raise StoreError
+
+    async with system.client() as client:
+        async with system.dispatcher(drain_seconds=0):
+            job = await client.submit(lines(5), stored=True)
+            await system.waits_for(job, "no_worker")
+            monkeypatch.setattr(system.storage, "replace", away)
+        assert (await system.cursor(job)).owner
+        monkeypatch.undo()
