@@ -129,7 +129,7 @@ class Dispatcher:
     # --- a look ----------------------------------------------------------------------------------------------------
 
     async def _look(self, runs: asyncio.TaskGroup) -> None:
-        await self._pending.look()
+        await self._pending.look(self._runs)
         # Those that run see their markers now.
         self._changed.set()
         now, clock = time.time(), time.monotonic()

@@ -1,8 +1,10 @@
 """The stored jobs that nobody has sent whole: which there are, and which of them to look at next. Reads only."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from backburner.dispatcher.claim import JobKey
 from backburner.dispatcher.off_peak import is_open
@@ -16,7 +18,7 @@ from backburner_schemas.job import JobManifest
 _MAX_READS = 64
 """Manifests that are read in one look: of ten thousand new jobs the first are sent meanwhile."""
 _MAX_KNOWN_JOBS = 20_000
-"""Pending jobs that are looked at; of more, those with the first names in the listing wait for these to go."""
+"""Pending jobs that are looked at, the oldest of each tenant first; those beyond it wait for these to go."""
 _BROKEN_SECONDS = 300.0
 """Seconds after which a job is looked at again whose manifest cannot be read."""
 
@@ -73,27 +75,17 @@ class PendingJobs:
         """How many are known."""
         return len(self._jobs)
 
-    def get(self, job: JobKey) -> PendingJob | None:
-        """One of them."""
-        return self._jobs.get(job)
-
-    async def look(self) -> None:
-        """List them anew. Raises `StoreError`."""
+    async def look(self, running: Collection[JobKey] = ()) -> None:
+        """List them anew, and read those that are new. Those that run stay known. Raises `StoreError`."""
         listed = await self._listed(keys.PENDING)
         paused, cancelled = await self._listed(keys.PAUSED), await self._listed(keys.CANCELLED)
-        there = set(listed)
+        wanted = _by_turns(listed)[:_MAX_KNOWN_JOBS]
+        there = {*wanted, *running}
         self._jobs = {key: job for key, job in self._jobs.items() if key in there}
-        self._broken = {key: until for key, until in self._broken.items() if key in there}
-        now, reads = self._clock(), 0
-        # The oldest of a tenant is the last in the listing.
-        for key in reversed(listed):
-            if key in self._jobs:
-                continue
-            if reads == _MAX_READS or len(self._jobs) == _MAX_KNOWN_JOBS:
-                break
-            if self._broken.get(key, 0.0) <= now:
-                reads += 1
-                await self._read(key)
+        now, new = self._clock(), [key for key in wanted if key not in self._jobs]
+        self._broken = {key: until for key in new if (until := self._broken.get(key, 0.0)) > now}
+        for key in [key for key in new if key not in self._broken][:_MAX_READS]:
+            await self._read(key)
         for job in self._jobs.values():
             job.paused, job.cancelled = job.key in paused, job.key in cancelled
 
@@ -118,6 +110,20 @@ class PendingJobs:
             )
             return
         self._jobs[key] = PendingJob(key, manifest)
+
+
+def _by_turns(listed: Iterable[JobKey]) -> list[JobKey]:
+    """The oldest job of each tenant, then the next of each, and so on: one with very many hides nobody else's.
+
+    The oldest of a tenant is the last in the listing. Pure.
+    """
+    places: Counter[str] = Counter()
+    turns = []
+    for key in reversed([*listed]):
+        places[key[0]] += 1
+        turns.append((places[key[0]], key))
+    # Stable: those of one turn stay in the order of the listing.
+    return [key for _, key in sorted(turns, key=itemgetter(0))]
 
 
 def check_own_input(manifest: JobManifest, key: JobKey) -> None:

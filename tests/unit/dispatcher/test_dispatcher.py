@@ -275,10 +275,10 @@ async def test_the_input_of_a_job_that_nobody_serves_is_not_read_again_and_again
             await system.waits_for(job, "no_worker")
         look = dispatcher._pending.look
 
-        async def counting():
+        async def counting(running):
             nonlocal looks
             looks += 1
-            await look()
+            await look(running)
 
         monkeypatch.setattr(dispatcher._pending, "look", counting)
         await until(lambda: looks >= 20, "looks")
