@@ -24,9 +24,7 @@ from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
 from scenarios.backlog import BACKLOGS, CARRIED_REQUESTS, QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS, backlog
 from scenarios.control_plane import control_plane
-from scenarios.dispatch import QUICK_REQUESTS as DISPATCHED_QUICK
-from scenarios.dispatch import REQUESTS as DISPATCHED
-from scenarios.dispatch import dispatch
+from scenarios.dispatch import DISPATCHED_REQUESTS, QUICK_DISPATCHED_REQUESTS, dispatch
 from scenarios.fairness import fairness
 from scenarios.import_time import import_time
 from scenarios.order import JOBS, PLANNED_REQUESTS, QUICK_JOBS, QUICK_PLANNED_REQUESTS, order
@@ -174,7 +172,7 @@ def run_order(*, json: Json = None, quick: Quick = False) -> None:
 @app.command("dispatch")
 def run_dispatch(*, json: Json = None, quick: Quick = False) -> None:
     """What a dispatcher sends of a large stored job, its memory, and how it shares between twenty tenants."""
-    _finish(dispatch(DISPATCHED_QUICK if quick else DISPATCHED, quick=quick), json)
+    _finish(dispatch(QUICK_DISPATCHED_REQUESTS if quick else DISPATCHED_REQUESTS, quick=quick), json)
 
 
 @app.command("submit")

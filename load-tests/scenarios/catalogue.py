@@ -64,7 +64,7 @@ SCENARIOS = (
         "What can a dispatcher send?",
         "stored jobs with the order on; then twenty tenants, one with 100 × the work",
         "≥ 20,000 requests/s; ≤ +64 MB; shares within 1.2 × of ideal",
-        2,
+        0.5,
     ),
     Scenario(
         "admission",

@@ -8,6 +8,10 @@ from waiting import until
 
 from backburner_schemas import keys
 from backburner_schemas.job import JobManifest, OffPeak, StoredInput
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.fake.engine import digest_of
+from measuring.shared_beginnings import SharedJob, found_in_cache
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
@@ -17,7 +21,39 @@ BOUND = 60
 @pytest.fixture(scope="module")
 def dispatcher(_servers):
     """One that runs for all tests of this file."""
-    return _servers.dispatcher()
+    running = _servers.dispatcher()
+    yield running
+    running.stop()
+
+
+async def test_an_engines_cache_finds_what_prompts_share_however_they_were_shuffled(
+    stack, client, dispatcher, tmp_path
+):
+    """Counted as in the benchmark `order`, but in the order in which two engines began the requests."""
+    job = SharedJob.shuffled(100, 20)
+    bodies = [{**body, "model": "ordered"} for body in job.bodies]
+    await stack.make_pool("ordered")
+    journals = [tmp_path / name for name in ("first", "second")]
+    workers = [
+        stack.worker("ordered", BACKBURNER_FAKE_JOURNAL=str(journal), BACKBURNER_FAKE_LATENCY_SECONDS="0.01")
+        for journal in journals
+    ]
+    await stack.warm(*workers)
+    requests = [{"custom_id": f"r{at}", "url": Endpoint.CHAT, "body": body} for at, body in enumerate(bodies)]
+    sent = await client.submit(requests, stored=True)
+    assert (await sent.wait(timeout=BOUND)).request_counts.completed == 2_000
+    places = {digest_of(EngineRequest("", Endpoint.CHAT, body)): at for at, body in enumerate(bodies)}
+    begun = [[places[line.split()[2]] for line in journal.read_text().splitlines()] for journal in journals]
+    assert sorted(begun[0] + begun[1]) == [*range(2_000)]
+    assert min(map(len, begun)) > 500
+    room = job.cache_tokens(16)
+    found = found_in_cache(([job.modelled[at] for at in each] for each in begun), room)
+    assert found.beginnings > 0.9
+    assert found_in_cache([job.modelled], room).beginnings < 0.4
+    assert abs((await sent.status()).estimate.prefix_hit_ratio - found.beginnings) < 0.05
+    for worker in workers:
+        worker.stop()
+        stack.workers.remove(worker)
 
 
 async def waits_for(job, reason):

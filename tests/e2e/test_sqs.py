@@ -36,6 +36,15 @@ def stack(_servers, monkeypatch):
     _servers.stop_workers()
 
 
+async def test_a_stored_job_is_sent_by_a_dispatcher(stack):
+    await stack.warm(stack.worker())
+    stack.dispatcher()
+    async with stack.client() as client:
+        job = await client.submit(lines(300, "prompt é {}"), stored=True)
+        assert (await job.wait(timeout=BOUND)).request_counts.completed == 300
+        assert len({record.custom_id for record in await records_of(job)}) == 300
+
+
 async def records_of(job):
     return [record async for record in job.results()]
 

@@ -63,6 +63,9 @@ async def many(client: Client, lines: AsyncIterator[bytes]) -> None:
     assert_type(job.skipped, Sequence[SkippedLine])
     await client.submit([{"custom_id": "a"}])
     await client.submit(lines, priority="low")
+    stored = await client.submit(lines, stored=True, window="22:00-06:00", timezone="Europe/Berlin")
+    assert_type(await stored.pause(), BatchStatus)
+    assert_type(await stored.resume(), BatchStatus)
     async with aclosing(job.results()) as records:
         async for record in records:
             assert_type(record, ResultRecord)
@@ -92,6 +95,7 @@ def blocking() -> None:
         job = client.submit({"custom_id": str(number)} for number in range(3))
         assert_type(job, SyncJob)
         assert_type(job.results(), Iterator[ResultRecord])
+        assert_type(client.submit("in.jsonl", stored=True).pause(), BatchStatus)
         assert_type(job.results(join=["{}"]), Iterator[JoinedResult])
 
 

@@ -275,7 +275,8 @@ class JobRun:
 
     async def _end(self, outcome: Outcome) -> Over:
         """Take the job off the list of those that wait, and freeze it if it is whole."""
-        await until_stored(partial(self._storage.delete, [keys.pending(*self.pending.key)]), "end a job")
+        markers = [keys.pending(*self.pending.key), keys.paused(*self.pending.key)]
+        await until_stored(partial(self._storage.delete, markers), "end a job")
         # Nobody else needs to wait for a claim on it to grow stale.
         await self._frozen(self._settings.grace_seconds)
         return Over(outcome)

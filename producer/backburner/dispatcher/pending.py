@@ -19,6 +19,8 @@ _MAX_READS = 64
 """Manifests that are read in one look: of ten thousand new jobs the first are sent meanwhile."""
 _MAX_KNOWN_JOBS = 20_000
 """Pending jobs that are looked at, the oldest of each tenant first; those beyond it wait for these to go."""
+_LOOKS_PER_CANCEL_LOOK_COUNT = 5
+"""Markers of cancelled jobs stay for days, so they are listed less often."""
 _BROKEN_SECONDS = 300.0
 """Seconds after which a job is looked at again whose manifest cannot be read."""
 
@@ -66,6 +68,8 @@ class PendingJobs:
         self._clock = clock
         self._jobs: dict[JobKey, PendingJob] = {}
         self._broken: dict[JobKey, float] = {}
+        self._cancelled: Collection[JobKey] = ()
+        self._looks = 0
 
     def __iter__(self) -> Iterator[PendingJob]:
         """Those that are known."""
@@ -78,7 +82,10 @@ class PendingJobs:
     async def look(self, running: Collection[JobKey] = ()) -> None:
         """List them anew, and read those that are new. Those that run stay known. Raises `StoreError`."""
         listed = await self._listed(keys.PENDING)
-        paused, cancelled = await self._listed(keys.PAUSED), await self._listed(keys.CANCELLED)
+        paused = await self._listed(keys.PAUSED)
+        if not self._looks % _LOOKS_PER_CANCEL_LOOK_COUNT:
+            self._cancelled = await self._listed(keys.CANCELLED)
+        self._looks += 1
         wanted = _by_turns(listed)[:_MAX_KNOWN_JOBS]
         there = {*wanted, *running}
         self._jobs = {key: job for key, job in self._jobs.items() if key in there}
@@ -87,7 +94,7 @@ class PendingJobs:
         for key in [key for key in new if key not in self._broken][:_MAX_READS]:
             await self._read(key)
         for job in self._jobs.values():
-            job.paused, job.cancelled = job.key in paused, job.key in cancelled
+            job.paused, job.cancelled = job.key in paused, job.key in self._cancelled
 
     async def _listed(self, prefix: str) -> dict[JobKey, None]:
         """Tenant and job of each marker, in key order."""

@@ -233,6 +233,11 @@ async def test_a_job_that_nobody_serves_gives_its_place_to_one_that_somebody_doe
         await system.waits_for(waiting, "no_worker")
         job = await client.submit(lines(5), stored=True)
         await system.until_sealed(job)
+        # It has its turn when somebody can answer it.
+        assert len(system.queue.messages) == 5
+        assert (await waiting.status()).waiting.reason == "no_worker"
+        await system.announce("nobody")
+        await system.until_sealed(waiting)
 
 
 async def test_a_cursor_that_cannot_be_read_stops_its_job_alone(system):

@@ -56,8 +56,8 @@ async def test_a_late_tenant_takes_the_place_of_one_with_many_but_never_that_of_
     await store(storage, "amy", "job")
     await jobs.look(running)
     assert known(jobs) == {("amy", "job"), ("zoe", "job-2"), ("zoe", "job-1"), ("zoe", "job-0")}
-    await storage.put(keys.cancelled("zoe", "job-0"), b"")
+    await storage.put(keys.paused("zoe", "job-0"), b"")
     await jobs.look(running)
-    assert {job.key: job.cancelled for job in jobs}["zoe", "job-0"]
+    assert {job.key: job.paused for job in jobs}["zoe", "job-0"]
     await jobs.look()
     assert ("zoe", "job-0") not in known(jobs)
