@@ -24,10 +24,15 @@ from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
 from scenarios.backlog import BACKLOGS, CARRIED_REQUESTS, QUICK_BACKLOGS, QUICK_CARRIED_REQUESTS, backlog
 from scenarios.control_plane import control_plane
-from scenarios.dispatch import DISPATCHED_REQUESTS, QUICK_DISPATCHED_REQUESTS, dispatch
+from scenarios.dispatch import dispatch
 from scenarios.fairness import fairness
+from scenarios.gateway import gateway
 from scenarios.import_time import import_time
 from scenarios.order import JOBS, PLANNED_REQUESTS, QUICK_JOBS, QUICK_PLANNED_REQUESTS, order
+from scenarios.order_queued import JOBS as QUEUED_JOBS
+from scenarios.order_queued import QUICK_JOBS as QUICK_QUEUED_JOBS
+from scenarios.order_queued import order_queued
+from scenarios.order_real import order_real
 from scenarios.outage import SYSTEMS, outage
 from scenarios.overhead import overhead
 from scenarios.prefix import prefix
@@ -169,10 +174,41 @@ def run_order(*, json: Json = None, quick: Quick = False) -> None:
     _finish(order(requests, jobs, quick=quick), json)
 
 
+@app.command("order-queued")
+def run_order_queued(*, json: Json = None, quick: Quick = False) -> None:
+    """Stored jobs through dispatcher, broker and feeder: what engines find in caches; one worker, and four."""
+    _finish(order_queued(QUICK_QUEUED_JOBS if quick else QUEUED_JOBS, quick=quick), json)
+
+
+@app.command("order-real")
+def run_order_real(*, json: Json = None, quick: Quick = False, rounds: int = 1, threads: int = 1) -> None:
+    """A shuffled job through bare vLLM, through the queue alone, and through dispatcher and queue."""
+    _finish(order_real(rounds, threads=threads, quick=quick), json)
+
+
 @app.command("dispatch")
-def run_dispatch(*, json: Json = None, quick: Quick = False) -> None:
-    """What a dispatcher sends of a large stored job, its memory, and how it shares between twenty tenants."""
-    _finish(dispatch(QUICK_DISPATCHED_REQUESTS if quick else DISPATCHED_REQUESTS, quick=quick), json)
+def run_dispatch(
+    *, json: Json = None, quick: Quick = False, pairs: int = 1, requests: int = 1_000_000, tenant_requests: int = 3000
+) -> None:
+    """A stored job through a dispatcher, against a bare producer of the same bytes; memory; tenants' shares."""
+    requests, tenant_requests = (100_000, 1000) if quick else (requests, tenant_requests)
+    _finish(dispatch(pairs, requests, tenant_requests, quick=quick), json)
+
+
+@app.command("gateway")
+def run_gateway(
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    pairs: int = 5,
+    requests: int = 10_000,
+    uploads: int = 3,
+    batches: int = 10_000,
+) -> None:
+    """Single enqueues, an upload and lists of batches, against bare endpoints; the requests that a list makes."""
+    if quick:
+        pairs, requests, uploads, batches = 2, 2000, 1, 1000
+    _finish(gateway(pairs, requests, uploads, batches, quick=quick), json)
 
 
 @app.command("submit")

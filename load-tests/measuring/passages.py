@@ -2,6 +2,7 @@
 
 import random
 from enum import StrEnum
+from functools import cache, lru_cache
 from typing import Any
 
 PASSAGE_COUNT = 16
@@ -9,9 +10,14 @@ QUESTIONS_PER_PASSAGE = 8
 """About each passage."""
 ROUND_REQUESTS = PASSAGE_COUNT * QUESTIONS_PER_PASSAGE
 """Requests of a round."""
+JOB_PASSAGE_COUNT = 64
+JOB_REQUESTS = JOB_PASSAGE_COUNT * 20
+"""Requests of a job that is larger than what a worker holds."""
 MAX_TOKENS = 2
 """Tokens of an answer, short as a label: reading the passage is what takes time."""
 
+_FIRST_JOB_TURN_INDEX = 1 << 20
+"""Passages of jobs are numbered from here on, so that no round has them."""
 _NOUNS = ("river", "stone", "winter", "bread", "letter", "garden", "window", "silver", "harbour", "engine", "bridge")
 _VERBS = ("carries", "follows", "answers", "gathers", "measures", "returns", "crosses", "borrows", "repairs", "opens")
 _WORDS = (*_NOUNS, "the", *_VERBS, "a", "slowly", "old", "and", "near", "every")
@@ -37,12 +43,28 @@ def line(number: int, model: str) -> dict[str, Any]:
     """Request `number`, counted over all rounds, as a line of a batch file. It generates `MAX_TOKENS` tokens."""
     turn, position = divmod(number, ROUND_REQUESTS)
     question, chosen = divmod(_places(turn)[position], PASSAGE_COUNT)
+    return _line(number, model, passage(turn, chosen), _SUBJECTS[question])
+
+
+def job_line(number: int, model: str) -> dict[str, Any]:
+    """Request `number` of jobs that are larger than what a worker holds, `JOB_REQUESTS` each, shuffled."""
+    job, position = divmod(number, JOB_REQUESTS)
+    question, chosen = divmod(_shuffled(job)[position], JOB_PASSAGE_COUNT)
+    subject = f"{_SUBJECTS[question % len(_SUBJECTS)]}, part {question}"
+    return _line(number, model, passage(_FIRST_JOB_TURN_INDEX + job * JOB_PASSAGE_COUNT, chosen), subject)
+
+
+@cache
+def _shuffled(job: int) -> list[int]:
+    places = list(range(JOB_REQUESTS))
+    random.Random(job).shuffle(places)
+    return places
+
+
+def _line(number: int, model: str, text: str, subject: str) -> dict[str, Any]:
     body = {
         "model": model,
-        "messages": [
-            {"role": "system", "content": passage(turn, chosen)},
-            {"role": "user", "content": f"What of {_SUBJECTS[question]}?"},
-        ],
+        "messages": [{"role": "system", "content": text}, {"role": "user", "content": f"What of {subject}?"}],
         "max_tokens": MAX_TOKENS,
         "temperature": 0,
         "ignore_eos": True,
@@ -58,6 +80,7 @@ def _places(turn: int) -> list[int]:
     return places
 
 
+@lru_cache(maxsize=2 * JOB_PASSAGE_COUNT)
 def passage(turn: int, number: int) -> str:
     """Passage `number` of a round, about 600 tokens. The first words tell it from all others."""
     chance = random.Random(turn * PASSAGE_COUNT + number)

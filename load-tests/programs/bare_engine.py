@@ -2,7 +2,7 @@
 
 `serving` is the same engine that a worker holds, so that what differs is the queue alone. It gets all requests at
 once, or at most `in_flight` of the question at a time, which is what one tunes by hand.
-`passages` is that engine too, with requests that begin alike.
+`passages` is that engine too, with requests that begin alike, and `job` with those of a large job of that kind.
 `llm-chat` is vLLM's offline `LLM.chat`, its engine core in this process, as a batch script would use it.
 The others answer requests of mixed lengths.
 """
@@ -95,6 +95,7 @@ async def llm_chat(model: str, arguments: list[str]) -> Opened:
 BASELINES: dict[str, Callable[[str, list[str]], Awaitable[Opened]]] = {
     "serving": serving,
     "passages": partial(serving, asked=passages.line),
+    "job": partial(serving, asked=passages.job_line),
     "llm-chat": llm_chat,
 }
 

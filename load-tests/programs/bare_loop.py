@@ -13,12 +13,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from pydantic_core import to_json
 
+from backburner.process.garbage import freeze_gc
 from backburner.publishers.kafka.publisher import kafka_connection
 from backburner.storage import Storage
 from backburner_schemas import routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
-from backburner_worker.app import freeze_gc
 from backburner_worker.settings import WorkerSettings
 from measuring.cpu import cpu_seconds
 from programs.instant_engine import ANSWER

@@ -1,7 +1,7 @@
 """A child process: a real worker on a warm engine. Each question `{"count"}` is answered when that many are durable.
 
 With `"sample": true` the answer also has how much CPU each layer used, which costs a little itself.
-With `"concurrency"` in a question, the worker runs with that setting instead of its environment's.
+With `"concurrency"` or `"prefix"` in a question, the worker runs with those settings instead of its environment's.
 
 The queue is filled before. A new worker joins over the engine that stays warm; the clock runs from the moment that its
 first pull returns to the moment that the last record is durable.
@@ -20,9 +20,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
+from backburner.process.garbage import freeze_gc
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker, freeze_gc
+from backburner_worker.app import Worker
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
@@ -37,6 +38,8 @@ from programs.instant_engine import InstantEngine
 
 INSTANT = "--instant"
 """Asks for the engine that costs nothing, in place of the one that the settings name."""
+_ASKED = {"concurrency", "prefix"}
+"""Settings that a question may hold."""
 _MAX_REPORTED_FUNCTIONS = 60
 """Functions that are reported, the most expensive first."""
 
@@ -158,8 +161,7 @@ async def main() -> None:
         loop = asyncio.get_running_loop()
         while question := await loop.run_in_executor(None, sys.stdin.readline):
             asked = json.loads(question)
-            concurrency = asked.pop("concurrency", settings.concurrency)
-            chosen = settings.model_copy(update={"concurrency": concurrency})
+            chosen = settings.model_copy(update={name: asked.pop(name) for name in _ASKED & asked.keys()})
             print(json.dumps(await run(chosen, storage, engine, info, **asked)), flush=True)
     finally:
         await engine.close(drain=0.0)

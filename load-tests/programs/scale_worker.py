@@ -1,8 +1,9 @@
 """A child process: a real worker on a fake engine that sleeps, one of several in a group.
 
-It joins at once, and pulls nothing until it gets `{"do": "open"}`. To `{"do": "close"}` it answers, once it pulls no
-more, with the moments of its first pull and its last durable record since then, on the clock that all processes of a
-machine share, and with what it did. `{"do": "stop"}` ends it.
+It joins at once, and pulls nothing until it gets `{"do": "open"}`; with `"pace"` its engine has that one from then on,
+and an empty cache. To `{"do": "close"}` it answers, once it pulls no more, with the moments of its first pull and its
+last durable record since then, on the clock that all processes of a machine share, with what it did, and with how many
+blocks of prompts its engine looked up in its prefix cache and found. `{"do": "stop"}` ends it.
 """
 
 import asyncio
@@ -14,16 +15,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from backburner.logs import configure
+from backburner.process.garbage import freeze_gc
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
-from backburner_worker.app import Worker, freeze_gc
+from backburner_worker.app import Worker
 from backburner_worker.engine.factory import create_engine
+from backburner_worker.engine.fake.clock import FakeClock
+from backburner_worker.engine.fake.engine import FakeEngine
+from backburner_worker.engine.fake.model import Lookups, Pace
 from backburner_worker.parts import Parts
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.sources.factory import open_source
 from measuring.cpu import cpu_seconds
 from programs.queued_worker import TimedSource, TimedTelemetry
+
+_STOP = '{"do": "stop"}'
 
 
 class GatedSource(TimedSource):
@@ -75,6 +82,7 @@ async def main() -> None:
     settings = WorkerSettings.load()
     configure(settings.log_level)
     engine = create_engine(settings.engine_options)
+    assert isinstance(engine, FakeEngine)
     telemetry = CountingTelemetry()
     source = GatedSource(open_source(settings, settings.source_options, pool=settings.pool or "", worker="load"))
     worker = Worker(
@@ -93,20 +101,31 @@ async def main() -> None:
     await joined.wait()
     _answer({"warm": True})
     loop = asyncio.get_running_loop()
-    cpu = 0.0
-    while (
-        asked := json.loads(await loop.run_in_executor(None, sys.stdin.readline) or '{"do": "stop"}')["do"]
-    ) != "stop":
-        if asked == "open":
+    cpu, before = 0.0, Lookups()
+    while (asked := json.loads(await loop.run_in_executor(None, sys.stdin.readline) or _STOP))["do"] != "stop":
+        if asked["do"] == "open":
+            if "pace" in asked:
+                # Nothing is in the engine while the gate is shut.
+                engine._clock = FakeClock(Pace.parse(asked["pace"]))  # noqa: SLF001 - no engine changes its pace
             telemetry.begin()
-            cpu = cpu_seconds()
+            cpu, before = cpu_seconds(), engine.lookups
             source.open()
             _answer({})
         else:
             spent = cpu_seconds() - cpu
             await source.shut()
             first = math.nan if source.first is None else source.first
-            _answer({"first": first, "last": telemetry.last, "cpu_seconds": spent, "done": telemetry.done})
+            lookups = engine.lookups
+            _answer(
+                {
+                    "first": first,
+                    "last": telemetry.last,
+                    "cpu_seconds": spent,
+                    "done": telemetry.done,
+                    "asked": lookups.asked - before.asked,
+                    "found": lookups.found - before.found,
+                }
+            )
     source.open()
     worker.pipeline.stop()
     await running

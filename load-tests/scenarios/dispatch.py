@@ -1,117 +1,183 @@
-"""What a dispatcher can send, with the order on, and whether it shares that fairly.
+"""What a dispatcher carries with the order on: a stored job of a million, its rate and memory, and tenants' shares.
 
-Stored jobs lie in the store, a broker takes the messages, and nobody answers them. A large job shows the rate, a small
-one whether memory grows with a job. Then twenty tenants have work, one a hundred times as much as the others, and what
-is sent is counted until one of them has all of its own: an ideal dispatcher would have sent the same of each.
+The job's requests begin alike in groups of twenty, shuffled, so that putting them in order is work. The dispatcher is
+the program as it is deployed; the clock runs from its claim of the job to the seal, so reading, checking, planning and
+spooling are on it. Beside it, a bare producer sends the bytes that it sends, ready-made, in file order. A worker is
+announced and pulls nothing, and the bound of the backlog is out of the way. A job of a twentieth shows what memory
+a large one costs.
 """
 
 import asyncio
+import json
 import os
-import random
+import statistics
 import tempfile
-from collections.abc import Iterator
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from backburner import Client
 from backburner.settings import Settings
-from measuring.child import Child, child
+from backburner.storage import Storage
+from backburner.submission.envelopes import Envelopes
+from backburner_schemas import keys
+from backburner_schemas.job import Cursor, JobManifest
+from backburner_schemas.names import Lane
+from backburner_schemas.routing import topic
+from measuring.child import child
+from measuring.dispatching import TENANT, announced, dispatcher, store
 from measuring.figures import Bound, Check, Figures
-from measuring.pairs import Measured
+from measuring.pairs import Measured, Side, interleaved
+from measuring.part import Part
 from measuring.servers import servers
+from measuring.shared_prefixes import REQUESTS_PER_PREFIX, shuffled_lines
+from measuring.topic_log import first_sent
+from scenarios.dispatch_shares import LARGE_REQUESTS_PER_SMALL, TENANT_COUNT, shares
 
-GOAL_REQUESTS_PER_SECOND = 20_000
+GOAL_REQUESTS_PER_S = 20_000.0
+GOAL_RATIO = 0.3
+"""Of the rate of the bare producer, which reads, checks and orders nothing."""
 MEMORY_GOAL_MB = 64.0
-FAIRNESS_GOAL_RATIO = 1.2
-DISPATCHED_REQUESTS = 200_000
-QUICK_DISPATCHED_REQUESTS = 40_000
-_FEWER_FACTOR = 20
-_REQUESTS_PER_BEGINNING = 20
-_BEGINNING_CHARACTERS = 300
-_TENANT_COUNT = 20
-_SMALL_REQUESTS = 3_000
-_LARGE_FACTOR = 100
-_LARGE_JOBS_COUNT = 10
+"""How much more memory the large job may take than the small one."""
+SHARE_GOAL_RATIO = 1.2
+SMALLER_FACTOR = 20
+_POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 600.0
 
 
-def dispatch(requests: int, *, quick: bool = False) -> Figures:
-    """Send jobs of so many requests, and of fewer, and those of many tenants. The figure is the large one's rate."""
-    small = _SMALL_REQUESTS
-    with servers("fake", durable=False) as settings:
-        env = {**os.environ, **settings}
-        with child("dispatching", env=env) as dispatcher:
-            few = _send(dispatcher, [("default", requests // _FEWER_FACTOR)])
-            many = _send(dispatcher, [("default", requests)])
-        print(_shown(many), flush=True)
-        with child("dispatching", "noted", env=env) as dispatcher:
-            tenants = [(f"tenant-{number:02}", small) for number in range(1, _TENANT_COUNT)]
-            large = [("large", small * _LARGE_FACTOR // _LARGE_JOBS_COUNT)] * _LARGE_JOBS_COUNT
-            shared = _send(dispatcher, [*large, *tenants], complete=small)
-    early: dict[str, int] = shared.extra["early"]
-    unfair = sum(early.values()) / _TENANT_COUNT / max(min(early.get(name, 0) for name, _ in [*large, *tenants]), 1)
-    grown = many.extra["peak_mib"] - few.extra["peak_mib"]
-    print(f"memory +{grown:.0f} MiB; the ideal share is {unfair:.3f} of the least one", flush=True)
-    return Figures(
-        scenario="dispatch",
-        goal=GOAL_REQUESTS_PER_SECOND,
-        reached=many.rate >= GOAL_REQUESTS_PER_SECOND,
-        requests_per_s=many.rate,
-        against="nothing: the broker takes what comes",
-        checks=(
-            Check.of("MB more memory for a job 20 times as large", grown, MEMORY_GOAL_MB, bound=Bound.AT_MOST),
-            Check.of("the ideal share over the least of 20 tenants", unfair, FAIRNESS_GOAL_RATIO, bound=Bound.AT_MOST),
-        ),
+def dispatch(pairs: int, requests: int, tenant_requests: int, *, quick: bool = False) -> Figures:
+    """Run the pairs, each side with that many requests. The ratio is our rate, from claim to seal, over the bare one.
+
+    `tenant_requests` are those of a small tenant, where shares are counted.
+    """
+    with tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
+        large, small = (_Input.write(Path(folder), count) for count in (requests, requests // SMALLER_FACTOR))
+        sides = Side("bare producer", lambda _: _bare(large)), Side("dispatcher", lambda _: _dispatched(large))
+        found = interleaved(pairs, *sides)
+        fewer = _dispatched(small)
+    got = shares(tenant_requests)
+    ours = [pair.ours for pair in found]
+    grown = max(one.extra["peak_mb"] for one in ours) - fewer.extra["peak_mb"]
+    return Figures.of_pairs(
+        "dispatch",
+        found,
+        ("bare producer", "dispatcher"),
+        goal=GOAL_RATIO,
+        against="a bare producer of the same bytes, ready-made",
         settings={
             "requests": requests,
-            "requests_per_beginning": _REQUESTS_PER_BEGINNING,
-            "tenants": _TENANT_COUNT,
-            "times": _LARGE_FACTOR,
+            "line_bytes": large.line_bytes,
+            "tenants": TENANT_COUNT,
+            "tenant_requests": tenant_requests,
+            "times": LARGE_REQUESTS_PER_SMALL,
         },
-        details={"few": few.extra, "many": many.extra, "shared": shared.extra},
-        notes=(
-            f"Sending took {many.cpu_seconds / many.work * 1e6:.1f} µs of CPU a request.",
-            f"Checking and ordering {requests:,} requests took {many.extra['planning']:.1f} s before.",
-        ),
+        details={"small": fewer.extra, "shares": dict(got)},
+        checks=[
+            Check.of(
+                "requests/s of one dispatcher while it sends",
+                statistics.median(one.extra["sending_per_s"] for one in ours),
+                GOAL_REQUESTS_PER_S,
+            ),
+            Check.of(
+                "requests/s of one dispatcher from its claim to the seal",
+                statistics.median(one.rate for one in ours),
+                GOAL_REQUESTS_PER_S,
+            ),
+            Check.of(
+                f"MB more for {requests:,} requests than for {requests // SMALLER_FACTOR:,}",
+                grown,
+                MEMORY_GOAL_MB,
+                bound=Bound.AT_MOST,
+            ),
+            Check.of(
+                f"an equal share of {TENANT_COUNT} over the least one",
+                got.total() / TENANT_COUNT / max(min(got.values()), 1),
+                SHARE_GOAL_RATIO,
+                bound=Bound.AT_MOST,
+            ),
+        ],
         quick=quick,
     )
 
 
-def _send(dispatcher: Child, jobs: list[tuple[str, int]], *, complete: int = 0) -> Measured:
-    names = asyncio.run(_store(jobs))
-    return dispatcher.measure(sum(count for _, count in jobs), jobs=names, complete=complete)
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """A job's requests, as lines and as the values that go onto the queue for them."""
+
+    lines: Path
+    values: Path
+    requests: int
+
+    @property
+    def line_bytes(self) -> int:
+        """Of one line, on average."""
+        return self.lines.stat().st_size // self.requests
+
+    @classmethod
+    def write(cls, folder: Path, requests: int) -> "_Input":
+        """Write both files."""
+        lines, values = (folder / f"{requests}-{name}.jsonl" for name in ("lines", "values"))
+        now = time.time()
+        envelopes = Envelopes(JobManifest(id=f"batch_{0:026}", tenant=TENANT, created_at=now, deadline=now + 86_400))
+        made = shuffled_lines("fake", requests // REQUESTS_PER_PREFIX, seed=1, blocks=1)
+        with lines.open("wb") as one, values.open("wb") as other:
+            for index, line in enumerate(made):
+                text = json.dumps(line, separators=(",", ":")).encode()
+                one.write(text + b"\n")
+                [message] = envelopes.messages([text[1:-1]], ["fake"], index, now)
+                other.write(message.value + b"\n")
+        return cls(lines, values, requests)
 
 
-async def _store(jobs: list[tuple[str, int]]) -> list[tuple[str, str]]:
-    """Store jobs of these tenants, with so many requests each. Their tenants and ids."""
-    found = []
-    async with Client(Settings.load()) as client:
-        for seed, (tenant, count) in enumerate(jobs):
-            with tempfile.NamedTemporaryFile(prefix="backburner-load-", suffix=".jsonl") as file:
-                _write(file, count, seed)
-                job = await client.submit(Path(file.name), stored=True, tenant=tenant)
-            found.append((tenant, job.id))
+def _bare(given: _Input) -> Measured:
+    with servers("fake", durable=False) as settings, child("bare_producer", env={**os.environ, **settings}) as one:
+        chosen = topic("backburner", "fake", Lane.NORMAL)
+        return one.measure(given.requests, path=str(given.values), topic=chosen, how="send")
+
+
+def _dispatched(given: _Input) -> Measured:
+    with servers("fake", durable=False), announced("fake"):
+        job = asyncio.run(store(given.lines))
+        with dispatcher() as running:
+            cpu = running.cpu_seconds()
+            steps = asyncio.run(_follow(running, job))
+            began = asyncio.run(first_sent("fake"))
+            found = Measured(
+                steps.sealed - steps.claimed,
+                running.cpu_seconds() - cpu,
+                given.requests,
+                {
+                    "peak_mb": running.peak_mb(),
+                    "planning_seconds": steps.planned - steps.claimed,
+                    "spooling_seconds": began - steps.planned,
+                    "sending_per_s": given.requests / (steps.sealed - began),
+                },
+            )
+    print(f"{given.requests:,} requests: {dict(found.extra)}", flush=True)
     return found
 
 
-def _write(file: IO[bytes], count: int, seed: int) -> None:
-    for line in _lines(count, seed):
-        file.write(line)
-    file.flush()
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """When a job was where, in Unix seconds, all by this machine's clock."""
+
+    claimed: float
+    planned: float
+    sealed: float
 
 
-def _lines(count: int, seed: int) -> Iterator[bytes]:
-    """Requests of about 500 bytes whose beginnings are shared, in any order."""
-    order = [*range(count)]
-    random.Random(seed).shuffle(order)
-    for at, number in enumerate(order):
-        beginning = f"{number // _REQUESTS_PER_BEGINNING} of {seed};".ljust(_BEGINNING_CHARACTERS, "x")
-        yield (
-            b'{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"fake","messages":'
-            b'[{"role":"system","content":"%b"},{"role":"user","content":"What of %d?"}],"max_tokens":8}}\n'
-            % (at, beginning.encode(), at)
-        )
-
-
-def _shown(many: Measured) -> str:
-    cpu = many.cpu_seconds / many.work * 1e6
-    return f"{many.rate:,.0f} requests/s, {cpu:.1f} µs of CPU each; planned in {many.extra['planning']:.1f} s"
+async def _follow(running: Part, job: str) -> _Steps:
+    """Look at the job until it is sealed."""
+    storage = Storage.open(Settings.load())
+    claimed = planned = 0.0
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        now = time.time()
+        if (stored := await storage.get(keys.cursor(TENANT, job))) is not None:
+            cursor = Cursor.model_validate_json(stored.data)
+            claimed = claimed or (now if cursor.owner else 0.0)
+            planned = planned or (now if cursor.total is not None else 0.0)
+        if planned and await storage.get(keys.sealed(TENANT, job)) is not None:
+            return _Steps(claimed, planned, time.time())
+        running.check()
+        await asyncio.sleep(_POLL_SECONDS)
+    raise RuntimeError(f"the job was not sealed within {_PATIENCE_SECONDS:.0f} s:\n{running.log[-2000:]}")

@@ -21,12 +21,23 @@ from measuring.passages import MAX_TOKENS, PASSAGE_COUNT, QUESTIONS_PER_PASSAGE,
 from measuring.servers import servers
 
 GOALS = {Order.INTERLEAVED: 4.0, Order.SHUFFLED: 2.5}
-KV_BYTES = 73_728_000
-"""100 blocks of 32 tokens, at 23,040 bytes a token; a passage with its question takes 20."""
-ENGINE_ARGS = (
-    "--max-model-len 1024 --max-num-seqs 16 --max-num-batched-tokens 1024 --enforce-eager --dtype bfloat16 "
-    f"--enable-prefix-caching --block-size 32 --kv-cache-memory-bytes {KV_BYTES}"
-)
+KV_PASSAGE_COUNT = 5
+"""Passages with a question each for which the KV cache has room."""
+_BLOCK_TOKENS = 32
+_BLOCKS_PER_PASSAGE_COUNT = 20
+_BYTES_PER_TOKEN = 23_040
+
+
+def engine_args(passages: int) -> str:
+    """Arguments of vLLM for a KV cache with room for so many passages."""
+    kv_bytes = passages * _BLOCKS_PER_PASSAGE_COUNT * _BLOCK_TOKENS * _BYTES_PER_TOKEN
+    return (
+        "--max-model-len 1024 --max-num-seqs 16 --max-num-batched-tokens 1024 --enforce-eager --dtype bfloat16 "
+        f"--enable-prefix-caching --block-size {_BLOCK_TOKENS} --kv-cache-memory-bytes {kv_bytes}"
+    )
+
+
+ENGINE_ARGS = engine_args(KV_PASSAGE_COUNT)
 
 
 def prefix(pairs: int, *, threads: int = 1, quick: bool = False) -> Figures:

@@ -6,11 +6,7 @@ And what a status costs: how many LIST requests one takes of a job whose segment
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
-from unittest.mock import patch
 
 import obstore
 
@@ -21,6 +17,7 @@ from measuring.cpu import cpu_seconds
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Pair, Side, interleaved
 from measuring.servers import servers
+from measuring.store_requests import counted_requests
 from measuring.stored_jobs import segment_names, store_job, store_results, store_segments
 
 GOAL_RATIO = 0.7
@@ -134,29 +131,8 @@ async def _status(storage: Storage) -> tuple[int, int]:
     names = list(segment_names(_LISTED_REQUESTS, _WORKER_COUNT, _WRITTEN_SECONDS))
     await store_segments(storage, "listed", names)
     async with Client() as client:
-        with _counted_lists() as count:
+        with counted_requests() as count:
             status = await client.job("listed").status()
     if status.request_counts.completed != _LISTED_REQUESTS:
         raise RuntimeError(f"the status reports {status.request_counts.completed:,} of {_LISTED_REQUESTS:,} requests")
-    return len(names), count[0]
-
-
-@contextmanager
-def _counted_lists() -> Iterator[list[int]]:
-    """The number of LIST requests that are made in the block: a page of a listing is one, the last one too."""
-    count = [0]
-    plain = obstore.list
-
-    def pages(*arguments: Any, **options: Any) -> Any:
-        found = plain(*arguments, **options)
-
-        async def each() -> Any:
-            count[0] += 1
-            async for page in found:
-                yield page
-                count[0] += len(page) >= options["chunk_size"]
-
-        return each()
-
-    with patch.object(obstore, "list", pages), patch.object(obstore, "list_with_delimiter_async", None):
-        yield count
+    return len(names), count.lists

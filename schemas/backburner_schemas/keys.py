@@ -26,8 +26,12 @@ _MAX_ANSWER_NAME_CHARACTERS = 200
 _HASHED = "sha256-"
 
 
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
+
+
 def _base32(number: int, length: int) -> str:
-    return "".join(_CROCKFORD[(number >> (5 * place)) & 31] for place in reversed(range(length)))
+    """That many digits of it, which are an even number: two at a time, since the gateway makes an id on each call."""
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(5 * length - 10, -1, -10)])
 
 
 def new_ulid(now: float | None = None) -> str:

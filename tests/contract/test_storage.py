@@ -6,13 +6,16 @@
 import asyncio
 import os
 import secrets
+from contextlib import suppress
 
 import pytest
 
 from backburner.local.programs import store as local_store
 from backburner.settings import Settings
 from backburner.storage import Storage
+from backburner.storage.errors import ObjectReplaced
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+from measuring.store_requests import counted_requests
 
 OUTSIDE = os.environ.get("BACKBURNER_TEST_STORE_URL", "")
 ENDPOINT = "BACKBURNER_TEST_STORE_ENDPOINT"
@@ -107,6 +110,27 @@ async def test_a_large_object_streams_whole(storage):
     data = bytes(range(256)) * 8192
     await storage.put("k", data)
     assert b"".join([piece async for piece in storage.stream("k")]) == data
+
+
+async def test_a_reader_that_is_slower_than_a_request_may_last_gets_the_object_whole(storage, monkeypatch):
+    monkeypatch.setattr("backburner.storage.storage._STREAMED_SECONDS", 0.0)
+    data = bytes(range(256)) * 8192
+    await storage.put("k", data)
+    with counted_requests() as count:
+        pieces = [piece async for piece in storage.stream("k")]
+    assert b"".join(pieces) == data
+    assert count.reads == len(pieces)
+
+
+async def test_an_object_that_is_replaced_while_it_is_streamed_is_never_mixed_with_the_new_one(storage, monkeypatch):
+    monkeypatch.setattr("backburner.storage.storage._STREAMED_SECONDS", 0.0)
+    await storage.put("k", b"1" * 2_000_000)
+    stream = storage.stream("k")
+    assert set(await anext(stream)) == set(b"1")
+    await storage.put("k", b"2" * 2_000_000)
+    with suppress(ObjectReplaced):
+        async for piece in stream:
+            assert set(piece) == set(b"1")
 
 
 async def test_what_is_written_in_pieces_exists_whole_at_the_end_and_not_before(storage):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 from pathlib import Path
@@ -20,6 +21,7 @@ from backburner_schemas import keys
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
 PROGRAMS = Path(__file__).parent / "programs"
+PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,16 @@ async def test_the_stock_packages_async_client_finds_every_call_as_it_expects_it
     assert failed["response"]["status_code"] >= 400
     assert found["gone"][:2] == ["file_not_found", "invalid_request_error"]
     assert found["gone"][2].startswith("req_")
+
+
+async def test_every_call_that_the_page_shows_does_what_it_says(gateway, secret, openai_python, tmp_path):
+    shown = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(shown))
+    variables = {"OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": secret}
+    said = (await asyncio.to_thread(run, openai_python, variables, program)).splitlines()
+    assert sorted(line.partition(" ")[0] for line in said[:2]) == ["question-0", "question-1"]
+    assert len(said) == 3
 
 
 async def upload(http, data):

@@ -16,7 +16,7 @@ from scenarios.control_plane import chat_lines
 
 PROGRAM = Path(__file__).parents[2] / "load-tests" / "run.py"
 SIDES = {"rows", "pairs", "against", "of", "unit", "measure", "checks", "curves", "notes"}
-CHECKED = {"control-plane", "submit", "read"}
+CHECKED = {"control-plane", "submit", "read", "dispatch", "gateway"}
 CIRCUMSTANCES = {"settings", "skipped", "quick", "date", "machine", "versions"}
 FIELDS = {"scenario", "ratio", "low", "high", "goal", "bound", "reached", "requests_per_s", "details"} | SIDES
 
@@ -29,6 +29,8 @@ FIELDS = {"scenario", "ratio", "low", "high", "goal", "bound", "reached", "reque
         ("submit", ("--pairs", "1", "--requests", "2000")),
         ("read", ("--pairs", "1", "--records", "500")),
         ("import-time", ("--runs", "1")),
+        ("dispatch", ("--requests", "400", "--tenant-requests", "40")),
+        ("gateway", ("--pairs", "1", "--requests", "300", "--uploads", "1", "--batches", "250")),
     ],
 )
 def test_a_scenario_writes_its_figures(scenario, options, tmp_path):

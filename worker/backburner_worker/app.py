@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from backburner.availability import Availability
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
@@ -21,8 +22,6 @@ from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.startup_checks import Checks
 from backburner_worker.telemetry.telemetry import Telemetry
-
-_GC_THRESHOLD_OBJECTS = 50_000
 
 log = get_logger(__name__)
 
@@ -116,10 +115,3 @@ async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, An
 
     await worker.run(on_joined=joined)
     log.info("stopped")
-
-
-def freeze_gc() -> None:
-    """Exempt what is loaded by now from garbage collection: none of it goes away again."""
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD_OBJECTS)
-    gc.enable()

@@ -10,6 +10,7 @@ from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
@@ -39,6 +40,7 @@ async def run_dispatcher(settings: DispatcherSettings) -> None:
         on_stop_signal(stop)
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
+            freeze_gc()
             readiness.join()
             log.info("dispatching")
             await dispatcher.run()

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +24,9 @@ from backburner.submission.envelopes import claim_check_all
 from backburner.submission.sender import publish
 from backburner_schemas.errors import QueueError, StoreFull
 
-_MAX_TURNS_IN_FLIGHT = 8
-"""Turns that are on their way to the broker, but for those of stuck lanes: enough that it never waits for one."""
-_STUCK_SECONDS = 2.0
-"""After which a turn that is still on its way holds up its own lane alone: a topic can be missing, or away."""
+_MAX_TURNS_IN_FLIGHT = 4
+"""Turns that are on their way to one lane of a pool: enough that the broker never waits for one. A lane whose topic is
+missing holds up no other."""
 _CHECK_SECONDS = 0.5
 """How often it is asked whether something may be sent, where nothing tells: claims and windows end by the clock."""
 _PATIENCE_SECONDS = 5.0
@@ -41,16 +41,6 @@ class Sending:
 
     stream: JobStream
     claim: Claim
-
-
-@dataclass(frozen=True, slots=True)
-class _OnItsWay:
-    """A turn that the broker has not acknowledged."""
-
-    job: Sending
-    queue: Queue
-    since: float
-    """Monotonic seconds."""
 
 
 class Sender(Availability):
@@ -78,7 +68,8 @@ class Sender(Availability):
         """Monotonic seconds at which the first publish failed since the last that worked."""
         self._last_failure = ""
         self._jobs: list[Sending] = []
-        self._in_flight: dict[asyncio.Task[None], _OnItsWay] = {}
+        self._in_flight: dict[asyncio.Task[None], Sending] = {}
+        self._under_way: Counter[Queue] = Counter()
 
     def unavailable_reason(self) -> str | None:
         """Why the queue takes nothing, in one line; None while it does, or is not asked."""
@@ -95,8 +86,8 @@ class Sender(Availability):
             yield
         finally:
             self._jobs.remove(job)
-            for task, turn in self._in_flight.items():
-                if turn.job is job:
+            for task, owner in self._in_flight.items():
+                if owner is job:
                     task.cancel()
 
     async def run(self) -> None:
@@ -110,25 +101,17 @@ class Sender(Availability):
 
     def _next(self) -> Sending | None:
         """The job whose turn it is, if one can be sent now."""
-        stuck = self._stuck()
-        if sum(turn.queue not in stuck for turn in self._in_flight.values()) >= _MAX_TURNS_IN_FLIGHT:
-            return None
         ready = {
             job.stream: job
             for job in self._jobs
             if job.stream.may_send
+            and self._under_way[job.stream.queue] < _MAX_TURNS_IN_FLIGHT
             and job.claim.safe
-            and job.stream.queue not in stuck
             and self._backlog.has_workers(job.stream.queue[0])
             and self._backlog.room(job.stream.queue, job.stream.left)
         }
         chosen = self._scheduler.pick(ready, time.time())
         return ready[chosen] if chosen is not None else None
-
-    def _stuck(self) -> Collection[Queue]:
-        """The lanes that have not acknowledged a turn for long. Those of their turns leave the others their places."""
-        old = time.monotonic() - _STUCK_SECONDS
-        return {turn.queue for turn in self._in_flight.values() if turn.since < old}
 
     async def _send(self, job: Sending, tasks: asyncio.TaskGroup) -> None:
         stream = job.stream
@@ -140,11 +123,13 @@ class Sender(Availability):
         self._scheduler.charge(stream.tenant, turn.queue, count)
         self._backlog.sent(turn.queue, count)
         task = tasks.create_task(self._deliver(job, turn))
-        self._in_flight[task] = _OnItsWay(job, turn.queue, time.monotonic())
-        task.add_done_callback(self._over)
+        self._in_flight[task] = job
+        self._under_way[turn.queue] += 1
+        task.add_done_callback(partial(self._over, turn.queue))
 
-    def _over(self, task: "asyncio.Task[None]") -> None:
+    def _over(self, queue: Queue, task: "asyncio.Task[None]") -> None:
         del self._in_flight[task]
+        self._under_way[queue] -= 1
         self._changed.set()
 
     async def _deliver(self, job: Sending, turn: Turn) -> None:
@@ -170,12 +155,14 @@ class Sender(Availability):
                     raise
                 raise QueueError("the connection ended while requests were on their way") from None
 
-        await retry_until_done(attempt, lambda error: isinstance(error, QueueError), self._not_published)
-        self._failing = None
+        not_published = partial(self._not_published, job.stream)
+        await retry_until_done(attempt, lambda error: isinstance(error, QueueError), not_published)
+        self._failing, job.stream.trouble = None, ""
         job.stream.acknowledge(turn)
         self._metrics.sent(turn.queue, len(messages))
 
-    def _not_published(self, error: BaseException, attempt: int, waited_seconds: float) -> None:
+    def _not_published(self, stream: JobStream, error: BaseException, attempt: int, waited_seconds: float) -> None:
+        stream.trouble = str(error)
         if self._failing is None:
             self._failing = time.monotonic()
         self._last_failure = str(error)

@@ -17,6 +17,7 @@ import backburner.gateway.uploads.routes as uploads
 from backburner.gateway.documentation import document
 from backburner.gateway.http.body import CallerGone
 from backburner.gateway.http.call import call_of
+from backburner.gateway.http.direct_routes import DirectRoutes
 from backburner.gateway.http.errors import InternalFailure, error_response
 from backburner.gateway.http.front import Front
 from backburner.gateway.parts import Parts
@@ -30,7 +31,7 @@ def create_api(parts: Parts) -> ASGIApp:
     """The application that serves these parts."""
     settings = parts.settings
     return Front(
-        routes(parts),
+        DirectRoutes(routes(parts), requests.created_often),
         authenticator=parts.authenticator,
         limiter=parts.limiter,
         audit=parts.audit,

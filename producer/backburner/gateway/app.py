@@ -11,6 +11,7 @@ from backburner.connections import Connections
 from backburner.gateway.api import create_api
 from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authentication import open_authentication
+from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.http.server import Server, create_server
 from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.gateway.parts import Parts
@@ -21,14 +22,17 @@ from backburner.gateway.sweep import GatewaySweep
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.errors import BackburnerError, SettingsError
 
 log = get_logger(__name__)
 _START_POLL_SECONDS = 0.02
+_WARM_UP_SECONDS = 15.0
+"""After that it serves all the same."""
 
 
 async def run_gateway(settings: GatewaySettings) -> None:
@@ -67,6 +71,7 @@ async def open_parts(
                 audit=audit,
                 telemetry=telemetry,
                 models=ModelCatalogue(connections.pools),
+                running_counts=RunningCounts(),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
             )
@@ -95,7 +100,9 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(sweep.run()), tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
         try:
-            await asyncio.gather(_run(server, settings), _join(server, readiness, settings))
+            warm = tasks.create_task(_warm_up(parts))
+            beside.append(warm)
+            await asyncio.gather(_run(server, settings), _join(server, readiness, settings, warm))
         finally:
             for task in beside:
                 task.cancel()
@@ -112,10 +119,21 @@ async def _run(server: Server, settings: GatewaySettings) -> None:
         ) from error
 
 
-async def _join(server: Server, readiness: Readiness, settings: GatewaySettings) -> None:
-    while not server.started:
+async def _warm_up(parts: Parts) -> None:
+    """Connect to the queue and read what every call needs, so that the first one need not wait for it."""
+    try:
+        async with asyncio.timeout(_WARM_UP_SECONDS):
+            await asyncio.gather(parts.connections.publisher(), parts.signing_key.ids(), parts.models.models())
+    except (BackburnerError, TimeoutError) as error:
+        # Files and batches need no queue, and each call tries again.
+        log.warning("queue or store did not answer yet; serving without", error=str(error) or "no answer in time")
+
+
+async def _join(server: Server, readiness: Readiness, settings: GatewaySettings, warm: asyncio.Task[None]) -> None:
+    while not (server.started and warm.done()):
         if server.should_exit:
             return
         await asyncio.sleep(_START_POLL_SECONDS)
+    freeze_gc()
     readiness.join()
     log.info("serving", host=settings.gateway_listen_host, port=server.bound_port)

@@ -9,6 +9,7 @@ from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authenticator import Authenticator
 from backburner.gateway.batches.batch_store import BatchStore
 from backburner.gateway.batches.results import BatchResults
+from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.files.file_store import FileStore
 from backburner.gateway.limits.limiter import Limiter
 from backburner.gateway.models.catalogue import ModelCatalogue
@@ -32,6 +33,7 @@ class Parts:
     audit: AuditLog
     telemetry: GatewayTelemetry
     models: ModelCatalogue
+    running_counts: RunningCounts
     enqueuer: Enqueuer
     signing_key: SigningKey
 
@@ -46,7 +48,7 @@ class Parts:
 
     def batches(self, tenant: str) -> BatchStore:
         """The batches of a tenant."""
-        return BatchStore(self.storage, tenant, grace=self.settings.freeze_grace_seconds)
+        return BatchStore(self.storage, tenant, counts=self.running_counts, grace=self.settings.freeze_grace_seconds)
 
     def uploads(self, tenant: str) -> UploadStore:
         """The uploads of a tenant."""

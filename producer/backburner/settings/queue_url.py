@@ -2,9 +2,10 @@
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from backburner_schemas.errors import SettingsError
 
@@ -21,6 +22,8 @@ class QueueKind(StrEnum):
 class Queue(BaseModel):
     """A queue's URL, taken apart."""
 
+    model_config = ConfigDict(frozen=True)
+
     kind: QueueKind
     servers: tuple[str, ...] = ()
     """Kafka's bootstrap servers, `host:port`."""
@@ -30,6 +33,7 @@ class Queue(BaseModel):
     """Address of SQS where it is not the region's own."""
 
 
+@lru_cache(maxsize=16)
 def parse_queue(url: str) -> Queue:
     """Take a queue's URL apart. Raises `SettingsError` that shows the right form."""
     forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,… or sqs://region"

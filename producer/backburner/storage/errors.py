@@ -23,6 +23,10 @@ class Missing(StoreError):
     """The object is not there."""
 
 
+class ObjectReplaced(StoreError):
+    """The object was replaced while it was read; read it again."""
+
+
 class ImpossibleKey(StoreError):
     """No object can have such a key; check BACKBURNER_STORE_URL and the names in the key."""
 

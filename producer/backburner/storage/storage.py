@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import obstore
@@ -21,7 +21,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectS
 from backburner.availability import Availability
 from backburner.settings import Settings
 from backburner.storage.availability import StorageAvailability
-from backburner.storage.errors import ForeignKey, Missing, one_line, translated
+from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, one_line, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
 from backburner_schemas.errors import SettingsError
@@ -30,7 +30,7 @@ from backburner_schemas.names import is_name
 
 if TYPE_CHECKING:
     # obstore has these names for type checkers only.
-    from obstore import Bytes
+    from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
@@ -48,6 +48,8 @@ _CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 _REQUEST_SECONDS = 30
+_STREAMED_SECONDS = 10
+"""How long one request is read from, before another goes on behind what it gave."""
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
     # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
@@ -168,15 +170,26 @@ class Storage(Availability):
         return await _none_if_missing(_asking(self._reads, read))
 
     async def stream(self, key: str) -> AsyncGenerator[bytes]:
-        """The object in pieces, without holding all of it. Raises `StoreError` if there is none."""
+        """The object in pieces, without holding all of it, for a reader as slow as it likes.
 
-        async def begin() -> AsyncIterator["Bytes"]:
-            found = await _calls.run(obstore.get_async, self._store, self._path(key))
-            return cast("AsyncIterator[Bytes]", aiter(found.stream(min_chunk_size=1 << 18)))
-
-        pieces = await _asking(self._reads, begin)
-        while (piece := await _asking(self._reads, partial(_next, pieces))) is not None:
-            yield bytes(piece)
+        Raises `StoreError` if there is none, and if it was replaced meanwhile.
+        """
+        path, read, size = self._path(key), 0, 1
+        options: GetOptions = {}
+        while read < size:
+            opened = time.monotonic()
+            found = await _asking(self._reads, partial(_get, self._store, path, options))
+            size, etag = found.meta["size"], found.meta["e_tag"]
+            pieces = aiter(found.stream(min_chunk_size=1 << 18))
+            while (piece := await _asking(self._reads, partial(_next, pieces))) is not None:
+                read += len(piece)
+                yield bytes(piece)
+                # The store's client ends a request that lasts longer than its limit, even where its reader is slow.
+                if time.monotonic() - opened >= _STREAMED_SECONDS:
+                    break
+            else:
+                return
+            options = {"range": {"offset": read}} if etag is None else {"range": {"offset": read}, "if_match": etag}
 
     async def modified(self, key: str) -> float | None:
         """When the object was last modified, in Unix seconds by the store's clock, or None if there is none."""
@@ -345,6 +358,14 @@ async def _none_if_missing(call: Awaitable[T]) -> T | None:
         return await call
     except Missing:
         return None
+
+
+async def _get(store: ObjectStore, path: str, options: "GetOptions") -> "GetResult":
+    """The object, or some of it. Raises `ObjectReplaced` if it has not the tag any more that the options name."""
+    try:
+        return await _calls.run(obstore.get_async, store, path, options=options)
+    except PreconditionError as error:
+        raise ObjectReplaced from error
 
 
 async def _next(pages: AsyncIterator[T]) -> T | None:

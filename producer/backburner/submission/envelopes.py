@@ -77,7 +77,7 @@ async def claim_check(storage: Storage, message: Message, size: int, queue: Queu
 
     `size` is that of the request's JSON.
     """
-    if _fits(message, size, queue):
+    if fits_inline(message, size, queue):
         return message
     envelope = message.envelope
     key = keys.body(envelope.tenant, envelope.job, envelope.index)
@@ -87,7 +87,8 @@ async def claim_check(storage: Storage, message: Message, size: int, queue: Queu
     return Message(message.pool, message.lane, claim, message.facts, encoded, grouped=message.grouped)
 
 
-def _fits(message: Message, size: int, queue: QueueKind) -> bool:
+def fits_inline(message: Message, size: int, queue: QueueKind) -> bool:
+    """Whether the message, with a request of so many bytes, can go onto the queue as it is."""
     if queue is not QueueKind.SQS:
         return size + ENVELOPE_BYTES <= INLINE_BYTES
     # SQS counts what is sent, which is escaped; measured only where that can matter.

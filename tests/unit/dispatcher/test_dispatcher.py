@@ -20,33 +20,29 @@ from backburner.dispatcher.settings import DispatcherSettings
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import QueueError, StoreError
-from backburner_schemas.job import Cursor
+from backburner_schemas.job import Cursor, JobManifest
 from backburner_schemas.pool import WorkerAnnouncement
 
 SETTINGS = {"queue_url": "kafka://noted:1", "store_url": "memory:///", "dispatch_look_seconds": 0.02}
 
 
 class NotedQueue:
-    """A publisher that keeps what comes, once the gate is open."""
+    """A publisher that keeps what comes."""
 
     def __init__(self):
         self.messages = []
         self.failing = 0
         self.missing = set()
-        """Pools whose topics are gone."""
-        self.gate = asyncio.Event()
-        self.gate.set()
 
     async def start(self):
         pass
 
     async def publish(self, messages):
-        await self.gate.wait()
+        if messages[0].pool in self.missing:
+            raise QueueError(f"the topic of {messages[0].pool} does not exist")
         if self.failing:
             self.failing -= 1
             raise QueueError("the queue is away")
-        if messages[0].pool in self.missing:
-            raise QueueError("the topic does not exist")
         self.messages += list(messages)
 
     async def close(self):
@@ -189,6 +185,43 @@ async def test_a_queue_that_refuses_is_asked_until_it_takes_all(system):
     assert sorted(system.queue.indexes) == [*range(600)]
 
 
+async def test_a_topic_that_is_missing_holds_up_no_other_and_is_told(system):
+    async with system.client() as client, system.dispatcher(dispatch_backlog=100_000):
+        for model in ("fake", "lost"):
+            await client.register_pool(model)
+            await system.announce(model)
+        system.queue.missing.add("lost")
+        stuck = [await client.submit(lines(5_000, model="lost"), stored=True) for _ in range(4)]
+
+        async def told():
+            reasons = [(await system.cursor(job)).waiting for job in stuck]
+            return any("the topic of lost does not exist" in reason.detail for reason in reasons if reason is not None)
+
+        await until(told, "a reason")
+        job = await client.submit(lines(600), stored=True)
+        await system.until_sealed(job)
+        system.queue.missing.clear()
+        for job in stuck:
+            await system.until_sealed(job)
+    assert len(system.queue.messages) == 4 * 5_000 + 600
+
+
+async def test_a_pool_that_the_manifest_names_has_to_be_there(system):
+    async with system.client() as client, system.dispatcher():
+        await client.register_pool("gone")
+        job = await client.submit(lines(5), stored=True, pool="gone", job_id="mine")
+        assert job.id == "mine"
+    async with system.client() as client:
+        await client.remove_pool("gone")
+        job = await client.submit(lines(5), stored=True, job_id="other")
+        manifest = JobManifest.model_validate_json((await system.storage.get(keys.manifest("default", "other"))).data)
+        hostile = manifest.model_copy(update={"pool": "../gone"})
+        await system.storage.put(keys.manifest("default", "other"), hostile.model_dump_json().encode())
+        async with system.dispatcher():
+            status = await job.wait(timeout=30)
+    assert (status.status, status.errors.data[0].code) == ("failed", "pool_not_found")
+
+
 async def test_an_input_that_changed_after_it_was_planned_is_not_sent(system):
     async with system.client() as client:
         async with system.dispatcher():
@@ -292,23 +325,6 @@ async def test_the_input_of_a_job_that_nobody_serves_is_not_read_again_and_again
         await system.announce()
         for job in jobs:
             await system.until_sealed(job)
-
-
-async def test_a_lane_that_takes_nothing_holds_up_no_other(system, monkeypatch):
-    monkeypatch.setattr("backburner.dispatcher.sender._STUCK_SECONDS", 0.05)
-    await system.announce()
-    await system.announce("broken")
-    system.queue.missing.add("broken")
-    async with system.client() as client, system.dispatcher(drain_seconds=0):
-        await client.register_pool("broken")
-        for _ in range(3):
-            stuck = await client.submit(lines(2_500, model="broken"), stored=True)
-            await system.until_planned(stuck)
-        job = await client.submit(lines(600), stored=True)
-        await system.until_sealed(job)
-        # It goes on where its topic is made.
-        system.queue.missing.clear()
-        await system.until_sealed(stuck)
 
 
 async def test_a_dispatcher_that_stops_while_the_store_is_away_ends_all_the_same(system, monkeypatch):

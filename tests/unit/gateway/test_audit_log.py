@@ -55,6 +55,23 @@ async def test_a_full_buffer_does_not_wait_for_the_timer(storage):
     assert len(found) == 5_000
 
 
+async def test_what_comes_during_a_flush_waits_for_the_next_one(storage, monkeypatch):
+    audit, plain = AuditLog(storage), storage.put
+    coming = iter(range(3))
+
+    async def put(key, data):
+        if (number := next(coming, None)) is not None:
+            audit.record(ALICE, Action.REQUEST_CREATED, f"during {number}")
+        await plain(key, data)
+
+    monkeypatch.setattr(storage, "put", put)
+    audit.record(ALICE, Action.REQUEST_CREATED, "before")
+    await audit.flush()
+    assert [one["target"] for one in await lines(storage)] == ["before"]
+    await audit.flush()
+    assert [one["target"] for one in await lines(storage)] == ["before", "during 0"]
+
+
 async def test_two_writers_do_not_overwrite_each_other(storage):
     for _ in range(2):
         async with AuditLog(storage) as audit:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import time
+from collections import Counter
 
+import obstore
 import pytest
 from gateway import batch_lines, gateway_over
 
@@ -119,6 +121,20 @@ async def test_the_results_can_be_read_while_the_batch_runs_and_grow(gateway):
     assert (await client.get(f"/v1/files/{errors}")).status_code == 404
 
 
+async def test_a_request_that_was_delivered_twice_counts_once_so_that_counts_never_fall(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(4))
+    seen = []
+    for only in (2, 2, 3, 3):
+        await gateway.dispatch(batch["id"], only=only)
+        for running in (await retrieve(client, batch), (await client.get("/v1/batches")).json()["data"][0]):
+            assert running["status"] == "in_progress"
+            seen.append(running["request_counts"]["completed"])
+    await gateway.dispatch(batch["id"])
+    seen.append((await retrieve(client, batch))["request_counts"]["completed"])
+    assert seen == [2, 2, 2, 2, 3, 3, 3, 3, 4]
+
+
 async def test_a_batch_whose_input_was_refused_shows_what_is_wrong_by_line(gateway):
     client = await gateway.client()
     batch = await make(client, batch_lines(1))
@@ -203,6 +219,31 @@ async def test_batches_are_listed_newest_first_in_pages(gateway):
     assert len((await client.get("/v1/batches")).json()["data"]) == 5
     for limit in ("0", "101", "x"):
         assert (await client.get("/v1/batches", params={"limit": limit})).status_code == 400
+
+
+async def test_a_page_costs_one_listing_and_two_reads_for_each_batch_that_it_shows(gateway, monkeypatch):
+    client = await gateway.client()
+    file_id = await upload(client, batch_lines(1))
+    for _ in range(12):
+        await gateway.dispatch((await client.post("/v1/batches", json=wanted(file_id))).json()["id"])
+    asked = Counter()
+
+    def counted(name):
+        call = getattr(obstore, name)
+
+        def counting(*arguments, **options):
+            asked[name] += 1
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(obstore, name, counting)
+
+    # The caller's key is known by now.
+    await client.get("/v1/models")
+    for name in ("get_async", "get_range_async", "head_async", "list", "list_with_delimiter_async", "put_async"):
+        counted(name)
+    page = (await client.get("/v1/batches", params={"limit": 5})).json()
+    assert (len(page["data"]), page["has_more"]) == (5, True)
+    assert asked == {"list": 1, "get_async": 10}
 
 
 async def test_a_batch_that_has_ended_is_not_cancelled(gateway):

@@ -125,8 +125,9 @@ def test_a_head_without_an_end_is_refused_while_it_comes(gateway):
             assert b" 431 " in connection.recv(65536)
 
 
-def test_a_url_over_the_limit_is_refused(gateway):
-    answer = say(gateway, call(gateway, method="GET", path="/v1/files/" + "x" * 70_000))
+@pytest.mark.parametrize("size", [33_000, 40_000, 70_000, 200_000])
+def test_a_url_over_the_limit_is_refused_however_much_of_it_comes_at_once(gateway, size):
+    answer = say(gateway, call(gateway, method="GET", path="/v1/files/" + "x" * size))
     assert statuses(answer) in (["431"], ["400"])
 
 

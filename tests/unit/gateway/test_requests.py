@@ -9,10 +9,11 @@ from waiting import until
 
 from backburner.gateway.requests.enqueuer import Enqueuer
 from backburner.gateway.requests.request_ids import RequestIds, made_at
-from backburner.publishers.base import PublishFailed
+from backburner.publishers.base import FIRST_DELIVERY, Message, PublishFailed
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded, QueueError
+from backburner_schemas.names import Lane
 
 CHAT = "/v1/async/chat/completions"
 BODY = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}]}
@@ -165,43 +166,53 @@ class Broker:
         self.published = []
         self.go_on = asyncio.Event()
         self.refused = ()
+        self.keys = []
 
     async def publisher(self):
         return self
 
     async def publish(self, messages):
-        self.published.append(list(messages))
+        values = [message.value.decode() for message in messages]
+        self.published.append(values)
+        self.keys.append([message.key for message in messages])
         await self.go_on.wait()
-        if failed := [place for place, one in enumerate(messages) if one in self.refused]:
+        if failed := [place for place, one in enumerate(values) if one in self.refused]:
             raise PublishFailed(failed, "refused")
 
 
-class Text(str):
-    """Stands for a message."""
-
-    __slots__ = ()
-
-    @property
-    def value(self):
-        return self.encode()
+def text(value, *, lane=Lane.NORMAL):
+    """A message of which only the bytes matter."""
+    return Message("fake", lane, None, FIRST_DELIVERY, (b"k", str(value).encode()))
 
 
 async def test_what_comes_during_a_publish_goes_with_the_next():
     broker = Broker()
     enqueuer = Enqueuer(broker)
-    first = [asyncio.create_task(enqueuer.enqueue(Text(number))) for number in range(3)]
+    first = [asyncio.create_task(enqueuer.enqueue(text(number))) for number in range(3)]
     await until(lambda: broker.published)
     assert broker.published == [["0", "1", "2"]]
-    for number in range(3, 6):
-        first.append(asyncio.create_task(enqueuer.enqueue(Text(number))))
-        await until(lambda number=number: len(broker.published) == number - 1)
-    later = [asyncio.create_task(enqueuer.enqueue(Text(number))) for number in range(6, 50)]
+    first.append(asyncio.create_task(enqueuer.enqueue(text(3))))
+    await until(lambda: len(broker.published) == 2)
+    later = [asyncio.create_task(enqueuer.enqueue(text(number))) for number in range(4, 50)]
     await asyncio.sleep(0)
-    assert len(broker.published) == 4
+    assert len(broker.published) == 2
     broker.go_on.set()
     await asyncio.gather(*first, *later)
     assert sorted(int(one) for batch in broker.published for one in batch) == list(range(50))
-    assert len(broker.published) < 10
+    assert len(broker.published) < 6
+
+
+async def test_what_is_sent_together_shares_partitions_in_runs_and_keeps_its_lane():
+    broker = Broker()
+    broker.go_on.set()
+    enqueuer = Enqueuer(broker)
+    lanes = [Lane.HIGH if number % 2 else Lane.LOW for number in range(200)]
+    await asyncio.gather(*(enqueuer.enqueue(text(number, lane=lane)) for number, lane in enumerate(lanes)))
+    low, high = sorted(broker.published, key=lambda batch: int(batch[0]))
+    assert {int(one) % 2 for one in low} == {0}
+    assert {int(one) % 2 for one in high} == {1}
+    for batch in broker.keys:
+        assert [batch.count(key) for key in dict.fromkeys(batch)] == [64, 36]
 
 
 async def test_only_those_that_the_broker_refused_are_told_so():
@@ -209,24 +220,23 @@ async def test_only_those_that_the_broker_refused_are_told_so():
     broker.refused = ("1",)
     broker.go_on.set()
     enqueuer = Enqueuer(broker)
-    outcomes = await asyncio.gather(*(enqueuer.enqueue(Text(number)) for number in range(3)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(enqueuer.enqueue(text(number)) for number in range(3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [type(None), QueueError, type(None)]
 
 
 async def test_a_caller_that_gave_up_before_its_turn_sends_nothing():
     broker = Broker()
     enqueuer = Enqueuer(broker)
-    first = [asyncio.create_task(enqueuer.enqueue(Text(0)))]
-    for number in range(1, 4):
-        await until(lambda number=number: len(broker.published) == number)
-        first.append(asyncio.create_task(enqueuer.enqueue(Text(number))))
-    await until(lambda: len(broker.published) == 4)
-    given_up, last = (asyncio.create_task(enqueuer.enqueue(Text(name))) for name in ("no", "yes"))
+    first = [asyncio.create_task(enqueuer.enqueue(text(0)))]
+    await until(lambda: len(broker.published) == 1)
+    first.append(asyncio.create_task(enqueuer.enqueue(text(1))))
+    await until(lambda: len(broker.published) == 2)
+    given_up, last = (asyncio.create_task(enqueuer.enqueue(text(name))) for name in ("no", "yes"))
     await asyncio.sleep(0)
     given_up.cancel()
     broker.go_on.set()
     await asyncio.gather(*first, last)
-    assert broker.published[4:] == [["yes"]]
+    assert broker.published[2:] == [["yes"]]
 
 
 def test_an_id_is_signed_for_its_tenant_and_tells_when_it_was_made():

@@ -151,3 +151,19 @@ def test_every_answer_becomes_whole_and_nothing_is_left_behind(sequences, droppe
     assert model._cache.used == 0
     assert not model._cache._in_use
     assert model._cache._idle_tokens == sum(model._cache._idle.values()) <= PACE.kv
+
+
+def test_what_the_prefix_cache_was_asked_for_and_had_is_counted_block_by_block():
+    model = FakeModel(PACE)
+    for prefix in ((1, 2), (1, 3), (4, 5)):
+        model.add(Sequence(prompt=100, answer=1, prefix=prefix, block=40))
+        run(model)
+    assert (model.lookups.asked, model.lookups.found) == (6, 1)
+
+
+def test_a_prompt_without_room_is_looked_up_when_it_gets_it():
+    model = FakeModel(PACE)
+    for number in range(3):
+        model.add(Sequence(prompt=600, answer=2, prefix=(number,), block=500))
+    run(model)
+    assert (model.lookups.asked, model.lookups.found) == (3, 0)

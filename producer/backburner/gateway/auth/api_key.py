@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,7 +41,7 @@ class ApiKey(BaseModel):
     expires_at: UnixSeconds | None = None
     revoked_at: UnixSeconds | None = None
 
-    @property
+    @cached_property
     def principal(self) -> Principal:
         """The caller that the key stands for."""
         known = frozenset(scope for scope in Scope if scope in self.scopes)

@@ -6,13 +6,14 @@ store. Refusals that belong to no tenant are counted in the log alone.
 
 import asyncio
 import datetime as dt
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
+
+from pydantic_core import to_json
 
 from backburner.gateway.auth.principal import Principal, Scope
 from backburner.gateway.auth.refusal import Reason
@@ -118,8 +119,10 @@ class AuditLog:
             self._note_refusals()
             for tenant, day in [*self._waiting]:
                 lines = self._waiting[tenant, day]
-                while lines:
-                    some = lines[:_MAX_OBJECT_LINES]
+                # What comes meanwhile waits for the next flush: a busy gateway would store a few lines over and over.
+                left = len(lines)
+                while left:
+                    some = lines[: min(left, _MAX_OBJECT_LINES)]
                     # A new one at each try: what a try that seemed to fail has stored may lack lines that came since.
                     self._sequence += 1
                     key = f"{keys.audit(tenant, day)}{self._writer}-{self._sequence:08d}.jsonl"
@@ -132,7 +135,9 @@ class AuditLog:
                         return
                     del lines[: len(some)]
                     self._waiting_lines -= len(some)
-                del self._waiting[tenant, day]
+                    left -= len(some)
+                if not lines:
+                    del self._waiting[tenant, day]
             self._full.clear()
 
     async def _run(self) -> None:
@@ -167,7 +172,7 @@ class AuditLog:
         at = dt.datetime.fromtimestamp(self._now(), dt.UTC)
         line = {"at": at.isoformat(timespec="milliseconds"), "action": action.value}
         line |= {name: _short(value) for name, value in facts.items() if value is not None}
-        self._waiting[tenant, at.date().isoformat()].append(json.dumps(line).encode() + b"\n")
+        self._waiting[tenant, at.date().isoformat()].append(to_json(line) + b"\n")
         self._waiting_lines += 1
         if self._waiting_lines >= _MAX_OBJECT_LINES:
             self._full.set()

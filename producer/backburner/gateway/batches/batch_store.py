@@ -5,13 +5,14 @@ from contextlib import aclosing
 
 from backburner.gateway.batches.batch_view import end_if_over, view_batch
 from backburner.gateway.batches.results import ResultFile, ResultKind, files_of
+from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.files.file_store import MAX_CONCURRENT_READS
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused, JobConflict, JobNotFound, StoredObjectBroken
-from backburner_schemas.job import JobManifest, JobState
+from backburner_schemas.job import Counts, JobManifest, JobState
 from backburner_schemas.names import is_name
 from backburner_schemas.status import BatchStatus, JobView, derive
 
@@ -27,10 +28,11 @@ log = get_logger(__name__)
 class BatchStore:
     """One tenant's batches. Every method raises `StoreError`."""
 
-    def __init__(self, storage: Storage, tenant: str, *, grace: float) -> None:
+    def __init__(self, storage: Storage, tenant: str, *, counts: RunningCounts, grace: float) -> None:
         """`grace` is in seconds, as the setting `freeze_grace_seconds`."""
         self._storage = storage.of_tenant(tenant)
         self._tenant = tenant
+        self._counts = counts
         self._grace = grace
 
     async def create(self, manifest: JobManifest) -> BatchStatus:
@@ -48,12 +50,12 @@ class BatchStore:
             found = await view_batch(self._storage, self._tenant, manifest.id)
             if found is None or found.manifest != manifest:
                 raise
-            return shown(found)
-        return shown(await self._view(manifest.id))
+            return await self._shown(found)
+        return await self._shown(await self._view(manifest.id))
 
     async def retrieve(self, job: str) -> BatchStatus:
         """The batch. Raises `JobNotFound`."""
-        return shown(await end_if_over(self._storage, await self._view(job), grace=self._grace))
+        return await self._shown(await end_if_over(self._storage, await self._view(job), grace=self._grace))
 
     async def cancel(self, job: str) -> BatchStatus:
         """Ask for the batch's end; returns it as it is now. Raises `JobNotFound`, and `JobConflict` if it has ended."""
@@ -63,12 +65,12 @@ class BatchStore:
         if view.summary is None:
             await self._storage.create(keys.cancelled(self._tenant, job), b"")
             view = await end_if_over(self._storage, await self._view(job), grace=self._grace)
-        return shown(view)
+        return await self._shown(view)
 
     async def page(self, *, after: str | None, limit: int) -> tuple[list[BatchStatus], bool]:
         """Up to so many batches, newest first, behind that one; and whether there are more."""
         names, has_more = await self.names(after=after, limit=limit)
-        return [shown(view) for view in await self.views(names)], has_more
+        return [await self._shown(view) for view in await self.views(names)], has_more
 
     async def names(self, *, after: str | None, limit: int) -> tuple[list[str], bool]:
         """The ids of up to so many batches, newest first, behind that one; and whether there are more."""
@@ -97,6 +99,9 @@ class BatchStore:
 
         return [view for view in await asyncio.gather(*map(read, names)) if view is not None]
 
+    async def _shown(self, view: JobView) -> BatchStatus:
+        return shown(view, await self._counts.of(self._storage, view))
+
     async def _view(self, job: str) -> JobView:
         view = await view_batch(self._storage, self._tenant, job)
         if view is None:
@@ -104,11 +109,17 @@ class BatchStore:
         return view
 
 
-def shown(view: JobView) -> BatchStatus:
+def shown(view: JobView, counts: Counts) -> BatchStatus:
     """The batch in OpenAI's form, with its files, and what Backburner knows beside it in the metadata."""
     status, files = derive(view), files_of(view)
+    state = status.status
+    if state is JobState.FINALIZING and counts.completed + counts.failed < counts.total:
+        # By the names of its segments alone it was over.
+        state = JobState.IN_PROGRESS
     return status.model_copy(
         update={
+            "status": state,
+            "request_counts": counts,
             "output_file_id": files.get(ResultKind.OUTPUT),
             "error_file_id": files.get(ResultKind.ERRORS),
             "metadata": {**status.metadata, **_told(status)},

@@ -21,7 +21,7 @@ from backburner.gateway.http.errors import InternalFailure, error_response
 from backburner.gateway.http.head import Head
 from backburner.gateway.limits.limiter import Limiter
 from backburner.gateway.telemetry import GatewayTelemetry
-from backburner.logs import get_logger
+from backburner.logs import EventLog, get_logger
 from backburner_schemas.errors import BackburnerError, Overloaded, QueueError, RateLimited, StoreError
 
 Message = MutableMapping[str, Any]
@@ -60,6 +60,7 @@ class Front:
         self._telemetry = telemetry
         self._answer_seconds = answer_seconds
         self._max_calls = max_calls
+        self._access = EventLog(__name__, "call")
         self._under_way = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -138,19 +139,20 @@ class Front:
         route = getattr(scope.get("route"), "path", "none")
         status = answer.status or (_GONE_STATUS if answer.gone else _BROKEN_STATUS)
         self._telemetry.served(route, scope["method"], status, seconds)
-        facts = {} if call is None else {"tenant": call.tenant, "caller": call.principal.subject, **call.facts}
-        log.info(
-            "call",
-            request_id=answer.id,
-            method=scope["method"],
-            path=_path(scope),
-            status=status,
-            milliseconds=round(seconds * 1000, 1),
-            bytes_in=call.body.received if call is not None else 0,
-            bytes_out=answer.size,
-            **({"code": error.code} if error is not None else {}),
-            **facts,
-        )
+        facts: dict[str, Any] = {
+            "request_id": answer.id,
+            "method": scope["method"],
+            "path": _path(scope),
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+            "bytes_out": answer.size,
+        }
+        if error is not None:
+            facts["code"] = error.code
+        if call is not None:
+            facts |= {"bytes_in": call.body.received, "tenant": call.tenant, "caller": call.principal.subject}
+            facts |= call.facts
+        self._access.write(facts)
 
 
 _NOBODY = Principal("nobody", "nobody", frozenset())

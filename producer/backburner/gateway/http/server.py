@@ -59,14 +59,15 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head, self._headers_bytes = True, 0
 
+    def on_url(self, url: bytes) -> None:
+        """Count the URL too: all of a head may come in one read, which `data_received` does not see as a head."""
+        super().on_url(url)
+        self._count(len(url))
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Refuse too many headers, or too long ones, at the first that is over."""
         super().on_header(name, value)
-        self._headers_bytes += len(name) + len(value)
-        if len(self.headers) > _MAX_HEADERS or self._headers_bytes > _MAX_HEAD_BYTES:
-            # The parser makes an error of its own of it.
-            self._refusal = HeadersTooLarge()
-            raise self._refusal
+        self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
@@ -91,6 +92,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the form of all errors."""
         self._refuse(self._refusal or CallRefused(f"{msg} The connection is closed."))
+
+    def _count(self, size: int) -> None:
+        self._headers_bytes += size
+        if len(self.headers) > _MAX_HEADERS or self._headers_bytes > _MAX_HEAD_BYTES:
+            # The parser makes an error of its own of it.
+            self._refusal = HeadersTooLarge()
+            raise self._refusal
 
     def _refuse(self, error: BackburnerError | None) -> None:
         self._wait_no_more()

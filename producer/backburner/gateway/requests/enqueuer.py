@@ -1,18 +1,25 @@
 """Puts single requests onto the queue together: those that come while a publish is under way go with the next one."""
 
 import asyncio
-from collections import deque
+import secrets
+from collections import defaultdict, deque
 from typing import Protocol
 
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, Publisher, PublishFailed
+from backburner.publishers.encoded import EncodedMessages
 from backburner_schemas.errors import BackburnerError, Overloaded, QueueError
+from backburner_schemas.names import Lane
+from backburner_schemas.routing import NEIGHBOUR_REQUESTS
 
 _MAX_BATCH_MESSAGES = 500
 _MAX_BATCH_BYTES = 4 * 1024 * 1024
-_MAX_PUBLISHES = 4
-"""Publishes under way at once: one alone would add a whole round trip to the wait."""
+_MAX_PUBLISHES = 2
+"""Publishes under way at once: one alone would add a whole round trip to the wait, and many would be small."""
 _MAX_WAITING_MESSAGES = 10_000
+
+Waiting = tuple[Message, asyncio.Future[None]]
+"""A message and who waits for it."""
 
 log = get_logger(__name__)
 
@@ -30,9 +37,11 @@ class Enqueuer:
 
     def __init__(self, connected: Connected) -> None:
         self._connected = connected
-        self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._kicked = False
+        self._name = secrets.token_hex(8).encode()
+        self._runs = 0
 
     async def enqueue(self, message: Message) -> None:
         """Return when the broker has the message. Raises `QueueError`; then it may be there or not.
@@ -70,8 +79,8 @@ class Enqueuer:
         self._under_way.discard(task)
         self._kick()
 
-    def _batch(self) -> list[tuple[Message, asyncio.Future[None]]]:
-        batch: list[tuple[Message, asyncio.Future[None]]] = []
+    def _batch(self) -> list[Waiting]:
+        batch: list[Waiting] = []
         size = 0
         while self._waiting and len(batch) < _MAX_BATCH_MESSAGES and size < _MAX_BATCH_BYTES:
             message, acknowledged = self._waiting.popleft()
@@ -80,23 +89,39 @@ class Enqueuer:
                 size += len(message.value)
         return batch
 
-    async def _publish(self, batch: list[tuple[Message, asyncio.Future[None]]]) -> None:
-        failed: dict[int, BackburnerError] = {}
-        try:
-            publisher = await self._connected.publisher()
-            await publisher.publish([message for message, _ in batch])
-        except PublishFailed as error:
-            failed = dict.fromkeys(error.failed, error)
-        except BackburnerError as error:
-            failed = dict.fromkeys(range(len(batch)), error)
-        except Exception:
-            log.exception("publishing failed; its callers are told to call again")
-            failed = dict.fromkeys(range(len(batch)), QueueError())
-        for position, (_, acknowledged) in enumerate(batch):
-            if acknowledged.done():
-                continue
-            if (refused := failed.get(position)) is not None:
-                # Each its own: one instance would gather the traces of all who raise it.
-                acknowledged.set_exception(QueueError(refused.message))
-            else:
-                acknowledged.set_result(None)
+    async def _publish(self, batch: list[Waiting]) -> None:
+        lanes: defaultdict[tuple[str, Lane], list[Waiting]] = defaultdict(list)
+        for waiting in batch:
+            lanes[waiting[0].pool, waiting[0].lane].append(waiting)
+        for (pool, lane), members in lanes.items():
+            failed: dict[int, BackburnerError] = {}
+            try:
+                publisher = await self._connected.publisher()
+                await publisher.publish(self._together(pool, lane, [message.value for message, _ in members]))
+            except PublishFailed as error:
+                failed = dict.fromkeys(error.failed, error)
+            except BackburnerError as error:
+                failed = dict.fromkeys(range(len(members)), error)
+            except Exception:
+                log.exception("publishing failed; its callers are told to call again")
+                failed = dict.fromkeys(range(len(members)), QueueError())
+            _tell(members, failed)
+
+    def _together(self, pool: str, lane: Lane, values: list[bytes]) -> EncodedMessages:
+        """The messages, some of them on one partition: each with its own would be a batch of one to the broker."""
+        keys = list[bytes]()
+        while len(keys) < len(values):
+            self._runs += 1
+            keys += [b"%b/%d" % (self._name, self._runs)] * min(NEIGHBOUR_REQUESTS, len(values) - len(keys))
+        return EncodedMessages(pool, lane, keys, values)
+
+
+def _tell(members: list[Waiting], failed: dict[int, BackburnerError]) -> None:
+    for position, (_, acknowledged) in enumerate(members):
+        if acknowledged.done():
+            continue
+        if (refused := failed.get(position)) is not None:
+            # Each its own: one instance would gather the traces of all who raise it.
+            acknowledged.set_exception(QueueError(refused.message))
+        else:
+            acknowledged.set_result(None)

@@ -11,6 +11,7 @@ _ID = re.compile(rf"{keys.SINGLE}([0-9a-hjkmnp-tv-z]{{18}})([0-9a-hjkmnp-tv-z]{{
 _SIGNATURE_CHARACTERS = 8
 """40 bits: whoever guesses asks the store for nothing but an object that is not there."""
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGIT_OF_BYTE = _DIGITS.encode() * 8
 
 
 class RequestIds:
@@ -30,8 +31,9 @@ class RequestIds:
         return found is not None and hmac.compare_digest(found[2], self._signature(tenant, found[1]))
 
     def _signature(self, tenant: str, ulid: str) -> str:
-        digest = hmac.digest(self._key, f"{tenant}/{ulid}".encode(), hashlib.sha256)
-        return "".join(_DIGITS[byte & 31] for byte in digest[:_SIGNATURE_CHARACTERS])
+        # A third of the time that an HMAC takes.
+        digest = hashlib.blake2b(f"{tenant}/{ulid}".encode(), key=self._key, digest_size=_SIGNATURE_CHARACTERS).digest()
+        return digest.translate(_DIGIT_OF_BYTE).decode()
 
 
 def made_at(request_id: str) -> int:

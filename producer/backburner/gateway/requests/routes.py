@@ -13,7 +13,7 @@ from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempote
 from backburner.gateway.parts import Parts, parts_of
 from backburner.gateway.requests.answers import answered, pending, unless_known, wait_seconds
 from backburner.gateway.requests.single_request import SingleRequest
-from backburner.submission.envelopes import claim_check
+from backburner.submission.envelopes import claim_check, fits_inline
 from backburner_schemas.errors import CallRefused, RequestNotFound
 from backburner_schemas.names import PRIORITIES, Lane
 from backburner_schemas.request import Endpoint
@@ -26,7 +26,7 @@ _OPTIONS = frozenset({"priority", "completion_window"})
 async def create_request(request: Request) -> Response:
     """Put a request onto the queue. The answer is 202 with its id, once the broker has it."""
     parts, call = parts_of(request), call_of(request)
-    endpoint = Endpoint(request.url.path.replace(PREFIX, "/v1", 1))
+    endpoint = Endpoint(request.scope["path"].replace(PREFIX, "/v1", 1))
     most = parts.settings.max_body_bytes
     wanted = SingleRequest(endpoint, await call.body.read(most), max_bytes=most)
     lane, window = _options(request, parts)
@@ -54,14 +54,16 @@ async def _send(
     pool, lane, deadline = place
     await parts.limiter.queue(call.principal, 1, estimated_tokens(wanted.size), job=False)
     message = wanted.message(call.tenant, request_id, pool, lane, deadline)
-    storage = parts.storage.of_tenant(call.tenant)
-    message = await claim_check(storage, message, wanted.size, parts.settings.queue.kind)
+    queue = parts.settings.queue.kind
+    if not fits_inline(message, wanted.size, queue):
+        message = await claim_check(parts.storage.of_tenant(call.tenant), message, wanted.size, queue)
     await parts.enqueuer.enqueue(message)
 
 
 def _options(request: Request, parts: Parts) -> tuple[Lane, int]:
     """Lane and seconds until the deadline. Raises `CallRefused`."""
-    given = request.query_params
+    # Most have none, and parsing nothing costs as much as the rest.
+    given = request.query_params if request.scope["query_string"] else {}
     for name in given:
         if name not in _OPTIONS:
             raise CallRefused(f"{name[:64]!r} is not known; there are {', '.join(sorted(_OPTIONS))}", param=name[:64])
@@ -93,8 +95,11 @@ async def retrieve_request(request: Request) -> Response:
     return unless_known(request, response)
 
 
+created_often = [
+    Route(url.replace("/v1", PREFIX, 1), create_request, methods=["POST"], name=f"create{url}") for url in Endpoint
+]
 streaming = [
-    *(Route(url.replace("/v1", PREFIX, 1), create_request, methods=["POST"], name=f"create{url}") for url in Endpoint),
+    *created_often,
     Route(PREFIX + "/{request_id}", retrieve_request, methods=["GET"], name="retrieve_request"),
 ]
 """Handlers without FastAPI, whose work on each call would cost more than the call itself."""

@@ -1,5 +1,6 @@
 """The key that all replicas sign ids with: made by whichever asks first, kept in the store."""
 
+import asyncio
 import secrets
 
 from backburner.gateway.requests.request_ids import RequestIds
@@ -16,11 +17,15 @@ class SigningKey:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._ids: RequestIds | None = None
+        self._asking = asyncio.Lock()
 
     async def ids(self) -> RequestIds:
         """What makes and tells ids. Raises `StoreError`."""
         if self._ids is None:
-            self._ids = RequestIds(await self._read() or await self._create())
+            # Once for all who ask: stores make many who create one object at the same time wait for long.
+            async with self._asking:
+                if self._ids is None:
+                    self._ids = RequestIds(await self._read() or await self._create())
         return self._ids
 
     async def _read(self) -> bytes | None:

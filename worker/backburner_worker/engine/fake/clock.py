@@ -3,7 +3,7 @@
 import asyncio
 
 from backburner_worker.engine.base import EngineLoad
-from backburner_worker.engine.fake.model import FakeModel, Pace, Sequence
+from backburner_worker.engine.fake.model import FakeModel, Lookups, Pace, Sequence
 
 
 class FakeClock:
@@ -23,6 +23,11 @@ class FakeClock:
     def load(self) -> EngineLoad | None:
         """How full the modelled engine is."""
         return self._model.meter.load()
+
+    @property
+    def lookups(self) -> Lookups:
+        """What the modelled engine's prefix cache was asked for so far, and had."""
+        return self._model.lookups
 
     def add(self, sequence: Sequence, done: "asyncio.Future[None]") -> None:
         """Run it; `done` gets its result when the answer is whole."""

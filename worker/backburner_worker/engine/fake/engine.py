@@ -51,7 +51,7 @@ from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest,
 from backburner_worker.engine.fake import answers
 from backburner_worker.engine.fake.clock import FakeClock
 from backburner_worker.engine.fake.journal import FakeJournal
-from backburner_worker.engine.fake.model import Pace, Sequence
+from backburner_worker.engine.fake.model import Lookups, Pace, Sequence
 
 FAKE_MODEL = "fake"
 """The model that the fake serves unless another is named; its pool has the same name."""
@@ -154,6 +154,11 @@ class FakeEngine:
     def load(self) -> EngineLoad | None:
         """How full it is; None without a pace."""
         return self._clock.load() if self._clock is not None else None
+
+    @property
+    def lookups(self) -> Lookups:
+        """What the prefix cache was asked for so far, and had; nothing without a pace."""
+        return self._clock.lookups if self._clock is not None else Lookups()
 
     async def close(self, drain: float) -> None:
         """Let what runs finish within `drain` seconds; the rest raises `GenerationAborted`."""

@@ -10,7 +10,7 @@ Time is a number here; `FakeClock` advances it.
 
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from backburner_worker.engine.load_meter import LoadMeter
@@ -75,12 +75,23 @@ class Sequence:
     """KV tokens that it shares with nobody."""
 
 
+@dataclass(slots=True)
+class Lookups:
+    """Blocks that prompts begin with, as they were looked up in the prefix cache since the engine's start."""
+
+    asked: int = 0
+    """Blocks looked up, each time that a sequence got its room."""
+    found: int = 0
+    """Those of them that the cache had."""
+
+
 class _Cache:
     """KV tokens: those in use, and prefix blocks that nobody uses but that are still there."""
 
     def __init__(self, size: int, *, keeps: bool) -> None:
         self.size = size
         self.used = 0
+        self.lookups = Lookups()
         self._keeps = keeps
         self._in_use: dict[int, list[int]] = {}
         """Tokens and users of each prefix block."""
@@ -99,6 +110,8 @@ class _Cache:
         if self.used + fresh > self.size and not alone:
             return False
         self.used += fresh
+        self.lookups.asked += len(chain)
+        self.lookups.found += found
         sequence.own = wanted - len(chain) * sequence.block
         for block in chain:
             if (idle := self._idle.pop(block, None)) is not None:
@@ -150,6 +163,11 @@ class FakeModel:
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)
+
+    @property
+    def lookups(self) -> Lookups:
+        """What the prefix cache was asked for so far, and had."""
+        return replace(self._cache.lookups)
 
     def add(self, sequence: Sequence) -> None:
         """It waits from now on."""
