@@ -45,7 +45,8 @@ class Planner:
     async def stored(self, manifest: JobManifest) -> Plan | None:
         """The plan that was made of a job before; None if there is none that can be used. Close it.
 
-        Waits for a store that is away. Raises `OSError` if it cannot be kept on this machine's disk.
+        Waits for a store that is away. Raises `InputRefused` if the input is gone or has another size, and `OSError` if
+        the plan cannot be kept on this machine's disk.
         """
         key = keys.plan(manifest.tenant, manifest.id)
         return await until_stored(partial(self._stored, key, input_of(manifest)), "read a plan")
@@ -53,6 +54,8 @@ class Planner:
     async def _stored(self, key: str, source: StoredInput) -> Plan | None:
         if await self._storage.modified(key) is None:
             return None
+        # What a plan may take in memory and on disk is bounded by the size of the input, so that has to be true.
+        await self._check_there(source)
         try:
             return await Plan.read(self._storage.stream(key), input_bytes=source.bytes, max_line_bytes=self._max_bytes)
         except StoredObjectBroken as error:
@@ -131,8 +134,11 @@ class Planner:
             yield piece
 
     async def _check_there(self, source: StoredInput) -> None:
-        if await self._storage.modified(source.key) is None:
+        size = await self._storage.size(source.key)
+        if size is None:
             raise _refused("the input is not there any more; store it again, and make a new job of it")
+        if size != source.bytes:
+            raise _changed()
 
 
 def input_of(manifest: JobManifest) -> StoredInput:
