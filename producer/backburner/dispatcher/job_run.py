@@ -151,6 +151,9 @@ class JobRun:
             return await self._end(Outcome.ENDED)
         if view.sealed is not None:
             return await self._end(Outcome.SENT)
+        if self._all_sent:
+            # Its last owner ended before the seal. Neither plan nor input is needed, which may be gone by now.
+            return await self._seal()
         if self._over:
             return await self._cut_off()
         try:
@@ -223,8 +226,8 @@ class JobRun:
                     async with asyncio.timeout(self._settings.drain_seconds):
                         await self._changed.until(lambda: stream.quiet)
         await self._confirm(stream)
-        if stream.acknowledged == stream.total:
-            return await self._seal(stream)
+        if self._all_sent:
+            return await self._seal()
         if self._over:
             return await self._cut_off()
         if stream.failure is not None:
@@ -243,16 +246,22 @@ class JobRun:
 
     # --- its end ---------------------------------------------------------------------------------------------------
 
-    async def _seal(self, stream: JobStream) -> Over:
+    @property
+    def _all_sent(self) -> bool:
+        """Whether the cursor tells that the broker has all of it."""
+        cursor = self.claim.cursor
+        return cursor.total is not None and cursor.whole is not None and cursor.count == cursor.total
+
+    async def _seal(self) -> Over:
         whole, stored = self.claim.cursor.whole, self.pending.manifest.stored
         assert whole is not None
         assert stored is not None
-        sealed = Sealed(total=stream.total, sha256=whole.sha256, sealed_at=self._now(), skipped=stored.skipped)
+        sealed = Sealed(total=whole.count, sha256=whole.sha256, sealed_at=self._now(), skipped=stored.skipped)
         try:
             await until_stored(partial(JobObjects(self._storage, self.pending.manifest).seal, sealed), "seal a job")
         except JobConflict as error:
             log.error("the job is sealed with another input; leaving it so", **self._names, error=error.message)  # noqa: TRY400
-        log.info("job sent", **self._names, requests=stream.total)
+        log.info("job sent", **self._names, requests=whole.count)
         return await self._end(Outcome.SENT)
 
     async def _refuse(self, refused: InputRefused) -> Over:
