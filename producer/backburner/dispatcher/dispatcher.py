@@ -21,7 +21,7 @@ from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
 from backburner.storage import Storage
-from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
+from backburner_schemas.errors import StoreError, StoreFull
 from backburner_schemas.job import Waiting, WaitReason
 
 _CLAIMS_PER_LOOK_COUNT = 4
@@ -147,7 +147,10 @@ class Dispatcher:
                 return
             try:
                 claim = await self._consider(job, now)
-            except StoredObjectBroken as error:
+            except StoreError as error:
+                if error.retryable or isinstance(error, StoreFull):
+                    raise
+                # Broken, or denied: what is wrong with one job keeps nobody else's from being sent.
                 job.look_at = clock + _BROKEN_SECONDS
                 log.error("reading a job's cursor failed; leaving it alone", error=error.message)  # noqa: TRY400
                 continue

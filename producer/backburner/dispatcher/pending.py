@@ -12,7 +12,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
 from backburner_schemas.job import JobManifest
 
 _MAX_READS = 64
@@ -102,15 +102,17 @@ class PendingJobs:
         return dict.fromkeys(sorted(found))
 
     async def _read(self, key: JobKey) -> None:
-        stored = await self._storage.get(keys.manifest(*key))
-        if stored is None:
-            # It was deleted with its tenant, since the manifest comes before the marker.
-            await self._storage.delete([keys.pending(*key)])
-            return
         try:
+            stored = await self._storage.get(keys.manifest(*key))
+            if stored is None:
+                # It was deleted with its tenant, since the manifest comes before the marker.
+                await self._storage.delete([keys.pending(*key)])
+                return
             manifest = parse_stored(JobManifest, keys.manifest(*key), stored.data)
             check_own_input(manifest, key)
-        except StoredObjectBroken as error:
+        except StoreError as error:
+            if error.retryable or isinstance(error, StoreFull):
+                raise
             self._broken[key] = self._clock() + _BROKEN_SECONDS
             log.error(  # noqa: TRY400 - the error names what does not fit
                 "reading a stored job failed; leaving it alone", tenant=key[0], job=key[1], error=error.message

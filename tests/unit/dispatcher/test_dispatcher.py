@@ -19,7 +19,7 @@ from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import QueueError, StoreError
+from backburner_schemas.errors import QueueError, StoreDenied, StoreError
 from backburner_schemas.job import Cursor, JobManifest
 from backburner_schemas.pool import WorkerAnnouncement
 
@@ -340,3 +340,55 @@ async def test_a_dispatcher_that_stops_while_the_store_is_away_ends_all_the_same
             monkeypatch.setattr(system.storage, "replace", away)
         assert (await system.cursor(job)).owner
         monkeypatch.undo()
+
+
+async def test_a_job_that_was_sent_whole_is_sealed_by_a_successor_whatever_became_of_its_input(system):
+    """The last owner ended between the last cursor and the seal."""
+    async with system.client() as client:
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.waits_for(job, "no_worker")
+        cursor = (await system.cursor(job)).model_copy(update={"count": 5, "owner": "dead"})
+        await system.storage.put(keys.cursor(job.tenant, job.id), cursor.model_dump_json().encode())
+        await system.storage.delete([keys.stored_input(job.tenant, job.id), keys.plan(job.tenant, job.id)])
+        async with system.dispatcher(dispatch_claim_seconds=1):
+            await system.until_sealed(job)
+        assert (await job.status()).request_counts.total == 5
+    assert not system.queue.messages
+
+
+async def test_an_input_of_another_size_is_not_read(system, monkeypatch):
+    read = []
+    stream = system.storage.stream
+
+    def noted(key):
+        read.append(key)
+        return stream(key)
+
+    monkeypatch.setattr(system.storage, "stream", noted)
+    async with system.client() as client:
+        job = await client.submit(lines(5), stored=True)
+        key = keys.stored_input(job.tenant, job.id)
+        await system.storage.put(key, (await system.storage.get(key)).data * 2)
+        async with system.dispatcher():
+            status = await job.wait(timeout=30)
+    assert status.status == "failed"
+    assert "not what it was" in status.errors.data[0].message
+    assert not read
+
+
+async def test_a_job_whose_objects_are_denied_stops_no_other(system, monkeypatch):
+    await system.announce()
+    get = system.storage.get
+
+    async def denied(key):
+        if key.startswith("tenants/closed/"):
+            raise StoreDenied
+        return await get(key)
+
+    async with system.client() as client:
+        await client.submit(lines(5), stored=True, tenant="closed")
+        monkeypatch.setattr(system.storage, "get", denied)
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.until_sealed(job)

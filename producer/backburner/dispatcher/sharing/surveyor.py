@@ -12,7 +12,7 @@ from backburner.pools import PoolDirectory
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken, StoreError
+from backburner_schemas.errors import StoreError, StoreFull
 from backburner_schemas.job import JobManifest
 from backburner_schemas.keys import SegmentName
 
@@ -97,12 +97,17 @@ class Surveyor:
     async def _progress(self, job: JobKey) -> JobProgress | None:
         """How far a job has come; None if it is no stored one, or one that cannot be read: that is its own affair."""
         try:
-            manifest = await self._manifest(job)
-            if manifest is None or manifest.stored is None:
-                return None
-            cursor = (await read_cursor(self._storage, job)).cursor
-        except StoredObjectBroken:
+            return await self._progress_of(job)
+        except StoreError as error:
+            if error.retryable or isinstance(error, StoreFull):
+                raise
             return None
+
+    async def _progress_of(self, job: JobKey) -> JobProgress | None:
+        manifest = await self._manifest(job)
+        if manifest is None or manifest.stored is None:
+            return None
+        cursor = (await read_cursor(self._storage, job)).cursor
         if cursor is None or cursor.total is None:
             return JobProgress(job, manifest.priority, (), manifest.created_at, total=0, sent=0, recorded=0)
         own = self._own(job)
