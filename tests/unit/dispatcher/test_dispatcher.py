@@ -392,3 +392,18 @@ async def test_a_job_whose_objects_are_denied_stops_no_other(system, monkeypatch
         async with system.dispatcher():
             job = await client.submit(lines(5), stored=True)
             await system.until_sealed(job)
+
+
+async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alone(system):
+    await system.announce()
+    async with system.client() as client:
+        odd = await client.submit(lines(5), stored=True, window="22:00-06:00", timezone="Europe/Berlin")
+        key = keys.manifest("default", odd.id)
+        data = (await system.storage.get(key)).data
+        await system.storage.put(key, data.replace(b"Europe/Berlin", b"Europe/Utopia"))
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.until_sealed(job)
+        # Whoever reads the manifest on a machine without time zones, a worker say, takes it as it is.
+        assert (await odd.status()).waiting.reason == "dispatcher"
+    assert len(system.queue.messages) == 5
