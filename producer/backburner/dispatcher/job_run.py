@@ -168,7 +168,7 @@ class JobRun:
             log.error(  # noqa: TRY400 - the error says what is wrong
                 "keeping a job on this machine's disk failed; trying later", **self._names, error=str(error)
             )
-            return await self._hand_back(_RETRY_SECONDS)
+            return await self._hand_back(_RETRY_SECONDS, error)
 
     async def _planned_in_time(self) -> JobStream | None:
         """The planned job; None if it has to be left or ended before that."""
@@ -232,7 +232,7 @@ class JobRun:
             return await self._cut_off()
         if stream.failure is not None:
             log.error("sending a job failed; trying later", **self._names, error=str(stream.failure))
-            return await self._hand_back(_RETRY_SECONDS)
+            return await self._hand_back(_RETRY_SECONDS, stream.failure)
         return await self._hand_back(0.0)
 
     @property
@@ -268,7 +268,7 @@ class JobRun:
         """The job fails, unless some of it was sent already: then it goes on until its deadline."""
         if self.claim.cursor.count:
             log.error("the input of a job is gone; the rest cannot be sent", **self._names, error=str(refused))
-            return await self._hand_back(_RETRY_SECONDS)
+            return await self._hand_back(_RETRY_SECONDS, refused)
         summary = Summary(state=JobState.FAILED, counts=Counts(), finalized_at=self._now(), errors=refused.errors)
         key = keys.summary(*self.pending.key)
         await until_stored(partial(self._storage.create, key, summary.model_dump_json().encode()), "end a job")
@@ -294,13 +294,14 @@ class JobRun:
         ending = await until_stored(partial(finalize, self._storage, *self.pending.key, grace=grace), "end a job")
         return ending is not None
 
-    async def _hand_back(self, look_after: float) -> Over:
+    async def _hand_back(self, look_after: float, trouble: object = None) -> Over:
+        """Let another have it. What it waited for here says nothing any more, unless it is held back or in trouble."""
         now = self._now()
         reason: Waiting | None = None
         if self.pending.held_back(now):
             reason = waiting.held_back(self.pending.manifest, paused=self.pending.paused, now=now)
-        elif self._waiting is not None:
-            reason = self._waiting
+        elif trouble is not None:
+            reason = waiting.tried_again(str(trouble))
         await until_stored(partial(self.claim.hand_back, waiting=reason), "hand a job back")
         self.pending.noted = reason.reason if reason is not None else None
         self.pending.next_pool = self.claim.cursor.next_pool

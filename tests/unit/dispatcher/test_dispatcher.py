@@ -407,3 +407,27 @@ async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alon
         # Whoever reads the manifest on a machine without time zones, a worker say, takes it as it is.
         assert (await odd.status()).waiting.reason == "dispatcher"
     assert len(system.queue.messages) == 5
+
+
+async def test_a_job_that_was_handed_back_says_that_nobody_has_it(system):
+    await system.announce()
+    async with system.client() as client:
+        async with system.dispatcher(dispatch_backlog=700):
+            job = await client.submit(lines(2_000), stored=True)
+            await system.waits_for(job, "backlog")
+        waiting = (await job.status()).waiting
+        assert (waiting.reason, "no dispatcher" in waiting.detail) == ("dispatcher", True)
+
+
+async def test_a_job_whose_input_is_gone_when_some_of_it_was_sent_says_so_and_what_was_sent_counts(system):
+    await system.announce()
+    async with system.client() as client:
+        async with system.dispatcher(dispatch_backlog=700):
+            job = await client.submit(lines(2_000), stored=True)
+            await system.waits_for(job, "backlog")
+        await system.storage.delete([keys.stored_input(job.tenant, job.id)])
+        async with system.dispatcher(dispatch_backlog=700):
+            await system.waits_for(job, "dispatcher")
+        status = await job.status()
+        assert "not there any more" in status.waiting.detail
+        assert (status.status, status.request_counts.total) == ("in_progress", 2_000)
