@@ -21,6 +21,8 @@ from backburner_schemas.job import InputError, JobManifest, StoredInput
 
 _MAX_MESSAGE_CHARACTERS = 1000
 _MAX_PARAM_CHARACTERS = 255
+_MAX_CONCURRENT_PLANS = 4
+"""Each takes some 30 MB, and for seconds one of the few threads that turns are read in, too."""
 
 log = get_logger(__name__)
 
@@ -41,6 +43,7 @@ class Planner:
         self._storage = storage
         self._pools = pools
         self._max_bytes = max_bytes
+        self._places = asyncio.Semaphore(_MAX_CONCURRENT_PLANS)
 
     async def stored(self, manifest: JobManifest) -> Plan | None:
         """The plan that was made of a job before; None if there is none that can be used. Close it.
@@ -96,6 +99,10 @@ class Planner:
             raise InputRefused(_about_all(error)) from error
 
     async def _make(self, manifest: JobManifest) -> Plan:
+        async with self._places:
+            return await self._read_input(manifest)
+
+    async def _read_input(self, manifest: JobManifest) -> Plan:
         source = input_of(manifest)
         await self._check_there(source)
         # What was known of them may be older than the job, and its pool newer.
