@@ -10,6 +10,7 @@ import pytest
 from live import lines
 from obstore.store import MemoryStore
 from prometheus_client import CollectorRegistry
+from tenacity import wait_none
 from waiting import until
 
 from backburner import Client
@@ -17,6 +18,7 @@ from backburner.connections import Connections
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
+from backburner.publishers.base import PublishFailed
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import QueueError, StoreDenied, StoreError
@@ -33,6 +35,7 @@ class NotedQueue:
         self.messages = []
         self.failing = 0
         self.missing = set()
+        self.choosy = 0
 
     async def start(self):
         pass
@@ -43,6 +46,10 @@ class NotedQueue:
         if self.failing:
             self.failing -= 1
             raise QueueError("the queue is away")
+        if self.choosy:
+            self.choosy -= 1
+            self.messages += list(messages[1:])
+            raise PublishFailed([0], "the first was not acknowledged")
         self.messages += list(messages)
 
     async def close(self):
@@ -431,3 +438,31 @@ async def test_a_job_whose_input_is_gone_when_some_of_it_was_sent_says_so_and_wh
         status = await job.status()
         assert "not there any more" in status.waiting.detail
         assert (status.status, status.request_counts.total) == ("in_progress", 2_000)
+
+
+async def test_what_the_queue_has_acknowledged_is_never_sent_to_it_again(system, monkeypatch):
+    monkeypatch.setattr("backburner.runtime.retrying._BACKOFF", wait_none())
+    await system.announce()
+    system.queue.choosy = 7
+    async with system.client() as client, system.dispatcher():
+        job = await client.submit(lines(100), stored=True)
+        await system.until_sealed(job)
+    assert sorted(system.queue.indexes) == [*range(100)]
+
+
+async def test_few_jobs_are_read_at_the_same_time_to_be_planned(system, monkeypatch):
+    stream, reading, gate = system.storage.stream, set(), asyncio.Event()
+
+    async def held(key):
+        reading.add(key)
+        await gate.wait()
+        async for piece in stream(key):
+            yield piece
+
+    monkeypatch.setattr(system.storage, "stream", held)
+    async with system.client() as client, system.dispatcher() as dispatcher:
+        jobs = [await client.submit(lines(40), stored=True) for _ in range(12)]
+        await until(lambda: dispatcher.claims == 12, "claims")
+        await until(lambda: len(reading) == 4, "readers")
+        gate.set()
+        await system.until_planned(*jobs)
