@@ -137,8 +137,8 @@ class Dispatcher:
         # What can be taken up goes before what only has to be told why it waits, however much of that there is.
         ready = [job for job in free if self._reason(job, now) is None]
         if not self._has_room:
-            self._make_room(ready)
-            ready = []
+            self._make_room(in_turn([job for job in ready if not job.over(now)], self._runs, now))
+            ready = [job for job in ready if job.over(now)]
         untold = [job for job in free if job not in ready and not self._is_told(job, now, clock)]
         jobs = [*in_turn(ready, self._runs, now), *in_turn(untold, self._runs, now)]
         claimed = 0
@@ -193,7 +193,8 @@ class Dispatcher:
                 job.look_at = time.monotonic() + self._claim_seconds / _LOOKS_PER_CLAIM_COUNT
                 return None
         reason = self._reason(job, now)
-        if reason is None and self._has_room:
+        # To end a job takes no place: its lines are not needed.
+        if reason is None and (self._has_room or job.over(now)):
             claim = Claim(self._storage, job.key, self._owner, seconds=self._claim_seconds)
             if await claim.take(found):
                 log.info("claimed a job", tenant=job.key[0], job=job.key[1], sent=claim.cursor.count)
@@ -206,10 +207,20 @@ class Dispatcher:
         return None
 
     def _make_room(self, ready: list[PendingJob]) -> None:
-        """Let a job go that has nobody to answer it, for one that may have."""
-        idle = next((run for run in self._runs.values() if run.idle), None)
-        if idle is not None and ready:
-            idle.leave()
+        """Let a job go for one of those, if there is one that has to: see `gives_way`.
+
+        Of several, one that nobody answers, else the one that has the most time; none before the last one has left.
+        """
+        if any(run.leaving for run in self._runs.values()):
+            return
+        under_way = Counter(tenant for tenant, _ in self._runs)
+        first: dict[str, PendingJob] = {}
+        for job in ready:
+            first.setdefault(job.tenant, job)
+        for job in first.values():
+            if going := [run for run in self._runs.values() if run.idle or gives_way(run, job, under_way)]:
+                max(going, key=lambda run: (run.idle, under_way[run.tenant], run.pending.manifest.deadline)).leave()
+                return
 
     async def _follow(self, run: JobRun) -> None:
         """Run a job, and see what is to be done about it next."""
@@ -237,3 +248,15 @@ class Dispatcher:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
+
+
+def gives_way(run: JobRun, job: PendingJob, under_way: Mapping[str, int]) -> bool:
+    """Whether a job leaves its place to another: one of a tenant with fewer, or of the same one with less time. Pure.
+
+    `under_way` is how many jobs of each tenant have a place. One that is being planned stays.
+    """
+    if run.stream is None:
+        return False
+    if run.tenant == job.tenant:
+        return run.pending.manifest.deadline > job.manifest.deadline
+    return under_way[run.tenant] > under_way.get(job.tenant, 0) + 1

@@ -120,6 +120,16 @@ class JobRun:
         stream = self.stream
         return stream is not None and self._is_quiet(stream) and not self._backlog.has_workers(stream.queue[0])
 
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self.pending.tenant
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to leave the job."""
+        return self._leaving
+
     def leave(self) -> None:
         """Hand the job back as soon as what is on its way has arrived."""
         self._leaving = True

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -466,3 +467,46 @@ async def test_few_jobs_are_read_at_the_same_time_to_be_planned(system, monkeypa
         await until(lambda: len(reading) == 4, "readers")
         gate.set()
         await system.until_planned(*jobs)
+
+
+async def has_owner(system, job):
+    return bool((await system.cursor(job)).owner)
+
+
+async def test_a_tenant_whose_long_jobs_have_every_place_gives_places_to_one_that_comes_later(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=4, dispatch_backlog=600):
+        early = [await client.submit(lines(1_000), stored=True, tenant="early") for _ in range(6)]
+        await until(lambda: len(system.queue.messages) >= 88, "a full lane")
+        await system.until_planned(*early[:4])
+        late = [await client.submit(lines(1_000), stored=True, tenant="late") for _ in range(3)]
+
+        async def owned(jobs):
+            return sum([await has_owner(system, job) for job in jobs])
+
+        async def shared():
+            return (await owned(early), await owned(late)) == (2, 2)
+
+        await until(shared, "places for both")
+
+
+async def test_a_job_that_is_cancelled_before_it_was_sent_needs_no_place_to_end(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1, dispatch_backlog=600):
+        long = await client.submit(lines(1_000), stored=True)
+        await system.waits_for(long, "backlog")
+        job = await client.submit(lines(5), stored=True)
+        await job.cancel()
+        status = await job.wait(timeout=30)
+        assert status.status == "cancelled"
+        assert await has_owner(system, long)
+
+
+async def test_a_job_takes_the_place_of_one_of_its_own_tenant_that_has_more_time(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1, dispatch_backlog=600):
+        long = await client.submit(lines(1_000), stored=True, deadline=7_200)
+        await system.waits_for(long, "backlog")
+        urgent = await client.submit(lines(1_000), stored=True, deadline=600)
+        await until(partial(has_owner, system, urgent), "a place for what is due first")
+        assert not await has_owner(system, long)
