@@ -30,6 +30,8 @@ _CURSORS_PER_LOOK_COUNT = 64
 _JITTER_RATIO = 0.3
 _LOOKS_PER_CLAIM_COUNT = 4
 """Looks at a job that another has, in the time after which its claim is stale."""
+_YIELD_SECONDS = 60.0
+"""For which a tenant takes no place after it has left one to another: its job would be read anew for each small one."""
 _BROKEN_SECONDS = 300.0
 
 log = get_logger(__name__)
@@ -71,6 +73,8 @@ class Dispatcher:
         self._leave_seconds = leave_seconds
         self._watch = CursorWatch()
         self._runs: dict[JobKey, JobRun] = {}
+        self._yielding: dict[str, float] = {}
+        """Tenants that have left a place to another, and until when they take none, in monotonic seconds."""
         self._stopping = asyncio.Event()
 
     @property
@@ -133,6 +137,7 @@ class Dispatcher:
         # Those that run see their markers now.
         self._changed.set()
         now, clock = time.time(), time.monotonic()
+        self._yielding = {tenant: until for tenant, until in self._yielding.items() if until > clock}
         free = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
         # What can be taken up goes before what only has to be told why it waits, however much of that there is.
         ready = [job for job in free if self._reason(job, now) is None]
@@ -167,7 +172,11 @@ class Dispatcher:
 
     def _reason(self, job: PendingJob, now: float) -> Waiting | None:
         """Why the job is not to be taken up, as far as it is known without reading its cursor again; None if it is."""
-        if not job.planned or job.over(now):
+        if job.over(now):
+            return None
+        if self._yielding.get(job.tenant, 0.0) > time.monotonic():
+            return waiting.OTHERS_TURN
+        if not job.planned:
             return None
         if job.held_back(now):
             return waiting.held_back(job.manifest, paused=job.paused, now=now)
@@ -219,7 +228,10 @@ class Dispatcher:
             first.setdefault(job.tenant, job)
         for job in first.values():
             if going := [run for run in self._runs.values() if run.idle or gives_way(run, job, under_way)]:
-                max(going, key=lambda run: (run.idle, under_way[run.tenant], run.pending.manifest.deadline)).leave()
+                run = max(going, key=lambda run: (run.idle, under_way[run.tenant], run.pending.manifest.deadline))
+                run.leave()
+                if run.tenant != job.tenant and not run.idle:
+                    self._yielding[run.tenant] = time.monotonic() + _YIELD_SECONDS
                 return
 
     async def _follow(self, run: JobRun) -> None:

@@ -115,6 +115,10 @@ class PendingJobs:
         except StoreError as error:
             if error.retryable or isinstance(error, StoreFull):
                 raise
+            if isinstance(error, StoredObjectBroken) and await self._storage.modified(keys.summary(*key)) is not None:
+                # Whatever is wrong with it, it has ended.
+                await self._storage.delete([keys.pending(*key), keys.paused(*key)])
+                return
             self._broken[key] = self._clock() + _BROKEN_SECONDS
             log.error(  # noqa: TRY400 - the error names what does not fit
                 "reading a stored job failed; leaving it alone", tenant=key[0], job=key[1], error=error.message

@@ -16,6 +16,7 @@ from waiting import until
 
 from backburner import Client
 from backburner.connections import Connections
+from backburner.dispatcher import waiting
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
@@ -475,7 +476,7 @@ async def has_owner(system, job):
 
 async def test_a_tenant_whose_long_jobs_have_every_place_gives_places_to_one_that_comes_later(system):
     await system.announce()
-    async with system.client() as client, system.dispatcher(dispatch_jobs=4, dispatch_backlog=600):
+    async with system.client() as client, system.dispatcher(dispatch_jobs=4, dispatch_backlog=600) as dispatcher:
         early = [await client.submit(lines(1_000), stored=True, tenant="early") for _ in range(6)]
         await until(lambda: len(system.queue.messages) >= 88, "a full lane")
         await system.until_planned(*early[:4])
@@ -488,6 +489,16 @@ async def test_a_tenant_whose_long_jobs_have_every_place_gives_places_to_one_tha
             return (await owned(early), await owned(late)) == (2, 2)
 
         await until(shared, "places for both")
+        # What left does not come back at once, for whatever place gets free.
+
+        async def told():
+            return [(await system.cursor(job)).waiting for job in early].count(waiting.OTHERS_TURN) == 2
+
+        await until(told, "what the other two wait for")
+        for job in late:
+            await job.cancel()
+        await until(lambda: dispatcher.claims == 2, "free places")
+        assert await owned(early) == 2
 
 
 async def test_a_job_that_is_cancelled_before_it_was_sent_needs_no_place_to_end(system):

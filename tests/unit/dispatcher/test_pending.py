@@ -61,3 +61,13 @@ async def test_a_late_tenant_takes_the_place_of_one_with_many_but_never_that_of_
     assert {job.key: job.paused for job in jobs}["zoe", "job-0"]
     await jobs.look()
     assert ("zoe", "job-0") not in known(jobs)
+
+
+async def test_a_job_whose_manifest_cannot_be_read_is_left_alone_and_leaves_the_list_once_it_has_ended(storage):
+    await store(storage, "amy", "job")
+    await storage.put(keys.manifest("amy", "job"), b"{")
+    await PendingJobs(storage).look()
+    assert await storage.modified(keys.pending("amy", "job")) is not None
+    await storage.put(keys.summary("amy", "job"), b"{}")
+    await PendingJobs(storage).look()
+    assert await storage.modified(keys.pending("amy", "job")) is None
