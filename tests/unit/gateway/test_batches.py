@@ -383,3 +383,39 @@ async def test_a_create_that_broke_off_is_completed_by_its_retry(gateway):
     assert (again["id"], again["created_at"]) == (batch["id"], batch["created_at"])
     assert await gateway.storage.modified(keys.pending(*names)) is not None
     assert len((await client.get("/v1/batches")).json()["data"]) == 1
+
+
+async def test_a_create_that_broke_off_makes_no_batch_of_a_file_that_is_gone(gateway):
+    client = await gateway.client()
+    body, key = wanted(await upload(client, batch_lines(1))), {"idempotency-key": "k"}
+    batch = (await client.post("/v1/batches", json=body, headers=key)).json()
+    names = "default", batch["id"]
+    made = keys.pending(*names), keys.manifest(*names), keys.open_job(*names), keys.batch(*names)
+    await gateway.storage.delete(made)
+    await client.delete(f"/v1/files/{body['input_file_id']}")
+    assert (await client.post("/v1/batches", json=body, headers=key)).status_code == 404
+    assert await gateway.storage.modified(keys.manifest(*names)) is None
+
+
+async def test_a_call_whose_caller_has_gone_makes_no_batch_beside_that_of_its_retry(gateway):
+    client = await gateway.client()
+    body = json.dumps(wanted(await upload(client, batch_lines(1)))).encode()
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive():
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(_):
+        return None
+
+    headers = {**client.headers, "content-type": "application/json", "content-length": str(len(body))}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/batches",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await gateway.app(scope, receive, send)
+    assert (await client.get("/v1/batches")).json()["data"] == []

@@ -145,6 +145,14 @@ async def test_the_same_key_sends_one_request(gateway):
     assert (await client.post(CHAT, json={**BODY, "seed": 1})).status_code == 409
 
 
+async def test_a_key_that_is_forgotten_sends_again_whatever_is_left_of_its_first_request(gateway, monkeypatch):
+    client = await gateway.client(**{"idempotency-key": "nightly"})
+    first = (await client.post(CHAT, json=BODY)).json()["id"]
+    monkeypatch.setattr("backburner.gateway.idempotency.KEPT_SECONDS", -1.0)
+    assert (await client.post(CHAT, json=BODY)).json()["id"] != first
+    assert gateway.system.published == 2
+
+
 async def test_a_queue_that_does_not_take_it_is_told_and_nothing_is_acknowledged(gateway, monkeypatch):
     async def publish(_):
         raise PublishFailed([0], "no broker at 10.0.0.1")

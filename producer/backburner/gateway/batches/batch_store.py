@@ -53,6 +53,10 @@ class BatchStore:
             return await self._shown(found)
         return await self._shown(await self._view(manifest.id))
 
+    async def exists(self, job: str) -> bool:
+        """Whether the batch was made."""
+        return await self._storage.modified(keys.manifest(self._tenant, job)) is not None
+
     async def retrieve(self, job: str) -> BatchStatus:
         """The batch. Raises `JobNotFound`."""
         return await self._shown(await end_if_over(self._storage, await self._view(job), grace=self._grace))

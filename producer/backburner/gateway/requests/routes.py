@@ -40,9 +40,9 @@ async def create_request(request: Request) -> Response:
         content = fingerprint_of([endpoint, lane, window, wanted.digest])
         once = Idempotency(parts.storage, call.principal, PREFIX)
         request_id = await once.once(key, content, request_id)
-        if not await once.is_done(key):
+        if not await once.is_done(request_id):
             await _send(parts, call, wanted, request_id, (pool, lane, now + window))
-            await once.done(key)
+            await once.done(request_id)
     call.facts["request"] = request_id
     parts.audit.record(call.principal, Action.REQUEST_CREATED, request_id)
     return pending(request_id)
