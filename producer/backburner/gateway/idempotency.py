@@ -123,11 +123,12 @@ class Idempotency:
 
 def idempotency_key(request: Request) -> str | None:
     """The call's Idempotency-Key, or None. Raises `CallRefused` for one that cannot be."""
-    found: str | None = request.headers.get("idempotency-key")
-    if found is None:
+    given = request.headers.getlist("idempotency-key")
+    if not given:
         return None
-    if not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():
-        raise CallRefused(f"an Idempotency-Key has 1 to {_MAX_KEY_CHARACTERS} printable characters")
+    found = given[0]
+    if len(given) > 1 or not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():
+        raise CallRefused(f"send one Idempotency-Key, of 1 to {_MAX_KEY_CHARACTERS} printable characters")
     return found
 
 

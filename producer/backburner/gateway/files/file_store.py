@@ -13,7 +13,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, FileNotFound, StoredObjectBroken
+from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, FileNotFound, StoredObjectBroken, StoreError
 from backburner_schemas.job import JobManifest
 
 MAX_CONCURRENT_READS = 16
@@ -66,14 +66,20 @@ class FileStore:
         return Written(file_id, size, check.requests, sha256, md5)
 
     async def keep(self, file: StoredFile) -> StoredFile:
-        """Make the file exist; returns it as it is stored, if it existed already as it was made then."""
+        """Make the file exist; returns it as it is stored, if it existed already as it was made then.
+
+        Raises `StoreError` also where a store let none of two that raced win.
+        """
         key = keys.file(self._tenant, file.id)
         if file.expires_at is not None:
             # First: the note of a file that is not there is passed over, and a file without one would stay for ever.
             await self._storage.put(keys.expiry(self._tenant, file.expires_at, file.id), b"")
         if await self._storage.create(key, file.model_dump_json().encode()):
             return file
-        return await self._read(key) or file
+        found = await self._read(key)
+        if found is None:
+            raise StoreError(f"the entry of file {file.id} was neither written nor found; call again")
+        return found
 
     async def drop(self, file_id: str) -> None:
         """Remove a file's bytes and what is known of it."""
