@@ -81,6 +81,23 @@ async def test_what_is_over_the_quota_is_not_kept(make_gateway):
     assert {one.key async for one in gateway.storage.scan("tenants/acme/")} == before
 
 
+async def test_parts_of_an_upload_are_held_to_the_quota_whatever_was_announced(make_gateway):
+    gateway = await make_gateway("[default]\nstored_bytes = 2_000")
+    client = await gateway.client()
+    wanted = {"filename": "a", "purpose": "batch", "mime_type": "x"}
+
+    async def add(size):
+        place = f"/v1/uploads/{made.json()['id']}/parts"
+        return await client.post(place, files={"data": ("upload", b"x" * size)})
+
+    assert code_of(await client.post("/v1/uploads", json={**wanted, "bytes": 3_000})) == (429, "insufficient_quota")
+    made = await client.post("/v1/uploads", json={**wanted, "bytes": 1_500})
+    assert (await add(1_500)).status_code == 200
+    before = {one.key async for one in gateway.storage.scan("tenants/default/")}
+    assert code_of(await add(1_000)) == (429, "insufficient_quota")
+    assert {one.key async for one in gateway.storage.scan("tenants/default/")} == before
+
+
 async def test_a_key_without_the_scope_is_refused_and_recorded(make_gateway):
     gateway = await make_gateway()
     reader, writer = await gateway.client("acme", (Scope.READ,)), await gateway.client("acme", (Scope.WRITE,))

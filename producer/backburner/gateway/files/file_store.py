@@ -13,7 +13,14 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, FileNotFound, StoredObjectBroken, StoreError
+from backburner_schemas.errors import (
+    BackburnerError,
+    CallRefused,
+    CallTooLarge,
+    FileNotFound,
+    StoredObjectBroken,
+    StoreError,
+)
 from backburner_schemas.job import JobManifest
 
 MAX_CONCURRENT_READS = 16
