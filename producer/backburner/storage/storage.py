@@ -277,15 +277,26 @@ class Storage(Availability):
             await _asking(self._writes, remove)
 
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
-        """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
+        """The objects under the prefix, in key order; `after` starts behind that key."""
         offset = self._path(after) if after else None
         try:
             pages = aiter(obstore.list(self._store, self._path(prefix), offset=offset, chunk_size=1000))
         except ValueError as error:
             raise translated(error) from error
+        # A file system lists its files as it finds them.
+        held = list[Listed]() if isinstance(self._store, LocalStore) else None
         while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
-            for meta in page:
-                yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+            listed = [
+                Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+                for meta in page
+            ]
+            if held is not None:
+                held += listed
+                continue
+            for one in listed:
+                yield one
+        for one in sorted(held or (), key=lambda one: one.key):
+            yield one
 
     async def folders(self, prefix: str, *, after: str | None = None) -> list[str]:
         """The names one level below the prefix that have something below them, sorted."""

@@ -101,6 +101,14 @@ class BatchResults:
         if all([await self._deleted(other) for other in others]):
             await self.drop_records(file.job)
 
+    async def are_over(self, job: str, now: float) -> bool:
+        """Whether the results' time has come, in Unix seconds. Those of a batch that has not ended have none yet."""
+        view = await view_batch(self._storage, self._tenant, job)
+        if view is None:
+            return True
+        expires = _expires_at(view)
+        return expires is not None and now >= expires
+
     async def drop_records(self, job: str) -> None:
         """Remove the records of a batch for good."""
         for prefix in (keys.segments(self._tenant, job), keys.bodies(self._tenant, job)):

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
+
 from backburner.gateway.files.content_check import LinesCheck
 from backburner.gateway.files.file_object import StoredFile, is_file_id
 from backburner.logs import get_logger
@@ -21,7 +23,6 @@ from backburner_schemas.errors import (
     StoredObjectBroken,
     StoreError,
 )
-from backburner_schemas.job import JobManifest
 
 MAX_CONCURRENT_READS = 16
 
@@ -37,6 +38,14 @@ class Written:
     requests: int
     sha256: str
     md5: str
+
+
+class _MadeFrom(BaseModel):
+    """Of a job's manifest what is asked here, whatever else a version of its own may have written."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input_file_id: str | None = None
 
 
 class FileStore:
@@ -134,7 +143,12 @@ class FileStore:
             key = keys.manifest(self._tenant, job)
             async with places:
                 stored = await self._storage.get(key)
-            return (None if stored is None else parse_stored(JobManifest, key, stored.data).input_file_id), job
+            try:
+                return (None if stored is None else parse_stored(_MadeFrom, key, stored.data).input_file_id), job
+            except StoredObjectBroken as error:
+                # No dispatcher can read it either.
+                log.warning("reading a job failed; its input counts as not needed", job=job, error=error.message)
+                return None, job
 
         found = await asyncio.gather(*(input_of(job) for job in jobs))
         return {file_id: job for file_id, job in found if file_id is not None}
