@@ -221,6 +221,15 @@ async def test_batches_are_listed_newest_first_in_pages(gateway):
         assert (await client.get("/v1/batches", params={"limit": limit})).status_code == 400
 
 
+async def test_creates_that_broke_off_hide_no_batch_behind_them(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(1))
+    for _ in range(3):
+        await gateway.storage.put(keys.batch("default", keys.new_job_id()), b"")
+    page = (await client.get("/v1/batches", params={"limit": 1})).json()
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == ([batch["id"]], False)
+
+
 async def test_a_page_costs_one_listing_and_two_reads_for_each_batch_that_it_shows(gateway, monkeypatch):
     client = await gateway.client()
     file_id = await upload(client, batch_lines(1))

@@ -73,8 +73,13 @@ class BatchStore:
 
     async def page(self, *, after: str | None, limit: int) -> tuple[list[BatchStatus], bool]:
         """Up to so many batches, newest first, behind that one; and whether there are more."""
-        names, has_more = await self.names(after=after, limit=limit)
-        return [await self._shown(view) for view in await self.views(names)], has_more
+        views, has_more = list[JobView](), True
+        while has_more and not views:
+            # An entry may lead nowhere: where its create broke off. A page of nothing would be taken for the end.
+            names, has_more = await self.names(after=after, limit=limit)
+            views = await self.views(names)
+            after = names[-1] if names else None
+        return [await self._shown(view) for view in views], has_more
 
     async def names(self, *, after: str | None, limit: int) -> tuple[list[str], bool]:
         """The ids of up to so many batches, newest first, behind that one; and whether there are more."""
