@@ -74,6 +74,7 @@ async def open_parts(
                 running_counts=RunningCounts(),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
+                waits=asyncio.Semaphore(max(1, settings.gateway_max_calls // 2)),
             )
     finally:
         await enqueuer.close()

@@ -1,5 +1,6 @@
 """What the gateway's handlers work with: each part is built once, and handed to those who need it."""
 
+import asyncio
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -36,6 +37,8 @@ class Parts:
     running_counts: RunningCounts
     enqueuer: Enqueuer
     signing_key: SigningKey
+    waits: asyncio.Semaphore
+    """Calls that may wait for an answer at the same time: they must not take every place from those that do not."""
 
     @property
     def storage(self) -> Storage:

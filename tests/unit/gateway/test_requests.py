@@ -63,6 +63,19 @@ async def test_a_call_that_may_wait_is_answered_when_the_answer_comes(gateway):
     assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=60")
 
 
+async def test_calls_that_wait_leave_places_for_those_that_do_not():
+    async with FakeSystem() as system, gateway_over(system, gateway_max_calls=2) as gateway:
+        client = await gateway.client()
+        system.hold()
+        place = (await client.post(CHAT, json=BODY)).headers["location"]
+        waiting = asyncio.create_task(client.get(place, headers={"prefer": "wait=60"}))
+        await until(gateway.parts.waits.locked)
+        at_once = await client.get(place, headers={"prefer": "wait=60"})
+        assert (at_once.status_code, "preference-applied" in at_once.headers) == (202, False)
+        await system.release()
+        assert (await waiting).status_code == 200
+
+
 async def test_an_error_is_given_with_its_own_status_and_is_final(gateway):
     client = await gateway.client()
     gateway.system.fail(lambda _: True, ContextLengthExceeded("too long", param="messages"))
