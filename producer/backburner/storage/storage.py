@@ -6,7 +6,7 @@ import copy
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from backburner.storage.availability import StorageAvailability
 from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, one_line, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.errors import SettingsError, StoreError
 from backburner_schemas.keys import is_of_tenant
 from backburner_schemas.names import is_name
 
@@ -132,6 +132,15 @@ class Storage(Availability):
     def unavailable_reason(self) -> str | None:
         """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
         return self._writes.unavailable_reason() or self._reads.unavailable_reason()
+
+    async def ask(self, key: str) -> None:
+        """Write the object, empty, and look at it, so that it is noted whether both are answered. Raises `StoreError`.
+
+        One after the other, also where the first fails.
+        """
+        with suppress(StoreError):
+            await self.put(key, b"")
+        await self.modified(key)
 
     async def get(self, key: str) -> Stored | None:
         """The object, or None if there is none."""
