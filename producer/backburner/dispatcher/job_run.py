@@ -338,6 +338,8 @@ class JobRun:
         if not stream.left or not self._is_quiet(stream):
             return None
         pool, lane = stream.queue
+        if stream.trouble:
+            return waiting.queue_refuses(stream.trouble)
         if not self._backlog.has_workers(pool):
             return waiting.no_worker(pool)
         if not self._backlog.room(stream.queue, stream.left):

@@ -9,6 +9,7 @@ from backburner.dispatcher.off_peak import is_open
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
+from backburner.submission.window import is_known_time_zone
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import JobManifest
@@ -116,6 +117,7 @@ class PendingJobs:
         try:
             manifest = parse_stored(JobManifest, keys.manifest(*key), stored.data)
             check_own_input(manifest, key)
+            _check_time_zone(manifest)
         except StoredObjectBroken as error:
             self._broken[key] = self._clock() + _BROKEN_SECONDS
             log.error(  # noqa: TRY400 - the error names what does not fit
@@ -132,6 +134,16 @@ def check_own_input(manifest: JobManifest, key: JobKey) -> None:
         raise StoredObjectBroken(
             f"the object {keys.manifest(*key)} is not the manifest of a stored job with an input of its own; "
             "find out what wrote it, and remove the job"
+        )
+
+
+def _check_time_zone(manifest: JobManifest) -> None:
+    """Raise `StoredObjectBroken` if nobody here can say when the job's window is open."""
+    window = manifest.window
+    if window is not None and not is_known_time_zone(window.timezone):
+        raise StoredObjectBroken(
+            f"the window of job {manifest.id} is in the time zone {window.timezone!r}, which is not known here; "
+            "install tzdata beside the dispatcher"
         )
 
 

@@ -16,7 +16,7 @@ from backburner.pools import PoolDirectory
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError, InvalidInput, PoolError, StoredObjectBroken
+from backburner_schemas.errors import BackburnerError, InvalidInput, PoolError, PoolNotFound, StoredObjectBroken
 from backburner_schemas.job import InputError, JobManifest, StoredInput
 
 _MAX_MESSAGE_CHARACTERS = 1000
@@ -97,7 +97,11 @@ class Planner:
         await self._check_there(source)
         # What was known of them may be older than the job, and its pool newer.
         await self._pools.read()
-        checker = Checker(max_bytes=self._max_bytes, router=self._pools, pool=manifest.pool)
+        try:
+            pool = await self._pools.check_pool(manifest.pool) if manifest.pool is not None else None
+        except PoolNotFound as error:
+            raise InputRefused(_about_all(error)) from error
+        checker = Checker(max_bytes=self._max_bytes, router=self._pools, pool=pool)
         with closing(checker), closing(OrderIndex()) as index:
             try:
                 found = await survey(

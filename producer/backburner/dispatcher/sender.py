@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from backburner.availability import Availability
 from backburner.dispatcher.claim import Claim
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.sharing.backlog import Backlog
-from backburner.dispatcher.sharing.scheduler import Scheduler
+from backburner.dispatcher.sharing.scheduler import Queue, Scheduler
 from backburner.dispatcher.stream import JobStream, Turn
 from backburner.publishers.base import Publisher
 from backburner.runtime.notifier import Notifier
@@ -23,8 +24,9 @@ from backburner.submission.envelopes import claim_check_all
 from backburner.submission.sender import publish
 from backburner_schemas.errors import QueueError, StoreFull
 
-_MAX_TURNS_IN_FLIGHT = 8
-"""Turns of all jobs that are on their way to the broker: enough that it never waits for one."""
+_MAX_TURNS_IN_FLIGHT = 4
+"""Turns that are on their way to one lane of a pool: enough that the broker never waits for one. A lane whose topic is
+missing holds up no other."""
 _CHECK_SECONDS = 0.5
 """How often it is asked whether something may be sent, where nothing tells: claims and windows end by the clock."""
 _PATIENCE_SECONDS = 5.0
@@ -67,6 +69,7 @@ class Sender(Availability):
         self._last_failure = ""
         self._jobs: list[Sending] = []
         self._in_flight: dict[asyncio.Task[None], Sending] = {}
+        self._under_way: Counter[Queue] = Counter()
 
     def unavailable_reason(self) -> str | None:
         """Why the queue takes nothing, in one line; None while it does, or is not asked."""
@@ -98,12 +101,11 @@ class Sender(Availability):
 
     def _next(self) -> Sending | None:
         """The job whose turn it is, if one can be sent now."""
-        if len(self._in_flight) >= _MAX_TURNS_IN_FLIGHT:
-            return None
         ready = {
             job.stream: job
             for job in self._jobs
             if job.stream.may_send
+            and self._under_way[job.stream.queue] < _MAX_TURNS_IN_FLIGHT
             and job.claim.safe
             and self._backlog.has_workers(job.stream.queue[0])
             and self._backlog.room(job.stream.queue, job.stream.left)
@@ -122,10 +124,12 @@ class Sender(Availability):
         self._backlog.sent(turn.queue, count)
         task = tasks.create_task(self._deliver(job, turn))
         self._in_flight[task] = job
-        task.add_done_callback(self._over)
+        self._under_way[turn.queue] += 1
+        task.add_done_callback(partial(self._over, turn.queue))
 
-    def _over(self, task: "asyncio.Task[None]") -> None:
+    def _over(self, queue: Queue, task: "asyncio.Task[None]") -> None:
         del self._in_flight[task]
+        self._under_way[queue] -= 1
         self._changed.set()
 
     async def _deliver(self, job: Sending, turn: Turn) -> None:
@@ -151,12 +155,14 @@ class Sender(Availability):
                     raise
                 raise QueueError("the connection ended while requests were on their way") from None
 
-        await retry_until_done(attempt, lambda error: isinstance(error, QueueError), self._not_published)
-        self._failing = None
+        not_published = partial(self._not_published, job.stream)
+        await retry_until_done(attempt, lambda error: isinstance(error, QueueError), not_published)
+        self._failing, job.stream.trouble = None, ""
         job.stream.acknowledge(turn)
         self._metrics.sent(turn.queue, len(messages))
 
-    def _not_published(self, error: BaseException, attempt: int, waited_seconds: float) -> None:
+    def _not_published(self, stream: JobStream, error: BaseException, attempt: int, waited_seconds: float) -> None:
+        stream.trouble = str(error)
         if self._failing is None:
             self._failing = time.monotonic()
         self._last_failure = str(error)

@@ -61,6 +61,8 @@ class JobStream:
         """Monotonic seconds at which a turn was given out last, or of the beginning."""
         self.stopped = False
         """Whether nothing more is to be given out."""
+        self.trouble = ""
+        """Why the queue did not take what was given out last; empty if it did."""
         self.failure: Exception | None = None
         """Why nothing more can be given out, if that is so."""
 

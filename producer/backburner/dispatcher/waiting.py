@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 from backburner.dispatcher.off_peak import opens_at
 from backburner_schemas.job import JobManifest, OffPeak, Waiting, WaitReason
 
+_MAX_DETAIL_CHARACTERS = 500
+
 CHECKING = Waiting(reason=WaitReason.VALIDATION, detail="its input is being read, checked and put in order")
 PAUSED = Waiting(reason=WaitReason.PAUSED, detail="somebody paused it; `backburner resume JOB` lets it go on")
 OTHERS_TURN = Waiting(
@@ -35,6 +37,13 @@ def backlog(pool: str, lane: str, bound: int) -> Waiting:
         reason=WaitReason.BACKLOG,
         detail=f"{bound:,} requests are unanswered in the lane {lane} of the pool {pool}; it goes on as they are "
         "answered",
+    )
+
+
+def queue_refuses(trouble: str) -> Waiting:
+    """The queue is away, or does not take it."""
+    return Waiting(
+        reason=WaitReason.DISPATCHER, detail=f"the queue does not take it: {trouble}"[:_MAX_DETAIL_CHARACTERS]
     )
 
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from backburner.settings import Settings
+from backburner.submission.window import Window
 from backburner_schemas import keys
 from backburner_schemas.errors import JobError
-from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest, OffPeak
+from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, JobManifest
 from backburner_schemas.names import PRIORITIES, Lane, Priority, is_model_name, is_name
 
 Deadline = float | timedelta | datetime
@@ -60,7 +61,7 @@ def manifest_of(
         raise JobError(f"{where}: {first['msg']}", param=where) from error
 
 
-def _off_peak(window: str | None, timezone: str | None, *, stored: bool) -> OffPeak | None:
+def _off_peak(window: str | None, timezone: str | None, *, stored: bool) -> Window | None:
     if window is None:
         if timezone is not None:
             raise JobError("a time zone is the window's; pass a window with it", param="timezone")
@@ -70,7 +71,7 @@ def _off_peak(window: str | None, timezone: str | None, *, stored: bool) -> OffP
     start, dash, end = window.partition("-")
     if not dash:
         raise JobError(f"the window {window!r} is not understood; write it as 22:00-06:00", param="window")
-    return OffPeak(start=start.strip(), end=end.strip(), timezone=timezone or "UTC")
+    return Window(start=start.strip(), end=end.strip(), timezone=timezone or "UTC")
 
 
 def resolve_deadline(deadline: Deadline, now: float, settings: Settings, *, stored: bool = False) -> float:

@@ -20,26 +20,26 @@ from backburner.dispatcher.settings import DispatcherSettings
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.errors import QueueError
-from backburner_schemas.job import Cursor
+from backburner_schemas.job import Cursor, JobManifest
 from backburner_schemas.pool import WorkerAnnouncement
 
 SETTINGS = {"queue_url": "kafka://noted:1", "store_url": "memory:///", "dispatch_look_seconds": 0.02}
 
 
 class NotedQueue:
-    """A publisher that keeps what comes, once the gate is open."""
+    """A publisher that keeps what comes."""
 
     def __init__(self):
         self.messages = []
         self.failing = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.missing = set()
 
     async def start(self):
         pass
 
     async def publish(self, messages):
-        await self.gate.wait()
+        if messages[0].pool in self.missing:
+            raise QueueError(f"the topic of {messages[0].pool} does not exist")
         if self.failing:
             self.failing -= 1
             raise QueueError("the queue is away")
@@ -185,6 +185,43 @@ async def test_a_queue_that_refuses_is_asked_until_it_takes_all(system):
     assert sorted(system.queue.indexes) == [*range(600)]
 
 
+async def test_a_topic_that_is_missing_holds_up_no_other_and_is_told(system):
+    async with system.client() as client, system.dispatcher(dispatch_backlog=100_000):
+        for model in ("fake", "lost"):
+            await client.register_pool(model)
+            await system.announce(model)
+        system.queue.missing.add("lost")
+        stuck = [await client.submit(lines(5_000, model="lost"), stored=True) for _ in range(4)]
+
+        async def told():
+            reasons = [(await system.cursor(job)).waiting for job in stuck]
+            return any("the topic of lost does not exist" in reason.detail for reason in reasons if reason is not None)
+
+        await until(told, "a reason")
+        job = await client.submit(lines(600), stored=True)
+        await system.until_sealed(job)
+        system.queue.missing.clear()
+        for job in stuck:
+            await system.until_sealed(job)
+    assert len(system.queue.messages) == 4 * 5_000 + 600
+
+
+async def test_a_pool_that_the_manifest_names_has_to_be_there(system):
+    async with system.client() as client, system.dispatcher():
+        await client.register_pool("gone")
+        job = await client.submit(lines(5), stored=True, pool="gone", job_id="mine")
+        assert job.id == "mine"
+    async with system.client() as client:
+        await client.remove_pool("gone")
+        job = await client.submit(lines(5), stored=True, job_id="other")
+        manifest = JobManifest.model_validate_json((await system.storage.get(keys.manifest("default", "other"))).data)
+        hostile = manifest.model_copy(update={"pool": "../gone"})
+        await system.storage.put(keys.manifest("default", "other"), hostile.model_dump_json().encode())
+        async with system.dispatcher():
+            status = await job.wait(timeout=30)
+    assert (status.status, status.errors.data[0].code) == ("failed", "pool_not_found")
+
+
 async def test_an_input_that_changed_after_it_was_planned_is_not_sent(system):
     async with system.client() as client:
         async with system.dispatcher():
@@ -244,3 +281,18 @@ async def test_a_cursor_that_cannot_be_read_stops_its_job_alone(system):
         job = await client.submit(lines(5), stored=True)
         await system.until_sealed(job)
     assert (await system.storage.get(keys.cursor("default", "broken"))).data == b"{"
+
+
+async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alone(system):
+    await system.announce()
+    async with system.client() as client:
+        odd = await client.submit(lines(5), stored=True, window="22:00-06:00", timezone="Europe/Berlin")
+        key = keys.manifest("default", odd.id)
+        data = (await system.storage.get(key)).data
+        await system.storage.put(key, data.replace(b"Europe/Berlin", b"Europe/Utopia"))
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.until_sealed(job)
+        # Whoever reads the manifest on a machine without time zones, a worker say, takes it as it is.
+        assert (await odd.status()).waiting.reason == "dispatcher"
+    assert len(system.queue.messages) == 5

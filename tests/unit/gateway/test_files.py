@@ -7,7 +7,6 @@ from gateway import batch_lines, gateway_over
 
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.keys import new_file_id
 
 
 @pytest.fixture
@@ -228,7 +227,16 @@ async def test_a_deleted_file_leaves_nothing(gateway):
 
 @pytest.mark.parametrize(
     "file_id",
-    ["file-x", new_file_id(), "file-batch_x-output", "..%2f..%2fx", "%2e%2e", "file-%00", "x" * 3000, "a%0d%0ab"],
+    [
+        "file-x",
+        "file-7ybqewzgp0a41csqjex5p4gzba",
+        "file-batch_x-output",
+        "..%2f..%2fx",
+        "%2e%2e",
+        "file-%00",
+        "x" * 3000,
+        "a%0d%0ab",
+    ],
 )
 async def test_an_id_that_was_never_given_out_is_not_found(gateway, file_id):
     client = await gateway.client()

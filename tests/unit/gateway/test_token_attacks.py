@@ -232,7 +232,6 @@ async def test_a_signature_that_is_missing_or_of_another_size_is_refused(tokens,
         ({"tenant": "acme\n"}, Reason.NO_TENANT),
         ({"tenant": ""}, Reason.NO_TENANT),
     ],
-    ids=str,
 )
 async def test_claims_that_do_not_fit_are_refused(tokens, key, change, reason):
     assert await refusal(tokens, signed(key, claims(**change))) == reason
@@ -267,7 +266,6 @@ async def test_clocks_may_differ_by_the_leeway(tokens, key):
         ({"scope": {"admin": True}}, set()),
         ({"scope": [["admin"], None, 3]}, set()),
     ],
-    ids=str,
 )
 async def test_scopes_are_what_the_token_was_given(tokens, key, told, scopes):
     assert (await tokens.verify(signed(key, claims(**told)))).scopes == scopes

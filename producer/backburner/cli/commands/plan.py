@@ -76,7 +76,7 @@ def _lines(found: "JobForecast") -> str:
         time = f"about {timedelta(seconds=round(found.seconds))}, at {speed:,.0f} tokens/s as of late"
     return show.named_lines(
         [
-            ("requests", f"{found.requests:,} in {found.groups:,} groups"),
+            ("requests", f"{found.requests:,} in {found.groups:,} group{'' if found.groups == 1 else 's'}"),
             *((f"pool {name}", f"{count:,} requests") for name, count in found.pools.items()),
             ("tokens", f"about {found.prompt_tokens:,} in, {found.completion_tokens:,} out at most"),
             ("planned order", _cached(found.hit_ratio, found.found_ratio)),

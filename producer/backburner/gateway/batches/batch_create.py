@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backburner.gateway.auth.principal import Principal
 from backburner.gateway.files.file_object import LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS, StoredFile
+from backburner.submission.window import Window
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused
-from backburner_schemas.job import JobManifest, Metadata, OffPeak, StoredInput
+from backburner_schemas.job import JobManifest, Metadata, StoredInput
 from backburner_schemas.names import Lane
 from backburner_schemas.request import Endpoint
 
@@ -50,7 +51,7 @@ class BatchCreate(BaseModel):
     """When the result files go; they stay if not given."""
     priority: Literal["high", "normal", "low"] = "normal"
     """Before or after other batches' requests."""
-    window: OffPeak | None = None
+    window: Window | None = None
     """The hours of each day in which requests are sent, such as those of the night."""
 
     def manifest(self, principal: Principal, file: StoredFile, *, now: float, max_requests: int) -> JobManifest:
