@@ -180,10 +180,22 @@ async def test_an_argument_that_cannot_be_is_refused_by_name_and_nothing_is_made
     assert (await client.get("/v1/batches")).json()["data"] == []
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b"null"])
-async def test_a_body_that_is_no_object_is_refused(gateway, body):
-    answer = await (await gateway.client()).post("/v1/batches", content=body)
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000, b'{"seconds": ' + b"9" * 5_000 + b"}"],
+    ids=["nothing", "half", "list", "text", "bytes", "null", "deep", "long number"],
+)
+async def test_a_body_that_is_no_object_is_refused_with_what_to_send(gateway, body):
+    headers = {"content-type": "application/json"}
+    answer = await (await gateway.client()).post("/v1/batches", content=body, headers=headers)
     assert answer.status_code == 400
+    assert "Content-Type: application/json" in error(answer)["message"]
+
+
+async def test_a_body_that_is_sent_as_something_else_is_refused_with_what_to_send(gateway):
+    answer = await (await gateway.client()).post("/v1/batches", content=json.dumps(wanted("file-x")).encode())
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in error(answer)["message"]
 
 
 async def test_a_file_with_too_many_requests_or_that_is_not_there_makes_no_batch():

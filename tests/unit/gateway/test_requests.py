@@ -40,6 +40,12 @@ async def test_a_request_is_pending_until_its_answer_is_there(gateway):
     assert (answer.status_code, answer.json()["object"]) == (200, "chat.completion")
 
 
+async def test_who_asks_for_an_answer_at_once_is_told_where_to_ask(gateway):
+    answer = await (await gateway.client()).post("/v1/chat/completions", json=BODY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+    assert CHAT in answer.json()["error"]["message"]
+
+
 async def test_the_same_answer_is_not_sent_twice_to_who_has_it(gateway):
     client = await gateway.client()
     gateway.system.hold()
