@@ -77,6 +77,7 @@ async def open_parts(
                 running_counts=RunningCounts(),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
+                upload_places=asyncio.Semaphore(settings.gateway_max_uploads),
                 waits=asyncio.Semaphore(max(1, settings.gateway_max_calls // 2)),
             )
     finally:

@@ -59,7 +59,7 @@ async def add_part(request: Request) -> Response:
     call.body.limit = PART_LIMIT_BYTES + FORM_BYTES
     form = UploadForm(request.headers.get("content-type"), _PART_FIELD)
     length = request.headers.get("content-length")
-    async with parts.limiter.uploading(call.principal):
+    async with parts.uploading(call.principal):
         # Of a part that comes in chunks the length is not known: as much as it may have.
         await parts.limiter.store(call.principal, PART_LIMIT_BYTES if length is None else int(length))
         part = await parts.uploads(call.tenant).add(upload_id, form.pieces(call.body.pieces()))
@@ -71,7 +71,7 @@ async def complete_upload(request: Request, upload_id: str, wanted: UploadComple
     """Make one file of the parts, in the order that is given. It is checked on the way."""
     parts, call = parts_of(request), call_of(request)
     call.take_time()
-    async with parts.limiter.uploading(call.principal):
+    async with parts.uploading(call.principal):
         done = await parts.uploads(call.tenant).complete(
             upload_id,
             wanted.part_ids,
