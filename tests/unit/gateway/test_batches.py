@@ -340,6 +340,28 @@ async def test_the_list_of_files_has_those_that_batches_gave(gateway):
     assert [file["id"] for file in given] == wanted_ids[1:3]
 
 
+async def test_batches_without_results_hide_none_of_those_behind_them(gateway):
+    client = await gateway.client()
+    older = await upload(client, batch_lines(1))
+    done = [await make(client, batch_lines(1)) for _ in range(2)]
+    for batch in done:
+        await gateway.dispatch(batch["id"])
+    for _ in range(3):
+        await client.post("/v1/batches", json=wanted(older))
+    newest_first = [
+        found for batch in reversed(done) for found in (f"file-{batch['id']}-output", batch["input_file_id"])
+    ]
+    for order, expected in (("desc", [*newest_first, older]), ("asc", [older, *reversed(newest_first)])):
+        found, after = [], {}
+        while True:
+            page = (await client.get("/v1/files", params={"limit": 1, "order": order, **after})).json()
+            found += [file["id"] for file in page["data"]]
+            if not page["has_more"]:
+                break
+            after = {"after": page["last_id"]}
+        assert found == expected, order
+
+
 # --- calls that come twice ------------------------------------------------------------------------------------------
 
 

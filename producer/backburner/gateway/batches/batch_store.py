@@ -1,6 +1,7 @@
 """The batches of one tenant in the object store."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from backburner.gateway.batches.batch_view import end_if_over, view_batch
@@ -85,14 +86,21 @@ class BatchStore:
         """The ids of up to so many batches, newest first, behind that one; and whether there are more."""
         if after is not None and not is_name(after):
             raise CallRefused("`after` must be the id of a batch, as an earlier page has it", param="after")
-        prefix, names = keys.batches(self._tenant), list[str]()
+        names = list[str]()
+        async with aclosing(self.ids(after=after)) as ids:
+            async for job in ids:
+                if len(names) == limit:
+                    return names, True
+                names.append(job)
+        return names, False
+
+    async def ids(self, *, after: str | None = None) -> AsyncGenerator[str]:
+        """The ids of all batches, newest first, behind that one."""
+        prefix = keys.batches(self._tenant)
         start = None if after is None else keys.batch(self._tenant, after)
         async with aclosing(self._storage.scan(prefix, after=start)) as entries:
             async for entry in entries:
-                if len(names) == limit:
-                    return names, True
-                names.append(entry.key[len(prefix) :])
-        return names, False
+                yield entry.key[len(prefix) :]
 
     async def views(self, names: list[str]) -> list[JobView]:
         """These batches in the same order, without those that are not there or cannot be read."""
