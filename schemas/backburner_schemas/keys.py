@@ -335,6 +335,8 @@ def api_key(digest: str) -> str:
     return f"{API_KEYS}{digest}.json"
 
 
+PROBE = "probe"
+"""An empty object, which is written to learn whether a store that was away is back."""
 GATEWAY_SIGNING_KEY = "gateway/signing-key"
 """What gateways sign the ids of single requests with: made once, shared by all replicas."""
 

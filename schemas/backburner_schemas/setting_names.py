@@ -47,6 +47,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "GATEWAY_LISTEN_PORT",
         "GATEWAY_ANSWER_SECONDS",
         "GATEWAY_MAX_CALLS",
+        "GATEWAY_MAX_UPLOADS",
         "GATEWAY_MAX_FILE_BYTES",
         "GATEWAY_MAX_BATCH_REQUESTS",
         "GATEWAY_FILE_SECONDS",

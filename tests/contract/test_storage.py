@@ -176,6 +176,14 @@ async def test_a_scan_gives_every_key_below_the_prefix_and_no_other(storage):
     assert [listed.key async for listed in storage.scan("nothing/")] == []
 
 
+async def test_a_scan_is_in_key_order_from_the_place_where_it_begins(storage):
+    names = [f"n/{number * 37 % 101:03d}" for number in range(40)]
+    for name in names:
+        await storage.put(name, b"x")
+    assert [listed.key async for listed in storage.scan("n/")] == sorted(names)
+    assert [listed.key async for listed in storage.scan("n/", after=sorted(names)[9])] == sorted(names)[10:]
+
+
 async def test_folders_are_the_names_one_level_down(storage):
     for key in ("jobs/b/1", "jobs/a/1", "jobs/a/2/3", "other/c/1"):
         await storage.put(key, b"x")

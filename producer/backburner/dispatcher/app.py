@@ -1,6 +1,7 @@
 """The composition root: opens what a dispatcher needs from its settings, runs it, takes it down again."""
 
 import asyncio
+from functools import partial
 
 from prometheus_client import REGISTRY
 
@@ -10,11 +11,13 @@ from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.dependency_probe import DependencyProbe
 from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
+from backburner_schemas import keys
 
 log = get_logger(__name__)
 
@@ -32,6 +35,7 @@ async def run_dispatcher(settings: DispatcherSettings) -> None:
         parts = Parts(settings, connections, metrics)
         dispatcher = parts.dispatcher
         monitor = DependencyMonitor({"store": storage, "queue": parts.sender}, readiness, metrics)
+        probe = DependencyProbe(storage, partial(storage.ask, keys.PROBE))
 
         def stop() -> None:
             readiness.leave()
@@ -39,7 +43,7 @@ async def run_dispatcher(settings: DispatcherSettings) -> None:
 
         on_stop_signal(stop)
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
+            beside = [tasks.create_task(part) for part in (health.beat(), monitor.run(), probe.run())]
             freeze_gc()
             readiness.join()
             log.info("dispatching")

@@ -120,7 +120,8 @@ class Planner:
             except PoolError as error:
                 raise InputRefused(_about_all(error)) from error
             if found.findings.total:
-                raise InputRefused(*map(_error, found.findings))
+                # Found in blocks, a kind after the other; people read them by line.
+                raise InputRefused(*sorted(map(_error, found.findings), key=lambda error: error.line or 0))
             if not found.count:
                 raise _refused("the input holds no request; it needs at least one line")
             if manifest.max_requests is not None and found.count > manifest.max_requests:

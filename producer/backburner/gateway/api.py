@@ -22,6 +22,7 @@ from backburner.gateway.http.errors import InternalFailure, error_response
 from backburner.gateway.http.front import Front
 from backburner.gateway.parts import Parts
 from backburner_schemas.errors import BackburnerError, CallRefused, MethodNotAllowed, UnknownUrl
+from backburner_schemas.request import Endpoint
 
 _NOT_FOUND_STATUS, _NOT_ALLOWED_STATUS, _GONE_STATUS = 404, 405, 499
 _MAX_PLACE_CHARACTERS = 300
@@ -73,7 +74,7 @@ async def _refused(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])[:_MAX_PLACE_CHARACTERS]
     if first["type"] == "json_invalid" or not where:
-        return _answer(request, CallRefused("the body cannot be read as this call's JSON object; correct it"))
+        return _answer(request, _unreadable())
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "is not known; remove it"
@@ -87,10 +88,26 @@ async def _by_status(request: Request, error: Exception) -> Response:
         # FastAPI takes whatever ends the reading of a body for a fault of the body.
         return _answer(request, cause)
     if error.status_code == _NOT_FOUND_STATUS:
-        return _answer(request, UnknownUrl())
+        return _answer(request, _unknown(request.url.path))
     if error.status_code == _NOT_ALLOWED_STATUS:
         return _answer(request, MethodNotAllowed(), error.headers)
-    return _answer(request, CallRefused(str(error.detail)[:_MAX_PLACE_CHARACTERS]))
+    # FastAPI has no other: it stands for a body that is no JSON, or is nested or numbered beyond measure.
+    return _answer(request, _unreadable())
+
+
+def _unreadable() -> CallRefused:
+    return CallRefused(
+        "the body cannot be read as this call's JSON object; send one in UTF-8, with Content-Type: application/json"
+    )
+
+
+def _unknown(path: str) -> UnknownUrl:
+    if path in set(Endpoint):
+        return UnknownUrl(
+            f"{path} answers nothing at once here: make a batch of such requests, or POST this one to "
+            f"{path.replace('/v1', requests.PREFIX, 1)} and ask for its answer later"
+        )
+    return UnknownUrl()
 
 
 async def _gone(request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from prometheus_client import REGISTRY
 
@@ -22,11 +23,13 @@ from backburner.gateway.sweep import GatewaySweep
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.dependency_probe import DependencyProbe
 from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
+from backburner_schemas import keys
 from backburner_schemas.errors import BackburnerError, SettingsError
 
 log = get_logger(__name__)
@@ -74,6 +77,8 @@ async def open_parts(
                 running_counts=RunningCounts(),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
+                upload_places=asyncio.Semaphore(settings.gateway_max_uploads),
+                waits=asyncio.Semaphore(max(1, settings.gateway_max_calls // 2)),
             )
     finally:
         await enqueuer.close()
@@ -96,9 +101,10 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     on_stop_signal(stop)
     dependencies: dict[str, Availability] = {"store": parts.storage}
     monitor = DependencyMonitor(dependencies, readiness, parts.telemetry)
+    probe = DependencyProbe(parts.storage, partial(parts.storage.ask, keys.PROBE))
     sweep = GatewaySweep(parts.storage, seconds=settings.gateway_sweep_seconds)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(sweep.run()), tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
+        beside = [tasks.create_task(part) for part in (sweep.run(), health.beat(), monitor.run(), probe.run())]
         try:
             warm = tasks.create_task(_warm_up(parts))
             beside.append(warm)

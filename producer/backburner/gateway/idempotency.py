@@ -66,16 +66,15 @@ class Idempotency:
 
     async def found(self, key: str, fingerprint: str) -> str | None:
         """What the first call with that key made; None if there was none. Raises `IdempotencyConflict` as `once`."""
-        stored_at = self._key("key", key)
-        stored = await self._storage.get(stored_at)
-        if stored is None:
-            return None
-        found = parse_stored(MadeOnce, stored_at, stored.data)
-        if time.time() - found.at > KEPT_SECONDS:
-            return None
-        if found.fingerprint != fingerprint:
+        found = await self._remembered(self._key("key", key), KEPT_SECONDS)
+        if found is not None and found.fingerprint != fingerprint:
             raise IdempotencyConflict
-        return found.made
+        return None if found is None else found.made
+
+    async def first(self, fingerprint: str) -> str | None:
+        """What the first call without a key made, of which this one is a retry; None if it came not as far as that."""
+        found = await self._remembered(self._key("same", fingerprint), RETRY_WINDOW_SECONDS)
+        return None if found is None else found.made
 
     async def retried(self, fingerprint: str, made: str, *, retry: bool) -> str:
         """What a call without a key is to make: of a first call, that; of its retry, what the first call made."""
@@ -101,13 +100,21 @@ class Idempotency:
             raise StoreError("what the first call made has vanished; call again")
         return parse_stored(MadeOnce, stored_at, stored.data).made
 
-    async def done(self, key: str) -> None:
-        """What the call with that key made is under way: another call with it has nothing to do any more."""
-        await self._storage.put(self._key("done", key), b"")
+    async def done(self, made: str) -> None:
+        """What a call made is under way: another call that finds it has nothing to do any more.
 
-    async def is_done(self, key: str) -> bool:
+        By what was made, not by the key: once that is forgotten, a call with it makes something new.
+        """
+        await self._storage.put(self._key("done", made), b"")
+
+    async def is_done(self, made: str) -> bool:
         """Whether that is so."""
-        return await self._storage.modified(self._key("done", key)) is not None
+        return await self._storage.modified(self._key("done", made)) is not None
+
+    async def _remembered(self, stored_at: str, seconds: float) -> MadeOnce | None:
+        stored = await self._storage.get(stored_at)
+        found = None if stored is None else parse_stored(MadeOnce, stored_at, stored.data)
+        return found if found is not None and time.time() - found.at <= seconds else None
 
     def _key(self, kind: str, key: str) -> str:
         parts = (kind, self._route, self._principal.subject, self._principal.key_id, key)
@@ -116,11 +123,12 @@ class Idempotency:
 
 def idempotency_key(request: Request) -> str | None:
     """The call's Idempotency-Key, or None. Raises `CallRefused` for one that cannot be."""
-    found: str | None = request.headers.get("idempotency-key")
-    if found is None:
+    given = request.headers.getlist("idempotency-key")
+    if not given:
         return None
-    if not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():
-        raise CallRefused(f"an Idempotency-Key has 1 to {_MAX_KEY_CHARACTERS} printable characters")
+    found = given[0]
+    if len(given) > 1 or not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():
+        raise CallRefused(f"send one Idempotency-Key, of 1 to {_MAX_KEY_CHARACTERS} printable characters")
     return found
 
 

@@ -1,5 +1,8 @@
 """What the gateway's handlers work with: each part is built once, and handed to those who need it."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -7,6 +10,7 @@ from starlette.requests import Request
 from backburner.connections import Connections
 from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authenticator import Authenticator
+from backburner.gateway.auth.principal import Principal
 from backburner.gateway.batches.batch_store import BatchStore
 from backburner.gateway.batches.results import BatchResults
 from backburner.gateway.batches.running_counts import RunningCounts
@@ -20,6 +24,7 @@ from backburner.gateway.settings import GatewaySettings
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.gateway.uploads.upload_store import UploadStore
 from backburner.storage import Storage
+from backburner_schemas.errors import Overloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,28 @@ class Parts:
     running_counts: RunningCounts
     enqueuer: Enqueuer
     signing_key: SigningKey
+    waits: asyncio.Semaphore
+    """Calls that may wait for an answer at the same time: they must not take every place from those that do not."""
+
+    upload_places: asyncio.Semaphore
+    """Uploads that may be under way at the same time: memory holds parts of each."""
+
+    @asynccontextmanager
+    async def uploading(self, principal: Principal) -> AsyncIterator[None]:
+        """Count an upload while the block lasts; it may have to wait for its place.
+
+        Raises `RateLimited` for the caller's own limits, and `Overloaded` where no place became free in time.
+        """
+        async with self.limiter.uploading(principal):
+            try:
+                async with asyncio.timeout(self.settings.gateway_answer_seconds):
+                    await self.upload_places.acquire()
+            except TimeoutError as error:
+                raise Overloaded from error
+            try:
+                yield
+            finally:
+                self.upload_places.release()
 
     @property
     def storage(self) -> Storage:

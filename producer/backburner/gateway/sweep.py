@@ -17,7 +17,7 @@ from backburner.gateway.uploads.upload_object import LASTS_SECONDS
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError
+from backburner_schemas.errors import BackburnerError, StoredObjectBroken
 from backburner_schemas.names import is_name
 
 _ORPHAN_SECONDS = 2 * KEPT_SECONDS
@@ -46,13 +46,19 @@ class GatewaySweep:
                 log.warning("the sweep of files failed; trying again at the next one", error=error.message)
 
     async def sweep(self) -> None:
-        """Sweep once. Raises `StoreError`."""
+        """Sweep once: all tenants, also where one of them cannot be swept. Raises `StoreError`."""
         for tenant in await self._storage.folders("tenants/"):
-            if is_name(tenant):
-                await self._expired(tenant)
-                await self._orphans(tenant)
-                await self._uploads(tenant)
-                await self._calls(tenant)
+            if not is_name(tenant):
+                continue
+            for step in (self._expired, self._orphans, self._uploads, self._calls):
+                try:
+                    await step(tenant)
+                except BackburnerError as error:
+                    log.warning(
+                        "a tenant's files were not swept whole; trying again at the next sweep",
+                        tenant=tenant,
+                        error=error.message,
+                    )
 
     async def _expired(self, tenant: str) -> None:
         """Remove files and results whose time has come; the entries are in the order of their times."""
@@ -71,11 +77,20 @@ class GatewaySweep:
             if file_id in needed:
                 continue
             if (result := ResultFile.parse(file_id)) is not None:
+                if not await self._are_over(results, result.job):
+                    continue
                 await results.drop_records(result.job)
             elif is_file_id(file_id):
                 await files.drop(file_id)
             await self._storage.delete([key])
             log.info("file expired", tenant=tenant, file=file_id)
+
+    async def _are_over(self, results: BatchResults, job: str) -> bool:
+        try:
+            return await results.are_over(job, self._now())
+        except StoredObjectBroken as error:
+            log.warning("reading a batch failed; its results stay", job=job, error=error.message)
+            return False
 
     async def _orphans(self, tenant: str) -> None:
         """Remove bytes that no file has: of uploads that broke off with their gateway."""
@@ -87,7 +102,10 @@ class GatewaySweep:
                 name = listed.key[len(prefix) :]
                 while known is not None and known < name:
                     known = await anext(ids, None)
-                if known != name and self._now() - listed.modified > _ORPHAN_SECONDS:
+                if known == name or self._now() - listed.modified <= _ORPHAN_SECONDS:
+                    continue
+                # Asked once more: what is removed here cannot be had back, should a store list in another order.
+                if await self._storage.modified(keys.file(tenant, name)) is None:
                     await self._storage.delete([listed.key])
                     log.info("bytes without a file removed", tenant=tenant, file=name)
 

@@ -56,8 +56,11 @@ class StorageAvailability(Availability):
         self._last_failure = why
 
     def dropped(self, call: Call) -> None:
-        """The caller gave up, for reasons of its own."""
+        """The caller gave up: for reasons of its own, unless there has been no answer for long."""
         del self._calls[call]
+        since = max(call.begun, self._answered)
+        if self._failing is None and self._clock() - since >= PATIENCE_SECONDS:
+            self._failing, self._last_failure = since, "no answer and no error"
 
     def unavailable_reason(self) -> str | None:
         """Since when and why the store is away, in one line; None while it answers or is not asked."""

@@ -6,7 +6,7 @@ import copy
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from backburner.storage.availability import StorageAvailability
 from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, one_line, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.errors import SettingsError, StoreError
 from backburner_schemas.keys import is_of_tenant
 from backburner_schemas.names import is_name
 
@@ -132,6 +132,15 @@ class Storage(Availability):
     def unavailable_reason(self) -> str | None:
         """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
         return self._writes.unavailable_reason() or self._reads.unavailable_reason()
+
+    async def ask(self, key: str) -> None:
+        """Write the object, empty, and look at it, so that it is noted whether both are answered. Raises `StoreError`.
+
+        One after the other, also where the first fails.
+        """
+        with suppress(StoreError):
+            await self.put(key, b"")
+        await self.modified(key)
 
     async def get(self, key: str) -> Stored | None:
         """The object, or None if there is none."""
@@ -286,15 +295,26 @@ class Storage(Availability):
             await _asking(self._writes, remove)
 
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
-        """The objects under the prefix, in key order where the store keeps one; `after` starts behind that key."""
+        """The objects under the prefix, in key order; `after` starts behind that key."""
         offset = self._path(after) if after else None
         try:
             pages = aiter(obstore.list(self._store, self._path(prefix), offset=offset, chunk_size=1000))
         except ValueError as error:
             raise translated(error) from error
+        # A file system lists its files as it finds them.
+        held = list[Listed]() if isinstance(self._store, LocalStore) else None
         while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
-            for meta in page:
-                yield Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+            listed = [
+                Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+                for meta in page
+            ]
+            if held is not None:
+                held += listed
+                continue
+            for one in listed:
+                yield one
+        for one in sorted(held or (), key=lambda one: one.key):
+            yield one
 
     async def folders(self, prefix: str, *, after: str | None = None) -> list[str]:
         """The names one level below the prefix that have something below them, sorted."""

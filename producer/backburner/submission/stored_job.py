@@ -2,7 +2,7 @@
 
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import JobConflict
+from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import JobManifest
 
 
@@ -22,7 +22,10 @@ async def create_stored_job(storage: Storage, manifest: JobManifest) -> bool:
     created = await storage.create(keys.manifest(*names), manifest.model_dump_json().encode())
     if not created:
         stored = await storage.get(keys.manifest(*names))
-        if stored is None or JobManifest.model_validate_json(stored.data).stored != manifest.stored:
+        if stored is None:
+            # A store may refuse one of two that race, and then let neither win.
+            raise StoreError(f"the manifest of job {manifest.id} was neither written nor found; try again")
+        if JobManifest.model_validate_json(stored.data).stored != manifest.stored:
             raise JobConflict(f"job {manifest.id} was made from another input; choose another job id")
     if await storage.get(keys.sealed(*names)) is None:
         await storage.put(keys.pending(*names), b"")

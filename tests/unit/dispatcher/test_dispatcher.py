@@ -1,6 +1,7 @@
 """A whole dispatcher in this process, with a store in memory and a queue that notes what comes."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -22,9 +23,10 @@ from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
 from backburner.publishers.base import PublishFailed
 from backburner.storage import Storage
+from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
 from backburner_schemas.errors import QueueError, StoreDenied, StoreError
-from backburner_schemas.job import Cursor, JobManifest
+from backburner_schemas.job import Cursor, JobManifest, StoredInput
 from backburner_schemas.pool import WorkerAnnouncement
 
 SETTINGS = {"queue_url": "kafka://noted:1", "store_url": "memory:///", "dispatch_look_seconds": 0.02}
@@ -229,6 +231,31 @@ async def test_a_pool_that_the_manifest_names_has_to_be_there(system):
         async with system.dispatcher():
             status = await job.wait(timeout=30)
     assert (status.status, status.errors.data[0].code) == ("failed", "pool_not_found")
+
+
+async def test_what_is_wrong_with_an_input_is_told_by_line(system):
+    faulty = {
+        2: {"url": "/v1/embeddings", "body": {"model": "fake", "input": "x"}},
+        3: {"url": "/v1/chat/completions", "body": {"model": "nobody's", "messages": []}},
+        4: {"url": "/v1/chat/completions", "method": "GET", "body": {}},
+    }
+    good = {"url": "/v1/chat/completions", "body": {"model": "fake", "messages": [{"role": "user", "content": "x"}]}}
+    data = b"".join(json.dumps({"custom_id": f"r{n}", **faulty.get(n, good)}).encode() + b"\n" for n in range(1, 5))
+    now, job_id = time.time(), keys.new_job_id()
+    stored = StoredInput(key=keys.stored_input("default", job_id), bytes=len(data))
+    manifest = JobManifest(
+        id=job_id,
+        tenant="default",
+        created_at=now,
+        deadline=now + 600,
+        stored=stored,
+        endpoint="/v1/chat/completions",
+    )
+    await system.storage.put(stored.key, data)
+    await create_stored_job(system.storage, manifest)
+    async with system.client() as client, system.dispatcher():
+        status = await client.job(job_id).wait(timeout=30)
+    assert [error.line for error in status.errors.data] == [2, 3, 4]
 
 
 async def test_an_input_that_changed_after_it_was_planned_is_not_sent(system):

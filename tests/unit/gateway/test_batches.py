@@ -180,10 +180,22 @@ async def test_an_argument_that_cannot_be_is_refused_by_name_and_nothing_is_made
     assert (await client.get("/v1/batches")).json()["data"] == []
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff", b"null"])
-async def test_a_body_that_is_no_object_is_refused(gateway, body):
-    answer = await (await gateway.client()).post("/v1/batches", content=body)
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000, b'{"seconds": ' + b"9" * 5_000 + b"}"],
+    ids=["nothing", "half", "list", "text", "bytes", "null", "deep", "long number"],
+)
+async def test_a_body_that_is_no_object_is_refused_with_what_to_send(gateway, body):
+    headers = {"content-type": "application/json"}
+    answer = await (await gateway.client()).post("/v1/batches", content=body, headers=headers)
     assert answer.status_code == 400
+    assert "Content-Type: application/json" in error(answer)["message"]
+
+
+async def test_a_body_that_is_sent_as_something_else_is_refused_with_what_to_send(gateway):
+    answer = await (await gateway.client()).post("/v1/batches", content=json.dumps(wanted("file-x")).encode())
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in error(answer)["message"]
 
 
 async def test_a_file_with_too_many_requests_or_that_is_not_there_makes_no_batch():
@@ -219,6 +231,15 @@ async def test_batches_are_listed_newest_first_in_pages(gateway):
     assert len((await client.get("/v1/batches")).json()["data"]) == 5
     for limit in ("0", "101", "x"):
         assert (await client.get("/v1/batches", params={"limit": limit})).status_code == 400
+
+
+async def test_creates_that_broke_off_hide_no_batch_behind_them(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(1))
+    for _ in range(3):
+        await gateway.storage.put(keys.batch("default", keys.new_job_id()), b"")
+    page = (await client.get("/v1/batches", params={"limit": 1})).json()
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == ([batch["id"]], False)
 
 
 async def test_a_page_costs_one_listing_and_two_reads_for_each_batch_that_it_shows(gateway, monkeypatch):
@@ -319,6 +340,28 @@ async def test_the_list_of_files_has_those_that_batches_gave(gateway):
     assert [file["id"] for file in given] == wanted_ids[1:3]
 
 
+async def test_batches_without_results_hide_none_of_those_behind_them(gateway):
+    client = await gateway.client()
+    older = await upload(client, batch_lines(1))
+    done = [await make(client, batch_lines(1)) for _ in range(2)]
+    for batch in done:
+        await gateway.dispatch(batch["id"])
+    for _ in range(3):
+        await client.post("/v1/batches", json=wanted(older))
+    newest_first = [
+        found for batch in reversed(done) for found in (f"file-{batch['id']}-output", batch["input_file_id"])
+    ]
+    for order, expected in (("desc", [*newest_first, older]), ("asc", [older, *reversed(newest_first)])):
+        found, after = [], {}
+        while True:
+            page = (await client.get("/v1/files", params={"limit": 1, "order": order, **after})).json()
+            found += [file["id"] for file in page["data"]]
+            if not page["has_more"]:
+                break
+            after = {"after": page["last_id"]}
+        assert found == expected, order
+
+
 # --- calls that come twice ------------------------------------------------------------------------------------------
 
 
@@ -383,3 +426,39 @@ async def test_a_create_that_broke_off_is_completed_by_its_retry(gateway):
     assert (again["id"], again["created_at"]) == (batch["id"], batch["created_at"])
     assert await gateway.storage.modified(keys.pending(*names)) is not None
     assert len((await client.get("/v1/batches")).json()["data"]) == 1
+
+
+async def test_a_create_that_broke_off_makes_no_batch_of_a_file_that_is_gone(gateway):
+    client = await gateway.client()
+    body, key = wanted(await upload(client, batch_lines(1))), {"idempotency-key": "k"}
+    batch = (await client.post("/v1/batches", json=body, headers=key)).json()
+    names = "default", batch["id"]
+    made = keys.pending(*names), keys.manifest(*names), keys.open_job(*names), keys.batch(*names)
+    await gateway.storage.delete(made)
+    await client.delete(f"/v1/files/{body['input_file_id']}")
+    assert (await client.post("/v1/batches", json=body, headers=key)).status_code == 404
+    assert await gateway.storage.modified(keys.manifest(*names)) is None
+
+
+async def test_a_call_whose_caller_has_gone_makes_no_batch_beside_that_of_its_retry(gateway):
+    client = await gateway.client()
+    body = json.dumps(wanted(await upload(client, batch_lines(1)))).encode()
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive():
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(_):
+        return None
+
+    headers = {**client.headers, "content-type": "application/json", "content-length": str(len(body))}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/batches",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await gateway.app(scope, receive, send)
+    assert (await client.get("/v1/batches")).json()["data"] == []

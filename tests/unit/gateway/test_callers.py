@@ -27,9 +27,9 @@ async def upload(client, count=2):
     return await client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", batch_lines(count))})
 
 
-async def create(client, file_id):
+async def create(client, file_id, **headers):
     body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    return await client.post("/v1/batches", json=body)
+    return await client.post("/v1/batches", json=body, headers=headers)
 
 
 def code_of(answer):
@@ -59,6 +59,19 @@ async def test_a_tenant_has_no_more_batches_than_its_quota(make_gateway):
         assert (await create(other, (await upload(other)).json()["id"])).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers", [{"x-stainless-retry-count": "1"}, {"idempotency-key": "k"}], ids=["stock package", "own key"]
+)
+async def test_what_the_quota_refused_is_refused_when_it_is_called_again(make_gateway, headers):
+    gateway = await make_gateway("[default]\njobs = 1")
+    client = await gateway.client()
+    first, second = [(await upload(client)).json()["id"] for _ in range(2)]
+    assert (await create(client, first)).status_code == 200
+    assert code_of(await create(client, second, **(headers if "idempotency-key" in headers else {})))[0] == 429
+    assert code_of(await create(client, second, **headers)) == (429, "insufficient_quota")
+    assert len((await client.get("/v1/batches")).json()["data"]) == 1
+
+
 async def test_what_is_over_the_quota_is_not_kept(make_gateway):
     gateway = await make_gateway("[default]\nstored_bytes = 2_000")
     client = await gateway.client("acme")
@@ -66,6 +79,23 @@ async def test_what_is_over_the_quota_is_not_kept(make_gateway):
     before = {one.key async for one in gateway.storage.scan("tenants/acme/")}
     assert code_of(await upload(client, 100)) == (429, "insufficient_quota")
     assert {one.key async for one in gateway.storage.scan("tenants/acme/")} == before
+
+
+async def test_parts_of_an_upload_are_held_to_the_quota_whatever_was_announced(make_gateway):
+    gateway = await make_gateway("[default]\nstored_bytes = 2_000")
+    client = await gateway.client()
+    wanted = {"filename": "a", "purpose": "batch", "mime_type": "x"}
+
+    async def add(size):
+        place = f"/v1/uploads/{made.json()['id']}/parts"
+        return await client.post(place, files={"data": ("upload", b"x" * size)})
+
+    assert code_of(await client.post("/v1/uploads", json={**wanted, "bytes": 3_000})) == (429, "insufficient_quota")
+    made = await client.post("/v1/uploads", json={**wanted, "bytes": 1_500})
+    assert (await add(1_500)).status_code == 200
+    before = {one.key async for one in gateway.storage.scan("tenants/default/")}
+    assert code_of(await add(1_000)) == (429, "insufficient_quota")
+    assert {one.key async for one in gateway.storage.scan("tenants/default/")} == before
 
 
 async def test_a_key_without_the_scope_is_refused_and_recorded(make_gateway):

@@ -1,9 +1,11 @@
 """Files at the gateway: uploaded whole or not at all, listed in order, and each tenant's own."""
 
+import asyncio
 import json
 
 import pytest
 from gateway import batch_lines, gateway_over
+from waiting import until
 
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
@@ -264,3 +266,27 @@ async def test_a_key_whose_file_was_deleted_does_not_bring_it_back_empty(gateway
     assert (await client.delete(f"/v1/files/{made['id']}")).status_code == 200
     assert (await upload(client, batch_lines(2))).status_code == 409
     assert (await client.get("/v1/files")).json()["data"] == []
+
+
+async def test_uploads_beyond_the_places_wait_for_one():
+    async with FakeSystem() as system, gateway_over(system, gateway_max_uploads=1) as gateway:
+        client = await gateway.client()
+        await gateway.parts.upload_places.acquire()
+        waiting = asyncio.create_task(upload(client, batch_lines(1)))
+        await until(lambda: gateway.parts.upload_places._waiters)
+        assert (await client.get("/v1/files")).status_code == 200
+        gateway.parts.upload_places.release()
+        assert (await waiting).status_code == 200
+        assert (await upload(client, b"")).status_code == 400
+        assert (await upload(client, batch_lines(1))).status_code == 200
+
+
+async def test_an_upload_that_gets_no_place_in_time_is_told_when_to_come_again():
+    async with FakeSystem() as system, gateway_over(system, gateway_max_uploads=1, gateway_answer_seconds=1) as gateway:
+        client = await gateway.client()
+        await client.get("/v1/files")
+        await gateway.parts.upload_places.acquire()
+        answer = await upload(client, batch_lines(1))
+        assert (answer.status_code, error(answer)["code"]) == (503, "overloaded")
+        assert int(answer.headers["retry-after"]) > 0
+        assert await objects(gateway, keys.contents("default")) == []

@@ -150,6 +150,20 @@ def test_a_connection_that_says_nothing_is_closed(monkeypatch):
                 assert b" 408 " in found
 
 
+def test_a_download_that_nobody_reads_is_broken_off(monkeypatch):
+    monkeypatch.setattr(server, "STALLED_SECONDS", 0.2)
+    with served() as gateway, gateway.client() as client, socket.socket() as connection:
+        line = batch_lines(1).replace(b"prompt", b"x" * 1_000_000)
+        upload = client.post("/v1/files", data={"purpose": "batch"}, files={"file": ("a", line * 16)}).json()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", gateway.port))
+        connection.sendall(call(gateway, method="GET", path=f"/v1/files/{upload['id']}/content"))
+        assert connection.recv(9) == b"HTTP/1.1 "
+        served_calls = gateway.gateway.parts.telemetry._in_flight._value
+        asyncio.run(until(lambda: served_calls.get() == 0))
+
+
 def test_a_refused_body_may_still_come_and_then_the_connection_is_used_again(gateway):
     with gateway.client() as client:
         for _ in range(3):

@@ -40,6 +40,12 @@ async def test_a_request_is_pending_until_its_answer_is_there(gateway):
     assert (answer.status_code, answer.json()["object"]) == (200, "chat.completion")
 
 
+async def test_who_asks_for_an_answer_at_once_is_told_where_to_ask(gateway):
+    answer = await (await gateway.client()).post("/v1/chat/completions", json=BODY)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
+    assert CHAT in answer.json()["error"]["message"]
+
+
 async def test_the_same_answer_is_not_sent_twice_to_who_has_it(gateway):
     client = await gateway.client()
     gateway.system.hold()
@@ -61,6 +67,19 @@ async def test_a_call_that_may_wait_is_answered_when_the_answer_comes(gateway):
     await gateway.system.release()
     answer = await waiting
     assert (answer.status_code, answer.headers["preference-applied"]) == (200, "wait=60")
+
+
+async def test_calls_that_wait_leave_places_for_those_that_do_not():
+    async with FakeSystem() as system, gateway_over(system, gateway_max_calls=2) as gateway:
+        client = await gateway.client()
+        system.hold()
+        place = (await client.post(CHAT, json=BODY)).headers["location"]
+        waiting = asyncio.create_task(client.get(place, headers={"prefer": "wait=60"}))
+        await until(gateway.parts.waits.locked)
+        at_once = await client.get(place, headers={"prefer": "wait=60"})
+        assert (at_once.status_code, "preference-applied" in at_once.headers) == (202, False)
+        await system.release()
+        assert (await waiting).status_code == 200
 
 
 async def test_an_error_is_given_with_its_own_status_and_is_final(gateway):
@@ -143,6 +162,14 @@ async def test_the_same_key_sends_one_request(gateway):
     assert made[0] == made[1] == made[2]
     assert gateway.system.published == 1
     assert (await client.post(CHAT, json={**BODY, "seed": 1})).status_code == 409
+
+
+async def test_a_key_that_is_forgotten_sends_again_whatever_is_left_of_its_first_request(gateway, monkeypatch):
+    client = await gateway.client(**{"idempotency-key": "nightly"})
+    first = (await client.post(CHAT, json=BODY)).json()["id"]
+    monkeypatch.setattr("backburner.gateway.idempotency.KEPT_SECONDS", -1.0)
+    assert (await client.post(CHAT, json=BODY)).json()["id"] != first
+    assert gateway.system.published == 2
 
 
 async def test_a_queue_that_does_not_take_it_is_told_and_nothing_is_acknowledged(gateway, monkeypatch):

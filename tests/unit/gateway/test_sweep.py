@@ -6,6 +6,7 @@ import pytest
 from gateway import batch_lines, gateway_over
 
 from backburner.gateway.sweep import GatewaySweep
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 
@@ -58,6 +59,50 @@ async def test_an_expired_file_stays_while_a_batch_needs_it(gateway):
     await gateway.dispatch(batch["id"])
     await sweep(gateway, 3610)
     assert await objects(gateway, keys.contents("default")) == set()
+
+
+async def test_results_stay_until_their_batch_has_ended_and_their_time_is_over(gateway):
+    client = await gateway.client()
+    wanted = {"input_file_id": await upload(client), "endpoint": "/v1/chat/completions", "completion_window": "1h"}
+    expiring = {**wanted, "output_expires_after": {"anchor": "created_at", "seconds": 3600}}
+    job = (await client.post("/v1/batches", json=expiring)).json()["id"]
+    # All was down behind the deadline, and nobody has said that the batch is over.
+    await gateway.dispatch(job, seal=False)
+    await sweep(gateway, 3.1 * 3600)
+    assert await objects(gateway, keys.segments("default", job))
+    await gateway.system.expire(job)
+    await sweep(gateway, 3.1 * 3600)
+    assert not await objects(gateway, keys.segments("default", job))
+
+
+async def test_one_tenants_broken_object_stops_neither_its_own_sweep_nor_that_of_others(gateway):
+    for tenant in ("a", "b"):
+        client = await gateway.client(tenant)
+        await upload(client, **HOUR)
+        file_id = await upload(client)
+        wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        job = (await client.post("/v1/batches", json=wanted)).json()["id"]
+        await gateway.storage.put(keys.manifest(tenant, job), b"{")
+        assert (await client.delete(f"/v1/files/{file_id}")).status_code == 200
+    await gateway.storage.put(keys.expiries("a") + "000000000001-batch_x", b"")
+    await sweep(gateway, 3610)
+    for tenant in ("a", "b"):
+        assert await objects(gateway, keys.contents(tenant)) == set()
+
+
+async def test_a_store_that_lists_in_no_order_loses_no_file(gateway, monkeypatch):
+    client = await gateway.client()
+    kept = {await upload(client) for _ in range(3)}
+    scan = Storage.scan
+
+    async def backwards(self, prefix, *, after=None):
+        found = [one async for one in scan(self, prefix, after=after)]
+        for one in reversed(found) if "/contents/" in prefix else found:
+            yield one
+
+    monkeypatch.setattr(Storage, "scan", backwards)
+    await sweep(gateway, 3 * DAY_SECONDS)
+    assert {key.rpartition("/")[2] for key in await objects(gateway, keys.contents("default"))} == kept
 
 
 async def test_bytes_without_a_file_go_after_two_days(gateway):

@@ -7,6 +7,7 @@ import json
 import pytest
 from gateway import batch_lines, gateway_over
 
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 
@@ -56,6 +57,33 @@ async def test_parts_become_one_file_in_the_order_that_was_named(gateway):
     assert await objects(gateway, keys.upload_part("default", upload["id"], "")) == []
     assert (await complete(client, upload, [first["id"], last["id"]])).json() == done
     assert len((await client.get("/v1/files")).json()["data"]) == 1
+
+
+async def test_completing_again_does_not_bring_a_deleted_file_back_empty(gateway):
+    client = await gateway.client()
+    upload = await begin(client)
+    part = (await add(client, upload, DATA)).json()["id"]
+    done = (await complete(client, upload, [part])).json()
+    await client.delete(f"/v1/files/{done['file']['id']}")
+    assert (await complete(client, upload, [part])).status_code == 409
+    assert (await client.get("/v1/files")).json()["data"] == []
+
+
+@pytest.mark.parametrize("lost", ["/end.json", "/files/"])
+async def test_nothing_is_acknowledged_where_the_store_lets_nobody_win(gateway, monkeypatch, lost):
+    client = await gateway.client()
+    upload = await begin(client)
+    part = (await add(client, upload, DATA)).json()["id"]
+    create = Storage.create
+
+    async def refusing(self, key, data):
+        return False if lost in key else await create(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "create", refusing)
+        assert (await complete(client, upload, [part])).status_code == 503
+    done = await complete(client, upload, [part])
+    assert (await client.get(f"/v1/files/{done.json()['file']['id']}/content")).content == DATA
 
 
 async def test_completing_at_the_same_moment_makes_one_file(gateway):

@@ -1,20 +1,37 @@
 """Readiness, and how outages come into it: told once when a system goes away, and once when it is back."""
 
+import asyncio
 import logging
 
+import obstore
 import pytest
+from clock import Clock
+from obstore.exceptions import GenericError
+from obstore.store import MemoryStore
 from prometheus_client import CollectorRegistry
+from waiting import until
 
 from backburner.process.dependency_monitor import DependencyMonitor
+from backburner.process.dependency_probe import DependencyProbe
 from backburner.process.readiness import Readiness
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
 from backburner_worker.telemetry.telemetry import Telemetry
 
 
 class Dependency:
     reason: str | None = None
+    looks = 0
 
     def unavailable_reason(self) -> str | None:
+        self.looks += 1
         return self.reason
+
+
+@pytest.fixture
+def clock():
+    return Clock()
 
 
 @pytest.fixture
@@ -93,3 +110,48 @@ def test_the_gauge_is_1_for_what_answers_and_0_for_what_is_away(store, monitor, 
     store.reason = None
     monitor.look()
     assert (up("store"), up("queue")) == (1, 1)
+
+
+async def test_a_store_that_is_back_is_found_without_anybody_who_asks_it(readiness, monkeypatch, clock):
+    storage = Storage(MemoryStore(), clock=clock)
+    monitor = DependencyMonitor({"store": storage}, readiness, Telemetry(CollectorRegistry()))
+    readiness.join()
+    with monkeypatch.context() as patch:
+        for name in ("put_async", "head_async"):
+            patch.setattr(obstore, name, _refusing)
+        for asking in (storage.put("a", b""), storage.modified("a")):
+            with pytest.raises(StoreError):
+                await asking
+        clock.now += 60
+        monitor.look()
+        assert not readiness.ready
+        with pytest.raises(StoreError):
+            await storage.ask(keys.PROBE)
+    probing = asyncio.create_task(DependencyProbe(storage, lambda: storage.ask(keys.PROBE), pause=0.01).run())
+    await until(lambda: storage.unavailable_reason() is None)
+    monitor.look()
+    assert readiness.ready
+    probing.cancel()
+
+
+async def _refusing(*_, **__):
+    raise GenericError("connection refused")
+
+
+async def test_a_store_that_is_there_is_not_asked_and_one_that_hangs_is_asked_again(store, monkeypatch):
+    monkeypatch.setattr("backburner.process.dependency_probe._ASK_SECONDS", 0.01)
+    asked = []
+
+    async def ask():
+        asked.append(store.reason)
+        if len(asked) == 3:
+            store.reason = None
+        await asyncio.Event().wait()
+
+    probing = asyncio.create_task(DependencyProbe(store, ask, pause=0.001).run())
+    store.reason = "no answer"
+    await until(lambda: len(asked) == 3)
+    looked = store.looks
+    await until(lambda: store.looks > looked + 3)
+    assert len(asked) == 3
+    probing.cancel()

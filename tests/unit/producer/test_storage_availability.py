@@ -57,10 +57,20 @@ def test_one_answer_ends_it(availability, clock):
     assert availability.unavailable_reason() is None
 
 
-def test_a_call_that_was_given_up_tells_nothing(availability, clock):
+def test_a_call_that_was_given_up_soon_tells_nothing(availability, clock):
     call = availability.begin()
-    clock.now += 60
+    clock.now += PATIENCE_SECONDS - 0.1
     availability.dropped(call)
+    clock.now += 60
+    assert availability.unavailable_reason() is None
+
+
+def test_a_call_that_was_given_up_after_long_silence_is_trouble_until_the_next_answer(availability, clock):
+    call = availability.begin()
+    clock.now += 10
+    availability.dropped(call)
+    assert availability.unavailable_reason() == "writes have not been answered for 10 s: no answer and no error"
+    availability.answered(availability.begin())
     assert availability.unavailable_reason() is None
 
 
@@ -70,5 +80,5 @@ def test_the_oldest_call_counts(availability, clock):
     availability.begin()
     clock.now += 2
     assert availability.unavailable_reason() is not None
-    availability.dropped(first)
+    availability.answered(first)
     assert availability.unavailable_reason() is None

@@ -58,7 +58,10 @@ class Authentication:
             return self._anonymous
         if credential is None:
             raise Refused(Reason.MISSING, "there is no API key; send one as 'Authorization: Bearer …'")
-        raise Refused(Reason.MALFORMED, "this is neither an API key nor a token; check that it is complete")
+        raise Refused(
+            Reason.MALFORMED,
+            f"this is neither an API key, which begins with {PREFIX}, nor a token; check that it is complete",
+        )
 
 
 @asynccontextmanager

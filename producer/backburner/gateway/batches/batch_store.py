@@ -1,6 +1,7 @@
 """The batches of one tenant in the object store."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from backburner.gateway.batches.batch_view import end_if_over, view_batch
@@ -53,6 +54,10 @@ class BatchStore:
             return await self._shown(found)
         return await self._shown(await self._view(manifest.id))
 
+    async def exists(self, job: str) -> bool:
+        """Whether the batch was made."""
+        return await self._storage.modified(keys.manifest(self._tenant, job)) is not None
+
     async def retrieve(self, job: str) -> BatchStatus:
         """The batch. Raises `JobNotFound`."""
         return await self._shown(await end_if_over(self._storage, await self._view(job), grace=self._grace))
@@ -69,21 +74,33 @@ class BatchStore:
 
     async def page(self, *, after: str | None, limit: int) -> tuple[list[BatchStatus], bool]:
         """Up to so many batches, newest first, behind that one; and whether there are more."""
-        names, has_more = await self.names(after=after, limit=limit)
-        return [await self._shown(view) for view in await self.views(names)], has_more
+        views, has_more = list[JobView](), True
+        while has_more and not views:
+            # An entry may lead nowhere: where its create broke off. A page of nothing would be taken for the end.
+            names, has_more = await self.names(after=after, limit=limit)
+            views = await self.views(names)
+            after = names[-1] if names else None
+        return [await self._shown(view) for view in views], has_more
 
     async def names(self, *, after: str | None, limit: int) -> tuple[list[str], bool]:
         """The ids of up to so many batches, newest first, behind that one; and whether there are more."""
         if after is not None and not is_name(after):
             raise CallRefused("`after` must be the id of a batch, as an earlier page has it", param="after")
-        prefix, names = keys.batches(self._tenant), list[str]()
+        names = list[str]()
+        async with aclosing(self.ids(after=after)) as ids:
+            async for job in ids:
+                if len(names) == limit:
+                    return names, True
+                names.append(job)
+        return names, False
+
+    async def ids(self, *, after: str | None = None) -> AsyncGenerator[str]:
+        """The ids of all batches, newest first, behind that one."""
+        prefix = keys.batches(self._tenant)
         start = None if after is None else keys.batch(self._tenant, after)
         async with aclosing(self._storage.scan(prefix, after=start)) as entries:
             async for entry in entries:
-                if len(names) == limit:
-                    return names, True
-                names.append(entry.key[len(prefix) :])
-        return names, False
+                yield entry.key[len(prefix) :]
 
     async def views(self, names: list[str]) -> list[JobView]:
         """These batches in the same order, without those that are not there or cannot be read."""

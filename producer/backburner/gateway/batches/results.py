@@ -4,7 +4,7 @@ Both grow while the batch runs, and stay the same once it has ended. Then each r
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from enum import StrEnum
 from typing import NamedTuple
@@ -80,16 +80,17 @@ class BatchResults:
 
     async def shown(self, file: ResultFile, view: JobView) -> FileObject:
         """The file in OpenAI's form."""
-        ended = view.summary.finalized_at if view.summary is not None else None
-        expires = _expires_at(view)
-        return FileObject(
-            id=file.id,
-            bytes=await self._size(file, view),
-            created_at=int(view.manifest.created_at if ended is None else ended),
-            expires_at=None if expires is None else int(expires),
-            filename=f"{file.job}_{file.kind}.jsonl",
-            purpose=BATCH_OUTPUT,
-        )
+        return _shown(file, view, await self._sizes(view))
+
+    async def shown_all(self, view: JobView, kinds: Iterable[ResultKind]) -> list[FileObject]:
+        """The files of these kinds that the batch has, in OpenAI's form: a look at each, and a listing."""
+        ids = files_of(view)
+        files = [ResultFile(view.manifest.id, kind) for kind in kinds if kind in ids]
+        there = [file for file in files if not (self._gone(file, view) or await self._deleted(file))]
+        if not there:
+            return []
+        sizes = await self._sizes(view)
+        return [_shown(file, view, sizes) for file in there]
 
     async def delete(self, file: ResultFile) -> None:
         """Remove the file of a batch that has ended; with the second one the records go. Raises `FileNotFound`."""
@@ -100,6 +101,14 @@ class BatchResults:
         others = [other for kind in files_of(view) if (other := ResultFile(file.job, kind)) != file]
         if all([await self._deleted(other) for other in others]):
             await self.drop_records(file.job)
+
+    async def are_over(self, job: str, now: float) -> bool:
+        """Whether the results' time has come, in Unix seconds. Those of a batch that has not ended have none yet."""
+        view = await view_batch(self._storage, self._tenant, job)
+        if view is None:
+            return True
+        expires = _expires_at(view)
+        return expires is not None and now >= expires
 
     async def drop_records(self, job: str) -> None:
         """Remove the records of a batch for good."""
@@ -160,17 +169,17 @@ class BatchResults:
         if rest.strip() and index == due:
             yield index, _custom_id(rest)
 
-    async def _size(self, file: ResultFile, view: JobView) -> int:
-        """Bytes of the segments that the file's lines are in."""
+    async def _sizes(self, view: JobView) -> dict[ResultKind, int]:
+        """Bytes of the segments that each file's lines are in."""
         counted = set(view.segments)
-        prefix, size = keys.segments(self._tenant, file.job), 0
+        prefix, sizes = keys.segments(self._tenant, view.manifest.id), dict.fromkeys(ResultKind, 0)
         async for listed in self._storage.scan(prefix):
             name = keys.SegmentName.parse(listed.key)
             if name is None or listed.key[len(prefix) :] not in counted:
                 continue
-            if name.ok if file.kind is ResultKind.OUTPUT else name.failed:
-                size += listed.size
-        return size
+            sizes[ResultKind.OUTPUT] += listed.size if name.ok else 0
+            sizes[ResultKind.ERRORS] += listed.size if name.failed else 0
+        return sizes
 
     def _gone(self, file: ResultFile, view: JobView) -> bool:
         expires = _expires_at(view)
@@ -180,6 +189,19 @@ class BatchResults:
 
     async def _deleted(self, file: ResultFile) -> bool:
         return await self._storage.modified(keys.deleted_results(self._tenant, file.job, file.kind)) is not None
+
+
+def _shown(file: ResultFile, view: JobView, sizes: Mapping[ResultKind, int]) -> FileObject:
+    ended = view.summary.finalized_at if view.summary is not None else None
+    expires = _expires_at(view)
+    return FileObject(
+        id=file.id,
+        bytes=sizes[file.kind],
+        created_at=int(view.manifest.created_at if ended is None else ended),
+        expires_at=None if expires is None else int(expires),
+        filename=f"{file.job}_{file.kind}.jsonl",
+        purpose=BATCH_OUTPUT,
+    )
 
 
 def _expires_at(view: JobView) -> float | None:

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from backburner.gateway.auth.audit_log import Action
 from backburner.gateway.batches.batch_create import BatchCreate, estimated_tokens
-from backburner.gateway.files.file_object import BATCH
-from backburner.gateway.http.call import call_of
+from backburner.gateway.files.file_object import BATCH, StoredFile
+from backburner.gateway.http.body import CallerGone
+from backburner.gateway.http.call import Call, call_of
 from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key, is_retry
-from backburner.gateway.parts import parts_of
+from backburner.gateway.parts import Parts, parts_of
 from backburner_schemas.errors import CallRefused
 from backburner_schemas.job import JobManifest
 from backburner_schemas.status import BatchStatus
@@ -40,30 +41,42 @@ class BatchPage(BaseModel):
 async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
     """Make a batch of an uploaded file. Its input is checked then, while its status is `validating`."""
     parts, call = parts_of(request), call_of(request)
-    once = Idempotency(parts.storage, call.principal, _ROUTE)
+    once, batches = Idempotency(parts.storage, call.principal, _ROUTE), parts.batches(call.tenant)
     key, content = idempotency_key(request), fingerprint_of(wanted.model_dump(mode="json"))
-    found = None if key is None else await once.found(key, content)
-    if found is None:
-        file = await parts.files(call.tenant).find(wanted.input_file_id)
-        if file.purpose != BATCH:
-            raise CallRefused(f"the file {file.id} has the purpose {file.purpose}, not batch", param="input_file_id")
+    if key is not None:
+        found = await once.found(key, content)
+    else:
+        found = await once.first(content) if is_retry(request) else None
+    if found is None or not await batches.exists(JobManifest.model_validate_json(found).id):
+        # Asked before anything is kept: what was refused must not be let in when it is called again.
+        file = await _input(parts, call, wanted.input_file_id)
         most = parts.settings.gateway_max_batch_requests
-        if file.requests > most:
-            raise CallRefused(
-                f"the file has {file.requests:,} requests and a batch may have {most:,}; split it",
-                param="input_file_id",
-            )
         mine = wanted.manifest(call.principal, file, now=time.time(), max_requests=most).model_dump_json()
+        await parts.limiter.queue(call.principal, file.requests, estimated_tokens(file.bytes))
         if key is not None:
             found = await once.once(key, content, mine)
         else:
+            if await request.is_disconnected():
+                # It may have called again by now, and then a batch is made there.
+                raise CallerGone
             found = await once.retried(content, mine, retry=is_retry(request))
-        if found == mine:
-            await parts.limiter.queue(call.principal, file.requests, estimated_tokens(file.bytes))
-    made = await parts.batches(call.tenant).create(JobManifest.model_validate_json(found))
+    made = await batches.create(JobManifest.model_validate_json(found))
     call.facts["batch"] = made.id
     parts.audit.record(call.principal, Action.BATCH_CREATED, made.id, file=wanted.input_file_id)
     return made
+
+
+async def _input(parts: Parts, call: Call, file_id: str) -> StoredFile:
+    """The file of requests. Raises `FileNotFound`, and `CallRefused` for one that no batch can be made of."""
+    file = await parts.files(call.tenant).find(file_id)
+    if file.purpose != BATCH:
+        raise CallRefused(f"the file {file.id} has the purpose {file.purpose}, not batch", param="input_file_id")
+    most = parts.settings.gateway_max_batch_requests
+    if file.requests > most:
+        raise CallRefused(
+            f"the file has {file.requests:,} requests and a batch may have {most:,}; split it", param="input_file_id"
+        )
+    return file
 
 
 @router.get("/v1/batches", operation_id="list_batches")

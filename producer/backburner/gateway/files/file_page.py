@@ -1,18 +1,19 @@
 """Lists uploaded files and those that batches gave together, in order of time, without a list of both anywhere."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from backburner.gateway.batches.batch_store import BatchStore
-from backburner.gateway.batches.results import BatchResults, ResultFile, ResultKind, files_of
+from backburner.gateway.batches.results import BatchResults, ResultFile, ResultKind
 from backburner.gateway.files.file_object import BATCH, BATCH_OUTPUT, FileObject, FilePage, is_file_id
 from backburner.gateway.files.file_store import MAX_CONCURRENT_READS, FileStore
-from backburner_schemas.errors import CallRefused, FileNotFound
-from backburner_schemas.status import JobView
+from backburner_schemas.errors import CallRefused
 
 _MAX_PAGE_ENTRIES = 1000
 """Files of a page at most, whatever was asked for: each is an object to read. Pages say that there are more."""
-_MAX_NAMES = 1_000_000
+_MAX_NAMES_AT_ONCE = 250
+"""Names that are looked at together."""
 _FILE, _JOB = "file-", "batch_"
 _PLACE_CHARACTERS = 26
 """Of an id: its inverted time and what is random. So both kinds of ids have one order, newest first."""
@@ -30,39 +31,34 @@ class FileListing:
 
     async def page(self, *, limit: int, newest_first: bool, after: str | None, purpose: str | None) -> FilePage:
         """Up to so many files behind that one. Raises `CallRefused` for an `after` that is no file's id."""
-        most = min(limit, _MAX_PAGE_ENTRIES)
-        last = _Place.of(after)
-        names = await self._names(last, purpose, newest_first=newest_first, most=most)
-        found, looked = list[FileObject](), 0
-        while looked < len(names) and len(found) <= most:
-            some = names[looked : looked + most]
-            looked += len(some)
-            found += await self._entries(some, last)
-        return FilePage.of(found[:most], has_more=len(found) > most or looked < len(names))
+        most, last, found = min(limit, _MAX_PAGE_ENTRIES), _Place.of(after), list[FileObject]()
+        async with aclosing(self._names(last, purpose, newest_first=newest_first)) as names:
+            # One more than asked for shows whether there are more; a name may stand for no file, or for two.
+            while len(found) <= most and (some := await _next(names, min(most + 1, _MAX_NAMES_AT_ONCE))):
+                found += await self._entries(some, last)
+        return FilePage.of(found[:most], has_more=len(found) > most)
 
-    async def _names(self, last: "_Place | None", purpose: str | None, *, newest_first: bool, most: int) -> list[str]:
-        """Ids of files and batches in order, from the place on; with the newest first just enough of them."""
-        names = list[str]()
+    async def _names(self, last: "_Place | None", purpose: str | None, *, newest_first: bool) -> AsyncGenerator[str]:
+        """Ids of files and batches in order, from the place on."""
         begin = last.text if last is not None and newest_first else None
-        # One more than asked for shows whether there are more; entries that are passed over may leave a page short.
-        enough = most + 1 if newest_first else _MAX_NAMES
+        sources = list[AsyncGenerator[str]]()
         if purpose in {None, BATCH}:
-            async with aclosing(self._files.ids(after=None if begin is None else _FILE + begin)) as ids:
-                async for file_id in ids:
-                    names.append(file_id)
-                    if len(names) == enough:
-                        break
+            sources.append(self._files.ids(after=None if begin is None else _FILE + begin))
         if purpose in {None, BATCH_OUTPUT}:
-            after = None if begin is None else _JOB + begin
-            jobs, _ = await self._batches.names(after=after, limit=enough)
-            names += jobs
-            if last is not None and last.kind is not None:
+            sources.append(self._batches.ids(after=None if begin is None else _JOB + begin))
+            if begin is not None and last is not None and last.kind is not None:
                 # Its other file may be behind it.
-                names.append(_JOB + last.text)
-        names = sorted(set(names), key=_place_of, reverse=not newest_first)
-        if last is not None and not newest_first:
-            names = [name for name in names if _place_of(name) <= last.text]
-        return names
+                yield _JOB + begin
+        async with aclosing(_merged(sources)) as names:
+            if newest_first:
+                async for name in names:
+                    yield name
+                return
+            # Stores list in one direction.
+            everything = [name async for name in names]
+        for name in reversed(everything):
+            if last is None or _place_of(name) <= last.text:
+                yield name
 
     async def _entries(self, names: list[str], last: "_Place | None") -> list[FileObject]:
         """The files of these ids in the same order, without those that are gone."""
@@ -80,22 +76,10 @@ class FileListing:
             if name not in views:
                 return []
             async with places:
-                return await self._given(views[name])
+                return await self._results.shown_all(views[name], _KINDS)
 
         found = await asyncio.gather(*(entries(name) for name in names))
         return [entry for some in found for entry in some if last is None or not last.covers(entry.id)]
-
-    async def _given(self, view: JobView) -> list[FileObject]:
-        """The result files of a batch."""
-        ids, given = files_of(view), list[FileObject]()
-        for kind in _KINDS:
-            if kind in ids:
-                file = ResultFile(view.manifest.id, kind)
-                try:
-                    given.append(await self._results.shown(file, await self._results.find(file)))
-                except FileNotFound:
-                    continue
-        return given
 
 
 class _Place:
@@ -128,3 +112,26 @@ class _Place:
 
 def _place_of(name: str) -> str:
     return name[-_PLACE_CHARACTERS:]
+
+
+async def _merged(sources: Sequence[AsyncGenerator[str]]) -> AsyncGenerator[str]:
+    """What the sources give, which have one order each, in that order."""
+    try:
+        heads = [(name, source) for source in sources if (name := await anext(source, None)) is not None]
+        while heads:
+            first = min(heads, key=lambda head: _place_of(head[0]))
+            yield first[0]
+            heads.remove(first)
+            if (name := await anext(first[1], None)) is not None:
+                heads.append((name, first[1]))
+    finally:
+        for source in sources:
+            await source.aclose()
+
+
+async def _next(names: AsyncGenerator[str], count: int) -> list[str]:
+    """So many of them, or what is left."""
+    found = list[str]()
+    while len(found) < count and (name := await anext(names, None)) is not None:
+        found.append(name)
+    return found

@@ -7,14 +7,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
+
 from backburner.gateway.files.content_check import LinesCheck
 from backburner.gateway.files.file_object import StoredFile, is_file_id
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, FileNotFound, StoredObjectBroken
-from backburner_schemas.job import JobManifest
+from backburner_schemas.errors import (
+    BackburnerError,
+    CallRefused,
+    CallTooLarge,
+    FileNotFound,
+    StoredObjectBroken,
+    StoreError,
+)
 
 MAX_CONCURRENT_READS = 16
 
@@ -30,6 +38,14 @@ class Written:
     requests: int
     sha256: str
     md5: str
+
+
+class _MadeFrom(BaseModel):
+    """Of a job's manifest what is asked here, whatever else a version of its own may have written."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input_file_id: str | None = None
 
 
 class FileStore:
@@ -66,14 +82,20 @@ class FileStore:
         return Written(file_id, size, check.requests, sha256, md5)
 
     async def keep(self, file: StoredFile) -> StoredFile:
-        """Make the file exist; returns it as it is stored, if it existed already as it was made then."""
+        """Make the file exist; returns it as it is stored, if it existed already as it was made then.
+
+        Raises `StoreError` also where a store let none of two that raced win.
+        """
         key = keys.file(self._tenant, file.id)
         if file.expires_at is not None:
             # First: the note of a file that is not there is passed over, and a file without one would stay for ever.
             await self._storage.put(keys.expiry(self._tenant, file.expires_at, file.id), b"")
         if await self._storage.create(key, file.model_dump_json().encode()):
             return file
-        return await self._read(key) or file
+        found = await self._read(key)
+        if found is None:
+            raise StoreError(f"the entry of file {file.id} was neither written nor found; call again")
+        return found
 
     async def drop(self, file_id: str) -> None:
         """Remove a file's bytes and what is known of it."""
@@ -121,7 +143,12 @@ class FileStore:
             key = keys.manifest(self._tenant, job)
             async with places:
                 stored = await self._storage.get(key)
-            return (None if stored is None else parse_stored(JobManifest, key, stored.data).input_file_id), job
+            try:
+                return (None if stored is None else parse_stored(_MadeFrom, key, stored.data).input_file_id), job
+            except StoredObjectBroken as error:
+                # No dispatcher can read it either.
+                log.warning("reading a job failed; its input counts as not needed", job=job, error=error.message)
+                return None, job
 
         found = await asyncio.gather(*(input_of(job) for job in jobs))
         return {file_id: job for file_id, job in found if file_id is not None}

@@ -47,7 +47,7 @@ async def create_file(request: Request) -> Response:
         raise CallTooLarge(f"the file has more than the {limit:,} bytes that one may have", param=_FILE_FIELD)
     form = UploadForm(request.headers.get("content-type"), _FILE_FIELD)
     call.idempotency_key = idempotency_key(request)
-    async with parts.limiter.uploading(call.principal):
+    async with parts.uploading(call.principal):
         if length is not None:
             await parts.limiter.store(call.principal, int(length))
         written = await parts.files(call.tenant).write(

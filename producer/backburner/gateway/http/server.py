@@ -21,6 +21,8 @@ _MAX_HEADERS = 100
 _LINGER_SECONDS = 10.0
 """Seconds that a refused body may still come in, so that its sender reads the answer; then the connection ends."""
 _KEEP_ALIVE_SECONDS = 30
+STALLED_SECONDS = 60.0
+"""Seconds in which a caller has to take some of what waits for it: a download would hold its place for ever."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -33,6 +35,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: BackburnerError | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
@@ -42,6 +45,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait_no_more()
+        self._moving()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -89,6 +93,17 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._in_head and not self.transport.is_closing():
             self._wait(_LINGER_SECONDS, None)
 
+    def pause_writing(self) -> None:
+        """Begin to wait for the caller to read: there is more for it than is held here."""
+        super().pause_writing()
+        self._moving()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The caller has read."""
+        self._moving()
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the form of all errors."""
         self._refuse(self._refusal or CallRefused(f"{msg} The connection is closed."))
@@ -117,6 +132,11 @@ class GuardedProtocol(HttpToolsProtocol):
             )
             self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _moving(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _wait(self, seconds: float, error: BackburnerError | None) -> None:
         self._wait_no_more()

@@ -21,8 +21,11 @@ class Limiter(Protocol):
         """Count an upload while the block lasts."""
         ...
 
-    async def store(self, principal: Principal, size: int) -> None:
-        """Ask, before a file of that many bytes is kept, whether the tenant may store as much."""
+    async def store(self, principal: Principal, size: int, *, announced: bool = False) -> None:
+        """Ask, before so many bytes of a file are kept, whether the tenant may store as much.
+
+        `announced`: they come with later calls, which ask again, so that nothing is counted now.
+        """
         ...
 
     async def queue(self, principal: Principal, requests: int, tokens: int, *, job: bool = True) -> None:
@@ -46,7 +49,7 @@ class Unlimited:
         del principal
         return nullcontext()
 
-    async def store(self, principal: Principal, size: int) -> None:
+    async def store(self, principal: Principal, size: int, *, announced: bool = False) -> None:
         """Never raises."""
 
     async def queue(self, principal: Principal, requests: int, tokens: int, *, job: bool = True) -> None:

@@ -87,8 +87,8 @@ class QuotaLimiter:
                 if not self._uploads[name]:
                     del self._uploads[name]
 
-    async def store(self, principal: Principal, size: int) -> None:
-        """Ask, before a file of that many bytes is kept, whether the tenant may store as much."""
+    async def store(self, principal: Principal, size: int, *, announced: bool = False) -> None:
+        """Ask, before so many bytes of a file are kept, whether the tenant may store as much."""
         limit = self._quotas.current.of(principal.tenant).stored_bytes
         if limit is None:
             return
@@ -100,7 +100,8 @@ class QuotaLimiter:
                 "delete files that are not needed",
                 retry_after=_STORE_RETRY_SECONDS,
             )
-        known.add(None, Amount(stored_bytes=size))
+        if not announced:
+            known.add(None, Amount(stored_bytes=size))
 
     async def queue(self, principal: Principal, requests: int, tokens: int, *, job: bool = True) -> None:
         """Ask, before a job or an async request is accepted, whether as much may wait."""

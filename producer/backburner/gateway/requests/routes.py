@@ -40,9 +40,9 @@ async def create_request(request: Request) -> Response:
         content = fingerprint_of([endpoint, lane, window, wanted.digest])
         once = Idempotency(parts.storage, call.principal, PREFIX)
         request_id = await once.once(key, content, request_id)
-        if not await once.is_done(key):
+        if not await once.is_done(request_id):
             await _send(parts, call, wanted, request_id, (pool, lane, now + window))
-            await once.done(key)
+            await once.done(request_id)
     call.facts["request"] = request_id
     parts.audit.record(call.principal, Action.REQUEST_CREATED, request_id)
     return pending(request_id)
@@ -85,10 +85,14 @@ async def retrieve_request(request: Request) -> Response:
     parts, call, request_id = parts_of(request), call_of(request), request.path_params["request_id"]
     if not (await parts.signing_key.ids()).gave_out(call.tenant, request_id):
         raise RequestNotFound
-    wait = wait_seconds(request)
+    wait = 0 if parts.waits.locked() else wait_seconds(request)
+    answers = parts.answers(call.tenant)
     if wait:
         call.take_time()
-    data = await parts.answers(call.tenant).stored(request_id, wait)
+        async with parts.waits:
+            data = await answers.stored(request_id, wait)
+    else:
+        data = await answers.stored(request_id, 0)
     response = pending(request_id) if data is None else answered(request_id, data)
     if wait:
         response.headers["preference-applied"] = f"wait={wait}"

@@ -36,7 +36,7 @@ async def create_upload(request: Request, wanted: UploadCreate) -> UploadObject:
         raise CallRefused("purpose must be batch: files for other purposes are not kept here", param="purpose")
     if wanted.bytes > most:
         raise CallTooLarge(f"the file has more than the {most:,} bytes that one may have", param="bytes")
-    await parts.limiter.store(call.principal, wanted.bytes)
+    await parts.limiter.store(call.principal, wanted.bytes, announced=True)
     expires = wanted.expires_after
     upload = new_upload(
         filename=inert_name(wanted.filename),
@@ -58,7 +58,10 @@ async def add_part(request: Request) -> Response:
     call.take_time()
     call.body.limit = PART_LIMIT_BYTES + FORM_BYTES
     form = UploadForm(request.headers.get("content-type"), _PART_FIELD)
-    async with parts.limiter.uploading(call.principal):
+    length = request.headers.get("content-length")
+    async with parts.uploading(call.principal):
+        # Of a part that comes in chunks the length is not known: as much as it may have.
+        await parts.limiter.store(call.principal, PART_LIMIT_BYTES if length is None else int(length))
         part = await parts.uploads(call.tenant).add(upload_id, form.pieces(call.body.pieces()))
     return Response(part.model_dump_json(), media_type=JSON)
 
@@ -68,13 +71,14 @@ async def complete_upload(request: Request, upload_id: str, wanted: UploadComple
     """Make one file of the parts, in the order that is given. It is checked on the way."""
     parts, call = parts_of(request), call_of(request)
     call.take_time()
-    done = await parts.uploads(call.tenant).complete(
-        upload_id,
-        wanted.part_ids,
-        wanted.md5,
-        max_line_bytes=parts.settings.max_body_bytes,
-        caller=call.principal.subject,
-    )
+    async with parts.uploading(call.principal):
+        done = await parts.uploads(call.tenant).complete(
+            upload_id,
+            wanted.part_ids,
+            wanted.md5,
+            max_line_bytes=parts.settings.max_body_bytes,
+            caller=call.principal.subject,
+        )
     assert done.file is not None
     call.facts["file"] = done.file.id
     parts.audit.record(call.principal, Action.FILE_UPLOADED, done.file.id, bytes=done.bytes)

@@ -18,7 +18,7 @@ from backburner.gateway.uploads.upload_object import (
 from backburner.storage import Storage
 from backburner.storage.parse import ModelT, parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import CallRefused, CallTooLarge, JobConflict, UploadNotFound
+from backburner_schemas.errors import CallRefused, CallTooLarge, JobConflict, StoreError, UploadNotFound
 
 
 class UploadStore:
@@ -56,8 +56,11 @@ class UploadStore:
             end = await self._join(upload, part_ids, md5, max_line_bytes=max_line_bytes, caller=caller)
         if end.file is None:
             raise JobConflict(f"the upload {upload_id} was cancelled; begin a new one")
+        files = FileStore(self._storage, self._tenant)
+        if not await files.has_bytes(end.file.id):
+            raise JobConflict(f"the file {end.file.id} of this upload is deleted; begin a new upload")
         # Also where an earlier call wrote the end: it may have died before this.
-        await FileStore(self._storage, self._tenant).keep(end.file)
+        await files.keep(end.file)
         await self._drop_parts(upload_id)
         return UploadObject.of(upload, end)
 
@@ -113,7 +116,10 @@ class UploadStore:
         key = keys.upload_end(self._tenant, upload_id)
         if await self._storage.create(key, end.model_dump_json().encode()):
             return end
-        return await self._read(UploadEnd, key) or end
+        found = await self._read(UploadEnd, key)
+        if found is None:
+            raise StoreError(f"the end of upload {upload_id} was neither written nor found; call again")
+        return found
 
     async def _pending(self, upload_id: str) -> StoredUpload:
         upload, end = await self._find(upload_id)
