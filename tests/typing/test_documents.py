@@ -8,7 +8,9 @@ from pathlib import Path
 from textwrap import indent
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OTHER_CLIENTS = {ROOT / "docs" / "gateway.md"}
+"""Pages whose blocks are for OpenAI's package: they go on from one another, and tests/e2e/test_gateway.py runs them."""
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - OTHER_CLIENTS)]
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _IMPORTED = "from backburner import *\n"
 """What a block without an import of its own takes for granted."""
