@@ -15,6 +15,7 @@ from waiting import until
 from backburner.gateway.http import server
 from backburner.gateway.http.body import Body, CallerGone
 from backburner.logs import configure
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas.errors import BackburnerError, CallTooLarge, CallTooSlow, StoreDenied, StoreError
 
@@ -288,6 +289,24 @@ async def test_what_fails_inside_is_told_without_the_inside(logged, failure, mon
     assert answer.json()["error"]["type"] == "server_error"
     assert str(failure) not in answer.text
     assert answer.headers["x-request-id"] in "".join(json.dumps(line) for line in logged())
+
+
+async def test_a_download_that_the_store_breaks_off_is_an_outage_and_no_bug(logged, monkeypatch):
+    async with FakeSystem() as system, gateway_over(system) as gateway:
+        client = await gateway.client()
+        file = (await client.post("/v1/files", files={"file": ("a", batch_lines(2))}, data={"purpose": "batch"})).json()
+
+        async def broken(*_):
+            yield batch_lines(1)
+            raise StoreError("connection refused")
+
+        monkeypatch.setattr(Storage, "stream", broken)
+        # The client in this process asserts that an answer has an end.
+        with contextlib.suppress(AssertionError):
+            await client.get(f"/v1/files/{file['id']}/content")
+    events = [line["event"] for line in logged()]
+    assert "a call could not be served" in events
+    assert "serving a call failed" not in events
 
 
 async def test_a_store_that_does_not_answer_is_told_in_time(monkeypatch):

@@ -83,10 +83,14 @@ class Front:
             await self._tell(scope, answer, StoreError("store or queue did not answer in time"))
         except CallerGone:
             answer.gone = True
-        except Exception:
-            # A bug; its text may hold what is nobody's business.
-            log.exception("serving a call failed", request_id=answer.id, path=_path(scope))
-            await self._tell(scope, answer, InternalFailure())
+        except Exception as error:
+            if isinstance(error.__cause__, BackburnerError):
+                # Starlette hides in an error of its own what ends an answer that has begun.
+                await self._tell(scope, answer, error.__cause__)
+            else:
+                # A bug; its text may hold what is nobody's business.
+                log.exception("serving a call failed", request_id=answer.id, path=_path(scope))
+                await self._tell(scope, answer, InternalFailure())
         finally:
             self._under_way -= 1
             self._note(scope, answer, call, time.monotonic() - begun)
