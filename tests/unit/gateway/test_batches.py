@@ -163,6 +163,7 @@ async def test_a_batch_whose_input_was_refused_shows_what_is_wrong_by_line(gatew
         ({"completion_window": "soon"}, "completion_window"),
         ({"completion_window": "31d"}, "completion_window"),
         ({"completion_window": "0h"}, "completion_window"),
+        ({"completion_window": "99999999999h"}, "completion_window"),
         ({"input_file_id": None}, "input_file_id"),
         ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
         ({"metadata": {"k": "x" * 513}}, "metadata.k"),

@@ -17,6 +17,7 @@ from backburner.gateway.http.body import Body, CallerGone
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
+from backburner_schemas import keys
 from backburner_schemas.errors import BackburnerError, CallTooLarge, CallTooSlow, StoreDenied, StoreError
 
 
@@ -339,6 +340,28 @@ async def test_more_calls_than_are_taken_are_told_to_come_again(monkeypatch):
         go_on.set()
         assert (second.status_code, second.json()["error"]["code"]) == (503, "overloaded")
         assert (await first).status_code == 200
+
+
+async def test_a_flood_of_unknown_keys_takes_no_places_and_is_bounded_itself(monkeypatch):
+    monkeypatch.setattr("backburner.gateway.auth.api_key_authenticator._MAX_UNKNOWN_KEYS", 2)
+    async with FakeSystem() as system, gateway_over(system, gateway_max_calls=1) as gateway:
+        client, scan = await gateway.client(), Storage.scan
+        assert (await client.get("/v1/models")).status_code == 200
+
+        async def hanging(self, prefix, *, after=None):
+            if prefix == keys.API_KEYS:
+                await asyncio.Event().wait()
+            async for one in scan(self, prefix, after=after):
+                yield one
+
+        monkeypatch.setattr(Storage, "scan", hanging)
+        junk = [client.get("/v1/models", headers={"authorization": f"Bearer bb-{n:043}"}) for n in range(3)]
+        waiting = [asyncio.create_task(call) for call in junk]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert [one.result().status_code for one in done] == [503]
+        assert (await client.get("/v1/models")).status_code == 200
+        for one in waiting:
+            one.cancel()
 
 
 async def test_a_caller_without_the_scope_is_denied_and_nothing_is_done():
