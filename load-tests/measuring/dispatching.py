@@ -1,12 +1,13 @@
 """Stored jobs and a dispatcher for them, as scenarios need them."""
 
-import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import time
+from contextlib import AbstractContextManager
 
 from backburner import Client
 from backburner.inputs.source import Source
-from measuring.child import child
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.pool import WorkerAnnouncement
 from measuring.part import Part, part
 
 TENANT = "default"
@@ -24,9 +25,10 @@ def dispatcher() -> AbstractContextManager[Part]:
     return part("backburner.dispatcher", BACKBURNER_DISPATCH_BACKLOG=_NO_BOUND)
 
 
-@contextmanager
-def announced(model: str) -> Iterator[None]:
-    """A worker of the model's pool that is a member of its group and pulls nothing."""
-    env = {**os.environ, "BACKBURNER_ENGINE": "fake", "BACKBURNER_MODEL": model, "BACKBURNER_POOL": model}
-    with child("scale_worker", env=env):
-        yield
+async def announce(storage: Storage, model: str) -> None:
+    """Let the model's pool, which has the same name, seem to have a worker for two minutes: one that pulls nothing."""
+    now = time.time()
+    worker = WorkerAnnouncement(
+        pool=model, worker="nobody", models=(model,), group=model, version="none", started_at=now, seen_at=now
+    )
+    await storage.put(keys.worker(model, "nobody"), worker.model_dump_json().encode())

@@ -3,7 +3,7 @@
 The job's requests begin alike in groups of twenty, shuffled, so that putting them in order is work. The dispatcher is
 the program as it is deployed; the clock runs from its claim of the job to the seal, so reading, checking, planning and
 spooling are on it. Beside it, a bare producer sends the bytes that it sends, ready-made, in file order. A worker is
-announced and pulls nothing, and the bound of the backlog is out of the way. A job of a twentieth shows what memory
+announced that does not exist, and the bound of the backlog is out of the way. A job of a twentieth shows what memory
 a large one costs.
 """
 
@@ -24,7 +24,7 @@ from backburner_schemas.job import Cursor, JobManifest
 from backburner_schemas.names import Lane
 from backburner_schemas.routing import topic
 from measuring.child import child
-from measuring.dispatching import TENANT, announced, dispatcher, store
+from measuring.dispatching import TENANT, announce, dispatcher, store
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Side, interleaved
 from measuring.part import Part
@@ -34,13 +34,14 @@ from measuring.topic_log import first_sent
 from scenarios.dispatch_shares import LARGE_REQUESTS_PER_SMALL, TENANT_COUNT, shares
 
 GOAL_REQUESTS_PER_S = 20_000.0
-GOAL_RATIO = 0.3
+GOAL_RATIO = 0.2
 """Of the rate of the bare producer, which reads, checks and orders nothing."""
 MEMORY_GOAL_MB = 64.0
 """How much more memory the large job may take than the small one."""
 SHARE_GOAL_RATIO = 1.2
 SMALLER_FACTOR = 20
 _POLL_SECONDS = 0.05
+_ANNOUNCE_SECONDS = 30.0
 _PATIENCE_SECONDS = 600.0
 
 
@@ -106,11 +107,8 @@ class _Input:
     lines: Path
     values: Path
     requests: int
-
-    @property
-    def line_bytes(self) -> int:
-        """Of one line, on average."""
-        return self.lines.stat().st_size // self.requests
+    line_bytes: int
+    """Of one line, on average."""
 
     @classmethod
     def write(cls, folder: Path, requests: int) -> "_Input":
@@ -125,7 +123,7 @@ class _Input:
                 one.write(text + b"\n")
                 [message] = envelopes.messages([text[1:-1]], ["fake"], index, now)
                 other.write(message.value + b"\n")
-        return cls(lines, values, requests)
+        return cls(lines, values, requests, lines.stat().st_size // requests)
 
 
 def _bare(given: _Input) -> Measured:
@@ -135,8 +133,9 @@ def _bare(given: _Input) -> Measured:
 
 
 def _dispatched(given: _Input) -> Measured:
-    with servers("fake", durable=False), announced("fake"):
+    with servers("fake", durable=False):
         job = asyncio.run(store(given.lines))
+        asyncio.run(announce(Storage.open(Settings.load()), "fake"))
         with dispatcher() as running:
             cpu = running.cpu_seconds()
             steps = asyncio.run(_follow(running, job))
@@ -170,8 +169,12 @@ async def _follow(running: Part, job: str) -> _Steps:
     storage = Storage.open(Settings.load())
     claimed = planned = 0.0
     deadline = time.monotonic() + _PATIENCE_SECONDS
+    announced = time.time()
     while time.monotonic() < deadline:
         now = time.time()
+        if now - announced >= _ANNOUNCE_SECONDS:
+            await announce(storage, "fake")
+            announced = now
         if (stored := await storage.get(keys.cursor(TENANT, job))) is not None:
             cursor = Cursor.model_validate_json(stored.data)
             claimed = claimed or (now if cursor.owner else 0.0)

@@ -14,7 +14,7 @@ from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.job import Cursor
-from measuring.dispatching import announced, dispatcher, store
+from measuring.dispatching import announce, dispatcher, store
 from measuring.part import Part
 from measuring.servers import servers
 from measuring.shared_prefixes import REQUESTS_PER_PREFIX, shuffled_lines
@@ -40,8 +40,8 @@ def shares(requests: int) -> Counter[str]:
             jobs[tenant] = asyncio.run(store(lines, tenant))
         with dispatcher() as running:
             asyncio.run(_until_planned(running, jobs))
-            with announced("fake"):
-                asyncio.run(_until_one_is_sent(running, {one: jobs[one] for one in jobs if one != _LARGE}))
+            asyncio.run(announce(Storage.open(Settings.load()), "fake"))
+            asyncio.run(_until_one_is_sent(running, {one: jobs[one] for one in jobs if one != _LARGE}))
         sent = asyncio.run(records("fake"))
     found = Counter(dict.fromkeys(jobs, 0))
     for record in sent:

@@ -60,10 +60,13 @@ def order_queued(jobs: Sequence[int], *, quick: bool = False) -> Figures:
                     for cache in CACHES:
                         name = f"{prefixes:,} beginnings, cache of {cache}, workers: {count}"
                         planned[name] = crew.answer([_Sent("a", prefixes, stored=True)], cache)
-                tenants = [_Sent(f"t{number}", jobs[-1] // TENANT_COUNT, stored=True) for number in range(TENANT_COUNT)]
-                planned[f"{TENANT_COUNT} tenants, cache of {CACHES[0]}, workers: {count}"] = crew.answer(
-                    tenants, CACHES[0]
-                )
+                if count == WORKERS[-1]:
+                    tenants = [
+                        _Sent(f"t{number}", jobs[-1] // TENANT_COUNT, stored=True) for number in range(TENANT_COUNT)
+                    ]
+                    planned[f"{TENANT_COUNT} tenants, cache of {CACHES[0]}, workers: {count}"] = crew.answer(
+                        tenants, CACHES[0]
+                    )
     return _figures(planned, others, jobs, quick=quick)
 
 

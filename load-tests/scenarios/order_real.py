@@ -30,6 +30,9 @@ from scenarios.prefix import engine_args
 GOAL_RATIO = 3.0
 UNDISPATCHED_GOAL_RATIO = 1.5
 KV_PASSAGE_COUNT = 8
+PARTITION_COUNT = 2
+"""So that each has four times the passages that the cache has room for, as each of many has of a job of thousands: what
+begins alike goes to one partition in any case, and of few passages on each that alone would be order enough."""
 HELD_REQUESTS = JOB_REQUESTS // 10
 """What the worker holds before its engine."""
 ANSWERED_REQUESTS = {"bare": 96, "undispatched": 192, "dispatched": 384}
@@ -43,7 +46,7 @@ def order_real(rounds: int, *, threads: int = 1, quick: bool = False) -> Figures
     counts = {name: count // (_QUICK_FACTOR if quick else 1) for name, count in ANSWERED_REQUESTS.items()}
     arguments = engine_args(KV_PASSAGE_COUNT)
     found: list[_Round] = []
-    with servers(AUTO_MODEL_NAME) as settings:
+    with servers(AUTO_MODEL_NAME, partitions=PARTITION_COUNT) as settings:
         env = {**os.environ, **settings, "OMP_NUM_THREADS": str(threads)}
         worker = {
             **env,
@@ -72,6 +75,7 @@ def order_real(rounds: int, *, threads: int = 1, quick: bool = False) -> Figures
             "passages": JOB_PASSAGE_COUNT,
             "requests": JOB_REQUESTS,
             "held": HELD_REQUESTS,
+            "partitions": PARTITION_COUNT,
             "answered": counts,
             "max_tokens": MAX_TOKENS,
             "threads": threads,

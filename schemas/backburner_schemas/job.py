@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -176,11 +177,19 @@ class Cursor(_Stored):
     planned_at: float | None = None
     """Unix seconds at which that was."""
     pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)] = ()
-    """Where the requests of a stored job go; of very many pools, the first hundred."""
+    """Where the requests of a stored job go, one after the other; of very many pools, the first hundred."""
+    pool_counts: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
+    """How many of them go to each of those pools."""
     waiting: Waiting | None = None
     """Why nothing of a stored job is being sent; None while it is sent."""
     estimate: Estimate | None = None
     """What a stored job is expected to take; None until it is planned."""
+
+    @property
+    def next_pool(self) -> str | None:
+        """Where the next requests of a stored job go; None where that is not known, or nothing is left."""
+        ends = accumulate(self.pool_counts)
+        return next((pool for pool, end in zip(self.pools, ends, strict=False) if self.count < end), None)
 
 
 class Sealed(_Stored):

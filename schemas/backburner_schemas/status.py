@@ -206,7 +206,7 @@ class BatchStatus(BaseModel):
 _FROZEN = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
 
 _NOT_TAKEN_UP = Waiting(
-    reason=WaitReason.DISPATCHER, detail="no dispatcher has taken the job up yet; see that one is running"
+    reason=WaitReason.DISPATCHER, detail="no dispatcher has the job at the moment; see that one is running"
 )
 
 
@@ -264,7 +264,9 @@ def _waiting(view: JobView) -> Waiting | None:
     """Why a stored job waits, as its dispatcher says, or for one."""
     if view.manifest.stored is None or view.summary is not None or view.sealed is not None:
         return None
-    return view.cursor.waiting if view.cursor is not None else _NOT_TAKEN_UP
+    if view.cursor is None:
+        return _NOT_TAKEN_UP
+    return view.cursor.waiting or (None if view.cursor.owner else _NOT_TAKEN_UP)
 
 
 def _window(seconds: float) -> str:

@@ -58,12 +58,14 @@ async def test_what_was_put_is_there(storage):
     assert stored.data == b"one"
     assert stored.etag
     assert stored.modified == pytest.approx(await storage.modified("a/b.json"), abs=1)
+    assert await storage.size("a/b.json") == 3
 
 
 async def test_what_is_missing_is_none(storage):
     assert await storage.get("nowhere") is None
     assert await storage.head("nowhere", 10) is None
     assert await storage.modified("nowhere") is None
+    assert await storage.size("nowhere") is None
     await storage.delete(["nowhere"])
     with pytest.raises(StoreError):
         _ = [piece async for piece in storage.stream("nowhere")]

@@ -138,27 +138,38 @@ class Claim:
     async def hand_back(self, **changes: Any) -> None:
         """Let go of the job, so that it can be taken at once. Raises `ClaimLost`, and `StoreError`."""
         async with self._writing:
-            cursor = self.cursor.model_copy(update={**changes, "owner": "", "updated_at": time.time()})
             self._renewed_at = self._clock() - self._seconds
-            if not await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag):
-                raise ClaimLost
+            for _ in range(_MAX_WRITE_ATTEMPTS):
+                cursor = self.cursor.model_copy(update={**changes, "owner": "", "updated_at": time.time()})
+                if await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag):
+                    return
+                found, self._etag = await self._read()
+                # What the client library repeated reports that it failed.
+                if not found.owner:
+                    return
+                if found.owner != self._owner:
+                    raise ClaimLost
+        raise StoreError("the cursor could not be written; trying again")
 
     async def _is_written(self, begun: float) -> bool:
         """Whether the cursor is what we wrote last. Raises `ClaimLost` if it is another's."""
-        stored = await self._storage.get(self._key)
-        if stored is None:
-            raise ClaimLost
-        try:
-            found = Cursor.model_validate_json(stored.data)
-        except ValidationError as error:
-            raise ClaimLost from error
+        found, etag = await self._read()
         if found.owner != self._owner:
             raise ClaimLost
-        self._etag = stored.etag
+        self._etag = etag
         if found.updated_at != self.cursor.updated_at:
             return False
         self._renewed_at = begun
         return True
+
+    async def _read(self) -> tuple[Cursor, str | None]:
+        stored = await self._storage.get(self._key)
+        if stored is None:
+            raise ClaimLost
+        try:
+            return Cursor.model_validate_json(stored.data), stored.etag
+        except ValidationError as error:
+            raise ClaimLost from error
 
 
 async def note_waiting(storage: Storage, job: JobKey, found: Found, reason: Waiting) -> None:

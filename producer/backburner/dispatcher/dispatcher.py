@@ -21,7 +21,7 @@ from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
 from backburner.storage import Storage
-from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
+from backburner_schemas.errors import StoreError, StoreFull
 from backburner_schemas.job import Waiting, WaitReason
 
 _CLAIMS_PER_LOOK_COUNT = 4
@@ -30,6 +30,8 @@ _CURSORS_PER_LOOK_COUNT = 64
 _JITTER_RATIO = 0.3
 _LOOKS_PER_CLAIM_COUNT = 4
 """Looks at a job that another has, in the time after which its claim is stale."""
+_YIELD_SECONDS = 60.0
+"""For which a tenant takes no place after it has left one to another: its job would be read anew for each small one."""
 _BROKEN_SECONDS = 300.0
 
 log = get_logger(__name__)
@@ -53,7 +55,9 @@ class Dispatcher:
         max_jobs: int,
         claim_seconds: float,
         look_seconds: float,
+        leave_seconds: float,
     ) -> None:
+        """`leave_seconds`: how long it tries to hand its jobs back once it is stopped."""
         self._storage = storage
         self._owner = owner
         self._pending = pending
@@ -66,8 +70,11 @@ class Dispatcher:
         self._max_jobs = max_jobs
         self._claim_seconds = claim_seconds
         self._look_seconds = look_seconds
+        self._leave_seconds = leave_seconds
         self._watch = CursorWatch()
         self._runs: dict[JobKey, JobRun] = {}
+        self._yielding: dict[str, float] = {}
+        """Tenants that have left a place to another, and until when they take none, in monotonic seconds."""
         self._stopping = asyncio.Event()
 
     @property
@@ -92,97 +99,140 @@ class Dispatcher:
     def stop(self) -> None:
         """Claim nothing more, hand back what it has, and end."""
         self._stopping.set()
+        for run in self._runs.values():
+            run.leave()
+        self._changed.set()
 
     async def run(self) -> None:
         """Dispatch until it is stopped. Raises what no repetition mends: a store that denies access, or is full."""
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._surveyor.run()), tasks.create_task(self._sender.run())]
-            async with asyncio.TaskGroup() as runs:
-                while not self._stopping.is_set():
-                    try:
-                        await self._look(runs)
-                    except StoreError as error:
-                        if not error.retryable:
-                            raise
-                        log.warning("looking for stored jobs failed; retrying", error=error.message)
-                    await self._pause()
-                for run in self._runs.values():
-                    run.leave()
+            looking = tasks.create_task(self._run_jobs())
+            await self._stopping.wait()
+            # What is handed back waits for the queue, and for the store, which may be away for long.
+            _, unfinished = await asyncio.wait([looking], timeout=self._leave_seconds)
+            if unfinished:
+                log.warning("handing jobs back failed; others take them when their claims are stale", jobs=self.claims)
+                looking.cancel()
             for task in beside:
                 task.cancel()
+
+    async def _run_jobs(self) -> None:
+        # Before it, no pool would seem to have a worker.
+        await self._changed.until(lambda: self._backlog.known or self._stopping.is_set())
+        async with asyncio.TaskGroup() as runs:
+            while not self._stopping.is_set():
+                try:
+                    await self._look(runs)
+                except StoreError as error:
+                    if not error.retryable:
+                        raise
+                    log.warning("looking for stored jobs failed; retrying", error=error.message)
+                await self._pause()
 
     # --- a look ----------------------------------------------------------------------------------------------------
 
     async def _look(self, runs: asyncio.TaskGroup) -> None:
-        await self._pending.look()
+        await self._pending.look(self._runs)
         # Those that run see their markers now.
         self._changed.set()
         now, clock = time.time(), time.monotonic()
-        waiting_jobs = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
-        self._make_room([job for job in waiting_jobs if self._held_back(job, now) is None])
+        self._yielding = {tenant: until for tenant, until in self._yielding.items() if until > clock}
+        free = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
+        # What can be taken up goes before what only has to be told why it waits, however much of that there is.
+        ready = [job for job in free if self._reason(job, now) is None]
+        if not self._has_room:
+            self._make_room(in_turn([job for job in ready if not job.over(now)], self._runs, now))
+            ready = [job for job in ready if job.over(now)]
+        untold = [job for job in free if job not in ready and not self._is_told(job, now, clock)]
+        jobs = [*in_turn(ready, self._runs, now), *in_turn(untold, self._runs, now)]
         claimed = 0
-        for job in in_turn(waiting_jobs, self._runs, now)[:_CURSORS_PER_LOOK_COUNT]:
-            if self._stopping.is_set():
+        for job in jobs[:_CURSORS_PER_LOOK_COUNT]:
+            if self._stopping.is_set() or claimed == _CLAIMS_PER_LOOK_COUNT:
                 return
-            room = len(self._runs) < self._max_jobs and claimed < _CLAIMS_PER_LOOK_COUNT
             try:
-                claim = await self._consider(job, now, room=room)
-            except StoredObjectBroken as error:
+                claim = await self._consider(job, now)
+            except StoreError as error:
+                if error.retryable or isinstance(error, StoreFull):
+                    raise
+                # Broken, or denied: what is wrong with one job keeps nobody else's from being sent.
                 job.look_at = clock + _BROKEN_SECONDS
                 log.error("reading a job's cursor failed; leaving it alone", error=error.message)  # noqa: TRY400
                 continue
             if claim is not None:
                 claimed += 1
                 run = self._runs[job.key] = self._run_of(job, claim)
+                if self._stopping.is_set():
+                    run.leave()
                 runs.create_task(self._follow(run))
 
-    async def _consider(self, job: PendingJob, now: float, *, room: bool) -> Claim | None:
-        """Claim the job if it is free and can be taken up; else note why it waits."""
-        held_back = self._held_back(job, now)
-        if held_back is not None and job.noted == held_back.reason:
+    @property
+    def _has_room(self) -> bool:
+        return len(self._runs) < self._max_jobs
+
+    def _reason(self, job: PendingJob, now: float) -> Waiting | None:
+        """Why the job is not to be taken up, as far as it is known without reading its cursor again; None if it is."""
+        if job.over(now):
             return None
+        if self._yielding.get(job.tenant, 0.0) > time.monotonic():
+            return waiting.OTHERS_TURN
+        if not job.planned:
+            return None
+        if job.held_back(now):
+            return waiting.held_back(job.manifest, paused=job.paused, now=now)
+        if job.next_pool is not None and not self._backlog.has_workers(job.next_pool):
+            return waiting.no_worker(job.next_pool)
+        return None
+
+    def _is_told(self, job: PendingJob, now: float, clock: float) -> bool:
+        """Whether its cursor has the right reason, and was read not long ago: another may have taken it since."""
+        reason = self._reason(job, now) or waiting.no_place(self._max_jobs)
+        return job.noted == reason.reason and clock - job.read_at < self._claim_seconds
+
+    async def _consider(self, job: PendingJob, now: float) -> Claim | None:
+        """Claim the job if it is free and can be taken up; else note why it waits."""
         found = await read_cursor(self._storage, job.key)
         cursor = found.cursor
         unchanged = self._watch.unchanged_seconds(job.key, found.etag)
+        job.read_at = time.monotonic()
         if cursor is not None:
-            job.planned, job.pools = cursor.total is not None, cursor.pools
-            held_back = self._held_back(job, now)
+            job.planned, job.next_pool = cursor.total is not None, cursor.next_pool
             job.noted = cursor.waiting.reason if cursor.waiting is not None else None
             if cursor.owner and unchanged < self._claim_seconds:
                 job.look_at = time.monotonic() + self._claim_seconds / _LOOKS_PER_CLAIM_COUNT
                 return None
-        if held_back is not None:
-            reason = held_back
-        elif room:
+        reason = self._reason(job, now)
+        # To end a job takes no place: its lines are not needed.
+        if reason is None and (self._has_room or job.over(now)):
             claim = Claim(self._storage, job.key, self._owner, seconds=self._claim_seconds)
             if await claim.take(found):
                 log.info("claimed a job", tenant=job.key[0], job=job.key[1], sent=claim.cursor.count)
                 return claim
             return None
-        else:
-            reason = waiting.no_place(self._max_jobs)
-        if cursor is not None and job.noted != reason.reason:
+        reason = reason or waiting.no_place(self._max_jobs)
+        if job.noted != reason.reason:
             await note_waiting(self._storage, job.key, found, reason)
             job.noted = reason.reason
         return None
 
-    def _held_back(self, job: PendingJob, now: float) -> Waiting | None:
-        """Why a job that was checked is not to be taken up now, if that is so."""
-        if not job.planned or job.over(now):
-            return None
-        if job.held_back(now):
-            return waiting.held_back(job.manifest, paused=job.paused, now=now)
-        if job.pools and self._backlog.nobody_serves(job.pools):
-            return waiting.no_worker(job.pools[0])
-        return None
+    def _make_room(self, ready: list[PendingJob]) -> None:
+        """Let a job go for one of those, if there is one that has to: see `gives_way`.
 
-    def _make_room(self, waiting_jobs: list[PendingJob]) -> None:
-        """Where every place is taken, let a job go that has nobody to answer it, for one that may have."""
-        if len(self._runs) < self._max_jobs or not waiting_jobs:
+        Of several, one that nobody answers, else the one that has the most time; none before the last one has left.
+        """
+        if any(run.leaving for run in self._runs.values()):
             return
-        idle = next((run for run in self._runs.values() if run.idle), None)
-        if idle is not None:
-            idle.leave()
+        under_way = Counter(tenant for tenant, _ in self._runs)
+        first: dict[str, PendingJob] = {}
+        for job in ready:
+            first.setdefault(job.tenant, job)
+        for job in first.values():
+            if going := [run for run in self._runs.values() if run.idle or gives_way(run, job, under_way)]:
+                run = max(going, key=lambda run: (run.idle, under_way[run.tenant], run.pending.manifest.deadline))
+                run.leave()
+                if run.tenant != job.tenant and not run.idle:
+                    self._yielding[run.tenant] = time.monotonic() + _YIELD_SECONDS
+                return
 
     async def _follow(self, run: JobRun) -> None:
         """Run a job, and see what is to be done about it next."""
@@ -210,3 +260,15 @@ class Dispatcher:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
+
+
+def gives_way(run: JobRun, job: PendingJob, under_way: Mapping[str, int]) -> bool:
+    """Whether a job leaves its place to another: one of a tenant with fewer, or of the same one with less time. Pure.
+
+    `under_way` is how many jobs of each tenant have a place. One that is being planned stays.
+    """
+    if run.stream is None:
+        return False
+    if run.tenant == job.tenant:
+        return run.pending.manifest.deadline > job.manifest.deadline
+    return under_way[run.tenant] > under_way.get(job.tenant, 0) + 1

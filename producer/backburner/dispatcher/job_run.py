@@ -120,6 +120,16 @@ class JobRun:
         stream = self.stream
         return stream is not None and self._is_quiet(stream) and not self._backlog.has_workers(stream.queue[0])
 
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self.pending.tenant
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to leave the job."""
+        return self._leaving
+
     def leave(self) -> None:
         """Hand the job back as soon as what is on its way has arrived."""
         self._leaving = True
@@ -151,6 +161,9 @@ class JobRun:
             return await self._end(Outcome.ENDED)
         if view.sealed is not None:
             return await self._end(Outcome.SENT)
+        if self._all_sent:
+            # Its last owner ended before the seal. Neither plan nor input is needed, which may be gone by now.
+            return await self._seal()
         if self._over:
             return await self._cut_off()
         try:
@@ -165,7 +178,7 @@ class JobRun:
             log.error(  # noqa: TRY400 - the error says what is wrong
                 "keeping a job on this machine's disk failed; trying later", **self._names, error=str(error)
             )
-            return await self._hand_back(_RETRY_SECONDS)
+            return await self._hand_back(_RETRY_SECONDS, error)
 
     async def _planned_in_time(self) -> JobStream | None:
         """The planned job; None if it has to be left or ended before that."""
@@ -198,7 +211,7 @@ class JobRun:
         except BaseException:
             plan.close()
             raise
-        self.pending.planned, self.pending.pools = True, self.claim.cursor.pools
+        self.pending.planned = True
         return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes)
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:
@@ -209,6 +222,7 @@ class JobRun:
             "whole": Prefix(plan.count, plan.digest.lines_sha256.hex()),
             "planned_at": self.claim.cursor.planned_at or self._now(),
             "pools": tuple(pool for pool, _ in plan.pools)[: self._settings.max_pools],
+            "pool_counts": tuple(count for _, count in plan.pools)[: self._settings.max_pools],
         }
 
     async def _send(self, stream: JobStream) -> Over:
@@ -222,13 +236,13 @@ class JobRun:
                     async with asyncio.timeout(self._settings.drain_seconds):
                         await self._changed.until(lambda: stream.quiet)
         await self._confirm(stream)
-        if stream.acknowledged == stream.total:
-            return await self._seal(stream)
+        if self._all_sent:
+            return await self._seal()
         if self._over:
             return await self._cut_off()
         if stream.failure is not None:
             log.error("sending a job failed; trying later", **self._names, error=str(stream.failure))
-            return await self._hand_back(_RETRY_SECONDS)
+            return await self._hand_back(_RETRY_SECONDS, stream.failure)
         return await self._hand_back(0.0)
 
     @property
@@ -242,23 +256,29 @@ class JobRun:
 
     # --- its end ---------------------------------------------------------------------------------------------------
 
-    async def _seal(self, stream: JobStream) -> Over:
+    @property
+    def _all_sent(self) -> bool:
+        """Whether the cursor tells that the broker has all of it."""
+        cursor = self.claim.cursor
+        return cursor.total is not None and cursor.whole is not None and cursor.count == cursor.total
+
+    async def _seal(self) -> Over:
         whole, stored = self.claim.cursor.whole, self.pending.manifest.stored
         assert whole is not None
         assert stored is not None
-        sealed = Sealed(total=stream.total, sha256=whole.sha256, sealed_at=self._now(), skipped=stored.skipped)
+        sealed = Sealed(total=whole.count, sha256=whole.sha256, sealed_at=self._now(), skipped=stored.skipped)
         try:
             await until_stored(partial(JobObjects(self._storage, self.pending.manifest).seal, sealed), "seal a job")
         except JobConflict as error:
             log.error("the job is sealed with another input; leaving it so", **self._names, error=error.message)  # noqa: TRY400
-        log.info("job sent", **self._names, requests=stream.total)
+        log.info("job sent", **self._names, requests=whole.count)
         return await self._end(Outcome.SENT)
 
     async def _refuse(self, refused: InputRefused) -> Over:
         """The job fails, unless some of it was sent already: then it goes on until its deadline."""
         if self.claim.cursor.count:
             log.error("the input of a job is gone; the rest cannot be sent", **self._names, error=str(refused))
-            return await self._hand_back(_RETRY_SECONDS)
+            return await self._hand_back(_RETRY_SECONDS, refused)
         summary = Summary(state=JobState.FAILED, counts=Counts(), finalized_at=self._now(), errors=refused.errors)
         key = keys.summary(*self.pending.key)
         await until_stored(partial(self._storage.create, key, summary.model_dump_json().encode()), "end a job")
@@ -284,15 +304,17 @@ class JobRun:
         ending = await until_stored(partial(finalize, self._storage, *self.pending.key, grace=grace), "end a job")
         return ending is not None
 
-    async def _hand_back(self, look_after: float) -> Over:
+    async def _hand_back(self, look_after: float, trouble: object = None) -> Over:
+        """Let another have it. What it waited for here says nothing any more, unless it is held back or in trouble."""
         now = self._now()
         reason: Waiting | None = None
         if self.pending.held_back(now):
             reason = waiting.held_back(self.pending.manifest, paused=self.pending.paused, now=now)
-        elif self._waiting is not None:
-            reason = self._waiting
+        elif trouble is not None:
+            reason = waiting.tried_again(str(trouble))
         await until_stored(partial(self.claim.hand_back, waiting=reason), "hand a job back")
         self.pending.noted = reason.reason if reason is not None else None
+        self.pending.next_pool = self.claim.cursor.next_pool
         return Over(Outcome.HANDED_BACK, look_after)
 
     # --- its cursor ------------------------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ from backburner.quotas import QuotasFile
 from backburner.runtime.notifier import Notifier
 from backburner.submission.cursor import new_owner
 
+_HAND_BACK_SECONDS = 10.0
+"""To tell in their cursors how far jobs are, once nothing is on its way any more."""
+
 
 class Parts:
     """The parts of one dispatcher. Ask for them in a running event loop."""
@@ -49,6 +52,7 @@ class Parts:
             max_jobs=settings.dispatch_jobs,
             claim_seconds=settings.dispatch_claim_seconds,
             look_seconds=settings.dispatch_look_seconds,
+            leave_seconds=settings.drain_seconds + _HAND_BACK_SECONDS,
         )
         self._metrics.watch(self.backlog, lambda: dispatcher.claims, dispatcher.waiting)
         return dispatcher

@@ -1,8 +1,10 @@
 """The stored jobs that nobody has sent whole: which there are, and which of them to look at next. Reads only."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from backburner.dispatcher.claim import JobKey
 from backburner.dispatcher.off_peak import is_open
@@ -11,13 +13,13 @@ from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner.submission.window import is_known_time_zone
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
 from backburner_schemas.job import JobManifest
 
 _MAX_READS = 64
 """Manifests that are read in one look: of ten thousand new jobs the first are sent meanwhile."""
 _MAX_KNOWN_JOBS = 20_000
-"""Pending jobs that are looked at; of more, those with the first names in the listing wait for these to go."""
+"""Pending jobs that are looked at, the oldest of each tenant first; those beyond it wait for these to go."""
 _LOOKS_PER_CANCEL_LOOK_COUNT = 5
 """Markers of cancelled jobs stay for days, so they are listed less often."""
 _BROKEN_SECONDS = 300.0
@@ -38,10 +40,12 @@ class PendingJob:
     """Monotonic seconds before which there is nothing to do for it here: another has it, or it cannot be sent yet."""
     planned: bool = False
     """Whether its input was checked; known once its cursor was read."""
-    pools: Sequence[str] = ()
-    """Where it goes; known once it is planned."""
     noted: str | None = None
     """The reason for its waiting that this process saw or wrote last."""
+    next_pool: str | None = None
+    """Where its next requests go, as its cursor told it; None where that is not known."""
+    read_at: float = float("-inf")
+    """Monotonic seconds at which its cursor was read."""
 
     @property
     def tenant(self) -> str:
@@ -76,30 +80,20 @@ class PendingJobs:
         """How many are known."""
         return len(self._jobs)
 
-    def get(self, job: JobKey) -> PendingJob | None:
-        """One of them."""
-        return self._jobs.get(job)
-
-    async def look(self) -> None:
-        """List them anew. Raises `StoreError`."""
+    async def look(self, running: Collection[JobKey] = ()) -> None:
+        """List them anew, and read those that are new. Those that run stay known. Raises `StoreError`."""
         listed = await self._listed(keys.PENDING)
         paused = await self._listed(keys.PAUSED)
         if not self._looks % _LOOKS_PER_CANCEL_LOOK_COUNT:
             self._cancelled = await self._listed(keys.CANCELLED)
         self._looks += 1
-        there = set(listed)
+        wanted = _by_turns(listed)[:_MAX_KNOWN_JOBS]
+        there = {*wanted, *running}
         self._jobs = {key: job for key, job in self._jobs.items() if key in there}
-        self._broken = {key: until for key, until in self._broken.items() if key in there}
-        now, reads = self._clock(), 0
-        # The oldest of a tenant is the last in the listing.
-        for key in reversed(listed):
-            if key in self._jobs:
-                continue
-            if reads == _MAX_READS or len(self._jobs) == _MAX_KNOWN_JOBS:
-                break
-            if self._broken.get(key, 0.0) <= now:
-                reads += 1
-                await self._read(key)
+        now, new = self._clock(), [key for key in wanted if key not in self._jobs]
+        self._broken = {key: until for key in new if (until := self._broken.get(key, 0.0)) > now}
+        for key in [key for key in new if key not in self._broken][:_MAX_READS]:
+            await self._read(key)
         for job in self._jobs.values():
             job.paused, job.cancelled = job.key in paused, job.key in self._cancelled
 
@@ -109,22 +103,42 @@ class PendingJobs:
         return dict.fromkeys(sorted(found))
 
     async def _read(self, key: JobKey) -> None:
-        stored = await self._storage.get(keys.manifest(*key))
-        if stored is None:
-            # It was deleted with its tenant, since the manifest comes before the marker.
-            await self._storage.delete([keys.pending(*key)])
-            return
         try:
+            stored = await self._storage.get(keys.manifest(*key))
+            if stored is None:
+                # It was deleted with its tenant, since the manifest comes before the marker.
+                await self._storage.delete([keys.pending(*key)])
+                return
             manifest = parse_stored(JobManifest, keys.manifest(*key), stored.data)
             check_own_input(manifest, key)
             _check_time_zone(manifest)
-        except StoredObjectBroken as error:
+        except StoreError as error:
+            if error.retryable or isinstance(error, StoreFull):
+                raise
+            if isinstance(error, StoredObjectBroken) and await self._storage.modified(keys.summary(*key)) is not None:
+                # Whatever is wrong with it, it has ended.
+                await self._storage.delete([keys.pending(*key), keys.paused(*key)])
+                return
             self._broken[key] = self._clock() + _BROKEN_SECONDS
             log.error(  # noqa: TRY400 - the error names what does not fit
                 "reading a stored job failed; leaving it alone", tenant=key[0], job=key[1], error=error.message
             )
             return
         self._jobs[key] = PendingJob(key, manifest)
+
+
+def _by_turns(listed: Iterable[JobKey]) -> list[JobKey]:
+    """The oldest job of each tenant, then the next of each, and so on: one with very many hides nobody else's.
+
+    The oldest of a tenant is the last in the listing. Pure.
+    """
+    places: Counter[str] = Counter()
+    turns = []
+    for key in reversed([*listed]):
+        places[key[0]] += 1
+        turns.append((places[key[0]], key))
+    # Stable: those of one turn stay in the order of the listing.
+    return [key for _, key in sorted(turns, key=itemgetter(0))]
 
 
 def check_own_input(manifest: JobManifest, key: JobKey) -> None:

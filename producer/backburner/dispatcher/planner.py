@@ -21,6 +21,8 @@ from backburner_schemas.job import InputError, JobManifest, StoredInput
 
 _MAX_MESSAGE_CHARACTERS = 1000
 _MAX_PARAM_CHARACTERS = 255
+_MAX_CONCURRENT_PLANS = 4
+"""Each takes some 30 MB, and for seconds one of the few threads that turns are read in, too."""
 
 log = get_logger(__name__)
 
@@ -41,11 +43,13 @@ class Planner:
         self._storage = storage
         self._pools = pools
         self._max_bytes = max_bytes
+        self._places = asyncio.Semaphore(_MAX_CONCURRENT_PLANS)
 
     async def stored(self, manifest: JobManifest) -> Plan | None:
         """The plan that was made of a job before; None if there is none that can be used. Close it.
 
-        Waits for a store that is away. Raises `OSError` if it cannot be kept on this machine's disk.
+        Waits for a store that is away. Raises `InputRefused` if the input is gone or has another size, and `OSError` if
+        the plan cannot be kept on this machine's disk.
         """
         key = keys.plan(manifest.tenant, manifest.id)
         return await until_stored(partial(self._stored, key, input_of(manifest)), "read a plan")
@@ -53,6 +57,8 @@ class Planner:
     async def _stored(self, key: str, source: StoredInput) -> Plan | None:
         if await self._storage.modified(key) is None:
             return None
+        # What a plan may take in memory and on disk is bounded by the size of the input, so that has to be true.
+        await self._check_there(source)
         try:
             return await Plan.read(self._storage.stream(key), input_bytes=source.bytes, max_line_bytes=self._max_bytes)
         except StoredObjectBroken as error:
@@ -93,6 +99,10 @@ class Planner:
             raise InputRefused(_about_all(error)) from error
 
     async def _make(self, manifest: JobManifest) -> Plan:
+        async with self._places:
+            return await self._read_input(manifest)
+
+    async def _read_input(self, manifest: JobManifest) -> Plan:
         source = input_of(manifest)
         await self._check_there(source)
         # What was known of them may be older than the job, and its pool newer.
@@ -132,8 +142,11 @@ class Planner:
             yield piece
 
     async def _check_there(self, source: StoredInput) -> None:
-        if await self._storage.modified(source.key) is None:
+        size = await self._storage.size(source.key)
+        if size is None:
             raise _refused("the input is not there any more; store it again, and make a new job of it")
+        if size != source.bytes:
+            raise _changed()
 
 
 def input_of(manifest: JobManifest) -> StoredInput:

@@ -14,14 +14,13 @@ from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.scheduler import Queue, Scheduler
 from backburner.dispatcher.stream import JobStream, Turn
-from backburner.publishers.base import Publisher
+from backburner.publishers.base import Publisher, PublishFailed
 from backburner.runtime.notifier import Notifier
 from backburner.runtime.retrying import FailureLog, retry_until_done
 from backburner.runtime.until_stored import asked_to_end, until_stored
 from backburner.settings import QueueKind
 from backburner.storage import Storage
 from backburner.submission.envelopes import claim_check_all
-from backburner.submission.sender import publish
 from backburner_schemas.errors import QueueError, StoreFull
 
 _MAX_TURNS_IN_FLIGHT = 4
@@ -146,10 +145,16 @@ class Sender(Availability):
             partial(claim_check_all, self._storage, turn.messages, self._queue), "store large bodies"
         )
 
+        left = messages
+
         async def attempt() -> None:
+            nonlocal left
             await self._changed.until(lambda: job.claim.safe)
             try:
-                await publish(await self._publisher(), messages)
+                await (await self._publisher()).publish(left)
+            except PublishFailed as error:
+                left = [left[position] for position in error.failed]
+                raise
             except asyncio.CancelledError:
                 if asked_to_end():
                     raise

@@ -47,6 +47,13 @@ def queue_refuses(trouble: str) -> Waiting:
     )
 
 
+def tried_again(trouble: str) -> Waiting:
+    """It could not be sent, for a reason that may pass."""
+    return Waiting(
+        reason=WaitReason.DISPATCHER, detail=f"sending it failed and is tried again: {trouble}"[:_MAX_DETAIL_CHARACTERS]
+    )
+
+
 def no_place(jobs: int) -> Waiting:
     """Every dispatcher has as many jobs under way as it takes."""
     return Waiting(

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 EntryT = TypeVar("EntryT")
 
-MIN_LARGEST_REQUESTS = 16
+MIN_LARGEST_REQUESTS = 32
 """A beginning that is computed once more after so many requests costs little, and a small job spreads over workers."""
 MAX_LARGEST_REQUESTS = 512
 """Tenants take turns by groups, and none has to wait for more than that."""

@@ -74,10 +74,19 @@ class Plan:
     """
 
     def __init__(
-        self, file: IO[bytes], digest: InputDigest, pools: Sequence[tuple[str, int]], forecast: Forecast
+        self,
+        file: IO[bytes],
+        digest: InputDigest,
+        pools: Sequence[tuple[str, int]],
+        forecast: Forecast,
+        *,
+        made_here: bool,
     ) -> None:
         self._file = file
         self._entries_at = _HEADER.size + _POOL.size * len(pools)
+        self.made_here = made_here
+        """Whether this process made it from its own check of the input. Whoever may write a job's objects may have
+        written any other, and what that says of a line has to be checked before the line is sent."""
         self.digest = digest
         """The input that it is of."""
         self.pools = tuple(pools)
@@ -172,7 +181,7 @@ class PlanWriter:
     def finish(self, counts: Sequence[int], forecast: Forecast) -> Plan:
         """The plan, whose pools have these numbers of requests."""
         pools = [*zip(self._pools, counts, strict=True)]
-        plan = Plan(self._file, self._digest, pools, forecast)
+        plan = Plan(self._file, self._digest, pools, forecast, made_here=True)
         self._file.seek(0)
         self._file.write(_header(self._digest, pools, forecast))
         hashed = sha256()
@@ -290,6 +299,7 @@ class _Reader:
             InputDigest(size, hashed, lines),
             pools,
             Forecast(count, groups, prompt, answer, hits, found),
+            made_here=False,
         )
 
     def _check(self, entries: bytes, count: int) -> None:

@@ -4,14 +4,16 @@ import asyncio
 import errno
 import os
 import tempfile
+import threading
 from bisect import bisect_right
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
+from contextlib import suppress
 from hashlib import sha256
 from itertools import accumulate
 from mmap import mmap
 from pathlib import Path
 from struct import Struct
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple, Self, TypeVar
 
 from backburner.inputs.batch import Accepted
 from backburner.inputs.validation import canonical
@@ -24,6 +26,8 @@ _LANDMARK_REQUESTS = 1024
 _PLACE = Struct("<QQI4x")
 """Of one line, by its index: where it goes, where it is in the input, its length."""
 _NO_OFFSET = (1 << 64) - 1
+
+ArgumentT = TypeVar("ArgumentT")
 
 
 class SpooledLine(NamedTuple):
@@ -65,6 +69,8 @@ class Spool:
         """Bytes before each landmark, and groups that have begun before it."""
         self._pools = [pool for pool, _ in plan.pools]
         self._ends = [*accumulate(count for _, count in plan.pools)]
+        self._reading = threading.Lock()
+        """Held while a thread reads, so that none reads on by a file's number that is another file's by then."""
 
     @classmethod
     async def build(
@@ -81,7 +87,7 @@ class Spool:
                 await spool._take_all(pieces, b"")
                 return spool
             with tempfile.TemporaryFile(prefix="backburner-places-", dir=folder) as file:
-                await asyncio.to_thread(spool._write_places, file)
+                await _to_its_end(spool._write_places, file)
                 with mmap(file.fileno(), plan.count * _PLACE.size) as places:
                     await spool._take_all(pieces, places)
         except BaseException:
@@ -98,8 +104,8 @@ class Spool:
     async def lines(self, start: int, stop: int, *, max_bytes: int) -> list[SpooledLine]:
         """The lines at planned positions `start` to `stop`, fewer where they have over `max_bytes`, but at least one.
 
-        None of them where the job ends before `start`. Raises `ValueError` before the first position that was kept, and
-        `OSError` if the lines cannot be read.
+        None of them where the job ends before `start`. Raises `ValueError` before the first position that was kept, or
+        if the spool is closed, and `OSError` if the lines cannot be read.
         """
         if start < self._first:
             raise ValueError(f"position {start:,} was not kept; the spool begins at {self._first:,}")
@@ -107,8 +113,9 @@ class Spool:
         return await asyncio.to_thread(self._read, start, stop, max_bytes) if start < stop else []
 
     def close(self) -> None:
-        """Remove the file."""
-        self._file.close()
+        """Remove the file, once a thread that reads it is through."""
+        with self._reading:
+            self._file.close()
 
     # --- filling ---------------------------------------------------------------------------------------------------
 
@@ -131,13 +138,17 @@ class Spool:
         taking, hashed = _Taking(self._file.fileno(), places), sha256()
         async for piece in pieces:
             hashed.update(piece)
-            await asyncio.to_thread(taking.take, piece)
+            await _to_its_end(taking.take, piece)
         if not taking.complete or hashed.digest() != self._plan.digest.sha256:
             raise _changed()
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def _read(self, start: int, stop: int, max_bytes: int) -> list[SpooledLine]:
+        with self._reading:
+            return self._read_open(self._file.fileno(), start, stop, max_bytes)
+
+    def _read_open(self, descriptor: int, start: int, stop: int, max_bytes: int) -> list[SpooledLine]:
         position = start - start % _LANDMARK_REQUESTS
         place, groups = self._landmarks[start // _LANDMARK_REQUESTS]
         found: list[tuple[Entry, int]] = []
@@ -152,7 +163,7 @@ class Spool:
             elif position >= self._first:
                 place += entry.length
             position += 1
-        data = os.pread(self._file.fileno(), size, place)
+        data = os.pread(descriptor, size, place)
         if len(data) < size:
             raise OSError(errno.EIO, "the spool ends too early")
         lines, at = [], 0
@@ -201,6 +212,18 @@ class _Taking:
             self._next += 1
         self._end = end
         self._rest, self._rest_at = data[kept:], data_at + kept
+
+
+async def _to_its_end(call: Callable[[ArgumentT], None], argument: ArgumentT) -> None:
+    """The call in a thread. It is through when this ends, also if this is cancelled: then its files can be closed."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, argument))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        raise
 
 
 def _write(descriptor: int, data: bytes, place: int) -> None:

@@ -209,6 +209,15 @@ class Storage(Availability):
 
         return await _none_if_missing(_asking(self._reads, read))
 
+    async def size(self, key: str) -> int | None:
+        """How many bytes the object has, or None if there is none."""
+
+        async def read() -> int:
+            meta = await _calls.run(obstore.head_async, self._store, self._path(key))
+            return meta["size"]
+
+        return await _none_if_missing(_asking(self._reads, read))
+
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
         await _asking(self._writes, partial(self._put, key, data))

@@ -123,6 +123,33 @@ async def test_what_is_handed_back_is_free_at_once_and_its_last_owner_stops(stor
     assert await claim_of(storage, "second", clock).take(found)
 
 
+async def test_a_job_is_handed_back_though_a_write_of_ours_came_late_or_the_answer_got_lost(storage, monkeypatch):
+    claim = claim_of(storage, "d", Clock())
+    assert await claim.take(await read_cursor(storage, JOB))
+    late = (await read_cursor(storage, JOB)).cursor
+    await storage.put(keys.cursor(*JOB), late.model_dump_json().encode())
+    replace = storage.replace
+
+    async def repeated(key, data, etag):
+        await replace(key, data, etag)
+        return False
+
+    monkeypatch.setattr(storage, "replace", repeated)
+    await claim.hand_back(count=9)
+    monkeypatch.undo()
+    found = (await read_cursor(storage, JOB)).cursor
+    assert (found.owner, found.count) == ("", 9)
+
+
+async def test_what_another_has_is_not_handed_back(storage):
+    claim = claim_of(storage, "d", Clock())
+    assert await claim.take(await read_cursor(storage, JOB))
+    await storage.put(keys.cursor(*JOB), Cursor(owner="thief").model_dump_json().encode())
+    with pytest.raises(ClaimLost):
+        await claim.hand_back()
+    assert (await read_cursor(storage, JOB)).cursor.owner == "thief"
+
+
 async def test_a_cursor_that_another_broke_is_lost_and_never_overwritten(storage):
     claim = claim_of(storage, "d", Clock())
     assert await claim.take(await read_cursor(storage, JOB))

@@ -5,23 +5,27 @@ import json
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 
 import pytest
 from live import lines
 from obstore.store import MemoryStore
 from prometheus_client import CollectorRegistry
+from tenacity import wait_none
 from waiting import until
 
 from backburner import Client
 from backburner.connections import Connections
+from backburner.dispatcher import waiting
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
+from backburner.publishers.base import PublishFailed
 from backburner.storage import Storage
 from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
-from backburner_schemas.errors import QueueError
+from backburner_schemas.errors import QueueError, StoreDenied, StoreError
 from backburner_schemas.job import Cursor, JobManifest, StoredInput
 from backburner_schemas.pool import WorkerAnnouncement
 
@@ -35,6 +39,7 @@ class NotedQueue:
         self.messages = []
         self.failing = 0
         self.missing = set()
+        self.choosy = 0
 
     async def start(self):
         pass
@@ -45,6 +50,10 @@ class NotedQueue:
         if self.failing:
             self.failing -= 1
             raise QueueError("the queue is away")
+        if self.choosy:
+            self.choosy -= 1
+            self.messages += list(messages[1:])
+            raise PublishFailed([0], "the first was not acknowledged")
         self.messages += list(messages)
 
     async def close(self):
@@ -310,6 +319,117 @@ async def test_a_cursor_that_cannot_be_read_stops_its_job_alone(system):
     assert (await system.storage.get(keys.cursor("default", "broken"))).data == b"{"
 
 
+async def test_any_number_of_jobs_that_are_held_back_leave_the_others_their_turn(system):
+    """Of the same tenant, older, and with earlier deadlines: more than are looked at at once."""
+    await system.announce()
+    async with system.client() as client, system.dispatcher():
+        held = []
+        for number in range(70):
+            await system.storage.put(keys.paused("default", f"held-{number}"), b"")
+            held.append(await client.submit(lines(1), stored=True, job_id=f"held-{number}", deadline=3600))
+        for job in held:
+            await system.waits_for(job, "paused")
+        job = await client.submit(lines(5), stored=True)
+        await system.until_sealed(job)
+    assert len(system.queue.messages) == 5
+
+
+async def test_the_input_of_a_job_that_nobody_serves_is_not_read_again_and_again(system, monkeypatch):
+    stream, looks = system.storage.stream, 0
+    read = Counter()
+
+    def counted(key):
+        read[key] += 1
+        return stream(key)
+
+    monkeypatch.setattr(system.storage, "stream", counted)
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1) as dispatcher:
+        jobs = [await client.submit(lines(5), stored=True) for _ in range(3)]
+        for job in jobs:
+            await system.waits_for(job, "no_worker")
+        look = dispatcher._pending.look
+
+        async def counting(running):
+            nonlocal looks
+            looks += 1
+            await look(running)
+
+        monkeypatch.setattr(dispatcher._pending, "look", counting)
+        await until(lambda: looks >= 20, "looks")
+        # Once to plan it, once to spool it.
+        assert {read[keys.stored_input("default", job.id)] for job in jobs} == {2}
+        await system.announce()
+        for job in jobs:
+            await system.until_sealed(job)
+
+
+async def test_a_dispatcher_that_stops_while_the_store_is_away_ends_all_the_same(system, monkeypatch):
+    monkeypatch.setattr("backburner.dispatcher.parts._HAND_BACK_SECONDS", 0.1)
+
+    async def away(*_):
+        raise StoreError
+
+    async with system.client() as client:
+        async with system.dispatcher(drain_seconds=0):
+            job = await client.submit(lines(5), stored=True)
+            await system.waits_for(job, "no_worker")
+            monkeypatch.setattr(system.storage, "replace", away)
+        assert (await system.cursor(job)).owner
+        monkeypatch.undo()
+
+
+async def test_a_job_that_was_sent_whole_is_sealed_by_a_successor_whatever_became_of_its_input(system):
+    """The last owner ended between the last cursor and the seal."""
+    async with system.client() as client:
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.waits_for(job, "no_worker")
+        cursor = (await system.cursor(job)).model_copy(update={"count": 5, "owner": "dead"})
+        await system.storage.put(keys.cursor(job.tenant, job.id), cursor.model_dump_json().encode())
+        await system.storage.delete([keys.stored_input(job.tenant, job.id), keys.plan(job.tenant, job.id)])
+        async with system.dispatcher(dispatch_claim_seconds=1):
+            await system.until_sealed(job)
+        assert (await job.status()).request_counts.total == 5
+    assert not system.queue.messages
+
+
+async def test_an_input_of_another_size_is_not_read(system, monkeypatch):
+    read = []
+    stream = system.storage.stream
+
+    def noted(key):
+        read.append(key)
+        return stream(key)
+
+    monkeypatch.setattr(system.storage, "stream", noted)
+    async with system.client() as client:
+        job = await client.submit(lines(5), stored=True)
+        key = keys.stored_input(job.tenant, job.id)
+        await system.storage.put(key, (await system.storage.get(key)).data * 2)
+        async with system.dispatcher():
+            status = await job.wait(timeout=30)
+    assert status.status == "failed"
+    assert "not what it was" in status.errors.data[0].message
+    assert not read
+
+
+async def test_a_job_whose_objects_are_denied_stops_no_other(system, monkeypatch):
+    await system.announce()
+    get = system.storage.get
+
+    async def denied(key):
+        if key.startswith("tenants/closed/"):
+            raise StoreDenied
+        return await get(key)
+
+    async with system.client() as client:
+        await client.submit(lines(5), stored=True, tenant="closed")
+        monkeypatch.setattr(system.storage, "get", denied)
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.until_sealed(job)
+
+
 async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alone(system):
     await system.announce()
     async with system.client() as client:
@@ -323,3 +443,108 @@ async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alon
         # Whoever reads the manifest on a machine without time zones, a worker say, takes it as it is.
         assert (await odd.status()).waiting.reason == "dispatcher"
     assert len(system.queue.messages) == 5
+
+
+async def test_a_job_that_was_handed_back_says_that_nobody_has_it(system):
+    await system.announce()
+    async with system.client() as client:
+        async with system.dispatcher(dispatch_backlog=700):
+            job = await client.submit(lines(2_000), stored=True)
+            await system.waits_for(job, "backlog")
+        waiting = (await job.status()).waiting
+        assert (waiting.reason, "no dispatcher" in waiting.detail) == ("dispatcher", True)
+
+
+async def test_a_job_whose_input_is_gone_when_some_of_it_was_sent_says_so_and_what_was_sent_counts(system):
+    await system.announce()
+    async with system.client() as client:
+        async with system.dispatcher(dispatch_backlog=700):
+            job = await client.submit(lines(2_000), stored=True)
+            await system.waits_for(job, "backlog")
+        await system.storage.delete([keys.stored_input(job.tenant, job.id)])
+        async with system.dispatcher(dispatch_backlog=700):
+            await system.waits_for(job, "dispatcher")
+        status = await job.status()
+        assert "not there any more" in status.waiting.detail
+        assert (status.status, status.request_counts.total) == ("in_progress", 2_000)
+
+
+async def test_what_the_queue_has_acknowledged_is_never_sent_to_it_again(system, monkeypatch):
+    monkeypatch.setattr("backburner.runtime.retrying._BACKOFF", wait_none())
+    await system.announce()
+    system.queue.choosy = 7
+    async with system.client() as client, system.dispatcher():
+        job = await client.submit(lines(100), stored=True)
+        await system.until_sealed(job)
+    assert sorted(system.queue.indexes) == [*range(100)]
+
+
+async def test_few_jobs_are_read_at_the_same_time_to_be_planned(system, monkeypatch):
+    stream, reading, gate = system.storage.stream, set(), asyncio.Event()
+
+    async def held(key):
+        reading.add(key)
+        await gate.wait()
+        async for piece in stream(key):
+            yield piece
+
+    monkeypatch.setattr(system.storage, "stream", held)
+    async with system.client() as client, system.dispatcher() as dispatcher:
+        jobs = [await client.submit(lines(40), stored=True) for _ in range(12)]
+        await until(lambda: dispatcher.claims == 12, "claims")
+        await until(lambda: len(reading) == 4, "readers")
+        gate.set()
+        await system.until_planned(*jobs)
+
+
+async def has_owner(system, job):
+    return bool((await system.cursor(job)).owner)
+
+
+async def test_a_tenant_whose_long_jobs_have_every_place_gives_places_to_one_that_comes_later(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=4, dispatch_backlog=600) as dispatcher:
+        early = [await client.submit(lines(1_000), stored=True, tenant="early") for _ in range(6)]
+        await until(lambda: len(system.queue.messages) >= 88, "a full lane")
+        await system.until_planned(*early[:4])
+        late = [await client.submit(lines(1_000), stored=True, tenant="late") for _ in range(3)]
+
+        async def owned(jobs):
+            return sum([await has_owner(system, job) for job in jobs])
+
+        async def shared():
+            return (await owned(early), await owned(late)) == (2, 2)
+
+        await until(shared, "places for both")
+        # What left does not come back at once, for whatever place gets free.
+
+        async def told():
+            return [(await system.cursor(job)).waiting for job in early].count(waiting.OTHERS_TURN) == 2
+
+        await until(told, "what the other two wait for")
+        for job in late:
+            await job.cancel()
+        await until(lambda: dispatcher.claims == 2, "free places")
+        assert await owned(early) == 2
+
+
+async def test_a_job_that_is_cancelled_before_it_was_sent_needs_no_place_to_end(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1, dispatch_backlog=600):
+        long = await client.submit(lines(1_000), stored=True)
+        await system.waits_for(long, "backlog")
+        job = await client.submit(lines(5), stored=True)
+        await job.cancel()
+        status = await job.wait(timeout=30)
+        assert status.status == "cancelled"
+        assert await has_owner(system, long)
+
+
+async def test_a_job_takes_the_place_of_one_of_its_own_tenant_that_has_more_time(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_jobs=1, dispatch_backlog=600):
+        long = await client.submit(lines(1_000), stored=True, deadline=7_200)
+        await system.waits_for(long, "backlog")
+        urgent = await client.submit(lines(1_000), stored=True, deadline=600)
+        await until(partial(has_owner, system, urgent), "a place for what is due first")
+        assert not await has_owner(system, long)

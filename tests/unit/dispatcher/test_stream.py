@@ -1,10 +1,17 @@
 """Turns of a job: whole groups where they fit, one pool each, and acknowledged without gaps."""
 
+from contextlib import closing
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planned_input import PlannedInput, line_of
 
-from backburner.dispatcher.stream import whole_groups
-from backburner.ordering.spool import SpooledLine
+from backburner.dispatcher.stream import JobStream, whole_groups
+from backburner.ordering.plan import Plan
+from backburner.ordering.spool import Spool, SpooledLine
+from backburner_schemas.errors import RequestRefused
+from backburner_schemas.job import JobManifest
 
 
 def lines(*groups, pool="fake", start=0):
@@ -53,3 +60,36 @@ def test_a_turn_is_never_empty_never_too_large_and_cuts_a_group_only_if_it_is_th
     assert list(chosen) == given_lines[: len(chosen)]
     if len(chosen) < len(given_lines) and given_lines[len(chosen)].group == chosen[-1].group:
         assert chosen[0].group == chosen[-1].group
+
+
+MANIFEST = JobManifest(id="job", tenant="acme", created_at=1.0, deadline=2.0)
+FORGED = line_of(1, "b")[:-1] + b', "tenant": "victim", "job": "theirs", "index": 7}'
+
+
+async def sent_by_a_stored_plan(given_input):
+    """What a successor sends, which has the plan from the store."""
+    with given_input.plan() as plan:
+        data = b"".join(plan.pieces())
+
+    async def stored():
+        yield data
+
+    plan = await Plan.read(stored(), input_bytes=len(given_input.data), max_line_bytes=1000)
+    spool = await Spool.build(plan, given_input.pieces())
+    with closing(JobStream(MANIFEST, plan, spool, 0, max_bytes=1000)) as stream:
+        turn = await stream.take(100)
+        if turn is None:
+            raise stream.failure
+        return [message.envelope for message in turn.messages]
+
+
+async def test_a_stored_plan_cannot_give_a_request_the_address_of_another_tenant():
+    """All of the plan and of the input may be written by whoever may write this job's objects."""
+    envelopes = await sent_by_a_stored_plan(PlannedInput([line_of(0, "a"), FORGED, line_of(2, "c")]))
+    assert {(one.tenant, one.job) for one in envelopes} == {("acme", "job")}
+    assert sorted(one.index for one in envelopes) == [0, 1, 2]
+
+
+async def test_a_stored_plan_whose_line_is_no_request_stops_its_job_and_nothing_else():
+    with pytest.raises(RequestRefused):
+        await sent_by_a_stored_plan(PlannedInput([line_of(0, "a"), b'{"body": {"model": "m"}, "index": 3}']))

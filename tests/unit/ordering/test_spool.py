@@ -1,7 +1,9 @@
 """Lines on disk in the order of their plan: each is its own, and an input that was changed is found out."""
 
+import asyncio
 import json
 import os
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -109,3 +111,51 @@ def test_any_other_line_is_sent_in_its_canonical_form():
     request = parse_request(line)
     assert found == Accepted(1, request, canonical(request), "fake").members
     assert json.loads(b"{" + found + b"}")["custom_id"] == "a"
+
+
+class HeldCall:
+    """A call of the system that a thread makes, and that waits until it is let go."""
+
+    def __init__(self, call):
+        self.call = call
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, *args):
+        self.entered.set()
+        assert self.go.wait(30)
+        return self.call(*args)
+
+
+async def test_a_spool_that_is_given_up_while_it_is_filled_closes_its_file_only_when_nothing_writes_any_more(
+    monkeypatch,
+):
+    """Otherwise the rest of the piece could be written into whatever file got its number: the spool of another job."""
+    write = HeldCall(os.pwrite)
+    monkeypatch.setattr(os, "pwrite", write)
+    with INPUT.plan() as plan:
+        building = asyncio.create_task(Spool.build(plan, INPUT.pieces(MANY)))
+        assert await asyncio.to_thread(write.entered.wait, 30)
+        building.cancel()
+        await asyncio.wait([building], timeout=0.05)
+        assert not building.done()
+        write.go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await building
+
+
+async def test_a_spool_that_is_closed_while_it_is_read_closes_its_file_only_when_nothing_reads_any_more(monkeypatch):
+    with INPUT.plan() as plan:
+        spool = await Spool.build(plan, INPUT.pieces(MANY))
+        read = HeldCall(os.pread)
+        monkeypatch.setattr(os, "pread", read)
+        reading = asyncio.create_task(spool.lines(0, 5, max_bytes=MANY))
+        assert await asyncio.to_thread(read.entered.wait, 30)
+        closing = threading.Thread(target=spool.close)
+        closing.start()
+        assert not spool._file.closed
+        read.go.set()
+        assert len(await reading) == 5
+        closing.join(30)
+        assert spool._file.closed
+        with pytest.raises(ValueError, match="closed"):
+            await spool.lines(5, 10, max_bytes=MANY)

@@ -1,5 +1,6 @@
 """What a job is doing and how it ends: the decision table, and a model that is too plain to be wrong."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -17,6 +18,7 @@ from backburner_schemas.job import (
     StoredInput,
     Summary,
     UsageTotals,
+    Waiting,
     WaitReason,
 )
 from backburner_schemas.keys import SegmentName
@@ -333,7 +335,11 @@ def test_a_stored_job_waits_for_a_dispatcher_until_one_says_why_it_waits():
     view, _ = job(stored=INPUT)
     assert derive(view).waiting.reason is WaitReason.DISPATCHER
     view, _ = job(stored=INPUT, count=0)
-    assert derive(view).waiting is None
+    assert derive(replace(view, cursor=Cursor(owner="d"))).waiting is None
+    told = Waiting(reason=WaitReason.PAUSED)
+    assert derive(replace(view, cursor=Cursor(waiting=told))).waiting == told
+    # Its last dispatcher handed it back, with nothing to say.
+    assert derive(view).waiting.reason is WaitReason.DISPATCHER
     submitted, _ = job()
     assert derive(submitted).waiting is None
 

@@ -4,7 +4,9 @@ The queue is kept short and the backlog in the store: what lies on the queue can
 out any more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backburner.dispatcher.claim import JobKey
@@ -18,8 +20,8 @@ class JobProgress:
 
     job: JobKey
     lane: Lane
-    pools: Sequence[str]
-    """Where its requests go; empty while its input is not checked."""
+    pools: Sequence[tuple[str, int]]
+    """Where its requests go, one pool after the other, with their numbers; empty while its input is not checked."""
     created_at: float
     """Unix seconds."""
     total: int
@@ -33,15 +35,13 @@ class JobProgress:
         """Requests that were sent and have no record yet."""
         return max(self.sent - self.recorded, 0)
 
-    @property
-    def unanswered(self) -> int:
-        """Requests that have no record yet, sent or not."""
-        return max(self.total - self.recorded, 0)
-
-    @property
-    def queues(self) -> Sequence[Queue]:
-        """The lanes that its requests go to."""
-        return [(pool, self.lane) for pool in self.pools]
+    def sent_to(self) -> Mapping[str, int]:
+        """Requests that were sent to each pool."""
+        found, left = {}, self.sent
+        for pool, count in self.pools:
+            found[pool] = min(count, left)
+            left -= found[pool]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Survey:
     jobs: Sequence[JobProgress] = ()
     workers: Mapping[str, int] = field(default_factory=dict)
     """Live workers of each pool."""
+    bound: int = sys.maxsize
+    """Unanswered requests that a lane of a pool may have."""
 
     def unsent_since(self) -> float | None:
         """When the oldest job was made that is not sent whole, in Unix seconds; None if all are."""
@@ -58,15 +60,44 @@ class Survey:
 
     def queued_since(self) -> Mapping[Queue, float]:
         """For each lane with unanswered messages, when the oldest job was made that has some, in Unix seconds."""
-        return _least((queue, job.created_at) for job in self.jobs if job.on_the_queue for queue in job.queues)
+        found: dict[Queue, float] = {}
+        for job in self.jobs:
+            for pool, count in self._on_the_queue(job).items():
+                if count:
+                    queue = pool, job.lane
+                    found[queue] = min(found.get(queue, job.created_at), job.created_at)
+        return found
 
     def pending(self) -> Mapping[Queue, int]:
-        """Requests without a record, sent or not, by lane; a job's are split evenly among its pools."""
-        return _sums(self.jobs, "unanswered")
+        """Requests without a record, sent or not, by lane."""
+        found = Counter(self.on_the_queue())
+        for job in self.jobs:
+            sent = job.sent_to()
+            found.update({(pool, job.lane): count - sent[pool] for pool, count in job.pools})
+        return found
 
     def on_the_queue(self) -> Mapping[Queue, int]:
         """Requests that were sent and have no record yet, by lane."""
-        return _sums(self.jobs, "on_the_queue")
+        found: Counter[Queue] = Counter()
+        for job in self.jobs:
+            found.update({(pool, job.lane): count for pool, count in self._on_the_queue(job).items()})
+        return found
+
+    def _on_the_queue(self, job: JobProgress) -> Mapping[str, int]:
+        """Those of one job by pool. Which pool a record came from, no segment's name tells.
+
+        So they are taken to be at pools that nobody serves, as many as a bound lets be there, then at those that were
+        sent to last: what cannot be answered in one pool must not keep another one's lane shut.
+        """
+        sent, left, found = job.sent_to(), job.on_the_queue, dict[str, int]()
+        for pool in (pool for pool, _ in reversed(job.pools) if not self.workers.get(pool)):
+            found[pool] = min(sent[pool], left, self.bound)
+            left -= found[pool]
+        for pool, _ in reversed(job.pools):
+            more = min(sent[pool] - found.get(pool, 0), left)
+            found[pool] = found.get(pool, 0) + more
+            left -= more
+        return found
 
 
 class Backlog:
@@ -80,9 +111,10 @@ class Backlog:
         self._since: dict[Queue, int] = {}
         self._before: dict[Queue, int] = {}
         self._full = False
-        self._known = False
         self.survey = Survey()
         """The latest."""
+        self.known = False
+        """Whether there was one."""
 
     @property
     def bound(self) -> int:
@@ -110,10 +142,6 @@ class Backlog:
         """Whether the pool has a live worker."""
         return self.survey.workers.get(pool, 0) > 0
 
-    def nobody_serves(self, pools: Sequence[str]) -> bool:
-        """Whether it is known that none of these pools has a live worker."""
-        return self._known and not any(self.has_workers(pool) for pool in pools)
-
     def sent(self, queue: Queue, requests: int) -> None:
         """So many were sent there by this process."""
         self._since[queue] = self._since.get(queue, 0) + requests
@@ -124,26 +152,9 @@ class Backlog:
 
     def surveyed(self, survey: Survey) -> None:
         """That was found."""
-        self.survey, self._known = survey, True
+        self.survey, self.known = survey, True
         self._queued = survey.on_the_queue()
         self._since = {
             queue: left for queue, sent in self._since.items() if (left := sent - self._before.get(queue, 0)) > 0
         }
         self._full = False
-
-
-def _sums(jobs: Iterable[JobProgress], figure: str) -> dict[Queue, int]:
-    found: dict[Queue, int] = {}
-    for job in jobs:
-        count, queues = getattr(job, figure), job.queues
-        for place, queue in enumerate(queues):
-            share = count // len(queues) + (place < count % len(queues))
-            found[queue] = found.get(queue, 0) + share
-    return found
-
-
-def _least(pairs: Iterable[tuple[Queue, float]]) -> dict[Queue, float]:
-    found: dict[Queue, float] = {}
-    for queue, value in pairs:
-        found[queue] = min(found.get(queue, value), value)
-    return found

@@ -12,7 +12,7 @@ from backburner.pools import PoolDirectory
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken, StoreError
+from backburner_schemas.errors import StoreError, StoreFull
 from backburner_schemas.job import JobManifest
 from backburner_schemas.keys import SegmentName
 
@@ -83,7 +83,7 @@ class Surveyor:
 
         found = await asyncio.gather(*(progress(job) for job in open_jobs if self._stored.get(job, job) is not None))
         workers = await self._live_workers()
-        self._backlog.surveyed(Survey([one for one in found if one is not None], workers))
+        self._backlog.surveyed(Survey([one for one in found if one is not None], workers, self._backlog.bound))
         self._changed()
 
     async def _live_workers(self) -> Mapping[str, int]:
@@ -97,12 +97,17 @@ class Surveyor:
     async def _progress(self, job: JobKey) -> JobProgress | None:
         """How far a job has come; None if it is no stored one, or one that cannot be read: that is its own affair."""
         try:
-            manifest = await self._manifest(job)
-            if manifest is None or manifest.stored is None:
-                return None
-            cursor = (await read_cursor(self._storage, job)).cursor
-        except StoredObjectBroken:
+            return await self._progress_of(job)
+        except StoreError as error:
+            if error.retryable or isinstance(error, StoreFull):
+                raise
             return None
+
+    async def _progress_of(self, job: JobKey) -> JobProgress | None:
+        manifest = await self._manifest(job)
+        if manifest is None or manifest.stored is None:
+            return None
+        cursor = (await read_cursor(self._storage, job)).cursor
         if cursor is None or cursor.total is None:
             return JobProgress(job, manifest.priority, (), manifest.created_at, total=0, sent=0, recorded=0)
         own = self._own(job)
@@ -112,8 +117,9 @@ class Surveyor:
             async for one in self._storage.scan(keys.segments(*job)):
                 name = SegmentName.parse(one.key)
                 recorded += name.ok + name.failed if name is not None else 0
+        pools = [*zip(cursor.pools, cursor.pool_counts, strict=False)]
         return JobProgress(
-            job, manifest.priority, cursor.pools, manifest.created_at, total=cursor.total, sent=sent, recorded=recorded
+            job, manifest.priority, pools, manifest.created_at, total=cursor.total, sent=sent, recorded=recorded
         )
 
     async def _manifest(self, job: JobKey) -> JobManifest | None:
