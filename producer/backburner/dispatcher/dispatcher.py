@@ -140,11 +140,13 @@ class Dispatcher:
         self._yielding = {tenant: until for tenant, until in self._yielding.items() if until > clock}
         free = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
         # What can be taken up goes before what only has to be told why it waits, however much of that there is.
-        ready = [job for job in free if self._reason(job, now) is None]
+        reasons = {job.key: self._reason(job, now) for job in free}
+        ready = [job for job in free if reasons[job.key] is None]
         if not self._has_room:
             self._make_room(in_turn([job for job in ready if not job.over(now)], self._runs, now))
             ready = [job for job in ready if job.over(now)]
-        untold = [job for job in free if job not in ready and not self._is_told(job, now, clock)]
+        first = {job.key for job in ready}
+        untold = [job for job in free if job.key not in first and not self._is_told(job, reasons[job.key], clock)]
         jobs = [*in_turn(ready, self._runs, now), *in_turn(untold, self._runs, now)]
         claimed = 0
         for job in jobs[:_CURSORS_PER_LOOK_COUNT]:
@@ -170,24 +172,38 @@ class Dispatcher:
     def _has_room(self) -> bool:
         return len(self._runs) < self._max_jobs
 
-    def _reason(self, job: PendingJob, now: float) -> Waiting | None:
-        """Why the job is not to be taken up, as far as it is known without reading its cursor again; None if it is."""
+    def _reason(self, job: PendingJob, now: float) -> WaitReason | None:
+        """Why the job is not to be taken up, as far as it is known without reading its cursor again; None if it is.
+
+        It is asked of each job that waits, in each look.
+        """
         if job.over(now):
             return None
-        if self._yielding.get(job.tenant, 0.0) > time.monotonic():
-            return waiting.OTHERS_TURN
+        if self._yielding and self._yielding.get(job.tenant, 0.0) > time.monotonic():
+            return WaitReason.SHARE
         if not job.planned:
             return None
+        if job.paused:
+            return WaitReason.PAUSED
         if job.held_back(now):
-            return waiting.held_back(job.manifest, paused=job.paused, now=now)
+            return WaitReason.OFF_PEAK
         if job.next_pool is not None and not self._backlog.has_workers(job.next_pool):
-            return waiting.no_worker(job.next_pool)
+            return WaitReason.NO_WORKER
         return None
 
-    def _is_told(self, job: PendingJob, now: float, clock: float) -> bool:
+    def _waiting(self, job: PendingJob, reason: WaitReason, now: float) -> Waiting:
+        """The same with its detail."""
+        if reason is WaitReason.SHARE:
+            return waiting.OTHERS_TURN
+        if reason is WaitReason.NO_WORKER and job.next_pool is not None:
+            return waiting.no_worker(job.next_pool)
+        if reason is WaitReason.DISPATCHER:
+            return waiting.no_place(self._max_jobs)
+        return waiting.held_back(job.manifest, paused=job.paused, now=now)
+
+    def _is_told(self, job: PendingJob, reason: WaitReason | None, clock: float) -> bool:
         """Whether its cursor has the right reason, and was read not long ago: another may have taken it since."""
-        reason = self._reason(job, now) or waiting.no_place(self._max_jobs)
-        return job.noted == reason.reason and clock - job.read_at < self._claim_seconds
+        return job.noted == (reason or WaitReason.DISPATCHER) and clock - job.read_at < self._claim_seconds
 
     async def _consider(self, job: PendingJob, now: float) -> Claim | None:
         """Claim the job if it is free and can be taken up; else note why it waits."""
@@ -209,10 +225,10 @@ class Dispatcher:
                 log.info("claimed a job", tenant=job.key[0], job=job.key[1], sent=claim.cursor.count)
                 return claim
             return None
-        reason = reason or waiting.no_place(self._max_jobs)
-        if job.noted != reason.reason:
-            await note_waiting(self._storage, job.key, found, reason)
-            job.noted = reason.reason
+        reason = reason or WaitReason.DISPATCHER
+        if job.noted != reason:
+            await note_waiting(self._storage, job.key, found, self._waiting(job, reason, now))
+            job.noted = reason
         return None
 
     def _make_room(self, ready: list[PendingJob]) -> None:

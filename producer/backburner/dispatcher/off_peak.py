@@ -2,9 +2,12 @@
 
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from backburner_schemas.job import OffPeak
+
+_MINUTE_SECONDS = 60
 
 
 def is_open(window: OffPeak, now: float) -> bool:
@@ -12,8 +15,14 @@ def is_open(window: OffPeak, now: float) -> bool:
 
     `now` is in Unix seconds. Where clocks are set forward or back, the window follows them.
     """
+    return _is_open_in(window, int(now // _MINUTE_SECONDS))
+
+
+@lru_cache(maxsize=1024)
+def _is_open_in(window: OffPeak, minute: int) -> bool:
+    """The same for a minute since 1970: windows begin and end with one, and thousands of jobs can have the same."""
     start, end = time_of_day.fromisoformat(window.start), time_of_day.fromisoformat(window.end)
-    shown = datetime.fromtimestamp(now, ZoneInfo(window.timezone)).time()
+    shown = datetime.fromtimestamp(minute * _MINUTE_SECONDS, ZoneInfo(window.timezone)).time()
     if start < end:
         return start <= shown < end
     return start == end or shown >= start or shown < end

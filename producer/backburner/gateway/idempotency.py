@@ -126,7 +126,7 @@ def idempotency_key(request: Request) -> str | None:
     given: list[str] = request.headers.getlist("idempotency-key")
     if not given:
         return None
-    found = given[0]
+    found: str = given[0]
     if len(given) > 1 or not 0 < len(found) <= _MAX_KEY_CHARACTERS or not found.isprintable():
         raise CallRefused(f"send one Idempotency-Key, of 1 to {_MAX_KEY_CHARACTERS} printable characters")
     return found
