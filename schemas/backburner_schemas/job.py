@@ -180,6 +180,8 @@ class Cursor(_Stored):
     """Where the requests of a stored job go, one after the other; of very many pools, the first hundred."""
     pool_counts: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
     """How many of them go to each of those pools."""
+    begun: bool = False
+    """Whether any request of a stored job may be on the queue: written before the first one is."""
     waiting: Waiting | None = None
     """Why nothing of a stored job is being sent; None while it is sent."""
     estimate: Estimate | None = None

@@ -135,6 +135,11 @@ class Claim:
                 self.cursor = before
         raise StoreError("the cursor could not be written; trying again")
 
+    async def begin(self) -> None:
+        """Record, before the first request is sent, that some may be on the queue. Raises as `write` does."""
+        if not self.cursor.begun:
+            await self.write(begun=True)
+
     async def hand_back(self, **changes: Any) -> None:
         """Let go of the job, so that it can be taken at once. Raises `ClaimLost`, and `StoreError`."""
         async with self._writing:

@@ -287,7 +287,7 @@ class JobRun:
 
     async def _cut_off(self) -> Over:
         """End a job that was cancelled or has expired: at once if nothing was sent, else when late records are in."""
-        grace = self._settings.grace_seconds if self.claim.cursor.count else 0.0
+        grace = self._settings.grace_seconds if self.claim.cursor.begun else 0.0
         if await self._frozen(grace):
             return await self._end(Outcome.ENDED)
         return await self._hand_back(grace)

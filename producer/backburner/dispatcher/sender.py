@@ -144,7 +144,8 @@ class Sender(Availability):
         messages = await until_stored(
             partial(claim_check_all, self._storage, turn.messages, self._queue), "store large bodies"
         )
-
+        # Its count tells only later what was sent, and a job that is cut off by then waits for late answers.
+        await until_stored(job.claim.begin, "write a cursor")
         left = messages
 
         async def attempt() -> None:

@@ -548,3 +548,35 @@ async def test_a_job_takes_the_place_of_one_of_its_own_tenant_that_has_more_time
         urgent = await client.submit(lines(1_000), stored=True, deadline=600)
         await until(partial(has_owner, system, urgent), "a place for what is due first")
         assert not await has_owner(system, long)
+
+
+async def test_what_a_dispatcher_sent_before_its_first_count_keeps_its_answers_when_the_job_is_cancelled(system):
+    await system.announce()
+    cursors = []
+    publish = system.queue.publish
+
+    async def noted(messages):
+        stored = await system.storage.get(keys.cursor("default", messages[0].envelope.job))
+        cursors.append(Cursor.model_validate_json(stored.data))
+        await publish(messages)
+
+    system.queue.publish = noted
+    async with system.client() as client:
+        async with system.dispatcher():
+            job = await client.submit(lines(5), stored=True)
+            await system.until_sealed(job)
+        assert all(cursor.begun for cursor in cursors)
+        # As it would be if the dispatcher had died there, and the job was cancelled.
+        died = cursors[0].model_copy(update={"owner": "", "count": 0})
+        await system.storage.delete([keys.sealed("default", job.id)])
+        await system.storage.put(keys.cursor("default", job.id), died.model_dump_json().encode())
+        await system.storage.put(keys.pending("default", job.id), b"")
+        await job.cancel()
+
+        async def handed_back():
+            cursor = await system.cursor(job)
+            return cursor.updated_at != died.updated_at and not cursor.owner
+
+        async with system.dispatcher():
+            await until(handed_back, "the job is left until late answers are in")
+        assert (await job.status()).status == "cancelling"
