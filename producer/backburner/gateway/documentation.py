@@ -173,6 +173,7 @@ _STREAMING: dict[str, dict[str, Any]] = {
                 "200": _answer("The response, in the endpoint's own form.", {"type": "object"}),
                 "202": _answer("There is no answer yet.", _ref("AsyncRequest")),
                 "304": {"description": "The answer is the one that `If-None-Match` names."},
+                "default": _answer("The request failed: its error, with the status that it has.", _ref("ErrorBody")),
             },
         }
     },

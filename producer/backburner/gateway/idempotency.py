@@ -123,7 +123,7 @@ class Idempotency:
 
 def idempotency_key(request: Request) -> str | None:
     """The call's Idempotency-Key, or None. Raises `CallRefused` for one that cannot be."""
-    given = request.headers.getlist("idempotency-key")
+    given: list[str] = request.headers.getlist("idempotency-key")
     if not given:
         return None
     found: str = given[0]

@@ -9,6 +9,7 @@ import obstore
 import pytest
 from gateway import batch_lines, gateway_over
 
+from backburner.gateway.batches.results import ResultFile, ResultKind
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded, EngineError
@@ -107,6 +108,18 @@ async def test_what_never_ran_is_in_the_error_file_under_its_own_name(gateway, h
     assert len(await lines(client, done["output_file_id"])) == 2
 
 
+async def test_errors_that_are_read_while_the_batch_ends_have_their_names(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    await gateway.dispatch(batch["id"], only=1)
+    results, file = gateway.parts.results("default"), ResultFile(batch["id"], ResultKind.ERRORS)
+    running = await results.find(file)
+    await gateway.system.expire(batch["id"])
+    for view, names in ((running, []), (await results.find(file), ["r1", "r2"])):
+        data = b"".join([data async for data in results.lines(file, view)])
+        assert [json.loads(line)["custom_id"] for line in data.splitlines()] == names
+
+
 async def test_the_results_can_be_read_while_the_batch_runs_and_grow(gateway):
     client = await gateway.client()
     batch = await make(client, batch_lines(4))
@@ -163,6 +176,7 @@ async def test_a_batch_whose_input_was_refused_shows_what_is_wrong_by_line(gatew
         ({"completion_window": "soon"}, "completion_window"),
         ({"completion_window": "31d"}, "completion_window"),
         ({"completion_window": "0h"}, "completion_window"),
+        ({"completion_window": "99999999999h"}, "completion_window"),
         ({"input_file_id": None}, "input_file_id"),
         ({"metadata": {str(number): "x" for number in range(17)}}, "metadata"),
         ({"metadata": {"k": "x" * 513}}, "metadata.k"),

@@ -15,7 +15,9 @@ from waiting import until
 from backburner.gateway.http import server
 from backburner.gateway.http.body import Body, CallerGone
 from backburner.logs import configure
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
+from backburner_schemas import keys
 from backburner_schemas.errors import BackburnerError, CallTooLarge, CallTooSlow, StoreDenied, StoreError
 
 
@@ -290,6 +292,24 @@ async def test_what_fails_inside_is_told_without_the_inside(logged, failure, mon
     assert answer.headers["x-request-id"] in "".join(json.dumps(line) for line in logged())
 
 
+async def test_a_download_that_the_store_breaks_off_is_an_outage_and_no_bug(logged, monkeypatch):
+    async with FakeSystem() as system, gateway_over(system) as gateway:
+        client = await gateway.client()
+        file = (await client.post("/v1/files", files={"file": ("a", batch_lines(2))}, data={"purpose": "batch"})).json()
+
+        async def broken(*_):
+            yield batch_lines(1)
+            raise StoreError("connection refused")
+
+        monkeypatch.setattr(Storage, "stream", broken)
+        # The client in this process asserts that an answer has an end.
+        with contextlib.suppress(AssertionError):
+            await client.get(f"/v1/files/{file['id']}/content")
+    events = [line["event"] for line in logged()]
+    assert "a call could not be served" in events
+    assert "serving a call failed" not in events
+
+
 async def test_a_store_that_does_not_answer_is_told_in_time(monkeypatch):
     async with FakeSystem() as system, gateway_over(system, gateway_answer_seconds=0.05) as gateway:
         client = await gateway.client()
@@ -320,6 +340,28 @@ async def test_more_calls_than_are_taken_are_told_to_come_again(monkeypatch):
         go_on.set()
         assert (second.status_code, second.json()["error"]["code"]) == (503, "overloaded")
         assert (await first).status_code == 200
+
+
+async def test_a_flood_of_unknown_keys_takes_no_places_and_is_bounded_itself(monkeypatch):
+    monkeypatch.setattr("backburner.gateway.auth.api_key_authenticator._MAX_UNKNOWN_KEYS", 2)
+    async with FakeSystem() as system, gateway_over(system, gateway_max_calls=1) as gateway:
+        client, scan = await gateway.client(), Storage.scan
+        assert (await client.get("/v1/models")).status_code == 200
+
+        async def hanging(self, prefix, *, after=None):
+            if prefix == keys.API_KEYS:
+                await asyncio.Event().wait()
+            async for one in scan(self, prefix, after=after):
+                yield one
+
+        monkeypatch.setattr(Storage, "scan", hanging)
+        junk = [client.get("/v1/models", headers={"authorization": f"Bearer bb-{n:043}"}) for n in range(3)]
+        waiting = [asyncio.create_task(call) for call in junk]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert [one.result().status_code for one in done] == [503]
+        assert (await client.get("/v1/models")).status_code == 200
+        for one in waiting:
+            one.cancel()
 
 
 async def test_a_caller_without_the_scope_is_denied_and_nothing_is_done():

@@ -17,7 +17,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken, StoreError
+from backburner_schemas.errors import Overloaded, StoredObjectBroken, StoreError
 
 _REMEMBER_SECONDS = 10.0
 """A key that was revoked is refused after this long, everywhere: it counts from before the key was read."""
@@ -25,6 +25,9 @@ _LISTING_SECONDS = 1.0
 _STORE_SECONDS = 5.0
 """The store may take this long, less than what its own retries take: the caller waits."""
 _MAX_REMEMBERED_ENTRIES = 10_000
+
+_MAX_UNKNOWN_KEYS = 1_000
+"""Keys never seen before that are looked for at the same time."""
 
 log = get_logger(__name__)
 
@@ -55,7 +58,10 @@ class ApiKeyAuthenticator:
         self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
     async def verify(self, secret: str) -> Principal:
-        """The caller that has this key. Raises `Refused`, and `StoreError` where it cannot be found out."""
+        """The caller that has this key.
+
+        Raises `Refused`, `StoreError` where it cannot be found out, `Overloaded` while too many unknown keys wait.
+        """
         if not is_secret(secret):
             raise Refused(Reason.MALFORMED)
         digest = digest_of(secret)
@@ -80,6 +86,8 @@ class ApiKeyAuthenticator:
         """Read the key, once for all who ask at the same time."""
         task = self._reading.get(digest)
         if task is None:
+            if len(self._reading) >= _MAX_UNKNOWN_KEYS and not self._listing.had(digest):
+                raise Overloaded
             task = self._reading[digest] = asyncio.create_task(self._read(digest))
             task.add_done_callback(lambda ended: self._ended(digest, ended))
         # One caller that goes away must not take the answer from the others.
@@ -130,10 +138,14 @@ class _Listing:
         self._begun_at = float("-inf")
         self._renewing = asyncio.Lock()
 
+    def had(self, digest: str) -> bool:
+        """Whether there was such a key at the last listing."""
+        return digest in self._digests
+
     async def has(self, digest: str) -> bool:
         """Whether there is such a key, by a listing that was begun after this was asked."""
         asked_at = self._clock()
-        if digest in self._digests:
+        if self.had(digest):
             return True
         async with self._renewing:
             if self._begun_at <= asked_at:

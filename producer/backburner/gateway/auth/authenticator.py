@@ -12,7 +12,7 @@ class Authenticator(Protocol):
         """The caller that the `Authorization` header names; None where there is no such header.
 
         Returns within seconds. Raises `Unauthenticated` for a header that is missing or not accepted, its message fit
-        for the caller: it repeats nothing of the header. Raises `RateLimited` where too many unknown keys come to look
-        each up, and `StoreError` or `IdentityUnavailable` while it cannot be found out. Safe to cancel.
+        for the caller: it repeats nothing of the header. Raises `Overloaded` where too many unknown keys wait to be
+        looked up, and `StoreError` or `IdentityUnavailable` while it cannot be found out. Safe to cancel.
         """
         ...

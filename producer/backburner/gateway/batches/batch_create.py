@@ -43,7 +43,7 @@ class BatchCreate(BaseModel):
     """The file of requests, uploaded with the purpose `batch`."""
     endpoint: Annotated[str, Field(max_length=64, examples=[Endpoint.CHAT])]
     """The endpoint that every request of the file names."""
-    completion_window: Annotated[str, Field(max_length=8, examples=["24h"])]
+    completion_window: Annotated[str, Field(max_length=32, examples=["24h"])]
     """How long the batch may take: `24h`, or any time up to 30 days, such as `90m` or `7d`."""
     metadata: Metadata | None = None
     """Up to 16 pairs of at most 64 and 512 characters."""

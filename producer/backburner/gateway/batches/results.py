@@ -118,7 +118,8 @@ class BatchResults:
     async def lines(self, file: ResultFile, view: JobView) -> AsyncGenerator[bytes]:
         """The file's lines, some at a time."""
         reader = RecordReader(self._storage, self._tenant, file.job)
-        missing = view.summary.missing if view.summary is not None else IndexSet()
+        # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
+        missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:
             async for piece in pieces:
                 if data := b"".join(_lines(file.kind, piece, missing)):
@@ -209,7 +210,7 @@ def _expires_at(view: JobView) -> float | None:
     return None if after is None or view.summary is None else view.summary.finalized_at + after
 
 
-def _lines(kind: ResultKind, piece: Piece, missing: IndexSet) -> Iterator[bytes]:
+def _lines(kind: ResultKind, piece: Piece, missing: IndexSet | None) -> Iterator[bytes]:
     """The lines of that kind in what was read. Those of requests that are missing come by their names instead."""
     if isinstance(piece, RecordLines):
         if not piece.failed:
@@ -229,7 +230,10 @@ def _lines(kind: ResultKind, piece: Piece, missing: IndexSet) -> Iterator[bytes]
             yield error_line(record)
 
 
-def _is_in(missing: IndexSet, record: ResultRecord) -> bool:
+def _is_in(missing: IndexSet | None, record: ResultRecord) -> bool:
+    if missing is None:
+        # Only what a reader makes of those that were cut off has no name.
+        return record.custom_id is None
     index = record.backburner.index
     return isinstance(index, int) and index in missing
 

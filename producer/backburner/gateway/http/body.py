@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
-from backburner_schemas.errors import CallRefused, CallTooLarge, CallTooSlow
+from backburner_schemas.errors import CallTooLarge, CallTooSlow
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -89,11 +89,3 @@ class Body:
 
     def _too_large(self) -> CallTooLarge:
         return CallTooLarge(f"the body has more than the {self.limit:,} bytes that are taken here; send less at once")
-
-
-def body_of(scope: MutableMapping[str, Any]) -> Body:
-    """The body of the call that this scope belongs to. Raises `CallRefused` where it passed no front."""
-    found = scope["state"].get("body")
-    if not isinstance(found, Body):
-        raise CallRefused("the call did not come through the gateway's front")
-    return found

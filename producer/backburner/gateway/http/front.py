@@ -6,8 +6,8 @@ Pure ASGI, so that bodies stream through it in both directions.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -70,25 +70,29 @@ class Front:
             return
         answer = _Answer(send, f"req_{secrets.token_hex(16)}")
         begun = time.monotonic()
-        self._under_way += 1
         call: Call | None = None
         try:
             with self._telemetry.in_flight():
                 async with asyncio.timeout(self._answer_seconds) as patience:
                     call = await self._admit(scope, receive, answer, patience)
-                    await self._app(scope, call.body.receive, answer.send)
+                    with self._place():
+                        answer.headers |= await self._limits(scope, call)
+                        await self._app(scope, call.body.receive, answer.send)
         except BackburnerError as error:
             await self._tell(scope, answer, error)
         except TimeoutError:
             await self._tell(scope, answer, StoreError("store or queue did not answer in time"))
         except CallerGone:
             answer.gone = True
-        except Exception:
-            # A bug; its text may hold what is nobody's business.
-            log.exception("serving a call failed", request_id=answer.id, path=_path(scope))
-            await self._tell(scope, answer, InternalFailure())
+        except Exception as error:
+            if isinstance(error.__cause__, BackburnerError):
+                # Starlette hides in an error of its own what ends an answer that has begun.
+                await self._tell(scope, answer, error.__cause__)
+            else:
+                # A bug; its text may hold what is nobody's business.
+                log.exception("serving a call failed", request_id=answer.id, path=_path(scope))
+                await self._tell(scope, answer, InternalFailure())
         finally:
-            self._under_way -= 1
             self._note(scope, answer, call, time.monotonic() - begun)
 
     async def _admit(
@@ -97,13 +101,21 @@ class Front:
         """The call, once all is right with its head and its caller."""
         head = Head(scope)
         head.check()
-        if self._under_way > self._max_calls:
-            raise Overloaded
         body = Body(receive, head.content_length, DEFAULT_BODY_BYTES)
         call = Call(answer.id, await self._caller(scope, head), body, patience)
         scope.setdefault("state", {})["call"] = call
-        answer.headers |= await self._limits(scope, call)
         return call
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the places for calls, taken by callers that are known: junk keys must not fill them."""
+        if self._under_way >= self._max_calls:
+            raise Overloaded
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     async def _caller(self, scope: MutableMapping[str, Any], head: Head) -> Principal:
         if scope["path"] in PUBLIC_PATHS:
