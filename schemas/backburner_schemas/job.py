@@ -124,8 +124,6 @@ class WaitReason(StrEnum):
     """Its pool has no live worker."""
     SHARE = "share"
     """It is another tenant's or another job's turn."""
-    LIMIT = "limit"
-    """Its tenant has as much under way as it may have."""
     BACKLOG = "backlog"
     """The pool has enough to do: more would only lie on the queue."""
 
