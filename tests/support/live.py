@@ -10,6 +10,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,7 @@ class Live:
         self.store = storage
         self.broker = queue
         self.workers: list[LiveWorker] = []
+        self._names: Counter[str] = Counter()
         self.dispatchers: list[LiveDispatcher] = []
         self.gateways: list[LiveGateway] = []
         self.env = {
@@ -177,9 +179,14 @@ class Live:
     async def make_pool(self, model: str) -> None:
         await ensure_pool(self.env, model)
 
+    def _new_name(self, kind: str) -> str:
+        """One that no process had, not even one that is gone: its log is added to, and read as if all were of one."""
+        self._names[kind] += 1
+        return f"{kind}-{self._names[kind]}"
+
     def worker(self, model: str = "fake", **settings: str) -> LiveWorker:
         """Start a worker for that model; it is not waited for."""
-        name = f"worker-{len(self.workers) + 1}"
+        name = self._new_name("worker")
         env = clean_environment(**{**self.env, "BACKBURNER_MODEL": model, **settings})
         started = LiveWorker(name, env, self.folder / "logs" / f"{name}.log")
         self.workers.append(started)
@@ -187,7 +194,7 @@ class Live:
 
     def dispatcher(self, **settings: str) -> LiveDispatcher:
         """Start a dispatcher; it is not waited for."""
-        name = f"dispatcher-{len(self.dispatchers) + 1}"
+        name = self._new_name("dispatcher")
         env = clean_environment(**{**self.env, **settings})
         started = LiveDispatcher(name, env, self.folder / "logs" / f"{name}.log")
         self.dispatchers.append(started)
@@ -195,7 +202,7 @@ class Live:
 
     def gateway(self, **settings: str) -> LiveGateway:
         """Start a gateway on a free port; it is not waited for."""
-        name = f"gateway-{len(self.gateways) + 1}"
+        name = self._new_name("gateway")
         local = {"BACKBURNER_GATEWAY_LISTEN_HOST": "127.0.0.1", "BACKBURNER_GATEWAY_LISTEN_PORT": "0"}
         env = clean_environment(**{**self.env, **local, **settings})
         started = LiveGateway(name, env, self.folder / "logs" / f"{name}.log")
