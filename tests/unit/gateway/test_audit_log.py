@@ -184,3 +184,24 @@ async def test_an_end_does_not_wait_for_ever(storage, monkeypatch, caplog):
 @pytest.mark.parametrize("action", Action)
 def test_an_action_is_two_words_or_a_refusal(action):
     assert action is Action.REFUSED or action.value.count(".") == 1
+
+
+async def test_a_failure_that_nobody_foresaw_ends_no_audit_log(storage, monkeypatch):
+    put, failures = storage.put, ["once"]
+
+    async def failing(key, data):
+        if failures:
+            failures.pop()
+            raise RuntimeError("unforeseen")
+        await put(key, data)
+
+    monkeypatch.setattr(storage, "put", failing)
+    async with AuditLog(storage, flush_seconds=0.01) as audit:
+        audit.record(ALICE, Action.FILE_DELETED, "file-1")
+        await until(lambda: not failures, "the failure")
+        audit.record(ALICE, Action.FILE_DELETED, "file-2")
+
+        async def stored():
+            return "file-2" in [one["target"] for one in await lines(storage)]
+
+        await until(stored, "the line after it, without an end of the log")

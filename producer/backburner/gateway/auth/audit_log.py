@@ -150,7 +150,11 @@ class AuditLog:
             else:
                 # Where the store is away, a full buffer must not make this loop spin.
                 self._full.clear()
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                # Nobody waits for this task: if it ended, no later line would be stored, and nobody would notice.
+                log.exception("storing the audit log failed; trying again")
 
     def _note_refusals(self) -> None:
         counted, self._refused = self._refused, Counter()
