@@ -14,6 +14,7 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── EngineError           the engine failed: mostly retried
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
+    ├── KubernetesError       the cluster's API failed or refused
     └── SettingsError         a setting is unknown or cannot be used
 """
 
@@ -405,6 +406,29 @@ class GenerationAborted(EngineError):
 
     code = "generation_aborted"
     http_status = 503
+
+
+# --- Kubernetes' API --------------------------------------------------------------------------------------
+
+
+class KubernetesError(BackburnerError):
+    """Kubernetes' API failed; check the cluster."""
+
+    code = "kubernetes_error"
+
+
+class KubernetesUnavailable(KubernetesError):
+    """Kubernetes' API did not answer; the call can be made again."""
+
+    code = "kubernetes_unavailable"
+    http_status = 503
+    retryable = True
+
+
+class KubernetesRefused(KubernetesError):
+    """Kubernetes' API refused the call; check the rights of the pod's service account."""
+
+    code = "kubernetes_refused"
 
 
 # --- the systems around -----------------------------------------------------------------------------------

@@ -80,6 +80,9 @@ def test_codes_are_unique_and_stable():
         "StoreDenied": "store_denied",
         "StoreFull": "store_full",
         "StoredObjectBroken": "store_object_broken",
+        "KubernetesError": "kubernetes_error",
+        "KubernetesUnavailable": "kubernetes_unavailable",
+        "KubernetesRefused": "kubernetes_refused",
         "SettingsError": "invalid_setting",
     }
     assert len({kind.code for kind in TREE}) == len(TREE)
@@ -104,7 +107,7 @@ def test_a_message_and_a_field_of_its_own_are_kept():
 def test_only_failures_of_systems_and_full_services_are_worth_a_retry():
     retried = {kind for kind in TREE if kind.retryable}
     assert errors.StoreDenied not in retried
-    systems = (errors.EngineError, errors.QueueError, errors.StoreError)
+    systems = (errors.EngineError, errors.KubernetesUnavailable, errors.QueueError, errors.StoreError)
     passing = {errors.IdentityUnavailable, errors.Overloaded, errors.QuotaExceeded, errors.RateLimited}
     assert {kind for kind in retried if not issubclass(kind, systems)} == passing
 
