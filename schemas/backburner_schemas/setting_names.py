@@ -81,6 +81,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "ALLOWED_MEDIA_DOMAINS",
         "WORKER_ID",
         "WORKER_GROUP",
+        "WORKER_RELEASE",
         "HTTP_HOST",
         "HTTP_PORT",
         "DRAIN_SECONDS",
@@ -103,6 +104,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "LOG_PROMPTS",
         "FAKE_LATENCY_SECONDS",
         "FAKE_PACE",
+        "FAKE_FAILURE_RATIO",
         "FAKE_PROCESS",
         "FAKE_JOURNAL",
     )

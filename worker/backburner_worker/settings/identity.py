@@ -1,6 +1,8 @@
 """Settings of who a worker is."""
 
-from pydantic import field_validator
+from typing import Annotated
+
+from pydantic import Field, field_validator
 
 from backburner.settings.connection import ConnectionSettings
 from backburner_schemas import routing
@@ -14,6 +16,9 @@ class IdentitySettings(ConnectionSettings):
     set."""
     worker_group: str | None = None
     """Name of the group of workers that this one was started in, for records and metrics; the pool's if not set."""
+    worker_release: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
+    """Name of the rollout that this worker is of, for records and metrics: two releases of a group can be compared
+    while one replaces the other. At most 63 letters, digits, `.`, `_` and `-`."""
 
     @field_validator("pool")
     @classmethod
