@@ -87,6 +87,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MODEL_ENDPOINT",
         "RECLAIM_NOTICES",
         "NODE_NAME",
+        "WORKER_RELEASE",
         "HTTP_HOST",
         "HTTP_PORT",
         "DRAIN_SECONDS",
@@ -109,6 +110,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "LOG_PROMPTS",
         "FAKE_LATENCY_SECONDS",
         "FAKE_PACE",
+        "FAKE_FAILURE_RATIO",
         "FAKE_PROCESS",
         "FAKE_JOURNAL",
     )

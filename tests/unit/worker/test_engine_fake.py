@@ -309,3 +309,16 @@ asyncio.run(main())
         while psutil.pid_exists(int(ended.stdout)):
             assert time.monotonic() < deadline, "the engine outlived its worker"
             time.sleep(0.05)
+
+
+async def test_it_fails_at_a_share_of_its_requests_where_it_is_told_to():
+    engine = FakeEngine(failure_ratio=0.2)
+    await engine.start()
+    failed = 0
+    for number in range(50):
+        try:
+            await engine.run(chat(f"question {number}"))
+        except EngineError as error:
+            assert error.retryable
+            failed += 1
+    assert failed == 10
