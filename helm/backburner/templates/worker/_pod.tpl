@@ -73,7 +73,7 @@ spec:
   {{- if $group.accelerator.claim.deviceClass }}
   resourceClaims:
     - name: accelerators
-      resourceClaimTemplateName: {{ include "backburner.worker.name" . }}
+      resourceClaimTemplateName: {{ include "backburner.worker.claimTemplate" . }}
   {{- end }}
 {{- end -}}
 
@@ -137,6 +137,9 @@ topologySpreadConstraints:
 {{- end }}
 {{- with $priority }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- if $group.gang.enabled }}
+schedulingGroup: {podGroupName: {{ include "backburner.worker.name" . }}}
 {{- end }}
 {{- with $group.schedulerName }}
 schedulerName: {{ . }}

@@ -84,7 +84,26 @@ persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }
   volumeMounts:
     - {name: model, mountPath: /models}
     - {name: tmp, mountPath: /tmp}
-    {{- with $into.mounts }}
+    {{- with concat $into.mounts (ternary $group.volumeMounts list (hasPrefix "file:" $group.model.source)) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "name" NAME "group" GROUP): the claims that each worker gets of its own, if any. */}}
+{{- define "backburner.worker.claims" -}}
+{{- $cache := .group.model.cache -}}
+{{- if and .group.model.source (eq $cache.kind "pvc") (not $cache.pvc.existingClaim) -}}
+- metadata:
+    name: model
+    labels:
+      {{- include "backburner.worker.selector" . | nindent 6 }}
+  spec:
+    accessModes: [{{ $cache.pvc.accessMode }}]
+    {{- with $cache.pvc.storageClass }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ include "backburner.worker.modelSize" .group }}
+{{- end -}}
 {{- end -}}
