@@ -33,12 +33,21 @@ def _create_fake(options: EngineOptions) -> Engine:
     check_names(options.adapters, name)
     adapters = [adapter.name for adapter in options.adapters]
     if not fake.process:
-        return FakeEngine(name, fake.latency_seconds, journal=fake.journal, pace=fake.pace, adapters=adapters)
+        return FakeEngine(
+            name,
+            fake.latency_seconds,
+            journal=fake.journal,
+            pace=fake.pace,
+            adapters=adapters,
+            load_seconds=fake.load_seconds,
+        )
     if fake.pace is not None:
         raise SettingsError(
             "BACKBURNER_FAKE_PACE needs the fake in the worker's process; unset BACKBURNER_FAKE_PROCESS"
         )
-    return FakeProcessEngine(name, fake.latency_seconds, journal=fake.journal, adapters=adapters)
+    return FakeProcessEngine(
+        name, fake.latency_seconds, journal=fake.journal, adapters=adapters, load_seconds=fake.load_seconds
+    )
 
 
 def _create_vllm(options: EngineOptions) -> Engine:

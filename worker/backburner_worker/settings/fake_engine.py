@@ -12,6 +12,8 @@ from backburner_worker.engine.options import FakeOptions
 class FakeEngineSettings(SettingGroup):
     """Fake engine: how the engine without a model behaves, for tests and measurements."""
 
+    fake_load_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that the fake engine takes to load, as a real one does before it is warm."""
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the fake engine takes for an answer."""
     fake_pace: str = ""
@@ -34,4 +36,6 @@ class FakeEngineSettings(SettingGroup):
             pace = Pace.parse(self.fake_pace) if self.fake_pace else None
         except ValueError as error:
             raise ValueError(f"BACKBURNER_FAKE_PACE: {error}") from error
-        return FakeOptions(self.fake_latency_seconds, pace, self.fake_process, self.fake_journal)
+        return FakeOptions(
+            self.fake_latency_seconds, pace, self.fake_process, self.fake_journal, load_seconds=self.fake_load_seconds
+        )
