@@ -34,6 +34,7 @@ class Worker:
         self.identity = parts.identity
         self.pipeline = parts.pipeline
         telemetry = parts.telemetry
+        telemetry.retention(parts.settings.topic_retention_seconds)
         telemetry.watch_admission(parts.admission)
         telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
         telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)

@@ -64,7 +64,7 @@ spec:
       args:
         {{- include "backburner.bootstrap.arguments" . | nindent 8 }}
       env:
-        {{- include "backburner.env" (dict "env" $into.env "over" (list .Values.env $own.env)) | nindent 8 }}
+        {{- include "backburner.env" (dict "env" $into.env "over" (list .Values.env $own.env)) | trim | nindent 8 }}
       securityContext:
         {{- include "backburner.containerSecurity" . | nindent 8 }}
       resources:

@@ -42,7 +42,7 @@ spec:
       image: {{ $image }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       env:
-        {{- include "backburner.env" (dict "env" $into.env "over" $over) | nindent 8 }}
+        {{- include "backburner.env" (dict "env" $into.env "over" $over) | trim | nindent 8 }}
       ports:
         - {name: health, containerPort: 8080, protocol: TCP}
       # Ready only once the model has answered; until then nothing but this probe decides how long to wait.
