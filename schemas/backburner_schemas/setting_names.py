@@ -108,6 +108,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "RESULT_CACHE_SECONDS",
         "MODEL_VERSION",
         "LOG_PROMPTS",
+        "FAKE_LOAD_SECONDS",
         "FAKE_LATENCY_SECONDS",
         "FAKE_PACE",
         "FAKE_FAILURE_RATIO",

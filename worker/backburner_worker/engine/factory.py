@@ -40,13 +40,16 @@ def _create_fake(options: EngineOptions) -> Engine:
             pace=fake.pace,
             adapters=adapters,
             failure_ratio=fake.failure_ratio,
+            load_seconds=fake.load_seconds,
         )
     if fake.pace is not None or fake.failure_ratio:
         raise SettingsError(
             "BACKBURNER_FAKE_PACE and BACKBURNER_FAKE_FAILURE_RATIO need the fake in the worker's process; unset "
             "BACKBURNER_FAKE_PROCESS"
         )
-    return FakeProcessEngine(name, fake.latency_seconds, journal=fake.journal, adapters=adapters)
+    return FakeProcessEngine(
+        name, fake.latency_seconds, journal=fake.journal, adapters=adapters, load_seconds=fake.load_seconds
+    )
 
 
 def _create_vllm(options: EngineOptions) -> Engine:

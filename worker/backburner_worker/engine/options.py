@@ -22,6 +22,8 @@ class FakeOptions:
     """A file to which it adds a line for each request that it begins."""
     failure_ratio: float = 0.0
     """Share of the requests at which it fails."""
+    load_seconds: float = 0.0
+    """For loading, before it can answer."""
 
 
 @dataclass(frozen=True, slots=True)
