@@ -5,8 +5,7 @@ import pytest
 from refusing_store import RefusingStore
 
 from backburner.settings import Settings
-from backburner.storage import Storage
-from backburner.storage import storage as storage_module
+from backburner.storage import Storage, remote
 from backburner.storage.errors import translated
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 
@@ -22,7 +21,7 @@ def storage(store, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     impatient = {"max_retries": 0}
-    monkeypatch.setattr(storage_module, "_RETRIES", impatient)
+    monkeypatch.setattr(remote, "_RETRIES", impatient)
     return Storage.open(Settings(store_url="s3://bucket/root", store_endpoint=store.endpoint))
 
 
@@ -82,7 +81,7 @@ async def test_a_store_that_does_not_answer_is_away_until_it_does(store, monkeyp
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setattr(storage_module, "_RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(remote, "_RETRIES", {"max_retries": 0})
     opened = Storage.open(Settings(store_url="s3://bucket/root", store_endpoint=store.endpoint))
     storage = Storage(opened._store, clock=lambda: Clock.now)
     store.refuse(lambda method, _path: method == "PUT", 503, "SlowDown")
