@@ -299,6 +299,8 @@ class Storage(Availability):
             listed = [
                 Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
                 for meta in page
+                # Not every server knows where it was asked to begin.
+                if offset is None or meta["path"] > offset
             ]
             if held is not None:
                 held += listed
