@@ -106,7 +106,15 @@ def _open_google(url: str, endpoint: str | None, client: "ClientConfig", retries
 
 
 def _open_azure(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
-    config: AzureConfig = {} if endpoint is None else {"endpoint": endpoint}
+    config: AzureConfig = {}
+    if endpoint is not None:
+        if os.environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true"}:
+            # The client would go to the emulator's own address, whatever it is told beside.
+            raise SettingsError(
+                "BACKBURNER_STORE_ENDPOINT does not go together with AZURE_STORAGE_USE_EMULATOR; unset the latter, or "
+                "give its address in AZURITE_BLOB_STORAGE_URL instead"
+            )
+        config["endpoint"] = endpoint
     return AzureStore.from_url(url, config=config, client_options=client, retry_config=retries)
 
 

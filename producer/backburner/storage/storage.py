@@ -316,6 +316,8 @@ class Storage(Availability):
             listed = [
                 Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
                 for meta in page
+                # Not every server knows where it was asked to begin.
+                if offset is None or meta["path"] > offset
             ]
             if held is not None:
                 held += listed
