@@ -15,8 +15,8 @@ from backburner_worker.engine.vllm.engine import VllmEngine
 def create_engine(options: EngineOptions) -> Engine:
     """An engine that is not started yet. Imports nothing heavy: vLLM is loaded by `start`.
 
-    Raises `SettingsError` for vLLM without a model, an adapter with the model's name, a fake engine that is to have
-    both a pace and a process of its own, and servers elsewhere that cannot be called with these settings.
+    Raises `SettingsError` for vLLM without a model, an adapter with the model's name, a fake engine that is to have a
+    pace, or to fail, in a process of its own, and servers elsewhere that cannot be called with these settings.
     """
     match options.kind:
         case EngineKind.FAKE:
@@ -35,12 +35,23 @@ def _create_fake(options: EngineOptions) -> Engine:
     check_names(options.adapters, name)
     adapters = [adapter.name for adapter in options.adapters]
     if not fake.process:
-        return FakeEngine(name, fake.latency_seconds, journal=fake.journal, pace=fake.pace, adapters=adapters)
-    if fake.pace is not None:
-        raise SettingsError(
-            "BACKBURNER_FAKE_PACE needs the fake in the worker's process; unset BACKBURNER_FAKE_PROCESS"
+        return FakeEngine(
+            name,
+            fake.latency_seconds,
+            journal=fake.journal,
+            pace=fake.pace,
+            adapters=adapters,
+            failure_ratio=fake.failure_ratio,
+            load_seconds=fake.load_seconds,
         )
-    return FakeProcessEngine(name, fake.latency_seconds, journal=fake.journal, adapters=adapters)
+    if fake.pace is not None or fake.failure_ratio:
+        raise SettingsError(
+            "BACKBURNER_FAKE_PACE and BACKBURNER_FAKE_FAILURE_RATIO need the fake in the worker's process; unset "
+            "BACKBURNER_FAKE_PROCESS"
+        )
+    return FakeProcessEngine(
+        name, fake.latency_seconds, journal=fake.journal, adapters=adapters, load_seconds=fake.load_seconds
+    )
 
 
 def _create_vllm(options: EngineOptions) -> Engine:

@@ -21,6 +21,10 @@ class FakeOptions:
     """Whether it runs in a process of its own, which can be killed."""
     journal: str | None = None
     """A file to which it adds a line for each request that it begins."""
+    failure_ratio: float = 0.0
+    """Share of the requests at which it fails."""
+    load_seconds: float = 0.0
+    """For loading, before it can answer."""
 
 
 @dataclass(frozen=True, slots=True)
