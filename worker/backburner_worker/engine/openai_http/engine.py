@@ -275,6 +275,7 @@ class OpenAiHttpEngine:
         """The first server that is ready. What it offers is what this engine does."""
         options = self._options
         reasons: dict[str, str] = {}
+        pause = options.probe_seconds
         try:
             async with asyncio.timeout(options.start_seconds):
                 while True:
@@ -287,7 +288,8 @@ class OpenAiHttpEngine:
                         server.eject(str(found))
                     if hopeless:
                         raise SettingsError(f"no server of {URLS} can be used: {_joined(reasons)}")
-                    await asyncio.sleep(options.probe_seconds)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, options.probe_seconds * _MAX_PROBE_RATIO)
         except TimeoutError as error:
             said = _joined(reasons) or "no answer"
             raise EngineError(
