@@ -108,6 +108,11 @@ class OpenAiHttpEngine:
         """Why no server answers, in one line; None while one does."""
         return self._balancer.unavailable_reason()
 
+    def servers(self) -> tuple[int, int]:
+        """How many servers answer, and how many do not."""
+        away = sum(server.away is not None for server in self._balancer.servers)
+        return len(self._balancer.servers) - away, away
+
     def load(self) -> EngineLoad | None:
         """What is at the servers, and what waits here for one."""
         return EngineLoad(
