@@ -11,9 +11,10 @@ and not through all. It makes no suspect, since what broke a connection may as w
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,11 +183,9 @@ class OpenAiHttpEngine:
         self._closed = True
         if self._running and drain > 0:
             self._idle.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain):
                     await self._idle.wait()
-            except TimeoutError:
-                pass
         self._ended = True
         for task in self._watching:
             task.cancel()
@@ -285,12 +284,13 @@ class OpenAiHttpEngine:
             async with asyncio.timeout(options.start_seconds):
                 while True:
                     hopeless = True
-                    async for server, found in self._explore_all():
-                        if isinstance(found, _Found):
-                            return server, found
-                        hopeless = hopeless and isinstance(found, Unusable)
-                        reasons[server.url] = str(found)
-                        server.eject(str(found))
+                    async with contextlib.aclosing(self._explore_all()) as explored:
+                        async for server, found in explored:
+                            if isinstance(found, _Found):
+                                return server, found
+                            hopeless = hopeless and isinstance(found, Unusable)
+                            reasons[server.url] = str(found)
+                            server.eject(str(found))
                     if hopeless:
                         raise SettingsError(f"no server of {URLS} can be used: {_joined(reasons)}")
                     await asyncio.sleep(pause)
@@ -302,7 +302,7 @@ class OpenAiHttpEngine:
                 "see that they run, or raise BACKBURNER_ENGINE_HTTP_START_SECONDS"
             ) from error
 
-    async def _explore_all(self) -> AsyncIterator[tuple[Server, "_Found | Unusable | NotReady"]]:
+    async def _explore_all(self) -> AsyncGenerator[tuple[Server, "_Found | Unusable | NotReady"]]:
         """What becomes of exploring each server, as each is done; the rest is given up when nobody asks for more."""
         exploring = {asyncio.create_task(self._explore(server)): server for server in self._balancer.servers}
         pending = set(exploring)
