@@ -12,6 +12,8 @@ from backburner_worker.engine.options import FakeOptions
 class FakeEngineSettings(SettingGroup):
     """Fake engine: how the engine without a model behaves, for tests and measurements."""
 
+    fake_load_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that the fake engine takes to load, as a real one does before it is warm."""
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the fake engine takes for an answer."""
     fake_pace: str = ""
@@ -37,5 +39,10 @@ class FakeEngineSettings(SettingGroup):
         except ValueError as error:
             raise ValueError(f"BACKBURNER_FAKE_PACE: {error}") from error
         return FakeOptions(
-            self.fake_latency_seconds, pace, self.fake_process, self.fake_journal, self.fake_failure_ratio
+            latency_seconds=self.fake_latency_seconds,
+            pace=pace,
+            process=self.fake_process,
+            journal=self.fake_journal,
+            failure_ratio=self.fake_failure_ratio,
+            load_seconds=self.fake_load_seconds,
         )

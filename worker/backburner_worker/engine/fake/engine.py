@@ -74,6 +74,7 @@ class FakeEngine:
         worker_pid: The process that `[[kill]]` kills; this one if not set.
         adapters: Names of adapters that it serves beside the model; every other name is `ModelNotFound`.
         failure_ratio: Share of the requests at which it raises `EngineError`, spread evenly.
+        load_seconds: How long it loads before it can answer.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class FakeEngine:
         worker_pid: int | None = None,
         adapters: Iterable[str] = (),
         failure_ratio: float = 0.0,
+        load_seconds: float = 0.0,
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
@@ -95,6 +97,7 @@ class FakeEngine:
         self._adapters = tuple(adapters)
         self._names = frozenset((model, *adapters))
         self._latency = latency
+        self._load_seconds = load_seconds
         self._clock = FakeClock(pace) if pace else None
         self._max_sequences = pace.sequences if pace else max_sequences
         self._kv_tokens = pace.kv if pace else kv_tokens
@@ -113,7 +116,9 @@ class FakeEngine:
         return self._lost
 
     async def start(self) -> EngineInfo:
-        """Return what is served; there is nothing to load. Raises `EngineError` if the journal cannot be opened."""
+        """Load for as long as it was told, and return what is served. Raises `EngineError` for a bad journal."""
+        if self._load_seconds > 0:
+            await asyncio.sleep(self._load_seconds)
         if self._journal_path is not None:
             try:
                 self._journal = FakeJournal(self._journal_path)
