@@ -122,11 +122,10 @@ def _strict(schema):
 
 def _is_custom(one):
     group = one["apiVersion"].rpartition("/")[0]
-    return (
-        ("." in group
-        and not group.endswith(".k8s.io"))
-        or group in {"gateway.networking.k8s.io", "leaderworkerset.x-k8s.io"}
-    )
+    return ("." in group and not group.endswith(".k8s.io")) or group in {
+        "gateway.networking.k8s.io",
+        "leaderworkerset.x-k8s.io",
+    }
 
 
 @FILES
