@@ -18,6 +18,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "QUEUE_URL",
         "STORE_URL",
         "STORE_ENDPOINT",
+        "STORE_CA_FILE",
         "PREFIX",
         "POOL",
         "TENANT",

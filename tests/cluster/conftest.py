@@ -6,18 +6,22 @@ it found it: its own namespaces are gone, and the nodes are there.
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import cluster as clusters
 from harness import kafka, object_store
 from harness.clients import Clients
+from harness.deployment import Deployment, deployment, make_gpu_node
 from harness.figures import Figures
 from harness.images import Images
 
 _FIGURES = Figures()
 _NODES = 2
+_TEST_SECONDS = 900
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -53,6 +57,8 @@ def cluster(missing_server):
     except clusters.ClusterMissing as error:
         missing_server(str(error))
     with clusters.running(found, nodes=_NODES) as running:
+        for number in range(1, _NODES + 1) if running.is_own else ():
+            make_gpu_node(running, number)
         yield running
 
 
@@ -95,9 +101,9 @@ def store(cluster, servers_folder):
 
 
 @pytest.fixture(scope="session")
-def images(cluster):
+def images(cluster, figures, tmp_path_factory):
     """The product's images, built from `docker/` and loaded; on somebody's cluster, those of its registry."""
-    found = Images(cluster)
+    found = Images(cluster, figures, tmp_path_factory.mktemp("images"))
     found.ensure()
     return found
 
@@ -106,3 +112,20 @@ def images(cluster):
 def clients(cluster, broker, store):
     """The clients of a deployment by its name, on this machine; what pods run is another matter."""
     return partial(Clients, cluster, broker, store)
+
+
+@pytest.fixture(scope="session")
+def deploy(clients, images):
+    """A deployment by its name, as a context: `with deploy("first") as made: made.install(…)`."""
+
+    def made(name: str, **options: Any) -> AbstractContextManager[Deployment]:
+        return deployment(clients(name), images, **options)
+
+    return made
+
+
+def pytest_collection_modifyitems(items):
+    # Images are built, pods move, and a node that is lost takes its time to be seen as such.
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_TEST_SECONDS))

@@ -50,6 +50,13 @@ class Cluster:
         """Whether the tests made it, so that nodes may be lost and servers started beside it."""
         return self._script is not None
 
+    @property
+    def program(self) -> Path:
+        """The script. Raises `NotHere` on a cluster that is somebody's."""
+        if self._script is None:
+            raise NotHere("this cluster is somebody's")
+        return self._script
+
     # --- commands -----------------------------------------------------------------------------------------------
 
     def inside(self, *command: str | Path) -> list[str]:
@@ -83,9 +90,7 @@ class Cluster:
 
     def script(self, *words: str | Path, seconds: float = _UP_SECONDS, env: Mapping[str, str] | None = None) -> str:
         """A command of the script's own. Raises `NotHere` on a cluster that is somebody's."""
-        if self._script is None:
-            raise NotHere(f"`cluster {words[0]}` is for the tests' own cluster; this one is somebody's")
-        return _run([str(self._script), *map(str, words)], seconds=seconds, env=env).stdout
+        return _run([str(self.program), *map(str, words)], seconds=seconds, env=env).stdout
 
     def helm(self, *words: str | Path, check: bool = True, seconds: float = _UP_SECONDS) -> str:
         """What helm prints."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from harness.clients import Clients
 from harness.cluster import ROOT, Cluster
 from harness.images import Images
 from harness.kafka import PARTITIONS, USERS, Kafka, user_of
@@ -19,9 +20,9 @@ from harness.object_store import ObjectStore
 CHART = ROOT / "helm" / "backburner"
 GPU_LABEL = {"backburner.dev/test-pool": "gpu"}
 """Of the nodes that stand for a pool of GPU nodes."""
+GPUS = 16
+"""Of each such node."""
 _RELEASE = "bb"
-_IMPORTED = ("schemas", "producer", "worker", "load-tests", "tests/cluster")
-_PROGRAMS = Path(__file__).parents[1] / "programs"
 _DELETE_SECONDS = 180.0
 
 # Short times, so that ends come soon; the grace still covers cancel poll, segment age and drain, as it must.
@@ -40,11 +41,23 @@ class Deployment:
     """One deployment: its places, and what is done to it."""
 
     cluster: Cluster
-    broker: Kafka
-    store: ObjectStore
+    clients: Clients
     images: Images
-    name: str
-    """Its namespace, its prefix on the broker, and its root in the store."""
+
+    @property
+    def name(self) -> str:
+        """Its namespace, its prefix on the broker, and its root in the store."""
+        return self.clients.name
+
+    @property
+    def broker(self) -> Kafka:
+        """Its queue."""
+        return self.clients.broker
+
+    @property
+    def store(self) -> ObjectStore:
+        """Its object store."""
+        return self.clients.store
 
     # --- the release --------------------------------------------------------------------------------------------
 
@@ -97,7 +110,8 @@ class Deployment:
             "model": {"name": model},
             "engine": {"kind": "fake"},
             "replicas": 1,
-            "nodeSelector": GPU_LABEL,
+            "nodeSelector": GPU_LABEL if self.cluster.is_own else {"kubernetes.io/os": "linux"},
+            "accelerator": {} if self.cluster.is_own else {"resource": ""},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "resources": {
                 "requests": {"cpu": "20m", "memory": "128Mi"},
@@ -128,7 +142,7 @@ class Deployment:
 
     # --- making and ending --------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
+    def prepare(self, *, restricted: bool) -> None:
         """Make the namespace with the Secrets that the values name."""
         secrets = {
             f"kafka-{part}": {"username": user_of(part), "password": self.broker.passwords[part]} for part in USERS
@@ -137,9 +151,8 @@ class Deployment:
         authorities = {"kafka.crt": self.broker.authority.read_text()}
         if self.store.authority is not None:
             authorities["store.crt"] = self.store.authority.read_text()
-        self.cluster.apply(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": _RESTRICTED}}
-        )
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
+        self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}})
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authorities"}, "data": authorities},
             *(
@@ -155,22 +168,29 @@ class Deployment:
         return file
 
 
-_RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-"""The API server itself refuses a pod that is less hardened than the strictest standard asks."""
-
-
 @contextmanager
 def deployment(
-    cluster: Cluster, broker: Kafka, store: ObjectStore, images: Images, name: str, *, pools: Sequence[str] = ("fake",)
+    clients: Clients, images: Images, *, pools: Sequence[str] = ("fake",), restricted: bool = True
 ) -> Iterator[Deployment]:
-    """A deployment's namespace and rights; nothing is installed in it yet, and nothing is left of it."""
-    made = Deployment(cluster, broker, store, images, name)
-    broker.grant(name, *pools)
-    made.prepare()
+    """A deployment's namespace and rights; nothing is installed in it yet, and nothing is left of it in the cluster.
+
+    A `restricted` namespace takes no pod that is less hardened than the strictest of Kubernetes' own standards.
+    """
+    made = Deployment(clients.cluster, clients, images)
+    clients.broker.grant(clients.name, *pools)
+    made.prepare(restricted=restricted)
     try:
         yield made
     finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=true", seconds=_DELETE_SECONDS, check=False)
+        delete = ("delete", "namespace", clients.name, "--wait=true")
+        clients.cluster.kubectl(*delete, seconds=_DELETE_SECONDS, check=False)
+
+
+def make_gpu_node(cluster: Cluster, number: int) -> None:
+    """The tests' own node of that number offers GPUs, which nothing backs, and is of the workers' pool."""
+    cluster.script("gpus", str(GPUS), str(number))
+    label, value = next(iter(GPU_LABEL.items()))
+    cluster.kubectl("label", "node", f"node-{number}", f"{label}={value}", "--overwrite")
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
