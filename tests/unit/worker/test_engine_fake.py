@@ -321,3 +321,14 @@ asyncio.run(main())
         while psutil.pid_exists(int(ended.stdout)):
             assert time.monotonic() < deadline, "the engine outlived its worker"
             time.sleep(0.05)
+
+
+async def test_it_fails_at_a_share_of_its_requests_where_it_is_told_to():
+    engine = FakeEngine(failure_ratio=0.2)
+    await engine.start()
+    answers = await asyncio.gather(
+        *(engine.run(chat(f"question {number}")) for number in range(50)), return_exceptions=True
+    )
+    failures = [answer for answer in answers if isinstance(answer, EngineError)]
+    assert len(failures) == 10
+    assert all(failure.retryable for failure in failures)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _URL = re.compile(r"hf://(?P<repository>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,200}))?")
 _CALL_SECONDS = 30.0
 _MAX_REDIRECTS = 5
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 _OTHER_WEIGHTS = re.compile(r"original/.*|.*\.(?:pth|pt|h5|msgpack|ot|onnx|onnx_data|gguf|tflite)|pytorch_model.*\.bin")
 """The same weights in forms that vLLM passes over where there are safetensors."""
 
@@ -50,8 +51,11 @@ class HubModel:
 class HubSource(ModelSource):
     """The files of one commit."""
 
-    def __init__(self, model: HubModel, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        """Raises `SettingsError` where `huggingface_hub` is not installed."""
+    def __init__(self, model: HubModel, *, endpoint: str | None = None) -> None:
+        """`endpoint` is the hub's address; HF_ENDPOINT, or the public one, if None.
+
+        Raises `SettingsError` where `huggingface_hub` is not installed.
+        """
         try:
             from huggingface_hub import HfApi, constants, get_token
         except ImportError as error:
@@ -60,12 +64,12 @@ class HubSource(ModelSource):
                 "model to an object store"
             ) from error
         self._model = model
-        self._api = HfApi(library_name="backburner")
+        self._endpoint: str = (endpoint or constants.ENDPOINT).rstrip("/")
+        self._api = HfApi(endpoint=self._endpoint, library_name="backburner")
         token = get_token()
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._endpoint: str = constants.ENDPOINT
         self._commit = model.revision
-        self._client = httpx2.AsyncClient(timeout=_CALL_SECONDS, transport=transport)
+        self._client = httpx2.AsyncClient(timeout=_CALL_SECONDS)
         self._locations: dict[str, str] = {}
         """Where the hub keeps what it does not serve itself, by file. Such an address ends after a while."""
 
@@ -96,14 +100,15 @@ class HubSource(ModelSource):
             found = self._api.model_info(
                 self._model.repository, revision=self._model.revision, files_metadata=True, timeout=_CALL_SECONDS
             )
-        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.GatedRepoError) as error:
-            raise ModelSourceRefused(
-                f"the hub has no model {named} for this user; check BACKBURNER_MODEL_SOURCE, and HF_TOKEN if the "
-                "model is private or gated"
-            ) from error
         except errors.OfflineModeIsEnabled as error:
             raise ModelSourceRefused("HF_HUB_OFFLINE is set, so that the hub is not asked; unset it") from error
         except (errors.HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+            answer = getattr(error, "response", None)
+            if answer is not None and answer.status_code in _REFUSALS:
+                raise ModelSourceRefused(
+                    f"the hub has no model {named} for this user; check BACKBURNER_MODEL_SOURCE, and HF_TOKEN if the "
+                    "model is private or gated"
+                ) from error
             raise ModelSourceUnavailable(f"the hub does not tell of {named}: {_one_line(error)}") from error
         self._commit = found.sha or self._commit
         return [_file(one) for one in _needed(found.siblings or [])]
@@ -141,7 +146,7 @@ class HubSource(ModelSource):
         self, file: ModelFile, response: httpx2.Response, data: bytearray, start: int, length: int
     ) -> memoryview:
         status = response.status_code
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+        if status in _REFUSALS:
             raise ModelSourceRefused(f"the hub answers {status} for {file.name}; check HF_TOKEN and its rights")
         whole = status == HTTPStatus.OK and start == 0 and length == file.size
         if not (status == HTTPStatus.PARTIAL_CONTENT or whole):
