@@ -40,6 +40,7 @@ from backburner_schemas.errors import BackburnerError
 from backburner_schemas.request import BatchRequest, Endpoint
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
+from backburner_worker.reclaim.settings import ReclaimSettings
 from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
 from backburner_worker.settings import WorkerSettings
@@ -49,6 +50,7 @@ from backburner_worker.settings.feeding import FeedingSettings
 from backburner_worker.settings.identity import IdentitySettings
 from backburner_worker.settings.kafka import KafkaMemberSettings
 from backburner_worker.settings.messages import MessageSettings
+from backburner_worker.settings.model_source import ModelSourceSettings
 from backburner_worker.settings.requests import RequestSettings
 from backburner_worker.settings.result_cache import ResultCacheSettings
 from backburner_worker.settings.retries import RetrySettings
@@ -65,6 +67,7 @@ DISPATCHER = (DispatchSettings,)
 WORKERS = (
     IdentitySettings,
     EngineSettings,
+    ModelSourceSettings,
     RequestSettings,
     MessageSettings,
     FeedingSettings,
@@ -74,6 +77,7 @@ WORKERS = (
     ResultCacheSettings,
     KafkaMemberSettings,
     SqsSettings,
+    ReclaimSettings,
     FakeEngineSettings,
 )
 """Groups of settings in the order of the page."""

@@ -15,6 +15,7 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
     ├── KubernetesError       the cluster's API failed or refused
+    ├── ModelError            a model cannot be fetched
     └── SettingsError         a setting is unknown or cannot be used
 """
 
@@ -431,6 +432,41 @@ class KubernetesRefused(KubernetesError):
     code = "kubernetes_refused"
 
 
+# --- fetching a model -------------------------------------------------------------------------------------
+
+
+class ModelError(BackburnerError):
+    """The model cannot be fetched; check BACKBURNER_MODEL_SOURCE and BACKBURNER_MODEL."""
+
+    code = "model_error"
+
+
+class ModelSourceUnavailable(ModelError):
+    """The source of the model did not answer; check BACKBURNER_MODEL_SOURCE, and that it is up."""
+
+    code = "model_source_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class ModelSourceRefused(ModelError):
+    """The source of the model cannot be used as it is; check BACKBURNER_MODEL_SOURCE and the credentials for it."""
+
+    code = "model_source_refused"
+
+
+class ModelChecksumWrong(ModelError):
+    """A file of the model has another checksum than it should have; check the source and BACKBURNER_MODEL_CHECKSUM."""
+
+    code = "model_checksum_wrong"
+
+
+class ModelFolderUnusable(ModelError):
+    """The folder of the model cannot be made; check BACKBURNER_MODEL, the volume's owner and the room on it."""
+
+    code = "model_folder_unusable"
+
+
 # --- the systems around -----------------------------------------------------------------------------------
 
 
@@ -451,11 +487,17 @@ class StoreError(BackburnerError):
 
 
 class StoreDenied(StoreError):
-    """The object store refused the credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    """The object store refused the credentials; check those of its provider, which docs/stores.md lists."""
 
     code = "store_denied"
     retryable = False
     http_status = 403
+
+
+class StoreUntrusted(StoreDenied):
+    """The object store's certificate is not trusted; name its authority's PEM file in BACKBURNER_STORE_CA_FILE."""
+
+    code = "store_untrusted"
 
 
 class StoreFull(StoreError):

@@ -6,9 +6,11 @@
 import asyncio
 import os
 import secrets
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
+import azurite
 import pytest
+from node_package import NodePackageMissing
 
 from backburner.local.programs import store as local_store
 from backburner.settings import Settings
@@ -33,7 +35,17 @@ def server(tmp_path_factory, missing_server):
         yield running
 
 
-@pytest.fixture(params=["outside"] if OUTSIDE else ["memory", "file", "s3"])
+@pytest.fixture(scope="module")
+def azure(missing_server):
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(azurite.start())
+        except NodePackageMissing as error:
+            missing_server(str(error))
+        yield running
+
+
+@pytest.fixture(params=["outside"] if OUTSIDE else ["memory", "file", "s3", "az"])
 async def storage(request, tmp_path, monkeypatch):
     if request.param == "outside":
         # A root of its own for each test; everything below it is deleted afterwards.
@@ -47,6 +59,14 @@ async def storage(request, tmp_path, monkeypatch):
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
         yield Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=running.endpoint))
+        return
+    if request.param == "az":
+        running = request.getfixturevalue("azure")
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Storage.open(
+            Settings(store_url=f"az://{azurite.CONTAINER}/{tmp_path.name}", store_endpoint=running.endpoint)
+        )
         return
     url = "memory:///root" if request.param == "memory" else f"file://{tmp_path}/root"
     yield Storage.open(Settings(store_url=url))
@@ -133,6 +153,24 @@ async def test_an_object_that_is_replaced_while_it_is_streamed_is_never_mixed_wi
     with suppress(ObjectReplaced):
         async for piece in stream:
             assert set(piece) == set(b"1")
+
+
+async def test_a_part_of_an_object_is_read_by_its_place(storage):
+    await storage.put("k", b"0123456789")
+    assert bytes(await storage.part("k", 3, 4)) == b"3456"
+    assert bytes(await storage.part("k", 9, 1)) == b"9"
+    with pytest.raises(StoreError):
+        await storage.part("none", 0, 1)
+
+
+async def test_a_part_of_an_object_that_was_replaced_is_refused(storage):
+    await storage.put("k", b"0123456789")
+    (listed,) = [one async for one in storage.scan("k")]
+    assert listed.etag is not None
+    assert bytes(await storage.part("k", 0, 2, listed.etag)) == b"01"
+    await storage.put("k", b"another text")
+    with pytest.raises(ObjectReplaced):
+        await storage.part("k", 0, 2, listed.etag)
 
 
 async def test_what_is_written_in_pieces_exists_whole_at_the_end_and_not_before(storage):

@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
@@ -28,6 +29,8 @@ from backburner_worker.sources.factory import check_source
 _HEARD_SECONDS = 2.0
 """Bounds the event loop's reaction to a failure: after that, a load holds it that only the process's end ends."""
 _CLOSE_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
+"""Between two looks for a pool that is not registered yet."""
 
 log = get_logger(__name__)
 
@@ -134,16 +137,27 @@ class Checks:
 
     async def _check_pool(self, model: str) -> None:
         pool = self._settings.pool_for(model)
-        await check_pool(self._storage, pool, model)
+        await check_pool(self._storage, pool, model, wait=self._settings.pool_wait_seconds)
         await check_adapters(self._storage, pool, [adapter.name for adapter in self._settings.lora_adapters])
 
 
-async def check_pool(storage: Storage, pool: str, model: str) -> None:
-    """Raise `PoolNotFound` unless the pool is registered for this model. Waits for a store that is away."""
-    stored = await until_stored(lambda: storage.get(keys.pool(pool)), "read the pool")
+async def check_pool(storage: Storage, pool: str, model: str, *, wait: float = 0.0) -> None:
+    """Raise `PoolNotFound` unless the pool is registered for this model, within `wait` seconds.
+
+    One that is registered for another model is not waited for. A store that is away is, for as long as that takes.
+    """
     remedy = f"run `backburner topics ensure --pool {model}` first"
-    if stored is None:
-        raise PoolNotFound(f"the pool {pool} is not registered; {remedy}")
+    begun = time.monotonic()
+    told = False
+    while (stored := await until_stored(lambda: storage.get(keys.pool(pool)), "read the pool")) is None:
+        left = begun + wait - time.monotonic()
+        if left <= 0:
+            waited = f" after {wait:g} s" if wait else ""
+            raise PoolNotFound(f"the pool {pool} is not registered{waited}; {remedy}")
+        if not told:
+            log.warning("pool not registered yet; waiting", pool=pool, model=model, seconds=wait, remedy=remedy)
+            told = True
+        await asyncio.sleep(min(_LOOK_SECONDS, left))
     registered = parse_stored(PoolManifest, keys.pool(pool), stored.data).model
     if registered != model:
         raise PoolNotFound(f"the pool {pool} is registered for {registered} and this worker serves {model}; {remedy}")

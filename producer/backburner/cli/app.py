@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from backburner.cli import command
-from backburner.cli.commands import dlq, enqueue, jobs, keys, plan, pools, results, retry, stack, submit, topics
+from backburner.cli.commands import (
+    bootstrap,
+    dlq,
+    enqueue,
+    jobs,
+    keys,
+    plan,
+    pools,
+    results,
+    retry,
+    stack,
+    submit,
+    topics,
+)
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 
@@ -59,6 +72,7 @@ results.register(app)
 retry.register(app)
 dlq.register(app)
 topics.register(app)
+bootstrap.register(app)
 pools.register(app)
 keys.register(app)
 command.add(app, version)

@@ -7,6 +7,7 @@ from backburner_schemas.errors import (
     BackburnerError,
     JobError,
     JobNotFound,
+    KubernetesUnavailable,
     LetterNotFound,
     PoolError,
     PoolNotFound,
@@ -37,7 +38,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 4
     """There is no such job, handle, dead letter, pool or API key."""
     AWAY = 5
-    """The queue or the object store does not answer; the same command may work later."""
+    """Queue, object store or Kubernetes' API does not answer; the same command may work later."""
     TIMED_OUT = 6
     """The time given with --timeout is over; what was asked for goes on."""
     INTERRUPTED = 130
@@ -50,6 +51,7 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     (StoredObjectBroken, ExitCode.ENDED_BADLY),
     (StoreError, ExitCode.AWAY),
     (QueueError, ExitCode.AWAY),
+    (KubernetesUnavailable, ExitCode.AWAY),
     (JobNotFound, ExitCode.NOT_FOUND),
     (ApiKeyNotFound, ExitCode.NOT_FOUND),
     (LetterNotFound, ExitCode.NOT_FOUND),

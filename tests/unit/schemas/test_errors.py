@@ -78,6 +78,7 @@ def test_codes_are_unique_and_stable():
         "QueueError": "queue_unavailable",
         "StoreError": "store_unavailable",
         "StoreDenied": "store_denied",
+        "StoreUntrusted": "store_untrusted",
         "StoreFull": "store_full",
         "StoredObjectBroken": "store_object_broken",
         "KubernetesError": "kubernetes_error",

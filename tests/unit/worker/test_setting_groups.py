@@ -75,8 +75,9 @@ from backburner_worker.sources.sqs.times import SqsTimes
                 "fake_pace": "sequences=2,kv=100",
                 "fake_process": True,
                 "fake_journal": "/journal",
+                "fake_load_seconds": 3,
             },
-            FakeOptions(0.5, Pace(sequences=2, kv=100), process=True, journal="/journal"),
+            FakeOptions(0.5, Pace(sequences=2, kv=100), process=True, journal="/journal", load_seconds=3),
         ),
         (
             "engine_options",

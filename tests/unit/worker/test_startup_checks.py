@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from waiting import until
 
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
@@ -245,6 +246,36 @@ async def test_a_pool_belongs_to_one_model(storage: Storage) -> None:
     await check_pool(storage, "fake", "fake")
     with pytest.raises(PoolNotFound, match="is not registered"):
         await check_pool(storage, "other", "other")
+
+
+async def test_a_pool_that_is_registered_while_it_is_waited_for_is_found(
+    storage: Storage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup_checks, "_LOOK_SECONDS", 0.01)
+    waiting = asyncio.create_task(check_pool(storage, "fake", "fake", wait=60.0))
+    await until(lambda: "not registered yet" in caplog.text, "the line that says what is waited for")
+    assert not waiting.done()
+    await PoolDirectory(storage).register("fake")
+    await waiting
+    assert caplog.text.count("not registered yet") == 1
+
+
+async def test_a_pool_that_nobody_registers_ends_the_wait(storage: Storage) -> None:
+    with pytest.raises(PoolNotFound, match=r"not registered after 0\.05 s; run `backburner topics ensure --pool fake`"):
+        await check_pool(storage, "fake", "fake", wait=0.05)
+
+
+async def test_a_pool_of_another_model_is_not_waited_for(storage: Storage) -> None:
+    await PoolDirectory(storage).register("fake")
+    with pytest.raises(PoolNotFound, match="registered for fake"):
+        await check_pool(storage, "fake", "another", wait=3600.0)
+
+
+async def test_the_wait_for_the_pool_is_a_setting(make_checks: Callable[..., Checks], storage: Storage) -> None:
+    checks = make_checks(pool_wait_seconds=0.05)
+    with pytest.raises(PoolNotFound, match=r"after 0\.05 s"):
+        await checks.load(SlowEngine())
+    checks.close()
 
 
 async def test_an_adapter_may_not_take_the_name_of_another_pools_model(storage: Storage) -> None:

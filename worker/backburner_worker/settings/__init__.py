@@ -10,8 +10,10 @@ from pydantic import model_validator
 
 from backburner.settings import load_settings
 from backburner.settings.process import ProcessSettings
+from backburner_worker.reclaim.settings import ReclaimSettings
 from backburner_worker.settings.engine import EngineSettings
 from backburner_worker.settings.feeding import FeedingSettings
+from backburner_worker.settings.model_source import ModelSourceSettings
 from backburner_worker.settings.result_cache import ResultCacheSettings
 from backburner_worker.settings.retries import RetrySettings
 from backburner_worker.settings.segments import SegmentSettings
@@ -29,6 +31,8 @@ class WorkerSettings(
     SegmentSettings,
     SweepSettings,
     ResultCacheSettings,
+    ModelSourceSettings,
+    ReclaimSettings,
     SourceSettings,
 ):
     """What a worker reads from BACKBURNER_… variables, beside what every part reads."""

@@ -8,12 +8,19 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
+from backburner_schemas.result import Blame
 from backburner_worker.engine.base import EngineLoad
 from backburner_worker.sources.base import Delivery, KeepsOffsetMetadata, OffsetMetadata, Source
 from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 from backburner_worker.telemetry.oldest_messages import OldestMessages
 
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+
+_DROPPED = "dropped"
+"""The outcome of a delivery that nobody would read a record of."""
+_RETRIED = "retried"
+"""The outcome of an attempt that failed here and goes on elsewhere."""
 
 
 class AdmissionFigures(Protocol):
@@ -59,6 +66,14 @@ class Telemetry:
             ["outcome", "code"],
             registry=registry,
         )
+        self._results = Counter(
+            "backburner_results",
+            "Requests that ended here, by what it says of this worker's release: ok, failed, retried, refused.",
+            ["pool", "group", "release", "outcome"],
+            registry=registry,
+        )
+        self._by_blame: dict[str, Counter] = {}
+        """The counters of this worker, by the last label; none until it is known whose they are."""
         tokens = FastCounter("backburner_tokens", "Tokens of answered requests.", "kind", registry)
         self._tokens = tokens.counts
         self._tokens.update(prompt=0, completion=0)
@@ -147,6 +162,12 @@ class Telemetry:
         self._engine_preemptions = ReportedCounter(
             "backburner_engine_preemptions", "Sequences preempted for lack of KV cache.", registry
         )
+        self._reclaim_notices = Counter(
+            "backburner_reclaim_notices",
+            "Notices that the machine is about to be taken back, by where they came from.",
+            ["source"],
+            registry=registry,
+        )
         self._lag = Gauge(
             "backburner_lag_messages",
             "Messages not settled yet in this worker's partitions or queues.",
@@ -173,6 +194,12 @@ class Telemetry:
             registry=registry,
         )
 
+    def serves(self, pool: str, group: str, release: str | None) -> None:
+        """Who the worker is whose results are counted from now on."""
+        self._by_blame = {
+            outcome: self._results.labels(pool, group, release or "", outcome) for outcome in (*Blame, _RETRIED)
+        }
+
     def pulled(self, deliveries: Sequence[Delivery]) -> None:
         """These deliveries were pulled."""
         for lane, count in collections.Counter(delivery.lane for delivery in deliveries).items():
@@ -193,7 +220,7 @@ class Telemetry:
         self._uncommitted.set_function(count)
 
     def dependency(self, name: str, *, up: bool) -> None:
-        """Whether that dependency, `store`, `queue` or `retries`, answers. For the dependency monitor alone."""
+        """Whether that dependency, such as `store` or `engine`, answers. For the dependency monitor alone."""
         self._dependency_up.labels(name).set(up)
 
     def offset_metadata(self, state: OffsetMetadata) -> None:
@@ -212,6 +239,12 @@ class Telemetry:
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """So many deliveries ended that way."""
         self._settled.labels(outcome, code).inc(count)
+        if outcome != _DROPPED:
+            self._count(outcome if outcome == _RETRIED else Blame.of(code or None), count)
+
+    def _count(self, outcome: str, count: int = 1) -> None:
+        if (counter := self._by_blame.get(outcome)) is not None:
+            counter.inc(count)
 
     def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""
@@ -230,6 +263,10 @@ class Telemetry:
         self._segments.inc()
         self._segment_bytes.inc(size)
         self._segment_seconds.observe(seconds)
+
+    def reclaim_notice(self, source: str) -> None:
+        """A notice came from there: `node`, `aws`, `gcp` or `azure`."""
+        self._reclaim_notices.labels(source).inc()
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Show at each scrape whether the worker is ready."""

@@ -1,0 +1,143 @@
+"""Apache Kafka beside the cluster, over SASL_SSL, with one user a part and the rights that docs/kafka.md gives them."""
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.cluster import HOST, ROOT, Cluster
+
+from apache_kafka.java import find_java
+from apache_kafka.release import find_jars
+
+PAGE = ROOT / "docs" / "kafka.md"
+USERS = ("gateway", "dispatcher", "worker", "bootstrap", "producer")
+PARTITIONS = 8
+_BLOCK = re.compile(r"^## (?P<heading>.+?)$|^```bash\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE)
+_TOOLS = {"kafka-acls.sh": "AclCommand", "kafka-configs.sh": "ConfigCommand"}
+_ADMIN = {"protocol": "SASL_SSL", "mechanism": "SCRAM-SHA-512"}
+_RIGHTS_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """One broker: where it is, who may use it, and how it is stopped and started."""
+
+    cluster: Cluster
+    script: Path
+    folder: Path
+    bootstrap: str
+    authority: Path
+    """PEM file that clients trust."""
+    passwords: Mapping[str, str] = field(repr=False)
+    """By part."""
+
+    @property
+    def queue_url(self) -> str:
+        """As BACKBURNER_QUEUE_URL takes it."""
+        return f"kafka://{self.bootstrap}"
+
+    def settings(self, part: str) -> dict[str, str]:
+        """Variables for a client on this machine that signs in as that part; `admin` may do all."""
+        user, password = ("admin", "secret") if part == "admin" else (user_of(part), self.passwords[part])
+        return {
+            "BACKBURNER_QUEUE_URL": self.queue_url,
+            "BACKBURNER_KAFKA_SECURITY_PROTOCOL": _ADMIN["protocol"],
+            "BACKBURNER_KAFKA_SECURITY_MECHANISM": _ADMIN["mechanism"],
+            "BACKBURNER_KAFKA_SECURITY_USERNAME": user,
+            "BACKBURNER_KAFKA_SECURITY_PASSWORD": password,
+            "BACKBURNER_KAFKA_SECURITY_CA_FILE": str(self.authority),
+            "BACKBURNER_TOPIC_REPLICATION": "1",
+            "BACKBURNER_TOPIC_PARTITIONS": str(PARTITIONS),
+        }
+
+    def make_users(self) -> None:
+        """Every part's user, by the page's commands."""
+        self._run_page("Users")
+
+    def grant(self, prefix: str, *pools: str) -> None:
+        """The rights that the parts need there, by the page's commands."""
+        self._run_page("Rights, once for a deployment", PREFIX=prefix)
+        for pool in pools:
+            self._run_page("Rights, once for each pool", PREFIX=prefix, POOL=pool)
+
+    def stop(self) -> None:
+        """SIGTERM to the broker, as when its pod is restarted; returns when it is gone."""
+        pid = (self.folder / "1.pid").read_text().strip()
+        self._script("stop", "1")
+        self.cluster.until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the broker")
+
+    def start(self) -> None:
+        """Start it again; returns when it answers."""
+        self._script("start", "1")
+
+    def down(self) -> None:
+        """End it and delete its data."""
+        self._script("down")
+
+    def up(self) -> None:
+        """Format, start, wait until it answers."""
+        self._script("up")
+
+    def _script(self, *words: str) -> None:
+        self.cluster.run(self.script, *words, env=self._environment(), seconds=_RIGHTS_SECONDS)
+
+    def _run_page(self, heading: str, **variables: str) -> None:
+        """Run the commands under that heading of the page, as they stand there."""
+        tools = "\n".join(
+            f'{name}() {{ "{self.script}" tool org.apache.kafka.tools.{tool} "$@"; }}' for name, tool in _TOOLS.items()
+        )
+        commands = f"set -euo pipefail\ncd {self.folder}\n{tools}\n{commands_under(heading)}"
+        (self.folder / "admin.properties").write_text((self.folder / "client.properties").read_text())
+        given = {**variables, "BROKERS": self.bootstrap, "PASSWORDS": str(self.folder / "passwords")}
+        self.cluster.run("bash", "-c", commands, env={**self._environment(), **given}, seconds=_RIGHTS_SECONDS)
+
+    def _environment(self) -> dict[str, str]:
+        options = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+        # Without it Java asks a name server for the name of each address, and none answers in that network.
+        hosts = f"-Djdk.net.hosts.file={self.folder}/hosts"
+        return {
+            "KAFKA_SECURE": "1",
+            "KAFKA_HOST": HOST,
+            "KAFKA_DATA": str(self.folder),
+            "KAFKA_HEAP": "320m",
+            "JAVA": find_java(),
+            "JAVA_TOOL_OPTIONS": f"{options} {hosts}",
+        }
+
+
+def user_of(part: str) -> str:
+    """Kafka's user of a part."""
+    return f"backburner-{part}"
+
+
+def commands_under(heading: str) -> str:
+    """The shell commands that stand under a heading of docs/kafka.md."""
+    under, found = "", []
+    for match in _BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
+        under = match["heading"] or under
+        if match["commands"] and under == heading:
+            found.append(match["commands"])
+    assert found, f"{PAGE.name} has no commands under {heading!r}"
+    return "\n".join(found)
+
+
+@contextmanager
+def start(cluster: Cluster, folder: Path) -> Iterator[Kafka]:
+    """A running broker in the cluster's network, with its users, who may do nothing yet. Raises `KafkaMissing`."""
+    script = find_jars().parent / "kafka"
+    folder.mkdir(parents=True)
+    (folder / "hosts").write_text(f"127.0.0.1 localhost\n{HOST} node-1\n")
+    passwords = {part: secrets.token_hex(12) for part in USERS}
+    (folder / "passwords").mkdir(mode=0o700)
+    for part, password in passwords.items():
+        (folder / "passwords" / part).write_text(password)
+    broker = Kafka(cluster, script, folder, f"{HOST}:29001", folder / "tls.crt", passwords)
+    broker.up()
+    try:
+        broker.make_users()
+        yield broker
+    finally:
+        broker.down()
