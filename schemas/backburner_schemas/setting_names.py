@@ -88,6 +88,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MODEL_ENDPOINT",
         "RECLAIM_NOTICES",
         "NODE_NAME",
+        "WORKER_RELEASE",
         "HTTP_HOST",
         "HTTP_PORT",
         "DRAIN_SECONDS",
@@ -111,6 +112,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "FAKE_LOAD_SECONDS",
         "FAKE_LATENCY_SECONDS",
         "FAKE_PACE",
+        "FAKE_FAILURE_RATIO",
         "FAKE_PROCESS",
         "FAKE_JOURNAL",
     )

@@ -34,6 +34,7 @@ class Worker:
         self.identity = parts.identity
         self.pipeline = parts.pipeline
         telemetry = parts.telemetry
+        telemetry.serves(self.identity.pool, self.identity.group, self.identity.release)
         telemetry.watch_admission(parts.admission)
         telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
         telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)

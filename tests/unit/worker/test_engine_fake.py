@@ -321,3 +321,11 @@ asyncio.run(main())
         while psutil.pid_exists(int(ended.stdout)):
             assert time.monotonic() < deadline, "the engine outlived its worker"
             time.sleep(0.05)
+
+
+async def test_it_fails_at_a_share_of_its_requests_where_it_is_told_to():
+    engine = FakeEngine(failure_ratio=0.2)
+    await engine.start()
+    runs = (engine.run(chat(f"question {number}")) for number in range(50))
+    failed = [found for found in await asyncio.gather(*runs, return_exceptions=True) if isinstance(found, Exception)]
+    assert [(type(error), error.retryable) for error in failed] == [(EngineError, True)] * 10

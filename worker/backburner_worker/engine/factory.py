@@ -16,7 +16,7 @@ def create_engine(options: EngineOptions) -> Engine:
     """An engine that is not started yet. Imports nothing heavy: vLLM is loaded by `start`.
 
     Raises `SettingsError` for vLLM without a model, an adapter with the model's name, and a fake engine that is to have
-    both a pace and a process of its own.
+    a pace, or to fail, in a process of its own.
     """
     match options.kind:
         case EngineKind.FAKE:
@@ -40,10 +40,12 @@ def _create_fake(options: EngineOptions) -> Engine:
             pace=fake.pace,
             adapters=adapters,
             load_seconds=fake.load_seconds,
+            failure_ratio=fake.failure_ratio,
         )
-    if fake.pace is not None:
+    if fake.pace is not None or fake.failure_ratio:
         raise SettingsError(
-            "BACKBURNER_FAKE_PACE needs the fake in the worker's process; unset BACKBURNER_FAKE_PROCESS"
+            "BACKBURNER_FAKE_PACE and BACKBURNER_FAKE_FAILURE_RATIO need the fake in the worker's process; unset "
+            "BACKBURNER_FAKE_PROCESS"
         )
     return FakeProcessEngine(
         name, fake.latency_seconds, journal=fake.journal, adapters=adapters, load_seconds=fake.load_seconds

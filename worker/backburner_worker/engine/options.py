@@ -22,6 +22,8 @@ class FakeOptions:
     """A file to which it adds a line for each request that it begins."""
     load_seconds: float = 0.0
     """For loading, before it can answer."""
+    failure_ratio: float = 0.0
+    """Share of the requests at which it fails."""
 
 
 @dataclass(frozen=True, slots=True)

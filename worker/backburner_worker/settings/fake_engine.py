@@ -19,6 +19,8 @@ class FakeEngineSettings(SettingGroup):
     fake_pace: str = ""
     """Pace and size of the fake engine, as of a real one: `prefill=20000,step=0.02,sequences=64,…`, with the names in
     docs/admission.md; if not set, every answer takes `BACKBURNER_FAKE_LATENCY_SECONDS`."""
+    fake_failure_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the requests at which the fake engine fails, as an engine does that is broken; they are retried."""
     fake_process: bool = False
     """Whether the fake engine runs as a child process, which can be killed."""
     fake_journal: str | None = None
@@ -37,5 +39,10 @@ class FakeEngineSettings(SettingGroup):
         except ValueError as error:
             raise ValueError(f"BACKBURNER_FAKE_PACE: {error}") from error
         return FakeOptions(
-            self.fake_latency_seconds, pace, self.fake_process, self.fake_journal, load_seconds=self.fake_load_seconds
+            self.fake_latency_seconds,
+            pace,
+            self.fake_process,
+            self.fake_journal,
+            self.fake_load_seconds,
+            self.fake_failure_ratio,
         )

@@ -7,11 +7,18 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
+from backburner_schemas.result import Blame
 from backburner_worker.engine.base import EngineLoad
 from backburner_worker.sources.base import KeepsOffsetMetadata, OffsetMetadata, Source
 from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+
+_DROPPED = "dropped"
+"""The outcome of a delivery that nobody would read a record of."""
+_RETRIED = "retried"
+"""The outcome of an attempt that failed here and goes on elsewhere."""
 
 
 class AdmissionFigures(Protocol):
@@ -57,6 +64,14 @@ class Telemetry:
             ["outcome", "code"],
             registry=registry,
         )
+        self._results = Counter(
+            "backburner_results",
+            "Requests that ended here, by what it says of this worker's release: ok, failed, retried, refused.",
+            ["pool", "group", "release", "outcome"],
+            registry=registry,
+        )
+        self._by_blame: dict[str, Counter] = {}
+        """The counters of this worker, by the last label; none until it is known whose they are."""
         tokens = FastCounter("backburner_tokens", "Tokens of answered requests.", "kind", registry)
         self._tokens = tokens.counts
         self._tokens.update(prompt=0, completion=0)
@@ -152,6 +167,12 @@ class Telemetry:
             registry=registry,
         )
 
+    def serves(self, pool: str, group: str, release: str | None) -> None:
+        """Who the worker is whose results are counted from now on."""
+        self._by_blame = {
+            outcome: self._results.labels(pool, group, release or "", outcome) for outcome in (*Blame, _RETRIED)
+        }
+
     def pulled(self, lanes: Iterable[Lane]) -> None:
         """Deliveries were pulled, one from each of these lanes."""
         for lane, count in collections.Counter(lanes).items():
@@ -193,6 +214,12 @@ class Telemetry:
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """So many deliveries ended that way."""
         self._settled.labels(outcome, code).inc(count)
+        if outcome != _DROPPED:
+            self._count(outcome if outcome == _RETRIED else Blame.of(code or None), count)
+
+    def _count(self, outcome: str, count: int = 1) -> None:
+        if (counter := self._by_blame.get(outcome)) is not None:
+            counter.inc(count)
 
     def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""

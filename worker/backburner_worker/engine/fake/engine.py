@@ -74,6 +74,7 @@ class FakeEngine:
         worker_pid: The process that `[[kill]]` kills; this one if not set.
         adapters: Names of adapters that it serves beside the model; every other name is `ModelNotFound`.
         load_seconds: How long it loads before it can answer.
+        failure_ratio: Share of the requests at which it raises `EngineError`, spread evenly.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class FakeEngine:
         worker_pid: int | None = None,
         adapters: Iterable[str] = (),
         load_seconds: float = 0.0,
+        failure_ratio: float = 0.0,
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
@@ -102,6 +104,8 @@ class FakeEngine:
         self._journal_path = journal
         self._journal: FakeJournal | None = None
         self._worker_pid = worker_pid
+        self._failure_ratio = failure_ratio
+        self._failures_due = 0.0
         self._lost = False
         self._closed = False
         self._running: set[asyncio.Future[None]] = set()
@@ -147,6 +151,8 @@ class FakeEngine:
             seconds = self._misbehave(found, seconds)
         if seconds > 0:
             await self._wait(seconds)
+        if self._failure_ratio:
+            self._fail_some()
         echo, tokens = (found[1] == "echo", int(found[3] or 0)) if found is not None else (False, 0)
         try:
             response = answers.answer(request, digest, echo=echo, tokens=tokens)
@@ -203,6 +209,12 @@ class FakeEngine:
                 return seconds
             case _:
                 return float(found[2]) if found[2] else seconds
+
+    def _fail_some(self) -> None:
+        self._failures_due += self._failure_ratio
+        if self._failures_due >= 1:
+            self._failures_due -= 1
+            raise EngineError("the fake engine fails at a share of its requests; see BACKBURNER_FAKE_FAILURE_RATIO")
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
