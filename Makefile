@@ -31,6 +31,7 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
+	@$(BIN)/python scripts/chart_values.py --check
 	@$(BIN)/python load-tests/report.py --check
 	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
 
@@ -43,8 +44,9 @@ test-no-engine: ## Unit, contract and fault tests without vLLM, on whichever Pyt
 lowest: ## The same on the lowest versions that pyproject.toml admits, on Python 3.11
 	@PYTHON="$(PYTHON)" scripts/no_engine.sh lowest $(SIDE_BY_SIDE)
 
-docs: $(STAMP) ## Write the generated pages under docs/
+docs: $(STAMP) ## Write the generated pages under docs/, and the chart's schema and README
 	@$(BIN)/python scripts/docs.py
+	@$(BIN)/python scripts/chart_values.py
 
 bench: $(STAMP) ## Measure all scenarios and write docs/benchmarks.md: under 75 minutes; QUICK=1 under 10, to out/bench
 	@$(BIN)/python load-tests/bench.py $(if $(QUICK),--quick --folder out/bench)

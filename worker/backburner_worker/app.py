@@ -35,6 +35,7 @@ class Worker:
         self.pipeline = parts.pipeline
         telemetry = parts.telemetry
         telemetry.serves(self.identity.pool, self.identity.group, self.identity.release)
+        telemetry.retention(parts.settings.topic_retention_seconds)
         telemetry.watch_admission(parts.admission)
         telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
         telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)

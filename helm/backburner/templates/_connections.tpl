@@ -157,7 +157,7 @@ its drain together, and all parts must agree on them.
 {{- $env := mergeOverwrite (deepCopy $.Values.env) (deepCopy $group.env) -}}
 {{- $poll := default "10" (get $env "BACKBURNER_CANCEL_POLL_SECONDS") | toString | float64 | ceil | int -}}
 {{- $age := default "60" (get $env "BACKBURNER_SEGMENT_MAX_AGE_SECONDS") | toString | float64 | ceil | int -}}
-{{- $most = max $most (add $poll $age (int $group.drainSeconds) 60) -}}
+{{- $most = max $most (add $poll $age (int $group.drainSeconds) 50) -}}
 {{- end -}}
 {{- end -}}
 {{- $most -}}

@@ -1,7 +1,8 @@
 """The worker's metrics. One object owns them all; the parts report to it what happened and never name a metric."""
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -9,8 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from backburner_schemas.names import Lane
 from backburner_schemas.result import Blame
 from backburner_worker.engine.base import EngineLoad
-from backburner_worker.sources.base import KeepsOffsetMetadata, OffsetMetadata, Source
+from backburner_worker.sources.base import Delivery, KeepsOffsetMetadata, OffsetMetadata, Source
 from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
+from backburner_worker.telemetry.oldest_messages import OldestMessages
 
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
@@ -166,6 +168,25 @@ class Telemetry:
             ["lane"],
             registry=registry,
         )
+        self._oldest = OldestMessages()
+        self._oldest_age = Gauge(
+            "backburner_oldest_message_age_seconds",
+            "Age of the oldest message of the latest pull, while messages are not settled; 0 while all are.",
+            ["lane"],
+            registry=registry,
+        )
+        self._deadline_ratio = Gauge(
+            "backburner_oldest_message_deadline_ratio",
+            "Share of the time up to its deadline that the most urgent message of the latest pull has used, while "
+            "messages are not settled; 1 at the deadline.",
+            ["lane"],
+            registry=registry,
+        )
+        self._retention = Gauge(
+            "backburner_queue_retention_seconds",
+            "How long the queue keeps a message, as the worker was told.",
+            registry=registry,
+        )
 
     def serves(self, pool: str, group: str, release: str | None) -> None:
         """Who the worker is whose results are counted from now on."""
@@ -173,14 +194,12 @@ class Telemetry:
             outcome: self._results.labels(pool, group, release or "", outcome) for outcome in (*Blame, _RETRIED)
         }
 
-    def pulled(self, lanes: Iterable[Lane]) -> None:
-        """Deliveries were pulled, one from each of these lanes."""
-        for lane, count in collections.Counter(lanes).items():
+    def pulled(self, deliveries: Sequence[Delivery]) -> None:
+        """These deliveries were pulled."""
+        for lane, count in collections.Counter(delivery.lane for delivery in deliveries).items():
             self._pulled.labels(lane).inc(count)
-
-    def redelivered(self, count: int) -> None:
-        """So many of the deliveries pulled had been handed out before."""
-        self._redelivered.inc(count)
+        self._redelivered.inc(sum(delivery.redelivered for delivery in deliveries))
+        self._oldest.pulled(deliveries)
 
     def retried(self, code: str) -> None:
         """A request was put back onto the queue after that error."""
@@ -260,5 +279,12 @@ class Telemetry:
 
     def lag(self, lag: Mapping[Lane, int]) -> None:
         """What of this worker's share is not settled."""
+        now = time.time()
         for lane, count in lag.items():
             self._lag.labels(lane).set(count)
+            self._oldest_age.labels(lane).set(self._oldest.age_seconds(lane, now) if count else 0)
+            self._deadline_ratio.labels(lane).set(self._oldest.deadline_ratio(lane, now) if count else 0)
+
+    def retention(self, seconds: float) -> None:
+        """How long the queue keeps a message."""
+        self._retention.set(seconds)

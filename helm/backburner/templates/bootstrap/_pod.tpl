@@ -54,7 +54,9 @@ spec:
   enableServiceLinks: false
   securityContext:
     {{- include "backburner.podSecurity" . | nindent 4 }}
-  {{- include "backburner.placement" $component | nindent 2 }}
+  {{- with include "backburner.placement" $component | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   containers:
     - name: bootstrap
       # The gateway's image has all that it takes.
@@ -64,7 +66,7 @@ spec:
       args:
         {{- include "backburner.bootstrap.arguments" . | nindent 8 }}
       env:
-        {{- include "backburner.env" (dict "env" $into.env "over" (list .Values.env $own.env)) | nindent 8 }}
+        {{- include "backburner.env" (dict "env" $into.env "over" (list .Values.env $own.env)) | trim | nindent 8 }}
       securityContext:
         {{- include "backburner.containerSecurity" . | nindent 8 }}
       resources:

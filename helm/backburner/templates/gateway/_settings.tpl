@@ -37,3 +37,58 @@
 {{- $_ := set .into.env "BACKBURNER_QUOTAS_FILE" "/etc/backburner/quotas/quotas.toml" -}}
 {{- end -}}
 {{- end -}}
+
+{{/* What the usual controllers must be told, so that an upload of the largest file comes through and a long call is not cut off. */}}
+{{- define "backburner.gateway.ingressAnnotations" -}}
+{{- $own := .Values.gateway -}}
+{{- $megabytes := add1 (div (add (int64 $own.maxFileBytes) 1048575) 1048576) -}}
+{{- $seconds := "900" -}}
+{{- if eq $own.ingress.controller "nginx" }}
+nginx.ingress.kubernetes.io/proxy-body-size: {{ printf "%dm" $megabytes }}
+nginx.ingress.kubernetes.io/proxy-request-buffering: "off"
+nginx.ingress.kubernetes.io/proxy-buffering: "off"
+nginx.ingress.kubernetes.io/proxy-http-version: "1.1"
+nginx.ingress.kubernetes.io/proxy-read-timeout: {{ $seconds | quote }}
+nginx.ingress.kubernetes.io/proxy-send-timeout: {{ $seconds | quote }}
+{{- else if eq $own.ingress.controller "traefik" }}
+traefik.ingress.kubernetes.io/router.entrypoints: {{ ternary "websecure" "web" (not (empty $own.ingress.tlsSecret)) }}
+traefik.ingress.kubernetes.io/service.passhostheader: "true"
+{{- else if eq $own.ingress.controller "alb" }}
+alb.ingress.kubernetes.io/target-type: ip
+alb.ingress.kubernetes.io/backend-protocol: HTTP
+alb.ingress.kubernetes.io/healthcheck-port: "8080"
+alb.ingress.kubernetes.io/healthcheck-path: /readyz
+alb.ingress.kubernetes.io/load-balancer-attributes: idle_timeout.timeout_seconds={{ $seconds }}
+alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ int $own.drainSeconds }}
+{{- else if eq $own.ingress.controller "gke" }}
+kubernetes.io/ingress.allow-http: "false"
+{{- end }}
+{{- end -}}
+
+{{/* The Service's annotations, with those that tie it to GKE's BackendConfig. */}}
+{{- define "backburner.gateway.serviceAnnotations" -}}
+{{- $annotations := dict -}}
+{{- $ingress := .Values.gateway.ingress -}}
+{{- if and $ingress.enabled (eq $ingress.controller "gke") -}}
+{{- $_ := set $annotations "cloud.google.com/neg" (dict "ingress" true | toJson) -}}
+{{- $_ := set $annotations "cloud.google.com/backend-config" (dict "default" (printf "%s-gateway" (include "backburner.fullname" .)) | toJson) -}}
+{{- end -}}
+{{- toYaml (mustMergeOverwrite $annotations (deepCopy .Values.gateway.service.annotations)) -}}
+{{- end -}}
+
+{{/* What Istio guards: the release's own Gateway, or pods. */}}
+{{- define "backburner.gateway.istioTarget" -}}
+{{- $own := .Values.gateway -}}
+{{- if and $own.httpRoute.enabled $own.httpRoute.tls.enabled -}}
+targetRefs:
+  - {group: gateway.networking.k8s.io, kind: Gateway, name: {{ include "backburner.fullname" . }}-gateway}
+{{- else -}}
+selector:
+  matchLabels:
+    {{- if $own.edge.selector }}
+    {{- toYaml $own.edge.selector | nindent 4 }}
+    {{- else }}
+    {{- include "backburner.selector" (dict "root" . "component" "gateway") | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end -}}

@@ -119,3 +119,8 @@ backburner.dev/group: {{ .name }}
 {{- range .over }}{{ range $name, $value := . }}{{ $_ := set $env $name $value }}{{ end }}{{ end -}}
 {{- list .image $env .group.model.source .group.model.checksum .group.model.cache.imageReference | toJson | sha256sum | trunc 10 -}}
 {{- end -}}
+
+{{/* The reason why there is no autoscaler for workers. */}}
+{{- define "backburner.noWorkerAutoscaler" -}}
+{{- fail (printf "%s.autoscaling: workers have no autoscaler: a new one loads its model for minutes before its first answer, and one that is taken away has loaded it for nothing; the queue keeps what waits. Set replicas" .) -}}
+{{- end -}}

@@ -32,7 +32,7 @@ spec:
   terminationGracePeriodSeconds: {{ add (int $group.drainSeconds) 30 }}
   securityContext:
     {{- include "backburner.podSecurity" $root | nindent 4 }}
-  {{- include "backburner.worker.placement" . | nindent 2 }}
+  {{- include "backburner.worker.placement" . | trim | nindent 2 }}
   {{- if and $group.model.source (ne $group.model.cache.kind "image") }}
   initContainers:
     {{- include "backburner.worker.fetch" . | nindent 4 }}
@@ -42,7 +42,7 @@ spec:
       image: {{ $image }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       env:
-        {{- include "backburner.env" (dict "env" $into.env "over" $over) | nindent 8 }}
+        {{- include "backburner.env" (dict "env" $into.env "over" $over) | trim | nindent 8 }}
       ports:
         - {name: health, containerPort: 8080, protocol: TCP}
       # Ready only once the model has answered; until then nothing but this probe decides how long to wait.
@@ -73,7 +73,7 @@ spec:
   {{- if $group.accelerator.claim.deviceClass }}
   resourceClaims:
     - name: accelerators
-      resourceClaimTemplateName: {{ include "backburner.worker.name" . }}
+      resourceClaimTemplateName: {{ include "backburner.worker.claimTemplate" . }}
   {{- end }}
 {{- end -}}
 
@@ -108,7 +108,7 @@ claims:
 {{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
 {{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $group.nodeLossSeconds)) -}}
 {{- end -}}
-{{- include "backburner.placement" (dict "root" $root "own" (dict "nodeSelector" $group.nodeSelector "tolerations" $tolerations)) -}}
+{{ include "backburner.placement" (dict "root" $root "own" (dict "nodeSelector" $group.nodeSelector "tolerations" $tolerations)) -}}
 {{- $affinity := deepCopy $group.affinity -}}
 {{- $alone := or (eq $group.topology.placement "node") (and (eq $group.topology.placement "auto") (gt (include "backburner.worker.accelerators" $group | int) 1)) -}}
 {{- if $alone -}}
@@ -122,7 +122,7 @@ claims:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $group.topology.spreadOver }}
+{{- with ternary $group.topology.spreadOver "" (lt (int $group.leaderWorkerSet.size) 2) }}
 topologySpreadConstraints:
   - maxSkew: {{ int $group.topology.maxSkew }}
     topologyKey: {{ . }}
@@ -137,6 +137,9 @@ topologySpreadConstraints:
 {{- end }}
 {{- with $priority }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- if $group.gang.enabled }}
+schedulingGroup: {podGroupName: {{ include "backburner.worker.name" . }}}
 {{- end }}
 {{- with $group.schedulerName }}
 schedulerName: {{ . }}

@@ -75,7 +75,7 @@ persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }
   imagePullPolicy: {{ $root.Values.image.pullPolicy }}
   args: [fetch-model]
   env:
-    {{- include "backburner.env" (dict "env" $env "over" (list $root.Values.env)) | nindent 4 }}
+    {{- include "backburner.env" (dict "env" $env "over" (list $root.Values.env $group.env)) | trim | nindent 4 }}
   securityContext:
     {{- include "backburner.containerSecurity" $root | nindent 4 }}
   resources:
@@ -84,7 +84,26 @@ persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }
   volumeMounts:
     - {name: model, mountPath: /models}
     - {name: tmp, mountPath: /tmp}
-    {{- with $into.mounts }}
+    {{- with concat $into.mounts (ternary $group.volumeMounts list (hasPrefix "file:" $group.model.source)) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "name" NAME "group" GROUP): the claims that each worker gets of its own, if any. */}}
+{{- define "backburner.worker.claims" -}}
+{{- $cache := .group.model.cache -}}
+{{- if and .group.model.source (eq $cache.kind "pvc") (not $cache.pvc.existingClaim) -}}
+- metadata:
+    name: model
+    labels:
+      {{- include "backburner.worker.selector" . | nindent 6 }}
+  spec:
+    accessModes: [{{ $cache.pvc.accessMode }}]
+    {{- with $cache.pvc.storageClass }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ include "backburner.worker.modelSize" .group }}
+{{- end -}}
 {{- end -}}
