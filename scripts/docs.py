@@ -40,9 +40,9 @@ from backburner_schemas.errors import BackburnerError
 from backburner_schemas.request import BatchRequest, Endpoint
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
+from backburner_worker.reclaim.settings import ReclaimSettings
 from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
-from backburner_worker.reclaim.settings import ReclaimSettings
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settings.engine import EngineSettings
 from backburner_worker.settings.fake_engine import FakeEngineSettings

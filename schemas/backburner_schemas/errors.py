@@ -15,6 +15,7 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── QueueError            the broker failed: retried
     ├── StoreError            the object store failed: retried
     ├── KubernetesError       the cluster's API failed or refused
+    ├── ModelError            a model cannot be fetched
     └── SettingsError         a setting is unknown or cannot be used
 """
 
@@ -429,6 +430,41 @@ class KubernetesRefused(KubernetesError):
     """Kubernetes' API refused the call; check the rights of the pod's service account."""
 
     code = "kubernetes_refused"
+
+
+# --- fetching a model -------------------------------------------------------------------------------------
+
+
+class ModelError(BackburnerError):
+    """The model cannot be fetched; check BACKBURNER_MODEL_SOURCE and BACKBURNER_MODEL."""
+
+    code = "model_error"
+
+
+class ModelSourceUnavailable(ModelError):
+    """The source of the model did not answer; check BACKBURNER_MODEL_SOURCE, and that it is up."""
+
+    code = "model_source_unavailable"
+    retryable = True
+    http_status = 503
+
+
+class ModelSourceRefused(ModelError):
+    """The source of the model cannot be used as it is; check BACKBURNER_MODEL_SOURCE and the credentials for it."""
+
+    code = "model_source_refused"
+
+
+class ModelChecksumWrong(ModelError):
+    """A file of the model has another checksum than it should have; check the source and BACKBURNER_MODEL_CHECKSUM."""
+
+    code = "model_checksum_wrong"
+
+
+class ModelFolderUnusable(ModelError):
+    """The folder of the model cannot be made; check BACKBURNER_MODEL, the volume's owner and the room on it."""
+
+    code = "model_folder_unusable"
 
 
 # --- the systems around -----------------------------------------------------------------------------------

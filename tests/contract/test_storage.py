@@ -155,6 +155,24 @@ async def test_an_object_that_is_replaced_while_it_is_streamed_is_never_mixed_wi
             assert set(piece) == set(b"1")
 
 
+async def test_a_part_of_an_object_is_read_by_its_place(storage):
+    await storage.put("k", b"0123456789")
+    assert bytes(await storage.part("k", 3, 4)) == b"3456"
+    assert bytes(await storage.part("k", 9, 1)) == b"9"
+    with pytest.raises(StoreError):
+        await storage.part("none", 0, 1)
+
+
+async def test_a_part_of_an_object_that_was_replaced_is_refused(storage):
+    await storage.put("k", b"0123456789")
+    (listed,) = [one async for one in storage.scan("k")]
+    assert listed.etag is not None
+    assert bytes(await storage.part("k", 0, 2, listed.etag)) == b"01"
+    await storage.put("k", b"another text")
+    with pytest.raises(ObjectReplaced):
+        await storage.part("k", 0, 2, listed.etag)
+
+
 async def test_what_is_written_in_pieces_exists_whole_at_the_end_and_not_before(storage):
     pieces = [bytes([number]) * 700_000 for number in range(30)]
     async with storage.writer("k") as writer:

@@ -57,10 +57,11 @@ def lines(count: int, text: str = "prompt {}", *, model: str = "fake", prefix: s
 class LiveProcess:
     """A long-lived process of the product, started as its users do."""
 
-    def __init__(self, module: str, name: str, env: dict[str, str], log: Path, *, ready: str) -> None:
-        """`ready` is what it logs when it takes in work."""
+    def __init__(self, module: str | Path, name: str, env: dict[str, str], log: Path, *, ready: str) -> None:
+        """`ready` is what it logs when it takes in work. A path is a program that a test has for it."""
         self._ready = ready
-        self._child = Child(Program(name=name, argv=(sys.executable, "-m", module), env=env, log=log))
+        started = (str(module),) if isinstance(module, Path) else ("-m", module)
+        self._child = Child(Program(name=name, argv=(sys.executable, *started), env=env, log=log))
         self._child.start()
 
     @property
@@ -119,11 +120,11 @@ class LiveProcess:
 class LiveWorker(LiveProcess):
     """A worker."""
 
-    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, env: dict[str, str], log: Path, program: str | Path = "backburner_worker") -> None:
         # It pulls before the group has given it anything, which can take seconds on this broker. On SQS there is no
         # group to wait for.
         ready = "pulling" if env["BACKBURNER_QUEUE_URL"].startswith("sqs:") else "partitions assigned"
-        super().__init__("backburner_worker", name, env, log, ready=ready)
+        super().__init__(program, name, env, log, ready=ready)
 
 
 class LiveDispatcher(LiveProcess):
@@ -184,11 +185,11 @@ class Live:
         self._names[kind] += 1
         return f"{kind}-{self._names[kind]}"
 
-    def worker(self, model: str = "fake", **settings: str) -> LiveWorker:
-        """Start a worker for that model; it is not waited for."""
+    def worker(self, model: str = "fake", *, program: str | Path = "backburner_worker", **settings: str) -> LiveWorker:
+        """Start a worker for that model, by another program where one is given; it is not waited for."""
         name = self._new_name("worker")
         env = clean_environment(**{**self.env, "BACKBURNER_MODEL": model, **settings})
-        started = LiveWorker(name, env, self.folder / "logs" / f"{name}.log")
+        started = LiveWorker(name, env, self.folder / "logs" / f"{name}.log", program)
         self.workers.append(started)
         return started
 

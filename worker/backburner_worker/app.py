@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+import os
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -13,14 +14,17 @@ from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
-from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
 from backburner.storage import Storage
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
+from backburner_worker.reclaim.factory import open_notice_sources
+from backburner_worker.reclaim.notice import NoticeSource
+from backburner_worker.reclaim.watcher import ReclaimWatcher
 from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.startup_checks import Checks
+from backburner_worker.stopping import Stopping
 from backburner_worker.telemetry.telemetry import Telemetry
 
 log = get_logger(__name__)
@@ -63,8 +67,12 @@ class Worker:
                     await cache.close()
 
 
-async def run_worker(settings: WorkerSettings) -> None:
-    """Be a worker until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`."""
+async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource] | None = None) -> None:
+    """Be a worker until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`.
+
+    `notices` takes the place of the sources of notices that the settings name.
+    """
+    reclaim = ReclaimWatcher(open_notice_sources(settings, os.environ) if notices is None else notices)
     storage = Storage.open(settings)
     check_queue(settings)  # Before the model loads.
     check_allowed_extra(settings.extra_parameters)
@@ -85,35 +93,30 @@ async def run_worker(settings: WorkerSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info))
             monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
-            beside = [tasks.create_task(health.beat()), tasks.create_task(monitor.run())]
-            await _serve(worker, readiness, checks.passed(info))
+            stopping = Stopping(worker.pipeline, readiness, reclaim, telemetry)
+            beside = [tasks.create_task(timer) for timer in (health.beat(), monitor.run(), stopping.watch())]
+            await _serve(worker, readiness, checks.passed(info), stopping)
             for task in beside:
                 task.cancel()
     finally:
         readiness.leave()
         checks.close()
+        await reclaim.close()
         await engine.close(drain=0.0)
         health.close()
 
 
-async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, Any, None]) -> None:
+async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, Any, None], stopping: Stopping) -> None:
     checking = asyncio.create_task(passed)
-
-    def stop() -> None:
-        checking.cancel()
-        readiness.leave()
-        worker.pipeline.stop()
-
-    # After the engine, which brings signal handlers of its own.
-    on_stop_signal(stop)
+    stopping.begin(checking)
     await asyncio.wait([checking])
-    if checking.cancelled():
-        return
-    checking.result()
+    if not checking.cancelled():
+        checking.result()
 
-    def joined() -> None:
-        readiness.join()
-        log.info("pulling", pool=worker.identity.pool, worker=worker.identity.name)
+        def joined() -> None:
+            readiness.join()
+            log.info("pulling", pool=worker.identity.pool, worker=worker.identity.name)
 
-    await worker.run(on_joined=joined)
+        await worker.run(on_joined=joined)
+    await stopping.over()
     log.info("stopped")

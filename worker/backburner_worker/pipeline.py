@@ -6,6 +6,7 @@ no engine goes from the pull to its settling at once.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -50,17 +51,26 @@ class Pipeline:
         self._settler = settler
         self._changed = changed
         self._tasks = tasks
+        self._drain_until = math.inf
+        self._draining: asyncio.Timeout | None = None
 
-    def stop(self) -> None:
-        """Begin the drain; `run` returns when it is over. May be called from a signal handler, and twice."""
+    def stop(self, *, drain: float | None = None) -> None:
+        """Begin the drain; `run` returns when it is over. May be called from a signal handler, and again.
+
+        With `drain`, running requests get no more than so many seconds from now, also where the drain has begun.
+        """
+        if drain is not None:
+            self._drain_until = min(self._drain_until, asyncio.get_running_loop().time() + drain)
+            if self._draining is not None and (self._draining.when() or 0.0) > self._drain_until:
+                self._draining.reschedule(self._drain_until)
         self._admitter.stop()
 
     async def run(self, *, drain: float, on_joined: Callable[[], None] = lambda: None) -> None:
-        """Work until `stop`, then drain: running requests get `drain` seconds. Raises `EngineLost` if the engine died.
+        """Work until `stop`, then drain: running requests get `drain` seconds, or what `stop` leaves them.
 
-        What is finished by then is stored and settled, what died in the engine goes back onto the queue as suspects;
-        the rest stays unsettled, for another worker. A part that fails in any other way stops everything at once,
-        loudly. Once only.
+        Raises `EngineLost` if the engine died. What is finished by then is stored and settled, what died in the engine
+        goes back onto the queue as suspects; the rest stays unsettled, for another worker. A part that fails in any
+        other way stops everything at once, loudly. Once only.
         """
         try:
             async with self._tasks as tasks:
@@ -140,11 +150,16 @@ class Pipeline:
         await self._source.stop()
         pulling.cancel()
         await asyncio.wait([pulling])
-        log.info("draining", running=len(self._runner), storing=len(self._settler), seconds=seconds)
+        now = asyncio.get_running_loop().time()
+        until = min(now + seconds, self._drain_until)
+        log.info(
+            "draining", running=len(self._runner), storing=len(self._settler), seconds=round(max(0.0, until - now), 1)
+        )
         await self._source.give_back([*self._puller.arrived, *self._admitter.give_up()])
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(min(until, self._drain_until)) as self._draining:
                 await self._changed.until(lambda: self._runner.lost is not None or not self._runner.running)
+        self._draining = None
         self._runner.abort()
         try:
             async with asyncio.timeout(_STORE_SECONDS):

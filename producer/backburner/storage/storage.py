@@ -63,6 +63,8 @@ class Listed:
     size: int
     modified: float
     """Unix seconds, by the store's clock."""
+    etag: str | None = None
+    """Another one when the object was replaced; None where the store has none."""
 
 
 class Storage(Availability):
@@ -169,6 +171,21 @@ class Storage(Availability):
                 return bytes(await _calls.run(found.bytes_async))[:length]
 
         return await _none_if_missing(self._asking(self._reads, read))
+
+    async def part(self, key: str, start: int, length: int, etag: str | None = None) -> memoryview:
+        """That many bytes of the object from `start` on, which it has to have, without a copy.
+
+        Raises `StoreError` if there is no such object, and if it has another tag than `etag`, where one is given.
+        """
+        options: GetOptions = {"range": (start, start + length)}
+        if etag is not None:
+            options["if_match"] = etag
+
+        async def read() -> memoryview:
+            found = await _get(self._store, self._path(key), options)
+            return memoryview(await _calls.run(found.bytes_async))
+
+        return await _asking(self._reads, read)
 
     async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """The object in pieces, without holding all of it, for a reader as slow as it likes.
@@ -297,7 +314,7 @@ class Storage(Availability):
         held = list[Listed]() if isinstance(self._store, LocalStore) else None
         while (page := await _none_if_missing(self._asking(self._reads, partial(_next, pages)))) is not None:
             listed = [
-                Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp())
+                Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
                 for meta in page
                 # Not every server knows where it was asked to begin.
                 if offset is None or meta["path"] > offset

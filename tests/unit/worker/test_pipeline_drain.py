@@ -30,6 +30,34 @@ async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(storage: Sto
     assert len(harness.queue.settled) == len(records)
 
 
+async def test_a_stop_with_a_bound_ends_what_runs_longer(storage: Storage) -> None:
+    harness = Harness(storage, drain_seconds=3600.0, freeze_grace_seconds=7200.0)
+    await harness.make_job(total=1)
+    async with running(harness) as task:
+        harness.send(0, "[[hang]]")
+        await until(lambda: harness.in_engine == 1)
+        harness.pipeline.stop(drain=0.01)
+        await asyncio.wait([task], timeout=60)
+        assert task.done()
+    assert harness.queue.settled == []
+
+
+async def test_a_bound_that_comes_during_the_drain_shortens_it_and_never_lengthens_it(storage: Storage) -> None:
+    harness = Harness(storage, drain_seconds=1800.0, freeze_grace_seconds=7200.0)
+    await harness.make_job(total=1)
+    async with running(harness) as task:
+        harness.send(0, "[[hang]]")
+        await until(lambda: harness.in_engine == 1)
+        harness.pipeline.stop()
+        await until(lambda: harness.pipeline._draining is not None)
+        harness.pipeline.stop(drain=3600.0)
+        assert harness.pipeline._draining.when() < asyncio.get_running_loop().time() + 1801
+        harness.pipeline.stop(drain=0.01)
+        await asyncio.wait([task], timeout=60)
+        assert task.done()
+    assert harness.queue.settled == []
+
+
 async def test_a_worker_leaves_in_time_while_the_store_is_away(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,6 @@ class ReclaimSettings(SettingGroup):
         unknown = [name for name in named if name not in set(NoticeKind)]
         if unknown:
             raise ValueError(
-                f"BACKBURNER_RECLAIM_NOTICES: {unknown[0]!r} is unknown; use {', '.join(NoticeKind)}, or several of them"
+                f"BACKBURNER_RECLAIM_NOTICES: {unknown[0]!r} is unknown; use one or several of {', '.join(NoticeKind)}"
             )
         return tuple(NoticeKind(name) for name in named)

@@ -15,8 +15,8 @@ class ModelSourceSettings(SettingGroup):
     model_source: str = ""
     """Source of the model: `s3://bucket/folder`, `gs://…`, `az://…`, `hf://org/name@revision` or `file:///folder`."""
     model_checksum: str = ""
-    """SHA-256 of the file `SHA256SUMS` in the source, in hex: then nothing but what that file lists is fetched, and each
-    file has to have the sum that it says."""
+    """SHA-256 of the file `SHA256SUMS` in the source, in hex: then nothing but what that file lists is fetched, and
+    each file has to have the sum that it says."""
     model_endpoint: str | None = None
     """Address of the S3 server that `s3://` sources are on; `BACKBURNER_STORE_ENDPOINT` if not set."""
 
@@ -32,7 +32,5 @@ class ModelSourceSettings(SettingGroup):
     @classmethod
     def _names_no_secret(cls, source: str) -> str:
         if "@" in source.partition("://")[2].partition("/")[0]:
-            raise ValueError(
-                "the source may hold no user or password; give credentials by the provider's own variables"
-            )
+            raise ValueError("it may hold no user or password; give credentials by the provider's own variables")
         return source.rstrip("/")

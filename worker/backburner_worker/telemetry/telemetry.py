@@ -162,6 +162,12 @@ class Telemetry:
         self._engine_preemptions = ReportedCounter(
             "backburner_engine_preemptions", "Sequences preempted for lack of KV cache.", registry
         )
+        self._reclaim_notices = Counter(
+            "backburner_reclaim_notices",
+            "Notices that the machine is about to be taken back, by where they came from.",
+            ["source"],
+            registry=registry,
+        )
         self._lag = Gauge(
             "backburner_lag_messages",
             "Messages not settled yet in this worker's partitions or queues.",
@@ -257,6 +263,10 @@ class Telemetry:
         self._segments.inc()
         self._segment_bytes.inc(size)
         self._segment_seconds.observe(seconds)
+
+    def reclaim_notice(self, source: str) -> None:
+        """A notice came from there: `node`, `aws`, `gcp` or `azure`."""
+        self._reclaim_notices.labels(source).inc()
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Show at each scrape whether the worker is ready."""

@@ -1,0 +1,1 @@
+"""Makes a model's folder from where the model is kept: `backburner-worker fetch-model`. It loads no model."""
