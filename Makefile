@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check clean distclean
+.PHONY: help setup demo check test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -62,6 +62,9 @@ lock-check: $(STAMP) ## Ask whether every package has a wheel, for both architec
 
 vllm-versions: $(STAMP) ## Engine tests on each supported vLLM, for docs/vllm.md: under 30 minutes; NEWEST=1 some on the newest
 	@$(BIN)/python scripts/vllm_versions.py $(if $(NEWEST),--newest)
+
+images: ## Build the images of docker/ with docker, podman or buildah; PARTS="gateway …" REGISTRY=… TAG=…
+	@scripts/images.sh $(PARTS)
 
 clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
 	@if [[ -d .backburner && -x $(BIN)/backburner ]]; then $(BIN)/backburner down || true; fi
