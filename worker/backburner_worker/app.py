@@ -16,6 +16,7 @@ from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.publishers import check_queue
 from backburner.storage import Storage
+from backburner_worker.engine.base import MayBeAway
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
 from backburner_worker.reclaim.factory import open_notice_sources
@@ -38,8 +39,8 @@ class Worker:
         self.identity = parts.identity
         self.pipeline = parts.pipeline
         telemetry = parts.telemetry
-        telemetry.serves(self.identity.pool, self.identity.group, self.identity.release)
         telemetry.retention(parts.settings.topic_retention_seconds)
+        telemetry.serves(self.identity.pool, self.identity.group, self.identity.release)
         telemetry.watch_admission(parts.admission)
         telemetry.watch_in_flight("waiting", lambda: len(parts.feeder))
         telemetry.watch_in_flight("engine", lambda: parts.admission.in_flight)
@@ -50,6 +51,8 @@ class Worker:
             "retries": parts.retries,
         }
         """What the worker needs around it, by the names that metrics and logs have for it."""
+        if isinstance(parts.engine, MayBeAway):
+            self.dependencies["engine"] = parts.engine
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""

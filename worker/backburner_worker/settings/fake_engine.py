@@ -39,10 +39,10 @@ class FakeEngineSettings(SettingGroup):
         except ValueError as error:
             raise ValueError(f"BACKBURNER_FAKE_PACE: {error}") from error
         return FakeOptions(
-            self.fake_latency_seconds,
-            pace,
-            self.fake_process,
-            self.fake_journal,
-            self.fake_load_seconds,
-            self.fake_failure_ratio,
+            latency_seconds=self.fake_latency_seconds,
+            pace=pace,
+            process=self.fake_process,
+            journal=self.fake_journal,
+            failure_ratio=self.fake_failure_ratio,
+            load_seconds=self.fake_load_seconds,
         )

@@ -220,7 +220,7 @@ class Telemetry:
         self._uncommitted.set_function(count)
 
     def dependency(self, name: str, *, up: bool) -> None:
-        """Whether that dependency, `store`, `queue` or `retries`, answers. For the dependency monitor alone."""
+        """Whether that dependency, such as `store` or `engine`, answers. For the dependency monitor alone."""
         self._dependency_up.labels(name).set(up)
 
     def offset_metadata(self, state: OffsetMetadata) -> None:

@@ -73,8 +73,8 @@ class FakeEngine:
         pace: How fast it is, and how much it holds; instead of latency, `max_sequences` and `kv_tokens`.
         worker_pid: The process that `[[kill]]` kills; this one if not set.
         adapters: Names of adapters that it serves beside the model; every other name is `ModelNotFound`.
-        load_seconds: How long it loads before it can answer.
         failure_ratio: Share of the requests at which it raises `EngineError`, spread evenly.
+        load_seconds: How long it loads before it can answer.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class FakeEngine:
         pace: Pace | None = None,
         worker_pid: int | None = None,
         adapters: Iterable[str] = (),
-        load_seconds: float = 0.0,
         failure_ratio: float = 0.0,
+        load_seconds: float = 0.0,
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
