@@ -10,7 +10,7 @@ from harness.cluster import Cluster
 from harness.process import stopped
 
 _COLUMNS = (
-    'jsonpath={.type}|{.object.metadata.name}|{.object.metadata.deletionTimestamp}|'
+    "jsonpath={.type}|{.object.metadata.name}|{.object.metadata.deletionTimestamp}|"
     '{.object.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
 )
 _SEEN_SECONDS = 30.0
