@@ -3,6 +3,7 @@
 {{- $own := .root.Values.gateway -}}
 {{- $env := .into.env -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_LISTEN_PORT" "8000" -}}
+{{- $_ := set $env "BACKBURNER_HTTP_PORT" "8080" -}}
 {{- $_ := set $env "BACKBURNER_DRAIN_SECONDS" (int $own.drainSeconds | toString) -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_MAX_UPLOADS" (int $own.maxUploads | toString) -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_MAX_FILE_BYTES" (int64 $own.maxFileBytes | toString) -}}
