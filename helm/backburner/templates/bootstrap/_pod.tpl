@@ -54,7 +54,9 @@ spec:
   enableServiceLinks: false
   securityContext:
     {{- include "backburner.podSecurity" . | nindent 4 }}
-  {{- include "backburner.placement" $component | nindent 2 }}
+  {{- with include "backburner.placement" $component | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   containers:
     - name: bootstrap
       # The gateway's image has all that it takes.

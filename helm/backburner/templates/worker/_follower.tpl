@@ -29,7 +29,7 @@ spec:
   terminationGracePeriodSeconds: {{ add (int $group.drainSeconds) 30 }}
   securityContext:
     {{- include "backburner.podSecurity" $root | nindent 4 }}
-  {{- include "backburner.worker.placement" . | nindent 2 }}
+  {{- include "backburner.worker.placement" . | trim | nindent 2 }}
   {{- if $fetches }}
   initContainers:
     {{- include "backburner.worker.fetch" . | nindent 4 }}

@@ -32,7 +32,7 @@ spec:
   terminationGracePeriodSeconds: {{ add (int $group.drainSeconds) 30 }}
   securityContext:
     {{- include "backburner.podSecurity" $root | nindent 4 }}
-  {{- include "backburner.worker.placement" . | nindent 2 }}
+  {{- include "backburner.worker.placement" . | trim | nindent 2 }}
   {{- if and $group.model.source (ne $group.model.cache.kind "image") }}
   initContainers:
     {{- include "backburner.worker.fetch" . | nindent 4 }}
@@ -108,7 +108,7 @@ claims:
 {{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
 {{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $group.nodeLossSeconds)) -}}
 {{- end -}}
-{{- include "backburner.placement" (dict "root" $root "own" (dict "nodeSelector" $group.nodeSelector "tolerations" $tolerations)) -}}
+{{ include "backburner.placement" (dict "root" $root "own" (dict "nodeSelector" $group.nodeSelector "tolerations" $tolerations)) -}}
 {{- $affinity := deepCopy $group.affinity -}}
 {{- $alone := or (eq $group.topology.placement "node") (and (eq $group.topology.placement "auto") (gt (include "backburner.worker.accelerators" $group | int) 1)) -}}
 {{- if $alone -}}
@@ -122,7 +122,7 @@ claims:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $group.topology.spreadOver }}
+{{- with ternary $group.topology.spreadOver "" (lt (int $group.leaderWorkerSet.size) 2) }}
 topologySpreadConstraints:
   - maxSkew: {{ int $group.topology.maxSkew }}
     topologyKey: {{ . }}

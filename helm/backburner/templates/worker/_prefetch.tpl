@@ -20,7 +20,9 @@ spec:
   enableServiceLinks: false
   securityContext:
     {{- include "backburner.podSecurity" $root | nindent 4 }}
-  {{- include "backburner.placement" (dict "root" $root "own" $group) | nindent 2 }}
+  {{- with include "backburner.placement" (dict "root" $root "own" $group) | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   affinity:
     podAntiAffinity:
       requiredDuringSchedulingIgnoredDuringExecution:

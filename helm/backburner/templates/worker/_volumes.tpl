@@ -75,7 +75,7 @@ persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }
   imagePullPolicy: {{ $root.Values.image.pullPolicy }}
   args: [fetch-model]
   env:
-    {{- include "backburner.env" (dict "env" $env "over" (list $root.Values.env)) | trim | nindent 4 }}
+    {{- include "backburner.env" (dict "env" $env "over" (list $root.Values.env $group.env)) | trim | nindent 4 }}
   securityContext:
     {{- include "backburner.containerSecurity" $root | nindent 4 }}
   resources:
