@@ -57,9 +57,9 @@ class Server:
         return self.limit.value if self.away is None and now >= self.paused_until else 0
 
     def unavailable_reason(self, now: float) -> str | None:
-        """Why it answers nothing; None while it does."""
+        """Why it answers nothing; None while it does, and before it was asked."""
         if self.away is not None:
-            return self.away
+            return self.away if self.away != _NOT_YET else None
         if self._refusing_since is not None and now - self._refusing_since >= _PATIENCE_SECONDS:
             return f"it has refused every request for {now - self._refusing_since:.0f} s for lack of capacity or quota"
         return None
