@@ -48,6 +48,11 @@ class Server:
         return self.away is None and now >= self.paused_until and self.in_flight < self.limit.value
 
     @property
+    def untried(self) -> bool:
+        """Whether nothing is known of it yet."""
+        return self.away == _NOT_YET
+
+    @property
     def load(self) -> float:
         """How full it is, as far as this worker fills it."""
         return self.in_flight / self.limit.value
@@ -57,9 +62,9 @@ class Server:
         return self.limit.value if self.away is None and now >= self.paused_until else 0
 
     def unavailable_reason(self, now: float) -> str | None:
-        """Why it answers nothing; None while it does, and before it was asked."""
+        """Why it answers nothing; None while it does."""
         if self.away is not None:
-            return self.away if self.away != _NOT_YET else None
+            return self.away
         if self._refusing_since is not None and now - self._refusing_since >= _PATIENCE_SECONDS:
             return f"it has refused every request for {now - self._refusing_since:.0f} s for lack of capacity or quota"
         return None
