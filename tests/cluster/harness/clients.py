@@ -27,12 +27,11 @@ class Clients:
 
     def settings(self, part: str = "producer") -> dict[str, str]:
         """Variables of a client that signs in as that part."""
-        authority = {} if self.store.authority is None else {"AWS_CA_BUNDLE": str(self.store.authority)}
+        authority = {} if self.store.authority is None else {"BACKBURNER_STORE_CA_FILE": str(self.store.authority)}
         return {
             **self.broker.settings(part),
             **self.store.environment,
             **authority,
-            **({} if self.store.authority is None else {"SSL_CERT_FILE": str(self.store.authority)}),
             "BACKBURNER_STORE_URL": f"s3://{self.store.bucket}/{self.name}",
             "BACKBURNER_STORE_ENDPOINT": self.store.endpoint,
             "BACKBURNER_PREFIX": self.name,
