@@ -15,7 +15,7 @@ import pytest
 from harness import cluster as clusters
 from harness import kafka, object_store
 from harness.clients import Clients
-from harness.deployment import Deployment, deployment, make_gpu_node
+from harness.deployment import Deployment, deployment
 from harness.figures import Figures
 from harness.images import Images
 
@@ -58,7 +58,7 @@ def cluster(missing_server):
         missing_server(str(error))
     with clusters.running(found, nodes=_NODES) as running:
         for number in range(1, _NODES + 1) if running.is_own else ():
-            make_gpu_node(running, number)
+            clusters.make_gpu_node(running, number)
         yield running
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,10 @@ class Clients:
         """What the command line prints."""
         command = (sys.executable, "-m", "backburner", *words)
         return self.cluster.run(*command, env=self.settings(part), seconds=seconds).stdout
+
+    def start_program(self, name: str, *words: str, log: Path) -> "subprocess.Popen[bytes]":
+        """Start a program of `programs`; what it prints goes into the file."""
+        return self.cluster.start(sys.executable, _PROGRAMS / f"{name}.py", *words, log=log, env=self.settings())
 
     def program(self, name: str, *words: str, part: str = "producer", seconds: float = 300.0) -> Any:
         """What a program of `programs` prints, from JSON."""

@@ -12,16 +12,12 @@ from typing import Any
 
 import yaml
 from harness.clients import Clients
-from harness.cluster import ROOT, Cluster
+from harness.cluster import GPU_LABEL, ROOT, Cluster
 from harness.images import Images
 from harness.kafka import PARTITIONS, USERS, Kafka, user_of
 from harness.object_store import ObjectStore
 
 CHART = ROOT / "helm" / "backburner"
-GPU_LABEL = {"backburner.dev/test-pool": "gpu"}
-"""Of the nodes that stand for a pool of GPU nodes."""
-GPUS = 16
-"""Of each such node."""
 _RELEASE = "bb"
 _DELETE_SECONDS = 180.0
 
@@ -184,13 +180,6 @@ def deployment(
     finally:
         delete = ("delete", "namespace", clients.name, "--wait=true")
         clients.cluster.kubectl(*delete, seconds=_DELETE_SECONDS, check=False)
-
-
-def make_gpu_node(cluster: Cluster, number: int) -> None:
-    """The tests' own node of that number offers GPUs, which nothing backs, and is of the workers' pool."""
-    cluster.script("gpus", str(GPUS), str(number))
-    label, value = next(iter(GPU_LABEL.items()))
-    cluster.kubectl("label", "node", f"node-{number}", f"{label}={value}", "--overwrite")
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
