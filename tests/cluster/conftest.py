@@ -109,6 +109,31 @@ def images(cluster, figures, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def custom_resources(cluster):
+    """The definitions of what others' operators run; nobody but the API server knows them here."""
+    _install(cluster, "crds")
+
+
+@pytest.fixture(scope="session")
+def keda(cluster):
+    """KEDA is there."""
+    _install(cluster, "keda")
+
+
+@pytest.fixture(scope="session")
+def metrics_server(cluster):
+    """What CPU and memory pods take is known to autoscalers."""
+    _install(cluster, "metrics")
+
+
+def _install(cluster, what):
+    if not cluster.is_own:
+        _FIGURES.leave_out(f"what needs {what}: nothing is installed for the tests on somebody's cluster")
+        pytest.skip("not on somebody's cluster")
+    cluster.script(what)
+
+
+@pytest.fixture(scope="session")
 def clients(cluster, broker, store):
     """The clients of a deployment by its name, on this machine; what pods run is another matter."""
     return partial(Clients, cluster, broker, store)

@@ -12,6 +12,7 @@ from openai_server import OpenAiServer
 from backburner_schemas.errors import (
     EngineBusy,
     EngineError,
+    EngineLost,
     Expired,
     GenerationAborted,
     ModelNotFound,
@@ -21,6 +22,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, LimitsItself, MayBeAway, ReportsLoad
 from backburner_worker.engine.openai_http import credentials, server
+from backburner_worker.engine.openai_http.discovery import Discovery
 from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
 from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 
@@ -225,6 +227,17 @@ async def test_one_that_waits_can_be_cancelled_and_broken_off_by_the_end(lone):
         await engine.close(0)
         with pytest.raises(GenerationAborted):
             await kept
+
+
+async def test_an_error_of_our_own_ends_the_worker_loudly(lone, monkeypatch):
+    async def broken(_self):
+        raise RuntimeError
+
+    async with engine_of(lone) as engine:
+        monkeypatch.setattr(Discovery, "check", broken)
+        await until(lambda: engine.lost)
+        with pytest.raises(EngineLost):
+            await engine.run(chat())
 
 
 # --- servers that refuse --------------------------------------------------------------------------------------------

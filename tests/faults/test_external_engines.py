@@ -72,6 +72,7 @@ async def test_servers_are_killed_and_come_back_and_every_request_is_answered_on
     seen = answered()
     await until(lambda: answered() > seen + 40, "answers of the server that is left")
     assert worker.page("/readyz")[0] == 200
+    assert worker.metric('backburner_engine_servers{state="away"}') == 1
 
     servers.kill(1)
     await until(lambda: worker.page("/readyz")[0] == 503, "a worker that says that it is not ready")

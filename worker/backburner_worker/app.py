@@ -53,6 +53,7 @@ class Worker:
         """What the worker needs around it, by the names that metrics and logs have for it."""
         if isinstance(parts.engine, MayBeAway):
             self.dependencies["engine"] = parts.engine
+            telemetry.watch_servers(parts.engine.servers)
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""

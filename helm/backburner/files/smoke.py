@@ -1,7 +1,7 @@
 """What `helm test` runs: a batch with a request for each model, sent through the gateway as any program sends one.
 
-It has to end with an answer for each; so gateway, dispatcher, queue, a warm worker of each model and the store are seen to
-work together. Python's own library is all that it takes.
+It has to end with an answer for each; so gateway, dispatcher, queue, a warm worker of each model and the store are seen
+to work together. Python's own library is all that it takes.
 """
 
 import json
@@ -23,7 +23,9 @@ PAUSE_SECONDS = 1.0
 def call(method, path, data=None, kind="application/json"):
     """The answer to a call; made again while nothing answers, and after what passes by itself."""
     while True:
-        request = urllib.request.Request(URL + path, data=data, method=method, headers={**HEADERS, "Content-Type": kind})
+        request = urllib.request.Request(
+            URL + path, data=data, method=method, headers={**HEADERS, "Content-Type": kind}
+        )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return response.read()
@@ -71,7 +73,9 @@ batch = json.loads(call("POST", "/v1/batches", json.dumps(asked).encode()))
 while batch["status"] in ("validating", "in_progress", "finalizing"):
     if time.monotonic() > END:
         call("POST", f"/v1/batches/{batch['id']}/cancel", b"")
-        sys.exit(f"{batch['id']} is {batch['status']} still, {batch['request_counts']}; it waits for {batch.get('waiting')}")
+        sys.exit(
+            f"{batch['id']} is {batch['status']} still, {batch['request_counts']}; it waits for {batch.get('waiting')}"
+        )
     time.sleep(PAUSE_SECONDS)
     batch = json.loads(call("GET", f"/v1/batches/{batch['id']}"))
 if batch["status"] != "completed" or batch["request_counts"]["completed"] != len(MODELS):

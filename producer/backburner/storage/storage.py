@@ -185,7 +185,7 @@ class Storage(Availability):
             found = await _get(self._store, self._path(key), options)
             return memoryview(await _calls.run(found.bytes_async))
 
-        return await _asking(self._reads, read)
+        return await self._asking(self._reads, read)
 
     async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """The object in pieces, without holding all of it, for a reader as slow as it likes.

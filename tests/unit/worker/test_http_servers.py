@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from backburner_schemas.errors import GenerationAborted
+from backburner_schemas.errors import EngineError, GenerationAborted
 from backburner_worker.engine.openai_http.balancer import Balancer
 from backburner_worker.engine.openai_http.concurrency import ConcurrencyLimit
 from backburner_worker.engine.openai_http.server import Server
@@ -138,13 +138,33 @@ async def test_those_who_wait_get_places_in_their_order():
 
 
 async def test_one_that_waits_for_an_adapter_keeps_nobody_else_waiting():
-    world = World(2)
+    world = World(2, 1)
+    world.servers[1].admit(["m", "legal"])
+    taken = world.take("legal")
     adapter = await world.waiting("legal")
     assert (await (await world.waiting())).server is world.servers[0]
     assert not adapter.done()
-    world.servers[0].admit(["m", "legal"])
+    taken.server.leave()
     world.balancer.hand_out()
-    assert (await adapter).server is world.servers[0]
+    assert (await adapter).server is world.servers[1]
+
+
+async def test_one_that_no_server_serves_any_more_does_not_wait_in_the_way_of_others():
+    world = World(1, 1)
+    world.servers[1].admit(["m", "legal"])
+    world.take("legal")
+    adapter = await world.waiting("legal")
+    world.servers[1].eject("gone")
+    world.balancer.hand_out()
+    with pytest.raises(EngineError, match="'legal'") as caught:
+        await adapter
+    assert caught.value.retryable
+    # While none answers at all it is another matter: then all wait.
+    world.servers[0].eject("gone too")
+    adapter = await world.waiting("legal")
+    assert not adapter.done()
+    adapter.cancel()
+    await asyncio.wait([adapter])
 
 
 async def test_a_place_that_comes_together_with_the_cancellation_is_free_again():
