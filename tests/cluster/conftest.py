@@ -81,7 +81,10 @@ def servers_folder(tmp_path_factory) -> Path:
 def broker(cluster, servers_folder, missing_server):
     """Apache Kafka over SASL_SSL, with a user for each part."""
     if not cluster.is_own:
-        yield kafka.outside()
+        try:
+            yield kafka.outside()
+        except clusters.ServerMissing as error:
+            missing_server(str(error))
         return
     try:
         with kafka.start(cluster, servers_folder / "kafka") as running:
@@ -91,10 +94,13 @@ def broker(cluster, servers_folder, missing_server):
 
 
 @pytest.fixture(scope="session")
-def store(cluster, servers_folder):
+def store(cluster, servers_folder, missing_server):
     """An S3 server behind TLS with a private authority."""
     if not cluster.is_own:
-        yield object_store.outside()
+        try:
+            yield object_store.outside()
+        except clusters.ServerMissing as error:
+            missing_server(str(error))
         return
     with object_store.start(cluster, servers_folder) as running:
         yield running

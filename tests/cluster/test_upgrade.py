@@ -23,9 +23,7 @@ _OLD = "earlier-worker"
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory, figures, cluster, images):
     if not cluster.is_own:
-        figures.leave_out(
-            "an upgrade across releases: the earlier one's images are built from the history"
-        )
+        figures.leave_out("an upgrade across releases: the earlier one's images are built from the history")
         pytest.skip("not on somebody's cluster")
     try:
         found = earlier_release.unpack(tmp_path_factory.mktemp("earlier") / "source")
@@ -145,9 +143,7 @@ def test_a_job_that_this_release_queued_and_half_ran_is_finished_by_the_earlier_
     workers, _ = releases.answered("back")
     assert any("later" in worker for worker in workers)
     assert any("later" not in worker for worker in workers)
-    figures.holds(
-        f"the other way around: {earlier_release.COMMIT} finishes what this release began"
-    )
+    figures.holds(f"the other way around: {earlier_release.COMMIT} finishes what this release began")
 
 
 def _earlier_worker(made):

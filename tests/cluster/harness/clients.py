@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cluster import ROOT, Cluster
-from harness.kafka import Kafka
+from harness.kafka import Kafka, OutsideKafka
 from harness.object_store import ObjectStore
 
 _IMPORTED = ("schemas", "producer", "worker", "load-tests", "tests/cluster")
@@ -21,7 +21,7 @@ class Clients:
     """Whoever asks a deployment for something from outside."""
 
     cluster: Cluster
-    broker: Kafka
+    broker: Kafka | OutsideKafka
     store: ObjectStore
     name: str
     """The deployment's prefix on the broker, and its root in the store."""
@@ -34,7 +34,7 @@ class Clients:
             **self.store.environment,
             **authority,
             "BACKBURNER_STORE_URL": f"s3://{self.store.bucket}/{self.name}",
-            "BACKBURNER_STORE_ENDPOINT": self.store.endpoint,
+            **({"BACKBURNER_STORE_ENDPOINT": self.store.endpoint} if self.store.endpoint else {}),
             "BACKBURNER_PREFIX": self.name,
             "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in _IMPORTED),
         }

@@ -34,6 +34,10 @@ class ClusterMissing(Exception):
     """There is no cluster to test on, and why."""
 
 
+class ServerMissing(Exception):
+    """Broker or store that tests need beside a cluster is not there, and what to set."""
+
+
 class NotHere(Exception):
     """This kind of cluster cannot do that."""
 
