@@ -46,6 +46,8 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # the gateway
         "GATEWAY_LISTEN_HOST",
         "GATEWAY_LISTEN_PORT",
+        "GATEWAY_ROOT_PATH",
+        "GATEWAY_KEEP_ALIVE_SECONDS",
         "GATEWAY_ANSWER_SECONDS",
         "GATEWAY_MAX_CALLS",
         "GATEWAY_MAX_UPLOADS",

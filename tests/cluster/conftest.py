@@ -15,7 +15,7 @@ import pytest
 from harness import cluster as clusters
 from harness import kafka, object_store
 from harness.clients import Clients
-from harness.deployment import Deployment, deployment, make_gpu_node
+from harness.deployment import Deployment, deployment
 from harness.figures import Figures
 from harness.images import Images
 
@@ -58,7 +58,7 @@ def cluster(missing_server):
         missing_server(str(error))
     with clusters.running(found, nodes=_NODES) as running:
         for number in range(1, _NODES + 1) if running.is_own else ():
-            make_gpu_node(running, number)
+            clusters.make_gpu_node(running, number)
         yield running
 
 
@@ -81,7 +81,10 @@ def servers_folder(tmp_path_factory) -> Path:
 def broker(cluster, servers_folder, missing_server):
     """Apache Kafka over SASL_SSL, with a user for each part."""
     if not cluster.is_own:
-        yield kafka.outside()
+        try:
+            yield kafka.outside()
+        except clusters.ServerMissing as error:
+            missing_server(str(error))
         return
     try:
         with kafka.start(cluster, servers_folder / "kafka") as running:
@@ -91,10 +94,13 @@ def broker(cluster, servers_folder, missing_server):
 
 
 @pytest.fixture(scope="session")
-def store(cluster, servers_folder):
+def store(cluster, servers_folder, missing_server):
     """An S3 server behind TLS with a private authority."""
     if not cluster.is_own:
-        yield object_store.outside()
+        try:
+            yield object_store.outside()
+        except clusters.ServerMissing as error:
+            missing_server(str(error))
         return
     with object_store.start(cluster, servers_folder) as running:
         yield running

@@ -16,7 +16,6 @@ back the settings too, and a pod that is started again in the middle of a canary
 {{- $_ := set $env "BACKBURNER_LOG_LEVEL" $values.logLevel -}}
 {{- $_ := set $env "BACKBURNER_FREEZE_GRACE_SECONDS" (include "backburner.freezeGrace" .root) -}}
 {{- $_ := set $env "BACKBURNER_TOPIC_RETENTION_SECONDS" (int64 $values.kafka.topics.retentionSeconds | toString) -}}
-{{- $_ := set $env "BACKBURNER_HTTP_PORT" "8080" -}}
 {{- include "backburner.store" . -}}
 {{- if hasPrefix "kafka://" $values.queue.url -}}
 {{- include "backburner.kafka" . -}}

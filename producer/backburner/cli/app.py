@@ -7,6 +7,7 @@ import typer
 from backburner.cli import command
 from backburner.cli.commands import (
     bootstrap,
+    canary,
     dlq,
     enqueue,
     jobs,
@@ -74,5 +75,6 @@ dlq.register(app)
 topics.register(app)
 bootstrap.register(app)
 pools.register(app)
+canary.register(app)
 keys.register(app)
 command.add(app, version)

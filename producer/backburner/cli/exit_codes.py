@@ -33,8 +33,9 @@ class ExitCode(IntEnum):
     """A job was cancelled, expired or failed, a request failed, the counts do not agree, or something went wrong."""
     USAGE = 2
     """The command line, a setting or the input cannot be used; nothing was sent."""
-    STREAM = 3
-    """The job is a stream: it has no total that its records could be held against."""
+    UNDECIDED = 3
+    """It cannot be told: the job is a stream, which has no total to hold its records against, or a canary has had too
+    few requests."""
     NOT_FOUND = 4
     """There is no such job, handle, dead letter, pool or API key."""
     AWAY = 5

@@ -1,5 +1,6 @@
 """SeaweedFS beside the cluster, behind TLS from a private authority. Objects are read over S3 alone."""
 
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.authority import ServerCertificate, sign
-from harness.cluster import HOST, Cluster
+from harness.cluster import HOST, Cluster, ServerMissing
 from harness.process import stopped
 
 from backburner.local.programs.store import REGION, find_weed
 
 _PORT = 8333
+_VARIABLE_START = "BACKBURNER_TEST_STORE_"
+STORE_VARIABLE = f"{_VARIABLE_START}URL"
 _READY_SECONDS = 60.0
 BUCKET = "backburner"
 MODELS_BUCKET = "models"
@@ -29,6 +32,10 @@ class ObjectStore:
     secret_key: str = field(repr=False)
     bucket: str = BUCKET
     region: str = REGION
+
+    def authority_values(self) -> dict[str, dict[str, str]]:
+        """How the chart is told whom to trust."""
+        return {} if self.authority is None else {"caFrom": {"configMap": "authorities", "key": "store.crt"}}
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -60,6 +67,22 @@ def start(cluster: Cluster, folder: Path) -> Iterator[ObjectStore]:
             lambda: cluster.run(*health, check=False).returncode == 0, "an answer of the store", seconds=_READY_SECONDS
         )
         yield store
+
+
+def outside() -> ObjectStore:
+    """The bucket that the environment names, by docs/certify.md. Raises `ServerMissing` where it names none."""
+    url, endpoint = os.environ.get(STORE_VARIABLE, ""), os.environ.get(f"{_VARIABLE_START}ENDPOINT", "")
+    if not url.startswith("s3://"):
+        raise ServerMissing(f"{STORE_VARIABLE} names no bucket; set it to s3://bucket, where pods reach it")
+    authority = os.environ.get("AWS_CA_BUNDLE")
+    return ObjectStore(
+        endpoint,
+        Path(authority) if authority else None,
+        os.environ.get("AWS_ACCESS_KEY_ID", ""),
+        os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
+        bucket=url.removeprefix("s3://").partition("/")[0],
+        region=os.environ.get("AWS_REGION", REGION),
+    )
 
 
 def _command(data: Path, certificate: ServerCertificate) -> tuple[str | Path, ...]:

@@ -17,6 +17,9 @@ RELEASE, NAMESPACE = "bb", "batch"
 OLDEST, NEWEST = "1.30", "1.37"
 """Minors of Kubernetes that the chart is for."""
 _NEEDS = re.compile(r"^# Kubernetes (\d+\.\d+)", re.MULTILINE)
+_SEPARATOR = re.compile(r"^---$", re.MULTILINE)
+_EXTRA = "# Source: backburner/templates/extraobjects.yaml"
+"""What Helm writes above objects that the values bring along; nobody but their author knows what they should be."""
 _SIDE_BY_SIDE = 2
 _HELM_SECONDS = 60
 
@@ -52,9 +55,14 @@ class Render:
     """The text of the values file."""
 
     @cached_property
+    def own_text(self) -> str:
+        """The text without objects that the values bring along."""
+        return "---".join(part for part in _SEPARATOR.split(self.text) if _EXTRA not in part)
+
+    @cached_property
     def objects(self) -> list[dict[str, Any]]:
-        """Every object, in the order of the render."""
-        return [one for one in yaml.load_all(self.text, Loader=_LOADER) if one]
+        """Every object of the chart's own, in the order of the render."""
+        return [one for one in yaml.load_all(self.own_text, Loader=_LOADER) if one]
 
 
 def run_helm(

@@ -225,7 +225,7 @@ async def test_a_refusal_is_not_tried_again(fetch):
         "a\nb",
         "x" * 256,
         "/".join("abcdefghijklmnopqrstuvw"),
-        ".backburner-model.json",
+        ".backburner-model.json/x",
     ],
 )
 async def test_a_name_that_is_no_plain_path_is_refused(fetch, model, name):
@@ -345,11 +345,13 @@ async def test_of_two_that_no_lock_keeps_apart_the_later_one_takes_what_the_firs
     def later(self, record):
         publish(self, record)
         monkeypatch.setattr(ModelFolder, "publish", publish)
+        self.part.mkdir()
         publish(self, record)  # As if another process had been sooner.
 
     monkeypatch.setattr(ModelFolder, "publish", later)
     await fetch(source)
     assert content(model) == source.content
+    assert {path.name for path in model.parent.iterdir()} == {"chat", ".lock-chat"}
 
 
 # --- settings ---
@@ -400,5 +402,8 @@ async def test_a_folder_is_a_source(tmp_path, model):
     await fetch_model(WorkerSettings.load(model=str(model), model_source=f"file://{source}"))
     assert content(model) == {**FILES, "linked": b"{}"}
     assert not (model / "linked").is_symlink()
+    again = model.with_name("again")
+    await fetch_model(WorkerSettings.load(model=str(again), model_source=f"file://{model}"))
+    assert content(again) == content(model)
     with pytest.raises(ModelSourceRefused, match="is no folder here"):
         await fetch_model(WorkerSettings.load(model=str(model), model_source=f"file://{source}/none"))

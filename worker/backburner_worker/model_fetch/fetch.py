@@ -16,7 +16,7 @@ from backburner_worker.model_fetch.factory import open_model_source
 from backburner_worker.model_fetch.file_download import FileDownload, PartLimits, PartReader
 from backburner_worker.model_fetch.folder import ModelFolder, boot_id
 from backburner_worker.model_fetch.folder_lock import folder_lock
-from backburner_worker.model_fetch.model_file import SUMS_NAME, Digest, DigestKind, ModelFile
+from backburner_worker.model_fetch.model_file import RECORD_NAMES, SUMS_NAME, Digest, DigestKind, ModelFile
 from backburner_worker.model_fetch.progress import Progress
 from backburner_worker.model_fetch.record import FolderRecord
 from backburner_worker.model_fetch.source import ModelSource
@@ -63,6 +63,7 @@ class ModelFetch:
                 # On a volume whose locks do not reach others: one of them was sooner.
                 if not await self._is_there():
                     raise
+                await asyncio.to_thread(self._folder.discard)
 
     async def _is_there(self) -> bool:
         whole = await asyncio.to_thread(self._folder.is_whole)
@@ -94,7 +95,8 @@ class ModelFetch:
 
     async def _files(self) -> list[ModelFile]:
         """What makes up the model, with the sums that are known."""
-        files = await self._source.files()
+        # A folder that was made by this is a source like others.
+        files = [file for file in await self._source.files() if file.name not in RECORD_NAMES]
         sums_file = next((file for file in files if file.name == SUMS_NAME), None)
         if sums_file is None:
             if self._checksum:

@@ -116,6 +116,10 @@ class ModelFolder:
             _sync_folder(self.path.parent)
             shutil.rmtree(old, ignore_errors=True)
 
+    def discard(self) -> None:
+        """Remove what is there of the folder that is made."""
+        shutil.rmtree(self.part, ignore_errors=True)
+
     def _check_path(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_mount():

@@ -3,6 +3,7 @@
 {{- $own := .root.Values.gateway -}}
 {{- $env := .into.env -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_LISTEN_PORT" "8000" -}}
+{{- $_ := set $env "BACKBURNER_HTTP_PORT" "8080" -}}
 {{- $_ := set $env "BACKBURNER_DRAIN_SECONDS" (int $own.drainSeconds | toString) -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_MAX_UPLOADS" (int $own.maxUploads | toString) -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_MAX_FILE_BYTES" (int64 $own.maxFileBytes | toString) -}}
@@ -10,6 +11,11 @@
 {{- $_ := set $env "BACKBURNER_GATEWAY_REPLICAS" (max 1 (int (default $gateways $own.quotas.sharedBy)) | toString) -}}
 {{- if $own.rootPath -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_ROOT_PATH" $own.rootPath -}}
+{{- end -}}
+{{- /* Longer than the load balancer keeps an idle connection, or some calls meet one that is just being closed. */ -}}
+{{- $idle := dict "alb" "930" "gke" "620" -}}
+{{- if and $own.ingress.enabled (hasKey $idle $own.ingress.controller) -}}
+{{- $_ := set $env "BACKBURNER_GATEWAY_KEEP_ALIVE_SECONDS" (get $idle $own.ingress.controller) -}}
 {{- end -}}
 {{- if $own.oidc.issuer -}}
 {{- if not $own.oidc.audience -}}

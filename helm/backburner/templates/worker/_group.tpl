@@ -77,6 +77,7 @@ backburner.dev/group: {{ .name }}
 {{- $group := .group -}}
 {{- $env := .into.env -}}
 {{- $_ := set $env "BACKBURNER_ENGINE" $group.engine.kind -}}
+{{- $_ := set $env "BACKBURNER_HTTP_PORT" "8080" -}}
 {{- $_ := set $env "BACKBURNER_SERVED_NAME" $group.model.name -}}
 {{- $_ := set $env "BACKBURNER_WORKER_GROUP" .name -}}
 {{- $_ := set $env "BACKBURNER_WORKER_ID" (dict "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name"))) -}}
