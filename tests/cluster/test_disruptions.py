@@ -21,6 +21,9 @@ from harness.process import stopped
 from harness.watch import PodWatch, watching
 
 _JOB = 5000
+_LATENCY = {"a": "0.8", "b": "5", "c": "5"}
+"""Seconds. Who is deleted by force still has two seconds: in group b most of what runs does not end in them."""
+_CONCURRENCY = {"a": "4", "b": "24", "c": "24"}
 _LOST = "node-2"
 _HELD_SECONDS = 60.0
 _SIGKILL_CODE = 137
@@ -55,7 +58,10 @@ class Busy:
             groups[name] = self.made.group(
                 replicas=replicas,
                 rollout={"partition": self.partition.get(name, 0), "minReadySeconds": 0},
-                env={"BACKBURNER_FAKE_LATENCY_SECONDS": self.latency.get(name, "0.8"), "BACKBURNER_CONCURRENCY": "4"},
+                env={
+                    "BACKBURNER_FAKE_LATENCY_SECONDS": self.latency.get(name, _LATENCY[name]),
+                    "BACKBURNER_CONCURRENCY": _CONCURRENCY[name],
+                },
                 resources={"limits": {"cpu": "1", "memory": _MEMORY}},
             )
             journals = self.load.journals.volumes()
