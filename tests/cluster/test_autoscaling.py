@@ -17,7 +17,7 @@ _MOST = 3
 _JOB = "scaled"
 _REQUESTS = 2400
 _HELD = 8
-_LATE = 6
+_LATE = 4
 _SCALE_SECONDS = 120.0
 _DRAIN_SECONDS = 25
 # An operator's windows are minutes; these let a test see both ways.
@@ -99,7 +99,7 @@ def _targets(made):
 @pytest.fixture(scope="module")
 def by_their_own_metrics(scaled, keda):
     scaled.install(
-        _values(scaled, gateway={"autoscaling": _keda(4)}, dispatcher={"autoscaling": _keda(_REQUESTS // 4)})
+        _values(scaled, gateway={"autoscaling": _keda(2)}, dispatcher={"autoscaling": _keda(_REQUESTS // 4)})
     )
     return scaled
 

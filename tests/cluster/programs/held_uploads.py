@@ -2,8 +2,8 @@
 
 usage: held_uploads.py HOST:PORT COUNT FILE
 
-Once FILE is there they are ended and read back; then it prints how many came back as they were sent, and what went wrong
-with the others, as JSON. OPENAI_API_KEY is the key.
+Once FILE is there they are ended and read back; then it prints how many came back as they were sent, and what went
+wrong with the others, as JSON. OPENAI_API_KEY is the key.
 """
 
 import asyncio

@@ -29,6 +29,7 @@ REFUSALS = [
     # FastAPI's own, and so Triton's front end
     (422, {"detail": [{"type": "float", "loc": ["body", "temperature"], "msg": "Input should be a number"}]}),
     (400, {"detail": "temperature must be a number"}),
+    (501, {"error": {"message": "tools are not supported", "code": 501}}),
 ]
 
 
@@ -102,10 +103,18 @@ def test_a_body_that_a_proxy_finds_too_large_is_the_requests_own_fault(body):
         judge(answer(413, body))
 
 
-@pytest.mark.parametrize("body", [{"error": "Model is overloaded", "error_type": "overloaded"}, b"slow down"])
-def test_too_many_requests_is_no_failure_and_says_for_how_long(body):
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, {"error": "Model is overloaded", "error_type": "overloaded"}),
+        (429, b"slow down"),
+        (503, {"error": {"message": "The engine is currently overloaded, please try again later"}}),
+        (503, b"<html>maintenance</html>"),
+    ],
+)
+def test_a_lack_of_capacity_is_no_failure_and_says_for_how_long(status, body):
     with pytest.raises(Busy) as caught:
-        judge(answer(429, body, retry_after="7"))
+        judge(answer(status, body, retry_after="7"))
     assert caught.value.pause == 7
 
 

@@ -83,6 +83,15 @@ def test_one_of_two_away_is_not_the_engine_away():
     assert world.balancer.unavailable_reason() == "http://s0: gone; http://s1: gone too"
 
 
+def test_servers_that_nobody_has_asked_yet_are_not_away():
+    servers = [Server(f"http://s{number}", ConcurrencyLimit()) for number in range(2)]
+    balancer = Balancer(servers, lambda: 0.0)
+    assert balancer.unavailable_reason() is None
+    assert balancer.capacity() == 0
+    servers[0].eject("no connection")
+    assert "http://s0: no connection" in balancer.unavailable_reason()
+
+
 def test_a_refusal_pauses_the_server_for_what_it_asks_and_never_for_longer_than_a_minute():
     world = World(10)
     (server,) = world.servers

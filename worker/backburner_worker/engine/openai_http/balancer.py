@@ -39,8 +39,10 @@ class Balancer:
         return sum(server.capacity(now) for server in self.servers)
 
     def unavailable_reason(self) -> str | None:
-        """Why none of them answers, in one line; None while one does."""
+        """Why none of them answers, in one line; None while one does, and before any was asked."""
         now = self._clock()
+        if all(server.untried for server in self.servers):
+            return None
         reasons = []
         for server in self.servers:
             if (reason := server.unavailable_reason(now)) is None:
