@@ -162,7 +162,7 @@ def test_workers_elsewhere_are_told_what_the_parts_here_have(notes):
             "tenant": "acme",
             "kafka": kafka | {"topics": {"retentionSeconds": 86400}},
             "store": {"region": "eu-west-1"},
-            "workers": {"mode": "external", "groups": {}},
+            "workers": {"mode": "external", "groups": REMOVED},
         }
     )
     for line in (
