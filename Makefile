@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check clean distclean
+.PHONY: help setup demo check chart test cluster-test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -31,11 +31,18 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
+	@$(BIN)/python scripts/chart_values.py --check
 	@$(BIN)/python load-tests/report.py --check
 	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
 
+chart: $(STAMP) ## Judge the Helm chart: renders, schemas, refusals, policies, alerts, each with a count: under 3.5 minutes
+	@$(BIN)/pytest -q tests/chart
+
 test: $(STAMP) ## The whole suite, real brokers, object store and model included: under 15 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)
+
+cluster-test: $(STAMP) ## On a real Kubernetes, as root: under 15 minutes; FULL=1 all of it; CLUSTER=kubeconfig on yours
+	@$(BIN)/pytest tests/cluster
 
 test-no-engine: ## Unit, contract and fault tests without vLLM, on whichever Python PYTHON names
 	@PYTHON="$(PYTHON)" scripts/no_engine.sh highest $(SIDE_BY_SIDE)
@@ -43,8 +50,9 @@ test-no-engine: ## Unit, contract and fault tests without vLLM, on whichever Pyt
 lowest: ## The same on the lowest versions that pyproject.toml admits, on Python 3.11
 	@PYTHON="$(PYTHON)" scripts/no_engine.sh lowest $(SIDE_BY_SIDE)
 
-docs: $(STAMP) ## Write the generated pages under docs/
+docs: $(STAMP) ## Write the generated pages under docs/, and the chart's schema and README
 	@$(BIN)/python scripts/docs.py
+	@$(BIN)/python scripts/chart_values.py
 
 bench: $(STAMP) ## Measure all scenarios and write docs/benchmarks.md: under 75 minutes; QUICK=1 under 10, to out/bench
 	@$(BIN)/python load-tests/bench.py $(if $(QUICK),--quick --folder out/bench)
@@ -60,6 +68,9 @@ lock-check: $(STAMP) ## Ask whether every package has a wheel, for both architec
 
 vllm-versions: $(STAMP) ## Engine tests on each supported vLLM, for docs/vllm.md: under 30 minutes; NEWEST=1 some on the newest
 	@$(BIN)/python scripts/vllm_versions.py $(if $(NEWEST),--newest)
+
+images: ## Build the images of docker/ with docker, podman or buildah; PARTS="gateway …" REGISTRY=… TAG=…
+	@scripts/images.sh $(PARTS)
 
 clean: ## Stop the embedded stack and remove what it, builds and tests left; keep .venv
 	@if [[ -d .backburner && -x $(BIN)/backburner ]]; then $(BIN)/backburner down || true; fi

@@ -4,19 +4,16 @@ vLLM's lock holds an older release of it. Prints the path of the environment's P
 first time, and at once from then on.
 """
 
-import contextlib
-import fcntl
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+
+import extra_environment
+from extra_environment import InstallationFailed
+
+__all__ = ["InstallationFailed", "ensure"]
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements" / "openai.txt"
 _FOLDER = Path(sys.prefix) / "openai"
-
-
-class InstallationFailed(Exception):
-    """The stock `openai` package cannot be installed; check that the network reaches a package index."""
 
 
 def ensure(folder: Path = _FOLDER) -> Path:
@@ -24,32 +21,7 @@ def ensure(folder: Path = _FOLDER) -> Path:
 
     Raises `InstallationFailed` with what pip said last.
     """
-    python, stamp = folder / "bin" / "python", folder / ".stamp"
-    # Where it was made counts too: an environment that was copied has programs that point back.
-    wanted = f"{folder}\n{sys.version}\n{REQUIREMENTS.read_text(encoding='utf-8')}"
-    with _alone(folder):
-        if not (python.exists() and stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted):
-            stamp.unlink(missing_ok=True)
-            _run(sys.executable, "-m", "venv", "--clear", str(folder))
-            pip = (str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
-            _run(*pip, "-r", str(REQUIREMENTS))
-            stamp.write_text(wanted, encoding="utf-8")
-    return python
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Tests run side by side: one makes it, the others wait."""
-    with folder.with_name(f"{folder.name}.lock").open("w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _run(*command: str) -> None:
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        said = (ran.stderr or ran.stdout).strip().splitlines()[-5:]
-        raise InstallationFailed("\n".join([InstallationFailed.__doc__ or "", *said]))
+    return extra_environment.ensure(folder, REQUIREMENTS)
 
 
 if __name__ == "__main__":

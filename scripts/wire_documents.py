@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from backburner_schemas.envelope import MAX_ATTEMPTS, VERSION, Envelope
+from backburner_schemas.envelope import MAX_ATTEMPTS, MAX_FAILURES, VERSION, Envelope
 from backburner_schemas.names import Lane
 from backburner_schemas.request import BatchRequest
 from backburner_schemas.result import ResultRecord
@@ -32,6 +32,12 @@ HEADERS: Document = {
         "suspect": {"type": "string", "const": "1", "description": "The request was in flight when an engine died."},
         "not_before": {"type": "string", "description": "Unix seconds before which a retry is not due."},
         "traceparent": {"type": "string", "maxLength": 256, "description": "W3C trace context of the producer."},
+        "failed_at": {
+            "type": "string",
+            "maxLength": 2048,
+            "description": f"Where earlier attempts failed: up to {MAX_FAILURES} of `group/release`, percent-encoded, "
+            "the latest last, with commas in between.",
+        },
     },
 }
 

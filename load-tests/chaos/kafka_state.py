@@ -6,6 +6,7 @@ since some brokers answer `end_offsets` wrongly.
 
 import asyncio
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,13 +23,16 @@ _MIN_EMPTY_FETCHES = 3
 """Empty fetches in a row after which a partition without messages counts as such."""
 
 
-async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> QueueState:
-    """The queue's state; waits up to that long for the last commits."""
+async def look(
+    bootstrap: str, prefix: str, pool: str, *, seconds: float, security: Mapping[str, Any] | None = None
+) -> QueueState:
+    """The queue's state; waits up to that long for the last commits. `security` is what aiokafka needs to sign in."""
+    brokers = {"bootstrap_servers": bootstrap, **(security or {})}
     topics = [f"{prefix}.{pool}.{lane}" for lane in LANES]
-    records, ends = await _read(bootstrap, topics)
+    records, ends = await _read(brokers, topics)
     messages = [found for record in records if (found := _message(record)) is not None]
     deadline = asyncio.get_running_loop().time() + seconds
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**brokers)
     await admin.start()
     try:
         while True:
@@ -46,8 +50,8 @@ async def look(bootstrap: str, prefix: str, pool: str, *, seconds: float) -> Que
         await admin.close()
 
 
-async def _read(bootstrap: str, topics: list[str]) -> tuple[list[Any], dict[TopicPartition, int]]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+async def _read(brokers: Mapping[str, Any], topics: list[str]) -> tuple[list[Any], dict[TopicPartition, int]]:
+    consumer = AIOKafkaConsumer(**brokers, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
     try:
         # Named one by one: on some brokers, any mention of a missing topic creates it.

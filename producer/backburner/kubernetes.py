@@ -43,6 +43,17 @@ class KubernetesApi:
             )
         return cls(f"https://{f'[{host}]' if ':' in host else host}:{port}", account=account)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that this pod is in. Raises `SettingsError` where its service account does not tell."""
+        try:
+            return (self._account / "namespace").read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"the pod's namespace cannot be read from {self._account / 'namespace'}; set "
+                "automountServiceAccountToken: true"
+            ) from error
+
     async def get(self, path: str) -> dict[str, Any] | None:
         """The object at that path, such as `/api/v1/nodes/gpu-1`; None if there is none. Raises as `create` does."""
         response = await self._call("GET", path)

@@ -14,12 +14,14 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from backburner_schemas import keys
 from backburner_schemas.envelope import (
     MAX_ATTEMPTS,
+    MAX_FAILURES,
     MAX_UNIX_SECONDS,
     VERSION,
     Address,
     AnswerMode,
     DeliveryFacts,
     Envelope,
+    is_place,
 )
 from backburner_schemas.errors import (
     BackburnerError,
@@ -42,6 +44,7 @@ from backburner_schemas.request import (
     refusal,
 )
 
+_MAX_PLACES_BYTES = 2048
 MAX_RETRY_DELAY_SECONDS = 60.0
 """Seconds after the record's own timestamp to which a `not_before` is cut."""
 
@@ -233,6 +236,8 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
         headers.append(("not_before", repr(facts.not_before).encode()))
     if facts.traceparent is not None:
         headers.append(("traceparent", facts.traceparent.encode()))
+    if facts.failed_at:
+        headers.append(("failed_at", ",".join(facts.failed_at).encode()))
     return headers
 
 
@@ -251,11 +256,18 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
         suspect=suspect,
         not_before=not_before,
         traceparent=traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None,  # noqa: PLR2004
+        failed_at=_places(found.get("failed_at")),
     )
 
 
 NO_FACTS = DeliveryFacts()
 """Of a message without headers."""
+
+
+def _places(value: bytes | None) -> tuple[str, ...]:
+    if value is None or len(value) > _MAX_PLACES_BYTES or not value.isascii():
+        return ()
+    return tuple(filter(is_place, value.decode().split(",")))[-MAX_FAILURES:]
 
 
 def _number(value: bytes | None) -> float | None:

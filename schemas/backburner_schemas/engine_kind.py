@@ -8,5 +8,7 @@ class EngineKind(StrEnum):
 
     VLLM = "vllm"
     """vLLM, in this process."""
+    OPENAI_HTTP = "openai-http"
+    """Servers elsewhere that speak OpenAI's HTTP API."""
     FAKE = "fake"
     """Deterministic answers without a model, for tests of speed and faults."""

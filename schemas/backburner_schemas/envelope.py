@@ -1,9 +1,11 @@
 """The envelope: a request on the wire, which is the request plus its address. Delivery facts travel in headers."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -116,6 +118,20 @@ class Envelope(BaseModel):
 
 MAX_ATTEMPTS = 100
 """Bound on the `attempt` that a header may claim."""
+MAX_FAILURES = 8
+"""Failures whose place is kept; of more, the latest."""
+_MAX_PLACE_CHARACTERS = 160
+_PLACE = re.compile(r"[A-Za-z0-9._~%-]+/[A-Za-z0-9._~%-]*")
+
+
+def place_of(group: str, release: str | None) -> str:
+    """Where an attempt failed, as `group/release`, percent-encoded as parts of a URL are; release may be empty."""
+    return f"{quote(group, safe='')}/{quote(release or '', safe='')}"
+
+
+def is_place(text: str) -> bool:
+    """Whether it is what `place_of` makes, and no longer than that should be."""
+    return len(text) <= _MAX_PLACE_CHARACTERS and _PLACE.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +146,10 @@ class DeliveryFacts:
     """Unix seconds before which the retry is not due."""
     traceparent: str | None = None
     """W3C trace context of the producer."""
+    failed_at: tuple[str, ...] = ()
+    """Where earlier attempts failed, as `place_of` says it, the latest last; at most 8."""
+
+    def failed(self, group: str, release: str | None) -> "DeliveryFacts":
+        """The same after an attempt that failed there."""
+        place = place_of(group, release)
+        return replace(self, failed_at=(*self.failed_at, place)[-MAX_FAILURES:]) if is_place(place) else self

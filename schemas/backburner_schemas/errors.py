@@ -487,11 +487,17 @@ class StoreError(BackburnerError):
 
 
 class StoreDenied(StoreError):
-    """The object store refused the credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    """The object store refused the credentials; check those of its provider, which docs/stores.md lists."""
 
     code = "store_denied"
     retryable = False
     http_status = 403
+
+
+class StoreUntrusted(StoreDenied):
+    """The object store's certificate is not trusted; name its authority's PEM file in BACKBURNER_STORE_CA_FILE."""
+
+    code = "store_untrusted"
 
 
 class StoreFull(StoreError):

@@ -52,6 +52,8 @@ class WorkerAnnouncement(BaseModel):
     """Name of the group of workers that it was started in; the pool's name where none was given."""
     version: str
     """Engine and version."""
+    release: str | None = None
+    """Rollout that it is of; null where it was told none."""
     started_at: float
     """Unix seconds of its start."""
     seen_at: float

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticSerializationError, to_json
 
 from backburner_schemas.envelope import Address
-from backburner_schemas.errors import BackburnerError
+from backburner_schemas.errors import BackburnerError, RequestRefused, Unanswered, Undeliverable
 
 
 class ResponseBody(BaseModel):
@@ -59,6 +60,8 @@ class ResultFacts(BaseModel):
     """Name of the group of workers that it was started in; the pool's where none was given."""
     version: str | None = None
     """Engine and version that answered."""
+    release: str | None = None
+    """Rollout that the worker is of; null where it was told none."""
     queue_s: float | None = None
     """Seconds from the producer's envelope to the engine."""
     engine_s: float | None = None
@@ -69,6 +72,37 @@ class ResultFacts(BaseModel):
     """Served name of the model or adapter that gave the response; null where there is none."""
     requested_model: str | None = None
     """What the request called that model, where it used an alias; null where it used the served name."""
+    failed_at: tuple[str, ...] | None = None
+    """Where earlier attempts failed, as `group/release` in percent-encoding, the latest last; null if none did, or it
+    is not known."""
+
+
+class Blame(StrEnum):
+    """What an outcome says of the worker that had it."""
+
+    OK = "ok"
+    """It answered."""
+    FAILED = "failed"
+    """Engine or worker failed."""
+    REFUSED = "refused"
+    """Nothing: the request was refused, or its job ended before it ran."""
+
+    @classmethod
+    def of(cls, error_code: str | None) -> "Blame":
+        """What a record with that error's code says; None for a response."""
+        if error_code is None:
+            return cls.OK
+        return cls.REFUSED if error_code in _NOBODYS else cls.FAILED
+
+
+def _codes(root: type[BackburnerError]) -> Iterator[str]:
+    yield root.code
+    for kind in root.__subclasses__():
+        yield from _codes(kind)
+
+
+_NOBODYS = frozenset(code for root in (RequestRefused, Undeliverable, Unanswered) for code in _codes(root))
+"""Codes of errors that no worker is to blame for."""
 
 
 class ResultRecord(BaseModel):

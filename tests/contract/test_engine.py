@@ -1,4 +1,4 @@
-"""The engine port's contract: the fake, the fake in a process of its own, and real vLLM keep it alike.
+"""The engine port's contract: fakes in this process and beside it, servers elsewhere and real vLLM keep it alike.
 
 One vLLM start serves the whole module, since a start takes 15 s and more. What ends an engine is tested on the fakes
 in test_engine_ending.py, and on vLLM in tests/faults.
@@ -11,6 +11,7 @@ import os
 import pytest
 from engine_release import expected_release
 from lora import write_adapter
+from openai_server import OpenAiServer
 
 from backburner.local.model import prepare_auto_model
 from backburner_schemas.errors import (
@@ -24,6 +25,8 @@ from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.fake.engine import FakeEngine
 from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
+from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 from backburner_worker.engine.vllm.engine import VllmEngine
 
 START_SECONDS = 180
@@ -40,8 +43,8 @@ VLLM_ARGS = (
 class Subject:
     """One started engine with the loop that it lives on, and the bodies that suit it."""
 
-    def __init__(self, name, engine, runner):
-        self.name, self.engine, self.runner = name, engine, runner
+    def __init__(self, name, engine, runner, server=None):
+        self.name, self.engine, self.runner, self.server = name, engine, runner, server
         self.info = self.do(engine.start(), START_SECONDS)
 
     def do(self, work, seconds=STEP_SECONDS):
@@ -69,6 +72,8 @@ class Subject:
     def in_flight(self):
         if self.name == "vllm":
             return self.engine._loaded.engine.get_num_unfinished_requests()
+        if self.server is not None:
+            return self.server.in_flight
         return len(self.engine._running if self.name == "fake" else self.engine._pending)
 
     async def until_in_flight(self, count):
@@ -90,9 +95,26 @@ def make_engine(name, folder):
     return VllmEngine(str(model), VLLM_ARGS, "smollm2", adapters=adapters)
 
 
-@pytest.fixture(scope="module", params=["fake", "fake-process", pytest.param("vllm", marks=pytest.mark.vllm)])
+def served_elsewhere(runner):
+    server = OpenAiServer(adapters=ADAPTERS)
+    runner.run(server.listen())
+    engine = OpenAiHttpEngine(OpenAiHttpOptions((server.url,)))
+    try:
+        runner.run(server.engine.start())
+        yield Subject("openai-http", engine, runner, server)
+    finally:
+        runner.run(engine.close(0))
+        runner.run(server.stop())
+
+
+@pytest.fixture(
+    scope="module", params=["fake", "fake-process", "openai-http", pytest.param("vllm", marks=pytest.mark.vllm)]
+)
 def subject(request, tmp_path_factory):
     with asyncio.Runner() as runner:
+        if request.param == "openai-http":
+            yield from served_elsewhere(runner)
+            return
         engine = make_engine(request.param, tmp_path_factory.mktemp("adapters"))
         try:
             yield Subject(request.param, engine, runner)
@@ -107,7 +129,7 @@ def test_start_says_what_is_offered(subject):
     info = subject.info
     assert info.models
     assert {Endpoint.CHAT, Endpoint.COMPLETIONS} <= info.endpoints
-    assert info.kv_tokens > 0
+    assert info.kv_tokens > 0 or subject.name == "openai-http"
     assert info.max_sequences > 0
     assert info.version
     assert not subject.engine.lost

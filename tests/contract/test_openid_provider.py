@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import httpx2
+import node_package
 import openid_provider
 import pytest
 from clock import Clock
@@ -39,7 +40,7 @@ def start(missing_server):
             try:
                 private = [key.as_dict(private=True) for key in keys]
                 return stack.enter_context(openid_provider.start(private, **options))
-            except openid_provider.ProviderMissing as error:
+            except node_package.NodePackageMissing as error:
                 missing_server(str(error))
 
         yield start

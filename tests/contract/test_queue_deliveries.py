@@ -104,7 +104,7 @@ async def test_bytes_that_are_no_text_come_out_judged(harness):
 async def test_facts_come_as_they_were_published(harness):
     wanted = {
         0: DeliveryFacts(),
-        64: DeliveryFacts(attempt=3, traceparent=TRACE),
+        64: DeliveryFacts(attempt=3, traceparent=TRACE, failed_at=("gpu%20a/3f9a1c20be", "b/")),
         128: DeliveryFacts(attempt=2, suspect=True),
         192: DeliveryFacts(attempt=4, not_before=time.time() - 1.5),
     }

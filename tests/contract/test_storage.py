@@ -6,9 +6,11 @@
 import asyncio
 import os
 import secrets
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
+import azurite
 import pytest
+from node_package import NodePackageMissing
 
 from backburner.local.programs import store as local_store
 from backburner.settings import Settings
@@ -33,7 +35,17 @@ def server(tmp_path_factory, missing_server):
         yield running
 
 
-@pytest.fixture(params=["outside"] if OUTSIDE else ["memory", "file", "s3"])
+@pytest.fixture(scope="module")
+def azure(missing_server):
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(azurite.start())
+        except NodePackageMissing as error:
+            missing_server(str(error))
+        yield running
+
+
+@pytest.fixture(params=["outside"] if OUTSIDE else ["memory", "file", "s3", "az"])
 async def storage(request, tmp_path, monkeypatch):
     if request.param == "outside":
         # A root of its own for each test; everything below it is deleted afterwards.
@@ -47,6 +59,14 @@ async def storage(request, tmp_path, monkeypatch):
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
         yield Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=running.endpoint))
+        return
+    if request.param == "az":
+        running = request.getfixturevalue("azure")
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        yield Storage.open(
+            Settings(store_url=f"az://{azurite.CONTAINER}/{tmp_path.name}", store_endpoint=running.endpoint)
+        )
         return
     url = "memory:///root" if request.param == "memory" else f"file://{tmp_path}/root"
     yield Storage.open(Settings(store_url=url))

@@ -66,7 +66,10 @@ STORED_BODY = Envelope(
     enqueued_at=NOW,
 )
 FACTS = DeliveryFacts(
-    attempt=3, not_before=NOW + 2.25, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    attempt=3,
+    not_before=NOW + 2.25,
+    traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    failed_at=("gpu-a/3f9a1c20be", "gpu%20b/"),
 )
 ANSWERED = ResultRecord(
     id=record_id(ADDRESS),
@@ -89,10 +92,12 @@ ANSWERED = ResultRecord(
         worker=WRITER,
         group="gpu-a",
         version="vllm-0.32.0",
+        release="3f9a1c20be",
         queue_s=0.25,
         engine_s=1.5,
         model="smollm2-135m-instruct",
         requested_model="gpt-4o-mini",
+        failed_at=("canary/77d0e1a9c4",),
     ),
 )
 ANSWER = ANSWERED.model_copy(
@@ -224,6 +229,7 @@ FORMS = {
             adapters=("sql-lora",),
             group="backburner.qwen3-32b",
             version="vllm-0.32.0",
+            release="3f9a1c20be",
             started_at=NOW,
             seen_at=NOW + 60,
         )

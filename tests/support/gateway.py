@@ -157,7 +157,13 @@ class Served:
     async def _serve(self) -> None:
         async with FakeSystem() as system, gateway_over(system, **self._settings) as self.gateway:
             self.secret = await self.gateway.secret()
-            self._server = create_server(self.gateway.app, host="127.0.0.1", port=0, drain_seconds=5)
+            self._server = create_server(
+                self.gateway.app,
+                host="127.0.0.1",
+                port=0,
+                drain_seconds=5,
+                keep_alive_seconds=self.gateway.parts.settings.gateway_keep_alive_seconds,
+            )
             serving = asyncio.create_task(self._server.serve())
             await until(lambda: self._server.started)
             self.port = self._server.bound_port

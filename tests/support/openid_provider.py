@@ -2,23 +2,16 @@
 
 import contextlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from node_package import NodePackageMissing, find_package
 
 PACKAGE = "oidc-provider@9"
-_INSTALL_SECONDS = 180
-
-
-class ProviderMissing(Exception):
-    """The provider cannot be had here."""
 
 
 @dataclass(frozen=True)
@@ -46,35 +39,10 @@ class Provider:
         self.process.wait()
 
 
-def find_provider() -> tuple[str, Path]:
-    """Node, and the installed package's main file. Raises `ProviderMissing`."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        raise ProviderMissing("Node and npm are needed for a real OpenID provider")
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    folder = root / "backburner" / "tests" / PACKAGE
-    main = folder / "node_modules" / "oidc-provider" / "lib" / "index.js"
-    if not main.is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as part:
-            install = [npm, "install", "--prefix", part, "--no-save", "--no-package-lock", "--no-audit", "--no-fund"]
-            done = subprocess.run(
-                [*install, PACKAGE], capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
-            )
-            if done.returncode:
-                raise ProviderMissing(f"npm could not install {PACKAGE}: {done.stderr.strip()[-200:]}")
-            with contextlib.suppress(OSError):
-                # Another test process may have been faster.
-                folder.mkdir()
-                Path(part, "node_modules").rename(folder / "node_modules")
-    return node, main
-
-
 @contextlib.contextmanager
 def start(keys: list[dict[str, Any]], *, port: int = 0, **tls: str) -> Iterator[Provider]:
-    """Run it with these private keys while the block lasts; `key` and `cert` for https. Raises `ProviderMissing`."""
-    node, main = find_provider()
+    """Run it with these private keys while the block lasts; `key` and `cert` for https. Raises `NodePackageMissing`."""
+    node, main = find_package(PACKAGE, "oidc-provider", "lib/index.js")
     options = {"port": port, "jwks": {"keys": keys}, **tls}
     script = Path(__file__).with_suffix(".mjs")
     command = [node, str(script), str(main), json.dumps(options)]
@@ -84,7 +52,7 @@ def start(keys: list[dict[str, Any]], *, port: int = 0, **tls: str) -> Iterator[
             assert process.stderr is not None
             issuer = process.stdout.readline().strip()
             if not issuer:
-                raise ProviderMissing(f"the OpenID provider did not start: {process.stderr.read()[-500:]}")
+                raise NodePackageMissing(f"the OpenID provider did not start: {process.stderr.read()[-500:]}")
             yield Provider(issuer, process)
         finally:
             process.kill()

@@ -19,6 +19,9 @@ from backburner_worker.engine.vllm.release import Release, supported_release
 from backburner_worker.requests.parameters import check_allowed_extra
 from backburner_worker.settings import WorkerSettings
 
+_ENGINES = {EngineKind.FAKE: "fake", EngineKind.OPENAI_HTTP: "openai-http"}
+"""Those beside vLLM, of which more is told."""
+
 
 def run_check() -> int:
     """Check, and print in one line what was found, or what is wrong. Returns the exit status, 0 or 1."""
@@ -38,7 +41,7 @@ def _check(settings: WorkerSettings) -> str:
     # What costs nothing comes first: an image with another vLLM is refused before two gigabytes are imported.
     release = supported_release() if settings.engine is EngineKind.VLLM else None
     _check_parts(settings)
-    engine = "fake engine" if release is None else _check_vllm(settings, release)
+    engine = f"{_ENGINES[settings.engine]} engine" if release is None else _check_vllm(settings, release)
     return f"backburner {version('backburner')}, {engine}, Python {platform.python_version()}"
 
 
@@ -60,7 +63,7 @@ def _check_parts(settings: WorkerSettings) -> None:
     if settings.queue_url:
         check_queue(settings)
     check_allowed_extra(settings.extra_parameters)
-    if settings.engine is EngineKind.FAKE:
+    if settings.engine is not EngineKind.VLLM:
         create_engine(settings.engine_options)
 
 

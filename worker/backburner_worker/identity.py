@@ -21,6 +21,8 @@ class WorkerIdentity:
     """What others call it; the same after a restart where it is set."""
     group: str
     """The group of workers that it was started in."""
+    release: str | None
+    """The rollout that it is of."""
     writer: str
     """What its segments are named by: a new one at each start."""
     engine: EngineInfo
@@ -35,6 +37,7 @@ class WorkerIdentity:
             pool=pool,
             name=settings.worker_id or f"{socket.gethostname()}-{writer[-8:]}",
             group=settings.worker_group or pool,
+            release=settings.worker_release,
             writer=writer,
             engine=engine,
             started_at=time.time(),
@@ -43,7 +46,9 @@ class WorkerIdentity:
     @property
     def signature(self) -> Signature:
         """What goes into every record and every dead letter."""
-        return Signature(pool=self.pool, worker=self.name, group=self.group, version=self.engine.version)
+        return Signature(
+            pool=self.pool, worker=self.name, group=self.group, version=self.engine.version, release=self.release
+        )
 
     def announcement(self) -> WorkerAnnouncement:
         """What is in the store while it lives, as of now."""
@@ -54,6 +59,7 @@ class WorkerIdentity:
             adapters=self.engine.adapters,
             group=self.group,
             version=self.engine.version,
+            release=self.release,
             started_at=self.started_at,
             seen_at=time.time(),
         )

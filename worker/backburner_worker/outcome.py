@@ -25,6 +25,7 @@ class Signature:
     worker: str
     group: str
     version: str
+    release: str | None = None
 
     def facts(
         self,
@@ -45,11 +46,13 @@ class Signature:
             "worker": self.worker,
             "group": self.group,
             "version": self.version,
+            "release": self.release,
             "queue_s": queue_s,
             "engine_s": engine_s,
             "cached": cached,
             "model": model,
             "requested_model": requested_model,
+            "failed_at": delivery.facts.failed_at or None,
         }
 
 

@@ -55,7 +55,7 @@ class Parts:
         self.settings = settings
         self.storage = storage
         self.telemetry = telemetry
-        self._engine = engine
+        self.engine = engine
         self._info = info
         self._publisher = publisher
         self.identity = WorkerIdentity.create(settings, info)
@@ -97,7 +97,7 @@ class Parts:
     @cached_property
     def load_monitor(self) -> LoadMonitor:
         """What steers the admission by what the engine reports."""
-        return LoadMonitor(self._engine, self.admission, self._changed)
+        return LoadMonitor(self.engine, self.admission, self._changed)
 
     @cached_property
     def admitter(self) -> Admitter:
@@ -112,7 +112,7 @@ class Parts:
     def runner(self) -> RequestRunner:
         """What runs a request, and says how it ends."""
         return RequestRunner(
-            engine=self._engine,
+            engine=self.engine,
             handler=self.handler,
             source=self.source,
             jobs=self.jobs,
@@ -126,7 +126,7 @@ class Parts:
         """What gets a request's response, from the cache or the engine."""
         settings = self.settings
         return RequestHandler(
-            self._engine,
+            self.engine,
             self._info,
             self.storage,
             self.signature,

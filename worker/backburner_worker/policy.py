@@ -168,7 +168,7 @@ def convicted(run: Run) -> DeadLettered:
 
 
 def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None) -> DeliveryFacts:
-    return DeliveryFacts(min(facts.attempt + 1, MAX_ATTEMPTS), suspect, not_before, facts.traceparent)
+    return DeliveryFacts(min(facts.attempt + 1, MAX_ATTEMPTS), suspect, not_before, facts.traceparent, facts.failed_at)
 
 
 def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError:

@@ -34,8 +34,7 @@ class Puller:
         """Add to `arrived` what the feeder has room for. Returns whether anything came within about a second."""
         deliveries = await self._pull_within(self._feeder.budget())
         if deliveries:
-            self._telemetry.pulled(delivery.lane for delivery in deliveries)
-            self._telemetry.redelivered(sum(delivery.redelivered for delivery in deliveries))
+            self._telemetry.pulled(deliveries)
             self.arrived.extend(deliveries)
         return bool(deliveries)
 

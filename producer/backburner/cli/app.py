@@ -5,7 +5,21 @@ from typing import Annotated
 import typer
 
 from backburner.cli import command
-from backburner.cli.commands import dlq, enqueue, jobs, keys, plan, pools, results, retry, stack, submit, topics
+from backburner.cli.commands import (
+    bootstrap,
+    canary,
+    dlq,
+    enqueue,
+    jobs,
+    keys,
+    plan,
+    pools,
+    results,
+    retry,
+    stack,
+    submit,
+    topics,
+)
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 
@@ -59,6 +73,8 @@ results.register(app)
 retry.register(app)
 dlq.register(app)
 topics.register(app)
+bootstrap.register(app)
 pools.register(app)
+canary.register(app)
 keys.register(app)
 command.add(app, version)

@@ -7,6 +7,7 @@ from backburner_schemas.errors import (
     BackburnerError,
     JobError,
     JobNotFound,
+    KubernetesUnavailable,
     LetterNotFound,
     PoolError,
     PoolNotFound,
@@ -32,12 +33,13 @@ class ExitCode(IntEnum):
     """A job was cancelled, expired or failed, a request failed, the counts do not agree, or something went wrong."""
     USAGE = 2
     """The command line, a setting or the input cannot be used; nothing was sent."""
-    STREAM = 3
-    """The job is a stream: it has no total that its records could be held against."""
+    UNDECIDED = 3
+    """It cannot be told: the job is a stream, which has no total to hold its records against, or a canary has had too
+    few requests."""
     NOT_FOUND = 4
     """There is no such job, handle, dead letter, pool or API key."""
     AWAY = 5
-    """The queue or the object store does not answer; the same command may work later."""
+    """Queue, object store or Kubernetes' API does not answer; the same command may work later."""
     TIMED_OUT = 6
     """The time given with --timeout is over; what was asked for goes on."""
     INTERRUPTED = 130
@@ -50,6 +52,7 @@ _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (
     (StoredObjectBroken, ExitCode.ENDED_BADLY),
     (StoreError, ExitCode.AWAY),
     (QueueError, ExitCode.AWAY),
+    (KubernetesUnavailable, ExitCode.AWAY),
     (JobNotFound, ExitCode.NOT_FOUND),
     (ApiKeyNotFound, ExitCode.NOT_FOUND),
     (LetterNotFound, ExitCode.NOT_FOUND),

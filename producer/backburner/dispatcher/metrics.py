@@ -74,9 +74,14 @@ class _Stored(Collector):
             "Requests of stored jobs without a record, sent or not: the same from every dispatcher.",
             {lane: pending.get(lane, 0) for lane in {*lanes, *pending}},
         )
+        yield GaugeMetricFamily(
+            "backburner_dispatch_pending_with_room_requests",
+            "Those of them in lanes of live pools that are below their bound: what more dispatchers could help with.",
+            value=survey.pending_with_room(),
+        )
         yield _gauge(
             "backburner_dispatch_queued_requests",
-            "Those of them that lie on the queue, or with a worker.",
+            "Requests of stored jobs that lie on the queue, or with a worker.",
             {lane: queued.get(lane, 0) for lane in {*lanes, *queued}},
         )
         yield _gauge(

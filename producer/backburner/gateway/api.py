@@ -20,6 +20,7 @@ from backburner.gateway.http.call import call_of
 from backburner.gateway.http.direct_routes import DirectRoutes
 from backburner.gateway.http.errors import InternalFailure, error_response
 from backburner.gateway.http.front import Front
+from backburner.gateway.http.root_path import RootPath
 from backburner.gateway.parts import Parts
 from backburner_schemas.errors import BackburnerError, CallRefused, MethodNotAllowed, UnknownUrl
 from backburner_schemas.request import Endpoint
@@ -31,7 +32,7 @@ _MAX_PLACE_CHARACTERS = 300
 def create_api(parts: Parts) -> ASGIApp:
     """The application that serves these parts."""
     settings = parts.settings
-    return Front(
+    front = Front(
         DirectRoutes(routes(parts), requests.created_often),
         authenticator=parts.authenticator,
         limiter=parts.limiter,
@@ -40,6 +41,8 @@ def create_api(parts: Parts) -> ASGIApp:
         answer_seconds=settings.gateway_answer_seconds,
         max_calls=settings.gateway_max_calls,
     )
+    root = settings.gateway_root_path
+    return RootPath(front, root) if root else front
 
 
 def routes(parts: Parts | None = None) -> FastAPI:
@@ -49,7 +52,8 @@ def routes(parts: Parts | None = None) -> FastAPI:
     app.router.routes += [*files.streaming, *uploads.streaming, *requests.streaming]
     for router in (files.router, uploads.router, batches.router, models.router):
         app.include_router(router)
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    root = parts.settings.gateway_root_path if parts is not None else ""
+    app.openapi = lambda: document(app, root)  # type: ignore[method-assign]
     app.add_exception_handler(BackburnerError, _told)
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(HTTPException, _by_status)

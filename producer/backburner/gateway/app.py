@@ -92,6 +92,7 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
         host=settings.gateway_listen_host,
         port=settings.gateway_listen_port,
         drain_seconds=settings.drain_seconds,
+        keep_alive_seconds=settings.gateway_keep_alive_seconds,
     )
 
     def stop() -> None:

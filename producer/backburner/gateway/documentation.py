@@ -34,8 +34,8 @@ _ERRORS = {
 }
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The document; made once, then kept."""
+def document(app: FastAPI, root_path: str = "") -> dict[str, Any]:
+    """The document, for a service that is found under that path; made once, then kept."""
     if app.openapi_schema is None:
         made = get_openapi(title=_TITLE, version=_VERSION, description=_DESCRIPTION, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
@@ -61,6 +61,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             }
         }
         made["security"] = [{"bearer": []}]
+        if root_path:
+            made["servers"] = [{"url": root_path}]
         app.openapi_schema = made
     return app.openapi_schema
 

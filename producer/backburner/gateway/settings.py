@@ -19,6 +19,12 @@ class GatewayServiceSettings(SettingGroup):
     gateway_listen_port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port of OpenAI's API; 0 takes a free one and logs it. `BACKBURNER_GATEWAY_PORT` is something else: Kubernetes'
     link to a service of that name."""
+    gateway_root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$", max_length=200)] = ""
+    """Path under which an ingress has the API, such as `/llm` for `https://host/llm/v1`. Calls are served with it and
+    without it, whether the ingress cuts it off or not."""
+    gateway_keep_alive_seconds: Annotated[int, Field(ge=1, le=7200)] = 100
+    """Seconds that a connection may be idle between two calls. It must be longer than the proxy in front keeps an idle
+    connection, or some calls meet one that is just being closed: docs/gateway.md lists what the usual ones do."""
     gateway_answer_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Seconds after which a call is answered with 503 while store or queue do not answer; uploads and downloads go on
     as long as they move."""

@@ -27,7 +27,7 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     A job whose objects cannot be read is skipped with a warning in the log.
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
-    made = {name: at for name in names if (at := _made_at(name)) is not None}
+    made = {name: at for name in names if (at := made_at(name)) is not None}
     places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> None:
@@ -61,7 +61,7 @@ def _warn_skipped(name: str, error: StoredObjectBroken) -> None:
     log.warning("reading a job failed; leaving it out of the list", job=name, error=error.message)
 
 
-def _made_at(name: str) -> float | None:
+def made_at(name: str) -> float | None:
     """When a job was created, in Unix seconds, from the inverted time in an id of `keys.new_job_id`."""
     found = _JOB_ID.fullmatch(name)
     if found is None:

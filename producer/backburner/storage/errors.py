@@ -4,9 +4,10 @@ import re
 
 from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
-from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
+from backburner.storage.provider import Provider
+from backburner_schemas.errors import StoreDenied, StoreError, StoreFull, StoreUntrusted
 
-_METADATA_SERVICE = "169.254.169.254"
+_METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal")
 _REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
 # Stores report it by the status, by a code of their own under several statuses, and a file system by its error number.
 # Keys are percent-encoded, so that none of these can come from a name in a key.
@@ -17,6 +18,24 @@ _FULL = re.compile(
 # A refused listing is raised as an error without a kind of its own.
 _DENIED = re.compile(r"status code: (?:401|403) ")
 _READ_ONLY = re.compile(r"LocalFileSystem error: .*\(os error (?:1|13|30)\)", re.DOTALL)
+
+# As the client's debugging output names it; what a server answers stands elsewhere in it.
+_CERTIFICATE = re.compile(r"kind: Connect,.*?InvalidCertificate\(\s*(?:Other\(\s*OtherError\(\s*)?(\w+)", re.DOTALL)
+_NAMES_IN_CERTIFICATE = re.compile(r"presented: \[(.*?)\]", re.DOTALL)
+_CERTIFICATE_FAULTS = {
+    "UnknownIssuer": (
+        "is signed by an authority that is not known here; name the authority's PEM file in BACKBURNER_STORE_CA_FILE"
+    ),
+    "Expired": "has expired; renew it",
+    "NotValidYet": "is not valid yet; check the clocks of the store and of this machine",
+    "NotValidForName": (
+        "is for other names; give BACKBURNER_STORE_ENDPOINT one of them, or the certificate that one as an alternative"
+    ),
+    "CaUsedAsEndEntity": (
+        "is an authority's own, which no server may have; sign another with it for the server, and name the "
+        "authority's PEM file in BACKBURNER_STORE_CA_FILE"
+    ),
+}
 
 
 class Missing(StoreError):
@@ -40,21 +59,36 @@ class ForeignKey(StoreError):
     http_status = 500
 
 
-def translated(error: BaseException) -> StoreError:
+def certificate_fault(error: BaseException) -> str | None:
+    """Why the server's certificate is not trusted, with the remedy; None for errors of other kinds."""
+    said = str(error)
+    found = _CERTIFICATE.search(said)
+    if found is None:
+        return None
+    kind = found[1].removesuffix("Context")
+    fault = _CERTIFICATE_FAULTS.get(kind)
+    if fault is None:
+        return f"is not trusted ({kind}); check it, and the PEM file of its authority in BACKBURNER_STORE_CA_FILE"
+    names = _NAMES_IN_CERTIFICATE.search(said) if kind == "NotValidForName" else None
+    return fault if names is None else f"{fault} (it has: {' '.join(names[1].split()).strip(', ')[:200] or 'none'})"
+
+
+def translated(error: BaseException, provider: Provider = Provider.S3) -> StoreError:
     """What obstore raised, as one of the product's own errors."""
     said = str(error)
     line = one_line(error)
     if isinstance(error, FileNotFoundError):
         return Missing()
-    if _METADATA_SERVICE in said:
-        return StoreDenied(
-            "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"
-        )
+    if any(address in said for address in _METADATA_SERVICES):
+        return StoreDenied(f"no credentials for the object store were found; {provider.credentials_remedy}")
+    fault = certificate_fault(error)
+    if fault is not None:
+        return StoreUntrusted(f"the object store's certificate {fault}")
     # Before what is denied: some stores answer 403 for what is over a quota.
     if _FULL.search(said):
         return StoreFull(f"{StoreFull.default_message()} ({line})")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _DENIED.search(said):
-        return StoreDenied(f"{StoreDenied.default_message()} ({line})")
+        return StoreDenied(f"the object store refused the credentials ({line}); {provider.credentials_remedy}")
     if _READ_ONLY.search(said):
         return StoreDenied(f"the folder of BACKBURNER_STORE_URL denied the access; check its owner and mode ({line})")
     if isinstance(error, ValueError):

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +15,15 @@ from urllib.parse import SplitResult, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
-from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, ObjectStore, S3Store
+from obstore.store import LocalStore, MemoryStore, ObjectStore
 
 from backburner.availability import Availability
 from backburner.settings import Settings
 from backburner.storage.availability import StorageAvailability
-from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, one_line, translated
+from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, certificate_fault, translated
 from backburner.storage.native_calls import NativeCalls
+from backburner.storage.provider import Provider
+from backburner.storage.remote import open_remote
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
 from backburner_schemas.errors import SettingsError, StoreError
 from backburner_schemas.keys import is_of_tenant
@@ -31,7 +32,6 @@ from backburner_schemas.names import is_name
 if TYPE_CHECKING:
     # obstore has these names for type checkers only.
     from obstore import GetOptions, GetResult
-    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 T = TypeVar("T")
 
@@ -40,23 +40,9 @@ _calls = NativeCalls()
 atexit.register(_calls.end)
 os.register_at_fork(after_in_child=_calls.forget)
 
-_SCHEMES = frozenset({"s3", "gs", "az", "file", "memory"})
-_CREDENTIALS = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-)
-_REQUEST_SECONDS = 30
+_STORE_KINDS = frozenset({*Provider, "file", "memory"})
 _STREAMED_SECONDS = 10
 """How long one request is read from, before another goes on behind what it gave."""
-_CONNECT_SECONDS = 5
-_RETRIES: "RetryConfig" = {
-    # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
-    "max_retries": 10,
-    "retry_timeout": timedelta(seconds=20),
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +73,16 @@ class Storage(Availability):
     Errors are `StoreError` (worth a retry), `StoreDenied` and `StoreFull` (not until somebody acts), nothing else.
     """
 
-    def __init__(self, store: ObjectStore, root: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        root: str = "",
+        *,
+        trial: "CertificateTrial | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._trial = trial
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._tenant: str | None = None
         self._reads = StorageAvailability("reads", clock)
@@ -102,16 +96,14 @@ class Storage(Availability):
         if not url:
             raise SettingsError(f"no object store is set; {forms}, or run `backburner up` and then `. .backburner/env`")
         parts = urlsplit(url)
-        if parts.scheme not in _SCHEMES or (parts.scheme in {"s3", "gs", "az"} and not parts.netloc):
+        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not parts.netloc):
             raise SettingsError(f"the store URL {url!r} is not understood; {forms}")
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
         if parts.scheme == "file":
             return cls(LocalStore(_folder(url, parts)))
-        try:
-            return cls(_remote(f"{parts.scheme}://{parts.netloc}", parts.scheme, settings.store_endpoint), parts.path)
-        except BaseError as error:
-            raise SettingsError(f"the store URL {url!r} cannot be opened: {one_line(error)}") from error
+        opened = open_remote(Provider(parts.scheme), parts.netloc, settings)
+        return cls(opened.patient, parts.path, trial=None if opened.once is None else CertificateTrial(opened.once))
 
     def of_tenant(self, tenant: str) -> "Storage":
         """The same store, for the objects of one tenant alone.
@@ -152,7 +144,7 @@ class Storage(Availability):
             data = bytes(await _calls.run(found.bytes_async))
             return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
 
-        return await _none_if_missing(_asking(self._reads, read))
+        return await _none_if_missing(self._asking(self._reads, read))
 
     async def view(self, key: str) -> memoryview | None:
         """The object's bytes without a copy, or None if there is none."""
@@ -161,7 +153,7 @@ class Storage(Availability):
             found = await _calls.run(obstore.get_async, self._store, self._path(key))
             return memoryview(await _calls.run(found.bytes_async))
 
-        return await _none_if_missing(_asking(self._reads, read))
+        return await _none_if_missing(self._asking(self._reads, read))
 
     async def head(self, key: str, length: int) -> bytes | None:
         """The object's first bytes, up to that many, or None if there is none."""
@@ -178,7 +170,7 @@ class Storage(Availability):
                 found = await _calls.run(obstore.get_async, self._store, self._path(key))
                 return bytes(await _calls.run(found.bytes_async))[:length]
 
-        return await _none_if_missing(_asking(self._reads, read))
+        return await _none_if_missing(self._asking(self._reads, read))
 
     async def part(self, key: str, start: int, length: int, etag: str | None = None) -> memoryview:
         """That many bytes of the object from `start` on, which it has to have, without a copy.
@@ -193,7 +185,7 @@ class Storage(Availability):
             found = await _get(self._store, self._path(key), options)
             return memoryview(await _calls.run(found.bytes_async))
 
-        return await _asking(self._reads, read)
+        return await self._asking(self._reads, read)
 
     async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """The object in pieces, without holding all of it, for a reader as slow as it likes.
@@ -204,10 +196,10 @@ class Storage(Availability):
         options: GetOptions = {}
         while read < size:
             opened = time.monotonic()
-            found = await _asking(self._reads, partial(_get, self._store, path, options))
+            found = await self._asking(self._reads, partial(_get, self._store, path, options))
             size, etag = found.meta["size"], found.meta["e_tag"]
             pieces = aiter(found.stream(min_chunk_size=1 << 18))
-            while (piece := await _asking(self._reads, partial(_next, pieces))) is not None:
+            while (piece := await self._asking(self._reads, partial(_next, pieces))) is not None:
                 read += len(piece)
                 yield bytes(piece)
                 # The store's client ends a request that lasts longer than its limit, even where its reader is slow.
@@ -224,7 +216,7 @@ class Storage(Availability):
             meta = await _calls.run(obstore.head_async, self._store, self._path(key))
             return meta["last_modified"].timestamp()
 
-        return await _none_if_missing(_asking(self._reads, read))
+        return await _none_if_missing(self._asking(self._reads, read))
 
     async def size(self, key: str) -> int | None:
         """How many bytes the object has, or None if there is none."""
@@ -233,11 +225,11 @@ class Storage(Availability):
             meta = await _calls.run(obstore.head_async, self._store, self._path(key))
             return meta["size"]
 
-        return await _none_if_missing(_asking(self._reads, read))
+        return await _none_if_missing(self._asking(self._reads, read))
 
     async def put(self, key: str, data: bytes | Path) -> None:
         """Write the object, whatever was there; of a path, the file's bytes, without holding all of them."""
-        await _asking(self._writes, partial(self._put, key, data))
+        await self._asking(self._writes, partial(self._put, key, data))
 
     @asynccontextmanager
     async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
@@ -249,7 +241,7 @@ class Storage(Availability):
         file = obstore.open_writer_async(
             self._store, self._path(key), buffer_size=PART_BYTES, max_concurrency=PARTS_UNDER_WAY_COUNT
         )
-        writer = ObjectWriter(file, _calls, partial(_asking, self._writes))
+        writer = ObjectWriter(file, _calls, partial(self._asking, self._writes))
         try:
             yield writer
             await writer.finish()
@@ -267,7 +259,7 @@ class Storage(Availability):
                 return False
             return True
 
-        return await _asking(self._writes, write)
+        return await self._asking(self._writes, write)
 
     async def replace(self, key: str, data: bytes, etag: str | None) -> bool:
         """Write the object if it still has that tag. Returns whether it was written.
@@ -288,7 +280,7 @@ class Storage(Availability):
                 return False
             return True
 
-        return await _asking(self._writes, write)
+        return await self._asking(self._writes, write)
 
     async def _put(self, key: str, data: bytes | Path, **options: Any) -> None:
         # A store in memory keeps the very object that it gets.
@@ -309,7 +301,7 @@ class Storage(Availability):
                 return
 
         if paths:
-            await _asking(self._writes, remove)
+            await self._asking(self._writes, remove)
 
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
         """The objects under the prefix, in key order; `after` starts behind that key."""
@@ -317,13 +309,15 @@ class Storage(Availability):
         try:
             pages = aiter(obstore.list(self._store, self._path(prefix), offset=offset, chunk_size=1000))
         except ValueError as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
         # A file system lists its files as it finds them.
         held = list[Listed]() if isinstance(self._store, LocalStore) else None
-        while (page := await _none_if_missing(_asking(self._reads, partial(_next, pages)))) is not None:
+        while (page := await _none_if_missing(self._asking(self._reads, partial(_next, pages)))) is not None:
             listed = [
                 Listed(meta["path"][len(self._root) :], meta["size"], meta["last_modified"].timestamp(), meta["e_tag"])
                 for meta in page
+                # Not every server knows where it was asked to begin.
+                if offset is None or meta["path"] > offset
             ]
             if held is not None:
                 held += listed
@@ -342,7 +336,52 @@ class Storage(Availability):
             names = sorted(path[start:].strip("/") for path in found["common_prefixes"])
             return [name for name in names if after is None or name > after]
 
-        return await _asking(self._reads, read)
+        return await self._asking(self._reads, read)
+
+    async def _asking(self, availability: StorageAvailability, call: Callable[[], Awaitable[T]]) -> T:
+        """The call's result, or the product's own error; how it went is noted in the availability."""
+        begun = availability.begin()
+        try:
+            if self._trial is not None:
+                await self._trial.passed(self._root + "pools")
+            found = await call()
+        except (BaseError, TimeoutError, OSError, ValueError) as error:
+            failure = self._translated(error)
+            if failure.retryable and not isinstance(failure, Missing):
+                availability.failed(begun, failure.message)
+            else:
+                availability.answered(begun)
+            raise failure from error
+        except BaseException:
+            availability.dropped(begun)
+            raise
+        availability.answered(begun)
+        return found
+
+    def _translated(self, error: BaseException) -> StoreError:
+        return translated(error, Provider.of(self._store))
+
+
+class CertificateTrial:
+    """Whether the server's certificate is trusted, found out before the first call.
+
+    A client that tries a dozen times, seconds apart, does so for a certificate that will not change, too.
+    """
+
+    def __init__(self, once: ObjectStore) -> None:
+        self._once = once
+        self._passed = False
+
+    async def passed(self, path: str) -> None:
+        """Return once the certificate was trusted, or nobody can tell. Raises the client's error if it is not."""
+        if self._passed:
+            return
+        try:
+            await _calls.run(obstore.head_async, self._once, path)
+        except (BaseError, TimeoutError, OSError, ValueError) as error:
+            if certificate_fault(error) is not None:
+                raise
+        self._passed = True
 
 
 def _folder(url: str, parts: SplitResult) -> Path:
@@ -356,47 +395,6 @@ def _folder(url: str, parts: SplitResult) -> Path:
             f"the folder {folder} of BACKBURNER_STORE_URL cannot be created: {error.strerror}; choose another"
         ) from error
     return folder
-
-
-def _remote(url: str, scheme: str, endpoint: str | None) -> ObjectStore:
-    client: ClientConfig = {
-        "timeout": timedelta(seconds=_REQUEST_SECONDS),
-        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-    }
-    if scheme == "gs":
-        return GCSStore.from_url(url, client_options=client, retry_config=_RETRIES)
-    if scheme == "az":
-        return AzureStore.from_url(url, client_options=client, retry_config=_RETRIES)
-    config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
-    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3")
-    if endpoint:
-        if not any(os.environ.get(name) for name in _CREDENTIALS):
-            # Without this the client would query AWS's metadata service, on a server that is not AWS's.
-            raise SettingsError(
-                f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        config["endpoint"] = endpoint
-        client["allow_http"] = endpoint.startswith("http://")
-    return S3Store.from_url(url, config=config, client_options=client, retry_config=_RETRIES)
-
-
-async def _asking(availability: StorageAvailability, call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, or the product's own error; how it went is noted in the availability."""
-    begun = availability.begin()
-    try:
-        found = await call()
-    except (BaseError, TimeoutError, OSError, ValueError) as error:
-        failure = translated(error)
-        if failure.retryable and not isinstance(failure, Missing):
-            availability.failed(begun, failure.message)
-        else:
-            availability.answered(begun)
-        raise failure from error
-    except BaseException:
-        availability.dropped(begun)
-        raise
-    availability.answered(begun)
-    return found
 
 
 async def _none_if_missing(call: Awaitable[T]) -> T | None:

@@ -103,7 +103,7 @@ def test_ctrl_c_says_what_goes_on():
 
 
 def test_a_command_chooses_its_exit_code():
-    assert run(ExitCode.STREAM).exit_code == 3
+    assert run(ExitCode.UNDECIDED).exit_code == 3
     assert run(None).exit_code == 0
 
 

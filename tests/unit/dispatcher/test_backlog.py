@@ -79,3 +79,12 @@ def test_ages_are_those_of_the_oldest_job_that_is_not_sent_and_that_is_not_answe
     assert survey.unsent_since() == 6.0
     assert survey.queued_since() == {QUEUE: 5.0}
     assert Survey([done]).unsent_since() is None
+
+
+def test_more_dispatchers_could_help_with_lanes_that_have_room_and_a_worker_alone():
+    jobs = [
+        progress(1_000, 400, 0, pools=[("has-room", 1_000)]),
+        progress(5_000, 500, 0, job="k", pools=[("full", 5_000)]),
+        progress(70, 0, 0, job="l", pools=[("nobody", 70)]),
+    ]
+    assert Survey(jobs, {"has-room": 2, "full": 1}, 500).pending_with_room() == 1_000

@@ -9,8 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from backburner.process.health import Health
 from backburner.process.readiness import Readiness
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.codec import Origin, Unaddressed
+from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.errors import SettingsError, Undeliverable
 from backburner_schemas.names import Lane
+from backburner_worker.sources.base import Delivery
 from backburner_worker.telemetry.telemetry import Telemetry
 
 
@@ -67,7 +70,8 @@ async def test_it_is_not_alive_when_the_loop_is_stuck(health, monkeypatch):
 
 def test_metrics_are_those_of_the_registry(health, registry):
     telemetry = Telemetry(registry)
-    telemetry.pulled([Lane.HIGH, Lane.HIGH])
+    delivery = Delivery(Unaddressed(Undeliverable()), b"", Origin("q", "0-1", 0.0), Lane.HIGH, DeliveryFacts(), None)
+    telemetry.pulled([delivery, delivery])
     telemetry.settled("error", "expired")
     telemetry.lag({Lane.LOW: 7})
     _, text = ask(health, "/metrics")

@@ -5,10 +5,10 @@ import pytest
 from refusing_store import RefusingStore
 
 from backburner.settings import Settings
-from backburner.storage import Storage
-from backburner.storage import storage as storage_module
+from backburner.storage import Storage, remote
 from backburner.storage.errors import translated
-from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
+from backburner.storage.provider import Provider
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError, StoreFull
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def storage(store, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     impatient = {"max_retries": 0}
-    monkeypatch.setattr(storage_module, "_RETRIES", impatient)
+    monkeypatch.setattr(remote, "_RETRIES", impatient)
     return Storage.open(Settings(store_url="s3://bucket/root", store_endpoint=store.endpoint))
 
 
@@ -70,6 +70,46 @@ async def test_every_call_tells_full_and_denied_from_away(storage, store, call, 
     assert raised.value.retryable is (error is StoreError)
 
 
+PROVIDERS = {
+    "s3": ({"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}, "AWS_SECRET_ACCESS_KEY"),
+    "az": ({"AZURE_STORAGE_ACCOUNT_NAME": "account", "AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}, "AZURE_STORAGE_ACCOUNT_KEY"),
+    "gs": ({"GOOGLE_SKIP_SIGNATURE": "true"}, "GOOGLE_APPLICATION_CREDENTIALS"),
+}
+
+
+@pytest.mark.parametrize("scheme", PROVIDERS)
+async def test_the_endpoint_counts_whatever_the_provider_and_a_refusal_names_its_variables(store, monkeypatch, scheme):
+    environment, remedy = PROVIDERS[scheme]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    storage = Storage.open(Settings(store_url=f"{scheme}://bucket/root", store_endpoint=store.endpoint))
+    with pytest.raises(StoreDenied, match=remedy):
+        await storage.get("a")
+    assert store.refused == 1
+
+
+@pytest.mark.parametrize("scheme", PROVIDERS)
+def test_where_no_credentials_are_found_the_error_names_the_provider_s_variables(scheme):
+    asked = "Generic error: Error performing token request: Error performing GET http://169.254.169.254/x: reset"
+    error = translated(obstore.exceptions.GenericError(asked), Provider(scheme))
+    assert type(error) is StoreDenied
+    assert PROVIDERS[scheme][1] in error.message
+
+
+def test_azure_without_an_account_is_told_which_variable_names_it(monkeypatch):
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_USE_EMULATOR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match="AZURE_STORAGE_ACCOUNT_NAME"):
+        Storage.open(Settings(store_url="az://container/root"))
+
+
+def test_an_endpoint_that_azures_client_would_pass_over_is_refused(monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
+    Storage.open(Settings(store_url="az://container/root"))
+    with pytest.raises(SettingsError, match="AZURITE_BLOB_STORAGE_URL"):
+        Storage.open(Settings(store_url="az://container/root", store_endpoint="http://127.0.0.1:9"))
+
+
 async def test_a_store_that_refuses_is_not_away(storage):
     with pytest.raises(StoreDenied):
         await storage.put("a", b"x")
@@ -82,7 +122,7 @@ async def test_a_store_that_does_not_answer_is_away_until_it_does(store, monkeyp
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setattr(storage_module, "_RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(remote, "_RETRIES", {"max_retries": 0})
     opened = Storage.open(Settings(store_url="s3://bucket/root", store_endpoint=store.endpoint))
     storage = Storage(opened._store, clock=lambda: Clock.now)
     store.refuse(lambda method, _path: method == "PUT", 503, "SlowDown")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, decode_facts, encode_facts
-from backburner_schemas.envelope import MAX_ATTEMPTS, DeliveryFacts
+from backburner_schemas.envelope import MAX_ATTEMPTS, MAX_FAILURES, DeliveryFacts, is_place
 
 FACTS = st.builds(
     DeliveryFacts,
@@ -12,6 +12,7 @@ FACTS = st.builds(
     suspect=st.booleans(),
     not_before=st.none() | st.floats(0, 1e11),
     traceparent=st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", fullmatch=True),
+    failed_at=st.lists(st.sampled_from(["gpu-a/", "gpu%20b/3f9a1c20be", "c/r"]), max_size=MAX_FAILURES).map(tuple),
 )
 
 
@@ -19,6 +20,7 @@ FACTS = st.builds(
 def test_facts_come_back_as_they_were_but_a_suspect_is_never_delayed(facts):
     found = decode_facts(encode_facts(facts), timestamp=1e11)
     assert (found.attempt, found.suspect, found.traceparent) == (facts.attempt, facts.suspect, facts.traceparent)
+    assert found.failed_at == facts.failed_at
     assert found.not_before == (None if facts.suspect else facts.not_before)
 
 
@@ -30,7 +32,7 @@ def test_a_first_delivery_needs_no_headers():
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["attempt", "suspect", "not_before", "traceparent", "other"]),
+            st.sampled_from(["attempt", "suspect", "not_before", "traceparent", "failed_at", "other"]),
             st.none() | st.binary(max_size=300) | st.floats().map(lambda number: repr(number).encode()),
         )
     ),
@@ -41,4 +43,22 @@ def test_facts_are_cut_to_their_bounds_whatever_the_headers_say(headers, timesta
     assert 1 <= facts.attempt <= MAX_ATTEMPTS
     assert facts.not_before is None or facts.not_before <= timestamp + MAX_RETRY_DELAY_SECONDS
     assert facts.not_before is None or not facts.suspect
+    assert len(facts.failed_at) <= MAX_FAILURES
+    assert all(map(is_place, facts.failed_at))
     assert decode_facts(encode_facts(facts), timestamp) == facts
+
+
+def test_of_places_that_a_header_claims_those_of_the_right_form_are_kept_the_latest_of_them():
+    claimed = b"a/1,bad,c d/,e/f/g," + b"x" * 200 + b"/,b/"
+    assert decode_facts([("failed_at", claimed)], 0.0).failed_at == ("a/1", "b/")
+    assert decode_facts([("failed_at", b",".join([b"a/1"] * 1_000))], 0.0).failed_at == ()
+    assert decode_facts([("failed_at", "ä/1".encode())], 0.0).failed_at == ()
+
+
+def test_a_failure_is_added_behind_those_of_before_and_the_oldest_is_dropped():
+    facts = DeliveryFacts()
+    for number in range(MAX_FAILURES + 1):
+        facts = facts.failed("gpu a,b", f"r{number}")
+    assert facts.failed_at[0] == "gpu%20a%2Cb/r1"
+    assert facts.failed_at[-1] == f"gpu%20a%2Cb/r{MAX_FAILURES}"
+    assert facts.failed("g" * 200, None) == facts

@@ -208,6 +208,18 @@ def test_an_impossible_latency_is_refused(latency):
         FakeEngine(latency=latency)
 
 
+@pytest.mark.parametrize("process", [False, True])
+async def test_it_offers_nothing_while_it_loads(process):
+    quick, slow = (create_engine(fake_options(process=process, load_seconds=seconds)) for seconds in (0, 3600))
+    loading = asyncio.create_task(slow.start())
+    assert (await quick.start()).models == ("fake",)
+    # Begun before the other one, it would be done by now.
+    assert not loading.done()
+    loading.cancel()
+    await asyncio.wait([loading])
+    await asyncio.gather(quick.close(0), slow.close(0))
+
+
 def test_the_factory_makes_what_the_settings_name():
     assert isinstance(create_engine(EngineOptions(EngineKind.FAKE)), FakeEngine)
     assert isinstance(create_engine(fake_options(process=True)), FakeProcessEngine)
@@ -309,3 +321,14 @@ asyncio.run(main())
         while psutil.pid_exists(int(ended.stdout)):
             assert time.monotonic() < deadline, "the engine outlived its worker"
             time.sleep(0.05)
+
+
+async def test_it_fails_at_a_share_of_its_requests_where_it_is_told_to():
+    engine = FakeEngine(failure_ratio=0.2)
+    await engine.start()
+    answers = await asyncio.gather(
+        *(engine.run(chat(f"question {number}")) for number in range(50)), return_exceptions=True
+    )
+    failures = [answer for answer in answers if isinstance(answer, EngineError)]
+    assert len(failures) == 10
+    assert all(failure.retryable for failure in failures)

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from backburner_worker.admission.hill_climb import HillClimb
+from backburner_worker.engine.hill_climb import HillClimb
 
 
 def follow(climb, tried, gives, times):

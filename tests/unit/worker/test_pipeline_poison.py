@@ -17,6 +17,8 @@ from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.sources.fake.source import FakeQueue
 
 SUSPECT = DeliveryFacts(attempt=2, suspect=True)
+HERE = "fake/"
+FAILED_HERE = DeliveryFacts(attempt=2, suspect=True, failed_at=(HERE,))
 
 
 class WatchedEngine(CountingEngine):
@@ -71,7 +73,7 @@ async def test_a_lost_engine_stores_what_is_finished_and_puts_back_what_was_in_i
     assert [type(reason) for reason in reasons(error)] == [EngineLost]
     assert sorted(await harness.codes()) == [0, 1, 2, 3, 4]
     assert sorted(message.envelope.index for message in harness.queue.published) == [5, 6, 7]
-    assert {message.facts for message in harness.queue.published} == {SUSPECT}
+    assert {message.facts for message in harness.queue.published} == {FAILED_HERE}
     assert {message.lane for message in harness.queue.published} == {Lane.RETRY}
     assert len(harness.queue.settled) == 8
     assert harness.source.clean
@@ -129,7 +131,7 @@ async def test_an_innocent_is_put_back_however_many_attempts_it_had(storage: Sto
         harness.engine.die()
         assert await ended(task) is not None
     [message] = harness.queue.published
-    assert message.facts == DeliveryFacts(attempt=3, suspect=True)
+    assert message.facts == DeliveryFacts(attempt=3, suspect=True, failed_at=(HERE,))
 
 
 async def test_a_suspect_runs_alone_and_then_work_goes_on(storage: Storage) -> None:
@@ -163,7 +165,9 @@ async def test_a_suspects_own_failure_follows_the_policy_and_stays_a_suspect(sto
         harness.send(1, "[[fail]]", facts=SUSPECT)
         await until(harness.summary)
         await until(lambda: harness.queue.unsettled == 0)
-    assert [message.facts for message in harness.queue.published] == [DeliveryFacts(attempt=3, suspect=True)]
+    assert [message.facts for message in harness.queue.published] == [
+        DeliveryFacts(attempt=3, suspect=True, failed_at=(HERE,))
+    ]
     assert await harness.codes() == {0: "engine_error", 1: "invalid_request"}
     assert await harness.marks() == []
 
@@ -269,7 +273,7 @@ async def test_what_ran_in_an_engine_that_died_without_a_word_is_put_back_as_a_s
         await until(lambda: harness.in_engine == 1)
         harness.engine._lost = True
         assert await ended(task) is not None
-    assert [message.facts for message in harness.queue.published] == [SUSPECT]
+    assert [message.facts for message in harness.queue.published] == [FAILED_HERE]
     assert len(harness.queue.settled) == 1
 
 

@@ -39,6 +39,32 @@ async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) 
     assert await harness.letter() is None
 
 
+async def test_results_are_counted_by_group_and_release_and_say_where_earlier_attempts_failed(
+    storage: Storage,
+) -> None:
+    harness = Harness(
+        storage, MoodyEngine(refusals=3), max_attempts=3, worker_group="canary", worker_release="77d0e1a9c4"
+    )
+    await harness.make_job(total=3)
+    async with running(harness):
+        harness.send(0)
+        await until(lambda: len(harness.queue.settled) == 3)
+        harness.send(1, "[[fail]]")
+        harness.send(2, facts=DeliveryFacts(attempt=2, failed_at=("stable/3f9a1c20be",)))
+        await until(harness.summary)
+        await until(lambda: harness.queue.unsettled == 0)
+    labels = {"pool": "fake", "group": "canary", "release": "77d0e1a9c4"}
+    counts = {
+        outcome: harness.metric("results_total", outcome=outcome, **labels)
+        for outcome in ("ok", "failed", "retried", "refused")
+    }
+    assert counts == {"ok": 1, "failed": 1, "retried": 2, "refused": 1}
+    found = {record.backburner.index: record.backburner for record in await harness.records()}
+    here = "canary/77d0e1a9c4"
+    assert [found[index].failed_at for index in range(3)] == [(here, here), None, ("stable/3f9a1c20be",)]
+    assert {facts.release for facts in found.values()} == {"77d0e1a9c4"}
+
+
 async def test_a_cancellation_that_the_engine_lets_out_is_a_failure_like_others(storage: Storage) -> None:
     """Nobody cancelled the task: without a record or a retry its partition would wait for ever, in silence."""
     harness = Harness(storage, MoodyEngine(refusals=1, refusal=asyncio.CancelledError))

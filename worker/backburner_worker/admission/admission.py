@@ -14,11 +14,19 @@ from backburner_worker.scheduling.work import Work
 
 
 class Admission:
-    """The capacity of the engine, and what of it is taken. One request always fits an empty engine, however large."""
+    """The capacity of the engine, and what of it is taken. One request always fits an empty engine, however large.
+
+    An engine that limits itself, and takes none for now, gets none.
+    """
 
     def __init__(self, info: EngineInfo, concurrency: int = 0) -> None:
-        """Limits follow what the engine offers and reports; a `concurrency` above 0 is a fixed limit of requests."""
-        self._concurrency = concurrency
+        """Limits follow what the engine offers and reports; a `concurrency` above 0 is a fixed limit of requests.
+
+        An engine that limits itself is followed by `allow`.
+        """
+        self._fixed = concurrency
+        self._requests: int | None = concurrency or None
+        """The limit of requests, where it is not the governor's of sequences and tokens."""
         self._governor = Governor(info)
         self._estimates = TokenEstimates()
         self._prefixes = Prefixes()
@@ -36,7 +44,7 @@ class Admission:
 
     @property
     def sequences(self) -> int:
-        """Their sequences in sum; one a request with a `concurrency`, which bounds requests."""
+        """Their sequences in sum; one a request where requests are bounded."""
         return self._sequences
 
     @property
@@ -47,12 +55,12 @@ class Admission:
     @property
     def sequence_limit(self) -> int:
         """How many sequences may be in the engine now."""
-        return self._concurrency or self._governor.sequences
+        return self._governor.sequences if self._requests is None else self._requests
 
     @property
     def token_limit(self) -> int:
         """How many KV tokens the requests in the engine may be expected to hold now; 0 for any number."""
-        return 0 if self._concurrency else self._governor.tokens
+        return self._governor.tokens if self._requests is None else 0
 
     @property
     def load(self) -> EngineLoad:
@@ -62,8 +70,8 @@ class Admission:
     @property
     def open(self) -> bool:
         """Whether another request may be considered at all."""
-        if self._concurrency:
-            return self.in_flight < self._concurrency
+        if self._requests is not None:
+            return self.in_flight < self._requests
         return self._sequences < self._governor.sequences
 
     def estimate(self, envelope: Envelope, size: int) -> Estimate:
@@ -73,7 +81,7 @@ class Admission:
     def fits(self, work: Work) -> bool:
         """Whether there is room for it now."""
         estimate = work.estimate
-        if self._concurrency:
+        if self._requests is not None:
             estimate.counted_sequences = 1
             return self.open
         governor = self._governor
@@ -122,10 +130,15 @@ class Admission:
         if estimate.nodes:
             self._prefixes.leave(estimate.nodes)
 
+    def allow(self, requests: int) -> bool:
+        """The engine, which limits itself, takes so many requests at once now. Returns whether there is more room."""
+        before, self._requests = self._requests, min(requests, self._fixed or requests)
+        return before is None or self._requests > before
+
     def observe(self, load: EngineLoad, now: float) -> bool:
         """Move the limits by the engine's load at monotonic second `now`. Returns whether there may be more room."""
         self._load = load
-        if self._concurrency:
+        if self._requests is not None:
             return False
         # Between two reports requests may have left and others come: what counts is that a limit was reached.
         bound, self._met = self._met, None

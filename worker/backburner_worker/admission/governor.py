@@ -20,8 +20,8 @@ oscillate.
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from backburner_worker.admission.hill_climb import HillClimb
 from backburner_worker.engine.base import EngineInfo, EngineLoad
+from backburner_worker.engine.hill_climb import HillClimb
 
 _INITIAL_SEQUENCES_RATIO = 1.5
 """Requests for each place of the batch; vLLM keeps a full batch with 1.25 to 2."""

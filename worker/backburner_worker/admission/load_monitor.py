@@ -5,27 +5,37 @@ import time
 
 from backburner.runtime.notifier import Notifier
 from backburner_worker.admission.admission import Admission
-from backburner_worker.engine.base import Engine, ReportsLoad
+from backburner_worker.engine.base import Engine, LimitsItself, ReportsLoad
 
 _POLL_SECONDS = 0.25
 
 
 class LoadMonitor:
-    """Polls an engine that reports its load; one that does not keeps admission's first limits."""
+    """Polls an engine that reports its load, or limits itself; one that does neither keeps admission's first limits."""
 
     def __init__(self, engine: Engine, admission: Admission, changed: Notifier) -> None:
         """`changed` is woken when there is more room."""
         self._engine = engine
         self._admission = admission
         self._changed = changed
+        if isinstance(engine, LimitsItself):
+            admission.allow(engine.capacity())
 
     async def run(self) -> None:
         """Poll until cancelled."""
         engine = self._engine
-        if not isinstance(engine, ReportsLoad):
+        if not isinstance(engine, ReportsLoad | LimitsItself):
             return
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            load = engine.load()
-            if load is not None and self._admission.observe(load, time.monotonic()):
+            if self._look():
                 self._changed.set()
+
+    def _look(self) -> bool:
+        """Show admission the engine's state. Returns whether there is more room."""
+        engine, more = self._engine, False
+        if isinstance(engine, ReportsLoad) and (load := engine.load()) is not None:
+            more = self._admission.observe(load, time.monotonic())
+        if isinstance(engine, LimitsItself):
+            more = self._admission.allow(engine.capacity()) or more
+        return more

@@ -17,9 +17,9 @@ class EngineInfo:
     version: str
     """The engine's name and version, such as `vllm-0.32.0`; it goes into every result record."""
     kv_tokens: int
-    """Tokens that the KV cache holds."""
+    """Tokens that the KV cache holds; 0 where only servers elsewhere know."""
     max_sequences: int
-    """Sequences that the engine runs at once."""
+    """Sequences that the engine runs at once; of one that `LimitsItself`, those that it begins with."""
     adapters: tuple[str, ...] = ()
     """Served names of LoRA adapters on the base model."""
 
@@ -34,6 +34,8 @@ class EngineRequest:
     body: Mapping[str, Any]
     cache_salt: str = ""
     """Requests with another salt share no prefix cache; empty shares with everyone."""
+    deadline: float | None = None
+    """Unix seconds after which an engine that lets requests wait does not begin it any more; None for never."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ class Engine(Protocol):
 
     Errors of `run`: a `RequestRefused` for what is the request's own fault (never worth a retry), an
     `EngineError` for what may succeed elsewhere or later, `EngineLost` when the engine has died. After the
-    first `EngineLost` every call raises it at once and `lost` is true for good.
+    first `EngineLost` every call raises it at once and `lost` is true for good. An engine of servers elsewhere does
+    not die with them: it is away, see `MayBeAway`.
 
     Cancelling `run` aborts that one generation, frees its place, and always surfaces as `CancelledError`.
     """
@@ -111,4 +114,26 @@ class ReportsLoad(Protocol):
 
     def load(self) -> EngineLoad | None:
         """How full it is; None before its first step. Costs next to nothing. For one reader alone."""
+        ...
+
+
+@runtime_checkable
+class LimitsItself(Protocol):
+    """An engine that finds out by itself how many requests it takes, since they run elsewhere."""
+
+    def capacity(self) -> int:
+        """Requests that it takes at once, as of now; 0 while it takes none. More would only wait inside it."""
+        ...
+
+
+@runtime_checkable
+class MayBeAway(Protocol):
+    """An engine whose servers are elsewhere, and may be away. Then requests wait, and it goes on by itself."""
+
+    def unavailable_reason(self) -> str | None:
+        """Why it cannot answer, in one line; None while it can. As in `backburner.availability`."""
+        ...
+
+    def servers(self) -> tuple[int, int]:
+        """How many of its servers answer, and how many do not."""
         ...

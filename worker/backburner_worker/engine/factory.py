@@ -4,7 +4,7 @@ from typing import assert_never
 
 from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import SettingsError
-from backburner_worker.engine.adapters import check_names
+from backburner_worker.engine.adapters import SETTING, check_names
 from backburner_worker.engine.base import Engine
 from backburner_worker.engine.fake.engine import FAKE_MODEL, FakeEngine
 from backburner_worker.engine.fake.process import FakeProcessEngine
@@ -15,14 +15,16 @@ from backburner_worker.engine.vllm.engine import VllmEngine
 def create_engine(options: EngineOptions) -> Engine:
     """An engine that is not started yet. Imports nothing heavy: vLLM is loaded by `start`.
 
-    Raises `SettingsError` for vLLM without a model, an adapter with the model's name, and a fake engine that is to have
-    both a pace and a process of its own.
+    Raises `SettingsError` for vLLM without a model, an adapter with the model's name, a fake engine that is to have a
+    pace, or to fail, in a process of its own, and servers elsewhere that cannot be called with these settings.
     """
     match options.kind:
         case EngineKind.FAKE:
             return _create_fake(options)
         case EngineKind.VLLM:
             return _create_vllm(options)
+        case EngineKind.OPENAI_HTTP:
+            return _create_openai_http(options)
         case _:
             assert_never(options.kind)
 
@@ -33,12 +35,23 @@ def _create_fake(options: EngineOptions) -> Engine:
     check_names(options.adapters, name)
     adapters = [adapter.name for adapter in options.adapters]
     if not fake.process:
-        return FakeEngine(name, fake.latency_seconds, journal=fake.journal, pace=fake.pace, adapters=adapters)
-    if fake.pace is not None:
-        raise SettingsError(
-            "BACKBURNER_FAKE_PACE needs the fake in the worker's process; unset BACKBURNER_FAKE_PROCESS"
+        return FakeEngine(
+            name,
+            fake.latency_seconds,
+            journal=fake.journal,
+            pace=fake.pace,
+            adapters=adapters,
+            failure_ratio=fake.failure_ratio,
+            load_seconds=fake.load_seconds,
         )
-    return FakeProcessEngine(name, fake.latency_seconds, journal=fake.journal, adapters=adapters)
+    if fake.pace is not None or fake.failure_ratio:
+        raise SettingsError(
+            "BACKBURNER_FAKE_PACE and BACKBURNER_FAKE_FAILURE_RATIO need the fake in the worker's process; unset "
+            "BACKBURNER_FAKE_PROCESS"
+        )
+    return FakeProcessEngine(
+        name, fake.latency_seconds, journal=fake.journal, adapters=adapters, load_seconds=fake.load_seconds
+    )
 
 
 def _create_vllm(options: EngineOptions) -> Engine:
@@ -52,3 +65,20 @@ def _create_vllm(options: EngineOptions) -> Engine:
         adapters=options.adapters,
         cache_dir=options.cache_dir,
     )
+
+
+def _create_openai_http(options: EngineOptions) -> Engine:
+    try:
+        from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{error.name} is not installed, which the engine openai-http needs; run "
+            "`pip install 'backburner[openai-http]'`"
+        ) from error
+    if options.adapters:
+        raise SettingsError(
+            f"{SETTING} is for vLLM in the worker; servers elsewhere load adapters themselves; unset it"
+        )
+    if options.engine_args:
+        raise SettingsError("BACKBURNER_ENGINE_ARGS is for vLLM in the worker; give it to the servers, and unset it")
+    return OpenAiHttpEngine(options.openai_http, options.model, options.served_name, concurrency=options.concurrency)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from backburner_schemas.engine_kind import EngineKind
 from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.fake.model import Pace
+from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,10 @@ class FakeOptions:
     """Whether it runs in a process of its own, which can be killed."""
     journal: str | None = None
     """A file to which it adds a line for each request that it begins."""
+    failure_ratio: float = 0.0
+    """Share of the requests at which it fails."""
+    load_seconds: float = 0.0
+    """For loading, before it can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,8 @@ class EngineOptions:
 
     kind: EngineKind = EngineKind.VLLM
     model: str = ""
-    """A folder or a name that vLLM can load; the fake serves it by this name, `fake` if it is empty."""
+    """A folder or a name that vLLM can load; the fake serves it by this name, `fake` if it is empty; the name that
+    servers elsewhere have for it, the only one that they have if it is empty."""
     served_name: str | None = None
     """The name that requests use; a folder's own name if none is given."""
     engine_args: str | Sequence[str] = ""
@@ -40,3 +46,6 @@ class EngineOptions:
     cache_dir: str = ""
     """Where vLLM keeps compiled code from start to start; its own places if empty."""
     fake: FakeOptions = field(default_factory=FakeOptions)
+    concurrency: int = 0
+    """Requests at once, as the operator sets them; 0 for as many as the engine can take. Servers elsewhere read it."""
+    openai_http: OpenAiHttpOptions = field(default_factory=OpenAiHttpOptions)

@@ -26,6 +26,8 @@ def expected_name(kind: str, *, model: str, given: str | None, engine_args: str)
     """The name that the pool is made from, as the engine will report it once warm; None if that cannot be known."""
     if kind == "fake":
         return given or model or FAKE_MODEL
+    if kind == "openai-http":
+        return given or model or None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--served-model-name", "--served_model_name", nargs="+")
     try:

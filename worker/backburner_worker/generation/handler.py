@@ -4,6 +4,7 @@ Failures are raised; the runner decides what follows from them.
 """
 
 import hashlib
+import math
 import secrets
 import time
 from functools import lru_cache
@@ -106,7 +107,10 @@ class RequestHandler:
             # Since it was judged, the queue or the store may have been away.
             raise Expired
         request.entered = True
-        response = await self._engine.run(EngineRequest(request_id, envelope.url, body, self._salt(address.tenant)))
+        deadline = None if run.deadline == math.inf else run.deadline
+        response = await self._engine.run(
+            EngineRequest(request_id, envelope.url, body, self._salt(address.tenant), deadline)
+        )
         engine_s = time.monotonic() - started
         queue_s = _since(envelope.enqueued_at, started_at)
         request.work.estimate.learn(response.usage)

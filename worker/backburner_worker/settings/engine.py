@@ -8,17 +8,20 @@ from backburner_schemas.engine_kind import EngineKind
 from backburner_worker.engine.adapters import Adapter, parse_adapters
 from backburner_worker.engine.options import EngineOptions
 from backburner_worker.settings.comma_separated import CommaSeparated
+from backburner_worker.settings.engine_http import EngineHttpSettings
 from backburner_worker.settings.fake_engine import FakeEngineSettings
+from backburner_worker.settings.feeding import FeedingSettings
 from backburner_worker.settings.requests import RequestSettings
 
 
-class EngineSettings(FakeEngineSettings, RequestSettings):
+class EngineSettings(FakeEngineSettings, EngineHttpSettings, RequestSettings, FeedingSettings):
     """Engine: what answers, and with which model."""
 
     engine: EngineKind = EngineKind.VLLM
-    """Engine that answers; `fake` needs neither a model nor a GPU."""
+    """Engine that answers; `openai-http` calls servers elsewhere, `fake` needs neither a model nor a GPU."""
     model: str = ""
-    """Folder or name of the model, as vLLM takes it. The fake engine takes its name alone; `fake` if not set."""
+    """Folder or name of the model, as vLLM takes it. For `openai-http` its name at the servers, the only one that they
+    have if not set. The fake engine takes its name alone; `fake` if not set."""
     served_name: str | None = None
     """Name that requests call the model by; if not set, the name of its folder, or else `BACKBURNER_MODEL` itself."""
     engine_args: str = ""
@@ -50,4 +53,6 @@ class EngineSettings(FakeEngineSettings, RequestSettings):
             media_domains=self.body_limits.media_domains,
             cache_dir=self.compile_cache_dir,
             fake=self.fake_options,
+            concurrency=self.concurrency,
+            openai_http=self.openai_http_options,
         )

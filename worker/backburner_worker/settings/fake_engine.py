@@ -12,11 +12,15 @@ from backburner_worker.engine.options import FakeOptions
 class FakeEngineSettings(SettingGroup):
     """Fake engine: how the engine without a model behaves, for tests and measurements."""
 
+    fake_load_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds that the fake engine takes to load, as a real one does before it is warm."""
     fake_latency_seconds: Annotated[float, Field(ge=0)] = 0.0
     """Seconds that the fake engine takes for an answer."""
     fake_pace: str = ""
     """Pace and size of the fake engine, as of a real one: `prefill=20000,step=0.02,sequences=64,…`, with the names in
     docs/admission.md; if not set, every answer takes `BACKBURNER_FAKE_LATENCY_SECONDS`."""
+    fake_failure_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the requests at which the fake engine fails, as an engine does that is broken; they are retried."""
     fake_process: bool = False
     """Whether the fake engine runs as a child process, which can be killed."""
     fake_journal: str | None = None
@@ -34,4 +38,11 @@ class FakeEngineSettings(SettingGroup):
             pace = Pace.parse(self.fake_pace) if self.fake_pace else None
         except ValueError as error:
             raise ValueError(f"BACKBURNER_FAKE_PACE: {error}") from error
-        return FakeOptions(self.fake_latency_seconds, pace, self.fake_process, self.fake_journal)
+        return FakeOptions(
+            latency_seconds=self.fake_latency_seconds,
+            pace=pace,
+            process=self.fake_process,
+            journal=self.fake_journal,
+            failure_ratio=self.fake_failure_ratio,
+            load_seconds=self.fake_load_seconds,
+        )

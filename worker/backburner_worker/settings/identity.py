@@ -19,6 +19,9 @@ class IdentitySettings(ConnectionSettings):
     pool_wait_seconds: Annotated[float, Field(ge=0, le=86400)] = 0.0
     """Seconds that a worker waits at its start for its pool to be registered, and then ends: for a worker that is
     installed together with what registers the pool. 0 ends it at once, so that a wrong name is learnt soonest."""
+    worker_release: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = None
+    """Name of the rollout that this worker is of, for records and metrics: two releases of a group can be compared
+    while one replaces the other. At most 63 letters, digits, `.`, `_` and `-`."""
 
     @field_validator("pool")
     @classmethod

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from backburner.runtime.notifier import Notifier
@@ -158,6 +158,10 @@ class Settler:
         self._under_way.discard(task)
         self._changed.set()
 
+    def _signed(self, retry: Retry) -> Retry:
+        """The retry with the place where it failed: who answers it in the end may be of another group."""
+        return replace(retry, facts=retry.facts.failed(self._signature.group, self._signature.release))
+
     def _settle_with(self, durable: Durable, delivery: Delivery, ending: Outcome) -> None:
         batch = self._batches.get(durable)
         if batch is None:
@@ -187,7 +191,7 @@ class Settler:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)
         if isinstance(ending, Retry):
-            await self._retries.put(ending, len(delivery.raw))
+            await self._retries.put(self._signed(ending), len(delivery.raw))
             self._telemetry.retried(ending.code)
         else:
             delivery.drop_payload()

@@ -1,17 +1,26 @@
 """The worker's metrics. One object owns them all; the parts report to it what happened and never name a metric."""
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from backburner_schemas.names import Lane
+from backburner_schemas.result import Blame
 from backburner_worker.engine.base import EngineLoad
-from backburner_worker.sources.base import KeepsOffsetMetadata, OffsetMetadata, Source
+from backburner_worker.sources.base import Delivery, KeepsOffsetMetadata, OffsetMetadata, Source
 from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
+from backburner_worker.telemetry.oldest_messages import OldestMessages
 
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+
+_DROPPED = "dropped"
+"""The outcome of a delivery that nobody would read a record of."""
+_RETRIED = "retried"
+"""The outcome of an attempt that failed here and goes on elsewhere."""
 
 
 class AdmissionFigures(Protocol):
@@ -57,6 +66,14 @@ class Telemetry:
             ["outcome", "code"],
             registry=registry,
         )
+        self._results = Counter(
+            "backburner_results",
+            "Requests that ended here, by what it says of this worker's release: ok, failed, retried, refused.",
+            ["pool", "group", "release", "outcome"],
+            registry=registry,
+        )
+        self._by_blame: dict[str, Counter] = {}
+        """The counters of this worker, by the last label; none until it is known whose they are."""
         tokens = FastCounter("backburner_tokens", "Tokens of answered requests.", "kind", registry)
         self._tokens = tokens.counts
         self._tokens.update(prompt=0, completion=0)
@@ -137,6 +154,12 @@ class Telemetry:
             ["state"],
             registry=registry,
         )
+        self._engine_servers = Gauge(
+            "backburner_engine_servers",
+            "Servers of an engine that is elsewhere, by state.",
+            ["state"],
+            registry=registry,
+        )
         self._engine_kv_usage = Gauge(
             "backburner_engine_kv_usage_ratio",
             "Share of the KV cache in use as the engine reports.",
@@ -157,15 +180,38 @@ class Telemetry:
             ["lane"],
             registry=registry,
         )
+        self._oldest = OldestMessages()
+        self._oldest_age = Gauge(
+            "backburner_oldest_message_age_seconds",
+            "Age of the oldest message of the latest pull, while messages are not settled; 0 while all are.",
+            ["lane"],
+            registry=registry,
+        )
+        self._deadline_ratio = Gauge(
+            "backburner_oldest_message_deadline_ratio",
+            "Share of the time up to its deadline that the most urgent message of the latest pull has used, while "
+            "messages are not settled; 1 at the deadline.",
+            ["lane"],
+            registry=registry,
+        )
+        self._retention = Gauge(
+            "backburner_queue_retention_seconds",
+            "How long the queue keeps a message, as the worker was told.",
+            registry=registry,
+        )
 
-    def pulled(self, lanes: Iterable[Lane]) -> None:
-        """Deliveries were pulled, one from each of these lanes."""
-        for lane, count in collections.Counter(lanes).items():
+    def serves(self, pool: str, group: str, release: str | None) -> None:
+        """Who the worker is whose results are counted from now on."""
+        self._by_blame = {
+            outcome: self._results.labels(pool, group, release or "", outcome) for outcome in (*Blame, _RETRIED)
+        }
+
+    def pulled(self, deliveries: Sequence[Delivery]) -> None:
+        """These deliveries were pulled."""
+        for lane, count in collections.Counter(delivery.lane for delivery in deliveries).items():
             self._pulled.labels(lane).inc(count)
-
-    def redelivered(self, count: int) -> None:
-        """So many of the deliveries pulled had been handed out before."""
-        self._redelivered.inc(count)
+        self._redelivered.inc(sum(delivery.redelivered for delivery in deliveries))
+        self._oldest.pulled(deliveries)
 
     def retried(self, code: str) -> None:
         """A request was put back onto the queue after that error."""
@@ -180,7 +226,7 @@ class Telemetry:
         self._uncommitted.set_function(count)
 
     def dependency(self, name: str, *, up: bool) -> None:
-        """Whether that dependency, `store`, `queue` or `retries`, answers. For the dependency monitor alone."""
+        """Whether that dependency, such as `store` or `engine`, answers. For the dependency monitor alone."""
         self._dependency_up.labels(name).set(up)
 
     def offset_metadata(self, state: OffsetMetadata) -> None:
@@ -199,6 +245,12 @@ class Telemetry:
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """So many deliveries ended that way."""
         self._settled.labels(outcome, code).inc(count)
+        if outcome != _DROPPED:
+            self._count(outcome if outcome == _RETRIED else Blame.of(code or None), count)
+
+    def _count(self, outcome: str, count: int = 1) -> None:
+        if (counter := self._by_blame.get(outcome)) is not None:
+            counter.inc(count)
 
     def answered(self, queue_s: float | None, engine_s: float, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine answered a request."""
@@ -241,7 +293,19 @@ class Telemetry:
         self._engine_kv_usage.set_function(lambda: admission.load.kv_used)
         self._engine_preemptions.read = lambda: admission.load.preempted
 
+    def watch_servers(self, servers: Callable[[], tuple[int, int]]) -> None:
+        """Show at each scrape how many servers of an engine elsewhere answer, and how many are away."""
+        self._engine_servers.labels("answering").set_function(lambda: servers()[0])
+        self._engine_servers.labels("away").set_function(lambda: servers()[1])
+
     def lag(self, lag: Mapping[Lane, int]) -> None:
         """What of this worker's share is not settled."""
+        now = time.time()
         for lane, count in lag.items():
             self._lag.labels(lane).set(count)
+            self._oldest_age.labels(lane).set(self._oldest.age_seconds(lane, now) if count else 0)
+            self._deadline_ratio.labels(lane).set(self._oldest.deadline_ratio(lane, now) if count else 0)
+
+    def retention(self, seconds: float) -> None:
+        """How long the queue keeps a message."""
+        self._retention.set(seconds)

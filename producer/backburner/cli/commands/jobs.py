@@ -161,5 +161,5 @@ async def reconcile(
         show.warn(difference)
     if found.stream:
         show.say(f"{found.job} is a stream; it has no total to reconcile with")
-        return ExitCode.STREAM
+        return ExitCode.UNDECIDED
     return ExitCode.OK if found.agrees else ExitCode.ENDED_BADLY

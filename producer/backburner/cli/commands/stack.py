@@ -19,6 +19,8 @@ _PARTITION_COUNT = 8
 _REPLICA_COUNT = 1
 
 _QUEUES = ("kafka", "sqs")
+_ENGINES = (EngineKind.VLLM, EngineKind.FAKE)
+"""Those that run on this machine."""
 
 _KEY_NAME = "backburner up"
 
@@ -33,7 +35,7 @@ def up(
     _session: Session,
     *,
     engine: Annotated[
-        str, typer.Option(metavar="ENGINE", help=f"One of {', '.join(EngineKind)}.")
+        str, typer.Option(metavar="ENGINE", help=f"One of {', '.join(_ENGINES)}.")
     ] = EngineKind.VLLM.value,
     queue: Annotated[str, typer.Option(metavar="QUEUE", help="One of kafka, sqs.")] = "kafka",
     model: Annotated[
@@ -78,8 +80,8 @@ def up(
     from backburner import local
     from backburner.settings import QueueKind
 
-    if engine not in {*EngineKind}:
-        raise SettingsError(f"--engine {engine!r} is unknown; use one of {', '.join(EngineKind)}")
+    if engine not in _ENGINES:
+        raise SettingsError(f"--engine {engine!r} cannot be started here; use one of {', '.join(_ENGINES)}")
     if queue not in _QUEUES:
         raise SettingsError(f"--queue {queue!r} is unknown; use one of {', '.join(_QUEUES)}")
     options = local.UpOptions(

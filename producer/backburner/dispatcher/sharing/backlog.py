@@ -76,6 +76,19 @@ class Survey:
             found.update({(pool, job.lane): count - sent[pool] for pool, count in job.pools})
         return found
 
+    def pending_with_room(self) -> int:
+        """Requests without a record in lanes of live pools that are below their bound.
+
+        More dispatchers could help with these alone: a full lane waits for workers, and to a pool without one nothing
+        is sent.
+        """
+        queued = self.on_the_queue()
+        return sum(
+            count
+            for queue, count in self.pending().items()
+            if queued.get(queue, 0) < self.bound and self.workers.get(queue[0])
+        )
+
     def on_the_queue(self) -> Mapping[Queue, int]:
         """Requests that were sent and have no record yet, by lane."""
         found: Counter[Queue] = Counter()

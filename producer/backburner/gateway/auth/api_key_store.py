@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
-from backburner.gateway.auth.api_key import ApiKey, digest_of, digest_prefix, id_of, new_secret, shown
+from backburner.gateway.auth.api_key import ApiKey, digest_of, digest_prefix, id_of, is_secret, new_secret, shown
 from backburner.gateway.auth.principal import Scope
 from backburner.logs import get_logger
 from backburner.storage import Storage
@@ -32,10 +32,28 @@ class ApiKeyStore:
 
         `lifetime` in seconds; None for a key that does not expire.
         """
-        secret, now = new_secret(), self._now()
-        digest = digest_of(secret)
-        made = ApiKey(
-            id=id_of(digest),
+        secret = new_secret()
+        made = self._key(secret, tenant, name, scopes, lifetime)
+        await self._storage.put(keys.api_key(digest_of(secret)), _encoded(made))
+        return secret, made
+
+    async def register(self, secret: str, tenant: str, name: str, scopes: Iterable[Scope]) -> tuple[ApiKey, bool]:
+        """Have a key that somebody else keeps, made by `new_secret`, be accepted from now on. Safe to repeat.
+
+        Returns what is stored of it, and whether that is new: a key that is known stays as it is, a revoked one too.
+        Raises `ValueError` for a text without the form of a key.
+        """
+        if not is_secret(secret):
+            raise ValueError("the text has not the form of an API key")
+        stored_as, made = keys.api_key(digest_of(secret)), self._key(secret, tenant, name, scopes, None)
+        if await self._storage.create(stored_as, _encoded(made)):
+            return made, True
+        return await self._read(stored_as) or made, False
+
+    def _key(self, secret: str, tenant: str, name: str, scopes: Iterable[Scope], lifetime: float | None) -> ApiKey:
+        now = self._now()
+        return ApiKey(
+            id=id_of(digest_of(secret)),
             tenant=tenant,
             name=name,
             prefix=shown(secret),
@@ -43,8 +61,6 @@ class ApiKeyStore:
             created_at=now,
             expires_at=None if lifetime is None else now + lifetime,
         )
-        await self._storage.put(keys.api_key(digest), _encoded(made))
-        return secret, made
 
     async def read(self, tenant: str | None = None) -> list[ApiKey]:
         """The keys of that tenant, or of all, the oldest first; revoked and expired ones among them.

@@ -20,7 +20,6 @@ _MAX_HEAD_BYTES = 32 * 1024
 _MAX_HEADERS = 100
 _LINGER_SECONDS = 10.0
 """Seconds that a refused body may still come in, so that its sender reads the answer; then the connection ends."""
-_KEEP_ALIVE_SECONDS = 30
 STALLED_SECONDS = 60.0
 """Seconds in which a caller has to take some of what waits for it: a download would hold its place for ever."""
 
@@ -85,7 +84,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._wait_no_more()
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._wait(_KEEP_ALIVE_SECONDS, None)
+            self._wait(self.timeout_keep_alive, None)
 
     def on_response_complete(self) -> None:
         """What is still to come of the body is read and dropped, for a while."""
@@ -162,8 +161,8 @@ class Server(uvicorn.Server):
         return int(self.servers[0].sockets[0].getsockname()[1])
 
 
-def create_server(app: ASGIApp, *, host: str, port: int, drain_seconds: float) -> Server:
-    """A server of the application, which does not listen yet."""
+def create_server(app: ASGIApp, *, host: str, port: int, drain_seconds: float, keep_alive_seconds: int) -> Server:
+    """A server of the application, which does not listen yet. `keep_alive_seconds` bounds idle connections."""
     return Server(
         uvicorn.Config(
             app,
@@ -177,7 +176,7 @@ def create_server(app: ASGIApp, *, host: str, port: int, drain_seconds: float) -
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=keep_alive_seconds,
             timeout_graceful_shutdown=round(drain_seconds),
         )
     )

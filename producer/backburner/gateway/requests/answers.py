@@ -66,11 +66,11 @@ class Answers:
             pause = min(pause * _GROWTH_FACTOR, _LONGEST_PAUSE_SECONDS)
 
 
-def pending(request_id: str, status: int = 202) -> Response:
-    """The answer while there is none."""
+def pending(request_id: str, root_path: str = "") -> Response:
+    """The answer while there is none; `root_path` is where callers find the service."""
     body = AsyncRequest(id=request_id, created_at=made_at(request_id)).model_dump_json()
-    headers = {"location": f"/v1/async/{request_id}", "etag": _PENDING, "cache-control": "no-cache"}
-    return Response(body, status, headers, media_type=JSON)
+    headers = {"location": f"{root_path}/v1/async/{request_id}", "etag": _PENDING, "cache-control": "no-cache"}
+    return Response(body, 202, headers, media_type=JSON)
 
 
 def answered(request_id: str, data: bytes) -> Response:

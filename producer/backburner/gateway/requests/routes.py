@@ -45,7 +45,7 @@ async def create_request(request: Request) -> Response:
             await once.done(request_id)
     call.facts["request"] = request_id
     parts.audit.record(call.principal, Action.REQUEST_CREATED, request_id)
-    return pending(request_id)
+    return pending(request_id, parts.settings.gateway_root_path)
 
 
 async def _send(
@@ -93,7 +93,8 @@ async def retrieve_request(request: Request) -> Response:
             data = await answers.stored(request_id, wait)
     else:
         data = await answers.stored(request_id, 0)
-    response = pending(request_id) if data is None else answered(request_id, data)
+    root_path = parts.settings.gateway_root_path
+    response = pending(request_id, root_path) if data is None else answered(request_id, data)
     if wait:
         response.headers["preference-applied"] = f"wait={wait}"
     return unless_known(request, response)

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
+    SSLError,
 )
 from botocore.parsers import ResponseParserError
 from botocore.session import Session as BotocoreSession
@@ -56,7 +57,7 @@ def sqs_session(settings: Settings) -> boto3.Session:
     queue = _queue(settings)
     inner = BotocoreSession()
     endpoint = _endpoint(queue)
-    if endpoint is not None and not (urlsplit(endpoint).hostname or "").endswith(_AWS_DOMAINS):
+    if endpoint is not None and not _is_of_aws(endpoint):
         inner.get_component("credential_provider").remove(_METADATA_PROVIDER)
         try:
             found = inner.get_credentials()
@@ -84,6 +85,7 @@ def sqs_client(
             "sqs",
             region_name=queue.region,
             endpoint_url=_endpoint(queue),
+            verify=_authorities(settings, queue),
             config=Config(
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=read_seconds,
@@ -117,6 +119,11 @@ def queue_error(settings: Settings, error: BaseException) -> QueueError:
         return QueueError(
             f"a queue of the pool is gone ({code_of(error)}); create it with `backburner topics ensure --pool MODEL`"
         )
+    if _is_untrusted(error):
+        return QueueError(
+            f"the certificate of {settings.queue_url} is not trusted ({message_of(error)}); name a PEM file with the "
+            "server's authority in BACKBURNER_STORE_CA_FILE"
+        )
     if isinstance(error, ClientError):
         return QueueError(f"SQS refused the call: {message_of(error)}")
     return QueueError(
@@ -141,6 +148,7 @@ def is_lasting(error: BaseException) -> bool:
         is_denied(error)
         or code_of(error) in _BAD_CREDENTIALS
         or isinstance(error, (NoCredentialsError, PartialCredentialsError))
+        or _is_untrusted(error)
     )
 
 
@@ -166,3 +174,20 @@ def _queue(settings: Settings) -> Queue:
 
 def _endpoint(queue: Queue) -> str | None:
     return queue.endpoint or os.environ.get("AWS_ENDPOINT_URL_SQS") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _is_of_aws(endpoint: str) -> bool:
+    return (urlsplit(endpoint).hostname or "").endswith(_AWS_DOMAINS)
+
+
+def _authorities(settings: Settings, queue: Queue) -> str | None:
+    """The file whose authorities alone a server that is not AWS's is trusted by; None for the client's own choice."""
+    endpoint, found = _endpoint(queue), settings.store_authorities
+    if endpoint is None or found is None or _is_of_aws(endpoint) or not endpoint.startswith("https://"):
+        return None
+    found.read()
+    return str(found.path)
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    return isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)

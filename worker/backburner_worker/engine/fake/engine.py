@@ -73,6 +73,8 @@ class FakeEngine:
         pace: How fast it is, and how much it holds; instead of latency, `max_sequences` and `kv_tokens`.
         worker_pid: The process that `[[kill]]` kills; this one if not set.
         adapters: Names of adapters that it serves beside the model; every other name is `ModelNotFound`.
+        failure_ratio: Share of the requests at which it raises `EngineError`, spread evenly.
+        load_seconds: How long it loads before it can answer.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class FakeEngine:
         pace: Pace | None = None,
         worker_pid: int | None = None,
         adapters: Iterable[str] = (),
+        failure_ratio: float = 0.0,
+        load_seconds: float = 0.0,
     ) -> None:
         if latency < 0 or not math.isfinite(latency):
             raise ValueError("latency is in seconds and not negative")
@@ -93,12 +97,15 @@ class FakeEngine:
         self._adapters = tuple(adapters)
         self._names = frozenset((model, *adapters))
         self._latency = latency
+        self._load_seconds = load_seconds
         self._clock = FakeClock(pace) if pace else None
         self._max_sequences = pace.sequences if pace else max_sequences
         self._kv_tokens = pace.kv if pace else kv_tokens
         self._journal_path = journal
         self._journal: FakeJournal | None = None
         self._worker_pid = worker_pid
+        self._failure_ratio = failure_ratio
+        self._failures_due = 0.0
         self._lost = False
         self._closed = False
         self._running: set[asyncio.Future[None]] = set()
@@ -109,7 +116,9 @@ class FakeEngine:
         return self._lost
 
     async def start(self) -> EngineInfo:
-        """Return what is served; there is nothing to load. Raises `EngineError` if the journal cannot be opened."""
+        """Load for as long as it was told, and return what is served. Raises `EngineError` for a bad journal."""
+        if self._load_seconds > 0:
+            await asyncio.sleep(self._load_seconds)
         if self._journal_path is not None:
             try:
                 self._journal = FakeJournal(self._journal_path)
@@ -142,6 +151,8 @@ class FakeEngine:
             seconds = self._misbehave(found, seconds)
         if seconds > 0:
             await self._wait(seconds)
+        if self._failure_ratio:
+            self._fail_some()
         echo, tokens = (found[1] == "echo", int(found[3] or 0)) if found is not None else (False, 0)
         try:
             response = answers.answer(request, digest, echo=echo, tokens=tokens)
@@ -198,6 +209,12 @@ class FakeEngine:
                 return seconds
             case _:
                 return float(found[2]) if found[2] else seconds
+
+    def _fail_some(self) -> None:
+        self._failures_due += self._failure_ratio
+        if self._failures_due >= 1:
+            self._failures_due -= 1
+            raise EngineError("the fake engine fails at a share of its requests; see BACKBURNER_FAKE_FAILURE_RATIO")
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -54,10 +54,12 @@ class FakeProcessEngine:
         *,
         journal: str | Path | None = None,
         adapters: Sequence[str] = (),
+        load_seconds: float = 0.0,
     ) -> None:
         kept = () if journal is None else ("--journal", str(journal))
         beside = [f"--adapter={name}" for name in adapters]
-        self._arguments = ("--model", model, "--latency", str(latency), *kept, *beside)
+        times = ("--latency", str(latency), "--load", str(load_seconds))
+        self._arguments = ("--model", model, *times, *kept, *beside)
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._pending: dict[int, asyncio.Future[EngineResponse]] = {}
@@ -237,11 +239,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default=FAKE_MODEL)
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--load", type=float, default=0.0)
     parser.add_argument("--journal")
     parser.add_argument("--adapter", action="append", default=[])
     given = parser.parse_args()
     worker = int(os.environ.get(OWNER) or os.getppid())
-    engine = FakeEngine(given.model, given.latency, journal=given.journal, worker_pid=worker, adapters=given.adapter)
+    engine = FakeEngine(
+        given.model,
+        given.latency,
+        journal=given.journal,
+        worker_pid=worker,
+        adapters=given.adapter,
+        load_seconds=given.load,
+    )
     asyncio.run(_serve(engine))
 
 

@@ -25,7 +25,8 @@ from backburner_schemas.errors import (
 )
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.adapters import Adapter, check_names, vllm_arguments
-from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest, EngineResponse, Usage
+from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest, EngineResponse
+from backburner_worker.engine.openai_answer import response_of
 from backburner_worker.engine.served import arguments_of, name_of
 from backburner_worker.engine.vllm import compat
 from backburner_worker.engine.vllm.compat import Failure, Loaded
@@ -145,7 +146,7 @@ class VllmEngine:
             body |= {"request_id": f"resp_{request.id}", "store": False}
         if request.cache_salt:
             body["cache_salt"] = request.cache_salt
-        return _response(await self._call(loaded, request.endpoint, body))
+        return response_of(request.endpoint, await self._call(loaded, request.endpoint, body))
 
     def load(self) -> EngineLoad | None:
         """How full it is; None before its first step, and where BACKBURNER_ENGINE_ARGS turns its statistics off."""
@@ -265,20 +266,3 @@ def _error(failure: Failure) -> BackburnerError:
     if status == ModelNotFound.http_status and param == "model":
         return ModelNotFound(message, param=param)
     return RequestRefused(message, param=param)
-
-
-def _response(answer: dict[str, Any]) -> EngineResponse:
-    for choice in answer.get("choices", ()):
-        # It has the form of a success, and half an answer.
-        if choice.get("finish_reason") == "abort":
-            raise GenerationAborted
-    if answer.get("status") in {"cancelled", "failed"}:
-        raise GenerationAborted
-    for item in answer.get("data", ()):
-        if item.get("embedding", True) in ([], ""):
-            raise GenerationAborted("the engine returned an empty vector")
-    usage = answer.get("usage") or {}
-    # Responses call them by other names.
-    read = usage.get("prompt_tokens") or usage.get("input_tokens") or 0
-    tokens = Usage(read, usage.get("completion_tokens") or usage.get("output_tokens") or 0)
-    return EngineResponse(body=answer, usage=tokens)

@@ -10,10 +10,13 @@ _MIN_SQUARED_LOG_RATIO = 1e-4
 class HillClimb:
     """A quantity that is tried a little higher or lower, and what came of it each time."""
 
-    def __init__(self, step: float) -> None:
-        """`step` is the factor of one trial. The first trial is upwards."""
+    def __init__(self, step: float, trials: int = _MAX_TRIALS) -> None:
+        """`step` is the factor of one trial. The first trial is upwards.
+
+        The last `trials` count: more of them are steadier, and slower to turn round.
+        """
         self._step = step
-        self._tries: deque[tuple[float, float]] = deque(maxlen=_MAX_TRIALS)
+        self._tries: deque[tuple[float, float]] = deque(maxlen=trials)
         self._up = False
 
     def next(self, tried: float, yielded: float) -> float:

@@ -1,0 +1,121 @@
+"""Opens a store that is reached over a network, by the scheme of its URL. It makes no request."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
+
+from backburner.settings import Settings
+from backburner.settings.authorities import STORE_CA_FILE
+from backburner.storage.errors import one_line
+from backburner.storage.provider import Provider
+from backburner_schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    # obstore has these names for type checkers only.
+    from obstore.store import AzureConfig, ClientConfig, GCSConfig, RetryConfig, S3Config
+
+_S3_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_REQUEST_SECONDS = 30
+_CONNECT_SECONDS = 5
+_RETRIES: "RetryConfig" = {
+    # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=20),
+    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=2), "base": 2.0},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStore:
+    """A store's client, and one that tries nothing twice."""
+
+    patient: ObjectStore
+    once: ObjectStore | None
+    """For finding out whether the server's certificate is trusted; None where only public authorities can matter."""
+
+
+def open_remote(provider: Provider, bucket: str, settings: Settings) -> RemoteStore:
+    """The client of that bucket. Raises `SettingsError` for settings that cannot be used together."""
+    url = f"{provider}://{bucket}"
+    endpoint = _endpoint(provider, settings)
+    client: ClientConfig = {
+        "timeout": timedelta(seconds=_REQUEST_SECONDS),
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+    }
+    without_tls = endpoint is not None and endpoint.startswith("http://")
+    if without_tls:
+        client["allow_http"] = True
+    authorities = settings.store_authorities
+    # What others are told to trust is nothing to a store that is reached without TLS.
+    if authorities is not None and (not without_tls or authorities.variable == STORE_CA_FILE):
+        client["root_certificate"] = authorities.read()
+    try:
+        patient = _OPENERS[provider](url, endpoint, client, _RETRIES)
+        if endpoint is None or without_tls:
+            return RemoteStore(patient, None)
+        client["timeout"] = client["connect_timeout"]
+        return RemoteStore(patient, _OPENERS[provider](url, endpoint, client, {"max_retries": 0}))
+    except (BaseError, ValueError) as error:
+        raise SettingsError(
+            f"the store {url} cannot be opened ({one_line(error)}); check BACKBURNER_STORE_URL, and "
+            f"{provider.credentials_remedy}"
+        ) from error
+
+
+def _endpoint(provider: Provider, settings: Settings) -> str | None:
+    variable, endpoint = "BACKBURNER_STORE_ENDPOINT", settings.store_endpoint
+    if provider is Provider.S3 and not endpoint:
+        variable, endpoint = "AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL_S3")
+    if not endpoint:
+        return None
+    try:
+        parts = urlsplit(endpoint)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"{variable} {endpoint!r} is not understood; write it as in https://store.example:9000")
+    return endpoint
+
+
+def _open_s3(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
+    config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
+    if endpoint is not None:
+        if not any(os.environ.get(name) for name in _S3_CREDENTIALS):
+            # Without this the client would query AWS's metadata service, on a server that is not AWS's.
+            raise SettingsError(
+                f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        config["endpoint"] = endpoint
+    return S3Store.from_url(url, config=config, client_options=client, retry_config=retries)
+
+
+def _open_google(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
+    config: GCSConfig = {} if endpoint is None else {"base_url": endpoint}
+    return GCSStore.from_url(url, config=config, client_options=client, retry_config=retries)
+
+
+def _open_azure(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
+    config: AzureConfig = {}
+    if endpoint is not None:
+        if os.environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true"}:
+            # The client would go to the emulator's own address, whatever it is told beside.
+            raise SettingsError(
+                "BACKBURNER_STORE_ENDPOINT does not go together with AZURE_STORAGE_USE_EMULATOR; unset the latter, or "
+                "give its address in AZURITE_BLOB_STORAGE_URL instead"
+            )
+        config["endpoint"] = endpoint
+    return AzureStore.from_url(url, config=config, client_options=client, retry_config=retries)
+
+
+_OPENERS = {Provider.S3: _open_s3, Provider.GOOGLE: _open_google, Provider.AZURE: _open_azure}

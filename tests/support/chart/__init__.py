@@ -1,0 +1,1 @@
+"""What `make chart` judges the chart with."""
