@@ -66,5 +66,5 @@ class PacedLoad:
         return verdict
 
 
-_A_LOOK = 16
-"""Requests that a worker with a concurrency of 4 begins while its page is read, with some to spare."""
+_A_LOOK = 24
+"""Requests that a worker may begin between the look at its page and its end: as many as run at once."""
