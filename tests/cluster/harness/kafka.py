@@ -1,21 +1,20 @@
 """Apache Kafka beside the cluster, over SASL_SSL, with one user a part and the rights that docs/kafka.md gives them."""
 
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.cluster import HOST, ROOT, Cluster
+from harness.cluster import HOST, Cluster
+from harness.page import commands_under
 
 from apache_kafka.java import find_java
 from apache_kafka.release import find_jars
 
-PAGE = ROOT / "docs" / "kafka.md"
+_PAGE = "kafka.md"
 USERS = ("gateway", "dispatcher", "worker", "bootstrap", "producer")
 PARTITIONS = 8
-_BLOCK = re.compile(r"^## (?P<heading>.+?)$|^```bash\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE)
 _TOOLS = {"kafka-acls.sh": "AclCommand", "kafka-configs.sh": "ConfigCommand"}
 _ADMIN = {"protocol": "SASL_SSL", "mechanism": "SCRAM-SHA-512"}
 _RIGHTS_SECONDS = 240.0
@@ -89,7 +88,7 @@ class Kafka:
         tools = "\n".join(
             f'{name}() {{ "{self.script}" tool org.apache.kafka.tools.{tool} "$@"; }}' for name, tool in _TOOLS.items()
         )
-        commands = f"set -euo pipefail\ncd {self.folder}\n{tools}\n{commands_under(heading)}"
+        commands = f"set -euo pipefail\ncd {self.folder}\n{tools}\n" + "\n".join(commands_under(_PAGE, heading))
         (self.folder / "admin.properties").write_text((self.folder / "client.properties").read_text())
         given = {**variables, "BROKERS": self.bootstrap, "PASSWORDS": str(self.folder / "passwords")}
         self.cluster.run("bash", "-c", commands, env={**self._environment(), **given}, seconds=_RIGHTS_SECONDS)
@@ -111,17 +110,6 @@ class Kafka:
 def user_of(part: str) -> str:
     """Kafka's user of a part."""
     return f"backburner-{part}"
-
-
-def commands_under(heading: str) -> str:
-    """The shell commands that stand under a heading of docs/kafka.md."""
-    under, found = "", []
-    for match in _BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
-        under = match["heading"] or under
-        if match["commands"] and under == heading:
-            found.append(match["commands"])
-    assert found, f"{PAGE.name} has no commands under {heading!r}"
-    return "\n".join(found)
 
 
 @contextmanager
