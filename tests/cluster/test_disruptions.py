@@ -30,7 +30,7 @@ _HELD_SECONDS = 60.0
 _PAGE_SECONDS = 300.0
 _SIGKILL_CODE = 137
 _MEMORY = "320Mi"
-_HOG_COUNT = 9
+_HOG_COUNT = 16
 _HOG = "import time; held = bytearray(24 << 20); time.sleep(120)"
 """Each smaller than a worker, together more than its limit: the kernel ends the largest."""
 
