@@ -38,7 +38,8 @@ class BackburnerJobTrigger(BaseTrigger):
         async with Client() as client:
             status = await client.job(self.job_id, tenant=self.tenant).wait()
         counts = status.request_counts
-        yield TriggerEvent({"state": str(status.status), "completed": counts.completed, "failed": counts.failed})
+        ended = {"job": self.job_id, "state": str(status.status)}
+        yield TriggerEvent({**ended, "completed": counts.completed, "failed": counts.failed})
 
 
 class BackburnerOperator(BaseOperator):
@@ -75,10 +76,11 @@ class BackburnerOperator(BaseOperator):
         job_id = job_id_of(context)
         asyncio.run(self._submit(job_id))
         self.log.info("job %s is submitted", job_id)
-        self.defer(trigger=BackburnerJobTrigger(job_id, self.tenant), method_name="ended", kwargs={"job_id": job_id})
+        self.defer(trigger=BackburnerJobTrigger(job_id, self.tenant), method_name="ended")
 
-    def ended(self, context: Context, event: dict[str, Any], job_id: str) -> str:  # noqa: ARG002 - Airflow passes it
+    def ended(self, context: Context, event: dict[str, Any]) -> str:  # noqa: ARG002 - Airflow passes it
         """Called with what the trigger saw, in a new process."""
+        job_id: str = event["job"]
         self.log.info("job %s is %s: %s", job_id, event["state"], event)
         if event["state"] != "completed":
             raise AirflowException(f"job {job_id} is {event['state']}")

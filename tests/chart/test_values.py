@@ -107,6 +107,28 @@ def test_every_constraint_of_the_schema_refuses(smallest, count):
     count(number, "values that the schema refuses, one for each of its constraints")
 
 
+def values_in(one):
+    """The values that an example of Argo CD or Flux hands to Helm, at any depth."""
+    if isinstance(one, list):
+        for each in one:
+            yield from values_in(each)
+    elif isinstance(one, dict):
+        for key, inner in one.items():
+            if key in {"valuesObject", "values"} and isinstance(inner, dict):
+                yield inner
+            else:
+                yield from values_in(inner)
+
+
+@pytest.mark.parametrize("name", ["argocd/application.yaml", "flux/release.yaml"])
+def test_examples_of_gitops_give_values_that_the_chart_takes(count, name):
+    objects = yaml.safe_load_all((CHART.parent / name).read_text())
+    (values,) = values_in(list(objects))
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert list(jsonschema.Draft7Validator(SCHEMA).iter_errors(merged(defaults, values))) == []
+    count(1, "examples of GitOps, their values by the schema")
+
+
 # --- the schema: rules that join values -----------------------------------------------------------------------------
 
 JOINED = {
@@ -134,6 +156,16 @@ JOINED = {
     "an autoscaler on a group": nested(f"{GROUP}.autoscaling", {"kind": "hpa", "maxReplicas": 3}),
     "no nodes of its own": nested(f"{GROUP}.nodeSelector", None),
     "no taint of its own": nested(f"{GROUP}.tolerations", None),
+    "an empty list of taints": nested(f"{GROUP}.tolerations", []),
+    "an unknown value": {"gateway": {"replica": 3}},
+    "an unknown value of a group": nested(f"{GROUP}.gpus", 8),
+    "an engine that there is not": nested(f"{GROUP}.engine.kind", "tgi"),
+    "fewer than no workers": nested(f"{GROUP}.replicas", -1),
+    "root": {"securityContext": {"runAsUser": 0}},
+    "a queue of another kind": {"queue": {"url": "amqp://broker"}},
+    "a store of another kind": {"store": {"url": "file:///data"}},
+    "a digest that is none": {"gateway": {"image": {"digest": "sha256:abc"}}},
+    "a checksum that is none": nested(f"{GROUP}.model.checksum", "abc"),
     "an empty node selector": nested(f"{GROUP}", {"nodeSelector": {"pool": None}}),
     "no queue": {"queue": {"url": ""}},
     "no store": {"store": {"url": ""}},

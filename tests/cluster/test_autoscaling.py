@@ -14,8 +14,9 @@ _PROGRAMS = Path(__file__).parent / "programs"
 _GROUP = "chat"
 _REPLICAS = 2
 _MOST = 3
-_JOB = "scaled"
-_REQUESTS = 2400
+_JOBS = tuple(f"scaled-{number}" for number in range(6))
+_JOB_REQUESTS = 400
+_REQUESTS = _JOB_REQUESTS * len(_JOBS)
 _HELD = 8
 _LATE = 4
 _SCALE_SECONDS = 120.0
@@ -42,9 +43,12 @@ def scaled(deploy):
 
 
 def _values(made, **parts):
-    group = made.group(replicas=_REPLICAS, env={"BACKBURNER_FAKE_LATENCY_SECONDS": "0.5"})
+    # Some 60 answers a second, all workers together, and jobs for three dispatchers: two for each at a time.
+    pace = {"BACKBURNER_FAKE_LATENCY_SECONDS": "0.25", "BACKBURNER_CONCURRENCY": "8"}
+    group = made.group(replicas=_REPLICAS, env=pace)
     values = made.values({_GROUP: group}, **parts)
     values["gateway"]["drainSeconds"] = _DRAIN_SECONDS
+    values["dispatcher"]["jobs"] = 2
     return values
 
 
@@ -63,8 +67,9 @@ def _program(made, name, *words):
         def finished():
             finish.touch()
             running.wait(_SCALE_SECONDS)
-            return json.loads(log.read_text())
+            return json.loads(log.read_text().splitlines()[-1])
 
+        made.cluster.until(lambda: "started" in log.read_text(), f"the start of {name}")
         yield finished
 
 
@@ -127,13 +132,14 @@ def test_keda_takes_dispatchers_out_and_in_and_no_request_is_lost(by_their_own_m
     made = by_their_own_metrics
     before = _workers(made)
     _until_replicas(made, "dispatcher", 1)
-    job = f"{_JOB}={_REQUESTS}"
-    made.clients.program("submit", "--stored", job)
+    asked = [f"{job}={_JOB_REQUESTS}" for job in _JOBS]
+    made.clients.program("submit", "--stored", *asked)
     out = _until_replicas(made, "dispatcher", _MOST)
-    # The job is under way while they go again, for what has an answer waits no more.
+    # Jobs are under way while they go again, for what has an answer waits no more.
     into = _until_replicas(made, "dispatcher", 1)
-    made.clients.backburner("wait", _JOB, seconds=_SCALE_SECONDS)
-    verdict = made.clients.program("judge", "fake", "30", job, part="admin")
+    for job in _JOBS:
+        made.clients.backburner("watch", job, seconds=_SCALE_SECONDS)
+    verdict = made.clients.program("judge", "fake", "30", *asked, part="admin")
     assert not verdict["breaches"], verdict
     assert _workers(made) == before
     assert _targets(made) == {("Deployment", f"{made.fullname}-{part}") for part in ("gateway", "dispatcher")}

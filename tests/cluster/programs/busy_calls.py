@@ -25,6 +25,7 @@ async def _call(address, headers, finish):
 
 async def _main(address, side_by_side, finish):
     headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+    print("started", flush=True)
     several = await asyncio.gather(*(_call(address, headers, finish) for _ in range(side_by_side)))
     return {status: sum(one.get(status, 0) for one in several) for one in several for status in one}
 

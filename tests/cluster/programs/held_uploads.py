@@ -2,8 +2,8 @@
 
 usage: held_uploads.py HOST:PORT COUNT FILE
 
-Once FILE is there they are ended and read back; then it prints how many came back as they were sent, and what went
-wrong with the others, as JSON. OPENAI_API_KEY is the key.
+It prints `started` when all are under way. Once FILE is there they are ended and read back; then it prints how many
+came back as they were sent, and what went wrong with the others, as JSON. OPENAI_API_KEY is the key.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ def _form(content):
     return purpose.encode() + head.encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
-async def _upload(address, number, finish):
+async def _upload(address, number, finish, started):
     host, port = address.split(":")
     body = _form(_file(number))
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -42,7 +42,9 @@ async def _upload(address, number, finish):
         f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     writer.write(head.encode() + body[:-_HELD_BYTES])
+    await writer.drain()
     sent = len(body) - _HELD_BYTES
+    started()
     while not finish.exists():
         writer.write(body[sent : sent + 1])
         sent += 1
@@ -64,7 +66,15 @@ async def _same(client, file, number):
 
 
 async def _main(address, count, finish):
-    ends = await asyncio.gather(*(_upload(address, number, finish) for number in range(count)), return_exceptions=True)
+    waiting = [*range(count)]
+
+    def started():
+        waiting.pop()
+        if not waiting:
+            print("started", flush=True)
+
+    uploads = (_upload(address, number, finish, started) for number in range(count))
+    ends = await asyncio.gather(*uploads, return_exceptions=True)
     failed = [repr(end) for end in ends if isinstance(end, BaseException)]
     headers = {"Authorization": f"Bearer {_KEY}"}
     async with httpx2.AsyncClient(base_url=f"http://{address}", headers=headers) as client:
