@@ -97,7 +97,7 @@ def is_absent(answer: HttpAnswer) -> bool:
 
 
 def parse(body: bytes) -> Any:
-    """The JSON. Raises `ValueError` for what is none, for numbers that JSON has not, and for nesting too deep to store."""
+    """The JSON. Raises `ValueError` for what is none, for numbers that JSON has not, and for nesting without end."""
     found = from_json(b"[" * _SPARE_LEVELS_COUNT + body + b"]" * _SPARE_LEVELS_COUNT, allow_inf_nan=False)
     for _ in range(_SPARE_LEVELS_COUNT):
         # Not one where the body closes brackets that are not its own.
