@@ -174,7 +174,8 @@ async def test_without_a_sum_a_part_is_gone_on_with_only_until_the_machine_is_st
         folder = ModelFolder(model, source=SOURCE, checksum="")
         folder.part.mkdir(parents=True)
         (folder.part / "model.safetensors").write_bytes(FILES["model.safetensors"][:3000])
-        folder.save(FolderRecord(source=SOURCE, boot="first boot"))
+        tag = sha256(FILES["model.safetensors"]).hexdigest()[:8]
+        folder.save(FolderRecord(source=SOURCE, boot="first boot", begun={"model.safetensors": tag}))
         monkeypatch.setattr("backburner_worker.model_fetch.fetch.boot_id", lambda: boot)
         source = Source(sums=False)
         await fetch(source)
@@ -228,6 +229,7 @@ async def test_a_refusal_is_not_tried_again(fetch):
         "x" * 256,
         "/".join("abcdefghijklmnopqrstuvw"),
         ".backburner-model.json/x",
+        ".backburner-model.json.new/x",
     ],
 )
 async def test_a_name_that_is_no_plain_path_is_refused(fetch, model, name):
@@ -424,3 +426,40 @@ async def test_the_page_says_how_sums_are_written(tmp_path, model):
         WorkerSettings.load(model=str(model), model_source=f"file://{kept}", model_checksum=said.split()[0])
     )
     assert content(model).keys() == {*FILES, "SHA256SUMS"}
+
+
+async def test_models_whose_names_begin_alike_are_made_beside_each_other(fetch, model):
+    longer = model.with_name("chat-7b")
+    part = ModelFolder(longer, source=SOURCE, checksum="").part
+    part.mkdir(parents=True)
+    (part / "model.safetensors").write_bytes(FILES["model.safetensors"][:3000])
+    old = longer.with_name(f".old-{longer.name}-{part.name[-12:]}")
+    old.mkdir()
+    await fetch(Source())
+    assert old.is_dir()
+    source = Source()
+    await fetch(source, path=longer)
+    assert source.read_bytes["model.safetensors"] == 2000
+    assert not old.exists()
+
+
+async def test_without_a_sum_a_part_is_gone_on_with_only_while_the_source_has_the_same_file(fetch, model, monkeypatch):
+    monkeypatch.setattr(file_download, "_WAIT", lambda _: 0)
+    older = Source({"model.safetensors": bytes(5000)}, sums=False)
+    read = older.read
+
+    async def away_later(file, start, length):
+        if start >= 2000:
+            raise ModelSourceUnavailable
+        return await read(file, start, length)
+
+    older.read = away_later
+    with pytest.raises(ModelSourceUnavailable):
+        await fetch(older)
+    newer = Source({"model.safetensors": FILES["model.safetensors"]}, sums=False)
+    newer.failures = [ModelSourceUnavailable()] * 100
+    with pytest.raises(ModelSourceUnavailable):
+        await fetch(newer)
+    newer.failures = []
+    await fetch(newer)
+    assert content(model) == newer.content
