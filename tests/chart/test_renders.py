@@ -156,7 +156,7 @@ TOO_NEW = {"SecurityPolicy.spec.jwt.providers[].remoteJWKS.cacheDuration"}
 
 
 def added_inside_of_lists(schema, value, path, in_list=False):
-    """The fields that the API server adds to a list's items: a client that compares whole lists never sees them agree."""
+    """The fields that the API server adds to a list's items: who compares whole lists never sees them agree."""
     if isinstance(value, dict):
         for key, inner in schema.get("properties", {}).items():
             if key in value:

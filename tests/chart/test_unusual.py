@@ -1,4 +1,4 @@
-"""Values that are legitimate and that no file of `ci/` has: long and odd names, parts that are off, accounts of one's own."""
+"""Legitimate values that no file of `ci/` has: long and odd names, parts that are off, accounts of one's own."""
 
 import json
 import re

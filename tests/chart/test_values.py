@@ -273,7 +273,10 @@ REFUSED = [
         {"gateway": {"quotas": {"toml": "a = 1", "existingConfigMap": "q"}}},
         "gateway.quotas: toml and existingConfigMap",
     ),
-    ({"fullnameOverride": "a" * 40, "workers": {"groups": {"chatchatchat": {}}}}, "the name of a set of pods may have 52"),
+    (
+        {"fullnameOverride": "a" * 40, "workers": {"groups": {"chatchatchat": {}}}},
+        "the name of a set of pods may have 52",
+    ),
     ({"fullnameOverride": "42"}, "a Service's name has small letters"),
     (
         {"bootstrap": {"serviceAccount": {"create": False}}},
