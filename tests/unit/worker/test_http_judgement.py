@@ -6,8 +6,9 @@ from email.utils import formatdate
 import pytest
 
 from backburner_schemas.errors import ContextLengthExceeded, EngineBusy, EngineError, RequestRefused
+from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record
 from backburner_worker.engine.openai_http.client import HttpAnswer
-from backburner_worker.engine.openai_http.judgement import Busy, Denied, judge, retry_after
+from backburner_worker.engine.openai_http.judgement import Busy, Denied, judge, parse, retry_after
 
 HTML = b"<html><body><h1>404 Not Found</h1></body></html>"
 
@@ -177,3 +178,22 @@ def test_an_error_of_no_known_form_is_told_all_the_same(body):
 
 def test_an_answer_is_given_as_it_is():
     assert judge(answer(200, {"choices": [], "made_up": 1})) == {"choices": [], "made_up": 1}
+
+
+@pytest.mark.parametrize("levels", [180, *range(188, 202), 100_000])
+def test_an_answer_is_nested_no_deeper_than_readers_of_its_record_go(levels):
+    body = b'{"choices":[{"x":' + b"[" * levels + b"]" * levels + b"}]}"
+    try:
+        found = judge(answer(200, body))
+    except EngineError:
+        assert levels > 180
+        return
+    response = ResponseBody(status_code=200, request_id="r", body=found)
+    record = ResultRecord(id="r", custom_id="a", response=response, backburner=ResultFacts(index=0))
+    assert ResultRecord.model_validate_json(encode_record(record)) == record
+
+
+@pytest.mark.parametrize("body", [b"", b"1,2", b"{}],[{}", b"]" * 8 + b",[" + b"[" * 7, b"1e999x", b"[1", b"{}]"])
+def test_what_is_no_json_by_itself_is_none(body):
+    with pytest.raises(ValueError, match=r"."):
+        parse(body)

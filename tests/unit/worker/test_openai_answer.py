@@ -15,11 +15,12 @@ from backburner_worker.engine.openai_answer import response_of
         ({"input_tokens": 3, "output_tokens": 5}, Usage(3, 5)),
         ({"prompt_tokens": -3, "completion_tokens": "5"}, Usage()),
         ({"prompt_tokens": True, "completion_tokens": 1e9}, Usage()),
+        ({"prompt_tokens": 10**400, "completion_tokens": 10**30}, Usage(1 << 31, 1 << 31)),
         ([], Usage()),
         (None, Usage()),
     ],
 )
-def test_tokens_are_counted_under_either_name_and_only_if_they_are_numbers(usage, expected):
+def test_tokens_are_counted_under_either_name_and_only_within_reason(usage, expected):
     assert response_of(Endpoint.CHAT, {"choices": [{}], "usage": usage}).usage == expected
 
 

@@ -5,7 +5,7 @@ run at once on one volume.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -119,25 +119,24 @@ class ModelFetch:
         check_files(chosen)
         return [*chosen, _with_digest(sums_file, text)]
 
-    async def _fetch(self, files: Iterable[ModelFile], record: FolderRecord, progress: Progress) -> None:
+    async def _fetch(self, files: Sequence[ModelFile], record: FolderRecord, progress: Progress) -> None:
         parts = PartReader(self._source, self._limits)
         places = asyncio.Semaphore(self._limits.in_flight)
-        # Without sums, what the last start of the machine left half written may be anything.
-        same_boot = record.boot == boot_id()
+        # Without sums, what the last start of the machine left half written may be anything, and what was left of a
+        # file that the source has replaced since would become the beginning of the new one. It goes before the record
+        # says that the new one was begun.
+        begun = record.begun if record.boot == boot_id() else {}
+        unsure = [one for one in files if one.digest is None and (one.tag is None or begun.get(one.name) != one.tag)]
+        await asyncio.to_thread(self._folder.forget, [one.name for one in unsure])
         record.boot = boot_id()
+        record.begun = {one.name: one.tag for one in files if one.tag is not None}
         await asyncio.to_thread(self._folder.save, record)
         unsaved = 0
 
         async def one(file: ModelFile) -> None:
             nonlocal unsaved
             async with places:
-                download = FileDownload(
-                    file,
-                    self._folder.part / file.name,
-                    parts=parts,
-                    progress=progress,
-                    resumable=same_boot or file.digest is not None,
-                )
+                download = FileDownload(file, self._folder.part / file.name, parts=parts, progress=progress)
                 record.files[file.name] = await download.run()
                 unsaved += file.size
                 if unsaved >= _SAVE_BYTES:

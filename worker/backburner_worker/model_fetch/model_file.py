@@ -77,7 +77,7 @@ def check_name(name: str) -> None:
         "no plain path" if any(part in {"", ".", ".."} for part in parts) else
         "too long" if any(len(part.encode(errors="replace")) > _MAX_PART_BYTES for part in parts) else
         "with a character that no file's name should have" if "\\" in name or not name.isprintable() else
-        "kept for Backburner" if parts[0] == RECORD_NAME else
+        "kept for Backburner" if parts[0] in RECORD_NAMES else
         None
     )  # fmt: skip
     if wrong is not None:

@@ -27,6 +27,8 @@ from backburner_worker.engine.openai_http.options import TOKEN_FILE, URLS
 _SHOWN_CHARACTERS = 1000
 """Of a server's own words."""
 _MAX_RETRY_AFTER_SECONDS = 60.0
+_SPARE_LEVELS_COUNT = 8
+"""Of nesting. A record holds the answer two levels down, and its readers go no deeper than the reader here does."""
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_IMPLEMENTED})
 _OF_THE_CALLER = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
@@ -96,7 +98,11 @@ def is_absent(answer: HttpAnswer) -> bool:
 
 def parse(body: bytes) -> Any:
     """The JSON. Raises `ValueError` for what is none, for numbers that JSON has not, and for nesting without end."""
-    return from_json(body, allow_inf_nan=False)
+    found = from_json(b"[" * _SPARE_LEVELS_COUNT + body + b"]" * _SPARE_LEVELS_COUNT, allow_inf_nan=False)
+    for _ in range(_SPARE_LEVELS_COUNT):
+        # Not one where the body closes brackets that are not its own.
+        (found,) = found
+    return found
 
 
 def retry_after(text: str, now: float) -> float | None:
