@@ -134,6 +134,15 @@ def test_a_model_that_others_put_on_the_volume_is_mounted(render_with, cache):
     assert "initContainers" not in one(objects, "StatefulSet")["spec"]["template"]["spec"]
 
 
+def test_a_gang_has_the_priority_of_its_pods(render_with):
+    values = {"assumeApis": True, "priorityClass": {"create": True}}
+    values["workers"] = {"groups": {"chat": {"gang": {"enabled": True}}}}
+    objects = render_with(values)
+    (made,) = (each["metadata"]["name"] for each in objects if each["kind"] == "PriorityClass")
+    assert one(objects, "PodGroup")["spec"]["priorityClassName"] == made
+    assert one(objects, "StatefulSet")["spec"]["template"]["spec"]["priorityClassName"] == made
+
+
 @pytest.fixture
 def notes(tool):
     """`notes(values)` is what Helm says at the end."""
