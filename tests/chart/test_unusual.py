@@ -134,6 +134,20 @@ def test_a_model_that_others_put_on_the_volume_is_mounted(render_with, cache):
     assert "initContainers" not in one(objects, "StatefulSet")["spec"]["template"]["spec"]
 
 
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"gateway": {"enabled": False}},
+        {"dispatcher": {"enabled": False}},
+        {"bootstrap": {"enabled": False}},
+        {"gateway": {"replicas": 0}, "dispatcher": {"replicas": 0}, "workers": {"groups": {"chat": {"replicas": 0}}}},
+    ],
+    ids=lambda off: "-".join(off),
+)
+def test_what_is_left_without_a_part_fits_together(render_with, off):
+    assert findings(Rendered(render_with(off))) == []
+
+
 def test_a_gang_has_the_priority_of_its_pods(render_with):
     values = {"assumeApis": True, "priorityClass": {"create": True}}
     values["workers"] = {"groups": {"chat": {"gang": {"enabled": True}}}}
