@@ -4,6 +4,7 @@ import re
 
 import chart_tools
 import pytest
+from chart.definitions import errors_in
 from chart.lint import Rendered, findings
 from chart.renders import CHART, REMOVED, run_helm, smallest_with
 from chart.workloads import workloads
@@ -142,10 +143,19 @@ def test_a_model_that_others_put_on_the_volume_is_mounted(render_with, cache):
         {"bootstrap": {"enabled": False}},
         {"gateway": {"replicas": 0}, "dispatcher": {"replicas": 0}, "workers": {"groups": {"chat": {"replicas": 0}}}},
     ],
-    ids=lambda off: "-".join(off),
+    ids="-".join,
 )
 def test_what_is_left_without_a_part_fits_together(render_with, off):
     assert findings(Rendered(render_with(off))) == []
+
+
+def test_a_set_of_pods_has_claims_that_its_definition_takes(render_with, definitions):
+    sets = {"leaderWorkerSet": {"size": 2}, "model": {"cache": {"kind": "pvc"}}}
+    objects = render_with({"assumeApis": True, "workers": {"groups": {"chat": sets}}})
+    assert findings(Rendered(objects)) == []
+    made = one(objects, "LeaderWorkerSet")
+    assert errors_in(made, definitions) == []
+    assert len(made["spec"]["leaderWorkerTemplate"]["volumeClaimTemplates"]) == 1
 
 
 def test_a_gang_has_the_priority_of_its_pods(render_with):
