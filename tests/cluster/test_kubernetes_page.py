@@ -10,7 +10,7 @@ from harness.page import commands_under, headings_with_commands
 _PAGE = "kubernetes.md"
 _CHAT = "chat"
 _COMMANDS_SECONDS = 300
-_ROLLED_OUT = "kubectl -n $NAMESPACE rollout status --timeout=5m statefulset/$CHART"
+_ROLLED_OUT = "kubectl -n $NAMESPACE rollout status --timeout=5m statefulset/$CHAT"
 _JOB_REQUESTS = 200
 _INSTALL = "From an empty cluster to the first result"
 _STEPS = "Change a group in steps"
@@ -41,7 +41,7 @@ class _Page:
 
     def run(self, commands, **variables):
         made = self.deployment
-        given = {"NAMESPACE": made.name, "RELEASE": made.release, "CHART": f"{made.fullname}-worker-{_CHAT}"}
+        given = {"NAMESPACE": made.name, "RELEASE": made.release, "CHAT": f"{made.fullname}-worker-{_CHAT}"}
         text = f"cd {self.folder}\n{commands}"
         env = {**os.environ, **given, **variables}
         return made.cluster.run("bash", "-euo", "pipefail", "-c", text, env=env, seconds=_COMMANDS_SECONDS).stdout
