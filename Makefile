@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
+.PHONY: help setup demo check chart test cluster-test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -35,8 +35,14 @@ check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/python load-tests/report.py --check
 	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
 
+chart: $(STAMP) ## Judge the Helm chart: renders, schemas, refusals, policies, alerts, each with a count: under 3.5 minutes
+	@$(BIN)/pytest -q tests/chart
+
 test: $(STAMP) ## The whole suite, real brokers, object store and model included: under 15 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)
+
+cluster-test: $(STAMP) ## On a real Kubernetes, as root: under 15 minutes; FULL=1 all of it; CLUSTER=kubeconfig on yours
+	@$(BIN)/pytest tests/cluster
 
 test-no-engine: ## Unit, contract and fault tests without vLLM, on whichever Python PYTHON names
 	@PYTHON="$(PYTHON)" scripts/no_engine.sh highest $(SIDE_BY_SIDE)

@@ -24,7 +24,7 @@ from rich.table import Table
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements" / "worker-cpu.lock"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-EXTRAS = ("kafka", "sqs", "local", "dev")
+EXTRAS = ("kafka", "sqs", "openai-http", "local", "dev")
 """What scripts/setup.sh installs beside the lock."""
 
 ARCHITECTURES = ("x86_64", "aarch64")

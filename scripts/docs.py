@@ -45,6 +45,7 @@ from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settings.engine import EngineSettings
+from backburner_worker.settings.engine_http import EngineHttpSettings
 from backburner_worker.settings.fake_engine import FakeEngineSettings
 from backburner_worker.settings.feeding import FeedingSettings
 from backburner_worker.settings.identity import IdentitySettings
@@ -77,6 +78,7 @@ WORKERS = (
     ResultCacheSettings,
     KafkaMemberSettings,
     SqsSettings,
+    EngineHttpSettings,
     ReclaimSettings,
     FakeEngineSettings,
 )

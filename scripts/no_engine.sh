@@ -11,7 +11,7 @@ readonly versions=$1
 shift
 readonly environment=$PWD/out/no-engine-$versions
 readonly bin=$environment/bin
-readonly extras='.[kafka,sqs,gateway,local,dev]'
+readonly extras='.[kafka,sqs,gateway,openai-http,local,dev]'
 
 python=${PYTHON:-}
 if [[ -z $python && $versions == lowest ]]; then

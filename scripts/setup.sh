@@ -149,7 +149,7 @@ if ! install --no-deps -r "$lock"; then
 fi
 
 echo "setup: installing Backburner with its extras and the tools of development"
-install --editable '.[kafka,sqs,gateway,local,dev]' --constraint "$lock" || show_log "installing Backburner"
+install --editable '.[kafka,sqs,gateway,openai-http,local,dev]' --constraint "$lock" || show_log "installing Backburner"
 
 # A GPU build of torch or one of its companions breaks the import of vLLM, and pip does not notice.
 .venv/bin/python -c 'import torch; assert torch.version.cuda is None, "torch is a GPU build"' 2>>"$log" ||

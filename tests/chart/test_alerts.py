@@ -123,6 +123,22 @@ def test_every_alert_has_its_paragraph():
         assert rule["labels"]["severity"] in {"critical", "warning"}
 
 
+def test_the_chart_brings_rules_and_dashboard_as_they_are(renders):
+    objects = renders["everything"].objects
+    (rules,) = (one for one in objects if one["kind"] == "PrometheusRule")
+    found = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    for rule, rendered in zip(alerts(), found, strict=True):
+        # Templates in annotations are Prometheus' own, and labels of the values' come beside the rule's.
+        assert rendered["annotations"] == rule["annotations"]
+        assert rendered["labels"] == {**rule["labels"], "team": "ml-platform"}
+        assert rendered["expr"].split() == rule["expr"].split()
+    dashboards = [
+        one for one in objects if one["kind"] == "ConfigMap" and "grafana_dashboard" in one["metadata"]["labels"]
+    ]
+    (text,) = (text for one in dashboards for text in one["data"].values())
+    assert json.loads(text) == json.loads(DASHBOARD.read_text())
+
+
 def test_a_dashboard_has_no_two_panels_in_one_place(count):
     panels = json.loads(DASHBOARD.read_text())["panels"]
     taken = [

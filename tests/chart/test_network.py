@@ -91,6 +91,42 @@ def test_the_smallest_installation_reaches_what_it_needs(renders, count):
     count(len(answers), "questions to the network policies")
 
 
+def test_an_installation_that_names_who_may_call_is_closed_to_all_others(renders, count):
+    render = renders["everything"]
+    found, objects = pods(render), render.objects
+    ingress, prometheus, keda = (
+        Peer({"app": name}, name, "10.3.0.1") for name in ("ingress-nginx", "monitoring", "keda")
+    )
+    (gateway,), (dispatcher,), (test,) = found["gateway"], found["dispatcher"], found["test"]
+    workers = {one.labels["backburner.dev/group"]: one for one in found["worker"]}
+    broker, store, api = (Peer(address=address) for address in ("10.20.0.9", "10.30.0.9", "10.0.0.1"))
+    answers = {
+        "the ingress calls the gateway": (allowed(objects, ingress, gateway, 8000), True),
+        "helm's test calls the gateway": (allowed(objects, test, gateway, 8000), True),
+        "others do not": (allowed(objects, STRANGER, gateway, 8000), False),
+        "the world does not": (allowed(objects, OUTSIDE, gateway, 8000), False),
+        "the ingress reads no metrics": (allowed(objects, ingress, gateway, 8080), False),
+        "Prometheus reads the workers' metrics": (allowed(objects, prometheus, workers["chat"], 8080), True),
+        "Prometheus calls no gateway": (allowed(objects, prometheus, gateway, 8000), False),
+        "KEDA reads the dispatchers' metrics": (allowed(objects, keda, dispatcher, 8080), True),
+        "a worker reaches the queue where it is": (allowed(objects, workers["chat"], broker, 9093), True),
+        "and nowhere else": (allowed(objects, workers["chat"], OUTSIDE, 9093), False),
+        "a worker reaches the store where it is": (allowed(objects, workers["chat"], store, 9000), True),
+        "and not elsewhere": (allowed(objects, workers["chat"], OUTSIDE, 9000), False),
+        "a group with a source reaches it": (allowed(objects, workers["chat"], OUTSIDE, 9443), True),
+        "a group without one does not": (allowed(objects, workers["managed"], OUTSIDE, 9443), False),
+        "a group with servers elsewhere reaches them": (allowed(objects, workers["managed"], OUTSIDE, 8443), True),
+        "a group with an engine of its own does not": (allowed(objects, workers["chat"], OUTSIDE, 8443), False),
+        "a worker that looks at its node reaches the API": (allowed(objects, workers["chat"], api, 6443), True),
+        "one that does not, does not": (allowed(objects, workers["managed"], api, 6443), False),
+        "the bootstrap reaches the API": (allowed(objects, found["bootstrap"][0], api, 6443), True),
+        "a gateway does not": (allowed(objects, gateway, api, 6443), False),
+        "helm's test reaches nothing else": (allowed(objects, test, store, 9000), False),
+    }
+    assert {what: is_so for what, (is_so, wanted) in answers.items() if is_so is not wanted} == {}
+    count(len(answers), "questions to the network policies")
+
+
 # --- the evaluator itself -------------------------------------------------------------------------------------------
 
 WEB = Peer({"app": "web"}, "a", "10.0.0.1", {"http": 8000})

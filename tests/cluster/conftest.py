@@ -15,9 +15,11 @@ import pytest
 from harness import cluster as clusters
 from harness import kafka, object_store
 from harness.clients import Clients
-from harness.deployment import Deployment, deployment, make_gpu_node
+from harness.deployment import Deployment, deployment
 from harness.figures import Figures
 from harness.images import Images
+
+from apache_kafka.release import KafkaMissing
 
 _FIGURES = Figures()
 _NODES = 2
@@ -58,7 +60,7 @@ def cluster(missing_server):
         missing_server(str(error))
     with clusters.running(found, nodes=_NODES) as running:
         for number in range(1, _NODES + 1) if running.is_own else ():
-            make_gpu_node(running, number)
+            clusters.make_gpu_node(running, number)
         yield running
 
 
@@ -81,20 +83,26 @@ def servers_folder(tmp_path_factory) -> Path:
 def broker(cluster, servers_folder, missing_server):
     """Apache Kafka over SASL_SSL, with a user for each part."""
     if not cluster.is_own:
-        yield kafka.outside()
+        try:
+            yield kafka.outside()
+        except clusters.ServerMissing as error:
+            missing_server(str(error))
         return
     try:
         with kafka.start(cluster, servers_folder / "kafka") as running:
             yield running
-    except kafka.KafkaMissing as error:
+    except KafkaMissing as error:
         missing_server(str(error))
 
 
 @pytest.fixture(scope="session")
-def store(cluster, servers_folder):
+def store(cluster, servers_folder, missing_server):
     """An S3 server behind TLS with a private authority."""
     if not cluster.is_own:
-        yield object_store.outside()
+        try:
+            yield object_store.outside()
+        except clusters.ServerMissing as error:
+            missing_server(str(error))
         return
     with object_store.start(cluster, servers_folder) as running:
         yield running
@@ -106,6 +114,31 @@ def images(cluster, figures, tmp_path_factory):
     found = Images(cluster, figures, tmp_path_factory.mktemp("images"))
     found.ensure()
     return found
+
+
+@pytest.fixture(scope="session")
+def custom_resources(cluster):
+    """The definitions of what others' operators run; nobody but the API server knows them here."""
+    _install(cluster, "crds")
+
+
+@pytest.fixture(scope="session")
+def keda(cluster):
+    """KEDA is there."""
+    _install(cluster, "keda")
+
+
+@pytest.fixture(scope="session")
+def metrics_server(cluster):
+    """What CPU and memory pods take is known to autoscalers."""
+    _install(cluster, "metrics")
+
+
+def _install(cluster, what):
+    if not cluster.is_own:
+        _FIGURES.leave_out(f"what needs {what}: nothing is installed for the tests on somebody's cluster")
+        pytest.skip("not on somebody's cluster")
+    cluster.script(what)
 
 
 @pytest.fixture(scope="session")

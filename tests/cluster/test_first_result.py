@@ -11,7 +11,7 @@ from pathlib import Path
 import openai_environment
 import pytest
 from harness import pod
-from harness.deployment import GPU_LABEL
+from harness.cluster import GPU_LABEL
 
 _PROGRAMS = Path(__file__).parent / "programs"
 _GROUP = "chat"
@@ -46,7 +46,8 @@ def test_from_an_empty_cluster_to_the_first_result_by_the_commands_that_the_note
 
 
 def test_helm_test_passes(first, figures):
-    printed = first.cluster.helm("test", first.release, "-n", first.name, "--logs")
+    # Without the --logs of the notes: nodes that share a machine remove each other's logs.
+    printed = first.cluster.helm("test", first.release, "-n", first.name)
     assert "Succeeded" in printed
     figures.holds("`helm test`: a batch through the gateway is answered")
 
@@ -126,7 +127,7 @@ def test_plain_lines_of_a_raw_producer_in_a_pod_are_answered_and_read_by_s3_alon
 
     found = first.cluster.until(results, "the answers to 50 plain lines in the store", every=1)
     assert set(found) == {f"raw{number}" for number in range(50)}
-    assert all(text.startswith("fake-") for text in found.values())
+    assert all(text.startswith("fake-") for text, _ in found.values())
     figures.holds("50 plain lines of a raw Kafka producer in a pod: each answered once, read from outside by S3 alone")
 
 
@@ -150,9 +151,10 @@ def test_nothing_is_ready_before_it_is_warm(first, figures):
     assert unready.returncode != 0
     conditions = {found["type"]: found["status"] for found in running()["status"]["conditions"]}
     assert conditions["Ready"] == "False"
-    members = {found["id"] for found in first.clients.program("members", f"{first.name}.fake", part="admin")}
-    assert name not in members
-    assert {found["metadata"]["name"] for found in first.pods(group=_GROUP)} <= members
+    members = first.clients.program("members", f"{first.name}.fake", part="admin")
+    workers = [found["metadata"]["name"] for found in first.pods("worker")]
+    pulling = {worker for worker in workers if any(member.startswith(f"{worker}-") for member in members)}
+    assert pulling == {found["metadata"]["name"] for found in first.pods(group=_GROUP)}
     first.install(first.values({_GROUP: first.group(replicas=2)}), wait=False)
     first.cluster.until(lambda: not first.pods(group="slow"), "the end of a worker that is told to go while it loads")
     figures.holds("a worker that loads is alive, not ready and in no consumer group; told to go, it goes")

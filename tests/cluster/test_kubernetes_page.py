@@ -5,7 +5,7 @@ import os
 import pytest
 import yaml
 from harness.cluster import ROOT
-from harness.page import commands_under, headings_with_commands
+from harness.pages import blocks, headings_with_commands
 
 _PAGE = "kubernetes.md"
 _CHAT = "chat"
@@ -65,7 +65,7 @@ def test_every_command_of_the_page_is_run(figures):
 
 
 def test_it_is_installed_and_tested_by_the_commands_of_the_page(page, figures):
-    install, test = commands_under(_PAGE, _INSTALL)
+    install, test = blocks(_PAGE, _INSTALL)
     page.run(install)
     printed = page.run(test)
     assert "rollout status" in printed
@@ -74,7 +74,7 @@ def test_it_is_installed_and_tested_by_the_commands_of_the_page(page, figures):
 
 
 def test_a_group_changes_in_steps_and_goes_back(page, figures):
-    part, compare, rest, back = commands_under(_PAGE, _STEPS)
+    part, compare, rest, back = blocks(_PAGE, _STEPS)
     page.run(_ROLLED_OUT)
     before = page.releases()
     assert len(set(before)) == 1
@@ -96,14 +96,14 @@ def test_a_group_changes_in_steps_and_goes_back(page, figures):
 
 
 def test_fewer_workers_are_a_decision(page, figures):
-    (scale,) = commands_under(_PAGE, _SCALE)
+    (scale,) = blocks(_PAGE, _SCALE)
     page.run(scale)
     page.deployment.cluster.until(lambda: len(page.releases()) == 1, "the end of the second worker")
     figures.holds("a lower `replicas` takes workers away, one drained after the other")
 
 
 def test_a_node_is_drained_and_comes_back(page, own_cluster, figures):
-    (drain,) = commands_under(_PAGE, _DRAIN)
+    (drain,) = blocks(_PAGE, _DRAIN)
     (pod,) = page.deployment.pods(group=_CHAT)
     node = pod["spec"]["nodeName"]
     page.run(drain, NODE=node)

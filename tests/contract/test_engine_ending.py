@@ -1,7 +1,7 @@
 """The engine port's contract at an engine's end: closing, dying, and what those in flight are told.
 
 On the fakes, which cost nothing to start; vLLM's own end is in tests/faults, and servers elsewhere do not end the
-engine, see test_engine_servers.py.
+engine, see test_external_servers.py.
 """
 
 import asyncio

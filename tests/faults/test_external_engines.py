@@ -52,8 +52,6 @@ class Servers:
 @pytest.fixture
 def servers():
     with contextlib.closing(Servers(2)) as running:
-        for number in range(2):
-            running.start(number)
         yield running
 
 
@@ -61,6 +59,10 @@ async def test_servers_are_killed_and_come_back_and_every_request_is_answered_on
     await stack.make_pool("elsewhere")
     settings = {"BACKBURNER_ENGINE": "openai-http", "BACKBURNER_ENGINE_URLS": servers.urls}
     worker = stack.worker("elsewhere", BACKBURNER_CONCURRENCY="8", BACKBURNER_RETRY_BASE_SECONDS="0.05", **settings)
+    await until(lambda: worker.said("dependency unavailable"), "a word on what is waited for")
+    assert worker.page("/readyz")[0] == 503
+    for number in range(2):
+        servers.start(number)
     await until(worker.is_warm, "a warm worker")
     job = await client.submit(lines(TOTAL, model="elsewhere"))
 
@@ -72,6 +74,7 @@ async def test_servers_are_killed_and_come_back_and_every_request_is_answered_on
     seen = answered()
     await until(lambda: answered() > seen + 40, "answers of the server that is left")
     assert worker.page("/readyz")[0] == 200
+    assert worker.metric('backburner_engine_servers{state="away"}') == 1
 
     servers.kill(1)
     await until(lambda: worker.page("/readyz")[0] == 503, "a worker that says that it is not ready")

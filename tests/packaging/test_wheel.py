@@ -80,6 +80,7 @@ def test_its_base_install_is_small_and_says_which_pythons_it_takes(wheel):
         "dispatcher",
         "gateway",
         "local",
+        "openai-http",
         "dev",
     }
     assert metadata["Requires-Python"] == ">=3.11"

@@ -16,7 +16,7 @@ from backburner.process.health import Health
 from backburner.process.readiness import Readiness
 from backburner.publishers import check_queue
 from backburner.storage import Storage
-from backburner_worker.engine.base import MayBeAway
+from backburner_worker.engine.base import Engine, EngineInfo, MayBeAway
 from backburner_worker.engine.factory import create_engine
 from backburner_worker.parts import Parts
 from backburner_worker.reclaim.factory import open_notice_sources
@@ -53,6 +53,7 @@ class Worker:
         """What the worker needs around it, by the names that metrics and logs have for it."""
         if isinstance(parts.engine, MayBeAway):
             self.dependencies["engine"] = parts.engine
+            telemetry.watch_servers(parts.engine.servers)
 
     async def run(self, *, on_joined: Callable[[], None] = lambda: None) -> None:
         """Pull and answer until the pipeline is stopped, then drain."""
@@ -90,7 +91,7 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
         # A load creates objects by the million, and hardly any of them goes away: a fifth of its time was garbage
         # collection.
         gc.disable()
-        info = await checks.load(engine)
+        info = await _load(engine, checks, readiness, telemetry)
         freeze_gc()
         log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
@@ -107,6 +108,19 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
         await reclaim.close()
         await engine.close(drain=0.0)
         health.close()
+
+
+async def _load(engine: Engine, checks: Checks, readiness: Readiness, telemetry: Telemetry) -> EngineInfo:
+    """What the engine offers, warm. Logs what one elsewhere is waited for."""
+    if not isinstance(engine, MayBeAway):
+        return await checks.load(engine)
+    monitor = DependencyMonitor({"engine": engine}, readiness, telemetry)
+    looking = asyncio.create_task(monitor.run())
+    try:
+        return await checks.load(engine)
+    finally:
+        looking.cancel()
+        monitor.look()
 
 
 async def _serve(worker: Worker, readiness: Readiness, passed: Coroutine[Any, Any, None], stopping: Stopping) -> None:

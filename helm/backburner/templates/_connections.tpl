@@ -125,7 +125,7 @@ valueFrom:
 {{- if kindIs "map" $value }}
 - name: {{ $name }}
   {{- toYaml $value | nindent 2 }}
-{{- else if ne (toString $value) "" }}
+{{- else if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
 - name: {{ $name }}
   value: {{ include "backburner.text" $value | quote }}
 {{- end }}

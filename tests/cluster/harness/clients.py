@@ -2,13 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.cluster import ROOT, Cluster
-from harness.kafka import Kafka
+from harness.kafka import Kafka, OutsideKafka
 from harness.object_store import ObjectStore
 
 _IMPORTED = ("schemas", "producer", "worker", "load-tests", "tests/cluster")
@@ -20,7 +21,7 @@ class Clients:
     """Whoever asks a deployment for something from outside."""
 
     cluster: Cluster
-    broker: Kafka
+    broker: Kafka | OutsideKafka
     store: ObjectStore
     name: str
     """The deployment's prefix on the broker, and its root in the store."""
@@ -33,7 +34,7 @@ class Clients:
             **self.store.environment,
             **authority,
             "BACKBURNER_STORE_URL": f"s3://{self.store.bucket}/{self.name}",
-            "BACKBURNER_STORE_ENDPOINT": self.store.endpoint,
+            **({"BACKBURNER_STORE_ENDPOINT": self.store.endpoint} if self.store.endpoint else {}),
             "BACKBURNER_PREFIX": self.name,
             "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in _IMPORTED),
         }
@@ -42,6 +43,10 @@ class Clients:
         """What the command line prints."""
         command = (sys.executable, "-m", "backburner", *words)
         return self.cluster.run(*command, env=self.settings(part), seconds=seconds).stdout
+
+    def start_program(self, name: str, *words: str, log: Path) -> "subprocess.Popen[bytes]":
+        """Start a program of `programs`; what it prints goes into the file."""
+        return self.cluster.start(sys.executable, _PROGRAMS / f"{name}.py", *words, log=log, env=self.settings())
 
     def program(self, name: str, *words: str, part: str = "producer", seconds: float = 300.0) -> Any:
         """What a program of `programs` prints, from JSON."""

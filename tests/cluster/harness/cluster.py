@@ -22,12 +22,20 @@ _PATIENCE_SECONDS = 90.0
 _POLL_SECONDS = 0.25
 _MAX_SHOWN_CHARACTERS = 4000
 
+GPU_LABEL = {"backburner.dev/test-pool": "gpu"}
+"""Of the nodes that stand for a pool of GPU nodes."""
+GPUS = 16
+"""Of each such node."""
 HOST = "10.199.0.1"
 """Where pods reach what the tests start beside the cluster."""
 
 
 class ClusterMissing(Exception):
     """There is no cluster to test on, and why."""
+
+
+class ServerMissing(Exception):
+    """Broker or store that tests need beside a cluster is not there, and what to set."""
 
 
 class NotHere(Exception):
@@ -143,6 +151,17 @@ class Cluster:
         """Cut the node's power: its processes and pods are gone, and nothing says goodbye."""
         self.script("lose", str(node))
 
+    def bring_back(self, node: int) -> None:
+        """A new node of that number, as when a machine is replaced, with the pool's label and GPUs."""
+        self.script("node", str(node))
+        make_gpu_node(self, node)
+
+    def kill_container(self, node: str, container: str) -> None:
+        """SIGKILL to what runs in a container of that node."""
+        folder = Path(self.run("printenv", "KUBECONFIG").stdout.strip()).parent
+        socket = folder / node / "containerd.sock"
+        self.run("ctr", "-a", socket, "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container)
+
     @contextmanager
     def paused(self, part: str) -> Iterator[None]:
         """The part, such as `kubelet-1`, hangs while the block lasts."""
@@ -151,6 +170,13 @@ class Cluster:
             yield
         finally:
             self.script("resume", part)
+
+
+def make_gpu_node(cluster: Cluster, number: int) -> None:
+    """The tests' own node of that number offers GPUs, which nothing backs, and is of the workers' pool."""
+    cluster.script("gpus", str(GPUS), str(number))
+    label, value = next(iter(GPU_LABEL.items()))
+    cluster.kubectl("label", "node", f"node-{number}", f"{label}={value}", "--overwrite")
 
 
 def find_cluster() -> Cluster:

@@ -12,16 +12,12 @@ from typing import Any
 
 import yaml
 from harness.clients import Clients
-from harness.cluster import ROOT, Cluster
+from harness.cluster import GPU_LABEL, ROOT, Cluster
 from harness.images import Images
-from harness.kafka import PARTITIONS, USERS, Kafka, user_of
+from harness.kafka import USERS, Kafka, OutsideKafka
 from harness.object_store import ObjectStore
 
 CHART = ROOT / "helm" / "backburner"
-GPU_LABEL = {"backburner.dev/test-pool": "gpu"}
-"""Of the nodes that stand for a pool of GPU nodes."""
-GPUS = 16
-"""Of each such node."""
 _RELEASE = "bb"
 _DELETE_SECONDS = 180.0
 
@@ -50,7 +46,7 @@ class Deployment:
         return self.clients.name
 
     @property
-    def broker(self) -> Kafka:
+    def broker(self) -> Kafka | OutsideKafka:
         """Its queue."""
         return self.clients.broker
 
@@ -78,17 +74,13 @@ class Deployment:
         base: dict[str, Any] = {
             "image": {"registry": self.images.registry, "tag": self.images.tag, "pullPolicy": "IfNotPresent"},
             "queue": {"url": self.broker.queue_url, "prefix": self.name},
-            "kafka": {
-                "securityProtocol": "SASL_SSL",
-                "caFrom": {"configMap": "authorities", "key": "kafka.crt"},
-                "topics": {"partitions": PARTITIONS, "replication": 1},
-            },
+            "kafka": self.broker.values(),
             "store": {
                 "url": f"s3://{self.store.bucket}/{self.name}",
                 "endpoint": self.store.endpoint,
                 "region": self.store.region,
                 "existingSecret": {"name": "store"},
-                "caFrom": {"configMap": "authorities", "key": "store.crt"},
+                **self.store.authority_values(),
             },
             "env": QUICK,
             "gateway": {**parts["gateway"], **small, "replicas": 2, "drainSeconds": 10, "leaveSeconds": 2},
@@ -144,13 +136,10 @@ class Deployment:
 
     def prepare(self, *, restricted: bool) -> None:
         """Make the namespace with the Secrets that the values name."""
-        secrets = {
-            f"kafka-{part}": {"username": user_of(part), "password": self.broker.passwords[part]} for part in USERS
-        }
+        secrets = {f"kafka-{part}": self.broker.secret(part) for part in USERS}
         secrets["store"] = {"access-key": self.store.access_key, "secret-key": self.store.secret_key}
-        authorities = {"kafka.crt": self.broker.authority.read_text()}
-        if self.store.authority is not None:
-            authorities["store.crt"] = self.store.authority.read_text()
+        given = {"kafka.crt": self.broker.authority, "store.crt": self.store.authority}
+        authorities = {name: file.read_text() for name, file in given.items() if file is not None}
         labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}})
         self.cluster.apply(
@@ -184,13 +173,6 @@ def deployment(
     finally:
         delete = ("delete", "namespace", clients.name, "--wait=true")
         clients.cluster.kubectl(*delete, seconds=_DELETE_SECONDS, check=False)
-
-
-def make_gpu_node(cluster: Cluster, number: int) -> None:
-    """The tests' own node of that number offers GPUs, which nothing backs, and is of the workers' pool."""
-    cluster.script("gpus", str(GPUS), str(number))
-    label, value = next(iter(GPU_LABEL.items()))
-    cluster.kubectl("label", "node", f"node-{number}", f"{label}={value}", "--overwrite")
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

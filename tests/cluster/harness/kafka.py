@@ -1,13 +1,15 @@
 """Apache Kafka beside the cluster, over SASL_SSL, with one user a part and the rights that docs/kafka.md gives them."""
 
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from harness.cluster import HOST, Cluster
-from harness.page import commands_under
+from harness import pages
+from harness.cluster import HOST, Cluster, ServerMissing
 
 from apache_kafka.java import find_java
 from apache_kafka.release import find_jars
@@ -15,6 +17,8 @@ from apache_kafka.release import find_jars
 _PAGE = "kafka.md"
 USERS = ("gateway", "dispatcher", "worker", "bootstrap", "producer")
 PARTITIONS = 8
+QUEUE_VARIABLE = "BACKBURNER_TEST_QUEUE_URL"
+_SECURITY = "BACKBURNER_KAFKA_SECURITY_"
 _TOOLS = {"kafka-acls.sh": "AclCommand", "kafka-configs.sh": "ConfigCommand"}
 _ADMIN = {"protocol": "SASL_SSL", "mechanism": "SCRAM-SHA-512"}
 _RIGHTS_SECONDS = 240.0
@@ -32,6 +36,19 @@ class Kafka:
     """PEM file that clients trust."""
     passwords: Mapping[str, str] = field(repr=False)
     """By part."""
+
+    def secret(self, part: str) -> dict[str, str]:
+        """User and password of a part, as the chart's Secret has them."""
+        return {"username": user_of(part), "password": self.passwords[part]}
+
+    def values(self) -> dict[str, Any]:
+        """How the chart is told to speak to it."""
+        return {
+            "securityProtocol": _ADMIN["protocol"],
+            "mechanism": _ADMIN["mechanism"],
+            "caFrom": {"configMap": "authorities", "key": "kafka.crt"},
+            "topics": {"partitions": PARTITIONS, "replication": 1},
+        }
 
     @property
     def queue_url(self) -> str:
@@ -88,7 +105,7 @@ class Kafka:
         tools = "\n".join(
             f'{name}() {{ "{self.script}" tool org.apache.kafka.tools.{tool} "$@"; }}' for name, tool in _TOOLS.items()
         )
-        commands = f"set -euo pipefail\ncd {self.folder}\n{tools}\n" + "\n".join(commands_under(_PAGE, heading))
+        commands = f"set -euo pipefail\ncd {self.folder}\n{tools}\n{pages.commands(_PAGE, heading)}"
         (self.folder / "admin.properties").write_text((self.folder / "client.properties").read_text())
         given = {**variables, "BROKERS": self.bootstrap, "PASSWORDS": str(self.folder / "passwords")}
         self.cluster.run("bash", "-c", commands, env={**self._environment(), **given}, seconds=_RIGHTS_SECONDS)
@@ -105,6 +122,55 @@ class Kafka:
             "JAVA": find_java(),
             "JAVA_TOOL_OPTIONS": f"{options} {hosts}",
         }
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideKafka:
+    """Somebody's broker, with one user for all parts, as the variables of docs/certify.md name it."""
+
+    queue_url: str
+    authority: Path | None
+
+    @property
+    def bootstrap(self) -> str:
+        """Its bootstrap servers."""
+        return self.queue_url.removeprefix("kafka://")
+
+    def secret(self, part: str) -> dict[str, str]:
+        """User and password, the same for every part."""
+        return {
+            "username": os.environ.get(f"{_SECURITY}USERNAME", user_of(part)),
+            "password": os.environ.get(f"{_SECURITY}PASSWORD", ""),
+        }
+
+    def values(self) -> dict[str, Any]:
+        """How the chart is told to speak to it."""
+        authority = {} if self.authority is None else {"caFrom": {"configMap": "authorities", "key": "kafka.crt"}}
+        return {
+            "securityProtocol": os.environ.get(f"{_SECURITY}PROTOCOL", "PLAINTEXT"),
+            "mechanism": os.environ.get(f"{_SECURITY}MECHANISM", _ADMIN["mechanism"]),
+            "topics": {
+                "partitions": PARTITIONS,
+                "replication": int(os.environ.get("BACKBURNER_TOPIC_REPLICATION", "3")),
+            },
+            **authority,
+        }
+
+    def settings(self, _part: str) -> dict[str, str]:
+        """Variables of a client on this machine; the rest is in its environment."""
+        return {"BACKBURNER_QUEUE_URL": self.queue_url, "BACKBURNER_TOPIC_PARTITIONS": str(PARTITIONS)}
+
+    def grant(self, prefix: str, *pools: str) -> None:
+        """Nothing: what the user may do is the owner's to say."""
+
+
+def outside() -> OutsideKafka:
+    """The broker that the environment names. Raises `ServerMissing` where it names none."""
+    url = os.environ.get(QUEUE_VARIABLE, "")
+    if not url.startswith("kafka://"):
+        raise ServerMissing(f"{QUEUE_VARIABLE} names no Kafka; set it to kafka://host:port, where pods reach it")
+    authority = os.environ.get(f"{_SECURITY}CA_FILE")
+    return OutsideKafka(url, Path(authority) if authority else None)
 
 
 def user_of(part: str) -> str:

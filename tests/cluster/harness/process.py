@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -15,14 +17,20 @@ def stopped(program: "subprocess.Popen[bytes]") -> Iterator[None]:
     try:
         yield
     finally:
+        deadline = time.monotonic() + _STOP_SECONDS
         _signal(program, signal.SIGTERM)
-        try:
-            program.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            _signal(program, signal.SIGKILL)
-            program.wait(_STOP_SECONDS)
+        # The script that started it may be gone before it is.
+        while _signal(program, 0) and time.monotonic() < deadline:
+            program.poll()
+            time.sleep(_POLL_SECONDS)
+        _signal(program, signal.SIGKILL)
+        program.wait(_STOP_SECONDS)
 
 
-def _signal(program: "subprocess.Popen[bytes]", number: int) -> None:
-    with suppress(ProcessLookupError):
+def _signal(program: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Whether there was still anybody to get the signal."""
+    try:
         os.killpg(program.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,55 +1,111 @@
-"""How many of a group's pods were ready while something was done to it, from what the API server tells a watcher."""
+"""What became of a namespace's pods, as the API server told it while a block ran."""
 
-import subprocess
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from harness.cluster import Cluster
 from harness.process import stopped
 
-_COLUMNS = (
-    "jsonpath={.type}|{.object.metadata.name}|{.object.metadata.deletionTimestamp}|"
-    '{.object.status.conditions[?(@.type=="Ready")].status}{"\\n"}'
-)
-_SEEN_SECONDS = 30.0
-
 
 @dataclass(slots=True)
-class ReadyPods:
-    """What the watcher saw; complete once the block that it watched is over."""
+class PodLife:
+    """One pod, from its first event to its last."""
 
-    fewest: int = 0
-    """Pods that were ready, and not on their way out, at the worst moment."""
+    name: str
+    uid: str
+    component: str
+    restarts: dict[int, int] = field(default_factory=dict)
+    """Exit code of the container that ended, by the number of the restart."""
+    reasons: set[str] = field(default_factory=set)
+    """Why containers ended, such as OOMKilled."""
+    exit_code: int | None = None
+    """Of the last container, once the pod was asked to go."""
+    drained: timedelta | None = None
+    """From being asked to go to the container's end."""
+    grace: timedelta | None = None
 
 
-def fewest_ready(lines: Iterable[str], all_of_them: int) -> int:
-    """The fewest ready pods at any moment, from the first at which all of them were."""
-    ready: set[str] = set()
-    fewest = None
-    for line in lines:
-        kind, name, deleted, is_ready = line.rstrip("\n").split("|")
-        if kind != "DELETED" and is_ready == "True" and not deleted:
-            ready.add(name)
-        else:
-            ready.discard(name)
-        if fewest is not None or len(ready) == all_of_them:
-            fewest = min(len(ready), all_of_them if fewest is None else fewest)
-    assert fewest is not None, f"never were all {all_of_them} ready"
-    return fewest
+class PodWatch:
+    """The pods of a namespace while it is watched."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def lives(self) -> dict[str, PodLife]:
+        """All pods that there were until now, by uid."""
+        lives: dict[str, PodLife] = {}
+        for event in _documents(self._log.read_text(encoding="utf-8")):
+            found = event["object"]
+            if found["kind"] == "Pod":
+                _note(lives, found)
+        return lives
+
+    def fewest_ready(self, group: str, count: int) -> int | None:
+        """How many of a group's workers were ready, and not on their way out, at the worst moment until now.
+
+        Counted from the first moment at which all `count` of them were; None before it.
+        """
+        ready: set[str] = set()
+        fewest = None
+        for event in _documents(self._log.read_text(encoding="utf-8")):
+            found = event["object"]
+            meta = found["metadata"]
+            if found["kind"] != "Pod" or meta.get("labels", {}).get("backburner.dev/group") != group:
+                continue
+            if event["type"] != "DELETED" and "deletionTimestamp" not in meta and _is_ready(found):
+                ready.add(meta["name"])
+            else:
+                ready.discard(meta["name"])
+            if fewest is not None or len(ready) == count:
+                fewest = min(len(ready), count if fewest is None else fewest)
+        return fewest
 
 
 @contextmanager
-def ready_pods(cluster: Cluster, namespace: str, selector: str, count: int, log: Path) -> Iterator[ReadyPods]:
-    """Watch that many pods, all of them ready now, while the block lasts."""
-    log.unlink(missing_ok=True)
-    command = ("kubectl", "get", "pods", "-n", namespace, "-l", selector, "--watch", "--output-watch-events")
-    watcher: subprocess.Popen[bytes] = cluster.start(*command, "-o", _COLUMNS, log=log)
-    seen = ReadyPods()
-    with stopped(watcher):
-        cluster.until(
-            lambda: log.exists() and len(log.read_text().splitlines()) >= count, "the pods", seconds=_SEEN_SECONDS
-        )
-        yield seen
-    seen.fewest = fewest_ready(log.read_text().splitlines(), count)
+def watching(cluster: Cluster, namespace: str, log: Path) -> Iterator[PodWatch]:
+    """Its pods' lives, from those that are there on."""
+    words = ("get", "pods", "-n", namespace, "-w", "--output-watch-events", "-o", "json")
+    with stopped(cluster.start("kubectl", *words, log=log)):
+        yield PodWatch(log)
+
+
+def _note(lives: dict[str, PodLife], pod: dict[str, Any]) -> None:
+    meta, status = pod["metadata"], pod["status"]
+    component = meta.get("labels", {}).get("app.kubernetes.io/component", "")
+    life = lives.setdefault(meta["uid"], PodLife(meta["name"], meta["uid"], component))
+    for container in status.get("containerStatuses", ()):
+        before = container.get("lastState", {}).get("terminated")
+        if before:
+            life.restarts[container["restartCount"]] = before["exitCode"]
+            life.reasons.add(before.get("reason", ""))
+        ended = container["state"].get("terminated")
+        if ended and "deletionTimestamp" in meta:
+            life.exit_code = ended["exitCode"]
+            life.grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds", 0))
+            if ended.get("finishedAt"):
+                life.drained = _moment(ended["finishedAt"]) - (_moment(meta["deletionTimestamp"]) - life.grace)
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON documents that stand there one after another; the last may not be whole yet."""
+    decoder, at = json.JSONDecoder(), 0
+    while (at := text.find("{", at)) >= 0:
+        try:
+            found, at = decoder.raw_decode(text, at)
+        except ValueError:
+            return
+        yield found

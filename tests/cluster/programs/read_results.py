@@ -1,6 +1,6 @@
 """Reads results by S3 alone, as `aws s3 cp --recursive` does: every record below a job's segments, as JSON.
 
-usage: read_results.py BUCKET PREFIX ENDPOINT; prints `{custom_id: text}`. The rest are AWS's own variables.
+usage: read_results.py BUCKET PREFIX ENDPOINT; prints `{custom_id: [text, worker]}`. The rest are AWS's own variables.
 """
 
 import json
@@ -17,5 +17,6 @@ for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Pref
             body = client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
             for line in body.decode().splitlines():
                 record = json.loads(line)
-                found[record["custom_id"]] = record["response"]["body"]["choices"][0]["message"]["content"]
+                text = record["response"]["body"]["choices"][0]["message"]["content"]
+                found[record["custom_id"]] = [text, record["backburner"]["worker"]]
 print(json.dumps(found))

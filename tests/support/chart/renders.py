@@ -55,10 +55,14 @@ class Render:
     """The text of the values file."""
 
     @cached_property
+    def own_text(self) -> str:
+        """The text without objects that the values bring along."""
+        return "---".join(part for part in _SEPARATOR.split(self.text) if _EXTRA not in part)
+
+    @cached_property
     def objects(self) -> list[dict[str, Any]]:
         """Every object of the chart's own, in the order of the render."""
-        own = [part for part in _SEPARATOR.split(self.text) if _EXTRA not in part]
-        return [one for part in own for one in yaml.load_all(part, Loader=_LOADER) if one]
+        return [one for one in yaml.load_all(self.own_text, Loader=_LOADER) if one]
 
 
 def run_helm(

@@ -81,6 +81,11 @@ def test_codes_are_unique_and_stable():
         "StoreUntrusted": "store_untrusted",
         "StoreFull": "store_full",
         "StoredObjectBroken": "store_object_broken",
+        "ModelError": "model_error",
+        "ModelChecksumWrong": "model_checksum_wrong",
+        "ModelFolderUnusable": "model_folder_unusable",
+        "ModelSourceRefused": "model_source_refused",
+        "ModelSourceUnavailable": "model_source_unavailable",
         "KubernetesError": "kubernetes_error",
         "KubernetesUnavailable": "kubernetes_unavailable",
         "KubernetesRefused": "kubernetes_refused",
@@ -108,7 +113,13 @@ def test_a_message_and_a_field_of_its_own_are_kept():
 def test_only_failures_of_systems_and_full_services_are_worth_a_retry():
     retried = {kind for kind in TREE if kind.retryable}
     assert errors.StoreDenied not in retried
-    systems = (errors.EngineError, errors.KubernetesUnavailable, errors.QueueError, errors.StoreError)
+    systems = (
+        errors.EngineError,
+        errors.KubernetesUnavailable,
+        errors.ModelSourceUnavailable,
+        errors.QueueError,
+        errors.StoreError,
+    )
     passing = {errors.IdentityUnavailable, errors.Overloaded, errors.QuotaExceeded, errors.RateLimited}
     assert {kind for kind in retried if not issubclass(kind, systems)} == passing
 

@@ -62,6 +62,16 @@ def test_refusals_bring_the_limit_below_what_is_refused_and_grow_rare():
     assert refused < 400
 
 
+def test_the_limit_stays_below_what_was_refused_for_some_turns():
+    limit = ConcurrencyLimit()
+    limit.refused(30, 0.0, 1.0)
+    assert limit.value == 21
+    seen, _ = play(limit, lambda _: 1.0, 400)
+    assert max(seen) == 28
+    seen, _ = play(limit, lambda _: 1.0, 4_000)
+    assert max(seen) > 30
+
+
 def test_many_refusals_of_one_moment_cut_the_limit_once():
     limit = ConcurrencyLimit()
     for in_flight in range(1, 33):

@@ -6,8 +6,9 @@ from email.utils import formatdate
 import pytest
 
 from backburner_schemas.errors import ContextLengthExceeded, EngineBusy, EngineError, RequestRefused
+from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record
 from backburner_worker.engine.openai_http.client import HttpAnswer
-from backburner_worker.engine.openai_http.judgement import Busy, Denied, judge, retry_after
+from backburner_worker.engine.openai_http.judgement import Busy, Denied, judge, parse, retry_after
 
 HTML = b"<html><body><h1>404 Not Found</h1></body></html>"
 
@@ -29,6 +30,7 @@ REFUSALS = [
     # FastAPI's own, and so Triton's front end
     (422, {"detail": [{"type": "float", "loc": ["body", "temperature"], "msg": "Input should be a number"}]}),
     (400, {"detail": "temperature must be a number"}),
+    (501, {"error": {"message": "tools are not supported", "code": 501}}),
 ]
 
 
@@ -102,10 +104,18 @@ def test_a_body_that_a_proxy_finds_too_large_is_the_requests_own_fault(body):
         judge(answer(413, body))
 
 
-@pytest.mark.parametrize("body", [{"error": "Model is overloaded", "error_type": "overloaded"}, b"slow down"])
-def test_too_many_requests_is_no_failure_and_says_for_how_long(body):
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, {"error": "Model is overloaded", "error_type": "overloaded"}),
+        (429, b"slow down"),
+        (503, {"error": {"message": "The engine is currently overloaded, please try again later"}}),
+        (503, b"<html>maintenance</html>"),
+    ],
+)
+def test_a_lack_of_capacity_is_no_failure_and_says_for_how_long(status, body):
     with pytest.raises(Busy) as caught:
-        judge(answer(429, body, retry_after="7"))
+        judge(answer(status, body, retry_after="7"))
     assert caught.value.pause == 7
 
 
@@ -168,3 +178,22 @@ def test_an_error_of_no_known_form_is_told_all_the_same(body):
 
 def test_an_answer_is_given_as_it_is():
     assert judge(answer(200, {"choices": [], "made_up": 1})) == {"choices": [], "made_up": 1}
+
+
+@pytest.mark.parametrize("levels", [180, *range(188, 202), 100_000])
+def test_an_answer_is_nested_no_deeper_than_readers_of_its_record_go(levels):
+    body = b'{"choices":[{"x":' + b"[" * levels + b"]" * levels + b"}]}"
+    try:
+        found = judge(answer(200, body))
+    except EngineError:
+        assert levels > 180
+        return
+    response = ResponseBody(status_code=200, request_id="r", body=found)
+    record = ResultRecord(id="r", custom_id="a", response=response, backburner=ResultFacts(index=0))
+    assert ResultRecord.model_validate_json(encode_record(record)) == record
+
+
+@pytest.mark.parametrize("body", [b"", b"1,2", b"{}],[{}", b"]" * 8 + b",[" + b"[" * 7, b"1e999x", b"[1", b"{}]"])
+def test_what_is_no_json_by_itself_is_none(body):
+    with pytest.raises(ValueError, match=r"."):
+        parse(body)

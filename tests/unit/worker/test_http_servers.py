@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from backburner_schemas.errors import GenerationAborted
+from backburner_schemas.errors import EngineError, GenerationAborted
 from backburner_worker.engine.openai_http.balancer import Balancer
 from backburner_worker.engine.openai_http.concurrency import ConcurrencyLimit
 from backburner_worker.engine.openai_http.server import Server
@@ -83,6 +83,15 @@ def test_one_of_two_away_is_not_the_engine_away():
     assert world.balancer.unavailable_reason() == "http://s0: gone; http://s1: gone too"
 
 
+def test_servers_that_nobody_has_asked_yet_are_not_away():
+    servers = [Server(f"http://s{number}", ConcurrencyLimit()) for number in range(2)]
+    balancer = Balancer(servers, lambda: 0.0)
+    assert balancer.unavailable_reason() is None
+    assert balancer.capacity() == 0
+    servers[0].eject("no connection")
+    assert "http://s0: no connection" in balancer.unavailable_reason()
+
+
 def test_a_refusal_pauses_the_server_for_what_it_asks_and_never_for_longer_than_a_minute():
     world = World(10)
     (server,) = world.servers
@@ -138,13 +147,33 @@ async def test_those_who_wait_get_places_in_their_order():
 
 
 async def test_one_that_waits_for_an_adapter_keeps_nobody_else_waiting():
-    world = World(2)
+    world = World(2, 1)
+    world.servers[1].admit(["m", "legal"])
+    taken = world.take("legal")
     adapter = await world.waiting("legal")
     assert (await (await world.waiting())).server is world.servers[0]
     assert not adapter.done()
-    world.servers[0].admit(["m", "legal"])
+    taken.server.leave()
     world.balancer.hand_out()
-    assert (await adapter).server is world.servers[0]
+    assert (await adapter).server is world.servers[1]
+
+
+async def test_one_that_no_server_serves_any_more_does_not_wait_in_the_way_of_others():
+    world = World(1, 1)
+    world.servers[1].admit(["m", "legal"])
+    world.take("legal")
+    adapter = await world.waiting("legal")
+    world.servers[1].eject("gone")
+    world.balancer.hand_out()
+    with pytest.raises(EngineError, match="'legal'") as caught:
+        await adapter
+    assert caught.value.retryable
+    # While none answers at all it is another matter: then all wait.
+    world.servers[0].eject("gone too")
+    adapter = await world.waiting("legal")
+    assert not adapter.done()
+    adapter.cancel()
+    await asyncio.wait([adapter])
 
 
 async def test_a_place_that_comes_together_with_the_cancellation_is_free_again():

@@ -1,7 +1,9 @@
 """Making a model's folder: what is believed of a source, what is kept, and what is refused, with its remedy."""
 
+import asyncio
 import os
 import random
+import subprocess
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -172,7 +174,8 @@ async def test_without_a_sum_a_part_is_gone_on_with_only_until_the_machine_is_st
         folder = ModelFolder(model, source=SOURCE, checksum="")
         folder.part.mkdir(parents=True)
         (folder.part / "model.safetensors").write_bytes(FILES["model.safetensors"][:3000])
-        folder.save(FolderRecord(source=SOURCE, boot="first boot"))
+        tag = sha256(FILES["model.safetensors"]).hexdigest()[:8]
+        folder.save(FolderRecord(source=SOURCE, boot="first boot", begun={"model.safetensors": tag}))
         monkeypatch.setattr("backburner_worker.model_fetch.fetch.boot_id", lambda: boot)
         source = Source(sums=False)
         await fetch(source)
@@ -225,7 +228,8 @@ async def test_a_refusal_is_not_tried_again(fetch):
         "a\nb",
         "x" * 256,
         "/".join("abcdefghijklmnopqrstuvw"),
-        ".backburner-model.json",
+        ".backburner-model.json/x",
+        ".backburner-model.json.new/x",
     ],
 )
 async def test_a_name_that_is_no_plain_path_is_refused(fetch, model, name):
@@ -345,11 +349,13 @@ async def test_of_two_that_no_lock_keeps_apart_the_later_one_takes_what_the_firs
     def later(self, record):
         publish(self, record)
         monkeypatch.setattr(ModelFolder, "publish", publish)
+        self.part.mkdir()
         publish(self, record)  # As if another process had been sooner.
 
     monkeypatch.setattr(ModelFolder, "publish", later)
     await fetch(source)
     assert content(model) == source.content
+    assert {path.name for path in model.parent.iterdir()} == {"chat", ".lock-chat"}
 
 
 # --- settings ---
@@ -400,5 +406,60 @@ async def test_a_folder_is_a_source(tmp_path, model):
     await fetch_model(WorkerSettings.load(model=str(model), model_source=f"file://{source}"))
     assert content(model) == {**FILES, "linked": b"{}"}
     assert not (model / "linked").is_symlink()
+    again = model.with_name("again")
+    await fetch_model(WorkerSettings.load(model=str(again), model_source=f"file://{model}"))
+    assert content(again) == content(model)
     with pytest.raises(ModelSourceRefused, match="is no folder here"):
         await fetch_model(WorkerSettings.load(model=str(model), model_source=f"file://{source}/none"))
+
+
+async def test_the_page_says_how_sums_are_written(tmp_path, model):
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
+    (commands,) = [text for text in page.split("```sh\n")[1:] if "sha256sum" in text]
+    kept = tmp_path / "srv" / "models" / "chat-2026-11"
+    for name, data in FILES.items():
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        (kept / name).write_bytes(data)
+    script = commands.partition("```")[0].replace("/srv", f"{tmp_path}/srv")
+    said = await asyncio.to_thread(subprocess.check_output, ["bash", "-ec", script], text=True, timeout=30)
+    await fetch_model(
+        WorkerSettings.load(model=str(model), model_source=f"file://{kept}", model_checksum=said.split()[0])
+    )
+    assert content(model).keys() == {*FILES, "SHA256SUMS"}
+
+
+async def test_models_whose_names_begin_alike_are_made_beside_each_other(fetch, model):
+    longer = model.with_name("chat-7b")
+    part = ModelFolder(longer, source=SOURCE, checksum="").part
+    part.mkdir(parents=True)
+    (part / "model.safetensors").write_bytes(FILES["model.safetensors"][:3000])
+    old = longer.with_name(f".old-{longer.name}-{part.name[-12:]}")
+    old.mkdir()
+    await fetch(Source())
+    assert old.is_dir()
+    source = Source()
+    await fetch(source, path=longer)
+    assert source.read_bytes["model.safetensors"] == 2000
+    assert not old.exists()
+
+
+async def test_without_a_sum_a_part_is_gone_on_with_only_while_the_source_has_the_same_file(fetch, model, monkeypatch):
+    monkeypatch.setattr(file_download, "_WAIT", lambda _: 0)
+    older = Source({"model.safetensors": bytes(5000)}, sums=False)
+    read = older.read
+
+    async def away_later(file, start, length):
+        if start >= 2000:
+            raise ModelSourceUnavailable
+        return await read(file, start, length)
+
+    older.read = away_later
+    with pytest.raises(ModelSourceUnavailable):
+        await fetch(older)
+    newer = Source({"model.safetensors": FILES["model.safetensors"]}, sums=False)
+    newer.failures = [ModelSourceUnavailable()] * 100
+    with pytest.raises(ModelSourceUnavailable):
+        await fetch(newer)
+    newer.failures = []
+    await fetch(newer)
+    assert content(model) == newer.content

@@ -12,6 +12,7 @@ from backburner_schemas import keys
 from backburner_schemas.codec import Origin
 from backburner_schemas.envelope import AnswerMode, DeliveryFacts
 from backburner_schemas.names import Lane
+from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.generation.running_request import Abort, RunningRequest
 from backburner_worker.policy import Run
 from backburner_worker.scheduling.work import Work
@@ -250,3 +251,20 @@ async def test_the_end_of_the_task_is_not_taken_for_an_abort(harness: Harness, a
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_an_engine_that_lets_requests_wait_is_told_until_when(harness: Harness) -> None:
+    seen = []
+    run = harness.engine.run
+
+    async def note(request: EngineRequest) -> EngineResponse:
+        seen.append(request.deadline)
+        return await run(request)
+
+    harness.engine.run = note  # type: ignore[method-assign]
+    deadline = harness.queue.now() + 3600
+    async with running(harness):
+        harness.send(0, job="single-a", deadline=deadline)
+        harness.send(0, job="single-b")
+        await until(lambda: len(seen) == 2)
+    assert seen == [deadline, None]

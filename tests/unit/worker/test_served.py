@@ -31,3 +31,9 @@ def test_the_name_is_the_arguments_then_the_settings_then_the_folders(
 def test_a_name_is_a_name_and_the_fakes_is_fake() -> None:
     assert expected_name("vllm", model="Qwen/Qwen3-8B", given=None, engine_args="") == "Qwen/Qwen3-8B"
     assert expected_name("fake", model="", given=None, engine_args="--served-model-name x") == "fake"
+
+
+def test_of_servers_elsewhere_the_name_is_known_if_it_is_set() -> None:
+    assert expected_name("openai-http", model="at-the-server", given="ours", engine_args="") == "ours"
+    assert expected_name("openai-http", model="at-the-server", given=None, engine_args="") == "at-the-server"
+    assert expected_name("openai-http", model="", given=None, engine_args="") is None

@@ -8,6 +8,7 @@ from backburner_schemas.errors import SettingsError
 from backburner_schemas.names import Lane
 from backburner_worker.engine.adapters import Adapter
 from backburner_worker.engine.fake.model import Pace
+from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 from backburner_worker.engine.options import EngineOptions, FakeOptions
 from backburner_worker.intervals import SweepIntervals
 from backburner_worker.policy import RetryRules
@@ -90,6 +91,8 @@ from backburner_worker.sources.sqs.times import SqsTimes
                 "allowed_media_domains": "a.example",
                 "compile_cache_dir": "/cache",
                 "fake_latency_seconds": 0.5,
+                "concurrency": 7,
+                "engine_urls": "http://a:8000/v1",
             },
             EngineOptions(
                 EngineKind.VLLM,
@@ -100,6 +103,29 @@ from backburner_worker.sources.sqs.times import SqsTimes
                 media_domains=frozenset({"a.example"}),
                 cache_dir="/cache",
                 fake=FakeOptions(0.5),
+                concurrency=7,
+                openai_http=OpenAiHttpOptions(("http://a:8000",)),
+            ),
+        ),
+        (
+            "openai_http_options",
+            {
+                "engine_urls": "http://a:8000,https://b",
+                "engine_token_file": "/token",
+                "engine_ca_file": "/ca",
+                "engine_cert_file": "/cert",
+                "engine_key_file": "/key",
+                "engine_http_start_seconds": 7.0,
+                "engine_http_answer_seconds": 9.0,
+            },
+            OpenAiHttpOptions(
+                urls=("http://a:8000", "https://b"),
+                token_file="/token",
+                ca_file="/ca",
+                cert_file="/cert",
+                key_file="/key",
+                start_seconds=7.0,
+                answer_seconds=9.0,
             ),
         ),
     ],
@@ -121,6 +147,7 @@ def test_a_group_returns_what_was_set(group, given, expected):
         ("sqs_times", SqsTimes()),
         ("fake_options", FakeOptions()),
         ("engine_options", EngineOptions()),
+        ("openai_http_options", OpenAiHttpOptions()),
     ],
 )
 def test_settings_and_their_objects_have_the_same_defaults(group, default):

@@ -35,6 +35,16 @@ def test_the_fake_engine_needs_nothing():
     assert "fake engine" in line
 
 
+def test_servers_elsewhere_need_not_answer_for_a_check():
+    line = only_line(worker("--check", BACKBURNER_ENGINE="openai-http", BACKBURNER_ENGINE_URLS="http://127.0.0.1:9"), 0)
+    assert "openai-http engine" in line
+
+
+def test_servers_elsewhere_that_cannot_be_called_are_told():
+    given = {"BACKBURNER_ENGINE_URLS": "http://127.0.0.1:9", "BACKBURNER_ENGINE_TOKEN_FILE": "/no/such/file"}
+    assert "/no/such/file" in only_line(worker("--check", BACKBURNER_ENGINE="openai-http", **given), 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

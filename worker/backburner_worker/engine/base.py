@@ -133,3 +133,7 @@ class MayBeAway(Protocol):
     def unavailable_reason(self) -> str | None:
         """Why it cannot answer, in one line; None while it can. As in `backburner.availability`."""
         ...
+
+    def servers(self) -> tuple[int, int]:
+        """How many of its servers answer, and how many do not."""
+        ...

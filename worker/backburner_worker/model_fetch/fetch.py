@@ -5,7 +5,7 @@ run at once on one volume.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -16,7 +16,7 @@ from backburner_worker.model_fetch.factory import open_model_source
 from backburner_worker.model_fetch.file_download import FileDownload, PartLimits, PartReader
 from backburner_worker.model_fetch.folder import ModelFolder, boot_id
 from backburner_worker.model_fetch.folder_lock import folder_lock
-from backburner_worker.model_fetch.model_file import SUMS_NAME, Digest, DigestKind, ModelFile
+from backburner_worker.model_fetch.model_file import RECORD_NAMES, SUMS_NAME, Digest, DigestKind, ModelFile
 from backburner_worker.model_fetch.progress import Progress
 from backburner_worker.model_fetch.record import FolderRecord
 from backburner_worker.model_fetch.source import ModelSource
@@ -63,6 +63,7 @@ class ModelFetch:
                 # On a volume whose locks do not reach others: one of them was sooner.
                 if not await self._is_there():
                     raise
+                await asyncio.to_thread(self._folder.discard)
 
     async def _is_there(self) -> bool:
         whole = await asyncio.to_thread(self._folder.is_whole)
@@ -94,7 +95,8 @@ class ModelFetch:
 
     async def _files(self) -> list[ModelFile]:
         """What makes up the model, with the sums that are known."""
-        files = await self._source.files()
+        # A folder that was made by this is a source like others.
+        files = [file for file in await self._source.files() if file.name not in RECORD_NAMES]
         sums_file = next((file for file in files if file.name == SUMS_NAME), None)
         if sums_file is None:
             if self._checksum:
@@ -117,25 +119,24 @@ class ModelFetch:
         check_files(chosen)
         return [*chosen, _with_digest(sums_file, text)]
 
-    async def _fetch(self, files: Iterable[ModelFile], record: FolderRecord, progress: Progress) -> None:
+    async def _fetch(self, files: Sequence[ModelFile], record: FolderRecord, progress: Progress) -> None:
         parts = PartReader(self._source, self._limits)
         places = asyncio.Semaphore(self._limits.in_flight)
-        # Without sums, what the last start of the machine left half written may be anything.
-        same_boot = record.boot == boot_id()
+        # Without sums, what the last start of the machine left half written may be anything, and what was left of a
+        # file that the source has replaced since would become the beginning of the new one. It goes before the record
+        # says that the new one was begun.
+        begun = record.begun if record.boot == boot_id() else {}
+        unsure = [one for one in files if one.digest is None and (one.tag is None or begun.get(one.name) != one.tag)]
+        await asyncio.to_thread(self._folder.forget, [one.name for one in unsure])
         record.boot = boot_id()
+        record.begun = {one.name: one.tag for one in files if one.tag is not None}
         await asyncio.to_thread(self._folder.save, record)
         unsaved = 0
 
         async def one(file: ModelFile) -> None:
             nonlocal unsaved
             async with places:
-                download = FileDownload(
-                    file,
-                    self._folder.part / file.name,
-                    parts=parts,
-                    progress=progress,
-                    resumable=same_boot or file.digest is not None,
-                )
+                download = FileDownload(file, self._folder.part / file.name, parts=parts, progress=progress)
                 record.files[file.name] = await download.run()
                 unsaved += file.size
                 if unsaved >= _SAVE_BYTES:

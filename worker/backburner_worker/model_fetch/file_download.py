@@ -89,15 +89,12 @@ class PartReader:
 class FileDownload:
     """One file on its way to the disk. Use it once."""
 
-    def __init__(
-        self, file: ModelFile, path: Path, *, parts: PartReader, progress: Progress, resumable: bool = True
-    ) -> None:
-        """Write the file to `path`. If not `resumable`, what is there of it is not believed."""
+    def __init__(self, file: ModelFile, path: Path, *, parts: PartReader, progress: Progress) -> None:
+        """Write the file to `path`, where its beginning may be."""
         self._file = file
         self._path = path
         self._parts = parts
         self._progress = progress
-        self._resumable = resumable
 
     async def run(self) -> FetchedFile:
         """Fetch what is missing, and write it out to the disk.
@@ -119,7 +116,7 @@ class FileDownload:
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
 
     async def _fetch(self, descriptor: int) -> FetchedFile:
-        there = min(os.fstat(descriptor).st_size, self._file.size) if self._resumable else 0
+        there = min(os.fstat(descriptor).st_size, self._file.size)
         sums = _Sums(self._file)
         await _in_thread(_sum_up, descriptor, there, sums, self._parts.part_bytes)
         self._progress.kept += there

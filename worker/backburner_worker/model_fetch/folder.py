@@ -4,6 +4,7 @@ The model's folder is there whole or not at all: it is made as `.part-…` besid
 """
 
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterable
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SPARE_BYTES = 64 * 1024 * 1024
 """Left free on the volume, for what the file system itself needs."""
+_WANTED_DIGITS = 12
 
 log = get_logger(__name__)
 
@@ -34,7 +36,7 @@ class ModelFolder:
         self.path = path
         self._source = source
         self._checksum = checksum
-        self._wanted = sha256((checksum or source).encode()).hexdigest()[:12]
+        self._wanted = sha256((checksum or source).encode()).hexdigest()[:_WANTED_DIGITS]
         self.part = path.with_name(f".part-{path.name}-{self._wanted}")
         """Where it is made. Another model that is to have the same name is made elsewhere."""
         self.lock = path.with_name(f".lock-{path.name}")
@@ -67,11 +69,11 @@ class ModelFolder:
         """
         with _named(self.path):
             self._check_path()
-            for other in self.path.parent.glob(f".part-{_escaped(self.path.name)}-*"):
+            for other in self._beside("part"):
                 if other != self.part:
                     log.info("removing what was fetched of another model under this name", folder=str(other))
                     shutil.rmtree(other, ignore_errors=True)
-            for old in self.path.parent.glob(f".old-{_escaped(self.path.name)}-*"):
+            for old in self._beside("old"):
                 shutil.rmtree(old, ignore_errors=True)
             self.part.mkdir(exist_ok=True)
             record = _read_record(self.part)
@@ -90,6 +92,13 @@ class ModelFolder:
                 f"{missing / 1e9:.1f} GB are to be fetched and {free / 1e9:.1f} GB are free at {self.path.parent}; "
                 "make room there, or take a larger volume"
             )
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove what is there of these files."""
+        with _named(self.path):
+            for name in names:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    (self.part / name).unlink()
 
     def save(self, record: FolderRecord) -> None:
         """Note how far it is."""
@@ -115,6 +124,15 @@ class ModelFolder:
             self.part.rename(self.path)
             _sync_folder(self.path.parent)
             shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what is there of the folder that is made."""
+        shutil.rmtree(self.part, ignore_errors=True)
+
+    def _beside(self, kind: str) -> list[Path]:
+        """The folders of that kind that are this one's. Names of other models may begin as this one's does."""
+        own = re.compile(rf"\.{kind}-{re.escape(self.path.name)}-[0-9a-f]{{{_WANTED_DIGITS}}}")
+        return [path for path in self.path.parent.iterdir() if own.fullmatch(path.name)]
 
     def _check_path(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,11 +162,6 @@ def boot_id() -> str:
     with suppress(OSError):
         return _BOOT.read_text(encoding="ascii").strip()
     return ""
-
-
-def _escaped(name: str) -> str:
-    """For `glob`."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
 def _size(path: Path) -> int | None:

@@ -3,7 +3,8 @@
 It is a lock of the file system (flock), which ends with its holder, however that ends. It holds between the pods of a
 node, and between nodes on NFS 4, CephFS and Lustre. Where a volume's locks do not reach other nodes, each of those
 fetches for itself: that costs time, and no more, for all write the same bytes to the same places, and the first to be
-done gives the folder its name.
+done gives the folder its name. A file without a sum is begun anew by whoever comes later, and whoever was sooner ends
+with an error that says to start again.
 """
 
 import asyncio

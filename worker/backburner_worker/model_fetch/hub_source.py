@@ -138,7 +138,7 @@ class HubSource(ModelSource):
                         data += piece
                         if len(data) > length:
                             break
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ModelSourceUnavailable(f"the hub's answer broke off: {_one_line(error)}") from error
         return response, data
 

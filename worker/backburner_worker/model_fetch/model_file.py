@@ -11,6 +11,8 @@ SUMS_NAME = "SHA256SUMS"
 """Of the file in a source that lists the others with their sums, as `sha256sum` writes it."""
 RECORD_NAME = ".backburner-model.json"
 """Of the file that `fetch-model` keeps in the folder that it makes."""
+RECORD_NAMES = frozenset({RECORD_NAME, f"{RECORD_NAME}.new"})
+"""The same, and what it is written as."""
 _MAX_NAME_BYTES = 1024
 _MAX_PART_BYTES = 255
 """What file systems take between two slashes."""
@@ -75,7 +77,7 @@ def check_name(name: str) -> None:
         "no plain path" if any(part in {"", ".", ".."} for part in parts) else
         "too long" if any(len(part.encode(errors="replace")) > _MAX_PART_BYTES for part in parts) else
         "with a character that no file's name should have" if "\\" in name or not name.isprintable() else
-        "kept for Backburner" if parts[0] == RECORD_NAME else
+        "kept for Backburner" if parts[0] in RECORD_NAMES else
         None
     )  # fmt: skip
     if wrong is not None:

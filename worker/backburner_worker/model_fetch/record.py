@@ -38,6 +38,8 @@ class FolderRecord(BaseModel):
     boot: str = ""
     """Of the machine that wrote it last. After another start of it, what was not written out is not to be trusted."""
     whole: bool = False
+    begun: dict[str, str] = Field(default_factory=dict)
+    """Files that were begun, with the source's tags of them: a part of another one is not gone on with."""
     files: dict[str, FetchedFile] = Field(default_factory=dict)
 
     @classmethod

@@ -19,11 +19,11 @@ class EngineHttpSettings(SettingGroup):
     """File with the bearer token for the servers; read again when it changes."""
     engine_ca_file: str = ""
     """PEM file of the authorities that sign the servers' certificates; the system's if not set. Read again when it
-    changes, as are the next two."""
+    changes."""
     engine_cert_file: str = ""
-    """PEM file of the client's certificate, for servers that ask for one."""
+    """PEM file of the client's certificate, for servers that ask for one; read again when it changes."""
     engine_key_file: str = ""
-    """PEM file of that certificate's key, if it is not in the same file."""
+    """PEM file of the client certificate's key, if it is not in the certificate's file; read again when it changes."""
     engine_http_start_seconds: Annotated[float, Field(gt=0)] = 1800.0
     """Seconds that a start waits for the first of the servers to answer a real request."""
     engine_http_answer_seconds: Annotated[float, Field(gt=0)] = 3600.0

@@ -154,6 +154,12 @@ class Telemetry:
             ["state"],
             registry=registry,
         )
+        self._engine_servers = Gauge(
+            "backburner_engine_servers",
+            "Servers of an engine that is elsewhere, by state.",
+            ["state"],
+            registry=registry,
+        )
         self._engine_kv_usage = Gauge(
             "backburner_engine_kv_usage_ratio",
             "Share of the KV cache in use as the engine reports.",
@@ -286,6 +292,11 @@ class Telemetry:
         self._engine_sequences.labels("waiting").set_function(lambda: admission.load.waiting)
         self._engine_kv_usage.set_function(lambda: admission.load.kv_used)
         self._engine_preemptions.read = lambda: admission.load.preempted
+
+    def watch_servers(self, servers: Callable[[], tuple[int, int]]) -> None:
+        """Show at each scrape how many servers of an engine elsewhere answer, and how many are away."""
+        self._engine_servers.labels("answering").set_function(lambda: servers()[0])
+        self._engine_servers.labels("away").set_function(lambda: servers()[1])
 
     def lag(self, lag: Mapping[Lane, int]) -> None:
         """What of this worker's share is not settled."""

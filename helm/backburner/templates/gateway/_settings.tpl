@@ -12,6 +12,11 @@
 {{- if $own.rootPath -}}
 {{- $_ := set $env "BACKBURNER_GATEWAY_ROOT_PATH" $own.rootPath -}}
 {{- end -}}
+{{- /* Longer than the load balancer keeps an idle connection, or some calls meet one that is just being closed. */ -}}
+{{- $idle := dict "alb" "930" "gke" "620" -}}
+{{- if and $own.ingress.enabled (hasKey $idle $own.ingress.controller) -}}
+{{- $_ := set $env "BACKBURNER_GATEWAY_KEEP_ALIVE_SECONDS" (get $idle $own.ingress.controller) -}}
+{{- end -}}
 {{- if $own.oidc.issuer -}}
 {{- if not $own.oidc.audience -}}
 {{- fail "gateway.oidc.audience: an issuer needs the audiences that its tokens may be meant for; list them" -}}

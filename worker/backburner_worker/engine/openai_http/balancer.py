@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from backburner_schemas.errors import EngineError
 from backburner_worker.engine.openai_http.server import Place, Server
 
 
@@ -38,8 +39,10 @@ class Balancer:
         return sum(server.capacity(now) for server in self.servers)
 
     def unavailable_reason(self) -> str | None:
-        """Why none of them answers, in one line; None while one does."""
+        """Why none of them answers, in one line; None while one does, and before any was asked."""
         now = self._clock()
+        if all(server.untried for server in self.servers):
+            return None
         reasons = []
         for server in self.servers:
             if (reason := server.unavailable_reason(now)) is None:
@@ -52,7 +55,11 @@ class Balancer:
         return self._place(name, self._clock()) if not self._line else None
 
     async def wait(self, name: str) -> Place:
-        """Wait in line for a place. Cancelling it leaves the line."""
+        """Wait in line for a place. Cancelling it leaves the line.
+
+        Raises `EngineError` where servers answer, and none of these serves that name: it would wait in vain, and in the
+        way of others.
+        """
         waiting = _Waiting(name, asyncio.get_running_loop().create_future())
         self._line.append(waiting)
         # Those before it may wait for an adapter that only some servers have.
@@ -76,10 +83,12 @@ class Balancer:
             waiting = self._line.popleft()
             if waiting.place.done():
                 continue
-            if (place := self._place(waiting.name, now)) is None:
+            if (place := self._place(waiting.name, now)) is not None:
+                waiting.place.set_result(place)
+            elif any(server.away is None and waiting.name in server.names for server in self.servers):
                 kept.append(waiting)
             else:
-                waiting.place.set_result(place)
+                waiting.place.set_exception(EngineError(f"no server that answers serves {waiting.name!r} now"))
         self._line.extendleft(reversed(kept))
 
     def fail_waiting(self, errors: Iterable[BaseException]) -> None:

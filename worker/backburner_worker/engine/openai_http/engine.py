@@ -11,9 +11,10 @@ and not through all. It makes no suspect, since what broke a connection may as w
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,11 @@ class OpenAiHttpEngine:
         """Why no server answers, in one line; None while one does."""
         return self._balancer.unavailable_reason()
 
+    def servers(self) -> tuple[int, int]:
+        """How many servers answer, and how many do not."""
+        away = sum(server.away is not None for server in self._balancer.servers)
+        return len(self._balancer.servers) - away, away
+
     def load(self) -> EngineLoad | None:
         """What is at the servers, and what waits here for one."""
         return EngineLoad(
@@ -177,11 +183,9 @@ class OpenAiHttpEngine:
         self._closed = True
         if self._running and drain > 0:
             self._idle.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain):
                     await self._idle.wait()
-            except TimeoutError:
-                pass
         self._ended = True
         for task in self._watching:
             task.cancel()
@@ -275,19 +279,22 @@ class OpenAiHttpEngine:
         """The first server that is ready. What it offers is what this engine does."""
         options = self._options
         reasons: dict[str, str] = {}
+        pause = options.probe_seconds
         try:
             async with asyncio.timeout(options.start_seconds):
                 while True:
                     hopeless = True
-                    async for server, found in self._explore_all():
-                        if isinstance(found, _Found):
-                            return server, found
-                        hopeless = hopeless and isinstance(found, Unusable)
-                        reasons[server.url] = str(found)
-                        server.eject(str(found))
+                    async with contextlib.aclosing(self._explore_all()) as explored:
+                        async for server, found in explored:
+                            if isinstance(found, _Found):
+                                return server, found
+                            hopeless = hopeless and isinstance(found, Unusable)
+                            reasons[server.url] = str(found)
+                            server.eject(str(found))
                     if hopeless:
                         raise SettingsError(f"no server of {URLS} can be used: {_joined(reasons)}")
-                    await asyncio.sleep(options.probe_seconds)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, options.probe_seconds * _MAX_PROBE_RATIO)
         except TimeoutError as error:
             said = _joined(reasons) or "no answer"
             raise EngineError(
@@ -295,7 +302,7 @@ class OpenAiHttpEngine:
                 "see that they run, or raise BACKBURNER_ENGINE_HTTP_START_SECONDS"
             ) from error
 
-    async def _explore_all(self) -> AsyncIterator[tuple[Server, "_Found | Unusable | NotReady"]]:
+    async def _explore_all(self) -> AsyncGenerator[tuple[Server, "_Found | Unusable | NotReady"]]:
         """What becomes of exploring each server, as each is done; the rest is given up when nobody asks for more."""
         exploring = {asyncio.create_task(self._explore(server)): server for server in self._balancer.servers}
         pending = set(exploring)

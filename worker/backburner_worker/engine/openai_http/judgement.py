@@ -27,8 +27,10 @@ from backburner_worker.engine.openai_http.options import TOKEN_FILE, URLS
 _SHOWN_CHARACTERS = 1000
 """Of a server's own words."""
 _MAX_RETRY_AFTER_SECONDS = 60.0
+_SPARE_LEVELS_COUNT = 8
+"""Of nesting. A record holds the answer two levels down, and its readers go no deeper than the reader here does."""
 
-_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_IMPLEMENTED})
 _OF_THE_CALLER = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _NOT_OFFERED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 _CONTEXT_PARAMS = frozenset({"input_tokens", "input_text"})
@@ -78,7 +80,9 @@ def judge(answer: HttpAnswer) -> dict[str, Any]:
         return _success(answer)
     failure = _failure(answer)
     message = failure.message if failure is not None else f"the server answered {_named(status)} and said no more"
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
+    unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE
+    # A proxy's own 503, in no such form, may as well mean that the server died of the request.
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (unavailable and (failure is not None or answer.retry_after)):
         raise Busy(message, retry_after(answer.retry_after, time.time()))
     if status in _OF_THE_CALLER:
         raise Denied(f"it refuses this worker ({_named(status)}: {message}); put a valid token into {TOKEN_FILE}")
@@ -94,7 +98,11 @@ def is_absent(answer: HttpAnswer) -> bool:
 
 def parse(body: bytes) -> Any:
     """The JSON. Raises `ValueError` for what is none, for numbers that JSON has not, and for nesting without end."""
-    return from_json(body, allow_inf_nan=False)
+    found = from_json(b"[" * _SPARE_LEVELS_COUNT + body + b"]" * _SPARE_LEVELS_COUNT, allow_inf_nan=False)
+    for _ in range(_SPARE_LEVELS_COUNT):
+        # Not one where the body closes brackets that are not its own.
+        (found,) = found
+    return found
 
 
 def retry_after(text: str, now: float) -> float | None:

@@ -48,6 +48,11 @@ class Server:
         return self.away is None and now >= self.paused_until and self.in_flight < self.limit.value
 
     @property
+    def untried(self) -> bool:
+        """Whether nothing is known of it yet."""
+        return self.away == _NOT_YET
+
+    @property
     def load(self) -> float:
         """How full it is, as far as this worker fills it."""
         return self.in_flight / self.limit.value

@@ -12,6 +12,7 @@ from openai_server import OpenAiServer
 from backburner_schemas.errors import (
     EngineBusy,
     EngineError,
+    EngineLost,
     Expired,
     GenerationAborted,
     ModelNotFound,
@@ -21,6 +22,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, LimitsItself, MayBeAway, ReportsLoad
 from backburner_worker.engine.openai_http import credentials, server
+from backburner_worker.engine.openai_http.discovery import Discovery
 from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
 from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 
@@ -192,7 +194,11 @@ async def test_a_server_that_only_fails_is_ejected_and_admitted_once_it_answers(
                 await engine.run(chat(request_id=f"r{number}"))
         assert engine.capacity() == 0
         waiting = asyncio.ensure_future(engine.run(chat()))
-        await until(lambda: engine.load().waiting == 1)
+        # It lists its models all the while; that is not enough.
+        asked = len(lone.bodies)
+        await until(lambda: len(lone.bodies) >= asked + 3)
+        assert engine.load().waiting == 1
+        assert engine.capacity() == 0
         lone.answers = lambda _: None
         assert (await waiting).status_code == 200
 
@@ -225,6 +231,17 @@ async def test_one_that_waits_can_be_cancelled_and_broken_off_by_the_end(lone):
         await engine.close(0)
         with pytest.raises(GenerationAborted):
             await kept
+
+
+async def test_an_error_of_our_own_ends_the_worker_loudly(lone, monkeypatch):
+    async def broken(_self):
+        raise RuntimeError
+
+    async with engine_of(lone) as engine:
+        monkeypatch.setattr(Discovery, "check", broken)
+        await until(lambda: engine.lost)
+        with pytest.raises(EngineLost):
+            await engine.run(chat())
 
 
 # --- servers that refuse --------------------------------------------------------------------------------------------
@@ -278,24 +295,27 @@ async def test_a_fixed_concurrency_is_kept_whatever_comes(lone):
         lambda _: web.json_response({"choices": "none"}),
         lambda _: web.Response(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}, content_type="application/json"),
         lambda _: web.json_response({"choices": [{"finish_reason": "abort"}]}),
-        lambda _: web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}),
     ],
-    ids=["html", "no-choices", "choices-no-list", "compressed", "aborted", "redirect"],
+    ids=["html", "no-choices", "choices-no-list", "compressed", "aborted"],
 )
-async def test_what_is_no_answer_is_worth_a_retry(pair, answer):
-    async with engine_of(*pair) as engine:
-        for one in pair:
-            one.answers = answer
-        task = asyncio.ensure_future(engine.run(chat()))
-        await until(lambda: task.done() or engine.capacity() == 0)
-        if not task.done():
-            # A redirect keeps the request back: that server takes nothing from anyone.
-            assert "BACKBURNER_ENGINE_URLS" in engine.unavailable_reason()
-            task.cancel()
-            return
+async def test_what_is_no_answer_is_worth_a_retry(lone, answer):
+    async with engine_of(lone) as engine:
+        lone.answers = answer
         with pytest.raises(EngineError) as caught:
-            await task
+            await engine.run(chat())
         assert caught.value.retryable
+
+
+async def test_a_redirect_is_not_followed_and_keeps_the_request_back(pair):
+    lone, elsewhere = pair
+    async with engine_of(lone) as engine:
+        lone.answers = lambda _: web.Response(status=307, headers={"Location": elsewhere.url + Endpoint.CHAT})
+        task = asyncio.ensure_future(engine.run(chat()))
+        await until(lambda: engine.load().waiting == 1)
+        assert "BACKBURNER_ENGINE_URLS" in engine.unavailable_reason()
+        assert elsewhere.bodies == []
+        lone.answers = lambda _: None
+        assert (await task).status_code == 200
 
 
 async def test_an_answer_over_the_limit_is_refused_and_not_read_to_its_end(lone, monkeypatch):
