@@ -355,6 +355,24 @@ async def test_a_token_is_sent_and_read_again_when_it_changes(tmp_path, monkeypa
         assert (await waiting).status_code == 200
 
 
+async def test_what_a_server_says_of_the_token_is_shown_without_it(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("sk-house-1")
+    async with OpenAiServer(token="sk-house-1") as one, engine_of(one, token_file=str(file)) as engine:
+        one.answers = status(500, {"error": {"message": "no route for sk-house-1"}})
+        with pytest.raises(EngineError, match=r"no route for \[token\]$"):
+            await engine.run(chat())
+
+
+async def test_what_a_server_says_in_no_known_characters_can_be_stored(lone):
+    async with engine_of(lone) as engine:
+        # As the client reads bytes of a header that are no UTF-8.
+        lone.answers = lambda _: web.Response(body=b"x", headers={"Content-Encoding": "\udcff"})
+        with pytest.raises(EngineError) as caught:
+            await engine.run(chat())
+        assert caught.value.message.encode()
+
+
 async def test_a_wrong_token_is_a_settings_error_at_the_start(tmp_path):
     file = tmp_path / "token"
     file.write_text("wrong")
