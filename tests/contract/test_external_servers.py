@@ -22,8 +22,10 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, LimitsItself, MayBeAway, ReportsLoad
 from backburner_worker.engine.openai_http import credentials, server
+from backburner_worker.engine.openai_http.client import HttpClient
 from backburner_worker.engine.openai_http.discovery import Discovery
 from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
+from backburner_worker.engine.openai_http.judgement import judge
 from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 
 STEP_SECONDS = 60
@@ -364,13 +366,23 @@ async def test_what_a_server_says_of_the_token_is_shown_without_it(tmp_path):
             await engine.run(chat())
 
 
-async def test_what_a_server_says_in_no_known_characters_can_be_stored(lone):
-    async with engine_of(lone) as engine:
-        # As the client reads bytes of a header that are no UTF-8.
-        lone.answers = lambda _: web.Response(body=b"x", headers={"Content-Encoding": "\udcff"})
-        with pytest.raises(EngineError) as caught:
-            await engine.run(chat())
-        assert caught.value.message.encode()
+async def test_what_a_server_says_in_no_known_characters_can_be_stored():
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: \xff\r\nContent-Length: 1\r\n\r\nx")
+        await writer.drain()
+        writer.close()
+
+    client = HttpClient(credentials.Credentials(OpenAiHttpOptions()))
+    try:
+        async with await asyncio.start_server(answer, "127.0.0.1") as listening:
+            port = listening.sockets[0].getsockname()[1]
+            found = await client.get(f"http://127.0.0.1:{port}/health", STEP_SECONDS)
+    finally:
+        await client.close()
+    with pytest.raises(EngineError) as caught:
+        judge(found)
+    assert caught.value.message.encode()
 
 
 async def test_a_wrong_token_is_a_settings_error_at_the_start(tmp_path):
