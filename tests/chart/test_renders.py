@@ -156,7 +156,7 @@ TOO_NEW = {"SecurityPolicy.spec.jwt.providers[].remoteJWKS.cacheDuration"}
 
 
 def added_inside_of_lists(schema, value, path, in_list=False):
-    """The fields that the API server adds to a list's items: who compares whole lists never sees them agree."""
+    """The fields that the API server adds to a list's items, which never agree where lists are compared whole."""
     if isinstance(value, dict):
         for key, inner in schema.get("properties", {}).items():
             if key in value:

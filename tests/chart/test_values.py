@@ -273,10 +273,11 @@ REFUSED = [
         {"gateway": {"quotas": {"toml": "a = 1", "existingConfigMap": "q"}}},
         "gateway.quotas: toml and existingConfigMap",
     ),
-    (
-        {"fullnameOverride": "a" * 40, "workers": {"groups": {"chatchatchat": {}}}},
-        "the name of a set of pods may have 52",
-    ),
+    ({"fullnameOverride": "a" * 40, "workers": {"groups": {"chatchatchat": {}}}}, "a set of pods may have 52"),
+    ({"kafka": {"existingSecret": {"name": "k"}}}, "the Secret k has a user; set SASL_SSL"),
+    ({"workers": {"kafka": {"existingSecret": {"name": "w"}}}}, "the Secret w has a user; set SASL_SSL"),
+    ({"kafka": {"caFrom": {"configMap": "c"}}}, "kafka.securityProtocol: PLAINTEXT is without TLS"),
+    ({"freezeGraceSeconds": 130}, "freezeGraceSeconds: workers refuse to start unless it is more than the 130 seconds"),
     ({"fullnameOverride": "42"}, "a Service's name has small letters"),
     (
         {"bootstrap": {"serviceAccount": {"create": False}}},

@@ -96,3 +96,12 @@ default
 {{- define "backburner.adminKeySecret" -}}
 {{- default (printf "%s-admin-key" (include "backburner.fullname" .)) .Values.bootstrap.adminKeySecret -}}
 {{- end -}}
+
+{{/* The Secret with the key that NOTES and the test call with, or nothing where nobody makes one. */}}
+{{- define "backburner.callersKey" -}}
+{{- if .Values.tests.keySecret -}}
+{{- .Values.tests.keySecret -}}
+{{- else if and .Values.bootstrap.enabled .Values.bootstrap.createAdminKey -}}
+{{- include "backburner.adminKeySecret" . -}}
+{{- end -}}
+{{- end -}}
