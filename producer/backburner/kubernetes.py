@@ -86,9 +86,22 @@ class KubernetesApi:
         # The kubelet renews the token about once an hour.
         token = (self._account / "token").read_text(encoding="ascii").strip()
         try:
-            return await self._client.request(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
+            async with self._client.stream(
+                method, path, json=body, headers={"Authorization": f"Bearer {token}"}
+            ) as response:
+                return await _bounded(response)
         except (httpx2.HTTPError, OSError) as error:
             raise KubernetesUnavailable(f"{method} {path}: {type(error).__name__}: {error}") from error
+
+
+async def _bounded(response: httpx2.Response) -> httpx2.Response:
+    """The answer with its body, which is no larger than an object of the API is."""
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise KubernetesRefused(f"{response.request.url.path}: the answer has over {_MAX_ANSWER_BYTES} bytes")
+    return httpx2.Response(response.status_code, content=bytes(body), request=response.request)
 
 
 def _parsed(response: httpx2.Response) -> dict[str, Any]:
@@ -98,9 +111,10 @@ def _parsed(response: httpx2.Response) -> dict[str, Any]:
     if not response.is_success:
         said = " ".join(response.text.split())[:_MAX_SHOWN_CHARACTERS]
         raise KubernetesRefused(f"{asked}: {response.status_code}; check the service account's rights ({said})")
-    if len(response.content) > _MAX_ANSWER_BYTES:
-        raise KubernetesRefused(f"{asked}: the answer has over {_MAX_ANSWER_BYTES} bytes")
-    found = response.json()
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
         raise KubernetesRefused(f"{asked}: the answer is no object")
     return found

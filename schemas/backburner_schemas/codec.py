@@ -32,7 +32,7 @@ from backburner_schemas.errors import (
     UnsupportedVersion,
 )
 from backburner_schemas.fast_decode import fast_decode
-from backburner_schemas.names import is_index, is_name
+from backburner_schemas.names import Lane, is_index, is_name
 from backburner_schemas.request import (
     DEFAULT_MAX_BODY_BYTES,
     ENVELOPE_BYTES,
@@ -241,8 +241,12 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
     return headers
 
 
-def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> DeliveryFacts:
-    """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises."""
+def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float, lane: Lane) -> DeliveryFacts:
+    """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises.
+
+    Where attempts failed is believed on `retry` alone, which only workers may write: anybody else could make a canary
+    look bad.
+    """
     found = {name: value for name, value in headers if isinstance(value, bytes)}
     if not found:
         return NO_FACTS
@@ -256,7 +260,7 @@ def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float) -> Deli
         suspect=suspect,
         not_before=not_before,
         traceparent=traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None,  # noqa: PLR2004
-        failed_at=_places(found.get("failed_at")),
+        failed_at=_places(found.get("failed_at")) if lane is Lane.RETRY else (),
     )
 
 

@@ -1,5 +1,6 @@
 """The commands of docs/kubernetes.md, run as they stand there, and what comes of them."""
 
+import json
 import os
 
 import pytest
@@ -15,10 +16,10 @@ _JOB_REQUESTS = 200
 _INSTALL = "From an empty cluster to the first result"
 _STEPS = "Change a group in steps"
 _SCALE = "More workers, and fewer"
-_DRAIN = "Drain a node"
 _ELSEWHERE = {
     "Models, and warm workers": "a restricted namespace lets no folder of a node in, which is what is prefetched",
-    "Lost nodes": "test_disruptions.py loses a node",
+    "Drain a node": "test_disruptions.py drains one",
+    "Lost nodes": "test_disruptions.py loses one",
 }
 
 
@@ -54,13 +55,20 @@ class _Page:
 
     def answer_a_job(self):
         asked = self.folder / "requests.jsonl"
-        line = '{"model": "fake", "messages": [{"role": "user", "content": "%d"}]}\n'
-        asked.write_text("".join(line % number for number in range(_JOB_REQUESTS)), encoding="utf-8")
+        lines = (
+            {"custom_id": f"r{number}", "method": "POST", "url": "/v1/chat/completions", "body": _body(number)}
+            for number in range(_JOB_REQUESTS)
+        )
+        asked.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
         self.deployment.clients.backburner("submit", str(asked), "--wait")
 
 
+def _body(number):
+    return {"model": "fake", "messages": [{"role": "user", "content": str(number)}]}
+
+
 def test_every_command_of_the_page_is_run(figures):
-    tested = {_INSTALL, _STEPS, _SCALE, _DRAIN}
+    tested = {_INSTALL, _STEPS, _SCALE}
     assert set(headings_with_commands(_PAGE)) == tested | _ELSEWHERE.keys()
 
 
@@ -100,15 +108,3 @@ def test_fewer_workers_are_a_decision(page, figures):
     page.run(scale)
     page.deployment.cluster.until(lambda: len(page.releases()) == 1, "the end of the second worker")
     figures.holds("a lower `replicas` takes workers away, one drained after the other")
-
-
-def test_a_node_is_drained_and_comes_back(page, own_cluster, figures):
-    (drain,) = blocks(_PAGE, _DRAIN)
-    (pod,) = page.deployment.pods(group=_CHAT)
-    node = pod["spec"]["nodeName"]
-    page.run(drain, NODE=node)
-    page.run(_ROLLED_OUT)
-    (moved,) = page.deployment.pods(group=_CHAT)
-    assert moved["spec"]["nodeName"] != node
-    page.answer_a_job()
-    figures.holds("a drained node's worker is warm on another one, and answers")

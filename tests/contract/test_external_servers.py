@@ -22,8 +22,10 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, LimitsItself, MayBeAway, ReportsLoad
 from backburner_worker.engine.openai_http import credentials, server
+from backburner_worker.engine.openai_http.client import HttpClient
 from backburner_worker.engine.openai_http.discovery import Discovery
 from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
+from backburner_worker.engine.openai_http.judgement import judge
 from backburner_worker.engine.openai_http.options import OpenAiHttpOptions
 
 STEP_SECONDS = 60
@@ -353,6 +355,34 @@ async def test_a_token_is_sent_and_read_again_when_it_changes(tmp_path, monkeypa
         file.with_suffix(".new").write_text("second")
         file.with_suffix(".new").replace(file)
         assert (await waiting).status_code == 200
+
+
+async def test_what_a_server_says_of_the_token_is_shown_without_it(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("sk-house-1")
+    async with OpenAiServer(token="sk-house-1") as one, engine_of(one, token_file=str(file)) as engine:
+        one.answers = status(500, {"error": {"message": "no route for sk-house-1"}})
+        with pytest.raises(EngineError, match=r"no route for \[token\]$"):
+            await engine.run(chat())
+
+
+async def test_what_a_server_says_in_no_known_characters_can_be_stored():
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: \xff\r\nContent-Length: 1\r\n\r\nx")
+        await writer.drain()
+        writer.close()
+
+    client = HttpClient(credentials.Credentials(OpenAiHttpOptions()))
+    try:
+        async with await asyncio.start_server(answer, "127.0.0.1") as listening:
+            port = listening.sockets[0].getsockname()[1]
+            found = await client.get(f"http://127.0.0.1:{port}/health", STEP_SECONDS)
+    finally:
+        await client.close()
+    with pytest.raises(EngineError) as caught:
+        judge(found)
+    assert caught.value.message.encode()
 
 
 async def test_a_wrong_token_is_a_settings_error_at_the_start(tmp_path):

@@ -7,7 +7,7 @@ from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from backburner.storage.provider import Provider
 from backburner_schemas.errors import StoreDenied, StoreError, StoreFull, StoreUntrusted
 
-_METADATA_SERVICES = ("169.254.169.254", "metadata.google.internal")
+_METADATA_SERVICES = ("://169.254.169.254/", "://metadata.google.internal/")
 _REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
 # Stores report it by the status, by a code of their own under several statuses, and a file system by its error number.
 # Keys are percent-encoded, so that none of these can come from a name in a key.

@@ -81,7 +81,21 @@ def test_a_pod_without_a_token_learns_what_to_set(tmp_path):
         )
 
 
-@pytest.mark.parametrize("answer", ["[]", '"text"'])
+async def test_an_answer_without_end_is_read_up_to_a_bound(account):
+    pieces = []
+
+    async def endless():
+        while True:
+            pieces.append(1)
+            yield b" " * 1_000_000
+
+    async with api(account, lambda _: httpx2.Response(200, content=endless())) as cluster:
+        with pytest.raises(KubernetesRefused, match="over 8388608 bytes"):
+            await cluster.get(SECRETS)
+    assert len(pieces) < 20
+
+
+@pytest.mark.parametrize("answer", ["[]", '"text"', "<html>", ""])
 async def test_an_answer_that_is_no_object_is_refused(account, answer):
     async with api(account, lambda _: httpx2.Response(200, text=answer)) as cluster:
         with pytest.raises(KubernetesRefused, match="no object"):

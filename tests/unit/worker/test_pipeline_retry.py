@@ -50,7 +50,7 @@ async def test_results_are_counted_by_group_and_release_and_say_where_earlier_at
         harness.send(0)
         await until(lambda: len(harness.queue.settled) == 3)
         harness.send(1, "[[fail]]")
-        harness.send(2, facts=DeliveryFacts(attempt=2, failed_at=("stable/3f9a1c20be",)))
+        harness.send(2, lane=Lane.RETRY, facts=DeliveryFacts(attempt=2, failed_at=("stable/3f9a1c20be",)))
         await until(harness.summary)
         await until(lambda: harness.queue.unsettled == 0)
     labels = {"pool": "fake", "group": "canary", "release": "77d0e1a9c4"}

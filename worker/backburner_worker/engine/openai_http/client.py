@@ -22,6 +22,7 @@ _KEPT_SECONDS = 4.0
 _SPARE_FILE_COUNT = 256
 """Files that the process keeps for all else."""
 _SUCCESS = range(200, 300)
+_MAX_REASON_CHARACTERS = 300
 
 _KEEPALIVE_IDLE_SECONDS, _KEEPALIVE_PAUSE_SECONDS, _KEEPALIVE_TRIES_COUNT = 15, 5, 3
 """A server that is gone without a word is missed after 30 s, however long its answer may take."""
@@ -121,13 +122,16 @@ class HttpClient:
                 if limit == MAX_ANSWER_BYTES:
                     raise RequestRefused(f"the answer is over {MAX_ANSWER_BYTES >> 20} MiB; ask for less at once")
                 break
-        encoding = headers.get("Content-Encoding", "identity").lower()
+        encoding = _plain(headers.get("Content-Encoding", "identity")).lower()
         body = b"".join(pieces)[:limit] if encoding == "identity" else b""
+        if response.status not in _SUCCESS:
+            # It is shown to whoever sent the request.
+            body = self._credentials.hidden(body)
         return HttpAnswer(
             response.status,
             body,
             # A compressed body was not asked for, and would be bounded by nothing.
-            response.content_type if encoding == "identity" else f"{response.content_type} ({encoding[:20]})",
+            _plain(response.content_type) + ("" if encoding == "identity" else f" ({encoding[:20]})"),
             headers.get("Retry-After", ""),
             headers.get("Server", ""),
             headers.get("Location", ""),
@@ -151,6 +155,11 @@ def _socket(address: Any) -> socket.socket:
     return made
 
 
+def _plain(header: str) -> str:
+    """A header's value as text that can be stored; what is no UTF-8 in it comes as half characters."""
+    return header.encode(errors="replace").decode()
+
+
 def _reason(error: BaseException, otherwise: str) -> str:
-    said = str(error)
+    said = _plain(" ".join(str(error).split()))[:_MAX_REASON_CHARACTERS]
     return f"{otherwise} ({said})" if said and not isinstance(error, asyncio.TimeoutError) else otherwise

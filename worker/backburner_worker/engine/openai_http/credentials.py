@@ -70,6 +70,10 @@ class Credentials:
         """The headers that say who calls."""
         return {"Authorization": f"Bearer {self._token.get()}"} if self._token is not None else {}
 
+    def hidden(self, text: bytes) -> bytes:
+        """The text of a server without the token, which some repeat in what they say of it."""
+        return text.replace(self._token.get().encode(), b"[token]") if self._token is not None else text
+
     def tls(self) -> ssl.SSLContext | None:
         """The context for new connections; None where no server has TLS."""
         return self._tls.get() if self._tls is not None else None

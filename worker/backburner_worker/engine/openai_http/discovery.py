@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backburner_schemas.errors import EngineError, RequestRefused
+from backburner_schemas.names import is_model_name
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.openai_answer import response_of
@@ -24,7 +25,6 @@ _LOOK_SECONDS = 10.0
 _WARM_UP_SECONDS = 300.0
 """Bounds one of the first generations, which compile kernels on some servers."""
 _MAX_MODELS = 10_000
-_MAX_NAME_CHARACTERS = 512
 _MAX_TRIES = 3
 _PAUSE_SECONDS = 1.0
 _MAX_SHOWN_MODELS = 10
@@ -190,7 +190,7 @@ def models_of(body: Mapping[str, Any]) -> list[Model]:
     return [
         Model(name, _text(card.get("parent")), _text(card.get("root")))
         for card in cards
-        if (name := _text(card.get("id"))) and len(name) <= _MAX_NAME_CHARACTERS
+        if is_model_name(name := _text(card.get("id")))
     ]
 
 

@@ -70,7 +70,7 @@ class FakeBroker:
     def send(self, value: bytes | None, lane: Lane = Lane.NORMAL, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Put a message onto a lane, junk too. Its facts come from the headers, as on a broker."""
         stored = _KeptMessage(next(self._numbers), lane, value, headers, self.now())
-        due = decode_facts(headers, stored.sent_at).not_before
+        due = decode_facts(headers, stored.sent_at, lane).not_before
         if due is None:
             self._waiting[lane].append(stored)
         else:
@@ -196,7 +196,7 @@ class FakeBroker:
 
     def _deliver(self, holder: object, stored: _KeptMessage) -> Delivery:
         origin = Origin(f"fake.{stored.lane}", f"0-{stored.number}", stored.sent_at)
-        facts = decode_facts(stored.headers, stored.sent_at)
+        facts = decode_facts(stored.headers, stored.sent_at, stored.lane)
         stored.receives += 1
         if self.suspect_receives is not None and stored.receives >= self.suspect_receives:
             facts = replace(facts, suspect=True, not_before=None)

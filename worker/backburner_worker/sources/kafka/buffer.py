@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from backburner_schemas import codec
+from backburner_schemas.names import Lane
 
 Partition = tuple[str, int]
 
@@ -142,4 +143,4 @@ _Sized = tuple[int, Record]
 
 
 def _not_before(record: Record) -> float:
-    return codec.decode_facts(record.headers, record.timestamp / 1000).not_before or 0.0
+    return codec.decode_facts(record.headers, record.timestamp / 1000, Lane.RETRY).not_before or 0.0

@@ -111,7 +111,7 @@ class Intake:
         timestamp = record.timestamp / 1000
         origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
         partition_offset = self.assignment.partition_offset((topic, partition), offset)
-        facts = codec.decode_facts(record.headers, timestamp) if record.headers else codec.NO_FACTS
+        facts = codec.decode_facts(record.headers, timestamp, lane) if record.headers else codec.NO_FACTS
         again, suspect = self.assignment.past(partition_offset)
         if suspect:
             facts = replace(facts, suspect=True)

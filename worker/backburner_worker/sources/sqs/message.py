@@ -55,7 +55,7 @@ class Received:
 
     def delivery(self, rules: codec.Rules, token: object) -> Delivery:
         """The decoded delivery; `token` is what the source settles it by."""
-        facts = codec.decode_facts(self.headers, self.sent)
+        facts = codec.decode_facts(self.headers, self.sent, self.lane)
         if self.count >= SUSPECT_AT_RECEIVE_COUNT and not facts.suspect:
             facts = replace(facts, suspect=True, not_before=None)
         origin = codec.Origin(self.queue, self.id, self.sent)
@@ -74,7 +74,7 @@ class Received:
         """Unix seconds before which it is not due."""
         if self.count >= SUSPECT_AT_RECEIVE_COUNT:
             return None
-        return codec.decode_facts(self.headers, self.sent).not_before
+        return codec.decode_facts(self.headers, self.sent, self.lane).not_before
 
 
 def _value(attribute: Mapping[str, Any]) -> bytes:
