@@ -69,12 +69,16 @@ class Deployment:
 
     def values(self, groups: Mapping[str, Mapping[str, Any]], **more: Any) -> dict[str, Any]:
         """Values of the chart for these groups of workers, whose engine is the fake one unless they say otherwise."""
-        parts = {part: {"kafka": {"existingSecret": {"name": f"kafka-{part}"}}} for part in USERS if part != "producer"}
+        kafka = self.broker.values()
+        # The chart refuses a user that nobody signs in as.
+        signs_in = kafka["securityProtocol"].startswith("SASL_")
+        users = {part: {"kafka": {"existingSecret": {"name": f"kafka-{part}"}}} for part in USERS}
+        parts: dict[str, Any] = users if signs_in else {part: {} for part in USERS}
         small = {"resources": {"requests": {"cpu": "20m", "memory": "128Mi", "ephemeral-storage": "32Mi"}}}
         base: dict[str, Any] = {
             "image": {"registry": self.images.registry, "tag": self.images.tag, "pullPolicy": "IfNotPresent"},
             "queue": {"url": self.broker.queue_url, "prefix": self.name},
-            "kafka": self.broker.values(),
+            "kafka": kafka,
             "store": {
                 "url": f"s3://{self.store.bucket}/{self.name}",
                 "endpoint": self.store.endpoint,

@@ -97,7 +97,7 @@ class _OneOfEachKey(yaml.SafeLoader):
     """YAML that refuses a key that stands twice in a map, as kustomize and Argo CD do."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         assert not twice, f"{twice} stands twice, {node.start_mark}"
         return super().construct_mapping(node, deep)
