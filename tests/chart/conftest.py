@@ -4,7 +4,7 @@ from pathlib import Path
 
 import chart_tools
 import pytest
-from chart.renders import NEWEST, Render, render_all
+from chart.renders import NAMESPACE, NEWEST, RELEASE, Render, render_all, render_values
 from extra_environment import InstallationFailed
 
 _COUNTS = pytest.StashKey[dict[str, int]]()
@@ -60,6 +60,17 @@ def every_render(tool, count) -> list[Render]:
 def renders(every_render) -> dict[str, Render]:
     """What Helm 4 made of each file for the newest Kubernetes, by the file's name."""
     return {one.name: one for one in every_render if (one.helm, one.kubernetes) == (4, NEWEST)}
+
+
+@pytest.fixture
+def render_with(tool):
+    """`render_with(values)` is the objects, or the refusal, of the smallest installation with these values besides."""
+    tool(chart_tools.helm, 4)
+
+    def rendered(over, release=RELEASE, namespace=NAMESPACE, check=True):
+        return render_values(over, release=release, namespace=namespace, check=check)
+
+    return rendered
 
 
 @pytest.fixture(scope="session")

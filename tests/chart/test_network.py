@@ -127,6 +127,41 @@ def test_an_installation_that_names_who_may_call_is_closed_to_all_others(renders
     count(len(answers), "questions to the network policies")
 
 
+def test_what_lies_behind_another_port_is_reached_where_the_values_say_so(render_with, count):
+    cache = Peer(address="169.254.20.10")
+    engine = Peer({"app": "vllm"}, "engines", "10.4.0.1")
+    gke = Peer(address="169.254.169.252")
+    workers = {
+        "reclaimNotices": ["gcp"],
+        "model": {"source": "", "path": "m"},
+        "engine": {"kind": "openai-http", "urls": ["http://vllm.engines"]},
+    }
+    objects = render_with(
+        {
+            "networkPolicy": {
+                "dnsTo": [{"ipBlock": {"cidr": "169.254.20.10/32"}}],
+                "dnsPorts": [53, 5353],
+                "enginePorts": [8000],
+            },
+            "workers": {"groups": {"chat": workers}},
+        }
+    )
+    (worker,) = (
+        Peer(each.labels, NAMESPACE, "10.0.0.9", each.ports)
+        for each in workloads(objects)
+        if each.component == "worker"
+    )
+    answers = {
+        "a node's own cache answers names": (allowed(objects, worker, cache, 53, "UDP"), True),
+        "and where OpenShift's does": (allowed(objects, worker, cache, 5353, "UDP"), True),
+        "nobody else does": (allowed(objects, worker, DNS, 53, "UDP"), False),
+        "servers behind a Service are reached at their own port": (allowed(objects, worker, engine, 8000), True),
+        "Google's notices come from GKE's own server too": (allowed(objects, worker, gke, 988), True),
+    }
+    assert {what: is_so for what, (is_so, wanted) in answers.items() if is_so is not wanted} == {}
+    count(len(answers), "questions to the network policies")
+
+
 # --- the evaluator itself -------------------------------------------------------------------------------------------
 
 WEB = Peer({"app": "web"}, "a", "10.0.0.1", {"http": 8000})

@@ -151,6 +151,33 @@ def test_custom_resources_are_what_their_definitions_take(renders, definitions, 
         count(1, "custom resources by their definitions")
 
 
+TOO_NEW = {"SecurityPolicy.spec.jwt.providers[].remoteJWKS.cacheDuration"}
+"""What older releases of a controller do not know, and their API server would refuse."""
+
+
+def added_inside_of_lists(schema, value, path, in_list=False):
+    """The fields that the API server adds to a list's items, which never agree where lists are compared whole."""
+    if isinstance(value, dict):
+        for key, inner in schema.get("properties", {}).items():
+            if key in value:
+                yield from added_inside_of_lists(inner, value[key], f"{path}.{key}", in_list)
+            elif "default" in inner and in_list:
+                yield f"{path}.{key}"
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for item in value:
+            yield from added_inside_of_lists(schema["items"], item, f"{path}[]", True)
+
+
+@FILES
+def test_gitops_sees_no_difference_in_what_the_api_server_adds(renders, definitions, count, file):
+    for one in renders[case_name(file)].objects:
+        if schema := definitions.get((one["apiVersion"], one["kind"])):
+            assert set(added_inside_of_lists(schema, one, one["kind"])) <= TOO_NEW
+            count(1, "custom resources that stay as they are applied")
+        for claim in one.get("spec", {}).get("volumeClaimTemplates", []):
+            assert {"apiVersion", "kind"} <= claim.keys()
+
+
 def test_custom_resources_are_made_only_where_a_cluster_has_them(tool):
     tool(chart_tools.helm, 4)
     for file in case_files():

@@ -273,7 +273,25 @@ REFUSED = [
         {"gateway": {"quotas": {"toml": "a = 1", "existingConfigMap": "q"}}},
         "gateway.quotas: toml and existingConfigMap",
     ),
-    ({"fullnameOverride": "a" * 40, "workers": {"groups": {"chatchatchat": {}}}}, "a StatefulSet's name may have 52"),
+    ({"fullnameOverride": "a" * 40, "workers": {"groups": {"chatchatchat": {}}}}, "a set of pods may have 52"),
+    ({"kafka": {"existingSecret": {"name": "k"}}}, "the Secret k has a user; set SASL_SSL"),
+    ({"workers": {"kafka": {"existingSecret": {"name": "w"}}}}, "the Secret w has a user; set SASL_SSL"),
+    ({"kafka": {"caFrom": {"configMap": "c"}}}, "kafka.securityProtocol: PLAINTEXT is without TLS"),
+    ({"freezeGraceSeconds": 130}, "freezeGraceSeconds: workers refuse to start unless it is more than the 130 seconds"),
+    ({"fullnameOverride": "42"}, "a Service's name has small letters"),
+    (
+        {"bootstrap": {"serviceAccount": {"create": False}}},
+        "bootstrap.serviceAccount.name: the right to make Secrets would be given",
+    ),
+    (
+        {"workers": {"serviceAccount": {"create": False}, "groups": {"chat": {"reclaimNotices": ["node"]}}}},
+        "workers.serviceAccount.name: the right to read nodes would be given",
+    ),
+    (
+        nested(f"{GROUP}.model", {"source": "", "path": "/models/m", "cache": {"kind": "pvc"}}),
+        f"{GROUP}.model.source: a claim of each worker's own starts empty",
+    ),
+    (nested(f"{GROUP}.model.path", "/srv/m"), f"{GROUP}.model.path: the model's volume is mounted at /models"),
     (nested(f"{GROUP}.model.source", ""), "has neither a source nor a path"),
     ({"gateway": {"autoscaling": {"kind": "hpa", "minReplicas": 20}}}, "minReplicas is above maxReplicas"),
     (

@@ -19,6 +19,8 @@ from harness.deployment import Deployment, deployment
 from harness.figures import Figures
 from harness.images import Images
 
+from apache_kafka.release import KafkaMissing
+
 _FIGURES = Figures()
 _NODES = 2
 _TEST_SECONDS = 900
@@ -89,7 +91,7 @@ def broker(cluster, servers_folder, missing_server):
     try:
         with kafka.start(cluster, servers_folder / "kafka") as running:
             yield running
-    except kafka.KafkaMissing as error:
+    except KafkaMissing as error:
         missing_server(str(error))
 
 

@@ -151,9 +151,10 @@ def test_nothing_is_ready_before_it_is_warm(first, figures):
     assert unready.returncode != 0
     conditions = {found["type"]: found["status"] for found in running()["status"]["conditions"]}
     assert conditions["Ready"] == "False"
-    members = {found["id"] for found in first.clients.program("members", f"{first.name}.fake", part="admin")}
-    assert name not in members
-    assert {found["metadata"]["name"] for found in first.pods(group=_GROUP)} <= members
+    members = first.clients.program("members", f"{first.name}.fake", part="admin")
+    workers = [found["metadata"]["name"] for found in first.pods("worker")]
+    pulling = {worker for worker in workers if any(member.startswith(f"{worker}-") for member in members)}
+    assert pulling == {found["metadata"]["name"] for found in first.pods(group=_GROUP)}
     first.install(first.values({_GROUP: first.group(replicas=2)}), wait=False)
     first.cluster.until(lambda: not first.pods(group="slow"), "the end of a worker that is told to go while it loads")
     figures.holds("a worker that loads is alive, not ready and in no consumer group; told to go, it goes")

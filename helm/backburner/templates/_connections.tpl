@@ -125,7 +125,7 @@ valueFrom:
 {{- if kindIs "map" $value }}
 - name: {{ $name }}
   {{- toYaml $value | nindent 2 }}
-{{- else if ne (toString $value) "" }}
+{{- else if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
 - name: {{ $name }}
   value: {{ include "backburner.text" $value | quote }}
 {{- end }}
@@ -149,16 +149,21 @@ its drain together, and all parts must agree on them.
 {{- if .Values.freezeGraceSeconds -}}
 {{- int64 .Values.freezeGraceSeconds -}}
 {{- else -}}
-{{- $most := 180 -}}
+{{- max 180 (add (include "backburner.leastFreezeGrace" . | int64) 50) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The seconds that it must exceed for the workers of every group; 0 without groups. */}}
+{{- define "backburner.leastFreezeGrace" -}}
+{{- $most := 0 -}}
 {{- if eq .Values.workers.mode "kubernetes" -}}
 {{- range $name, $own := .Values.workers.groups -}}
 {{- $group := include "backburner.group" (dict "root" $ "own" $own) | fromYaml -}}
 {{- $env := mergeOverwrite (deepCopy $.Values.env) (deepCopy $group.env) -}}
 {{- $poll := default "10" (get $env "BACKBURNER_CANCEL_POLL_SECONDS") | toString | float64 | ceil | int -}}
 {{- $age := default "60" (get $env "BACKBURNER_SEGMENT_MAX_AGE_SECONDS") | toString | float64 | ceil | int -}}
-{{- $most = max $most (add $poll $age (int $group.drainSeconds) 50) -}}
+{{- $most = max $most (add $poll $age (int $group.drainSeconds)) -}}
 {{- end -}}
 {{- end -}}
 {{- $most -}}
-{{- end -}}
 {{- end -}}

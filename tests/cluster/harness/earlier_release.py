@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.cluster import ROOT
 
-COMMIT = "0b7838b7"
+COMMIT = "0b7838bd45"
 """The last commit before Backburner was installed on Kubernetes: the neighbour that this release must get on with."""
 TAG = "before"
 _GIT_SECONDS = 60.0

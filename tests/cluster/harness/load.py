@@ -7,8 +7,9 @@ from typing import Any
 from harness.deployment import Deployment
 from harness.engine_journals import EngineJournals
 
-_MIN_WAITING = 600
-_MORE = 1500
+_MIN_WAITING = 2000
+_MORE = 4000
+"""Enough for each partition to get some: a dispatcher sends turns of some 512 requests to one partition."""
 _END_SECONDS = "300"
 _JUDGE_SECONDS = 600.0
 _UNCOMMITTED = "backburner_deliveries_uncommitted"
@@ -31,12 +32,18 @@ class PacedLoad:
         self.deployment.clients.program("submit", f"{name}={count}", "--stored")
         self.jobs[name] = count
 
-    def under_way(self) -> None:
-        """Returns when work runs and enough of it waits; submits more where it does not."""
+    def under_way(self, *workers: str) -> None:
+        """Returns when work runs, in these workers too, and enough of it waits; submits more where it does not."""
         if sum(self.jobs.values()) - len(self.journals.times()) < _MIN_WAITING:
             self.submit(_MORE)
         before = self.journals.mark()
-        self.deployment.cluster.until(lambda: self.journals.begun_since(before), "a request that begins")
+        counts = {worker: len(self.journals.begun_by(worker)) for worker in workers}
+
+        def runs() -> bool:
+            busy = all(len(self.journals.begun_by(worker)) > count for worker, count in counts.items())
+            return busy and bool(self.journals.begun_since(before))
+
+        self.deployment.cluster.until(runs, f"requests that begin, in {', '.join(workers) or 'any worker'}")
 
     def uncommitted(self, worker: str) -> int:
         """How many deliveries a worker holds that would come again if it vanished now; its engine's begun ones too."""

@@ -11,9 +11,10 @@ from harness.authority import ServerCertificate, sign
 from harness.cluster import HOST, Cluster, ServerMissing
 from harness.process import stopped
 
+from backburner.local.programs.ports import PortLeases
 from backburner.local.programs.store import REGION, find_weed
 
-_PORT = 8333
+_SERVERS = ("master", "volume", "filer", "s3", "admin")
 _VARIABLE_START = "BACKBURNER_TEST_STORE_"
 STORE_VARIABLE = f"{_VARIABLE_START}URL"
 _READY_SECONDS = 60.0
@@ -53,11 +54,21 @@ class ObjectStore:
 def start(cluster: Cluster, folder: Path) -> Iterator[ObjectStore]:
     """A running store in the cluster's network."""
     certificate = sign(folder / "authority", host=HOST)
-    store = ObjectStore(f"https://{HOST}:{_PORT}", certificate.authority, "BACKBURNERTESTS", secrets.token_hex(20))
+    # Its servers have sockets in the machine's own /tmp, named by their ports, which another cluster's must not have.
+    with PortLeases() as leases:
+        ports = {name: leases.take(twin=True) for name in _SERVERS}
+        yield from _serving(cluster, folder, certificate, ports)
+
+
+def _serving(
+    cluster: Cluster, folder: Path, certificate: ServerCertificate, ports: Mapping[str, int]
+) -> Iterator[ObjectStore]:
+    endpoint = f"https://{HOST}:{ports['s3']}"
+    store = ObjectStore(endpoint, certificate.authority, "BACKBURNERTESTS", secrets.token_hex(20))
     data = folder / "store"
     data.mkdir(parents=True)
     program = cluster.start(
-        *_command(data, certificate),
+        *_command(data, certificate, ports),
         log=folder / "logs" / "store.log",
         env={**store.environment, "S3_BUCKET": f"{BUCKET},{MODELS_BUCKET}", "TMPDIR": str(data)},
     )
@@ -85,7 +96,7 @@ def outside() -> ObjectStore:
     )
 
 
-def _command(data: Path, certificate: ServerCertificate) -> tuple[str | Path, ...]:
+def _command(data: Path, certificate: ServerCertificate, ports: Mapping[str, int]) -> tuple[str | Path, ...]:
     return (
         find_weed(),
         "mini",
@@ -98,7 +109,7 @@ def _command(data: Path, certificate: ServerCertificate) -> tuple[str | Path, ..
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-volume.preStopSeconds=0",
-        f"-s3.port={_PORT}",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
         f"-s3.cert.file={certificate.certificate}",
         f"-s3.key.file={certificate.key}",
     )

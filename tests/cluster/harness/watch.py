@@ -45,6 +45,26 @@ class PodWatch:
                 _note(lives, found)
         return lives
 
+    def fewest_ready(self, group: str, count: int) -> int | None:
+        """How many of a group's workers were ready, and not on their way out, at the worst moment until now.
+
+        Counted from the first moment at which all `count` of them were; None before it.
+        """
+        ready: set[str] = set()
+        fewest = None
+        for event in _documents(self._log.read_text(encoding="utf-8")):
+            found = event["object"]
+            meta = found["metadata"]
+            if found["kind"] != "Pod" or meta.get("labels", {}).get("backburner.dev/group") != group:
+                continue
+            if event["type"] != "DELETED" and "deletionTimestamp" not in meta and _is_ready(found):
+                ready.add(meta["name"])
+            else:
+                ready.discard(meta["name"])
+            if fewest is not None or len(ready) == count:
+                fewest = min(len(ready), count if fewest is None else fewest)
+        return fewest
+
 
 @contextmanager
 def watching(cluster: Cluster, namespace: str, log: Path) -> Iterator[PodWatch]:
@@ -69,6 +89,11 @@ def _note(lives: dict[str, PodLife], pod: dict[str, Any]) -> None:
             life.grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds", 0))
             if ended.get("finishedAt"):
                 life.drained = _moment(ended["finishedAt"]) - (_moment(meta["deletionTimestamp"]) - life.grace)
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _moment(text: str) -> datetime:

@@ -16,7 +16,6 @@ import httpx2
 
 _HELD_BYTES = 600
 _PAUSE_SECONDS = 0.5
-_MAX_ANSWER_BYTES = 1 << 20
 _BOUNDARY = "held"
 _KEY = os.environ["OPENAI_API_KEY"]
 
@@ -51,7 +50,7 @@ async def _upload(address, number, finish, started):
         await writer.drain()
         await asyncio.sleep(_PAUSE_SECONDS)
     writer.write(body[sent:])
-    answer = await reader.read(_MAX_ANSWER_BYTES)
+    answer = await reader.read()
     writer.close()
     head, _, text = answer.partition(b"\r\n\r\n")
     status = head.split(b"\r\n")[0].decode()

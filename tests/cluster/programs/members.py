@@ -1,4 +1,4 @@
-"""The members of a consumer group, as JSON: `[{"id": …}]`, each with its static name where it has one.
+"""The ids of a consumer group's members, as JSON; that of a static one begins with its name.
 
 usage: members.py GROUP
 """
@@ -21,7 +21,7 @@ async def _main(group):
         (found,) = answer.groups
     finally:
         await admin.close()
-    return [{"id": member[0], "client": member[1]} for member in found[5]]
+    return sorted(member[0] for member in found[5])
 
 
 print(json.dumps(asyncio.run(_main(sys.argv[1]))))

@@ -1,7 +1,9 @@
 """Renders of the chart: each values file of `ci/`, by each Helm, once."""
 
+import json
 import re
 import subprocess
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,6 +91,43 @@ def render(file: Path, major: int, kubernetes: str) -> Render:
     """Render a values file."""
     text = template(major, "--values", str(file), kubernetes=kubernetes).stdout
     return Render(case_name(file), major, kubernetes, text, file.read_text(encoding="utf-8"))
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """YAML that refuses a key that stands twice in a map, as kustomize and Argo CD do."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        twice = {key for key in keys if keys.count(key) > 1}
+        assert not twice, f"{twice} stands twice, {node.start_mark}"
+        return super().construct_mapping(node, deep)
+
+
+REMOVED = object()
+"""In values for `render_values`: the key is not there."""
+
+
+def _merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(values)
+    for key, value in over.items():
+        known = result.get(key)
+        result[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return {key: value for key, value in result.items() if value is not REMOVED}
+
+
+def smallest_with(over: dict[str, Any]) -> str:
+    """The smallest installation's values with others over them, as a file has them."""
+    file = next(file for file in case_files() if case_name(file) == "smallest")
+    return json.dumps(_merged(yaml.safe_load(file.read_text(encoding="utf-8")), over))
+
+
+def render_values(
+    over: dict[str, Any], *, release: str = RELEASE, namespace: str = NAMESPACE, check: bool = True
+) -> Any:
+    """The objects that the smallest installation makes with these values besides; without `check` what Helm says."""
+    place = ("template", release, str(CHART), "--namespace", namespace, "--kube-version", f"v{NEWEST}.0")
+    ran = run_helm(4, *place, "--values", "-", check=check, stdin=smallest_with(over))
+    return [one for one in yaml.load_all(ran.stdout, Loader=_OneOfEachKey) if one] if check else ran.stderr
 
 
 def render_all() -> list[Render]:

@@ -1,7 +1,9 @@
 """Making a model's folder: what is believed of a source, what is kept, and what is refused, with its remedy."""
 
+import asyncio
 import os
 import random
+import subprocess
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -409,6 +411,21 @@ async def test_a_folder_is_a_source(tmp_path, model):
     assert content(again) == content(model)
     with pytest.raises(ModelSourceRefused, match="is no folder here"):
         await fetch_model(WorkerSettings.load(model=str(model), model_source=f"file://{source}/none"))
+
+
+async def test_the_page_says_how_sums_are_written(tmp_path, model):
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
+    (commands,) = [text for text in page.split("```sh\n")[1:] if "sha256sum" in text]
+    kept = tmp_path / "srv" / "models" / "chat-2026-11"
+    for name, data in FILES.items():
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        (kept / name).write_bytes(data)
+    script = commands.partition("```")[0].replace("/srv", f"{tmp_path}/srv")
+    said = await asyncio.to_thread(subprocess.check_output, ["bash", "-ec", script], text=True, timeout=30)
+    await fetch_model(
+        WorkerSettings.load(model=str(model), model_source=f"file://{kept}", model_checksum=said.split()[0])
+    )
+    assert content(model).keys() == {*FILES, "SHA256SUMS"}
 
 
 async def test_models_whose_names_begin_alike_are_made_beside_each_other(fetch, model):

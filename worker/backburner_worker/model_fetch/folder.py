@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SPARE_BYTES = 64 * 1024 * 1024
 """Left free on the volume, for what the file system itself needs."""
-_WANTED_DIGITS = 12
+_WANTED_DIGITS_COUNT = 12
 
 log = get_logger(__name__)
 
@@ -36,7 +36,7 @@ class ModelFolder:
         self.path = path
         self._source = source
         self._checksum = checksum
-        self._wanted = sha256((checksum or source).encode()).hexdigest()[:_WANTED_DIGITS]
+        self._wanted = sha256((checksum or source).encode()).hexdigest()[:_WANTED_DIGITS_COUNT]
         self.part = path.with_name(f".part-{path.name}-{self._wanted}")
         """Where it is made. Another model that is to have the same name is made elsewhere."""
         self.lock = path.with_name(f".lock-{path.name}")
@@ -131,7 +131,7 @@ class ModelFolder:
 
     def _beside(self, kind: str) -> list[Path]:
         """The folders of that kind that are this one's. Names of other models may begin as this one's does."""
-        own = re.compile(rf"\.{kind}-{re.escape(self.path.name)}-[0-9a-f]{{{_WANTED_DIGITS}}}")
+        own = re.compile(rf"\.{kind}-{re.escape(self.path.name)}-[0-9a-f]{{{_WANTED_DIGITS_COUNT}}}")
         return [path for path in self.path.parent.iterdir() if own.fullmatch(path.name)]
 
     def _check_path(self) -> None:

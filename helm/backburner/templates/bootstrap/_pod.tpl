@@ -47,6 +47,8 @@
 metadata:
   labels:
     {{- include "backburner.podLabels" $component | nindent 4 }}
+  annotations:
+    {{- include "backburner.podAnnotations" (dict "container" "bootstrap" "own" $own) | nindent 4 }}
 spec:
   restartPolicy: OnFailure
   serviceAccountName: {{ include "backburner.serviceAccount" $component }}

@@ -47,7 +47,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: {{ include "backburner.fullname" .root }}-{{ .name }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "backburner.labels" (dict "root" .root "component" "network") | nindent 4 }}
 spec:
@@ -77,6 +77,7 @@ spec:
 {{- if eq $group.engine.kind "openai-http" }}
 {{- $ports := list }}
 {{- range $group.engine.urls }}{{ $ports = append $ports (include "backburner.urlPort" (dict "url" .) | int) }}{{ end }}
+{{- range $policy.enginePorts }}{{ $ports = append $ports (int .) }}{{ end }}
 {{ include "backburner.wayOut" (dict "to" $policy.engineTo "ports" ($ports | uniq)) }}
 {{- end }}
 {{- if has "node" $group.reclaimNotices }}
@@ -86,6 +87,14 @@ spec:
 - ports:
     - {protocol: TCP, port: 80}
   to:
+    - ipBlock: {cidr: 169.254.169.254/32}
+{{- end }}
+{{- if has "gcp" $group.reclaimNotices }}
+# Where GKE's own metadata server is, as a policy sees it.
+- ports:
+    - {protocol: TCP, port: 988}
+  to:
+    - ipBlock: {cidr: 169.254.169.252/32}
     - ipBlock: {cidr: 169.254.169.254/32}
 {{- end }}
 {{- if gt (int $group.leaderWorkerSet.size) 1 }}

@@ -19,9 +19,10 @@
 {{- $component := dict "root" $root "component" "worker" "own" $group "account" $root.Values.workers.serviceAccount -}}
 metadata:
   labels:
-    {{- include "backburner.podLabels" $component | nindent 4 }}
-    backburner.dev/group: {{ .name }}
-    backburner.dev/pool: {{ include "backburner.pool" $group.model.name | trimAll "-" }}
+    {{- $labels := dict "backburner.dev/group" .name "backburner.dev/pool" (include "backburner.pool" $group.model.name | trimAll "-") -}}
+    {{- include "backburner.podLabels" (dict "root" $root "component" "worker" "own" $group "group" $labels) | nindent 4 }}
+  annotations:
+    {{- include "backburner.podAnnotations" (dict "container" "follower" "own" $group) | nindent 4 }}
 spec:
   serviceAccountName: {{ include "backburner.serviceAccount" $component }}
   automountServiceAccountToken: false

@@ -19,11 +19,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* (dict "root" $ "name" NAME): the name of a group's StatefulSet. */}}
+{{/* (dict "root" $ "name" NAME): the name of a group's StatefulSet; a LeaderWorkerSet's controller appends up to four characters more. */}}
 {{- define "backburner.worker.name" -}}
 {{- $name := printf "%s-worker-%s" (include "backburner.fullname" .root) .name -}}
-{{- if gt (len $name) 52 -}}
-{{- fail (printf "%s: %d characters, and a StatefulSet's name may have 52; shorten the group's name or set fullnameOverride" $name (len $name)) -}}
+{{- $group := include "backburner.group" (dict "root" .root "own" (get .root.Values.workers.groups .name)) | fromYaml -}}
+{{- $most := ternary 48 52 (gt (int $group.leaderWorkerSet.size) 1) -}}
+{{- if gt (len $name) $most -}}
+{{- fail (printf "%s: %d characters, and the name of a set of pods may have %d; shorten the group's name or set fullnameOverride" $name (len $name) $most) -}}
 {{- end -}}
 {{- $name -}}
 {{- end -}}
@@ -31,7 +33,7 @@
 {{/* (dict "root" $ "name" NAME): labels that select a group's pods. */}}
 {{- define "backburner.worker.selector" -}}
 {{ include "backburner.selector" (dict "root" .root "component" "worker") }}
-backburner.dev/group: {{ .name }}
+backburner.dev/group: {{ .name | quote }}
 {{- end -}}
 
 {{/* Accelerators that a pod takes: GROUP. */}}
@@ -49,6 +51,9 @@ backburner.dev/group: {{ .name }}
 {{- define "backburner.worker.model" -}}
 {{- if .model.path -}}
 {{- .model.path -}}
+{{- else if and .model.source (include "backburner.worker.ownClaim" .) -}}
+{{- /* No other worker serves from there, so the next model takes the folder of the one before it, and its room. */ -}}
+{{- printf "/models/%s" (include "backburner.pool" .model.name | trimAll "-") -}}
 {{- else if .model.source -}}
 {{- /* A folder for each source and checksum, so that a new version never lies where an old one is served from. */ -}}
 {{- printf "/models/%s-%s" (include "backburner.pool" .model.name | trimAll "-") (printf "%s %s" .model.source .model.checksum | sha256sum | trunc 8) -}}
@@ -57,7 +62,7 @@ backburner.dev/group: {{ .name }}
 {{- else if ne .engine.kind "vllm" -}}
 {{- .model.name -}}
 {{- else -}}
-{{- fail (printf "the model %s has neither a source nor a path; set model.source (hf://org/name@revision for a hub), or model.path where it lies in the image" .model.name) -}}
+{{- fail (printf "the model %s has neither a source nor a path; set model.source (hf://org/name@revision for a hub), or model.path where it lies in the image or on the volume" .model.name) -}}
 {{- end -}}
 {{- end -}}
 

@@ -15,16 +15,11 @@
 {{- $component := dict "root" $root "component" "worker" "own" $group "account" $root.Values.workers.serviceAccount -}}
 metadata:
   labels:
-    {{- include "backburner.podLabels" $component | nindent 4 }}
-    backburner.dev/group: {{ .name }}
-    backburner.dev/pool: {{ include "backburner.pool" $group.model.name | trimAll "-" }}
-    backburner.dev/canary: {{ $group.canary | quote }}
-    backburner.dev/release: {{ $release | quote }}
+    {{- $labels := dict "backburner.dev/group" .name "backburner.dev/pool" (include "backburner.pool" $group.model.name | trimAll "-") -}}
+    {{- $labels = merge $labels (dict "backburner.dev/canary" (toString $group.canary) "backburner.dev/release" $release) -}}
+    {{- include "backburner.podLabels" (merge (dict "group" $labels) $component) | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: worker
-    {{- with $group.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "backburner.podAnnotations" (dict "container" "worker" "own" $group) | nindent 4 }}
 spec:
   serviceAccountName: {{ include "backburner.serviceAccount" $component }}
   automountServiceAccountToken: {{ has "node" $group.reclaimNotices }}

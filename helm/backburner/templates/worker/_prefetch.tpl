@@ -11,8 +11,9 @@
 {{- end -}}
 metadata:
   labels:
-    {{- include "backburner.podLabels" $component | nindent 4 }}
-    backburner.dev/group: {{ .name }}
+    {{- include "backburner.podLabels" (dict "root" $root "component" "prefetch" "own" $group "group" (dict "backburner.dev/group" .name)) | nindent 4 }}
+  annotations:
+    {{- include "backburner.podAnnotations" (dict "container" "fetch-model" "own" $group) | nindent 4 }}
 spec:
   restartPolicy: OnFailure
   serviceAccountName: {{ include "backburner.serviceAccount" (dict "root" $root "component" "worker" "account" $root.Values.workers.serviceAccount) }}
@@ -30,7 +31,7 @@ spec:
           labelSelector:
             matchLabels:
               {{- include "backburner.selector" $component | nindent 14 }}
-              backburner.dev/group: {{ .name }}
+              backburner.dev/group: {{ .name | quote }}
   containers:
     {{- include "backburner.worker.fetch" (dict "root" $root "name" .name "group" $light) | nindent 4 }}
   volumes:

@@ -13,7 +13,7 @@
 {{- include "backburner.scratch" (dict "volume" $compiled "path" "/var/cache/backburner" "into" .into) -}}
 {{- end -}}
 {{- if include "backburner.worker.modelVolume" $group -}}
-{{- if and (eq $group.model.cache.kind "pvc") (not $group.model.cache.pvc.existingClaim) -}}
+{{- if include "backburner.worker.ownClaim" $group -}}
 {{- $_ := set .into "mounts" (append .into.mounts (dict "name" "model" "mountPath" "/models" "readOnly" true)) -}}
 {{- else -}}
 {{- include "backburner.folder" (dict "volume" (include "backburner.worker.modelVolume" $group | fromYaml) "path" "/models" "into" .into) -}}
@@ -29,7 +29,7 @@
 name: model
 image: {reference: {{ . | quote }}, pullPolicy: IfNotPresent}
 {{- end -}}
-{{- else if .model.source -}}
+{{- else if or .model.source (eq $cache.kind "hostPath") (eq $cache.kind "pvc") -}}
 name: model
 {{- if eq $cache.kind "emptyDir" }}
 emptyDir:
@@ -43,6 +43,11 @@ hostPath: {path: {{ $cache.hostPath | quote }}, type: Directory}
 persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }}}
 {{- end }}
 {{- end -}}
+{{- end -}}
+
+{{/* Something, if each worker gets a claim of its own: GROUP. */}}
+{{- define "backburner.worker.ownClaim" -}}
+{{- if and (eq .model.cache.kind "pvc") (not .model.cache.pvc.existingClaim) }}yes{{ end -}}
 {{- end -}}
 
 {{/* Room for a model and a tenth more: GROUP. */}}
@@ -92,18 +97,22 @@ persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }
 {{/* (dict "root" $ "name" NAME "group" GROUP): the claims that each worker gets of its own, if any. */}}
 {{- define "backburner.worker.claims" -}}
 {{- $cache := .group.model.cache -}}
-{{- if and .group.model.source (eq $cache.kind "pvc") (not $cache.pvc.existingClaim) -}}
-- metadata:
+{{- if include "backburner.worker.ownClaim" .group -}}
+- apiVersion: v1
+  kind: PersistentVolumeClaim
+  metadata:
     name: model
     labels:
       {{- include "backburner.worker.selector" . | nindent 6 }}
   spec:
     accessModes: [{{ $cache.pvc.accessMode }}]
+    volumeMode: Filesystem
     {{- with $cache.pvc.storageClass }}
     storageClassName: {{ . }}
     {{- end }}
     resources:
       requests:
-        storage: {{ include "backburner.worker.modelSize" .group }}
+        {{- /* The old model lies there until the next one is whole, and a claim's size here cannot be changed. */}}
+        storage: {{ printf "%dGi" (mulf 2.2 .group.model.sizeGiB | ceil | int) }}
 {{- end -}}
 {{- end -}}

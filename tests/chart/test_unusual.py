@@ -1,0 +1,178 @@
+"""Values that are legitimate and that no file of `ci/` has: long and odd names, labels said twice, others' volumes."""
+
+import re
+
+import chart_tools
+import pytest
+from chart.lint import Rendered, findings
+from chart.renders import CHART, REMOVED, run_helm, smallest_with
+from chart.workloads import workloads
+
+LABEL = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")
+POOL = {"nodeSelector": {"pool": "gpu"}, "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}
+
+
+def group(**over):
+    return {"model": {"name": "org/Model-8B", "source": "s3://models/m", "sizeGiB": 16}, **POOL, **over}
+
+
+def labels_in(value):
+    """Every map of labels or of a selector's labels, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("labels", "matchLabels") and isinstance(inner, dict):
+                yield inner
+            yield from labels_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from labels_in(inner)
+
+
+def one(objects, kind, name=""):
+    (found,) = (each for each in objects if each["kind"] == kind and name in each["metadata"]["name"])
+    return found
+
+
+def container(objects, component):
+    found = next(each for each in workloads(objects) if each.component == component)
+    return found.spec["containers"][0]
+
+
+@pytest.mark.parametrize("name", ["on", "no", "y", "null", "true"])
+def test_a_groups_name_that_yaml_takes_for_something_else_is_a_text(render_with, name):
+    objects = render_with({"workers": {"groups": {"chat": REMOVED, name: group(model={"name": "123", "path": "/m"})}}})
+    labels = [map_ for each in objects for map_ in labels_in(each)]
+    assert [map_ for map_ in labels if not all(isinstance(value, str) for value in map_.values())] == []
+    assert one(objects, "StatefulSet")["spec"]["selector"]["matchLabels"]["backburner.dev/group"] == name
+
+
+@pytest.mark.parametrize("namespace", ["20261128", "0e8", "true"])
+def test_a_namespace_and_a_release_that_look_like_numbers_are_texts(render_with, namespace):
+    objects = render_with({"fullnameOverride": "pr-42", "extraObjects": []}, release="42", namespace=namespace)
+    assert {each["metadata"].get("namespace", namespace) for each in objects} == {namespace}
+    assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in objects} == {"42"}
+
+
+@pytest.mark.parametrize("release", ["42", "team.search"])
+def test_a_release_that_no_service_can_be_named_after_is_refused_with_the_remedy(render_with, release):
+    assert "fullnameOverride" in render_with({}, release=release, check=False)
+    assert render_with({"fullnameOverride": "bb"}, release=release)
+
+
+def test_the_longest_names_fit(render_with):
+    # 40 + 8 + 4 = 52 characters, which a StatefulSet's name may have.
+    prefetched = group(model={"name": "org/" + "M" * 251, "source": "s3://m/m", "sizeGiB": 1})
+    prefetched["model"] |= {"cache": {"kind": "hostPath"}, "prefetch": {"enabled": True}}
+    values = {"fullnameOverride": "f" * 40, "workers": {"groups": {"chat": prefetched, "tall": prefetched}}}
+    objects = render_with(values, release="r" * 53)
+    assert findings(Rendered(objects)) == []
+    assert {len(each["metadata"]["name"]) for each in objects if len(each["metadata"]["name"]) > 63} == set()
+    labels = [map_ for each in objects for map_ in labels_in(each)]
+    assert [map_ for map_ in labels if not all(LABEL.match(value) for value in map_.values())] == []
+
+
+def test_a_set_of_pods_has_room_for_what_its_controller_appends(render_with):
+    # The controller makes a StatefulSet NAME-999 for each set, whose pods' label has eleven characters more.
+    sets = group(leaderWorkerSet={"size": 2})
+    values = {"assumeApis": True, "fullnameOverride": "f" * 40, "workers": {"groups": {"chat": REMOVED, "tall": sets}}}
+    assert "may have 48" in render_with(values, check=False)
+    assert render_with(values | {"fullnameOverride": "f" * 36})
+
+
+def test_labels_that_are_said_twice_stand_once(render_with):
+    labels = {"team": "search", "release": "prometheus"}
+    values = {
+        "assumeApis": True,
+        "commonLabels": labels,
+        "gateway": {"podLabels": {"team": "chat"}, "podAnnotations": {"kubectl.kubernetes.io/default-container": "x"}},
+        "dispatcher": {"podAnnotations": {"kubectl.kubernetes.io/default-container": "x"}},
+        "monitoring": {name: {"enabled": True, "labels": labels} for name in ("podMonitor", "rules", "dashboard")},
+        "workers": {"groups": {"chat": {"podLabels": {"team": "chat"}}}},
+    }
+    values["workers"]["groups"]["chat"]["podAnnotations"] = {"kubectl.kubernetes.io/default-container": "x"}
+    objects = render_with(values)
+    assert one(objects, "Deployment", "gateway")["spec"]["template"]["metadata"]["labels"]["team"] == "chat"
+    assert one(objects, "PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_a_variable_that_is_null_is_taken_out(render_with):
+    objects = render_with({"env": {"NCCL_DEBUG": None}, "workers": {"groups": {"chat": {"env": {"NCCL_DEBUG": None}}}}})
+    assert "NCCL_DEBUG" not in {each["name"] for each in container(objects, "worker")["env"]}
+
+
+def test_a_mesh_and_azure_find_their_labels_on_the_bootstrap(render_with):
+    own = {"podLabels": {"azure.workload.identity/use": "true"}, "podAnnotations": {"sidecar.istio.io/inject": "false"}}
+    template = one(render_with({"bootstrap": own}), "Job", "bootstrap")["spec"]["template"]["metadata"]
+    assert template["labels"]["azure.workload.identity/use"] == "true"
+    assert template["annotations"]["sidecar.istio.io/inject"] == "false"
+
+
+def test_a_claim_of_a_workers_own_has_room_for_the_next_model(render_with):
+    # The next one is fetched before the old one goes, into the same folder: a claim's size cannot be changed.
+    model = {"cache": {"kind": "pvc"}, "sizeGiB": 16}
+    before, after = (
+        render_with({"workers": {"groups": {"chat": {"model": model | {"source": f"s3://models/{version}"}}}}})
+        for version in ("one", "two")
+    )
+    claims = [one(each, "StatefulSet")["spec"]["volumeClaimTemplates"] for each in (before, after)]
+    assert claims[0] == claims[1]
+    assert claims[0][0]["spec"]["resources"]["requests"]["storage"] == "36Gi"
+    assert len({variables(container(each, "worker"))["BACKBURNER_MODEL"] for each in (before, after)}) == 1
+
+
+def variables(one):
+    return {each["name"]: each.get("value") for each in one["env"]}
+
+
+@pytest.mark.parametrize("cache", [{"kind": "hostPath"}, {"kind": "pvc", "pvc": {"existingClaim": "shared"}}])
+def test_a_model_that_others_put_on_the_volume_is_mounted(render_with, cache):
+    model = {"source": "", "path": "/models/llama", "cache": cache}
+    objects = render_with({"workers": {"groups": {"chat": {"model": model}}}})
+    assert findings(Rendered(objects, "claimName: shared")) == []
+    mounts = {each["mountPath"]: each for each in container(objects, "worker")["volumeMounts"]}
+    assert mounts["/models"]["readOnly"] is True
+    assert "initContainers" not in one(objects, "StatefulSet")["spec"]["template"]["spec"]
+
+
+@pytest.fixture
+def notes(tool):
+    """`notes(values)` is what Helm says at the end."""
+    tool(chart_tools.helm, 4)
+
+    def said(over):
+        place = ("install", "bb", str(CHART), "--namespace", "batch", "--dry-run=client", "--values", "-")
+        return run_helm(4, *place, stdin=smallest_with(over)).stdout.partition("NOTES:")[2]
+
+    return said
+
+
+def test_no_key_is_promised_that_nobody_makes(render_with, notes):
+    without = {"bootstrap": {"enabled": False}}
+    assert "get secret bb-backburner-admin-key" in notes({})
+    assert "admin-key" not in notes(without)
+    assert "helm test" not in notes(without)
+    assert "Pod" not in {each["kind"] for each in render_with(without)}
+    assert "get secret mine" in notes(without | {"tests": {"keySecret": "mine"}})
+
+
+def test_workers_elsewhere_are_told_what_the_parts_here_have(notes):
+    kafka = {"securityProtocol": "SASL_PLAINTEXT", "existingSecret": {"name": "k"}, "idempotence": False}
+    said = notes(
+        {
+            "tenant": "acme",
+            "kafka": kafka | {"topics": {"retentionSeconds": 86400}},
+            "store": {"region": "eu-west-1"},
+            "workers": {"mode": "external", "groups": REMOVED},
+        }
+    )
+    for line in (
+        "BACKBURNER_TENANT=acme",
+        "BACKBURNER_TOPIC_RETENTION_SECONDS=86400",
+        "BACKBURNER_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT",
+        "BACKBURNER_KAFKA_SECURITY_MECHANISM=SCRAM-SHA-512",
+        "BACKBURNER_KAFKA_IDEMPOTENCE=false",
+        "AWS_REGION=eu-west-1",
+        "BACKBURNER_FREEZE_GRACE_SECONDS=180",
+        "WARNING: Kafka is spoken to without TLS, its users' passwords included",
+    ):
+        assert line in said
