@@ -4,6 +4,8 @@ from pathlib import Path
 
 import chart_tools
 import pytest
+import yaml
+from chart.definitions import strict
 from chart.renders import NAMESPACE, NEWEST, RELEASE, Render, render_all, render_values
 from extra_environment import InstallationFailed
 
@@ -79,3 +81,18 @@ def definitions_folder(missing_server) -> Path:
     if not _SHARED_CRDS.is_dir():
         missing_server("there is no ../shared/kube/crds with the definitions of custom resources")
     return _SHARED_CRDS
+
+
+@pytest.fixture(scope="session")
+def definitions(definitions_folder):
+    """The schema of each custom resource's version, by `apiVersion` and kind."""
+    found = {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for file in definitions_folder.glob("*.yaml"):
+        for one in yaml.load_all(file.read_text(), Loader=loader):
+            if one and one["kind"] == "CustomResourceDefinition":
+                spec = one["spec"]
+                for version in spec["versions"]:
+                    schema = version["schema"]["openAPIV3Schema"]
+                    found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = strict(schema)
+    return found

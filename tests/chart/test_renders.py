@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import chart_tools
-import jsonschema
 import pytest
 import yaml
+from chart.definitions import errors_in
 from chart.renders import CHART, NEWEST, ROOT, case_files, case_name, oldest_for, run_helm, template
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -90,54 +90,12 @@ def test_the_schemas_of_kubernetes_find_a_mistake(renders, tool, tmp_path):
     assert "livenesProbe" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-@pytest.fixture(scope="module")
-def definitions(definitions_folder):
-    """The schema of each custom resource's version, by `apiVersion` and kind."""
-    found = {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    for file in definitions_folder.glob("*.yaml"):
-        for one in yaml.load_all(file.read_text(), Loader=loader):
-            if one and one["kind"] == "CustomResourceDefinition":
-                spec = one["spec"]
-                for version in spec["versions"]:
-                    schema = version["schema"]["openAPIV3Schema"]
-                    found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = _strict(schema)
-    return found
-
-
-def _strict(schema):
-    """The schema with no other keys than it names, as the API server would take away what it does not know."""
-    if isinstance(schema, list):
-        return [_strict(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    strict = {key: _strict(value) for key, value in schema.items()}
-    closed = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
-    if closed and not schema.get("x-kubernetes-preserve-unknown-fields"):
-        strict.setdefault("additionalProperties", False)
-    if schema.get("x-kubernetes-int-or-string"):
-        strict.pop("type", None)
-    if schema.get("nullable") and isinstance(schema.get("type"), str):
-        strict["type"] = [schema["type"], "null"]
-    return strict
-
-
 def _is_custom(one):
     group = one["apiVersion"].rpartition("/")[0]
     return ("." in group and not group.endswith(".k8s.io")) or group in {
         "gateway.networking.k8s.io",
         "leaderworkerset.x-k8s.io",
     }
-
-
-def errors_in(one, definitions):
-    """What is wrong with a custom resource."""
-    schema = definitions[one["apiVersion"], one["kind"]]
-    # The outermost map has apiVersion, kind and metadata, which a definition need not repeat.
-    outer = {**schema, "properties": {**schema["properties"], "apiVersion": {}, "kind": {}, "metadata": {}}}
-    name = f"{one['kind']} {one['metadata']['name']}"
-    errors = jsonschema.Draft7Validator(outer).iter_errors(one)
-    return [f"{name}: {error.json_path}: {error.message}" for error in errors]
 
 
 @FILES

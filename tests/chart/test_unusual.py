@@ -4,6 +4,7 @@ import re
 
 import chart_tools
 import pytest
+from chart.definitions import errors_in
 from chart.lint import Rendered, findings
 from chart.renders import CHART, REMOVED, run_helm, smallest_with
 from chart.workloads import workloads
@@ -132,6 +133,38 @@ def test_a_model_that_others_put_on_the_volume_is_mounted(render_with, cache):
     mounts = {each["mountPath"]: each for each in container(objects, "worker")["volumeMounts"]}
     assert mounts["/models"]["readOnly"] is True
     assert "initContainers" not in one(objects, "StatefulSet")["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"gateway": {"enabled": False}},
+        {"dispatcher": {"enabled": False}},
+        {"bootstrap": {"enabled": False}},
+        {"gateway": {"replicas": 0}, "dispatcher": {"replicas": 0}, "workers": {"groups": {"chat": {"replicas": 0}}}},
+    ],
+    ids="-".join,
+)
+def test_what_is_left_without_a_part_fits_together(render_with, off):
+    assert findings(Rendered(render_with(off))) == []
+
+
+def test_a_set_of_pods_has_claims_that_its_definition_takes(render_with, definitions):
+    sets = {"leaderWorkerSet": {"size": 2}, "model": {"cache": {"kind": "pvc"}}}
+    objects = render_with({"assumeApis": True, "workers": {"groups": {"chat": sets}}})
+    assert findings(Rendered(objects)) == []
+    made = one(objects, "LeaderWorkerSet")
+    assert errors_in(made, definitions) == []
+    assert len(made["spec"]["leaderWorkerTemplate"]["volumeClaimTemplates"]) == 1
+
+
+def test_a_gang_has_the_priority_of_its_pods(render_with):
+    values = {"assumeApis": True, "priorityClass": {"create": True}}
+    values["workers"] = {"groups": {"chat": {"gang": {"enabled": True}}}}
+    objects = render_with(values)
+    (made,) = (each["metadata"]["name"] for each in objects if each["kind"] == "PriorityClass")
+    assert one(objects, "PodGroup")["spec"]["priorityClassName"] == made
+    assert one(objects, "StatefulSet")["spec"]["template"]["spec"]["priorityClassName"] == made
 
 
 @pytest.fixture

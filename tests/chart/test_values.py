@@ -277,6 +277,10 @@ REFUSED = [
     ({"kafka": {"existingSecret": {"name": "k"}}}, "the Secret k has a user; set SASL_SSL"),
     ({"workers": {"kafka": {"existingSecret": {"name": "w"}}}}, "the Secret w has a user; set SASL_SSL"),
     ({"kafka": {"caFrom": {"configMap": "c"}}}, "kafka.securityProtocol: PLAINTEXT is without TLS"),
+    (
+        {"store": {"url": "az://c/folder", "existingSecret": {"name": "s"}}},
+        "store.existingSecret: s has a key of S3, and the store is az://c/folder",
+    ),
     ({"freezeGraceSeconds": 130}, "freezeGraceSeconds: workers refuse to start unless it is more than the 130 seconds"),
     ({"fullnameOverride": "42"}, "a Service's name has small letters"),
     (

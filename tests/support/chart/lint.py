@@ -271,7 +271,9 @@ def services_run_with_all_three_probes(rendered: Rendered) -> Iterator[str]:
 def volumes_are_defined_and_used(rendered: Rendered) -> Iterator[str]:
     """Each mount has its volume, each volume its mount, and no two mounts one path."""
     for one in rendered.workloads:
-        claims = {each["metadata"]["name"] for each in one.owner["spec"].get("volumeClaimTemplates", [])}
+        spec = one.owner["spec"]
+        templates = spec.get("leaderWorkerTemplate", spec).get("volumeClaimTemplates", [])
+        claims = {each["metadata"]["name"] for each in templates}
         defined = Counter(volume["name"] for volume in one.spec.get("volumes", []))
         yield from (f"{one.name} defines the volume {name} twice" for name, count in defined.items() if count > 1)
         mounted = set()

@@ -11,8 +11,7 @@
 {{- $ports := list -}}
 {{- $url := .Values.queue.url -}}
 {{- if hasPrefix "kafka://" $url -}}
-{{- range regexFindAll ":[0-9]+" (trimPrefix "kafka://" $url) -1 }}{{ $ports = append $ports (trimPrefix ":" . | int) }}{{ end -}}
-{{- $ports = default (list 9092) $ports -}}
+{{- range splitList "," (trimPrefix "kafka://" $url) }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "9092" | int) }}{{ end -}}
 {{- else if contains "endpoint=" $url -}}
 {{- $ports = list (include "backburner.urlPort" (dict "url" (regexReplaceAll "^.*endpoint=" $url "")) | int) -}}
 {{- else -}}

@@ -126,11 +126,7 @@ topologySpreadConstraints:
       matchLabels:
         {{- include "backburner.worker.selector" $ | nindent 8 }}
 {{- end }}
-{{- $priority := $group.priorityClassName }}
-{{- if and (not $priority) $root.Values.priorityClass.create }}
-{{- $priority = include "backburner.priorityClass" $root }}
-{{- end }}
-{{- with $priority }}
+{{- with include "backburner.worker.priority" . }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- if $group.gang.enabled }}
@@ -145,6 +141,15 @@ runtimeClassName: {{ . }}
 {{- if $group.hostIPC }}
 hostIPC: true
 {{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "group" GROUP): the name of a group's PriorityClass, or nothing. */}}
+{{- define "backburner.worker.priority" -}}
+{{- if .group.priorityClassName -}}
+{{- .group.priorityClassName -}}
+{{- else if .root.Values.priorityClass.create -}}
+{{- include "backburner.priorityClass" .root -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The name of the workers' PriorityClass. */}}
