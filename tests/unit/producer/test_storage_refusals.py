@@ -98,7 +98,7 @@ def test_where_no_credentials_are_found_the_error_names_the_provider_s_variables
 
 @pytest.mark.parametrize("job", ["169.254.169.254", "metadata.google.internal"])
 def test_a_job_that_is_called_like_a_metadata_service_does_not_make_an_outage_look_like_missing_credentials(job):
-    asked = f"Generic S3 error: Error performing GET http://store:8333/bucket/tenants/t/jobs/{job}/job.json in 20s: reset"
+    asked = f"Generic S3 error: Error performing GET http://store/bucket/tenants/t/jobs/{job}/job.json in 20s: reset"
     assert translated(obstore.exceptions.GenericError(asked)).retryable
 
 

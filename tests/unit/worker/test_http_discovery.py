@@ -52,7 +52,16 @@ def test_what_is_no_list_of_models_is_an_error(body):
 
 
 def test_what_has_no_name_is_passed_over():
-    cards = [None, {"id": None}, {"id": ""}, {"id": 5}, {"id": "x" * 513}, {"id": "a\nb"}, {"id": " "}, {"id": "m", "parent": 7, "root": []}]
+    cards = [
+        None,
+        {"id": None},
+        {"id": ""},
+        {"id": 5},
+        {"id": "x" * 513},
+        {"id": "a\nb"},
+        {"id": " "},
+        {"id": "m", "parent": 7, "root": []},
+    ]
     assert models_of({"data": cards}) == [Model("m")]
 
 

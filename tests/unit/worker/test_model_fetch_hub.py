@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("huggingface_hub", reason="huggingface_hub comes with vLLM")
 
 from backburner_schemas.errors import ModelChecksumWrong, ModelSourceRefused, ModelSourceUnavailable
+from backburner_worker.model_fetch import file_download
 from backburner_worker.model_fetch.fetch import ModelFetch
 from backburner_worker.model_fetch.file_download import PartLimits
 from backburner_worker.model_fetch.folder import ModelFolder
@@ -38,6 +39,7 @@ class Hub(ThreadingHTTPServer):
         self.reads_left = 0
         self.seen = []
         self.status = 200
+        self.elsewhere = ""
         self.files = {"config.json": CONFIG, "model.safetensors": WEIGHTS, **dict.fromkeys(OTHERS, b"none")}
 
     @property
@@ -77,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path == f"/org/name/resolve/{COMMIT}/model.safetensors":
             hub.reads_left = 3
             # Another name of the same machine, so that it is another origin.
-            return self._answer(302, b"", {"Location": f"http://localhost:{hub.server_port}/cdn/weights?signed=1"})
+            elsewhere = hub.elsewhere or f"http://localhost:{hub.server_port}/cdn/weights?signed=1"
+            return self._answer(302, b"", {"Location": elsewhere})
         if path == "/cdn/weights":
             hub.reads_left -= 1
             return self._part(hub.weights) if hub.reads_left >= 0 else self._answer(403, b"expired")
@@ -162,6 +165,14 @@ async def test_what_the_hub_gives_is_held_against_its_sums(hub, fetch, name, tmp
 async def test_a_hub_that_does_not_answer_with_a_model_is_told(hub, fetch, status, error, message):
     hub.status = status
     with pytest.raises(error, match=message):
+        await fetch()
+
+
+@pytest.mark.parametrize("elsewhere", ["http://[bad", "http://host:port/", "file:///etc/passwd", "http://a\tb/"])
+async def test_a_hub_that_sends_to_no_address_may_be_asked_again(hub, fetch, elsewhere, monkeypatch):
+    monkeypatch.setattr(file_download, "_WAIT", lambda _: 0)
+    hub.elsewhere = elsewhere
+    with pytest.raises(ModelSourceUnavailable):
         await fetch()
 
 

@@ -64,6 +64,11 @@ async def test_an_interruption_of_a_spot_instance_is_a_notice_with_its_time(serv
     assert get[2]["x-aws-ec2-metadata-token"] == "secret-token"
 
 
+async def test_a_slow_clock_leaves_no_more_time_than_the_cloud_gives(server, look):
+    server.answers = {TOKEN: (200, "t"), ACTION: (200, '{"action": "stop", "time": "2026-11-28T13:00:00Z"}')}
+    assert (await look(AwsNotices)).seconds == 120.0
+
+
 async def test_an_instance_that_is_not_interrupted_has_no_notice_and_its_token_is_kept(server, look):
     server.answers = {TOKEN: (200, "secret-token")}
     assert await look(AwsNotices) is None
@@ -286,6 +291,17 @@ async def test_a_notice_that_goes_is_withdrawn_after_several_looks_without_it(wa
     assert seen == [NOTICE]
     assert source.looks >= 10
     assert watcher.noticed
+
+
+async def test_a_notice_that_comes_again_is_not_withdrawn_any_more(watch):
+    watcher, seen = watch(Scripted(NOTICE, None, None, None, NOTICE))
+    async with asyncio.timeout(60):
+        while len(seen) < 2:  # noqa: ASYNC110 - the watch tells of it by a plain call
+            await asyncio.sleep(0)
+    again = asyncio.ensure_future(watcher.withdrawn())
+    await asyncio.sleep(0)
+    assert not again.done()
+    again.cancel()
 
 
 async def test_where_nothing_is_to_be_looked_at_the_watch_is_over_at_once():

@@ -121,8 +121,12 @@ class HubSource(ModelSource):
             response, data = await self._ask(url, start, length)
             if not response.is_redirect:
                 return response, data
-            url = urljoin(url, response.headers.get("Location", ""))
-            if not self._is_hubs(url):
+            try:
+                url = urljoin(url, response.headers.get("Location", ""))
+                is_hubs = self._is_hubs(url)
+            except ValueError as error:
+                raise ModelSourceUnavailable(f"the hub sends to no address for {file.name}") from error
+            if not is_hubs:
                 self._locations[file.name] = url
         raise ModelSourceUnavailable(f"the hub sends from one address to the next for {file.name}; try again later")
 

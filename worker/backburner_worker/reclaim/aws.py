@@ -13,6 +13,8 @@ from backburner_worker.reclaim.notice import NoticeKind, NoticeSource, NoticeUna
 
 _URL = "http://169.254.169.254"
 _TOKEN_LIFE_SECONDS = 21600
+_NOTICE_SECONDS = 120.0
+"""EC2 tells no sooner; with a clock that is slow it would look as if there were more."""
 _HOP_REMEDY = "set the instance's metadata hop limit to 2, so that pods reach it"
 
 
@@ -40,8 +42,8 @@ class AwsNotices(NoticeSource):
         try:
             said = json.loads(text)
             due = dt.datetime.fromisoformat(said["time"])
-            seconds = (due - self._now()).total_seconds()
-            return ReclaimNotice(self.kind, f"spot instance-action {said['action']!s:.40}", max(0.0, seconds))
+            seconds = min(max(0.0, (due - self._now()).total_seconds()), _NOTICE_SECONDS)
+            return ReclaimNotice(self.kind, f"spot instance-action {said['action']!s:.40}", seconds)
         except (ValueError, KeyError, TypeError) as error:
             raise NoticeUnavailable(f"the metadata service's instance-action is not understood: {text:.100}") from error
 

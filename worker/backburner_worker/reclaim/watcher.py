@@ -33,7 +33,7 @@ class ReclaimWatcher:
 
     @property
     def noticed(self) -> bool:
-        """Whether there was a notice, also one that is withdrawn by now."""
+        """Whether there is a notice, or was one that is withdrawn by now."""
         return bool(self._standing) or self._withdrawn.is_set()
 
     async def withdrawn(self) -> None:
@@ -70,6 +70,7 @@ class ReclaimWatcher:
                 without = 0 if notice is not None else without + 1
                 if notice is not None and source.kind not in self._standing:
                     self._standing.add(source.kind)
+                    self._withdrawn.clear()
                     on_notice(notice)
                 elif without >= _WITHDRAWN_COUNT and source.kind in self._standing:
                     self._standing.discard(source.kind)
