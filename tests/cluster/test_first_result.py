@@ -147,8 +147,12 @@ def test_nothing_is_ready_before_it_is_warm(first, figures):
         lambda: first.cluster.run("kubectl", "get", "--raw", f"{page}/livez", check=False).returncode == 0,
         "a worker that is alive",
     )
-    unready = first.cluster.run("kubectl", "get", "--raw", f"{page}/readyz", check=False)
-    assert unready.returncode != 0
+    # The kubelet has asked it, too, and was told that it is not ready: what it is by now, it has been found to be.
+    asked = ("events", "-n", first.name, "--field-selector", f"involvedObject.name={name},reason=Unhealthy")
+    first.cluster.until(
+        lambda: any("statuscode: 503" in event["message"] for event in first.cluster.items(*asked)),
+        "a probe that finds the worker not ready",
+    )
     conditions = {found["type"]: found["status"] for found in running()["status"]["conditions"]}
     assert conditions["Ready"] == "False"
     members = first.clients.program("members", f"{first.name}.fake", part="admin")
