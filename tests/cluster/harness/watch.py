@@ -27,7 +27,9 @@ class PodLife:
     """Of the last container, once the pod was asked to go."""
     drained: timedelta | None = None
     """From being asked to go to the container's end."""
+    asked_to_go: datetime | None = None
     grace: timedelta | None = None
+    """What it was given then; the kubelet's own last call, once the containers are through, says none."""
 
 
 class PodWatch:
@@ -78,17 +80,19 @@ def _note(lives: dict[str, PodLife], pod: dict[str, Any]) -> None:
     meta, status = pod["metadata"], pod["status"]
     component = meta.get("labels", {}).get("app.kubernetes.io/component", "")
     life = lives.setdefault(meta["uid"], PodLife(meta["name"], meta["uid"], component))
+    if "deletionTimestamp" in meta and life.asked_to_go is None:
+        life.grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds", 0))
+        life.asked_to_go = _moment(meta["deletionTimestamp"]) - life.grace
     for container in status.get("containerStatuses", ()):
         before = container.get("lastState", {}).get("terminated")
         if before:
             life.restarts[container["restartCount"]] = before["exitCode"]
             life.reasons.add(before.get("reason", ""))
         ended = container["state"].get("terminated")
-        if ended and "deletionTimestamp" in meta:
+        if ended and life.asked_to_go is not None:
             life.exit_code = ended["exitCode"]
-            life.grace = timedelta(seconds=meta.get("deletionGracePeriodSeconds", 0))
             if ended.get("finishedAt"):
-                life.drained = _moment(ended["finishedAt"]) - (_moment(meta["deletionTimestamp"]) - life.grace)
+                life.drained = _moment(ended["finishedAt"]) - life.asked_to_go
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
