@@ -24,6 +24,12 @@ CONFIG = b'{"model_type": "llama"}'
 OTHERS = ("original/consolidated.00.pth", "pytorch_model.bin", "model.Q4.gguf")
 
 
+@pytest.fixture(autouse=True)
+def _online(monkeypatch):
+    """Whoever loaded a model in this process before has told the library to ask nobody."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 def blob(data):
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
