@@ -136,6 +136,14 @@ class Deployment:
         labels += [f"backburner.dev/group={group}"] if group else []
         return self.cluster.items("pods", "-n", self.name, "-l", ",".join(labels))
 
+    def metric(self, pod: str, series: str) -> float:
+        """What a pod of its own tells of a series, named with its labels as the page of metrics has it."""
+        page = f"/api/v1/namespaces/{self.name}/pods/{pod}:8080/proxy/metrics"
+        for line in self.cluster.kubectl("get", "--raw", page).splitlines():
+            if line.startswith(f"{series} "):
+                return float(line.removeprefix(series))
+        raise AssertionError(f"{pod} tells no {series}")
+
     # --- making and ending --------------------------------------------------------------------------------------
 
     def prepare(self, *, restricted: bool) -> None:
