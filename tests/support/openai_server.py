@@ -1,7 +1,7 @@
 """A server with OpenAI's HTTP API on the fake engine, as vLLM has it, which can misbehave as servers elsewhere do.
 
 In the loop of a test it is an `OpenAiServer`; as a program, `openai_server.py --port 8000`, it serves until it ends.
-`--host 0.0.0.0` lets others than this machine in.
+`--host 0.0.0.0` lets other machines in.
 """
 
 import argparse
