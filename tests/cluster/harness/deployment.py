@@ -100,7 +100,7 @@ class Deployment:
         }
         return merged(base, more)
 
-    def group(self, model: str = "fake", **more: Any) -> dict[str, Any]:
+    def group(self, model: str = "fake", /, **more: Any) -> dict[str, Any]:
         """A group of workers with the fake engine, on the nodes that stand for GPU nodes."""
         base: dict[str, Any] = {
             "model": {"name": model},
