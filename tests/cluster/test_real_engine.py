@@ -43,7 +43,7 @@ def model(full, cluster, clients, images, tmp_path):
 def test_a_model_is_fetched_whole_answers_and_is_warm_again_after_a_kill(model, deploy, figures):
     with deploy("real", pools=(_MODEL,)) as made:
         group = {
-            "model": {"name": _MODEL, "source": _SOURCE, "checksum": model, "sizeGiB": 1},
+            "model": {"source": _SOURCE, "checksum": model, "sizeGiB": 1},
             "engine": {
                 "kind": "vllm",
                 "args": ["--max-model-len", "512", "--enforce-eager"],
@@ -55,7 +55,7 @@ def test_a_model_is_fetched_whole_answers_and_is_warm_again_after_a_kill(model, 
         }
         parts = {part: {"replicas": 1} for part in USERS if part in {"gateway", "dispatcher"}}
         began = time.monotonic()
-        made.install(made.values({_GROUP: made.group(**group)}, **parts), wait=False)
+        made.install(made.values({_GROUP: made.group(_MODEL, **group)}, **parts), wait=False)
         name = f"{made.fullname}-worker-{_GROUP}-0"
         made.cluster.until(
             lambda: _ready(made, name), "a warm worker of the real engine", seconds=_WARM_SECONDS, every=1

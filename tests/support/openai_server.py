@@ -1,6 +1,7 @@
 """A server with OpenAI's HTTP API on the fake engine, as vLLM has it, which can misbehave as servers elsewhere do.
 
 In the loop of a test it is an `OpenAiServer`; as a program, `openai_server.py --port 8000`, it serves until it ends.
+`--host 0.0.0.0` lets other machines in.
 """
 
 import argparse
@@ -21,8 +22,20 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 class OpenAiServer:
     """One server. `answers` takes the place of the engine: a function of the request, or None to ask the engine."""
 
-    def __init__(self, model="fake", *, adapters=(), latency=0.0, token=None, tls=None, port=0, endpoints=Endpoint):
+    def __init__(
+        self,
+        model="fake",
+        *,
+        adapters=(),
+        latency=0.0,
+        token=None,
+        tls=None,
+        port=0,
+        host="127.0.0.1",
+        endpoints=Endpoint,
+    ):
         self.model, self.adapters, self.token, self.tls, self.port = model, adapters, token, tls, port
+        self.host = host
         self.engine = FakeEngine(model, latency, adapters=adapters)
         self.endpoints = frozenset(endpoints)
         self.answers = lambda request: None
@@ -55,7 +68,7 @@ class OpenAiServer:
         # As uvicorn does: whoever hangs up has its request aborted.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.tls, reuse_address=True)
+        site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self.tls, reuse_address=True)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]
 
@@ -111,7 +124,7 @@ class OpenAiServer:
 
 
 async def serve(arguments):
-    server = OpenAiServer(arguments.model, latency=arguments.latency, port=arguments.port)
+    server = OpenAiServer(arguments.model, latency=arguments.latency, host=arguments.host, port=arguments.port)
     async with server:
         print(server.url, flush=True)
         with contextlib.suppress(asyncio.CancelledError):
@@ -122,6 +135,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="fake")
     parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     asyncio.run(serve(parser.parse_args()))
 

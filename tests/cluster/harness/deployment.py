@@ -100,7 +100,7 @@ class Deployment:
         }
         return merged(base, more)
 
-    def group(self, model: str = "fake", **more: Any) -> dict[str, Any]:
+    def group(self, model: str = "fake", /, **more: Any) -> dict[str, Any]:
         """A group of workers with the fake engine, on the nodes that stand for GPU nodes."""
         base: dict[str, Any] = {
             "model": {"name": model},
@@ -135,6 +135,14 @@ class Deployment:
         labels += [f"app.kubernetes.io/component={component}"] if component else []
         labels += [f"backburner.dev/group={group}"] if group else []
         return self.cluster.items("pods", "-n", self.name, "-l", ",".join(labels))
+
+    def metric(self, pod: str, series: str) -> float:
+        """What a pod of its own tells of a series, named with its labels as the page of metrics has it."""
+        page = f"/api/v1/namespaces/{self.name}/pods/{pod}:8080/proxy/metrics"
+        for line in self.cluster.kubectl("get", "--raw", page).splitlines():
+            if line.startswith(f"{series} "):
+                return float(line.removeprefix(series))
+        raise AssertionError(f"{pod} tells no {series}")
 
     # --- making and ending --------------------------------------------------------------------------------------
 

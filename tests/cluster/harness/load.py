@@ -47,11 +47,7 @@ class PacedLoad:
 
     def uncommitted(self, worker: str) -> int:
         """How many deliveries a worker holds that would come again if it vanished now; its engine's begun ones too."""
-        page = f"/api/v1/namespaces/{self.deployment.name}/pods/{worker}:8080/proxy/metrics"
-        for line in self.deployment.cluster.kubectl("get", "--raw", page).splitlines():
-            if line.startswith(f"{_UNCOMMITTED} "):
-                return int(float(line.split()[1]))
-        raise AssertionError(f"{worker} tells no {_UNCOMMITTED}")
+        return int(self.deployment.metric(worker, _UNCOMMITTED))
 
     def striking(self, *workers: str) -> None:
         """These workers are about to vanish: what they hold may run twice."""
