@@ -14,7 +14,7 @@ _MODEL = "smollm2"
 _GROUP = "elsewhere"
 _PORT = 8000
 _SSH_PORT = 22
-_DURING, _AFTER = 400, 40
+_DURING, _AFTER = 800, 40
 """Requests of the job in whose middle a server is deleted, and of the one after it is back."""
 _SERVERS = "backburner_engine_servers"
 _ANSWERED = "backburner_engine_seconds_count"
