@@ -17,7 +17,7 @@ _INSTALL = "From an empty cluster to the first result"
 _STEPS = "Change a group in steps"
 _SCALE = "More workers, and fewer"
 _ELSEWHERE = {
-    "Models, and warm workers": "a restricted namespace lets no folder of a node in, which is what is prefetched",
+    "Models, and warm workers": "test_prefetch.py: a restricted namespace lets no folder of a node in",
     "Drain a node": "test_disruptions.py drains one",
     "Lost nodes": "test_disruptions.py loses one",
 }
