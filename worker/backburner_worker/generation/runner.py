@@ -5,10 +5,10 @@ It decides by the policy, creates no record and stores nothing.
 
 import asyncio
 import random
-import time
 
 from backburner.logs import get_logger
 from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
+from backburner.storage.clock import StoreClock
 from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, EngineLost, GenerationAborted
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.engine.base import Engine
@@ -48,8 +48,9 @@ class RequestRunner:
         admitter: Admitter,
         suspects: Suspects,
         rules: RetryRules,
+        clock: StoreClock,
     ) -> None:
-        """`admitter` is stopped when the engine has died."""
+        """`admitter` is stopped when the engine has died. Deadlines go by `clock`."""
         self._engine = engine
         self._handler = handler
         self._source = source
@@ -57,6 +58,7 @@ class RequestRunner:
         self._admitter = admitter
         self._suspects = suspects
         self._rules = rules
+        self._clock = clock
         self.running: set[RunningRequest] = set()
         """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
@@ -152,7 +154,13 @@ class RequestRunner:
         # The random number spreads retries; it hides nothing.
         chance = random.random()  # noqa: S311
         ending = after_failure(
-            request.run, failure, request.delivery.facts, now=time.time(), rules=self._rules, chance=chance
+            request.run,
+            failure,
+            request.delivery.facts,
+            now=self._clock.now(),
+            trusted=self._clock.trusted,
+            rules=self._rules,
+            chance=chance,
         )
         if isinstance(ending, Retry):
             log.info("generation failed; retrying", code=ending.code, error=failure.message, **request.where)
@@ -162,7 +170,7 @@ class RequestRunner:
         """How a request ends that was broken off; None where it is left to another worker."""
         delivery, run = request.delivery, request.run
         if why is Abort.CANCELLED:
-            verdict = judge(delivery, self._jobs.facts(delivery.job), time.time())
+            verdict = judge(delivery, self._jobs.facts(delivery.job), self._clock.trusted_now())
             return Complete(run.envelope.address, Cancelled(), run.answer) if isinstance(verdict, Run) else verdict
         if why is Abort.ENGINE_LOST and request.entered:
             return after_engine_death(run, delivery.facts)
