@@ -290,10 +290,10 @@ class JobRun:
 
     async def _cut_off(self) -> Over:
         """End a job that was cancelled or has expired: at once if nothing was sent, else when late records are in."""
-        begun, grace = self.claim.cursor.begun, self.pending.manifest.grace_seconds
+        begun, grace = self.claim.cursor.begun, self.pending.manifest.grace_seconds or 0.0
         if await self._frozen(at_once=not begun):
             return await self._end(Outcome.ENDED)
-        return await self._hand_back((self._settings.grace_seconds if grace is None else grace) if begun else 0.0)
+        return await self._hand_back(max(grace, self._settings.grace_seconds) if begun else 0.0)
 
     async def _end(self, outcome: Outcome) -> Over:
         """Take the job off the list of those that wait, and freeze it if it is whole."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 from clock import Clock
@@ -114,16 +115,16 @@ async def test_the_grace_of_a_job_is_its_makers_and_goes_into_its_manifest():
                 assert JobManifest.model_validate_json(found.data).grace_seconds == 77.0
 
 
-@pytest.mark.parametrize("grace", [None, 5.0])
-async def test_where_a_manifest_has_no_grace_the_readers_setting_counts(storage, grace):
-    await make_job(storage, deadline=true_time() - 1_000, grace_seconds=grace)
+@pytest.mark.parametrize(("made_with", "reads_with"), [(None, 60.0), (5.0, 60.0), (60.0, 5.0)])
+async def test_the_longer_grace_counts_of_the_makers_and_the_readers(storage, made_with, reads_with):
+    await make_job(storage, deadline=true_time() - 1_000, grace_seconds=made_with)
     clock = Clock()
-    watch = JobWatch(clock)
-    assert await finalize(storage, *JOB, grace=60.0, watch=watch) is None
-    clock.now += 30
-    assert (await finalize(storage, *JOB, grace=60.0, watch=watch) is None) == (grace is None)
-    clock.now += 60
-    assert await finalize(storage, *JOB, grace=60.0, watch=watch) is not None
+    end = partial(finalize, storage, *JOB, grace=reads_with, watch=JobWatch(clock))
+    assert await end() is None
+    clock.now += 59
+    assert await end() is None
+    clock.now += 2
+    assert await end() is not None
 
 
 @every_shift
