@@ -67,12 +67,12 @@ class Book:
     pool: str
     jobs: dict[str, list[Asked]] = field(default_factory=dict)
     """By job id, each in its own order."""
-    told: dict[str, Told] = field(default_factory=dict)
-    """Of those of the jobs that are a gateway's batches, what the gateway told."""
     singles: list[Asked] = field(default_factory=list)
     """With answer objects, each in a job of its own."""
     raw: list[Asked] = field(default_factory=list)
     """Plain batch lines from a producer without the SDK."""
+    told: dict[str, Told] = field(default_factory=dict)
+    """Of those of the jobs that are a gateway's batches, what the gateway told."""
 
     def everything(self) -> list[Asked]:
         """All of them."""

@@ -28,6 +28,10 @@ class GatewayClient:
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
 
+    async def models(self) -> set[str]:
+        """The names that it lists. Raises `OSError`."""
+        return {str(one["id"]) for one in (await self._call("GET", "/models")).json()["data"]}
+
     async def create_batch(self, lines: Sequence[Mapping[str, Any]], url: str, priority: str, key: str) -> str:
         """Upload the lines and make a batch of them; its id."""
         data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)

@@ -16,7 +16,7 @@ from backburner_schemas.routing import pool_name
 from chaos import kafka_state, sqs_state
 from chaos.book import Book
 from chaos.checker import Verdict, check
-from chaos.gateway_client import gateway_client
+from chaos.gateway_client import GatewayClient, gateway_client
 from chaos.journals import Journals
 from chaos.load import Load
 from chaos.objects import S3Objects
@@ -145,7 +145,17 @@ async def stage(servers: Servers, crew: CrewSpec, folder: Path, *, seed: int) ->
         for _ in range(crew.count):
             workers.add("core")
         await found.all_ready()
+        if gateway is not None:
+            # A worker announces what it serves when it is ready, and the gateway reads that every few seconds.
+            names = set(models)
+            await until(
+                partial(_lists, gateway, names), f"a gateway that lists {', '.join(models)}", seconds=_WARM_SECONDS
+            )
         yield found
+
+
+async def _lists(gateway: GatewayClient, models: set[str]) -> bool:
+    return models <= await gateway.models()
 
 
 def _ready(place: Place) -> bool:
