@@ -241,7 +241,7 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
     return headers
 
 
-def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float, lane: Lane) -> DeliveryFacts:
+def decode_facts(headers: Iterable[tuple[str, bytes | None]], timestamp: float, lane: Lane) -> DeliveryFacts:
     """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises.
 
     Where attempts failed is believed on `retry` alone, which only workers may write: anybody else could make a canary

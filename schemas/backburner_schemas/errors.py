@@ -110,6 +110,12 @@ class UnsupportedVersion(Undeliverable):
     code = "unsupported_version"
 
 
+class UndecodableRecord(Undeliverable):
+    """The record cannot be decoded, or would take too much memory; correct its producer, and send it again."""
+
+    code = "undecodable"
+
+
 class TenantNotAllowed(Undeliverable):
     """This queue may not carry that tenant; add it to BACKBURNER_ALLOWED_TENANTS, or correct the producer."""
 

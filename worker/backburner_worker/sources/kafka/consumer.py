@@ -17,7 +17,6 @@ from aiokafka.errors import (
     InvalidSessionTimeoutError,
     KafkaError,
     OffsetMetadataTooLargeError,
-    RecordTooLargeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
@@ -26,6 +25,8 @@ from backburner.logs import get_logger
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner_schemas.errors import QueueError
 from backburner_worker.sources.kafka.assignor import LaneStickyAssignor
+from backburner_worker.sources.kafka.batches.client import decode_within_bounds
+from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.membership import Membership
 
 log = get_logger(__name__)
@@ -34,7 +35,8 @@ _FETCH_WAIT_MS = 50
 """How long the broker waits for news: this is the latency of an idle lane, and of a lane that is opened again."""
 _PARTITION_FETCH_BYTES = 256 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
-"""Bounds of what is prefetched; a record larger than these is delivered all the same, alone."""
+"""Bounds of what one answer of a broker holds; a batch larger than these is delivered all the same, alone.
+What is kept of all answers, `ReadAhead` bounds."""
 _MAX_HEARTBEAT_SECONDS = 3.0
 _CHECK_SECONDS = 10.0
 
@@ -45,7 +47,6 @@ FATAL = (
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
-    RecordTooLargeError,  # aiokafka has gone past the record already: going on would lose it
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
@@ -53,15 +54,18 @@ FATAL = (
 
 
 def make_consumer(
-    connection: Mapping[str, Any], *, client_id: str, group: str, membership: Membership
+    connection: Mapping[str, Any], *, client_id: str, group: str, membership: Membership, read_ahead: ReadAhead
 ) -> AIOKafkaConsumer:
-    """A consumer that is not started and subscribed to nothing yet."""
+    """A consumer that is not started and subscribed to nothing yet; what it decodes at a time, `read_ahead` bounds."""
+    decode_within_bounds()
     # An assignor keeps its state on the class: a class of its own for each member of this process.
     assignor = type("Assignor", (LaneStickyAssignor,), {})
     session_seconds, rebalance_seconds = membership.session_seconds, membership.rebalance_seconds
     return AIOKafkaConsumer(
         **connection,
         client_id=client_id,
+        # It deserializes nothing: this is how what belongs to one consumer reaches the place where it decodes.
+        key_deserializer=read_ahead,
         group_id=group,
         group_instance_id=membership.instance_id,
         partition_assignment_strategy=(assignor,),

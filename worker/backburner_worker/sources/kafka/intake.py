@@ -5,13 +5,14 @@ bytes, not objects.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from backburner_schemas import codec
-from backburner_schemas.errors import Undeliverable
+from backburner_schemas.errors import UndecodableRecord
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.assignment import Assignment, Partition
+from backburner_worker.sources.kafka.batches.record import Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer, Record
 
 BUFFER_RECORDS = 2_000
@@ -20,18 +21,6 @@ BUFFER_BYTES = 16 * 1024 * 1024
 HAND_OUT_RECORDS = 128
 HAND_OUT_BYTES = 2 * 1024 * 1024
 """Of each lane in one pull: decoding more at once would hold up the loop that feeds the engine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Stands for a record that the client library cannot decode: it ends as one dead letter, like other junk."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    value: bytes | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class Intake:
@@ -116,7 +105,9 @@ class Intake:
         if suspect:
             facts = replace(facts, suspect=True)
         delivery = Delivery(
-            message=_UNREADABLE if isinstance(record, Unreadable) else codec.decode(value, origin, self._rules),
+            message=_undecodable(record)
+            if isinstance(record, Unreadable)
+            else codec.decode(value, origin, self._rules),
             raw=value or b"",
             origin=origin,
             lane=lane,
@@ -128,6 +119,7 @@ class Intake:
         return delivery
 
 
-_UNREADABLE = codec.Unaddressed(
-    Undeliverable("the record cannot be decoded, such as for a header's name that is not UTF-8; correct the producer")
-)
+def _undecodable(record: Unreadable) -> codec.Unaddressed:
+    count = record.until - record.offset
+    offsets = f"offset {record.offset}" if count == 1 else f"offsets {record.offset} to {record.until - 1}"
+    return codec.Unaddressed(UndecodableRecord(f"{offsets}: {record.reason}; correct the producer, and send it again"))

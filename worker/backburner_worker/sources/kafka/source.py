@@ -22,6 +22,8 @@ from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
 from backburner_worker.sources.kafka.availability import KafkaAvailability
+from backburner_worker.sources.kafka.batches.codecs import MAX_UNPACKED_BYTES
+from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.commits import Commits
 from backburner_worker.sources.kafka.consumer import (
     FATAL,
@@ -69,6 +71,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._client_id = client_id
         self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
+        # A batch holds one request of the largest size at least, however well that compresses.
+        self._read_ahead = ReadAhead(max(MAX_UNPACKED_BYTES, 4 * rules.max_body_bytes))
         # Partitions that come are first told apart from before, then opened; only then is anything read of them.
         self._coming: frozenset[TopicPartition] | None = None
         self._arrived: frozenset[TopicPartition] | None = None
@@ -90,8 +94,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             client_id=self._client_id,
             group=self._group,
             membership=self._membership,
+            read_ahead=self._read_ahead,
         )
-        self._reader = Reader(consumer, self._assignment.position)
+        self._reader = Reader(consumer, self._read_ahead, self._assignment.position)
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         try:
