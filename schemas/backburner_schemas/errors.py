@@ -484,6 +484,14 @@ class QueueError(BackburnerError):
     http_status = 503
 
 
+class QueueDenied(QueueError):
+    """The broker refused the credentials, or denied a right; check BACKBURNER_KAFKA_SECURITY_… and docs/kafka.md."""
+
+    code = "queue_denied"
+    retryable = False
+    http_status = 403
+
+
 class StoreError(BackburnerError):
     """The object store did not answer; check BACKBURNER_STORE_URL and that the store is up."""
 

@@ -11,12 +11,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from backburner.logs import get_logger
+from backburner.publishers.kafka.connection import KafkaConnection
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
@@ -57,15 +57,15 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def __init__(
         self,
         *,
-        connection: Mapping[str, Any],
+        connection: KafkaConnection,
         topics: Mapping[str, Lane],
         group: str,
         rules: codec.Rules,
         membership: Membership,
         client_id: str,
     ) -> None:
-        self._connection = dict(connection)
-        self._topics = tuple(topics)
+        self._connection = connection
+        self._topics = dict(topics)
         self._group = group
         self._membership = membership
         self._client_id = client_id
@@ -82,7 +82,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._supervisor = Supervisor()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._availability = KafkaAvailability(group, membership.session_seconds)
+        self._availability = KafkaAvailability(group, membership.session_seconds, connection.refusal)
 
     # --- the port ---
 
@@ -100,14 +100,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         try:
-            await connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, self._group, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise start_failed(self._connection, error) from error
+            raise await start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
-        consumer.subscribe(topics=self._topics, listener=self)
+        consumer.subscribe(topics=tuple(self._topics), listener=self)
         self._availability.started()
         self._supervisor.start(self._run(consumer, self._reader, self._commits), name="kafka-source")
 
