@@ -14,7 +14,7 @@ from operator import itemgetter
 from backburner.publishers.base import Message, PublishFailed
 from backburner.runtime.notifier import Notifier
 from backburner_schemas import codec
-from backburner_schemas.codec import Origin, Rules, decode, decode_facts
+from backburner_schemas.codec import Origin, Rules, decode, decode_facts, wait_seconds
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 
@@ -70,11 +70,11 @@ class FakeBroker:
     def send(self, value: bytes | None, lane: Lane = Lane.NORMAL, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Put a message onto a lane, junk too. Its facts come from the headers, as on a broker."""
         stored = _KeptMessage(next(self._numbers), lane, value, headers, self.now())
-        due = decode_facts(headers, stored.sent_at, lane).not_before
-        if due is None:
-            self._waiting[lane].append(stored)
+        wait = wait_seconds(decode_facts(headers, lane), stored.sent_at, stored.sent_at)
+        if wait > 0:
+            heapq.heappush(self._delayed, (stored.sent_at + wait, stored.number, stored))
         else:
-            heapq.heappush(self._delayed, (due, stored.number, stored))
+            self._waiting[lane].append(stored)
         self.changed.set()
 
     @property
@@ -196,7 +196,7 @@ class FakeBroker:
 
     def _deliver(self, holder: object, stored: _KeptMessage) -> Delivery:
         origin = Origin(f"fake.{stored.lane}", f"0-{stored.number}", stored.sent_at)
-        facts = decode_facts(stored.headers, stored.sent_at, stored.lane)
+        facts = decode_facts(stored.headers, stored.lane)
         stored.receives += 1
         if self.suspect_receives is not None and stored.receives >= self.suspect_receives:
             facts = replace(facts, suspect=True, not_before=None)
