@@ -329,6 +329,19 @@ async def test_a_suspect_by_its_receive_count_is_sent_anew_onto_the_lane_where_t
     assert sqs.queues[NORMAL] == []
 
 
+async def test_a_suspect_that_is_given_back_in_order_shows_that_nobody_died_of_it(sqs, source_of):
+    sqs.put(envelope(0), RETRY, suspect="1")
+    source = await source_of()
+    deliveries = await pull(source, 1)
+    assert [one.left_cleanly for one in deliveries] == [True]
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: [one.count for one in sqs.visible()] == [0])
+    # One that its owner never gave back: that may have died of it.
+    sqs.visible()[0].count = 1
+    assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [False]
+
+
 async def test_a_message_that_is_nearly_due_is_held_until_then(sqs, source_of):
     due = time.time() + 0.8
     sqs.put(envelope(0), RETRY, not_before=str(due))

@@ -29,6 +29,8 @@ class _KeptMessage:
     headers: tuple[tuple[str, bytes], ...]
     sent_at: float
     receives: int = 0
+    died_with: bool = False
+    """Whether an owner of it ended uncleanly, as far as the broker shows."""
 
 
 class FakeBroker:
@@ -38,14 +40,21 @@ class FakeBroker:
 
     Args:
         rules: What its sources accept.
+        shows_ends: Whether it shows how owners ended, as Kafka does by its marks.
         suspect_receives: Deliveries of a message from which on it is a suspect, as on SQS; None for never.
         max_bytes: Messages over that size are refused to publishers; None for no limit.
     """
 
     def __init__(
-        self, rules: Rules | None = None, *, suspect_receives: int | None = None, max_bytes: int | None = None
+        self,
+        rules: Rules | None = None,
+        *,
+        shows_ends: bool = False,
+        suspect_receives: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self.rules = rules or Rules()
+        self.shows_ends = shows_ends
         self.suspect_receives = suspect_receives
         self.max_bytes = max_bytes
         self.changed = Notifier()
@@ -88,13 +97,14 @@ class FakeBroker:
         self._look_for_due()
         return len(self._delayed)
 
-    def lose(self, delivery: Delivery, to: object = None) -> None:
-        """End the delivery's lease without notice, as an expired visibility does.
+    def lose(self, delivery: Delivery, to: object = None, *, clean: bool = False) -> None:
+        """End the delivery's lease without notice, as an expired visibility does; or `clean`, as when a worker leaves.
 
         The message is delivered again, to whoever pulls first; or it is held from now on by the source `to`.
         """
         if (held := self._held.pop(delivery, None)) is not None:
             stored, _ = held
+            stored.died_with = stored.died_with or not clean
             if to is not None:
                 self._deliver(to, stored)
             else:
@@ -208,6 +218,7 @@ class FakeBroker:
             facts,
             token=stored.number,
             redelivered=stored.receives > 1,
+            left_cleanly=self.shows_ends and not stored.died_with,
         )
         self._held[delivery] = stored, holder
         return delivery

@@ -128,6 +128,7 @@ class Intake:
             facts=facts,
             token=partition_offset,
             redelivered=again,
+            left_cleanly=facts.suspect and self.assignment.left_cleanly(partition_offset),
         )
         self.assignment.hand_out(delivery)
         return delivery

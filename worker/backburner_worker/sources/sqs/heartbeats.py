@@ -22,7 +22,6 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs.availability import SqsAvailability
 from backburner_worker.sources.sqs.calls import MAX_BATCH_MESSAGES, SqsCalls
 from backburner_worker.sources.sqs.in_flight import InFlightMessage, InFlightMessages
-from backburner_worker.sources.sqs.message import SUSPECT_AT_RECEIVE_COUNT
 
 log = get_logger(__name__)
 
@@ -156,9 +155,8 @@ class Heartbeats:
         if found and self._extensions:
             # One that is under way would make them invisible again.
             await asyncio.wait({*self._extensions})
-        # One receipt more, and whoever gets it would take it for a suspect, though it harmed nobody here.
-        anew = [held for held in found if held.received.count >= SUSPECT_AT_RECEIVE_COUNT - 1]
-        back = [(held, 0) for held in found if held.received.count < SUSPECT_AT_RECEIVE_COUNT - 1]
+        anew = [held for held in found if held.received.is_sent_anew]
+        back = [(held, 0) for held in found if not held.received.is_sent_anew]
         await asyncio.gather(self.delay(back), *(self._resend(batch) for batch in _batches(anew)))
 
     async def delay(self, messages: Iterable[tuple[InFlightMessage, int]]) -> None:

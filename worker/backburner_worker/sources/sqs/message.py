@@ -67,7 +67,23 @@ class Received:
             facts=facts,
             token=token,
             redelivered=self.count > 1,
+            # One that is left in order is sent anew, so that what was received before was not.
+            left_cleanly=self.count == 1,
         )
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is to run alone."""
+        return self.count >= SUSPECT_AT_RECEIVE_COUNT or codec.decode_facts(self.headers, self.lane).suspect
+
+    @property
+    def is_sent_anew(self) -> bool:
+        """Whether it is let go of, without having harmed anybody here, by a new message in its place.
+
+        Given back as it is, it would count one receipt more: whoever gets it would take it for a suspect, or believe
+        that its last owner died of the suspect that it is.
+        """
+        return self.count >= SUSPECT_AT_RECEIVE_COUNT - 1 or self.is_suspect
 
     def wait_seconds(self, now: float) -> float:
         """Seconds from now, which is the Unix time, until it is due.
