@@ -401,6 +401,13 @@ class PoisonRequest(EngineError):
     http_status = 422
 
 
+class RunsElsewhere(EngineError):
+    """Another worker runs a copy of this suspect, alone in its engine; this one is tried again a minute later."""
+
+    code = "runs_elsewhere"
+    http_status = 409
+
+
 class EngineBusy(EngineError):
     """The engine refused the request for lack of capacity; it is retried."""
 

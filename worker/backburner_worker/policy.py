@@ -1,9 +1,9 @@
 """Decides what happens to a delivery: whether it runs, and how it ends. Pure; nothing is read or written here."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backburner_schemas.codec import Refused, Unaddressed
+from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, Refused, Unaddressed
 from backburner_schemas.envelope import MAX_ATTEMPTS, Address, AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import (
     BackburnerError,
@@ -12,6 +12,7 @@ from backburner_schemas.errors import (
     EngineLost,
     Expired,
     PoisonRequest,
+    RunsElsewhere,
     Undeliverable,
 )
 from backburner_schemas.job import JobManifest, Sealed
@@ -77,6 +78,11 @@ class Retry:
     facts: DeliveryFacts
     error: BackburnerError
     """Why."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether an attempt failed; else another worker runs a copy of it, and it only waits for the end of that."""
+        return not isinstance(self.error, RunsElsewhere)
 
     @property
     def kind(self) -> str:
@@ -160,6 +166,14 @@ def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
     if facts.suspect:
         return convicted(run)
     return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost())
+
+
+def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
+    """What becomes of a suspect of which another worker runs a copy at this Unix time.
+
+    Nothing was tried, so this is no attempt. What to wait for can take long, and nothing else could run meanwhile.
+    """
+    return Retry(run.envelope, replace(facts, not_before=now + MAX_RETRY_DELAY_SECONDS), RunsElsewhere())
 
 
 def convicted(run: Run) -> DeadLettered:

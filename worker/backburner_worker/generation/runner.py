@@ -25,9 +25,10 @@ from backburner_worker.policy import (
     after_failure,
     convicted,
     judge,
+    runs_elsewhere,
 )
 from backburner_worker.scheduling.work import Work
-from backburner_worker.settlement.suspects import Suspects
+from backburner_worker.settlement.suspects import Marking, Suspects
 from backburner_worker.sources.base import Source
 
 _WATCH_SECONDS = 1.0
@@ -81,14 +82,14 @@ class RequestRunner:
         Raises what no retry can fix, such as `StoreDenied` and `StoreFull`; anything else that is not the engine's own
         trouble is recorded as a crash first, and ends the worker. Cancelling the task breaks the request off.
         """
-        delivery, run = work.delivery, work.run
+        delivery = work.delivery
         request = RunningRequest(work)
         self.running.add(request)
         try:
             try:
                 request.begin(task)
-                if request.suspect and not await self._suspects.mark(run.envelope.address):
-                    return convicted(run)
+                if request.suspect and (ending := await self._not_now(request)) is not None:
+                    return ending
                 await self._source.begin(delivery)
                 return await self._respond(request)
             except EngineLost as error:
@@ -129,6 +130,17 @@ class RequestRunner:
         """Remove the marks of suspects that are left, unless they are to show a crash."""
         if not self._suspects.crashed:
             await self._suspects.close()
+
+    async def _not_now(self, request: RunningRequest) -> Ending:
+        """Mark a suspect; how it ends if it may not run here and now, or None."""
+        delivery, run = request.delivery, request.run
+        marking = await self._suspects.mark(run.envelope.address, left_cleanly=delivery.left_cleanly)
+        if marking is Marking.CONVICTED:
+            return convicted(run)
+        if marking is Marking.ELSEWHERE:
+            log.info("another worker runs a copy of the suspect; putting this one back", **request.where)
+            return runs_elsewhere(run, delivery.facts, time.time())
+        return None
 
     async def _respond(self, request: RunningRequest) -> Ending:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""

@@ -160,6 +160,8 @@ class Settler:
 
     def _signed(self, retry: Retry) -> Retry:
         """The retry with the place where it failed: who answers it in the end may be of another group."""
+        if not retry.has_failed:
+            return retry
         return replace(retry, facts=retry.facts.failed(self._signature.group, self._signature.release))
 
     def _settle_with(self, durable: Durable, delivery: Delivery, ending: Outcome) -> None:
@@ -187,6 +189,9 @@ class Settler:
         if suspect is not None:
             if convicted:
                 self._suspects.convict(suspect)
+            elif isinstance(ending, Retry) and not ending.has_failed:
+                # The mark is that of the worker which runs the copy, and has to show if that dies.
+                await self._suspects.give_up(suspect)
             else:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)

@@ -75,15 +75,20 @@ class Intake:
             and not self.assignment.is_full(partition)
         )
 
-    def keep(self, partition: Partition, records: Iterable[Record]) -> None:
-        """Keep what the broker returned, except for copies of what is known and what is not ours any more."""
+    def keep(self, partition: Partition, records: Iterable[Record], *, now: float, unix: float) -> None:
+        """Keep what the broker returned, except for copies of what is known and what is not ours any more.
+
+        It came now: by the monotonic clock, and by the wall clock.
+        """
         if partition not in self.assignment.partitions or self._stopped:
             return
         take = self.assignment.take
-        self._buffers[self._topics[partition[0]]].add(record for record in records if take(partition, record.offset))
+        self._buffers[self._topics[partition[0]]].add(
+            (record for record in records if take(partition, record.offset)), now=now, unix=unix
+        )
 
     def hand_out(self, now: float) -> list[Delivery]:
-        """Deliveries within the budget, bounded, of what is due at that Unix time."""
+        """Deliveries within the budget, bounded, of what is due at that monotonic time."""
         deliveries = []
         for lane, buffer in self._buffers.items():
             most = min(self._budget.get(lane, 0), HAND_OUT_RECORDS)
@@ -91,7 +96,7 @@ class Intake:
         return deliveries
 
     def due_at(self) -> float | None:
-        """Unix time at which the next record that is held back is due; None if there is none."""
+        """Monotonic time at which the next record that is held back is due; None if there is none."""
         found = (buffer.due_at() for lane, buffer in self._buffers.items() if self._budget.get(lane, 0) > 0)
         return min((at for at in found if at is not None), default=None)
 
@@ -100,7 +105,7 @@ class Intake:
         timestamp = record.timestamp / 1000
         origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
         partition_offset = self.assignment.partition_offset((topic, partition), offset)
-        facts = codec.decode_facts(record.headers, timestamp, lane) if record.headers else codec.NO_FACTS
+        facts = codec.decode_facts(record.headers, lane) if record.headers else codec.NO_FACTS
         again, suspect = self.assignment.past(partition_offset)
         if suspect:
             facts = replace(facts, suspect=True)
@@ -114,6 +119,7 @@ class Intake:
             facts=facts,
             token=partition_offset,
             redelivered=again,
+            left_cleanly=facts.suspect and self.assignment.left_cleanly(partition_offset),
         )
         self.assignment.hand_out(delivery)
         return delivery

@@ -118,7 +118,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         while True:
             self._supervisor.check()
             self._supervisor.news.clear()
-            deliveries = self._intake.hand_out(time.time())
+            deliveries = self._intake.hand_out(time.monotonic())
             if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
 
@@ -240,7 +240,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def _keep(self, found: Found) -> None:
         self._availability.answered()
         for partition, records in found.items():
-            self._intake.keep(partition, records)
+            self._intake.keep(partition, records, now=time.monotonic(), unix=time.time())
         self._supervisor.news.set()
 
     async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
