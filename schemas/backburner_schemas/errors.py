@@ -378,6 +378,8 @@ class EngineError(BackburnerError):
 
     code = "engine_error"
     retryable = True
+    max_attempts: ClassVar[int | None] = None
+    """Attempts that end so after which it is given up, where that is earlier than for others."""
 
 
 class EngineLost(EngineError):
@@ -407,6 +409,14 @@ class GenerationAborted(EngineError):
 
     code = "generation_aborted"
     http_status = 503
+
+
+class GenerationTooLong(EngineError):
+    """The generation took far longer than the tokens that it asks for, and was aborted; ask for fewer."""
+
+    code = "generation_too_long"
+    http_status = 504
+    max_attempts = 2
 
 
 # --- Kubernetes' API --------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def after_failure(
         return Complete(address, error, run.answer)
     if not error.retryable:
         return DeadLettered(address, error, run.answer)
-    if facts.attempt >= rules.max_attempts:
+    if facts.attempt >= min(rules.max_attempts, error.max_attempts or rules.max_attempts):
         return DeadLettered(address, _given_up(error, facts, "no more are allowed"), run.answer)
     # A suspect waits for nothing: while it is held, it keeps everything else out of the engine.
     due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
