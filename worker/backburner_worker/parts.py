@@ -121,6 +121,7 @@ class Parts:
             admitter=self.admitter,
             suspects=self.suspects,
             rules=self.settings.retry_rules,
+            log_prompts=self.settings.log_prompts,
         )
 
     @cached_property
@@ -192,6 +193,7 @@ class Parts:
             changed=self._changed,
             telemetry=self.telemetry,
             tasks=self._tasks,
+            log_prompts=self.settings.log_prompts,
         )
 
     @cached_property

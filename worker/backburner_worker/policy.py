@@ -13,9 +13,13 @@ from backburner_schemas.errors import (
     Expired,
     PoisonRequest,
     Undeliverable,
+    cut,
 )
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.sources.base import Delivery
+
+_MAX_QUOTED_BYTES = 900
+"""Of the last error in one that says why it was given up, so that it says so in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None) -> D
 
 def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError:
     attempts = f"{facts.attempt} attempt{'s' if facts.attempt > 1 else ''}"
-    return type(error)(f"{error.message} (given up after {attempts}: {why})", param=error.param)
+    return type(error)(f"{cut(error.message, _MAX_QUOTED_BYTES)} (given up after {attempts}: {why})", param=error.param)
 
 
 def _deadline(envelope: Envelope, facts: JobFacts) -> float:

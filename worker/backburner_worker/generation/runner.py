@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 
-from backburner.logs import get_logger
+from backburner.logs import explained, get_logger
 from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
 from backburner_schemas.errors import (
     BackburnerError,
@@ -53,6 +53,7 @@ class RequestRunner:
         admitter: Admitter,
         suspects: Suspects,
         rules: RetryRules,
+        log_prompts: bool = False,
     ) -> None:
         """`admitter` is stopped when the engine has died."""
         self._handler = handler
@@ -62,6 +63,7 @@ class RequestRunner:
         self._admitter = admitter
         self._suspects = suspects
         self._rules = rules
+        self._log_prompts = log_prompts
         self.running: set[RunningRequest] = set()
         """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
@@ -158,7 +160,7 @@ class RequestRunner:
             request.run, failure, request.delivery.facts, now=time.time(), rules=self._rules, chance=chance
         )
         if isinstance(ending, Retry):
-            log.info("generation failed; retrying", code=ending.code, error=failure.message, **request.where)
+            log.info("generation failed; retrying", **explained(failure, whole=self._log_prompts), **request.where)
         return ending
 
     def _after_abort(self, request: RunningRequest, why: Abort) -> Ending:

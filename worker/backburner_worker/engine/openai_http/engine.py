@@ -237,7 +237,8 @@ class OpenAiHttpEngine:
             except EngineError as error:
                 if self._ended:
                     raise
-                server.failed(place, error.message)
+                # What it said may quote a prompt, and the reason stands in the log and at /readyz.
+                server.failed(place, f"it only fails ({error.code}); records have what it said")
                 self._note(server)
                 raise type(error)(f"{server.url}: {error.message}", param=error.param) from error
             finally:
