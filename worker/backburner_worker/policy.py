@@ -14,9 +14,13 @@ from backburner_schemas.errors import (
     PoisonRequest,
     RunsElsewhere,
     Undeliverable,
+    cut,
 )
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.sources.base import Delivery
+
+_MAX_QUOTED_BYTES = 900
+"""Of the last error in one that says why it was given up, so that it says so in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ def after_failure(
         return Complete(address, error, run.answer)
     if not error.retryable:
         return DeadLettered(address, error, run.answer)
-    if facts.attempt >= rules.max_attempts:
+    if facts.attempt >= min(rules.max_attempts, error.max_attempts or rules.max_attempts):
         return DeadLettered(address, _given_up(error, facts, "no more are allowed"), run.answer)
     # A suspect waits for nothing: while it is held, it keeps everything else out of the engine.
     due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
@@ -187,7 +191,7 @@ def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None) -> D
 
 def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError:
     attempts = f"{facts.attempt} attempt{'s' if facts.attempt > 1 else ''}"
-    return type(error)(f"{error.message} (given up after {attempts}: {why})", param=error.param)
+    return type(error)(f"{cut(error.message, _MAX_QUOTED_BYTES)} (given up after {attempts}: {why})", param=error.param)
 
 
 def _deadline(envelope: Envelope, facts: JobFacts) -> float:
