@@ -20,6 +20,7 @@ from chaos.scenario import Options, chaos, place_of
 from chaos.soak import soak
 from fuzz.scenario import fuzz
 from measuring.figures import Figures
+from measuring.servers import Broker
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
@@ -74,17 +75,6 @@ class Queue(StrEnum):
 
     KAFKA = "kafka"
     SQS = "sqs"
-
-
-class Broker(StrEnum):
-    """The Kafka brokers that can be brought up."""
-
-    TANSU = "tansu"
-    """Durable; drops commit metadata."""
-    APACHE = "apache"
-    """Keeps commit metadata and static members; judges what was redone."""
-    NOIDA = "noida-db"
-    """Keeps them too."""
 
 
 @app.command("overhead")

@@ -7,6 +7,7 @@ group rebalances; whatever is begun after it was seen as done is a breach.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,7 +19,7 @@ from chaos.patience import until
 from chaos.premises import Scene, premises
 from chaos.queue_state import QueueState
 from chaos.report import Report
-from chaos.servers import PARTITION_COUNT, noida
+from chaos.servers import PARTITION_COUNT, apache
 from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKER_COUNT = 2
@@ -32,7 +33,7 @@ def rejoin(requests: int) -> Report:
     """So many requests in one job."""
 
     async def play(scene: Scene) -> None:
-        # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
+        # Members with names, as of a StatefulSet.
         crew = CrewSpec(
             _WORKER_COUNT,
             named=_WORKER_COUNT,
@@ -41,7 +42,7 @@ def rejoin(requests: int) -> Report:
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests)
 
-    return premises({"scenario": "rejoin", "requests": requests}, noida, play)
+    return premises({"scenario": "rejoin", "requests": requests}, partial(apache, brokers=1), play)
 
 
 async def _play(on: Stage, report: Report, requests: int) -> None:

@@ -20,7 +20,6 @@ from chaos.proxy import Proxy
 from chaos.sandbox import sandbox
 from chaos.server import ChildServer, KafkaServer, Server
 from chaos.sqs_client import SqsAddress
-from measuring.noida import noida_program
 
 PARTITION_COUNT = 8
 """Of each lane."""
@@ -103,15 +102,6 @@ def tansu(folder: Path) -> Iterator[Servers]:
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
         }
         yield _servers(store, store_link, settings, brokers=[broker])
-
-
-@contextlib.contextmanager
-def noida(folder: Path) -> Iterator[Servers]:
-    """noida-db, which keeps commit metadata and static members; it advertises its own port, so no proxy before it."""
-    with _store(folder) as (store, store_link, leases, stack):
-        port = leases.take()
-        _started(stack, noida_program(folder, port), lambda: speaks_kafka(port))
-        yield _servers(store, store_link, _kafka_settings(port, session=6), keeps_marks=True)
 
 
 @contextlib.contextmanager
