@@ -75,6 +75,12 @@ class BodyTooLarge(RequestRefused):
     code = "body_too_large"
 
 
+class BodyTooComplex(RequestRefused):
+    """The request's body has too many objects and lists; send less in one request."""
+
+    code = "body_too_complex"
+
+
 class UnsupportedParameter(RequestRefused):
     """The body has a parameter that is not on the worker's list; remove it, or ask the operator to allow it."""
 
