@@ -75,6 +75,13 @@ class BodyTooLarge(RequestRefused):
     code = "body_too_large"
 
 
+class MessageTooLarge(RequestRefused):
+    """The request's message is over the queue's limit, though its body is stored; raise the topic's size limit."""
+
+    code = "message_too_large"
+    http_status = 413
+
+
 class BodyTooComplex(RequestRefused):
     """The request's body has too many objects and lists; send less in one request."""
 
