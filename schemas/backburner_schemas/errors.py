@@ -95,6 +95,19 @@ class BodyTooLarge(RequestRefused):
     code = "body_too_large"
 
 
+class MessageTooLarge(RequestRefused):
+    """The request's message is over the queue's limit, though its body is stored; raise the topic's size limit."""
+
+    code = "message_too_large"
+    http_status = 413
+
+
+class BodyTooComplex(RequestRefused):
+    """The request's body has too many objects and lists; send less in one request."""
+
+    code = "body_too_complex"
+
+
 class UnsupportedParameter(RequestRefused):
     """The body has a parameter that is not on the worker's list; remove it, or ask the operator to allow it."""
 

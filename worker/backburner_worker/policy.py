@@ -82,6 +82,8 @@ class Retry:
     facts: DeliveryFacts
     error: BackburnerError
     """Why."""
+    answer: AnswerMode = AnswerMode.SEGMENT
+    """Where a record goes if it cannot be put back."""
 
     @property
     def has_failed(self) -> bool:
@@ -158,7 +160,8 @@ def after_failure(
     due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
     if due > run.deadline:
         return DeadLettered(address, _given_up(error, facts, "the next would come after the deadline"), run.answer)
-    return Retry(run.envelope, _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due), error)
+    next_facts = _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due)
+    return Retry(run.envelope, next_facts, error, run.answer)
 
 
 def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
@@ -169,7 +172,7 @@ def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
     """
     if facts.suspect:
         return convicted(run)
-    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost())
+    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost(), run.answer)
 
 
 def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
@@ -177,7 +180,8 @@ def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
 
     Nothing was tried, so this is no attempt. What to wait for can take long, and nothing else could run meanwhile.
     """
-    return Retry(run.envelope, replace(facts, not_before=now + MAX_RETRY_DELAY_SECONDS), RunsElsewhere())
+    later = replace(facts, not_before=now + MAX_RETRY_DELAY_SECONDS)
+    return Retry(run.envelope, later, RunsElsewhere(), run.answer)
 
 
 def convicted(run: Run) -> DeadLettered:

@@ -201,8 +201,9 @@ class Submission:
         return Prefix(begin.count, begin.sha256)
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
-        ready = await claim_check_all(self._connections.storage, messages, self._connections.settings.queue.kind)
-        await publish(await self._connections.publisher(), ready)
+        storage = self._connections.storage
+        ready = await claim_check_all(storage, messages, self._connections.settings.queue.kind)
+        await publish(await self._connections.publisher(), storage, ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
         """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
