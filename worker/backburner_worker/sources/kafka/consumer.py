@@ -28,6 +28,7 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import JoinGroupRequest
 
 from backburner.logs import get_logger
 from backburner.publishers.kafka.metadata import missing_topics
@@ -153,6 +154,11 @@ async def answers(consumer: AIOKafkaConsumer, *, seconds: float) -> bool:
             return bool(await consumer._client.force_metadata_update())  # noqa: SLF001 - nothing public is as light
     except (KafkaError, OSError, TimeoutError):
         return False
+
+
+def is_forgotten(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the group does not know this member any more, or not yet."""
+    return bool(consumer._coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)  # noqa: SLF001 - nothing tells
 
 
 def consumed_to(consumer: AIOKafkaConsumer, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:

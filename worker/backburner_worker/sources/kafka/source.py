@@ -29,6 +29,7 @@ from backburner_worker.sources.kafka.consumer import (
     broken,
     connect,
     consumed_to,
+    is_forgotten,
     leave,
     make_consumer,
     message_of,
@@ -36,7 +37,7 @@ from backburner_worker.sources.kafka.consumer import (
 )
 from backburner_worker.sources.kafka.intake import Intake
 from backburner_worker.sources.kafka.log_watch import LogWatch
-from backburner_worker.sources.kafka.membership import Membership
+from backburner_worker.sources.kafka.membership import Membership, NameWatch
 from backburner_worker.sources.kafka.reader import Found, Reader
 from backburner_worker.sources.supervisor import Supervisor
 
@@ -80,6 +81,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._reader: Reader | None = None
         self._commits: Commits | None = None
         self._logs: LogWatch | None = None
+        self._name = NameWatch(membership)
         self._availability = KafkaAvailability(group, membership.session_seconds)
 
     # --- the port ---
@@ -184,6 +186,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Have what is done stored and settled, commit it, let go. A failure ends the source at the next pull."""
         self._coming = None
+        if self._consumer is not None and is_forgotten(self._consumer) and self._name.lost(time.monotonic()):
+            self._supervisor.fail(
+                QueueError(
+                    f"another process is a member of the group {self._group} under this worker's name, "
+                    f"{self._membership.instance_id}, and the two take its partitions from each other; give each "
+                    "worker a BACKBURNER_WORKER_ID of its own"
+                )
+            )
         if self._reader is not None:
             self._reader.revoked()
         self._availability.parted()
@@ -205,6 +215,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Only mark what came: no heartbeat is sent while this runs."""
         if self._reader is not None:
             self._reader.assigned([*assigned])
+            self._name.joined(time.monotonic())
             self._assignment.keep_only(assigned)
             self._coming = frozenset(assigned)
 
@@ -281,6 +292,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._coming = left or None
         await commits.commit()
         if left:
+            log.info("partitions without a leader that answers; asking again", partitions=sorted(left))
             await asyncio.sleep(_RETRY_SECONDS)
             return
         came = len(self._assignment.partitions)
