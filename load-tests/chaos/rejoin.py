@@ -34,7 +34,9 @@ def rejoin(requests: int) -> Report:
     async def play(scene: Scene) -> None:
         # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
         crew = CrewSpec(
-            _WORKER_COUNT, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING_REQUESTS)}
+            _WORKER_COUNT,
+            named=_WORKER_COUNT,
+            settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING_REQUESTS)},
         )
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests)
@@ -54,7 +56,7 @@ async def _play(on: Stage, report: Report, requests: int) -> None:
         await whole
     queue = await on.look()
     verdict = report.verdict = on.check(queue)
-    report.breaches += on.workers.ends
+    report.breaches += on.supervisor.ends
     report.begun_again = sum(times - 1 for times in on.journals.times().values())
     again = _ran_after_commit(on, looks, queue)
     print(

@@ -128,11 +128,16 @@ async def test_every_lane_gets_a_topic_with_the_settings(apache, settings_for):
     finally:
         await admin.close()
     assert [len(described[name]["partitions"]) for name in made] == [settings.topic_partitions] * len(Lane)
+    stamped = set()
     for answer in answers:
         for resource in answer.to_object()["resources"]:
             values = {one["config_names"]: one["config_value"] for one in resource["config_entries"]}
+            if values["message.timestamp.type"] == "LogAppendTime":
+                stamped.add(resource["resource_name"])
             assert values["retention.ms"] == "3600000"
             assert int(values["max.message.bytes"]) >= settings.max_body_bytes + 64 * 1024
+    # How long a retry waits is measured from there.
+    assert stamped == {f"{settings.prefix}.fake.{Lane.RETRY}"}
 
 
 async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):

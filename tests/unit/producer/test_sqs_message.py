@@ -47,7 +47,7 @@ def test_a_message_comes_back_as_it_was(text):
     entry = entry_of(0, sent, 0.0)
     assert codec.decode(entry.body.encode(), codec.Origin("q", "1", 0.0), codec.Rules()) == sent.envelope
     headers = [(name, value.encode()) for name, value in entry.attributes.items()]
-    assert codec.decode_facts(headers, 0.0, Lane.RETRY) == sent.facts
+    assert codec.decode_facts(headers, Lane.RETRY) == sent.facts
 
 
 @pytest.mark.parametrize(

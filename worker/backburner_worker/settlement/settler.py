@@ -48,6 +48,7 @@ class Settler:
         changed: Notifier,
         telemetry: Telemetry,
         tasks: asyncio.TaskGroup,
+        log_prompts: bool = False,
     ) -> None:
         """`changed` is woken whenever one has ended. What no retry can fix is raised in `tasks`."""
         self._source = source
@@ -59,6 +60,7 @@ class Settler:
         self._changed = changed
         self._telemetry = telemetry
         self._tasks = tasks
+        self._log_prompts = log_prompts
         self._under_way: set[asyncio.Task[None]] = set()
         self._batches: dict[Durable, _Batch] = {}
         self._fresh = False
@@ -111,7 +113,7 @@ class Settler:
             return
         suspect = delivery.facts.suspect
         if isinstance(ending, _VERDICTS):
-            ending = Outcome.of(ending, delivery, self._signature)
+            ending = Outcome.of(ending, delivery, self._signature, log_prompts=self._log_prompts)
         if isinstance(ending, Outcome) and not suspect and (durable := self._results.gather(ending)) is not None:
             self._settle_with(durable, delivery, ending)
         elif ending is not None:
@@ -160,6 +162,8 @@ class Settler:
 
     def _signed(self, retry: Retry) -> Retry:
         """The retry with the place where it failed: who answers it in the end may be of another group."""
+        if not retry.has_failed:
+            return retry
         return replace(retry, facts=retry.facts.failed(self._signature.group, self._signature.release))
 
     def _settle_with(self, durable: Durable, delivery: Delivery, ending: Outcome) -> None:
@@ -187,6 +191,9 @@ class Settler:
         if suspect is not None:
             if convicted:
                 self._suspects.convict(suspect)
+            elif isinstance(ending, Retry) and not ending.has_failed:
+                # The mark is that of the worker which runs the copy, and has to show if that dies.
+                await self._suspects.give_up(suspect)
             else:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)

@@ -54,6 +54,8 @@ class Delivery:
     """What the source needs to settle it; nobody else looks inside."""
     redelivered: bool = False
     """Whether the queue reports that it was delivered before, to this worker or to another."""
+    left_cleanly: bool = False
+    """Whether the queue shows that no earlier owner ended uncleanly while it ran; False where it cannot show that."""
     lease: Lease = field(default_factory=Lease)
     job: tuple[str, str] | None = field(init=False)
     """Tenant and job, kept since every step needs it; None for a message without an address."""

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka.batches import destinations, lanes_of, send_batches
-from backburner.publishers.kafka.connection import kafka_connection, unreachable
+from backburner.publishers.kafka.connection import kafka_connection
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner.publishers.kafka.partitioner import Partitioner
 from backburner.publishers.kafka.topics import ensure_topics
@@ -114,16 +114,18 @@ class KafkaPublisher:
         return await self._connect(idempotent=False)
 
     async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._connection,
-            client_id="backburner",
-            acks="all",
-            enable_idempotence=idempotent,
-            linger_ms=_LINGER_MS,
-            max_batch_size=_BATCH_BYTES,
-            # The topic's limit is the one that counts; aiokafka's own would only hide it.
-            max_request_size=2**31 - 1,
-            request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+        producer = self._connection.following(
+            AIOKafkaProducer(
+                **self._connection,
+                client_id="backburner",
+                acks="all",
+                enable_idempotence=idempotent,
+                linger_ms=_LINGER_MS,
+                max_batch_size=_BATCH_BYTES,
+                # The topic's limit is the one that counts; aiokafka's own would only hide it.
+                max_request_size=2**31 - 1,
+                request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+            )
         )
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -132,10 +134,10 @@ class KafkaPublisher:
             await _stop(producer)
             if idempotent:
                 raise
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
         except (KafkaError, OSError, TimeoutError) as error:
             await _stop(producer)
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
         except BaseException:
             await _stop(producer)
             raise
@@ -164,7 +166,7 @@ class KafkaPublisher:
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
 
     async def _send_in_step(
         self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]

@@ -245,6 +245,11 @@ class Assignment:
         again = bool(state.again) and partition_offset.offset in state.again
         return again, again and partition_offset.offset in state.suspects
 
+    def left_cleanly(self, partition_offset: PartitionOffset) -> bool:
+        """Whether the marks show that nobody who had started it ended uncleanly."""
+        state, offset = partition_offset.state, partition_offset.offset
+        return self.kept is True and offset not in state.earlier and offset not in state.suspects
+
     def hand_out(self, delivery: Delivery) -> None:
         """Note that the delivery runs."""
         partition_offset = delivery.token

@@ -4,11 +4,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
-    AuthenticationFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
@@ -20,9 +18,7 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
     OffsetMetadataTooLargeError,
     RebalanceInProgressError,
-    RecordTooLargeError,
     RequestTimedOutError,
-    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
     for_code,
@@ -31,9 +27,14 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import JoinGroupRequest
 
 from backburner.logs import get_logger
+from backburner.publishers.kafka.connection import KafkaConnection
 from backburner.publishers.kafka.metadata import missing_topics
-from backburner_schemas.errors import QueueError
+from backburner.publishers.kafka.rights import Right, missing_rights
+from backburner_schemas.errors import QueueDenied, QueueError
+from backburner_schemas.names import Lane
 from backburner_worker.sources.kafka.assignor import LaneStickyAssignor
+from backburner_worker.sources.kafka.batches.client import decode_within_bounds
+from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.membership import Membership
 
 log = get_logger(__name__)
@@ -42,24 +43,26 @@ _FETCH_WAIT_MS = 50
 """How long the broker waits for news: this is the latency of an idle lane, and of a lane that is opened again."""
 _PARTITION_FETCH_BYTES = 256 * 1024
 _FETCH_BYTES = 16 * 1024 * 1024
-"""Bounds of what is prefetched; a record larger than these is delivered all the same, alone."""
+"""Bounds of what one answer of a broker holds; a batch larger than these is delivered all the same, alone.
+What is kept of all answers, `ReadAhead` bounds."""
 _MAX_HEARTBEAT_SECONDS = 3.0
 _METADATA_SECONDS = 30.0
 """How long it may take until partitions that were added are noticed, and shared out."""
 _CHECK_SECONDS = 10.0
+_RIGHTS = frozenset({Right.READ})
+_RETRY_RIGHTS = frozenset({Right.READ, Right.WRITE})
+"""A worker puts requests back onto the lane `retry`, and finds out at the first one that it may not: hours later."""
 
 FATAL = (
-    AuthenticationFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
-    RecordTooLargeError,  # aiokafka has gone past the record already: going on would lose it
-    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-"""Errors that do not go away by waiting."""
+"""Errors that do not go away by waiting. A refused password or token does, once it is replaced in its file: while a
+worker runs that is an outage, and only at its start a reason to end."""
 
 _GENERATION_OVER = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 """What a coordinator answers to a member of an older generation: the next owner commits."""
@@ -68,45 +71,55 @@ _NO_GENERATION = OffsetCommitRequest.DEFAULT_GENERATION_ID
 
 
 def make_consumer(
-    connection: Mapping[str, Any], *, client_id: str, group: str, membership: Membership
+    connection: KafkaConnection, *, client_id: str, group: str, membership: Membership, read_ahead: ReadAhead
 ) -> AIOKafkaConsumer:
-    """A consumer that is not started and subscribed to nothing yet."""
+    """A consumer that is not started and subscribed to nothing yet; what it decodes at a time, `read_ahead` bounds."""
+    decode_within_bounds()
     # An assignor keeps its state on the class: a class of its own for each member of this process.
     assignor = type("Assignor", (LaneStickyAssignor,), {})
     session_seconds, rebalance_seconds = membership.session_seconds, membership.rebalance_seconds
-    return AIOKafkaConsumer(
-        **connection,
-        client_id=client_id,
-        group_id=group,
-        group_instance_id=membership.instance_id,
-        partition_assignment_strategy=(assignor,),
-        enable_auto_commit=False,
-        # A position that the log does not have is looked into: going back on our own would hide what became of the log.
-        auto_offset_reset="none",
-        # What a producer took back is never run.
-        isolation_level="read_committed",
-        metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
-        session_timeout_ms=int(session_seconds * 1000),
-        heartbeat_interval_ms=int(min(session_seconds / 6, _MAX_HEARTBEAT_SECONDS) * 1000),
-        rebalance_timeout_ms=int(rebalance_seconds * 1000),
-        # A join is answered only when the slowest member has joined.
-        request_timeout_ms=int((rebalance_seconds + 30.0) * 1000),
-        # Polling never waits for the engine: if it is stuck, the process is, and heartbeats end as well.
-        max_poll_interval_ms=2**31 - 1,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-        fetch_max_bytes=_FETCH_BYTES,
-        max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+    return connection.following(
+        AIOKafkaConsumer(
+            **connection,
+            client_id=client_id,
+            # It deserializes nothing: this is how what belongs to one consumer reaches the place where it decodes.
+            key_deserializer=read_ahead,
+            group_id=group,
+            group_instance_id=membership.instance_id,
+            partition_assignment_strategy=(assignor,),
+            enable_auto_commit=False,
+            # A position that the log does not have is looked into: to go back by itself would hide what became of it.
+            auto_offset_reset="none",
+            # What a producer took back is never run.
+            isolation_level="read_committed",
+            metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
+            session_timeout_ms=int(session_seconds * 1000),
+            heartbeat_interval_ms=int(min(session_seconds / 6, _MAX_HEARTBEAT_SECONDS) * 1000),
+            rebalance_timeout_ms=int(rebalance_seconds * 1000),
+            # A join is answered only when the slowest member has joined.
+            request_timeout_ms=int((rebalance_seconds + 30.0) * 1000),
+            # Polling never waits for the engine: if it is stuck, the process is, and heartbeats end as well.
+            max_poll_interval_ms=2**31 - 1,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+        )
     )
 
 
-async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, seconds: float) -> None:
-    """Start the consumer and check that the topics exist, without naming to the broker any that does not.
+async def connect(consumer: AIOKafkaConsumer, topics: Mapping[str, Lane], group: str, *, seconds: float) -> None:
+    """Start the consumer, and check that the topics exist, without naming to the broker any that does not, and rights.
 
     Raises `QueueError`, and what aiokafka raises where the broker cannot be reached.
     """
     async with asyncio.timeout(seconds):
         await consumer.start()
-        missing = await missing_topics(consumer._client, topics)  # noqa: SLF001 - the public way asks one broker
+        client = consumer._client  # noqa: SLF001 - the public ways ask one broker, or none of this
+        missing = await missing_topics(client, topics)
+        wanted = {topic: _RETRY_RIGHTS if lane is Lane.RETRY else _RIGHTS for topic, lane in topics.items()}
+        lacking = [] if missing else await missing_rights(client, wanted, group)
+    if lacking:
+        raise QueueDenied(f"this user lacks rights: {', '.join(lacking)}; grant them as docs/kafka.md shows")
     if missing:
         raise QueueError(
             f"these topics do not exist, or this user may not see them: {', '.join(missing)}; create them with "
@@ -114,21 +127,19 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
         )
 
 
-async def check_topics(connection: Mapping[str, Any], topics: Collection[str]) -> None:
+async def check_topics(connection: KafkaConnection, topics: Mapping[str, Lane], group: str) -> None:
     """Raise `QueueError` if any of the topics is missing, or for what does not go away by waiting.
 
     A broker that does not answer is only logged. Joins no group.
     """
-    consumer = AIOKafkaConsumer(**connection, client_id="backburner-check")
+    consumer = connection.following(AIOKafkaConsumer(**connection, client_id="backburner-check"))
     try:
-        await connect(consumer, topics, seconds=_CHECK_SECONDS)
-    except FATAL as error:
-        raise broken(error) from error
+        await connect(consumer, topics, group, seconds=_CHECK_SECONDS)
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning(
-            "broker does not answer yet; connecting again once the model is loaded",
-            error=start_failed(connection, error).message,
-        )
+        failure = await start_failed(connection, error)
+        if isinstance(error, FATAL) or isinstance(failure, QueueDenied):
+            raise failure from error
+        log.warning("broker does not answer yet; connecting again once the model is loaded", error=failure.message)
     finally:
         await leave(consumer, seconds=_CHECK_SECONDS, leave_group=True)
 
@@ -255,24 +266,15 @@ def message_of(error: BaseException | str) -> str:
     return str(error) or type(error).__name__
 
 
-def start_failed(connection: Mapping[str, Any], error: BaseException) -> QueueError:
+async def start_failed(connection: KafkaConnection, error: BaseException) -> QueueError:
     """The error to raise when the consumer could not be started."""
-    if isinstance(error, FATAL):
-        return broken(error)
-    servers = ",".join(connection["bootstrap_servers"])
-    return QueueError(
-        f"no broker answers at {servers} ({message_of(error)}); check BACKBURNER_QUEUE_URL and that the broker is up"
-    )
+    return broken(error) if isinstance(error, FATAL) else await connection.failure(error)
 
 
 def broken(error: BaseException) -> QueueError:
     """The error to raise when the consumer cannot go on."""
-    if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
-        return QueueError(
-            f"the broker refused the credentials ({message_of(error)}); check BACKBURNER_KAFKA_SECURITY_…"
-        )
     if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
-        return QueueError(
+        return QueueDenied(
             f"not authorised ({message_of(error)}); grant this user the ACLs to read the topics and the group"
         )
     if isinstance(error, InvalidSessionTimeoutError):

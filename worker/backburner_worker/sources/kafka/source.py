@@ -11,18 +11,20 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from backburner.logs import get_logger
+from backburner.publishers.kafka.connection import KafkaConnection
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, LogLosses, OffsetMetadata, RevokedCallback
 from backburner_worker.sources.kafka.assignment import Partition
 from backburner_worker.sources.kafka.availability import KafkaAvailability
+from backburner_worker.sources.kafka.batches.codecs import MAX_UNPACKED_BYTES
+from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.commits import Commits
 from backburner_worker.sources.kafka.consumer import (
     FATAL,
@@ -59,20 +61,22 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def __init__(
         self,
         *,
-        connection: Mapping[str, Any],
+        connection: KafkaConnection,
         topics: Mapping[str, Lane],
         group: str,
         rules: codec.Rules,
         membership: Membership,
         client_id: str,
     ) -> None:
-        self._connection = dict(connection)
-        self._topics = tuple(topics)
+        self._connection = connection
+        self._topics = dict(topics)
         self._group = group
         self._membership = membership
         self._client_id = client_id
         self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
+        # A batch holds one request of the largest size at least, however well that compresses.
+        self._read_ahead = ReadAhead(max(MAX_UNPACKED_BYTES, 4 * rules.max_body_bytes))
         # Partitions that came, and where to begin on them is not known yet.
         self._coming: frozenset[TopicPartition] | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -82,7 +86,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._commits: Commits | None = None
         self._logs: LogWatch | None = None
         self._name = NameWatch(membership)
-        self._availability = KafkaAvailability(group, membership.session_seconds)
+        self._availability = KafkaAvailability(group, membership.session_seconds, connection.refusal)
 
     # --- the port ---
 
@@ -94,20 +98,21 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             client_id=self._client_id,
             group=self._group,
             membership=self._membership,
+            read_ahead=self._read_ahead,
         )
-        self._reader = Reader(consumer, self._assignment.position)
+        self._reader = Reader(consumer, self._read_ahead, self._assignment.position)
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
         self._logs = LogWatch(consumer, self._assignment, seconds=seconds, moved=self._moved)
         try:
-            await connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, self._group, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise start_failed(self._connection, error) from error
+            raise await start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
-        consumer.subscribe(topics=self._topics, listener=self)
+        consumer.subscribe(topics=tuple(self._topics), listener=self)
         self._availability.started()
         self._supervisor.start(self._run(consumer, self._reader, self._commits, self._logs), name="kafka-source")
 
@@ -118,7 +123,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         while True:
             self._supervisor.check()
             self._supervisor.news.clear()
-            deliveries = self._intake.hand_out(time.time())
+            deliveries = self._intake.hand_out(time.monotonic())
             if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
 
@@ -262,7 +267,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     def _keep(self, found: Found, consumed: Mapping[Partition, int]) -> None:
         for partition, records in found.items():
-            self._intake.keep(partition, records)
+            self._intake.keep(partition, records, now=time.monotonic(), unix=time.time())
         for partition, offset in consumed.items():
             self._intake.reach(partition, offset)
         if found:
