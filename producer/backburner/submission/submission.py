@@ -178,7 +178,9 @@ class Submission:
         self._pools.update(batch.pools())
         if known < len(batch):
             members, pools = batch.members()[known:], batch.pools()[known:]
-            self._unproven.append(envelopes.messages(members, pools, first + known, self._connections.storage.clock.now()))
+            self._unproven.append(
+                envelopes.messages(members, pools, first + known, self._connections.storage.clock.now())
+            )
         if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))

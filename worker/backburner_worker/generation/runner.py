@@ -146,7 +146,7 @@ class RequestRunner:
             return convicted(run)
         if marking is Marking.ELSEWHERE:
             log.info("another worker runs a copy of the suspect; putting this one back", **request.where)
-            return runs_elsewhere(run, delivery.facts, time.time())
+            return runs_elsewhere(run, delivery.facts, self._clock.now())
         return None
 
     async def _respond(self, request: RunningRequest) -> Ending:

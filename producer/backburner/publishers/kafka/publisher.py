@@ -64,7 +64,7 @@ class KafkaPublisher:
         """Encoded bytes of one batch at most: less where a topic takes no more."""
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if no broker answers, `QueueDenied` if it lets nobody in with these credentials."""
+        """Connect. Raises `QueueError` if no broker answers, `QueueDenied` if it does not accept the credentials."""
         await self._connection.check()
         self._producer = await self._reach()
         self._open = True
