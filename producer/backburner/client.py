@@ -25,7 +25,7 @@ from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
 from backburner.submission.stored_submission import StoredSubmission
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
-from backburner_schemas import codec, keys
+from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
@@ -149,9 +149,8 @@ class Client:
             enqueued_at=now,
         )
         message = Message(target, lane, envelope)
-        size, kind = len(codec.encode(envelope)), self.settings.queue.kind
-        message = await claim_check(connections.storage, message, size, kind)
-        await publish(await connections.publisher(), [message])
+        message = await claim_check(connections.storage, message, self.settings.queue.kind)
+        await publish(await connections.publisher(), connections.storage, [message])
         warnings = connections.pools.warnings({target})
         return Handle(connections, owner, job, request.custom_id, warnings)
 

@@ -16,7 +16,7 @@ from backburner.submission.envelopes import claim_check
 from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolNotFound, QueueError, RequestRefused
+from backburner_schemas.errors import MessageTooLarge, PoolNotFound, QueueError, RequestRefused
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
 from backburner_schemas.names import Lane
 from backburner_schemas.request import parse_request
@@ -75,8 +75,8 @@ class Republisher:
         await self._storage.put(aside, b"\n".join(write_letter(letter) for letter in moved))
         await self._store.remove(DeadLetterRef(self._tenant, self._job, letter.index) for letter in moved)
         try:
-            await publish(await self._connections.publisher(), ready)
-        except QueueError:
+            await publish(await self._connections.publisher(), self._storage, ready)
+        except (QueueError, MessageTooLarge):
             await self._put_back(aside)
             raise
         await self._storage.delete([aside])
@@ -97,7 +97,7 @@ class Republisher:
         message = Message(pool, Lane.NORMAL, envelope)
         if envelope.body is None:
             return message
-        return await claim_check(self._storage, message, len(line), self._connections.settings.queue.kind)
+        return await claim_check(self._storage, message, self._connections.settings.queue.kind)
 
     async def _put_back(self, aside: str) -> None:
         stored = await self._storage.get(aside)

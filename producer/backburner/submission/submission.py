@@ -178,8 +178,9 @@ class Submission:
         self._pools.update(batch.pools())
         if known < len(batch):
             members, pools = batch.members()[known:], batch.pools()[known:]
-            now = self._connections.storage.clock.now()
-            self._unproven.append(envelopes.messages(members, pools, first + known, now))
+            self._unproven.append(
+                envelopes.messages(members, pools, first + known, self._connections.storage.clock.now())
+            )
         if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
@@ -202,8 +203,9 @@ class Submission:
         return Prefix(begin.count, begin.sha256)
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
-        ready = await claim_check_all(self._connections.storage, messages, self._connections.settings.queue.kind)
-        await publish(await self._connections.publisher(), ready)
+        storage = self._connections.storage
+        ready = await claim_check_all(storage, messages, self._connections.settings.queue.kind)
+        await publish(await self._connections.publisher(), storage, ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
         """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
