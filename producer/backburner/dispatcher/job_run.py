@@ -215,7 +215,7 @@ class JobRun:
             plan.close()
             raise
         self.pending.planned = True
-        return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes)
+        return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes, now=self._now)
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:
         """What the cursor tells of a job that is planned."""
