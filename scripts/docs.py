@@ -260,6 +260,7 @@ def errors_page() -> str:
 def _body_limits() -> list[tuple[tuple[str, ...], str]]:
     """The fields that are bounded by themselves, and by how much."""
     limits = BodyLimits()
+    schema = f"{limits.max_schema_bytes // 1024} KiB"
     words = f"of {limits.max_word_characters:,} characters at most"
     return [
         (("n", "best_of"), f"{limits.max_choices}"),
@@ -270,11 +271,9 @@ def _body_limits() -> list[tuple[tuple[str, ...], str]]:
         (("stop_token_ids",), f"{limits.max_stop_token_ids:,} tokens"),
         (("allowed_token_ids",), f"{limits.max_allowed_token_ids:,} tokens"),
         (("logit_bias",), f"{limits.max_logit_biases:,} tokens"),
-        (("tools",), f"{limits.max_tools} functions, {limits.max_schema_bytes // 1024} KiB in all"),
-        (
-            ("response_format", "structured_outputs"),
-            f"{limits.max_schema_bytes // 1024} KiB, {limits.max_schema_depth} levels; a regex {limits.max_regex_chars:,} characters",
-        ),
+        (("tools",), f"{limits.max_tools} functions, {schema} in all"),
+        (("response_format", "structured_outputs"), f"{schema}, {limits.max_schema_depth} levels deep"),
+        (("structured_outputs.regex",), f"{limits.max_regex_chars:,} characters"),
         (("chat_template_kwargs",), f"{limits.max_template_arguments} fields, none of them nested"),
     ]
 

@@ -90,6 +90,9 @@ def test_codes_are_unique_and_stable():
         "KubernetesUnavailable": "kubernetes_unavailable",
         "KubernetesRefused": "kubernetes_refused",
         "SettingsError": "invalid_setting",
+        "BodyTooComplex": "body_too_complex",
+        "MessageTooLarge": "message_too_large",
+        "RunsElsewhere": "runs_elsewhere",
     }
     assert len({kind.code for kind in TREE}) == len(TREE)
 
