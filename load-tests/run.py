@@ -17,8 +17,10 @@ from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
+from chaos.soak import soak
 from fuzz.scenario import fuzz
 from measuring.figures import Figures
+from measuring.servers import Broker
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
@@ -73,15 +75,6 @@ class Queue(StrEnum):
 
     KAFKA = "kafka"
     SQS = "sqs"
-
-
-class Broker(StrEnum):
-    """The Kafka brokers that can be brought up."""
-
-    TANSU = "tansu"
-    """Durable; drops commit metadata."""
-    NOIDA = "noida-db"
-    """Keeps commit metadata and static members; judges what was redone."""
 
 
 @app.command("overhead")
@@ -248,12 +241,27 @@ def run_chaos(
     requests: int = 200,
     queue: Queue = Queue.KAFKA,
     broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
     engine: Engine = Engine.FAKE,
 ) -> None:
     """Faults from a seeded schedule under load, and an independent checker afterwards."""
-    place = place_of(queue, broker)
+    place = place_of(queue, broker, brokers)
     real = engine is Engine.REAL
     _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place, real=real)), json)
+
+
+@app.command("soak")
+def run_soak(
+    *,
+    json: Json = None,
+    seconds: float = 3600.0,
+    requests: int = 100,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
+) -> None:
+    """Load from the gateway to the store, and how fast the memory of every part grows; exit 1 if one grows too fast."""
+    _judge(soak(seconds, requests, place_of(queue, broker, brokers)), json)
 
 
 @app.command("poison")

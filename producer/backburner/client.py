@@ -1,6 +1,5 @@
 """The client: everything that users do with requests, jobs, dead letters and pools begins here."""
 
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -124,7 +123,7 @@ class Client:
             )
             print(handle.id, (await handle.result(timeout=600)).text)
         """
-        connections, now = self._connections, time.time()
+        connections, now = self._connections, await self._connections.storage.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
         lane = chosen_lane(priority)
         until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
@@ -212,6 +211,7 @@ class Client:
             pool = await connections.pools.check_pool(pool)
         manifest = manifest_of(
             self.settings,
+            now=await connections.storage.time(),
             tenant=tenant,
             job_id=job_id,
             priority=priority,

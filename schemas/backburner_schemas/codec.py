@@ -253,7 +253,7 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
     return headers
 
 
-def decode_facts(headers: Iterable[tuple[str, bytes]], lane: Lane) -> DeliveryFacts:
+def decode_facts(headers: Iterable[tuple[str, bytes | None]], lane: Lane) -> DeliveryFacts:
     """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises.
 
     All but `traceparent` are believed on `retry` alone, which only workers may write. On any other lane a sender's own

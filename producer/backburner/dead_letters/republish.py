@@ -4,7 +4,6 @@ A worker may give up such a request again, and then writes its letter to the sam
 before its request is published, and never removed afterwards: what is stored at the key by then is the new one.
 """
 
-import time
 from collections.abc import Callable, Sequence
 
 from backburner.connections import Connections
@@ -29,15 +28,23 @@ class Republisher:
     """Sends letters of one stream or single request again. Call `restore` before the first `send`."""
 
     def __init__(
-        self, connections: Connections, store: DeadLetterStore, tenant: str, job: str, deadline: Deadline | None
+        self,
+        connections: Connections,
+        store: DeadLetterStore,
+        tenant: str,
+        job: str,
+        deadline: Deadline | None,
+        *,
+        now: float,
     ) -> None:
+        """`now` is in Unix seconds by the store's clock."""
         self._connections = connections
         self._storage = connections.storage
         self._store = store
         self._tenant = tenant
         self._job = job
         self._has_deadline = deadline is not None
-        self._now = time.time()
+        self._now = now
         self._until = resolve_deadline(
             DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, self._now, connections.settings
         )

@@ -109,7 +109,7 @@ class Sender(Availability):
             and self._backlog.has_workers(job.stream.queue[0])
             and self._backlog.room(job.stream.queue, job.stream.left)
         }
-        chosen = self._scheduler.pick(ready, time.time())
+        chosen = self._scheduler.pick(ready, self._storage.clock.now())
         return ready[chosen] if chosen is not None else None
 
     async def _send(self, job: Sending, tasks: asyncio.TaskGroup) -> None:

@@ -178,7 +178,9 @@ class Submission:
         self._pools.update(batch.pools())
         if known < len(batch):
             members, pools = batch.members()[known:], batch.pools()[known:]
-            self._unproven.append(envelopes.messages(members, pools, first + known, time.time()))
+            self._unproven.append(
+                envelopes.messages(members, pools, first + known, self._connections.storage.clock.now())
+            )
         if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
@@ -243,7 +245,7 @@ class Submission:
         sealed = Sealed(
             total=self._fingerprint.count,
             sha256=self._fingerprint.prefix.sha256,
-            sealed_at=time.time(),
+            sealed_at=self._connections.storage.clock.now(),
             skipped=skipped,
         )
         await self._objects.seal(sealed)
@@ -251,6 +253,7 @@ class Submission:
             self._connections.storage,
             *self._objects.names,
             grace=self._connections.settings.freeze_grace_seconds,
+            watch=self._connections.job_watch,
         )
         if ending is not None and ending.summary.counts.total != sealed.total:
             # Frozen between the last check and the seal: what came after its end does not count.

@@ -48,6 +48,7 @@ class Settler:
         changed: Notifier,
         telemetry: Telemetry,
         tasks: asyncio.TaskGroup,
+        log_prompts: bool = False,
     ) -> None:
         """`changed` is woken whenever one has ended. What no retry can fix is raised in `tasks`."""
         self._source = source
@@ -59,6 +60,7 @@ class Settler:
         self._changed = changed
         self._telemetry = telemetry
         self._tasks = tasks
+        self._log_prompts = log_prompts
         self._under_way: set[asyncio.Task[None]] = set()
         self._batches: dict[Durable, _Batch] = {}
         self._fresh = False
@@ -111,7 +113,7 @@ class Settler:
             return
         suspect = delivery.facts.suspect
         if isinstance(ending, _VERDICTS):
-            ending = Outcome.of(ending, delivery, self._signature)
+            ending = Outcome.of(ending, delivery, self._signature, log_prompts=self._log_prompts)
         if isinstance(ending, Outcome) and not suspect and (durable := self._results.gather(ending)) is not None:
             self._settle_with(durable, delivery, ending)
         elif ending is not None:

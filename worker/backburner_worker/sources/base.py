@@ -182,3 +182,22 @@ class KeepsOffsetMetadata(Protocol):
     def offset_metadata(self) -> OffsetMetadata:
         """Its state now."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogLosses:
+    """What logs of the queue lost of their own, since the source was opened: by topic."""
+
+    records_lost: Mapping[str, int]
+    """Records, at most, that the queue deleted before anybody read them."""
+    logs_restarted: Mapping[str, int]
+    """Partitions found to be another log than before, whole or from some offset on."""
+
+
+@runtime_checkable
+class ReadsLogs(Protocol):
+    """A source whose queue is logs, which can lose records that were not settled."""
+
+    def log_losses(self) -> LogLosses:
+        """What was lost so far."""
+        ...

@@ -1,7 +1,5 @@
 """`/v1/async`: single requests that are put onto the queue, and asked for by their id."""
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -32,7 +30,7 @@ async def create_request(request: Request) -> Response:
     wanted = SingleRequest(endpoint, await call.body.read(most), max_bytes=most)
     lane, window = _options(request, parts)
     pool = await parts.connections.pools.pool_for(wanted.model)
-    now = time.time()
+    now = parts.storage.clock.now()
     request_id = (await parts.signing_key.ids()).new(call.tenant, now)
     key = idempotency_key(request)
     if key is None:

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka.batches import destinations, lanes_of, send_batches
-from backburner.publishers.kafka.connection import kafka_connection, unreachable
+from backburner.publishers.kafka.connection import kafka_connection
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner.publishers.kafka.partitioner import Partitioner
 from backburner.publishers.kafka.topics import ensure_topics
@@ -64,7 +64,8 @@ class KafkaPublisher:
         """Encoded bytes of one batch at most: less where a topic takes no more."""
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if no broker answers."""
+        """Connect. Raises `QueueError` if no broker answers, `QueueDenied` if it does not accept the credentials."""
+        await self._connection.check()
         self._producer = await self._reach()
         self._open = True
 
@@ -123,16 +124,18 @@ class KafkaPublisher:
         return await self._connect(idempotent=False)
 
     async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._connection,
-            client_id="backburner",
-            acks="all",
-            enable_idempotence=idempotent,
-            linger_ms=_LINGER_MS,
-            max_batch_size=self._batch_bytes,
-            # The topic's limit is the one that counts; aiokafka's own would only hide it.
-            max_request_size=2**31 - 1,
-            request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+        producer = self._connection.following(
+            AIOKafkaProducer(
+                **self._connection,
+                client_id="backburner",
+                acks="all",
+                enable_idempotence=idempotent,
+                linger_ms=_LINGER_MS,
+                max_batch_size=self._batch_bytes,
+                # The topic's limit is the one that counts; aiokafka's own would only hide it.
+                max_request_size=2**31 - 1,
+                request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+            )
         )
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -141,10 +144,10 @@ class KafkaPublisher:
             await _stop(producer)
             if idempotent:
                 raise
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
         except (KafkaError, OSError, TimeoutError) as error:
             await _stop(producer)
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
         except BaseException:
             await _stop(producer)
             raise
@@ -173,7 +176,7 @@ class KafkaPublisher:
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
 
     async def _send_in_step(
         self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]

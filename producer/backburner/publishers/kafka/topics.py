@@ -14,7 +14,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, for_code
 
 from backburner.logs import get_logger
-from backburner.publishers.kafka.connection import kafka_connection, unreachable
+from backburner.publishers.kafka.connection import kafka_connection
 from backburner.publishers.kafka.metadata import Leaders, brokers_of, topics_at
 from backburner.settings import Settings
 from backburner_schemas import routing
@@ -43,7 +43,9 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     are left as they are, with a line in the log. Raises `QueueError`.
     """
     names = list(routing.topics(settings.prefix, pool))
-    admin = AIOKafkaAdminClient(**kafka_connection(settings), client_id="backburner", request_timeout_ms=30_000)
+    connection = kafka_connection(settings)
+    await connection.check()
+    admin = connection.following(AIOKafkaAdminClient(**connection, client_id="backburner", request_timeout_ms=30_000))
     client: AIOKafkaClient = admin._client  # noqa: SLF001 - the public ways ask one broker, whichever
     try:
         async with asyncio.timeout(_STEP_SECONDS):
@@ -55,7 +57,7 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
             log.info("topics created", pool=pool, topics=missing)
         await _until_nothing(lambda: _not_ready(client, names))
     except (KafkaError, OSError, TimeoutError) as error:
-        raise unreachable(settings, error) from error
+        raise await connection.failure(error) from error
     finally:
         await admin.close()
     return names
