@@ -310,7 +310,7 @@ def test_after_a_stop_nothing_is_read_or_handed_out():
         (Record("t.normal", 0, 0, value=b"\x00"), Unaddressed),
         (Record("t.normal", 0, 0, value=b"{}"), Refused),
         (Record("t.normal", 0, 0, value=b"{}", timestamp=-1), Refused),
-        (Unreadable("t.normal", 0, 0, 1_000), Unaddressed),
+        (Unreadable("t.normal", 0, 0, 1, 1_000, "bad"), Unaddressed),
     ],
 )
 def test_junk_is_judged_and_never_raises(record, kind):
