@@ -190,16 +190,15 @@ def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_uncl
     assert [one.facts.suspect for one in found] == [False, False, True, False, False]
 
 
-@pytest.mark.parametrize("kept", [True, False, None])
+@pytest.mark.parametrize("kept", [True, False])
 def test_a_suspect_tells_whether_the_marks_show_that_nobody_died_of_it(kept):
     intake = arrived(Lane.RETRY, partitions=1)
-    intake.assignment.kept = kept
     home = ("t.retry", 0)
     marks = Marks(clean=False, incarnation=5, started=IndexSet.of([1]), earlier=IndexSet.of([2]))
     for found in (Committed(0, marks), Committed(0, Marks(clean=True, incarnation=6, started=IndexSet.of([1, 3])))):
         intake.revoke()
-        intake.assignment.keep_only([home])
-        intake.assignment.arrive({home: found})
+        arrive(intake, {home: found})
+        intake.assignment.kept = kept
         keep(intake, Lane.RETRY, 0, 1, 2, 3, 4, headers=(("suspect", b"1"),))
         left = [one.left_cleanly for one in intake.hand_out(1_000.0)]
         unclean = not found.marks.clean
