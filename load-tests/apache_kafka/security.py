@@ -5,6 +5,8 @@ certificate, the subject of a token. The plain listener is the administrator's, 
 and tokens is the caller's.
 """
 
+import asyncio
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from aiokafka.protocol.admin import AlterConfigsRequest, CreateAclsRequest, Dele
 from apache_kafka.broker import ApacheKafka
 from apache_kafka.cluster import run_tool
 from apache_kafka.configuration import PLAIN, Configuration, Listener
-from backburner.local.programs.ports import PortLeases
+from backburner.local.programs.ports import LOOPBACK, PortLeases
 from backburner_schemas.errors import QueueError
 
 USERS = ("worker", "producer", "bootstrap")
@@ -26,6 +28,8 @@ REAUTHENTICATED_SECONDS = 3.0
 _TOKENS_LIVE_MILLISECONDS = 3_600_000
 _LOGIN = "org.apache.kafka.common.security"
 _TOKEN_URLS = "org.apache.kafka.sasl.oauthbearer.allowed.urls"  # noqa: S105 - a property of Java
+_CHANGE_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
 _LITERAL, _PREFIXED = 3, 4
 _ALLOW = 3
 _BROKER = 4
@@ -135,9 +139,16 @@ class SecureKafka:
         )
 
     async def change_key_store(self, way: Way, key_store: Path) -> None:
-        """New connections to that listener get another certificate of the broker's."""
+        """New connections to that listener get another certificate of the broker's. Takes some seconds."""
         name = f"listener.name.{way.lower()}.ssl.keystore.location"
         await self._ask(AlterConfigsRequest([(_BROKER, "1", [(name, str(key_store))])]))
+        wanted = key_store.read_text()
+        async with asyncio.timeout(_CHANGE_SECONDS):
+            while await self._certificate(way) not in wanted:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _certificate(self, way: Way) -> str:
+        return (await asyncio.to_thread(ssl.get_server_certificate, (LOOPBACK, self.ports[way]))).strip()
 
     async def allow(self, *rules: Rule) -> None:
         """Add these rules."""

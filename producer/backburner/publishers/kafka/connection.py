@@ -16,6 +16,7 @@ from backburner_schemas.errors import QueueDenied, QueueError, SettingsError
 
 _PASSWORD_FILE = "BACKBURNER_KAFKA_SECURITY_PASSWORD_FILE"  # noqa: S105 - a variable's name
 _MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+_PLAIN = "PLAINTEXT"
 ClientT = TypeVar("ClientT")
 
 
@@ -49,7 +50,7 @@ class KafkaConnection(Mapping[str, Any]):
 
         Returns for whatever else is wrong, and at once where there are none. Bounded by seconds for each server.
         """
-        if self._arguments["security_protocol"] == "PLAINTEXT":
+        if self._arguments["security_protocol"] == _PLAIN:
             return
         error = await self._refusal()
         if error is not None and is_refusal(error):
@@ -68,7 +69,12 @@ class KafkaConnection(Mapping[str, Any]):
         return explained(await self._refusal() or error, self._arguments)
 
     async def refusal(self) -> str | None:
-        """Why the broker lets nobody in with these credentials, in one line; None where that is not what is wrong."""
+        """Why the broker lets nobody in with these credentials, in one line; None where that is not what is wrong.
+
+        Bounded by seconds for each server.
+        """
+        if self._arguments["security_protocol"] == _PLAIN:
+            return None
         error = await self._refusal()
         return None if error is None or not is_refusal(error) else explained(error, self._arguments).message
 

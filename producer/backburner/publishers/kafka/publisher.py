@@ -70,7 +70,7 @@ class KafkaPublisher:
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
         batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        size, failed, cause = 0, list[int](), ""
+        size, failed, cause = 0, list[int](), None
         last = len(messages) - 1
         for positions, topic, partition, length in destinations(messages, choosers):
             batches[topic, partition] += positions
@@ -78,11 +78,11 @@ class KafkaPublisher:
             if size >= _UNDER_WAY_BYTES or positions[-1] == last:
                 for refused, error in await self._send_in_step(await self._living(), messages, batches):
                     failed += refused
-                    cause = cause or _cause(error)
+                    cause = cause or error
                 batches.clear()
                 size = 0
         if failed:
-            raise PublishFailed(sorted(failed), cause)
+            raise PublishFailed(sorted(failed), await self._why(cause))
 
     async def close(self) -> None:
         """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
@@ -161,13 +161,23 @@ class KafkaPublisher:
                 unknown = wanted.keys() - self._topics
                 if unknown and (missing := await missing_topics(producer.client, unknown)):
                     raise QueueError(
-                        f"the topic {missing[0]} does not exist; create the pool's topics with `backburner topics "
-                        f"ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
+                        f"the topic {missing[0]} does not exist, or this user may not see it; create the pool's topics "
+                        f"with `backburner topics ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
                     )
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
             raise await self._connection.failure(error) from error
+
+    async def _why(self, error: BaseException | None) -> str:
+        """What to say of a send that failed for that reason."""
+        if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+            return (
+                "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
+            )
+        if isinstance(error, TopicAuthorizationFailedError):
+            return "this user lacks the right to write to the topic; grant it as docs/kafka.md shows"
+        return await self._connection.refusal() or str(error) or type(error).__name__
 
     async def _send_in_step(
         self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]
@@ -209,14 +219,6 @@ class KafkaPublisher:
                 task.cancel()
             raise
         return [failure for failures in outcomes for failure in failures]
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
-        return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
-    if isinstance(error, TopicAuthorizationFailedError):
-        return "not authorised to write to the topic; grant this user the ACL"
-    return str(error) or type(error).__name__
 
 
 async def _stop(client: AIOKafkaProducer) -> None:
