@@ -7,6 +7,7 @@ and tokens is the caller's.
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,13 +143,14 @@ class SecureKafka:
         """New connections to that listener get another certificate of the broker's. Takes some seconds."""
         name = f"listener.name.{way.lower()}.ssl.keystore.location"
         await self._ask(AlterConfigsRequest([(_BROKER, "1", [(name, str(key_store))])]))
-        wanted = key_store.read_text()
-        async with asyncio.timeout(_CHANGE_SECONDS):
-            while await self._certificate(way) not in wanted:
-                await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.to_thread(self._until_shown, way, key_store)
 
-    async def _certificate(self, way: Way) -> str:
-        return (await asyncio.to_thread(ssl.get_server_certificate, (LOOPBACK, self.ports[way]))).strip()
+    def _until_shown(self, way: Way, key_store: Path) -> None:
+        wanted, until = key_store.read_text(), time.monotonic() + _CHANGE_SECONDS
+        while ssl.get_server_certificate((LOOPBACK, self.ports[way])).strip() not in wanted:
+            if time.monotonic() > until:
+                raise QueueError(f"the listener {way} did not change its certificate in {_CHANGE_SECONDS:.0f} s")
+            time.sleep(_LOOK_SECONDS)
 
     async def allow(self, *rules: Rule) -> None:
         """Add these rules."""

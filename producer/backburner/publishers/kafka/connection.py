@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from backburner.credentials.files import FromFiles, read_secret
+from backburner.publishers.kafka.security.attempt import connection_error
 from backburner.publishers.kafka.security.passwords import with_password
-from backburner.publishers.kafka.security.refusals import connection_error, explained, is_refusal
+from backburner.publishers.kafka.security.refusals import explained, is_refusal
 from backburner.publishers.kafka.security.tls import RenewedContext
 from backburner.publishers.kafka.security.tokens import open_tokens
 from backburner.settings import Settings

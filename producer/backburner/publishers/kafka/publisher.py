@@ -58,7 +58,7 @@ class KafkaPublisher:
         self._renewing = asyncio.Lock()
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if no broker answers, `QueueDenied` if it lets nobody in with these credentials."""
+        """Connect. Raises `QueueError` if no broker answers, and `QueueDenied` if it refuses the credentials."""
         await self._connection.check()
         self._producer = await self._reach()
         self._open = True
