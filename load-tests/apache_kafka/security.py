@@ -183,6 +183,8 @@ def _properties(key_store: Path, trust: Path, tokens: TokenRules, keys: str) -> 
         "ssl.truststore.location": trust,
         "ssl.principal.mapping.rules": "RULE:^CN=([^,]*).*$/$1/,DEFAULT",
         "listener.name.mutual.ssl.client.auth": "required",
+        # Each thread of a listener takes a new certificate by itself, one after the other.
+        "num.network.threads": 1,
     }
     for way in (Way.SCRAM, Way.BRIEF):
         listener = f"listener.name.{way.lower()}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from backburner.settings.addresses import check_no_user, shown
 from backburner_schemas.errors import SettingsError
 
+_ENDPOINT = re.compile(r"https?://(?:\[[0-9a-fA-F:.]+\]|[^/\s:@]+)(?::\d{1,5})?/?")
 _USERS = (
     "take it out, and set BACKBURNER_KAFKA_SECURITY_USERNAME and …_PASSWORD for Kafka, AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY for SQS"
@@ -58,6 +59,6 @@ def parse_queue(url: str) -> Queue:
         asked = parse_qs(parts.query)
         endpoint = asked.pop("endpoint", [None])[0]
         check_no_user("BACKBURNER_QUEUE_URL: endpoint", endpoint or "", _USERS)
-        if not asked and (endpoint is None or re.fullmatch(r"https?://[^/\s]+/?", endpoint)):
+        if not asked and (endpoint is None or _ENDPOINT.fullmatch(endpoint)):
             return Queue(kind=QueueKind.SQS, region=parts.netloc, endpoint=endpoint)
     raise SettingsError(f"the queue URL {shown(url)!r} is not understood; {forms}")

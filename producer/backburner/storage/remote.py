@@ -83,7 +83,7 @@ def _endpoint(provider: Provider, settings: Settings) -> str | None:
     check_no_user(variable, endpoint, "take it out, and give the store's credentials as docs/stores.md lists them")
     try:
         parts = urlsplit(endpoint)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import copy
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -41,6 +42,7 @@ _calls = NativeCalls()
 atexit.register(_calls.end)
 os.register_at_fork(after_in_child=_calls.forget)
 
+_BUCKET = re.compile(r"[^\s:@]+")
 _USERS = "take it out, and give the store's credentials as docs/stores.md lists them"
 _STORE_KINDS = frozenset({*Provider, "file", "memory"})
 _STREAMED_SECONDS = 10
@@ -102,7 +104,7 @@ class Storage(Availability):
             parts = urlsplit(url)
         except ValueError as error:  # An address that is none.
             raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}") from error
-        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not parts.netloc):
+        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not _BUCKET.fullmatch(parts.netloc)):
             raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}")
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
