@@ -48,7 +48,7 @@ class Cluster:
         return ",".join(f"{LOOPBACK}:{self._fronts.get(number, port)}" for number, port in self.ports.items())
 
     def start(self) -> None:
-        """Start those that do not run, and wait until each knows all. Raises `QueueError`. From the main thread alone."""
+        """Start those that do not run; returns when each knows all. Raises `QueueError`. From the main thread alone."""
         away = [node for node in self.nodes.values() if not node.running]
         for node in away:
             node.begin_format()
@@ -79,9 +79,7 @@ def run_tool(bootstrap: str, name: str, *words: str, stdin: str | None = None) -
         *("--bootstrap-server", bootstrap),
         *words,
     )
-    ended = subprocess.run(  # noqa: S603 - the words are the tests' own
-        command, input=stdin, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False
-    )
+    ended = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False)
     if ended.returncode:
         raise QueueError(f"Apache Kafka's {name} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
     return ended.stdout

@@ -10,8 +10,8 @@ PLAIN = "PLAINTEXT"
 """The protocol without security, and the name of the listener for clients that speak it."""
 
 _CONTROLLER = "CONTROLLER"
-_MOST_REPLICAS = 3
-_FENCED_MILLISECONDS = 6000
+_MAX_REPLICAS = 3
+_FENCED_SECONDS = 6
 """How long a broker that died still counts: half as long as Kafka's own default, so that tests need not wait."""
 _COUNTED_TOPICS = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
 """Kafka's own topics whose replicas and partitions a broker is told."""
@@ -50,7 +50,7 @@ class Configuration:
     @property
     def replicas(self) -> int:
         """Of each topic that says nothing else."""
-        return min(len(self.controllers), _MOST_REPLICAS)
+        return min(len(self.controllers), _MAX_REPLICAS)
 
     def text(self) -> str:
         """The properties file."""
@@ -80,7 +80,7 @@ class Configuration:
             **own,
             "transaction.state.log.min.isr": in_sync,
             "share.coordinator.state.topic.min.isr": in_sync,
-            "broker.session.timeout.ms": _FENCED_MILLISECONDS,
+            "broker.session.timeout.ms": 1000 * _FENCED_SECONDS,
             # A group of one is not kept waiting for members that do not come.
             "group.initial.rebalance.delay.ms": 0,
             # A test that publishes to a missing topic must not create it.

@@ -88,6 +88,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         "MODEL",
         "SERVED_NAME",
         "ENGINE_ARGS",
+        "ENGINE_STALL_SECONDS",
         "ADAPTERS",
         "COMPILE_CACHE_DIR",
         "ENGINE_URLS",
