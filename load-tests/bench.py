@@ -149,10 +149,8 @@ def main(
         raise typer.BadParameter(f"not in the list of load-tests/scenarios/catalogue.py: {', '.join(sorted(unknown))}")
     started = time.monotonic()
     if not quick:
-        print(
-            f"{len(chosen)} scenarios, about {sum(run.minutes for scenario in chosen for run in runs_of(scenario)):.0f} minutes",
-            flush=True,
-        )
+        minutes = sum(run.minutes for scenario in chosen for run in runs_of(scenario))
+        print(f"{len(chosen)} scenarios, about {minutes:.0f} minutes", flush=True)
     ended = run_all(chosen, folder / "benchmarks", quick=quick)
     page = write_report(folder, readme=_ROOT / "README.md" if folder.resolve() == _ROOT / "docs" else None)
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes; the report is {page}")
