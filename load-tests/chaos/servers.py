@@ -30,6 +30,9 @@ _ROOT = "chaos"
 # The shortest visibility that there is, so that what a killed worker held comes back soon.
 _SQS_SETTINGS = {"BACKBURNER_SQS_VISIBILITY_SECONDS": "10", "BACKBURNER_SQS_WAIT_SECONDS": "1"}
 
+_OUTSIDE = ("AWS_", "BACKBURNER_KAFKA_", "BACKBURNER_SQS_", "BACKBURNER_TOPIC_")
+"""Variables that lead to servers of others, or say what these can bear."""
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -138,7 +141,7 @@ def emulator(folder: Path) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def outside(_folder: Path, *, queue_url: str, store_url: str, endpoint: str | None) -> Iterator[Servers]:
-    """Servers that run somewhere; credentials come from the environment, by the providers' own variables.
+    """Servers that run somewhere; what leads to them comes from the environment, credentials by their own variables.
 
     The run has names of its own there, and all that it made is deleted at the end.
     """
@@ -150,9 +153,9 @@ def outside(_folder: Path, *, queue_url: str, store_url: str, endpoint: str | No
             "BACKBURNER_PREFIX": name,
             "BACKBURNER_STORE_URL": f"{store_url.rstrip('/')}/{name}",
             **({"BACKBURNER_STORE_ENDPOINT": endpoint} if endpoint else {}),
-            **{variable: value for variable, value in os.environ.items() if variable.startswith("AWS_")},
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
             **_SQS_SETTINGS,
+            **{variable: value for variable, value in os.environ.items() if variable.startswith(_OUTSIDE)},
         }
         address = S3Address(store.netloc, f"{store.path.rstrip('/')}/{name}", endpoint, region)
         yield Servers(settings, address, sqs, model=name)
