@@ -11,7 +11,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
-from backburner_worker.sources.kafka.assignment import Committed
+from backburner_worker.sources.kafka.assignment import Committed, Partition
 from backburner_worker.sources.kafka.buffer import LaneBuffer
 from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake, Unreadable
 from backburner_worker.sources.kafka.marks import Marks, decode
@@ -36,11 +36,17 @@ def due_at(seconds: float) -> tuple[tuple[str, bytes], ...]:
 
 def arrived(*lanes: Lane, partitions: int = 2) -> Intake:
     intake = Intake(TOPICS, Rules())
-    coming = {(f"t.{lane}", number): Committed(0) for lane in lanes for number in range(partitions)}
-    intake.assignment.keep_only(coming.keys())
-    intake.assignment.arrive(coming)
+    intake.assignment.kept = True
+    arrive(intake, {(f"t.{lane}", number): Committed(0) for lane in lanes for number in range(partitions)})
     intake.want(ALL)
     return intake
+
+
+def arrive(intake: Intake, coming: dict[Partition, Committed]) -> None:
+    """The partitions come, and the broker learns that work on them begins."""
+    intake.assignment.keep_only(coming.keys())
+    intake.assignment.arrive(coming)
+    intake.assignment.note_committed(intake.assignment.to_commit())
 
 
 def keep(intake: Intake, lane: Lane, *offsets: int, partition: int = 0, unix: float = 1_000.0, **more) -> None:
@@ -164,10 +170,9 @@ def test_a_partition_that_comes_with_full_marks_is_read_on_to_what_they_tell_of(
     work(before, 17_000, leave=lambda offset: offset % 2 == 0)
     commit = before.assignment.to_commit()[HOME]
     after = Intake(TOPICS, Rules(), incarnation=7)
+    after.assignment.kept = True
     after.want(ALL)
-    after.assignment.keep_only([HOME])
-    after.assignment.arrive({HOME: Committed(commit.offset, decode(commit.text, commit.offset))})
-    after.assignment.note_committed(after.assignment.to_commit())
+    arrive(after, {HOME: Committed(commit.offset, decode(commit.text, commit.offset))})
     assert after.assignment.offset_metadata().usage_ratio > 0.75
     assert after.wanted() == [HOME]
     keep(after, Lane.NORMAL, *range(100))
@@ -178,8 +183,7 @@ def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_uncl
     intake = arrived(Lane.NORMAL, partitions=1)
     marks = Marks(clean=False, incarnation=5, started=IndexSet.of([1, 2]), earlier=IndexSet.of([2, 3]))
     intake.revoke()
-    intake.assignment.keep_only([HOME])
-    intake.assignment.arrive({HOME: Committed(0, marks)})
+    arrive(intake, {HOME: Committed(0, marks)})
     keep(intake, Lane.NORMAL, 0, 1, 2, 3, 4)
     found = intake.hand_out(1_000.0)
     assert [one.redelivered for one in found] == [False, True, True, True, False]
@@ -283,8 +287,7 @@ def test_what_was_read_ahead_is_given_again_after_a_rebalance():
     intake.revoke()
     assert intake.hand_out(1_000.0) == []
     keep(intake, Lane.NORMAL, 1)  # late, from a poll of before
-    intake.assignment.keep_only([("t.normal", 0)])
-    intake.assignment.arrive({("t.normal", 0): Committed(0)})
+    arrive(intake, {HOME: Committed(0)})
     assert intake.hand_out(1_000.0) == []
     keep(intake, Lane.NORMAL, 0, 1)
     assert [one.origin.position for one in intake.hand_out(1_000.0)] == ["0-1"]

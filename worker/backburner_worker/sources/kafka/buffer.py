@@ -111,6 +111,14 @@ class LaneBuffer:
         """Monotonic time at which the first of the held heads is due; None if none is held."""
         return min((queue[0][2] for queue in self._held.values()), default=None)
 
+    def drop(self, partition: Partition) -> None:
+        """Forget what was read of one partition."""
+        gone = [*self._held.pop(partition, ())]
+        gone += [found for found in self._queue if (found[1].topic, found[1].partition) == partition]
+        self._queue = deque(found for found in self._queue if (found[1].topic, found[1].partition) != partition)
+        self._records -= len(gone)
+        self._bytes -= sum(size for size, _ in gone)
+
     def clear(self) -> None:
         """Forget all of it: the partitions were revoked, and the broker delivers it again."""
         self._queue.clear()
