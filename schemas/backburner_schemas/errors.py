@@ -22,7 +22,6 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
 from collections.abc import Mapping
 from typing import ClassVar
 
-
 _MAX_PARAM_CHARACTERS = 128
 _CUT = "…"
 

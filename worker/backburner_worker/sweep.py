@@ -184,8 +184,7 @@ class Sweep:
             await self._storage.delete([keys.open_job(*job)])
 
     async def _cursor_unchanged(self, job: JobKey) -> float:
-        cursor = await self._storage.get(keys.cursor(*job))
-        etag = cursor.etag if cursor else None
+        etag = await self._storage.etag(keys.cursor(*job))
         seen = self._cursors.get(job)
         if seen is None or seen.etag != etag:
             seen = self._cursors[job] = _Seen(etag, time.monotonic())

@@ -417,10 +417,10 @@ async def test_a_job_whose_objects_are_denied_stops_no_other(system, monkeypatch
     await system.announce()
     get = system.storage.get
 
-    async def denied(key):
+    async def denied(key, **limits):
         if key.startswith("tenants/closed/"):
             raise StoreDenied
-        return await get(key)
+        return await get(key, **limits)
 
     async with system.client() as client:
         await client.submit(lines(5), stored=True, tenant="closed")

@@ -67,10 +67,10 @@ async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
 ) -> None:
     get = Storage.get
 
-    async def get_or_fail(self: Storage, key: str) -> Stored | None:
+    async def get_or_fail(self: Storage, key: str, **limits: int) -> Stored | None:
         if key.startswith("tenants/alpha/"):
             raise StoreError
-        return await get(self, key)
+        return await get(self, key, **limits)
 
     monkeypatch.setattr(Storage, "get", get_or_fail)
     await harness.storage.put(keys.open_job("alpha", "batch_a"), b"")

@@ -255,10 +255,10 @@ async def test_a_body_that_may_not_be_read_stops_the_worker_and_settles_nothing(
 ) -> None:
     get = Storage.get
 
-    async def get_or_refuse(self: Storage, key: str) -> Stored | None:
+    async def get_or_refuse(self: Storage, key: str, **limits: int) -> Stored | None:
         if "/bodies/" in key:
             raise StoreDenied
-        return await get(self, key)
+        return await get(self, key, **limits)
 
     harness = Harness(storage)
     monkeypatch.setattr(Storage, "get", get_or_refuse)

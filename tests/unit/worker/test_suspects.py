@@ -65,14 +65,14 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
     address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
     assert await theirs.mark(address)
-    looked, get = asyncio.Event(), Storage.get
+    looked, head = asyncio.Event(), Storage.head
 
-    async def get_and_tell(self: Storage, key: str) -> Stored | None:
-        found = await get(self, key)
+    async def head_and_tell(self: Storage, key: str, length: int) -> bytes | None:
+        found = await head(self, key, length)
         looked.set()
         return found
 
-    monkeypatch.setattr(Storage, "get", get_and_tell)
+    monkeypatch.setattr(Storage, "head", head_and_tell)
     marking = asyncio.create_task(ours.mark(address))
     await looked.wait()
     await theirs.give_up(address)

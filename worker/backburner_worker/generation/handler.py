@@ -15,7 +15,7 @@ from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas.codec import parse_body
 from backburner_schemas.envelope import Envelope
-from backburner_schemas.errors import EngineLost, Expired, RequestRefused
+from backburner_schemas.errors import BodyTooLarge, EngineLost, Expired, RequestRefused, StoredObjectBroken
 from backburner_schemas.request import check_body
 from backburner_schemas.result import record_id
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
@@ -134,7 +134,10 @@ class RequestHandler:
     async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
         """The body that a claim check stands for."""
         key = envelope.body_ref or ""
-        stored = await until_stored(lambda: self._storage.get(key), "read a body")
+        try:
+            stored = await until_stored(lambda: self._storage.get(key, max_bytes=self._max_body_bytes), "read a body")
+        except StoredObjectBroken as error:
+            raise BodyTooLarge(f"the body stored at {key} is over the limit; send less", param="body_ref") from error
         if stored is None:
             raise RequestRefused(f"no body is stored at {key}; store it before sending the envelope", param="body_ref")
         body = parse_body(stored.data, self._max_body_bytes)

@@ -18,7 +18,8 @@ from backburner.logs import get_logger
 from backburner.runtime.failure import reasons
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
@@ -27,6 +28,7 @@ from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
+_MAX_MARK_BYTES = 4096
 _MIN_EQUAL_READS = 4
 """Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
 remove it, since a rebalance can assign its suspect to the next owner before that, or it runs a copy of the suspect."""
@@ -124,18 +126,19 @@ class Suspects:
     async def _was_convicted(self, address: Address) -> bool:
         """Whether its dead letter exists: whoever convicted it cleared the mark and ended before it was settled."""
         key = keys.dead_letter(address.tenant, address.job, address.index)
-        stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
+        read = partial(read_stored, self._storage, StoredDeadLetter, key, max_bytes=MAX_RECORDS_BYTES)
         try:
-            return stored is not None and parse_stored(StoredDeadLetter, key, stored.data).code == PoisonRequest.code
+            letter = await until_stored(read, "look for a suspect's dead letter")
         except StoredObjectBroken:
             return False
+        return letter is not None and letter.code == PoisonRequest.code
 
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:
             return
         await self._written(key)
-        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
-        if found is not None and ours.encode() in found.data:
+        found = await self._read_mark(key)
+        if found is not None and ours.encode() in found:
             await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
         self._ours.pop(key, None)
 
@@ -160,15 +163,19 @@ class Suspects:
         content = self._content(key)
         if await until_stored(lambda: self._write(key, self._storage.create(key, content)), "mark a suspect"):
             return None
-        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
-        if found is not None and ours.encode() in found.data:
+        found = await self._read_mark(key)
+        if found is not None and ours.encode() in found:
             return None
         if before is None:
             self._ours.pop(key, None)
         else:
             self._ours[key] = before
         # If it is gone by now, read again.
-        return found.data if found is not None else b""
+        return found if found is not None else b""
+
+    async def _read_mark(self, key: str) -> bytes | None:
+        """The mark that is there; of something else that was put there, the beginning."""
+        return await until_stored(partial(self._storage.head, key, _MAX_MARK_BYTES), "read a suspect's mark")
 
     def _content(self, key: str) -> bytes:
         return to_json({"worker": self._worker, "mark": self._ours[key], "renewed": time.time()})
