@@ -83,10 +83,10 @@ def refuse(monkeypatch: pytest.MonkeyPatch, method: str, part: str, error: Store
     """Have the store refuse that method for keys with that part."""
     original = getattr(Storage, method)
 
-    async def refused(self: Storage, key: str, *arguments: Any) -> Any:
+    async def refused(self: Storage, key: str, *arguments: Any, **limits: Any) -> Any:
         if part in key:
             raise error
-        return await original(self, key, *arguments)
+        return await original(self, key, *arguments, **limits)
 
     monkeypatch.setattr(Storage, method, refused)
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline_harness import Harness
 from waiting import until
 
-from backburner.storage import Storage, Stored
+from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_worker.settlement.suspects import Suspects
 

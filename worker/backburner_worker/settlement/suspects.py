@@ -29,6 +29,9 @@ from backburner_worker.sources.base import Delivery
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
 _MAX_MARK_BYTES = 4096
+_GONE = b"gone"
+"""In the place of a mark that was there and is not any more; no mark is that, and one that somebody put there may be
+empty."""
 _MIN_EQUAL_READS = 4
 """Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
 remove it, since a rebalance can assign its suspect to the next owner before that, or it runs a copy of the suspect."""
@@ -144,10 +147,10 @@ class Suspects:
 
     async def _is_dead_ones(self, key: str) -> bool:
         """Create the mark. Returns whether another's is there instead, whose creator does not renew it any more."""
-        seen, reads, began = b"", 0, time.monotonic()
+        seen, reads, began = _GONE, 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
             # A read that waited for the store proves nothing: meanwhile nobody could renew.
-            same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
+            same = there != _GONE and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
             seen, reads = there, reads + 1 if same else 0
             if reads == _MIN_EQUAL_READS:
                 return True
@@ -171,7 +174,7 @@ class Suspects:
         else:
             self._ours[key] = before
         # If it is gone by now, read again.
-        return found if found is not None else b""
+        return found if found is not None else _GONE
 
     async def _read_mark(self, key: str) -> bytes | None:
         """The mark that is there; of something else that was put there, the beginning."""
