@@ -17,8 +17,12 @@ from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
+from chaos.soak import soak
+from fuzz.batch_scenario import fuzz_batches
 from fuzz.scenario import fuzz
+from fuzz.stage import Queue as FuzzQueue
 from measuring.figures import Figures
+from measuring.servers import Broker
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
@@ -73,15 +77,6 @@ class Queue(StrEnum):
 
     KAFKA = "kafka"
     SQS = "sqs"
-
-
-class Broker(StrEnum):
-    """The Kafka brokers that can be brought up."""
-
-    TANSU = "tansu"
-    """Durable; drops commit metadata."""
-    NOIDA = "noida-db"
-    """Keeps commit metadata and static members; judges what was redone."""
 
 
 @app.command("overhead")
@@ -248,12 +243,27 @@ def run_chaos(
     requests: int = 200,
     queue: Queue = Queue.KAFKA,
     broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
     engine: Engine = Engine.FAKE,
 ) -> None:
     """Faults from a seeded schedule under load, and an independent checker afterwards."""
-    place = place_of(queue, broker)
+    place = place_of(queue, broker, brokers)
     real = engine is Engine.REAL
     _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place, real=real)), json)
+
+
+@app.command("soak")
+def run_soak(
+    *,
+    json: Json = None,
+    seconds: float = 3600.0,
+    requests: int = 100,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
+) -> None:
+    """Load from the gateway to the store, and how fast the memory of every part grows; exit 1 if one grows too fast."""
+    _judge(soak(seconds, requests, place_of(queue, broker, brokers)), json)
 
 
 @app.command("poison")
@@ -292,9 +302,14 @@ def run_outage(
 
 
 @app.command("fuzz")
-def run_fuzz(messages: int = 100_000, seed: int = 1, queue: Queue = Queue.KAFKA) -> None:
-    """Hostile messages among good ones: the worker lives, and each message has exactly one end."""
-    verdict = fuzz(messages, seed, queue)
+def run_fuzz(
+    messages: int = 100_000,
+    seed: int = 1,
+    queue: FuzzQueue = FuzzQueue.TANSU,
+    batches: Annotated[int, typer.Option(help="Whole batches of Kafka, instead of messages.")] = 0,
+) -> None:
+    """Hostile messages, or batches, among good ones: the worker lives, and each has the end that it should have."""
+    verdict = fuzz_batches(batches, seed, queue) if batches else fuzz(messages, seed, queue)
     verdict.show(Console())
     if not verdict.clean:
         raise typer.Exit(1)

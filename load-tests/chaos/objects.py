@@ -32,20 +32,25 @@ class S3Address:
     secret_key: str | None = None
 
 
+def connect(address: S3Address) -> Any:
+    """A boto3 client of the store."""
+    return boto3.client(
+        "s3",
+        endpoint_url=address.endpoint,
+        region_name=address.region,
+        aws_access_key_id=address.access_key,
+        aws_secret_access_key=address.secret_key,
+        config=Config(retries={"max_attempts": 8, "mode": "standard"}, read_timeout=30),
+    )
+
+
 class S3Objects:
     """Objects in an S3 bucket."""
 
     def __init__(self, address: S3Address) -> None:
         self._bucket = address.bucket
         self._root = f"{address.root.strip('/')}/" if address.root.strip("/") else ""
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=address.endpoint,
-            region_name=address.region,
-            aws_access_key_id=address.access_key,
-            aws_secret_access_key=address.secret_key,
-            config=Config(retries={"max_attempts": 8, "mode": "standard"}, read_timeout=30),
-        )
+        self._client = connect(address)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key that begins so, in key order."""

@@ -38,15 +38,15 @@ from backburner_schemas.request import (
     ENVELOPE_BYTES,
     MAX_CUSTOM_ID_CHARACTERS,
     check_body,
-    check_numbers,
     check_request,
     check_size,
+    check_values,
     refusal,
 )
 
 _MAX_PLACES_BYTES = 2048
 MAX_RETRY_DELAY_SECONDS = 60.0
-"""Seconds after the record's own timestamp to which a `not_before` is cut."""
+"""Seconds that a retry may be held back: from its record's timestamp, and from when it is first seen."""
 
 
 @dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to create
@@ -123,7 +123,7 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
 
 
 def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
-    """The body in an object that a claim check names. Raises `RequestRefused` if it is not one, or over the limit."""
+    """The body in an object that a claim check names. Raises `RequestRefused` as for a body on the queue."""
     check_size(data, max_bytes)
     try:
         body = from_json(data, allow_inf_nan=False)
@@ -131,6 +131,7 @@ def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise InvalidJson(f"the stored body is not JSON ({error})", param="body_ref") from error
     if not isinstance(body, dict):
         raise InvalidJson("the stored body is not a JSON object", param="body_ref")
+    check_values(body)
     return body
 
 
@@ -157,7 +158,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
         check_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         envelope = Envelope.model_validate(found)
         if envelope.body is not None:
-            check_numbers(envelope.body)
+            check_values(envelope.body)
             check_body(envelope.url, envelope.body)
         else:
             _check_reference(envelope)
@@ -241,31 +242,42 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
     return headers
 
 
-def decode_facts(headers: Iterable[tuple[str, bytes]], timestamp: float, lane: Lane) -> DeliveryFacts:
+def decode_facts(headers: Iterable[tuple[str, bytes | None]], lane: Lane) -> DeliveryFacts:
     """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises.
 
-    Where attempts failed is believed on `retry` alone, which only workers may write: anybody else could make a canary
-    look bad.
+    All but `traceparent` are believed on `retry` alone, which only workers may write. On any other lane a sender's own
+    suspects would come before everybody's requests, each alone in an empty engine.
     """
     found = {name: value for name, value in headers if isinstance(value, bytes)}
     if not found:
         return NO_FACTS
-    suspect = found.get("suspect") == b"1"
-    not_before = _number(found.get("not_before"))
-    if not_before is not None:
-        not_before = None if suspect else min(not_before, timestamp + MAX_RETRY_DELAY_SECONDS)
     traceparent = found.get("traceparent", b"")
+    trace = traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None  # noqa: PLR2004
+    if lane is not Lane.RETRY:
+        return NO_FACTS if trace is None else DeliveryFacts(traceparent=trace)
     return DeliveryFacts(
         attempt=int(min(max(_number(found.get("attempt")) or 1, 1), MAX_ATTEMPTS)),
-        suspect=suspect,
-        not_before=not_before,
-        traceparent=traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None,  # noqa: PLR2004
-        failed_at=_places(found.get("failed_at")) if lane is Lane.RETRY else (),
+        suspect=found.get("suspect") == b"1",
+        not_before=_number(found.get("not_before")),
+        traceparent=trace,
+        failed_at=_places(found.get("failed_at")),
     )
 
 
 NO_FACTS = DeliveryFacts()
 """Of a message without headers."""
+
+
+def wait_seconds(facts: DeliveryFacts, timestamp: float, now: float) -> float:
+    """Seconds, 0 to a minute, for which a message that is first seen now is held back until it is due.
+
+    `timestamp` is its record's, and `now` the clock here, both in Unix seconds. Its sender chose two of the three, and
+    any of them may be wrong: none can make it wait for longer than that. The wait is for a monotonic clock to measure.
+    """
+    if facts.not_before is None:
+        return 0.0
+    due = min(facts.not_before, timestamp + MAX_RETRY_DELAY_SECONDS)
+    return min(max(due - now, 0.0), MAX_RETRY_DELAY_SECONDS)
 
 
 def _places(value: bytes | None) -> tuple[str, ...]:

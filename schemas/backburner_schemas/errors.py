@@ -94,6 +94,19 @@ class BodyTooLarge(RequestRefused):
     code = "body_too_large"
 
 
+class MessageTooLarge(RequestRefused):
+    """The request's message is over the queue's limit, though its body is stored; raise the topic's size limit."""
+
+    code = "message_too_large"
+    http_status = 413
+
+
+class BodyTooComplex(RequestRefused):
+    """The request's body has too many objects and lists; send less in one request."""
+
+    code = "body_too_complex"
+
+
 class UnsupportedParameter(RequestRefused):
     """The body has a parameter that is not on the worker's list; remove it, or ask the operator to allow it."""
 
@@ -129,6 +142,12 @@ class UnsupportedVersion(Undeliverable):
     """The envelope's version is newer than this worker's; upgrade the workers before the producers."""
 
     code = "unsupported_version"
+
+
+class UndecodableRecord(Undeliverable):
+    """The record cannot be decoded, or would take too much memory; correct its producer, and send it again."""
+
+    code = "undecodable"
 
 
 class TenantNotAllowed(Undeliverable):
@@ -421,6 +440,13 @@ class PoisonRequest(EngineError):
     http_status = 422
 
 
+class RunsElsewhere(EngineError):
+    """Another worker runs a copy of this suspect, alone in its engine; this one is tried again a minute later."""
+
+    code = "runs_elsewhere"
+    http_status = 409
+
+
 class EngineBusy(EngineError):
     """The engine refused the request for lack of capacity; it is retried."""
 
@@ -510,6 +536,14 @@ class QueueError(BackburnerError):
     code = "queue_unavailable"
     retryable = True
     http_status = 503
+
+
+class QueueDenied(QueueError):
+    """The broker refused the credentials, or denied a right; check BACKBURNER_KAFKA_SECURITY_… and docs/kafka.md."""
+
+    code = "queue_denied"
+    retryable = False
+    http_status = 403
 
 
 class StoreError(BackburnerError):

@@ -1,40 +1,41 @@
 """Reads records of the partitions that are wanted, and of no others. It keeps and decides nothing.
 
-The client library moves on when a poll fails, dropping what it had read of other partitions, and cannot say which
-record it failed to decode: both are corrected here.
+The client library moves on when a poll fails, dropping what it had read of other partitions: that is corrected here.
+What cannot be decoded comes as a stand-in, and damaged bytes are fetched again before they are believed to be so.
 """
 
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from backburner.logs import get_logger
 from backburner_worker.sources.kafka.assignment import Partition
-from backburner_worker.sources.kafka.consumer import message_of
-from backburner_worker.sources.kafka.intake import Unreadable
+from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
+from backburner_worker.sources.kafka.batches.record import Record, Unreadable
 
 log = get_logger(__name__)
 
 _POLL_RECORDS = 500
 _POLL_MS = 50
+_MAX_FETCHES_COUNT = 3
+"""Of damaged bytes: the damage may have happened on the way, or another broker may lead by then."""
 _NOWHERE = TopicPartition("", -1)
 """Names no partition: polling it returns no records, but raises the client library's errors."""
 
-Found = Mapping[TopicPartition, Sequence[Any]]
+Found = Mapping[TopicPartition, Sequence[Record | Unreadable]]
 
 
 class Reader:
     """Polls one consumer."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, position: Callable[[Partition], int]) -> None:
-        """`position` returns where a partition is to be read on from."""
+    def __init__(self, consumer: AIOKafkaConsumer, read_ahead: ReadAhead, position: Callable[[Partition], int]) -> None:
+        """`read_ahead` is the consumer's own; `position` returns where a partition is to be read on from."""
         self._consumer = consumer
+        self._read_ahead = read_ahead
         self._position = position
         self._open: set[TopicPartition] = set()
-        self._careful = False
+        self._damaged: dict[TopicPartition, tuple[int, int]] = {}
+        """Where a partition's bytes were damaged, and how often they were fetched."""
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Pause what was assigned until it is wanted: a new assignment forgets its pauses."""
@@ -54,17 +55,13 @@ class Reader:
         self._consumer.resume(*(partition for partition in reading if partition not in self._open))
         self._consumer.pause(*self._open.difference(reading))
         self._open = set(reading)
-        try:
-            if self._careful and reading:
-                return await self._read_carefully(reading)
-            found: Found = await self._consumer.getmany(
-                *(reading or [_NOWHERE]), timeout_ms=_POLL_MS, max_records=_POLL_RECORDS
-            )
-        except ValueError as error:
-            log.warning("decoding a record failed; reading one by one to find it", error=message_of(error))
-            self.read_again()
-            self._careful = True
-            return {}
+        self._read_ahead.begin_poll()
+        found: dict[TopicPartition, list[Record | Unreadable]] = await self._consumer.getmany(
+            *(reading or [_NOWHERE]), timeout_ms=_POLL_MS, max_records=_POLL_RECORDS
+        )
+        if self._read_ahead.unreadable:
+            for partition, records in found.items():
+                self._look(partition, records)
         return found
 
     def read_again(self) -> None:
@@ -72,19 +69,25 @@ class Reader:
         for partition in self._open:
             self._consumer.seek(partition, self._position(partition))
 
-    async def _read_carefully(self, reading: Sequence[TopicPartition]) -> Found:
-        """Read one record, until the one is found that aiokafka cannot decode; a stand-in takes its place.
-
-        aiokafka refuses the rest of its batch as well, one by one.
-        """
-        for partition in random.sample(reading, len(reading)):
-            try:
-                found: Found = await self._consumer.getmany(partition, timeout_ms=1, max_records=1)
-            except ValueError:
-                offset = await self._consumer.position(partition)
-                self._consumer.seek(partition, offset + 1)
-                self._careful = False
-                return {partition: [Unreadable(partition.topic, partition.partition, offset, int(time.time() * 1000))]}
-            if found:
-                return found
-        return {}
+    def _look(self, partition: TopicPartition, records: list[Record | Unreadable]) -> None:
+        """Log what cannot be decoded. From the first damage on that may go away, leave it all for the next poll."""
+        for at, record in enumerate(records):
+            if not isinstance(record, Unreadable):
+                continue
+            if record.damaged:
+                offset, fetches = self._damaged.get(partition, (-1, 0))
+                fetches = fetches + 1 if offset == record.offset else 1
+                self._damaged[partition] = record.offset, fetches
+                if fetches < _MAX_FETCHES_COUNT:
+                    del records[at:]
+                    self._consumer.seek(partition, record.offset)
+                    return
+                del self._damaged[partition]
+            log.warning(
+                "a record cannot be decoded; it becomes a dead letter, and reading goes on behind it",
+                topic=partition.topic,
+                partition=partition.partition,
+                offset=record.offset,
+                offsets=record.until - record.offset,
+                reason=record.reason,
+            )

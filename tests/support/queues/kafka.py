@@ -8,7 +8,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.record.util import calc_crc32c
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from waiting import PATIENCE
 
 from backburner.publishers import ensure_topics
 from backburner.publishers.kafka.publisher import kafka_connection
@@ -18,6 +21,13 @@ from backburner_worker.sources.base import Delivery, Source
 from queues.harness import QueueHarness, nothing
 
 PARTITIONS = 4
+_RIDING_OUT = retry(
+    # Of several brokers one may be gone: its group's coordinator is another a little later.
+    retry=retry_if_exception_type(KafkaError),
+    stop=stop_after_delay(PATIENCE),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
 
 
 @dataclass
@@ -82,6 +92,7 @@ class KafkaHarness(QueueHarness):
             batch._buffer = bytearray(content)
             await (await producer.send_batch(batch, topic, partition=partition))
 
+    @_RIDING_OUT
     async def committed(self) -> dict[tuple[str, int], int]:
         """What the group has committed, by topic and partition."""
         admin = AIOKafkaAdminClient(**self.connection)
@@ -93,6 +104,7 @@ class KafkaHarness(QueueHarness):
             await admin.close()
         return {(at.topic, at.partition): one.offset for at, one in found.items() if one.offset >= 0}
 
+    @_RIDING_OUT
     async def left(self) -> int:
         committed = await self.committed()
         # Not `end_offsets`: it is wrong on Tansu, where only what came with a fetch is right.
@@ -110,7 +122,13 @@ class KafkaHarness(QueueHarness):
                 (consumer.highwater(at) or 0) - committed.get((at.topic, at.partition), 0) for at in self.partitions
             )
         finally:
-            await consumer.stop()
+            try:
+                await consumer.stop()
+            except asyncio.CancelledError:
+                # With a broker away it lets out the cancellation of a task of its own.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
 
     async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
         """A second member joins: a part of the partitions goes to it."""
