@@ -1,8 +1,9 @@
 """The harness on Kafka's protocol: Apache Kafka, Tansu, or an outside broker; and what Kafka's own tests need."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,26 @@ class KafkaHarness(QueueHarness):
             content[17:21] = calc_crc32c(bytes(content[21:])).to_bytes(4, "big")
             batch._buffer = bytearray(content)
             await (await producer.send_batch(batch, topic, partition=partition))
+
+    def topic(self, lane: Lane = Lane.NORMAL) -> str:
+        """The topic of a lane."""
+        return routing.topic(self.settings.prefix, self.name, lane)
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """The broker's administrator."""
+        admin = AIOKafkaAdminClient(**self.connection)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await asyncio.shield(admin.close())
+
+    async def make_anew(self, lane: Lane = Lane.NORMAL) -> None:
+        """Delete a lane's topic and make it once more: it has the same name, and is another log."""
+        async with self.admin() as admin:
+            await admin.delete_topics([self.topic(lane)])
+        await ensure_topics(self.settings, self.name)
 
     @_RIDING_OUT
     async def committed(self) -> dict[tuple[str, int], int]:
