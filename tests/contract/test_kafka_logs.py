@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, Topi
 from aiokafka.admin import NewPartitions, RecordsToDelete
 from waiting import until
 
+from apache_kafka import segments
 from backburner_schemas import routing
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
@@ -103,6 +104,45 @@ async def test_a_topic_made_anew_while_nobody_works_is_read_from_its_beginning(p
     second = await pool.member()
     assert await pull_settled(pool, second, 30) == sorted(sent)
     await until_committed(pool, 30)
+
+
+# --- logs that lose their end ---
+
+
+@pytest.mark.parametrize("sent_count", [3, 30], ids=["shorter than before", "grown past what was read"])
+async def test_what_a_log_that_lost_its_end_has_there_now_is_run_and_nothing_else_again(
+    spare_apache, spare_pool, sent_count
+):
+    pool = spare_pool
+    source = await pool.member()
+    await send(pool, 20)
+    await pull_settled(pool, source, 20)
+    await until_committed(pool, 20)
+    await until(lambda: source._assignment.log((pool.topic(), 0)).checked == 20, "a look at the log")
+    spare_apache.kill()
+    segments.lose_end(spare_apache.data, pool.topic(), 0, 10)
+    spare_apache.start()
+    sent = await send(pool, sent_count, first=100)
+    assert await pull_settled(pool, source, sent_count) == sorted(sent)
+    await until_committed(pool, 10 + sent_count)
+    assert source.log_losses().logs_restarted == {pool.topic(): 1}
+
+
+async def test_the_next_owner_of_a_log_that_lost_its_end_learns_of_it_from_the_marks(spare_apache, spare_pool):
+    pool = spare_pool
+    source = await pool.member()
+    await send(pool, 20)
+    found = await pool.pull(source, 20)
+    await pool.settle(source, [one for one in found if one.raw not in {b"5", b"15"}])
+    await until(lambda: source._assignment.log((pool.topic(), 0)).checked == 20, "a look at the log")
+    await source.close()
+    spare_apache.kill()
+    segments.lose_end(spare_apache.data, pool.topic(), 0, 10)
+    spare_apache.start()
+    sent = await send(pool, 30, first=100)
+    second = await pool.member()
+    assert await pull_settled(pool, second, 31) == sorted({b"5", *sent})
+    await until_committed(pool, 40)
 
 
 # --- retention ---
