@@ -18,8 +18,11 @@ from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
 from chaos.soak import soak
+from fuzz.batch_scenario import fuzz_batches
 from fuzz.scenario import fuzz
+from fuzz.stage import Queue as FuzzQueue
 from measuring.figures import Figures
+from measuring.servers import Broker
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
@@ -74,17 +77,6 @@ class Queue(StrEnum):
 
     KAFKA = "kafka"
     SQS = "sqs"
-
-
-class Broker(StrEnum):
-    """The Kafka brokers that can be brought up."""
-
-    TANSU = "tansu"
-    """Durable; drops commit metadata."""
-    APACHE = "apache"
-    """Keeps commit metadata and static members; judges what was redone."""
-    NOIDA = "noida-db"
-    """Keeps them too."""
 
 
 @app.command("overhead")
@@ -310,9 +302,14 @@ def run_outage(
 
 
 @app.command("fuzz")
-def run_fuzz(messages: int = 100_000, seed: int = 1, queue: Queue = Queue.KAFKA) -> None:
-    """Hostile messages among good ones: the worker lives, and each message has exactly one end."""
-    verdict = fuzz(messages, seed, queue)
+def run_fuzz(
+    messages: int = 100_000,
+    seed: int = 1,
+    queue: FuzzQueue = FuzzQueue.TANSU,
+    batches: Annotated[int, typer.Option(help="Whole batches of Kafka, instead of messages.")] = 0,
+) -> None:
+    """Hostile messages, or batches, among good ones: the worker lives, and each has the end that it should have."""
+    verdict = fuzz_batches(batches, seed, queue) if batches else fuzz(messages, seed, queue)
     verdict.show(Console())
     if not verdict.clean:
         raise typer.Exit(1)

@@ -21,14 +21,12 @@ from backburner_schemas.errors import QueueError
 _READY_SECONDS = 120.0
 """Some 5 s on an idle machine; a busy one has to start a JVM twice."""
 _STOP_SECONDS = 20.0
-_JVM = (
-    "-Xmx320m",
-    # A short life: a quick start matters more than speed in the long run.
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    # For a release, whose logging is Log4j's.
-    "-Dorg.apache.logging.log4j.level=WARN",
-)
+_QUICK_JVM = ("-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For a short life, in which a quick start matters more than speed in the long run."""
+_STEADY_JVM = ("-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+"""As Kafka's own start script has it."""
+_LOGGING = "-Dorg.apache.logging.log4j.level=WARN"
+"""For a release, whose logging is Log4j's."""
 _CLUSTER = "YmFja2J1cm5lci10ZXN0cw"
 """16 bytes in URL-safe base 64, as Kafka wants its cluster's id."""
 
@@ -37,20 +35,28 @@ class ApacheKafka:
     """One broker. Its data outlives its process: started again, it goes on."""
 
     def __init__(
-        self, folder: Path, set_up: Configuration, *, jvm: Sequence[str] = (), format_options: Sequence[str] = ()
+        self,
+        folder: Path,
+        set_up: Configuration,
+        *,
+        steady: bool = False,
+        jvm: Sequence[str] = (),
+        format_options: Sequence[str] = (),
     ) -> None:
         """Properties and logs go into the folder; `jvm` are more words for Java, `format_options` for the format tool.
 
-        Raises as `find_jars` and `find_java` do.
+        A `steady` one is what speed is measured on: it starts slower, has 1 GiB of heap, and Java makes it as fast as
+        it can. Raises as `find_jars` and `find_java` do.
         """
         self._folder = folder.absolute()
-        self._java = (*java_with_jars(), *jvm)
         self._set_up = set_up
         self._properties = self._folder / "broker.properties"
-        name = f"broker {set_up.node}"
-        self._child = Child(self._program(name, "kafka.Kafka", str(self._properties)))
+        broker = (*java_with_jars(_STEADY_JVM if steady else _QUICK_JVM), *jvm, "kafka.Kafka", str(self._properties))
+        self._child = Child(self._program(f"broker {set_up.node}", broker))
         options = ("--cluster-id", _CLUSTER, "--config", str(self._properties), *format_options)
-        self._format_tool = Child(self._program("format tool", "kafka.tools.StorageTool", "format", *options))
+        self._format_tool = Child(
+            self._program("format tool", (*java_with_jars(), "kafka.tools.StorageTool", "format", *options))
+        )
 
     @property
     def node(self) -> int:
@@ -76,6 +82,12 @@ class ApacheKafka:
     def running(self) -> bool:
         """Whether its process runs, paused or not."""
         return self._child.running
+
+    @property
+    def pid(self) -> int:
+        """The id of its process, also after its end. It must have been started."""
+        assert self._child.pid is not None
+        return self._child.pid
 
     @property
     def ready(self) -> bool:
@@ -134,19 +146,19 @@ class ApacheKafka:
         finally:
             os.kill(self._child.pid, signal.SIGCONT)
 
-    def _program(self, name: str, *words: str) -> Program:
+    def _program(self, name: str, words: tuple[str, ...]) -> Program:
         return Program(
             name=f"Apache Kafka's {name}",
-            argv=(*self._java, *words),
+            argv=words,
             env=clean_environment(),
             log=self._folder / "logs" / f"{name.replace(' ', '-')}.log",
             error=QueueError,
         )
 
 
-def java_with_jars() -> tuple[str, ...]:
+def java_with_jars(jvm: Sequence[str] = _QUICK_JVM) -> tuple[str, ...]:
     """The words that run a class of Kafka's, which comes after them. Raises as `find_jars` and `find_java` do."""
-    return (find_java(), *_JVM, "-cp", str(find_jars() / "*"))
+    return (find_java(), *jvm, _LOGGING, "-cp", str(find_jars() / "*"))
 
 
 def plain(folder: Path, leases: PortLeases) -> Configuration:
@@ -155,10 +167,10 @@ def plain(folder: Path, leases: PortLeases) -> Configuration:
 
 
 @contextmanager
-def start(folder: Path) -> Iterator[ApacheKafka]:
+def start(folder: Path, *, steady: bool = False) -> Iterator[ApacheKafka]:
     """A running broker with its data in that folder. Raises as `ApacheKafka` and its `start` do."""
     with PortLeases() as leases:
-        broker = ApacheKafka(folder, plain(folder, leases))
+        broker = ApacheKafka(folder, plain(folder, leases), steady=steady)
         broker.start()
         try:
             yield broker

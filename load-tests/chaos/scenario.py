@@ -13,7 +13,7 @@ from chaos.premises import Scene, premises
 from chaos.report import Report
 from chaos.running import Run
 from chaos.schedule import BROKER_LINKS, SERVICE_FAULTS, STORE_LINKS, Kind, schedule
-from chaos.servers import Servers, apache, emulator, noida, outside, tansu
+from chaos.servers import Servers, apache, emulator, outside, tansu
 from chaos.stage import FAKE, QUICK, CrewSpec, stage
 
 _WORKER_COUNT = 3
@@ -60,8 +60,6 @@ class QueuePlace(StrEnum):
     """Apache Kafka, one broker. Keeps commit metadata, and static members."""
     CLUSTER = "apache of three"
     """Apache Kafka, three brokers: every topic on all of them, two of which have to be in sync."""
-    NOIDA = "noida-db"
-    """Kafka, with commit metadata and static members. Survives no SIGKILL, evicts nobody."""
     EMULATOR = "emulator"
     """SQS. Forgets everything at a SIGKILL."""
     OUTSIDE = "outside"
@@ -72,16 +70,6 @@ KINDS: dict[QueuePlace, Sequence[Kind]] = {
     QueuePlace.TANSU: (*_PARTS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
     QueuePlace.APACHE: _APACHE,
     QueuePlace.CLUSTER: (*_APACHE, Kind.MOVE_LEADERS, Kind.MOVE_COORDINATOR),
-    # It evicts nobody, so that a stopped member would keep its partitions; and its group stands still when a member
-    # that keeps its name comes back while one without a name is there.
-    QueuePlace.NOIDA: (
-        Kind.KILL_WORKER,
-        Kind.KILL_ENGINE,
-        Kind.TERM_WORKER,
-        Kind.JOIN,
-        Kind.POISON,
-        Kind.POISON_WORKER,
-    ),
     QueuePlace.EMULATOR: (*_PARTS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
     QueuePlace.OUTSIDE: _PARTS_ALONE,
 }
@@ -123,8 +111,7 @@ def chaos(options: Options) -> Report:
 
 def fake_crew(place: QueuePlace, servers: Servers) -> CrewSpec:
     """Workers with the fake engine, gateway and dispatchers, as that place can bear them."""
-    # A dead member of a broker that evicts nobody would keep its partitions: there each comes back by its name.
-    named = {QueuePlace.APACHE: _NAMED_COUNT, QueuePlace.CLUSTER: _NAMED_COUNT, QueuePlace.NOIDA: _WORKER_COUNT}
+    named = {QueuePlace.APACHE: _NAMED_COUNT, QueuePlace.CLUSTER: _NAMED_COUNT}
     settings = {**QUICK, **FAKE, "BACKBURNER_MODEL": servers.model}
     return CrewSpec(_WORKER_COUNT, named=named.get(place, 0), services=True, model=servers.model, settings=settings)
 
@@ -155,7 +142,6 @@ def starter(place: QueuePlace) -> Callable[[Path], AbstractContextManager[Server
         QueuePlace.TANSU: tansu,
         QueuePlace.APACHE: partial(apache, brokers=1),
         QueuePlace.CLUSTER: partial(apache, brokers=_CLUSTER_BROKER_COUNT),
-        QueuePlace.NOIDA: noida,
         QueuePlace.EMULATOR: emulator,
     }
     return starters[place]

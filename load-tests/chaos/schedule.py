@@ -95,19 +95,15 @@ class Fault:
 def schedule(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
     """So many faults of these kinds. Every kind comes before any comes again, each round in an order of its own.
 
-    A `JOIN` and a `LEAVE` take turns. Where `LEAVE` is not among the kinds, the one that joined leaves with the next
-    fault: for brokers that cannot bear another fault in between.
+    A `JOIN` and a `LEAVE` take turns.
     """
     dice = random.Random(seed)
     faults: list[Fault] = []
     waiting: list[Kind] = []
     joined = False
     while len(faults) < count:
-        if joined and Kind.LEAVE not in kinds:
-            kind = Kind.LEAVE
-        else:
-            waiting = waiting or dice.sample(list(kinds), len(kinds))
-            kind = waiting.pop(0)
+        waiting = waiting or dice.sample(list(kinds), len(kinds))
+        kind = waiting.pop(0)
         if kind in {Kind.JOIN, Kind.LEAVE}:
             kind = Kind.LEAVE if joined else Kind.JOIN
             joined = not joined

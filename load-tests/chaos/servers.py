@@ -20,7 +20,6 @@ from chaos.proxy import Proxy
 from chaos.sandbox import sandbox
 from chaos.server import ChildServer, KafkaServer, Server
 from chaos.sqs_client import SqsAddress
-from measuring.noida import noida_program
 
 PARTITION_COUNT = 8
 """Of each lane."""
@@ -30,6 +29,9 @@ _STOP_SECONDS = 5.0
 _ROOT = "chaos"
 # The shortest visibility that there is, so that what a killed worker held comes back soon.
 _SQS_SETTINGS = {"BACKBURNER_SQS_VISIBILITY_SECONDS": "10", "BACKBURNER_SQS_WAIT_SECONDS": "1"}
+
+_OUTSIDE = ("AWS_", "BACKBURNER_KAFKA_", "BACKBURNER_SQS_", "BACKBURNER_TOPIC_")
+"""Variables that lead to servers of others, or say what these can bear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +105,6 @@ def tansu(folder: Path) -> Iterator[Servers]:
 
 
 @contextlib.contextmanager
-def noida(folder: Path) -> Iterator[Servers]:
-    """noida-db, which keeps commit metadata and static members; it advertises its own port, so no proxy before it."""
-    with _store(folder) as (store, store_link, leases, stack):
-        port = leases.take()
-        _started(stack, noida_program(folder, port), lambda: speaks_kafka(port))
-        yield _servers(store, store_link, _kafka_settings(port, session=6), keeps_marks=True)
-
-
-@contextlib.contextmanager
 def apache(folder: Path, *, brokers: int) -> Iterator[Servers]:
     """Apache Kafka, each broker behind a proxy for all clients; with three of them, one at a time may be missing."""
     with _store(folder) as (store, store_link, leases, stack):
@@ -148,7 +141,7 @@ def emulator(folder: Path) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def outside(_folder: Path, *, queue_url: str, store_url: str, endpoint: str | None) -> Iterator[Servers]:
-    """Servers that run somewhere; credentials come from the environment, by the providers' own variables.
+    """Servers that run somewhere; what leads to them comes from the environment, credentials by their own variables.
 
     The run has names of its own there, and all that it made is deleted at the end.
     """
@@ -160,9 +153,9 @@ def outside(_folder: Path, *, queue_url: str, store_url: str, endpoint: str | No
             "BACKBURNER_PREFIX": name,
             "BACKBURNER_STORE_URL": f"{store_url.rstrip('/')}/{name}",
             **({"BACKBURNER_STORE_ENDPOINT": endpoint} if endpoint else {}),
-            **{variable: value for variable, value in os.environ.items() if variable.startswith("AWS_")},
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
             **_SQS_SETTINGS,
+            **{variable: value for variable, value in os.environ.items() if variable.startswith(_OUTSIDE)},
         }
         address = S3Address(store.netloc, f"{store.path.rstrip('/')}/{name}", endpoint, region)
         yield Servers(settings, address, sqs, model=name)

@@ -174,7 +174,7 @@ class PoolDirectory:
         async with self._reading:
             await self._read()
             self._routes.check_new(model)
-            manifest = PoolManifest(pool=name, model=model, created_at=time.time())
+            manifest = PoolManifest(pool=name, model=model, created_at=await self._storage.time())
             if not await self._storage.create(keys.pool(name), manifest.model_dump_json().encode()):
                 stored = await self._storage.get(keys.pool(name))
                 if stored is not None:
@@ -323,7 +323,10 @@ class PoolDirectory:
                     log.warning("reading a pool failed; skipping it", error=error.message)
             elif (worker := _announcement(key, stored.data)) is not None:
                 workers.append(worker)
-        now = time.time()
+        now = self._storage.clock.now()
+        if not all(0 <= now - one.seen_at < LIVE_SECONDS for one in workers if not one.left):
+            # Somebody has gone, or is on another clock.
+            now = await self._storage.time()
         self._pools = {
             name: PoolStatus(
                 manifest,

@@ -38,9 +38,9 @@ from backburner_schemas.request import (
     ENVELOPE_BYTES,
     MAX_CUSTOM_ID_CHARACTERS,
     check_body,
-    check_numbers,
     check_request,
     check_size,
+    check_values,
     refusal,
 )
 
@@ -123,7 +123,7 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
 
 
 def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
-    """The body in an object that a claim check names. Raises `RequestRefused` if it is not one, or over the limit."""
+    """The body in an object that a claim check names. Raises `RequestRefused` as for a body on the queue."""
     check_size(data, max_bytes)
     try:
         body = from_json(data, allow_inf_nan=False)
@@ -131,6 +131,7 @@ def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise InvalidJson(f"the stored body is not JSON ({error})", param="body_ref") from error
     if not isinstance(body, dict):
         raise InvalidJson("the stored body is not a JSON object", param="body_ref")
+    check_values(body)
     return body
 
 
@@ -157,7 +158,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
         check_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         envelope = Envelope.model_validate(found)
         if envelope.body is not None:
-            check_numbers(envelope.body)
+            check_values(envelope.body)
             check_body(envelope.url, envelope.body)
         else:
             _check_reference(envelope)

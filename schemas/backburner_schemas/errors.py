@@ -22,7 +22,6 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
 from collections.abc import Mapping
 from typing import ClassVar
 
-
 _MAX_PARAM_CHARACTERS = 128
 _CUT = "…"
 
@@ -93,6 +92,19 @@ class BodyTooLarge(RequestRefused):
     """The body is over the size limit; send less, or raise BACKBURNER_MAX_BODY_BYTES on both sides."""
 
     code = "body_too_large"
+
+
+class MessageTooLarge(RequestRefused):
+    """The request's message is over the queue's limit, though its body is stored; raise the topic's size limit."""
+
+    code = "message_too_large"
+    http_status = 413
+
+
+class BodyTooComplex(RequestRefused):
+    """The request's body has too many objects and lists; send less in one request."""
+
+    code = "body_too_complex"
 
 
 class UnsupportedParameter(RequestRefused):

@@ -14,6 +14,8 @@ from backburner_schemas.request import Endpoint
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
 """A job's default deadline."""
+MAX_GRACE_SECONDS = 24 * 3600.0
+"""The longest time that late records may get after a deadline or a cancel."""
 
 _EMPTY = IndexSet()
 
@@ -99,6 +101,9 @@ class JobManifest(_Stored):
     """Seconds for which the gateway offers the results, from the job's end; None for as long as they are stored."""
     created_by: Annotated[str, Field(max_length=255)] | None = None
     """Who made it at the gateway: an API key's id, or a token's subject."""
+    grace_seconds: Annotated[float, Field(ge=0, le=MAX_GRACE_SECONDS)] | None = None
+    """Seconds that late records get after the deadline or a cancel, as its maker's settings say; None in manifests of
+    older releases: there the settings of whoever ends it count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ class Parts:
             settler=self.settler,
             changed=self._changed,
             tasks=self._tasks,
+            clock=self.storage.clock,
         )
 
     # --- admit ---
@@ -105,7 +106,12 @@ class Parts:
     def admitter(self) -> Admitter:
         """What lets deliveries from the feeder into the engine."""
         return Admitter(
-            feeder=self.feeder, admission=self.admission, jobs=self.jobs, settler=self.settler, changed=self._changed
+            feeder=self.feeder,
+            admission=self.admission,
+            jobs=self.jobs,
+            settler=self.settler,
+            changed=self._changed,
+            clock=self.storage.clock,
         )
 
     # --- run ---
@@ -121,6 +127,7 @@ class Parts:
             admitter=self.admitter,
             suspects=self.suspects,
             rules=self.settings.retry_rules,
+            clock=self.storage.clock,
             log_prompts=self.settings.log_prompts,
         )
 
@@ -243,7 +250,7 @@ class Parts:
         return Sweep(
             self.storage,
             intervals=self.settings.sweep_intervals,
-            announcement=self.identity.announcement,
+            announcement=lambda: self.identity.announcement(self.storage.clock.now()),
             on_frozen=self.jobs.note_frozen,
             refresh_names=self.model_names.refresh,
             telemetry=self.telemetry,

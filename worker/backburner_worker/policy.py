@@ -82,6 +82,8 @@ class Retry:
     facts: DeliveryFacts
     error: BackburnerError
     """Why."""
+    answer: AnswerMode = AnswerMode.SEGMENT
+    """Where a record goes if it cannot be put back."""
 
     @property
     def has_failed(self) -> bool:
@@ -116,7 +118,10 @@ class RetryRules:
 
 
 def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
-    """What to do with a delivery before it goes to the engine. `now` is in Unix seconds."""
+    """What to do with a delivery before it goes to the engine.
+
+    `now` is in Unix seconds by the store's clock; at -inf, which stands for a clock that is not known, nothing is late.
+    """
     message = delivery.message
     if isinstance(message, Unaddressed):
         return DeadLettered(None, message.error)
@@ -138,9 +143,18 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
 
 
 def after_failure(
-    run: Run, error: BackburnerError, facts: DeliveryFacts, *, now: float, rules: RetryRules, chance: float
+    run: Run,
+    error: BackburnerError,
+    facts: DeliveryFacts,
+    *,
+    now: float,
+    trusted: bool = True,
+    rules: RetryRules,
+    chance: float,
 ) -> Complete | Retry | DeadLettered:
     """What becomes of a request that failed in the engine. `now` is in Unix seconds, `chance` in 0 to 1.
+
+    Where `now` cannot be `trusted`, no deadline is held against it.
 
     A failure that is its own fault ends it with a record. Others are retried while there are attempts left and the
     deadline allows; after that it is a dead letter, whose error states why it was given up.
@@ -156,9 +170,10 @@ def after_failure(
         return DeadLettered(address, _given_up(error, facts, "no more are allowed"), run.answer)
     # A suspect waits for nothing: while it is held, it keeps everything else out of the engine.
     due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
-    if due > run.deadline:
+    if trusted and due > run.deadline:
         return DeadLettered(address, _given_up(error, facts, "the next would come after the deadline"), run.answer)
-    return Retry(run.envelope, _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due), error)
+    next_facts = _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due)
+    return Retry(run.envelope, next_facts, error, run.answer)
 
 
 def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
@@ -169,7 +184,7 @@ def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
     """
     if facts.suspect:
         return convicted(run)
-    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost())
+    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost(), run.answer)
 
 
 def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
@@ -177,7 +192,8 @@ def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
 
     Nothing was tried, so this is no attempt. What to wait for can take long, and nothing else could run meanwhile.
     """
-    return Retry(run.envelope, replace(facts, not_before=now + MAX_RETRY_DELAY_SECONDS), RunsElsewhere())
+    later = replace(facts, not_before=now + MAX_RETRY_DELAY_SECONDS)
+    return Retry(run.envelope, later, RunsElsewhere(), run.answer)
 
 
 def convicted(run: Run) -> DeadLettered:

@@ -4,7 +4,6 @@ The new job's input is stored first, then the plan, which names it; whoever find
 plan exists, every further one for the same parent waits.
 """
 
-import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -104,9 +103,14 @@ class Plans:
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
             # It may have been killed between its seal and its last check.
-            await finalize(self._storage, *names, grace=self._connections.settings.freeze_grace_seconds)
+            await finalize(
+                self._storage,
+                *names,
+                grace=self._connections.settings.freeze_grace_seconds,
+                watch=self._connections.job_watch,
+            )
             return Submitted()
-        if plan.manifest.deadline <= time.time():
+        if plan.manifest.deadline <= (await self._storage.measure_clock()).trusted_now():
             return None
         ended = [keys.summary(*names), keys.cancelled(*names)]
         if [key for key in ended if await self._storage.modified(key) is not None]:

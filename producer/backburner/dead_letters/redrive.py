@@ -142,7 +142,14 @@ class Redrive:
             # One job's problem, such as a pool that has vanished meanwhile, does not affect the others.
             await self._keep_all(job, only, error)
             return
-        republisher = Republisher(self._connections, self._store, self._tenant, job, self._deadline)
+        republisher = Republisher(
+            self._connections,
+            self._store,
+            self._tenant,
+            job,
+            self._deadline,
+            now=await self._connections.storage.time(),
+        )
         await republisher.restore()
         async with aclosing(self._batches(job, only)) as batches:
             async for batch in batches:
@@ -194,6 +201,7 @@ class Redrive:
                 return
             manifest = manifest_of(
                 self._connections.settings,
+                now=await self._connections.storage.time(),
                 tenant=self._tenant,
                 job_id=None,
                 priority=parent.priority,

@@ -1,9 +1,9 @@
 """Freezes jobs: reads what is stored, lets `status` decide, writes the summary once, whoever runs it."""
 
 import asyncio
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from backburner.jobs.job_watch import JobWatch
 from backburner.storage import Storage
 from backburner.storage.parse import ModelT, parse_stored
 from backburner_schemas import keys
@@ -51,31 +51,59 @@ class Ending:
 
 
 async def finalize(
-    storage: Storage, tenant: str, job: str, *, grace: float, cursor_unchanged: float = 0.0
+    storage: Storage, tenant: str, job: str, *, grace: float, watch: JobWatch | None = None, at_once: bool = False
 ) -> Ending | None:
     """The job's end, its summary written now if it has ended; None if it has not, or if there is no such job.
 
-    `grace` is in seconds; `cursor_unchanged` is for how many seconds the cursor has not moved.
-    Raises `StoreError`.
+    `grace` is the one of a job whose manifest has none, in seconds. `watch` is what this process has seen of the job
+    before; without it this is its first look, at which a grace begins. `at_once`: nothing of it can come any more, so
+    there is no grace. Raises `StoreError`.
     """
+    watch = JobWatch() if watch is None else watch
     view = await view_job(storage, tenant, job)
     if view is None:
+        watch.observe_missing((tenant, job))
         return None
-    summary, ours = view.summary, False
+    if view.summary is not None:
+        # Whoever wrote it may have died before this.
+        await storage.delete([keys.open_job(tenant, job)])
+        return Ending(view.summary, ours=False)
+    clock = await clock_of(storage, view, watch, grace=grace)
+    return await freeze(storage, view, replace(clock, grace=0.0) if at_once else clock)
+
+
+async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: float) -> Clock:
+    """What the job's end is judged by now; `grace` is the one of a job whose manifest has none. Raises `StoreError`.
+
+    The store's clock is measured where the job may have ended: what a look costs otherwise stays as it is.
+    """
+    if view.cancelled_at is not None or view.may_be_whole() or storage.clock.now() > view.manifest.deadline:
+        await storage.measure_clock()
+    seen = watch.observe(view, storage.clock.trusted_now())
+    return Clock(
+        now=storage.clock.now(),
+        grace=grace if view.manifest.grace_seconds is None else view.manifest.grace_seconds,
+        cursor_unchanged=seen.cursor_unchanged,
+        cancelled_for=seen.cancelled,
+        overdue_for=seen.overdue,
+        trusted=storage.clock.trusted,
+    )
+
+
+async def freeze(storage: Storage, view: JobView, clock: Clock) -> Ending | None:
+    """The job's end, its summary written now if it has ended by that clock; None if it has not. Raises `StoreError`."""
+    if not must_read_digests(view, clock):
+        return None
+    tenant, job = view.manifest.tenant, view.manifest.id
+    summary = decide_freeze(view, await read_digests(storage, tenant, job, view.segments), clock)
     if summary is None:
-        clock = Clock(now=time.time(), grace=grace, cursor_unchanged=cursor_unchanged)
-        if not must_read_digests(view, clock):
-            return None
-        summary = decide_freeze(view, await read_digests(storage, tenant, job, view.segments), clock)
+        return None
+    ours = await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode())
+    if not ours:
+        summary = await _read(storage, Summary, keys.summary(tenant, job))
         if summary is None:
-            return None
-        ours = await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode())
-        if not ours:
-            summary = await _read(storage, Summary, keys.summary(tenant, job))
-            if summary is None:
-                # A store may refuse one of two that race, and then let neither win.
-                raise StoreError(f"the summary of job {job} was neither written nor found; trying again")
-    # Also where another wrote the summary: it may have died before this.
+            # A store may refuse one of two that race, and then let neither win.
+            raise StoreError(f"the summary of job {job} was neither written nor found; trying again")
     await storage.delete([keys.open_job(tenant, job)])
     return Ending(summary, ours=ours)
 

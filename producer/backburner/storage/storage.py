@@ -18,15 +18,17 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, 
 from obstore.store import LocalStore, MemoryStore, ObjectStore
 
 from backburner.availability import Availability
+from backburner.logs import get_logger
 from backburner.settings import Settings
 from backburner.storage.availability import StorageAvailability
+from backburner.storage.clock import OwnClock, StoreClock
 from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, certificate_fault, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner.storage.provider import Provider
 from backburner.storage.remote import open_remote
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
-from backburner_schemas.errors import SettingsError, StoreError
-from backburner_schemas.keys import is_of_tenant
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+from backburner_schemas.keys import clock_mark, is_of_tenant
 from backburner_schemas.names import is_name
 
 if TYPE_CHECKING:
@@ -35,12 +37,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = get_logger(__name__)
+
 # One for all stores: every future of obstore's is awaited through it, so that none outlives the interpreter.
 _calls = NativeCalls()
 atexit.register(_calls.end)
 os.register_at_fork(after_in_child=_calls.forget)
 
 _STORE_KINDS = frozenset({*Provider, "file", "memory"})
+_MEASURE_SECONDS = 2.0
+"""Nobody waits longer for the store's clock where it only dates something."""
 _STREAMED_SECONDS = 10
 """How long one request is read from, before another goes on behind what it gave."""
 
@@ -80,8 +86,12 @@ class Storage(Availability):
         *,
         trial: "CertificateTrial | None" = None,
         clock: Callable[[], float] = time.monotonic,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._store = store
+        on_this_machine = isinstance(store, (LocalStore, MemoryStore))
+        self.clock = store_clock or (OwnClock() if on_this_machine else StoreClock())
+        """The clock that the store dates by, as far as it was measured."""
         self._trial = trial
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._tenant: str | None = None
@@ -135,6 +145,37 @@ class Storage(Availability):
         with suppress(StoreError):
             await self.put(key, b"")
         await self.modified(key)
+
+    async def measure_clock(self, *, anew: bool = False) -> StoreClock:
+        """The store's clock, measured now unless that was done lately; `anew`: in any case.
+
+        It costs an empty object that is written, and a look at it: nothing else tells what the store's clock says.
+        Whoever may not write it does without: the clock is not trusted then. Raises `StoreError`.
+        """
+        if anew or self.clock.must_be_measured:
+            whole, key, begun = copy.copy(self), clock_mark(), self.clock.begin()
+            whole._tenant = None  # noqa: SLF001 - one of its own kind
+            try:
+                await whole.put(key, b"")
+                dated = await whole.modified(key)
+            except StoreDenied as error:
+                log.warning(
+                    "the store's clock cannot be measured; ending nothing by time", key=key, error=error.message
+                )
+                return self.clock
+            if dated is not None:
+                self.clock.note(dated, begun)
+        return self.clock
+
+    async def time(self) -> float:
+        """Unix seconds by the store's clock; by this machine's where the store does not answer soon, or refuses.
+
+        For what is dated; what is judged needs a clock that is trusted.
+        """
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_MEASURE_SECONDS):
+                await self.measure_clock()
+        return self.clock.now()
 
     async def get(self, key: str) -> Stored | None:
         """The object, or None if there is none."""

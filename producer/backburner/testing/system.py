@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from backburner.blocking.client import SyncClient
 from backburner.client import Client
-from backburner.jobs.finalizer import finalize
+from backburner.jobs.finalizer import finalize, freeze, view_job
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.storage import Storage
@@ -23,6 +23,7 @@ from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record, record_id
 from backburner_schemas.routing import pool_name
 from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.status import Clock
 
 Answer = Callable[[Envelope], str | Mapping[str, Any] | BackburnerError]
 """Answers a request with a text, a whole response body, or an error, returned or raised. The request comes with its
@@ -168,7 +169,12 @@ class FakeSystem:
         """
         owner = tenant or self.settings.tenant
         self._waiting = deque(one for one in self._waiting if (one.envelope.tenant, one.envelope.job) != (owner, job))
-        ending = await finalize(self.storage, owner, job, grace=-_FOREVER_SECONDS)
+        view = await view_job(self.storage, owner, job)
+        if view is None:
+            return None
+        if view.summary is not None:
+            return view.summary.state
+        ending = await freeze(self.storage, view, Clock(now=self.storage.clock.now(), grace=-_FOREVER_SECONDS))
         return ending.summary.state if ending is not None else None
 
     # --- what a worker does ---------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ REFUSALS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "an answer": ("create", "/answers/", {"job": "single-x", "answer": AnswerMode.OBJECT}),
     "a letter": ("put", "/dead/", {"facts": DeliveryFacts(attempt=5), "prompt": "[[busy]]"}),
     "a suspect's mark": ("create", keys.SUSPECTS, {"facts": DeliveryFacts(suspect=True)}),
-    "a body": ("get", "/bodies/", {"body": None, "body_ref": keys.body(TENANT, JOB, 0)}),
+    "a body": ("head", "/bodies/", {"body": None, "body_ref": keys.body(TENANT, JOB, 0)}),
     "a job": ("get", "job.json", {}),
 }
 
@@ -126,7 +126,7 @@ async def test_a_body_that_no_store_can_have_is_its_own_requests_trouble(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.make_job(total=2)
-    refuse(monkeypatch, "get", "/bodies/", ImpossibleKey())
+    refuse(monkeypatch, "head", "/bodies/", ImpossibleKey())
     async with running(harness):
         harness.send(0, body=None, body_ref=keys.body(TENANT, JOB, 0))
         harness.send(1)

@@ -35,7 +35,8 @@ class EngineRequest:
     cache_salt: str = ""
     """Requests with another salt share no prefix cache; empty shares with everyone."""
     deadline: float | None = None
-    """Unix seconds after which an engine that lets requests wait does not begin it any more; None for never."""
+    """Seconds by the event loop's clock after which an engine that lets requests wait does not begin it any more; None
+    for never."""
 
 
 @dataclass(slots=True)

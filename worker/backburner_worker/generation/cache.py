@@ -4,7 +4,6 @@ It only ever saves work. Whatever goes wrong with it, the request runs as if the
 """
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,12 +113,12 @@ class ResultCache:
         if stored is None:
             return None
         found = CachedAnswer.model_validate_json(stored.data)
-        return found.response() if time.time() - found.stored_at <= self._max_age else None
+        return found.response() if self._storage.clock.now() - found.stored_at <= self._max_age else None
 
     async def _write(self, key: str, response: EngineResponse) -> None:
         usage = response.usage
         answer = CachedAnswer.model_construct(
-            stored_at=time.time(),
+            stored_at=self._storage.clock.now(),
             status_code=response.status_code,
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,

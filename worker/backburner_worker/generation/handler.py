@@ -3,6 +3,7 @@
 Failures are raised; the runner decides what follows from them.
 """
 
+import asyncio
 import hashlib
 import math
 import secrets
@@ -98,7 +99,7 @@ class RequestHandler:
             facts = self._signature.facts(
                 delivery,
                 address,
-                queue_s=_since(envelope.enqueued_at, time.time()),
+                queue_s=_since(envelope.enqueued_at, self._storage.clock.now()),
                 cached=True,
                 model=model,
                 requested_model=alias,
@@ -106,12 +107,13 @@ class RequestHandler:
             return Outcome.response(run, request_id, found, facts)
         if self._engine.lost:
             raise EngineLost
-        started_at, started = time.time(), time.monotonic()
-        if started_at > run.deadline:
+        clock = self._storage.clock
+        started_at, started, left = clock.now(), time.monotonic(), run.deadline - clock.trusted_now()
+        if left < 0:
             # Since it was judged, the queue or the store may have been away.
             raise Expired
         request.entered, request.body = True, body
-        deadline = None if run.deadline == math.inf else run.deadline
+        deadline = None if left == math.inf else asyncio.get_running_loop().time() + left
         response = await self._engine.run(
             EngineRequest(request_id, envelope.url, body, self._salt(address.tenant), deadline)
         )
@@ -134,10 +136,11 @@ class RequestHandler:
     async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
         """The body that a claim check stands for."""
         key = envelope.body_ref or ""
-        stored = await until_stored(lambda: self._storage.get(key), "read a body")
-        if stored is None:
+        # One byte more than it may have, whatever it has: who may write there may write any number of them.
+        data = await until_stored(lambda: self._storage.head(key, self._max_body_bytes + 1), "read a body")
+        if data is None:
             raise RequestRefused(f"no body is stored at {key}; store it before sending the envelope", param="body_ref")
-        body = parse_body(stored.data, self._max_body_bytes)
+        body = parse_body(data, self._max_body_bytes)
         check_body(envelope.url, body)
         return body
 

@@ -5,10 +5,10 @@ It decides by the policy, creates no record and stores nothing.
 
 import asyncio
 import random
-import time
 
 from backburner.logs import explained, get_logger
 from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
+from backburner.storage.clock import StoreClock
 from backburner_schemas.errors import (
     BackburnerError,
     Cancelled,
@@ -54,9 +54,10 @@ class RequestRunner:
         admitter: Admitter,
         suspects: Suspects,
         rules: RetryRules,
+        clock: StoreClock,
         log_prompts: bool = False,
     ) -> None:
-        """`admitter` is stopped when the engine has died."""
+        """`admitter` is stopped when the engine has died. Deadlines go by `clock`."""
         self._handler = handler
         self._watch = watch
         self._source = source
@@ -65,6 +66,7 @@ class RequestRunner:
         self._suspects = suspects
         self._rules = rules
         self._log_prompts = log_prompts
+        self._clock = clock
         self.running: set[RunningRequest] = set()
         """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
@@ -144,7 +146,7 @@ class RequestRunner:
             return convicted(run)
         if marking is Marking.ELSEWHERE:
             log.info("another worker runs a copy of the suspect; putting this one back", **request.where)
-            return runs_elsewhere(run, delivery.facts, time.time())
+            return runs_elsewhere(run, delivery.facts, self._clock.now())
         return None
 
     async def _respond(self, request: RunningRequest) -> Ending:
@@ -169,7 +171,13 @@ class RequestRunner:
         # The random number spreads retries; it hides nothing.
         chance = random.random()  # noqa: S311
         ending = after_failure(
-            request.run, failure, request.delivery.facts, now=time.time(), rules=self._rules, chance=chance
+            request.run,
+            failure,
+            request.delivery.facts,
+            now=self._clock.now(),
+            trusted=self._clock.trusted,
+            rules=self._rules,
+            chance=chance,
         )
         if isinstance(ending, Retry):
             log.info("generation failed; retrying", **explained(failure, whole=self._log_prompts), **request.where)
@@ -179,7 +187,7 @@ class RequestRunner:
         """How a request ends that was broken off; None where it is left to another worker."""
         delivery, run = request.delivery, request.run
         if why is Abort.CANCELLED:
-            verdict = judge(delivery, self._jobs.facts(delivery.job), time.time())
+            verdict = judge(delivery, self._jobs.facts(delivery.job), self._clock.trusted_now())
             return Complete(run.envelope.address, Cancelled(), run.answer) if isinstance(verdict, Run) else verdict
         if why is Abort.TOO_LONG:
             return self._after_failure(request, GenerationTooLong())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from backburner.runtime.notifier import Notifier
-from backburner_schemas.errors import PoisonRequest
+from backburner_schemas.errors import MessageTooLarge, PoisonRequest
 from backburner_worker.jobs import JobKey
 from backburner_worker.outcome import Ending, Outcome, Signature
 from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
@@ -160,6 +160,15 @@ class Settler:
         self._under_way.discard(task)
         self._changed.set()
 
+    async def _put_back(self, retry: Retry, delivery: Delivery) -> Retry | Outcome:
+        """Put it back onto the queue; how it ends instead, if the queue will never take it."""
+        try:
+            await self._retries.put(self._signed(retry), len(delivery.raw))
+        except MessageTooLarge as error:
+            return Outcome.of(DeadLettered(delivery.address, error, retry.answer), delivery, self._signature)
+        self._telemetry.retried(retry.code)
+        return retry
+
     def _signed(self, retry: Retry) -> Retry:
         """The retry with the place where it failed: who answers it in the end may be of another group."""
         if not retry.has_failed:
@@ -198,9 +207,8 @@ class Settler:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)
         if isinstance(ending, Retry):
-            await self._retries.put(self._signed(ending), len(delivery.raw))
-            self._telemetry.retried(ending.code)
-        else:
+            ending = await self._put_back(ending, delivery)
+        if isinstance(ending, Outcome):
             delivery.drop_payload()
             await self._results.store(ending)
         if suspect is not None and convicted:

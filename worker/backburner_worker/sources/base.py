@@ -57,6 +57,8 @@ class Delivery:
     left_cleanly: bool = False
     """Whether the queue shows that no earlier owner ended uncleanly while it ran; False where it cannot show that."""
     lease: Lease = field(default_factory=Lease)
+    on_drop: Callable[[], object] | None = None
+    """Has the source drop the request's text too, where it keeps it."""
     job: tuple[str, str] | None = field(init=False)
     """Tenant and job, kept since every step needs it; None for a message without an address."""
 
@@ -77,6 +79,8 @@ class Delivery:
     def drop_payload(self) -> None:
         """Drop the request's text: its outcome exists, and takes enough memory while it waits for the store."""
         self.raw = b""
+        if self.on_drop is not None:
+            self.on_drop()
         if (address := self.address) is not None:
             self.message = Refused(address, _DROPPED)
 

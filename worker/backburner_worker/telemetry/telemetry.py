@@ -7,6 +7,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from backburner.process.clock_keeper import clock_offset_gauge
 from backburner_schemas.names import Lane
 from backburner_schemas.result import Blame
 from backburner_worker.engine.base import EngineLoad
@@ -129,6 +130,8 @@ class Telemetry:
             "Partitions paused because their offset metadata is full.",
             registry=registry,
         )
+        self._clock_offset = clock_offset_gauge(registry)
+        self._now: Callable[[], float] = time.time
         self._records_lost = Counter(
             "backburner_queue_records_lost",
             "Records that the queue deleted before they were read, at most.",
@@ -325,11 +328,19 @@ class Telemetry:
 
     def lag(self, lag: Mapping[Lane, int]) -> None:
         """What of this worker's share is not settled."""
-        now = time.time()
+        now = self._now()
         for lane, count in lag.items():
             self._lag.labels(lane).set(count)
             self._oldest_age.labels(lane).set(self._oldest.age_seconds(lane, now) if count else 0)
             self._deadline_ratio.labels(lane).set(self._oldest.deadline_ratio(lane, now) if count else 0)
+
+    def clock_offset(self, seconds: float) -> None:
+        """The store's clock is so many seconds ahead of this machine's."""
+        self._clock_offset.set(seconds)
+
+    def ages_by(self, now: Callable[[], float]) -> None:
+        """Tell ages by this clock, in Unix seconds."""
+        self._now = now
 
     def retention(self, seconds: float) -> None:
         """How long the queue keeps a message."""

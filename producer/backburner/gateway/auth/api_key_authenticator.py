@@ -47,12 +47,12 @@ class ApiKeyAuthenticator:
         storage: Storage,
         *,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
         listing_seconds: float = _LISTING_SECONDS,
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._now = now
+        self._now = now or storage.clock.now
         self._listing = _Listing(storage, clock, listing_seconds)
         self._entries: dict[str, _Entry] = {}
         self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}

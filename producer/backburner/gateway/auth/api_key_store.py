@@ -1,7 +1,6 @@
 """API keys in the object store: made, listed, revoked. Who may do that is decided by who reaches the store."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 
 from backburner.gateway.auth.api_key import ApiKey, digest_of, digest_prefix, id_of, is_secret, new_secret, shown
@@ -21,9 +20,9 @@ log = get_logger(__name__)
 class ApiKeyStore:
     """The API keys of all tenants. Every method raises `StoreError` where the store does not answer."""
 
-    def __init__(self, storage: Storage, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, storage: Storage, *, now: Callable[[], float] | None = None) -> None:
         self._storage = storage
-        self._now = now
+        self._now = now or storage.clock.now
 
     async def create(
         self, tenant: str, name: str, scopes: Iterable[Scope], *, lifetime: float | None = None

@@ -3,6 +3,7 @@
 import asyncio
 
 from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.job_watch import JobWatch
 from backburner.storage import Storage
 from backburner.storage.parse import ModelT, parse_stored
 from backburner_schemas import keys
@@ -25,12 +26,12 @@ async def view_batch(storage: Storage, tenant: str, job: str) -> JobView | None:
     return await view_job(storage, tenant, job)
 
 
-async def end_if_over(storage: Storage, view: JobView, *, grace: float) -> JobView:
+async def end_if_over(storage: Storage, view: JobView, *, grace: float, watch: JobWatch) -> JobView:
     """The batch once more if it was over and nobody had said so yet. Raises `StoreError`."""
     if view.summary is not None:
         return view
     tenant, job = view.manifest.tenant, view.manifest.id
-    if await finalize(storage, tenant, job, grace=grace) is None:
+    if await finalize(storage, tenant, job, grace=grace, watch=watch) is None:
         return view
     return await view_batch(storage, tenant, job) or view
 

@@ -3,7 +3,6 @@
 Both grow while the batch runs, and stay the same once it has ended. Then each request's line is in exactly one of them.
 """
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from enum import StrEnum
@@ -184,7 +183,7 @@ class BatchResults:
 
     def _gone(self, file: ResultFile, view: JobView) -> bool:
         expires = _expires_at(view)
-        return (expires is not None and time.time() >= expires) or (
+        return (expires is not None and self._storage.clock.trusted_now() >= expires) or (
             view.summary is not None and file.kind not in files_of(view)
         )
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,7 +110,7 @@ class FileStore:
     async def find(self, file_id: str) -> StoredFile:
         """The file. Raises `FileNotFound` for one that is not there, or has expired."""
         found = await self._read(keys.file(self._tenant, file_id)) if is_file_id(file_id) else None
-        if found is None or found.expired(time.time()):
+        if found is None or found.expired(self._storage.clock.trusted_now()):
             raise FileNotFound(f"there is no file {file_id[:64]!r}; `GET /v1/files` lists those that exist")
         return found
 
@@ -156,7 +155,7 @@ class FileStore:
     async def read_all(self, ids: Iterable[str]) -> list[StoredFile]:
         """These files in the same order, without those that are gone or cannot be read."""
         places = asyncio.Semaphore(MAX_CONCURRENT_READS)
-        now = time.time()
+        now = self._storage.clock.trusted_now()
 
         async def read(file_id: str) -> StoredFile | None:
             async with places:

@@ -9,7 +9,7 @@ from backburner.publishers.base import FIRST_DELIVERY, Message
 from backburner_schemas.envelope import VERSION, AnswerMode
 from backburner_schemas.errors import InvalidJson
 from backburner_schemas.names import Lane
-from backburner_schemas.request import Endpoint, check_body, check_numbers, check_size
+from backburner_schemas.request import Endpoint, check_body, check_size, check_values
 from backburner_schemas.routing import neighbours_key
 
 _SHALLOW_BRACKETS_COUNT = 100
@@ -29,7 +29,7 @@ class SingleRequest:
         if not isinstance(found, dict):
             raise InvalidJson("not a JSON object; send one, in UTF-8")
         _check_depth(body)
-        check_numbers(found)
+        check_values(found)
         check_body(endpoint, found)
         self.model: str = found["model"]
         self._endpoint = endpoint

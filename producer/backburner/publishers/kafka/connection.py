@@ -44,6 +44,17 @@ class KafkaConnection(Mapping[str, Any]):
         """The same client, not started yet: it will sign in with the password that its file has at that moment."""
         return client if self._password is None else with_password(client, self._password)
 
+    async def check(self) -> None:
+        """Raise `QueueDenied` if the broker refuses these credentials: a client takes half a minute, and cannot say it.
+
+        Returns for whatever else is wrong, and at once where there are none. Bounded by seconds for each server.
+        """
+        if self._arguments["security_protocol"] == "PLAINTEXT":
+            return
+        error = await self._refusal()
+        if error is not None and is_refusal(error):
+            raise explained(error, self._arguments) from error
+
     async def failure(self, error: BaseException) -> QueueError:
         """The error to raise when the broker could not be used for that reason.
 

@@ -39,8 +39,12 @@ _REQUEST_SECONDS = 60.0
 _START_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
 _LINGER_MS = 5
-_BATCH_BYTES = 256 * 1024
+_MAX_BATCH_BYTES = 256 * 1024
 """Below the 1 MB that a broker accepts by default; a larger record goes as a batch of its own."""
+_MIN_BATCH_BYTES = 1024
+_BATCH_FACTOR = 4
+"""A topic's limit is one of batches: by so much their size is cut where one of several messages is over it."""
+_SIZE_ERRORS = (MessageSizeTooLargeError, RecordListTooLargeError)
 _UNDER_WAY_BYTES = 16 * 1024 * 1024
 """Encoded bytes that one publish has under way at most: a request stays far below the broker's 100 MB."""
 
@@ -56,9 +60,12 @@ class KafkaPublisher:
         self._partitioners: dict[str, Partitioner] = {}
         self._open = False
         self._renewing = asyncio.Lock()
+        self._batch_bytes = _MAX_BATCH_BYTES
+        """Encoded bytes of one batch at most: less where a topic takes no more."""
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if no broker answers."""
+        """Connect. Raises `QueueError` if no broker answers, `QueueDenied` if it does not accept the credentials."""
+        await self._connection.check()
         self._producer = await self._reach()
         self._open = True
 
@@ -69,19 +76,22 @@ class KafkaPublisher:
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
         batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        size, failed, cause = 0, list[int](), ""
+        size, failed, too_large, cause = 0, list[int](), set[int](), ""
         last = len(messages) - 1
         for positions, topic, partition, length in destinations(messages, choosers):
             batches[topic, partition] += positions
             size += length
             if size >= _UNDER_WAY_BYTES or positions[-1] == last:
+                batch_bytes = self._batch_bytes
                 for refused, error in await self._send_in_step(await self._living(), messages, batches):
                     failed += refused
                     cause = cause or _cause(error)
+                    if isinstance(error, _SIZE_ERRORS):
+                        too_large.update(one for one in refused if _is_alone(messages[one], batch_bytes))
                 batches.clear()
                 size = 0
         if failed:
-            raise PublishFailed(sorted(failed), cause)
+            raise PublishFailed(sorted(failed), cause, too_large)
 
     async def close(self) -> None:
         """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
@@ -121,7 +131,7 @@ class KafkaPublisher:
                 acks="all",
                 enable_idempotence=idempotent,
                 linger_ms=_LINGER_MS,
-                max_batch_size=_BATCH_BYTES,
+                max_batch_size=self._batch_bytes,
                 # The topic's limit is the one that counts; aiokafka's own would only hide it.
                 max_request_size=2**31 - 1,
                 request_timeout_ms=int(_REQUEST_SECONDS * 1000),
@@ -174,21 +184,29 @@ class KafkaPublisher:
         """Send every partition the messages at its positions; the positions of those that failed, with the error.
 
         A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
-        all that follows on the partition is refused too. A new producer starts from zero.
+        all that follows on the partition is refused too. A new producer starts from zero. It makes smaller batches
+        where one was refused whose messages may be small enough: they fail this time, and are sent again.
         """
+        batch_bytes = self._batch_bytes
         failures = await self._send(producer, messages, batches)
+        refused = [one for positions, error in failures if isinstance(error, _SIZE_ERRORS) for one in positions]
+        if not all(_is_alone(messages[one], batch_bytes) for one in refused):
+            self._batch_bytes = max(min(self._batch_bytes, batch_bytes // _BATCH_FACTOR), _MIN_BATCH_BYTES)
+            log.warning("a topic takes no batch as large as that; making smaller ones", bytes=self._batch_bytes)
         late = {
             position
             for positions, error in failures
             if isinstance(error, OutOfOrderSequenceNumber)
             for position in positions
         }
-        if not late:
+        if not late and self._batch_bytes == batch_bytes:
             return failures
         async with self._renewing:
             if self._producer is producer:
                 await _stop(producer)
                 self._producer = None
+        if not late:
+            return failures
         again = {target: [one for one in positions if one in late] for target, positions in batches.items()}
         failures = [failure for failure in failures if late.isdisjoint(failure[0])]
         return failures + await self._send(await self._living(), messages, again)
@@ -210,8 +228,13 @@ class KafkaPublisher:
         return [failure for failures in outcomes for failure in failures]
 
 
+def _is_alone(message: Message, batch_bytes: int) -> bool:
+    """Whether it is so large that its batch has no other."""
+    return len(message.value) > batch_bytes or batch_bytes <= _MIN_BATCH_BYTES
+
+
 def _cause(error: BaseException) -> str:
-    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+    if isinstance(error, _SIZE_ERRORS):
         return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
     if isinstance(error, TopicAuthorizationFailedError):
         return "not authorised to write to the topic; grant this user the ACL"

@@ -44,6 +44,7 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     """
     names = list(routing.topics(settings.prefix, pool))
     connection = kafka_connection(settings)
+    await connection.check()
     admin = connection.following(AIOKafkaAdminClient(**connection, client_id="backburner", request_timeout_ms=30_000))
     client: AIOKafkaClient = admin._client  # noqa: SLF001 - the public ways ask one broker, whichever
     try:

@@ -300,7 +300,7 @@ class OpenAiHttpEngine:
         if request.deadline is None:
             return await self._balancer.wait(name)
         try:
-            async with asyncio.timeout(max(0.0, request.deadline - time.time())):
+            async with asyncio.timeout_at(request.deadline):
                 return await self._balancer.wait(name)
         except TimeoutError as error:
             raise Expired from error

@@ -187,17 +187,20 @@ class FakeBroker:
         """Accept what a publisher sends. Raises `PublishFailed` where a test asked for it, and if it is too large."""
         failing, in_doubt = (True, self._failing.pop(0)) if self._failing else (False, False)
         failed: list[int] = []
+        large: list[int] = []
         for position, message in enumerate(messages):
             value = codec.encode(message.envelope)
             too_large = self.max_bytes is not None and len(value) > self.max_bytes
             refused = too_large or (self._refuses is not None and self._refuses(message))
             if failing or refused:
                 failed.append(position)
+            if too_large:
+                large.append(position)
             if not refused and (in_doubt or not failing):
                 self.published.append(message)
                 self.send(value, message.lane, tuple(codec.encode_facts(message.facts)))
         if failed:
-            raise PublishFailed(failed, "the fake queue was set to fail")
+            raise PublishFailed(failed, "the fake queue was set to fail", large)
 
     def _look_for_due(self) -> None:
         while self._delayed and self._delayed[0][0] <= self.now():

@@ -132,6 +132,7 @@ async def check_topics(connection: KafkaConnection, topics: Mapping[str, Lane], 
 
     A broker that does not answer is only logged. Joins no group.
     """
+    await connection.check()
     consumer = connection.following(AIOKafkaConsumer(**connection, client_id="backburner-check"))
     try:
         await connect(consumer, topics, group, seconds=_CHECK_SECONDS)

@@ -93,6 +93,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
+        await self._connection.check()
         self._revoked = revoked
         consumer = self._consumer = make_consumer(
             self._connection,

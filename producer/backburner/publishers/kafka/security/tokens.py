@@ -12,13 +12,14 @@ from aiokafka.errors import KafkaError
 
 from backburner.credentials.aws import MskTokens
 from backburner.credentials.files import MAX_SECRET_BYTES, read_secret
-from backburner.publishers.kafka.security.token_endpoint import TokenEndpoint
+from backburner.publishers.kafka.security.token_endpoint import EndpointFailed, TokenEndpoint
 from backburner.settings.kafka import KafkaTokens, TokenCallable
 from backburner_schemas.errors import SettingsError
 
 MSK_IAM = "aws-msk-iam"
 _TOKEN_SECONDS = 20.0
 """How long a token may take: a client makes no other connection meanwhile."""
+_MAX_WORDS = 200
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 """What Kafka takes: anything else could end the token's field and begin another."""
 _NAME = re.compile(r"[A-Za-z]+")
@@ -50,8 +51,11 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
                 token = await self._source()
         except TimeoutError as error:
             raise TokenUnavailable(f"no token came within {_TOKEN_SECONDS:g} s") from error
+        except (EndpointFailed, SettingsError) as error:
+            raise TokenUnavailable(str(error)) from error
         except Exception as error:  # a function of the user's may raise anything, and aiokafka would end of it
-            raise TokenUnavailable(str(error)[:500] or type(error).__name__) from error
+            said = str(error)[:_MAX_WORDS] or type(error).__name__
+            raise TokenUnavailable(f"{said}; mend the function that {_PROVIDER} names") from error
         if not isinstance(token, str) or len(token) > MAX_SECRET_BYTES or not _TOKEN.fullmatch(token):
             raise TokenUnavailable("what came is no token: a text of visible ASCII characters, of 64 KiB at most")
         return token
