@@ -78,12 +78,14 @@ class KafkaHarness(QueueHarness):
             sent = await producer.send_and_wait(topic, value, b"key", partition=partition, headers=list(headers))
             return f"{sent.partition}-{sent.offset}"
 
-    async def send_with_bad_header(self, *, partition: int, lane: Lane = Lane.NORMAL) -> None:
-        """A record whose header has a name that is not UTF-8, as a client in another language can write it."""
+    async def send_around_a_bad_header(self, *values: bytes, partition: int, lane: Lane = Lane.NORMAL) -> None:
+        """One batch, as other clients can write it: the name of its first record's header is no UTF-8."""
         async with AIOKafkaProducer(**self.connection, acks="all") as producer:
             topic = routing.topic(self.settings.prefix, self.name, lane)
             batch = producer.create_batch()
-            batch.append(timestamp=None, key=b"key", value=b"bad", headers=[("name", b"value")])
+            for number, value in enumerate(values):
+                headers = [] if number else [("name", b"value")]
+                batch.append(timestamp=None, key=b"key", value=value, headers=headers)
             batch.close()
             content = bytearray(batch._build())
             at = content.index(b"name")
