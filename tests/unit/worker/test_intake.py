@@ -14,7 +14,7 @@ from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
 from backburner_worker.sources.kafka.buffer import LaneBuffer
 from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake, Unreadable
-from backburner_worker.sources.kafka.marks import Marks, decode
+from backburner_worker.sources.kafka.marks import Log, Marks, decode
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
 ALL = dict.fromkeys(Lane, 1_000)
@@ -318,3 +318,45 @@ def test_junk_is_judged_and_never_raises(record, kind):
     (found,) = intake.hand_out(1_000.0)
     assert isinstance(found.message, kind)
     assert isinstance(found.raw, bytes)
+
+
+def test_nothing_is_read_of_a_partition_before_the_broker_knows_that_work_on_it_begins():
+    intake = Intake(TOPICS, Rules())
+    intake.assignment.kept = True
+    intake.want(ALL)
+    intake.assignment.keep_only([HOME])
+    intake.assignment.arrive({HOME: Committed(0)})
+    assert intake.wanted() == []
+    keep(intake, Lane.NORMAL, 0)
+    assert intake.hand_out(1_000.0) == []
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    assert intake.wanted() == [HOME]
+
+
+def test_what_was_read_of_a_log_that_is_gone_is_not_handed_out():
+    intake = arrived(Lane.NORMAL, Lane.RETRY)
+    for lane in (Lane.NORMAL, Lane.RETRY):
+        keep(intake, lane, 0, 1, headers=due_at(1_010.0))
+        keep(intake, lane, 0, partition=1)
+    assert [one.origin.position for one in intake.hand_out(1_000.0)] == ["0-0", "0-1", "1-0", "1-0"]
+    keep(intake, Lane.NORMAL, 2, 3)
+    for lane in (Lane.NORMAL, Lane.RETRY):
+        intake.assignment.begin_anew((f"t.{lane}", 0), 0, Log(b"n" * 16, 0, 0))
+        intake.drop((f"t.{lane}", 0))
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    assert intake.hand_out(1_020.0) == []
+    keep(intake, Lane.NORMAL, 0)
+    assert [one.origin.position for one in intake.hand_out(1_020.0)] == ["0-0"]
+
+
+@pytest.mark.parametrize(("kept", "position"), [(True, "0-0-6e6e6e6e"), (False, "0-0")])
+def test_a_log_that_took_anothers_place_has_addresses_of_its_own_where_its_next_owner_would_know(kept, position):
+    intake = arrived(Lane.NORMAL)
+    intake.assignment.kept = kept
+    intake.assignment.begin_anew(HOME, 0, Log(b"n" * 16, 0, 0, renewed=True))
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    keep(intake, Lane.NORMAL, 0, value=b'{"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": {}}')
+    (found,) = intake.hand_out(1_000.0)
+    assert found.origin.position == position
+    assert found.address is not None
+    assert found.address.index == position
