@@ -11,8 +11,9 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed
+from backburner_worker.sources.kafka.batches.record import Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer
-from backburner_worker.sources.kafka.intake import HAND_OUT_RECORDS, Intake, Unreadable
+from backburner_worker.sources.kafka.intake import HAND_OUT_RECORDS, Intake
 from backburner_worker.sources.kafka.marks import Marks, decode
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
@@ -258,7 +259,7 @@ def test_after_a_stop_nothing_is_read_or_handed_out():
         (Record("t.normal", 0, 0, value=b"\x00"), Unaddressed),
         (Record("t.normal", 0, 0, value=b"{}"), Refused),
         (Record("t.normal", 0, 0, value=b"{}", timestamp=-1), Refused),
-        (Unreadable("t.normal", 0, 0, 1_000), Unaddressed),
+        (Unreadable("t.normal", 0, 0, 3, 1_000, "it is broken", value=b"raw"), Unaddressed),
     ],
 )
 def test_junk_is_judged_and_never_raises(record, kind):
@@ -267,3 +268,12 @@ def test_junk_is_judged_and_never_raises(record, kind):
     (found,) = intake.hand_out(0.0)
     assert isinstance(found.message, kind)
     assert isinstance(found.raw, bytes)
+
+
+def test_what_cannot_be_decoded_says_which_offsets_it_stands_for_and_why():
+    intake = arrived(Lane.NORMAL)
+    intake.keep(("t.normal", 0), [Unreadable("t.normal", 0, 4, 7, 1_000, "it is broken", value=b"raw")])
+    (found,) = intake.hand_out(0.0)
+    assert found.message.error.code == "undecodable"
+    assert found.message.error.message.startswith("offsets 4 to 6: it is broken;")
+    assert found.raw == b"raw"
