@@ -1,4 +1,4 @@
-"""What is Kafka's own in a source: partitions, offsets, records that the client library cannot read."""
+"""What is Kafka's own in a source: partitions, offsets, records that other clients write."""
 
 import time
 
@@ -13,14 +13,14 @@ from backburner_schemas.names import Lane
 pytestmark = pytest.mark.broker
 
 
-async def test_a_record_that_the_client_library_cannot_decode_stops_nobody(pool):
+async def test_a_header_name_that_is_not_utf8_costs_nobody_anything(pool):
     await pool.send(b"before", partition=1)
     await pool.send(b"elsewhere", partition=0)
     await pool.send_with_bad_header(partition=1)
     await pool.send(b"after", partition=1)
     source = await pool.member()
     found = await pool.pull(source, 4)
-    assert sorted(one.raw for one in found) == [b"", b"after", b"before", b"elsewhere"]
+    assert sorted(one.raw for one in found) == [b"after", b"bad", b"before", b"elsewhere"]
     assert all(isinstance(one.message, Unaddressed) for one in found)
     for one in found:
         await source.settle(one)
