@@ -35,6 +35,7 @@ def test_codes_are_unique_and_stable():
         "ModelNotFound": "model_not_found",
         "ContextLengthExceeded": "context_length_exceeded",
         "Undeliverable": "unaddressable",
+        "UndecodableRecord": "undecodable",
         "UnsupportedVersion": "unsupported_version",
         "TenantNotAllowed": "tenant_not_allowed",
         "Unanswered": "unanswered",

@@ -12,8 +12,9 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
+from backburner_worker.sources.kafka.batches.record import Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer
-from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake, Unreadable
+from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake
 from backburner_worker.sources.kafka.marks import Log, Marks, decode
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
@@ -309,7 +310,7 @@ def test_after_a_stop_nothing_is_read_or_handed_out():
         (Record("t.normal", 0, 0, value=b"\x00"), Unaddressed),
         (Record("t.normal", 0, 0, value=b"{}"), Refused),
         (Record("t.normal", 0, 0, value=b"{}", timestamp=-1), Refused),
-        (Unreadable("t.normal", 0, 0, 1, 1_000, "bad"), Unaddressed),
+        (Unreadable("t.normal", 0, 0, 3, 1_000, "it is broken", value=b"raw"), Unaddressed),
     ],
 )
 def test_junk_is_judged_and_never_raises(record, kind):
@@ -360,3 +361,14 @@ def test_a_log_that_took_anothers_place_has_addresses_of_its_own_where_its_next_
     assert found.origin.position == position
     assert found.address is not None
     assert found.address.index == position
+
+
+def test_what_cannot_be_decoded_says_which_offsets_it_stands_for_and_why():
+    intake = arrived(Lane.NORMAL)
+    intake.keep(
+        ("t.normal", 0), [Unreadable("t.normal", 0, 4, 7, 1_000, "it is broken", value=b"raw")], now=0.0, unix=0.0
+    )
+    (found,) = intake.hand_out(0.0)
+    assert found.message.error.code == "undecodable"
+    assert found.message.error.message.startswith("offsets 4 to 6: it is broken;")
+    assert found.raw == b"raw"
