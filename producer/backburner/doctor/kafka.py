@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
 """Of a job that says nothing else: a queue that keeps requests for less loses accepted work."""
 _METADATA_BYTES = 4096
-_UNLIMITED = -1
+_UNLIMITED_COUNT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Expected:
 
     layout: TopicLayout
     message_bytes: int
-    """The largest message that is published as it is; what is larger travels by a stored body."""
+    """The largest message that anybody may put onto the queue."""
 
 
 def judge_cluster(brokers: int, settings: Mapping[str, str] | None, layout: TopicLayout) -> Iterator[Finding]:
@@ -117,7 +117,8 @@ def _judge_settings(name: str, lane: Lane, settings: Mapping[str, str] | None, e
     if largest is not None and largest < expected.message_bytes:
         yield warning(
             name,
-            f"max.message.bytes is {largest:,}: a larger request travels by an object in the store, which is slower",
+            f"max.message.bytes is {largest:,}: larger requests of producers without the SDK are refused, those of the "
+            "SDK travel by an object in the store",
             f"raise it to {expected.message_bytes:,}, or set BACKBURNER_MAX_BODY_BYTES to what your requests need",
         )
     if lane is Lane.RETRY and settings.get("message.timestamp.type") == "CreateTime":
@@ -130,7 +131,7 @@ def _judge_settings(name: str, lane: Lane, settings: Mapping[str, str] | None, e
 
 def _judge_retention(name: str, settings: Mapping[str, str], layout: TopicLayout) -> Iterator[Finding]:
     kept, most = _number(settings, "retention.ms"), _number(settings, "retention.bytes")
-    if kept is not None and kept != _UNLIMITED:
+    if kept is not None and kept != _UNLIMITED_COUNT:
         seconds = kept / 1000
         message = f"requests are kept for {seconds:,.0f} s (retention.ms)"
         if seconds < DEFAULT_DEADLINE_SECONDS:
@@ -142,7 +143,7 @@ def _judge_retention(name: str, settings: Mapping[str, str], layout: TopicLayout
                 f"{message}, less than BACKBURNER_TOPIC_RETENTION_SECONDS, {layout.retention_seconds:,.0f}",
                 "raise it, or give no job a longer deadline",
             )
-    if most is not None and most != _UNLIMITED:
+    if most is not None and most != _UNLIMITED_COUNT:
         yield wrong(
             name,
             f"retention.bytes is {most:,} a partition: a backlog above it is deleted unread",

@@ -32,7 +32,6 @@ METADATA_BYTES = 4096
 _CALL_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 _OK_CODE = 0
-_NO_LEADER = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,7 @@ def _facts(described: Mapping[str, Any], settings: Mapping[str, str] | None) -> 
         partitions=len(partitions),
         replicas=min((len(one["replicas"]) for one in partitions), default=0),
         in_sync=min((len(one["isr"]) for one in partitions), default=0),
-        leaderless=sum(one["leader"] <= _NO_LEADER for one in partitions),
+        leaderless=sum(one["leader"] < 0 for one in partitions),
         settings=settings,
     )
 
