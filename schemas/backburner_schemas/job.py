@@ -104,8 +104,8 @@ class JobManifest(_Stored):
     created_by: Annotated[str, Field(max_length=255)] | None = None
     """Who made it at the gateway: an API key's id, or a token's subject."""
     grace_seconds: Annotated[float, Field(ge=0, le=MAX_GRACE_SECONDS)] | None = None
-    """Seconds that late records get after the deadline or a cancel, as its maker's settings say; None in manifests of
-    older releases: there the settings of whoever ends it count."""
+    """Seconds that late records get at least after the deadline or a cancel, as its maker's settings say; None in
+    manifests of older releases."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,9 @@ async def finalize(
 ) -> Ending | None:
     """The job's end, its summary written now if it has ended; None if it has not, or if there is no such job.
 
-    `grace` is the one of a job whose manifest has none, in seconds. `watch` is what this process has seen of the job
-    before; without it this is its first look, at which a grace begins. `at_once`: nothing of it can come any more, so
-    there is no grace. Raises `StoreError`.
+    `grace` is this process's setting, in seconds: the job's own counts where it is longer. `watch` is what this process
+    has seen of the job before; without it this is its first look, at which a grace begins. `at_once`: nothing of it can
+    come any more, so there is no grace. Raises `StoreError`.
     """
     watch = JobWatch() if watch is None else watch
     view = await view_job(storage, tenant, job)
@@ -75,7 +75,7 @@ async def finalize(
 
 
 async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: float) -> Clock:
-    """What the job's end is judged by now; `grace` is the one of a job whose manifest has none. Raises `StoreError`.
+    """What the job's end is judged by now. `grace` is as in `finalize`. Raises `StoreError`.
 
     The store's clock is measured where the job may have ended: what a look costs otherwise stays as it is.
     """
@@ -84,7 +84,7 @@ async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: f
     seen = watch.observe(view, storage.clock.trusted_now())
     return Clock(
         now=storage.clock.now(),
-        grace=grace if view.manifest.grace_seconds is None else view.manifest.grace_seconds,
+        grace=max(grace, view.manifest.grace_seconds or 0.0),
         cursor_unchanged=seen.cursor_unchanged,
         cancelled_for=seen.cancelled,
         overdue_for=seen.overdue,

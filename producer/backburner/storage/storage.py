@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import copy
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +21,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore
 from backburner.availability import Availability
 from backburner.logs import get_logger
 from backburner.settings import Settings
+from backburner.settings.addresses import check_no_user, shown
 from backburner.storage.availability import StorageAvailability
 from backburner.storage.clock import OwnClock, StoreClock
 from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, ObjectTooLarge, certificate_fault, translated
@@ -51,6 +53,8 @@ _calls = NativeCalls()
 atexit.register(_calls.end)
 os.register_at_fork(after_in_child=_calls.forget)
 
+_BUCKET = re.compile(r"[^\s:@]+")
+_USERS = "take it out, and give the store's credentials as docs/stores.md lists them"
 _STORE_KINDS = frozenset({*Provider, "file", "memory"})
 _MEASURE_SECONDS = 2.0
 """Nobody waits longer for the store's clock where it only dates something."""
@@ -112,9 +116,13 @@ class Storage(Availability):
         forms = "set BACKBURNER_STORE_URL to s3://bucket/root, gs://…, az://… or file:///folder"
         if not url:
             raise SettingsError(f"no object store is set; {forms}, or run `backburner up` and then `. .backburner/env`")
-        parts = urlsplit(url)
-        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not parts.netloc):
-            raise SettingsError(f"the store URL {url!r} is not understood; {forms}")
+        check_no_user("BACKBURNER_STORE_URL", url, _USERS)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:  # An address that is none.
+            raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}") from error
+        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not _BUCKET.fullmatch(parts.netloc)):
+            raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}")
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
         if parts.scheme == "file":

@@ -11,6 +11,7 @@ import pytest
 from live import lines
 from tenacity import wait_none
 from waiting import until
+from wrong_clock import SHIFTS, set_clock, store_elsewhere
 
 from backburner.dispatcher import waiting
 from backburner.submission.stored_job import create_stored_job
@@ -472,3 +473,25 @@ async def test_what_a_dispatcher_sent_before_its_first_count_keeps_its_answers_w
         async with system.dispatcher():
             await until(handed_back, "the job is left until late answers are in")
         assert (await job.status()).status == "cancelling"
+
+
+@pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS)
+async def test_a_job_that_has_time_left_is_sent_by_whatever_clock(tmp_path, monkeypatch, shift):
+    true_time = time.time
+    system = System(tmp_path)
+    system.storage = store_elsewhere()
+    set_clock(monkeypatch, shift)
+    await system.storage.measure_clock()
+    async with system.client() as client:
+        await client.register_pool("fake")
+        job = await client.submit(lines(20), stored=True, deadline=3_600)
+    stored = await system.storage.get(keys.manifest(job.tenant, job.id))
+    assert JobManifest.model_validate_json(stored.data).deadline == pytest.approx(true_time() + 3_600, abs=60)
+    worker = WorkerAnnouncement(
+        worker="w", pool="fake", models=("fake",), group="fake", version="", started_at=0, seen_at=true_time() + 60
+    )
+    await system.storage.put(keys.worker("fake", "w"), worker.model_dump_json().encode())
+    async with system.dispatcher():
+        await system.until_sealed(job)
+    assert sorted(system.queue.indexes) == list(range(20))
+    assert await system.storage.modified(keys.summary(job.tenant, job.id)) is None

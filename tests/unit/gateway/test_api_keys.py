@@ -33,6 +33,7 @@ class Watched:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self.clock = storage.clock
         self.gets = 0
         self.lists = 0
         self.away = False

@@ -75,6 +75,8 @@ class LogWatch:
         self._lost: Counter[str] = Counter()
         self._restarted: Counter[str] = Counter()
         self._gone: set[bytes] = set()
+        self._last: dict[str, Log] = {}
+        """Which log each topic was when last seen: while it is deleted, its partitions are nobody's."""
 
     def losses(self) -> LogLosses:
         """What was found out so far, by topic."""
@@ -158,7 +160,7 @@ class LogWatch:
         """
         views = {partition: view for partition, view in (await self._views(coming)).items() if view.end is not None}
         marked = {partition: found[partition][1].log if partition in found else UNKNOWN_LOG for partition in views}
-        held = {partition: self._assignment.log(partition) for partition in views}
+        held = {partition: self._held(partition) for partition in views}
         marked_ends, held_ends = [
             await self._epoch_ends(
                 {one: logs[one].epoch for one, view in views.items() if view.is_later_epoch(logs[one])}
@@ -193,7 +195,12 @@ class LogWatch:
             elif (end := cut_at(mine, held_ends.get(partition))) is not None:
                 self._cut(partition, end, now)
             committed[partition] = Committed(offset, marks, now)
+            self._last[partition[0]] = Log(now.topic)
         return committed
+
+    def _held(self, partition: Partition) -> Log:
+        known = self._assignment.log(partition)
+        return known if known.topic else self._last.get(partition[0], known)
 
     # --- what the brokers say ---
 
@@ -221,6 +228,7 @@ class LogWatch:
         topic, number = partition
         self._gone.update({self._assignment.log(partition).topic} - {b"", now.topic})
         self._assignment.begin_anew(partition, start, now)
+        self._last[topic] = Log(now.topic)
         self._restarted[topic] += 1
         log.warning(
             "the partition is another log than before, as when its topic is made anew; reading it from its beginning",
