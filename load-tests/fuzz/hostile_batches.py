@@ -50,9 +50,13 @@ class MadeBatch:
 class HostileBatches(Parts):
     """One method a form."""
 
-    def batches(self, count: int) -> Iterator[MadeBatch]:
-        """Each form once, then others: that many in all, about a third of them good ones."""
-        makers, weights = zip(*_FORMS, strict=True)
+    def batches(self, count: int, *, light: bool = False) -> Iterator[MadeBatch]:
+        """Each form once, then others: that many in all, about a third of them good ones.
+
+        `light` leaves out what takes seconds to make.
+        """
+        forms = [(make, weight) for make, weight in _FORMS if not (light and make in _HEAVY)]
+        makers, weights = zip(*forms, strict=True)
         for number in range(count):
             self.number = number
             yield makers[number](self) if number < len(makers) else self.dice.choices(makers, weights)[0](self)
@@ -357,4 +361,7 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.bases, 2),
     (HostileBatches.batch_lengths, 2),
     (HostileBatches.mutated, 6),
+)
+_HEAVY = frozenset(
+    (HostileBatches.bomb, HostileBatches.old_bomb, HostileBatches.many_records, HostileBatches.header_bomb)
 )

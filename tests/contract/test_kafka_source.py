@@ -1,4 +1,4 @@
-"""What is Kafka's own in a source: partitions, offsets, records that the client library cannot read."""
+"""What is Kafka's own in a source: partitions, offsets, records that other clients write."""
 
 import time
 

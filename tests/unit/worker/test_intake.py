@@ -12,8 +12,9 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
+from backburner_worker.sources.kafka.batches.record import Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer
-from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake, Unreadable
+from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake
 from backburner_worker.sources.kafka.marks import Log, Marks, decode
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
@@ -193,12 +194,12 @@ def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_uncl
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_suspect_tells_whether_the_marks_show_that_nobody_died_of_it(kept):
     intake = arrived(Lane.RETRY, partitions=1)
-    intake.assignment.kept = kept
     home = ("t.retry", 0)
     marks = Marks(clean=False, incarnation=5, started=IndexSet.of([1]), earlier=IndexSet.of([2]))
     for found in (Committed(0, marks), Committed(0, Marks(clean=True, incarnation=6, started=IndexSet.of([1, 3])))):
         intake.revoke()
         arrive(intake, {home: found})
+        intake.assignment.kept = kept
         keep(intake, Lane.RETRY, 0, 1, 2, 3, 4, headers=(("suspect", b"1"),))
         left = [one.left_cleanly for one in intake.hand_out(1_000.0)]
         unclean = not found.marks.clean
@@ -309,7 +310,7 @@ def test_after_a_stop_nothing_is_read_or_handed_out():
         (Record("t.normal", 0, 0, value=b"\x00"), Unaddressed),
         (Record("t.normal", 0, 0, value=b"{}"), Refused),
         (Record("t.normal", 0, 0, value=b"{}", timestamp=-1), Refused),
-        (Unreadable("t.normal", 0, 0, 1, 1_000, "its batch cannot be read"), Unaddressed),
+        (Unreadable("t.normal", 0, 0, 3, 1_000, "it is broken", value=b"raw"), Unaddressed),
     ],
 )
 def test_junk_is_judged_and_never_raises(record, kind):
@@ -360,3 +361,14 @@ def test_a_log_that_took_anothers_place_has_addresses_of_its_own_where_its_next_
     assert found.origin.position == position
     assert found.address is not None
     assert found.address.index == position
+
+
+def test_what_cannot_be_decoded_says_which_offsets_it_stands_for_and_why():
+    intake = arrived(Lane.NORMAL)
+    intake.keep(
+        ("t.normal", 0), [Unreadable("t.normal", 0, 4, 7, 1_000, "it is broken", value=b"raw")], now=0.0, unix=0.0
+    )
+    (found,) = intake.hand_out(0.0)
+    assert found.message.error.code == "undecodable"
+    assert found.message.error.message.startswith("offsets 4 to 6: it is broken;")
+    assert found.raw == b"raw"
