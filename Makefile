@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check chart test cluster-test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
+.PHONY: help setup demo check chart test kafka-test cluster-test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -40,6 +40,9 @@ chart: $(STAMP) ## Judge the Helm chart: renders, schemas, refusals, policies, a
 
 test: $(STAMP) ## The whole suite, real brokers, object store and model included: under 15 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)
+
+kafka-test: $(STAMP) ## Apache Kafka as users run it, on three brokers and with security: under 9 minutes
+	@$(BIN)/pytest -n 2 --dist loadfile tests/kafka
 
 cluster-test: $(STAMP) ## On a real Kubernetes, as root: under 15 minutes; FULL=1 all of it; CLUSTER=kubeconfig on yours
 	@$(BIN)/pytest tests/cluster

@@ -17,10 +17,12 @@ from chaos.poison import poison
 from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
+from chaos.soak import soak
 from fuzz.batch_scenario import fuzz_batches
 from fuzz.scenario import fuzz
 from fuzz.stage import Queue as FuzzQueue
 from measuring.figures import Figures
+from measuring.servers import Broker
 from reporting.tables import show
 from scenarios.admission import FAKE, REAL, admission
 from scenarios.affinity import affinity
@@ -77,15 +79,6 @@ class Queue(StrEnum):
     SQS = "sqs"
 
 
-class Broker(StrEnum):
-    """The Kafka brokers that can be brought up."""
-
-    TANSU = "tansu"
-    """Durable; drops commit metadata."""
-    NOIDA = "noida-db"
-    """Keeps commit metadata and static members; judges what was redone."""
-
-
 @app.command("overhead")
 def run_overhead(
     *,
@@ -115,9 +108,16 @@ def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 1, requests
 
 
 @app.command("scale")
-def run_scale(*, json: Json = None, quick: Quick = False, rounds: int = 3, requests: int = 4096) -> None:
+def run_scale(
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    rounds: int = 3,
+    requests: int = 4096,
+    broker: Broker = Broker.TANSU,
+) -> None:
     """One, two and four workers with an engine that sleeps, each with the same share of work."""
-    _finish(scale(1 if quick else rounds, 1024 if quick else requests, quick=quick), json)
+    _finish(scale(1 if quick else rounds, 1024 if quick else requests, broker=broker, quick=quick), json)
 
 
 @app.command("prefix")
@@ -145,9 +145,16 @@ def run_admission_real(*, json: Json = None, quick: Quick = False, pairs: int = 
 
 
 @app.command("control-plane")
-def run_control_plane(*, json: Json = None, quick: Quick = False, pairs: int = 8, requests: int = 20_000) -> None:
+def run_control_plane(
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    pairs: int = 8,
+    requests: int = 20_000,
+    broker: Broker = Broker.TANSU,
+) -> None:
     """Requests through one worker whose engine costs nothing, and through a bare loop of the same libraries."""
-    _finish(control_plane(2 if quick else pairs, requests, quick=quick), json)
+    _finish(control_plane(2 if quick else pairs, requests, broker=broker, quick=quick), json)
 
 
 @app.command("backlog")
@@ -215,10 +222,16 @@ def run_gateway(
 
 @app.command("submit")
 def run_submit(
-    *, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 1_000_000, how: How = How.SEND
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    pairs: int = 2,
+    requests: int = 1_000_000,
+    how: How = How.SEND,
+    broker: Broker = Broker.TANSU,
 ) -> None:
     """A file of many requests through the client, against a bare producer of the same bytes; its memory."""
-    _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, quick=quick), json)
+    _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, broker=broker, quick=quick), json)
 
 
 @app.command("read")
@@ -250,12 +263,27 @@ def run_chaos(
     requests: int = 200,
     queue: Queue = Queue.KAFKA,
     broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
     engine: Engine = Engine.FAKE,
 ) -> None:
     """Faults from a seeded schedule under load, and an independent checker afterwards."""
-    place = place_of(queue, broker)
+    place = place_of(queue, broker, brokers)
     real = engine is Engine.REAL
     _judge(chaos(Options(seed=seed, faults=faults, requests=requests, place=place, real=real)), json)
+
+
+@app.command("soak")
+def run_soak(
+    *,
+    json: Json = None,
+    seconds: float = 3600.0,
+    requests: int = 100,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
+) -> None:
+    """Load from the gateway to the store, and how fast the memory of every part grows; exit 1 if one grows too fast."""
+    _judge(soak(seconds, requests, place_of(queue, broker, brokers)), json)
 
 
 @app.command("poison")

@@ -22,7 +22,8 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 HEADERS: Document = {
     "type": "object",
-    "description": "Delivery facts. Producers need none but traceparent; workers write the others when they retry.",
+    "description": "Delivery facts. Producers write none but traceparent; the others are believed on the lane `retry` "
+    "alone, which only workers may write.",
     "properties": {
         "attempt": {
             "type": "string",
@@ -30,7 +31,11 @@ HEADERS: Document = {
             "description": f"1 at the first delivery, one more at each retry; cut to {MAX_ATTEMPTS}.",
         },
         "suspect": {"type": "string", "const": "1", "description": "The request was in flight when an engine died."},
-        "not_before": {"type": "string", "description": "Unix seconds before which a retry is not due."},
+        "not_before": {
+            "type": "string",
+            "description": "Unix seconds before which a retry is not due; it is held "
+            "back for 60 seconds at most from when it is first seen.",
+        },
         "traceparent": {"type": "string", "maxLength": 256, "description": "W3C trace context of the producer."},
         "failed_at": {
             "type": "string",

@@ -38,6 +38,26 @@ class Asked:
         return {"custom_id": self.custom_id, "method": "POST", "url": self.url, "body": self.body}
 
 
+@dataclass(frozen=True, slots=True)
+class ToldLine:
+    """A line of a batch's output or error file."""
+
+    custom_id: str
+    response: Any
+    """The response's body; None in the error file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the gateway told of a batch once that had ended."""
+
+    status: str
+    counts: tuple[int, int, int]
+    """Total, completed, failed."""
+    lines: list[ToldLine]
+    """Of both files."""
+
+
 @dataclass(slots=True)
 class Book:
     """Everything that was asked for, by how it was sent."""
@@ -51,6 +71,8 @@ class Book:
     """With answer objects, each in a job of its own."""
     raw: list[Asked] = field(default_factory=list)
     """Plain batch lines from a producer without the SDK."""
+    told: dict[str, Told] = field(default_factory=dict)
+    """Of those of the jobs that are a gateway's batches, what the gateway told."""
 
     def everything(self) -> list[Asked]:
         """All of them."""

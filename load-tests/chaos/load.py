@@ -1,14 +1,16 @@
-"""Continuous load: jobs and single requests by the SDK, plain lines by a producer without it. Keeps the book.
+"""Continuous load: jobs and single requests by the SDK and by the gateway, plain lines without either. Keeps the book.
 
-Its clients get errors while a server is away, and do what users do: a submit goes on with its job id, a single request
-is sent again.
+Its clients get errors while a server is away, and do what users do: a submit goes on with its job id, a call of the
+gateway with its key, a single request is sent again.
 """
 
 import asyncio
 import random
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from backburner import Client
@@ -22,10 +24,12 @@ from backburner_schemas.errors import (
 )
 from backburner_schemas.names import Lane
 from chaos.book import Asked, Book, Expect
+from chaos.gateway_client import GatewayClient
 from chaos.patience import NeverCame
 
 _PAUSE_SECONDS = 0.3
 _TRICKLE_SECONDS = 0.25
+_COIN = 0.5
 _SINGLE_SHARE = 0.1
 _RAW_SHARE = 0.1
 _REFUSED_SHARE = 0.01
@@ -36,6 +40,7 @@ _REPEATED_SHARE = 0.1
 _QUESTION_COUNT = 10
 _PREFIXES = tuple(f"These are the rules of house {one}. " + "Answer in a word, and be kind. " * 40 for one in range(8))
 _SUBMIT_SECONDS = 120.0
+_KEY_BYTES = 8
 _LANES = (Lane.HIGH, Lane.NORMAL, Lane.NORMAL, Lane.LOW)
 
 
@@ -55,16 +60,32 @@ class Batch:
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     handles: list[tuple[str, str]] = field(default_factory=list)
     """Job and custom_id of accepted single requests."""
+    batches: list[str] = field(default_factory=list)
+    """Ids of the gateway's batches."""
+    requests: list[str] = field(default_factory=list)
+    """Ids of the gateway's single requests."""
 
 
 class Load:
     """Creates requests, sends them, and notes what was accepted."""
 
     def __init__(
-        self, client: Client, raw: RawProducer, book: Book, *, models: Sequence[str], seed: int, real: bool
+        self,
+        client: Client,
+        gateway: GatewayClient | None,
+        raw: RawProducer,
+        book: Book,
+        *,
+        models: Sequence[str],
+        seed: int,
+        real: bool,
     ) -> None:
-        """`models` are the base model and others that its pool serves."""
+        """`models` are the base model and others that its pool serves.
+
+        Without a gateway, and the dispatcher behind it, all goes straight onto the queue.
+        """
         self._client = client
+        self._gateway = gateway
         self._raw = raw
         self._book = book
         self._models = models
@@ -115,14 +136,36 @@ class Load:
         singles, raw = max(1, int(requests * _SINGLE_SHARE)), max(1, int(requests * _RAW_SHARE))
         whole = [*(self.ask() for _ in range(requests - singles - raw)), *(extra or ())]
         self._dice.shuffle(whole)
-        half = len(whole) * 3 // 4
-        for part in filter(None, (whole[:half], whole[half:])):
-            self._jobs += 1
-            name = f"chaos-{self._jobs}"
-            batch.tasks.append(asyncio.create_task(self._submit(name, part, self._lane(), batch)))
-        batch.tasks.append(asyncio.create_task(self._several(singles, lambda: self._single(batch))))
-        batch.tasks.append(asyncio.create_task(self._several(raw, self._line)))
+        if self._gateway is None:
+            half = len(whole) * 3 // 4
+            straight, stored, batched = [whole[:half], whole[half:]], list[Asked](), list[Asked]()
+        else:
+            half, most = len(whole) // 2, len(whole) * 3 // 4
+            straight, stored, batched = [whole[:half]], whole[half:most], whole[most:]
+        for part in filter(None, straight):
+            self._start(batch, self._submit(self._new_name(), part, self._lane(), batch))
+        if stored:
+            self._start(batch, self._submit(self._new_name(), stored, self._lane(), batch, stored=True))
+        if batched:
+            self._start(batch, self._create_batch(batched, self._lane(), batch))
+        self._start(batch, self._several(singles, lambda: self._single(batch)))
+        self._start(batch, self._several(raw, self._line))
         return batch
+
+    def begin_at_gateway(self, requests: int) -> Batch:
+        """Send about so many through the gateway alone, a tenth of them one by one; returns at once."""
+        batch = Batch()
+        singles = max(1, int(requests * _SINGLE_SHARE))
+        self._start(batch, self._create_batch([self.ask() for _ in range(requests - singles)], self._lane(), batch))
+        self._start(batch, self._several(singles, lambda: self._create_request(batch)))
+        return batch
+
+    def _start(self, batch: Batch, sending: Coroutine[Any, Any, None]) -> None:
+        batch.tasks.append(asyncio.create_task(sending))
+
+    def _new_name(self) -> str:
+        self._jobs += 1
+        return f"chaos-{self._jobs}"
 
     async def whole_job(self, name: str, asked: list[Asked], *, seconds: float) -> None:
         """Submit one job of that name; returns when it is frozen. Raises `NeverCame`."""
@@ -134,7 +177,7 @@ class Load:
         """One request every quarter of a second, until cancelled."""
         batch = self._trickled
         while True:
-            await (self._single(batch) if self._dice.random() < 0.5 else self._line())  # noqa: PLR2004 - a coin
+            await (self._single(batch) if self._dice.random() < _COIN else self._line())
             await asyncio.sleep(_TRICKLE_SECONDS)
 
     async def accepted(self, batch: Batch) -> None:
@@ -151,6 +194,8 @@ class Load:
         waits: list[Callable[..., Awaitable[object]]] = [
             *(self._client.job(name).wait for name in batch.jobs),
             *(self._client.handle(f"{job}/{custom_id}").result for job, custom_id in batch.handles),
+            *(partial(self._batch_ended, one) for one in batch.batches),
+            *(partial(self._request_ended, one) for one in batch.requests),
         ]
         for wait in waits:
             while True:
@@ -161,31 +206,85 @@ class Load:
                     break  # An error record is an end too; the checker knows which ones had to be.
                 except ResultTimeout as error:
                     raise NeverCame(f"within {seconds:.0f} s never: {error.message}") from error
-                except StoreError as error:
+                except (StoreError, OSError) as error:
                     self._note(error)
+                    if time.monotonic() > deadline:
+                        raise NeverCame(f"within {seconds:.0f} s never: an answer without an error: {error}") from error
                     await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _batch_ended(self, batch: str, timeout: float) -> None:
+        assert self._gateway is not None
+        deadline = time.monotonic() + timeout
+        while (told := await self._gateway.batch(batch)) is None:
+            if time.monotonic() > deadline:
+                raise NeverCame(f"within {timeout:.0f} s never: the end of {batch}")
+            await asyncio.sleep(_PAUSE_SECONDS)
+        self._book.told[batch] = told
+
+    async def _request_ended(self, request: str, timeout: float) -> None:
+        assert self._gateway is not None
+        deadline = time.monotonic() + timeout
+        while not await self._gateway.answered(request):
+            if time.monotonic() > deadline:
+                raise NeverCame(f"within {timeout:.0f} s never: an answer to {request}")
 
     async def _several(self, count: int, send: Callable[[], Awaitable[None]]) -> None:
         for _ in range(count):
             await send()
 
-    async def _submit(self, name: str, asked: list[Asked], lane: Lane, batch: Batch) -> None:
+    async def _submit(self, name: str, asked: list[Asked], lane: Lane, batch: Batch, *, stored: bool = False) -> None:
         self._book.jobs[name] = asked
         deadline = time.monotonic() + _SUBMIT_SECONDS
         while True:
             try:
-                await self._client.submit([one.line for one in asked], job_id=name, priority=lane)
+                await self._client.submit([one.line for one in asked], job_id=name, priority=lane, stored=stored)
                 break
             except (QueueError, StoreError, JobConflict) as error:
                 self._note(error)
                 if time.monotonic() > deadline:
                     raise NeverCame(f"{name} was not accepted in {_SUBMIT_SECONDS:.0f} s: {error.message}") from error
                 await asyncio.sleep(_PAUSE_SECONDS)
-        for index, one in enumerate(asked):
-            one.accepted, one.job, one.index = True, name, index
+        self._accepted(name, asked)
         batch.jobs.append(name)
 
+    def _accepted(self, job: str, asked: list[Asked]) -> None:
+        for index, one in enumerate(asked):
+            one.accepted, one.job, one.index = True, job, index
+
+    async def _create_batch(self, asked: list[Asked], lane: Lane, batch: Batch) -> None:
+        assert self._gateway is not None
+        key = secrets.token_hex(_KEY_BYTES)
+        lines, url = [one.line for one in asked], asked[0].url
+        made = await self._over(lambda gateway: gateway.create_batch(lines, url, lane, key))
+        self._book.jobs[made] = asked
+        self._accepted(made, asked)
+        batch.batches.append(made)
+
+    async def _over(self, call: Callable[[GatewayClient], Awaitable[str]]) -> str:
+        """What the gateway answers to the call, made again until it does. Raises `NeverCame`."""
+        assert self._gateway is not None
+        deadline = time.monotonic() + _SUBMIT_SECONDS
+        while True:
+            try:
+                return await call(self._gateway)
+            except OSError as error:
+                self._note(error)
+                if time.monotonic() > deadline:
+                    raise NeverCame(f"the gateway did not take it in {_SUBMIT_SECONDS:.0f} s: {error}") from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _create_request(self, batch: Batch) -> None:
+        asked, lane, key = self.ask(), self._lane(), secrets.token_hex(_KEY_BYTES)
+        made = await self._over(lambda gateway: gateway.create_request(asked.url, asked.body, lane, key))
+        # Its id is its job and its name.
+        asked.custom_id, asked.accepted, asked.job, asked.index = made, True, made, 0
+        self._book.singles.append(asked)
+        batch.requests.append(made)
+
     async def _single(self, batch: Batch) -> None:
+        if self._gateway is not None and self._dice.random() < _COIN:
+            await self._create_request(batch)
+            return
         while True:
             asked = self.ask()
             self._book.singles.append(asked)

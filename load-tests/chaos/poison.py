@@ -38,7 +38,7 @@ def poison(requests: int, poisoned: int) -> Report:
 
 
 async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None:
-    on.workers.expect_ends("there is poison")
+    on.workers.expect_ends(expected=True)
     asked = [on.load.ask("Say a word.") for _ in range(requests - poisoned)]
     for number in range(poisoned):
         asked.insert((2 * number + 1) * requests // (2 * poisoned), on.load.ask(_DIE, Expect.POISON))
@@ -57,7 +57,7 @@ async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None
     await _redrive(on, report, [one for one in asked if one.expect is Expect.POISON])
     report.verdict = on.check(await on.look())
     report.restarts = on.workers.restarts
-    report.breaches += on.workers.ends
+    report.breaches += on.supervisor.ends
 
 
 async def _redrive(on: Stage, report: Report, poisoned: list[Asked]) -> None:

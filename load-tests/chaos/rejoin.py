@@ -7,6 +7,7 @@ group rebalances; whatever is begun after it was seen as done is a breach.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,7 +19,7 @@ from chaos.patience import until
 from chaos.premises import Scene, premises
 from chaos.queue_state import QueueState
 from chaos.report import Report
-from chaos.servers import PARTITION_COUNT, noida
+from chaos.servers import PARTITION_COUNT, apache
 from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKER_COUNT = 2
@@ -29,44 +30,55 @@ _POLL_SECONDS = 0.1
 
 
 def rejoin(requests: int) -> Report:
-    """So many requests in one job."""
+    """Jobs of so many requests, one after the other until the third worker has a part in one."""
 
     async def play(scene: Scene) -> None:
-        # Members with names, as of a StatefulSet: this broker's group stands still when nameless ones join at once.
+        # Members with names, as of a StatefulSet.
         crew = CrewSpec(
-            _WORKER_COUNT, static=True, settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING_REQUESTS)}
+            _WORKER_COUNT,
+            named=_WORKER_COUNT,
+            settings={**QUICK_FAKE, "BACKBURNER_CONCURRENCY": str(_RUNNING_REQUESTS)},
         )
         async with stage(scene.servers, crew, scene.folder, seed=requests) as on:
             await _play(on, scene.report, requests)
 
-    return premises({"scenario": "rejoin", "requests": requests}, noida, play)
+    return premises({"scenario": "rejoin", "requests": requests}, partial(apache, brokers=1), play)
 
 
 async def _play(on: Stage, report: Report, requests: int) -> None:
-    asked = [on.load.ask("Say a word.") for _ in range(requests)]
     looks: list[tuple[Committed, Mark]] = []
+    joined = asyncio.Event()
     async with _watched(on, looks):
-        whole = asyncio.create_task(on.load.whole_job("rejoined", asked, seconds=_END_SECONDS))
+        whole = asyncio.create_task(_jobs_until(joined, on, requests))
         await until(lambda: len(on.journals.begun_since({})) > requests // 4, "a quarter begun", seconds=_END_SECONDS)
         third = on.workers.add("core")
         await until(lambda: on.journals.begun_at(third.name), "the third worker's first request", seconds=_END_SECONDS)
         before = len(on.journals.begun_since({}))
-        await whole
+        joined.set()
+        jobs = await whole
     queue = await on.look()
     verdict = report.verdict = on.check(queue)
-    report.breaches += on.workers.ends
+    report.breaches += on.supervisor.ends
     report.begun_again = sum(times - 1 for times in on.journals.times().values())
     again = _ran_after_commit(on, looks, queue)
     print(
-        f"{requests:,} requests; the third worker began its first after {before:,} beginnings, and "
+        f"{jobs * requests:,} requests; the third worker began its first after {before:,} beginnings, and "
         f"{on.journals.begun_at(third.name):,} in all; {report.begun_again} begun twice, {verdict.stored_twice} stored "
         f"twice; {len(looks)} looks at what was committed, and of that {len(again)} ran again",
         flush=True,
     )
-    if before >= requests:
-        report.breaches.append("rejoin: the third worker came too late to meet any load; ask for more requests")
     if again:
         report.breaches.append(f"rejoin: {len(again)} requests that were finished and committed ran again")
+
+
+async def _jobs_until(joined: asyncio.Event, on: Stage, requests: int) -> int:
+    """Run jobs, one after the other, until a worker has joined while one ran; how many there were."""
+    jobs = 0
+    while not joined.is_set():
+        asked = [on.load.ask("Say a word.") for _ in range(requests)]
+        jobs += 1
+        await on.load.whole_job(f"rejoined-{jobs}", asked, seconds=_END_SECONDS)
+    return jobs
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.checker import Verdict
+from chaos.memory import Growth
 from chaos.schedule import Fault
 
 
@@ -36,6 +37,8 @@ class Report:
 
     command: dict[str, Any] = field(default_factory=dict)
     rows: list[FaultRow] = field(default_factory=list)
+    memory: list[Growth] = field(default_factory=list)
+    """Of each part, where it was sampled."""
     verdict: Verdict = field(default_factory=Verdict)
     breaches: list[str] = field(default_factory=list)
     """Breaches that the harness itself saw: workers that ended by themselves, waits that never ended, redone work."""
@@ -58,6 +61,8 @@ class Report:
         if self.rows:
             console.print(self._faults())
             console.print(self._kinds())
+        if self.memory:
+            console.print(self._memory())
         verdict = self.verdict
         totals = (
             (verdict.accepted, "accepted"),
@@ -80,6 +85,14 @@ class Report:
         """Write it as JSON, if a file is named."""
         if path is not None:
             path.write_text(json.dumps({**asdict(self), "kept": self.kept}, indent=2) + "\n")
+
+    def _memory(self) -> Table:
+        table = Table("part", "samples", "first MB", "last MB", "most MB", "MB an hour", "of at most", box=None)
+        for one in self.memory:
+            bound = "" if one.bound_mb_per_hour is None else f"{one.bound_mb_per_hour:.0f}"
+            megabytes = (f"{value:.1f}" for value in (one.first_mb, one.last_mb, one.most_mb, one.mb_per_hour))
+            table.add_row(one.part, str(one.samples), *megabytes, bound)
+        return table
 
     def _faults(self) -> Table:
         table = Table("#", "fault", "worker", "lasted s", "recovered s", "redone", "bound", box=None)

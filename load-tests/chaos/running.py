@@ -8,6 +8,7 @@ from functools import partial
 from chaos.book import Expect
 from chaos.faults import Injector
 from chaos.journals import Mark
+from chaos.kafka_state import LANES
 from chaos.patience import NeverCame, until
 from chaos.redone import Struck, redone
 from chaos.report import FaultRow, Report
@@ -37,7 +38,14 @@ class Run:
         self._requests = requests
         self._judged = judged
         self._recover_seconds = _RECOVER_SECONDS * stage.crew.patience
-        self._injector = Injector(stage.servers, stage.workers, stage.journals, stopped_seconds=stopped_seconds)
+        self._injector = Injector(
+            stage.servers,
+            stage.workers,
+            stage.services,
+            stage.journals,
+            topics=[f"{stage.book.prefix}.{stage.book.pool}.{lane}" for lane in LANES],
+            stopped_seconds=stopped_seconds,
+        )
         self._struck: list[tuple[FaultRow, Struck]] = []
         self._redelivered: dict[tuple[str, int], float] = {}
         self._last_over = 0.0
@@ -70,7 +78,7 @@ class Run:
         mark = stage.journals.mark()
         poison = _POISONS.get(fault.kind)
         if poison is not None:
-            stage.workers.expect_ends("there is poison")
+            stage.workers.expect_ends(expected=True)
         batch = stage.load.begin(self._requests, [stage.load.ask(poison, Expect.POISON)] if poison else None)
 
         some = min(_BEGUN_REQUESTS, self._requests // 2)
@@ -87,7 +95,7 @@ class Run:
         await stage.load.done(batch, self._recover_seconds)
         row.recovered = time.monotonic() - over
         await stage.all_ready()
-        stage.workers.expect_ends(None)
+        stage.workers.expect_ends(expected=False)
         await self._note_redelivered()
         if struck is not None:
             row.struck, row.bound = struck.place, struck.bound
@@ -127,8 +135,8 @@ class Run:
 
     def _judge(self) -> None:
         report, stage = self._report, self._stage
-        report.breaches += stage.workers.ends
-        report.restarts = stage.workers.restarts
+        report.breaches += stage.supervisor.ends
+        report.restarts = stage.supervisor.restarts
         report.client_errors = len(stage.load.errors)
         report.redelivered = int(sum(self._redelivered.values()))
         report.begun_again = sum(times - 1 for times in stage.journals.times().values())

@@ -12,12 +12,13 @@ from backburner.local.model import AUTO_MODEL_NAME, prepare_auto_model
 from chaos.premises import Scene, premises
 from chaos.report import Report
 from chaos.running import Run
-from chaos.schedule import BROKER_LINKS, STORE_LINKS, Kind, schedule
-from chaos.servers import Servers, emulator, noida, outside, tansu
-from chaos.stage import QUICK, CrewSpec, stage
+from chaos.schedule import BROKER_LINKS, SERVICE_FAULTS, STORE_LINKS, Kind, schedule
+from chaos.servers import Servers, apache, emulator, outside, tansu
+from chaos.stage import FAKE, QUICK, CrewSpec, stage
 
 _WORKER_COUNT = 3
 _REAL_WORKER_COUNT = 2
+_CLUSTER_BROKER_COUNT = 3
 _ENGINE_ARGS = (
     "--max-model-len 512 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
     "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
@@ -26,7 +27,9 @@ _OF_THE_FAKE = (Kind.POISON, Kind.POISON_WORKER)
 """Faults that only the fake engine can produce."""
 _STOPPED_FACTOR = 2.0
 """How many times its session or visibility a stopped worker sleeps."""
-_WORKERS_ALONE = (
+_NAMED_COUNT = 1
+"""Workers that keep their names, where the broker knows static members."""
+_PARTS_ALONE = (
     Kind.KILL_WORKER,
     Kind.KILL_ENGINE,
     Kind.STOP_WORKER,
@@ -34,6 +37,17 @@ _WORKERS_ALONE = (
     Kind.JOIN,
     Kind.LEAVE,
     Kind.POISON,
+    *SERVICE_FAULTS,
+)
+_APACHE = (
+    *_PARTS_ALONE,
+    Kind.POISON_WORKER,
+    Kind.KILL_BROKER,
+    Kind.STOP_BROKER,
+    Kind.RESTART_BROKERS,
+    Kind.KILL_STORE,
+    *BROKER_LINKS,
+    *STORE_LINKS,
 )
 
 
@@ -42,8 +56,10 @@ class QueuePlace(StrEnum):
 
     TANSU = "tansu"
     """Kafka, durable: survives SIGKILL. Drops commit metadata."""
-    NOIDA = "noida-db"
-    """Kafka, with commit metadata and static members. Survives no SIGKILL, evicts nobody."""
+    APACHE = "apache"
+    """Apache Kafka, one broker. Keeps commit metadata, and static members."""
+    CLUSTER = "apache of three"
+    """Apache Kafka, three brokers: every topic on all of them, two of which have to be in sync."""
     EMULATOR = "emulator"
     """SQS. Forgets everything at a SIGKILL."""
     OUTSIDE = "outside"
@@ -51,19 +67,11 @@ class QueuePlace(StrEnum):
 
 
 KINDS: dict[QueuePlace, Sequence[Kind]] = {
-    QueuePlace.TANSU: (*_WORKERS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
-    # It evicts nobody, so that a stopped member would keep its partitions; and its group stands still when a member
-    # that keeps its name comes back while one without a name is there.
-    QueuePlace.NOIDA: (
-        Kind.KILL_WORKER,
-        Kind.KILL_ENGINE,
-        Kind.TERM_WORKER,
-        Kind.JOIN,
-        Kind.POISON,
-        Kind.POISON_WORKER,
-    ),
-    QueuePlace.EMULATOR: (*_WORKERS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
-    QueuePlace.OUTSIDE: _WORKERS_ALONE,
+    QueuePlace.TANSU: (*_PARTS_ALONE, Kind.KILL_BROKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
+    QueuePlace.APACHE: _APACHE,
+    QueuePlace.CLUSTER: (*_APACHE, Kind.MOVE_LEADERS, Kind.MOVE_COORDINATOR),
+    QueuePlace.EMULATOR: (*_PARTS_ALONE, Kind.POISON_WORKER, Kind.KILL_STORE, *BROKER_LINKS, *STORE_LINKS),
+    QueuePlace.OUTSIDE: _PARTS_ALONE,
 }
 """The faults that can be judged there."""
 
@@ -85,25 +93,30 @@ def chaos(options: Options) -> Report:
     kinds = [kind for kind in KINDS[options.place] if not (options.real and kind in _OF_THE_FAKE)]
     plan = schedule(options.seed, options.faults, kinds)
     print(f"seed {options.seed}: " + ", ".join(fault.kind.value for fault in plan), flush=True)
-    # A dead member of a broker that evicts nobody would keep its partitions: there each comes back by its name.
-    keeps_marks = options.place is QueuePlace.NOIDA
 
     async def play(scene: Scene) -> None:
-        crew = _real_crew(static=keeps_marks) if options.real else CrewSpec(_WORKER_COUNT, static=keeps_marks)
+        crew = _real_crew() if options.real else fake_crew(options.place, scene.servers)
         async with stage(scene.servers, crew, scene.folder, seed=options.seed) as on:
             run = Run(
                 on,
                 scene.report,
                 requests=options.requests,
                 stopped_seconds=scene.servers.patience * _STOPPED_FACTOR,
-                judged=keeps_marks,
+                judged=scene.servers.keeps_marks,
             )
             await run.run(plan)
 
-    return premises({"scenario": "chaos", **asdict(options)}, _starter(options.place), play)
+    return premises({"scenario": "chaos", **asdict(options)}, starter(options.place), play)
 
 
-def _real_crew(*, static: bool) -> CrewSpec:
+def fake_crew(place: QueuePlace, servers: Servers) -> CrewSpec:
+    """Workers with the fake engine, gateway and dispatchers, as that place can bear them."""
+    named = {QueuePlace.APACHE: _NAMED_COUNT, QueuePlace.CLUSTER: _NAMED_COUNT}
+    settings = {**QUICK, **FAKE, "BACKBURNER_MODEL": servers.model}
+    return CrewSpec(_WORKER_COUNT, named=named.get(place, 0), services=True, model=servers.model, settings=settings)
+
+
+def _real_crew() -> CrewSpec:
     """Two workers with the real vLLM on the CPU. Makes the model at the first run."""
     folder = prepare_auto_model(on_progress=print)
     settings = {
@@ -115,20 +128,34 @@ def _real_crew(*, static: bool) -> CrewSpec:
         # Two engines share the cores with everything else.
         "OMP_NUM_THREADS": "1",
     }
-    return CrewSpec(_REAL_WORKER_COUNT, static=static, model=AUTO_MODEL_NAME, settings=settings, real=True)
+    return CrewSpec(_REAL_WORKER_COUNT, services=True, model=AUTO_MODEL_NAME, settings=settings, real=True)
 
 
-def _starter(place: QueuePlace) -> Callable[[Path], AbstractContextManager[Servers]]:
+def starter(place: QueuePlace) -> Callable[[Path], AbstractContextManager[Servers]]:
+    """What brings up the servers of that place, with their data in a folder."""
     if place is QueuePlace.OUTSIDE:
         queue, store = os.environ["BACKBURNER_TEST_QUEUE_URL"], os.environ["BACKBURNER_TEST_STORE_URL"]
         return partial(
             outside, queue_url=queue, store_url=store, endpoint=os.environ.get("BACKBURNER_TEST_STORE_ENDPOINT")
         )
-    return {QueuePlace.TANSU: tansu, QueuePlace.NOIDA: noida, QueuePlace.EMULATOR: emulator}[place]
+    starters: dict[QueuePlace, Callable[[Path], AbstractContextManager[Servers]]] = {
+        QueuePlace.TANSU: tansu,
+        QueuePlace.APACHE: partial(apache, brokers=1),
+        QueuePlace.CLUSTER: partial(apache, brokers=_CLUSTER_BROKER_COUNT),
+        QueuePlace.EMULATOR: emulator,
+    }
+    return starters[place]
 
 
-def place_of(queue: str, broker: str) -> QueuePlace:
-    """The place that a command line names; outside servers, where the environment names some, come first."""
+def place_of(queue: str, broker: str, brokers: int) -> QueuePlace:
+    """The place that a command line names; outside servers, where the environment names some, come first.
+
+    Raises `ValueError` for more brokers than one of a queue that has but one, or another number than three.
+    """
     if os.environ.get("BACKBURNER_TEST_QUEUE_URL"):
         return QueuePlace.OUTSIDE
+    if brokers != 1:
+        if (queue, broker, brokers) != ("kafka", QueuePlace.APACHE, _CLUSTER_BROKER_COUNT):
+            raise ValueError(f"--brokers {brokers}: there is one, or {_CLUSTER_BROKER_COUNT} of --broker apache")
+        return QueuePlace.CLUSTER
     return QueuePlace.EMULATOR if queue == "sqs" else QueuePlace(broker)

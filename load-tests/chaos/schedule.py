@@ -29,6 +29,26 @@ class Kind(StrEnum):
     """A request that kills every engine that runs it."""
     POISON_WORKER = "poison worker"
     """A request that kills every worker that runs it."""
+    STOP_BROKER = "stop broker"
+    """SIGSTOP of the broker for some seconds, then SIGCONT."""
+    RESTART_BROKERS = "restart brokers"
+    """Every broker in turn ends in order and comes back, as in an upgrade."""
+    MOVE_LEADERS = "move leaders"
+    """Every partition of the pool gets another of its replicas as its leader."""
+    MOVE_COORDINATOR = "move coord."
+    """The groups' coordinators move to other brokers."""
+    KILL_GATEWAY = "kill gateway"
+    """SIGKILL of the gateway; its supervisor starts it again."""
+    STOP_GATEWAY = "stop gateway"
+    """SIGSTOP of the gateway for some seconds, then SIGCONT."""
+    TERM_GATEWAY = "term gateway"
+    """SIGTERM of the gateway, which finishes what is under way; it is started again."""
+    KILL_DISPATCHER = "kill disp."
+    """SIGKILL of a dispatcher; another takes over its jobs, or itself once it is started again."""
+    STOP_DISPATCHER = "stop disp."
+    """SIGSTOP of a dispatcher until its claims are long another's, then SIGCONT."""
+    TERM_DISPATCHER = "term disp."
+    """SIGTERM of a dispatcher, which hands its jobs back; it is started again."""
     BROKER_PAUSED = "broker paused"
     BROKER_RESET = "broker reset"
     BROKER_SLOW = "broker slow"
@@ -40,9 +60,18 @@ class Kind(StrEnum):
 
 
 BROKER_LINKS = (Kind.BROKER_PAUSED, Kind.BROKER_RESET, Kind.BROKER_SLOW, Kind.BROKER_DARK)
-"""What the proxy does to everybody's connections with the broker."""
+"""What the proxy does to everybody's connections with one broker."""
 STORE_LINKS = (Kind.STORE_PAUSED, Kind.STORE_RESET, Kind.STORE_SLOW, Kind.STORE_DARK)
 """The same with the object store; the broker reaches it directly."""
+SERVICE_FAULTS = (
+    Kind.KILL_GATEWAY,
+    Kind.STOP_GATEWAY,
+    Kind.TERM_GATEWAY,
+    Kind.KILL_DISPATCHER,
+    Kind.STOP_DISPATCHER,
+    Kind.TERM_DISPATCHER,
+)
+"""Faults of the gateway, or of one dispatcher."""
 WORKER_FAULTS = frozenset({Kind.KILL_WORKER, Kind.KILL_ENGINE, Kind.STOP_WORKER, Kind.TERM_WORKER, Kind.LEAVE})
 """Faults of one worker, after which what ran again is counted."""
 
@@ -58,7 +87,7 @@ class Fault:
     """From 1."""
     kind: Kind
     pick: float
-    """Which of several workers, from 0 up to 1."""
+    """Which of several workers, brokers or dispatchers, from 0 up to 1."""
     seconds: float
     """How long it lasts, for those that last."""
 
@@ -66,19 +95,15 @@ class Fault:
 def schedule(seed: int, count: int, kinds: Sequence[Kind]) -> list[Fault]:
     """So many faults of these kinds. Every kind comes before any comes again, each round in an order of its own.
 
-    A `JOIN` and a `LEAVE` take turns. Where `LEAVE` is not among the kinds, the one that joined leaves with the next
-    fault: for brokers that cannot bear another fault in between.
+    A `JOIN` and a `LEAVE` take turns.
     """
     dice = random.Random(seed)
     faults: list[Fault] = []
     waiting: list[Kind] = []
     joined = False
     while len(faults) < count:
-        if joined and Kind.LEAVE not in kinds:
-            kind = Kind.LEAVE
-        else:
-            waiting = waiting or dice.sample(list(kinds), len(kinds))
-            kind = waiting.pop(0)
+        waiting = waiting or dice.sample(list(kinds), len(kinds))
+        kind = waiting.pop(0)
         if kind in {Kind.JOIN, Kind.LEAVE}:
             kind = Kind.LEAVE if joined else Kind.JOIN
             joined = not joined

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from apache_kafka.cluster import Cluster
 from backburner.local.programs.broker import find_tansu
 from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.local.programs.emulator import Emulator
@@ -16,10 +16,10 @@ from backburner.local.programs.probe import speaks_kafka
 from backburner.local.programs.store import BROKER_BUCKET, REGION, RESULTS_BUCKET, Store
 from backburner_schemas.errors import QueueError
 from chaos.objects import S3Address
-from chaos.patience import until
 from chaos.proxy import Proxy
+from chaos.sandbox import sandbox
+from chaos.server import ChildServer, KafkaServer, Server
 from chaos.sqs_client import SqsAddress
-from measuring.noida import noida_program
 
 PARTITION_COUNT = 8
 """Of each lane."""
@@ -30,28 +30,18 @@ _ROOT = "chaos"
 # The shortest visibility that there is, so that what a killed worker held comes back soon.
 _SQS_SETTINGS = {"BACKBURNER_SQS_VISIBILITY_SECONDS": "10", "BACKBURNER_SQS_WAIT_SECONDS": "1"}
 
+_OUTSIDE = ("AWS_", "BACKBURNER_KAFKA_", "BACKBURNER_SQS_", "BACKBURNER_TOPIC_")
+"""Variables that lead to servers of others, or say what these can bear."""
 
-class Server:
-    """A broker or a store that can be killed and started again where it was."""
 
-    def __init__(self, child: Child, start: Callable[[], None]) -> None:
-        self._child = child
-        self._start = start
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One broker of the queue, or all that there is of it."""
 
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-        return self._child.running
-
-    async def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
-        assert self._child.pid is not None
-        os.kill(self._child.pid, signal.SIGKILL)
-        await until(lambda: not self._child.running, "the end of a killed server", seconds=_READY_SECONDS)
-
-    def start(self) -> None:
-        """Start it, and wait until it answers. From the main thread alone; the proxies run meanwhile."""
-        self._start()
+    link: Proxy
+    """What all clients reach it through."""
+    server: Server | None = None
+    """None for one that cannot bear to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +54,13 @@ class Servers:
     """Where the checker finds the objects, by the direct way."""
     sqs: SqsAddress | None = None
     """Where the checker finds the queues, by the direct way; None on Kafka."""
-    broker: Server | None = None
+    brokers: Sequence[Broker] = ()
     store: Server | None = None
-    broker_link: Proxy | None = None
     store_link: Proxy | None = None
+    model: str = "fake"
+    """What the fake engine is to serve: on servers of others a name of the run's own, and so a pool of its own."""
+    keeps_marks: bool = False
+    """Whether the broker keeps commit metadata, so that what is redone has a bound."""
 
     @property
     def patience(self) -> float:
@@ -100,24 +93,34 @@ def tansu(folder: Path) -> Iterator[Servers]:
             log=folder / "logs" / "broker.log",
             error=QueueError,
         )
-        broker = _started(stack, program, lambda: speaks_kafka(port))
-        broker_link = stack.enter_context(Proxy(front, port))
+        server = _started(stack, program, lambda: speaks_kafka(port))
+        broker = Broker(stack.enter_context(Proxy(front, port)), server)
         settings = {
             **_kafka_settings(front, session=3),
             # Of two members that leave at once, this broker keeps a ghost.
             "BACKBURNER_KAFKA_LEAVE_GROUP": "false",
             "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
         }
-        yield _servers(store, store_link, settings, broker=broker, broker_link=broker_link)
+        yield _servers(store, store_link, settings, brokers=[broker])
 
 
 @contextlib.contextmanager
-def noida(folder: Path) -> Iterator[Servers]:
-    """noida-db, which keeps commit metadata and static members; it advertises its own port, so no proxy before it."""
+def apache(folder: Path, *, brokers: int) -> Iterator[Servers]:
+    """Apache Kafka, each broker behind a proxy for all clients; with three of them, one at a time may be missing."""
     with _store(folder) as (store, store_link, leases, stack):
-        port = leases.take()
-        _started(stack, noida_program(folder, port), lambda: speaks_kafka(port))
-        yield _servers(store, store_link, _kafka_settings(port, session=6))
+        fronts = {number: leases.take() for number in range(1, brokers + 1)}
+        cluster = Cluster(folder / "kafka", leases, brokers=brokers, fronts=fronts)
+        stack.callback(cluster.kill)
+        cluster.start()
+        found = [
+            Broker(stack.enter_context(Proxy(fronts[number], cluster.ports[number])), KafkaServer(node))
+            for number, node in cluster.nodes.items()
+        ]
+        settings = {
+            **_kafka_settings(*fronts.values(), session=6),
+            "BACKBURNER_TOPIC_REPLICATION": str(min(brokers, 3)),
+        }
+        yield _servers(store, store_link, settings, brokers=found, keeps_marks=True)
 
 
 @contextlib.contextmanager
@@ -133,23 +136,29 @@ def emulator(folder: Path) -> Iterator[Servers]:
             **_SQS_SETTINGS,
         }
         address = SqsAddress(REGION, queue.endpoint, store.access_key, store.secret_key)
-        yield _servers(store, store_link, settings, sqs=address, broker_link=link)
+        yield _servers(store, store_link, settings, sqs=address, brokers=[Broker(link)])
 
 
 @contextlib.contextmanager
 def outside(_folder: Path, *, queue_url: str, store_url: str, endpoint: str | None) -> Iterator[Servers]:
-    """Servers that run somewhere; credentials come from the environment, by the providers' own variables."""
-    store = urlsplit(store_url)
-    settings = {
-        "BACKBURNER_QUEUE_URL": queue_url,
-        "BACKBURNER_STORE_URL": store_url,
-        **({"BACKBURNER_STORE_ENDPOINT": endpoint} if endpoint else {}),
-        **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
-        "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
-        **_SQS_SETTINGS,
-    }
-    address = S3Address(store.netloc, store.path, endpoint, os.environ.get("AWS_REGION"))
-    yield Servers(settings, address, SqsAddress.parse(queue_url) if queue_url.startswith("sqs:") else None)
+    """Servers that run somewhere; what leads to them comes from the environment, credentials by their own variables.
+
+    The run has names of its own there, and all that it made is deleted at the end.
+    """
+    store, region = urlsplit(store_url), os.environ.get("AWS_REGION")
+    sqs = SqsAddress.parse(queue_url) if queue_url.startswith("sqs:") else None
+    with sandbox(urlsplit(queue_url).netloc, sqs, S3Address(store.netloc, store.path, endpoint, region)) as name:
+        settings = {
+            "BACKBURNER_QUEUE_URL": queue_url,
+            "BACKBURNER_PREFIX": name,
+            "BACKBURNER_STORE_URL": f"{store_url.rstrip('/')}/{name}",
+            **({"BACKBURNER_STORE_ENDPOINT": endpoint} if endpoint else {}),
+            "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
+            **_SQS_SETTINGS,
+            **{variable: value for variable, value in os.environ.items() if variable.startswith(_OUTSIDE)},
+        }
+        address = S3Address(store.netloc, f"{store.path.rstrip('/')}/{name}", endpoint, region)
+        yield Servers(settings, address, sqs, model=name)
 
 
 @contextlib.contextmanager
@@ -165,7 +174,7 @@ def _store(folder: Path) -> Iterator[tuple[Store, Proxy, PortLeases, contextlib.
         yield store, link, leases, stack
 
 
-def _started(stack: contextlib.ExitStack, program: Program, ready: Callable[[], bool]) -> Server:
+def _started(stack: contextlib.ExitStack, program: Program, ready: Callable[[], bool]) -> ChildServer:
     child = Child(program)
 
     def start() -> None:
@@ -174,12 +183,12 @@ def _started(stack: contextlib.ExitStack, program: Program, ready: Callable[[], 
 
     stack.callback(child.stop, grace=_STOP_SECONDS)
     start()
-    return Server(child, start)
+    return ChildServer(child, start)
 
 
-def _kafka_settings(port: int, *, session: int) -> dict[str, str]:
+def _kafka_settings(*ports: int, session: int) -> dict[str, str]:
     return {
-        "BACKBURNER_QUEUE_URL": f"kafka://{LOOPBACK}:{port}",
+        "BACKBURNER_QUEUE_URL": "kafka://" + ",".join(f"{LOOPBACK}:{port}" for port in ports),
         "BACKBURNER_KAFKA_SESSION_SECONDS": str(session),
         "BACKBURNER_TOPIC_PARTITIONS": str(PARTITION_COUNT),
         "BACKBURNER_TOPIC_REPLICATION": "1",
@@ -192,8 +201,8 @@ def _servers(
     settings: Mapping[str, str],
     *,
     sqs: SqsAddress | None = None,
-    broker: Server | None = None,
-    broker_link: Proxy | None = None,
+    brokers: Sequence[Broker] = (),
+    keeps_marks: bool = False,
 ) -> Servers:
     found = {
         "BACKBURNER_STORE_URL": f"s3://{RESULTS_BUCKET}/{_ROOT}",
@@ -206,8 +215,8 @@ def _servers(
         found,
         address,
         sqs,
-        broker=broker,
-        store=Server(store.child, store.start),
-        broker_link=broker_link,
+        brokers=brokers,
+        store=ChildServer(store.child, store.start),
         store_link=link,
+        keeps_marks=keeps_marks,
     )

@@ -16,14 +16,18 @@ from backburner_schemas.routing import pool_name
 from chaos import kafka_state, sqs_state
 from chaos.book import Book
 from chaos.checker import Verdict, check
+from chaos.gateway_client import GatewayClient, gateway_client
 from chaos.journals import Journals
 from chaos.load import Load
-from chaos.objects import S3Objects
+from chaos.objects import ReadAhead, S3Objects
 from chaos.patience import until
+from chaos.place import Place
 from chaos.producers import raw_lines
 from chaos.queue_state import QueueState
 from chaos.servers import Servers
-from chaos.workers import WorkerPlace, Workers
+from chaos.services import Services
+from chaos.supervisor import Supervisor
+from chaos.workers import Workers
 
 _WARM_SECONDS = 90.0
 _COMMIT_SECONDS = 60.0
@@ -59,11 +63,14 @@ QUICK_FAKE = {**QUICK, **FAKE}
 
 @dataclass(frozen=True, slots=True)
 class CrewSpec:
-    """Which workers a scenario begins with."""
+    """Which processes a scenario begins with."""
 
     count: int
-    static: bool = False
-    """Whether they keep their names, and so their membership, over restarts."""
+    """Of workers."""
+    named: int = 0
+    """How many of them keep their names, and so their membership, over restarts."""
+    services: bool = False
+    """Whether a gateway and dispatchers stand before them, by which a part of the load goes."""
     model: str = "fake"
     settings: Mapping[str, str] = field(default_factory=lambda: QUICK_FAKE)
     real: bool = False
@@ -81,15 +88,17 @@ class Stage:
 
     servers: Servers
     crew: CrewSpec
+    supervisor: Supervisor
     workers: Workers
+    services: Services | None
     journals: Journals
     client: Client
     load: Load
     book: Book
 
     async def all_ready(self) -> None:
-        """Until every worker is warm and pulls. Raises `NeverCame`."""
-        for place in self.workers.manned:
+        """Until every worker is warm and pulls, and gateway and dispatchers serve. Raises `NeverCame`."""
+        for place in self.supervisor.manned:
             await until(
                 partial(_ready, place), f"{place.name}'s being ready", seconds=_WARM_SECONDS * self.crew.patience
             )
@@ -103,7 +112,7 @@ class Stage:
 
     def check(self, queue: QueueState) -> Verdict:
         """The checker's verdict."""
-        return check(self.book, S3Objects(self.servers.address), queue, fake=not self.crew.real)
+        return check(self.book, ReadAhead(S3Objects(self.servers.address)), queue, fake=not self.crew.real)
 
 
 @contextlib.asynccontextmanager
@@ -119,20 +128,35 @@ async def stage(servers: Servers, crew: CrewSpec, folder: Path, *, seed: int) ->
     journals = Journals(folder / "journals")
     async with contextlib.AsyncExitStack() as stack:
         leases = stack.enter_context(PortLeases())
-        workers = Workers(settings, folder=folder, leases=leases, journals=journals, static=crew.static)
-        stack.push_async_callback(asyncio.to_thread, workers.stop)
-        supervisor = asyncio.create_task(workers.tend())
-        stack.callback(supervisor.cancel)
+        supervisor = Supervisor()
+        workers = Workers(supervisor, settings, folder=folder, leases=leases, journals=journals, named=crew.named)
+        stack.push_async_callback(asyncio.to_thread, supervisor.stop)
+        tending = asyncio.create_task(supervisor.tend())
+        stack.callback(tending.cancel)
         client = await stack.enter_async_context(Client())
         raw = await stack.enter_async_context(raw_lines(servers, book.prefix, book.pool))
         models = (crew.model,) if crew.real else (crew.model, ADAPTER)
-        load = Load(client, raw, book, models=models, seed=seed, real=crew.real)
-        found = Stage(servers, crew, workers, journals, client, load, book)
+        services = gateway = None
+        if crew.services:
+            services = Services(supervisor, settings, tenant=book.tenant, folder=folder, leases=leases)
+            gateway = await stack.enter_async_context(gateway_client(services.url))
+        load = Load(client, gateway, raw, book, models=models, seed=seed, real=crew.real)
+        found = Stage(servers, crew, supervisor, workers, services, journals, client, load, book)
         for _ in range(crew.count):
             workers.add("core")
         await found.all_ready()
+        if gateway is not None:
+            # A worker announces what it serves when it is ready, and the gateway reads that every few seconds.
+            names = set(models)
+            await until(
+                partial(_lists, gateway, names), f"a gateway that lists {', '.join(models)}", seconds=_WARM_SECONDS
+            )
         yield found
 
 
-def _ready(place: WorkerPlace) -> bool:
+async def _lists(gateway: GatewayClient, models: set[str]) -> bool:
+    return models <= await gateway.models()
+
+
+def _ready(place: Place) -> bool:
     return place.ready

@@ -5,43 +5,53 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from pathlib import Path
 
+from apache_kafka import broker as apache_kafka
 from backburner import Client
-from backburner.local.programs import broker, store
-from backburner.local.programs.child import Child
-from backburner.local.programs.ports import LOOPBACK, PortLeases
-from backburner.local.programs.probe import speaks_kafka
+from backburner.local.programs import broker as tansu
+from backburner.local.programs import store
 from backburner.publishers import ensure_topics
 from backburner.settings import Settings
-from measuring.noida import noida_program
 
-_READY_SECONDS = 30.0
+
+class Broker(StrEnum):
+    """The Kafka brokers that can be brought up."""
+
+    TANSU = "tansu"
+    """That of the embedded stack. Drops commit metadata, and knows no idempotent producers."""
+    APACHE = "apache"
+    """Apache Kafka, as users run it. Keeps commit metadata and static members."""
+
+    @property
+    def where(self) -> str:
+        """`, on Apache Kafka`, to say what a baseline ran on; empty for the embedded broker, which goes unsaid."""
+        return ", on Apache Kafka" if self is Broker.APACHE else ""
 
 
 @contextmanager
 def servers(
-    model: str, *, durable: bool = True, partitions: int = 8, groups_wait: bool = True
+    model: str, *, broker: Broker = Broker.TANSU, durable: bool = True, partitions: int = 8
 ) -> Iterator[dict[str, str]]:
     """Settings of a running broker and store with a pool for that model; also put into this process's environment.
 
-    `durable` keeps the broker's log in the store, as the embedded stack does; otherwise it is in memory. Without
-    `groups_wait` it is another broker, which lets a group's first member wait a third of a second at most.
+    `durable` has Tansu keep its log in the store, as the embedded stack does; otherwise it is in memory. Apache Kafka
+    keeps its own on disk.
     """
     before = dict(os.environ)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backburner-load-")))
         running = stack.enter_context(store.start(folder / "store"))
-        queue_url = (
-            stack.enter_context(broker.start(folder / "broker", storage=running if durable else None)).url
-            if groups_wait
-            else stack.enter_context(_noida(folder / "broker"))
-        )
+        if broker is Broker.APACHE:
+            queue_url = f"kafka://{stack.enter_context(apache_kafka.start(folder / 'broker', steady=True)).bootstrap}"
+        else:
+            queue_url = stack.enter_context(tansu.start(folder / "broker", storage=running if durable else None)).url
         settings = {
             "BACKBURNER_QUEUE_URL": queue_url,
             "BACKBURNER_STORE_URL": "s3://backburner/load",
             "BACKBURNER_STORE_ENDPOINT": running.endpoint,
-            "BACKBURNER_KAFKA_IDEMPOTENCE": "false",
+            "BACKBURNER_KAFKA_IDEMPOTENCE": str(broker is Broker.APACHE).lower(),
             "BACKBURNER_KAFKA_SESSION_SECONDS": "6",
             "BACKBURNER_TOPIC_PARTITIONS": str(partitions),
             "BACKBURNER_TOPIC_REPLICATION": "1",
@@ -56,20 +66,6 @@ def servers(
         finally:
             os.environ.clear()
             os.environ.update(before)
-
-
-@contextmanager
-def _noida(folder: Path) -> Iterator[str]:
-    """Its URL."""
-    with PortLeases() as leases:
-        port = leases.take()
-        running = Child(noida_program(folder, port))
-        try:
-            running.start()
-            running.wait_until(lambda: speaks_kafka(port), seconds=_READY_SECONDS)
-            yield f"kafka://{LOOPBACK}:{port}"
-        finally:
-            running.stop(grace=_READY_SECONDS)
 
 
 async def make_pool(model: str) -> None:

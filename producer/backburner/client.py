@@ -1,6 +1,5 @@
 """The client: everything that users do with requests, jobs, dead letters and pools begins here."""
 
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -26,7 +25,7 @@ from backburner.submission.sender import publish
 from backburner.submission.single import body_of, endpoint_of, request_of
 from backburner.submission.stored_submission import StoredSubmission
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
-from backburner_schemas import codec, keys
+from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
@@ -124,7 +123,7 @@ class Client:
             )
             print(handle.id, (await handle.result(timeout=600)).text)
         """
-        connections, now = self._connections, time.time()
+        connections, now = self._connections, await self._connections.storage.time()
         owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
         lane = chosen_lane(priority)
         until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
@@ -150,9 +149,8 @@ class Client:
             enqueued_at=now,
         )
         message = Message(target, lane, envelope)
-        size, kind = len(codec.encode(envelope)), self.settings.queue.kind
-        message = await claim_check(connections.storage, message, size, kind)
-        await publish(await connections.publisher(), [message])
+        message = await claim_check(connections.storage, message, self.settings.queue.kind)
+        await publish(await connections.publisher(), connections.storage, [message])
         warnings = connections.pools.warnings({target})
         return Handle(connections, owner, job, request.custom_id, warnings)
 
@@ -213,6 +211,7 @@ class Client:
             pool = await connections.pools.check_pool(pool)
         manifest = manifest_of(
             self.settings,
+            now=await connections.storage.time(),
             tenant=tenant,
             job_id=job_id,
             priority=priority,

@@ -7,6 +7,7 @@ from backburner.settings import Settings
 
 if TYPE_CHECKING:
     # Imported at first use, so that `import backburner` stays light.
+    from backburner.jobs.job_watch import JobWatch
     from backburner.pools import PoolDirectory
     from backburner.publishers.base import Publisher
     from backburner.storage import Storage
@@ -25,6 +26,7 @@ class Connections:
         self._started = False
         self._closed = False
         self._starting = asyncio.Lock()
+        self._watch: JobWatch | None = None
 
     @property
     def storage(self) -> "Storage":
@@ -45,6 +47,15 @@ class Connections:
 
             self._pools = PoolDirectory(self.storage)
         return self._pools
+
+    @property
+    def job_watch(self) -> "JobWatch":
+        """Since when this client sees what may end a job."""
+        if self._watch is None:
+            from backburner.jobs.job_watch import JobWatch
+
+            self._watch = JobWatch()
+        return self._watch
 
     async def publisher(self) -> "Publisher":
         """The publisher, connected. Raises `SettingsError` if no queue is set, `QueueError` if no broker answers."""

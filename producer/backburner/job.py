@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 from backburner.connections import Connections
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.items import Item
-from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.finalizer import clock_of, finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
 from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.reconcile import Reconciliation, reconcile
@@ -18,15 +18,16 @@ from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
-from backburner_schemas.job import Cursor
 from backburner_schemas.result import ResultRecord
-from backburner_schemas.status import BatchStatus, Clock, JobView, derive, must_read_digests
+from backburner_schemas.status import BatchStatus, JobView, derive, must_read_digests
 
 if TYPE_CHECKING:
     from backburner.storage import Storage
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 1.0
+_MEASURE_AFTER_SECONDS = 60.0
+"""A wait that lasts longer asks for the store's clock: with a clock that is slow it would not see a deadline pass."""
 
 
 class Job:
@@ -147,14 +148,12 @@ class Job:
                 print("it ended", status.status)
         """
         pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
-        seen: Cursor | None = None
-        since = time.monotonic()
+        begun = time.monotonic()
         while True:
             try:
-                view = await self._view()
-                if view.cursor != seen:
-                    seen, since = view.cursor, time.monotonic()
-                status = derive(await self._frozen_if_ended(view, time.monotonic() - since))
+                status = derive(await self._frozen_if_ended(await self._view()))
+                if not status.frozen and time.monotonic() - begun > _MEASURE_AFTER_SECONDS:
+                    await self._storage.measure_clock()
             except StoreError as error:
                 patience.bear(error)
             else:
@@ -169,8 +168,8 @@ class Job:
         """Drop what has not run yet; what was answered stays.
 
         Returns the status after it, mostly `cancelling`. A live worker ends what it holds within seconds. The job ends
-        `cancelled` as soon as each request has its record, or else once BACKBURNER_FREEZE_GRACE_SECONDS (180) have
-        passed: without a worker it takes so long. Of a frozen job nothing changes.
+        `cancelled` as soon as each request has its record, or else once its grace has passed, which was the submitter's
+        BACKBURNER_FREEZE_GRACE_SECONDS (180): without a worker it takes so long. Of a frozen job nothing changes.
 
             await job.cancel()
             print((await job.wait(timeout=600)).status)
@@ -178,7 +177,7 @@ class Job:
         view = await self._view()
         if view.summary is None:
             await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
-            view = await self._frozen_if_ended(await self._view(), 0.0)
+            view = await self._frozen_if_ended(await self._view())
         return derive(view)
 
     async def pause(self) -> BatchStatus:
@@ -227,12 +226,14 @@ class Job:
             raise not_found(self.id)
         return view
 
-    async def _frozen_if_ended(self, view: JobView, cursor_unchanged: float) -> JobView:
+    async def _frozen_if_ended(self, view: JobView) -> JobView:
         """The view, or a new one behind the finalizer if the job may have ended."""
-        grace = self._connections.settings.freeze_grace_seconds
-        if not must_read_digests(view, Clock(time.time(), grace, cursor_unchanged)):
+        if view.summary is not None:
             return view
-        await finalize(self._storage, self.tenant, self.id, grace=grace, cursor_unchanged=cursor_unchanged)
+        watch, grace = self._connections.job_watch, self._connections.settings.freeze_grace_seconds
+        if not must_read_digests(view, await clock_of(self._storage, view, watch, grace=grace)):
+            return view
+        await finalize(self._storage, self.tenant, self.id, grace=grace, watch=watch)
         return await self._view()
 
     async def _joined(self, source: Path | str | Iterable[Item]) -> JoinedInput:

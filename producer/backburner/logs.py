@@ -11,14 +11,16 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from json import dumps
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.errors import BackburnerError, SettingsError, cut
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -31,6 +33,17 @@ _SECRET = re.compile(
     r"(?P<key>bb-[A-Za-z0-9_-]{6})[A-Za-z0-9_-]{20,}|(?P<token>eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}[A-Za-z0-9._-]*"
 )
 """API keys of the gateway, and signed tokens: never in a log, whoever puts them there."""
+_URL_SECRET = re.compile(
+    r"(?P<user>://)[^/\s@\"']+@"
+    r"|(?P<name>(?:X-Amz-(?:Signature|Security-Token|Credential)|AWSAccessKeyId|Signature|sig|access_token)=)[^&\s\"']+"
+)
+"""Users and passwords in URLs, and what signs them."""
+_MAX_FIELD_BYTES = 16_384
+"""The last line of defence: whatever is logged, a field is no longer."""
+_MAX_TRACEBACK_BYTES = 32_768
+_MAX_CAUSES_COUNT = 8
+_PARAM = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
+"""What looks like a parameter's name."""
 _ORDINARY = {"aiokafka.consumer.group_coordinator": "GroupCoordinatorNotAvailableError"}
 """What a library logs as an error and retries by itself: a cluster's first group waits for Kafka's own topic."""
 
@@ -42,6 +55,7 @@ def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - t
         raise SettingsError(f"BACKBURNER_LOG_LEVEL {level!r} is unknown; use one of {', '.join(LEVELS)}")
     threshold = logging.getLevelNamesMapping()[wanted.upper()]
     as_json = not _is_terminal() if json is None else json
+    texts = wanted == "debug"
     before = _before_rendering()
     structlog.configure(
         processors=[
@@ -60,7 +74,10 @@ def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - t
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=before,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(as_json=as_json)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(as_json=as_json, texts=texts),
+            ],
         )
     )
     root = logging.getLogger()
@@ -68,6 +85,7 @@ def configure(level: str, json: bool | None = None) -> None:  # noqa: FBT001 - t
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(threshold)
+    sys.excepthook = _end_by
     for name in _NOISY:
         logging.getLogger(name).setLevel(threshold if wanted == "debug" else max(threshold, logging.WARNING))
 
@@ -94,8 +112,80 @@ def silence(*libraries: str) -> None:
 
 
 def masked(text: str) -> str:
-    """The text with API keys and signed tokens cut to how they begin."""
-    return _SECRET.sub(lambda found: f"{found['key'] or found['token']}…", text)
+    """The text with API keys and signed tokens cut to how they begin, and URLs without what lets their reader in."""
+    text = _SECRET.sub(lambda found: f"{found['key'] or found['token']}…", text)
+    if "://" not in text:
+        return text
+    return _URL_SECRET.sub(lambda found: f"{found['user']}…@" if found["user"] else f"{found['name']}…", text)
+
+
+def explained(error: BackburnerError, *, whole: bool = False) -> dict[str, str]:
+    """The fields by which a log line tells of an error: its code, and its message unless that may quote a caller.
+
+    What quotes callers is told by the parameter alone, if it is one's name, and `whole` if prompts may be logged.
+    """
+    fields = {"code": error.code}
+    if error.param is not None and _PARAM.fullmatch(error.param):
+        fields["param"] = error.param
+    if whole or not error.quotes_callers or error.message == error.default_message():
+        fields["error"] = error.message
+    return fields
+
+
+def raised(error: BaseException) -> str:
+    """Where an exception was raised, and what caused it, without texts that may hold what callers sent.
+
+    Types and lines of code are enough to find the place. Our own errors' messages are kept where they quote nobody, and
+    those of the operating system.
+    """
+    parts: list[str] = []
+    _describe(error, parts, set())
+    return cut("\n".join(reversed(parts)), _MAX_TRACEBACK_BYTES)
+
+
+def guard(library: str) -> None:
+    """Have what a library logs by handlers of its own say no more of an exception than `raised` does."""
+    for handler in logging.getLogger(library).handlers:
+        handler.addFilter(_Guarded())
+
+
+def _describe(error: BaseException, parts: list[str], seen: set[int]) -> None:
+    """Add the exception, then what caused it."""
+    if id(error) in seen or len(seen) >= _MAX_CAUSES_COUNT:
+        return
+    seen.add(id(error))
+    said = f": {error}" if _may_be_told(error) else ""
+    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    parts.append("\n".join(filter(None, (frames, f"{type(error).__module__}.{type(error).__qualname__}{said}"))))
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            _describe(each, parts, seen)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        _describe(cause, parts, seen)
+
+
+def _may_be_told(error: BaseException) -> bool:
+    if isinstance(error, BackburnerError):
+        return not error.quotes_callers
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def _end_by(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log what ends the process, as all else is logged; Python would print all that it says."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    get_logger(__name__).error("process failed unexpectedly; exiting", exc_info=(kind, error, trace))
+
+
+class _Guarded(logging.Filter):
+    """Has a record's exception written by `raised`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = raised(record.exc_info[1])
+        return True
 
 
 class _Calmly(logging.Filter):
@@ -165,7 +255,7 @@ class EventLog:
             return
         # What the processors of `configure` make of it.
         at = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
-        line = {**fields, "event": self._event, "level": "info", "timestamp": at}
+        line = {**_bounded(None, "", dict(fields)), "event": self._event, "level": "info", "timestamp": at}
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(masked(dumps(line, default=_plain)) + "\n")
 
@@ -175,13 +265,36 @@ def _before_rendering() -> list[structlog.typing.Processor]:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _bounded,
     ]
+
+
+def _bounded(_logger: Any, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Cut every field that is too long, whatever it holds."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            if len(value) * 4 > _MAX_FIELD_BYTES:
+                event[name] = cut(value, _MAX_FIELD_BYTES)
+        elif isinstance(value, dict | list | tuple | set | frozenset) and name not in _OF_STRUCTLOG:
+            said = dumps(value, default=_plain) if isinstance(value, dict | list | tuple) else str(value)
+            if len(said) > _MAX_FIELD_BYTES:
+                event[name] = cut(said, _MAX_FIELD_BYTES)
+        elif isinstance(value, bytes | BaseException):
+            event[name] = cut(str(value), _MAX_FIELD_BYTES)
+    if event.get("exc_info") and event.get("_record") is not None and event["_record"].name == "asyncio":
+        # It says the exception's text again, in the representation of the task.
+        event["event"] = str(event.get("event", "")).partition("\n")[0]
+    return event
+
+
+_OF_STRUCTLOG = frozenset({"exc_info", "_record", "_from_structlog"})
 
 
 def _hand_over(logger: Any, name: str, event: structlog.typing.EventDict) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """To our own handler as fields, or to whatever handlers the program has as one line of text."""
     if any(isinstance(handler, _Stderr) for handler in logging.getLogger().handlers):
         return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, name, event)
+    # A program's own handlers write exceptions as they are: how it logs is its own affair.
     options = {"exc_info": event.pop("exc_info", None), "stack_info": event.pop("stack", None) is not None}
     fields = " ".join(f"{key}={value!r}" for key, value in event.items() if key not in _KNOWN_OTHERWISE)
     return (f"{event['event']} {fields}".strip(),), options
@@ -190,15 +303,25 @@ def _hand_over(logger: Any, name: str, event: structlog.typing.EventDict) -> tup
 _KNOWN_OTHERWISE = frozenset({"event", "level", "timestamp"})
 
 
-def _rendering(*, as_json: bool) -> Sequence[structlog.typing.Processor]:
+def _rendering(*, as_json: bool, texts: bool) -> Sequence[structlog.typing.Processor]:
+    """How records are written; `texts`: exceptions with all that they say, which may be what callers sent."""
     if as_json:
-        return (structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=_plain))
+        exceptions = structlog.processors.format_exc_info if texts else structlog.processors.ExceptionRenderer(_raised)
+        return (exceptions, structlog.processors.JSONRenderer(default=_plain))
     return (
         structlog.dev.ConsoleRenderer(
             colors=_is_terminal() and not os.environ.get("NO_COLOR"),
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=structlog.dev.plain_traceback if texts else _write_raised,
         ),
     )
+
+
+def _raised(exc_info: structlog.typing.ExcInfo) -> str:
+    return raised(exc_info[1])
+
+
+def _write_raised(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    out.write("\n" + raised(exc_info[1]))
 
 
 def _plain(value: Any) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from backburner.logs import get_logger
 from backburner.storage import Storage, Stored
+from backburner.storage.errors import ObjectTooLarge
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import (
@@ -174,7 +175,7 @@ class PoolDirectory:
         async with self._reading:
             await self._read()
             self._routes.check_new(model)
-            manifest = PoolManifest(pool=name, model=model, created_at=time.time())
+            manifest = PoolManifest(pool=name, model=model, created_at=await self._storage.time())
             if not await self._storage.create(keys.pool(name), manifest.model_dump_json().encode()):
                 stored = await self._storage.get(keys.pool(name))
                 if stored is not None:
@@ -323,7 +324,10 @@ class PoolDirectory:
                     log.warning("reading a pool failed; skipping it", error=error.message)
             elif (worker := _announcement(key, stored.data)) is not None:
                 workers.append(worker)
-        now = time.time()
+        now = self._storage.clock.now()
+        if not all(0 <= now - one.seen_at < LIVE_SECONDS for one in workers if not one.left):
+            # Somebody has gone, or is on another clock.
+            now = await self._storage.time()
         self._pools = {
             name: PoolStatus(
                 manifest,
@@ -347,7 +351,12 @@ class PoolDirectory:
 
         async def get(key: str) -> Stored | None:
             async with places:
-                return await self._storage.get(key)
+                try:
+                    return await self._storage.get(key)
+                except ObjectTooLarge as error:
+                    # Nobody's pool, and whoever reads it says so.
+                    log.warning("reading a pool failed; skipping it", error=error.message)
+                    return Stored(b"", None, 0.0)
 
         stored = await asyncio.gather(*(get(key) for key in found))
         return {key: one for key, one in zip(found, stored, strict=True) if one is not None}

@@ -1,5 +1,6 @@
 """From envelopes to bytes on the broker and back. Pure; whatever arrives is checked, and nothing of it is trusted."""
 
+import codecs
 import hashlib
 import math
 import re
@@ -38,15 +39,17 @@ from backburner_schemas.request import (
     ENVELOPE_BYTES,
     MAX_CUSTOM_ID_CHARACTERS,
     check_body,
-    check_numbers,
     check_request,
     check_size,
+    check_values,
     refusal,
 )
 
 _MAX_PLACES_BYTES = 2048
+_REGISTRY_BYTES = 5
+"""A zero byte and the schema's id, before what Confluent's serializers write."""
 MAX_RETRY_DELAY_SECONDS = 60.0
-"""Seconds after the record's own timestamp to which a `not_before` is cut."""
+"""Seconds that a retry may be held back: from its record's timestamp, and from when it is first seen."""
 
 
 @dataclass(slots=True, unsafe_hash=True)  # a value; frozen, it would cost three times as much to create
@@ -107,6 +110,8 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     """Decode one message: an envelope, a plain OpenAI batch line, a refusal with an address, or a letter without."""
     if value is None:
         return Unaddressed(Undeliverable("the message is empty; send a JSON object"))
+    if value[:1] != b"{":
+        value = _unframed(value)
     try:
         found = from_json(value, allow_inf_nan=False)
     except ValueError as error:
@@ -122,8 +127,14 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     return _decode_line(value, found, origin, rules)
 
 
+def _unframed(value: bytes) -> bytes:
+    """The JSON object in what Schema Registry's serializers, and editors, put before it; else the value as it is."""
+    inner = (value[_REGISTRY_BYTES:] if value[:1] == b"\x00" else value).removeprefix(codecs.BOM_UTF8)
+    return inner if inner.lstrip(b" \t\r\n")[:1] == b"{" else value
+
+
 def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
-    """The body in an object that a claim check names. Raises `RequestRefused` if it is not one, or over the limit."""
+    """The body in an object that a claim check names. Raises `RequestRefused` as for a body on the queue."""
     check_size(data, max_bytes)
     try:
         body = from_json(data, allow_inf_nan=False)
@@ -131,6 +142,7 @@ def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
         raise InvalidJson(f"the stored body is not JSON ({error})", param="body_ref") from error
     if not isinstance(body, dict):
         raise InvalidJson("the stored body is not a JSON object", param="body_ref")
+    check_values(body)
     return body
 
 
@@ -157,7 +169,7 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
         check_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         envelope = Envelope.model_validate(found)
         if envelope.body is not None:
-            check_numbers(envelope.body)
+            check_values(envelope.body)
             check_body(envelope.url, envelope.body)
         else:
             _check_reference(envelope)
@@ -241,31 +253,42 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
     return headers
 
 
-def decode_facts(headers: Iterable[tuple[str, bytes | None]], timestamp: float, lane: Lane) -> DeliveryFacts:
+def decode_facts(headers: Iterable[tuple[str, bytes | None]], lane: Lane) -> DeliveryFacts:
     """The facts in the headers, cut to their bounds; what cannot be read counts as absent. Never raises.
 
-    Where attempts failed is believed on `retry` alone, which only workers may write: anybody else could make a canary
-    look bad.
+    All but `traceparent` are believed on `retry` alone, which only workers may write. On any other lane a sender's own
+    suspects would come before everybody's requests, each alone in an empty engine.
     """
     found = {name: value for name, value in headers if isinstance(value, bytes)}
     if not found:
         return NO_FACTS
-    suspect = found.get("suspect") == b"1"
-    not_before = _number(found.get("not_before"))
-    if not_before is not None:
-        not_before = None if suspect else min(not_before, timestamp + MAX_RETRY_DELAY_SECONDS)
     traceparent = found.get("traceparent", b"")
+    trace = traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None  # noqa: PLR2004
+    if lane is not Lane.RETRY:
+        return NO_FACTS if trace is None else DeliveryFacts(traceparent=trace)
     return DeliveryFacts(
         attempt=int(min(max(_number(found.get("attempt")) or 1, 1), MAX_ATTEMPTS)),
-        suspect=suspect,
-        not_before=not_before,
-        traceparent=traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None,  # noqa: PLR2004
-        failed_at=_places(found.get("failed_at")) if lane is Lane.RETRY else (),
+        suspect=found.get("suspect") == b"1",
+        not_before=_number(found.get("not_before")),
+        traceparent=trace,
+        failed_at=_places(found.get("failed_at")),
     )
 
 
 NO_FACTS = DeliveryFacts()
 """Of a message without headers."""
+
+
+def wait_seconds(facts: DeliveryFacts, timestamp: float, now: float) -> float:
+    """Seconds, 0 to a minute, for which a message that is first seen now is held back until it is due.
+
+    `timestamp` is its record's, and `now` the clock here, both in Unix seconds. Its sender chose two of the three, and
+    any of them may be wrong: none can make it wait for longer than that. The wait is for a monotonic clock to measure.
+    """
+    if facts.not_before is None:
+        return 0.0
+    due = min(facts.not_before, timestamp + MAX_RETRY_DELAY_SECONDS)
+    return min(max(due - now, 0.0), MAX_RETRY_DELAY_SECONDS)
 
 
 def _places(value: bytes | None) -> tuple[str, ...]:

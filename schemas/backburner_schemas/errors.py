@@ -22,6 +22,19 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
 from collections.abc import Mapping
 from typing import ClassVar
 
+_MAX_PARAM_CHARACTERS = 128
+_CUT = "…"
+
+
+def cut(text: str, max_bytes: int) -> str:
+    """The text, or as much of its beginning as fits into so many bytes of UTF-8 with a sign that it was cut."""
+    if len(text) * 4 <= max_bytes:
+        return text
+    encoded = text.encode(errors="surrogatepass")
+    if len(encoded) <= max_bytes:
+        return text
+    return encoded[: max_bytes - len(_CUT.encode())].decode(errors="ignore") + _CUT
+
 
 class BackburnerError(Exception):
     """Something failed inside Backburner; run again with -v for the cause."""
@@ -29,10 +42,14 @@ class BackburnerError(Exception):
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
     http_status: ClassVar[int] = 500
+    max_message_bytes: ClassVar[int] = 16_384
+    """A longer message is cut: what it quotes may come from anywhere."""
+    quotes_callers: ClassVar[bool] = False
+    """Whether its message may quote what a caller sent, so that it belongs into the caller's record, and in no log."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
-        self.message = message or self.default_message()
-        self.param = param
+        self.message = cut(message, self.max_message_bytes) if message else self.default_message()
+        self.param = param[:_MAX_PARAM_CHARACTERS] if param else param
         super().__init__(self.message)
 
     @classmethod
@@ -49,6 +66,8 @@ class RequestRefused(BackburnerError):
 
     code = "invalid_request"
     http_status = 400
+    max_message_bytes = 1024
+    quotes_callers = True
 
 
 class InvalidJson(RequestRefused):
@@ -73,6 +92,19 @@ class BodyTooLarge(RequestRefused):
     """The body is over the size limit; send less, or raise BACKBURNER_MAX_BODY_BYTES on both sides."""
 
     code = "body_too_large"
+
+
+class MessageTooLarge(RequestRefused):
+    """The request's message is over the queue's limit, though its body is stored; raise the topic's size limit."""
+
+    code = "message_too_large"
+    http_status = 413
+
+
+class BodyTooComplex(RequestRefused):
+    """The request's body has too many objects and lists; send less in one request."""
+
+    code = "body_too_complex"
 
 
 class UnsupportedParameter(RequestRefused):
@@ -102,6 +134,8 @@ class Undeliverable(BackburnerError):
 
     code = "unaddressable"
     http_status = 400
+    max_message_bytes = 1024
+    quotes_callers = True
 
 
 class UnsupportedVersion(Undeliverable):
@@ -232,6 +266,7 @@ class CallRefused(BackburnerError):
 
     code = "invalid_call"
     http_status = 400
+    quotes_callers = True
 
 
 class UnknownUrl(CallRefused):
@@ -384,6 +419,10 @@ class EngineError(BackburnerError):
 
     code = "engine_error"
     retryable = True
+    max_message_bytes = 1024
+    quotes_callers = True
+    max_attempts: ClassVar[int | None] = None
+    """Attempts that end so after which it is given up, where that is earlier than for others."""
 
 
 class EngineLost(EngineError):
@@ -401,6 +440,13 @@ class PoisonRequest(EngineError):
     http_status = 422
 
 
+class RunsElsewhere(EngineError):
+    """Another worker runs a copy of this suspect, alone in its engine; this one is tried again a minute later."""
+
+    code = "runs_elsewhere"
+    http_status = 409
+
+
 class EngineBusy(EngineError):
     """The engine refused the request for lack of capacity; it is retried."""
 
@@ -413,6 +459,14 @@ class GenerationAborted(EngineError):
 
     code = "generation_aborted"
     http_status = 503
+
+
+class GenerationTooLong(EngineError):
+    """The generation took far longer than the tokens that it asks for, and was aborted; ask for fewer."""
+
+    code = "generation_too_long"
+    http_status = 504
+    max_attempts = 2
 
 
 # --- Kubernetes' API --------------------------------------------------------------------------------------
@@ -482,6 +536,14 @@ class QueueError(BackburnerError):
     code = "queue_unavailable"
     retryable = True
     http_status = 503
+
+
+class QueueDenied(QueueError):
+    """The broker refused the credentials, or denied a right; check BACKBURNER_KAFKA_SECURITY_… and docs/kafka.md."""
+
+    code = "queue_denied"
+    retryable = False
+    http_status = 403
 
 
 class StoreError(BackburnerError):

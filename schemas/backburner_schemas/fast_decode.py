@@ -11,7 +11,7 @@ from typing import Any
 
 from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.names import MAX_INDEX, is_index, is_name
-from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS, Endpoint, is_finite
+from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS, Endpoint, are_values_fine
 
 _ENDPOINTS = {str(endpoint): endpoint for endpoint in Endpoint}
 _ANSWERS = {str(answer): answer for answer in AnswerMode}
@@ -92,12 +92,12 @@ def _are_names(tenant: str, job: str) -> bool:
 
 
 def _may_run(endpoint: Endpoint, body: dict[str, Any]) -> bool:
-    """Whether `check_body` and `check_numbers` would accept it."""
+    """Whether `check_body` and `check_values` would accept it."""
     model = body.get("model")
     if type(model) is not str or not model or body.get("stream"):
         return False
     # A loop, since most have the first.
     for name in INPUT_FIELDS[endpoint]:
         if name in body:
-            return is_finite(body)
+            return are_values_fine(body)
     return False

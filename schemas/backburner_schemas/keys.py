@@ -335,6 +335,17 @@ def api_key(digest: str) -> str:
     return f"{API_KEYS}{digest}.json"
 
 
+CLOCK = "clock/"
+"""Empty objects, written anew to learn from their dates what the store's clock says."""
+_CLOCK_MARKS_COUNT = 256
+"""Some stores take one write a second of the same object."""
+
+
+def clock_mark() -> str:
+    """One of them, by chance."""
+    return f"{CLOCK}{secrets.randbelow(_CLOCK_MARKS_COUNT):02x}"
+
+
 PROBE = "probe"
 """An empty object, which is written to learn whether a store that was away is back."""
 GATEWAY_SIGNING_KEY = "gateway/signing-key"

@@ -1,13 +1,13 @@
 """A request: one inference call in OpenAI's batch form, as a user writes it, and what is checked at the edge."""
 
 import math
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from backburner_schemas.errors import BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
+from backburner_schemas.errors import BodyTooComplex, BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
 
 
 class Endpoint(StrEnum):
@@ -38,6 +38,9 @@ DEFAULT_MAX_BODY_BYTES = 8 * 1024 * 1024
 
 ENVELOPE_BYTES = 8192
 """What an envelope may add to its request's line: names, ids and facts, escaped."""
+
+MAX_CONTAINERS = 65_536
+"""Objects and lists in one request at most: each takes up to a hundred times the memory of its two bytes of JSON."""
 
 CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTERS)]
 
@@ -87,7 +90,7 @@ def check_request(found: Any) -> BatchRequest:
         request = BatchRequest.model_validate(found)
     except ValidationError as error:
         raise refusal(error) from error
-    check_numbers(request.body)
+    check_values(request.body)
     check_body(request.url, request.body)
     return request
 
@@ -102,30 +105,45 @@ def check_size(line: bytes, max_bytes: int) -> None:
         )
 
 
-def check_numbers(value: dict[str, Any]) -> None:
-    """Raise `InvalidJson` if a number in the parsed object was too large for a float, such as 1e999.
+def check_values(value: dict[str, Any]) -> None:
+    """Raise unless each value in the parsed object, however deep, may travel.
 
-    It would be written on as null.
+    `InvalidJson` for a number that was too large for a float, such as 1e999: it would be written on as null.
+    `BodyTooComplex` for too many objects and lists.
     """
-    if not is_finite(value):
-        raise InvalidJson("a number is out of range; write one that a 64-bit float can hold")
+    match _fault(value):
+        case _Fault.NUMBER:
+            raise InvalidJson("a number is out of range; write one that a 64-bit float can hold")
+        case _Fault.CONTAINERS:
+            raise BodyTooComplex(
+                f"the request has more than {MAX_CONTAINERS:,} objects and lists; send less in one request",
+                param="body",
+            )
 
 
-def is_finite(value: dict[str, Any]) -> bool:
-    """Whether every number in the parsed object, however deep, is one that JSON can hold."""
+def are_values_fine(value: dict[str, Any]) -> bool:
+    """Whether `check_values` accepts the parsed object."""
+    return _fault(value) is None
+
+
+class _Fault(Enum):
+    NUMBER = auto()
+    CONTAINERS = auto()
+
+
+def _fault(value: dict[str, Any]) -> _Fault | None:
     # Walking over values costs more than scanning the text only where they are numbers, and never by much.
-    rest: list[Any] = [value]
-    while rest:
-        container = rest.pop()
+    containers: list[Any] = [value]
+    for container in containers:  # which grows meanwhile
         for item in container.values() if isinstance(container, dict) else container:
             kind = type(item)
             if kind is str:
                 continue
             if kind is dict or kind is list:
-                rest.append(item)
+                containers.append(item)
             elif kind is float and not math.isfinite(item):
-                return False
-    return True
+                return _Fault.NUMBER
+    return None if len(containers) <= MAX_CONTAINERS else _Fault.CONTAINERS
 
 
 def check_body(endpoint: Endpoint, body: dict[str, Any]) -> None:

@@ -283,14 +283,24 @@ def _window(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The times that a freeze is judged by."""
+    """The times that a freeze is judged by.
+
+    A grace has to have passed by the store's clock and by the observer's own monotonic one, so that neither a wrong
+    clock nor a jump of one ends a job early.
+    """
 
     now: float
-    """Unix seconds."""
+    """Unix seconds by the store's clock."""
     grace: float
     """Seconds that late segments get after a deadline or a cancel."""
     cursor_unchanged: float = 0.0
     """Seconds for which the cursor has not moved, by this observer's own monotonic clock."""
+    cancelled_for: float = 0.0
+    """Seconds for which this observer has seen the cancel marker, by the same clock."""
+    overdue_for: float = 0.0
+    """Seconds for which it has seen that the deadline was over."""
+    trusted: bool = True
+    """Whether `now` can be relied on. Where it cannot, no deadline and no grace is over."""
 
 
 def must_read_digests(view: JobView, clock: Clock) -> bool:
@@ -363,11 +373,15 @@ def _cut_short(digests: Sequence[SegmentDigest], failed: IndexSet) -> tuple[Inde
 
 def _cut_off(view: JobView, clock: Clock) -> str | None:
     """The code of what ended the job before its time, if anything did."""
-    if view.cancelled_at is not None and clock.now > view.cancelled_at + clock.grace:
-        return Cancelled.code
+    if view.cancelled_at is not None and clock.cancelled_for >= clock.grace:
+        late = clock.trusted and clock.now > view.cancelled_at + clock.grace
+        # Where there is nothing to wait for, no clock is asked.
+        if late or clock.grace <= 0:
+            return Cancelled.code
     # A stored job may wait for its turn, its window or a dispatcher for long: it has no producer that could leave it.
     stored = view.manifest.stored is not None
-    if clock.now > view.manifest.deadline + clock.grace:
+    late = clock.trusted and clock.now > view.manifest.deadline + clock.grace
+    if late and clock.overdue_for >= clock.grace:
         return Expired.code if stored or view.sealed is not None else ProducerAbandoned.code
     if not stored and view.sealed is None and clock.cursor_unchanged > ABANDONED_AFTER_SECONDS:
         return ProducerAbandoned.code

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 import subprocess
 
@@ -22,6 +23,8 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, LimitsItself, MayBeAway, ReportsLoad
 from backburner_worker.engine.openai_http import credentials, server
+from backburner_worker.engine.openai_http import engine as http_engine
+from backburner_worker.engine.openai_http.answer_memory import AnswerMemory
 from backburner_worker.engine.openai_http.client import HttpClient
 from backburner_worker.engine.openai_http.discovery import Discovery
 from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
@@ -328,6 +331,64 @@ async def test_an_answer_over_the_limit_is_refused_and_not_read_to_its_end(lone,
         lone.answers = lambda _: web.Response(body=b" " * (4 << 20), content_type="application/json")
         with pytest.raises(RequestRefused, match="over 1 MiB"):
             await engine.run(chat())
+
+
+async def test_a_server_that_hangs_loses_what_it_has_and_one_that_sends_byte_by_byte_does_not(pair, monkeypatch):
+    monkeypatch.setattr(http_engine, "_SILENCE_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(http_engine, "_MAX_FAILED_CHECKS", 10**9)
+    one, other = pair
+    asked = asyncio.Event()
+
+    async def silence(_):
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def trickle(request):
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        for piece in json.dumps({"choices": [{"text": "slow"}]}).encode():
+            await response.write(bytes([piece]))
+            await asyncio.sleep(0.02)
+        await response.write_eof()
+        return response
+
+    async with engine_of(one, other, stall_seconds=0.3, concurrency=1) as engine:
+        await all_admitted(engine)
+        slow, hung = one, other
+        slow.streams, hung.answers = trickle, silence
+        # Looks say nothing either: what counts of the slow one are its bytes alone.
+        slow.frozen = hung.frozen = True
+        running = [asyncio.create_task(engine.run(chat(request_id=f"r{number}"))) for number in range(2)]
+        async with asyncio.timeout(STEP_SECONDS):
+            await asked.wait()
+            results = await asyncio.gather(*running, return_exceptions=True)
+        errors = [result for result in results if isinstance(result, EngineError)]
+        assert len(errors) == 1, results
+        assert "BACKBURNER_ENGINE_STALL_SECONDS" in errors[0].message
+        assert {one.away is None for one in engine._balancer.servers} == {True, False}
+        assert not engine.lost
+
+
+async def test_the_answers_that_are_read_at_once_are_bounded_together(lone, monkeypatch):
+    filler = "x" * 300_000
+    lone.answers = lambda _: web.json_response({"choices": [{"text": filler}]})
+    memory = AnswerMemory(limit=400_000)
+    most = 0
+    take = memory.take
+
+    async def seen(share, size):
+        nonlocal most
+        await take(share, size)
+        most = max(most, memory.used)
+
+    monkeypatch.setattr(memory, "take", seen)
+    async with engine_of(lone, concurrency=32) as engine:
+        engine._memory = memory
+        async with asyncio.timeout(STEP_SECONDS):
+            answers = await asyncio.gather(*(engine.run(chat(request_id=f"r{number}")) for number in range(32)))
+        assert [answer.body["choices"][0]["text"] for answer in answers] == [filler] * 32
+    assert most <= 400_000 + 400_000
+    assert memory.used == 0
 
 
 async def test_a_server_that_takes_too_long_is_worth_a_retry_and_hears_that_nobody_waits(lone):

@@ -158,8 +158,9 @@ async def test_a_killed_process_has_nothing_done_again_and_kills_twice_before_it
 
 async def test_an_open_mark_is_there_before_anything_is_handed_out(pool):
     source = await pool.member()
-    await pool.publish(1)
-    await pool.pull(source, 1)
+    for lane in Lane:
+        await pool.send(b"{}", lane=lane, partition=3)
+    await pool.pull(source, len(Lane))
     for lane in Lane:
         offset, marks = await committed(pool, partition=3, lane=lane)
         assert (offset, marks.clean) == (0, False)

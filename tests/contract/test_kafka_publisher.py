@@ -1,5 +1,6 @@
 """What is Kafka's own in a publisher: topics, partition keys, producer ids, security settings."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from backburner.publishers.base import Message
 from backburner.publishers.kafka import metadata
 from backburner.publishers.kafka.publisher import KafkaPublisher, ensure_topics, kafka_connection
+from backburner.storage import Storage
 from backburner.submission.envelopes import Envelopes
-from backburner_schemas import routing
+from backburner.submission.sender import publish
+from backburner_schemas import keys, routing
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import QueueError, SettingsError
 from backburner_schemas.job import JobManifest
@@ -116,6 +119,39 @@ async def test_a_large_message_gets_through(pool):
     assert max(len(one.value) for one in found) > 5_000_000
 
 
+async def test_topics_that_take_little_get_small_batches_and_stored_bodies(apache, settings_for):
+    """Such as somebody else made: their limit is one of batches, and of compressed ones where the broker compresses."""
+    settings = settings_for(apache, max_body_bytes=1024)
+    await ensure_topics(settings, "fake")
+    body = {"model": "fake", "prompt": "x" * 1_000}
+    prompts = {7: "x" * 200_000, 90: "y" * 70_000}
+    messages = [
+        Message(
+            "fake",
+            Lane.NORMAL,
+            Envelope(
+                tenant="t",
+                job="j",
+                index=index,
+                custom_id="c",
+                url="/v1/completions",
+                body=body | ({"prompt": prompts[index]} if index in prompts else {}),
+            ),
+        )
+        for index in range(500)
+    ]
+    storage = Storage.open(settings)
+    publisher = KafkaPublisher(settings)
+    await publisher.start()
+    try:
+        await publish(publisher, storage, messages)
+    finally:
+        await publisher.close()
+    found = await read(SimpleNamespace(settings=settings, name="fake"), Lane.NORMAL, len(messages))
+    sent = {one.index: one.body_ref for one in (Envelope.model_validate_json(each.value) for each in found)}
+    assert sent == {index: keys.body("t", "j", index) if index in prompts else None for index in range(len(messages))}
+
+
 async def test_every_lane_gets_a_topic_with_the_settings(apache, settings_for):
     settings = settings_for(apache, topic_retention_seconds=3600.0)
     made = await ensure_topics(settings, "fake")
@@ -128,11 +164,16 @@ async def test_every_lane_gets_a_topic_with_the_settings(apache, settings_for):
     finally:
         await admin.close()
     assert [len(described[name]["partitions"]) for name in made] == [settings.topic_partitions] * len(Lane)
+    stamped = set()
     for answer in answers:
         for resource in answer.to_object()["resources"]:
             values = {one["config_names"]: one["config_value"] for one in resource["config_entries"]}
+            if values["message.timestamp.type"] == "LogAppendTime":
+                stamped.add(resource["resource_name"])
             assert values["retention.ms"] == "3600000"
             assert int(values["max.message.bytes"]) >= settings.max_body_bytes + 64 * 1024
+    # How long a retry waits is measured from there.
+    assert stamped == {f"{settings.prefix}.fake.{Lane.RETRY}"}
 
 
 async def test_topics_that_exist_are_left_as_they_are(bootstrap, settings_for):

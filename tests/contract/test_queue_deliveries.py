@@ -116,11 +116,14 @@ async def test_facts_come_as_they_were_published(harness):
 
 
 async def test_facts_are_cut_to_their_bounds(harness):
-    await harness.send(b"1", headers=[("attempt", b"1000000")])
-    await harness.send(b"2", headers=[("attempt", b"-7"), ("traceparent", b"t" * 300)])
-    await harness.send(b"3", headers=[("attempt", b"many"), ("not_before", b"soon"), ("suspect", b"yes")])
-    await harness.send(b"4", headers=[("attempt", b"nan"), ("not_before", b"-inf"), ("unknown", b"x")])
-    await harness.send(b"5", headers=[("suspect", b"1"), ("not_before", b"99999999999")])
+    async def send(value: bytes, **headers: bytes) -> None:
+        await harness.send(value, headers=[*headers.items()], lane=Lane.RETRY)
+
+    await send(b"1", attempt=b"1000000")
+    await send(b"2", attempt=b"-7", traceparent=b"t" * 300)
+    await send(b"3", attempt=b"many", not_before=b"soon", suspect=b"yes")
+    await send(b"4", attempt=b"nan", not_before=b"-inf", unknown=b"x")
+    await send(b"5", suspect=b"1", not_before=b"-99999999999")
     source = await harness.member()
     facts = {one.raw: one.facts for one in await harness.pull(source, 5)}
     assert facts == {
@@ -128,8 +131,16 @@ async def test_facts_are_cut_to_their_bounds(harness):
         b"2": DeliveryFacts(),
         b"3": DeliveryFacts(),
         b"4": DeliveryFacts(),
-        b"5": DeliveryFacts(suspect=True),
+        b"5": DeliveryFacts(suspect=True, not_before=-99999999999.0),
     }
+
+
+async def test_what_a_sender_claims_of_its_own_message_is_believed_only_on_retry(harness):
+    claims = {"attempt": b"9", "suspect": b"1", "not_before": b"99999999999", "failed_at": b"a/1"}
+    await harness.send(b"1", headers=[*claims.items(), ("traceparent", TRACE.encode())])
+    source = await harness.member()
+    (found,) = await harness.pull(source, 1)
+    assert found.facts == DeliveryFacts(traceparent=TRACE)
 
 
 async def test_a_cancelled_pull_loses_nothing(harness):

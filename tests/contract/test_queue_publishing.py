@@ -87,6 +87,7 @@ async def test_what_is_too_large_is_named_and_the_others_are_sent(harness):
     with pytest.raises(PublishFailed) as caught:
         await publisher.publish(messages)
     assert caught.value.failed == (1, 15)
+    assert caught.value.too_large == {1, 15}
     await publisher.publish([harness.message(100)])
     source = await harness.member()
     found = await harness.pull(source, 15)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from processes import is_running
@@ -16,6 +17,8 @@ from backburner_schemas.errors import EngineError, EngineLost
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest
 from backburner_worker.engine.fake.process import FakeProcessEngine
+from backburner_worker.generation.engine_watch import EngineWatch
+from backburner_worker.generation.time_limit import TimeLimit
 
 START_SECONDS = 180
 END_SECONDS = 30
@@ -70,6 +73,45 @@ if __name__ == "__main__":
 """
 
 
+HUNG_VLLM_OWNER = """
+import asyncio
+import sys
+from types import SimpleNamespace
+from backburner_schemas.request import Endpoint
+from backburner_worker.engine.base import EngineRequest
+from backburner_worker.engine.vllm.engine import VllmEngine
+from backburner_worker.generation.engine_watch import EngineWatch
+from backburner_worker.generation.time_limit import TimeLimit
+
+ARGS = (
+    "--max-model-len 2048 --max-num-seqs 8 --max-num-batched-tokens 512 --enforce-eager "
+    "--kv-cache-memory-bytes 67108864 --dtype bfloat16"
+)
+
+async def main():
+    engine = VllmEngine(sys.argv[1], ARGS, "m")
+    await engine.start()
+    inside = [SimpleNamespace(entered=True, entered_at=None, aborted=None, body=None)]
+    watching = asyncio.create_task(EngineWatch(engine, 3.0, TimeLimit()).lost(inside))
+    body = {"model": "m", "prompt": "Once", "max_tokens": 2000, "ignore_eos": True}
+    before = engine.progress()
+    running = asyncio.create_task(engine.run(EngineRequest("r", Endpoint.COMPLETIONS, body)))
+    while engine.progress() < before + 3:
+        await asyncio.sleep(0.01)
+    assert not watching.done()
+    print(*engine.core_pids(), flush=True)
+    print((await watching).message, flush=True)
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    print("broken off", running.cancelled(), flush=True)
+    await engine.close(0)
+    print("closed", flush=True)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
 @contextlib.contextmanager
 def owner(tmp_path, source, *arguments):
     """A process that owns an engine, and the ids that it printed once the engine was up."""
@@ -116,6 +158,23 @@ async def test_a_killed_child_is_told_to_all_in_flight_at_once(number):
     with pytest.raises(EngineLost):
         await engine.run(chat("late"))
     await engine.close(0)
+
+
+async def test_a_child_that_stands_still_shows_no_progress_and_can_be_closed():
+    engine = await started()
+    async with asyncio.timeout(END_SECONDS):
+        first = engine.progress()
+        while engine.progress() == first:  # noqa: ASYNC110 - only the child knows
+            await asyncio.sleep(0.01)
+        running = asyncio.ensure_future(engine.run(chat("[[hang]]")))
+        os.kill(engine.pid, signal.SIGSTOP)
+        watch = EngineWatch(engine, 2.0, TimeLimit())
+        inside = [SimpleNamespace(entered=True, entered_at=None, aborted=None, body=None)]
+        assert "2 s" in (await watch.lost(inside)).message
+        running.cancel()
+        await asyncio.wait([running])
+        await engine.close(0)
+    assert_ends([engine.pid])
 
 
 async def test_a_child_that_dies_idle_is_noticed():
@@ -183,6 +242,20 @@ def test_a_killed_engine_core_is_told_to_all_in_flight_and_closing_returns(tmp_p
         output, _ = process.communicate(timeout=END_SECONDS)
         assert output.splitlines() == [" ".join(["EngineLost"] * 5 + ["True"]), "closed"]
         assert process.returncode == 0
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(START_SECONDS + 2 * END_SECONDS)
+def test_an_engine_core_that_stands_still_is_found_out_and_closing_ends_it(tmp_path):
+    with owner(tmp_path, HUNG_VLLM_OWNER, prepare_auto_model()) as (process, pids):
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        output, _ = process.communicate(timeout=2 * END_SECONDS)
+        found, *rest = output.splitlines()
+        assert "no progress for 3 s" in found
+        assert rest == ["broken off True", "closed"]
+        assert process.returncode == 0
+        assert_ends(pids)
 
 
 @pytest.mark.vllm

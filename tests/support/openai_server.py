@@ -39,6 +39,10 @@ class OpenAiServer:
         self.engine = FakeEngine(model, latency, adapters=adapters)
         self.endpoints = frozenset(endpoints)
         self.answers = lambda request: None
+        self.streams = None
+        """Writes the answer piece by piece, given the HTTP request."""
+        self.frozen = False
+        """Whether it takes connections and says nothing at all, as a process that was stopped."""
         self.healthy = True
         self.in_flight = 0
         self.most_in_flight = 0
@@ -88,12 +92,16 @@ class OpenAiServer:
         return None
 
     async def _health(self, _request):
+        if self.frozen:
+            await asyncio.Event().wait()
         return web.Response(status=200 if self.healthy else 503)
 
     async def _version(self, _request):
         return web.json_response({"version": "0.0.1"})
 
     async def _models(self, request):
+        if self.frozen:
+            await asyncio.Event().wait()
         cards = [{"id": self.model, "object": "model", "root": f"/models/{self.model}", "max_model_len": 4096}]
         cards += [{"id": name, "object": "model", "root": f"/{name}", "parent": self.model} for name in self.adapters]
         return self._denied(request) or web.json_response({"object": "list", "data": cards})
@@ -106,6 +114,8 @@ class OpenAiServer:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            if self.streams is not None:
+                return await self.streams(request)
             if (answer := self.answers(body)) is not None:
                 return answer if not asyncio.iscoroutine(answer) else await answer
             body = {name: value for name, value in body.items() if name not in ("cache_salt", "store")}

@@ -124,12 +124,14 @@ class Harness:
         self,
         index: int | str,
         prompt: str = "hi",
-        lane: Lane = Lane.NORMAL,
+        lane: Lane | None = None,
         facts: DeliveryFacts = NO_FACTS,
         **more: Any,
     ) -> None:
-        message = self.envelope(index, prompt, **more)
-        self.queue.send(codec.encode(message), lane, tuple(codec.encode_facts(facts)))
+        """Put a request onto that lane; else onto `retry` if something is known of it, as workers do, or `normal`."""
+        headers = tuple(codec.encode_facts(facts))
+        lane = lane or (Lane.RETRY if headers else Lane.NORMAL)
+        self.queue.send(codec.encode(self.envelope(index, prompt, **more)), lane, headers)
 
     async def make_job(self, total: int | None = None, deadline: float = 4e9) -> None:
         manifest = JobManifest(id=JOB, tenant=TENANT, created_at=0, deadline=deadline)

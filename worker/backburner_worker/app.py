@@ -4,12 +4,14 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY
 
 from backburner.availability import Availability
-from backburner.logs import get_logger
+from backburner.logs import get_logger, guard
+from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
@@ -39,6 +41,7 @@ class Worker:
         self.identity = parts.identity
         self.pipeline = parts.pipeline
         telemetry = parts.telemetry
+        telemetry.ages_by(parts.storage.clock.now)
         telemetry.retention(parts.settings.topic_retention_seconds)
         telemetry.serves(self.identity.pool, self.identity.group, self.identity.release)
         telemetry.watch_admission(parts.admission)
@@ -93,12 +96,16 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
         gc.disable()
         info = await _load(engine, checks, readiness, telemetry)
         freeze_gc()
+        # Errors that it logs quote what was refused.
+        guard("vllm")
         log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info))
             monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
             stopping = Stopping(worker.pipeline, readiness, reclaim, telemetry)
-            beside = [tasks.create_task(timer) for timer in (health.beat(), monitor.run(), stopping.watch())]
+            clock = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, telemetry)
+            timers = (health.beat(), monitor.run(), stopping.watch(), clock.run())
+            beside = [tasks.create_task(timer) for timer in timers]
             await _serve(worker, readiness, checks.passed(info), stopping)
             for task in beside:
                 task.cancel()

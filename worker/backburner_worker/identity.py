@@ -50,8 +50,8 @@ class WorkerIdentity:
             pool=self.pool, worker=self.name, group=self.group, version=self.engine.version, release=self.release
         )
 
-    def announcement(self) -> WorkerAnnouncement:
-        """What is in the store while it lives, as of now."""
+    def announcement(self, now: float) -> WorkerAnnouncement:
+        """What is in the store while it lives, as of `now`, in Unix seconds by the store's clock."""
         return WorkerAnnouncement(
             worker=self.name,
             pool=self.pool,
@@ -61,5 +61,5 @@ class WorkerIdentity:
             version=self.engine.version,
             release=self.release,
             started_at=self.started_at,
-            seen_at=time.time(),
+            seen_at=now,
         )

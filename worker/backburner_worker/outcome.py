@@ -1,10 +1,11 @@
 """An outcome: what became of a delivery, ready to be stored. Decisions are made in `policy`."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backburner.logs import get_logger
+from backburner.logs import explained, get_logger
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address, AnswerMode, Envelope
 from backburner_schemas.letter import StoredDeadLetter
@@ -73,12 +74,12 @@ class Outcome:
     letter_key: str = ""
 
     @classmethod
-    def of(cls, verdict: End, delivery: Delivery, signature: Signature) -> "Outcome":
-        """The outcome of a delivery that ends without a response."""
+    def of(cls, verdict: End, delivery: Delivery, signature: Signature, *, log_prompts: bool = False) -> "Outcome":
+        """The outcome of a delivery that ends without a response. What may quote a prompt is logged if prompts are."""
         if isinstance(verdict, Complete):
-            return _failed(verdict, delivery, signature)
+            return _failed(verdict, delivery, signature, explained(verdict.error, whole=log_prompts))
         if isinstance(verdict, DeadLettered):
-            return _dead(verdict, delivery, signature)
+            return _dead(verdict, delivery, signature, explained(verdict.error, whole=log_prompts))
         return cls()
 
     @classmethod
@@ -122,14 +123,14 @@ Ending = Outcome | Retry | End | None
 """How a delivery ends; None where it is left to another worker."""
 
 
-def _failed(verdict: Complete, delivery: Delivery, signature: Signature) -> Outcome:
+def _failed(verdict: Complete, delivery: Delivery, signature: Signature, said: Mapping[str, str]) -> Outcome:
     address, error = verdict.address, verdict.error
-    log.info("request failed", code=error.code, error=error.message, **where(address))
+    log.info("request failed", **said, **where(address))
     facts = ResultFacts.model_construct(**signature.facts(delivery, address))
     return Outcome.error(address, error_record(address, error, facts), verdict.answer)
 
 
-def _dead(verdict: DeadLettered, delivery: Delivery, signature: Signature) -> Outcome:
+def _dead(verdict: DeadLettered, delivery: Delivery, signature: Signature, said: Mapping[str, str]) -> Outcome:
     letter = StoredDeadLetter.of(
         verdict.error,
         origin=delivery.origin,
@@ -142,10 +143,10 @@ def _dead(verdict: DeadLettered, delivery: Delivery, signature: Signature) -> Ou
     address = verdict.address
     if address is None:
         key = keys.unaddressed_letter(delivery.origin.queue, delivery.origin.position)
-        log.warning("dead letter", code=letter.code, error=letter.message, key=key)
+        log.warning("dead letter", **said, key=key)
         return Outcome.dead(letter, key)
     key = keys.dead_letter(address.tenant, address.job, address.index)
-    log.warning("dead letter", code=letter.code, error=letter.message, key=key, **where(address))
+    log.warning("dead letter", **said, key=key, **where(address))
     facts = ResultFacts.model_construct(**signature.facts(delivery, address))
     return Outcome.dead(letter, key, address, error_record(address, verdict.error, facts), verdict.answer)
 

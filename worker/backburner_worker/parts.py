@@ -16,9 +16,11 @@ from backburner_worker.admission.load_monitor import LoadMonitor
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.generation.cache import ResultCache
+from backburner_worker.generation.engine_watch import EngineWatch
 from backburner_worker.generation.handler import RequestHandler
 from backburner_worker.generation.model_names import ModelNames
 from backburner_worker.generation.runner import RequestRunner
+from backburner_worker.generation.time_limit import TimeLimit
 from backburner_worker.identity import WorkerIdentity
 from backburner_worker.jobs import JobCache
 from backburner_worker.outcome import Signature
@@ -79,6 +81,7 @@ class Parts:
             settler=self.settler,
             changed=self._changed,
             tasks=self._tasks,
+            clock=self.storage.clock,
         )
 
     # --- admit ---
@@ -103,7 +106,12 @@ class Parts:
     def admitter(self) -> Admitter:
         """What lets deliveries from the feeder into the engine."""
         return Admitter(
-            feeder=self.feeder, admission=self.admission, jobs=self.jobs, settler=self.settler, changed=self._changed
+            feeder=self.feeder,
+            admission=self.admission,
+            jobs=self.jobs,
+            settler=self.settler,
+            changed=self._changed,
+            clock=self.storage.clock,
         )
 
     # --- run ---
@@ -112,13 +120,15 @@ class Parts:
     def runner(self) -> RequestRunner:
         """What runs a request, and says how it ends."""
         return RequestRunner(
-            engine=self.engine,
             handler=self.handler,
+            watch=EngineWatch(self.engine, self.settings.engine_stall_seconds, self.time_limit),
             source=self.source,
             jobs=self.jobs,
             admitter=self.admitter,
             suspects=self.suspects,
             rules=self.settings.retry_rules,
+            clock=self.storage.clock,
+            log_prompts=self.settings.log_prompts,
         )
 
     @cached_property
@@ -136,8 +146,14 @@ class Parts:
             max_body_bytes=settings.max_body_bytes,
             log_prompts=settings.log_prompts,
             telemetry=self.telemetry,
+            limit=self.time_limit,
             cache=self.cache,
         )
+
+    @cached_property
+    def time_limit(self) -> TimeLimit:
+        """How long a generation may take, by the speeds that were seen."""
+        return TimeLimit()
 
     @cached_property
     def model_names(self) -> ModelNames:
@@ -184,6 +200,7 @@ class Parts:
             changed=self._changed,
             telemetry=self.telemetry,
             tasks=self._tasks,
+            log_prompts=self.settings.log_prompts,
         )
 
     @cached_property
@@ -233,7 +250,7 @@ class Parts:
         return Sweep(
             self.storage,
             intervals=self.settings.sweep_intervals,
-            announcement=self.identity.announcement,
+            announcement=lambda: self.identity.announcement(self.storage.clock.now()),
             on_frozen=self.jobs.note_frozen,
             refresh_names=self.model_names.refresh,
             telemetry=self.telemetry,

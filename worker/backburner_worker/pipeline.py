@@ -7,12 +7,12 @@ no engine goes from the pull to its settling at once.
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
+from backburner.storage.clock import StoreClock
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.generation.runner import RequestRunner
 from backburner_worker.jobs import JobCache, JobKey
@@ -41,8 +41,9 @@ class Pipeline:
         settler: Settler,
         changed: Notifier,
         tasks: asyncio.TaskGroup,
+        clock: StoreClock,
     ) -> None:
-        """`changed` and `tasks`, which `run` enters, are those of the other parts too."""
+        """`changed` and `tasks`, which `run` enters, are those of the other parts too. Deadlines go by `clock`."""
         self._source = source
         self._puller = puller
         self._jobs = jobs
@@ -51,6 +52,7 @@ class Pipeline:
         self._settler = settler
         self._changed = changed
         self._tasks = tasks
+        self._clock = clock
         self._drain_until = math.inf
         self._draining: asyncio.Timeout | None = None
 
@@ -114,7 +116,7 @@ class Pipeline:
                 delivery = arrived.popleft()
                 self._settler.hold(delivery)
                 facts = self._jobs.facts(delivery.job)
-                verdict = judge(delivery, facts, time.time())
+                verdict = judge(delivery, facts, self._clock.trusted_now())
                 if isinstance(verdict, Run):
                     self._admitter.add(delivery, verdict, facts)
                 else:

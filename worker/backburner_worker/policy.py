@@ -1,9 +1,9 @@
 """Decides what happens to a delivery: whether it runs, and how it ends. Pure; nothing is read or written here."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from backburner_schemas.codec import Refused, Unaddressed
+from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, Refused, Unaddressed
 from backburner_schemas.envelope import MAX_ATTEMPTS, Address, AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import (
     BackburnerError,
@@ -12,10 +12,15 @@ from backburner_schemas.errors import (
     EngineLost,
     Expired,
     PoisonRequest,
+    RunsElsewhere,
     Undeliverable,
+    cut,
 )
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.sources.base import Delivery
+
+_MAX_QUOTED_BYTES = 900
+"""Of the last error in one that says why it was given up, so that it says so in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,13 @@ class Retry:
     facts: DeliveryFacts
     error: BackburnerError
     """Why."""
+    answer: AnswerMode = AnswerMode.SEGMENT
+    """Where a record goes if it cannot be put back."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether an attempt failed; else another worker runs a copy of it, and it only waits for the end of that."""
+        return not isinstance(self.error, RunsElsewhere)
 
     @property
     def kind(self) -> str:
@@ -106,7 +118,10 @@ class RetryRules:
 
 
 def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
-    """What to do with a delivery before it goes to the engine. `now` is in Unix seconds."""
+    """What to do with a delivery before it goes to the engine.
+
+    `now` is in Unix seconds by the store's clock; at -inf, which stands for a clock that is not known, nothing is late.
+    """
     message = delivery.message
     if isinstance(message, Unaddressed):
         return DeadLettered(None, message.error)
@@ -128,9 +143,18 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
 
 
 def after_failure(
-    run: Run, error: BackburnerError, facts: DeliveryFacts, *, now: float, rules: RetryRules, chance: float
+    run: Run,
+    error: BackburnerError,
+    facts: DeliveryFacts,
+    *,
+    now: float,
+    trusted: bool = True,
+    rules: RetryRules,
+    chance: float,
 ) -> Complete | Retry | DeadLettered:
     """What becomes of a request that failed in the engine. `now` is in Unix seconds, `chance` in 0 to 1.
+
+    Where `now` cannot be `trusted`, no deadline is held against it.
 
     A failure that is its own fault ends it with a record. Others are retried while there are attempts left and the
     deadline allows; after that it is a dead letter, whose error states why it was given up.
@@ -142,13 +166,14 @@ def after_failure(
         return Complete(address, error, run.answer)
     if not error.retryable:
         return DeadLettered(address, error, run.answer)
-    if facts.attempt >= rules.max_attempts:
+    if facts.attempt >= min(rules.max_attempts, error.max_attempts or rules.max_attempts):
         return DeadLettered(address, _given_up(error, facts, "no more are allowed"), run.answer)
     # A suspect waits for nothing: while it is held, it keeps everything else out of the engine.
     due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
-    if due > run.deadline:
+    if trusted and due > run.deadline:
         return DeadLettered(address, _given_up(error, facts, "the next would come after the deadline"), run.answer)
-    return Retry(run.envelope, _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due), error)
+    next_facts = _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due)
+    return Retry(run.envelope, next_facts, error, run.answer)
 
 
 def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
@@ -159,7 +184,16 @@ def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
     """
     if facts.suspect:
         return convicted(run)
-    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost())
+    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost(), run.answer)
+
+
+def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
+    """What becomes of a suspect of which another worker runs a copy at this Unix time.
+
+    Nothing was tried, so this is no attempt. What to wait for can take long, and nothing else could run meanwhile.
+    """
+    later = replace(facts, not_before=now + MAX_RETRY_DELAY_SECONDS)
+    return Retry(run.envelope, later, RunsElsewhere(), run.answer)
 
 
 def convicted(run: Run) -> DeadLettered:
@@ -173,7 +207,7 @@ def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None) -> D
 
 def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError:
     attempts = f"{facts.attempt} attempt{'s' if facts.attempt > 1 else ''}"
-    return type(error)(f"{error.message} (given up after {attempts}: {why})", param=error.param)
+    return type(error)(f"{cut(error.message, _MAX_QUOTED_BYTES)} (given up after {attempts}: {why})", param=error.param)
 
 
 def _deadline(envelope: Envelope, facts: JobFacts) -> float:

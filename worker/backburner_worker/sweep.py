@@ -2,12 +2,11 @@
 
 import asyncio
 import random
-import time
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from backburner.jobs.finalizer import finalize
+from backburner.jobs.job_watch import JobWatch
 from backburner.logs import get_logger
 from backburner.pools import LIVE_SECONDS
 from backburner.runtime.until_stored import STOPS_THE_PROCESS
@@ -34,14 +33,6 @@ _MAX_ANNOUNCEMENT_SECONDS = LIVE_SECONDS / 2
 log = get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A cursor as this worker saw it first, by its own monotonic clock."""
-
-    etag: str | None
-    since: float
-
-
 class Sweep:
     """Finalizes at once the jobs that `soon` names, and on a timer what is under `open/`, shared among the pool."""
 
@@ -54,8 +45,9 @@ class Sweep:
         on_frozen: Callable[[JobKey], None],
         refresh_names: Callable[[], Awaitable[None]],
         telemetry: Telemetry,
+        watch: JobWatch | None = None,
     ) -> None:
-        """`refresh_names` reads the pool's aliases anew, at each turn."""
+        """`refresh_names` reads the pool's aliases anew, at each turn; `watch` is what was seen of jobs before."""
         self._storage = storage
         self._seconds = intervals.sweep
         self._grace = intervals.grace
@@ -66,7 +58,7 @@ class Sweep:
         self._telemetry = telemetry
         self._soon: asyncio.Queue[JobKey] = asyncio.Queue()
         self._queued: set[JobKey] = set()
-        self._cursors: dict[JobKey, _Seen] = {}
+        self._watch = JobWatch() if watch is None else watch
         # Workers that start together do not look at everything in the same turn.
         self._turn = random.randrange(_SWEEPS_PER_FULL_SWEEP)  # noqa: S311 - spreads load
 
@@ -81,7 +73,7 @@ class Sweep:
         while True:
             job = await self._soon.get()
             self._queued.discard(job)
-            await self._finalize(job, 0.0, served=True)
+            await self._finalize(job, served=True)
 
     async def run(self) -> None:
         """Sweep for ever. A store that is away is tried again at the next turn.
@@ -127,11 +119,13 @@ class Sweep:
                 else:
                     await self._storage.delete([keys.worker(mine.pool, mine.worker)])
                 while not self._soon.empty():
-                    await self._finalize(self._soon.get_nowait(), 0.0, served=True)
+                    await self._finalize(self._soon.get_nowait(), served=True)
         except (StoreError, TimeoutError) as error:
             log.warning("withdrawing the announcement failed; it expires instead", error=str(error))
 
     async def _announce(self, *, left: bool = False) -> None:
+        # It says when it was written, by the store's clock.
+        await self._storage.measure_clock()
         mine = self._announcement().model_copy(update={"left": left})
         await self._storage.put(keys.worker(mine.pool, mine.worker), mine.model_dump_json().encode())
 
@@ -140,7 +134,7 @@ class Sweep:
             job async for listed in self._storage.scan(keys.OPEN) if (job := keys.marked(listed.key)) is not None
         ]
         still_open = set(open_jobs)
-        self._cursors = {job: seen for job, seen in self._cursors.items() if job in still_open}
+        self._watch.keep_only(still_open)
         mine = await self._share()
         for job in open_jobs:
             if not mine(job):
@@ -177,36 +171,28 @@ class Sweep:
         return lambda job: zlib.crc32("/".join(job).encode()) % workers == rank
 
     async def _look_after(self, job: JobKey) -> None:
-        unchanged = await self._cursor_unchanged(job)
-        await self._finalize(job, unchanged, served=False)
-        if unchanged > ABANDONED_AFTER_SECONDS and await self._storage.modified(keys.manifest(*job)) is None:
+        await self._finalize(job, served=False)
+        if self._watch.missing_seconds(job) > ABANDONED_AFTER_SECONDS:
             # Its producer died between this marker and the manifest: there is no job.
             await self._storage.delete([keys.open_job(*job)])
 
-    async def _cursor_unchanged(self, job: JobKey) -> float:
-        cursor = await self._storage.get(keys.cursor(*job))
-        etag = cursor.etag if cursor else None
-        seen = self._cursors.get(job)
-        if seen is None or seen.etag != etag:
-            seen = self._cursors[job] = _Seen(etag, time.monotonic())
-        return time.monotonic() - seen.since
-
     async def _sweep_markers(self) -> None:
-        old = time.time() - self._marker_life
+        old = (await self._storage.measure_clock()).trusted_now() - self._marker_life
         # No queue keeps a suspect for longer either, and a mark that is left over would convict its successor.
         for prefix in (keys.CANCELLED, keys.SUSPECTS):
             stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
             await self._storage.delete(stale)
 
     async def _sweep_announcements(self) -> None:
-        prefix, old = keys.workers(self._announcement().pool), time.time() - _ANNOUNCEMENT_TTL_SECONDS
+        prefix = keys.workers(self._announcement().pool)
+        old = (await self._storage.measure_clock()).trusted_now() - _ANNOUNCEMENT_TTL_SECONDS
         stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
         await self._storage.delete(stale)
 
-    async def _finalize(self, job: JobKey, unchanged: float, *, served: bool) -> None:
+    async def _finalize(self, job: JobKey, *, served: bool) -> None:
         """Freeze the job if it has ended. `served`: this worker has answered requests of it."""
         try:
-            ending = await finalize(self._storage, *job, grace=self._grace, cursor_unchanged=unchanged)
+            ending = await finalize(self._storage, *job, grace=self._grace, watch=self._watch)
         except StoreError as error:
             if isinstance(error, StoreFull) or (served and isinstance(error, StoreDenied)):
                 raise

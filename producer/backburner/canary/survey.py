@@ -3,7 +3,6 @@
 import asyncio
 import math
 import re
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,7 +45,7 @@ async def survey(storage: Storage, tenant: str | None, *, since: float, max_reco
     The newest first, and about `max_records` of them at most. Answers of single requests are not read. Raises
     `StoreError`.
     """
-    found, begin = Survey(), time.time() - since
+    found, begin = Survey(), await storage.time() - since
     jobs = await _jobs(storage, tenant, begin)
     found.is_cut = len(jobs) > _MAX_JOBS
     segments = await _segments(storage, jobs[:_MAX_JOBS], begin)

@@ -4,7 +4,6 @@ The new job's input is stored first, then the plan, which names it; whoever find
 plan exists, every further one for the same parent waits.
 """
 
-import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -18,7 +17,7 @@ from backburner.dead_letters.store import DeadLetterStore
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.join import download_input
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import MAX_LISTS_BYTES, read_stored
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress, Submitted
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
@@ -63,10 +62,9 @@ class Plans:
 
     async def find(self) -> RedrivePlan | None:
         """The plan that is under way. Raises `StoredObjectBroken` and `StoreError`."""
-        stored = await self._storage.get(self._key)
-        if stored is None:
+        plan = await read_stored(self._storage, RedrivePlan, self._key, max_bytes=MAX_LISTS_BYTES)
+        if plan is None:
             return None
-        plan = parse_stored(RedrivePlan, self._key, stored.data)
         if (plan.manifest.tenant, plan.manifest.parent) != (self._tenant, self._parent):
             raise StoredObjectBroken(
                 f"the object {self._key} is another job's plan; find out what wrote it, and remove it"
@@ -104,9 +102,14 @@ class Plans:
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
             # It may have been killed between its seal and its last check.
-            await finalize(self._storage, *names, grace=self._connections.settings.freeze_grace_seconds)
+            await finalize(
+                self._storage,
+                *names,
+                grace=self._connections.settings.freeze_grace_seconds,
+                watch=self._connections.job_watch,
+            )
             return Submitted()
-        if plan.manifest.deadline <= time.time():
+        if plan.manifest.deadline <= (await self._storage.measure_clock()).trusted_now():
             return None
         ended = [keys.summary(*names), keys.cancelled(*names)]
         if [key for key in ended if await self._storage.modified(key) is not None]:

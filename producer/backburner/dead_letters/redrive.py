@@ -20,7 +20,7 @@ from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kep
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner.submission.options import Deadline, manifest_of
 from backburner_schemas import keys
 from backburner_schemas.errors import (
@@ -142,7 +142,14 @@ class Redrive:
             # One job's problem, such as a pool that has vanished meanwhile, does not affect the others.
             await self._keep_all(job, only, error)
             return
-        republisher = Republisher(self._connections, self._store, self._tenant, job, self._deadline)
+        republisher = Republisher(
+            self._connections,
+            self._store,
+            self._tenant,
+            job,
+            self._deadline,
+            now=await self._connections.storage.time(),
+        )
         await republisher.restore()
         async with aclosing(self._batches(job, only)) as batches:
             async for batch in batches:
@@ -154,9 +161,7 @@ class Redrive:
     async def _manifest(self, job: str) -> JobManifest | None:
         if not keys.has_manifest(job):
             return None
-        key = keys.manifest(self._tenant, job)
-        stored = await self._connections.storage.get(key)
-        return parse_stored(JobManifest, key, stored.data) if stored is not None else None
+        return await read_stored(self._connections.storage, JobManifest, keys.manifest(self._tenant, job))
 
     async def _batches(self, job: str, only: Sequence[DeadLetter] | None) -> AsyncGenerator[list[DeadLetter]]:
         """The chosen letters that can be sent; the others are reported."""
@@ -194,6 +199,7 @@ class Redrive:
                 return
             manifest = manifest_of(
                 self._connections.settings,
+                now=await self._connections.storage.time(),
                 tenant=self._tenant,
                 job_id=None,
                 priority=parent.priority,

@@ -4,7 +4,6 @@ A worker may give up such a request again, and then writes its letter to the sam
 before its request is published, and never removed afterwards: what is stored at the key by then is the new one.
 """
 
-import time
 from collections.abc import Callable, Sequence
 
 from backburner.connections import Connections
@@ -13,11 +12,12 @@ from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kep
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner.submission.envelopes import claim_check
 from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
 from backburner_schemas import keys
-from backburner_schemas.errors import PoolNotFound, QueueError, RequestRefused
+from backburner_schemas.errors import MessageTooLarge, PoolNotFound, QueueError, RequestRefused
 from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
 from backburner_schemas.names import Lane
 from backburner_schemas.request import parse_request
@@ -29,15 +29,23 @@ class Republisher:
     """Sends letters of one stream or single request again. Call `restore` before the first `send`."""
 
     def __init__(
-        self, connections: Connections, store: DeadLetterStore, tenant: str, job: str, deadline: Deadline | None
+        self,
+        connections: Connections,
+        store: DeadLetterStore,
+        tenant: str,
+        job: str,
+        deadline: Deadline | None,
+        *,
+        now: float,
     ) -> None:
+        """`now` is in Unix seconds by the store's clock."""
         self._connections = connections
         self._storage = connections.storage
         self._store = store
         self._tenant = tenant
         self._job = job
         self._has_deadline = deadline is not None
-        self._now = time.time()
+        self._now = now
         self._until = resolve_deadline(
             DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, self._now, connections.settings
         )
@@ -68,8 +76,8 @@ class Republisher:
         await self._storage.put(aside, b"\n".join(write_letter(letter) for letter in moved))
         await self._store.remove(DeadLetterRef(self._tenant, self._job, letter.index) for letter in moved)
         try:
-            await publish(await self._connections.publisher(), ready)
-        except QueueError:
+            await publish(await self._connections.publisher(), self._storage, ready)
+        except (QueueError, MessageTooLarge):
             await self._put_back(aside)
             raise
         await self._storage.delete([aside])
@@ -90,10 +98,10 @@ class Republisher:
         message = Message(pool, Lane.NORMAL, envelope)
         if envelope.body is None:
             return message
-        return await claim_check(self._storage, message, len(line), self._connections.settings.queue.kind)
+        return await claim_check(self._storage, message, self._connections.settings.queue.kind)
 
     async def _put_back(self, aside: str) -> None:
-        stored = await self._storage.get(aside)
+        stored = await self._storage.get(aside, max_bytes=MAX_RECORDS_BYTES)
         for line in stored.data.splitlines() if stored is not None else ():
             no_ref = DeadLetterRef(self._tenant, self._job)
             envelope = read_letter(no_ref, line).envelope

@@ -91,6 +91,7 @@ class RetryFailed:
             await self._connections.pools.check_pool(parent.pool)
         manifest = manifest_of(
             self._connections.settings,
+            now=await self._connections.storage.time(),
             tenant=self._tenant,
             job_id=None,
             priority=parent.priority if options.priority is None else options.priority,
@@ -112,7 +113,7 @@ class RetryFailed:
 
     async def _ended(self) -> JobView:
         grace = self._connections.settings.freeze_grace_seconds
-        await finalize(self._storage, self._tenant, self._job, grace=grace)
+        await finalize(self._storage, self._tenant, self._job, grace=grace, watch=self._connections.job_watch)
         view = await view_job(self._storage, self._tenant, self._job)
         if view is None:
             raise not_found(self._job)

@@ -10,6 +10,7 @@ from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
 from backburner.logs import get_logger
+from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.dependency_probe import DependencyProbe
 from backburner.process.garbage import freeze_gc
@@ -36,6 +37,7 @@ async def run_dispatcher(settings: DispatcherSettings) -> None:
         dispatcher = parts.dispatcher
         monitor = DependencyMonitor({"store": storage, "queue": parts.sender}, readiness, metrics)
         probe = DependencyProbe(storage, partial(storage.ask, keys.PROBE))
+        clock = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, metrics)
 
         def stop() -> None:
             readiness.leave()
@@ -43,7 +45,7 @@ async def run_dispatcher(settings: DispatcherSettings) -> None:
 
         on_stop_signal(stop)
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(part) for part in (health.beat(), monitor.run(), probe.run())]
+            beside = [tasks.create_task(part) for part in (health.beat(), monitor.run(), probe.run(), clock.run())]
             freeze_gc()
             readiness.join()
             log.info("dispatching")

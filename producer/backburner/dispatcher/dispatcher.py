@@ -136,24 +136,24 @@ class Dispatcher:
         await self._pending.look(self._runs)
         # Those that run see their markers now.
         self._changed.set()
-        now, clock = time.time(), time.monotonic()
+        clock, now, late = time.monotonic(), self._storage.clock.now(), self._storage.clock.trusted_now()
         self._yielding = {tenant: until for tenant, until in self._yielding.items() if until > clock}
         free = [job for job in self._pending if job.key not in self._runs and job.look_at <= clock]
         # What can be taken up goes before what only has to be told why it waits, however much of that there is.
-        reasons = {job.key: self._reason(job, now) for job in free}
+        reasons = {job.key: self._reason(job, now, late) for job in free}
         ready = [job for job in free if reasons[job.key] is None]
         if not self._has_room:
-            self._make_room(in_turn([job for job in ready if not job.over(now)], self._runs, now))
-            ready = [job for job in ready if job.over(now)]
+            self._make_room(in_turn([job for job in ready if not job.over(late)], self._runs, late))
+            ready = [job for job in ready if job.over(late)]
         first = {job.key for job in ready}
         untold = [job for job in free if job.key not in first and not self._is_told(job, reasons[job.key], clock)]
-        jobs = [*in_turn(ready, self._runs, now), *in_turn(untold, self._runs, now)]
+        jobs = [*in_turn(ready, self._runs, late), *in_turn(untold, self._runs, late)]
         claimed = 0
         for job in jobs[:_CURSORS_PER_LOOK_COUNT]:
             if self._stopping.is_set() or claimed == _CLAIMS_PER_LOOK_COUNT:
                 return
             try:
-                claim = await self._consider(job, now)
+                claim = await self._consider(job, now, late)
             except StoreError as error:
                 if error.retryable or isinstance(error, StoreFull):
                     raise
@@ -172,12 +172,14 @@ class Dispatcher:
     def _has_room(self) -> bool:
         return len(self._runs) < self._max_jobs
 
-    def _reason(self, job: PendingJob, now: float) -> WaitReason | None:
+    def _reason(self, job: PendingJob, now: float, late: float) -> WaitReason | None:
         """Why the job is not to be taken up, as far as it is known without reading its cursor again; None if it is.
+
+        `now` is what its hours are judged by, `late` what its deadline is: the same, or -inf where clocks do not agree.
 
         It is asked of each job that waits, in each look.
         """
-        if job.over(now):
+        if job.over(late):
             return None
         if self._yielding and self._yielding.get(job.tenant, 0.0) > time.monotonic():
             return WaitReason.SHARE
@@ -205,7 +207,7 @@ class Dispatcher:
         """Whether its cursor has the right reason, and was read not long ago: another may have taken it since."""
         return job.noted == (reason or WaitReason.DISPATCHER) and clock - job.read_at < self._claim_seconds
 
-    async def _consider(self, job: PendingJob, now: float) -> Claim | None:
+    async def _consider(self, job: PendingJob, now: float, late: float) -> Claim | None:
         """Claim the job if it is free and can be taken up; else note why it waits."""
         found = await read_cursor(self._storage, job.key)
         cursor = found.cursor
@@ -217,9 +219,9 @@ class Dispatcher:
             if cursor.owner and unchanged < self._claim_seconds:
                 job.look_at = time.monotonic() + self._claim_seconds / _LOOKS_PER_CLAIM_COUNT
                 return None
-        reason = self._reason(job, now)
+        reason = self._reason(job, now, late)
         # To end a job takes no place: its lines are not needed.
-        if reason is None and (self._has_room or job.over(now)):
+        if reason is None and (self._has_room or job.over(late)):
             claim = Claim(self._storage, job.key, self._owner, seconds=self._claim_seconds)
             if await claim.take(found):
                 log.info("claimed a job", tenant=job.key[0], job=job.key[1], sent=claim.cursor.count)

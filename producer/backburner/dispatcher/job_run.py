@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from backburner.dispatcher.sender import Sender, Sending
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.stream import JobStream
 from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.job_watch import JobWatch
 from backburner.jobs.speed import estimate_of
 from backburner.logs import get_logger
 from backburner.ordering.plan import Plan
@@ -72,6 +72,7 @@ class RunSettings:
     look_seconds: float
     """Between two writes of a cursor, while there is something to write."""
     grace_seconds: float
+    """Of a job whose manifest has none."""
     drain_seconds: float
     """How long a job that is handed back waits for what is on its way to the broker; what comes later is sent again."""
     max_body_bytes: int
@@ -93,8 +94,9 @@ class JobRun:
         backlog: Backlog,
         changed: Notifier,
         settings: RunSettings,
-        now: Callable[[], float] = time.time,
+        watch: JobWatch,
     ) -> None:
+        """`watch` is what this dispatcher has seen of jobs."""
         self.pending = pending
         self.claim = claim
         self._storage = storage
@@ -103,7 +105,8 @@ class JobRun:
         self._backlog = backlog
         self._changed = changed
         self._settings = settings
-        self._now = now
+        self._now = storage.clock.now
+        self._watch = watch
         self._leaving = False
         self._waiting: Waiting | None = waiting.CHECKING
         self.stream: JobStream | None = None
@@ -212,7 +215,7 @@ class JobRun:
             plan.close()
             raise
         self.pending.planned = True
-        return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes)
+        return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes, now=self._now)
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:
         """What the cursor tells of a job that is planned."""
@@ -252,7 +255,7 @@ class JobRun:
 
     @property
     def _over(self) -> bool:
-        return self.pending.over(self._now())
+        return self.pending.over(self._storage.clock.trusted_now())
 
     # --- its end ---------------------------------------------------------------------------------------------------
 
@@ -287,22 +290,29 @@ class JobRun:
 
     async def _cut_off(self) -> Over:
         """End a job that was cancelled or has expired: at once if nothing was sent, else when late records are in."""
-        grace = self._settings.grace_seconds if self.claim.cursor.begun else 0.0
-        if await self._frozen(grace):
+        begun, grace = self.claim.cursor.begun, self.pending.manifest.grace_seconds or 0.0
+        if await self._frozen(at_once=not begun):
             return await self._end(Outcome.ENDED)
-        return await self._hand_back(grace)
+        return await self._hand_back(max(grace, self._settings.grace_seconds) if begun else 0.0)
 
     async def _end(self, outcome: Outcome) -> Over:
         """Take the job off the list of those that wait, and freeze it if it is whole."""
         markers = [keys.pending(*self.pending.key), keys.paused(*self.pending.key)]
         await until_stored(partial(self._storage.delete, markers), "end a job")
         # Nobody else needs to wait for a claim on it to grow stale.
-        await self._frozen(self._settings.grace_seconds)
+        await self._frozen()
         return Over(outcome)
 
-    async def _frozen(self, grace: float) -> bool:
-        ending = await until_stored(partial(finalize, self._storage, *self.pending.key, grace=grace), "end a job")
-        return ending is not None
+    async def _frozen(self, *, at_once: bool = False) -> bool:
+        end = partial(
+            finalize,
+            self._storage,
+            *self.pending.key,
+            grace=self._settings.grace_seconds,
+            watch=self._watch,
+            at_once=at_once,
+        )
+        return await until_stored(end, "end a job") is not None
 
     async def _hand_back(self, look_after: float, trouble: object = None) -> Over:
         """Let another have it. What it waited for here says nothing any more, unless it is held back or in trouble."""

@@ -1,6 +1,5 @@
 """The dispatcher's metrics. One object owns them all; the parts report to it what happened and never name a metric."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -9,6 +8,7 @@ from prometheus_client.registry import Collector
 
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.scheduler import Queue
+from backburner.process.clock_keeper import clock_offset_gauge
 from backburner_schemas.names import PRIORITIES, Lane
 
 
@@ -37,6 +37,7 @@ class Metrics:
             ["dependency"],
             registry=registry,
         )
+        self._clock_offset = clock_offset_gauge(registry)
 
     def sent(self, queue: Queue, requests: int) -> None:
         """The broker has so many more requests in that lane."""
@@ -51,22 +52,40 @@ class Metrics:
         """Record whether that dependency answers."""
         self._up.labels(name).set(up)
 
-    def watch(self, backlog: Backlog, claims: Callable[[], int], waiting: Callable[[], Mapping[str, int]]) -> None:
-        """Show what is stored and waits, when asked."""
-        self._registry.register(_Stored(backlog, claims, waiting))
+    def clock_offset(self, seconds: float) -> None:
+        """The store's clock is so far ahead of this machine's."""
+        self._clock_offset.set(seconds)
+
+    def watch(
+        self,
+        backlog: Backlog,
+        claims: Callable[[], int],
+        waiting: Callable[[], Mapping[str, int]],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        """Show what is stored and waits, when asked; `now` gives Unix seconds by the store's clock."""
+        self._registry.register(_Stored(backlog, claims, waiting, now))
 
 
 class _Stored(Collector):
     """What the latest survey found."""
 
-    def __init__(self, backlog: Backlog, claims: Callable[[], int], waiting: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self,
+        backlog: Backlog,
+        claims: Callable[[], int],
+        waiting: Callable[[], Mapping[str, int]],
+        now: Callable[[], float],
+    ) -> None:
+        self._now = now
         self._backlog = backlog
         self._claims = claims
         self._waiting = waiting
 
     def collect(self) -> Iterable[Metric]:
         """The gauges."""
-        survey, now = self._backlog.survey, time.time()
+        survey, now = self._backlog.survey, self._now()
         lanes = [(pool, Lane(lane)) for pool in survey.workers for lane in PRIORITIES]
         pending, queued, since = survey.pending(), survey.on_the_queue(), survey.queued_since()
         yield _gauge(

@@ -54,7 +54,9 @@ class Parts:
             look_seconds=settings.dispatch_look_seconds,
             leave_seconds=settings.drain_seconds + _HAND_BACK_SECONDS,
         )
-        self._metrics.watch(self.backlog, lambda: dispatcher.claims, dispatcher.waiting)
+        self._metrics.watch(
+            self.backlog, lambda: dispatcher.claims, dispatcher.waiting, now=self.connections.storage.clock.now
+        )
         return dispatcher
 
     @cached_property
@@ -116,4 +118,5 @@ class Parts:
                 drain_seconds=self.settings.drain_seconds,
                 max_body_bytes=self.settings.max_body_bytes,
             ),
+            watch=self.connections.job_watch,
         )

@@ -20,7 +20,7 @@ from backburner.runtime.retrying import FailureLog, retry_until_done
 from backburner.runtime.until_stored import asked_to_end, until_stored
 from backburner.settings import QueueKind
 from backburner.storage import Storage
-from backburner.submission.envelopes import claim_check_all
+from backburner.submission.envelopes import claim_check_all, to_send_again
 from backburner_schemas.errors import QueueError, StoreFull
 
 _MAX_TURNS_IN_FLIGHT = 4
@@ -109,7 +109,7 @@ class Sender(Availability):
             and self._backlog.has_workers(job.stream.queue[0])
             and self._backlog.room(job.stream.queue, job.stream.left)
         }
-        chosen = self._scheduler.pick(ready, time.time())
+        chosen = self._scheduler.pick(ready, self._storage.clock.now())
         return ready[chosen] if chosen is not None else None
 
     async def _send(self, job: Sending, tasks: asyncio.TaskGroup) -> None:
@@ -154,7 +154,7 @@ class Sender(Availability):
             try:
                 await (await self._publisher()).publish(left)
             except PublishFailed as error:
-                left = [left[position] for position in error.failed]
+                left = await until_stored(partial(to_send_again, self._storage, left, error), "store large bodies")
                 raise
             except asyncio.CancelledError:
                 if asked_to_end():

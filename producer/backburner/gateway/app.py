@@ -22,6 +22,7 @@ from backburner.gateway.settings import GatewaySettings
 from backburner.gateway.sweep import GatewaySweep
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import get_logger
+from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.dependency_probe import DependencyProbe
 from backburner.process.garbage import freeze_gc
@@ -103,9 +104,12 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     dependencies: dict[str, Availability] = {"store": parts.storage}
     monitor = DependencyMonitor(dependencies, readiness, parts.telemetry)
     probe = DependencyProbe(parts.storage, partial(parts.storage.ask, keys.PROBE))
+    storage = parts.storage
+    clock = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, parts.telemetry)
     sweep = GatewaySweep(parts.storage, seconds=settings.gateway_sweep_seconds)
     async with asyncio.TaskGroup() as tasks:
-        beside = [tasks.create_task(part) for part in (sweep.run(), health.beat(), monitor.run(), probe.run())]
+        timers = (sweep.run(), health.beat(), monitor.run(), probe.run(), clock.run())
+        beside = [tasks.create_task(timer) for timer in timers]
         try:
             warm = tasks.create_task(_warm_up(parts))
             beside.append(warm)

@@ -1,7 +1,6 @@
 """Calls that come twice: what the first one made is kept under its key, and the store decides between replicas."""
 
 import hashlib
-import time
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +9,7 @@ from starlette.requests import Request
 
 from backburner.gateway.auth.principal import Principal
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import parse_stored, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused, IdempotencyConflict, StoreError
 
@@ -49,14 +48,14 @@ class Idempotency:
         Raises `IdempotencyConflict` if the first one's content was another.
         """
         stored_at = self._key("key", key)
-        mine = MadeOnce(fingerprint=fingerprint, made=made, at=time.time())
+        mine = MadeOnce(fingerprint=fingerprint, made=made, at=self._storage.clock.now())
         if await self._storage.create(stored_at, mine.model_dump_json().encode()):
             return made
         stored = await self._storage.get(stored_at)
         if stored is None:
             raise StoreError("what an earlier call with this key made has vanished; call again")
         found = parse_stored(MadeOnce, stored_at, stored.data)
-        if time.time() - found.at > KEPT_SECONDS:
+        if self._storage.clock.trusted_now() - found.at > KEPT_SECONDS:
             if await self._storage.replace(stored_at, mine.model_dump_json().encode(), stored.etag):
                 return made
             raise StoreError("another call with this key came at the same moment; call again")
@@ -79,14 +78,14 @@ class Idempotency:
     async def retried(self, fingerprint: str, made: str, *, retry: bool) -> str:
         """What a call without a key is to make: of a first call, that; of its retry, what the first call made."""
         stored_at = self._key("same", fingerprint)
-        mine = MadeOnce(fingerprint=fingerprint, made=made, at=time.time()).model_dump_json().encode()
+        mine = MadeOnce(fingerprint=fingerprint, made=made, at=self._storage.clock.now()).model_dump_json().encode()
         if not retry:
             await self._storage.put(stored_at, mine)
             return made
         stored = await self._storage.get(stored_at)
         if stored is not None:
             found = parse_stored(MadeOnce, stored_at, stored.data)
-            if time.time() - found.at <= RETRY_WINDOW_SECONDS:
+            if self._storage.clock.trusted_now() - found.at <= RETRY_WINDOW_SECONDS:
                 return found.made
         # The first call never came as far as this, or long ago. Its other retry may be here at the same moment.
         if stored is None:
@@ -112,9 +111,8 @@ class Idempotency:
         return await self._storage.modified(self._key("done", made)) is not None
 
     async def _remembered(self, stored_at: str, seconds: float) -> MadeOnce | None:
-        stored = await self._storage.get(stored_at)
-        found = None if stored is None else parse_stored(MadeOnce, stored_at, stored.data)
-        return found if found is not None and time.time() - found.at <= seconds else None
+        found = await read_stored(self._storage, MadeOnce, stored_at)
+        return found if found is not None and self._storage.clock.trusted_now() - found.at <= seconds else None
 
     def _key(self, kind: str, key: str) -> str:
         parts = (kind, self._route, self._principal.subject, self._principal.key_id, key)

@@ -75,7 +75,13 @@ class Parts:
 
     def batches(self, tenant: str) -> BatchStore:
         """The batches of a tenant."""
-        return BatchStore(self.storage, tenant, counts=self.running_counts, grace=self.settings.freeze_grace_seconds)
+        return BatchStore(
+            self.storage,
+            tenant,
+            counts=self.running_counts,
+            grace=self.settings.freeze_grace_seconds,
+            watch=self.connections.job_watch,
+        )
 
     def uploads(self, tenant: str) -> UploadStore:
         """The uploads of a tenant."""

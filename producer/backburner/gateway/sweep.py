@@ -5,7 +5,6 @@ Every replica may run it at the same time: each step is a deletion of what nobod
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -29,11 +28,12 @@ log = get_logger(__name__)
 class GatewaySweep:
     """Sweeps all tenants on a timer."""
 
-    def __init__(self, storage: Storage, *, seconds: float, now: Callable[[], float] = time.time) -> None:
-        """`seconds` between sweeps, about; `now` gives Unix seconds."""
+    def __init__(self, storage: Storage, *, seconds: float, now: Callable[[], float] | None = None) -> None:
+        """`seconds` between sweeps, about; `now` gives Unix seconds in place of the store's clock."""
         self._storage = storage
         self._seconds = seconds
-        self._now = now
+        # -inf while the clocks do not agree: nothing is old then, and nothing goes.
+        self._now = now or storage.clock.trusted_now
 
     async def run(self) -> None:
         """Sweep until cancelled. What fails is tried again the next time."""

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from backburner.process.clock_keeper import clock_offset_gauge
+
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 
 
@@ -41,6 +43,7 @@ class GatewayTelemetry:
             ["dependency"],
             registry=registry,
         )
+        self._clock_offset = clock_offset_gauge(registry)
         self._ready = Gauge("backburner_gateway_ready", "Whether the gateway takes calls.", registry=registry)
 
     @contextmanager
@@ -69,6 +72,10 @@ class GatewayTelemetry:
     def dependency(self, name: str, *, up: bool) -> None:
         """Record whether that dependency answers."""
         self._up.labels(name).set(up)
+
+    def clock_offset(self, seconds: float) -> None:
+        """The store's clock is so many seconds ahead of this machine's."""
+        self._clock_offset.set(seconds)
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Show this with the gauge of readiness."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from backburner_schemas.request import INPUT_FIELDS, MAX_CUSTOM_ID_CHARACTERS
+from backburner_schemas.request import INPUT_FIELDS, MAX_CONTAINERS, MAX_CUSTOM_ID_CHARACTERS
 
 _INPUTS = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
 _OPENING, _CLOSING = b"{}"
@@ -58,7 +58,11 @@ def fast_check(lines: Sequence[bytes], max_bytes: int) -> FastChecked | None:
     except (ValueError, TypeError, LookupError, PydanticSerializationError):
         return None
     data = b"\n".join([*canonical, b""])
-    if max(map(len, (*lines, *canonical))) > max_bytes or not _have_nothing_else(lines, data, names):
+    if (
+        max(map(len, (*lines, *canonical))) > max_bytes
+        or not _have_nothing_else(lines, data, names)
+        or not _are_few_containers(canonical)
+    ):
         return None
     return FastChecked(custom_ids, models, data)
 
@@ -72,6 +76,14 @@ def canonical_lines(lines: Sequence[bytes], max_bytes: int) -> bytes:
 
 def _has_input(body: dict[str, Any], fields: Sequence[str]) -> bool:
     return fields[0] in body or any(name in body for name in fields)
+
+
+def _are_few_containers(lines: Sequence[bytes]) -> bool:
+    """Whether no line can have more objects and lists than one request may: these signs may also be within texts."""
+    longest = max(map(len, lines))
+    return longest <= MAX_CONTAINERS or all(
+        line.count(b"{") + line.count(b"[") <= MAX_CONTAINERS for line in lines if len(line) > MAX_CONTAINERS
+    )
 
 
 def _have_nothing_else(lines: Sequence[bytes], data: bytes, names: int) -> bool:

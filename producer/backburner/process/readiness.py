@@ -10,6 +10,7 @@ class Readiness:
         self._joined = self._left = False
         # Replaced and never changed, so that a reader in another thread always sees a whole one.
         self._away: Mapping[str, str] = {}
+        self._remarks: Mapping[str, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -18,11 +19,13 @@ class Readiness:
 
     @property
     def line(self) -> str:
-        """The same in words, with what is away."""
+        """The same in words, with what is away, or is wrong and does not keep it from its work."""
         if not self._joined:
             return "not ready: still starting, or stopping"
-        away = self._away
-        return "ready" if not away else "not ready: " + "; ".join(f"{name}: {why}" for name, why in away.items())
+        away, remarks = self._away, self._remarks
+        if away:
+            return "not ready: " + _listed(away)
+        return f"ready, but {_listed(remarks)}" if remarks else "ready"
 
     def join(self) -> None:
         """The process takes in work from now on, unless it was asked to stop while it started."""
@@ -38,3 +41,12 @@ class Readiness:
         others = {name: line for name, line in self._away.items() if name != system}
         self._away = others if why is None else {**others, system: why}
         return None if was == (why is not None) else why is not None
+
+    def remark(self, about: str, what: str | None) -> None:
+        """Record what is wrong and keeps nobody from working, or None where nothing is."""
+        others = {name: line for name, line in self._remarks.items() if name != about}
+        self._remarks = others if what is None else {**others, about: what}
+
+
+def _listed(lines: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {line}" for name, line in lines.items())

@@ -1,6 +1,6 @@
 """The publisher port: what puts envelopes onto the queue. It knows no job and no store."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from pydantic_core import from_json
@@ -66,17 +66,19 @@ class Message:
 
 
 class PublishFailed(QueueError):
-    """The broker did not acknowledge every message; send the failed ones again."""
+    """The broker did not acknowledge every message; send the failed ones again, those too large with stored bodies."""
 
     code = "publish_failed"
 
-    def __init__(self, failed: Sequence[int], cause: str) -> None:
+    def __init__(self, failed: Sequence[int], cause: str, too_large: Collection[int] = ()) -> None:
         super().__init__(
             f"the broker did not acknowledge {len(failed)} messages ({cause}); check BACKBURNER_QUEUE_URL and that the "
             "broker is up, then submit again with the same job id"
         )
         self.failed = tuple(failed)
         """Positions, in the sequence that was published, of those that were not acknowledged."""
+        self.too_large = frozenset(too_large)
+        """Of these, those that the queue refuses as long as they are so large."""
 
 
 class Publisher(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import copy
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -18,15 +19,18 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, 
 from obstore.store import LocalStore, MemoryStore, ObjectStore
 
 from backburner.availability import Availability
+from backburner.logs import get_logger
 from backburner.settings import Settings
+from backburner.settings.addresses import check_no_user, shown
 from backburner.storage.availability import StorageAvailability
-from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, certificate_fault, translated
+from backburner.storage.clock import OwnClock, StoreClock
+from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, ObjectTooLarge, certificate_fault, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner.storage.provider import Provider
 from backburner.storage.remote import open_remote
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
-from backburner_schemas.errors import SettingsError, StoreError
-from backburner_schemas.keys import is_of_tenant
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+from backburner_schemas.keys import clock_mark, is_of_tenant
 from backburner_schemas.names import is_name
 
 if TYPE_CHECKING:
@@ -35,12 +39,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_DOCUMENT_BYTES = 1 << 20
+"""Of an object that is read as a whole, unless its reader knows better: manifests, cursors and their kin are smaller.
+
+What lies in the store may have been put there by anybody who may write below one tenant.
+"""
+MAX_RECORDS_BYTES = 256 * 1024 * 1024
+"""Of a segment, or an answer: one answer may have 128 MiB, and more where it is escaped."""
+log = get_logger(__name__)
+
 # One for all stores: every future of obstore's is awaited through it, so that none outlives the interpreter.
 _calls = NativeCalls()
 atexit.register(_calls.end)
 os.register_at_fork(after_in_child=_calls.forget)
 
+_BUCKET = re.compile(r"[^\s:@]+")
+_USERS = "take it out, and give the store's credentials as docs/stores.md lists them"
 _STORE_KINDS = frozenset({*Provider, "file", "memory"})
+_MEASURE_SECONDS = 2.0
+"""Nobody waits longer for the store's clock where it only dates something."""
 _STREAMED_SECONDS = 10
 """How long one request is read from, before another goes on behind what it gave."""
 
@@ -80,8 +97,12 @@ class Storage(Availability):
         *,
         trial: "CertificateTrial | None" = None,
         clock: Callable[[], float] = time.monotonic,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._store = store
+        on_this_machine = isinstance(store, (LocalStore, MemoryStore))
+        self.clock = store_clock or (OwnClock() if on_this_machine else StoreClock())
+        """The clock that the store dates by, as far as it was measured."""
         self._trial = trial
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._tenant: str | None = None
@@ -95,9 +116,13 @@ class Storage(Availability):
         forms = "set BACKBURNER_STORE_URL to s3://bucket/root, gs://…, az://… or file:///folder"
         if not url:
             raise SettingsError(f"no object store is set; {forms}, or run `backburner up` and then `. .backburner/env`")
-        parts = urlsplit(url)
-        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not parts.netloc):
-            raise SettingsError(f"the store URL {url!r} is not understood; {forms}")
+        check_no_user("BACKBURNER_STORE_URL", url, _USERS)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:  # An address that is none.
+            raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}") from error
+        if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not _BUCKET.fullmatch(parts.netloc)):
+            raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}")
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
         if parts.scheme == "file":
@@ -136,21 +161,54 @@ class Storage(Availability):
             await self.put(key, b"")
         await self.modified(key)
 
-    async def get(self, key: str) -> Stored | None:
-        """The object, or None if there is none."""
+    async def measure_clock(self, *, anew: bool = False) -> StoreClock:
+        """The store's clock, measured now unless that was done lately; `anew`: in any case.
+
+        It costs an empty object that is written, and a look at it: nothing else tells what the store's clock says.
+        Whoever may not write it does without: the clock is not trusted then. Raises `StoreError`.
+        """
+        if anew or self.clock.must_be_measured:
+            whole, key, begun = copy.copy(self), clock_mark(), self.clock.begin()
+            whole._tenant = None  # noqa: SLF001 - one of its own kind
+            try:
+                await whole.put(key, b"")
+                dated = await whole.modified(key)
+            except StoreDenied as error:
+                log.warning(
+                    "the store's clock cannot be measured; ending nothing by time", key=key, error=error.message
+                )
+                return self.clock
+            if dated is not None:
+                self.clock.note(dated, begun)
+        return self.clock
+
+    async def time(self) -> float:
+        """Unix seconds by the store's clock; by this machine's where the store does not answer soon, or refuses.
+
+        For what is dated; what is judged needs a clock that is trusted.
+        """
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_MEASURE_SECONDS):
+                await self.measure_clock()
+        return self.clock.now()
+
+    async def get(self, key: str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Stored | None:
+        """The object, or None if there is none. Raises `ObjectTooLarge` for one of more than so many bytes."""
 
         async def read() -> Stored:
             found = await _calls.run(obstore.get_async, self._store, self._path(key))
+            _check_size(key, found.meta["size"], max_bytes)
             data = bytes(await _calls.run(found.bytes_async))
             return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
 
         return await _none_if_missing(self._asking(self._reads, read))
 
-    async def view(self, key: str) -> memoryview | None:
-        """The object's bytes without a copy, or None if there is none."""
+    async def view(self, key: str, *, max_bytes: int = MAX_RECORDS_BYTES) -> memoryview | None:
+        """The object's bytes without a copy, or None if there is none. Raises `ObjectTooLarge` as `get` does."""
 
         async def read() -> memoryview:
             found = await _calls.run(obstore.get_async, self._store, self._path(key))
+            _check_size(key, found.meta["size"], max_bytes)
             return memoryview(await _calls.run(found.bytes_async))
 
         return await _none_if_missing(self._asking(self._reads, read))
@@ -168,7 +226,8 @@ class Storage(Availability):
                 if isinstance(error, FileNotFoundError) or "range" not in str(error).lower():
                     raise
                 found = await _calls.run(obstore.get_async, self._store, self._path(key))
-                return bytes(await _calls.run(found.bytes_async))[:length]
+                _check_size(key, found.meta["size"], length)
+                return bytes(await _calls.run(found.bytes_async))
 
         return await _none_if_missing(self._asking(self._reads, read))
 
@@ -215,6 +274,15 @@ class Storage(Availability):
         async def read() -> float:
             meta = await _calls.run(obstore.head_async, self._store, self._path(key))
             return meta["last_modified"].timestamp()
+
+        return await _none_if_missing(self._asking(self._reads, read))
+
+    async def etag(self, key: str) -> str | None:
+        """The object's tag, which changes with each write; None if there is none, or the store has no tags."""
+
+        async def read() -> str | None:
+            meta = await _calls.run(obstore.head_async, self._store, self._path(key))
+            return meta["e_tag"]
 
         return await _none_if_missing(self._asking(self._reads, read))
 
@@ -352,6 +420,9 @@ class Storage(Availability):
             else:
                 availability.answered(begun)
             raise failure from error
+        except ObjectTooLarge:
+            availability.answered(begun)
+            raise
         except BaseException:
             availability.dropped(begun)
             raise
@@ -382,6 +453,15 @@ class CertificateTrial:
             if certificate_fault(error) is not None:
                 raise
         self._passed = True
+
+
+def _check_size(key: str, size: int, max_bytes: int) -> None:
+    """Raise `ObjectTooLarge` before any of it is read."""
+    if size > max_bytes:
+        raise ObjectTooLarge(
+            f"the object {key} has {size:,} bytes, and none of its kind has more than {max_bytes:,}; "
+            "find out what wrote it, and restore or remove it"
+        )
 
 
 def _folder(url: str, parts: SplitResult) -> Path:

@@ -4,19 +4,19 @@ from collections.abc import Iterable, Sequence
 
 from pydantic_core import to_json
 
-from backburner.publishers.base import FIRST_DELIVERY, NOT_ENCODED, Message
+from backburner.publishers.base import FIRST_DELIVERY, NOT_ENCODED, Message, PublishFailed
 from backburner.publishers.encoded import EncodedMessages
 from backburner.publishers.sqs.message import escaped
 from backburner.settings import QueueKind
 from backburner.storage import Storage
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import VERSION, AnswerMode, Envelope
+from backburner_schemas.errors import MessageTooLarge
 from backburner_schemas.job import JobManifest
-from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_schemas.routing import NEIGHBOUR_REQUESTS, neighbours_key
 
 INLINE_BYTES = 900_000
-"""Largest request that is sent on the queue itself, whose usual limit is a mebibyte with the headers."""
+"""Largest message that is sent on the queue itself, whose usual limit is a mebibyte with the headers."""
 _MAX_GROWTH_FACTOR = 6
 """Bytes on SQS that one byte of a request can become: there a control character or a letter is escaped."""
 
@@ -69,17 +69,32 @@ async def claim_check_all(storage: Storage, messages: Sequence[Message], queue: 
     values = messages.values if isinstance(messages, EncodedMessages) else [one.value for one in messages]
     if queue is not QueueKind.SQS and max(map(len, values), default=0) <= INLINE_BYTES:
         return messages
-    return [await claim_check(storage, one, len(one.value) - ENVELOPE_BYTES, queue) for one in messages]
+    return [await claim_check(storage, one, queue) for one in messages]
 
 
-async def claim_check(storage: Storage, message: Message, size: int, queue: QueueKind) -> Message:
-    """The message itself or, where its request has too many bytes for the queue, one with its stored body's key.
+async def claim_check(storage: Storage, message: Message, queue: QueueKind) -> Message:
+    """The message itself or, where it has too many bytes for the queue, one with its stored body's key."""
+    return message if fits_inline(message, queue) else await _with_stored_body(storage, message)
 
-    `size` is that of the request's JSON.
+
+async def to_send_again(storage: Storage, messages: Sequence[Message], error: PublishFailed) -> Sequence[Message]:
+    """What is left of these messages after that: those that failed, with stored bodies where they were too large.
+
+    Raises `MessageTooLarge` for one whose body was stored already: no repetition helps.
     """
-    if fits_inline(message, size, queue):
-        return message
+    return [
+        await _with_stored_body(storage, messages[one]) if one in error.too_large else messages[one]
+        for one in error.failed
+    ]
+
+
+async def _with_stored_body(storage: Storage, message: Message) -> Message:
     envelope = message.envelope
+    if envelope.body is None:
+        raise MessageTooLarge(
+            f"a message of {len(message.value):,} bytes is over the queue's limit, though its body is stored; raise "
+            "the topic's max.message.bytes to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
+        )
     key = keys.body(envelope.tenant, envelope.job, envelope.index)
     await storage.put(key, to_json(envelope.body, inf_nan_mode="null"))
     claim = Envelope.model_validate({**envelope.model_dump(exclude={"body"}), "body_ref": key})
@@ -87,9 +102,10 @@ async def claim_check(storage: Storage, message: Message, size: int, queue: Queu
     return Message(message.pool, message.lane, claim, message.facts, encoded, grouped=message.grouped)
 
 
-def fits_inline(message: Message, size: int, queue: QueueKind) -> bool:
-    """Whether the message, with a request of so many bytes, can go onto the queue as it is."""
+def fits_inline(message: Message, queue: QueueKind) -> bool:
+    """Whether the message can go onto the queue, by what will be sent: a number may be longer than it came."""
+    size = len(message.value)
     if queue is not QueueKind.SQS:
-        return size + ENVELOPE_BYTES <= INLINE_BYTES
+        return size <= INLINE_BYTES
     # SQS counts what is sent, which is escaped; measured only where that can matter.
-    return (size + ENVELOPE_BYTES) * _MAX_GROWTH_FACTOR <= INLINE_BYTES or len(escaped(message.value)) <= INLINE_BYTES
+    return size * _MAX_GROWTH_FACTOR <= INLINE_BYTES or len(escaped(message.value)) <= INLINE_BYTES

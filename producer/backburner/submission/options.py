@@ -1,6 +1,5 @@
 """Turns the options of a submit into a job's manifest, and refuses those that are not valid."""
 
-import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -20,6 +19,7 @@ Deadline = float | timedelta | datetime
 def manifest_of(
     settings: Settings,
     *,
+    now: float,
     tenant: str | None,
     job_id: str | None,
     priority: Priority,
@@ -34,9 +34,9 @@ def manifest_of(
 ) -> JobManifest:
     """The manifest of a new job. Raises `JobError` for an option that is not valid.
 
+    `now` is in Unix seconds by the store's clock, which its deadline is judged by.
     `stored`: a dispatcher sends it, within the window if there is one.
     """
-    now = time.time()
     until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, settings, stored=stored)
     if job_id is not None and not keys.has_manifest(job_id):
         raise JobError(f"a job id cannot begin with {keys.SINGLE} or {keys.STREAM}; choose another", param="job_id")
@@ -54,6 +54,7 @@ def manifest_of(
             metadata=dict(metadata or {}),
             parent=parent,
             window=_off_peak(window, timezone, stored=stored),
+            grace_seconds=settings.freeze_grace_seconds,
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from backburner.publishers.base import Message, Publisher, PublishFailed
+from backburner.storage import Storage
+from backburner.submission.envelopes import to_send_again
 from backburner_schemas.job import Prefix
 
 MAX_BATCHES_IN_FLIGHT = 4
@@ -16,10 +18,11 @@ _MAX_ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.2
 
 
-async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
+async def publish(publisher: Publisher, storage: Storage, messages: Sequence[Message]) -> None:
     """Publish until the broker has every message; what it did not acknowledge is sent again, with growing pauses.
 
-    Raises `PublishFailed` when a few attempts were not enough.
+    What is too large for its topic is sent again with its body stored. Raises `PublishFailed` when a few attempts were
+    not enough, `MessageTooLarge` for what is too large even so, and `StoreError`.
     """
     left = messages
     for attempt in range(1, _MAX_ATTEMPTS + 1):
@@ -28,7 +31,7 @@ async def publish(publisher: Publisher, messages: Sequence[Message]) -> None:
         except PublishFailed as error:
             if attempt == _MAX_ATTEMPTS:
                 raise
-            left = [left[position] for position in error.failed]
+            left = await to_send_again(storage, left, error)
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
         else:
             return

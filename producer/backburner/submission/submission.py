@@ -178,7 +178,9 @@ class Submission:
         self._pools.update(batch.pools())
         if known < len(batch):
             members, pools = batch.members()[known:], batch.pools()[known:]
-            self._unproven.append(envelopes.messages(members, pools, first + known, time.time()))
+            self._unproven.append(
+                envelopes.messages(members, pools, first + known, self._connections.storage.clock.now())
+            )
         if self._unproven and self._fingerprint.proven:
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
@@ -201,8 +203,9 @@ class Submission:
         return Prefix(begin.count, begin.sha256)
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
-        ready = await claim_check_all(self._connections.storage, messages, self._connections.settings.queue.kind)
-        await publish(await self._connections.publisher(), ready)
+        storage = self._connections.storage
+        ready = await claim_check_all(storage, messages, self._connections.settings.queue.kind)
+        await publish(await self._connections.publisher(), storage, ready)
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
         """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
@@ -242,7 +245,7 @@ class Submission:
         sealed = Sealed(
             total=self._fingerprint.count,
             sha256=self._fingerprint.prefix.sha256,
-            sealed_at=time.time(),
+            sealed_at=self._connections.storage.clock.now(),
             skipped=skipped,
         )
         await self._objects.seal(sealed)
@@ -250,6 +253,7 @@ class Submission:
             self._connections.storage,
             *self._objects.names,
             grace=self._connections.settings.freeze_grace_seconds,
+            watch=self._connections.job_watch,
         )
         if ending is not None and ending.summary.counts.total != sealed.total:
             # Frozen between the last check and the seal: what came after its end does not count.

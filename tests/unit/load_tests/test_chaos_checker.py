@@ -5,8 +5,9 @@ import json
 import pytest
 
 from chaos.answers import digest, request_id
-from chaos.book import Asked, Book, Expect
+from chaos.book import Asked, Book, Expect, Told, ToldLine
 from chaos.checker import check
+from chaos.objects import ReadAhead
 from chaos.queue_state import QueuedMessage, QueueState
 
 URL = "/v1/chat/completions"
@@ -174,6 +175,7 @@ BREAKS = {
         "malformed",
     ),
     "a job is left open": (lambda store: store.put(f"open/default/{JOB}", {}), "left in open/"),
+    "a job is left pending": (lambda store: store.put(f"pending/default/{JOB}", {}), "left in pending/"),
     "a suspect's mark is left": (
         lambda store: store.put(f"markers/suspects/default/{JOB}/3", {}),
         "left in markers/suspects/",
@@ -244,6 +246,67 @@ def test_a_message_that_the_log_holds_twice_needs_a_record_for_each_place(whole)
     line = book.raw[0]
     store.put(STREAMED, record(line, STREAM, "3-17"), record(line, STREAM, "3-18"))
     assert check(book, store, state).kept
+
+
+def test_an_answer_that_no_listing_has_is_found_by_its_name(whole):
+    book, store, queue = whole
+    listed = store.keys
+    store.keys = lambda prefix: (key for key in listed(prefix) if key != ANSWER)
+    assert check(book, store, queue).kept
+    del store.objects[ANSWER]
+    assert any(breach.startswith("lost: single-1") for breach in check(book, store, queue).breaches)
+
+
+def test_what_is_read_ahead_is_what_is_there(whole):
+    book, store, queue = whole
+    store.put(f"tenants/default/jobs/{JOB}/input.jsonl", {})
+    ahead = ReadAhead(store)
+    assert check(book, ahead, queue).breaches == []
+    assert {key: ahead.read(key) for key in store.objects} == store.objects
+    assert ahead.read("tenants/default/jobs/j/answers/none.json") is None
+    del store.objects[ANSWER]
+    assert not check(book, ReadAhead(store), queue).kept
+
+
+@pytest.fixture
+def told(whole):
+    """The same, with the job as a batch of the gateway's, and what the gateway tells of it."""
+    book, store, queue = whole
+    response = {one["custom_id"]: one["response"] for one in store.values(SECOND)}
+    first = store.values(FIRST)[0]
+    response[first["custom_id"]] = first["response"]
+    lines = [ToldLine(name, one and one["body"]) for name, one in sorted(response.items())]
+    book.told[JOB] = Told("completed", (4, 2, 2), lines)
+    return book, store, queue
+
+
+def change_told(book, **fields):
+    was = book.told[JOB]
+    book.told[JOB] = Told(**{"status": was.status, "counts": was.counts, "lines": was.lines} | fields)
+
+
+TOLD_WRONG = {
+    "another end": lambda told: {"status": "expired"},
+    "other counts": lambda told: {"counts": (4, 3, 1)},
+    "a line too few": lambda told: {"lines": told.lines[1:]},
+    "a line twice": lambda told: {"lines": [*told.lines, told.lines[0]]},
+    "a line of nobody": lambda told: {"lines": [*told.lines, ToldLine("stranger", {})]},
+    "another response": lambda told: {"lines": [ToldLine(told.lines[0].custom_id, {"id": "x"}), *told.lines[1:]]},
+    "a response for an error": lambda told: {"lines": [*told.lines[:-1], ToldLine(told.lines[-1].custom_id, {})]},
+}
+
+
+def test_a_batch_that_is_told_as_it_is_stored_passes(told):
+    assert check(*told).breaches == []
+
+
+@pytest.mark.parametrize("what", TOLD_WRONG)
+def test_what_a_gateway_tells_wrong_is_seen(told, what):
+    book, store, queue = told
+    change_told(book, **TOLD_WRONG[what](book.told[JOB]))
+    breaches = check(book, store, queue).breaches
+    assert breaches
+    assert all(breach.startswith("told: ") for breach in breaches)
 
 
 def test_the_real_engines_answers_are_held_to_their_form_alone(whole):

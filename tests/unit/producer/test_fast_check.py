@@ -12,7 +12,7 @@ from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker, canonical
 from backburner_schemas.errors import RequestRefused
-from backburner_schemas.request import Endpoint, check_size, parse_request
+from backburner_schemas.request import MAX_CONTAINERS, Endpoint, check_size, parse_request
 
 LIMIT = 600
 
@@ -141,6 +141,14 @@ def test_well_formed_lines_are_judged_fast(requests, spaced, escaped):
     certain = not any(b"Infinity" in text or b"\\" in text for text in texts)
     if None not in judged and certain:
         assert fast_check(texts, LIMIT) is not None
+
+
+@pytest.mark.parametrize("count", [10, MAX_CONTAINERS])
+def test_a_line_of_too_many_objects_is_left_to_the_full_check(count):
+    line = b'{"custom_id":"a","url":"/v1/completions","body":{"model":"m","prompt":"{[","x":[%b]}}' % (
+        b",".join([b"{}"] * count)
+    )
+    assert (fast_check([line], 8 << 20) is not None) == (count == 10)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 import json
 import logging
+import sys
 
 import pytest
 import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 
 from backburner import logs
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.errors import RequestRefused, SettingsError, StoreFull
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,7 @@ def _as_before():
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    sys.excepthook = sys.__excepthook__
     structlog.reset_defaults()
 
 
@@ -39,14 +41,105 @@ def test_a_record_of_the_standard_library_has_the_same_form(capsys):
     assert (record["event"], record["level"]) == ("gone away", "warning")
 
 
-def test_an_exception_is_told_inside_its_line(capsys):
-    logs.configure("info", json=True)
+def fail():
+    try:
+        int("a prompt")
+    except ValueError:
+        raise RuntimeError("a prompt") from KeyError("a prompt")
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_exception_is_told_by_where_it_was_raised_and_never_by_what_it_says(capsys, as_json):
+    logs.configure("info", json=as_json)
+    try:
+        fail()
+    except RuntimeError:
+        structlog.get_logger().exception("failed")
+    said = capsys.readouterr().err
+    assert "in fail" in said
+    assert "RuntimeError" in said
+    assert "KeyError" in said
+    # A line of code that is shown is ours; what it worked on is not.
+    assert said.count("a prompt") == said.count('("a prompt') + said.count('(\\"a prompt')
+
+
+def test_at_level_debug_an_exception_is_told_whole(capsys):
+    logs.configure("debug", json=True)
     try:
         int("the cause")
     except ValueError:
         structlog.get_logger().exception("failed")
     (line,) = capsys.readouterr().err.splitlines()
     assert "the cause" in json.loads(line)["exception"]
+
+
+def test_errors_of_ours_that_quote_nobody_and_those_of_the_system_are_told():
+    group = ExceptionGroup("two", [StoreFull("no room on disk 7"), FileNotFoundError(2, "no such file", "/tmp/x")])
+    assert "no room on disk 7" in logs.raised(group)
+    assert "no such file" in logs.raised(group)
+    assert "quoted" not in logs.raised(RequestRefused("quoted"))
+
+
+def test_an_exception_that_causes_itself_or_has_no_end_of_causes_is_told_in_bounds():
+    error = ValueError()
+    for _ in range(100_000):
+        error, error.__cause__ = ValueError(), error
+    assert len(logs.raised(error)) < 1000
+    first, second = ValueError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    assert len(logs.raised(first)) < 1000
+
+
+def test_what_ends_the_process_is_one_record(capsys):
+    logs.configure("info", json=True)
+    try:
+        fail()
+    except RuntimeError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "process failed unexpectedly; exiting"
+    assert "RuntimeError" in json.loads(line)["exception"]
+
+
+def test_no_field_is_longer_than_a_bound_whatever_it_holds(capsys):
+    logs.configure("info", json=True)
+    fields = {"text": "x" * 10**6, "nested": {"a": ["x" * 10**6]}, "error": ValueError("x" * 10**6)}
+    structlog.get_logger().info("y" * 10**6, **fields)
+    logging.getLogger("some.library").warning("%s", "z" * 10**6)
+    for line in capsys.readouterr().err.splitlines():
+        assert len(line) < 5 * 16_384
+
+
+@pytest.mark.parametrize(
+    ("said", "secret"),
+    [
+        ("GET https://user:hunter2@store.example/x failed", "hunter2"),
+        ("https://b.example/k?X-Amz-Credential=AKIA1&X-Amz-Signature=abcdef0&x=1", "abcdef0"),
+        ("https://a.example/c?sv=1&sig=c2VjcmV0 refused", "c2VjcmV0"),
+    ],
+)
+def test_what_lets_the_reader_of_a_url_in_is_masked(said, secret):
+    assert secret not in logs.masked(said)
+    assert ".example/" in logs.masked(said)
+
+
+def test_what_a_library_logs_by_itself_says_no_more_of_an_exception(capsys):
+    library = logging.getLogger("some.engine")
+    handler = logging.StreamHandler(sys.stderr)
+    library.addHandler(handler)
+    library.propagate = False
+    try:
+        logs.guard("some.engine")
+        try:
+            int("a prompt")
+        except ValueError:
+            library.exception("refused")
+    finally:
+        library.removeHandler(handler)
+    said = capsys.readouterr().err
+    assert "refused" in said
+    assert "ValueError" in said
+    assert "base 10" not in said
 
 
 def test_records_below_the_level_are_left_out(capsys):

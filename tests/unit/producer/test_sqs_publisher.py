@@ -87,6 +87,7 @@ async def test_a_message_that_is_too_large_fails_alone(region, publisher):
     with pytest.raises(PublishFailed, match="over SQS's 1048576 bytes") as caught:
         await publisher.publish([message(0), message(1, text="a" * 1_100_000), message(2)])
     assert caught.value.failed == (1,)
+    assert caught.value.too_large == {1}
     assert len(region.left()) == 2
 
 

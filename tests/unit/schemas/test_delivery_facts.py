@@ -1,9 +1,10 @@
 """Delivery facts in headers: what was written comes back, and what was made up is cut to its bounds."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, decode_facts, encode_facts
+from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, decode_facts, encode_facts, wait_seconds
 from backburner_schemas.envelope import MAX_ATTEMPTS, MAX_FAILURES, DeliveryFacts, is_place
 from backburner_schemas.names import Lane
 
@@ -18,16 +19,13 @@ FACTS = st.builds(
 
 
 @given(FACTS)
-def test_facts_come_back_as_they_were_but_a_suspect_is_never_delayed(facts):
-    found = decode_facts(encode_facts(facts), 1e11, Lane.RETRY)
-    assert (found.attempt, found.suspect, found.traceparent) == (facts.attempt, facts.suspect, facts.traceparent)
-    assert found.failed_at == facts.failed_at
-    assert found.not_before == (None if facts.suspect else facts.not_before)
+def test_facts_come_back_as_they_were(facts):
+    assert decode_facts(encode_facts(facts), Lane.RETRY) == facts
 
 
 def test_a_first_delivery_needs_no_headers():
     assert encode_facts(DeliveryFacts()) == []
-    assert decode_facts([], 0.0, Lane.RETRY) == DeliveryFacts()
+    assert decode_facts([], Lane.RETRY) == DeliveryFacts()
 
 
 @given(
@@ -37,28 +35,46 @@ def test_a_first_delivery_needs_no_headers():
             st.none() | st.binary(max_size=300) | st.floats().map(lambda number: repr(number).encode()),
         )
     ),
+    st.floats(-1.0, 1e15),
     st.floats(0, 1e11),
 )
-def test_facts_are_cut_to_their_bounds_whatever_the_headers_say(headers, timestamp):
-    facts = decode_facts(headers, timestamp, Lane.RETRY)
+def test_facts_are_cut_to_their_bounds_whatever_the_headers_say(headers, timestamp, now):
+    facts = decode_facts(headers, Lane.RETRY)
     assert 1 <= facts.attempt <= MAX_ATTEMPTS
-    assert facts.not_before is None or facts.not_before <= timestamp + MAX_RETRY_DELAY_SECONDS
-    assert facts.not_before is None or not facts.suspect
+    assert 0.0 <= wait_seconds(facts, timestamp, now) <= MAX_RETRY_DELAY_SECONDS
     assert len(facts.failed_at) <= MAX_FAILURES
     assert all(map(is_place, facts.failed_at))
-    assert decode_facts(encode_facts(facts), timestamp, Lane.RETRY) == facts
+    assert decode_facts(encode_facts(facts), Lane.RETRY) == facts
 
 
-def test_where_attempts_failed_is_believed_only_on_the_lane_that_workers_alone_may_write():
-    claimed = encode_facts(DeliveryFacts(attempt=2, failed_at=("canary/1",)))
-    assert {lane for lane in Lane if decode_facts(claimed, 0.0, lane).failed_at} == {Lane.RETRY}
+@pytest.mark.parametrize(
+    ("not_before", "timestamp", "now", "seconds"),
+    [
+        (None, 1_000.0, 1_000.0, 0.0),
+        (1_010.0, 1_000.0, 1_000.0, 10.0),
+        (1_010.0, 1_000.0, 1_011.0, 0.0),
+        (9_999.0, 1_000.0, 1_000.0, 60.0),
+        (9_999.0, 1_000.0, 1_020.0, 40.0),
+        (9_999.0, 9_999.0, 1_000.0, 60.0),
+        (1_010.0, 1_000.0, -9_000.0, 60.0),
+    ],
+)
+def test_a_message_waits_from_when_it_is_first_seen_for_a_minute_at_most(not_before, timestamp, now, seconds):
+    assert wait_seconds(DeliveryFacts(not_before=not_before), timestamp, now) == seconds
+
+
+@given(FACTS)
+def test_facts_are_believed_only_on_the_lane_that_workers_alone_may_write(facts):
+    claimed = encode_facts(facts)
+    for lane in {*Lane} - {Lane.RETRY}:
+        assert decode_facts(claimed, lane) == DeliveryFacts(traceparent=facts.traceparent)
 
 
 def test_of_places_that_a_header_claims_those_of_the_right_form_are_kept_the_latest_of_them():
     claimed = b"a/1,bad,c d/,e/f/g," + b"x" * 200 + b"/,b/"
-    assert decode_facts([("failed_at", claimed)], 0.0, Lane.RETRY).failed_at == ("a/1", "b/")
-    assert decode_facts([("failed_at", b",".join([b"a/1"] * 1_000))], 0.0, Lane.RETRY).failed_at == ()
-    assert decode_facts([("failed_at", "ä/1".encode())], 0.0, Lane.RETRY).failed_at == ()
+    assert decode_facts([("failed_at", claimed)], Lane.RETRY).failed_at == ("a/1", "b/")
+    assert decode_facts([("failed_at", b",".join([b"a/1"] * 1_000))], Lane.RETRY).failed_at == ()
+    assert decode_facts([("failed_at", "ä/1".encode())], Lane.RETRY).failed_at == ()
 
 
 def test_a_failure_is_added_behind_those_of_before_and_the_oldest_is_dropped():

@@ -87,10 +87,14 @@ def test_codes_are_unique_and_stable():
         "ModelFolderUnusable": "model_folder_unusable",
         "ModelSourceRefused": "model_source_refused",
         "ModelSourceUnavailable": "model_source_unavailable",
+        "GenerationTooLong": "generation_too_long",
         "KubernetesError": "kubernetes_error",
         "KubernetesUnavailable": "kubernetes_unavailable",
         "KubernetesRefused": "kubernetes_refused",
         "SettingsError": "invalid_setting",
+        "BodyTooComplex": "body_too_complex",
+        "MessageTooLarge": "message_too_large",
+        "RunsElsewhere": "runs_elsewhere",
     }
     assert len({kind.code for kind in TREE}) == len(TREE)
 
@@ -128,3 +132,21 @@ def test_only_failures_of_systems_and_full_services_are_worth_a_retry():
 def test_the_picture_at_the_top_of_the_module_shows_every_branch():
     drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__))
     assert drawn == {kind.__name__ for kind in BackburnerError.__subclasses__() if kind.__module__ == errors.__name__}
+
+
+def test_a_message_is_cut_where_it_may_quote_what_others_sent():
+    long = "é" * 100_000
+    for kind in (errors.EngineError, errors.RequestRefused, errors.Undeliverable):
+        message = kind(long, param="p" * 1000).message
+        assert len(message.encode()) <= 1024
+        assert message.startswith("éé")
+        assert message.endswith("…")
+        assert len(kind(long, param="p" * 1000).param) == 128
+    assert len(errors.SettingsError(long).message.encode()) <= 16_384
+    assert errors.EngineError("short").message == "short"
+
+
+def test_a_text_is_cut_between_characters_and_not_before_it_must():
+    assert errors.cut("é" * 10, 20) == "é" * 10
+    assert errors.cut("é" * 11, 20) == "é" * 8 + "…"
+    assert errors.cut("a\ud800" * 20, 20).encode()

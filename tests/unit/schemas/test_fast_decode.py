@@ -12,7 +12,7 @@ from backburner_schemas.codec import Decoded, Origin, Refused, Rules, Unaddresse
 from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.fast_decode import fast_decode
 from backburner_schemas.names import MAX_INDEX
-from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, Endpoint
+from backburner_schemas.request import MAX_CONTAINERS, MAX_CUSTOM_ID_CHARACTERS, Endpoint
 
 ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
 RULES = [Rules(), Rules(allowed_tenants=frozenset({"acme"})), Rules(max_body_bytes=300)]
@@ -144,6 +144,14 @@ def test_both_say_the_same_of_a_message_that_is_damaged(data):
 @pytest.mark.parametrize("inner", ["[" * 250 + "]" * 250, '{"a":' * 190 + "1" + "}" * 190, "[" * 20_000])
 def test_both_say_the_same_of_a_body_that_is_nested_deeply(inner):
     check(json.dumps(WELL_FORMED).replace('"m"', f'"m", "x": {inner}', 1).encode())
+
+
+@pytest.mark.parametrize("shape", ["[%s]", "[[%s]]", "[1e999,%s]"])
+@pytest.mark.parametrize("count", [1, MAX_CONTAINERS - 10, MAX_CONTAINERS])
+def test_both_say_the_same_of_a_body_of_many_objects(shape, count):
+    inner = shape % ("{}," * count)[:-1]
+    value = json.dumps(WELL_FORMED).replace('"m"', f'"m", "x": {inner}', 1).encode()
+    assert told(decode(value, ORIGIN, Rules())) == told(full(value, Rules()))
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e400", "9" * 400 + ".0", "1" * 310 + "e0", "1e0000309", "1.8E+308"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner_schemas.errors import BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
-from backburner_schemas.request import Endpoint, EndpointUrl, parse_request
+from backburner_schemas.errors import BodyTooComplex, BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
+from backburner_schemas.request import MAX_CONTAINERS, Endpoint, EndpointUrl, parse_request
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 BODIES = {
@@ -123,6 +123,16 @@ def test_a_number_that_no_float_holds_is_refused_rather_than_turned_into_null(nu
     raw = json.dumps(line(body=CHAT | {"x": [{"y": "@"}]})).replace('"@"', number)
     with pytest.raises(InvalidJson):
         parse_request(raw)
+
+
+@pytest.mark.parametrize("shape", ["[%s]", "[[%s]]", '{"y":[%s]}'])
+def test_a_body_of_too_many_objects_is_refused_however_they_are_nested(shape):
+    def raw(count):
+        return json.dumps(line(body=CHAT | {"x": "@"})).replace('"@"', shape % ("{}," * count)[:-1])
+
+    assert parse_request(raw(MAX_CONTAINERS - 10)).custom_id == "a"
+    with pytest.raises(BodyTooComplex, match=f"{MAX_CONTAINERS:,}"):
+        parse_request(raw(MAX_CONTAINERS))
 
 
 @given(st.floats(min_value=1e90, max_value=sys.float_info.max) | st.integers(0, 10**300))

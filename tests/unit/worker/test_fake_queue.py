@@ -45,11 +45,11 @@ async def pulled(source: FakeSource) -> list[Delivery]:
 
 async def test_what_is_published_comes_as_a_broker_would_give_it(queue: FakeQueue) -> None:
     publisher, source = await opened(queue), queue.source()
-    await publisher.publish([message(1, Lane.HIGH, attempt=3, suspect=True, traceparent="tp")])
+    await publisher.publish([message(1, Lane.RETRY, attempt=3, suspect=True, traceparent="tp")])
     [delivery] = await pulled(source)
     assert delivery.message == envelope(1)
     assert delivery.raw == codec.encode(envelope(1))
-    assert delivery.lane is Lane.HIGH
+    assert delivery.lane is Lane.RETRY
     assert delivery.facts == DeliveryFacts(attempt=3, suspect=True, traceparent="tp")
     assert not delivery.redelivered
     await source.settle(delivery)
@@ -87,9 +87,11 @@ async def test_a_message_that_was_given_three_times_is_a_suspect_where_that_was_
 
 async def test_what_is_not_due_is_not_given_and_comes_by_itself(queue: FakeQueue) -> None:
     publisher, source = await opened(queue), queue.source()
-    await publisher.publish([message(0, not_before=queue.now() + 0.05), message(1, not_before=queue.now() + 50)])
+    await publisher.publish(
+        [message(number, Lane.RETRY, not_before=queue.now() + wait) for number, wait in enumerate([0.05, 50])]
+    )
     assert queue.delayed == 2
-    assert source.lag()[Lane.NORMAL] == 2
+    assert source.lag()[Lane.RETRY] == 2
     [first] = await pulled(source)
     assert first.message.index == 0
     queue.advance(51)

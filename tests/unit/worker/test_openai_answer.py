@@ -7,6 +7,13 @@ from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import Usage
 from backburner_worker.engine.openai_answer import response_of
 
+NOT_ANSWERS = [
+    {},
+    {"choices": [], "data": []},
+    {"choices": {}, "output": 1, "data": "x"},
+    {"choices": [1], "data": [None]},
+]
+
 
 @pytest.mark.parametrize(
     ("usage", "expected"),
@@ -39,7 +46,7 @@ def test_half_an_answer_is_none(endpoint, answer):
 
 
 @pytest.mark.parametrize("endpoint", list(Endpoint))
-@pytest.mark.parametrize("answer", [{}, {"choices": {}, "output": 1, "data": "x"}, {"choices": [1], "data": [None]}])
+@pytest.mark.parametrize("answer", NOT_ANSWERS)
 def test_what_has_not_the_endpoints_form_is_no_answer(endpoint, answer):
     with pytest.raises(EngineError):
         response_of(endpoint, answer)

@@ -9,7 +9,7 @@ from waiting import until
 from backburner.storage import Storage
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import MAX_CONTAINERS, Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse
 from backburner_worker.jobs import JobCache
 
@@ -79,6 +79,33 @@ async def test_a_claim_check_is_fetched(harness: Harness) -> None:
         await until(harness.summary)
     outcomes = {record.backburner.index: record.ok for record in await harness.records()}
     assert outcomes == {0: True, 1: False}
+
+
+STORED = b'{"model": "fake", "messages": [{"role": "user", "content": "hi"}], "stop": %b}'
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (STORED % b"[]", None),
+        (STORED % b"1e999", "invalid_json"),
+        (STORED % b"NaN", "invalid_json"),
+        (STORED % (b"[" + b"{}," * MAX_CONTAINERS + b"{}]"), "body_too_complex"),
+        (STORED % (b'"' + b"x" * 300_000 + b'"'), "body_too_large"),
+        (b'{"model": "fake", "stream": true, "messages": []}', "invalid_request"),
+        (b"[]", "invalid_json"),
+    ],
+)
+async def test_a_stored_body_is_held_to_what_one_on_the_queue_is(
+    storage: Storage, data: bytes, code: str | None
+) -> None:
+    harness = Harness(storage, max_body_bytes=260_000)
+    await harness.make_job(total=1)
+    await harness.storage.put(keys.body(TENANT, JOB, 0), data)
+    async with running(harness):
+        harness.send(0, body=None, body_ref=keys.body(TENANT, JOB, 0))
+        await until(harness.summary)
+    assert await harness.codes() == {0: code}
 
 
 @pytest.mark.parametrize("broken", ["job.json", "sealed.json"])

@@ -67,10 +67,10 @@ async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
 ) -> None:
     get = Storage.get
 
-    async def get_or_fail(self: Storage, key: str) -> Stored | None:
+    async def get_or_fail(self: Storage, key: str, **limits: int) -> Stored | None:
         if key.startswith("tenants/alpha/"):
             raise StoreError
-        return await get(self, key)
+        return await get(self, key, **limits)
 
     monkeypatch.setattr(Storage, "get", get_or_fail)
     await harness.storage.put(keys.open_job("alpha", "batch_a"), b"")
@@ -83,10 +83,10 @@ def refuse(monkeypatch: pytest.MonkeyPatch, method: str, part: str, error: Store
     """Have the store refuse that method for keys with that part."""
     original = getattr(Storage, method)
 
-    async def refused(self: Storage, key: str, *arguments: Any) -> Any:
+    async def refused(self: Storage, key: str, *arguments: Any, **limits: Any) -> Any:
         if part in key:
             raise error
-        return await original(self, key, *arguments)
+        return await original(self, key, *arguments, **limits)
 
     monkeypatch.setattr(Storage, method, refused)
 
@@ -96,7 +96,7 @@ REFUSALS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "an answer": ("create", "/answers/", {"job": "single-x", "answer": AnswerMode.OBJECT}),
     "a letter": ("put", "/dead/", {"facts": DeliveryFacts(attempt=5), "prompt": "[[busy]]"}),
     "a suspect's mark": ("create", keys.SUSPECTS, {"facts": DeliveryFacts(suspect=True)}),
-    "a body": ("get", "/bodies/", {"body": None, "body_ref": keys.body(TENANT, JOB, 0)}),
+    "a body": ("head", "/bodies/", {"body": None, "body_ref": keys.body(TENANT, JOB, 0)}),
     "a job": ("get", "job.json", {}),
 }
 
@@ -126,7 +126,7 @@ async def test_a_body_that_no_store_can_have_is_its_own_requests_trouble(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await harness.make_job(total=2)
-    refuse(monkeypatch, "get", "/bodies/", ImpossibleKey())
+    refuse(monkeypatch, "head", "/bodies/", ImpossibleKey())
     async with running(harness):
         harness.send(0, body=None, body_ref=keys.body(TENANT, JOB, 0))
         harness.send(1)

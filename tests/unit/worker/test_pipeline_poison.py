@@ -240,6 +240,56 @@ async def test_a_suspect_that_was_given_up_in_a_drain_is_not_convicted(storage: 
     assert await second.codes() == {0: None}
 
 
+async def test_a_suspect_whose_mark_a_store_that_is_away_kept_is_not_convicted_where_the_queue_shows_a_clean_end(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
+    queue = FakeQueue(shows_ends=True)
+    first = Harness(storage, queue=queue, drain_seconds=0.0)
+    await first.make_job(total=1)
+    async with running(first):
+        first.send(0, "[[slow:0.3]]", facts=SUSPECT)
+        await until(lambda: first.source.begun)
+
+        # The store takes no deletion while the worker ends.
+        async def nothing(*_: object) -> None:
+            pass
+
+        monkeypatch.setattr(first.pipeline._runner._suspects, "close", nothing)
+        monkeypatch.setattr(first.pipeline._runner._suspects, "give_up", nothing)
+    assert len(await first.marks()) == 1
+    second = Harness(storage, queue=queue)
+    async with running(second):
+        await until(second.summary)
+    assert await second.codes() == {0: None}
+    assert await second.marks() == []
+
+
+async def test_a_copy_of_a_suspect_that_runs_elsewhere_is_put_back_and_holds_up_nobody(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
+    queue = FakeQueue()
+    first, second = Harness(storage, queue=queue), Harness(storage, queue=queue)
+    await first.make_job(total=2)
+    async with running(first):
+        first.send(0, "[[hang]]", facts=SUSPECT)
+        await until(lambda: first.source.begun)
+        await first.source.stop()
+        async with running(second):
+            second.send(0, "hi", facts=SUSPECT)
+            await until(lambda: queue.published)
+            second.send(1)
+            await until(lambda: len(queue.settled) == 2)
+        [copy] = queue.published
+        assert copy.facts.suspect
+        assert (copy.facts.attempt, copy.facts.failed_at) == (SUSPECT.attempt, ())
+        assert queue.delayed == 1
+        assert len(await first.marks()) == 1
+        first.pipeline.stop(drain=0.0)
+    assert second.engine.answered == 1
+
+
 async def test_a_suspect_whose_lease_is_lost_is_not_convicted_by_its_next_owner(storage: Storage) -> None:
     queue = FakeQueue()
     first, second = Harness(storage, queue=queue), Harness(storage, queue=queue)

@@ -9,12 +9,12 @@ from pipeline_harness import JOB, TENANT, Harness, MoodyEngine, ended, running
 from waiting import until
 
 from backburner.publishers.base import Message
-from backburner.storage import Storage, Stored
+from backburner.storage import Storage
 from backburner_schemas import codec, keys
-from backburner_schemas.envelope import DeliveryFacts, Envelope
+from backburner_schemas.envelope import AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import StoreDenied
 from backburner_schemas.names import Lane
-from backburner_worker.sources.fake.source import FakePublisher
+from backburner_worker.sources.fake.source import FakePublisher, FakeQueue
 
 
 async def test_what_fails_for_now_is_tried_again_and_answered(storage: Storage) -> None:
@@ -170,6 +170,35 @@ async def test_a_large_request_is_put_back_as_a_claim_check(storage: Storage) ->
     assert await harness.codes() == {0: None}
 
 
+async def test_a_retry_that_its_topic_does_not_take_is_put_back_as_a_claim_check(storage: Storage) -> None:
+    """As on a topic of 1 MB that somebody else made, or where numbers are longer than they came."""
+    harness = Harness(storage, MoodyEngine(refusals=1), queue=FakeQueue(max_bytes=2_000))
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, "x" * 5_000)
+        await until(harness.summary)
+    [message] = harness.queue.published
+    assert message.envelope.body_ref == keys.body(TENANT, JOB, 0)
+    assert await harness.codes() == {0: None}
+
+
+@pytest.mark.parametrize("answer", AnswerMode)
+async def test_a_retry_that_its_topic_never_takes_is_a_dead_letter_and_holds_up_nobody(
+    storage: Storage, answer: AnswerMode
+) -> None:
+    harness = Harness(storage, MoodyEngine(refusals=1), queue=FakeQueue(max_bytes=100))
+    async with running(harness):
+        harness.send(0, "x" * 5_000, job="single-x", answer=answer)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert harness.queue.published == []
+    letter = await harness.letter(job="single-x")
+    assert letter is not None
+    assert letter.code == "message_too_large"
+    assert letter.envelope is not None
+    found = await storage.get(keys.answer(TENANT, "single-x", "c0"))
+    assert (found is not None) is (answer is AnswerMode.OBJECT)
+
+
 async def test_a_claim_check_is_put_back_as_it_came(storage: Storage) -> None:
     harness = Harness(storage, MoodyEngine(refusals=1))
     await harness.make_job(total=1)
@@ -253,15 +282,11 @@ async def test_a_retry_that_the_queue_does_not_take_is_left_to_others_at_the_dra
 async def test_a_body_that_may_not_be_read_stops_the_worker_and_settles_nothing(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get = Storage.get
-
-    async def get_or_refuse(self: Storage, key: str) -> Stored | None:
-        if "/bodies/" in key:
-            raise StoreDenied
-        return await get(self, key)
+    async def refuse(_self: Storage, _key: str, _length: int) -> bytes | None:
+        raise StoreDenied
 
     harness = Harness(storage)
-    monkeypatch.setattr(Storage, "get", get_or_refuse)
+    monkeypatch.setattr(Storage, "head", refuse)
     key = keys.body(TENANT, "single-a", 0)
     claim = Envelope(tenant=TENANT, job="single-a", index=0, custom_id="c", url="/v1/completions", body_ref=key)
     async with running(harness, fails=True) as task:

@@ -182,3 +182,14 @@ def test_whatever_happens_the_counts_agree_and_nothing_is_given_twice_at_once(st
         walk.now += 0.5
         step(walk, number)
         walk.check()
+
+
+def test_what_its_outcome_made_superfluous_is_not_kept_nor_that_of_a_copy():
+    messages = InFlightMessages(120)
+    held = messages.take(received(1), 0.0)
+    delivery = given_out(held, messages)
+    delivery.drop_payload()
+    assert (delivery.raw, held.received.body) == (b"", b"")
+    assert messages.take(received(1, receipt=2), 1.0) is None
+    assert (held.received.body, held.handle) == (b"", "m1-2")
+    assert messages.settle(delivery)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import sqs_stub as stubs
@@ -11,16 +12,19 @@ from waiting import PATIENCE, until
 
 from backburner.settings import Settings
 from backburner_schemas import routing
-from backburner_schemas.codec import Rules
+from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, Rules
+from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs import availability, calls
 from backburner_worker.sources.sqs import source as sqs_source
+from backburner_worker.sources.sqs.message import Received
 from backburner_worker.sources.sqs.source import SqsSource
 from backburner_worker.sources.sqs.times import SqsTimes
 
 QUEUES = routing.queues("p", "fake")
 NORMAL = routing.queue("p", "fake", Lane.NORMAL)
+RETRY = routing.queue("p", "fake", Lane.RETRY)
 ALL = dict.fromkeys(Lane, 100)
 
 
@@ -276,8 +280,8 @@ async def test_the_receive_count_makes_redelivered_and_suspects(sqs, source_of):
 
 
 async def test_facts_come_from_the_attributes_within_their_bounds(sqs, source_of):
-    sqs.put(envelope(0), NORMAL, attempt="3", traceparent="00-a-b-01")
-    sqs.put(envelope(1), NORMAL, attempt="99999", not_before="nan", suspect="maybe")
+    sqs.put(envelope(0), RETRY, attempt="3", traceparent="00-a-b-01")
+    sqs.put(envelope(1), RETRY, attempt="99999", not_before="nan", suspect="maybe")
     source = await source_of()
     one, two = sorted(await pull(source, 2), key=lambda each: each.message.index)
     assert (one.facts.attempt, one.facts.traceparent) == (3, "00-a-b-01")
@@ -285,7 +289,7 @@ async def test_facts_come_from_the_attributes_within_their_bounds(sqs, source_of
 
 
 async def test_a_message_that_is_not_due_is_made_invisible_until_then(sqs, source_of):
-    sqs.put(envelope(0), NORMAL, not_before=str(time.time() + 1000))
+    sqs.put(envelope(0), RETRY, not_before=str(time.time() + 1000))
     source = await source_of()
     await until_pulled_nothing(source, sqs.delays)
     # Cut to a minute after the message was sent.
@@ -293,9 +297,54 @@ async def test_a_message_that_is_not_due_is_made_invisible_until_then(sqs, sourc
     assert len(source._held) == 0
 
 
+async def test_what_a_sender_claims_of_its_own_message_makes_it_neither_a_suspect_nor_late(sqs, source_of):
+    claims = {"suspect": "1", "attempt": "99", "failed_at": "a/1", "not_before": str(time.time() + 50)}
+    sqs.put(envelope(0), NORMAL, traceparent="00-a-b-01", **claims)
+    source = await source_of()
+    (delivery,) = await pull(source, 1)
+    assert delivery.facts == DeliveryFacts(traceparent="00-a-b-01")
+    assert sqs.delays() == []
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_wrong_clock_here_makes_no_message_wait_for_over_a_minute_nor_a_second_time(hours):
+    sent = 1_000_000.0
+    first = Received(Lane.RETRY, RETRY, "id", "handle", b"", sent, 1, (("not_before", b"1000030"),))
+    assert first.wait_seconds(sent) == 30.0
+    assert 0.0 <= first.wait_seconds(sent + hours * 3600.0) <= MAX_RETRY_DELAY_SECONDS
+    assert replace(first, count=2).wait_seconds(sent) == 0.0
+
+
+async def test_a_suspect_by_its_receive_count_is_sent_anew_onto_the_lane_where_that_is_believed(sqs, source_of):
+    sqs.put(envelope(3), NORMAL, attempt="7").count = 2
+    source = await source_of()
+    deliveries = await pull(source, 1)
+    assert [one.facts.suspect for one in deliveries] == [True]
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: len(sqs.visible()) == 1)
+    (anew,) = sqs.queues[RETRY]
+    assert (anew.count, anew.attributes["suspect"]["StringValue"]) == (0, "1")
+    assert "attempt" not in anew.attributes
+    assert sqs.queues[NORMAL] == []
+
+
+async def test_a_suspect_that_is_given_back_in_order_shows_that_nobody_died_of_it(sqs, source_of):
+    sqs.put(envelope(0), RETRY, suspect="1")
+    source = await source_of()
+    deliveries = await pull(source, 1)
+    assert [one.left_cleanly for one in deliveries] == [True]
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    await until(lambda: [one.count for one in sqs.visible()] == [0])
+    # One that its owner never gave back: that may have died of it.
+    sqs.visible()[0].count = 1
+    assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [False]
+
+
 async def test_a_message_that_is_nearly_due_is_held_until_then(sqs, source_of):
     due = time.time() + 0.8
-    sqs.put(envelope(0), NORMAL, not_before=str(due))
+    sqs.put(envelope(0), RETRY, not_before=str(due))
     source = await source_of()
     await pull(source, 1)
     assert time.time() >= due
@@ -316,7 +365,7 @@ async def test_junk_is_a_letter_and_not_an_error(sqs, source_of, body):
 
 
 async def test_what_was_held_for_too_long_is_sent_anew(sqs, source_of):
-    sqs.put(envelope(7, "é"), NORMAL, attempt="2")
+    sqs.put(envelope(7, "é"), RETRY, attempt="2")
     source = await source_of(send_again_after=0.5)
     (delivery,) = await pull(source, 1)
     await until(lambda: delivery.lease.lost)
@@ -405,7 +454,7 @@ async def stopped(sqs, source):
 async def test_what_harmed_nobody_here_is_not_made_a_suspect_by_being_given_back(sqs, source_of):
     bodies = [envelope(0), envelope(1), "junk", "more junk"]
     for body, count in zip(bodies, (0, 1, 0, 1), strict=True):
-        sqs.put(body, NORMAL, attempt="2").count = count
+        sqs.put(body, RETRY, attempt="2").count = count
     source = await source_of()
     deliveries = await pull(source, 4)
     await stopped(sqs, source)

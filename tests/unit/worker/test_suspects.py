@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
-from pipeline_harness import Harness
+from pipeline_harness import BOUND, Harness
 from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
-from backburner_worker.settlement.suspects import Suspects
+from backburner_worker.settlement.suspects import Marking, Suspects
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ async def test_a_create_that_was_tried_twice_does_not_convict(
     monkeypatch.setattr(Storage, "create", create_and_forget)
     suspects = Suspects(storage, "w")
     address = Harness(storage).envelope(0).address
-    assert await suspects.mark(address)
+    assert await suspects.mark(address) is Marking.OURS
     await suspects.give_up(address)
     assert await Harness(storage).marks() == []
 
@@ -38,7 +38,7 @@ async def test_a_create_that_was_tried_twice_does_not_convict(
 async def test_giving_up_leaves_anothers_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.mark(address)
+    assert await theirs.mark(address) is Marking.OURS
     reached, answered = asyncio.Event(), asyncio.Event()
 
     async def late(_self: Storage, _key: str, _data: bytes) -> bool:
@@ -64,11 +64,11 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
     monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.1)
     address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.mark(address)
+    assert await theirs.mark(address) is Marking.OURS
     looked, get = asyncio.Event(), Storage.get
 
-    async def get_and_tell(self: Storage, key: str) -> Stored | None:
-        found = await get(self, key)
+    async def get_and_tell(self: Storage, key: str, **limits: int) -> Stored | None:
+        found = await get(self, key, **limits)
         looked.set()
         return found
 
@@ -76,7 +76,7 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
     marking = asyncio.create_task(ours.mark(address))
     await looked.wait()
     await theirs.give_up(address)
-    assert await marking
+    assert await marking is Marking.OURS
 
 
 @pytest.mark.parametrize("end", ["give_up", "clear"])
@@ -119,7 +119,7 @@ async def test_clearing_one_copys_mark_does_not_forget_anothers(
     """A retry whose publish was in doubt is there twice, and the second may begin while the first is being stored."""
     suspects = Suspects(storage, "w")
     address = Harness(storage).envelope(0).address
-    assert await suspects.mark(address)
+    assert await suspects.mark(address) is Marking.OURS
     delete, marked = Storage.delete, asyncio.Event()
 
     async def delete_and_wait(self: Storage, gone: Iterable[str]) -> None:
@@ -130,7 +130,7 @@ async def test_clearing_one_copys_mark_does_not_forget_anothers(
         slow.setattr(Storage, "delete", delete_and_wait)
         clearing = asyncio.create_task(suspects.clear(address))
         await until(lambda: _no_marks(storage))
-        assert await suspects.mark(address)
+        assert await suspects.mark(address) is Marking.OURS
         marked.set()
         await clearing
     await suspects.close()
@@ -142,49 +142,63 @@ async def _no_marks(storage: Storage) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("letter", "runs"),
+    ("letter", "marking"),
     [
-        (b'{"code":"poison"', False),
-        (b'{"code":"engine_error"', True),
-        (b'{"nothing":"of the kind"', True),
+        (b'{"code":"poison"', Marking.CONVICTED),
+        (b'{"code":"engine_error"', Marking.OURS),
+        (b'{"nothing":"of the kind"', Marking.OURS),
     ],
 )
 async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
-    storage: Storage, letter: bytes, runs: bool
+    storage: Storage, letter: bytes, marking: Marking
 ) -> None:
     address = Harness(storage).envelope(0).address
     rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
     await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
-    assert await Suspects(storage, "w").mark(address) is runs
+    assert await Suspects(storage, "w").mark(address) is marking
 
 
-async def test_a_mark_whose_maker_lives_convicts_nobody(storage: Storage) -> None:
+@pytest.mark.parametrize("left_cleanly", [False, True])
+async def test_a_suspect_that_a_living_worker_runs_is_neither_convicted_nor_waited_for(
+    storage: Storage, left_cleanly: bool
+) -> None:
     """A copy of a suspect, or a member that was cut off, may run it while another worker gets it too."""
     address = Harness(storage).envelope(0).address
     ours, theirs = Suspects(storage, "ours"), Suspects(storage, "theirs")
-    assert await theirs.mark(address)
+    assert await theirs.mark(address) is Marking.OURS
     renewing = asyncio.create_task(theirs.renew())
-    marking = asyncio.create_task(ours.mark(address))
-    await asyncio.wait([marking], timeout=0.02 * 4 * 5)
-    assert not marking.done()
-    await theirs.clear(address)
-    assert await marking
+    async with asyncio.timeout(BOUND):
+        assert await ours.mark(address, left_cleanly=left_cleanly) is Marking.ELSEWHERE
     renewing.cancel()
+    # Theirs, which has to show if it dies.
+    await ours.give_up(address)
+    assert len(await Harness(storage).marks()) == 1
 
 
 async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
     address = Harness(storage).envelope(0).address
     died, next_one = Suspects(storage, "died"), Suspects(storage, "next")
-    assert await died.mark(address)
-    assert not await next_one.mark(address)
+    assert await died.mark(address) is Marking.OURS
+    assert await next_one.mark(address) is Marking.CONVICTED
     # Of the one that died: it is cleared once the letter is there.
     assert len(await Harness(storage).marks()) == 1
+
+
+async def test_a_mark_that_was_left_convicts_nobody_where_the_queue_shows_that_nobody_died(storage: Storage) -> None:
+    address = Harness(storage).envelope(0).address
+    left, next_one = Suspects(storage, "left"), Suspects(storage, "next")
+    assert await left.mark(address) is Marking.OURS
+    assert await next_one.mark(address, left_cleanly=True) is Marking.OURS
+    # It has a mark of its own now, which shows its death.
+    assert await Suspects(storage, "third").mark(address) is Marking.CONVICTED
+    await next_one.give_up(address)
+    assert await Harness(storage).marks() == []
 
 
 async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     address = Harness(storage).envelope(0).address
     suspects = Suspects(storage, "w")
-    assert await suspects.mark(address)
+    assert await suspects.mark(address) is Marking.OURS
     put, sent, arrives = Storage.put, asyncio.Event(), asyncio.Event()
 
     async def put_late(self: Storage, key: str, data: bytes) -> None:

@@ -1,12 +1,12 @@
 """From held to admitted: who is next, whether it may still run, and whether the engine has room for it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 
 from backburner.logs import get_logger
 from backburner.runtime.notifier import Notifier
+from backburner.storage.clock import StoreClock
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission.admission import Admission
 from backburner_worker.jobs import JobCache, JobKey
@@ -29,14 +29,22 @@ class Admitter:
     """
 
     def __init__(
-        self, *, feeder: Feeder, admission: Admission, jobs: JobCache, settler: Settler, changed: Notifier
+        self,
+        *,
+        feeder: Feeder,
+        admission: Admission,
+        jobs: JobCache,
+        settler: Settler,
+        changed: Notifier,
+        clock: StoreClock,
     ) -> None:
-        """`changed` has to be woken when the settler, or the engine, may have more room."""
+        """`changed` has to be woken when the settler, or the engine, may have more room. Deadlines go by `clock`."""
         self._feeder = feeder
         self._admission = admission
         self._jobs = jobs
         self._settler = settler
         self._changed = changed
+        self._clock = clock
         self._taken = False
         """Whether a task has the turn to take."""
         self._spare = False
@@ -72,7 +80,7 @@ class Admitter:
     def cancel(self, jobs: frozenset[JobKey]) -> None:
         """End what is held of these jobs, which were cancelled."""
         for work in self._feeder.drop(lambda held: held.delivery.job in jobs):
-            verdict = judge(work.delivery, self._jobs.facts(work.delivery.job), time.time())
+            verdict = judge(work.delivery, self._jobs.facts(work.delivery.job), self._clock.trusted_now())
             if isinstance(verdict, Run):
                 self._settler.let_go(work.delivery)
             else:
@@ -143,7 +151,7 @@ class Admitter:
         if delivery.lease.lost:
             self._settler.let_go(delivery)
             return False
-        facts, now = self._jobs.facts(delivery.job), time.time()
+        facts, now = self._jobs.facts(delivery.job), self._clock.trusted_now()
         if facts is work.facts and now <= work.run.deadline:
             return True
         if isinstance(verdict := judge(delivery, facts, now), Run):

@@ -35,7 +35,8 @@ class EngineRequest:
     cache_salt: str = ""
     """Requests with another salt share no prefix cache; empty shares with everyone."""
     deadline: float | None = None
-    """Unix seconds after which an engine that lets requests wait does not begin it any more; None for never."""
+    """Seconds by the event loop's clock after which an engine that lets requests wait does not begin it any more; None
+    for never."""
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class Engine(Protocol):
     Errors of `run`: a `RequestRefused` for what is the request's own fault (never worth a retry), an
     `EngineError` for what may succeed elsewhere or later, `EngineLost` when the engine has died. After the
     first `EngineLost` every call raises it at once and `lost` is true for good. An engine of servers elsewhere does
-    not die with them: it is away, see `MayBeAway`.
+    not die with them: it is away, see `MayBeAway`. One that hangs says nothing: see `ReportsProgress`.
 
     Cancelling `run` aborts that one generation, frees its place, and always surfaces as `CancelledError`.
     """
@@ -114,6 +115,18 @@ class ReportsLoad(Protocol):
 
     def load(self) -> EngineLoad | None:
         """How full it is; None before its first step. Costs next to nothing. For one reader alone."""
+        ...
+
+
+@runtime_checkable
+class ReportsProgress(Protocol):
+    """An engine that shows whether it does anything, so that one that hangs can be told from one that is slow.
+
+    With requests inside and no progress for `BACKBURNER_ENGINE_STALL_SECONDS` the worker takes it for lost.
+    """
+
+    def progress(self) -> int | None:
+        """A number that changes with every step; None where it cannot be told. Costs next to nothing."""
         ...
 
 

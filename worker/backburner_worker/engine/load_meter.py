@@ -18,6 +18,11 @@ class LoadMeter:
         self._generated = 0
         self._preempted = 0
 
+    @property
+    def steps(self) -> int:
+        """Steps so far, without what `load` resets."""
+        return self._steps
+
     def step(self, running: int, waiting: int, kv_used: float, *, generated: int = 0, preempted: int = 0) -> None:
         """Record a step: what runs and waits after it, the tokens that it generated, and how many it preempted.
 

@@ -24,6 +24,9 @@ def response_of(endpoint: Endpoint, answer: Mapping[str, Any]) -> EngineResponse
     content = answer.get(_CONTENT[endpoint])
     if not isinstance(content, list) or not all(isinstance(item, Mapping) for item in content):
         raise EngineError(f"the answer is not in OpenAI's form: it has no list {_CONTENT[endpoint]}")
+    if not content and endpoint is not Endpoint.RESPONSES:
+        # A response may have been cut off before its first item; all else answers something.
+        raise EngineError(f"the answer has nothing in its list {_CONTENT[endpoint]}")
     if any(item.get("finish_reason") == "abort" for item in content) or answer.get("status") in ("cancelled", "failed"):
         # It has the form of a success, and half an answer.
         raise GenerationAborted

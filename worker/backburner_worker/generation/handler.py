@@ -3,6 +3,7 @@
 Failures are raised; the runner decides what follows from them.
 """
 
+import asyncio
 import hashlib
 import math
 import secrets
@@ -22,6 +23,7 @@ from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.generation.cache import ResultCache
 from backburner_worker.generation.model_names import ModelNames
 from backburner_worker.generation.running_request import RunningRequest
+from backburner_worker.generation.time_limit import TimeLimit
 from backburner_worker.outcome import Outcome, Signature
 from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.parameters import check_parameters
@@ -49,8 +51,10 @@ class RequestHandler:
         max_body_bytes: int,
         log_prompts: bool,
         telemetry: Telemetry,
+        limit: TimeLimit,
         cache: ResultCache | None = None,
     ) -> None:
+        """`limit` learns how long answers take."""
         self._engine = engine
         self._names = names
         self._endpoints = info.endpoints
@@ -61,6 +65,7 @@ class RequestHandler:
         self._max_body_bytes = max_body_bytes
         self._log_prompts = log_prompts
         self._telemetry = telemetry
+        self._limit = limit
         self._cache = cache
         # The engine's prefix cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
@@ -94,7 +99,7 @@ class RequestHandler:
             facts = self._signature.facts(
                 delivery,
                 address,
-                queue_s=_since(envelope.enqueued_at, time.time()),
+                queue_s=_since(envelope.enqueued_at, self._storage.clock.now()),
                 cached=True,
                 model=model,
                 requested_model=alias,
@@ -102,18 +107,20 @@ class RequestHandler:
             return Outcome.response(run, request_id, found, facts)
         if self._engine.lost:
             raise EngineLost
-        started_at, started = time.time(), time.monotonic()
-        if started_at > run.deadline:
+        clock = self._storage.clock
+        started_at, started, left = clock.now(), time.monotonic(), run.deadline - clock.trusted_now()
+        if left < 0:
             # Since it was judged, the queue or the store may have been away.
             raise Expired
-        request.entered = True
-        deadline = None if run.deadline == math.inf else run.deadline
+        request.entered, request.body = True, body
+        deadline = None if left == math.inf else asyncio.get_running_loop().time() + left
         response = await self._engine.run(
             EngineRequest(request_id, envelope.url, body, self._salt(address.tenant), deadline)
         )
         engine_s = time.monotonic() - started
         queue_s = _since(envelope.enqueued_at, started_at)
         request.work.estimate.learn(response.usage)
+        self._limit.learn(response.usage.completion_tokens, engine_s)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
         facts = self._signature.facts(
             delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3), model=model, requested_model=alias
@@ -129,10 +136,11 @@ class RequestHandler:
     async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
         """The body that a claim check stands for."""
         key = envelope.body_ref or ""
-        stored = await until_stored(lambda: self._storage.get(key), "read a body")
-        if stored is None:
+        # One byte more than it may have, whatever it has: who may write there may write any number of them.
+        data = await until_stored(lambda: self._storage.head(key, self._max_body_bytes + 1), "read a body")
+        if data is None:
             raise RequestRefused(f"no body is stored at {key}; store it before sending the envelope", param="body_ref")
-        body = parse_body(stored.data, self._max_body_bytes)
+        body = parse_body(data, self._max_body_bytes)
         check_body(envelope.url, body)
         return body
 

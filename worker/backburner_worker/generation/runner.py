@@ -5,13 +5,20 @@ It decides by the policy, creates no record and stores nothing.
 
 import asyncio
 import random
-import time
 
-from backburner.logs import get_logger
+from backburner.logs import explained, get_logger
 from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
-from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, EngineLost, GenerationAborted
+from backburner.storage.clock import StoreClock
+from backburner_schemas.errors import (
+    BackburnerError,
+    Cancelled,
+    EngineError,
+    EngineLost,
+    GenerationAborted,
+    GenerationTooLong,
+)
 from backburner_worker.admission.admitter import Admitter
-from backburner_worker.engine.base import Engine
+from backburner_worker.generation.engine_watch import EngineWatch
 from backburner_worker.generation.handler import RequestHandler
 from backburner_worker.generation.running_request import Abort, RunningRequest
 from backburner_worker.jobs import JobCache, JobKey
@@ -25,12 +32,11 @@ from backburner_worker.policy import (
     after_failure,
     convicted,
     judge,
+    runs_elsewhere,
 )
 from backburner_worker.scheduling.work import Work
-from backburner_worker.settlement.suspects import Suspects
+from backburner_worker.settlement.suspects import Marking, Suspects
 from backburner_worker.sources.base import Source
-
-_WATCH_SECONDS = 1.0
 
 log = get_logger(__name__)
 
@@ -41,22 +47,26 @@ class RequestRunner:
     def __init__(
         self,
         *,
-        engine: Engine,
         handler: RequestHandler,
+        watch: EngineWatch,
         source: Source,
         jobs: JobCache,
         admitter: Admitter,
         suspects: Suspects,
         rules: RetryRules,
+        clock: StoreClock,
+        log_prompts: bool = False,
     ) -> None:
-        """`admitter` is stopped when the engine has died."""
-        self._engine = engine
+        """`admitter` is stopped when the engine has died. Deadlines go by `clock`."""
         self._handler = handler
+        self._watch = watch
         self._source = source
         self._jobs = jobs
         self._admitter = admitter
         self._suspects = suspects
         self._rules = rules
+        self._log_prompts = log_prompts
+        self._clock = clock
         self.running: set[RunningRequest] = set()
         """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
@@ -81,14 +91,14 @@ class RequestRunner:
         Raises what no retry can fix, such as `StoreDenied` and `StoreFull`; anything else that is not the engine's own
         trouble is recorded as a crash first, and ends the worker. Cancelling the task breaks the request off.
         """
-        delivery, run = work.delivery, work.run
+        delivery = work.delivery
         request = RunningRequest(work)
         self.running.add(request)
         try:
             try:
                 request.begin(task)
-                if request.suspect and not await self._suspects.mark(run.envelope.address):
-                    return convicted(run)
+                if request.suspect and (ending := await self._not_now(request)) is not None:
+                    return ending
                 await self._source.begin(delivery)
                 return await self._respond(request)
             except EngineLost as error:
@@ -116,10 +126,8 @@ class RequestRunner:
             request.abort(Abort.ENGINE_LOST if self.lost else Abort.DRAIN)
 
     async def watch_engine(self) -> None:
-        """Return once the engine has died, even while nothing runs."""
-        while not self._engine.lost:  # noqa: ASYNC110 - engines have a flag, and no event
-            await asyncio.sleep(_WATCH_SECONDS)
-        self._engine_lost(EngineLost())
+        """Return once the engine has died, or hangs, even while nothing runs."""
+        self._engine_lost(await self._watch.lost(self.running))
 
     async def renew_marks(self) -> None:
         """Renew the marks of suspects that run, for ever."""
@@ -129,6 +137,17 @@ class RequestRunner:
         """Remove the marks of suspects that are left, unless they are to show a crash."""
         if not self._suspects.crashed:
             await self._suspects.close()
+
+    async def _not_now(self, request: RunningRequest) -> Ending:
+        """Mark a suspect; how it ends if it may not run here and now, or None."""
+        delivery, run = request.delivery, request.run
+        marking = await self._suspects.mark(run.envelope.address, left_cleanly=delivery.left_cleanly)
+        if marking is Marking.CONVICTED:
+            return convicted(run)
+        if marking is Marking.ELSEWHERE:
+            log.info("another worker runs a copy of the suspect; putting this one back", **request.where)
+            return runs_elsewhere(run, delivery.facts, self._clock.now())
+        return None
 
     async def _respond(self, request: RunningRequest) -> Ending:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""
@@ -152,18 +171,26 @@ class RequestRunner:
         # The random number spreads retries; it hides nothing.
         chance = random.random()  # noqa: S311
         ending = after_failure(
-            request.run, failure, request.delivery.facts, now=time.time(), rules=self._rules, chance=chance
+            request.run,
+            failure,
+            request.delivery.facts,
+            now=self._clock.now(),
+            trusted=self._clock.trusted,
+            rules=self._rules,
+            chance=chance,
         )
         if isinstance(ending, Retry):
-            log.info("generation failed; retrying", code=ending.code, error=failure.message, **request.where)
+            log.info("generation failed; retrying", **explained(failure, whole=self._log_prompts), **request.where)
         return ending
 
     def _after_abort(self, request: RunningRequest, why: Abort) -> Ending:
         """How a request ends that was broken off; None where it is left to another worker."""
         delivery, run = request.delivery, request.run
         if why is Abort.CANCELLED:
-            verdict = judge(delivery, self._jobs.facts(delivery.job), time.time())
+            verdict = judge(delivery, self._jobs.facts(delivery.job), self._clock.trusted_now())
             return Complete(run.envelope.address, Cancelled(), run.answer) if isinstance(verdict, Run) else verdict
+        if why is Abort.TOO_LONG:
+            return self._after_failure(request, GenerationTooLong())
         if why is Abort.ENGINE_LOST and request.entered:
             return after_engine_death(run, delivery.facts)
         return None

@@ -1,6 +1,7 @@
 """A running request: one delivery's time in the engine, and why it was broken off, if so. It runs nothing itself."""
 
 import asyncio
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any
 
@@ -19,12 +20,14 @@ class Abort(Enum):
     """The worker ends before the request does: another worker runs it."""
     ENGINE_LOST = auto()
     """The engine died, and this request has not heard of it yet."""
+    TOO_LONG = auto()
+    """Its generation takes longer than any should: it is tried once more."""
 
 
 class RunningRequest:
     """Made when a delivery is admitted; `begin` and `why` are called by its task, `abort` by anyone until it ends."""
 
-    __slots__ = ("_cancelled", "_task", "aborted", "delivery", "entered", "run", "work")
+    __slots__ = ("_cancelled", "_task", "aborted", "body", "delivery", "entered", "entered_at", "run", "work")
 
     def __init__(self, work: Work) -> None:
         self.delivery = work.delivery
@@ -32,6 +35,10 @@ class RunningRequest:
         self.work = work
         self.entered = False
         """Whether the engine has, or had, the request: what dies with the engine may have killed it."""
+        self.body: Mapping[str, Any] | None = None
+        """What the engine was given, once it has entered."""
+        self.entered_at: float | None = None
+        """When it was first seen in the engine, by `RunningTime`."""
         self.aborted: Abort | None = None
         """Why it was broken off; the first reason counts."""
         self._task: asyncio.Task[Any] | None = None

@@ -89,8 +89,7 @@ class Feeder:
             self._let_go()
         delivery, run = work.delivery, work.run
         lane = self._lanes[delivery.lane]
-        size = len(delivery.raw)
-        self._count(lane, 1, size)
+        self._count(lane, 1, work.weight)
         if delivery.facts.suspect:
             self._suspects.append(work)
             return
@@ -108,7 +107,7 @@ class Feeder:
                 (model if isinstance(model, str) else None, *work.prefix),
                 deadline if deadline == math.inf else deadline // BUCKET_SECONDS,
                 max(work.tokens, 1),
-                size,
+                work.weight,
             )
         )
 
@@ -118,7 +117,7 @@ class Feeder:
             if self._taken is not None:
                 self._let_go()
             work = self._suspects.popleft()
-            self._count(self._lanes[work.lane], -1, len(work.delivery.raw))
+            self._count(self._lanes[work.lane], -1, work.weight)
             return work
         if (lane := self._next_lane()) is None:
             return None
@@ -131,7 +130,7 @@ class Feeder:
         """Undo the last `take`: as if it had not been. The feeder may not have been called in between."""
         if work.suspect:
             self._suspects.appendleft(work)
-            self._count(self._lanes[work.lane], 1, len(work.delivery.raw))
+            self._count(self._lanes[work.lane], 1, work.weight)
             return
         if self._taken is None or self._taken[1].work is not work:
             raise RuntimeError("only what was taken last can be put back, and at once")
@@ -153,7 +152,7 @@ class Feeder:
         dropped = [work for work in self._suspects if unwanted(work)]
         self._suspects = deque(work for work in self._suspects if not unwanted(work))
         for work in dropped:
-            self._count(self._lanes[work.lane], -1, len(work.delivery.raw))
+            self._count(self._lanes[work.lane], -1, work.weight)
         for lane in self._in_order:
             for queued in lane.queue.drop(lambda one: unwanted(one.work)):
                 self._count(lane, -1, queued.size)

@@ -169,7 +169,7 @@ class TokenEstimates:
         if endpoint is _CHAT or endpoint is _COMPLETIONS:
             most = _most(body.get("max_completion_tokens") or body.get("max_tokens"))
             if "n" in body or endpoint is _COMPLETIONS:
-                sequences = _choices(body)
+                sequences = choices_of(body)
                 return Estimate(learned, size, most * sequences, sequences)
             return Estimate(learned, size, most, 1)
         if endpoint is _RESPONSES:
@@ -197,13 +197,20 @@ class TokenEstimates:
         return learned
 
 
+def tokens_asked(limit: Any) -> int | None:
+    """Tokens of an answer at most, as a field of a body limits them; None where it says nothing that can be meant.
+
+    The body is not checked yet: a field may hold anything, and more than any float.
+    """
+    return limit if type(limit) is int and 0 < limit < _UNLIMITED_TOKENS else None
+
+
 def _most(limit: Any) -> int:
-    """Tokens of an answer at most. The body is not checked yet: a field may hold anything, and more than any float."""
-    return limit if type(limit) is int and 0 < limit < _UNLIMITED_TOKENS else _UNLIMITED_TOKENS
+    return tokens_asked(limit) or _UNLIMITED_TOKENS
 
 
-def _choices(body: Mapping[str, Any]) -> int:
-    """Choices times prompts of a request that generates."""
+def choices_of(body: Mapping[str, Any]) -> int:
+    """Choices times prompts of a request that generates: the sequences that it takes."""
     choices = body.get("n")
     count = choices if type(choices) is int and choices > 1 else 1
     prompts = body.get("prompt")

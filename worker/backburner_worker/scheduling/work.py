@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from backburner_schemas.names import Lane
 from backburner_worker.policy import JobFacts, Run
 from backburner_worker.scheduling.token_estimates import Estimate, RunningEstimate
+from backburner_worker.scheduling.weight import weight
 from backburner_worker.sources.base import Delivery
 
 
@@ -27,6 +28,12 @@ class Work:
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
     facts: JobFacts | None = None
     """What was known of its job at the verdict."""
+    weight: int = field(init=False)
+    """Bytes that it takes in memory while it is held, roughly."""
+
+    def __post_init__(self) -> None:
+        """Weigh it."""
+        self.weight = weight(self.delivery.raw, self.run.envelope.body)
 
     @property
     def lane(self) -> Lane:

@@ -28,7 +28,7 @@ class QueuedWork:
     tokens: int
     """What it is expected to take; at least 1."""
     size: int
-    """Bytes of its message."""
+    """Bytes that it takes in memory, roughly."""
 
 
 class WorkSet:

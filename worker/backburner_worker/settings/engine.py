@@ -1,8 +1,9 @@
 """Settings of the engine and its model."""
 
-from typing import Self
+from dataclasses import replace
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from backburner_schemas.engine_kind import EngineKind
 from backburner_worker.engine.adapters import Adapter, parse_adapters
@@ -31,6 +32,11 @@ class EngineSettings(FakeEngineSettings, EngineHttpSettings, RequestSettings, Fe
     compile_cache_dir: str = ""
     """Folder that keeps what vLLM compiles from start to start; `~/.cache/vllm` and its kin if not set."""
 
+    engine_stall_seconds: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds without a step of the engine, with requests inside, after which it counts as lost: what was in it is
+    tried apart from the rest, and the worker ends. Of `openai-http`, seconds without a byte from a server, after which
+    its requests go to others. 0 for never."""
+
     @model_validator(mode="after")
     def _adapters_can_be_read(self) -> Self:
         _ = self.lora_adapters
@@ -54,5 +60,5 @@ class EngineSettings(FakeEngineSettings, EngineHttpSettings, RequestSettings, Fe
             cache_dir=self.compile_cache_dir,
             fake=self.fake_options,
             concurrency=self.concurrency,
-            openai_http=self.openai_http_options,
+            openai_http=replace(self.openai_http_options, stall_seconds=self.engine_stall_seconds),
         )

@@ -17,7 +17,8 @@ class FeedingSettings(SettingGroup):
     prefetch: Annotated[int, Field(ge=1)] = 1024
     """Requests of each lane that a worker holds before the engine, and puts in order there."""
     prefetch_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
-    """Bytes of each lane's messages that a worker holds before the engine; one pull may go over it once."""
+    """Bytes of each lane's messages that a worker holds before the engine; one pull may go over it once. A message
+    counts as what it is parsed into, where that takes far more."""
     lane_weights: CommaSeparated = "high=8,normal=4,retry=2,low=1"
     """Share of the engine that each lane gets while all lanes have requests, `LANE=WEIGHT,…`."""
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 from backburner.availability import Availability
-from backburner.publishers.base import Message, Publisher
+from backburner.publishers.base import Message, Publisher, PublishFailed
 from backburner.runtime.retrying import FailureLog, retry_until_done
 from backburner.runtime.until_stored import asked_to_end, until_stored
 from backburner.settings import QueueKind
 from backburner.storage import Storage
-from backburner.submission.envelopes import claim_check
+from backburner.submission.envelopes import claim_check, to_send_again
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
 from backburner_worker.policy import Retry
@@ -53,15 +53,27 @@ class RetryPublisher(Availability):
         return self._availability.unavailable_reason()
 
     async def put(self, retry: Retry, size: int) -> None:
-        """Publish the retry; `size` is that of its request in bytes. Bounded by cancellation alone."""
+        """Publish the retry; `size` is that of its request in bytes. Bounded by cancellation alone.
+
+        Raises `MessageTooLarge` where the queue will not take it even with its body stored.
+        """
         self._waiting += 1
         self._waiting_bytes += size
         try:
             message = Message(self._pool, Lane.RETRY, retry.envelope, retry.facts)
             if retry.envelope.body is not None:
-                claim = partial(claim_check, self._storage, message, size, self._queue)
-                message = await until_stored(claim, "store a body")
-            await retry_until_done(partial(self._publish, message), _is_queue_error, self._not_published)
+                message = await until_stored(partial(claim_check, self._storage, message, self._queue), "store a body")
+
+            async def attempt() -> None:
+                nonlocal message
+                try:
+                    await self._publish(message)
+                except PublishFailed as error:
+                    again = partial(to_send_again, self._storage, [message], error)
+                    (message,) = await until_stored(again, "store a body")
+                    raise
+
+            await retry_until_done(attempt, _is_queue_error, self._not_published)
         finally:
             self._waiting -= 1
             self._waiting_bytes -= size

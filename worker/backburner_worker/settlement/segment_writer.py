@@ -72,7 +72,7 @@ class SegmentWriter:
         self._jobs = jobs
         self._writer = writer
         self._sequence = 0
-        self._started = time.time()
+        self._started = storage.clock.now()
         self._limits = limits
         self._buffers = Buffers(limits)
         self._job_quiet = job_quiet
@@ -186,9 +186,9 @@ class SegmentWriter:
     def _job_age(self, job: JobKey) -> float:
         """Seconds since the job was created; streams have no beginning, so they age with this worker."""
         manifest = self._jobs.facts(job).manifest
-        return max(time.time() - (manifest.created_at if manifest else self._started), 0.0)
+        return max(self._storage.clock.now() - (manifest.created_at if manifest else self._started), 0.0)
 
     def _job_left(self, job: JobKey) -> float:
         """Seconds until the job's deadline."""
         manifest = self._jobs.facts(job).manifest
-        return manifest.deadline - time.time() if manifest else math.inf
+        return manifest.deadline - self._storage.clock.now() if manifest else math.inf

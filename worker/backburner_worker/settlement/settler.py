@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from backburner.runtime.notifier import Notifier
-from backburner_schemas.errors import PoisonRequest
+from backburner_schemas.errors import MessageTooLarge, PoisonRequest
 from backburner_worker.jobs import JobKey
 from backburner_worker.outcome import Ending, Outcome, Signature
 from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
@@ -48,6 +48,7 @@ class Settler:
         changed: Notifier,
         telemetry: Telemetry,
         tasks: asyncio.TaskGroup,
+        log_prompts: bool = False,
     ) -> None:
         """`changed` is woken whenever one has ended. What no retry can fix is raised in `tasks`."""
         self._source = source
@@ -59,6 +60,7 @@ class Settler:
         self._changed = changed
         self._telemetry = telemetry
         self._tasks = tasks
+        self._log_prompts = log_prompts
         self._under_way: set[asyncio.Task[None]] = set()
         self._batches: dict[Durable, _Batch] = {}
         self._fresh = False
@@ -111,7 +113,7 @@ class Settler:
             return
         suspect = delivery.facts.suspect
         if isinstance(ending, _VERDICTS):
-            ending = Outcome.of(ending, delivery, self._signature)
+            ending = Outcome.of(ending, delivery, self._signature, log_prompts=self._log_prompts)
         if isinstance(ending, Outcome) and not suspect and (durable := self._results.gather(ending)) is not None:
             self._settle_with(durable, delivery, ending)
         elif ending is not None:
@@ -158,8 +160,19 @@ class Settler:
         self._under_way.discard(task)
         self._changed.set()
 
+    async def _put_back(self, retry: Retry, delivery: Delivery) -> Retry | Outcome:
+        """Put it back onto the queue; how it ends instead, if the queue will never take it."""
+        try:
+            await self._retries.put(self._signed(retry), len(delivery.raw))
+        except MessageTooLarge as error:
+            return Outcome.of(DeadLettered(delivery.address, error, retry.answer), delivery, self._signature)
+        self._telemetry.retried(retry.code)
+        return retry
+
     def _signed(self, retry: Retry) -> Retry:
         """The retry with the place where it failed: who answers it in the end may be of another group."""
+        if not retry.has_failed:
+            return retry
         return replace(retry, facts=retry.facts.failed(self._signature.group, self._signature.release))
 
     def _settle_with(self, durable: Durable, delivery: Delivery, ending: Outcome) -> None:
@@ -187,13 +200,15 @@ class Settler:
         if suspect is not None:
             if convicted:
                 self._suspects.convict(suspect)
+            elif isinstance(ending, Retry) and not ending.has_failed:
+                # The mark is that of the worker which runs the copy, and has to show if that dies.
+                await self._suspects.give_up(suspect)
             else:
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)
         if isinstance(ending, Retry):
-            await self._retries.put(self._signed(ending), len(delivery.raw))
-            self._telemetry.retried(ending.code)
-        else:
+            ending = await self._put_back(ending, delivery)
+        if isinstance(ending, Outcome):
             delivery.drop_payload()
             await self._results.store(ending)
         if suspect is not None and convicted:

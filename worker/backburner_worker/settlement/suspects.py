@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
+from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,8 +18,9 @@ from pydantic_core import to_json
 from backburner.logs import get_logger
 from backburner.runtime.failure import reasons
 from backburner.runtime.until_stored import until_stored
-from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage import Storage, Stored
+from backburner.storage.parse import read_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
@@ -27,13 +29,33 @@ from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
+_MAX_MARK_BYTES = 4096
 _MIN_EQUAL_READS = 4
 """Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
 remove it, since a rebalance can assign its suspect to the next owner before that, or it runs a copy of the suspect."""
 
+_MAX_CHANGES = 3
+"""Changes of another's mark at which its creator certainly lives: a copy of the suspect runs there. The engine stands
+empty while this looks, so it does not wait for the end of that."""
+
 T = TypeVar("T")
 
 log = get_logger(__name__)
+
+
+_GONE = Stored(b"", None, 0.0)
+"""In place of a mark that was there and is gone by the time it is read; one that is there may be empty, too."""
+
+
+class Marking(Enum):
+    """What came of marking a suspect."""
+
+    OURS = auto()
+    """It is marked, and may run alone now."""
+    CONVICTED = auto()
+    """Whoever ran it before died of it."""
+    ELSEWHERE = auto()
+    """A worker that lives runs a copy of it."""
 
 
 class Suspects:
@@ -49,20 +71,24 @@ class Suspects:
         self._renewed: set[str] = set()
         self._writing: dict[str, asyncio.Task[object]] = {}
 
-    async def mark(self, address: Address) -> bool:
-        """Mark a suspect that is to run alone now; False if it is convicted: whoever ran it before died of it.
+    async def mark(self, address: Address, *, left_cleanly: bool = False) -> Marking:
+        """Mark a suspect that is to run alone now. Bounded to half a minute while the store answers.
 
+        `left_cleanly`: the queue shows that nobody died of this delivery. Then a mark that was left is one that its
+        worker could not remove when it ended, since the store was away, and convicts nobody.
         Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
-        if await self._is_dead_ones(key):
+        marking = await self._take_mark(key, left_cleanly=left_cleanly)
+        if marking is Marking.CONVICTED:
             log.warning("suspect's mark is left and no longer renewed; convicting the request as poison", key=key)
-            return False
+        if marking is not Marking.OURS:
+            return marking
         self._renewed.add(key)
         if await self._was_convicted(address):
             log.info("suspect was convicted before; ending it again", key=key)
-            return False
-        return True
+            return Marking.CONVICTED
+        return Marking.OURS
 
     async def renew(self) -> None:
         """Renew the marks of what runs, for ever."""
@@ -119,56 +145,95 @@ class Suspects:
                 for key in [*self._ours]:
                     await self._give_up(key)
         except (StoreError, TimeoutError):
-            log.warning("clearing suspects' marks failed; the next owners convict these as poison", keys=[*self._ours])
+            log.warning(
+                "clearing suspects' marks failed; the next owners convict these as poison, unless the queue tells them "
+                "that this worker ended in order",
+                keys=[*self._ours],
+            )
 
     async def _was_convicted(self, address: Address) -> bool:
         """Whether its dead letter exists: whoever convicted it cleared the mark and ended before it was settled."""
         key = keys.dead_letter(address.tenant, address.job, address.index)
-        stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
+        read = partial(read_stored, self._storage, StoredDeadLetter, key, max_bytes=MAX_RECORDS_BYTES)
         try:
-            return stored is not None and parse_stored(StoredDeadLetter, key, stored.data).code == PoisonRequest.code
+            letter = await until_stored(read, "look for a suspect's dead letter")
         except StoredObjectBroken:
             return False
+        return letter is not None and letter.code == PoisonRequest.code
 
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:
             return
         await self._written(key)
-        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        found = await self._read_mark(key)
         if found is not None and ours.encode() in found.data:
             await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
         self._ours.pop(key, None)
 
-    async def _is_dead_ones(self, key: str) -> bool:
-        """Create the mark. Returns whether another's is there instead, whose creator does not renew it any more."""
-        seen, reads, began = b"", 0, time.monotonic()
+    async def _take_mark(self, key: str, *, left_cleanly: bool) -> Marking:
+        """Create the mark, or see what becomes of another's that is there."""
+        seen: bytes | None = None
+        reads, changes, began = 0, 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
             # A read that waited for the store proves nothing: meanwhile nobody could renew.
-            same = bool(there) and there == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
-            seen, reads = there, reads + 1 if same else 0
+            same = there is not _GONE and there.data == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
+            changes += seen is not None and there.data != seen
+            seen, reads = there.data, reads + 1 if same else 0
+            if changes == _MAX_CHANGES:
+                return Marking.ELSEWHERE
             if reads == _MIN_EQUAL_READS:
-                return True
+                if not left_cleanly:
+                    return Marking.CONVICTED
+                log.info("suspect's mark is left by a worker that ended in order; marking the suspect anew", key=key)
+                if await self._take_over(key, there):
+                    return Marking.OURS
+                reads = 0
             began = time.monotonic()
             await asyncio.sleep(_RENEW_SECONDS)
+        return Marking.OURS
+
+    async def _take_over(self, key: str, left: Stored) -> bool:
+        """Put our mark into the place of that one. Returns False if that has changed meanwhile."""
+        before = self._ours.get(key)
+        self._ours[key] = keys.new_ulid()
+        content = self._content(key)
+        write = partial(self._storage.replace, key, content, left.etag)
+        if await until_stored(lambda: self._write(key, write()), "mark a suspect"):
+            return True
+        self._forget(key, before)
         return False
 
-    async def _create_mark(self, key: str) -> bytes | None:
-        """Create the mark. Returns the one that is there if that is another's."""
+    async def _create_mark(self, key: str) -> Stored | None:
+        """Create the mark. Returns the one that is there if that is another's; an empty one if that is gone by now."""
         # Unique, since a create whose answer got lost is retried, and then finds its own mark.
         before, ours = self._ours.get(key), keys.new_ulid()
         self._ours[key] = ours
         content = self._content(key)
         if await until_stored(lambda: self._write(key, self._storage.create(key, content)), "mark a suspect"):
             return None
-        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        found = await self._read_mark(key)
         if found is not None and ours.encode() in found.data:
             return None
+        self._forget(key, before)
+        return found or _GONE
+
+    def _forget(self, key: str, before: str | None) -> None:
+        """The mark that we tried to create is not there: what we had `before` counts again."""
         if before is None:
             self._ours.pop(key, None)
         else:
             self._ours[key] = before
-        # If it is gone by now, read again.
-        return found.data if found is not None else b""
+
+    async def _read_mark(self, key: str) -> Stored | None:
+        """The mark that is there. What is too large to be one is somebody's all the same, and nobody renews it."""
+
+        async def read() -> Stored | None:
+            try:
+                return await self._storage.get(key, max_bytes=_MAX_MARK_BYTES)
+            except StoredObjectBroken:
+                return Stored(b"no mark", await self._storage.etag(key), 0.0)
+
+        return await until_stored(read, "read a suspect's mark")
 
     def _content(self, key: str) -> bytes:
         return to_json({"worker": self._worker, "mark": self._ours[key], "renewed": time.time()})

@@ -54,7 +54,11 @@ class Delivery:
     """What the source needs to settle it; nobody else looks inside."""
     redelivered: bool = False
     """Whether the queue reports that it was delivered before, to this worker or to another."""
+    left_cleanly: bool = False
+    """Whether the queue shows that no earlier owner ended uncleanly while it ran; False where it cannot show that."""
     lease: Lease = field(default_factory=Lease)
+    on_drop: Callable[[], object] | None = None
+    """Has the source drop the request's text too, where it keeps it."""
     job: tuple[str, str] | None = field(init=False)
     """Tenant and job, kept since every step needs it; None for a message without an address."""
 
@@ -75,6 +79,8 @@ class Delivery:
     def drop_payload(self) -> None:
         """Drop the request's text: its outcome exists, and takes enough memory while it waits for the store."""
         self.raw = b""
+        if self.on_drop is not None:
+            self.on_drop()
         if (address := self.address) is not None:
             self.message = Refused(address, _DROPPED)
 
@@ -175,4 +181,23 @@ class KeepsOffsetMetadata(Protocol):
 
     def offset_metadata(self) -> OffsetMetadata:
         """Its state now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogLosses:
+    """What logs of the queue lost of their own, since the source was opened: by topic."""
+
+    records_lost: Mapping[str, int]
+    """Records, at most, that the queue deleted before anybody read them."""
+    logs_restarted: Mapping[str, int]
+    """Partitions found to be another log than before, whole or from some offset on."""
+
+
+@runtime_checkable
+class ReadsLogs(Protocol):
+    """A source whose queue is logs, which can lose records that were not settled."""
+
+    def log_losses(self) -> LogLosses:
+        """What was lost so far."""
         ...

@@ -19,7 +19,8 @@ async def check_source(settings: Settings, pool: str) -> None:
     from backburner.publishers.kafka.publisher import kafka_connection
     from backburner_worker.sources.kafka.consumer import check_topics
 
-    await check_topics(kafka_connection(settings), routing.topics(settings.prefix, pool))
+    topics, group = routing.topics(settings.prefix, pool), routing.group(settings.prefix, pool)
+    await check_topics(kafka_connection(settings), topics, group)
 
 
 def open_source(settings: Settings, options: SourceOptions, *, pool: str, worker: str) -> Source:

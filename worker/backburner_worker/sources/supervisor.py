@@ -50,13 +50,13 @@ class Supervisor:
     async def news_until(self, until: float, due: float | None) -> bool:
         """Wait for news, at most until that moment, or until something is due that is there already.
 
-        `until` is in monotonic, `due` in Unix seconds. Returns False, at once, if `until` has passed.
+        Both are in monotonic seconds. Returns False, at once, if `until` has passed.
         """
         seconds = until - time.monotonic()
         if seconds <= 0:
             return False
         if due is not None:
-            seconds = min(seconds, max(due - time.time(), 0.001))
+            seconds = min(seconds, max(due - time.monotonic(), 0.001))
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.news.wait()

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from backburner.process.clock_keeper import clock_offset_gauge
 from backburner_schemas.names import Lane
 from backburner_schemas.result import Blame
 from backburner_worker.engine.base import EngineLoad
-from backburner_worker.sources.base import Delivery, KeepsOffsetMetadata, OffsetMetadata, Source
+from backburner_worker.sources.base import Delivery, KeepsOffsetMetadata, LogLosses, OffsetMetadata, ReadsLogs, Source
 from backburner_worker.telemetry.fast_metrics import FastCounter, FastHistogram, ReportedCounter
 from backburner_worker.telemetry.oldest_messages import OldestMessages
 
@@ -129,6 +130,21 @@ class Telemetry:
             "Partitions paused because their offset metadata is full.",
             registry=registry,
         )
+        self._clock_offset = clock_offset_gauge(registry)
+        self._now: Callable[[], float] = time.time
+        self._records_lost = Counter(
+            "backburner_queue_records_lost",
+            "Records that the queue deleted before they were read, at most.",
+            ["queue"],
+            registry=registry,
+        )
+        self._logs_restarted = Counter(
+            "backburner_queue_logs_restarted",
+            "Partitions found to be another log than before, as when their topic is made anew.",
+            ["queue"],
+            registry=registry,
+        )
+        self._losses = LogLosses({}, {})
         self._ready = Gauge("backburner_ready", "Whether the worker is warm and takes in work.", registry=registry)
         self._in_flight = Gauge(
             "backburner_deliveries_in_flight",
@@ -236,11 +252,23 @@ class Telemetry:
         self._metadata_usage.set(state.usage_ratio)
         self._paused.set(state.partitions_paused)
 
+    def log_losses(self, losses: LogLosses) -> None:
+        """What the queue's logs lost so far."""
+        before, self._losses = self._losses, losses
+        for counter, now, then in (
+            (self._records_lost, losses.records_lost, before.records_lost),
+            (self._logs_restarted, losses.logs_restarted, before.logs_restarted),
+        ):
+            for queue, count in now.items():
+                counter.labels(queue).inc(count - then.get(queue, 0))
+
     def queue(self, source: Source) -> None:
         """The state of the queue now."""
         self.lag(source.lag())
         if isinstance(source, KeepsOffsetMetadata):
             self.offset_metadata(source.offset_metadata())
+        if isinstance(source, ReadsLogs):
+            self.log_losses(source.log_losses())
 
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """So many deliveries ended that way."""
@@ -300,11 +328,19 @@ class Telemetry:
 
     def lag(self, lag: Mapping[Lane, int]) -> None:
         """What of this worker's share is not settled."""
-        now = time.time()
+        now = self._now()
         for lane, count in lag.items():
             self._lag.labels(lane).set(count)
             self._oldest_age.labels(lane).set(self._oldest.age_seconds(lane, now) if count else 0)
             self._deadline_ratio.labels(lane).set(self._oldest.deadline_ratio(lane, now) if count else 0)
+
+    def clock_offset(self, seconds: float) -> None:
+        """The store's clock is so many seconds ahead of this machine's."""
+        self._clock_offset.set(seconds)
+
+    def ages_by(self, now: Callable[[], float]) -> None:
+        """Tell ages by this clock, in Unix seconds."""
+        self._now = now
 
     def retention(self, seconds: float) -> None:
         """How long the queue keeps a message."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from backburner.cli import arguments, command
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
-from backburner_schemas.errors import SettingsError
+from backburner_schemas.errors import SettingsError, StoreDenied
 
 if TYPE_CHECKING:
     from backburner.client import Client
@@ -74,14 +75,26 @@ async def list_letters(
                 show.out_json(as_json(letter))
             else:
                 rows.append(_row(letter))
+        others = not (json or unaddressed or job is not None) and await _has_unaddressed(client)
     if rows:
         show.table(_HEADER, rows, right=frozenset({3}))
     if not seen:
         show.say("there are no dead letters" + (f" of job {job}" if job is not None else ""))
+    if others:
+        show.say("messages that belong to no request left letters; `backburner dlq list --unaddressed` shows them")
     if most is not None and seen > most:
         show.say(f"there are more than {most:,}; --limit N shows more, --json all of them")
     if stuck:
         show.warn(f"{stuck:,} of them cannot be redriven; `backburner dlq show ID` shows why")
+
+
+async def _has_unaddressed(client: "Client") -> bool:
+    """Whether there are letters that belong to no tenant; False for a user who may not see them."""
+    try:
+        async with aclosing(client.dead_letters(unaddressed=True)) as letters:
+            return await anext(letters, None) is not None
+    except StoreDenied:
+        return False
 
 
 async def show_letter(

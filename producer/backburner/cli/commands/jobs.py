@@ -1,4 +1,4 @@
-"""Commands about jobs that exist: `status`, `watch`, `cancel`, `pause`, `resume`, `jobs`, `reconcile`."""
+"""Commands about jobs that exist: `status`, `watch` or `wait`, `cancel`, `pause`, `resume`, `jobs`, `reconcile`."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     command.add(app, status)
     command.add(app, watch)
+    command.add(app, watch, "wait")  # What people type who know the SDK, or kubectl.
     command.add(app, cancel)
     command.add(app, pause)
     command.add(app, resume)

@@ -1,14 +1,13 @@
 """API keys in the object store: made, listed, revoked. Who may do that is decided by who reaches the store."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable
 
 from backburner.gateway.auth.api_key import ApiKey, digest_of, digest_prefix, id_of, is_secret, new_secret, shown
 from backburner.gateway.auth.principal import Scope
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import parse_stored, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import ApiKeyNotFound, StoredObjectBroken, StoreError
 
@@ -21,9 +20,9 @@ log = get_logger(__name__)
 class ApiKeyStore:
     """The API keys of all tenants. Every method raises `StoreError` where the store does not answer."""
 
-    def __init__(self, storage: Storage, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, storage: Storage, *, now: Callable[[], float] | None = None) -> None:
         self._storage = storage
-        self._now = now
+        self._now = now or storage.clock.now
 
     async def create(
         self, tenant: str, name: str, scopes: Iterable[Scope], *, lifetime: float | None = None
@@ -114,8 +113,7 @@ class ApiKeyStore:
         return [one.key async for one in self._storage.scan(keys.API_KEYS, after=begin) if one.key.startswith(begin)]
 
     async def _read(self, key: str) -> ApiKey | None:
-        stored = await self._storage.get(key)
-        return None if stored is None else parse_stored(ApiKey, key, stored.data)
+        return await read_stored(self._storage, ApiKey, key)
 
 
 def _encoded(key: ApiKey) -> bytes:

@@ -6,7 +6,6 @@ store. Refusals that belong to no tenant are counted in the log alone.
 
 import asyncio
 import datetime as dt
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from enum import StrEnum
@@ -60,7 +59,7 @@ class AuditLog:
         self,
         storage: Storage,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
         flush_seconds: float = _FLUSH_SECONDS,
     ) -> None:
         self.lost = 0
@@ -68,9 +67,9 @@ class AuditLog:
         self.refusals: Counter[Reason] = Counter()
         """How often what was refused, since the start."""
         self._storage = storage
-        self._now = now
+        self._now = now or storage.clock.now
         self._flush_seconds = flush_seconds
-        self._writer = keys.new_ulid(now())
+        self._writer = keys.new_ulid(self._now())
         self._sequence = 0
         self._waiting: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
         # By tenant and day.

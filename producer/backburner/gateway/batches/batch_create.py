@@ -54,8 +54,13 @@ class BatchCreate(BaseModel):
     window: Window | None = None
     """The hours of each day in which requests are sent, such as those of the night."""
 
-    def manifest(self, principal: Principal, file: StoredFile, *, now: float, max_requests: int) -> JobManifest:
-        """The job of the batch. Raises `CallRefused` for what cannot be."""
+    def manifest(
+        self, principal: Principal, file: StoredFile, *, now: float, max_requests: int, grace: float
+    ) -> JobManifest:
+        """The job of the batch, made at `now` by the store's clock; `grace` is in seconds.
+
+        Raises `CallRefused` for what cannot be.
+        """
         return JobManifest(
             id=keys.new_job_id(now),
             tenant=principal.tenant,
@@ -71,6 +76,7 @@ class BatchCreate(BaseModel):
             completion_window=self.completion_window,
             output_expires_after=None if self.output_expires_after is None else self.output_expires_after.seconds,
             created_by=principal.key_id or principal.subject,
+            grace_seconds=grace,
         )
 
 

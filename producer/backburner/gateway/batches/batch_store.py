@@ -8,6 +8,7 @@ from backburner.gateway.batches.batch_view import end_if_over, view_batch
 from backburner.gateway.batches.results import ResultFile, ResultKind, files_of
 from backburner.gateway.batches.running_counts import RunningCounts
 from backburner.gateway.files.file_store import MAX_CONCURRENT_READS
+from backburner.jobs.job_watch import JobWatch
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.submission.stored_job import create_stored_job
@@ -29,12 +30,13 @@ log = get_logger(__name__)
 class BatchStore:
     """One tenant's batches. Every method raises `StoreError`."""
 
-    def __init__(self, storage: Storage, tenant: str, *, counts: RunningCounts, grace: float) -> None:
-        """`grace` is in seconds, as the setting `freeze_grace_seconds`."""
+    def __init__(self, storage: Storage, tenant: str, *, counts: RunningCounts, grace: float, watch: JobWatch) -> None:
+        """`grace` is in seconds, as the setting `freeze_grace_seconds`; `watch` is what this gateway sees of jobs."""
         self._storage = storage.of_tenant(tenant)
         self._tenant = tenant
         self._counts = counts
         self._grace = grace
+        self._watch = watch
 
     async def create(self, manifest: JobManifest) -> BatchStatus:
         """Make the batch, or find it made from the same manifest; returns it as it is now."""
@@ -60,7 +62,9 @@ class BatchStore:
 
     async def retrieve(self, job: str) -> BatchStatus:
         """The batch. Raises `JobNotFound`."""
-        return await self._shown(await end_if_over(self._storage, await self._view(job), grace=self._grace))
+        return await self._shown(
+            await end_if_over(self._storage, await self._view(job), grace=self._grace, watch=self._watch)
+        )
 
     async def cancel(self, job: str) -> BatchStatus:
         """Ask for the batch's end; returns it as it is now. Raises `JobNotFound`, and `JobConflict` if it has ended."""
@@ -69,7 +73,7 @@ class BatchStore:
             raise JobConflict(f"the batch {job} has ended, {view.summary.state}, so there is nothing to cancel")
         if view.summary is None:
             await self._storage.create(keys.cancelled(self._tenant, job), b"")
-            view = await end_if_over(self._storage, await self._view(job), grace=self._grace)
+            view = await end_if_over(self._storage, await self._view(job), grace=self._grace, watch=self._watch)
         return await self._shown(view)
 
     async def page(self, *, after: str | None, limit: int) -> tuple[list[BatchStatus], bool]:

@@ -3,7 +3,6 @@
 Both grow while the batch runs, and stay the same once it has ended. Then each request's line is in exactly one of them.
 """
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from enum import StrEnum
@@ -26,6 +25,8 @@ from backburner_schemas.status import JobView
 
 _PREFIX = "file-"
 _BLOCK_BYTES = 1 << 18
+_MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Of an input, several times the largest request."""
 
 
 class ResultKind(StrEnum):
@@ -117,7 +118,8 @@ class BatchResults:
 
     async def lines(self, file: ResultFile, view: JobView) -> AsyncGenerator[bytes]:
         """The file's lines, some at a time."""
-        reader = RecordReader(self._storage, self._tenant, file.job)
+        # Those that were cut off come below, with their names.
+        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False)
         # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
         missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:
@@ -139,11 +141,14 @@ class BatchResults:
             size, last = size + len(held[-1]), index
             if size >= _BLOCK_BYTES:
                 yield b"".join(held)
-                held.clear()
-                size = 0
+                held, size = [], 0
         # The input may be gone by now, and with it the names.
         for index in missing - IndexSet.below(last + 1):
             held.append(error_line(error_record(Address(manifest.tenant, manifest.id, index, None), error)))
+            size += len(held[-1])
+            if size >= _BLOCK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
         if held:
             yield b"".join(held)
 
@@ -158,6 +163,9 @@ class BatchResults:
         index, rest = 0, b""
         async for piece in self._storage.stream(key):
             *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > _MAX_LINE_BYTES:
+                # No input of requests: nothing behind it can be named.
+                return
             for line in lines:
                 if not line.strip():
                     continue
@@ -184,7 +192,7 @@ class BatchResults:
 
     def _gone(self, file: ResultFile, view: JobView) -> bool:
         expires = _expires_at(view)
-        return (expires is not None and time.time() >= expires) or (
+        return (expires is not None and self._storage.clock.trusted_now() >= expires) or (
             view.summary is not None and file.kind not in files_of(view)
         )
 

@@ -1,6 +1,5 @@
 """`/v1/batches`."""
 
-import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -51,7 +50,13 @@ async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
         # Asked before anything is kept: what was refused must not be let in when it is called again.
         file = await _input(parts, call, wanted.input_file_id)
         most = parts.settings.gateway_max_batch_requests
-        mine = wanted.manifest(call.principal, file, now=time.time(), max_requests=most).model_dump_json()
+        mine = wanted.manifest(
+            call.principal,
+            file,
+            now=parts.storage.clock.now(),
+            max_requests=most,
+            grace=parts.settings.freeze_grace_seconds,
+        ).model_dump_json()
         await parts.limiter.queue(call.principal, file.requests, estimated_tokens(file.bytes))
         if key is not None:
             found = await once.once(key, content, mine)

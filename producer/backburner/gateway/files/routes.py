@@ -1,6 +1,5 @@
 """`/v1/files`. Bodies stream through: nothing is held but what is under way."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Literal
@@ -74,7 +73,7 @@ async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, se
 
     Where this fails, the file may have been made all the same, so that its bytes must stay.
     """
-    now, files = time.time(), parts.files(call.tenant)
+    now, files = parts.storage.clock.now(), parts.files(call.tenant)
     file = StoredFile(
         id=written.file_id,
         bytes=written.size,

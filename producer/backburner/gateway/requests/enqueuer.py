@@ -46,7 +46,8 @@ class Enqueuer:
     async def enqueue(self, message: Message) -> None:
         """Return when the broker has the message. Raises `QueueError`; then it may be there or not.
 
-        Raises `Overloaded` while too many wait. Cancelled before it is sent, it is not sent.
+        Raises `PublishFailed` for one that is too large, and `Overloaded` while too many wait. Cancelled before it is
+        sent, it is not sent.
         """
         if len(self._waiting) >= _MAX_WAITING_MESSAGES:
             raise Overloaded
@@ -122,6 +123,9 @@ def _tell(members: list[Waiting], failed: dict[int, BackburnerError]) -> None:
             continue
         if (refused := failed.get(position)) is not None:
             # Each its own: one instance would gather the traces of all who raise it.
+            if isinstance(refused, PublishFailed) and position in refused.too_large:
+                acknowledged.set_exception(PublishFailed([0], "it is over the queue's limit", [0]))
+                continue
             acknowledged.set_exception(QueueError(refused.message))
         else:
             acknowledged.set_result(None)

@@ -1,7 +1,5 @@
 """`/v1/async`: single requests that are put onto the queue, and asked for by their id."""
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,7 +11,8 @@ from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempote
 from backburner.gateway.parts import Parts, parts_of
 from backburner.gateway.requests.answers import answered, pending, unless_known, wait_seconds
 from backburner.gateway.requests.single_request import SingleRequest
-from backburner.submission.envelopes import claim_check, fits_inline
+from backburner.publishers.base import PublishFailed
+from backburner.submission.envelopes import claim_check, fits_inline, to_send_again
 from backburner_schemas.errors import CallRefused, RequestNotFound
 from backburner_schemas.names import PRIORITIES, Lane
 from backburner_schemas.request import Endpoint
@@ -31,7 +30,7 @@ async def create_request(request: Request) -> Response:
     wanted = SingleRequest(endpoint, await call.body.read(most), max_bytes=most)
     lane, window = _options(request, parts)
     pool = await parts.connections.pools.pool_for(wanted.model)
-    now = time.time()
+    now = parts.storage.clock.now()
     request_id = (await parts.signing_key.ids()).new(call.tenant, now)
     key = idempotency_key(request)
     if key is None:
@@ -53,11 +52,15 @@ async def _send(
 ) -> None:
     pool, lane, deadline = place
     await parts.limiter.queue(call.principal, 1, estimated_tokens(wanted.size), job=False)
-    message = wanted.message(call.tenant, request_id, pool, lane, deadline)
+    message = wanted.message(call.tenant, request_id, pool, lane, now=parts.storage.clock.now(), deadline=deadline)
     queue = parts.settings.queue.kind
-    if not fits_inline(message, wanted.size, queue):
-        message = await claim_check(parts.storage.of_tenant(call.tenant), message, wanted.size, queue)
-    await parts.enqueuer.enqueue(message)
+    if not fits_inline(message, queue):
+        message = await claim_check(parts.storage.of_tenant(call.tenant), message, queue)
+    while True:
+        try:
+            return await parts.enqueuer.enqueue(message)
+        except PublishFailed as error:
+            (message,) = await to_send_again(parts.storage.of_tenant(call.tenant), [message], error)
 
 
 def _options(request: Request, parts: Parts) -> tuple[Lane, int]:

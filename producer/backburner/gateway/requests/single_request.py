@@ -1,7 +1,6 @@
 """One request from the body of a call to the message on the queue. Pure; the body travels as it came."""
 
 import hashlib
-import time
 
 from pydantic_core import from_json, to_json
 
@@ -9,7 +8,7 @@ from backburner.publishers.base import FIRST_DELIVERY, Message
 from backburner_schemas.envelope import VERSION, AnswerMode
 from backburner_schemas.errors import InvalidJson
 from backburner_schemas.names import Lane
-from backburner_schemas.request import Endpoint, check_body, check_numbers, check_size
+from backburner_schemas.request import Endpoint, check_body, check_size, check_values
 from backburner_schemas.routing import neighbours_key
 
 _SHALLOW_BRACKETS_COUNT = 100
@@ -29,7 +28,7 @@ class SingleRequest:
         if not isinstance(found, dict):
             raise InvalidJson("not a JSON object; send one, in UTF-8")
         _check_depth(body)
-        check_numbers(found)
+        check_values(found)
         check_body(endpoint, found)
         self.model: str = found["model"]
         self._endpoint = endpoint
@@ -45,8 +44,8 @@ class SingleRequest:
         """SHA-256 of the body, in hexadecimal."""
         return hashlib.sha256(self._body).hexdigest()
 
-    def message(self, tenant: str, request_id: str, pool: str, lane: Lane, deadline: float) -> Message:
-        """The message that asks for an answer under that id."""
+    def message(self, tenant: str, request_id: str, pool: str, lane: Lane, *, now: float, deadline: float) -> Message:
+        """The message that asks for an answer under that id; both times in Unix seconds by the store's clock."""
         head = {
             "v": VERSION,
             "tenant": tenant,
@@ -55,7 +54,7 @@ class SingleRequest:
             "custom_id": request_id,
             "url": self._endpoint,
         }
-        tail = {"deadline": deadline, "answer": AnswerMode.OBJECT, "enqueued_at": time.time()}
+        tail = {"deadline": deadline, "answer": AnswerMode.OBJECT, "enqueued_at": now}
         value = b'%b,"body":%b,%b' % (to_json(head)[:-1], self._body, to_json(tail)[1:])
         return Message(pool, lane, None, FIRST_DELIVERY, (neighbours_key(tenant, request_id, 0), value))
 

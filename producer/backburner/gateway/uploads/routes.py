@@ -43,6 +43,7 @@ async def create_upload(request: Request, wanted: UploadCreate) -> UploadObject:
         size=wanted.bytes,
         purpose=wanted.purpose,
         file_seconds=parts.settings.gateway_file_seconds if expires is None else expires.seconds,
+        now=parts.storage.clock.now(),
     )
     if (key := idempotency_key(request)) is not None:
         once = Idempotency(parts.storage, call.principal, _ROUTE)

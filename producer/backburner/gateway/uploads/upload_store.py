@@ -1,6 +1,5 @@
 """The uploads of one tenant in the object store: their parts are objects, until they are one file."""
 
-import time
 from collections.abc import AsyncIterator, Sequence
 
 from backburner.gateway.files.file_object import StoredFile
@@ -16,7 +15,7 @@ from backburner.gateway.uploads.upload_object import (
     is_upload_id,
 )
 from backburner.storage import Storage
-from backburner.storage.parse import ModelT, parse_stored
+from backburner.storage.parse import ModelT, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused, CallTooLarge, JobConflict, StoreError, UploadNotFound
 
@@ -39,7 +38,7 @@ class UploadStore:
         sizes = await self._sizes(upload_id)
         # Parts that were sent again count too: so much may lie here, and no more.
         room = 2 * upload.bytes + PART_LIMIT_BYTES - sum(sizes.values())
-        part = PartObject(id=f"part_{keys.new_ulid()}", created_at=int(time.time()), upload_id=upload_id)
+        part = PartObject(id=f"part_{keys.new_ulid()}", created_at=int(self._storage.clock.now()), upload_id=upload_id)
         async with self._storage.writer(keys.upload_part(self._tenant, upload_id, part.id)) as writer:
             async for piece in _bounded(pieces, room):
                 await writer.write(piece)
@@ -88,7 +87,7 @@ class UploadStore:
             await files.drop_quietly(written.file_id)
             raise CallRefused("md5 is not that of the parts in this order; send them again", param="md5")
         # Where this fails it may have been written all the same, so that the bytes must stay.
-        end = await self._end(upload.id, UploadEnd(file=_file(upload, written, caller)))
+        end = await self._end(upload.id, UploadEnd(file=_file(upload, written, caller, self._storage.clock.now())))
         if end.file is None or end.file.id != written.file_id:
             await files.drop_quietly(written.file_id)
         return end
@@ -135,7 +134,7 @@ class UploadStore:
         if upload is None:
             raise UploadNotFound
         end = await self._read(UploadEnd, keys.upload_end(self._tenant, upload_id))
-        if end is None and time.time() >= upload.expires_at:
+        if end is None and self._storage.clock.trusted_now() >= upload.expires_at:
             raise UploadNotFound(f"the upload {upload_id} has expired; begin a new one")
         return upload, end
 
@@ -149,8 +148,7 @@ class UploadStore:
         await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
 
     async def _read(self, model: type[ModelT], key: str) -> ModelT | None:
-        stored = await self._storage.get(key)
-        return None if stored is None else parse_stored(model, key, stored.data)
+        return await read_stored(self._storage, model, key)
 
 
 async def _bounded(pieces: AsyncIterator[bytes], room: int) -> AsyncIterator[bytes]:
@@ -165,8 +163,7 @@ async def _bounded(pieces: AsyncIterator[bytes], room: int) -> AsyncIterator[byt
         yield piece
 
 
-def _file(upload: StoredUpload, written: Written, caller: str) -> StoredFile:
-    now = time.time()
+def _file(upload: StoredUpload, written: Written, caller: str, now: float) -> StoredFile:
     return StoredFile(
         id=written.file_id,
         bytes=written.size,
@@ -179,17 +176,14 @@ def _file(upload: StoredUpload, written: Written, caller: str) -> StoredFile:
     )
 
 
-def new_upload(
-    *, filename: str, size: int, purpose: str, file_seconds: float, now: float | None = None
-) -> StoredUpload:
-    """An upload that begins now, or at that time in Unix seconds."""
-    begun = time.time() if now is None else now
+def new_upload(*, filename: str, size: int, purpose: str, file_seconds: float, now: float) -> StoredUpload:
+    """An upload that begins at that time, in Unix seconds by the store's clock."""
     return StoredUpload(
-        id=keys.new_upload_id(begun),
+        id=keys.new_upload_id(now),
         filename=filename,
         bytes=size,
         purpose=purpose,
-        created_at=begun,
-        expires_at=begun + LASTS_SECONDS,
+        created_at=now,
+        expires_at=now + LASTS_SECONDS,
         file_seconds=file_seconds,
     )

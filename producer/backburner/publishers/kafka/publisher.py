@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from backburner.logs import get_logger
 from backburner.publishers.base import Message, PublishFailed
 from backburner.publishers.kafka.batches import destinations, lanes_of, send_batches
-from backburner.publishers.kafka.connection import kafka_connection, unreachable
+from backburner.publishers.kafka.connection import kafka_connection
 from backburner.publishers.kafka.metadata import missing_topics
 from backburner.publishers.kafka.partitioner import Partitioner
 from backburner.publishers.kafka.topics import ensure_topics
@@ -39,8 +39,12 @@ _REQUEST_SECONDS = 60.0
 _START_SECONDS = 30.0
 _CLOSE_SECONDS = 10.0
 _LINGER_MS = 5
-_BATCH_BYTES = 256 * 1024
+_MAX_BATCH_BYTES = 256 * 1024
 """Below the 1 MB that a broker accepts by default; a larger record goes as a batch of its own."""
+_MIN_BATCH_BYTES = 1024
+_BATCH_FACTOR = 4
+"""A topic's limit is one of batches: by so much their size is cut where one of several messages is over it."""
+_SIZE_ERRORS = (MessageSizeTooLargeError, RecordListTooLargeError)
 _UNDER_WAY_BYTES = 16 * 1024 * 1024
 """Encoded bytes that one publish has under way at most: a request stays far below the broker's 100 MB."""
 
@@ -56,9 +60,12 @@ class KafkaPublisher:
         self._partitioners: dict[str, Partitioner] = {}
         self._open = False
         self._renewing = asyncio.Lock()
+        self._batch_bytes = _MAX_BATCH_BYTES
+        """Encoded bytes of one batch at most: less where a topic takes no more."""
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if no broker answers."""
+        """Connect. Raises `QueueError` if no broker answers, and `QueueDenied` if it refuses the credentials."""
+        await self._connection.check()
         self._producer = await self._reach()
         self._open = True
 
@@ -69,19 +76,22 @@ class KafkaPublisher:
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
         batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        size, failed, cause = 0, list[int](), ""
+        size, failed, too_large, cause = 0, list[int](), set[int](), None
         last = len(messages) - 1
         for positions, topic, partition, length in destinations(messages, choosers):
             batches[topic, partition] += positions
             size += length
             if size >= _UNDER_WAY_BYTES or positions[-1] == last:
+                batch_bytes = self._batch_bytes
                 for refused, error in await self._send_in_step(await self._living(), messages, batches):
                     failed += refused
-                    cause = cause or _cause(error)
+                    cause = cause or error
+                    if isinstance(error, _SIZE_ERRORS):
+                        too_large.update(one for one in refused if _is_alone(messages[one], batch_bytes))
                 batches.clear()
                 size = 0
         if failed:
-            raise PublishFailed(sorted(failed), cause)
+            raise PublishFailed(sorted(failed), await self._why(cause), too_large)
 
     async def close(self) -> None:
         """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
@@ -114,16 +124,18 @@ class KafkaPublisher:
         return await self._connect(idempotent=False)
 
     async def _connect(self, *, idempotent: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **self._connection,
-            client_id="backburner",
-            acks="all",
-            enable_idempotence=idempotent,
-            linger_ms=_LINGER_MS,
-            max_batch_size=_BATCH_BYTES,
-            # The topic's limit is the one that counts; aiokafka's own would only hide it.
-            max_request_size=2**31 - 1,
-            request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+        producer = self._connection.following(
+            AIOKafkaProducer(
+                **self._connection,
+                client_id="backburner",
+                acks="all",
+                enable_idempotence=idempotent,
+                linger_ms=_LINGER_MS,
+                max_batch_size=self._batch_bytes,
+                # The topic's limit is the one that counts; aiokafka's own would only hide it.
+                max_request_size=2**31 - 1,
+                request_timeout_ms=int(_REQUEST_SECONDS * 1000),
+            )
         )
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -132,10 +144,10 @@ class KafkaPublisher:
             await _stop(producer)
             if idempotent:
                 raise
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
         except (KafkaError, OSError, TimeoutError) as error:
             await _stop(producer)
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
         except BaseException:
             await _stop(producer)
             raise
@@ -158,13 +170,23 @@ class KafkaPublisher:
                 unknown = wanted.keys() - self._topics
                 if unknown and (missing := await missing_topics(producer.client, unknown)):
                     raise QueueError(
-                        f"the topic {missing[0]} does not exist; create the pool's topics with `backburner topics "
-                        f"ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
+                        f"the topic {missing[0]} does not exist, or this user may not see it; create the pool's topics "
+                        f"with `backburner topics ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
                     )
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
-            raise unreachable(self._settings, error) from error
+            raise await self._connection.failure(error) from error
+
+    async def _why(self, error: BaseException | None) -> str:
+        """What to say of a send that failed for that reason."""
+        if isinstance(error, _SIZE_ERRORS):
+            return (
+                "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
+            )
+        if isinstance(error, TopicAuthorizationFailedError):
+            return "this user lacks the right to write to the topic; grant it as docs/kafka.md shows"
+        return await self._connection.refusal() or str(error) or type(error).__name__
 
     async def _send_in_step(
         self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]
@@ -172,21 +194,29 @@ class KafkaPublisher:
         """Send every partition the messages at its positions; the positions of those that failed, with the error.
 
         A record that the broker refuses leaves a gap in an idempotent producer's numbers, and aiokafka never closes it:
-        all that follows on the partition is refused too. A new producer starts from zero.
+        all that follows on the partition is refused too. A new producer starts from zero. It makes smaller batches
+        where one was refused whose messages may be small enough: they fail this time, and are sent again.
         """
+        batch_bytes = self._batch_bytes
         failures = await self._send(producer, messages, batches)
+        refused = [one for positions, error in failures if isinstance(error, _SIZE_ERRORS) for one in positions]
+        if not all(_is_alone(messages[one], batch_bytes) for one in refused):
+            self._batch_bytes = max(min(self._batch_bytes, batch_bytes // _BATCH_FACTOR), _MIN_BATCH_BYTES)
+            log.warning("a topic takes no batch as large as that; making smaller ones", bytes=self._batch_bytes)
         late = {
             position
             for positions, error in failures
             if isinstance(error, OutOfOrderSequenceNumber)
             for position in positions
         }
-        if not late:
+        if not late and self._batch_bytes == batch_bytes:
             return failures
         async with self._renewing:
             if self._producer is producer:
                 await _stop(producer)
                 self._producer = None
+        if not late:
+            return failures
         again = {target: [one for one in positions if one in late] for target, positions in batches.items()}
         failures = [failure for failure in failures if late.isdisjoint(failure[0])]
         return failures + await self._send(await self._living(), messages, again)
@@ -208,12 +238,9 @@ class KafkaPublisher:
         return [failure for failures in outcomes for failure in failures]
 
 
-def _cause(error: BaseException) -> str:
-    if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
-        return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
-    if isinstance(error, TopicAuthorizationFailedError):
-        return "not authorised to write to the topic; grant this user the ACL"
-    return str(error) or type(error).__name__
+def _is_alone(message: Message, batch_bytes: int) -> bool:
+    """Whether it is so large that its batch has no other."""
+    return len(message.value) > batch_bytes or batch_bytes <= _MIN_BATCH_BYTES
 
 
 async def _stop(client: AIOKafkaProducer) -> None:

@@ -7,17 +7,19 @@ behind both its creation and its deletion.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, for_code
 
 from backburner.logs import get_logger
-from backburner.publishers.kafka.connection import kafka_connection, unreachable
+from backburner.publishers.kafka.connection import kafka_connection
 from backburner.publishers.kafka.metadata import Leaders, brokers_of, topics_at
 from backburner.settings import Settings
 from backburner_schemas import routing
-from backburner_schemas.errors import QueueError
+from backburner_schemas.errors import QueueDenied, QueueError
+from backburner_schemas.names import Lane
 
 log = get_logger(__name__)
 
@@ -29,7 +31,10 @@ _POLL_SECONDS = 0.1
 _HEADROOM_BYTES = 64 * 1024
 """Bytes that an envelope, its headers and the batch around it may take beyond the body."""
 _OK_CODE = 0
+_DENIED_CODE = 29
 _EXISTS_CODE = 36
+_CONFIG_CODES = frozenset({40, 44})
+"""Invalid configuration, and against the cluster's policy: some services know fewer settings than Kafka."""
 
 
 async def ensure_topics(settings: Settings, pool: str) -> list[str]:
@@ -39,7 +44,9 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
     are left as they are, with a line in the log. Raises `QueueError`.
     """
     names = list(routing.topics(settings.prefix, pool))
-    admin = AIOKafkaAdminClient(**kafka_connection(settings), client_id="backburner", request_timeout_ms=30_000)
+    connection = kafka_connection(settings)
+    await connection.check()
+    admin = connection.following(AIOKafkaAdminClient(**connection, client_id="backburner", request_timeout_ms=30_000))
     client: AIOKafkaClient = admin._client  # noqa: SLF001 - the public ways ask one broker, whichever
     try:
         async with asyncio.timeout(_STEP_SECONDS):
@@ -51,7 +58,7 @@ async def ensure_topics(settings: Settings, pool: str) -> list[str]:
             log.info("topics created", pool=pool, topics=missing)
         await _until_nothing(lambda: _not_ready(client, names))
     except (KafkaError, OSError, TimeoutError) as error:
-        raise unreachable(settings, error) from error
+        raise await connection.failure(error) from error
     finally:
         await admin.close()
     return names
@@ -92,17 +99,32 @@ async def _deleted(admin: AIOKafkaAdminClient, settings: Settings, names: Sequen
 
 async def _make(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:
     await _check_replication(admin, settings)
-    answer = await admin.create_topics([_new(name, settings) for name in names])
-    for found in answer.to_object()["topic_errors"]:
+    answers = await _create(admin, [_new(name, settings) for name in names])
+    refused = [name for name, found in answers.items() if found["error_code"] in _CONFIG_CODES and _is_stamped(name)]
+    if refused:
+        log.warning("the broker does not stamp records by its own clock; creating the topic without", topics=refused)
+        answers |= await _create(admin, [_new(name, settings, stamped=False) for name in refused])
+    for _, found in sorted(answers.items()):
         code = found["error_code"]
         if code == _EXISTS_CODE:  # Another process created it meanwhile.
             log.info("topic exists; leaving it as it is", topic=found["topic"])
+        elif code == _DENIED_CODE:
+            raise QueueDenied(
+                f"this user lacks rights: Create on {found['topic']}; grant them as docs/kafka.md shows, or have "
+                "somebody create the topics who has them"
+            )
         elif code != _OK_CODE:
             why = found.get("error_message") or for_code(code).__name__
             raise QueueError(
                 f"the broker did not create the topic {found['topic']}: {why}; check BACKBURNER_TOPIC_PARTITIONS, "
                 "BACKBURNER_TOPIC_REPLICATION and that this user may create topics"
             )
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: Sequence[NewTopic]) -> dict[str, dict[str, Any]]:
+    """What the controller answers for each of them, by name."""
+    answer = await admin.create_topics(list(topics))
+    return {found["topic"]: found for found in answer.to_object()["topic_errors"]}
 
 
 async def _not_ready(client: AIOKafkaClient, names: Sequence[str]) -> str:
@@ -156,15 +178,19 @@ async def _check_replication(admin: AIOKafkaAdminClient, settings: Settings) -> 
         )
 
 
-def _new(name: str, settings: Settings) -> NewTopic:
+def _new(name: str, settings: Settings, *, stamped: bool = True) -> NewTopic:
+    """The topic to create; where its lane wants that, and unless not `stamped`, the broker's clock stamps records."""
     layout = settings.topic_layout
-    return NewTopic(
-        name,
-        layout.partitions,
-        layout.replication,
-        topic_configs={
-            "cleanup.policy": "delete",
-            "retention.ms": str(int(layout.retention_seconds * 1000)),
-            "max.message.bytes": str(settings.max_body_bytes + _HEADROOM_BYTES),
-        },
-    )
+    configs = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(layout.retention_seconds * 1000)),
+        "max.message.bytes": str(settings.max_body_bytes + _HEADROOM_BYTES),
+    }
+    if stamped and _is_stamped(name):
+        configs["message.timestamp.type"] = "LogAppendTime"
+    return NewTopic(name, layout.partitions, layout.replication, topic_configs=configs)
+
+
+def _is_stamped(name: str) -> bool:
+    """Whether it is of the lane `retry`, where a worker with a wrong clock would have others wait too long."""
+    return name.endswith(f".{Lane.RETRY}")

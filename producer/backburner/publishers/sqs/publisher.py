@@ -82,13 +82,14 @@ class SqsPublisher:
         ]
         outcomes = await asyncio.gather(*sending, return_exceptions=True)
         failed, cause = list[int](), ""
+        too_large = {entry.position for entries in lanes.values() for entry in entries if entry.size > MAX_BYTES}
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
             failed += outcome[0]
             cause = cause or outcome[1]
         if failed:
-            raise PublishFailed(sorted(failed), cause)
+            raise PublishFailed(sorted(failed), cause, too_large)
 
     def _connect(self) -> "SQSClient":
         """A client, once SQS has answered; whether this queue exists, or may be looked up, does not matter."""

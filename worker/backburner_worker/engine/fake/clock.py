@@ -19,6 +19,7 @@ class FakeClock:
         self._waiters: dict[Sequence, asyncio.Future[None]] = {}
         self._due = 0.0
         self._stepping = False
+        self._stopped = False
 
     def load(self) -> EngineLoad | None:
         """How full the modelled engine is."""
@@ -45,6 +46,10 @@ class FakeClock:
         if self._waiters.pop(sequence, None) is not None:
             self._model.drop(sequence)
 
+    def stop(self) -> None:
+        """Make no step any more: what is in it stays in it."""
+        self._stopped = True
+
     def _begin(self) -> None:
         seconds = self._model.begin()
         if not seconds:
@@ -54,6 +59,8 @@ class FakeClock:
         asyncio.get_running_loop().call_at(self._due, self._end)
 
     def _end(self) -> None:
+        if self._stopped:
+            return
         for sequence in self._model.end():
             done = self._waiters.pop(sequence)
             if not done.done():

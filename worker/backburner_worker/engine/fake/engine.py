@@ -12,7 +12,8 @@ Patterns in a prompt's text, wherever they stand, make it misbehave on purpose:
     [[die]]        the engine dies: EngineLost for this request, all in flight and every later one
     [[kill]]       SIGKILL for the whole worker, as a driver's fault or an out-of-memory kill does it
     [[slow:2.5]]   this request takes 2.5 seconds, whatever the engine's latency is
-    [[hang]]       this request never ends by itself
+    [[hang]]       this request never ends by itself; the engine goes on with others
+    [[stall]]      the engine hangs: nothing in it ends, and it makes no step, but it does not die
     [[echo]]       the answer is the prompt's own text
     [[tokens:120]] the answer has 120 tokens, unless the request's own limit is lower
 
@@ -34,6 +35,7 @@ import math
 import os
 import re
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -57,8 +59,9 @@ FAKE_MODEL = "fake"
 """The model that the fake serves unless another is named; its pool has the same name."""
 
 VERSION = "fake-1"
+_STEPS_PER_SECOND = 100
 
-_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|kill|hang|echo|slow:(\d+(?:\.\d+)?)|tokens:(\d{1,6}))\]\]")
+_PATTERN = re.compile(r"\[\[(fail|retry|busy|abort|die|kill|hang|stall|echo|slow:(\d+(?:\.\d+)?)|tokens:(\d{1,6}))\]\]")
 
 
 class FakeEngine:
@@ -106,6 +109,8 @@ class FakeEngine:
         self._worker_pid = worker_pid
         self._failure_ratio = failure_ratio
         self._failures_due = 0.0
+        self._stalled: int | None = None
+        """What `progress` said last, since it hangs."""
         self._lost = False
         self._closed = False
         self._running: set[asyncio.Future[None]] = set()
@@ -149,6 +154,8 @@ class FakeEngine:
         seconds = self._latency
         if found is not None:
             seconds = self._misbehave(found, seconds)
+        if self._stalled is not None:
+            seconds = math.inf
         if seconds > 0:
             await self._wait(seconds)
         if self._failure_ratio:
@@ -185,6 +192,21 @@ class FakeEngine:
         self._lost = True
         self._fail_running(EngineLost())
 
+    def progress(self) -> int:
+        """A number that grows with time, as steps of a real engine do, unless it hangs."""
+        return self._steps() if self._stalled is None else self._stalled
+
+    def stall(self) -> None:
+        """Hang as a real engine does: nothing in it ends any more, and nothing says so."""
+        if self._stalled is None:
+            self._stalled = self._steps()
+            if self._clock is not None:
+                self._clock.stop()
+
+    @staticmethod
+    def _steps() -> int:
+        return int(time.monotonic() * _STEPS_PER_SECOND)
+
     def _misbehave(self, found: re.Match[str], seconds: float) -> float:
         match found[1]:
             case "fail":
@@ -205,6 +227,9 @@ class FakeEngine:
                 raise EngineLost("the prompt holds [[kill]]")
             case "hang":
                 return math.inf
+            case "stall":
+                self.stall()
+                return math.inf
             case "echo":
                 return seconds
             case _:
@@ -219,7 +244,7 @@ class FakeEngine:
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        timer = loop.call_later(seconds, _finish, done) if seconds < math.inf else None
+        timer = loop.call_later(seconds, self._finish, done) if seconds < math.inf else None
         self._running.add(done)
         try:
             await done
@@ -237,6 +262,10 @@ class FakeEngine:
         finally:
             self._running.discard(done)
             clock.drop(sequence)
+
+    def _finish(self, future: "asyncio.Future[None]") -> None:
+        if not future.done() and self._stalled is None:
+            future.set_result(None)
 
     def _fail_running(self, error: EngineError) -> None:
         for future in self._running:
@@ -276,8 +305,3 @@ def _canonical(request: EngineRequest) -> str:
 
 def _digest(request: EngineRequest, canonical: str) -> str:
     return hashlib.blake2b(f"{request.endpoint}\n{canonical}".encode(), digest_size=16).hexdigest()
-
-
-def _finish(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)

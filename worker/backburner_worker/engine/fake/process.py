@@ -2,7 +2,8 @@
 
 Parent and child exchange JSON, one object a line: the first line that the child writes is what it offers, then
 `{"call", "id", "endpoint", "body"}` goes down and `{"call", "response" | "error"}` comes up. `{"cancel": call}` aborts
-one. A call has a number of its own, since a request that was aborted may be back before its abort is over.
+one. A call has a number of its own, since a request that was aborted may be back before its abort is over. Beside them
+`{"progress": number}` comes up a few times a second, so that a child that was stopped is seen to stand still.
 The child ends when its input ends, so it cannot outlive the worker; `[[die]]` makes it kill itself,
 and `[[kill]]` its worker.
 """
@@ -30,6 +31,9 @@ from backburner_worker.engine.vllm.parent_death import OWNER, child_environment,
 
 _LINE_LIMIT_BYTES = 64 * 1024 * 1024
 """Bytes in one line at most, well over the largest body."""
+
+_PROGRESS_SECONDS = 0.2
+"""Between two reports of progress."""
 
 _ERRORS: dict[str, type[errors.BackburnerError]] = {
     kind.code: kind
@@ -64,6 +68,7 @@ class FakeProcessEngine:
         self._reader: asyncio.Task[None] | None = None
         self._pending: dict[int, asyncio.Future[EngineResponse]] = {}
         self._calls = itertools.count()
+        self._progress = 0
         self._lost = False
         self._closed = False
 
@@ -113,6 +118,10 @@ class FakeProcessEngine:
         finally:
             del self._pending[call]
 
+    def progress(self) -> int:
+        """What the child reported last."""
+        return self._progress
+
     async def close(self, drain: float) -> None:
         """Wait for what runs, then end the child, at the latest by force."""
         self._closed = True
@@ -148,6 +157,9 @@ class FakeProcessEngine:
             self._lose()
 
     def _answer(self, message: Mapping[str, Any]) -> None:
+        if (progress := message.get("progress")) is not None:
+            self._progress = progress
+            return
         future = self._pending.get(message["call"])
         if future is None or future.done():
             return
@@ -192,6 +204,18 @@ class _Child:
     async def serve(self, source: asyncio.StreamReader) -> None:
         info = dataclasses.asdict(await self._engine.start())
         self._write({**info, "endpoints": sorted(info["endpoints"])})
+        reporting = asyncio.create_task(self._report())
+        try:
+            await self._read(source)
+        finally:
+            reporting.cancel()
+
+    async def _report(self) -> None:
+        while True:
+            self._write({"progress": self._engine.progress()})
+            await asyncio.sleep(_PROGRESS_SECONDS)
+
+    async def _read(self, source: asyncio.StreamReader) -> None:
         while line := await source.readline():
             message = json.loads(line)
             if (cancelled := message.get("cancel")) is not None:

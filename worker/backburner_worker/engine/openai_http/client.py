@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,14 @@ class HttpAnswer:
         return self.status in _SUCCESS
 
 
+Heard = Callable[[int], Awaitable[None]]
+"""Awaited with the bytes of each piece of an answer, before the next is read."""
+
+
+async def _unheard(_size: int) -> None:
+    """Nobody asks."""
+
+
 class HttpClient:
     """Calls servers, as many at once as anyone likes. Made on the loop that it is used on; `close` it at the end."""
 
@@ -72,20 +80,30 @@ class HttpClient:
         """The answer to a GET. Raises `NotSent` and `Broken`."""
         return await self._call("GET", url, None, {}, seconds)
 
-    async def post(self, url: str, body: bytes, request_id: str, seconds: float) -> HttpAnswer:
+    async def post(
+        self, url: str, body: bytes, request_id: str, seconds: float, *, heard: Heard = _unheard
+    ) -> HttpAnswer:
         """The answer to a POST of JSON. Raises `NotSent`, `Broken`, and `RequestRefused` for an answer over the limit.
 
+        `heard` is awaited with the size of each piece that comes, in bytes, before the next is read; 0 for the headers.
         Cancelling it closes the connection, by which servers know that nobody waits any more.
         """
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
-        return await self._call("POST", url, body, headers, seconds)
+        return await self._call("POST", url, body, headers, seconds, heard=heard)
 
     async def close(self) -> None:
         """Close all connections, also those in use: their calls raise `Broken`."""
         await self._session.close()
 
     async def _call(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], seconds: float
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        seconds: float,
+        *,
+        heard: Heard = _unheard,
     ) -> HttpAnswer:
         # True stands for aiohttp's own context, which is not used where no server has TLS.
         tls = self._credentials.tls() or True
@@ -100,7 +118,8 @@ class HttpClient:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                return await self._read(response)
+                await heard(0)
+                return await self._read(response, heard)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(_reason(error, "no connection")) from error
         except TimeoutError as error:
@@ -108,12 +127,13 @@ class HttpClient:
         except (aiohttp.ClientError, OSError) as error:
             raise Broken(_reason(error, "the connection ended before the answer was whole")) from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> HttpAnswer:
+    async def _read(self, response: aiohttp.ClientResponse, heard: Heard) -> HttpAnswer:
         headers = response.headers
         limit = MAX_ANSWER_BYTES if response.status in _SUCCESS else _MAX_ERROR_BYTES
         pieces: list[bytes] = []
         size = 0
         async for piece in response.content.iter_any():
+            await heard(len(piece))
             pieces.append(piece)
             size += len(piece)
             if size > limit:

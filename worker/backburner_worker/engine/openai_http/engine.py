@@ -31,16 +31,19 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest, EngineResponse
 from backburner_worker.engine.openai_answer import response_of
+from backburner_worker.engine.openai_http.answer_memory import AnswerMemory
 from backburner_worker.engine.openai_http.balancer import Balancer
-from backburner_worker.engine.openai_http.client import Broken, HttpClient, NotSent, file_limit
+from backburner_worker.engine.openai_http.client import Broken, Heard, HttpAnswer, HttpClient, NotSent, file_limit
 from backburner_worker.engine.openai_http.concurrency import ConcurrencyLimit
 from backburner_worker.engine.openai_http.credentials import Credentials
 from backburner_worker.engine.openai_http.discovery import Discovery, Kind, NotReady, Offer, Unusable
 from backburner_worker.engine.openai_http.judgement import Busy, Denied, judge
 from backburner_worker.engine.openai_http.options import URLS, OpenAiHttpOptions, check_options
 from backburner_worker.engine.openai_http.server import Place, Server
+from backburner_worker.engine.stall import RunningTime, StallWatch
 
 _MAX_PROBE_RATIO = 10
+_SILENCE_LOOK_SECONDS = 1.0
 _MAX_FAILED_CHECKS = 3
 """Looks in a row without an answer after which a server is ejected."""
 
@@ -84,6 +87,9 @@ class OpenAiHttpEngine:
         self._client: HttpClient | None = None
         self._watching: list[asyncio.Task[None]] = []
         self._ejected = {server.url: asyncio.Event() for server in self._balancer.servers}
+        self._memory = AnswerMemory()
+        self._calls: dict[str, set[asyncio.Timeout]] = {url: set() for url in self._ejected}
+        """What breaks off the calls that each server has."""
         self._wakers: set[asyncio.TimerHandle] = set()
         self._names: Mapping[str, str] = {}
         """The servers' own name for each name that requests use."""
@@ -142,6 +148,7 @@ class OpenAiHttpEngine:
         self._watching = [
             asyncio.create_task(self._watch(server), name=f"watch-{server.url}") for server in self._balancer.servers
         ]
+        self._watching.append(asyncio.create_task(self._watch_silence(), name="watch-silence"))
         return EngineInfo(
             models=tuple(name for name in self._names if name not in offer.adapters),
             endpoints=self._endpoints,
@@ -230,7 +237,8 @@ class OpenAiHttpEngine:
             except EngineError as error:
                 if self._ended:
                     raise
-                server.failed(place, error.message)
+                # What it said may quote a prompt, and the reason stands in the log and at /readyz.
+                server.failed(place, f"it only fails ({error.code}); records have what it said")
                 self._note(server)
                 raise type(error)(f"{server.url}: {error.message}", param=error.param) from error
             finally:
@@ -245,30 +253,54 @@ class OpenAiHttpEngine:
         server = place.server
         if self._ended:
             raise GenerationAborted
-        try:
-            answer = await client.post(server.url + request.endpoint, payload, request.id, self._options.answer_seconds)
-        except (Broken, NotSent) as error:
-            if self._ended:
-                raise GenerationAborted from error
-            if isinstance(error, NotSent):
+        with self._memory.share() as share:
+
+            async def heard(size: int) -> None:
+                server.hear()
+                await share.take(size)
+
+            answer = await self._post(client, server, request, payload, heard)
+            try:
+                response = response_of(request.endpoint, judge(answer))
+            except RequestRefused:
+                server.answered(0, time.monotonic())
                 raise
-            raise EngineError(str(error)) from error
-        try:
-            response = response_of(request.endpoint, judge(answer))
-        except RequestRefused:
-            server.answered(0, time.monotonic())
-            raise
         tokens = response.usage.completion_tokens or response.usage.prompt_tokens
         self._answers += 1
         self._tokens += tokens
         server.answered(tokens, time.monotonic())
         return response
 
+    async def _post(
+        self,
+        client: HttpClient,
+        server: Server,
+        request: EngineRequest,
+        payload: bytes,
+        heard: Heard,
+    ) -> HttpAnswer:
+        url, seconds = server.url + request.endpoint, self._options.answer_seconds
+        patience = asyncio.timeout(None)
+        self._calls[server.url].add(patience)
+        try:
+            async with patience:
+                return await client.post(url, payload, request.id, seconds, heard=heard)
+        except TimeoutError as error:
+            raise EngineError(self._silence) from error
+        except (Broken, NotSent) as error:
+            if self._ended:
+                raise GenerationAborted from error
+            if isinstance(error, NotSent):
+                raise
+            raise EngineError(str(error)) from error
+        finally:
+            self._calls[server.url].discard(patience)
+
     async def _wait(self, request: EngineRequest, name: str) -> Place:
         if request.deadline is None:
             return await self._balancer.wait(name)
         try:
-            async with asyncio.timeout(max(0.0, request.deadline - time.time())):
+            async with asyncio.timeout_at(request.deadline):
                 return await self._balancer.wait(name)
         except TimeoutError as error:
             raise Expired from error
@@ -351,9 +383,28 @@ class OpenAiHttpEngine:
                 server.eject(str(error))
             else:
                 silent = 0
+                server.hear()
                 ejected.clear()
                 server.admit(offer.names)
                 self._balancer.hand_out()
+
+    async def _watch_silence(self) -> None:
+        """Take from servers that hang what they have, for ever."""
+        running_time = RunningTime(_SILENCE_LOOK_SECONDS)
+        watches = [(server, StallWatch(self._options.stall_seconds)) for server in self._balancer.servers]
+        while True:
+            now = running_time.look(time.monotonic())
+            for server, watch in watches:
+                if watch.look(server.heard, server.in_flight, now):
+                    server.eject(self._silence)
+                    self._note(server)
+                    for patience in self._calls[server.url]:
+                        patience.reschedule(asyncio.get_running_loop().time())
+            await asyncio.sleep(_SILENCE_LOOK_SECONDS)
+
+    @property
+    def _silence(self) -> str:
+        return f"it sent no byte for {self._options.stall_seconds:g} s (BACKBURNER_ENGINE_STALL_SECONDS)"
 
     async def _check(self, server: Server, discovery: Discovery, silent: int) -> int:
         """Look at a server that answers. Returns how often in a row it did not."""
@@ -364,6 +415,7 @@ class OpenAiHttpEngine:
             if silent >= _MAX_FAILED_CHECKS and server.away is None:
                 server.eject(str(error))
             return silent
+        server.hear()
         return 0
 
     @property

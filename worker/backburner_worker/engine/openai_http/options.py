@@ -32,6 +32,8 @@ class OpenAiHttpOptions:
     """For a first server to be ready, since one that starts beside the worker loads its model meanwhile."""
     answer_seconds: float = 3600.0
     """For the answer to one request."""
+    stall_seconds: float = 300.0
+    """Without a byte from a server that has requests, after which they are taken from it; 0 for never."""
     check_seconds: float = 5.0
     """Between two looks at a server that answers."""
     probe_seconds: float = 1.0

@@ -38,6 +38,8 @@ class Server:
         """Why it gets no requests, in one line; None while it answers."""
         self.paused_until = 0.0
         """Monotonic seconds."""
+        self.heard = 0
+        """How often anything came from it: a piece of an answer, or an answer to a look."""
         self._stay = 0
         self._failures = 0
         self._pause = 0.0
@@ -74,6 +76,10 @@ class Server:
         self.in_flight += 1
         self.limit.entered(self.in_flight, now)
         return Place(self, self._stay, now)
+
+    def hear(self) -> None:
+        """Something came from it."""
+        self.heard += 1
 
     def leave(self) -> None:
         """Free the place, after its end was told, if it has one."""

@@ -152,6 +152,10 @@ class VllmEngine:
         """How full it is; None before its first step, and where BACKBURNER_ENGINE_ARGS turns its statistics off."""
         return self._loaded.meters.load() if self._loaded is not None else None
 
+    def progress(self) -> int | None:
+        """Its schedulers' steps so far; None where BACKBURNER_ENGINE_ARGS turns its statistics off."""
+        return self._loaded.meters.steps() if self._loaded is not None else None
+
     async def close(self, drain: float) -> None:
         """Wait for what runs, abort the rest, end the engine core, at the latest by force."""
         # Read once more while it still means something: a closed core looks like a dead one.

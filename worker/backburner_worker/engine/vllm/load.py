@@ -54,6 +54,10 @@ class Meters:
         self._meters.append(meter)
         return StatLogger(meter)
 
+    def steps(self) -> int | None:
+        """Steps so far, of all of them; None without statistics, which are what shows them."""
+        return sum(meter.steps for meter in self._meters) if self._meters else None
+
     def load(self) -> EngineLoad | None:
         """All of them in sum, and of the KV caches the fullest; None before the first step."""
         loads = [load for meter in self._meters if (load := meter.load()) is not None]

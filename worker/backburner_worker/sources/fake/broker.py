@@ -14,7 +14,7 @@ from operator import itemgetter
 from backburner.publishers.base import Message, PublishFailed
 from backburner.runtime.notifier import Notifier
 from backburner_schemas import codec
-from backburner_schemas.codec import Origin, Rules, decode, decode_facts
+from backburner_schemas.codec import Origin, Rules, decode, decode_facts, wait_seconds
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 
@@ -29,6 +29,8 @@ class _KeptMessage:
     headers: tuple[tuple[str, bytes], ...]
     sent_at: float
     receives: int = 0
+    died_with: bool = False
+    """Whether an owner of it ended uncleanly, as far as the broker shows."""
 
 
 class FakeBroker:
@@ -38,14 +40,21 @@ class FakeBroker:
 
     Args:
         rules: What its sources accept.
+        shows_ends: Whether it shows how owners ended, as Kafka does by its marks.
         suspect_receives: Deliveries of a message from which on it is a suspect, as on SQS; None for never.
         max_bytes: Messages over that size are refused to publishers; None for no limit.
     """
 
     def __init__(
-        self, rules: Rules | None = None, *, suspect_receives: int | None = None, max_bytes: int | None = None
+        self,
+        rules: Rules | None = None,
+        *,
+        shows_ends: bool = False,
+        suspect_receives: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self.rules = rules or Rules()
+        self.shows_ends = shows_ends
         self.suspect_receives = suspect_receives
         self.max_bytes = max_bytes
         self.changed = Notifier()
@@ -70,11 +79,11 @@ class FakeBroker:
     def send(self, value: bytes | None, lane: Lane = Lane.NORMAL, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Put a message onto a lane, junk too. Its facts come from the headers, as on a broker."""
         stored = _KeptMessage(next(self._numbers), lane, value, headers, self.now())
-        due = decode_facts(headers, stored.sent_at, lane).not_before
-        if due is None:
-            self._waiting[lane].append(stored)
+        wait = wait_seconds(decode_facts(headers, lane), stored.sent_at, stored.sent_at)
+        if wait > 0:
+            heapq.heappush(self._delayed, (stored.sent_at + wait, stored.number, stored))
         else:
-            heapq.heappush(self._delayed, (due, stored.number, stored))
+            self._waiting[lane].append(stored)
         self.changed.set()
 
     @property
@@ -88,13 +97,14 @@ class FakeBroker:
         self._look_for_due()
         return len(self._delayed)
 
-    def lose(self, delivery: Delivery, to: object = None) -> None:
-        """End the delivery's lease without notice, as an expired visibility does.
+    def lose(self, delivery: Delivery, to: object = None, *, clean: bool = False) -> None:
+        """End the delivery's lease without notice, as an expired visibility does; or `clean`, as when a worker leaves.
 
         The message is delivered again, to whoever pulls first; or it is held from now on by the source `to`.
         """
         if (held := self._held.pop(delivery, None)) is not None:
             stored, _ = held
+            stored.died_with = stored.died_with or not clean
             if to is not None:
                 self._deliver(to, stored)
             else:
@@ -177,17 +187,20 @@ class FakeBroker:
         """Accept what a publisher sends. Raises `PublishFailed` where a test asked for it, and if it is too large."""
         failing, in_doubt = (True, self._failing.pop(0)) if self._failing else (False, False)
         failed: list[int] = []
+        large: list[int] = []
         for position, message in enumerate(messages):
             value = codec.encode(message.envelope)
             too_large = self.max_bytes is not None and len(value) > self.max_bytes
             refused = too_large or (self._refuses is not None and self._refuses(message))
             if failing or refused:
                 failed.append(position)
+            if too_large:
+                large.append(position)
             if not refused and (in_doubt or not failing):
                 self.published.append(message)
                 self.send(value, message.lane, tuple(codec.encode_facts(message.facts)))
         if failed:
-            raise PublishFailed(failed, "the fake queue was set to fail")
+            raise PublishFailed(failed, "the fake queue was set to fail", large)
 
     def _look_for_due(self) -> None:
         while self._delayed and self._delayed[0][0] <= self.now():
@@ -196,7 +209,7 @@ class FakeBroker:
 
     def _deliver(self, holder: object, stored: _KeptMessage) -> Delivery:
         origin = Origin(f"fake.{stored.lane}", f"0-{stored.number}", stored.sent_at)
-        facts = decode_facts(stored.headers, stored.sent_at, stored.lane)
+        facts = decode_facts(stored.headers, stored.lane)
         stored.receives += 1
         if self.suspect_receives is not None and stored.receives >= self.suspect_receives:
             facts = replace(facts, suspect=True, not_before=None)
@@ -208,6 +221,7 @@ class FakeBroker:
             facts,
             token=stored.number,
             redelivered=stored.receives > 1,
+            left_cleanly=self.shows_ends and not stored.died_with,
         )
         self._held[delivery] = stored, holder
         return delivery

@@ -78,13 +78,13 @@ class FakeSource:
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Others get them at once."""
         for delivery in deliveries:
-            self._queue.lose(delivery)
+            self._queue.lose(delivery, clean=True)
 
     async def revoke(self, delivery: Delivery, to: "FakeSource | None" = None) -> None:
         """For tests: let the delivery go as a rebalance would, announced first, then lost; `to` has it from now on."""
         if self._revoked is not None:
             await self._revoked()
-        self._queue.lose(delivery, to)
+        self._queue.lose(delivery, to, clean=True)
 
     def held(self) -> list[Delivery]:
         """For tests: deliveries that this source has and has not settled, in the order of their sending."""
@@ -113,7 +113,8 @@ class FakeSource:
         """What is held goes to others; `clean` is noted."""
         self.clean = clean
         self._stopped = self._closed = True
-        await self.give_back(self.held())
+        for delivery in self.held():
+            self._queue.lose(delivery, clean=clean)
 
 
 class FakePublisher:

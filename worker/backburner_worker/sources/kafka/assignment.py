@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka.ledger import Ledger
-from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, UNMARKED, Marks
+from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, UNKNOWN_LOG, UNMARKED, Log, Marks
 from backburner_worker.sources.kafka.partition import Commit, PartitionState, uncovered
 
 Partition = tuple[str, int]
@@ -35,6 +35,8 @@ class Committed:
 
     offset: int
     marks: Marks = UNMARKED
+    log: Log = UNKNOWN_LOG
+    """Which log the partition is now."""
 
 
 class Assignment:
@@ -42,7 +44,8 @@ class Assignment:
 
     Order: `keep_only` and `arrive` when partitions come, then a commit, then `take`, `hand_out`, `begin` and `settle`
     while they are ours, `revoke` when they go. Between `revoke` and `arrive` deliveries may still be settled: their
-    ends are carried over.
+    ends are carried over. `begin_anew`, `cut` and `skip` note what the log itself has lost, whenever that is found out;
+    what is to be read next is `position` then.
     """
 
     def __init__(self, incarnation: int = 0) -> None:
@@ -94,6 +97,17 @@ class Assignment:
             self._states[partition] = self._adopt(partition, self._left.pop(partition, None), found)
         return {partition: self._states[partition].ledger.position for partition in committed}
 
+    def is_open(self, partition: Partition) -> bool:
+        """Whether the broker has it that work on the partition begins: nothing may be handed out before.
+
+        If this member dies, its successor must know that it may have begun something.
+        """
+        return self.kept is False or (self.kept is True and self._states[partition].told)
+
+    def told(self) -> list[Partition]:
+        """The partitions of which the broker has it that work on them begins."""
+        return [partition for partition, state in self._states.items() if state.told]
+
     def _adopt(self, partition: Partition, left: PartitionState | None, found: Committed) -> PartitionState:
         marks, base = found.marks, found.offset
         given = IndexSet.of(self._given.pop(partition, ()))
@@ -106,7 +120,9 @@ class Assignment:
         again = marks.started | earlier | suspects | given
         if left is None:
             ledger = Ledger(base, done=marks.completed)
-            return PartitionState(self._epoch, ledger, earlier, suspects, again, write_ahead_until, committed=base)
+            return PartitionState(
+                self._epoch, ledger, earlier, suspects, again, write_ahead_until, committed=base, log=found.log
+            )
         base = max(base, left.ledger.low_water)
         running = {
             offset: delivery
@@ -125,6 +141,7 @@ class Assignment:
             (again | left.again) - IndexSet.below(base),
             max(write_ahead_until, left.write_ahead_until),
             committed=found.offset,
+            log=found.log,
             deliveries=running,
             unsaved=uncovered(left.unsaved, found.offset, marks.completed),
         )
@@ -145,18 +162,75 @@ class Assignment:
             delivery.lease.lose()
         state.deliveries.clear()
 
+    # --- what logs lose ---
+
+    def log(self, partition: Partition) -> Log:
+        """Which log the partition's offsets count in, of one that is ours, or went and may come back."""
+        state = self._states.get(partition) or self._left.get(partition)
+        return state.log if state is not None else UNKNOWN_LOG
+
+    def confirm(self, partition: Partition, log: Log) -> None:
+        """The log is that one, and has lost nothing that is known of it."""
+        if (state := self._states.get(partition)) is not None:
+            state.log = log
+
+    def begin_anew(self, partition: Partition, start: int, log: Log) -> None:
+        """The partition is another log, which begins there: leases and all that was known are void."""
+        for states in (self._states, self._left):
+            if (state := states.get(partition)) is not None:
+                self._lose(partition, state)
+                self._epoch += 1
+                states[partition] = PartitionState(self._epoch, Ledger(start), log=log)
+        self._given.pop(partition, None)
+
+    def cut(self, partition: Partition, end: int, log: Log) -> None:
+        """The log lost all from that offset on, and has, or will have, something else there.
+
+        What is below stays as it was; leases from there on are lost.
+        """
+        below = IndexSet.below(end)
+        for states in (self._states, self._left):
+            if (state := states.get(partition)) is not None:
+                states[partition] = self._cut(state, end, below, log)
+        if partition in self._given:
+            self._given[partition] = {offset for offset in self._given[partition] if offset < end}
+
+    def _cut(self, state: PartitionState, end: int, below: IndexSet, log: Log) -> PartitionState:
+        kept = {offset: delivery for offset, delivery in state.deliveries.items() if offset < end}
+        for offset, delivery in state.deliveries.items():
+            if offset >= end:
+                delivery.lease.lose()
+        state.deliveries.clear()
+        ledger = state.ledger
+        self._epoch += 1
+        cut = PartitionState(
+            self._epoch,
+            Ledger(min(ledger.low_water, end), kept, ledger.completed & below, ledger.started),
+            state.earlier & below,
+            state.suspects & below,
+            state.again & below,
+            state.write_ahead_until,
+            log=log,
+            deliveries=kept,
+            unsaved={offset for offset in state.unsaved if offset < end},
+        )
+        for offset, delivery in kept.items():
+            delivery.token = PartitionOffset(cut, offset)
+        return cut
+
+    def skip(self, partition: Partition, start: int) -> int:
+        """The log begins only there: retention took what was before. Returns how many offsets nobody had worked on."""
+        return self._states[partition].ledger.reach(start)
+
     # --- records and deliveries ---
 
     def take(self, partition: Partition, offset: int) -> bool:
         """Note a record from the broker. Returns whether it is to be worked on, or else a copy of what is known."""
-        state = self._states[partition]
-        if offset < state.ledger.base:
-            # Only a log that lost its end returns less than what was asked for: what was known of it is void.
-            self._lose(partition, state)
-            del self._given[partition]
-            self._epoch += 1
-            state = self._states[partition] = PartitionState(self._epoch, Ledger(offset))
-        return state.ledger.take(offset)
+        return self._states[partition].ledger.take(offset)
+
+    def reach(self, partition: Partition, offset: int) -> None:
+        """All that the broker has below that offset was taken: markers and what is gone from the log count as done."""
+        self._states[partition].ledger.reach(offset)
 
     def partition_offset(self, partition: Partition, offset: int) -> PartitionOffset:
         """The offset of a delivery that is about to be handed out, with its partition's state."""
@@ -170,6 +244,11 @@ class Assignment:
         state = partition_offset.state
         again = bool(state.again) and partition_offset.offset in state.again
         return again, again and partition_offset.offset in state.suspects
+
+    def left_cleanly(self, partition_offset: PartitionOffset) -> bool:
+        """Whether the marks show that nobody who had started it ended uncleanly."""
+        state, offset = partition_offset.state, partition_offset.offset
+        return self.kept is True and offset not in state.earlier and offset not in state.suspects
 
     def hand_out(self, delivery: Delivery) -> None:
         """Note that the delivery runs."""
@@ -190,6 +269,11 @@ class Assignment:
         """Whether a commit records that the delivery was begun; also if it is no longer ours, or no marks are kept."""
         found = self._held(delivery)
         return self.kept is False or found is None or found[1] in found[0].committed_started
+
+    def holds(self, partition: Partition, delivery: Delivery) -> bool:
+        """Whether the delivery runs, and is of that partition."""
+        found = self._held(delivery)
+        return found is not None and found[0] is self._states.get(partition)
 
     def settle(self, delivery: Delivery) -> bool:
         """Note that the delivery is done. Returns False if it is no longer ours."""

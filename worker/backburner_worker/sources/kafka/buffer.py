@@ -54,8 +54,8 @@ class Record(Protocol):
 class LaneBuffer:
     """A bounded queue of records, in the order in which they came.
 
-    With `holds_back`, a record whose `not_before` has not come stays at the head of its partition, and what is behind
-    it in that partition stays behind it.
+    With `holds_back`, a record that is not due yet stays at the head of its partition, and what is behind it in that
+    partition stays behind it; for a minute at most, whatever its sender wrote, since it was put here.
     """
 
     def __init__(self, *, max_records: int, max_bytes: int, holds_back: bool = False) -> None:
@@ -80,18 +80,19 @@ class LaneBuffer:
         """Partitions whose head waits for its time: read no further either."""
         return self._held.keys()
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Put records at the end."""
+    def add(self, records: Iterable[Record], *, now: float, unix: float) -> None:
+        """Put records at the end, which are first seen now: by the monotonic clock, and by the wall clock."""
         for record in records:
             size = len(record.value or b"") + _OVERHEAD_BYTES
             if record.headers:
                 size += sum(len(name) + len(value or b"") for name, value in record.headers)
-            self._queue.append((size, record))
+            due = now + _wait_seconds(record, unix) if self._holds_back and record.headers else now
+            self._queue.append((size, record, due))
             self._records += 1
             self._bytes += size
 
     def take(self, now: float, most: int, most_bytes: int) -> list[Record]:
-        """The next records that are due at that Unix time, no more than `most`, nor beyond so many bytes of messages.
+        """The next records that are due at that monotonic time: no more than `most`, nor beyond so many bytes.
 
         The one that reaches these bytes is included.
         """
@@ -99,7 +100,7 @@ class LaneBuffer:
         while len(taken) < most and most_bytes > 0:
             if (found := self._next_due(now)) is None:
                 break
-            size, record = found
+            size, record, _ = found
             self._records -= 1
             self._bytes -= size
             most_bytes -= len(record.value or b"")
@@ -107,8 +108,16 @@ class LaneBuffer:
         return taken
 
     def due_at(self) -> float | None:
-        """Unix time at which the first of the held heads is due; None if none is held."""
-        return min((_not_before(queue[0][1]) for queue in self._held.values()), default=None)
+        """Monotonic time at which the first of the held heads is due; None if none is held."""
+        return min((queue[0][2] for queue in self._held.values()), default=None)
+
+    def drop(self, partition: Partition) -> None:
+        """Forget what was read of one partition."""
+        gone = [*self._held.pop(partition, ())]
+        gone += [found for found in self._queue if (found[1].topic, found[1].partition) == partition]
+        self._queue = deque(found for found in self._queue if (found[1].topic, found[1].partition) != partition)
+        self._records -= len(gone)
+        self._bytes -= sum(size for size, *_ in gone)
 
     def clear(self) -> None:
         """Forget all of it: the partitions were revoked, and the broker delivers it again."""
@@ -120,27 +129,27 @@ class LaneBuffer:
         if not self._holds_back:
             return self._queue.popleft() if self._queue else None
         for partition, waiting in self._held.items():
-            if _not_before(waiting[0][1]) <= now:
+            if waiting[0][2] <= now:
                 found = waiting.popleft()
                 if not waiting:
                     del self._held[partition]
                 return found
         while self._queue:
             found = self._queue.popleft()
-            record = found[1]
+            _, record, due = found
             partition = (record.topic, record.partition)
             if partition in self._held:
                 self._held[partition].append(found)
-            elif _not_before(record) > now:
+            elif due > now:
                 self._held[partition] = deque([found])
             else:
                 return found
         return None
 
 
-_Sized = tuple[int, Record]
-"""A record, after the bytes that it counts as."""
+_Sized = tuple[int, Record, float]
+"""The bytes that a record counts as, the record, and the monotonic time at which it is due."""
 
 
-def _not_before(record: Record) -> float:
-    return codec.decode_facts(record.headers, record.timestamp / 1000, Lane.RETRY).not_before or 0.0
+def _wait_seconds(record: Record, unix: float) -> float:
+    return codec.wait_seconds(codec.decode_facts(record.headers, Lane.RETRY), record.timestamp / 1000, unix)

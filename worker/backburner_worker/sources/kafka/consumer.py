@@ -1,29 +1,37 @@
 """The consumer of a Kafka source: its configuration, its start, its commits, and what its errors mean."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
-    AuthenticationFailedError,
-    CommitFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
-    IllegalStateError,
+    GroupCoordinatorNotAvailableError,
+    IllegalGenerationError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
     KafkaError,
+    NotCoordinatorForGroupError,
     OffsetMetadataTooLargeError,
-    SaslAuthenticationFailed,
+    RebalanceInProgressError,
+    RequestTimedOutError,
     TopicAuthorizationFailedError,
+    UnknownMemberIdError,
+    for_code,
 )
+from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.protocol.group import JoinGroupRequest
 
 from backburner.logs import get_logger
+from backburner.publishers.kafka.connection import KafkaConnection
 from backburner.publishers.kafka.metadata import missing_topics
-from backburner_schemas.errors import QueueError
+from backburner.publishers.kafka.rights import Right, missing_rights
+from backburner_schemas.errors import QueueDenied, QueueError
+from backburner_schemas.names import Lane
 from backburner_worker.sources.kafka.assignor import LaneStickyAssignor
 from backburner_worker.sources.kafka.batches.client import decode_within_bounds
 from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
@@ -38,60 +46,80 @@ _FETCH_BYTES = 16 * 1024 * 1024
 """Bounds of what one answer of a broker holds; a batch larger than these is delivered all the same, alone.
 What is kept of all answers, `ReadAhead` bounds."""
 _MAX_HEARTBEAT_SECONDS = 3.0
+_METADATA_SECONDS = 30.0
+"""How long it may take until partitions that were added are noticed, and shared out."""
 _CHECK_SECONDS = 10.0
+_RIGHTS = frozenset({Right.READ})
+_RETRY_RIGHTS = frozenset({Right.READ, Right.WRITE})
+"""A worker puts requests back onto the lane `retry`, and finds out at the first one that it may not: hours later."""
 
 FATAL = (
-    AuthenticationFailedError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
-    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-"""Errors that do not go away by waiting."""
+"""Errors that do not go away by waiting. A refused password or token does, once it is replaced in its file: while a
+worker runs that is an outage, and only at its start a reason to end."""
+
+_GENERATION_OVER = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+"""What a coordinator answers to a member of an older generation: the next owner commits."""
+_COORDINATOR_MOVED = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, RequestTimedOutError)
+_NO_GENERATION = OffsetCommitRequest.DEFAULT_GENERATION_ID
 
 
 def make_consumer(
-    connection: Mapping[str, Any], *, client_id: str, group: str, membership: Membership, read_ahead: ReadAhead
+    connection: KafkaConnection, *, client_id: str, group: str, membership: Membership, read_ahead: ReadAhead
 ) -> AIOKafkaConsumer:
     """A consumer that is not started and subscribed to nothing yet; what it decodes at a time, `read_ahead` bounds."""
     decode_within_bounds()
     # An assignor keeps its state on the class: a class of its own for each member of this process.
     assignor = type("Assignor", (LaneStickyAssignor,), {})
     session_seconds, rebalance_seconds = membership.session_seconds, membership.rebalance_seconds
-    return AIOKafkaConsumer(
-        **connection,
-        client_id=client_id,
-        # It deserializes nothing: this is how what belongs to one consumer reaches the place where it decodes.
-        key_deserializer=read_ahead,
-        group_id=group,
-        group_instance_id=membership.instance_id,
-        partition_assignment_strategy=(assignor,),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        session_timeout_ms=int(session_seconds * 1000),
-        heartbeat_interval_ms=int(min(session_seconds / 6, _MAX_HEARTBEAT_SECONDS) * 1000),
-        rebalance_timeout_ms=int(rebalance_seconds * 1000),
-        # A join is answered only when the slowest member has joined.
-        request_timeout_ms=int((rebalance_seconds + 30.0) * 1000),
-        # Polling never waits for the engine: if it is stuck, the process is, and heartbeats end as well.
-        max_poll_interval_ms=2**31 - 1,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-        fetch_max_bytes=_FETCH_BYTES,
-        max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+    return connection.following(
+        AIOKafkaConsumer(
+            **connection,
+            client_id=client_id,
+            # It deserializes nothing: this is how what belongs to one consumer reaches the place where it decodes.
+            key_deserializer=read_ahead,
+            group_id=group,
+            group_instance_id=membership.instance_id,
+            partition_assignment_strategy=(assignor,),
+            enable_auto_commit=False,
+            # A position that the log does not have is looked into: to go back by itself would hide what became of it.
+            auto_offset_reset="none",
+            # What a producer took back is never run.
+            isolation_level="read_committed",
+            metadata_max_age_ms=int(_METADATA_SECONDS * 1000),
+            session_timeout_ms=int(session_seconds * 1000),
+            heartbeat_interval_ms=int(min(session_seconds / 6, _MAX_HEARTBEAT_SECONDS) * 1000),
+            rebalance_timeout_ms=int(rebalance_seconds * 1000),
+            # A join is answered only when the slowest member has joined.
+            request_timeout_ms=int((rebalance_seconds + 30.0) * 1000),
+            # Polling never waits for the engine: if it is stuck, the process is, and heartbeats end as well.
+            max_poll_interval_ms=2**31 - 1,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+        )
     )
 
 
-async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, seconds: float) -> None:
-    """Start the consumer and check that the topics exist, without naming to the broker any that does not.
+async def connect(consumer: AIOKafkaConsumer, topics: Mapping[str, Lane], group: str, *, seconds: float) -> None:
+    """Start the consumer, and check that the topics exist, without naming to the broker any that does not, and rights.
 
     Raises `QueueError`, and what aiokafka raises where the broker cannot be reached.
     """
     async with asyncio.timeout(seconds):
         await consumer.start()
-        missing = await missing_topics(consumer._client, topics)  # noqa: SLF001 - the public way asks one broker
+        client = consumer._client  # noqa: SLF001 - the public ways ask one broker, or none of this
+        missing = await missing_topics(client, topics)
+        wanted = {topic: _RETRY_RIGHTS if lane is Lane.RETRY else _RIGHTS for topic, lane in topics.items()}
+        lacking = [] if missing else await missing_rights(client, wanted, group)
+    if lacking:
+        raise QueueDenied(f"this user lacks rights: {', '.join(lacking)}; grant them as docs/kafka.md shows")
     if missing:
         raise QueueError(
             f"these topics do not exist, or this user may not see them: {', '.join(missing)}; create them with "
@@ -99,21 +127,20 @@ async def connect(consumer: AIOKafkaConsumer, topics: Collection[str], *, second
         )
 
 
-async def check_topics(connection: Mapping[str, Any], topics: Collection[str]) -> None:
+async def check_topics(connection: KafkaConnection, topics: Mapping[str, Lane], group: str) -> None:
     """Raise `QueueError` if any of the topics is missing, or for what does not go away by waiting.
 
     A broker that does not answer is only logged. Joins no group.
     """
-    consumer = AIOKafkaConsumer(**connection, client_id="backburner-check")
+    await connection.check()
+    consumer = connection.following(AIOKafkaConsumer(**connection, client_id="backburner-check"))
     try:
-        await connect(consumer, topics, seconds=_CHECK_SECONDS)
-    except FATAL as error:
-        raise broken(error) from error
+        await connect(consumer, topics, group, seconds=_CHECK_SECONDS)
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning(
-            "broker does not answer yet; connecting again once the model is loaded",
-            error=start_failed(connection, error).message,
-        )
+        failure = await start_failed(connection, error)
+        if isinstance(error, FATAL) or isinstance(failure, QueueDenied):
+            raise failure from error
+        log.warning("broker does not answer yet; connecting again once the model is loaded", error=failure.message)
     finally:
         await leave(consumer, seconds=_CHECK_SECONDS, leave_group=True)
 
@@ -141,37 +168,84 @@ async def answers(consumer: AIOKafkaConsumer, *, seconds: float) -> bool:
         return False
 
 
-async def beginnings(
-    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, seconds: float
-) -> dict[TopicPartition, int]:
-    """Where the logs of these partitions begin. Raises `TimeoutError`, and what aiokafka raises."""
-    if not partitions:
-        return {}
-    async with asyncio.timeout(seconds):
-        return dict(await consumer.beginning_offsets(list(partitions)))
+def is_forgotten(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the group does not know this member any more, or not yet."""
+    return bool(consumer._coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)  # noqa: SLF001 - nothing tells
+
+
+def give_up_name(consumer: AIOKafkaConsumer) -> None:
+    """Join without the static name from now on: until this member has left, it takes nothing more from its namesake."""
+    consumer._coordinator._group_instance_id = None  # noqa: SLF001 - nothing public changes it
+
+
+def consumed_to(consumer: AIOKafkaConsumer, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The offset below which nothing more will come, of those of the partitions of which nothing is read and waits.
+
+    It is past the last record where control markers, aborted transactions or compacted offsets follow.
+    """
+    found = {}
+    for partition in map(TopicPartition._make, partitions):
+        # Not the public `position`, which may wait. What waits may be an error, which has moved the position already.
+        if consumer._subscription.is_assigned(partition) and partition not in consumer._fetcher._records:  # noqa: SLF001
+            state = consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001
+            if state.has_valid_position:
+                found[partition] = state.position
+    return found
 
 
 async def commit(
     consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], tuple[int, str]], *, seconds: float
-) -> bool:
-    """Commit once, bounded, since aiokafka retries for ever. Returns whether the broker accepted it.
+) -> dict[tuple[str, int], str | None]:
+    """Commit once, bounded. Returns for each partition why it was refused, None where it was taken.
 
-    Raises `QueueError` for what no later commit can fix, and aiokafka's own error for a text that is too long.
+    Empty where the broker does not answer, and where the member's generation, or the coordinator, is another by now.
+
+    aiokafka retries for ever, and where one partition is refused it does not tell that the others were taken. Raises
+    `QueueError` for what no later commit can fix, and aiokafka's own error for a text that is too long.
     """
+    coordinator = consumer._coordinator  # noqa: SLF001 - nothing public answers by partition
+    if coordinator.generation == _NO_GENERATION:
+        return {}  # No member now: a group without any would take this from anybody.
+    by_topic: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+    for (topic, partition), (offset, text) in offsets.items():
+        by_topic[topic].append((partition, offset, text))
+    request = OffsetCommitRequest(
+        coordinator.group_id,
+        coordinator.generation,
+        coordinator.member_id,
+        OffsetCommitRequest.DEFAULT_RETENTION_TIME,
+        [*by_topic.items()],
+    )
     try:
         async with asyncio.timeout(seconds):
-            await consumer.commit({TopicPartition(*partition): wanted for partition, wanted in offsets.items()})
-    except (GroupAuthorizationFailedError, TopicAuthorizationFailedError) as error:
-        raise broken(error) from error
-    except OffsetMetadataTooLargeError:
-        raise
-    except (CommitFailedError, IllegalStateError) as error:
-        log.info("commit refused, its generation is over; the next owner commits", error=type(error).__name__)
-        return False
+            answer = await coordinator._send_req(request)  # noqa: SLF001
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("commit failed; retrying", error=message_of(error))
-        return False
-    return True
+        return {}
+    errors = {
+        (topic, partition): for_code(code) for topic, partitions in answer.topics for partition, code in partitions
+    }
+    found = set(errors.values())
+    for denial in (GroupAuthorizationFailedError, TopicAuthorizationFailedError):
+        if denial in found:
+            denied = sorted({topic for (topic, _), error in errors.items() if error is denial})
+            raise broken(denial(", ".join(denied)))
+    if OffsetMetadataTooLargeError in found:
+        raise OffsetMetadataTooLargeError
+    if over := found.intersection(_GENERATION_OVER):
+        log.info(
+            "commit refused, its generation is over; the next owner commits",
+            error=", ".join(sorted(error.__name__ for error in over)),
+        )
+        if over == {RebalanceInProgressError}:
+            coordinator.request_rejoin()
+        else:
+            coordinator.reset_generation()
+        return {}
+    if found.intersection(_COORDINATOR_MOVED):
+        coordinator.coordinator_dead()
+        return {}
+    return {partition: error.__name__ if error.errno else None for partition, error in errors.items()}
 
 
 async def leave(consumer: AIOKafkaConsumer, *, seconds: float, leave_group: bool) -> None:
@@ -198,24 +272,15 @@ def message_of(error: BaseException | str) -> str:
     return str(error) or type(error).__name__
 
 
-def start_failed(connection: Mapping[str, Any], error: BaseException) -> QueueError:
+async def start_failed(connection: KafkaConnection, error: BaseException) -> QueueError:
     """The error to raise when the consumer could not be started."""
-    if isinstance(error, FATAL):
-        return broken(error)
-    servers = ",".join(connection["bootstrap_servers"])
-    return QueueError(
-        f"no broker answers at {servers} ({message_of(error)}); check BACKBURNER_QUEUE_URL and that the broker is up"
-    )
+    return broken(error) if isinstance(error, FATAL) else await connection.failure(error)
 
 
 def broken(error: BaseException) -> QueueError:
     """The error to raise when the consumer cannot go on."""
-    if isinstance(error, (SaslAuthenticationFailed, AuthenticationFailedError)):
-        return QueueError(
-            f"the broker refused the credentials ({message_of(error)}); check BACKBURNER_KAFKA_SECURITY_…"
-        )
     if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
-        return QueueError(
+        return QueueDenied(
             f"not authorised ({message_of(error)}); grant this user the ACLs to read the topics and the group"
         )
     if isinstance(error, InvalidSessionTimeoutError):

@@ -21,6 +21,8 @@ BUFFER_BYTES = 16 * 1024 * 1024
 HAND_OUT_RECORDS = 128
 HAND_OUT_BYTES = 2 * 1024 * 1024
 """Of each lane in one pull: decoding more at once would hold up the loop that feeds the engine."""
+_TOPIC_ID_CHARACTERS = 8
+"""The last of a topic's id in hexadecimal, which are random: enough to tell the logs of one topic apart."""
 
 
 class Intake:
@@ -69,21 +71,40 @@ class Intake:
         lane = self._topics[partition[0]]
         buffer = self._buffers[lane]
         return (
-            self._budget.get(lane, 0) > 0
+            self.assignment.is_open(partition)
+            and self._budget.get(lane, 0) > 0
             and not buffer.full
             and partition not in buffer.held
             and not self.assignment.is_full(partition)
         )
 
-    def keep(self, partition: Partition, records: Iterable[Record]) -> None:
-        """Keep what the broker returned, except for copies of what is known and what is not ours any more."""
-        if partition not in self.assignment.partitions or self._stopped:
+    def keep(self, partition: Partition, records: Iterable[Record], *, now: float, unix: float) -> None:
+        """Keep what the broker returned, except for copies of what is known and what is not ours any more.
+
+        It came now: by the monotonic clock, and by the wall clock.
+        """
+        if not self._is_read(partition):
             return
         take = self.assignment.take
-        self._buffers[self._topics[partition[0]]].add(record for record in records if take(partition, record.offset))
+        self._buffers[self._topics[partition[0]]].add(
+            (record for record in records if take(partition, record.offset)), now=now, unix=unix
+        )
+
+    def reach(self, partition: Partition, offset: int) -> None:
+        """All that the broker has of the partition below that offset was kept."""
+        if self._is_read(partition):
+            self.assignment.reach(partition, offset)
+
+    def _is_read(self, partition: Partition) -> bool:
+        # What is read while partitions go away, or while this stops, is read again by whoever has them then.
+        return not self._stopped and partition in self.assignment.partitions and self.assignment.is_open(partition)
+
+    def drop(self, partition: Partition) -> None:
+        """Forget what was read of one partition and not handed out: it is read again from the assignment's position."""
+        self._buffers[self._topics[partition[0]]].drop(partition)
 
     def hand_out(self, now: float) -> list[Delivery]:
-        """Deliveries within the budget, bounded, of what is due at that Unix time."""
+        """Deliveries within the budget, bounded, of what is due at that monotonic time."""
         deliveries = []
         for lane, buffer in self._buffers.items():
             most = min(self._budget.get(lane, 0), HAND_OUT_RECORDS)
@@ -91,16 +112,16 @@ class Intake:
         return deliveries
 
     def due_at(self) -> float | None:
-        """Unix time at which the next record that is held back is due; None if there is none."""
+        """Monotonic time at which the next record that is held back is due; None if there is none."""
         found = (buffer.due_at() for lane, buffer in self._buffers.items() if self._budget.get(lane, 0) > 0)
         return min((at for at in found if at is not None), default=None)
 
     def _handed_out(self, record: Record, lane: Lane) -> Delivery:
         topic, partition, offset, value = record.topic, record.partition, record.offset, record.value
         timestamp = record.timestamp / 1000
-        origin = codec.Origin(topic, f"{partition}-{offset}", timestamp)
+        origin = codec.Origin(topic, self._position(record), timestamp)
         partition_offset = self.assignment.partition_offset((topic, partition), offset)
-        facts = codec.decode_facts(record.headers, timestamp, lane) if record.headers else codec.NO_FACTS
+        facts = codec.decode_facts(record.headers, lane) if record.headers else codec.NO_FACTS
         again, suspect = self.assignment.past(partition_offset)
         if suspect:
             facts = replace(facts, suspect=True)
@@ -114,9 +135,21 @@ class Intake:
             facts=facts,
             token=partition_offset,
             redelivered=again,
+            left_cleanly=facts.suspect and self.assignment.left_cleanly(partition_offset),
         )
         self.assignment.hand_out(delivery)
         return delivery
+
+    def _position(self, record: Record) -> str:
+        """The record's place on the queue. A log that took the place of another in this group has it name itself.
+
+        An answer's address may come of it, and the two logs have the same offsets.
+        """
+        log = self.assignment.log((record.topic, record.partition))
+        place = f"{record.partition}-{record.offset}"
+        # Where no marks are kept, the next owner would not know, and the address would change.
+        known = log.renewed and self.assignment.kept
+        return f"{place}-{log.topic.hex()[-_TOPIC_ID_CHARACTERS:]}" if known else place
 
 
 def _undecodable(record: Unreadable) -> codec.Unaddressed:

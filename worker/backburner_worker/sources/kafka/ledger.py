@@ -77,15 +77,25 @@ class Ledger:
         """Note an offset from the broker. Returns whether it is new, or else a copy of what is held or done already."""
         if offset < self._position:
             return False
-        if offset > self._position:
-            self._pass_by(offset)
-            if offset < self._low:
-                return False  # What was passed by was all that the mark waited for.
+        self.reach(offset)
+        if offset < self._low:
+            return False  # What was passed by was all that the mark waited for.
         self._position = offset + 1
         if offset in self._waiting or (offset < self._done.stop and offset in self._done):
             return False
         self._waiting.add(offset)
         return True
+
+    def reach(self, offset: int) -> int:
+        """Note that the broker has nothing more from the position up to there: no record came, and none will.
+
+        Returns how many of these offsets were not known here: neither done nor held.
+        """
+        if offset <= self._position:
+            return 0
+        unknown = self._pass_by(offset)
+        self._position = max(self._position, offset)
+        return unknown
 
     def begin(self, offset: int) -> None:
         """Note that the offset goes to the engine."""
@@ -107,17 +117,18 @@ class Ledger:
             self._done.add(offset, offset + 1)
         return True
 
-    def _pass_by(self, offset: int) -> None:
-        """Note that the log has nothing from the position up to there. What was adopted there still waits."""
-        start = self._position
+    def _pass_by(self, offset: int) -> int:
+        # What was adopted there still waits, though it will not come again.
+        start, unknown = self._position, 0
         while self._adopted and self._adopted[0] < offset:
             kept = self._adopted.popleft()
             if kept in self._waiting and kept >= start:
-                self._done.add(start, kept)
+                unknown += self._done.add(start, kept)
                 start = kept + 1
-        self._done.add(start, offset)
+        unknown += self._done.add(start, offset)
         self.changes += 1
         self._sweep()
+        return unknown
 
     def _sweep(self) -> None:
         # All between the mark and the position waits or is done; what is done right at the mark is passed.
@@ -151,15 +162,19 @@ class _Ranges:
         """As a value."""
         return IndexSet(zip(self._starts, self._stops, strict=True))
 
-    def add(self, start: int, stop: int) -> None:
-        """Add a range; an empty one changes nothing."""
+    def add(self, start: int, stop: int) -> int:
+        """Add a range; an empty one changes nothing. Returns how many of its offsets are new."""
         if start >= stop:
-            return
+            return 0
         low, high = bisect_left(self._stops, start), bisect_right(self._starts, stop)
+        new = stop - start
+        for at in range(low, high):
+            new -= max(min(stop, self._stops[at]) - max(start, self._starts[at]), 0)
         if low < high:
             start, stop = min(start, self._starts[low]), max(stop, self._stops[high - 1])
         self._starts[low:high] = [start]
         self._stops[low:high] = [stop]
+        return new
 
     def take_from(self, offset: int) -> int:
         """Take away the range that begins there; where it ends, or the offset itself if there is none."""

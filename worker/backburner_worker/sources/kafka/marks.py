@@ -1,8 +1,9 @@
 """What is written beside a committed offset, so that the partition's next owner knows what was done and what was begun.
 
-The text is `bb1.` and base64 of: flags, incarnation, the reach of writing ahead, four sets, a checksum that
-takes the offset in. A set is gaps and lengths as variable-length integers, or a bitmap, whichever is shorter, counted
-from the offset. Pure.
+The text is `bb1.` and base64 of: flags, incarnation, the reach of writing ahead, four sets, which log all that is
+about, a checksum that takes the offset in. A set is gaps and lengths as variable-length integers, or a bitmap,
+whichever is shorter, counted from the offset. The log is left out where nothing is known of it; older readers pass it
+over. Pure.
 """
 
 import base64
@@ -23,6 +24,9 @@ _VERSION = re.compile(r"bb([0-9]{1,9})\.")
 _PREFIX = "bb1."
 _ROOM_BYTES = (MAX_CHARACTERS - len(_PREFIX)) // 4 * 3
 _CLEAN_BIT = 1
+_LOG_BIT = 2
+_RENEWED_BIT = 4
+_TOPIC_ID_BYTES = 16
 _CHECKSUM_BYTES = 4
 _CONTINUATION_BIT = 0x80
 """The bit of a byte that is set where a variable-length integer goes on."""
@@ -30,6 +34,24 @@ _MAX_BITS = 63
 _LENGTHS_BYTES = 4 * 2
 """Bytes that the lengths of the four sets may take."""
 NOTHING = IndexSet()
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Which log the offsets of a partition count in. A topic made anew, or a leader that lost its end, is another."""
+
+    topic: bytes = b""
+    """The topic's id, 16 bytes; empty where the broker has none, as before Kafka 2.8."""
+    epoch: int = -1
+    """The leader epoch, or a later one, in which all below `checked` was written; -1 where that is not known."""
+    checked: int = 0
+    """Offset below which all was read before the leader had another epoch than that."""
+    renewed: bool = False
+    """Whether the topic was made anew while this group had offsets of the old one."""
+
+
+UNKNOWN_LOG = Log()
+"""Where neither the broker nor the marks tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,18 @@ class Marks:
     """Offsets that were started at two unclean ends, and are not done."""
     write_ahead_until: int = 0
     """Starts below this offset are committed before they happen."""
+    log: Log = UNKNOWN_LOG
+
+    def below(self, end: int) -> "Marks":
+        """What of it is about offsets below that one."""
+        kept = IndexSet.below(end)
+        return replace(
+            self,
+            completed=self.completed & kept,
+            started=self.started & kept,
+            earlier=self.earlier & kept,
+            suspects=self.suspects & kept,
+        )
 
 
 UNMARKED = Marks()
@@ -62,16 +96,18 @@ def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
     What does not fit is left out from its far end, of `completed` first, then of what was started: less is claimed
     than is true, never more.
     """
-    head = bytes([_CLEAN_BIT if marks.clean else 0]) + marks.incarnation.to_bytes(4, "big")
+    log = _pack_log(marks.log)
+    flags = (_CLEAN_BIT if marks.clean else 0) | (_LOG_BIT if log else 0) | (_RENEWED_BIT if marks.log.renewed else 0)
+    head = bytes([flags]) + marks.incarnation.to_bytes(4, "big")
     head += _varint(max(marks.write_ahead_until - offset, 0))
-    room = _ROOM_BYTES - len(head) - _LENGTHS_BYTES - _CHECKSUM_BYTES
+    room = _ROOM_BYTES - len(head) - _LENGTHS_BYTES - len(log) - _CHECKSUM_BYTES
     packed, held = [], []
     for wanted in (marks.suspects, marks.earlier, marks.started, marks.completed):
         content, kept = _pack(wanted, offset, room)
         room -= len(content)
         packed.append(_varint(len(content)) + content)
         held.append(kept)
-    payload = head + b"".join(packed)
+    payload = head + b"".join(packed) + log
     text = _PREFIX + base64.b64encode(payload + _checksum(payload, offset)).decode()
     suspects, earlier, started, completed = held
     return text, replace(marks, suspects=suspects, earlier=earlier, started=started, completed=completed)
@@ -98,6 +134,7 @@ def decode(text: str, offset: int) -> Marks:
         incarnation = int.from_bytes(reader.take(4), "big")
         write_ahead = reader.varint()
         suspects, earlier, started, completed = (_unpack(reader.take(reader.varint()), offset) for _ in range(4))
+        log = _unpack_log(reader, flags) if flags & _LOG_BIT else UNKNOWN_LOG
     except (binascii.Error, ValueError, IndexError):
         return UNMARKED
     return Marks(
@@ -108,7 +145,19 @@ def decode(text: str, offset: int) -> Marks:
         earlier=earlier,
         suspects=suspects,
         write_ahead_until=offset + write_ahead if write_ahead else 0,
+        log=log,
     )
+
+
+def _pack_log(log: Log) -> bytes:
+    if log == UNKNOWN_LOG:
+        return b""
+    return log.topic.rjust(_TOPIC_ID_BYTES, b"\0") + _varint(log.epoch + 1) + _varint(log.checked)
+
+
+def _unpack_log(reader: "_Reader", flags: int) -> Log:
+    topic = reader.take(_TOPIC_ID_BYTES)
+    return Log(topic if any(topic) else b"", reader.varint() - 1, reader.varint(), renewed=bool(flags & _RENEWED_BIT))
 
 
 # --- one set: a byte for the form, then the form ---

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from backburner_schemas.indexset import IndexSet
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.ledger import Ledger
-from backburner_worker.sources.kafka.marks import MAX_CHARACTERS, NOTHING, Marks, encode
+from backburner_worker.sources.kafka.marks import MAX_CHARACTERS, NOTHING, UNKNOWN_LOG, Log, Marks, encode
 
 STOP_AT_RATIO = 0.75
 """Share of the room for marks above which a partition is read no further."""
@@ -51,12 +51,19 @@ class PartitionState:
     """What is settled and not covered by a commit."""
     committed: int | None = None
     """The offset that the broker has."""
+    log: Log = UNKNOWN_LOG
+    """Which log the offsets count in."""
     committed_started: IndexSet = NOTHING
     """What the last commit records as started."""
     fill: float = 0.0
     """Share of the space for marks that these take, when last measured."""
     _saved: int = -1
     _measure_at: int = 0
+
+    @property
+    def told(self) -> bool:
+        """Whether the broker has a commit of this epoch: that work on the partition begins."""
+        return self._saved >= 0
 
     def is_full(self, *, kept: bool) -> bool:
         """Whether the partition is to be read no further, since what is done could not be committed."""
@@ -98,6 +105,7 @@ class PartitionState:
             earlier=self.earlier - gone if self.earlier else self.earlier,
             suspects=self.suspects - gone if self.suspects else self.suspects,
             write_ahead_until=self.write_ahead_until,
+            log=self.log,
         )
         text, held = encode(marks, ledger.low_water)
         self.fill = len(text) / MAX_CHARACTERS

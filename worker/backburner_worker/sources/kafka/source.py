@@ -11,16 +11,17 @@ import asyncio
 import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from backburner.logs import get_logger
+from backburner.publishers.kafka.connection import KafkaConnection
 from backburner_schemas import codec
 from backburner_schemas.errors import QueueError
 from backburner_schemas.names import Lane
-from backburner_worker.sources.base import Delivery, OffsetMetadata, RevokedCallback
+from backburner_worker.sources.base import Delivery, LogLosses, OffsetMetadata, RevokedCallback
+from backburner_worker.sources.kafka.assignment import Partition
 from backburner_worker.sources.kafka.availability import KafkaAvailability
 from backburner_worker.sources.kafka.batches.codecs import MAX_UNPACKED_BYTES
 from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
@@ -29,13 +30,17 @@ from backburner_worker.sources.kafka.consumer import (
     FATAL,
     broken,
     connect,
+    consumed_to,
+    give_up_name,
+    is_forgotten,
     leave,
     make_consumer,
     message_of,
     start_failed,
 )
 from backburner_worker.sources.kafka.intake import Intake
-from backburner_worker.sources.kafka.membership import Membership
+from backburner_worker.sources.kafka.log_watch import LogWatch
+from backburner_worker.sources.kafka.membership import Membership, NameWatch
 from backburner_worker.sources.kafka.reader import Found, Reader
 from backburner_worker.sources.supervisor import Supervisor
 
@@ -57,15 +62,15 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def __init__(
         self,
         *,
-        connection: Mapping[str, Any],
+        connection: KafkaConnection,
         topics: Mapping[str, Lane],
         group: str,
         rules: codec.Rules,
         membership: Membership,
         client_id: str,
     ) -> None:
-        self._connection = dict(connection)
-        self._topics = tuple(topics)
+        self._connection = connection
+        self._topics = dict(topics)
         self._group = group
         self._membership = membership
         self._client_id = client_id
@@ -73,21 +78,22 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._assignment = self._intake.assignment
         # A batch holds one request of the largest size at least, however well that compresses.
         self._read_ahead = ReadAhead(max(MAX_UNPACKED_BYTES, 4 * rules.max_body_bytes))
-        # Partitions that come are first told apart from before, then opened; only then is anything read of them.
+        # Partitions that came, and where to begin on them is not known yet.
         self._coming: frozenset[TopicPartition] | None = None
-        self._arrived: frozenset[TopicPartition] | None = None
-        self._open = False
         self._consumer: AIOKafkaConsumer | None = None
         self._revoked: RevokedCallback | None = None
         self._supervisor = Supervisor()
         self._reader: Reader | None = None
         self._commits: Commits | None = None
-        self._availability = KafkaAvailability(group, membership.session_seconds)
+        self._logs: LogWatch | None = None
+        self._name = NameWatch(membership)
+        self._availability = KafkaAvailability(group, membership.session_seconds, connection.refusal)
 
     # --- the port ---
 
     async def start(self, revoked: RevokedCallback) -> None:
         """Connect, check that the topics exist, and join the group. Raises `QueueError`."""
+        await self._connection.check()
         self._revoked = revoked
         consumer = self._consumer = make_consumer(
             self._connection,
@@ -99,17 +105,18 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._reader = Reader(consumer, self._read_ahead, self._assignment.position)
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
+        self._logs = LogWatch(consumer, self._assignment, seconds=seconds, moved=self._moved)
         try:
-            await connect(consumer, self._topics, seconds=_START_SECONDS)
+            await connect(consumer, self._topics, self._group, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            raise start_failed(self._connection, error) from error
+            raise await start_failed(self._connection, error) from error
         except BaseException:
             await self.close()
             raise
-        consumer.subscribe(topics=self._topics, listener=self)
+        consumer.subscribe(topics=tuple(self._topics), listener=self)
         self._availability.started()
-        self._supervisor.start(self._run(consumer, self._reader, self._commits), name="kafka-source")
+        self._supervisor.start(self._run(consumer, self._reader, self._commits, self._logs), name="kafka-source")
 
     async def pull(self, budget: Mapping[Lane, int]) -> list[Delivery]:
         """Up to that many deliveries of each lane; see the port."""
@@ -118,7 +125,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         while True:
             self._supervisor.check()
             self._supervisor.news.clear()
-            deliveries = self._intake.hand_out(time.time())
+            deliveries = self._intake.hand_out(time.monotonic())
             if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
 
@@ -155,6 +162,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """The state of the marks beside the offsets."""
         return self._assignment.offset_metadata()
 
+    def log_losses(self) -> LogLosses:
+        """What the partitions' logs lost of their own."""
+        return self._logs.losses() if self._logs is not None else LogLosses({}, {})
+
     async def stop(self) -> None:
         """Give no more deliveries, but stay a member."""
         self._intake.stop()
@@ -181,7 +192,16 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Have what is done stored and settled, commit it, let go. A failure ends the source at the next pull."""
-        self._coming, self._open = None, False
+        self._coming = None
+        if self._consumer is not None and is_forgotten(self._consumer) and self._name.lost(time.monotonic()):
+            give_up_name(self._consumer)
+            self._supervisor.fail(
+                QueueError(
+                    f"another process is a member of the group {self._group} under this worker's name, "
+                    f"{self._membership.instance_id}, and the two take its partitions from each other; give each "
+                    "worker a BACKBURNER_WORKER_ID of its own"
+                )
+            )
         if self._reader is not None:
             self._reader.revoked()
         self._availability.parted()
@@ -203,26 +223,28 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Only mark what came: no heartbeat is sent while this runs."""
         if self._reader is not None:
             self._reader.assigned([*assigned])
+            self._name.joined(time.monotonic())
             self._assignment.keep_only(assigned)
             self._coming = frozenset(assigned)
 
     # --- tasks ---
 
-    async def _run(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
+    async def _run(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits, logs: LogWatch) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._poll(consumer, reader, commits))
+            group.create_task(self._poll(consumer, reader, commits, logs))
             group.create_task(commits.run())
+            group.create_task(logs.run())
             group.create_task(self._availability.run(consumer))
 
-    async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits) -> None:
+    async def _poll(self, consumer: AIOKafkaConsumer, reader: Reader, commits: Commits, logs: LogWatch) -> None:
         """Read for ever, whatever the engine does. An outage is ridden out; what cannot get better is raised."""
         failures = 0
         while True:
             try:
                 if self._coming is not None:
-                    await self._arrive(consumer, commits, self._coming)
-                wanted = self._intake.wanted() if self._open else []
-                found = await reader.read(wanted)
+                    await self._arrive(commits, logs, self._coming)
+                wanted = self._intake.wanted()
+                found = await self._read(reader, logs, wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
                 if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
@@ -233,31 +255,53 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 continue
             if wanted:
                 failures = 0
-            # What was read while partitions went away is read again by whoever gets them.
-            if found and self._open:
-                self._keep(found)
+            self._keep(found, consumed_to(consumer, wanted))
 
-    def _keep(self, found: Found) -> None:
-        self._availability.answered()
+    async def _read(self, reader: Reader, logs: LogWatch, wanted: Sequence[Partition]) -> Found:
+        try:
+            return await reader.read(wanted)
+        except OffsetOutOfRangeError as error:
+            reader.read_again()
+            (offsets,) = error.args
+            await logs.out_of_range(offsets)
+            if any(logs.is_at(partition, offset) for partition, offset in offsets.items()):
+                await asyncio.sleep(_RETRY_SECONDS)  # No broker could tell why: a leader may be about to change.
+            return {}
+
+    def _keep(self, found: Found, consumed: Mapping[Partition, int]) -> None:
         for partition, records in found.items():
-            self._intake.keep(partition, records)
-        self._supervisor.news.set()
+            self._intake.keep(partition, records, now=time.monotonic(), unix=time.time())
+        for partition, offset in consumed.items():
+            self._intake.reach(partition, offset)
+        if found:
+            self._availability.answered()
+            self._supervisor.news.set()
 
-    async def _arrive(self, consumer: AIOKafkaConsumer, commits: Commits, coming: frozenset[TopicPartition]) -> None:
+    def _moved(self, partition: Partition) -> None:
+        """A partition is to be read on from somewhere else than it was: its log is not what it was."""
+        self._intake.drop(partition)
+        if self._consumer is not None:
+            self._consumer.seek(TopicPartition(*partition), self._assignment.position(partition))
+
+    async def _arrive(self, commits: Commits, logs: LogWatch, coming: frozenset[TopicPartition]) -> None:
         """Begin to work on new partitions: from what is committed, with what runs here from before.
 
-        Nothing is read before the broker has it that work begins: if this worker dies, its successor must know.
+        Those that no leader answers for keep the others from nothing, and are asked for again. Nothing is read before
+        the broker has it that work begins: if this worker dies, its successor must know.
         """
-        if self._arrived is not coming:
-            found = await commits.found(coming, seconds=self._membership.session_seconds)
-            if self._coming is not coming:
-                return  # The next rebalance was faster.
-            self._arrived = coming
-            self._availability.joined()
-            for partition, start in self._assignment.arrive(found).items():
-                consumer.seek(TopicPartition(*partition), start)
-        if not await commits.open(coming):
+        found = await commits.found(coming, seconds=self._membership.session_seconds)
+        arriving = await logs.arriving(coming, found)
+        if self._coming is not coming:
+            return  # The next rebalance was faster.
+        self._availability.joined()
+        for partition in self._assignment.arrive(arriving):
+            self._moved(partition)
+        left = coming - arriving.keys()
+        self._coming = left or None
+        await commits.commit()
+        if left:
+            log.info("partitions without a leader that answers; asking again", partitions=sorted(left))
             await asyncio.sleep(_RETRY_SECONDS)
-        elif self._coming is coming:
-            self._coming, self._open = None, True
-            log.info("partitions assigned", group=self._group, partitions=len(coming), running=self._assignment.running)
+            return
+        came = len(self._assignment.partitions)
+        log.info("partitions assigned", group=self._group, partitions=came, running=self._assignment.running)

@@ -7,6 +7,7 @@ could not be extended in time is lost on time.
 import asyncio
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,6 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.sqs.availability import SqsAvailability
 from backburner_worker.sources.sqs.calls import MAX_BATCH_MESSAGES, SqsCalls
 from backburner_worker.sources.sqs.in_flight import InFlightMessage, InFlightMessages
-from backburner_worker.sources.sqs.message import SUSPECT_AT_RECEIVE_COUNT
 
 log = get_logger(__name__)
 
@@ -155,9 +155,8 @@ class Heartbeats:
         if found and self._extensions:
             # One that is under way would make them invisible again.
             await asyncio.wait({*self._extensions})
-        # One receipt more, and whoever gets it would take it for a suspect, though it harmed nobody here.
-        anew = [held for held in found if held.received.count >= SUSPECT_AT_RECEIVE_COUNT - 1]
-        back = [(held, 0) for held in found if held.received.count < SUSPECT_AT_RECEIVE_COUNT - 1]
+        anew = [held for held in found if held.received.is_sent_anew]
+        back = [(held, 0) for held in found if not held.received.is_sent_anew]
         await asyncio.gather(self.delay(back), *(self._resend(batch) for batch in _batches(anew)))
 
     async def delay(self, messages: Iterable[tuple[InFlightMessage, int]]) -> None:
@@ -196,13 +195,22 @@ class Heartbeats:
     # --- resend ---
 
     async def _resend(self, batch: list[InFlightMessage]) -> None:
-        """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is."""
+        """Put new messages into the places of these, which are dropped; what cannot be sent is given back as it is.
+
+        What is known of a message is believed on `retry` alone: so that is where suspects go.
+        """
         lane = batch[0].received.lane
-        entries = [found for number, held in enumerate(batch) if (found := self._entry(number, held)) is not None]
+        entries: defaultdict[Lane, list[Entry]] = defaultdict(list)
+        for number, held in enumerate(batch):
+            if (message := self._anew(held)) is not None:
+                entry = entry_of(number, message, time.time())
+                if entry.size <= MAX_BYTES:
+                    entries[message.lane].append(entry)
         sent: set[int] = set()
         try:
-            for part in batches(entries):
-                sent |= await self._calls.send(lane, part)
+            for target, of_target in entries.items():
+                for part in batches(of_target):
+                    sent |= await self._calls.send(target, part)
             for number in sent:
                 self._held.remember(batch[number].received.id)
             if sent:
@@ -214,14 +222,13 @@ class Heartbeats:
         if left:
             await self.delay(left)
 
-    def _entry(self, number: int, held: InFlightMessage) -> Entry | None:
-        """The message to send for it; None for what has no envelope, or is too large."""
+    def _anew(self, held: InFlightMessage) -> Message | None:
+        """The message to send for it; None for what has no envelope."""
         delivery = held.received.delivery(self._rules, held)
         if not isinstance(delivery.message, Envelope):
             return None
-        message = Message("", held.received.lane, delivery.message, replace(delivery.facts, not_before=None))
-        entry = entry_of(number, message, time.time())
-        return entry if entry.size <= MAX_BYTES else None
+        facts = replace(delivery.facts, not_before=None)
+        return Message("", Lane.RETRY if facts.suspect else held.received.lane, delivery.message, facts)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:

@@ -52,6 +52,8 @@ class InFlightMessage:
     """When its deletion is to be tried."""
     dropped: bool = False
     """Whether it is held no longer."""
+    shed: bool = False
+    """Whether its text is not needed any more."""
 
     @property
     def handle(self) -> str:
@@ -59,7 +61,8 @@ class InFlightMessage:
         return self.received.handle
 
     def drop_payload(self) -> None:
-        """Drop the text: a deletion needs the handle alone, and may have to wait for long."""
+        """Drop the text, also of copies to come: a deletion needs the handle alone, and may have to wait for long."""
+        self.shed = True
         self.received = replace(self.received, body=b"")
 
 
@@ -106,7 +109,7 @@ class InFlightMessages:
             known.received, known.since, known.until, known.heartbeat_at = received, begun, until, heartbeat_at
             # A call that hangs is for a receipt that is no longer valid.
             known.extending = False
-            if known.stage is Stage.SETTLED:
+            if known.shed:
                 known.drop_payload()
             return None
         held = self._held[received.id] = InFlightMessage(received, begun, until, heartbeat_at)
@@ -118,6 +121,7 @@ class InFlightMessages:
     def give(self, held: InFlightMessage, delivery: Delivery) -> None:
         """It is handed out as that delivery."""
         held.stage, held.delivery = Stage.GIVEN, delivery
+        delivery.on_drop = held.drop_payload
         self._given += 1
 
     def settle(self, delivery: Delivery) -> bool:

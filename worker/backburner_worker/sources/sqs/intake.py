@@ -85,7 +85,7 @@ class SqsIntake:
             state.allowed = 1
 
     def add(self, held: InFlightMessage, due: float | None) -> None:
-        """Keep a message until it is handed out, and not before that Unix time."""
+        """Keep a message until it is handed out, and not before that monotonic time."""
         state = self._lanes[held.received.lane]
         state.bytes += len(held.received.body)
         if due is None:
@@ -94,7 +94,7 @@ class SqsIntake:
             heapq.heappush(state.later, (due, next(self._numbers), held))
 
     def hand_out(self, now: float) -> list[InFlightMessage]:
-        """Messages within the budget, bounded, of what is due at that Unix time and still waits."""
+        """Messages within the budget, bounded, of what is due at that monotonic time and still waits."""
         found: list[InFlightMessage] = []
         for state in self._lanes.values():
             while state.later and state.later[0][0] <= now:
@@ -111,7 +111,7 @@ class SqsIntake:
         return found
 
     def due_at(self) -> float | None:
-        """Unix time at which the next message that is held back is due; None if there is none."""
+        """Monotonic time at which the next message that is held back is due; None if there is none."""
         return min(
             (state.later[0][0] for state in self._lanes.values() if state.later and state.budget > 0), default=None
         )

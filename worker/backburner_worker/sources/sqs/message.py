@@ -55,7 +55,7 @@ class Received:
 
     def delivery(self, rules: codec.Rules, token: object) -> Delivery:
         """The decoded delivery; `token` is what the source settles it by."""
-        facts = codec.decode_facts(self.headers, self.sent, self.lane)
+        facts = codec.decode_facts(self.headers, self.lane)
         if self.count >= SUSPECT_AT_RECEIVE_COUNT and not facts.suspect:
             facts = replace(facts, suspect=True, not_before=None)
         origin = codec.Origin(self.queue, self.id, self.sent)
@@ -67,14 +67,32 @@ class Received:
             facts=facts,
             token=token,
             redelivered=self.count > 1,
+            # One that is left in order is sent anew, so that what was received before was not.
+            left_cleanly=self.count == 1,
         )
 
     @property
-    def not_before(self) -> float | None:
-        """Unix seconds before which it is not due."""
-        if self.count >= SUSPECT_AT_RECEIVE_COUNT:
-            return None
-        return codec.decode_facts(self.headers, self.sent, self.lane).not_before
+    def is_suspect(self) -> bool:
+        """Whether it is to run alone."""
+        return self.count >= SUSPECT_AT_RECEIVE_COUNT or codec.decode_facts(self.headers, self.lane).suspect
+
+    @property
+    def is_sent_anew(self) -> bool:
+        """Whether it is let go of, without having harmed anybody here, by a new message in its place.
+
+        Given back as it is, it would count one receipt more: whoever gets it would take it for a suspect, or believe
+        that its last owner died of the suspect that it is.
+        """
+        return self.count >= SUSPECT_AT_RECEIVE_COUNT - 1 or self.is_suspect
+
+    def wait_seconds(self, now: float) -> float:
+        """Seconds from now, which is the Unix time, until it is due.
+
+        It waits at its first receipt alone: whoever received it before has waited, or made it invisible meanwhile.
+        """
+        if self.count > 1 or self.lane is not Lane.RETRY:
+            return 0.0
+        return codec.wait_seconds(codec.decode_facts(self.headers, self.lane), self.sent, now)
 
 
 def _value(attribute: Mapping[str, Any]) -> bytes:

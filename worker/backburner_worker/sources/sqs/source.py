@@ -88,7 +88,7 @@ class SqsSource:
             self._supervisor.check()
             self._poll_on()
             self._supervisor.news.clear()
-            deliveries = [self._delivery(held) for held in self._intake.hand_out(time.time())]
+            deliveries = [self._delivery(held) for held in self._intake.hand_out(time.monotonic())]
             if deliveries or not await self._supervisor.news_until(until, self._intake.due_at()):
                 return deliveries
 
@@ -201,19 +201,18 @@ class SqsSource:
         """Hold what came, and give back what is not to be run now."""
         back: list[InFlightMessage] = []
         later: list[tuple[InFlightMessage, int]] = []
-        now = time.time()
+        now, unix = time.monotonic(), time.time()
         for received in poll.messages:
             held = self._held.take(received, poll.begun)
             if held is None:
                 continue
-            due = received.not_before
-            wait = 0.0 if due is None else due - now
+            wait = received.wait_seconds(unix)
             if self._stopping.is_set():
                 back.append(held)
             elif wait > _HOLD_SECONDS:
                 later.append((held, int(wait) + 1))
             else:
-                self._intake.add(held, due if wait > 0 else None)
+                self._intake.add(held, now + wait if wait > 0 else None)
         if poll.messages:
             self._supervisor.news.set()
             self._heartbeats.delete_soon()

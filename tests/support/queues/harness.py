@@ -28,7 +28,7 @@ from backburner_worker.sources.factory import open_source
 SPREAD = routing.NEIGHBOUR_REQUESTS
 """Indices this far apart have partition keys of their own."""
 TENANT, JOB = "t", "job"
-_MEMBER = Path(__file__).parents[1] / "programs" / "queue_member.py"
+_MEMBER = Path(__file__).parents[2] / "contract" / "programs" / "queue_member.py"
 
 
 async def nothing() -> None:

@@ -1,14 +1,18 @@
 """The harness on Kafka's protocol: Apache Kafka, Tansu, or an outside broker; and what Kafka's own tests need."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.record.util import calc_crc32c
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+from waiting import PATIENCE
 
 from backburner.publishers import ensure_topics
 from backburner.publishers.kafka.publisher import kafka_connection
@@ -18,6 +22,13 @@ from backburner_worker.sources.base import Delivery, Source
 from queues.harness import QueueHarness, nothing
 
 PARTITIONS = 4
+_RIDING_OUT = retry(
+    # Of several brokers one may be gone: its group's coordinator is another a little later.
+    retry=retry_if_exception_type(KafkaError),
+    stop=stop_after_delay(PATIENCE),
+    wait=wait_fixed(0.2),
+    reraise=True,
+)
 
 
 @dataclass
@@ -67,12 +78,14 @@ class KafkaHarness(QueueHarness):
             sent = await producer.send_and_wait(topic, value, b"key", partition=partition, headers=list(headers))
             return f"{sent.partition}-{sent.offset}"
 
-    async def send_with_bad_header(self, *, partition: int, lane: Lane = Lane.NORMAL) -> None:
-        """A record whose header has a name that is not UTF-8, as a client in another language can write it."""
+    async def send_around_a_bad_header(self, *values: bytes, partition: int, lane: Lane = Lane.NORMAL) -> None:
+        """One batch, as other clients can write it: the name of its first record's header is no UTF-8."""
         async with AIOKafkaProducer(**self.connection, acks="all") as producer:
             topic = routing.topic(self.settings.prefix, self.name, lane)
             batch = producer.create_batch()
-            batch.append(timestamp=None, key=b"key", value=b"bad", headers=[("name", b"value")])
+            for number, value in enumerate(values):
+                headers = [] if number else [("name", b"value")]
+                batch.append(timestamp=None, key=b"key", value=value, headers=headers)
             batch.close()
             content = bytearray(batch._build())
             at = content.index(b"name")
@@ -82,6 +95,27 @@ class KafkaHarness(QueueHarness):
             batch._buffer = bytearray(content)
             await (await producer.send_batch(batch, topic, partition=partition))
 
+    def topic(self, lane: Lane = Lane.NORMAL) -> str:
+        """The topic of a lane."""
+        return routing.topic(self.settings.prefix, self.name, lane)
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """The broker's administrator."""
+        admin = AIOKafkaAdminClient(**self.connection)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await asyncio.shield(admin.close())
+
+    async def make_anew(self, lane: Lane = Lane.NORMAL) -> None:
+        """Delete a lane's topic and make it once more: it has the same name, and is another log."""
+        async with self.admin() as admin:
+            await admin.delete_topics([self.topic(lane)])
+        await ensure_topics(self.settings, self.name)
+
+    @_RIDING_OUT
     async def committed(self) -> dict[tuple[str, int], int]:
         """What the group has committed, by topic and partition."""
         admin = AIOKafkaAdminClient(**self.connection)
@@ -93,6 +127,7 @@ class KafkaHarness(QueueHarness):
             await admin.close()
         return {(at.topic, at.partition): one.offset for at, one in found.items() if one.offset >= 0}
 
+    @_RIDING_OUT
     async def left(self) -> int:
         committed = await self.committed()
         # Not `end_offsets`: it is wrong on Tansu, where only what came with a fetch is right.
@@ -110,7 +145,13 @@ class KafkaHarness(QueueHarness):
                 (consumer.highwater(at) or 0) - committed.get((at.topic, at.partition), 0) for at in self.partitions
             )
         finally:
-            await consumer.stop()
+            try:
+                await consumer.stop()
+            except asyncio.CancelledError:
+                # With a broker away it lets out the cancellation of a task of its own.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
 
     async def take_away(self, member: Source, held: Sequence[Delivery]) -> Source:
         """A second member joins: a part of the partitions goes to it."""

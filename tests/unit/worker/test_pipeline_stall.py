@@ -1,0 +1,73 @@
+"""The pipeline on a queue in memory: an engine that hangs is lost, and no generation can run for ever."""
+
+import pytest
+from pipeline_harness import Harness, ended, running
+from waiting import until
+
+from backburner.runtime.failure import reasons
+from backburner.storage import Storage
+from backburner_schemas.envelope import DeliveryFacts
+from backburner_schemas.errors import EngineLost
+from backburner_schemas.names import Lane
+from backburner_worker.generation import engine_watch, time_limit
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_watch, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
+
+
+async def test_an_engine_that_hangs_is_lost_and_what_was_in_it_is_tried_apart(storage: Storage) -> None:
+    harness = Harness(storage, engine_stall_seconds=0.1)
+    await harness.make_job(total=3)
+    async with running(harness, fails=True) as task:
+        harness.send(0)
+        await until(lambda: harness.engine.answered == 1)
+        harness.send(1, "[[stall]]")
+        harness.send(2)
+        error = await ended(task)
+    assert error is not None
+    (reason,) = reasons(error)
+    assert isinstance(reason, EngineLost)
+    assert "BACKBURNER_ENGINE_STALL_SECONDS" in reason.message
+    assert await harness.codes() == {0: None}
+    assert sorted(message.envelope.index for message in harness.queue.published) == [1, 2]
+    assert all(message.facts.suspect for message in harness.queue.published)
+    assert harness.source.clean
+
+
+async def test_a_suspect_that_makes_it_hang_alone_is_convicted(storage: Storage) -> None:
+    harness = Harness(storage, engine_stall_seconds=0.1)
+    await harness.make_job(total=1)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[stall]]", Lane.RETRY, DeliveryFacts(attempt=2, suspect=True))
+        await ended(task)
+    letter = await harness.letter()
+    assert letter is not None
+    assert letter.code == "poison"
+
+
+async def test_an_engine_that_is_slow_or_has_nothing_to_do_is_not_lost(storage: Storage) -> None:
+    harness = Harness(storage, engine_stall_seconds=0.1)
+    await harness.make_job(total=2)
+    async with running(harness):
+        harness.send(0, "[[slow:0.6]]")
+        await until(lambda: harness.engine.answered == 1)
+
+
+async def test_a_generation_without_an_end_is_broken_off_tried_once_more_and_then_a_dead_letter(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_watch, "MIN_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(time_limit, "MIN_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(time_limit, "_SLOW_TOKENS_PER_SECOND", 1e6)
+    await harness.make_job(total=2)
+    async with running(harness):
+        harness.send(0, "[[hang]]")
+        harness.send(1)
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.codes() == {0: "generation_too_long", 1: None}
+    letter = await harness.letter()
+    assert letter is not None
+    assert letter.attempts == 2
