@@ -338,7 +338,7 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.transactional, 3),
     (HostileBatches.unknown_flags, 2),
     (HostileBatches.old_formats, 4),
-    (HostileBatches.bomb, 2),
+    (HostileBatches.bomb, 0.8),
     (HostileBatches.old_bomb, 0.4),
     (HostileBatches.many_records, 0.2),
     (HostileBatches.checksum, 4),
