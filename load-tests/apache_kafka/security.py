@@ -5,6 +5,9 @@ certificate, the subject of a token. The plain listener is the administrator's, 
 and tokens is the caller's.
 """
 
+import asyncio
+import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from aiokafka.protocol.admin import AlterConfigsRequest, CreateAclsRequest, Dele
 from apache_kafka.broker import ApacheKafka
 from apache_kafka.cluster import run_tool
 from apache_kafka.configuration import PLAIN, Configuration, Listener
-from backburner.local.programs.ports import PortLeases
+from backburner.local.programs.ports import LOOPBACK, PortLeases
 from backburner_schemas.errors import QueueError
 
 USERS = ("worker", "producer", "bootstrap")
@@ -26,6 +29,8 @@ REAUTHENTICATED_SECONDS = 3.0
 _TOKENS_LIVE_MILLISECONDS = 3_600_000
 _LOGIN = "org.apache.kafka.common.security"
 _TOKEN_URLS = "org.apache.kafka.sasl.oauthbearer.allowed.urls"  # noqa: S105 - a property of Java
+_CHANGE_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
 _LITERAL, _PREFIXED = 3, 4
 _ALLOW = 3
 _BROKER = 4
@@ -135,9 +140,17 @@ class SecureKafka:
         )
 
     async def change_key_store(self, way: Way, key_store: Path) -> None:
-        """New connections to that listener get another certificate of the broker's."""
+        """New connections to that listener get another certificate of the broker's. Takes some seconds."""
         name = f"listener.name.{way.lower()}.ssl.keystore.location"
         await self._ask(AlterConfigsRequest([(_BROKER, "1", [(name, str(key_store))])]))
+        await asyncio.to_thread(self._until_shown, way, key_store)
+
+    def _until_shown(self, way: Way, key_store: Path) -> None:
+        wanted, until = key_store.read_text(), time.monotonic() + _CHANGE_SECONDS
+        while ssl.get_server_certificate((LOOPBACK, self.ports[way])).strip() not in wanted:
+            if time.monotonic() > until:
+                raise QueueError(f"the listener {way} did not change its certificate in {_CHANGE_SECONDS:.0f} s")
+            time.sleep(_LOOK_SECONDS)
 
     async def allow(self, *rules: Rule) -> None:
         """Add these rules."""
@@ -170,6 +183,8 @@ def _properties(key_store: Path, trust: Path, tokens: TokenRules, keys: str) -> 
         "ssl.truststore.location": trust,
         "ssl.principal.mapping.rules": "RULE:^CN=([^,]*).*$/$1/,DEFAULT",
         "listener.name.mutual.ssl.client.auth": "required",
+        # Each thread of a listener takes a new certificate by itself, one after the other.
+        "num.network.threads": 1,
     }
     for way in (Way.SCRAM, Way.BRIEF):
         listener = f"listener.name.{way.lower()}"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import boto3
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from fuzz.ends import Place
 from fuzz.parts import Hostile
@@ -68,6 +69,10 @@ class KafkaWire:
                     self._ends[at] = max(self._ends.get(at, 0), metadata.offset + 1)
         return sent
 
+    def expect(self, ends: Mapping[int, int]) -> None:
+        """What others sent reaches that far in these partitions."""
+        self._ends = {TopicPartition(self._topic, partition): end for partition, end in ends.items()}
+
     async def left(self) -> int:
         """Messages behind the group's committed offsets; those that are to be tried again too."""
         retries = [TopicPartition(self._retries, number) for number in range(self._partitions)]
@@ -75,6 +80,8 @@ class KafkaWire:
         await admin.start()
         try:
             found = await admin.list_consumer_group_offsets(self._group, partitions=[*self._ends, *retries])
+        except GroupCoordinatorNotAvailableError:
+            return sum(self._ends.values())  # Nobody has joined the group yet.
         finally:
             await admin.close()
         committed = {at: max(one.offset, 0) for at, one in found.items()}

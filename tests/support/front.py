@@ -1,4 +1,4 @@
-"""A port on loopback in front of a server: who comes in is led on, until the connections are cut, and may come again."""
+"""A port on loopback in front of a server: who comes in is led on, until the connections are cut."""
 
 import asyncio
 from contextlib import suppress

@@ -7,13 +7,16 @@ import base64
 import importlib.util
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backburner.credentials.shared_file import AwsKeys
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
+    from botocore.session import Session
 
 _TOKEN_SECONDS = 900
 """What MSK takes at most."""
@@ -23,17 +26,54 @@ _BROKER = re.compile(r"\.(?:kafka|kafka-serverless)\.([a-z0-9-]+)\.amazonaws\.co
 """How MSK names its brokers."""
 
 
+def has_chain() -> bool:
+    """Whether AWS's library is installed."""
+    return importlib.util.find_spec("botocore") is not None
+
+
+def chain_keys() -> Callable[[], AwsKeys]:
+    """A function that returns the keys of AWS's own chain, which renews them as they grow old. Needs AWS's library.
+
+    Each call may block while they are fetched. Both raise `SettingsError` where there are none.
+    """
+    from botocore.session import Session
+
+    session = Session()
+
+    def keys() -> AwsKeys:
+        found = _frozen(session)
+        return AwsKeys(found.access_key or "", found.secret_key or "", found.token)
+
+    keys()
+    return keys
+
+
+def _frozen(session: "Session") -> "ReadOnlyCredentials":
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        found = session.get_credentials()
+        frozen = None if found is None else found.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise SettingsError(f"AWS's credentials cannot be used: {error}; correct the profile or the role") from error
+    if frozen is None:
+        raise SettingsError(
+            "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this pod a role"
+        )
+    return frozen
+
+
 @dataclass(frozen=True, slots=True)
 class MskTokens:
     """Signs in to Amazon MSK as the AWS identity that this process has, whose keys may change at any time."""
 
     region: str
-    session: "object"
+    session: "Session"
 
     @classmethod
     def for_brokers(cls, servers: tuple[str, ...]) -> "MskTokens":
         """For these bootstrap servers. Makes no request. Raises `SettingsError` without botocore or a region."""
-        if importlib.util.find_spec("botocore") is None:
+        if not has_chain():
             raise SettingsError("aws-msk-iam signs with AWS's own library; install it: pip install 'backburner[sqs]'")
         from botocore.session import Session
 
@@ -48,21 +88,7 @@ class MskTokens:
 
         Raises `SettingsError` where there are no credentials.
         """
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            found = self.session.get_credentials()  # type: ignore[attr-defined]
-            frozen = None if found is None else found.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise SettingsError(
-                f"AWS's credentials cannot be used: {error}; correct the profile or the role"
-            ) from error
-        if frozen is None:
-            raise SettingsError(
-                "no AWS credentials for MSK were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this "
-                "pod a role"
-            )
-        return msk_token(self.region, frozen)
+        return msk_token(self.region, _frozen(self.session))
 
 
 def region_of(servers: tuple[str, ...]) -> str | None:

@@ -7,7 +7,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from backburner.settings.addresses import check_no_user, shown
 from backburner_schemas.errors import SettingsError
+
+_ENDPOINT = re.compile(r"https?://(?:\[[0-9a-fA-F:.]+\]|[^/\s:@]+)(?::\d{1,5})?/?")
+_USERS = (
+    "take it out, and set BACKBURNER_KAFKA_SECURITY_USERNAME and …_PASSWORD for Kafka, AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY for SQS"
+)
 
 
 class QueueKind(StrEnum):
@@ -39,7 +46,11 @@ def parse_queue(url: str) -> Queue:
     forms = "set BACKBURNER_QUEUE_URL to kafka://host:port,… or sqs://region"
     if not url:
         raise SettingsError(f"no queue is set; {forms}, or run `backburner up` and then `. .backburner/env`")
-    parts = urlsplit(url)
+    check_no_user("BACKBURNER_QUEUE_URL", url, _USERS)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:  # A port or an address that is none.
+        raise SettingsError(f"the queue URL {shown(url)!r} is not understood; {forms}") from error
     if parts.scheme == QueueKind.KAFKA and parts.netloc:
         servers = tuple(server for server in parts.netloc.split(",") if server)
         if all(re.fullmatch(r".+:\d{1,5}", server) for server in servers):
@@ -47,6 +58,7 @@ def parse_queue(url: str) -> Queue:
     if parts.scheme == QueueKind.SQS and re.fullmatch(r"[a-z0-9-]+", parts.netloc) and parts.path in {"", "/"}:
         asked = parse_qs(parts.query)
         endpoint = asked.pop("endpoint", [None])[0]
-        if not asked and (endpoint is None or re.fullmatch(r"https?://[^/\s]+/?", endpoint)):
+        check_no_user("BACKBURNER_QUEUE_URL: endpoint", endpoint or "", _USERS)
+        if not asked and (endpoint is None or _ENDPOINT.fullmatch(endpoint)):
             return Queue(kind=QueueKind.SQS, region=parts.netloc, endpoint=endpoint)
-    raise SettingsError(f"the queue URL {url!r} is not understood; {forms}")
+    raise SettingsError(f"the queue URL {shown(url)!r} is not understood; {forms}")

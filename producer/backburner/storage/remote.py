@@ -10,9 +10,11 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from backburner.settings import Settings
+from backburner.settings.addresses import check_no_user, shown
 from backburner.settings.authorities import STORE_CA_FILE
 from backburner.storage.errors import one_line
 from backburner.storage.provider import Provider
+from backburner.storage.renewed_keys import renewed_keys
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -78,26 +80,32 @@ def _endpoint(provider: Provider, settings: Settings) -> str | None:
         variable, endpoint = "AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL_S3")
     if not endpoint:
         return None
+    check_no_user(variable, endpoint, "take it out, and give the store's credentials as docs/stores.md lists them")
     try:
         parts = urlsplit(endpoint)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{variable} {endpoint!r} is not understood; write it as in https://store.example:9000")
+        raise SettingsError(
+            f"{variable} {shown(endpoint)!r} is not understood; write it as in https://store.example:9000"
+        )
     return endpoint
 
 
 def _open_s3(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
     config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
+    # In AWS's own order: what the environment says comes before any file.
+    keys = None if any(os.environ.get(name) for name in _S3_CREDENTIALS) else renewed_keys()
     if endpoint is not None:
-        if not any(os.environ.get(name) for name in _S3_CREDENTIALS):
+        if keys is None and not any(os.environ.get(name) for name in _S3_CREDENTIALS):
             # Without this the client would query AWS's metadata service, on a server that is not AWS's.
             raise SettingsError(
-                f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                f"no credentials for the store at {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                "AWS_SHARED_CREDENTIALS_FILE"
             )
         config["endpoint"] = endpoint
-    return S3Store.from_url(url, config=config, client_options=client, retry_config=retries)
+    return S3Store.from_url(url, config=config, client_options=client, retry_config=retries, credential_provider=keys)
 
 
 def _open_google(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:

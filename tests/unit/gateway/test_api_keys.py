@@ -39,10 +39,10 @@ class Watched:
         self.away = False
         self.gate: asyncio.Event | None = None
 
-    async def get(self, key):
+    async def get(self, key, **limits):
         self.gets += 1
         await self._answer()
-        return await self.storage.get(key)
+        return await self.storage.get(key, **limits)
 
     async def scan(self, prefix):
         self.lists += 1

@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from backburner.settings.addresses import shown
 from backburner_schemas.errors import SettingsError
 from backburner_worker.model_fetch.folder_source import FolderSource
 from backburner_worker.model_fetch.hub_source import HubModel, HubSource
@@ -27,5 +28,5 @@ def open_model_source(settings: WorkerSettings) -> ModelSource:
         case "file" if not parts.netloc and parts.path.startswith("/"):
             return FolderSource(Path(parts.path))
         case _:
-            said = f"{url!r} is not understood" if url else "is not set"
+            said = f"{shown(url)!r} is not understood" if url else "is not set"
             raise SettingsError(f"BACKBURNER_MODEL_SOURCE {said}; {_FORMS}")

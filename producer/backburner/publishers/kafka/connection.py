@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from backburner.credentials.files import FromFiles, read_secret
+from backburner.publishers.kafka.security.attempt import connection_error
 from backburner.publishers.kafka.security.passwords import with_password
-from backburner.publishers.kafka.security.refusals import connection_error, explained, is_refusal
+from backburner.publishers.kafka.security.refusals import explained, is_refusal
 from backburner.publishers.kafka.security.tls import RenewedContext
 from backburner.publishers.kafka.security.tokens import open_tokens
 from backburner.settings import Settings
@@ -16,6 +17,7 @@ from backburner_schemas.errors import QueueDenied, QueueError, SettingsError
 
 _PASSWORD_FILE = "BACKBURNER_KAFKA_SECURITY_PASSWORD_FILE"  # noqa: S105 - a variable's name
 _MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+_PLAIN = "PLAINTEXT"
 ClientT = TypeVar("ClientT")
 
 
@@ -49,7 +51,7 @@ class KafkaConnection(Mapping[str, Any]):
 
         Returns for whatever else is wrong, and at once where there are none. Bounded by seconds for each server.
         """
-        if self._arguments["security_protocol"] == "PLAINTEXT":
+        if self._arguments["security_protocol"] == _PLAIN:
             return
         error = await self._refusal()
         if error is not None and is_refusal(error):
@@ -68,7 +70,12 @@ class KafkaConnection(Mapping[str, Any]):
         return explained(await self._refusal() or error, self._arguments)
 
     async def refusal(self) -> str | None:
-        """Why the broker lets nobody in with these credentials, in one line; None where that is not what is wrong."""
+        """Why the broker lets nobody in with these credentials, in one line; None where that is not what is wrong.
+
+        Bounded by seconds for each server.
+        """
+        if self._arguments["security_protocol"] == _PLAIN:
+            return None
         error = await self._refusal()
         return None if error is None or not is_refusal(error) else explained(error, self._arguments).message
 

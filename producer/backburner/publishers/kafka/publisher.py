@@ -64,7 +64,7 @@ class KafkaPublisher:
         """Encoded bytes of one batch at most: less where a topic takes no more."""
 
     async def start(self) -> None:
-        """Connect. Raises `QueueError` if no broker answers, `QueueDenied` if it does not accept the credentials."""
+        """Connect. Raises `QueueError` if no broker answers, and `QueueDenied` if it refuses the credentials."""
         await self._connection.check()
         self._producer = await self._reach()
         self._open = True
@@ -76,7 +76,7 @@ class KafkaPublisher:
         partitions = await self._partitions(producer, {topic: pool for (pool, _), topic in topics.items()})
         choosers = {lane: (topic, self._partitioner(topic, partitions[topic])) for lane, topic in topics.items()}
         batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        size, failed, too_large, cause = 0, list[int](), set[int](), ""
+        size, failed, too_large, cause = 0, list[int](), set[int](), None
         last = len(messages) - 1
         for positions, topic, partition, length in destinations(messages, choosers):
             batches[topic, partition] += positions
@@ -85,13 +85,13 @@ class KafkaPublisher:
                 batch_bytes = self._batch_bytes
                 for refused, error in await self._send_in_step(await self._living(), messages, batches):
                     failed += refused
-                    cause = cause or _cause(error)
+                    cause = cause or error
                     if isinstance(error, _SIZE_ERRORS):
                         too_large.update(one for one in refused if _is_alone(messages[one], batch_bytes))
                 batches.clear()
                 size = 0
         if failed:
-            raise PublishFailed(sorted(failed), cause, too_large)
+            raise PublishFailed(sorted(failed), await self._why(cause), too_large)
 
     async def close(self) -> None:
         """Wait for what is under way and disconnect. Safe to call twice, and after a failed start."""
@@ -170,13 +170,23 @@ class KafkaPublisher:
                 unknown = wanted.keys() - self._topics
                 if unknown and (missing := await missing_topics(producer.client, unknown)):
                     raise QueueError(
-                        f"the topic {missing[0]} does not exist; create the pool's topics with `backburner topics "
-                        f"ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
+                        f"the topic {missing[0]} does not exist, or this user may not see it; create the pool's topics "
+                        f"with `backburner topics ensure --pool MODEL` (the pool is {wanted[missing[0]]})"
                     )
                 self._topics.update(wanted)
                 return {topic: len(await producer.partitions_for(topic)) for topic in wanted}
         except (KafkaError, OSError, TimeoutError) as error:
             raise await self._connection.failure(error) from error
+
+    async def _why(self, error: BaseException | None) -> str:
+        """What to say of a send that failed for that reason."""
+        if isinstance(error, _SIZE_ERRORS):
+            return (
+                "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
+            )
+        if isinstance(error, TopicAuthorizationFailedError):
+            return "this user lacks the right to write to the topic; grant it as docs/kafka.md shows"
+        return await self._connection.refusal() or str(error) or type(error).__name__
 
     async def _send_in_step(
         self, producer: AIOKafkaProducer, messages: Sequence[Message], batches: Mapping[tuple[str, int], list[int]]
@@ -231,14 +241,6 @@ class KafkaPublisher:
 def _is_alone(message: Message, batch_bytes: int) -> bool:
     """Whether it is so large that its batch has no other."""
     return len(message.value) > batch_bytes or batch_bytes <= _MIN_BATCH_BYTES
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, _SIZE_ERRORS):
-        return "a message is over the topic's max.message.bytes; raise it to BACKBURNER_MAX_BODY_BYTES and 64 KiB more"
-    if isinstance(error, TopicAuthorizationFailedError):
-        return "not authorised to write to the topic; grant this user the ACL"
-    return str(error) or type(error).__name__
 
 
 async def _stop(client: AIOKafkaProducer) -> None:

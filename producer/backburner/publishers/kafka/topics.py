@@ -18,7 +18,7 @@ from backburner.publishers.kafka.connection import kafka_connection
 from backburner.publishers.kafka.metadata import Leaders, brokers_of, topics_at
 from backburner.settings import Settings
 from backburner_schemas import routing
-from backburner_schemas.errors import QueueError
+from backburner_schemas.errors import QueueDenied, QueueError
 from backburner_schemas.names import Lane
 
 log = get_logger(__name__)
@@ -31,6 +31,7 @@ _POLL_SECONDS = 0.1
 _HEADROOM_BYTES = 64 * 1024
 """Bytes that an envelope, its headers and the batch around it may take beyond the body."""
 _OK_CODE = 0
+_DENIED_CODE = 29
 _EXISTS_CODE = 36
 _CONFIG_CODES = frozenset({40, 44})
 """Invalid configuration, and against the cluster's policy: some services know fewer settings than Kafka."""
@@ -103,10 +104,15 @@ async def _make(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[
     if refused:
         log.warning("the broker does not stamp records by its own clock; creating the topic without", topics=refused)
         answers |= await _create(admin, [_new(name, settings, stamped=False) for name in refused])
-    for found in answers.values():
+    for _, found in sorted(answers.items()):
         code = found["error_code"]
         if code == _EXISTS_CODE:  # Another process created it meanwhile.
             log.info("topic exists; leaving it as it is", topic=found["topic"])
+        elif code == _DENIED_CODE:
+            raise QueueDenied(
+                f"this user lacks rights: Create on {found['topic']}; grant them as docs/kafka.md shows, or have "
+                "somebody create the topics who has them"
+            )
         elif code != _OK_CODE:
             why = found.get("error_message") or for_code(code).__name__
             raise QueueError(
