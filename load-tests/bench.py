@@ -13,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from measuring.servers import Broker
 from report import write_report
 from reporting.saved import load
 from run import app as scenarios_app
@@ -30,6 +31,18 @@ _ROOT = _HERE.parent
 _SHORTEST_LIMIT_SECONDS = 600.0
 _END_SECONDS = 120.0
 _LOGS = _ROOT / "out" / "bench-logs"
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioRun:
+    """One run of a scenario."""
+
+    name: str
+    """Of its file of figures."""
+    words: tuple[str, ...]
+    """What `run.py` is told."""
+    minutes: float
+    """About how long it takes on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +69,45 @@ def registered() -> set[str]:
     return {command.name for command in scenarios_app.registered_commands if command.name}
 
 
-def run_all(chosen: Sequence[Scenario], runs: Path, *, quick: bool) -> list[Ended]:
-    """Run them; what is not registered is reported and skipped."""
+def run_all(chosen: Sequence[Scenario], folder: Path, *, quick: bool) -> list[Ended]:
+    """Run them, with their figures into that folder; what is not registered is reported and skipped."""
     known, ended = registered(), list[Ended]()
     for number, scenario in enumerate(chosen, 1):
         if scenario.name not in known:
             print(f"[{number}/{len(chosen)}] {scenario.name}: there is no such scenario here", flush=True)
             continue
-        print(f"[{number}/{len(chosen)}] {scenario.name}, about {scenario.minutes:g} minutes in full", flush=True)
-        ended.append(_run(scenario, runs / f"{scenario.name}.json", quick=quick))
-        print(ended[-1].row(), flush=True)
+        for run in runs_of(scenario):
+            print(f"[{number}/{len(chosen)}] {run.name}, about {run.minutes:g} minutes in full", flush=True)
+            ended.append(_run(run, folder / f"{run.name}.json", quick=quick))
+            print(ended[-1].row(), flush=True)
     return ended
 
 
-def limit(scenario: Scenario) -> float:
+def runs_of(scenario: Scenario) -> Iterator[ScenarioRun]:
+    """Its runs: the one, and a second on Apache Kafka where it has that."""
+    yield ScenarioRun(scenario.name, (scenario.name,), scenario.minutes)
+    if scenario.apache_minutes:
+        words = (scenario.name, "--broker", Broker.APACHE.value)
+        yield ScenarioRun(f"{scenario.name}-{Broker.APACHE}", words, scenario.apache_minutes)
+
+
+def limit(run: ScenarioRun) -> float:
     """Seconds after which it is given up: something in it hangs."""
-    return max(_SHORTEST_LIMIT_SECONDS, 3 * 60 * scenario.minutes)
+    return max(_SHORTEST_LIMIT_SECONDS, 3 * 60 * run.minutes)
 
 
-def _run(scenario: Scenario, out: Path, *, quick: bool) -> Ended:
-    name = scenario.name
+def _run(run: ScenarioRun, out: Path, *, quick: bool) -> Ended:
+    name = run.name
     # Figures of an older run would pass for this one's if it failed.
     out.unlink(missing_ok=True)
     _LOGS.mkdir(parents=True, exist_ok=True)
     log, started = _LOGS / f"{name}.log", time.monotonic()
-    argv = [sys.executable, str(_HERE / "run.py"), name, "--json", str(out), *(["--quick"] if quick else [])]
+    argv = [sys.executable, str(_HERE / "run.py"), *run.words, "--json", str(out), *(["--quick"] if quick else [])]
     with log.open("w") as file:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=file, text=True)
         assert process.stdout is not None
         late = threading.Event()
-        watch = threading.Timer(limit(scenario), _give_up, [process, late])
+        watch = threading.Timer(limit(run), _give_up, [process, late])
         watch.start()
         for line in process.stdout:
             print(f"  {line}", end="", flush=True)
@@ -94,7 +116,7 @@ def _run(scenario: Scenario, out: Path, *, quick: bool) -> Ended:
         watch.cancel()
     seconds = time.monotonic() - started
     if late.is_set():
-        return Ended(name, seconds, f"it did not end within {limit(scenario):.0f} s; see {log}")
+        return Ended(name, seconds, f"it did not end within {limit(run):.0f} s; see {log}")
     if not out.exists():
         return Ended(name, seconds, f"it ended with {status} and wrote no figures; see {log}")
     try:
@@ -127,7 +149,8 @@ def main(
         raise typer.BadParameter(f"not in the list of load-tests/scenarios/catalogue.py: {', '.join(sorted(unknown))}")
     started = time.monotonic()
     if not quick:
-        print(f"{len(chosen)} scenarios, about {sum(scenario.minutes for scenario in chosen):.0f} minutes", flush=True)
+        minutes = sum(run.minutes for scenario in chosen for run in runs_of(scenario))
+        print(f"{len(chosen)} scenarios, about {minutes:.0f} minutes", flush=True)
     ended = run_all(chosen, folder / "benchmarks", quick=quick)
     page = write_report(folder, readme=_ROOT / "README.md" if folder.resolve() == _ROOT / "docs" else None)
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes; the report is {page}")

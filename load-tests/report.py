@@ -1,9 +1,10 @@
-"""Writes docs/benchmarks.md, its plots and the README's table of figures from the saved runs.
+"""Writes docs/benchmarks.md, its plots, the README's table of figures and docs/reliability.md from the saved runs.
 
 python load-tests/report.py [--folder docs] [--check]
 
-The prose of the page is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
-from FOLDER/benchmarks/*.json, and for a GPU from FOLDER/benchmarks/gpu/*.json. The same files yield the same bytes.
+The prose of the pages is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
+from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, and what the fault harness found from
+FOLDER/reliability/*.json, where NAME is the file's. The same files yield the same bytes.
 `--check` writes nothing and exits with 1 if something is not as it would be written.
 """
 
@@ -14,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from reporting import blocks, plots
+from reporting import blocks, fault_runs, plots
 from reporting.saved import Saved, load_all
 from scenarios.catalogue import SCENARIOS
 
@@ -55,6 +56,10 @@ def outputs(folder: Path, *, readme: Path | None = None) -> dict[Path, str]:
     written[page] = filled(prose, texts)
     if readme is not None:
         written[readme] = filled(readme.read_text(encoding="utf-8"), {"headline": blocks.headline(found)})
+    if runs_of_faults := fault_runs.load_runs(folder / "reliability"):
+        reliability = folder / "reliability.md"
+        texts = {name: fault_runs.block(run) for name, run in runs_of_faults.items()}
+        written[reliability] = filled(reliability.read_text(encoding="utf-8"), texts)
     return written
 
 

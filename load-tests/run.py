@@ -108,9 +108,16 @@ def run_ray(*, json: Json = None, quick: Quick = False, pairs: int = 1, requests
 
 
 @app.command("scale")
-def run_scale(*, json: Json = None, quick: Quick = False, rounds: int = 3, requests: int = 4096) -> None:
+def run_scale(
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    rounds: int = 3,
+    requests: int = 4096,
+    broker: Broker = Broker.TANSU,
+) -> None:
     """One, two and four workers with an engine that sleeps, each with the same share of work."""
-    _finish(scale(1 if quick else rounds, 1024 if quick else requests, quick=quick), json)
+    _finish(scale(1 if quick else rounds, 1024 if quick else requests, broker=broker, quick=quick), json)
 
 
 @app.command("prefix")
@@ -138,9 +145,16 @@ def run_admission_real(*, json: Json = None, quick: Quick = False, pairs: int = 
 
 
 @app.command("control-plane")
-def run_control_plane(*, json: Json = None, quick: Quick = False, pairs: int = 8, requests: int = 20_000) -> None:
+def run_control_plane(
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    pairs: int = 8,
+    requests: int = 20_000,
+    broker: Broker = Broker.TANSU,
+) -> None:
     """Requests through one worker whose engine costs nothing, and through a bare loop of the same libraries."""
-    _finish(control_plane(2 if quick else pairs, requests, quick=quick), json)
+    _finish(control_plane(2 if quick else pairs, requests, broker=broker, quick=quick), json)
 
 
 @app.command("backlog")
@@ -208,10 +222,16 @@ def run_gateway(
 
 @app.command("submit")
 def run_submit(
-    *, json: Json = None, quick: Quick = False, pairs: int = 2, requests: int = 1_000_000, how: How = How.SEND
+    *,
+    json: Json = None,
+    quick: Quick = False,
+    pairs: int = 2,
+    requests: int = 1_000_000,
+    how: How = How.SEND,
+    broker: Broker = Broker.TANSU,
 ) -> None:
     """A file of many requests through the client, against a bare producer of the same bytes; its memory."""
-    _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, quick=quick), json)
+    _finish(submit(2 if quick else pairs, 100_000 if quick else requests, how=how, broker=broker, quick=quick), json)
 
 
 @app.command("read")

@@ -37,11 +37,12 @@ from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
-from backburner_schemas.request import BatchRequest, Endpoint
+from backburner_schemas.request import MAX_CONTAINERS, BatchRequest, Endpoint
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
 from backburner_worker.reclaim.settings import ReclaimSettings
 from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
+from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settings.engine import EngineSettings
@@ -261,6 +262,27 @@ def errors_page() -> str:
     )
 
 
+def _body_limits() -> list[tuple[tuple[str, ...], str]]:
+    """The fields that are bounded by themselves, and by how much."""
+    limits = BodyLimits()
+    schema = f"{limits.max_schema_bytes // 1024} KiB"
+    words = f"of {limits.max_word_characters:,} characters at most"
+    return [
+        (("n", "best_of"), f"{limits.max_choices}"),
+        (("input", "text_1", "text_2", "queries", "documents", "items", "data_1", "data_2"), f"{limits.max_inputs:,}"),
+        (("prompt",), f"{limits.max_prompts}"),
+        (("stop",), f"{limits.max_stops} texts {words}"),
+        (("bad_words",), f"{limits.max_bad_words} texts {words}"),
+        (("stop_token_ids",), f"{limits.max_stop_token_ids:,} tokens"),
+        (("allowed_token_ids",), f"{limits.max_allowed_token_ids:,} tokens"),
+        (("logit_bias",), f"{limits.max_logit_biases:,} tokens"),
+        (("tools",), f"{limits.max_tools} functions, {schema} in all"),
+        (("response_format", "structured_outputs"), f"{schema}, {limits.max_schema_depth} levels deep"),
+        (("structured_outputs.regex",), f"{limits.max_regex_chars:,} characters"),
+        (("chat_template_kwargs",), f"{limits.max_template_arguments} fields, none of them nested"),
+    ]
+
+
 def parameters_page() -> str:
     """The fields that a body may have: those that reach the engine, and those that change nothing."""
     lines = [
@@ -270,7 +292,7 @@ def parameters_page() -> str:
         "What the `body` of a request may hold. A field that is on no list here is refused by its name",
         "(`unsupported_parameter`), since engines pass over what they do not know, and the answer would be another one",
         "without a word. A field that is `null` is left out, whatever it is called: SDKs write nulls for what was not",
-        "given. `BACKBURNER_PARAMETERS_ALLOWED` lets further fields through to an engine that takes them.",
+        "given. `BACKBURNER_ALLOWED_PARAMETERS` lets further fields through to an engine that takes them.",
         "",
         "## What reaches the engine",
         "",
@@ -285,6 +307,15 @@ def parameters_page() -> str:
         "Tools are functions that the caller runs. Of `/v1/responses`, `input` is a text or a list of messages,",
         "function calls and their outputs, and reasoning; an assistant's message has one part, since engines read no",
         "more of it. `tool_choice` and `parallel_tool_calls` are left out where no tool is given.",
+        "",
+        "## How much of it",
+        "",
+        "More is refused by the field's name (`invalid_request`). The request as a whole has",
+        f"`BACKBURNER_MAX_BODY_BYTES` at most, and {MAX_CONTAINERS:,} objects and lists (`body_too_complex`).",
+        "",
+        "| field | at most |",
+        "| --- | --- |",
+        *(f"| {', '.join(f'`{name}`' for name in names)} | {most} |" for names, most in _body_limits()),
         "",
         "## What changes no answer",
         "",

@@ -74,6 +74,11 @@ class ApacheKafka:
         return f"{LOOPBACK}:{port}"
 
     @property
+    def data(self) -> Path:
+        """The folder with its logs."""
+        return self._set_up.data
+
+    @property
     def running(self) -> bool:
         """Whether its process runs, paused or not."""
         return self._child.running

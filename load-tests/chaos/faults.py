@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from apache_kafka.replicas import are_whole
 from chaos.journals import Journals, Mark
 from chaos.leaders import GROUPS_TOPIC, move_leaders
 from chaos.patience import until
@@ -15,7 +16,7 @@ from chaos.proxy import Link, Proxy
 from chaos.redone import Struck
 from chaos.schedule import SERVICE_FAULTS, WORKER_FAULTS, Fault, Kind
 from chaos.server import Server
-from chaos.servers import Broker, Servers
+from chaos.servers import Servers
 from chaos.services import CLAIM_SECONDS, Services
 from chaos.workers import WorkerPlace, Workers
 
@@ -89,7 +90,7 @@ class Injector:
             await asyncio.sleep(seconds)
             os.kill(process, signal.SIGCONT)
         elif kind is Kind.RESTART_BROKERS:
-            await _restart(servers.brokers)
+            await _restart(servers)
         elif kind is Kind.MOVE_LEADERS:
             await move_leaders(servers.bootstrap, self._topics)
         elif kind is Kind.MOVE_COORDINATOR:
@@ -196,11 +197,13 @@ async def _away(server: Server, seconds: float) -> None:
     await server.start()
 
 
-async def _restart(brokers: Sequence[Broker]) -> None:
-    for broker in brokers:
+async def _restart(servers: Servers) -> None:
+    for broker in servers.brokers:
         server = _there(broker.server)
         await server.stop()
         await server.start()
+        # As an operator does: the next one only when all have what this one missed.
+        await until(lambda: are_whole(servers.bootstrap), "all replicas in sync", seconds=_END_SECONDS)
 
 
 async def _gone(process: int | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from chaos.book import Told, ToldLine
+from chaos.patience import NeverCame
 
 _CALL_SECONDS = 20.0
 _ANSWER_WAIT_SECONDS = 5
@@ -78,7 +79,10 @@ class GatewayClient:
         return answer.status_code != _PENDING_STATUS
 
     async def _call(self, method: str, path: str, *, stored: bool = False, **what: Any) -> httpx2.Response:
-        """The answer; with `stored` also one that is the stored error of a request. Raises `OSError`."""
+        """The answer; with `stored` also one that is the stored error of a request.
+
+        Raises `OSError`, and `NeverCame` for a call that is refused for good.
+        """
         try:
             answer = await self._http.request(method, path, **what)
         except httpx2.HTTPError as error:
@@ -89,7 +93,7 @@ class GatewayClient:
         told = f"{method} {path} was answered with {answer.status_code}: {answer.text[:300]}"
         if answer.status_code >= _FIRST_OF_SERVER_STATUS or (answer.status_code == _CONFLICT_STATUS and not final):
             raise OSError(told)
-        raise RuntimeError(told)
+        raise NeverCame(f"the gateway took it: {told}")
 
 
 @asynccontextmanager

@@ -29,17 +29,21 @@ class Place:
         """Why its present process may end; None while an end would be a fault of its own."""
         self.any_may_end = False
         """Whether those that follow may end too, any number of times."""
+        self.asked_to_end = False
+        """Whether its present process was, and so has to end with 0."""
         self.started = 0
 
     def start(self) -> None:
         """Start a process there."""
         self.started += 1
         self.ends_expected = None
+        self.asked_to_end = False
         self.child.start()
 
     def send(self, number: signal.Signals, why: str | None) -> None:
         """A signal to that process alone; it may end of it for that reason, or not at all for None."""
         self.ends_expected = why
+        self.asked_to_end = number is signal.SIGTERM
         assert self.child.pid is not None
         os.kill(self.child.pid, number)
 

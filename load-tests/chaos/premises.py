@@ -34,6 +34,8 @@ def premises(
     folder = Path(tempfile.mkdtemp(prefix="backburner-chaos-"))
     # What the client libraries log while servers are away.
     logging.basicConfig(filename=folder / "harness.log", level=logging.INFO, force=True)
+    # A line a call, of which there are hundreds of thousands in a soak.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     report = Report(dict(command))
     began = time.monotonic()
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,11 +15,16 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from chaos.objects import S3Address
 from chaos.objects import connect as connect_store
+from chaos.patience import until
 from chaos.sqs_client import SqsAddress
 from chaos.sqs_client import connect as connect_sqs
 
 _NAME_BYTES = 4
 _CALL_MS = 30_000
+_EMPTY_SECONDS = 60.0
+"""Longer than any session."""
+_GONE = frozenset({0, 69})
+"""No error, and `GROUP_ID_NOT_FOUND`."""
 _PAGE_OBJECTS = 1000
 """As many as one call may delete."""
 
@@ -43,13 +49,19 @@ async def _delete_topics(bootstrap: str, prefix: str) -> None:
     try:
         groups = [name for name, _ in await admin.list_consumer_groups() if name.startswith(f"{prefix}.")]
         for group in groups:
-            node = await admin.find_coordinator(group)
-            await admin._send_request(DeleteGroupsRequest([group]), node)  # noqa: SLF001 - it has no method for that
+            await until(partial(_delete_group, admin, group), f"the end of group {group}", seconds=_EMPTY_SECONDS)
         topics = [name for name in await admin.list_topics() if name.startswith(f"{prefix}.")]
         if topics:
             await admin.delete_topics(topics)
     finally:
         await admin.close()
+
+
+async def _delete_group(admin: Any, group: str) -> bool:
+    """Whether it is gone now; not while it has members, the last of which may have left without a word."""
+    node = await admin.find_coordinator(group)
+    answer = await admin._send_request(DeleteGroupsRequest([group]), node)  # noqa: SLF001 - it has no method for that
+    return all(code in _GONE for _, code in answer.results)
 
 
 def _delete_queues(client: Any, prefix: str) -> None:

@@ -19,7 +19,7 @@ from chaos.checker import Verdict, check
 from chaos.gateway_client import GatewayClient, gateway_client
 from chaos.journals import Journals
 from chaos.load import Load
-from chaos.objects import S3Objects
+from chaos.objects import ReadAhead, S3Objects
 from chaos.patience import until
 from chaos.place import Place
 from chaos.producers import raw_lines
@@ -112,7 +112,7 @@ class Stage:
 
     def check(self, queue: QueueState) -> Verdict:
         """The checker's verdict."""
-        return check(self.book, S3Objects(self.servers.address), queue, fake=not self.crew.real)
+        return check(self.book, ReadAhead(S3Objects(self.servers.address)), queue, fake=not self.crew.real)
 
 
 @contextlib.asynccontextmanager

@@ -53,8 +53,8 @@ class Supervisor:
             return
         if place.ends_expected is None and not place.any_may_end:
             self.ends.append(f"{place.name} ended by itself with {describe(status)}:\n{place.child.tail()}")
-        elif place.retired and status != 0:
-            self.ends.append(f"{place.name} was asked to leave and ended with {describe(status)}")
+        elif place.asked_to_end and status != 0:
+            self.ends.append(f"{place.name} was asked to end and ended with {describe(status)}:\n{place.child.tail()}")
         if place.retired:
             place.ends_expected = None
         else:

@@ -113,7 +113,7 @@ def batch(
         count & _MASK_32,
     )
     rest += (pack(codec, content) if packed is None else packed) + trailing
-    checksum = calc_crc32c(rest) ^ (0xDEAD if broken_checksum else 0)
+    checksum = int(calc_crc32c(rest)) ^ (0xDEAD if broken_checksum else 0)
     return _BATCH.pack(0, len(rest) + 9, -1, version) + checksum.to_bytes(4, "big") + rest
 
 

@@ -106,7 +106,8 @@ async def _fuzz(count: int, seed: int, queue: Queue, settings: dict[str, str], f
     broker = settings["BACKBURNER_QUEUE_URL"].removeprefix("kafka://")
     made = HostileBatches(seed, LARGE_BYTES)
     async with FetchProxy(int(broker.rpartition(":")[2])) as proxy:
-        proxy.spliced = spliced = {}
+        spliced: dict[tuple[str, int, int], MadeBatch] = {}
+        proxy.spliced = spliced
         settings = {**settings, "BACKBURNER_QUEUE_URL": f"kafka://{proxy.bootstrap}"}
         sender = _Sender(broker, spliced)
         queue_end = KafkaWire(broker, PREFIX, POOL, PARTITION_COUNT)
@@ -130,6 +131,7 @@ async def _fuzz(count: int, seed: int, queue: Queue, settings: dict[str, str], f
             growth = _peak_mb(worker.pid) - before if alive else 0.0
         finally:
             worker.stop(grace=30.0)
+            await sender.close()
     found = await read_store(s3, ROOT)
     for form, reached in proxy.forms().items():
         sender.forms[form].spliced = reached
@@ -154,6 +156,11 @@ class _Sender:
         self._refused: Counter[str] = Counter()
         self.good: list[tuple[str, Good]] = []
         self.ends: dict[int, int] = {}
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._wire.close()
+        await self._alone.close()
 
     async def send_all(self, batches: Iterator[MadeBatch]) -> None:
         """Spread over the partitions."""

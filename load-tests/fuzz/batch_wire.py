@@ -20,6 +20,8 @@ class Answer:
     offset: int | None
     """Where the batch begins; None if it was refused."""
     error: str = ""
+    stamped: bool = False
+    """Whether the broker gave its records a time of its own."""
 
 
 class BatchWire:
@@ -56,7 +58,9 @@ class BatchWire:
             await asyncio.sleep(_RETRY_SECONDS)
             return await self.send(batches)
         return [
-            Answer(found[partition][2]) if error is NoError else Answer(None, error.__name__)
+            Answer(found[partition][2], stamped=found[partition][3] >= 0)
+            if error is NoError
+            else Answer(None, error.__name__)
             for (partition, _), error in zip(batches, errors, strict=True)
         ]
 

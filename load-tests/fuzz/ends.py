@@ -27,6 +27,7 @@ _TENANT = "|".join(TENANTS)
 _KEYS = re.compile(
     rf"pools/[a-z0-9-]+(\.json|/workers/[^/]+\.json)"
     rf"|(open|markers/[a-z]+)/({_TENANT})/{_NAME}(/{_NAME})?"
+    r"|clock/[0-9a-f]{2}"
     rf"|dead/{_NAME}/{_NAME}"
     rf"|tenants/({_TENANT})/dead/{_NAME}/{_NAME}\.json"
     rf"|tenants/({_TENANT})/jobs/{_NAME}/"

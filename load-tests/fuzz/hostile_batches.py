@@ -50,9 +50,13 @@ class MadeBatch:
 class HostileBatches(Parts):
     """One method a form."""
 
-    def batches(self, count: int) -> Iterator[MadeBatch]:
-        """Each form once, then others: that many in all, about a third of them good ones."""
-        makers, weights = zip(*_FORMS, strict=True)
+    def batches(self, count: int, *, light: bool = False) -> Iterator[MadeBatch]:
+        """Each form once, then others: that many in all, about a third of them good ones.
+
+        `light` leaves out what takes seconds to make.
+        """
+        forms = [(make, weight) for make, weight in _FORMS if not (light and make in _HEAVY)]
+        makers, weights = zip(*forms, strict=True)
         for number in range(count):
             self.number = number
             yield makers[number](self) if number < len(makers) else self.dice.choices(makers, weights)[0](self)
@@ -334,7 +338,7 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.transactional, 3),
     (HostileBatches.unknown_flags, 2),
     (HostileBatches.old_formats, 4),
-    (HostileBatches.bomb, 2),
+    (HostileBatches.bomb, 0.8),
     (HostileBatches.old_bomb, 0.4),
     (HostileBatches.many_records, 0.2),
     (HostileBatches.checksum, 4),
@@ -357,4 +361,7 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.bases, 2),
     (HostileBatches.batch_lengths, 2),
     (HostileBatches.mutated, 6),
+)
+_HEAVY = frozenset(
+    (HostileBatches.bomb, HostileBatches.old_bomb, HostileBatches.many_records, HostileBatches.header_bomb)
 )

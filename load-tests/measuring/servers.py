@@ -22,7 +22,12 @@ class Broker(StrEnum):
     TANSU = "tansu"
     """That of the embedded stack. Drops commit metadata, and knows no idempotent producers."""
     APACHE = "apache"
-    """Apache Kafka, as users run it, with its defaults. Keeps commit metadata and static members."""
+    """Apache Kafka, as users run it. Keeps commit metadata and static members."""
+
+    @property
+    def where(self) -> str:
+        """`, on Apache Kafka`, to say what a baseline ran on; empty for the embedded broker, which goes unsaid."""
+        return ", on Apache Kafka" if self is Broker.APACHE else ""
 
 
 @contextmanager

@@ -74,7 +74,8 @@ async def main() -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=os.environ["BACKBURNER_QUEUE_URL"].removeprefix("kafka://"),
         acks="all",
-        enable_idempotence=False,
+        # As the client has it there.
+        enable_idempotence=os.environ["BACKBURNER_KAFKA_IDEMPOTENCE"] == "true",
         linger_ms=5,
         max_batch_size=256 * 1024,
         request_timeout_ms=60_000,

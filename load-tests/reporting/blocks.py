@@ -14,7 +14,7 @@ _HEAD = ("scenario", "measured against, in the same run", "must reach", "reached
 def summary(found: Sequence[Saved]) -> str:
     """One row for each figure and for each scenario that has none."""
     rows = [row for scenario in SCENARIOS for row in _rows(scenario, of(scenario, found))]
-    return _table(_HEAD, rows)
+    return markdown_table(_HEAD, rows)
 
 
 def headline(found: Sequence[Saved]) -> str:
@@ -27,7 +27,7 @@ def headline(found: Sequence[Saved]) -> str:
     ]
     if not rows:
         return "No run is saved here; `make bench` makes one."
-    return _table(("question", "measured against", "must reach", "reached"), rows)
+    return markdown_table(("question", "measured against", "must reach", "reached"), rows)
 
 
 def sections(found: Sequence[Saved], pictures: Mapping[str, Sequence[str]]) -> str:
@@ -38,7 +38,7 @@ def sections(found: Sequence[Saved], pictures: Mapping[str, Sequence[str]]) -> s
 def gpu(found: Sequence[Saved]) -> str:
     """The same on a GPU, for the scenarios that run there."""
     rows = [row for scenario in SCENARIOS if scenario.gpu for row in _rows(scenario, of(scenario, found))]
-    table = _table(_HEAD, rows)
+    table = markdown_table(_HEAD, rows)
     return "\n".join([table, *("\n" + _provenance(one) for one in found)])
 
 
@@ -93,7 +93,7 @@ def _section(scenario: Scenario, found: Sequence[Saved], pictures: Mapping[str, 
         lines += [f"\n![{one.name}]({picture})" for picture in pictures.get(one.name, ())]
         if figures.checks:
             rows = [(c.name, f"{c.bound} {c.goal:,g}", c.shown, _mark(c.reached)) for c in figures.checks]
-            lines += ["", _table(("also", "must reach", "reached", ""), rows)]
+            lines += ["", markdown_table(("also", "must reach", "reached", ""), rows)]
         lines += ["", " ".join(figures.notes)] if figures.notes else []
         lines += ["", _provenance(one)]
     return "\n".join(lines)
@@ -108,7 +108,7 @@ def _sides(figures: Figures) -> str:
             else (f"{row.cpu_seconds:,.2f}", f"{1000 * row.cpu_seconds / row.work:,.3f}")
         )
         rows.append((row.name, f"{row.rate:,.1f}", f"{row.seconds:,.2f}", *cpu))
-    return _table(
+    return markdown_table(
         ("side", f"{figures.unit}/s", "seconds", "CPU seconds", f"CPU ms for one of the {figures.unit}"), rows
     )
 
@@ -177,7 +177,7 @@ def _mark(reached: bool) -> str:  # noqa: FBT001 - a verdict
     return "✓" if reached else "✗"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows that are shorter than the head are filled up."""
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown. Rows that are shorter than the head are filled up."""
     lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -15,7 +15,7 @@ from backburner import Client
 from measuring.child import Child, child
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Pair, Side, interleaved
-from measuring.servers import servers
+from measuring.servers import Broker, servers
 
 GOAL_RATIO = 0.5
 GOAL_REQUESTS_PER_S = 15_000.0
@@ -23,10 +23,10 @@ GOAL_CPU_MICROSECONDS = 40.0
 _PROMPT = "x" * 350
 
 
-def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
+def control_plane(pairs: int, requests: int, *, broker: Broker = Broker.TANSU, quick: bool = False) -> Figures:
     """Carry so many requests, so many times, through the bare loop and through a worker."""
     with (
-        servers("fake") as settings,
+        servers("fake", broker=broker) as settings,
         workers(settings) as worker,
         child("bare_loop", env=environment(settings)) as loop,
     ):
@@ -45,8 +45,8 @@ def control_plane(pairs: int, requests: int, *, quick: bool = False) -> Figures:
         found,
         ("bare loop", "worker"),
         goal=GOAL_RATIO,
-        against="a bare loop of the same libraries: consume, decode, encode, put, commit",
-        settings={"requests": requests, "engine": "instant"},
+        against=f"a bare loop of the same libraries: consume, decode, encode, put, commit{broker.where}",
+        settings={"requests": requests, "engine": "instant", "broker": broker},
         checks=[
             Check.of("requests/s of one worker", rate, GOAL_REQUESTS_PER_S),
             Check.of(

@@ -18,7 +18,7 @@ from backburner_schemas.routing import pool_name
 from measuring.child import Child, child
 from measuring.figures import Check, Curve, Figures
 from measuring.pairs import Measured, Pair
-from measuring.servers import make_pool, servers
+from measuring.servers import Broker, make_pool, servers
 from scenarios.control_plane import chat_lines
 
 GOAL_RATIO = 0.95
@@ -32,10 +32,10 @@ _MAX_WARM_UPS = 20
 _PATIENCE_SECONDS = 600.0
 
 
-def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
+def scale(rounds: int, requests: int, *, broker: Broker = Broker.TANSU, quick: bool = False) -> Figures:
     """So many rounds of one, two and four workers, each with so many requests. The ratio is to linear, at four."""
     found: dict[int, list[Measured]] = {count: [] for count in WORKERS}
-    with servers("fake", partitions=PARTITION_COUNT) as settings, ExitStack() as stack:
+    with servers("fake", broker=broker, partitions=PARTITION_COUNT) as settings, ExitStack() as stack:
         crews = {count: stack.enter_context(_crew({**os.environ, **settings}, count)) for count in WORKERS}
         for number in range(rounds):
             for count in WORKERS if number % 2 == 0 else WORKERS[::-1]:
@@ -57,7 +57,7 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
         ratio_of=lambda pair: pair.speed / WORKERS[-1],
         of="speed to linear",
         measure="of linear",
-        against=f"{WORKERS[-1]} times one worker",
+        against=f"{WORKERS[-1]} times one worker{broker.where}",
         checks=[Check.of("2 workers over twice one worker", statistics.median(linear), GOAL_RATIO)],
         curves=[
             Curve(
@@ -75,6 +75,7 @@ def scale(rounds: int, requests: int, *, quick: bool = False) -> Figures:
             "engine_seconds": LATENCY_SECONDS,
             "concurrency": CONCURRENT_REQUESTS,
             "partitions": PARTITION_COUNT,
+            "broker": broker,
         },
         quick=quick,
     )

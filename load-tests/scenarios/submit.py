@@ -23,7 +23,7 @@ from backburner_schemas.routing import topic
 from measuring.child import child
 from measuring.figures import Bound, Check, Figures
 from measuring.pairs import Measured, Pair, Side, interleaved
-from measuring.servers import servers
+from measuring.servers import Broker, servers
 from programs.submitting_client import items
 
 GOAL_RATIO = 0.85
@@ -47,7 +47,9 @@ class How(StrEnum):
     """Whole batches, built by hand for each partition."""
 
 
-def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = False) -> Figures:
+def submit(
+    pairs: int, requests: int, *, how: How = How.SEND, broker: Broker = Broker.TANSU, quick: bool = False
+) -> Figures:
     """Run the pairs, each side with that many requests. The ratio is our rate over the bare producer's."""
     with tempfile.TemporaryDirectory(prefix="backburner-load-") as folder:
         lines, values, fewer = (Path(folder) / name for name in ("lines.jsonl", "values.jsonl", "fewer.jsonl"))
@@ -55,21 +57,22 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
         _write_lines(fewer, max(requests // _FEWER_FACTOR, 1))
         _write_values(values, lines)
         sizes = {"line_bytes": lines.stat().st_size // requests, "value_bytes": values.stat().st_size // requests}
-        bare = Side(f"bare {how}", lambda _: _bare(values, how, requests))
-        found = interleaved(pairs, bare, Side("client", lambda _: _client(requests, path=str(lines))), check=_all_sent)
-        small = _client(max(requests // _FEWER_FACTOR, 1), path=str(fewer))
-        few, many = (_client(count, items=count, bytes=_LARGE_BYTES) for count in _LARGE_ITEMS)
-    ours = [pair.ours for pair in found]
-    peak = statistics.median(one.extra["peak_mib"] for one in ours)
+        bare = Side(f"bare {how}", lambda _: _bare(values, how, requests, broker))
+        ours = Side("client", lambda _: _client(requests, broker, path=str(lines)))
+        found = interleaved(pairs, bare, ours, check=_all_sent)
+        small = _client(max(requests // _FEWER_FACTOR, 1), broker, path=str(fewer))
+        few, many = (_client(count, broker, items=count, bytes=_LARGE_BYTES) for count in _LARGE_ITEMS)
+    peak = statistics.median(pair.ours.extra["peak_mib"] for pair in found)
     memory = min(small.extra["peak_mib"] / peak, few.extra["peak_mib"] / many.extra["peak_mib"])
-    cpu = statistics.median(one.cpu_seconds / one.work * 1e6 for one in ours)
+    cpu = statistics.median(pair.ours.cpu_seconds / pair.ours.work * 1e6 for pair in found)
     print(f"{cpu:.1f} µs of the client's CPU a request; {peak:.0f} MiB at the most, {memory:.2f} of that for a few")
     return Figures.of_pairs(
         "submit",
         found,
         (bare.name, "client"),
         goal=GOAL_RATIO,
-        settings={"requests": requests, "how": how, **sizes},
+        against=f"{bare.name}{broker.where}",
+        settings={"requests": requests, "how": how, "broker": broker, **sizes},
         details={
             "peak_mib": peak,
             "small": small.extra,
@@ -85,14 +88,17 @@ def submit(pairs: int, requests: int, *, how: How = How.SEND, quick: bool = Fals
     )
 
 
-def _bare(values: Path, how: How, count: int) -> Measured:
-    with servers("fake", durable=False) as settings, child("bare_producer", env={**os.environ, **settings}) as one:
+def _bare(values: Path, how: How, count: int, broker: Broker) -> Measured:
+    with (
+        servers("fake", broker=broker, durable=False) as settings,
+        child("bare_producer", env={**os.environ, **settings}) as one,
+    ):
         return one.measure(count, path=str(values), topic=topic("backburner", "fake", Lane.NORMAL), how=how)
 
 
-def _client(count: int, **source: Any) -> Measured:
+def _client(count: int, broker: Broker, **source: Any) -> Measured:
     with (
-        servers("fake", durable=False) as settings,
+        servers("fake", broker=broker, durable=False) as settings,
         child("submitting_client", env={**os.environ, **settings}) as client,
     ):
         return client.measure(count, **source)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from backburner.connections import Connections
 from backburner.jobs.polling import Patience, PollPace
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import errors, keys
 from backburner_schemas.result import ResultRecord
 
@@ -69,8 +70,7 @@ class Handle:
             record = await handle.peek()
             print("not yet" if record is None else record.text)
         """
-        stored = await self._connections.storage.get(self.key)
-        return None if stored is None else parse_stored(ResultRecord, self.key, stored.data)
+        return await read_stored(self._connections.storage, ResultRecord, self.key, max_bytes=MAX_RECORDS_BYTES)
 
     async def result(self, *, timeout: float | None = None) -> ResultRecord:
         """Wait for the response, `timeout` seconds at most, or for as long as it takes.

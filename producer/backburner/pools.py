@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from backburner.logs import get_logger
 from backburner.storage import Storage, Stored
+from backburner.storage.errors import ObjectTooLarge
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import (
@@ -350,7 +351,12 @@ class PoolDirectory:
 
         async def get(key: str) -> Stored | None:
             async with places:
-                return await self._storage.get(key)
+                try:
+                    return await self._storage.get(key)
+                except ObjectTooLarge as error:
+                    # Nobody's pool, and whoever reads it says so.
+                    log.warning("reading a pool failed; skipping it", error=error.message)
+                    return Stored(b"", None, 0.0)
 
         stored = await asyncio.gather(*(get(key) for key in found))
         return {key: one for key, one in zip(found, stored, strict=True) if one is not None}

@@ -1,5 +1,6 @@
 """From envelopes to bytes on the broker and back. Pure; whatever arrives is checked, and nothing of it is trusted."""
 
+import codecs
 import hashlib
 import math
 import re
@@ -45,6 +46,8 @@ from backburner_schemas.request import (
 )
 
 _MAX_PLACES_BYTES = 2048
+_REGISTRY_BYTES = 5
+"""A zero byte and the schema's id, before what Confluent's serializers write."""
 MAX_RETRY_DELAY_SECONDS = 60.0
 """Seconds that a retry may be held back: from its record's timestamp, and from when it is first seen."""
 
@@ -107,6 +110,8 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     """Decode one message: an envelope, a plain OpenAI batch line, a refusal with an address, or a letter without."""
     if value is None:
         return Unaddressed(Undeliverable("the message is empty; send a JSON object"))
+    if value[:1] != b"{":
+        value = _unframed(value)
     try:
         found = from_json(value, allow_inf_nan=False)
     except ValueError as error:
@@ -120,6 +125,12 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
                 return envelope
         return _decode_envelope(value, found, rules)
     return _decode_line(value, found, origin, rules)
+
+
+def _unframed(value: bytes) -> bytes:
+    """The JSON object in what Schema Registry's serializers, and editors, put before it; else the value as it is."""
+    inner = (value[_REGISTRY_BYTES:] if value[:1] == b"\x00" else value).removeprefix(codecs.BOM_UTF8)
+    return inner if inner.lstrip(b" \t\r\n")[:1] == b"{" else value
 
 
 def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:

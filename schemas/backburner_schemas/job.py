@@ -27,6 +27,8 @@ Metadata = Annotated[
 
 Count = Annotated[int, Field(ge=0, le=MAX_INDEX + 1)]
 """A number of requests."""
+Total = Annotated[int, Field(ge=0, le=10**30)]
+"""A sum over a job. Keys of segments have numbers of 18 digits each, and whoever adds them up must be able to."""
 
 
 class _Stored(BaseModel):
@@ -102,8 +104,8 @@ class JobManifest(_Stored):
     created_by: Annotated[str, Field(max_length=255)] | None = None
     """Who made it at the gateway: an API key's id, or a token's subject."""
     grace_seconds: Annotated[float, Field(ge=0, le=MAX_GRACE_SECONDS)] | None = None
-    """Seconds that late records get after the deadline or a cancel, as its maker's settings say; None in manifests of
-    older releases: there the settings of whoever ends it count."""
+    """Seconds that late records get at least after the deadline or a cancel, as its maker's settings say; None in
+    manifests of older releases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +153,11 @@ class Estimate(BaseModel):
 
     prefix_hit_ratio: Annotated[float, Field(ge=0, le=1)]
     """Share of its requests whose beginning the engine is expected to have in its cache."""
-    prompt_tokens: Annotated[int, Field(ge=0)]
+    prompt_tokens: Total
     """Tokens of all prompts, reckoned from their length."""
-    completion_tokens: Annotated[int, Field(ge=0)] = 0
+    completion_tokens: Total = 0
     """Tokens of all answers at the most, as far as the requests bound them."""
-    seconds: Annotated[float, Field(ge=0)] | None = None
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """At the pool's speed of late; None where it is not known."""
 
 
@@ -170,14 +172,14 @@ class Cursor(_Stored):
     """Rolling hash over the accepted lines up to `count`."""
     owner: str = ""
     """Who produces; a new one for each submit."""
-    updated_at: float = 0.0
+    updated_at: UnixSeconds = 0.0
     first: Prefix | None = None
     """The input's first lines, written before any was sent: they distinguish another input from this one."""
     whole: Prefix | None = None
     """The whole input, where it was known before any line was sent: of files."""
     total: Count | None = None
     """Requests of a stored job, known once its input is checked."""
-    planned_at: float | None = None
+    planned_at: UnixSeconds | None = None
     """Unix seconds at which that was."""
     pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)] = ()
     """Where the requests of a stored job go, one after the other; of very many pools, the first hundred."""
@@ -203,7 +205,7 @@ class Sealed(_Stored):
     total: Count
     sha256: str
     """Rolling hash over all accepted lines: the same input has the same one."""
-    sealed_at: float
+    sealed_at: UnixSeconds
     skipped: Count = 0
     """Lines of the input that were not accepted."""
 
@@ -262,11 +264,11 @@ class UsageTotals(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt_tokens: int = 0
+    prompt_tokens: Total = 0
     """Tokens of all prompts."""
-    completion_tokens: int = 0
+    completion_tokens: Total = 0
     """Tokens of all answers."""
-    engine_seconds: float = 0.0
+    engine_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Seconds that the job's requests spent in engines, added up."""
 
 
@@ -283,14 +285,14 @@ class Summary(_Stored):
     """Indexes without a record; they count as failed."""
     missing_code: str | None = None
     """`expired`, `cancelled` or `producer_abandoned`."""
-    duplicates: Annotated[int, Field(ge=0)] = 0
+    duplicates: Total = 0
     """Records in the segments beyond the first of their index: what a redelivery ran twice."""
     usage: UsageTotals = UsageTotals()
-    finalized_at: float
+    finalized_at: UnixSeconds
     """Unix seconds."""
-    planned_at: float | None = None
+    planned_at: UnixSeconds | None = None
     """Unix seconds at which the input of a stored job had passed the check: its cursor need not be read for it."""
-    cancelling_at: float | None = None
+    cancelling_at: UnixSeconds | None = None
     """Unix seconds of the cancel, if there was one: its marker does not stay for ever."""
     errors: Annotated[tuple[InputError, ...], Field(max_length=100)] = ()
     """Of a `failed` job: what is wrong with its input, the first by line."""

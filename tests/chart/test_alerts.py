@@ -50,7 +50,7 @@ def exported():
 
 def dispatcher(registry):
     backlog = Backlog(1)
-    Metrics(registry).watch(backlog, lambda: 0, dict)
+    Metrics(registry).watch(backlog, lambda: 0, dict, now=lambda: 0.0)
 
 
 @pytest.fixture(scope="module")

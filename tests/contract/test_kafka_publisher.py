@@ -121,7 +121,7 @@ async def test_a_large_message_gets_through(pool):
 
 async def test_topics_that_take_little_get_small_batches_and_stored_bodies(apache, settings_for):
     """Such as somebody else made: their limit is one of batches, and of compressed ones where the broker compresses."""
-    settings = settings_for(apache, max_body_bytes=1)
+    settings = settings_for(apache, max_body_bytes=1024)
     await ensure_topics(settings, "fake")
     body = {"model": "fake", "prompt": "x" * 1_000}
     prompts = {7: "x" * 200_000, 90: "y" * 70_000}

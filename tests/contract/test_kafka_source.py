@@ -1,4 +1,4 @@
-"""What is Kafka's own in a source: partitions, offsets, records that the client library cannot read."""
+"""What is Kafka's own in a source: partitions, offsets, records that other clients write."""
 
 import time
 
@@ -6,26 +6,24 @@ import pytest
 from aiokafka import TopicPartition
 
 from backburner.publishers.kafka.publisher import KafkaPublisher
-from backburner_schemas.codec import Unaddressed
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.names import Lane
 
 pytestmark = pytest.mark.broker
 
 
-async def test_a_record_that_the_client_library_cannot_decode_stops_nobody(pool):
+async def test_a_header_that_the_client_library_cannot_decode_costs_no_record_of_its_batch(pool):
     await pool.send(b"before", partition=1)
     await pool.send(b"elsewhere", partition=0)
-    await pool.send_with_bad_header(partition=1)
+    await pool.send_around_a_bad_header(b"bad", b"beside", b"last", partition=1)
     await pool.send(b"after", partition=1)
     source = await pool.member()
-    found = await pool.pull(source, 4)
-    assert sorted(one.raw for one in found) == [b"", b"after", b"before", b"elsewhere"]
-    assert all(isinstance(one.message, Unaddressed) for one in found)
+    found = await pool.pull(source, 6)
+    assert sorted(one.raw for one in found) == [b"after", b"bad", b"before", b"beside", b"elsewhere", b"last"]
     for one in found:
         await source.settle(one)
     await source.close()
-    assert sum((await pool.committed()).values()) == 4
+    assert sum((await pool.committed()).values()) == 6
 
 
 async def test_a_large_record_comes_through(pool):

@@ -4,15 +4,23 @@
 """
 
 import asyncio
+import math
 import os
 import secrets
+import time
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import azurite
 import pytest
 from node_package import NodePackageMissing
+from shifted_store import ShiftedStore
 
+from backburner.doctor.finding import Level
+from backburner.doctor.store import examine_store
 from backburner.local.programs import store as local_store
+from backburner.process.clock_keeper import ClockKeeper
+from backburner.process.readiness import Readiness
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner.storage.errors import ObjectReplaced
@@ -261,3 +269,55 @@ def test_missing_credentials_are_told_before_anything_is_asked(monkeypatch):
 def test_a_url_that_is_not_understood_is_told_with_the_right_form(url):
     with pytest.raises(SettingsError, match="BACKBURNER_STORE_URL"):
         Storage.open(Settings(store_url=url))
+
+
+# --- its clock ---
+
+
+async def test_the_clock_of_a_store_can_be_measured(storage):
+    clock = await storage.measure_clock(anew=True)
+    assert clock.trusted
+    assert clock.now() == pytest.approx(time.time(), abs=15)
+
+
+class _Offset:
+    seconds = 0.0
+
+    def clock_offset(self, seconds):
+        self.seconds = seconds
+
+
+@pytest.mark.parametrize("shift", [120.0, -3_600.0])
+async def test_a_store_whose_clock_is_off_is_noticed_and_judges_nothing(server, tmp_path, monkeypatch, caplog, shift):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    with ShiftedStore(server.endpoint, shift) as proxy:
+        storage = Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=proxy.endpoint))
+        readiness, offset = Readiness(), _Offset()
+        keeper = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, offset)
+        readiness.join()
+        await storage.measure_clock()
+        keeper.look()
+        assert offset.seconds == pytest.approx(shift, abs=15)
+        assert storage.clock.trusted_now() == -math.inf
+        assert "this machine's clock is" in readiness.line
+        assert "ending and deleting nothing" in caplog.text
+        await storage.put("listed/a", b"")
+        [listed] = [one async for one in storage.scan("listed/")]
+        assert listed.modified == pytest.approx(time.time() + shift, abs=15)
+        proxy.shift_seconds = 0.0
+        await storage.measure_clock(anew=True)
+        keeper.look()
+        assert readiness.line == "ready"
+
+
+@pytest.mark.parametrize(("shift", "says"), [(120.0, "behind"), (-120.0, "ahead of")])
+async def test_the_doctor_finds_a_clock_that_is_two_minutes_off(server, tmp_path, monkeypatch, shift, says):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    with ShiftedStore(server.endpoint, shift) as proxy:
+        storage = Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=proxy.endpoint))
+        found = {one.subject: one async for one in examine_store(storage)}
+    assert found["store"].level is Level.OK
+    assert found["clock"].level is Level.WRONG
+    assert f"s {says} the object store's" in found["clock"].message

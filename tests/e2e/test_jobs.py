@@ -4,14 +4,17 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
+from clock import Clock
 from live import lines
 from waiting import until
 
 from backburner import InvalidInput, JobConflict, RequestFailed
 from backburner.jobs.finalizer import finalize
+from backburner.jobs.job_watch import JobWatch
 from backburner_schemas import keys
 from backburner_schemas.job import Cursor
 from backburner_schemas.status import ABANDONED_AFTER_SECONDS
@@ -260,12 +263,13 @@ async def test_a_cursor_that_stood_still_for_an_hour_ends_an_unsealed_job(client
         return (await job.reconcile()).ok == 600
 
     await until(all_there, "the records of the pool that is served")
-    assert (
-        await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER_SECONDS - 1) is None
-    )
-    summary = (
-        await finalize(storage, "default", "standing", grace=4.0, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)
-    ).summary
+    clock = Clock()
+    end = partial(finalize, storage, "default", "standing", grace=4.0, watch=JobWatch(clock))
+    assert await end() is None
+    clock.now += ABANDONED_AFTER_SECONDS - 1
+    assert await end() is None
+    clock.now += 2
+    summary = (await end()).summary
     assert (summary.state, summary.missing_code) == ("expired", "producer_abandoned")
     counted = codes(await collect(job))
     assert counted == {"ok": 600, "producer_abandoned": summary.counts.total - 600}

@@ -229,7 +229,9 @@ async def test_garbage_in_the_headers_counts_as_absent(raw, lane):
     too_many = await raw.send(lines(1)[0], topic=topic, headers=[("attempt", b"999999999")])
     records = await raw.records(stream(topic), [*sent, too_many])
     assert [records[index]["backburner"]["attempt"] for index in sent] == [1] * len(sent)
-    assert 1 < records[too_many]["backburner"]["attempt"] < 999_999_999
+    # Believed, within bounds, on the lane alone that only workers may write.
+    attempts = records[too_many]["backburner"]["attempt"]
+    assert 1 < attempts < 999_999_999 if lane == "retry" else attempts == 1
     assert all(record["error"] is None for record in records.values())
     await raw.all_committed()
 

@@ -2,6 +2,7 @@
 
 import pytest
 from live import live
+from queues.fixtures import apache, apache_kafka  # noqa: F401 - fixtures are found here by their names
 from refusing_store import RefusingStore
 
 

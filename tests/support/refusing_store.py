@@ -33,6 +33,14 @@ class RefusingStore:
         """From now on, refuse these."""
         self.status, self.code, self.refuses = status, code, refuses
 
+    def amend(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, str], bytes]:
+        """What is passed on of the real store's answer."""
+        return headers, body
+
+    def date(self) -> float | None:
+        """When answers are dated, in Unix seconds; None for now."""
+        return None
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -62,6 +70,9 @@ def _handler(store: RefusingStore, behind: SplitResult) -> type[BaseHTTPRequestH
         def log_message(self, *_: object) -> None:
             pass
 
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(store.date() if timestamp is None else timestamp)
+
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             if store.refuses(self.command, self.path):
@@ -74,7 +85,7 @@ def _handler(store: RefusingStore, behind: SplitResult) -> type[BaseHTTPRequestH
             try:
                 server.request(self.command, self.path, body=body, headers=dict(self.headers))
                 found = server.getresponse()
-                self.give(found.status, dict(found.getheaders()), found.read())
+                self.give(found.status, *store.amend(dict(found.getheaders()), found.read()))
             finally:
                 server.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from backburner.availability import Availability
-from backburner.logs import get_logger
+from backburner.logs import get_logger, guard
 from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.garbage import freeze_gc
@@ -96,6 +96,8 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
         gc.disable()
         info = await _load(engine, checks, readiness, telemetry)
         freeze_gc()
+        # Errors that it logs quote what was refused.
+        guard("vllm")
         log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
             worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info))

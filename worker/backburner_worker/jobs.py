@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from pydantic import ValidationError
-
 from backburner.logs import get_logger
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import StoredObjectBroken, StoreError
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_worker.policy import JobFacts
 
@@ -27,6 +26,8 @@ _FRESH_SECONDS = 60.0
 _NO_FACTS = JobFacts()
 
 log = get_logger(__name__)
+_MAX_CONCURRENT_READS = 16
+"""Jobs that are read at once: what somebody stored as their objects may be as large as is read at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class JobCache:
         self._cancel_poll_seconds = cancel_poll_seconds
         self._known: OrderedDict[JobKey, _Known] = OrderedDict()
         self._cancelled: set[JobKey] = set()
+        self._places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     def facts(self, job: JobKey | None) -> JobFacts:
         """What is known now; makes no request. Call `learn` first. Of no job, nothing is."""
@@ -92,21 +94,18 @@ class JobCache:
         return True
 
     async def _read(self, job: JobKey) -> None:
-        manifest, sealed, frozen = await asyncio.gather(
-            self._storage.get(keys.manifest(*job)),
-            self._storage.get(keys.sealed(*job)),
-            self._storage.modified(keys.summary(*job)),
-        )
         try:
-            facts = JobFacts(
-                manifest=JobManifest.model_validate_json(manifest.data) if manifest else None,
-                sealed=Sealed.model_validate_json(sealed.data) if sealed else None,
-                frozen=frozen is not None,
-            )
-        except ValidationError as error:
+            async with self._places:
+                manifest, sealed, frozen = await asyncio.gather(
+                    read_stored(self._storage, JobManifest, keys.manifest(*job)),
+                    read_stored(self._storage, Sealed, keys.sealed(*job)),
+                    self._storage.modified(keys.summary(*job)),
+                )
+            facts = JobFacts(manifest=manifest, sealed=sealed, frozen=frozen is not None)
+        except StoredObjectBroken as error:
             # That affects one job; the others go on.
             log.error(  # noqa: TRY400 - the error names what does not fit
-                "reading a job's objects failed; refusing its requests", tenant=job[0], job=job[1], error=str(error)
+                "reading a job's objects failed; refusing its requests", tenant=job[0], job=job[1], error=error.message
             )
             facts = JobFacts(unreadable=True)
         self._known[job] = _Known(facts, time.monotonic())

@@ -45,8 +45,9 @@ class Sweep:
         on_frozen: Callable[[JobKey], None],
         refresh_names: Callable[[], Awaitable[None]],
         telemetry: Telemetry,
+        watch: JobWatch | None = None,
     ) -> None:
-        """`refresh_names` reads the pool's aliases anew, at each turn."""
+        """`refresh_names` reads the pool's aliases anew, at each turn; `watch` is what was seen of jobs before."""
         self._storage = storage
         self._seconds = intervals.sweep
         self._grace = intervals.grace
@@ -57,7 +58,7 @@ class Sweep:
         self._telemetry = telemetry
         self._soon: asyncio.Queue[JobKey] = asyncio.Queue()
         self._queued: set[JobKey] = set()
-        self._watch = JobWatch()
+        self._watch = JobWatch() if watch is None else watch
         # Workers that start together do not look at everything in the same turn.
         self._turn = random.randrange(_SWEEPS_PER_FULL_SWEEP)  # noqa: S311 - spreads load
 

@@ -17,7 +17,7 @@ from backburner.dead_letters.store import DeadLetterStore
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.join import download_input
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import MAX_LISTS_BYTES, read_stored
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress, Submitted
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
@@ -62,10 +62,9 @@ class Plans:
 
     async def find(self) -> RedrivePlan | None:
         """The plan that is under way. Raises `StoredObjectBroken` and `StoreError`."""
-        stored = await self._storage.get(self._key)
-        if stored is None:
+        plan = await read_stored(self._storage, RedrivePlan, self._key, max_bytes=MAX_LISTS_BYTES)
+        if plan is None:
             return None
-        plan = parse_stored(RedrivePlan, self._key, stored.data)
         if (plan.manifest.tenant, plan.manifest.parent) != (self._tenant, self._parent):
             raise StoredObjectBroken(
                 f"the object {self._key} is another job's plan; find out what wrote it, and remove it"

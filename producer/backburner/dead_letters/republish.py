@@ -12,6 +12,7 @@ from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kep
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner.submission.envelopes import claim_check
 from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
@@ -100,7 +101,7 @@ class Republisher:
         return await claim_check(self._storage, message, self._connections.settings.queue.kind)
 
     async def _put_back(self, aside: str) -> None:
-        stored = await self._storage.get(aside)
+        stored = await self._storage.get(aside, max_bytes=MAX_RECORDS_BYTES)
         for line in stored.data.splitlines() if stored is not None else ():
             no_ref = DeadLetterRef(self._tenant, self._job)
             envelope = read_letter(no_ref, line).envelope

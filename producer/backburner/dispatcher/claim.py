@@ -12,12 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import StoredObjectBroken, StoreError
 from backburner_schemas.job import Cursor, Waiting
 
 JobKey = tuple[str, str]
@@ -168,12 +166,15 @@ class Claim:
         return True
 
     async def _read(self) -> tuple[Cursor, str | None]:
-        stored = await self._storage.get(self._key)
+        try:
+            stored = await self._storage.get(self._key)
+        except StoredObjectBroken as error:
+            raise ClaimLost from error
         if stored is None:
             raise ClaimLost
         try:
-            return Cursor.model_validate_json(stored.data), stored.etag
-        except ValidationError as error:
+            return parse_stored(Cursor, self._key, stored.data), stored.etag
+        except StoredObjectBroken as error:
             raise ClaimLost from error
 
 

@@ -215,7 +215,7 @@ class JobRun:
             plan.close()
             raise
         self.pending.planned = True
-        return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes)
+        return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes, now=self._now)
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:
         """What the cursor tells of a job that is planned."""
@@ -290,10 +290,10 @@ class JobRun:
 
     async def _cut_off(self) -> Over:
         """End a job that was cancelled or has expired: at once if nothing was sent, else when late records are in."""
-        begun, grace = self.claim.cursor.begun, self.pending.manifest.grace_seconds
+        begun, grace = self.claim.cursor.begun, self.pending.manifest.grace_seconds or 0.0
         if await self._frozen(at_once=not begun):
             return await self._end(Outcome.ENDED)
-        return await self._hand_back((self._settings.grace_seconds if grace is None else grace) if begun else 0.0)
+        return await self._hand_back(max(grace, self._settings.grace_seconds) if begun else 0.0)
 
     async def _end(self, outcome: Outcome) -> Over:
         """Take the job off the list of those that wait, and freeze it if it is whole."""

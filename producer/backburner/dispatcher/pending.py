@@ -10,7 +10,7 @@ from backburner.dispatcher.claim import JobKey
 from backburner.dispatcher.off_peak import is_open
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner.submission.window import is_known_time_zone
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
@@ -104,12 +104,11 @@ class PendingJobs:
 
     async def _read(self, key: JobKey) -> None:
         try:
-            stored = await self._storage.get(keys.manifest(*key))
-            if stored is None:
+            manifest = await read_stored(self._storage, JobManifest, keys.manifest(*key))
+            if manifest is None:
                 # It was deleted with its tenant, since the manifest comes before the marker.
                 await self._storage.delete([keys.pending(*key)])
                 return
-            manifest = parse_stored(JobManifest, keys.manifest(*key), stored.data)
             check_own_input(manifest, key)
             _check_time_zone(manifest)
         except StoreError as error:

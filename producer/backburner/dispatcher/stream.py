@@ -6,7 +6,7 @@ It reads the spool, which is a local file, and decides nothing about whose turn 
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -41,8 +41,18 @@ class Turn:
 class JobStream:
     """The requests of one job, from a position of its plan on."""
 
-    def __init__(self, manifest: JobManifest, plan: Plan, spool: Spool, start: int, *, max_bytes: int) -> None:
-        """Everything before `start` is on the broker."""
+    def __init__(
+        self,
+        manifest: JobManifest,
+        plan: Plan,
+        spool: Spool,
+        start: int,
+        *,
+        max_bytes: int,
+        now: Callable[[], float],
+    ) -> None:
+        """Everything before `start` is on the broker. `now` dates requests, in Unix seconds by the store's clock."""
+        self._now = now
         self.manifest = manifest
         self._plan = plan
         self._spool = spool
@@ -123,7 +133,7 @@ class JobStream:
         if self.stopped:
             return None
         messages = self._envelopes.grouped(
-            members, [line.index for line in chosen], [line.group for line in chosen], queue[0], time.time()
+            members, [line.index for line in chosen], [line.group for line in chosen], queue[0], self._now()
         )
         self.sent += len(chosen)
         self.sent_at = time.monotonic()

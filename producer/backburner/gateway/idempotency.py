@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from backburner.gateway.auth.principal import Principal
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import parse_stored, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused, IdempotencyConflict, StoreError
 
@@ -111,8 +111,7 @@ class Idempotency:
         return await self._storage.modified(self._key("done", made)) is not None
 
     async def _remembered(self, stored_at: str, seconds: float) -> MadeOnce | None:
-        stored = await self._storage.get(stored_at)
-        found = None if stored is None else parse_stored(MadeOnce, stored_at, stored.data)
+        found = await read_stored(self._storage, MadeOnce, stored_at)
         return found if found is not None and self._storage.clock.trusted_now() - found.at <= seconds else None
 
     def _key(self, kind: str, key: str) -> str:

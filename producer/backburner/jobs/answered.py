@@ -5,7 +5,8 @@ import asyncio
 from backburner.jobs.finalizer import read_digests, view_job
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import StoredObjectBroken
@@ -45,15 +46,12 @@ class Answered:
         if envelope.answer is not AnswerMode.OBJECT:
             return False
         key = keys.answer(envelope.tenant, envelope.job, envelope.custom_id)
-        stored = await self._storage.get(key)
-        if stored is None:
-            return False
         try:
-            record = parse_stored(ResultRecord, key, stored.data)
+            record = await read_stored(self._storage, ResultRecord, key, max_bytes=MAX_RECORDS_BYTES)
         except StoredObjectBroken as error:
             log.warning("reading an answer failed; treating the request as unanswered", key=key, error=error.message)
             return False
-        return record.ok and record.backburner.index == envelope.index
+        return record is not None and record.ok and record.backburner.index == envelope.index
 
     async def _of(self, tenant: str, job: str) -> IndexSet | None:
         """The answered indexes of a job; None if it has no manifest."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from backburner.jobs.job_watch import JobWatch
 from backburner.storage import Storage
-from backburner.storage.parse import ModelT, parse_stored
+from backburner.storage.parse import MAX_LISTS_BYTES, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
@@ -13,16 +13,18 @@ from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
 from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
 
 _MAX_CONCURRENT_READS = 16
+_MAX_DIGEST_BYTES = 1 << 20
+"""A digest of thousands of ranges is shorter; what has none by then never will."""
 
 
 async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
     """A job as it is stored now: a few reads and a listing. None if there is no such job. Raises `StoreError`."""
     manifest, cursor, sealed, cancelled_at, frozen = await asyncio.gather(
-        _read(storage, JobManifest, keys.manifest(tenant, job)),
-        _read(storage, Cursor, keys.cursor(tenant, job)),
-        _read(storage, Sealed, keys.sealed(tenant, job)),
+        read_stored(storage, JobManifest, keys.manifest(tenant, job)),
+        read_stored(storage, Cursor, keys.cursor(tenant, job)),
+        read_stored(storage, Sealed, keys.sealed(tenant, job)),
         storage.modified(keys.cancelled(tenant, job)),
-        _read(storage, Summary, keys.summary(tenant, job)),
+        read_summary(storage, tenant, job),
     )
     if manifest is None:
         return None
@@ -55,9 +57,9 @@ async def finalize(
 ) -> Ending | None:
     """The job's end, its summary written now if it has ended; None if it has not, or if there is no such job.
 
-    `grace` is the one of a job whose manifest has none, in seconds. `watch` is what this process has seen of the job
-    before; without it this is its first look, at which a grace begins. `at_once`: nothing of it can come any more, so
-    there is no grace. Raises `StoreError`.
+    `grace` is this process's setting, in seconds: the job's own counts where it is longer. `watch` is what this process
+    has seen of the job before; without it this is its first look, at which a grace begins. `at_once`: nothing of it can
+    come any more, so there is no grace. Raises `StoreError`.
     """
     watch = JobWatch() if watch is None else watch
     view = await view_job(storage, tenant, job)
@@ -73,7 +75,7 @@ async def finalize(
 
 
 async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: float) -> Clock:
-    """What the job's end is judged by now; `grace` is the one of a job whose manifest has none. Raises `StoreError`.
+    """What the job's end is judged by now. `grace` is as in `finalize`. Raises `StoreError`.
 
     The store's clock is measured where the job may have ended: what a look costs otherwise stays as it is.
     """
@@ -82,7 +84,7 @@ async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: f
     seen = watch.observe(view, storage.clock.trusted_now())
     return Clock(
         now=storage.clock.now(),
-        grace=grace if view.manifest.grace_seconds is None else view.manifest.grace_seconds,
+        grace=max(grace, view.manifest.grace_seconds or 0.0),
         cursor_unchanged=seen.cursor_unchanged,
         cancelled_for=seen.cancelled,
         overdue_for=seen.overdue,
@@ -100,7 +102,7 @@ async def freeze(storage: Storage, view: JobView, clock: Clock) -> Ending | None
         return None
     ours = await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode())
     if not ours:
-        summary = await _read(storage, Summary, keys.summary(tenant, job))
+        summary = await read_summary(storage, tenant, job)
         if summary is None:
             # A store may refuse one of two that race, and then let neither win.
             raise StoreError(f"the summary of job {job} was neither written nor found; trying again")
@@ -108,9 +110,9 @@ async def freeze(storage: Storage, view: JobView, clock: Clock) -> Ending | None
     return Ending(summary, ours=ours)
 
 
-async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | None:
-    stored = await storage.get(key)
-    return parse_stored(model, key, stored.data) if stored is not None else None
+async def read_summary(storage: Storage, tenant: str, job: str) -> Summary | None:
+    """The job's frozen end; None while it has none. Raises `StoredObjectBroken`, and `StoreError`."""
+    return await read_stored(storage, Summary, keys.summary(tenant, job), max_bytes=MAX_LISTS_BYTES)
 
 
 async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
@@ -123,7 +125,7 @@ async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str
             length = DIGEST_BYTES
             while (head := await storage.head(key, length)) is not None:
                 digest = read_digest(head)
-                if digest is not None or len(head) < length:
+                if digest is not None or len(head) < length or length >= _MAX_DIGEST_BYTES:
                     return digest or SegmentDigest()
                 length *= 8
         return SegmentDigest()

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from backburner.jobs.finalizer import view_job
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import JobManifest
@@ -31,14 +31,14 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> None:
-        async with places:
-            stored = await storage.get(keys.manifest(tenant, name))
-        if stored is None:
-            return
         try:
-            made[name] = parse_stored(JobManifest, keys.manifest(tenant, name), stored.data).created_at
+            async with places:
+                manifest = await read_stored(storage, JobManifest, keys.manifest(tenant, name))
         except StoredObjectBroken as error:
             _warn_skipped(name, error)
+            return
+        if manifest is not None:
+            made[name] = manifest.created_at
 
     await asyncio.gather(*(read(name) for name in names if name not in made))
     ordered = sorted(made, key=lambda name: (-made[name], name))

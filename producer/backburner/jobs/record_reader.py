@@ -39,7 +39,8 @@ _READ_AHEAD_SEGMENTS = 4
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _EMPTY = IndexSet()
-_PAGE_BITS = 1 << 16
+_PAGE_BITS = 1 << 12
+"""Of a record that is far from all others, which costs a page: no more than the record itself."""
 
 Piece = list[ResultRecord] | RecordLines
 """Some records, or the lines of some."""
@@ -110,8 +111,10 @@ def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
 class RecordReader:
     """One reading of a job's records."""
 
-    def __init__(self, storage: Storage, tenant: str, job: str) -> None:
+    def __init__(self, storage: Storage, tenant: str, job: str, *, cut_off: bool = True) -> None:
+        """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them."""
         self._storage = storage
+        self._with_cut_off = cut_off
         self._tenant = tenant
         self._job = job
         self._seen = SeenIndexes()
@@ -188,6 +191,8 @@ class RecordReader:
         async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
             async for batch in segments:
                 yield batch
+        if not self._with_cut_off:
+            return
         error = _CUT_OFF.get(summary.missing_code, Expired)()
         cut_off: list[ResultRecord] = []
         for index in summary.missing:

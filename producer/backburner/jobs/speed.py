@@ -5,7 +5,7 @@ from itertools import islice
 
 from backburner.ordering.plan import Plan
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import Cursor, Estimate, JobManifest
@@ -73,13 +73,12 @@ async def _is_for(storage: Storage, tenant: str, name: str, pool: str) -> bool:
     """Whether all of the job is for that pool, as its manifest says, or the cursor of a stored job that was planned."""
     key = keys.manifest(tenant, name)
     try:
-        if (stored := await storage.get(key)) is None:
+        if (manifest := await read_stored(storage, JobManifest, key)) is None:
             return False
-        manifest = parse_stored(JobManifest, key, stored.data)
         if manifest.pool is not None or manifest.stored is None:
             return manifest.pool == pool
         key = keys.cursor(tenant, name)
-        stored = await storage.get(key)
-        return stored is not None and parse_stored(Cursor, key, stored.data).pools == (pool,)
+        cursor = await read_stored(storage, Cursor, key)
     except StoredObjectBroken:
         return False
+    return cursor is not None and cursor.pools == (pool,)

@@ -60,8 +60,11 @@ class ClockKeeper:
         measure: Callable[[], Awaitable[object]],
         readiness: Readiness,
         telemetry: ClockGauge,
+        *,
+        first_seconds: float = _FIRST_SECONDS,
     ) -> None:
-        """`measure` measures that clock; it raises `StoreError`."""
+        """`measure` measures that clock; it raises `StoreError`. After `first_seconds` a first one is tried again."""
+        self._first_seconds = first_seconds
         self._clock = clock
         self._measure = measure
         self._readiness = readiness
@@ -81,7 +84,7 @@ class ClockKeeper:
                     error=str(error) or "no answer in time",
                 )
             self.look()
-            seconds = _FIRST_SECONDS if self._clock.offset_seconds is None else _SECONDS
+            seconds = self._first_seconds if self._clock.offset_seconds is None else _SECONDS
             await asyncio.sleep(seconds * random.uniform(1 - _JITTER_RATIO, 1 + _JITTER_RATIO))  # noqa: S311 - spreads load
 
     def look(self) -> None:

@@ -18,4 +18,4 @@ class JobSettings(SettingGroup):
     """Bytes of the largest request; a larger one is refused."""
     freeze_grace_seconds: Annotated[float, Field(ge=0, le=MAX_GRACE_SECONDS)] = 180.0
     """Seconds that late results get after a deadline or a cancel, before the job is frozen. It goes into each job that
-    is made, so that all who may end it wait as long."""
+    is made, so that nobody who ends it waits for less."""

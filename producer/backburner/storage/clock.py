@@ -103,8 +103,8 @@ class OwnClock(StoreClock):
 
     def now(self) -> float:
         """Unix seconds by the machine's clock."""
-        return self._wall()
+        return time.time()
 
     def trusted_now(self) -> float:
         """The same."""
-        return self._wall()
+        return time.time()

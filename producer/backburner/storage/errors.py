@@ -5,7 +5,7 @@ import re
 from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
 from backburner.storage.provider import Provider
-from backburner_schemas.errors import StoreDenied, StoreError, StoreFull, StoreUntrusted
+from backburner_schemas.errors import StoreDenied, StoredObjectBroken, StoreError, StoreFull, StoreUntrusted
 
 _METADATA_SERVICES = ("://169.254.169.254/", "://metadata.google.internal/")
 _REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
@@ -44,6 +44,10 @@ class Missing(StoreError):
 
 class ObjectReplaced(StoreError):
     """The object was replaced while it was read; read it again."""
+
+
+class ObjectTooLarge(StoredObjectBroken):
+    """An object in the store is larger than any of its kind; find out what wrote it, and remove it."""
 
 
 class ImpossibleKey(StoreError):

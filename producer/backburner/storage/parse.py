@@ -1,23 +1,55 @@
-"""Parses stored JSON objects: an error names the object's key, instead of its fields."""
+"""Stored JSON objects: the one door by which they are read, bounded, and parsed. An error names the object's key.
 
+Whoever may write below one tenant may have put anything there: it is told to those who ask for it, and hurts no other.
+"""
+
+import asyncio
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from backburner_schemas.errors import StoredObjectBroken
+from backburner.storage.storage import MAX_DOCUMENT_BYTES, Storage
+from backburner_schemas.errors import StoredObjectBroken, cut
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+MAX_LISTS_BYTES = 32 * 1024 * 1024
+"""Of an object that lists what belongs to a job: a summary of a million segments has more, and no job has so many."""
+_SLOW_BYTES = 256 * 1024
+"""What is larger is parsed in a thread, so that the event loop serves others meanwhile."""
+_MAX_SHOWN_BYTES = 300
+
+
+async def read_stored(
+    storage: Storage, model: type[ModelT], key: str, *, max_bytes: int = MAX_DOCUMENT_BYTES
+) -> ModelT | None:
+    """The object at that key; None if there is none.
+
+    Raises `StoredObjectBroken` if it is larger than so many bytes or does not fit that model, and `StoreError`.
+    """
+    stored = await storage.get(key, max_bytes=max_bytes)
+    if stored is None:
+        return None
+    if len(stored.data) > _SLOW_BYTES:
+        return await asyncio.to_thread(parse_stored, model, key, stored.data)
+    return parse_stored(model, key, stored.data)
 
 
 def parse_stored(model: type[ModelT], key: str, data: bytes) -> ModelT:
     """The object at that key. Raises `StoredObjectBroken` if its bytes do not fit that model."""
     try:
         return model.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        what = f"{place}: {first['msg']}" if place else first["msg"]
+    except (ValidationError, RecursionError, OverflowError) as error:
         raise StoredObjectBroken(
-            f"the object {key} cannot be read as {model.__name__} ({what}); "
+            f"the object {key} cannot be read as {model.__name__} ({_first_fault(error)}); "
             "find out what wrote it, and restore or remove it"
         ) from error
+
+
+def _first_fault(error: Exception) -> str:
+    """What does not fit, without the value that was found."""
+    if not isinstance(error, ValidationError):
+        return type(error).__name__
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return cut(f"{place}: {first['msg']}" if place else first["msg"], _MAX_SHOWN_BYTES)

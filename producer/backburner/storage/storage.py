@@ -24,7 +24,7 @@ from backburner.settings import Settings
 from backburner.settings.addresses import check_no_user, shown
 from backburner.storage.availability import StorageAvailability
 from backburner.storage.clock import OwnClock, StoreClock
-from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, certificate_fault, translated
+from backburner.storage.errors import ForeignKey, Missing, ObjectReplaced, ObjectTooLarge, certificate_fault, translated
 from backburner.storage.native_calls import NativeCalls
 from backburner.storage.provider import Provider
 from backburner.storage.remote import open_remote
@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_DOCUMENT_BYTES = 1 << 20
+"""Of an object that is read as a whole, unless its reader knows better: manifests, cursors and their kin are smaller.
+
+What lies in the store may have been put there by anybody who may write below one tenant.
+"""
+MAX_RECORDS_BYTES = 256 * 1024 * 1024
+"""Of a segment, or an answer: one answer may have 128 MiB, and more where it is escaped."""
 log = get_logger(__name__)
 
 # One for all stores: every future of obstore's is awaited through it, so that none outlives the interpreter.
@@ -185,21 +192,23 @@ class Storage(Availability):
                 await self.measure_clock()
         return self.clock.now()
 
-    async def get(self, key: str) -> Stored | None:
-        """The object, or None if there is none."""
+    async def get(self, key: str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Stored | None:
+        """The object, or None if there is none. Raises `ObjectTooLarge` for one of more than so many bytes."""
 
         async def read() -> Stored:
             found = await _calls.run(obstore.get_async, self._store, self._path(key))
+            _check_size(key, found.meta["size"], max_bytes)
             data = bytes(await _calls.run(found.bytes_async))
             return Stored(data, found.meta["e_tag"], found.meta["last_modified"].timestamp())
 
         return await _none_if_missing(self._asking(self._reads, read))
 
-    async def view(self, key: str) -> memoryview | None:
-        """The object's bytes without a copy, or None if there is none."""
+    async def view(self, key: str, *, max_bytes: int = MAX_RECORDS_BYTES) -> memoryview | None:
+        """The object's bytes without a copy, or None if there is none. Raises `ObjectTooLarge` as `get` does."""
 
         async def read() -> memoryview:
             found = await _calls.run(obstore.get_async, self._store, self._path(key))
+            _check_size(key, found.meta["size"], max_bytes)
             return memoryview(await _calls.run(found.bytes_async))
 
         return await _none_if_missing(self._asking(self._reads, read))
@@ -217,7 +226,8 @@ class Storage(Availability):
                 if isinstance(error, FileNotFoundError) or "range" not in str(error).lower():
                     raise
                 found = await _calls.run(obstore.get_async, self._store, self._path(key))
-                return bytes(await _calls.run(found.bytes_async))[:length]
+                _check_size(key, found.meta["size"], length)
+                return bytes(await _calls.run(found.bytes_async))
 
         return await _none_if_missing(self._asking(self._reads, read))
 
@@ -264,6 +274,15 @@ class Storage(Availability):
         async def read() -> float:
             meta = await _calls.run(obstore.head_async, self._store, self._path(key))
             return meta["last_modified"].timestamp()
+
+        return await _none_if_missing(self._asking(self._reads, read))
+
+    async def etag(self, key: str) -> str | None:
+        """The object's tag, which changes with each write; None if there is none, or the store has no tags."""
+
+        async def read() -> str | None:
+            meta = await _calls.run(obstore.head_async, self._store, self._path(key))
+            return meta["e_tag"]
 
         return await _none_if_missing(self._asking(self._reads, read))
 
@@ -401,6 +420,9 @@ class Storage(Availability):
             else:
                 availability.answered(begun)
             raise failure from error
+        except ObjectTooLarge:
+            availability.answered(begun)
+            raise
         except BaseException:
             availability.dropped(begun)
             raise
@@ -431,6 +453,15 @@ class CertificateTrial:
             if certificate_fault(error) is not None:
                 raise
         self._passed = True
+
+
+def _check_size(key: str, size: int, max_bytes: int) -> None:
+    """Raise `ObjectTooLarge` before any of it is read."""
+    if size > max_bytes:
+        raise ObjectTooLarge(
+            f"the object {key} has {size:,} bytes, and none of its kind has more than {max_bytes:,}; "
+            "find out what wrote it, and restore or remove it"
+        )
 
 
 def _folder(url: str, parts: SplitResult) -> Path:

@@ -6,6 +6,7 @@ import socket
 import time
 
 from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import Cursor, Prefix
@@ -67,4 +68,4 @@ class JobCursor:
         stored = await self._storage.get(self._key)
         if stored is None:
             raise StoreError(f"the cursor of job {self._job} has vanished; submit the input as a new job")
-        return Cursor.model_validate_json(stored.data), stored.etag
+        return parse_stored(Cursor, self._key, stored.data), stored.etag

@@ -1,9 +1,11 @@
 """The objects of a job that its producer writes: open marker, manifest, seal, cancel marker."""
 
+from backburner.jobs.finalizer import read_summary
 from backburner.storage import Storage
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import Cancelled, Expired, JobConflict, StoreError
-from backburner_schemas.job import JobManifest, JobState, Sealed, Summary
+from backburner_schemas.job import JobManifest, JobState, Sealed
 
 
 class JobObjects:
@@ -22,9 +24,9 @@ class JobObjects:
 
     async def adopt(self) -> bool:
         """Use the manifest of the first submit, where there was one: its options stay. Returns whether there was."""
-        stored = await self._storage.get(keys.manifest(*self.names))
+        stored = await read_stored(self._storage, JobManifest, keys.manifest(*self.names))
         if stored is not None:
-            self.manifest = JobManifest.model_validate_json(stored.data)
+            self.manifest = stored
         return stored is not None
 
     async def open(self) -> Sealed | None:
@@ -33,16 +35,15 @@ class JobObjects:
         Raises `JobConflict` if it has ended unsealed or was cancelled: it accepts no more requests.
         """
         # The marker first: a job that nobody lists as open would never be frozen.
-        if await self._storage.get(keys.summary(*self.names)) is None:
+        if await self._storage.modified(keys.summary(*self.names)) is None:
             await self._storage.put(keys.open_job(*self.names), b"")
         if await self._storage.create(keys.manifest(*self.names), self.manifest.model_dump_json().encode()):
             self._opened = True
             return None
         await self.adopt()
         self._opened = True
-        sealed = await self._storage.get(keys.sealed(*self.names))
-        if sealed is not None:
-            self._sealed = Sealed.model_validate_json(sealed.data)
+        self._sealed = await read_stored(self._storage, Sealed, keys.sealed(*self.names))
+        if self._sealed is not None:
             return self._sealed
         await self._check_open()
         return None
@@ -64,9 +65,9 @@ class JobObjects:
             )
 
     async def _ended(self) -> JobState | None:
-        summary = await self._storage.get(keys.summary(*self.names))
+        summary = await read_summary(self._storage, *self.names)
         if summary is not None:
-            return Summary.model_validate_json(summary.data).state
+            return summary.state
         cancelled = await self._storage.modified(keys.cancelled(*self.names)) is not None
         return JobState.CANCELLED if cancelled else None
 
@@ -79,10 +80,9 @@ class JobObjects:
         """Record that the whole job is on the broker. Raises `JobConflict` if it was sealed with another total."""
         if await self._storage.create(keys.sealed(*self.names), sealed.model_dump_json().encode()):
             return
-        stored = await self._storage.get(keys.sealed(*self.names))
-        if stored is None:
+        found = await read_stored(self._storage, Sealed, keys.sealed(*self.names))
+        if found is None:
             raise StoreError(f"the seal of job {self.manifest.id} has vanished; submit again with the same job id")
-        found = Sealed.model_validate_json(stored.data)
         if (found.total, found.sha256) != (sealed.total, sealed.sha256):
             raise self.conflict()
 

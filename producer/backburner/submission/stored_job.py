@@ -1,6 +1,7 @@
 """Makes a job whose input lies in the store already, for a dispatcher to send."""
 
 from backburner.storage import Storage
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import JobManifest
@@ -15,18 +16,18 @@ async def create_stored_job(storage: Storage, manifest: JobManifest) -> bool:
     names = manifest.tenant, manifest.id
     if manifest.stored is None or not keys.is_input_of(manifest.stored.key, *names):
         raise ValueError("a stored job needs an input that is its own, or a file of its tenant")
-    if await storage.get(keys.summary(*names)) is not None:
+    if await storage.modified(keys.summary(*names)) is not None:
         raise JobConflict(f"job {manifest.id} has ended; choose another job id")
     # The marker first: a job that nobody lists as open would never be frozen.
     await storage.put(keys.open_job(*names), b"")
     created = await storage.create(keys.manifest(*names), manifest.model_dump_json().encode())
     if not created:
-        stored = await storage.get(keys.manifest(*names))
+        stored = await read_stored(storage, JobManifest, keys.manifest(*names))
         if stored is None:
             # A store may refuse one of two that race, and then let neither win.
             raise StoreError(f"the manifest of job {manifest.id} was neither written nor found; try again")
-        if JobManifest.model_validate_json(stored.data).stored != manifest.stored:
+        if stored.stored != manifest.stored:
             raise JobConflict(f"job {manifest.id} was made from another input; choose another job id")
-    if await storage.get(keys.sealed(*names)) is None:
+    if await storage.modified(keys.sealed(*names)) is None:
         await storage.put(keys.pending(*names), b"")
     return created

@@ -13,6 +13,7 @@ from backburner.jobs.finalizer import finalize, freeze, view_job
 from backburner.publishers.base import Message
 from backburner.settings import Settings
 from backburner.storage import Storage
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner.testing.answers import default_answer, response_of, usage_of
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
@@ -248,7 +249,7 @@ class FakeSystem:
     async def _store_answer(self, key: str, record: ResultRecord) -> None:
         """A response takes an error's place; nothing else replaces anything."""
         while not await self.storage.create(key, encode_record(record)):
-            there = await self.storage.get(key)
+            there = await self.storage.get(key, max_bytes=MAX_RECORDS_BYTES)
             assert there is not None
             if not record.ok or ResultRecord.model_validate_json(there.data).ok:
                 return
@@ -257,7 +258,7 @@ class FakeSystem:
     async def _with_body(self, envelope: Envelope) -> Envelope:
         if envelope.body_ref is None:
             return envelope
-        stored = await self.storage.get(envelope.body_ref)
+        stored = await self.storage.get(envelope.body_ref, max_bytes=MAX_RECORDS_BYTES)
         assert stored is not None
         return envelope.model_copy(update={"body": from_json(stored.data), "body_ref": None})
 

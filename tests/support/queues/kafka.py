@@ -1,8 +1,9 @@
 """The harness on Kafka's protocol: Apache Kafka, Tansu, or an outside broker; and what Kafka's own tests need."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,12 +78,14 @@ class KafkaHarness(QueueHarness):
             sent = await producer.send_and_wait(topic, value, b"key", partition=partition, headers=list(headers))
             return f"{sent.partition}-{sent.offset}"
 
-    async def send_with_bad_header(self, *, partition: int, lane: Lane = Lane.NORMAL) -> None:
-        """A record whose header has a name that is not UTF-8, as a client in another language can write it."""
+    async def send_around_a_bad_header(self, *values: bytes, partition: int, lane: Lane = Lane.NORMAL) -> None:
+        """One batch, as other clients can write it: the name of its first record's header is no UTF-8."""
         async with AIOKafkaProducer(**self.connection, acks="all") as producer:
             topic = routing.topic(self.settings.prefix, self.name, lane)
             batch = producer.create_batch()
-            batch.append(timestamp=None, key=b"key", value=b"bad", headers=[("name", b"value")])
+            for number, value in enumerate(values):
+                headers = [] if number else [("name", b"value")]
+                batch.append(timestamp=None, key=b"key", value=value, headers=headers)
             batch.close()
             content = bytearray(batch._build())
             at = content.index(b"name")
@@ -91,6 +94,26 @@ class KafkaHarness(QueueHarness):
             content[17:21] = calc_crc32c(bytes(content[21:])).to_bytes(4, "big")
             batch._buffer = bytearray(content)
             await (await producer.send_batch(batch, topic, partition=partition))
+
+    def topic(self, lane: Lane = Lane.NORMAL) -> str:
+        """The topic of a lane."""
+        return routing.topic(self.settings.prefix, self.name, lane)
+
+    @contextlib.asynccontextmanager
+    async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        """The broker's administrator."""
+        admin = AIOKafkaAdminClient(**self.connection)
+        await admin.start()
+        try:
+            yield admin
+        finally:
+            await asyncio.shield(admin.close())
+
+    async def make_anew(self, lane: Lane = Lane.NORMAL) -> None:
+        """Delete a lane's topic and make it once more: it has the same name, and is another log."""
+        async with self.admin() as admin:
+            await admin.delete_topics([self.topic(lane)])
+        await ensure_topics(self.settings, self.name)
 
     @_RIDING_OUT
     async def committed(self) -> dict[tuple[str, int], int]:

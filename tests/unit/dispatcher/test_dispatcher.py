@@ -1,130 +1,25 @@
-"""A whole dispatcher in this process, with a store in memory and a queue that notes what comes."""
+"""A whole dispatcher: what it sends, in which order, and what becomes of jobs that it cannot send."""
 
 import asyncio
 import json
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 
 import pytest
+from dispatcher_system import System
 from live import lines
-from obstore.store import MemoryStore
-from prometheus_client import CollectorRegistry
 from tenacity import wait_none
 from waiting import until
+from wrong_clock import SHIFTS, set_clock, store_elsewhere
 
-from backburner import Client
-from backburner.connections import Connections
 from backburner.dispatcher import waiting
-from backburner.dispatcher.metrics import Metrics
-from backburner.dispatcher.parts import Parts
-from backburner.dispatcher.settings import DispatcherSettings
-from backburner.publishers.base import PublishFailed
-from backburner.storage import Storage
 from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
-from backburner_schemas.errors import QueueError, StoreDenied, StoreError
+from backburner_schemas.errors import StoreDenied, StoreError
 from backburner_schemas.job import Cursor, JobManifest, StoredInput
 from backburner_schemas.pool import WorkerAnnouncement
-
-SETTINGS = {"queue_url": "kafka://noted:1", "store_url": "memory:///", "dispatch_look_seconds": 0.02}
-
-
-class NotedQueue:
-    """A publisher that keeps what comes."""
-
-    def __init__(self):
-        self.messages = []
-        self.failing = 0
-        self.missing = set()
-        self.choosy = 0
-
-    async def start(self):
-        pass
-
-    async def publish(self, messages):
-        if messages[0].pool in self.missing:
-            raise QueueError(f"the topic of {messages[0].pool} does not exist")
-        if self.failing:
-            self.failing -= 1
-            raise QueueError("the queue is away")
-        if self.choosy:
-            self.choosy -= 1
-            self.messages += list(messages[1:])
-            raise PublishFailed([0], "the first was not acknowledged")
-        self.messages += list(messages)
-
-    async def close(self):
-        pass
-
-    @property
-    def indexes(self):
-        return [message.envelope.index for message in self.messages]
-
-    def tenants(self, count):
-        return Counter(message.envelope.tenant for message in self.messages[:count])
-
-
-class System:
-    def __init__(self, folder):
-        self.storage = Storage(MemoryStore())
-        self.queue = NotedQueue()
-        self.folder = folder
-
-    @asynccontextmanager
-    async def dispatcher(self, **more):
-        settings = DispatcherSettings.load(**{**SETTINGS, **more})
-        connections = Connections(settings, self.storage, self.queue)
-        parts = Parts(settings, connections, Metrics(CollectorRegistry()))
-        running = asyncio.create_task(parts.dispatcher.run())
-        try:
-            yield parts.dispatcher
-        finally:
-            parts.dispatcher.stop()
-            await asyncio.wait_for(running, 30)
-
-    def client(self):
-        return Client.from_parts(DispatcherSettings.load(**SETTINGS), self.storage, self.queue)
-
-    async def announce(self, model="fake"):
-        now = time.time()
-        worker = WorkerAnnouncement(
-            worker="w", pool=model, models=(model,), group=model, version="", started_at=now, seen_at=now
-        )
-        await self.storage.put(keys.worker(model, "w"), worker.model_dump_json().encode())
-
-    async def cursor(self, job):
-        stored = await self.storage.get(keys.cursor(job.tenant, job.id))
-        return Cursor() if stored is None else Cursor.model_validate_json(stored.data)
-
-    async def until_planned(self, *jobs):
-        async def planned():
-            return all([(await self.cursor(job)).total is not None for job in jobs])
-
-        await until(planned, "plans")
-
-    async def until_sealed(self, job):
-        async def there():
-            return await self.storage.modified(keys.sealed(job.tenant, job.id)) is not None
-
-        await until(there, "the seal")
-
-    async def waits_for(self, job, reason):
-        async def waiting():
-            found = (await self.cursor(job)).waiting
-            return found is not None and found.reason == reason
-
-        await until(waiting, f"waiting for {reason}")
-
-
-@pytest.fixture
-async def system(tmp_path, monkeypatch):
-    made = System(tmp_path)
-    async with made.client() as client:
-        await client.register_pool("fake")
-    return made
 
 
 async def answered(system, job, count):
@@ -417,10 +312,10 @@ async def test_a_job_whose_objects_are_denied_stops_no_other(system, monkeypatch
     await system.announce()
     get = system.storage.get
 
-    async def denied(key):
+    async def denied(key, **limits):
         if key.startswith("tenants/closed/"):
             raise StoreDenied
-        return await get(key)
+        return await get(key, **limits)
 
     async with system.client() as client:
         await client.submit(lines(5), stored=True, tenant="closed")
@@ -580,3 +475,25 @@ async def test_what_a_dispatcher_sent_before_its_first_count_keeps_its_answers_w
         async with system.dispatcher():
             await until(handed_back, "the job is left until late answers are in")
         assert (await job.status()).status == "cancelling"
+
+
+@pytest.mark.parametrize("shift", SHIFTS.values(), ids=SHIFTS)
+async def test_a_job_that_has_time_left_is_sent_by_whatever_clock(tmp_path, monkeypatch, shift):
+    true_time = time.time
+    system = System(tmp_path)
+    system.storage = store_elsewhere()
+    set_clock(monkeypatch, shift)
+    await system.storage.measure_clock()
+    async with system.client() as client:
+        await client.register_pool("fake")
+        job = await client.submit(lines(20), stored=True, deadline=3_600)
+    stored = await system.storage.get(keys.manifest(job.tenant, job.id))
+    assert JobManifest.model_validate_json(stored.data).deadline == pytest.approx(true_time() + 3_600, abs=60)
+    worker = WorkerAnnouncement(
+        worker="w", pool="fake", models=("fake",), group="fake", version="", started_at=0, seen_at=true_time() + 60
+    )
+    await system.storage.put(keys.worker("fake", "w"), worker.model_dump_json().encode())
+    async with system.dispatcher():
+        await system.until_sealed(job)
+    assert sorted(system.queue.indexes) == list(range(20))
+    assert await system.storage.modified(keys.summary(job.tenant, job.id)) is None

@@ -76,7 +76,7 @@ async def sent_by_a_stored_plan(given_input):
 
     plan = await Plan.read(stored(), input_bytes=len(given_input.data), max_line_bytes=1000)
     spool = await Spool.build(plan, given_input.pieces())
-    with closing(JobStream(MANIFEST, plan, spool, 0, max_bytes=1000)) as stream:
+    with closing(JobStream(MANIFEST, plan, spool, 0, max_bytes=1000, now=lambda: 1_000.0)) as stream:
         turn = await stream.take(100)
         if turn is None:
             raise stream.failure

@@ -33,15 +33,16 @@ class Watched:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self.clock = storage.clock
         self.gets = 0
         self.lists = 0
         self.away = False
         self.gate: asyncio.Event | None = None
 
-    async def get(self, key):
+    async def get(self, key, **limits):
         self.gets += 1
         await self._answer()
-        return await self.storage.get(key)
+        return await self.storage.get(key, **limits)
 
     async def scan(self, prefix):
         self.lists += 1

@@ -11,6 +11,7 @@ from backburner.gateway.auth import audit_log
 from backburner.gateway.auth.audit_log import Action, AuditLog
 from backburner.gateway.auth.principal import Principal, Scope
 from backburner.gateway.auth.refusal import Reason
+from backburner.storage.clock import OwnClock
 from backburner_schemas.errors import StoreError
 
 ALICE = Principal("acme", "alice", frozenset({Scope.READ}))
@@ -123,6 +124,7 @@ class Away:
 
     def __init__(self, storage):
         self._storage = storage
+        self.clock = storage.clock
         self.away = True
         self.tries = 0
 
@@ -173,6 +175,8 @@ async def test_an_end_does_not_wait_for_ever(storage, monkeypatch, caplog):
     monkeypatch.setattr("backburner.gateway.auth.audit_log._CLOSE_SECONDS", 0.01)
 
     class Hanging:
+        clock = OwnClock()
+
         async def put(self, key, data):
             await asyncio.Event().wait()
 

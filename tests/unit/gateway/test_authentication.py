@@ -174,7 +174,8 @@ async def test_no_key_and_no_token_is_in_the_log_whoever_logs_it(monkeypatch, se
     monkeypatch.setattr(sys, "stderr", out)
     try:
         for as_json in (True, False):
-            logs.configure("info", json=as_json)
+            # At this level exceptions are told with what they say.
+            logs.configure("debug", json=as_json)
             logs.get_logger("backburner.x").info("called", authorization=f"Bearer {secret}", other=[{"t": token}])
             logging.getLogger("uvicorn").warning("GET /v1/files?key=%s", secret)
             try:

@@ -183,6 +183,28 @@ async def test_a_queue_that_does_not_take_it_is_told_and_nothing_is_acknowledged
     assert "10.0.0.1" not in answer.text
 
 
+@pytest.mark.parametrize(("limit", "status"), [(2_000, 202), (100, 413)])
+async def test_what_is_too_large_for_its_topic_goes_with_its_body_stored_or_is_told_so(
+    gateway, monkeypatch, limit, status
+):
+    publisher = await gateway.parts.connections.publisher()
+    take = publisher.publish
+    sent = []
+
+    async def publish(messages):
+        if large := [place for place, one in enumerate(messages) if len(one.value) > limit]:
+            raise PublishFailed(large, "too large", large)
+        sent.extend(one.envelope.body_ref for one in messages)
+        await take(messages)
+
+    monkeypatch.setattr(publisher, "publish", publish)
+    body = {**BODY, "messages": [{"role": "user", "content": "x" * 5_000}]}
+    answer = await (await gateway.client()).post(CHAT, json=body)
+    assert answer.status_code == status, answer.text
+    assert len(sent) == (status == 202)
+    assert None not in sent
+
+
 # --- what is sent together ------------------------------------------------------------------------------------------
 
 

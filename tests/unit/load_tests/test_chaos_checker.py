@@ -7,6 +7,7 @@ import pytest
 from chaos.answers import digest, request_id
 from chaos.book import Asked, Book, Expect, Told, ToldLine
 from chaos.checker import check
+from chaos.objects import ReadAhead
 from chaos.queue_state import QueuedMessage, QueueState
 
 URL = "/v1/chat/completions"
@@ -254,6 +255,17 @@ def test_an_answer_that_no_listing_has_is_found_by_its_name(whole):
     assert check(book, store, queue).kept
     del store.objects[ANSWER]
     assert any(breach.startswith("lost: single-1") for breach in check(book, store, queue).breaches)
+
+
+def test_what_is_read_ahead_is_what_is_there(whole):
+    book, store, queue = whole
+    store.put(f"tenants/default/jobs/{JOB}/input.jsonl", {})
+    ahead = ReadAhead(store)
+    assert check(book, ahead, queue).breaches == []
+    assert {key: ahead.read(key) for key in store.objects} == store.objects
+    assert ahead.read("tenants/default/jobs/j/answers/none.json") is None
+    del store.objects[ANSWER]
+    assert not check(book, ReadAhead(store), queue).kept
 
 
 @pytest.fixture

@@ -172,3 +172,45 @@ def test_a_file_without_figures_is_refused(tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(ValueError, match="holds no figures"):
         load(tmp_path / "other.json")
+
+
+def fault_run(**fields):
+    rows = [
+        {"fault": {"kind": kind}, "recovered": took, "redone": redone, "bound": bound}
+        for kind, took, redone, bound in (
+            ("kill worker", 4.0, 2, 9),
+            ("kill worker", 6.0, 3, 8),
+            ("join", 1.0, None, None),
+        )
+    ]
+    verdict = dict.fromkeys(("accepted", "visible", "answered", "failed", "letters", "stored_twice"), 1200)
+    counts = dict.fromkeys(("begun_again", "restarts", "client_errors"), 7)
+    run = {"rows": rows, "memory": [], "verdict": {**verdict, "breaches": []}, "breaches": [], **counts}
+    return {**run, "seconds": 81.4, "kept": True} | fields
+
+
+def test_a_run_of_faults_is_a_row_a_kind_and_its_totals(folder):
+    (folder / "reliability").mkdir()
+    (folder / "reliability" / "apache.json").write_text(json.dumps(fault_run()))
+    (folder / "reliability.md").write_text("# Page\n<!-- figures:apache -->\n<!-- /figures:apache -->\n")
+    page(folder)
+    shown = (folder / "reliability.md").read_text()
+    assert "| join | 1 | 1.0 | 1.0 |  |  |\n| kill worker | 2 | 5.0 | 6.0 | 5 | 17 |\n" in shown
+    assert "81 s; 1,200 accepted" in shown
+    assert "Every promise was kept." in shown
+
+
+def test_a_soak_is_a_row_a_part_and_breaches_are_told(folder):
+    grown = {"first_mb": 90.0, "last_mb": 99.5, "most_mb": 101.0, "mb_per_hour": 12.6}
+    memory = [
+        {"part": "gateway", "bound_mb_per_hour": 12.0, **grown},
+        {"part": "s", "bound_mb_per_hour": None, **grown},
+    ]
+    (folder / "reliability").mkdir()
+    run = fault_run(rows=[], memory=memory, breaches=["memory: gateway"], kept=False)
+    (folder / "reliability" / "soak.json").write_text(json.dumps(run))
+    (folder / "reliability.md").write_text("<!-- figures:soak -->\n<!-- /figures:soak -->\n")
+    page(folder)
+    shown = (folder / "reliability.md").read_text()
+    assert "| gateway | 90.0 | 99.5 | 101.0 | 12.6 | 12 |\n| s | 90.0 | 99.5 | 101.0 | 12.6 |  |\n" in shown
+    assert "**1 breaches.**" in shown

@@ -14,10 +14,10 @@ def outage(monkeypatch):
     left = []
     real = Storage.get
 
-    async def get(self, key):
+    async def get(self, key, **limits):
         if left:
             raise left.pop()
-        return await real(self, key)
+        return await real(self, key, **limits)
 
     monkeypatch.setattr(Storage, "get", get)
     return left

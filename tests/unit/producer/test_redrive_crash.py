@@ -185,6 +185,6 @@ async def test_a_letter_that_is_put_back_does_not_replace_a_newer_one(system):
     (newer,) = await letters(system)
     assert await all_keys(system, keys.redrives(TENANT, handle.job))
     store = DeadLetterStore(system.storage, TENANT, max_body_bytes=system.settings.max_body_bytes)
-    await Republisher(system.client._connections, store, TENANT, handle.job, None).restore()
+    await Republisher(system.client._connections, store, TENANT, handle.job, None, now=0.0).restore()
     assert await letters(system) == [newer]
     assert await all_keys(system, keys.redrives(TENANT)) == []

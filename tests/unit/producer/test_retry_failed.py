@@ -4,12 +4,14 @@ import json
 from functools import partial
 
 import pytest
+from clock import Clock
 from dead_letters import TENANT, all_keys
 from killed_client import killed_after
 
 from backburner import InvalidInput, JobConflict, JobError, JobNotFound, JobState
 from backburner.client import Client
 from backburner.jobs.finalizer import finalize
+from backburner.jobs.job_watch import JobWatch
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded
@@ -122,7 +124,11 @@ async def test_a_job_whose_producer_left_is_sent_to_its_end(system):
 
     with pytest.raises(Gone):
         await system.client.submit(items(), job_id="mine")
-    ending = await finalize(system.storage, TENANT, "mine", grace=0.0, cursor_unchanged=4_000.0)
+    clock = Clock()
+    watch = JobWatch(clock)
+    assert await finalize(system.storage, TENANT, "mine", grace=0.0, watch=watch) is None
+    clock.now += 4_000
+    ending = await finalize(system.storage, TENANT, "mine", grace=0.0, watch=watch)
     # What was read and not yet sent is not known to anybody.
     known = ending.summary.counts.completed
     assert 0 < known < 600

@@ -89,5 +89,5 @@ async def test_what_is_too_large_for_its_topic_is_sent_again_with_its_body_store
 async def test_what_is_too_large_even_so_is_told_at_once_with_its_remedy(storage):
     publisher = FakeQueue(max_bytes=100).publisher()
     await publisher.start()
-    with pytest.raises(MessageTooLarge, match="max.message.bytes"):
+    with pytest.raises(MessageTooLarge, match=r"max\.message\.bytes"):
         await publish(publisher, storage, [large(0, 5_000)])

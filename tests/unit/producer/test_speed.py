@@ -31,7 +31,7 @@ class ListedStore:
             self.listed += 1
             yield Listed(key, 1, self.times.get(key, 0.0))
 
-    async def get(self, key):
+    async def get(self, key, **_limits):
         if key in self.cursors:
             return self._stored(Cursor(pools=self.cursors[key]))
         stored = StoredInput(key="tenants/me/jobs/a/input.jsonl", bytes=1) if self.cursors else None

@@ -83,6 +83,25 @@ def test_an_encoded_envelope_is_one_line_of_plain_json_without_nulls_of_its_own(
     assert found["body"] == envelope.body
 
 
+@pytest.mark.parametrize(
+    "before", [b"\x00\x00\x00\x01\x2a", b"\xef\xbb\xbf", b"\x00{{{{\xef\xbb\xbf", b"\x00\x00\x00\x00\x00 \n", b" \t"]
+)
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_serializers_and_editors_put_before_an_object_is_passed_over(before, plain):
+    data = line() if plain else message()
+    assert decode(before + data, ORIGIN, RULES) == decode(data, ORIGIN, RULES)
+    assert isinstance(decode(data, ORIGIN, RULES), Envelope)
+
+
+@pytest.mark.parametrize(
+    "value", [b"\x00\x00\x00\x01\x2a[1]", b"\xef\xbb\xbf", b"\x00{}", b"\x00" * 64, b"\x01\x00\x00\x00\x01{}"]
+)
+def test_it_is_passed_over_before_an_object_alone(value):
+    found = decode(value, ORIGIN, RULES)
+    assert isinstance(found, Unaddressed)
+    assert found.error.code == "unaddressable"
+
+
 @given(st.none() | st.binary(max_size=200), ORIGINS)
 @example(b"1" * 5000, ORIGIN)
 @example(b"[" * 100_000, ORIGIN)

@@ -35,6 +35,7 @@ def test_codes_are_unique_and_stable():
         "ModelNotFound": "model_not_found",
         "ContextLengthExceeded": "context_length_exceeded",
         "Undeliverable": "unaddressable",
+        "UndecodableRecord": "undecodable",
         "UnsupportedVersion": "unsupported_version",
         "TenantNotAllowed": "tenant_not_allowed",
         "Unanswered": "unanswered",
@@ -91,6 +92,9 @@ def test_codes_are_unique_and_stable():
         "KubernetesUnavailable": "kubernetes_unavailable",
         "KubernetesRefused": "kubernetes_refused",
         "SettingsError": "invalid_setting",
+        "BodyTooComplex": "body_too_complex",
+        "MessageTooLarge": "message_too_large",
+        "RunsElsewhere": "runs_elsewhere",
     }
     assert len({kind.code for kind in TREE}) == len(TREE)
 

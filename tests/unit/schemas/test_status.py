@@ -34,7 +34,14 @@ from backburner_schemas.status import (
 )
 
 CREATED, DEADLINE, GRACE = 1_000.0, 5_000.0, 180.0
-EARLY, LATE = Clock(CREATED + 60, GRACE), Clock(DEADLINE + GRACE + 1, GRACE)
+
+
+def watched(now, **changes):
+    """The clock of an observer that has seen all there is to see for the whole grace."""
+    return Clock(now, GRACE, **{"cancelled_for": GRACE, "overdue_for": GRACE, **changes})
+
+
+EARLY, LATE = watched(CREATED + 60), watched(DEADLINE + GRACE + 1)
 OUTCOMES = ["ok", "engine_error", "expired", "cancelled"]
 
 
@@ -116,7 +123,35 @@ def test_past_deadline_and_grace_what_is_missing_is_expired():
 
 
 def test_late_results_have_the_grace_after_a_deadline():
-    assert frozen([(0, "ok")], total=2, clock=Clock(DEADLINE + GRACE, GRACE)) is None
+    assert frozen([(0, "ok")], total=2, clock=watched(DEADLINE + GRACE)) is None
+
+
+def test_a_deadline_waits_for_its_grace_by_the_observers_own_clock_too():
+    # Two days ahead, a clock says that every grace is over; this one has watched for less than it.
+    ahead = DEADLINE + 2 * 86_400.0
+    for seen_for in (0.0, GRACE - 1):
+        assert frozen([(0, "ok")], total=2, clock=watched(ahead, overdue_for=seen_for)) is None
+    assert frozen([(0, "ok")], total=2, clock=watched(ahead)).state is JobState.EXPIRED
+
+
+def test_a_cancel_waits_for_its_grace_by_the_observers_own_clock_too():
+    ahead = CREATED + 2 * GRACE
+    for seen_for in (0.0, GRACE - 1):
+        late = watched(ahead, cancelled_for=seen_for)
+        assert frozen([(0, "ok")], total=2, cancelled_at=CREATED, clock=late) is None
+    assert frozen([(0, "ok")], total=2, cancelled_at=CREATED, clock=watched(ahead)).state is JobState.CANCELLED
+
+
+def test_by_a_clock_that_is_not_trusted_nothing_is_over_but_what_is_whole():
+    never = watched(DEADLINE + 10 * GRACE, trusted=False)
+    assert frozen([(0, "ok")], total=2, clock=never) is None
+    assert frozen([(0, "ok")], total=2, cancelled_at=CREATED, clock=never) is None
+    assert frozen([(0, "ok")], total=1, clock=never).state is JobState.COMPLETED
+
+
+def test_a_cancel_without_a_grace_needs_no_clock():
+    view, digests = job([[(0, "ok")]], total=2, cancelled_at=CREATED)
+    assert decide_freeze(view, digests, Clock(0.0, 0.0, trusted=False)).state is JobState.CANCELLED
 
 
 def test_an_expired_record_alone_makes_the_job_expired():
@@ -145,15 +180,15 @@ def test_a_cancelled_record_without_a_marker_is_a_failure_like_others():
 
 
 def test_a_job_never_sealed_is_expired_as_abandoned():
-    for clock in (LATE, Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)):
+    for clock in (LATE, watched(EARLY.now, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)):
         summary = frozen([(0, "ok")], count=3, clock=clock)
         assert (summary.state, str(summary.missing)) == (JobState.EXPIRED, "1-2")
         assert (summary.counts.total, summary.missing_code) == (3, "producer_abandoned")
-    assert frozen(count=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=ABANDONED_AFTER_SECONDS)) is None
+    assert frozen(count=3, clock=watched(EARLY.now, cursor_unchanged=ABANDONED_AFTER_SECONDS)) is None
 
 
 def test_a_sealed_job_cannot_be_abandoned():
-    assert frozen(total=3, clock=Clock(EARLY.now, GRACE, cursor_unchanged=10 * ABANDONED_AFTER_SECONDS)) is None
+    assert frozen(total=3, clock=watched(EARLY.now, cursor_unchanged=10 * ABANDONED_AFTER_SECONDS)) is None
 
 
 def test_an_unsealed_job_counts_records_beyond_its_cursor():
@@ -219,7 +254,7 @@ SEGMENTS = st.lists(
     st.none() | st.integers(0, 6),
     st.integers(0, 6),
     st.sampled_from([None, EARLY.now - GRACE - 1, EARLY.now]),
-    st.sampled_from([EARLY, LATE, Clock(EARLY.now, GRACE, ABANDONED_AFTER_SECONDS + 1)]),
+    st.sampled_from([EARLY, LATE, watched(EARLY.now, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)]),
 )
 def test_freezing_agrees_with_a_record_by_record_count(segments, total, count, cancelled_at, clock):
     view, digests = job(segments, total=total, count=count, cancelled_at=cancelled_at)
@@ -304,7 +339,7 @@ def test_the_status_is_openais_batch_object():
 # --- stored jobs ------------------------------------------------------------------------------------------
 
 INPUT = StoredInput(key="tenants/t/jobs/batch_1/input.jsonl", bytes=10)
-UNCHANGED = Clock(CREATED + 60, GRACE, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)
+UNCHANGED = watched(CREATED + 60, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)
 
 
 def test_a_stored_job_that_waits_is_never_abandoned():
@@ -327,7 +362,7 @@ def test_requests_of_a_planned_job_count_from_its_total_whatever_its_order():
     view, digests = job([[(9, "ok")]], stored=INPUT, count=1, planned=10)
     assert derive(view).request_counts == Counts(total=10, completed=1)
     cancelled, _ = job([[(9, "ok")]], stored=INPUT, count=1, planned=10, cancelled_at=CREATED)
-    summary = decide_freeze(cancelled, digests, Clock(CREATED + GRACE + 1, GRACE))
+    summary = decide_freeze(cancelled, digests, watched(CREATED + GRACE + 1))
     assert (summary.state, summary.counts) == (JobState.CANCELLED, Counts(total=10, completed=1, failed=9))
 
 

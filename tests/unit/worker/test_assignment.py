@@ -1,14 +1,19 @@
-"""Whose deliveries are whose through rebalances, without a broker."""
+"""Whose deliveries are whose through rebalances, and when logs lose what they had, without a broker."""
+
+import pytest
 
 from backburner_schemas.codec import Origin, Unaddressed
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import Undeliverable
+from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.assignment import Assignment, Committed, Partition
+from backburner_worker.sources.kafka.marks import Log, Marks
 
 HOME: Partition = ("t", 0)
 OTHER: Partition = ("t", 1)
+NEW = Log(b"n" * 16, 1, 0)
 
 
 def give(assignment: Assignment, offset: int, partition: Partition = HOME) -> Delivery:
@@ -149,14 +154,90 @@ def test_only_news_is_committed():
     assert offsets(assignment) == {}
 
 
-def test_a_log_that_lost_its_end_is_read_from_where_it_begins_again():
-    assignment = arrived({HOME: 100})
-    held = give(assignment, 100)
-    fresh = give(assignment, 3)
+@pytest.mark.parametrize("base", [0, 100])
+def test_a_topic_made_anew_is_read_from_its_beginning_and_what_was_known_of_the_old_one_is_void(base):
+    assignment = arrived({HOME: base})
+    settled, held, *_ = (give(assignment, base + number) for number in range(5))
+    assignment.settle(settled)
+    late = assignment.to_commit()
+    assignment.begin_anew(HOME, 0, NEW)
     assert held.lease.lost
     assert not assignment.settle(held)
-    assert assignment.settle(fresh)
+    assert assignment.position(HOME) == 0
+    assignment.note_committed(late)
+    assert offsets(assignment) == {HOME: 0}, "a commit that was under way is of the old log"
+    for number in range(5):
+        assert assignment.settle(give(assignment, number))
+    assert offsets(assignment) == {HOME: 5}
+
+
+def test_a_log_that_lost_its_end_keeps_what_is_below_it():
+    assignment = arrived({HOME: 0})
+    held = [give(assignment, number) for number in range(6)]
+    for number in (0, 2, 5):
+        assignment.settle(held[number])
+    assignment.cut(HOME, 4, NEW)
+    assert [one.lease.lost for one in held] == [False, False, False, False, True, False]
+    assert not assignment.settle(held[4])
+    assert assignment.position(HOME) == 1
+    assert [number for number in range(6) if assignment.take(HOME, number)] == [4, 5]
+    assert assignment.settle(held[1])
+    assert assignment.settle(held[3])
     assert offsets(assignment) == {HOME: 4}
+
+
+def test_what_a_log_lost_while_its_partition_was_away_does_not_come_back_with_it():
+    assignment = arrived({HOME: 0})
+    held = [give(assignment, number) for number in range(4)]
+    assignment.settle(held[3])
+    assignment.revoke()
+    assignment.cut(HOME, 2, NEW)
+    assert come(assignment, {HOME: 0}) == {HOME: 0}
+    assert [one.lease.lost for one in held] == [False, False, True, False]
+    assert [number for number in range(4) if assignment.take(HOME, number)] == [2, 3]
+
+
+def test_what_retention_took_unread_is_counted_and_holds_up_no_commit():
+    assignment = arrived({HOME: 0})
+    held = give(assignment, 0)
+    assert assignment.skip(HOME, 10) == 9
+    assert assignment.position(HOME) == 10
+    assert assignment.settle(held)
+    assert offsets(assignment) == {HOME: 10}
+
+
+def test_what_retention_took_is_lost_only_where_nobody_had_worked_on_it():
+    assignment = Assignment()
+    assignment.keep_only([HOME])
+    assignment.arrive({HOME: Committed(0, Marks(completed=IndexSet.of([2, 3, 12])))})
+    assert assignment.skip(HOME, 10) == 8
+
+
+def test_markers_and_gaps_behind_the_last_record_hold_up_no_commit():
+    assignment = arrived({HOME: 0})
+    held = give(assignment, 0)
+    assignment.reach(HOME, 3)
+    assert offsets(assignment) == {HOME: 0}
+    assignment.settle(held)
+    assert offsets(assignment) == {HOME: 3}
+
+
+def test_a_log_without_one_record_is_committed_to_its_end():
+    assignment = arrived({HOME: 0})
+    assignment.reach(HOME, 7)
+    assert offsets(assignment) == {HOME: 7}
+
+
+def test_work_begins_only_where_the_broker_knows_that_it_does():
+    assignment = Assignment()
+    come(assignment, {HOME: 0, OTHER: 0})
+    commits = assignment.to_commit()
+    assignment.note_committed({HOME: commits[HOME]})
+    assert not assignment.is_open(HOME), "before it is known whether the broker keeps marks"
+    assignment.kept = True
+    assert (assignment.is_open(HOME), assignment.is_open(OTHER)) == (True, False)
+    assignment.kept = False
+    assert assignment.is_open(OTHER)
 
 
 def test_leaving_loses_every_lease():

@@ -12,9 +12,10 @@ from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
+from backburner_worker.sources.kafka.batches.record import Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer
-from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake, Unreadable
-from backburner_worker.sources.kafka.marks import Marks, decode
+from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake
+from backburner_worker.sources.kafka.marks import Log, Marks, decode
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
 ALL = dict.fromkeys(Lane, 1_000)
@@ -190,16 +191,15 @@ def test_what_was_begun_before_is_told_as_redelivered_and_twice_begun_at_an_uncl
     assert [one.facts.suspect for one in found] == [False, False, True, False, False]
 
 
-@pytest.mark.parametrize("kept", [True, False, None])
+@pytest.mark.parametrize("kept", [True, False])
 def test_a_suspect_tells_whether_the_marks_show_that_nobody_died_of_it(kept):
     intake = arrived(Lane.RETRY, partitions=1)
-    intake.assignment.kept = kept
     home = ("t.retry", 0)
     marks = Marks(clean=False, incarnation=5, started=IndexSet.of([1]), earlier=IndexSet.of([2]))
     for found in (Committed(0, marks), Committed(0, Marks(clean=True, incarnation=6, started=IndexSet.of([1, 3])))):
         intake.revoke()
-        intake.assignment.keep_only([home])
-        intake.assignment.arrive({home: found})
+        arrive(intake, {home: found})
+        intake.assignment.kept = kept
         keep(intake, Lane.RETRY, 0, 1, 2, 3, 4, headers=(("suspect", b"1"),))
         left = [one.left_cleanly for one in intake.hand_out(1_000.0)]
         unclean = not found.marks.clean
@@ -310,7 +310,7 @@ def test_after_a_stop_nothing_is_read_or_handed_out():
         (Record("t.normal", 0, 0, value=b"\x00"), Unaddressed),
         (Record("t.normal", 0, 0, value=b"{}"), Refused),
         (Record("t.normal", 0, 0, value=b"{}", timestamp=-1), Refused),
-        (Unreadable("t.normal", 0, 0, 1_000), Unaddressed),
+        (Unreadable("t.normal", 0, 0, 3, 1_000, "it is broken", value=b"raw"), Unaddressed),
     ],
 )
 def test_junk_is_judged_and_never_raises(record, kind):
@@ -319,3 +319,56 @@ def test_junk_is_judged_and_never_raises(record, kind):
     (found,) = intake.hand_out(1_000.0)
     assert isinstance(found.message, kind)
     assert isinstance(found.raw, bytes)
+
+
+def test_nothing_is_read_of_a_partition_before_the_broker_knows_that_work_on_it_begins():
+    intake = Intake(TOPICS, Rules())
+    intake.assignment.kept = True
+    intake.want(ALL)
+    intake.assignment.keep_only([HOME])
+    intake.assignment.arrive({HOME: Committed(0)})
+    assert intake.wanted() == []
+    keep(intake, Lane.NORMAL, 0)
+    assert intake.hand_out(1_000.0) == []
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    assert intake.wanted() == [HOME]
+
+
+def test_what_was_read_of_a_log_that_is_gone_is_not_handed_out():
+    intake = arrived(Lane.NORMAL, Lane.RETRY)
+    for lane in (Lane.NORMAL, Lane.RETRY):
+        keep(intake, lane, 0, 1, headers=due_at(1_010.0))
+        keep(intake, lane, 0, partition=1)
+    assert [one.origin.position for one in intake.hand_out(1_000.0)] == ["0-0", "0-1", "1-0", "1-0"]
+    keep(intake, Lane.NORMAL, 2, 3)
+    for lane in (Lane.NORMAL, Lane.RETRY):
+        intake.assignment.begin_anew((f"t.{lane}", 0), 0, Log(b"n" * 16, 0, 0))
+        intake.drop((f"t.{lane}", 0))
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    assert intake.hand_out(1_020.0) == []
+    keep(intake, Lane.NORMAL, 0)
+    assert [one.origin.position for one in intake.hand_out(1_020.0)] == ["0-0"]
+
+
+@pytest.mark.parametrize(("kept", "position"), [(True, "0-0-6e6e6e6e"), (False, "0-0")])
+def test_a_log_that_took_anothers_place_has_addresses_of_its_own_where_its_next_owner_would_know(kept, position):
+    intake = arrived(Lane.NORMAL)
+    intake.assignment.kept = kept
+    intake.assignment.begin_anew(HOME, 0, Log(b"n" * 16, 0, 0, renewed=True))
+    intake.assignment.note_committed(intake.assignment.to_commit())
+    keep(intake, Lane.NORMAL, 0, value=b'{"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": {}}')
+    (found,) = intake.hand_out(1_000.0)
+    assert found.origin.position == position
+    assert found.address is not None
+    assert found.address.index == position
+
+
+def test_what_cannot_be_decoded_says_which_offsets_it_stands_for_and_why():
+    intake = arrived(Lane.NORMAL)
+    intake.keep(
+        ("t.normal", 0), [Unreadable("t.normal", 0, 4, 7, 1_000, "it is broken", value=b"raw")], now=0.0, unix=0.0
+    )
+    (found,) = intake.hand_out(0.0)
+    assert found.message.error.code == "undecodable"
+    assert found.message.error.message.startswith("offsets 4 to 6: it is broken;")
+    assert found.raw == b"raw"

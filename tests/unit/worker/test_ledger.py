@@ -138,6 +138,25 @@ def test_a_million_done_behind_a_slow_one_cost_no_memory():
     assert ledger.size == 2
 
 
+def test_what_the_log_has_nothing_of_is_passed_by_without_a_record_behind_it():
+    ledger = Ledger(0)
+    for offset in (0, 4):  # 1 to 3 were compacted away.
+        assert ledger.take(offset)
+    assert ledger.reach(9) == 4  # 5 to 8 too, and nothing has come after them.
+    ledger.settle(0)
+    assert ledger.low_water == 4
+    ledger.settle(4)
+    assert (ledger.low_water, ledger.position, ledger.size) == (9, 9, 0)
+    assert ledger.reach(9) == ledger.reach(2) == 0
+
+
+def test_reaching_on_says_how_much_of_it_nobody_knew():
+    ledger = Ledger(10, running=[12], done=IndexSet.of([14, 15]))
+    assert ledger.reach(20) == 7
+    assert ledger.settle(12)
+    assert ledger.low_water == 20
+
+
 @given(st.lists(st.integers(0, 50), unique=True, min_size=1), st.randoms(use_true_random=False))
 def test_when_all_is_settled_nothing_is_kept_in_mind(offsets, dice):
     ledger = Ledger(0)
@@ -168,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.log.add(self.end + gap)
         self.end += gap + 1
 
-    @precondition(lambda self: self.next < self.end)
+    @precondition(lambda self: any(offset >= self.next for offset in self.log))
     @rule()
     def take(self) -> None:
         offset = min(offset for offset in self.log if offset >= self.next)
@@ -198,11 +217,19 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.ledger.low_water, running, self.ledger.completed, self.begun)
         self.next = self.ledger.position
 
+    @rule(data=st.data())
+    def lose_a_record(self, data: Any) -> None:
+        """Compaction takes what was not read yet out of the log."""
+        if unread := sorted(offset for offset in self.log if offset >= self.next):
+            self.log.discard(data.draw(st.sampled_from(unread)))
+
     @rule()
-    def lose_a_record(self) -> None:
-        """Compaction takes what was not read yet out of the log; not its last record, which nothing tells of."""
-        unread = sorted(offset for offset in self.log if offset >= self.next)[:-1]
-        self.log.difference_update(unread[:1])
+    def reach(self) -> None:
+        """The broker has nothing more up to the next record, or to the log's end."""
+        at = min((offset for offset in self.log if offset >= self.next), default=self.end)
+        unknown = self.ledger.reach(at)
+        assert unknown <= max(at - self.next, 0)
+        self.next = max(self.next, at)
 
     @invariant()
     def mark_and_sets_are_right(self) -> None:

@@ -1,13 +1,28 @@
 """What is written beside an offset: it comes back as it was, always fits, and never claims more than is true."""
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from backburner_schemas.indexset import IndexSet
-from backburner_worker.sources.kafka.marks import EVERYWHERE_OFFSET, MAX_CHARACTERS, UNMARKED, Marks, decode, encode
+from backburner_worker.sources.kafka.marks import (
+    EVERYWHERE_OFFSET,
+    MAX_CHARACTERS,
+    UNMARKED,
+    Log,
+    Marks,
+    decode,
+    encode,
+)
 
 OFFSETS = st.integers(0, 1 << 48)
+LOGS = st.one_of(
+    st.just((b"", -1, False)),
+    st.tuples(st.just(b""), st.integers(0, 2**31 - 1), st.just(False)),
+    st.tuples(st.binary(min_size=16, max_size=16).filter(any), st.integers(-1, 2**31 - 1), st.booleans()),
+)
 
 
 def above(offset: int, ranges: list[tuple[int, int]]) -> IndexSet:
@@ -28,8 +43,10 @@ def marked(draw, longest: int = 30):
     offset = draw(OFFSETS)
     completed, started, earlier, suspects = (above(offset, draw(sets(longest))) for _ in range(4))
     careful = draw(st.sampled_from([0, offset + 1, offset + 70_000, EVERYWHERE_OFFSET]))
+    topic, epoch, renewed = draw(LOGS)
+    log = Log(topic, epoch, draw(OFFSETS) if topic or epoch >= 0 else 0, renewed=renewed)
     return offset, Marks(
-        draw(st.booleans()), draw(st.integers(0, 2**32 - 1)), completed, started, earlier, suspects, careful
+        draw(st.booleans()), draw(st.integers(0, 2**32 - 1)), completed, started, earlier, suspects, careful, log
     )
 
 
@@ -54,10 +71,11 @@ def test_what_does_not_fit_is_left_out_and_nothing_is_made_up(found):
         (held.suspects, marks.suspects),
     ):
         assert not kept - true
-    assert (held.clean, held.incarnation, held.write_ahead_until) == (
+    assert (held.clean, held.incarnation, held.write_ahead_until, held.log) == (
         marks.clean,
         marks.incarnation,
         marks.write_ahead_until,
+        marks.log,
     )
 
 
@@ -111,3 +129,25 @@ def test_a_newer_version_counts_as_an_unclean_end_that_tells_nothing(text):
 
 def test_no_text_counts_as_none():
     assert decode("", 0) == UNMARKED
+
+
+PLAIN = Marks(False, 7, IndexSet.of([12]), IndexSet.of([11]), write_ahead_until=30)
+PLAIN_TEXT = "bb1.AAAAAAcUAAADAAEBAwACATpZ/uQ="
+"""As releases before the log was in it wrote it."""
+KNOWN = replace(PLAIN, log=Log(bytes(range(16)), 3, 12, renewed=True))
+KNOWN_TEXT = "bb1.BgAAAAcUAAADAAEBAwACAQABAgMEBQYHCAkKCwwNDg8EDISdObE="
+
+
+@pytest.mark.parametrize(("marks", "text"), [(PLAIN, PLAIN_TEXT), (KNOWN, KNOWN_TEXT)])
+def test_the_text_is_what_all_releases_read(marks, text):
+    assert encode(marks, 10)[0] == text
+    assert decode(text, 10) == marks
+
+
+def test_marks_below_an_offset_are_those_that_a_shorter_log_has():
+    marks = Marks(False, 7, of(3, 8), of(4, 9), of(5, 7), of(6))
+    assert marks.below(7) == Marks(False, 7, of(3), of(4), of(5), of(6))
+
+
+def of(*offsets: int) -> IndexSet:
+    return IndexSet.of(offsets)

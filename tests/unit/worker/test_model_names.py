@@ -47,10 +47,10 @@ async def test_many_unknown_names_share_a_read(
     reads = 0
     get = storage.get
 
-    async def counted(key: str) -> object:
+    async def counted(key: str, **limits: int) -> object:
         nonlocal reads
         reads += 1
-        return await get(key)
+        return await get(key, **limits)
 
     monkeypatch.setattr(storage, "get", counted)
     found = await asyncio.gather(*(names.resolve(f"x{number}") for number in range(50)), return_exceptions=True)
@@ -64,11 +64,11 @@ async def test_an_unknown_name_is_not_refused_while_the_store_is_away(
     await PoolDirectory(storage).add_aliases("fake", ["o3"])
     get, asked = storage.get, asyncio.Event()
 
-    async def away(key: str) -> object:
+    async def away(key: str, **limits: int) -> object:
         if not asked.is_set():
             asked.set()
             raise StoreError
-        return await get(key)
+        return await get(key, **limits)
 
     monkeypatch.setattr(storage, "get", away)
     async with asyncio.timeout(10):

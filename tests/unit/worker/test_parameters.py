@@ -218,3 +218,62 @@ def test_any_json_is_either_refused_or_passed_on_field_by_field(endpoint, fields
         checked = check_parameters(endpoint, body, limits=LIMITS)
         assert all(checked[name] is body[name] for name in checked if body.get(name) is not None)
     assert json.dumps(body) == before
+
+
+LISTS = {
+    "stop": (["x"], LIMITS.max_stops),
+    "bad_words": (["x"], LIMITS.max_bad_words),
+    "stop_token_ids": ([7], LIMITS.max_stop_token_ids),
+    "allowed_token_ids": ([7], LIMITS.max_allowed_token_ids),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_has_a_named_limit(name):
+    item, limit = LISTS[name]
+    assert check(**{name: item * limit})[name] == item * limit
+    assert refused(RequestRefused, **{name: item * (limit + 1)}) == name
+    assert refused(RequestRefused, **{name: [[]]}) == name
+    assert refused(RequestRefused, **{name: {"x": 1}}) == name
+
+
+def test_a_logit_bias_has_a_limit_and_holds_numbers():
+    def biases(count):
+        return {str(token): -1.5 for token in range(count)}
+
+    assert len(check(logit_bias=biases(LIMITS.max_logit_biases))["logit_bias"]) == LIMITS.max_logit_biases
+    for bad in (biases(LIMITS.max_logit_biases + 1), {"1": "x"}, {"1": True}, [1]):
+        assert refused(RequestRefused, logit_bias=bad) == "logit_bias"
+
+
+@pytest.mark.parametrize("name", ["stop", "bad_words"])
+def test_a_word_has_a_limit_too(name):
+    longest = "x" * LIMITS.max_word_characters
+    assert check(**{name: [longest]})[name] == [longest]
+    assert refused(RequestRefused, **{name: [longest + "x"]}) == name
+
+
+def test_one_stop_text_needs_no_list():
+    assert check(stop="x")["stop"] == "x"
+    assert refused(RequestRefused, stop="x" * (LIMITS.max_word_characters + 1)) == "stop"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "tool"),
+    [
+        (Endpoint.CHAT, {"type": "function", "function": {"name": "f"}}),
+        (Endpoint.RESPONSES, {"type": "function", "name": "f"}),
+    ],
+)
+def test_tools_have_a_limit(endpoint, tool):
+    assert len(check(endpoint, tools=[tool] * LIMITS.max_tools)["tools"]) == LIMITS.max_tools
+    assert refused(RequestRefused, endpoint=endpoint, tools=[tool] * (LIMITS.max_tools + 1)) == "tools"
+
+
+def test_template_arguments_have_a_limit():
+    def arguments(count):
+        return {f"a{number}": 1 for number in range(count)}
+
+    assert check(chat_template_kwargs=arguments(LIMITS.max_template_arguments))["chat_template_kwargs"]
+    too_many = arguments(LIMITS.max_template_arguments + 1)
+    assert refused(RequestRefused, chat_template_kwargs=too_many) == "chat_template_kwargs"

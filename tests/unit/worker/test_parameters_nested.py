@@ -138,6 +138,7 @@ def test_media_inside_the_body_pass_if_allowed():
     assert check(limits=limits, **content(audio))
     refused(RequestRefused, **content(audio))
     refused(RequestRefused, limits=limits, **image("https://example.com/a.png"))
+    refused(RequestRefused, limits=limits, **image("http://data/a.png"))
 
 
 def test_template_arguments_are_flat():

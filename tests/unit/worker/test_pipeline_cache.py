@@ -90,7 +90,7 @@ async def test_an_old_answer_does_not_count(storage: Storage, monkeypatch: pytes
     async with running(harness):
         await asked(harness, 0, GREEDY)
         await kept(harness)
-        monkeypatch.setattr("backburner_worker.generation.cache.time.time", lambda: 4e9)
+        monkeypatch.setattr("time.time", lambda: 4e9)
         await asked(harness, 1, GREEDY)
     assert harness.engine.answered == 2
 
@@ -111,10 +111,10 @@ async def test_a_store_that_fails_costs_the_saving_and_nothing_else(
 ) -> None:
     get = harness.storage.get
 
-    async def refusing(key: str) -> Any:
+    async def refusing(key: str, **limits: int) -> Any:
         if key.startswith(keys.CACHE):
             raise StoreError
-        return await get(key)
+        return await get(key, **limits)
 
     async with running(harness):
         await asked(harness, 0, GREEDY)

@@ -100,7 +100,7 @@ async def test_what_waits_is_given_back_before_what_runs_has_finished(storage: S
 async def test_what_arrives_while_the_store_is_away_is_given_back_at_once(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(_self: Storage, _key: str) -> Stored | None:
+    async def never(_self: Storage, _key: str, **_limits: int) -> Stored | None:
         await asyncio.Event().wait()
 
     async with running(harness) as leaving:

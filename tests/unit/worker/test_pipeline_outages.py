@@ -67,10 +67,10 @@ async def test_one_tenants_trouble_does_not_keep_anothers_job_from_ending(
 ) -> None:
     get = Storage.get
 
-    async def get_or_fail(self: Storage, key: str) -> Stored | None:
+    async def get_or_fail(self: Storage, key: str, **limits: int) -> Stored | None:
         if key.startswith("tenants/alpha/"):
             raise StoreError
-        return await get(self, key)
+        return await get(self, key, **limits)
 
     monkeypatch.setattr(Storage, "get", get_or_fail)
     await harness.storage.put(keys.open_job("alpha", "batch_a"), b"")
@@ -83,10 +83,10 @@ def refuse(monkeypatch: pytest.MonkeyPatch, method: str, part: str, error: Store
     """Have the store refuse that method for keys with that part."""
     original = getattr(Storage, method)
 
-    async def refused(self: Storage, key: str, *arguments: Any) -> Any:
+    async def refused(self: Storage, key: str, *arguments: Any, **limits: Any) -> Any:
         if part in key:
             raise error
-        return await original(self, key, *arguments)
+        return await original(self, key, *arguments, **limits)
 
     monkeypatch.setattr(Storage, method, refused)
 

@@ -35,7 +35,7 @@ class QuotingEngine(CountingEngine):
     async def run(self, request: EngineRequest) -> EngineResponse:
         said = f"cannot take {json.dumps(request.body)}: " + CANARY * 10_000
         try:
-            raise ValueError(said)
+            int(said)
         except ValueError as error:
             raise self.kind(said) from error
 

@@ -1,11 +1,14 @@
 """The policy: which deliveries run, and how the others end."""
 
+import math
+
 import pytest
 
 from backburner_schemas.codec import Origin, Refused, Unaddressed
 from backburner_schemas.envelope import Address, AnswerMode, DeliveryFacts, Envelope
 from backburner_schemas.errors import (
     Cancelled,
+    EngineError,
     Expired,
     RequestRefused,
     Undeliverable,
@@ -18,7 +21,10 @@ from backburner_worker.policy import (
     DeadLettered,
     Drop,
     JobFacts,
+    Retry,
+    RetryRules,
     Run,
+    after_failure,
     judge,
 )
 from backburner_worker.sources.base import Delivery
@@ -102,3 +108,16 @@ def test_the_earlier_of_two_deadlines_counts(own: float | None, jobs: float, fir
     verdict = judge(delivery(envelope(deadline=own)), JobFacts(manifest, SEALED), now=0)
     assert isinstance(verdict, Run)
     assert verdict.deadline == first
+
+
+def test_by_a_clock_that_is_not_known_nothing_is_late() -> None:
+    assert isinstance(judge(delivery(envelope(deadline=1.0)), JobFacts(MANIFEST, SEALED), now=-math.inf), Run)
+
+
+@pytest.mark.parametrize(("trusted", "kind"), [(True, DeadLettered), (False, Retry)])
+def test_a_retry_is_held_against_the_deadline_where_the_clock_is_trusted(trusted: bool, kind: type) -> None:
+    run = Run(envelope(), AnswerMode.SEGMENT, deadline=1000.0)
+    ending = after_failure(
+        run, EngineError(), DeliveryFacts(), now=5000.0, trusted=trusted, rules=RetryRules(), chance=0.5
+    )
+    assert isinstance(ending, kind)

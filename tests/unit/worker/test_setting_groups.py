@@ -42,6 +42,11 @@ from backburner_worker.sources.sqs.times import SqsTimes
             {"allowed_media_domains": "a.example, data:"},
             BodyLimits(media_domains=frozenset({"a.example", DATA_URLS})),
         ),
+        (
+            "body_limits",
+            {"allowed_media_domains": "DATA, CDN.Example,"},
+            BodyLimits(media_domains=frozenset({"cdn.example", DATA_URLS})),
+        ),
         ("extra_parameters", {"allowed_parameters": "top_a,min_p"}, frozenset({"top_a", "min_p"})),
         (
             "message_rules",

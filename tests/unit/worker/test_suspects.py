@@ -67,8 +67,8 @@ async def test_a_mark_that_goes_away_soon_convicts_nobody(storage: Storage, monk
     assert await theirs.mark(address) is Marking.OURS
     looked, get = asyncio.Event(), Storage.get
 
-    async def get_and_tell(self: Storage, key: str) -> Stored | None:
-        found = await get(self, key)
+    async def get_and_tell(self: Storage, key: str, **limits: int) -> Stored | None:
+        found = await get(self, key, **limits)
         looked.set()
         return found
 

@@ -4,8 +4,10 @@ import asyncio
 import time
 
 import pytest
+from clock import Clock
 from prometheus_client import CollectorRegistry
 
+from backburner.jobs.job_watch import JobWatch
 from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
@@ -14,6 +16,7 @@ from backburner_schemas.errors import StoreDenied, StoreError, StoreFull
 from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
 from backburner_schemas.pool import WorkerAnnouncement
 from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.status import ABANDONED_AFTER_SECONDS
 from backburner_worker import sweep as sweep_module
 from backburner_worker.intervals import SweepIntervals
 from backburner_worker.sweep import Sweep
@@ -43,7 +46,13 @@ def telemetry(registry):
 
 
 @pytest.fixture
-def make_sweep(storage, frozen, telemetry):
+def clock():
+    """What the sweep watches jobs by."""
+    return Clock()
+
+
+@pytest.fixture
+def make_sweep(storage, frozen, telemetry, clock):
     def make(worker, adapters=()):
         announcement = WorkerAnnouncement(
             worker=worker,
@@ -62,6 +71,7 @@ def make_sweep(storage, frozen, telemetry):
             on_frozen=frozen.append,
             refresh_names=lambda: asyncio.sleep(0),
             telemetry=telemetry,
+            watch=JobWatch(clock),
         )
 
     return make
@@ -87,8 +97,12 @@ async def summary_of(storage):
     return Summary.model_validate_json(stored.data) if stored else None
 
 
-async def test_a_job_past_its_deadline_ends_expired(storage, sweep, frozen):
+async def test_a_job_past_its_deadline_ends_expired(storage, sweep, frozen, clock):
     await make_job(storage, sealed=3, deadline=time.time() - 20)
+    await sweep._sweep_open()
+    # Its grace begins when this worker sees it so.
+    assert await summary_of(storage) is None
+    clock.now += 10
     await sweep._sweep_open()
     summary = await summary_of(storage)
     assert (summary.state, summary.missing_code, summary.counts.failed) == ("expired", "expired", 3)
@@ -102,30 +116,33 @@ async def test_a_job_that_may_go_on_is_left_alone(storage, sweep):
     assert await summary_of(storage) is None
 
 
-async def test_a_job_whose_producer_left_ends_expired_as_abandoned(storage, sweep, monkeypatch):
+async def test_a_job_whose_producer_left_ends_expired_as_abandoned(storage, sweep, clock):
     await make_job(storage)
     await sweep._sweep_open()
     assert await summary_of(storage) is None
-    monkeypatch.setattr("backburner_schemas.status.ABANDONED_AFTER_SECONDS", 0.0)
+    clock.now += ABANDONED_AFTER_SECONDS + 1
     await sweep._sweep_open()
     summary = await summary_of(storage)
     assert (summary.state, summary.missing_code) == ("expired", "producer_abandoned")
 
 
-async def test_a_cursor_that_moves_shows_that_its_producer_lives(storage, sweep):
+async def test_a_cursor_that_moves_shows_that_its_producer_lives(storage, sweep, clock):
     await make_job(storage)
     await sweep._sweep_open()
-    first = sweep._cursors[JOB]
+    clock.now += ABANDONED_AFTER_SECONDS + 1
     await storage.put(keys.cursor(*JOB), Cursor(count=4).model_dump_json().encode())
     await sweep._sweep_open()
-    assert sweep._cursors[JOB].since > first.since
+    assert await summary_of(storage) is None
+    clock.now += ABANDONED_AFTER_SECONDS + 1
+    await sweep._sweep_open()
+    assert await summary_of(storage) is not None
 
 
-async def test_an_open_marker_without_a_job_goes_in_the_end(storage, sweep, monkeypatch):
+async def test_an_open_marker_without_a_job_goes_in_the_end(storage, sweep, clock):
     await storage.put(keys.open_job(*JOB), b"")
     await sweep._sweep_open()
     assert await storage.modified(keys.open_job(*JOB)) is not None
-    monkeypatch.setattr(sweep_module, "ABANDONED_AFTER_SECONDS", 0.0)
+    clock.now += ABANDONED_AFTER_SECONDS + 1
     await sweep._sweep_open()
     assert await storage.modified(keys.open_job(*JOB)) is None
 

@@ -7,10 +7,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.request import Endpoint
@@ -83,7 +84,7 @@ class ResultCache:
         """The answer stored there, if there is one that is valid. Raises nothing but `CancelledError`."""
         try:
             found = await self._read(key)
-        except (StoreError, TimeoutError, ValidationError) as error:
+        except (StoreError, TimeoutError) as error:
             log.warning("reading the result cache failed; running the request", key=key, error=str(error))
             self._telemetry.cache_lookup("error")
             return None
@@ -109,10 +110,9 @@ class ResultCache:
         if self._storage.unavailable_reason() is not None:
             return None
         async with asyncio.timeout(_LOOKUP_SECONDS):
-            stored = await self._storage.get(key)
-        if stored is None:
+            found = await read_stored(self._storage, CachedAnswer, key, max_bytes=_MAX_BYTES)
+        if found is None:
             return None
-        found = CachedAnswer.model_validate_json(stored.data)
         return found.response() if self._storage.clock.now() - found.stored_at <= self._max_age else None
 
     async def _write(self, key: str, response: EngineResponse) -> None:

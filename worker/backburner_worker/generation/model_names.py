@@ -8,7 +8,7 @@ from collections.abc import Collection
 from backburner.logs import get_logger
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import ModelNotFound, StoredObjectBroken
 from backburner_schemas.pool import PoolManifest
@@ -70,10 +70,9 @@ class ModelNames:
     async def _read(self) -> None:
         self._begun += 1
         self._read_at = time.monotonic()
-        stored = await self._storage.get(self._key)
         try:
-            found = parse_stored(PoolManifest, self._key, stored.data).aliases if stored is not None else ()
+            pool = await read_stored(self._storage, PoolManifest, self._key)
         except StoredObjectBroken as error:
             log.warning("reading the pool's aliases failed; going on with those that were known", error=error.message)
         else:
-            self._aliases = frozenset(found)
+            self._aliases = frozenset(pool.aliases if pool is not None else ())

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from backburner_schemas.errors import RequestRefused, UnsupportedParameter
 from backburner_worker.requests.limits import DATA_URLS, BodyLimits
+from backburner_worker.requests.sampling_lists import check_length
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 """Others are refused: a template may render an unknown role in any way, or leave the message out."""
@@ -76,10 +77,11 @@ def _is_empty(name: str, value: Any) -> bool:
     return value is None or (name == "annotations" and value == [])
 
 
-def check_template_kwargs(name: str, value: Any, _limits: BodyLimits) -> None:
-    """Raise `UnsupportedParameter` unless it is a flat object of texts, numbers and booleans."""
+def check_template_kwargs(name: str, value: Any, limits: BodyLimits) -> None:
+    """Raise `UnsupportedParameter` unless it is a flat, bounded object of texts, numbers and booleans."""
     if not isinstance(value, dict):
         raise RequestRefused(f"{name} must be an object", param=name)
+    check_length(name, value, limits.max_template_arguments)
     for key, item in value.items():
         where = f"{name}.{key[:_SHOWN_CHARACTERS]}"
         if key in _TEMPLATE_RESERVED:

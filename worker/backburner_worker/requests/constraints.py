@@ -10,6 +10,7 @@ from typing import Any
 from backburner_schemas.errors import RequestRefused, UnsupportedParameter
 from backburner_worker.requests.chat_messages import only_fields
 from backburner_worker.requests.limits import BodyLimits
+from backburner_worker.requests.sampling_lists import check_length
 
 _FORMATS = ("text", "json_object", "json_schema")
 _FORMAT_FIELDS = frozenset({"type", "json_schema"})
@@ -54,6 +55,7 @@ def check_tools(name: str, value: Any, limits: BodyLimits) -> None:
     """Raise unless it is a list of function tools, within the limits."""
     if not isinstance(value, list):
         raise RequestRefused(f"{name} must be a list of tools", param=name)
+    check_length(name, value, limits.max_tools)
     for index, tool in enumerate(value):
         where = f"{name}[{index}]"
         fields = only_fields(where, tool, _TOOL_FIELDS)

@@ -35,6 +35,13 @@ from backburner_worker.requests.response_items import (
     check_truncation,
     without_nulls,
 )
+from backburner_worker.requests.sampling_lists import (
+    check_allowed_token_ids,
+    check_bad_words,
+    check_logit_bias,
+    check_stop,
+    check_stop_token_ids,
+)
 
 __all__ = ["BodyLimits", "check_allowed_extra", "check_parameters"]
 
@@ -268,6 +275,11 @@ _CHECKS: dict[str, _Check] = {
     "response_format": check_response_format,
     "structured_outputs": check_structured_outputs,
     "tools": check_tools,
+    "stop": check_stop,
+    "bad_words": check_bad_words,
+    "stop_token_ids": check_stop_token_ids,
+    "allowed_token_ids": check_allowed_token_ids,
+    "logit_bias": check_logit_bias,
     **dict.fromkeys(("text_1", "text_2", "queries", "documents", "items", "data_1", "data_2"), _check_texts),
 }
 

@@ -9,6 +9,7 @@ from backburner_schemas.errors import RequestRefused, UnsupportedParameter
 from backburner_worker.requests.chat_messages import check_media_url, only_fields, unsupported
 from backburner_worker.requests.constraints import check_size
 from backburner_worker.requests.limits import BodyLimits
+from backburner_worker.requests.sampling_lists import check_length
 
 _ROLES = ("system", "developer", "user", "assistant")
 _MESSAGE_FIELDS = frozenset({"type", "role", "content", "id", "status"})
@@ -69,6 +70,7 @@ def check_response_tools(name: str, value: Any, limits: BodyLimits) -> None:
     """Raise unless it is a list of functions, within the limits: nothing here runs a tool."""
     if not isinstance(value, list):
         raise RequestRefused(f"{name} must be a list of tools", param=name)
+    check_length(name, value, limits.max_tools)
     for index, tool in enumerate(value):
         where = f"{name}[{index}]"
         if isinstance(tool, dict) and tool.get("type") != "function":

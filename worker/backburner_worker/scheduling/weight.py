@@ -7,6 +7,9 @@ from typing import Any
 
 _NODE_BYTES = 100
 """What an object, a list, or an item of one takes, about: 64 to 184 bytes of its own, and 8 where it is held."""
+_CONTAINER_BYTES = 200
+_ITEM_BYTES = 64
+"""What a sign of an object or a list, and one between two items, stands for at a first look."""
 _ORDINARY_RATIO = 4
 _ORDINARY_BYTES = 2048
 """Requests whose objects may take so many times the message's bytes, and so many on top, count as their message."""
@@ -18,8 +21,8 @@ def weight(raw: bytes, body: dict[str, Any] | None) -> int:
     if body is None:
         return size
     # Signs within texts count too: there are never fewer of them than objects, lists and items.
-    containers = raw.count(b"{") + raw.count(b"[")
-    if (2 * containers + raw.count(b",")) * _NODE_BYTES <= size * _ORDINARY_RATIO + _ORDINARY_BYTES:
+    bound = _CONTAINER_BYTES * (raw.count(b"{") + raw.count(b"[")) + _ITEM_BYTES * raw.count(b",")
+    if bound <= size * _ORDINARY_RATIO + _ORDINARY_BYTES:
         return size
     return size + _nodes(body) * _NODE_BYTES
 

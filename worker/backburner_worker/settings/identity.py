@@ -12,8 +12,8 @@ class IdentitySettings(ConnectionSettings):
     """Name: what a worker is called."""
 
     worker_id: str | None = None
-    """Name that the worker keeps over restarts; on Kafka it makes the membership static. A new one at each start if not
-    set."""
+    """Name that the worker keeps over restarts, which no other worker of its pool may have; on Kafka it makes the
+    membership static. A new one at each start if not set."""
     worker_group: str | None = None
     """Name of the group of workers that this one was started in, for records and metrics; the pool's if not set."""
     pool_wait_seconds: Annotated[float, Field(ge=0, le=86400)] = 0.0

@@ -1,11 +1,12 @@
 """Answer objects: one record an object, for single requests, written so that no later delivery spoils it."""
 
-from pydantic import ValidationError
-
 from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.storage.parse import parse_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
+from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.result import ResultRecord
 
 log = get_logger(__name__)
@@ -19,12 +20,12 @@ async def store_answer(storage: Storage, address: Address, data: bytes, *, ok: b
     """
     key = keys.answer(address.tenant, address.job, address.custom_id or str(address.index))
     while not await storage.create(key, data):
-        there = await storage.get(key)
-        if there is None:
-            continue
         try:
-            found = ResultRecord.model_validate_json(there.data)
-        except ValidationError:
+            there = await storage.get(key, max_bytes=MAX_RECORDS_BYTES)
+            if there is None:
+                continue
+            found = parse_stored(ResultRecord, key, there.data)
+        except StoredObjectBroken:
             return _elsewhere(address, key)
         if found.backburner.index != address.index:
             return _elsewhere(address, key)

@@ -19,7 +19,8 @@ from backburner.logs import get_logger
 from backburner.runtime.failure import reasons
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage, Stored
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
@@ -28,6 +29,7 @@ from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
+_MAX_MARK_BYTES = 4096
 _MIN_EQUAL_READS = 4
 """Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
 remove it, since a rebalance can assign its suspect to the next owner before that, or it runs a copy of the suspect."""
@@ -42,7 +44,7 @@ log = get_logger(__name__)
 
 
 _GONE = Stored(b"", None, 0.0)
-"""In place of a mark that was there and is gone by the time it is read."""
+"""In place of a mark that was there and is gone by the time it is read; one that is there may be empty, too."""
 
 
 class Marking(Enum):
@@ -152,17 +154,18 @@ class Suspects:
     async def _was_convicted(self, address: Address) -> bool:
         """Whether its dead letter exists: whoever convicted it cleared the mark and ended before it was settled."""
         key = keys.dead_letter(address.tenant, address.job, address.index)
-        stored = await until_stored(partial(self._storage.get, key), "look for a suspect's dead letter")
+        read = partial(read_stored, self._storage, StoredDeadLetter, key, max_bytes=MAX_RECORDS_BYTES)
         try:
-            return stored is not None and parse_stored(StoredDeadLetter, key, stored.data).code == PoisonRequest.code
+            letter = await until_stored(read, "look for a suspect's dead letter")
         except StoredObjectBroken:
             return False
+        return letter is not None and letter.code == PoisonRequest.code
 
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:
             return
         await self._written(key)
-        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        found = await self._read_mark(key)
         if found is not None and ours.encode() in found.data:
             await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
         self._ours.pop(key, None)
@@ -173,7 +176,7 @@ class Suspects:
         reads, changes, began = 0, 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
             # A read that waited for the store proves nothing: meanwhile nobody could renew.
-            same = bool(there.data) and there.data == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
+            same = there is not _GONE and there.data == seen and time.monotonic() - began < 2 * _RENEW_SECONDS
             changes += seen is not None and there.data != seen
             seen, reads = there.data, reads + 1 if same else 0
             if changes == _MAX_CHANGES:
@@ -208,7 +211,7 @@ class Suspects:
         content = self._content(key)
         if await until_stored(lambda: self._write(key, self._storage.create(key, content)), "mark a suspect"):
             return None
-        found = await until_stored(partial(self._storage.get, key), "read a suspect's mark")
+        found = await self._read_mark(key)
         if found is not None and ours.encode() in found.data:
             return None
         self._forget(key, before)
@@ -220,6 +223,17 @@ class Suspects:
             self._ours.pop(key, None)
         else:
             self._ours[key] = before
+
+    async def _read_mark(self, key: str) -> Stored | None:
+        """The mark that is there. What is too large to be one is somebody's all the same, and nobody renews it."""
+
+        async def read() -> Stored | None:
+            try:
+                return await self._storage.get(key, max_bytes=_MAX_MARK_BYTES)
+            except StoredObjectBroken:
+                return Stored(b"no mark", await self._storage.etag(key), 0.0)
+
+        return await until_stored(read, "read a suspect's mark")
 
     def _content(self, key: str) -> bytes:
         return to_json({"worker": self._worker, "mark": self._ours[key], "renewed": time.time()})

@@ -10,7 +10,7 @@ from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
 from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError, StoreFull
 from backburner_schemas.job import JobManifest
@@ -126,11 +126,10 @@ class Surveyor:
         if job in self._stored:
             self._stored.move_to_end(job)
             return self._stored[job]
-        stored = await self._storage.get(keys.manifest(*job))
-        if stored is None:
+        manifest = await read_stored(self._storage, JobManifest, keys.manifest(*job))
+        if manifest is None:
             # Its marker comes before it.
             return None
-        manifest = parse_stored(JobManifest, keys.manifest(*job), stored.data)
         self._stored[job] = manifest if manifest.stored is not None else None
         if len(self._stored) > _MAX_KNOWN_JOBS:
             self._stored.popitem(last=False)

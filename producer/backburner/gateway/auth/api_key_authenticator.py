@@ -15,7 +15,7 @@ from backburner.gateway.auth.principal import Principal
 from backburner.gateway.auth.refusal import Reason, Refused
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import Overloaded, StoredObjectBroken, StoreError
 
@@ -112,9 +112,8 @@ class ApiKeyAuthenticator:
 
     async def _stored(self, digest: str) -> ApiKey | None:
         name = keys.api_key(digest)
-        stored = await self._storage.get(name)
         try:
-            return None if stored is None else parse_stored(ApiKey, name, stored.data)
+            return await read_stored(self._storage, ApiKey, name)
         except StoredObjectBroken as error:
             log.warning("an API key cannot be read, and is refused", reason=error.message)
             return None

@@ -7,7 +7,7 @@ from backburner.gateway.auth.api_key import ApiKey, digest_of, digest_prefix, id
 from backburner.gateway.auth.principal import Scope
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import parse_stored, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import ApiKeyNotFound, StoredObjectBroken, StoreError
 
@@ -113,8 +113,7 @@ class ApiKeyStore:
         return [one.key async for one in self._storage.scan(keys.API_KEYS, after=begin) if one.key.startswith(begin)]
 
     async def _read(self, key: str) -> ApiKey | None:
-        stored = await self._storage.get(key)
-        return None if stored is None else parse_stored(ApiKey, key, stored.data)
+        return await read_stored(self._storage, ApiKey, key)
 
 
 def _encoded(key: ApiKey) -> bytes:

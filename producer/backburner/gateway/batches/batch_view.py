@@ -2,12 +2,12 @@
 
 import asyncio
 
-from backburner.jobs.finalizer import finalize, view_job
+from backburner.jobs.finalizer import finalize, read_summary, view_job
 from backburner.jobs.job_watch import JobWatch
 from backburner.storage import Storage
-from backburner.storage.parse import ModelT, parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
-from backburner_schemas.job import JobManifest, Summary
+from backburner_schemas.job import JobManifest
 from backburner_schemas.names import is_name
 from backburner_schemas.status import JobView
 
@@ -17,7 +17,7 @@ async def view_batch(storage: Storage, tenant: str, job: str) -> JobView | None:
     if not (is_name(job) and keys.has_manifest(job)):
         return None
     manifest, summary = await asyncio.gather(
-        _read(storage, JobManifest, keys.manifest(tenant, job)), _read(storage, Summary, keys.summary(tenant, job))
+        read_stored(storage, JobManifest, keys.manifest(tenant, job)), read_summary(storage, tenant, job)
     )
     if manifest is None:
         return None
@@ -34,8 +34,3 @@ async def end_if_over(storage: Storage, view: JobView, *, grace: float, watch: J
     if await finalize(storage, tenant, job, grace=grace, watch=watch) is None:
         return view
     return await view_batch(storage, tenant, job) or view
-
-
-async def _read(storage: Storage, model: type[ModelT], key: str) -> ModelT | None:
-    stored = await storage.get(key)
-    return None if stored is None else parse_stored(model, key, stored.data)

@@ -25,6 +25,8 @@ from backburner_schemas.status import JobView
 
 _PREFIX = "file-"
 _BLOCK_BYTES = 1 << 18
+_MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Of an input, several times the largest request."""
 
 
 class ResultKind(StrEnum):
@@ -116,7 +118,8 @@ class BatchResults:
 
     async def lines(self, file: ResultFile, view: JobView) -> AsyncGenerator[bytes]:
         """The file's lines, some at a time."""
-        reader = RecordReader(self._storage, self._tenant, file.job)
+        # Those that were cut off come below, with their names.
+        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False)
         # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
         missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:
@@ -138,11 +141,14 @@ class BatchResults:
             size, last = size + len(held[-1]), index
             if size >= _BLOCK_BYTES:
                 yield b"".join(held)
-                held.clear()
-                size = 0
+                held, size = [], 0
         # The input may be gone by now, and with it the names.
         for index in missing - IndexSet.below(last + 1):
             held.append(error_line(error_record(Address(manifest.tenant, manifest.id, index, None), error)))
+            size += len(held[-1])
+            if size >= _BLOCK_BYTES:
+                yield b"".join(held)
+                held, size = [], 0
         if held:
             yield b"".join(held)
 
@@ -157,6 +163,9 @@ class BatchResults:
         index, rest = 0, b""
         async for piece in self._storage.stream(key):
             *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > _MAX_LINE_BYTES:
+                # No input of requests: nothing behind it can be named.
+                return
             for line in lines:
                 if not line.strip():
                     continue

@@ -12,7 +12,7 @@ from backburner.gateway.files.content_check import LinesCheck
 from backburner.gateway.files.file_object import StoredFile, is_file_id
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import (
     BackburnerError,
@@ -140,14 +140,14 @@ class FileStore:
 
         async def input_of(job: str) -> tuple[str | None, str]:
             key = keys.manifest(self._tenant, job)
-            async with places:
-                stored = await self._storage.get(key)
             try:
-                return (None if stored is None else parse_stored(_MadeFrom, key, stored.data).input_file_id), job
+                async with places:
+                    found = await read_stored(self._storage, _MadeFrom, key)
             except StoredObjectBroken as error:
                 # No dispatcher can read it either.
                 log.warning("reading a job failed; its input counts as not needed", job=job, error=error.message)
                 return None, job
+            return (None if found is None else found.input_file_id), job
 
         found = await asyncio.gather(*(input_of(job) for job in jobs))
         return {file_id: job for file_id, job in found if file_id is not None}
@@ -174,11 +174,8 @@ class FileStore:
                 yield file_id
 
     async def _read(self, key: str) -> StoredFile | None:
-        stored = await self._storage.get(key)
-        if stored is None:
-            return None
         try:
-            return parse_stored(StoredFile, key, stored.data)
+            return await read_stored(self._storage, StoredFile, key)
         except StoredObjectBroken as error:
             log.warning("reading a file's entry failed; passing it over", key=key, error=error.message)
             return None

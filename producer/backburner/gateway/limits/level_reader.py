@@ -4,7 +4,7 @@ import asyncio
 
 from backburner.gateway.limits.levels import Amount, Level, level_of, unanswered
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored
+from backburner.storage.parse import read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import Cursor, JobManifest
@@ -47,9 +47,7 @@ class LevelReader:
                 manifest = await self._manifest(tenant, name)
                 if manifest is None:
                     return None
-                key = keys.cursor(tenant, name)
-                stored = await self._storage.get(key)
-                cursor = None if stored is None else parse_stored(Cursor, key, stored.data)
+                cursor = await read_stored(self._storage, Cursor, keys.cursor(tenant, name))
             except StoredObjectBroken:
                 # Others tell of it; here it is a job of nothing.
                 return None, Amount(jobs=1)
@@ -63,10 +61,8 @@ class LevelReader:
         known = self._manifests.get(tenant, {}).get(name)
         if known is not None:
             return known
-        key = keys.manifest(tenant, name)
-        stored = await self._storage.get(key)
-        if stored is None:
+        manifest = await read_stored(self._storage, JobManifest, keys.manifest(tenant, name))
+        if manifest is None:
             return None
-        manifest = parse_stored(JobManifest, key, stored.data)
         self._manifests.setdefault(tenant, {})[name] = manifest
         return manifest

@@ -16,6 +16,7 @@ from backburner.gateway.http.errors import JSON, error_form
 from backburner.gateway.requests.request_ids import made_at
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
+from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.result import ResultRecord
 
@@ -56,7 +57,7 @@ class Answers:
             _FIRST_PAUSE_SECONDS,
         )
         while True:
-            found = await self._storage.get(key)
+            found = await self._storage.get(key, max_bytes=MAX_RECORDS_BYTES)
             if found is not None:
                 return found.data
             left = until - self._clock()

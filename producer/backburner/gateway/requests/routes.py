@@ -52,7 +52,7 @@ async def _send(
 ) -> None:
     pool, lane, deadline = place
     await parts.limiter.queue(call.principal, 1, estimated_tokens(wanted.size), job=False)
-    message = wanted.message(call.tenant, request_id, pool, lane, deadline)
+    message = wanted.message(call.tenant, request_id, pool, lane, now=parts.storage.clock.now(), deadline=deadline)
     queue = parts.settings.queue.kind
     if not fits_inline(message, queue):
         message = await claim_check(parts.storage.of_tenant(call.tenant), message, queue)

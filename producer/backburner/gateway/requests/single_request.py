@@ -1,7 +1,6 @@
 """One request from the body of a call to the message on the queue. Pure; the body travels as it came."""
 
 import hashlib
-import time
 
 from pydantic_core import from_json, to_json
 
@@ -45,8 +44,8 @@ class SingleRequest:
         """SHA-256 of the body, in hexadecimal."""
         return hashlib.sha256(self._body).hexdigest()
 
-    def message(self, tenant: str, request_id: str, pool: str, lane: Lane, deadline: float) -> Message:
-        """The message that asks for an answer under that id."""
+    def message(self, tenant: str, request_id: str, pool: str, lane: Lane, *, now: float, deadline: float) -> Message:
+        """The message that asks for an answer under that id; both times in Unix seconds by the store's clock."""
         head = {
             "v": VERSION,
             "tenant": tenant,
@@ -55,7 +54,7 @@ class SingleRequest:
             "custom_id": request_id,
             "url": self._endpoint,
         }
-        tail = {"deadline": deadline, "answer": AnswerMode.OBJECT, "enqueued_at": time.time()}
+        tail = {"deadline": deadline, "answer": AnswerMode.OBJECT, "enqueued_at": now}
         value = b'%b,"body":%b,%b' % (to_json(head)[:-1], self._body, to_json(tail)[1:])
         return Message(pool, lane, None, FIRST_DELIVERY, (neighbours_key(tenant, request_id, 0), value))
 

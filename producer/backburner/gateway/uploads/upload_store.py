@@ -15,7 +15,7 @@ from backburner.gateway.uploads.upload_object import (
     is_upload_id,
 )
 from backburner.storage import Storage
-from backburner.storage.parse import ModelT, parse_stored
+from backburner.storage.parse import ModelT, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused, CallTooLarge, JobConflict, StoreError, UploadNotFound
 
@@ -148,8 +148,7 @@ class UploadStore:
         await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
 
     async def _read(self, model: type[ModelT], key: str) -> ModelT | None:
-        stored = await self._storage.get(key)
-        return None if stored is None else parse_stored(model, key, stored.data)
+        return await read_stored(self._storage, model, key)
 
 
 async def _bounded(pieces: AsyncIterator[bytes], room: int) -> AsyncIterator[bytes]:

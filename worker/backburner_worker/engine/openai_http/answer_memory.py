@@ -4,9 +4,8 @@ An answer for which there is no memory left is read no further until others are 
 reader. One of them may always go on, so that they do not all wait for each other.
 """
 
+import asyncio
 from typing import Self
-
-from backburner.runtime.notifier import Notifier
 
 MAX_SUM_BYTES = 256 * 1024 * 1024
 """Of all answers together, beside the one that may always go on."""
@@ -18,7 +17,7 @@ class AnswerMemory:
     def __init__(self, limit: int = MAX_SUM_BYTES) -> None:
         """`limit` is in bytes."""
         self._limit = limit
-        self._freed = Notifier()
+        self._freed = asyncio.Event()
         self._beyond: AnswerShare | None = None
         """The answer that goes on although there is no memory left."""
         self.used = 0
@@ -30,7 +29,9 @@ class AnswerMemory:
 
     async def take(self, share: "AnswerShare", size: int) -> None:
         """Count `size` more bytes as held by that answer, once it may go on."""
-        await self._freed.until(lambda: self.used + size <= self._limit or self._beyond in (None, share))
+        while self.used + size > self._limit and self._beyond not in (None, share):
+            self._freed.clear()
+            await self._freed.wait()
         if self.used + size > self._limit:
             self._beyond = share
         self.used += size

@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError
 
-from backburner.logs import guard
 from backburner_schemas.errors import SettingsError
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.vllm.load import Meters
@@ -126,8 +125,6 @@ def _spare_a_slot(args: Any) -> None:
 async def load(args: Any, default_max_tokens: int) -> Loaded:
     """Build the engine and its serving objects. Blocks the loop while the model loads, 15 s and more."""
     vllm = import_all()
-    # Its errors quote what was refused.
-    guard("vllm")
     usage = vllm.UsageContext.OPENAI_API_SERVER
     meters = Meters()
     config = vllm.AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=usage)

@@ -117,7 +117,7 @@ class LaneBuffer:
         gone += [found for found in self._queue if (found[1].topic, found[1].partition) == partition]
         self._queue = deque(found for found in self._queue if (found[1].topic, found[1].partition) != partition)
         self._records -= len(gone)
-        self._bytes -= sum(size for size, _ in gone)
+        self._bytes -= sum(size for size, *_ in gone)
 
     def clear(self) -> None:
         """Forget all of it: the partitions were revoked, and the broker delivers it again."""

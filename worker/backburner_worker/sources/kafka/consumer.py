@@ -173,6 +173,11 @@ def is_forgotten(consumer: AIOKafkaConsumer) -> bool:
     return bool(consumer._coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)  # noqa: SLF001 - nothing tells
 
 
+def give_up_name(consumer: AIOKafkaConsumer) -> None:
+    """Join without the static name from now on: until this member has left, it takes nothing more from its namesake."""
+    consumer._coordinator._group_instance_id = None  # noqa: SLF001 - nothing public changes it
+
+
 def consumed_to(consumer: AIOKafkaConsumer, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """The offset below which nothing more will come, of those of the partitions of which nothing is read and waits.
 

@@ -21,7 +21,7 @@ BUFFER_BYTES = 16 * 1024 * 1024
 HAND_OUT_RECORDS = 128
 HAND_OUT_BYTES = 2 * 1024 * 1024
 """Of each lane in one pull: decoding more at once would hold up the loop that feeds the engine."""
-_TOPIC_ID_DIGITS = 8
+_TOPIC_ID_CHARACTERS = 8
 """The last of a topic's id in hexadecimal, which are random: enough to tell the logs of one topic apart."""
 
 
@@ -149,7 +149,7 @@ class Intake:
         place = f"{record.partition}-{record.offset}"
         # Where no marks are kept, the next owner would not know, and the address would change.
         known = log.renewed and self.assignment.kept
-        return f"{place}-{log.topic.hex()[-_TOPIC_ID_DIGITS:]}" if known else place
+        return f"{place}-{log.topic.hex()[-_TOPIC_ID_CHARACTERS:]}" if known else place
 
 
 def _undecodable(record: Unreadable) -> codec.Unaddressed:

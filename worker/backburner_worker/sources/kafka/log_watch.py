@@ -44,6 +44,10 @@ class View:
         """Whether the leader has another epoch than when that was known."""
         return self.end is not None and 0 <= known.epoch < self.end.epoch
 
+    def is_behind(self, known: Log) -> bool:
+        """Whether who answered leads no more, and does not know it yet."""
+        return self.end is not None and self.topic == known.topic != b"" and self.end.epoch < known.epoch
+
     def seen(self, known: Log, checked: int) -> Log:
         """What is known from now on, where all below that offset was read before the brokers were asked."""
         renewed = known.renewed or self.is_other_topic(known)
@@ -75,6 +79,8 @@ class LogWatch:
         self._lost: Counter[str] = Counter()
         self._restarted: Counter[str] = Counter()
         self._gone: set[bytes] = set()
+        self._last: dict[str, Log] = {}
+        """Which log each topic was when last seen: while it is deleted, its partitions are nobody's."""
 
     def losses(self) -> LogLosses:
         """What was found out so far, by topic."""
@@ -103,14 +109,14 @@ class LogWatch:
             before, now = known[partition], view.seen(known[partition], reached[partition])
             if view.is_other_topic(before):
                 if partition in starts:
-                    self._begin_anew(partition, starts[partition], now)
+                    self._begin_anew(partition, starts[partition], replace(now, checked=starts[partition]))
                     self._moved(partition)
             elif partition in later and partition not in epoch_ends:
                 continue  # Its leader did not answer: asked again at the next look.
             elif (end := cut_at(before, epoch_ends.get(partition))) is not None:
                 self._cut(partition, end, replace(now, checked=end))
                 self._moved(partition)
-            elif view.end is not None:
+            elif view.end is not None and not view.is_behind(before):
                 self._assignment.confirm(partition, now)
 
     async def out_of_range(self, offsets: Mapping[Partition, int]) -> None:
@@ -156,9 +162,13 @@ class LogWatch:
 
         What runs here from before, of a log that is gone, has lost its lease then. Raises what aiokafka raises.
         """
-        views = {partition: view for partition, view in (await self._views(coming)).items() if view.end is not None}
-        marked = {partition: found[partition][1].log if partition in found else UNKNOWN_LOG for partition in views}
-        held = {partition: self._assignment.log(partition) for partition in views}
+        marked = {partition: found[partition][1].log if partition in found else UNKNOWN_LOG for partition in coming}
+        views = {
+            partition: view
+            for partition, view in (await self._views(coming)).items()
+            if view.end is not None and not view.is_behind(marked[partition])
+        }
+        held = {partition: self._held(partition) for partition in views}
         marked_ends, held_ends = [
             await self._epoch_ends(
                 {one: logs[one].epoch for one, view in views.items() if view.is_later_epoch(logs[one])}
@@ -193,7 +203,12 @@ class LogWatch:
             elif (end := cut_at(mine, held_ends.get(partition))) is not None:
                 self._cut(partition, end, now)
             committed[partition] = Committed(offset, marks, now)
+            self._last[partition[0]] = Log(now.topic)
         return committed
+
+    def _held(self, partition: Partition) -> Log:
+        known = self._assignment.log(partition)
+        return known if known.topic else self._last.get(partition[0], known)
 
     # --- what the brokers say ---
 
@@ -221,6 +236,7 @@ class LogWatch:
         topic, number = partition
         self._gone.update({self._assignment.log(partition).topic} - {b"", now.topic})
         self._assignment.begin_anew(partition, start, now)
+        self._last[topic] = Log(now.topic)
         self._restarted[topic] += 1
         log.warning(
             "the partition is another log than before, as when its topic is made anew; reading it from its beginning",

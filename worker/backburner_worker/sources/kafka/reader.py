@@ -70,24 +70,20 @@ class Reader:
             self._consumer.seek(partition, self._position(partition))
 
     def _look(self, partition: TopicPartition, records: list[Record | Unreadable]) -> None:
-        """Log what cannot be decoded. From the first damage on that may go away, leave it all for the next poll."""
-        for at, record in enumerate(records):
-            if not isinstance(record, Unreadable):
-                continue
-            if record.damaged:
-                offset, fetches = self._damaged.get(partition, (-1, 0))
-                fetches = fetches + 1 if offset == record.offset else 1
-                self._damaged[partition] = record.offset, fetches
-                if fetches < _MAX_FETCHES_COUNT:
-                    del records[at:]
-                    self._consumer.seek(partition, record.offset)
-                    return
-                del self._damaged[partition]
+        """Leave damaged bytes for the next poll, a few times: they may come whole, and nothing comes behind them."""
+        last = records[-1] if records else None
+        if not isinstance(last, Unreadable) or not last.damaged:
+            return
+        offset, fetches = self._damaged.pop(partition, (last.offset, 0))
+        fetches = fetches + 1 if offset == last.offset else 1
+        if fetches < _MAX_FETCHES_COUNT:
             log.warning(
-                "a record cannot be decoded; it becomes a dead letter, and reading goes on behind it",
+                "fetched bytes are damaged; fetching them again",
                 topic=partition.topic,
                 partition=partition.partition,
-                offset=record.offset,
-                offsets=record.until - record.offset,
-                reason=record.reason,
+                offset=last.offset,
+                reason=last.reason,
             )
+            self._damaged[partition] = last.offset, fetches
+            records.pop()
+            self._consumer.seek(partition, last.offset)

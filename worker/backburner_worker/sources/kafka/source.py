@@ -31,6 +31,7 @@ from backburner_worker.sources.kafka.consumer import (
     broken,
     connect,
     consumed_to,
+    give_up_name,
     is_forgotten,
     leave,
     make_consumer,
@@ -193,6 +194,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         """Have what is done stored and settled, commit it, let go. A failure ends the source at the next pull."""
         self._coming = None
         if self._consumer is not None and is_forgotten(self._consumer) and self._name.lost(time.monotonic()):
+            give_up_name(self._consumer)
             self._supervisor.fail(
                 QueueError(
                     f"another process is a member of the group {self._group} under this worker's name, "

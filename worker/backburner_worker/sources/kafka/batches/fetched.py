@@ -109,13 +109,10 @@ class FetchedBatches:
         """Open the batch that begins there, or pass it by, or set it aside."""
         try:
             frame = cut(self._data, at)
-        except CutOffError:
-            if at == 0:  # A broker may cut off the last batch, never the first.
-                self._damaged(found, at, len(self._data), self.position + 1, "its batch is cut off")
-            self._end(found)
-            return
-        except LengthError:
-            self._damaged(found, at, len(self._data), self.position + 1, "its batch has no length that can be")
+        except (CutOffError, LengthError) as error:
+            if at == 0:  # A broker may cut off the last batch of an answer, never the first.
+                reason = "is cut off" if isinstance(error, CutOffError) else "has no length that can be"
+                self._damaged(found, at, len(self._data), self.position + 1, f"its batch {reason}")
             self._end(found)
             return
         self._at = frame.stop
@@ -216,6 +213,7 @@ class FetchedBatches:
         stand_in = Unreadable(self._topic, self._partition, self.position, until, 0, reason, value=raw, damaged=True)
         self._set_aside(found, stand_in)
         self.position = until
+        self._at = None  # Where the next batch begins is as doubtful: it is fetched anew.
 
     def _stand_in(self, frame: Frame, offset: int, until: int, reason: str) -> Unreadable:
         raw = self._data[frame.start : min(frame.stop, frame.start + MAX_KEPT_BYTES)]

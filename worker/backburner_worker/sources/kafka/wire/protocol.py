@@ -23,14 +23,14 @@ from aiokafka.protocol.types import (
 )
 
 _UUID_BYTES = 16
-_CONSUMER = -1
+_CONSUMER_ID = -1
 """Who asks: no replica."""
-_ANY_EPOCH = -1
+_ANY_EPOCH_ID = -1
 """The leader is asked whatever its epoch is."""
-_ALL_RECORDS = 0
+_ALL_RECORDS_MODE = 0
 """Ends as the log has them, also while a transaction is open."""
 
-EARLIEST, LATEST = -2, -1
+EARLIEST_OFFSET, LATEST_OFFSET = -2, -1
 """What may be asked of a log's ends."""
 
 
@@ -169,7 +169,7 @@ class _EndsRequest(RequestStruct):  # type: ignore[misc]  # aiokafka has no type
 
 
 class Ends(Request[_EndsRequest]):  # type: ignore[misc]  # aiokafka has no types
-    """Where logs begin (`EARLIEST`) or end (`LATEST`), of their leader, with its epoch."""
+    """Where logs begin (`EARLIEST_OFFSET`) or end (`LATEST_OFFSET`), of their leader, with its epoch."""
 
     API_KEY = 2
 
@@ -180,10 +180,10 @@ class Ends(Request[_EndsRequest]):  # type: ignore[misc]  # aiokafka has no type
     def build(self, request_struct_class: type[_EndsRequest]) -> _EndsRequest:
         """The request on the wire."""
         topics = [
-            (topic, [(number, _ANY_EPOCH, self._which) for number in numbers])
+            (topic, [(number, _ANY_EPOCH_ID, self._which) for number in numbers])
             for topic, numbers in self._partitions.items()
         ]
-        return request_struct_class(_CONSUMER, _ALL_RECORDS, topics)
+        return request_struct_class(_CONSUMER_ID, _ALL_RECORDS_MODE, topics)
 
 
 # --- where a leader epoch ended: Kafka 2.3 and later ---
@@ -238,9 +238,10 @@ class EpochEnds(Request[_EpochEndsRequest]):  # type: ignore[misc]  # aiokafka h
     def build(self, request_struct_class: type[_EpochEndsRequest]) -> _EpochEndsRequest:
         """The request on the wire."""
         topics = [
-            (topic, [(number, _ANY_EPOCH, epoch) for number, epoch in epochs]) for topic, epochs in self._epochs.items()
+            (topic, [(number, _ANY_EPOCH_ID, epoch) for number, epoch in epochs])
+            for topic, epochs in self._epochs.items()
         ]
-        return request_struct_class(_CONSUMER, topics)
+        return request_struct_class(_CONSUMER_ID, topics)
 
 
 def rows(response: Any) -> list[tuple[str, dict[str, Any]]]:

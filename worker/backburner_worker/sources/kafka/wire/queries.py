@@ -13,7 +13,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAuthorizationFailedError, for_code
 
 from backburner.publishers.kafka.metadata import brokers_of
-from backburner_worker.sources.kafka.wire.protocol import EARLIEST, LATEST, Ends, EpochEnds, TopicIds, rows
+from backburner_worker.sources.kafka.wire.protocol import (
+    EARLIEST_OFFSET,
+    LATEST_OFFSET,
+    Ends,
+    EpochEnds,
+    TopicIds,
+    rows,
+)
 
 Partition = tuple[str, int]
 
@@ -86,11 +93,11 @@ async def epoch_ends(
 
 
 def _beginnings_request(asked: Mapping[str, list[tuple[int, Any]]]) -> Ends:
-    return Ends(EARLIEST, {topic: [number for number, _ in numbers] for topic, numbers in asked.items()})
+    return Ends(EARLIEST_OFFSET, {topic: [number for number, _ in numbers] for topic, numbers in asked.items()})
 
 
 def _ends_request(asked: Mapping[str, list[tuple[int, Any]]]) -> Ends:
-    return Ends(LATEST, {topic: [number for number, _ in numbers] for topic, numbers in asked.items()})
+    return Ends(LATEST_OFFSET, {topic: [number for number, _ in numbers] for topic, numbers in asked.items()})
 
 
 async def _ask(

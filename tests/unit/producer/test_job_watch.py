@@ -1,0 +1,76 @@
+"""Since when a process sees what may end a job: by its monotonic clock alone."""
+
+import math
+
+import pytest
+from clock import Clock
+
+from backburner.jobs.job_watch import JobWatch
+from backburner_schemas.job import Cursor, JobManifest
+from backburner_schemas.status import JobView
+
+DEADLINE = 5_000.0
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def watch(clock):
+    return JobWatch(clock, max_jobs=2)
+
+
+def view(*, job="batch_1", count=0, cancelled_at=None):
+    manifest = JobManifest(id=job, tenant="t", created_at=0, deadline=DEADLINE)
+    return JobView(manifest=manifest, cursor=Cursor(count=count), cancelled_at=cancelled_at)
+
+
+def test_each_thing_counts_from_when_it_was_seen_first(watch, clock):
+    watch.observe(view(), 0.0)
+    clock.now += 10
+    watch.observe(view(cancelled_at=7.0), DEADLINE + 1)
+    clock.now += 5
+    seen = watch.observe(view(cancelled_at=7.0), DEADLINE + 1)
+    assert (seen.cursor_unchanged, seen.cancelled, seen.overdue) == (15, 5, 5)
+
+
+def test_a_cursor_that_moves_shows_that_its_producer_lives(watch, clock):
+    watch.observe(view(), 0.0)
+    clock.now += 10
+    assert watch.observe(view(count=1), 0.0).cursor_unchanged == 0
+    clock.now += 10
+    assert watch.observe(view(count=1), 0.0).cursor_unchanged == 10
+
+
+def test_what_is_so_no_more_begins_anew(watch, clock):
+    watch.observe(view(), DEADLINE + 1)
+    clock.now += 10
+    # The clock is not known, or was set back.
+    assert watch.observe(view(), -math.inf).overdue == 0
+    clock.now += 10
+    assert watch.observe(view(), DEADLINE + 1).overdue == 0
+
+
+def test_a_job_that_is_missing_is_counted_until_it_is_there(watch, clock):
+    job = ("t", "batch_1")
+    assert watch.missing_seconds(job) == 0
+    watch.observe_missing(job)
+    clock.now += 3_600
+    watch.observe_missing(job)
+    assert watch.missing_seconds(job) == 3_600
+    watch.observe(view(), 0.0)
+    assert watch.missing_seconds(job) == 0
+
+
+def test_it_remembers_so_many_jobs_and_those_that_are_named(watch, clock):
+    for job in ("batch_1", "batch_2", "batch_3"):
+        watch.observe(view(job=job), 0.0)
+    clock.now += 10
+    assert watch.observe(view(job="batch_3"), 0.0).cursor_unchanged == 10
+    assert watch.observe(view(job="batch_1"), 0.0).cursor_unchanged == 0
+    watch.keep_only({("t", "batch_1")})
+    clock.now += 10
+    assert watch.observe(view(job="batch_1"), 0.0).cursor_unchanged == 10
+    assert watch.observe(view(job="batch_3"), 0.0).cursor_unchanged == 0

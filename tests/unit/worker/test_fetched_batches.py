@@ -1,0 +1,368 @@
+"""What comes out of fetched bytes, right and wrong: records, stand-ins, and where reading goes on."""
+
+import gzip
+import random
+import struct
+
+import pytest
+
+from backburner_worker.sources.kafka.batches import codecs, record
+from backburner_worker.sources.kafka.batches.fetched import FetchedBatches
+from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
+from backburner_worker.sources.kafka.batches.record import MAX_HEADERS_COUNT, MAX_RECORDS_COUNT, Unreadable
+from fuzz.batch_bytes import (
+    CODECS,
+    CONTROL,
+    GZIP,
+    LOG_APPEND,
+    NOW_MS,
+    TRANSACTIONAL,
+    ZSTD,
+    Record,
+    at_offset,
+    batch,
+    gzip_bomb,
+    message,
+    pack,
+    varint,
+    zstd_bomb,
+)
+from fuzz.hostile_batches import RECORDS, HostileBatches, placed
+
+MIB = 1024 * 1024
+ABORT, COMMIT = struct.pack(">HH", 0, 0), struct.pack(">HH", 0, 1)
+
+
+def opened(*batches: bytes, offset: int = 0, end: int = 10_000, aborted=(), read_ahead=None) -> FetchedBatches:
+    read_ahead = read_ahead or ReadAhead(8 * MIB)
+    read_ahead.begin_poll()
+    found = FetchedBatches("t", 1, b"".join(batches), offset, aborted, read_committed=True, read_ahead=read_ahead)
+    found.highwater = end
+    return found
+
+
+def values(fetched: FetchedBatches) -> list[bytes | str | None]:
+    """Values of records, and why there are none."""
+    return [each.reason if isinstance(each, Unreadable) else each.value for each in fetched.take(1_000_000)]
+
+
+def three(*, first: int = 0, **more) -> bytes:
+    return at_offset(batch([Record(b"%d" % (first + number)) for number in range(3)], **more), first)
+
+
+# --- what is right ---
+
+
+@pytest.mark.parametrize("codec", [0, *CODECS.values()])
+def test_records_of_each_codec_come_with_all_that_they_have(codec):
+    made = [Record(b"value", headers=((b"name", b"x"), (b"none", None)), time_delta=5), Record(None, key=None)]
+    fetched = opened(at_offset(batch(made, codec=codec), 7), offset=7)
+    first, second = fetched.take(10)
+    assert (first.topic, first.partition, first.offset, first.timestamp) == ("t", 1, 7, NOW_MS + 5)
+    assert (first.key, first.value, first.headers) == (b"key", b"value", (("name", b"x"), ("none", None)))
+    assert (second.offset, second.key, second.value, second.headers) == (8, None, None, ())
+    assert fetched.exhausted
+    assert fetched.position == 9
+
+
+def test_javas_blocks_of_snappy_are_read():
+    content = b"".join(Record(b"x" * 50_000).encode(number) for number in range(2))
+    blocks = [pack(CODECS["snappy"], content[at : at + 32_768]) for at in range(0, len(content), 32_768)]
+    packed = (
+        b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1) + b"".join(struct.pack(">i", len(one)) + one for one in blocks)
+    )
+    fetched = opened(batch(b"", codec=CODECS["snappy"], packed=packed, count=2, last=1))
+    assert [len(each.value) for each in fetched.take(10)] == [50_000, 50_000]
+
+
+def test_old_formats_are_read_with_their_offsets():
+    inner = b"".join(message(b"%d" % number, offset=number) for number in range(3))
+    fetched = opened(
+        at_offset(message(b"zero", version=0), 4),
+        at_offset(message(b"one"), 5),
+        at_offset(message(inner, codec=GZIP), 8),
+        offset=4,
+    )
+    assert [(each.offset, each.value) for each in fetched.take(10)] == [
+        (4, b"zero"),
+        (5, b"one"),
+        (6, b"0"),
+        (7, b"1"),
+        (8, b"2"),
+    ]
+    assert fetched.position == 9
+
+
+def test_what_was_read_already_is_passed_by_and_a_poll_takes_no_more_than_asked():
+    fetched = opened(three(), three(first=3), offset=2)
+    assert [each.value for each in fetched.take(2)] == [b"2", b"3"]
+    assert fetched.position == 4
+    assert not fetched.exhausted
+    assert values(fetched) == [b"4", b"5"]
+
+
+def test_a_batch_that_the_answer_cuts_off_waits_for_the_next_answer():
+    fetched = opened(three(), three(first=3)[:-5])
+    assert values(fetched) == [b"0", b"1", b"2"]
+    assert fetched.position == 3
+    assert fetched.exhausted
+
+
+def test_gaps_of_a_compacted_log_are_passed_by():
+    fetched = opened(batch([Record(b"a", delta=2), Record(b"b", delta=7)], last=9), at_offset(batch([], last=4), 10))
+    assert [(each.offset, each.value) for each in fetched.take(10)] == [(2, b"a"), (7, b"b")]
+    assert fetched.position == 15
+
+
+def test_aborted_transactions_are_passed_by_up_to_their_marker():
+    def sent(first: int, producer: int) -> bytes:
+        return three(first=first, producer=producer, flags=TRANSACTIONAL)
+
+    def marker(offset: int, producer: int, kind: bytes) -> bytes:
+        made = batch([Record(b"\x00" * 6, key=kind)], producer=producer, flags=TRANSACTIONAL | CONTROL)
+        return at_offset(made, offset)
+
+    log = sent(0, 7), sent(3, 8), marker(6, 7, ABORT), sent(7, 7), marker(10, 7, COMMIT), marker(11, 8, COMMIT)
+    fetched = opened(*log, aborted=[(7, 0)])
+    assert values(fetched) == [b"3", b"4", b"5", b"7", b"8", b"9"]
+    assert fetched.position == 12
+    assert values(opened(*log)) == [b"%d" % number for number in (0, 1, 2, 3, 4, 5, 7, 8, 9)]
+
+
+# --- what takes too much ---
+
+
+@pytest.mark.parametrize(
+    ("codec", "packed"),
+    [
+        (GZIP, gzip_bomb(64 * MIB)),
+        (ZSTD, zstd_bomb(1024 * MIB)),
+        (ZSTD, zstd_bomb(1024 * MIB, window_bits=31)),
+        (CODECS["lz4"], pack(CODECS["lz4"], bytes(16 * MIB))),
+        (CODECS["snappy"], pack(CODECS["snappy"], bytes(16 * MIB))),
+        (CODECS["snappy"], b"\xff\xff\xff\xff\x0f"),
+    ],
+)
+def test_a_bomb_is_set_aside_with_its_bytes_and_reading_goes_on(codec, packed):
+    bomb = batch(b"", codec=codec, packed=packed, count=3, last=2)
+    fetched = opened(bomb, three(first=3))
+    stand_in, *rest = fetched.take(10)
+    assert "unpacks to more than 8,388,608 bytes" in stand_in.reason
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (0, 3, False)
+    assert stand_in.value == bomb[: record.MAX_KEPT_BYTES]
+    assert [each.value for each in rest] == [b"3", b"4", b"5"]
+
+
+def test_an_old_bomb_and_one_wrapped_in_another_are_set_aside():
+    bomb = message(message(bytes(16 * MIB)), codec=GZIP)
+    nested = message(message(message(b"{}"), codec=GZIP), codec=GZIP)
+    fetched = opened(bomb, at_offset(nested, 1), three(first=2))
+    bombed, wrapped = values(fetched)
+    assert "unpacks to more than" in bombed
+    assert "compressed once more" in wrapped
+    assert fetched.position == 2
+
+
+def test_unpacking_takes_no_memory_beyond_its_bound():
+    with pytest.raises(codecs.Undecodable):
+        codecs.unpack(ZSTD, zstd_bomb(1024 * MIB), 64 * 1024)
+    buffer, size = codecs.unpack(ZSTD, zstd_bomb(64 * 1024), 128 * 1024)
+    assert (buffer[:size].count(b"a"), size) == (128 * 1024, 128 * 1024)
+
+
+def test_a_poll_unpacks_a_bounded_number_of_batches_and_the_next_goes_on():
+    read_ahead = ReadAhead(8 * MIB)
+    bombs = [at_offset(batch(b"", codec=ZSTD, packed=zstd_bomb(64 * MIB), count=1, last=0), at) for at in range(4)]
+    fetched = opened(*bombs, three(first=4), read_ahead=read_ahead)
+    assert [each.offset for each in fetched.take(100)] == [0, 1]
+    assert fetched.take(100) == []
+    read_ahead.begin_poll()
+    assert [each.offset for each in fetched.take(100)] == [2, 3]
+    read_ahead.begin_poll()
+    assert values(fetched) == [b"4", b"5", b"6"]
+
+
+def test_a_poll_hands_out_a_bounded_number_of_bytes():
+    read_ahead = ReadAhead(64 * MIB)
+    large = batch([Record(bytes(6 * MIB)) for _ in range(5)], codec=ZSTD)
+    fetched = opened(large, read_ahead=read_ahead)
+    assert len(fetched.take(100)) == 3
+    read_ahead.begin_poll()
+    assert len(fetched.take(100)) == 2
+
+
+def test_what_is_held_of_all_partitions_is_bounded_and_what_is_dropped_is_fetched_again():
+    read_ahead = ReadAhead(64 * MIB)
+    several = [opened(batch([Record(b"a"), Record(bytes(12 * MIB))]), read_ahead=read_ahead) for _ in range(4)]
+    dropped = [fetched.exhausted for fetched in several]
+    assert dropped == [True, True, False, False]
+    assert several[0].take(10) == []
+    assert several[0].position == 0
+
+
+def test_too_many_records_are_one_letter():
+    content = Record(None, key=None).encode(0) * 5
+    count = MAX_RECORDS_COUNT + 1
+    fetched = opened(batch(content, count=count, last=count - 1), end=10**9)
+    (stand_in,) = fetched.take(10)
+    assert (stand_in.offset, stand_in.until) == (0, count)
+
+
+# --- what cannot be decoded ---
+
+
+def test_a_name_that_is_not_utf8_costs_no_record_anything():
+    bad = Record(b"1", headers=((b"\xff\xfe", b"x"), (b"attempt", b"2")))
+    found = opened(batch([Record(b"0"), bad, Record(b"2")])).take(10)
+    assert [each.value for each in found] == [b"0", b"1", b"2"]
+    assert found[1].headers == (("\ufffd\ufffd", b"x"), ("attempt", b"2"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "count", "kept"),
+    [
+        ((varint(1) + b"n" + varint(-1)) * 1000, 1000, MAX_HEADERS_COUNT),
+        (varint(0) + varint(-1) + varint(1_000_000) + b"n" * 1_000_000 + varint(0), 2, 1),
+        (varint(0) + varint(1_000_000) + b"v" * 1_000_000, 1, 0),
+    ],
+)
+def test_headers_beyond_the_bounds_are_passed_over(raw, count, kept):
+    found = opened(batch([Record(b"0", header_count=count, raw_headers=raw), Record(b"1")])).take(10)
+    assert [each.value for each in found] == [b"0", b"1"]
+    assert len(found[0].headers) == kept
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Record(b"{}", value_length=500),
+        Record(b"{}", value_length=2**62),
+        Record(b"{}", header_count=-1),
+        Record(b"{}", header_count=2**62),
+        Record(b"{}", header_count=3, raw_headers=varint(2**40)),
+        Record(b"{}", header_count=0, raw_headers=b"x"),
+        Record(b"{}", delta=-1),
+        Record(b"{}", delta=0),
+        Record(b"{}", delta=3),
+        Record(b"{}", delta=2**62),
+    ],
+)
+def test_a_malformed_record_costs_itself_alone(bad):
+    fetched = opened(batch([Record(b"0"), bad, Record(b"2")]), three(first=3))
+    first, stand_in, *rest = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.reason) == (1, 2, "the record is malformed")
+    assert b"{}" in stand_in.value
+    assert [each.value for each in (first, *rest)] == [b"0", b"2", b"3", b"4", b"5"]
+
+
+@pytest.mark.parametrize("length", [-1, 0, 2**31 - 1, 2**62, -(2**62)])
+def test_behind_a_record_without_an_end_the_rest_of_its_batch_is_one_letter(length):
+    fetched = opened(batch([Record(b"0"), Record(b"{}", length=length), Record(b"2")]), three(first=3))
+    first, stand_in, *rest = fetched.take(10)
+    assert (stand_in.offset, stand_in.until) == (1, 3)
+    assert [each.value for each in (first, *rest)] == [b"0", b"3", b"4", b"5"]
+
+
+def test_many_malformed_records_of_a_batch_are_few_letters():
+    fetched = opened(batch([Record(b"{}", value_length=500) for _ in range(1000)]), end=10_000)
+    found = fetched.take(10_000)
+    assert len(found) == 17
+    assert found[-1].until == fetched.position == 1000
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (three(codec=5), "codec, 5, is unknown"),
+        (batch(b"", codec=ZSTD, packed=b"\xff" * 50, count=3, last=2), "zstd data is broken"),
+        (batch(b"", codec=GZIP, packed=gzip.compress(b"x" * 99)[:20], count=3, last=2), "gzip data is broken"),
+        (three(count=-1), "holds -1 records"),
+        (three(count=0), "holds no records, and does"),
+        (three(count=2**31 - 1), "holds 2,147,483,647 records"),
+        (three(flags=CONTROL), "transaction's marker, and is none"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_is_one_letter_and_reading_goes_on(bad, reason):
+    fetched = opened(three(), at_offset(bad, 3), three(first=6))
+    found = fetched.take(100)
+    assert reason in found[3].reason
+    assert (found[3].offset, found[3].until, found[3].damaged) == (3, 6, False)
+    assert found[3].value == at_offset(bad, 3)
+    assert [each.value for each in found[:3] + found[4:]] == [b"0", b"1", b"2", b"6", b"7", b"8"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        three(broken_checksum=True),
+        at_offset(message(b"{}", broken_checksum=True), 2),
+        three(version=3),
+        three(version=255),
+        three(broken_checksum=True, last=2**31 - 1),
+    ],
+)
+def test_damaged_bytes_are_told_from_what_was_sent_so(bad):
+    fetched = opened(at_offset(bad, 2 if bad[16] < 2 else 0), three(first=3))
+    (stand_in,) = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (0, 3, True)
+    assert fetched.exhausted  # Where the next batch begins is as doubtful: it is fetched anew.
+
+
+@pytest.mark.parametrize("length", [-(2**31), -1, 0, 1, 48, 2**31 - 1])
+def test_a_length_that_cannot_be_moves_reading_on_by_one_offset(length):
+    data = three(first=5)
+    fetched = opened(data[:8] + struct.pack(">i", length) + data[12:], three(first=8), offset=5)
+    (stand_in,) = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (5, 6, True)
+    assert fetched.exhausted
+
+
+@pytest.mark.parametrize("base", [-1, -(2**63), 2**62, 10_000])
+def test_offsets_that_the_log_does_not_have_are_not_believed(base):
+    fetched = opened(at_offset(three(), base), offset=5)
+    (stand_in,) = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (5, 6, True)
+    assert fetched.position == 6
+
+
+@pytest.mark.parametrize("last", [-1, -(2**31), 2**31 - 1])
+def test_a_last_offset_that_cannot_be_skips_nothing_behind_it(last):
+    found = opened(three(last=last), three(first=3)).take(10)
+    assert [each.value for each in found if each.offset >= 3] == [b"3", b"4", b"5"]
+    assert opened(three(last=last)).take(10)[-1].offset <= 2
+
+
+@pytest.mark.parametrize("first_ms", [-1, 0, -(2**63), 2**63 - 1, 221_845_478_400_000])
+@pytest.mark.parametrize("flags", [0, LOG_APPEND])
+def test_times_are_cut_to_what_a_calendar_holds(first_ms, flags):
+    (found,) = opened(batch([Record(b"0", time_delta=-5)], first_ms=first_ms, flags=flags)).take(1)
+    assert 0 <= found.timestamp <= 253_402_300_799_999
+
+
+def test_whatever_comes_each_good_record_comes_once_and_reading_ends():
+    made = HostileBatches(3, MIB)
+    dice = random.Random(3)
+    log: list[tuple[int, int, bytes]] = []
+    end, wanted = 0, []
+    for one in made.batches(250, light=True):
+        count = struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS
+        log.append((end, end + count, placed(one.data, end)))
+        end += count
+        wanted += [good.custom_id.encode() for good in one.good]
+    found, position, tries = bytearray(), 0, 0
+    read_ahead = ReadAhead(8 * MIB)
+    while position < end:
+        start, tries = position, tries + 1
+        assert tries < 3 * end
+        at = next(number for number, (_, until, _) in enumerate(log) if until > position)
+        data = b"".join(each for _, _, each in log[at : at + dice.choice((1, 5, 50))])
+        fetched = opened(data, offset=position, end=end, read_ahead=read_ahead)
+        while not fetched.exhausted:
+            read_ahead.begin_poll()
+            for each in fetched.take(500):
+                assert each.offset >= position
+                position = each.offset + 1
+                found += b"" if isinstance(each, Unreadable) else (each.value or b"")
+        position = fetched.position
+        assert position > start
+    assert [custom_id for custom_id in wanted if found.count(b'"%s"' % custom_id) != 1] == []
