@@ -12,7 +12,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -211,11 +211,16 @@ def bound(item: Any) -> Iterator[tuple[str, float]]:
 def type_words(annotation: Any) -> str:
     """A type in words."""
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
-        (inner,) = (one for one in typing.get_args(annotation) if one is not type(None))
-        return type_words(inner)
+        # A callable is an argument's alone: no variable can have one.
+        inner = [one for one in typing.get_args(annotation) if one is not type(None) and not _is_callable(one)]
+        return type_words(*inner)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return " or ".join(f"`{member.value}`" for member in annotation)
     return PLAIN.get(annotation, str(annotation))
+
+
+def _is_callable(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is Callable
 
 
 def default(field: FieldInfo) -> str:

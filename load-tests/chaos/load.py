@@ -8,7 +8,8 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -173,12 +174,29 @@ class Load:
         await self._submit(name, asked, Lane.NORMAL, batch)
         await self.done(batch, seconds)
 
-    async def trickle(self) -> None:
-        """One request every quarter of a second, until cancelled."""
+    @asynccontextmanager
+    async def trickle(self) -> AsyncIterator[None]:
+        """One request every quarter of a second within the block, which ends when the last one is accepted.
+
+        It is not cancelled before: of a call that is cut off nobody learns what it was given. Raises `NeverCame`.
+        """
+        over = asyncio.Event()
+        task = asyncio.create_task(self._trickle(over))
+        try:
+            yield
+        finally:
+            over.set()
+            try:
+                await asyncio.wait_for(task, _SUBMIT_SECONDS)
+            except TimeoutError as error:
+                raise NeverCame(f"the last trickled request was not accepted in {_SUBMIT_SECONDS:.0f} s") from error
+
+    async def _trickle(self, over: asyncio.Event) -> None:
         batch = self._trickled
-        while True:
+        while not over.is_set():
             await (self._single(batch) if self._dice.random() < _COIN else self._line())
-            await asyncio.sleep(_TRICKLE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), _TRICKLE_SECONDS)
 
     async def accepted(self, batch: Batch) -> None:
         """Returns when the queue has the whole batch."""

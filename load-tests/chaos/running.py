@@ -62,13 +62,9 @@ class Run:
         self._judge()
 
     async def _faults(self, plan: Sequence[Fault]) -> None:
-        trickle = asyncio.create_task(self._stage.load.trickle())
-        try:
+        async with self._stage.load.trickle():
             for fault in plan:
                 await self._fault(fault)
-        finally:
-            trickle.cancel()
-            await asyncio.wait([trickle])
         await self._stage.load.finish(self._recover_seconds)
 
     async def _fault(self, fault: Fault) -> None:

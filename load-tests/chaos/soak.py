@@ -37,20 +37,19 @@ def soak(seconds: float, requests: int, place: QueuePlace) -> Report:
 async def _play(on: Stage, report: Report, seconds: float, requests: int) -> None:
     memory = Memory()
     sampling = asyncio.create_task(_sample(on, memory))
-    trickle = asyncio.create_task(on.load.trickle())
     rounds = 0
     try:
-        until = time.monotonic() + seconds
-        while (began := time.monotonic()) < until:
-            rounds += 1
-            batch = on.load.begin(requests) if rounds % 2 else on.load.begin_at_gateway(requests)
-            await on.load.accepted(batch)
-            await on.load.done(batch, _RECOVER_SECONDS)
-            await asyncio.sleep(began + _ROUND_SECONDS - time.monotonic())
+        async with on.load.trickle():
+            until = time.monotonic() + seconds
+            while (began := time.monotonic()) < until:
+                rounds += 1
+                batch = on.load.begin(requests) if rounds % 2 else on.load.begin_at_gateway(requests)
+                await on.load.accepted(batch)
+                await on.load.done(batch, _RECOVER_SECONDS)
+                await asyncio.sleep(began + _ROUND_SECONDS - time.monotonic())
     finally:
-        for task in (trickle, sampling):
-            task.cancel()
-        await asyncio.wait([trickle, sampling])
+        sampling.cancel()
+        await asyncio.wait([sampling])
     await on.load.finish(_RECOVER_SECONDS)
     report.memory = memory.growths(
         after=seconds * _WARM_UP_SHARE, bound=lambda part: None if part.startswith("its ") else MAX_MB_PER_HOUR

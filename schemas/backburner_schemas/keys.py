@@ -346,6 +346,15 @@ def clock_mark() -> str:
     return f"{CLOCK}{secrets.randbelow(_CLOCK_MARKS_COUNT):02x}"
 
 
+TRIALS = "doctor/"
+"""Objects with which it is tried what a store can do; removed at once."""
+
+
+def trial(name: str) -> str:
+    """One of them."""
+    return f"{TRIALS}{name}"
+
+
 PROBE = "probe"
 """An empty object, which is written to learn whether a store that was away is back."""
 GATEWAY_SIGNING_KEY = "gateway/signing-key"

@@ -278,6 +278,11 @@ REFUSED = [
     ({"workers": {"kafka": {"existingSecret": {"name": "w"}}}}, "the Secret w has a user; set SASL_SSL"),
     ({"kafka": {"caFrom": {"configMap": "c"}}}, "kafka.securityProtocol: PLAINTEXT is without TLS"),
     (
+        {"kafka": {"securityProtocol": "SASL_SSL", "mechanism": "OAUTHBEARER"}},
+        "kafka.oauth: OAUTHBEARER takes tokens from one place",
+    ),
+    ({"kafka": {"oauth": {"audience": "kafka"}}}, "kafka.oauth: tokens are for OAUTHBEARER"),
+    (
         {"store": {"url": "az://c/folder", "existingSecret": {"name": "s"}}},
         "store.existingSecret: s has a key of S3, and the store is az://c/folder",
     ),

@@ -16,6 +16,8 @@ import pytest
 from node_package import NodePackageMissing
 from shifted_store import ShiftedStore
 
+from backburner.doctor.finding import Level
+from backburner.doctor.store import examine_store
 from backburner.local.programs import store as local_store
 from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.readiness import Readiness
@@ -307,3 +309,15 @@ async def test_a_store_whose_clock_is_off_is_noticed_and_judges_nothing(server, 
         await storage.measure_clock(anew=True)
         keeper.look()
         assert readiness.line == "ready"
+
+
+@pytest.mark.parametrize(("shift", "says"), [(120.0, "behind"), (-120.0, "ahead of")])
+async def test_the_doctor_finds_a_clock_that_is_two_minutes_off(server, tmp_path, monkeypatch, shift, says):
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    with ShiftedStore(server.endpoint, shift) as proxy:
+        storage = Storage.open(Settings(store_url=f"s3://backburner/{tmp_path.name}", store_endpoint=proxy.endpoint))
+        found = {one.subject: one async for one in examine_store(storage)}
+    assert found["store"].level is Level.OK
+    assert found["clock"].level is Level.WRONG
+    assert f"s {says} the object store's" in found["clock"].message

@@ -7,10 +7,13 @@ from waiting import until
 
 from apache_kafka.replicas import are_whole, replicas
 from backburner_schemas.names import Lane
+from backburner_worker.sources.base import LogLosses
 
 pytestmark = pytest.mark.broker
 
 PATIENCE = 120.0
+NOTHING_LOST = LogLosses(records_lost={}, logs_restarted={})
+"""However leaders move while replicas are in sync."""
 
 
 async def flow(pool, publisher, source, first: int, count: int = 40) -> None:
@@ -46,6 +49,7 @@ async def test_a_rolling_restart_is_ridden_out(cluster, cluster_pool):
         await until(lambda: are_whole(cluster.bootstrap), "all replicas in sync", PATIENCE)
     await flow(pool, publisher, source, 5000)
     await pool.owes(0)
+    assert source.log_losses() == NOTHING_LOST
 
 
 async def test_a_broker_that_dies_takes_nothing_with_it(cluster, cluster_pool):
@@ -79,6 +83,19 @@ async def test_leaders_move_under_a_running_pool(cluster, cluster_pool):
     assert 2 in {one.leader for one in await own_replicas(pool)}
     await flow(pool, publisher, source, 2000)
     await pool.owes(0)
+    assert source.log_losses() == NOTHING_LOST
+
+
+async def test_the_groups_coordinator_moves_under_a_running_pool(cluster, cluster_pool):
+    pool = cluster_pool
+    publisher, source = await pool.started_publisher(), await pool.member()
+    await flow(pool, publisher, source, 0)
+    coordinator = source._consumer._coordinator.coordinator_id
+    cluster.nodes[coordinator].kill()
+    await flow(pool, publisher, source, 1000)
+    await pool.owes(0)
+    assert source._consumer._coordinator.coordinator_id != coordinator
+    assert source.log_losses() == NOTHING_LOST
 
 
 async def _led_by_others(pool, node: int) -> bool:

@@ -1,4 +1,4 @@
-"""The contract tests of the queue, and of Kafka's own, on three brokers: as a user certifies a cluster."""
+"""The contract tests of queues, and those of Kafka's own, on three brokers: as users certify a cluster."""
 
 import os
 import subprocess
@@ -30,5 +30,7 @@ def test_a_cluster_passes_what_docs_certify_has_users_run(session_cluster, tmp_p
         timeout=BOUND,
         check=False,
     )
-    print(ended.stdout)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    # What Kafka cannot judge says where it is judged. That nobody may stop these brokers is no reason to skip.
+    skipped = [line for line in ended.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert [line for line in skipped if "; judged on " not in line] == []

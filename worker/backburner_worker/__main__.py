@@ -12,11 +12,12 @@ from backburner_worker.check import import_app, run_check
 from backburner_worker.settings import WorkerSettings
 
 _USAGE = """\
-usage: backburner-worker [--check | fetch-model]
+usage: backburner-worker [--check [--connect] | fetch-model]
 It is configured by BACKBURNER_… variables alone; docs/settings.md lists them.
 
   --check      load no model and connect to nothing: read the settings, import all that the engine needs, and print in
                one line what was found, or what is wrong; for builds of images, which need no GPU for it
+  --connect    with --check: ask the servers of the engine openai-http as well
   fetch-model  make the folder BACKBURNER_MODEL from BACKBURNER_MODEL_SOURCE, unless it is there, and end; it can be
                killed and started again, and several may run at once on one volume; docs/models.md
 """
@@ -35,6 +36,8 @@ def main() -> None:
             run, part = _fetch_model, "fetch-model"
         case ["--check"]:
             sys.exit(run_check())
+        case ["--check", "--connect"]:
+            sys.exit(run_check(connect=True))
         case arguments:
             sys.stderr.write(_USAGE)
             sys.exit(0 if {"-h", "--help"} & set(arguments) else 2)

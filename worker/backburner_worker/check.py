@@ -4,11 +4,13 @@ It loads no model, connects to nothing and needs no GPU, so that the build of an
 code as a start does, in the order in which a failure shows soonest.
 """
 
+import asyncio
 import importlib
 import logging
 import platform
 import sys
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from types import ModuleType
 
@@ -21,15 +23,23 @@ from backburner_worker.settings import WorkerSettings
 
 _ENGINES = {EngineKind.FAKE: "fake", EngineKind.OPENAI_HTTP: "openai-http"}
 """Those beside vLLM, of which more is told."""
+_ANSWER_SECONDS = 10.0
+"""How long a server elsewhere is waited for."""
 
 
-def run_check() -> int:
-    """Check, and print in one line what was found, or what is wrong. Returns the exit status, 0 or 1."""
+def run_check(*, connect: bool = False) -> int:
+    """Check, and print in one line what was found, or what is wrong. Returns the exit status, 0 or 1.
+
+    `connect`: where the engine is servers elsewhere, these have to answer as well.
+    """
     # Libraries warn about what is usual where an image is built, such as the lack of a GPU.
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     try:
-        found = _check(WorkerSettings.load())
+        settings = WorkerSettings.load()
+        found = _check(settings)
+        if connect and settings.engine is EngineKind.OPENAI_HTTP:
+            found += f", {asyncio.run(_ask(settings))}"
     except BackburnerError as error:
         sys.stderr.write(f"backburner-worker --check: {error.message}\n")
         return 1
@@ -43,6 +53,19 @@ def _check(settings: WorkerSettings) -> str:
     _check_parts(settings)
     engine = f"{_ENGINES[settings.engine]} engine" if release is None else _check_vllm(settings, release)
     return f"backburner {version('backburner')}, {engine}, Python {platform.python_version()}"
+
+
+async def _ask(settings: WorkerSettings) -> str:
+    """What servers elsewhere offer. Raises what the engine's start raises."""
+    from backburner_worker.engine.factory import create_engine
+
+    options = settings.engine_options
+    soon = replace(options.openai_http, start_seconds=_ANSWER_SECONDS)
+    engine = create_engine(replace(options, openai_http=soon))
+    try:
+        return f"its servers serve {', '.join((await engine.start()).models)}"
+    finally:
+        await engine.close(drain=0.0)
 
 
 def import_app() -> ModuleType:

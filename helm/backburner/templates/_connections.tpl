@@ -34,7 +34,11 @@ back the settings too, and a pod that is started again in the middle of a canary
 {{- $_ := set $env "AWS_REGION" $values.store.region -}}
 {{- end -}}
 {{- $keys := mergeOverwrite (deepCopy $values.store.existingSecret) (include "backburner.said" .own.store.existingSecret | fromYaml) -}}
-{{- if $keys.name -}}
+{{- if and $keys.name $keys.fileKey -}}
+{{- $items := list (dict "key" $keys.fileKey "path" "credentials") -}}
+{{- include "backburner.folder" (dict "volume" (dict "name" "store-keys" "secret" (dict "secretName" $keys.name "items" $items "defaultMode" 288)) "path" "/etc/backburner/store-keys" "into" .into) -}}
+{{- $_ := set $env "AWS_SHARED_CREDENTIALS_FILE" "/etc/backburner/store-keys/credentials" -}}
+{{- else if $keys.name -}}
 {{- $_ := set $env "AWS_ACCESS_KEY_ID" (include "backburner.fromSecret" (list $keys.name $keys.accessKeyKey) | fromYaml) -}}
 {{- $_ := set $env "AWS_SECRET_ACCESS_KEY" (include "backburner.fromSecret" (list $keys.name $keys.secretKeyKey) | fromYaml) -}}
 {{- end -}}
@@ -49,11 +53,13 @@ back the settings too, and a pod that is started again in the middle of a canary
 {{- $_ := set $env "BACKBURNER_KAFKA_IDEMPOTENCE" "false" -}}
 {{- end -}}
 {{- if hasPrefix "SASL_" $kafka.securityProtocol -}}
-{{- $user := mergeOverwrite (deepCopy $kafka.existingSecret) (include "backburner.said" .own.kafka.existingSecret | fromYaml) -}}
-{{- $name := required "kafka.existingSecret.name: the securityProtocol has SASL; name the Secret with a Kafka user, here or for each part (gateway.kafka, dispatcher.kafka, workers.kafka, bootstrap.kafka)" $user.name -}}
 {{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_MECHANISM" $kafka.mechanism -}}
-{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_USERNAME" (include "backburner.fromSecret" (list $name $user.usernameKey) | fromYaml) -}}
-{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_PASSWORD" (include "backburner.fromSecret" (list $name $user.passwordKey) | fromYaml) -}}
+{{- $user := mergeOverwrite (deepCopy $kafka.existingSecret) (include "backburner.said" .own.kafka.existingSecret | fromYaml) -}}
+{{- if ne $kafka.mechanism "OAUTHBEARER" -}}
+{{- include "backburner.kafkaUser" (dict "user" $user "name" "USERNAME" "secret" "PASSWORD_FILE" "into" .into) -}}
+{{- else -}}
+{{- include "backburner.kafkaTokens" (dict "oauth" $kafka.oauth "user" $user "into" .into) -}}
+{{- end -}}
 {{- end -}}
 {{- if hasSuffix "SSL" $kafka.securityProtocol -}}
 {{- include "backburner.authority" (dict "from" $kafka.caFrom "name" "kafka-ca" "variable" "BACKBURNER_KAFKA_SECURITY_CA_FILE" "into" .into) -}}
@@ -63,6 +69,36 @@ back the settings too, and a pod that is started again in the middle of a canary
 {{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_KEY_FILE" "/etc/backburner/kafka-client/tls.key" -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+(dict "user" EXISTINGSECRET "name" VARIABLE "secret" VARIABLE "into" INTO): a user and a secret from there. The secret is a file, which
+follows the Secret: a variable has the value of the pod's start for as long as the pod lives.
+*/}}
+{{- define "backburner.kafkaUser" -}}
+{{- $name := required "kafka.existingSecret.name: the securityProtocol has SASL; name the Secret with a Kafka user, here or for each part (gateway.kafka, dispatcher.kafka, workers.kafka, bootstrap.kafka)" .user.name -}}
+{{- $_ := set .into.env (printf "BACKBURNER_KAFKA_SECURITY_%s" .name) (include "backburner.fromSecret" (list $name .user.usernameKey) | fromYaml) -}}
+{{- $items := list (dict "key" .user.passwordKey "path" "password") -}}
+{{- include "backburner.folder" (dict "volume" (dict "name" "kafka-user" "secret" (dict "secretName" $name "items" $items "defaultMode" 288)) "path" "/etc/backburner/kafka-user" "into" .into) -}}
+{{- $_ := set .into.env (printf "BACKBURNER_KAFKA_SECURITY_%s" .secret) "/etc/backburner/kafka-user/password" -}}
+{{- end -}}
+
+{{/* (dict "oauth" OAUTH "user" EXISTINGSECRET "into" INTO): where the tokens of OAUTHBEARER come from. */}}
+{{- define "backburner.kafkaTokens" -}}
+{{- $env := .into.env -}}
+{{- if .oauth.tokenUrl -}}
+{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_TOKEN_URL" .oauth.tokenUrl -}}
+{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_SCOPE" .oauth.scope -}}
+{{- include "backburner.kafkaUser" (dict "user" .user "name" "CLIENT_ID" "secret" "CLIENT_SECRET_FILE" "into" .into) -}}
+{{- include "backburner.authority" (dict "from" .oauth.caFrom "name" "kafka-token-ca" "variable" "BACKBURNER_KAFKA_SECURITY_TOKEN_CA_FILE" "into" .into) -}}
+{{- else if .oauth.audience -}}
+{{- $token := dict "serviceAccountToken" (dict "audience" .oauth.audience "path" "token" "expirationSeconds" 3600) -}}
+{{- include "backburner.folder" (dict "volume" (dict "name" "kafka-token" "projected" (dict "sources" (list $token) "defaultMode" 288)) "path" "/etc/backburner/kafka-token" "into" .into) -}}
+{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_TOKEN_FILE" "/etc/backburner/kafka-token/token" -}}
+{{- else -}}
+{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_TOKEN_PROVIDER" .oauth.provider -}}
+{{- end -}}
+{{- $_ := set $env "BACKBURNER_KAFKA_SECURITY_EXTENSIONS" .oauth.extensions -}}
 {{- end -}}
 
 {{/* What is not empty in a map. */}}

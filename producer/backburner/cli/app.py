@@ -9,6 +9,7 @@ from backburner.cli.commands import (
     bootstrap,
     canary,
     dlq,
+    doctor,
     enqueue,
     jobs,
     keys,
@@ -75,6 +76,7 @@ dlq.register(app)
 topics.register(app)
 bootstrap.register(app)
 pools.register(app)
+doctor.register(app)
 canary.register(app)
 keys.register(app)
 command.add(app, version)

@@ -159,7 +159,12 @@ class Dispatcher:
                     raise
                 # Broken, or denied: what is wrong with one job keeps nobody else's from being sent.
                 job.look_at = clock + _BROKEN_SECONDS
-                log.error("reading a job's cursor failed; leaving it alone", error=error.message)  # noqa: TRY400
+                log.error(  # noqa: TRY400 - the error names what does not fit
+                    "reading a job's cursor failed; leaving it alone",
+                    tenant=job.key[0],
+                    job=job.key[1],
+                    error=error.message,
+                )
                 continue
             if claim is not None:
                 claimed += 1

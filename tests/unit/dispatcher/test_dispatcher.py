@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
+from dispatcher_system import System
 from live import lines
 from tenacity import wait_none
 from waiting import until
@@ -18,6 +19,7 @@ from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError
 from backburner_schemas.job import Cursor, JobManifest, StoredInput
+from backburner_schemas.pool import WorkerAnnouncement
 
 
 async def answered(system, job, count):

@@ -86,7 +86,7 @@ async def test_a_topic_with_another_id_is_begun_anew_although_no_offset_is_out_o
     worker = Worker(Log(OLD, 0, 5), read=5)
     brokers.topic, brokers.start = NEW, 2
     await worker.watch.look([HOME])
-    assert worker.state() == (2, Log(NEW, 0, 5, renewed=True))
+    assert worker.state() == (2, Log(NEW, 0, 2, renewed=True))
     assert worker.lost == [0, 1, 2, 3, 4]
     assert worker.moved == [HOME]
     assert worker.watch.losses().logs_restarted == {"t": 1}
@@ -118,6 +118,14 @@ async def test_a_leader_that_lacks_what_was_read_has_what_follows_run(brokers):
     assert worker.state() == (0, Log(OLD, 1, 2))
     assert [worker.assignment.take(HOME, number) for number in range(4)] == [False, False, True, True]
     assert worker.moved == [HOME]
+
+
+async def test_a_leader_of_before_is_not_believed(brokers):
+    worker = Worker(Log(OLD, 3, 4), read=5)
+    brokers.end = End(100, 2)
+    await worker.watch.look([HOME])
+    assert worker.state() == (5, Log(OLD, 3, 4))
+    assert await arriving(worker, 5, Marks(log=Log(OLD, 3, 4))) is None
 
 
 async def test_nothing_is_made_of_a_leader_that_does_not_answer(brokers):

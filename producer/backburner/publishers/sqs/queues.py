@@ -100,6 +100,22 @@ def redrive_policy(client: "SQSClient", url: str) -> str | None:
     return _attributes(client, url).get("RedrivePolicy")
 
 
+async def survey(settings: Settings, names: Iterable[str]) -> dict[str, dict[str, str] | None]:
+    """The attributes of each queue, in SQS's own names; None where there is no such queue. Raises `QueueError`."""
+    return await asyncio.to_thread(_survey, settings, list(names))
+
+
+def _survey(settings: Settings, names: list[str]) -> dict[str, dict[str, str] | None]:
+    client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=10.0, attempts=2)
+    try:
+        urls = {name: _url(client, name) for name in names}
+        return {name: None if url is None else _attributes(client, url) for name, url in urls.items()}
+    except FAILURES as error:
+        raise queue_error(settings, error) from error
+    finally:
+        client.close()
+
+
 def _ensure(settings: Settings, pool: str, names: list[str], retention: int) -> list[str]:
     client = sqs_client(sqs_session(settings), settings, connections=1, read_seconds=30.0, attempts=5)
     try:
@@ -182,7 +198,14 @@ def _url(client: "SQSClient", name: str) -> str | None:
 
 def _attributes(client: "SQSClient", url: str) -> dict[str, str]:
     found = client.get_queue_attributes(
-        QueueUrl=url, AttributeNames=["RedrivePolicy", "MaximumMessageSize", "MessageRetentionPeriod"]
+        QueueUrl=url,
+        AttributeNames=[
+            "RedrivePolicy",
+            "MaximumMessageSize",
+            "MessageRetentionPeriod",
+            "VisibilityTimeout",
+            "DelaySeconds",
+        ],
     )
     return {str(name): value for name, value in found.get("Attributes", {}).items()}
 

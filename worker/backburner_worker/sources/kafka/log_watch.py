@@ -44,6 +44,10 @@ class View:
         """Whether the leader has another epoch than when that was known."""
         return self.end is not None and 0 <= known.epoch < self.end.epoch
 
+    def is_behind(self, known: Log) -> bool:
+        """Whether who answered leads no more, and does not know it yet."""
+        return self.end is not None and self.topic == known.topic != b"" and self.end.epoch < known.epoch
+
     def seen(self, known: Log, checked: int) -> Log:
         """What is known from now on, where all below that offset was read before the brokers were asked."""
         renewed = known.renewed or self.is_other_topic(known)
@@ -105,14 +109,14 @@ class LogWatch:
             before, now = known[partition], view.seen(known[partition], reached[partition])
             if view.is_other_topic(before):
                 if partition in starts:
-                    self._begin_anew(partition, starts[partition], now)
+                    self._begin_anew(partition, starts[partition], replace(now, checked=starts[partition]))
                     self._moved(partition)
             elif partition in later and partition not in epoch_ends:
                 continue  # Its leader did not answer: asked again at the next look.
             elif (end := cut_at(before, epoch_ends.get(partition))) is not None:
                 self._cut(partition, end, replace(now, checked=end))
                 self._moved(partition)
-            elif view.end is not None:
+            elif view.end is not None and not view.is_behind(before):
                 self._assignment.confirm(partition, now)
 
     async def out_of_range(self, offsets: Mapping[Partition, int]) -> None:
@@ -158,8 +162,12 @@ class LogWatch:
 
         What runs here from before, of a log that is gone, has lost its lease then. Raises what aiokafka raises.
         """
-        views = {partition: view for partition, view in (await self._views(coming)).items() if view.end is not None}
-        marked = {partition: found[partition][1].log if partition in found else UNKNOWN_LOG for partition in views}
+        marked = {partition: found[partition][1].log if partition in found else UNKNOWN_LOG for partition in coming}
+        views = {
+            partition: view
+            for partition, view in (await self._views(coming)).items()
+            if view.end is not None and not view.is_behind(marked[partition])
+        }
         held = {partition: self._held(partition) for partition in views}
         marked_ends, held_ends = [
             await self._epoch_ends(
