@@ -53,6 +53,11 @@ def three(*, first: int = 0, **more) -> bytes:
 # --- what is right ---
 
 
+def by_size(value):
+    """Names bytes in a test's id by how many there are: they are long, and some have the time in them."""
+    return f"{len(value)}-bytes" if isinstance(value, bytes) else None
+
+
 @pytest.mark.parametrize("codec", [0, *CODECS.values()])
 def test_records_of_each_codec_come_with_all_that_they_have(codec):
     made = [Record(b"value", headers=((b"name", b"x"), (b"none", None)), time_delta=5), Record(None, key=None)]
@@ -142,6 +147,7 @@ def test_aborted_transactions_are_passed_by_up_to_their_marker():
         (CODECS["snappy"], pack(CODECS["snappy"], bytes(16 * MIB))),
         (CODECS["snappy"], b"\xff\xff\xff\xff\x0f"),
     ],
+    ids=by_size,
 )
 def test_a_bomb_is_set_aside_with_its_bytes_and_reading_goes_on(codec, packed):
     bomb = batch(b"", codec=codec, packed=packed, count=3, last=2)
@@ -225,6 +231,7 @@ def test_a_name_that_is_not_utf8_costs_no_record_anything():
         (varint(0) + varint(-1) + varint(1_000_000) + b"n" * 1_000_000 + varint(0), 2, 1),
         (varint(0) + varint(1_000_000) + b"v" * 1_000_000, 1, 0),
     ],
+    ids=by_size,
 )
 def test_headers_beyond_the_bounds_are_passed_over(raw, count, kept):
     found = opened(batch([Record(b"0", header_count=count, raw_headers=raw), Record(b"1")])).take(10)
@@ -281,6 +288,7 @@ def test_many_malformed_records_of_a_batch_are_few_letters():
         (three(count=2**31 - 1), "holds 2,147,483,647 records"),
         (three(flags=CONTROL), "transaction's marker, and is none"),
     ],
+    ids=by_size,
 )
 def test_a_batch_that_cannot_be_read_is_one_letter_and_reading_goes_on(bad, reason):
     fetched = opened(three(), at_offset(bad, 3), three(first=6))
@@ -300,6 +308,7 @@ def test_a_batch_that_cannot_be_read_is_one_letter_and_reading_goes_on(bad, reas
         three(version=255),
         three(broken_checksum=True, last=2**31 - 1),
     ],
+    ids=by_size,
 )
 def test_damaged_bytes_are_told_from_what_was_sent_so(bad):
     fetched = opened(at_offset(bad, 2 if bad[16] < 2 else 0), three(first=3))
