@@ -27,7 +27,7 @@ from fuzz.batch_bytes import (
     varint,
     zstd_bomb,
 )
-from fuzz.hostile_batches import RECORDS, HostileBatches, placed
+from fuzz.hostile_batches import RECORDS_PER_BATCH, HostileBatches, placed
 
 MIB = 1024 * 1024
 ABORT, COMMIT = struct.pack(">HH", 0, 0), struct.pack(">HH", 0, 1)
@@ -345,7 +345,7 @@ def test_whatever_comes_each_good_record_comes_once_and_reading_ends():
     log: list[tuple[int, int, bytes]] = []
     end, wanted = 0, []
     for one in made.batches(250, light=True):
-        count = struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS
+        count = struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS_PER_BATCH
         log.append((end, end + count, placed(one.data, end)))
         end += count
         wanted += [good.custom_id.encode() for good in one.good]

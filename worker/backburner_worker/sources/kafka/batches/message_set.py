@@ -10,7 +10,7 @@ from backburner_worker.sources.kafka.batches.record import MAX_RECORDS_COUNT, Re
 _LENGTH = struct.Struct(">i")
 _START = struct.Struct(">qiIBB")
 _STAMP = struct.Struct(">q")
-_LENGTH_FROM = 12
+_BEFORE_LENGTH_BYTES = 12
 _CODEC_BITS = 0x07
 
 
@@ -59,7 +59,7 @@ class MessageSet:
             if size - at < _START.size + _STAMP.size:
                 raise Undecodable("a message in it is cut off")
             offset, length, _, version, attributes = _START.unpack(buffer[at : at + _START.size])
-            stop = at + _LENGTH_FROM + length
+            stop = at + _BEFORE_LENGTH_BYTES + length
             if not at + _START.size <= stop <= size or version != frame.format or attributes & _CODEC_BITS:
                 raise Undecodable("a message in it is malformed, or compressed once more")
             content, stamp = at + _START.size, frame.first_ms

@@ -24,7 +24,7 @@ from backburner_worker.sources.kafka.batches.record import (
 _MAX_MALFORMED_COUNT = 16
 """Records of one batch that get a dead letter each; from there on it is one letter for all the rest."""
 _MAX_NUMBER_BITS = 64
-_NONE = 1
+_NONE_CODE = 1
 """How a length of -1 is written: there is no key."""
 _CONTROL_KEY = struct.Struct(">HH")
 
@@ -130,7 +130,7 @@ class RecordBatch:
         if not self._next <= offset <= self._last:
             raise _MalformedError
         key = value = None
-        if buffer[at] == _NONE:
+        if buffer[at] == _NONE_CODE:
             at += 1
         else:
             size, at = _number(buffer, at)
