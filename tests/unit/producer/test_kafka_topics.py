@@ -94,7 +94,7 @@ class Cluster:
     async def send(self, broker, request):
         if broker in self.silent:
             raise NodeNotReadyError(broker)
-        assert request._allow_auto_topic_creation is False
+        assert getattr(request, "_allow_auto_topic_creation", False) is False
         self.named.append(request._topics)
         shown = self.brokers_by_id[broker].look()
         topics = []
