@@ -231,8 +231,8 @@ def test_all_names_of_other_pools_are_held_against_an_alias_not_the_first_alone(
         (
             "GPT-4o",
             (
-                "'gpt-4o' is an alias of the pool fake; remove it with `backburner pools alias fake gpt-4o --remove`, or "
-                "serve 'GPT-4o' under another name"
+                "'gpt-4o' is an alias of the pool fake; remove it with `backburner pools alias fake gpt-4o --remove`, "
+                "or serve 'GPT-4o' under another name"
             ),
         ),
         ("taken", "the pool taken belongs to 'x/y'; serve 'taken' under another name"),
