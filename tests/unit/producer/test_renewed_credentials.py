@@ -59,6 +59,24 @@ def test_what_cannot_be_used_is_no_reason_to_give_up_what_worked(file, spoil, ca
     assert value.current() == "third"
 
 
+def test_what_could_not_be_read_is_read_as_soon_as_it_can_be_although_it_does_not_change_again(file, caplog):
+    file.write_text("first")
+    readable = True
+
+    def load():
+        if not readable:
+            raise SettingsError("it cannot be read")
+        return file.read_text()
+
+    value = FromFiles("a test's secret", [file], load)
+    file.write_text("second")
+    readable = False
+    assert [value.current(), value.current()] == ["first", "first"]
+    readable = True
+    assert value.current() == "second"
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff", b"x" * 70_000])
 def test_what_is_no_secret_is_refused_at_the_start(file, content):
     file.write_bytes(content)
