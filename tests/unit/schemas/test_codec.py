@@ -15,9 +15,11 @@ from backburner_schemas.codec import (
     Unaddressed,
     decode,
     encode,
+    parse_body,
 )
 from backburner_schemas.envelope import VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.errors import (
+    BodyTooComplex,
     BodyTooLarge,
     InvalidJson,
     RequestRefused,
@@ -316,3 +318,16 @@ def test_encode_refuses_a_body_that_cannot_be_written(value):
     envelope = Envelope.model_validate(FIELDS | {"body": CHAT | {"x": value}})
     with pytest.raises(RequestRefused, match="cannot be written as JSON"):
         encode(envelope)
+
+
+def test_a_value_that_would_take_far_more_memory_than_its_bytes_is_a_letter_and_not_parsed():
+    for count in (2_000_000, 7_000_000):  # within the limit of bytes, and beyond it as a compressed batch can hold
+        value = json.dumps(FIELDS | {"body": CHAT | {"x": "@"}}).replace('"@"', "[" + "{}," * count + "{}]").encode()
+        found = decode(value, ORIGIN, RULES)
+        assert isinstance(found, Unaddressed)
+        assert isinstance(found.error, BodyTooComplex)
+
+
+def test_a_stored_body_is_not_parsed_into_far_more_than_its_bytes():
+    with pytest.raises(BodyTooComplex):
+        parse_body(b'{"x":[' + b"{}," * 2_000_000 + b"{}]}", 8 * 1024 * 1024)
