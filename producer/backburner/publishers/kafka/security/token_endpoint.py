@@ -13,6 +13,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from backburner.credentials.files import read_secret
+from backburner.publishers.kafka.security.token_threads import ThreadsBusy, TokenThreads
 from backburner.settings.kafka import KafkaTokens
 from backburner_schemas.errors import SettingsError
 
@@ -55,6 +56,7 @@ class TokenEndpoint:
         self._token = ""
         self._renew_at = self._over_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
+        self._threads = TokenThreads()
 
     @classmethod
     def by(cls, settings: KafkaTokens) -> "TokenEndpoint":
@@ -80,14 +82,14 @@ class TokenEndpoint:
     async def token(self) -> str:
         """The last token while it is young, otherwise a new one. Bounded.
 
-        While the endpoint fails it is the old one, until that is over. Raises `EndpointFailed`.
+        While the endpoint fails it is the old one, until that is over. Raises `EndpointFailed`, and `ThreadsBusy`.
         """
         async with self._one_at_a_time:
             now = self._clock()
             if now >= self._renew_at:
                 try:
-                    self._token, seconds = await asyncio.to_thread(self._ask)
-                except EndpointFailed:
+                    self._token, seconds = await self._threads.run(self._ask)
+                except (EndpointFailed, ThreadsBusy):
                     if now >= self._over_at:
                         raise
                 else:
