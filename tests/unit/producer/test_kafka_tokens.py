@@ -104,10 +104,12 @@ async def test_a_secret_in_a_file_is_read_for_each_token(issuer, url, tmp_path):
         ((200, {}), "without an access_token"),
         ((200, b"\xff"), "without an access_token"),
         ((200, b"[" * 300_000), "without an access_token"),
+        ((200, b"[" * 200_000), "without an access_token"),
         ((200, {"access_token": 7}), "without an access_token"),
         ((302, {}), "302"),
         ((400, {"error": "invalid_scope"}), "invalid_scope; check BACKBURNER_KAFKA_SECURITY_SCOPE"),
         ((401, {"error": "invalid_client"}), "check BACKBURNER_KAFKA_SECURITY_CLIENT_ID"),
+        ((500, b"[" * 200_000), "500; check BACKBURNER_KAFKA_SECURITY_TOKEN_URL"),
         ((500, b"<html>"), "500; check BACKBURNER_KAFKA_SECURITY_TOKEN_URL"),
     ],
 )
@@ -118,13 +120,15 @@ async def test_what_an_endpoint_answers_instead_is_told(issuer, url, answer, sai
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("said", [1e300, float("inf")])
+@pytest.mark.parametrize("said", [1e300, float("inf"), 10**400, "90000"], ids=["float", "inf", "int", "text"])
 async def test_a_life_without_end_is_bounded(issuer, url, said):
     now = 0.0
     tokens = endpoint(url, clock=lambda: now)
     issuer.answer = (200, {"access_token": "first", "expires_in": said})
     assert await tokens.token() == "first"
     issuer.answer = (200, {"access_token": "next", "expires_in": 60})
+    now = 3600.0
+    assert await tokens.token() == "first"
     now = 24 * 3600.0
     assert await tokens.token() == "next"
 
@@ -185,6 +189,7 @@ async def test_a_function_that_raises_is_told_in_part():
         ({"token_provider": "os:getcwd", "token_url": "http://x/t"}, "needs one of"),
         ({"token_url": "ftp://x"}, "TOKEN_URL is not understood"),
         ({"token_url": "http://u:p@x/t"}, "TOKEN_URL is not understood"),
+        ({"token_url": "https://[x/t"}, "TOKEN_URL is not understood"),
         ({"token_url": "http://x/t"}, "CLIENT_ID"),
         ({"token_url": "http://x/t", "client_id": "c"}, "CLIENT_SECRET"),
         (

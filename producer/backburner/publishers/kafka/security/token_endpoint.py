@@ -62,8 +62,7 @@ class TokenEndpoint:
     def by(cls, settings: KafkaTokens) -> "TokenEndpoint":
         """The endpoint that the settings name. Asks it nothing. Raises `SettingsError`."""
         url, given, file = settings.url, settings.client_secret, settings.client_secret_file
-        parts = urlsplit(url or "")
-        if url is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        if url is None or not _is_address(url):
             raise SettingsError(f"{_URL} is not understood; write it as in https://login.example/token")
         if settings.client_id is None or (given is None) == (file is None):
             raise SettingsError(f"{_URL} needs {_ID}, and {_SECRET} or {_SECRET_FILE}; set them")
@@ -118,8 +117,7 @@ class TokenEndpoint:
             raise EndpointFailed(
                 f"the token endpoint {_host(self._url)} answered without an access_token; check {_URL}"
             )
-        good = float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else 0.0
-        return token, min(good, _MAX_KEPT_SECONDS)
+        return token, _life(seconds)
 
     def _answer(self) -> dict[str, Any]:
         form = {"grant_type": "client_credentials", **({"scope": self._scope} if self._scope else {})}
@@ -135,7 +133,7 @@ class TokenEndpoint:
             data = answer.read(_MAX_ANSWER_BYTES + 1)
         try:
             found = json.loads(data) if len(data) <= _MAX_ANSWER_BYTES else None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         return found if isinstance(found, dict) else {}
 
@@ -165,6 +163,22 @@ def _context_by(file: str | None) -> Callable[[], ssl.SSLContext]:
     return context
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None
+
+
+def _life(said: object) -> float:
+    """Seconds for which a token is good, as its endpoint says, in digits too as some do; 0 where it says nothing."""
+    seconds = int(said[:6]) if isinstance(said, str) and said.isascii() and said.isdigit() else said
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        return 0.0
+    return float(min(seconds, _MAX_KEPT_SECONDS))
+
+
 def _host(url: str) -> str:
     return urlsplit(url).netloc
 
@@ -174,7 +188,7 @@ def _refusal(error: HTTPError) -> str:
     try:
         found = json.loads(error.read(_MAX_ANSWER_BYTES))
         code = str(found["error"])[:80] if isinstance(found, dict) and "error" in found else ""
-    except (OSError, ValueError, HTTPException):
+    except (OSError, ValueError, HTTPException, RecursionError):
         code = ""
     said = f"{error.code}, {code}" if code else str(error.code)
     if code in {"invalid_client", "unauthorized_client"} or error.code in {401, 403}:
