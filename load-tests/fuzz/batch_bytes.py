@@ -138,6 +138,7 @@ def batch(
 def message(
     value: bytes | None,
     *,
+    key: bytes | None = None,
     version: int = 1,
     codec: int = 0,
     offset: int = 0,
@@ -146,7 +147,7 @@ def message(
 ) -> bytes:
     """A message of format 0 or 1. Compressed, its value is a set of messages."""
     rest = struct.pack(">BB", version, codec) + (struct.pack(">q", time_ms) if version == 1 else b"")
-    rest += struct.pack(">i", -1)
+    rest += struct.pack(">i", -1) if key is None else struct.pack(">i", len(key)) + key
     content = None if value is None else pack(codec, value)
     rest += struct.pack(">i", -1) if content is None else struct.pack(">i", len(content)) + content
     checksum = zlib.crc32(rest) ^ (0xDEAD if broken_checksum else 0)

@@ -106,6 +106,17 @@ class HostileBatches(Parts):
             "header bomb", batch(b"", codec=ZSTD, packed=pack(ZSTD, first + bombed + third), count=3, last=2), good
         )
 
+    def key_bomb(self) -> MadeBatch:
+        """Good records whose keys have megabytes each, in a few kilobytes."""
+        records, good = self._records(key=bytes(_KEY_BOMB_BYTES))
+        return MadeBatch("key bomb", batch(records, codec=ZSTD), good)
+
+    def value_bomb(self) -> MadeBatch:
+        """A value of millions of empty objects, in a few kilobytes, beside good records."""
+        records, good = self._records()
+        bombed = Record(_empty_objects())
+        return MadeBatch("value bomb", batch((records[0], bombed, records[2]), codec=ZSTD), (good[0], good[2]))
+
     def times(self) -> MadeBatch:
         """Times of their own."""
         records, good = self._records(time_delta=self.dice.choice((0, 1, -5, 2**60, -(2**62))))
@@ -292,6 +303,8 @@ class HostileBatches(Parts):
 _PINNED = b"\x00pinned\x00"
 """Before a batch whose own offset is to stay."""
 _HEADER_COUNT = 2_000_000
+_KEY_BOMB_BYTES = 4 * 1024 * 1024
+_EMPTY_OBJECTS_COUNT = 7_000_000
 
 
 def placed(data: bytes, offset: int) -> bytes:
@@ -306,6 +319,11 @@ def _with(record: Record, headers: tuple[tuple[bytes, bytes | None], ...]) -> Re
 @cache
 def _empty_headers() -> bytes:
     return (varint(0) + varint(-1)) * _HEADER_COUNT
+
+
+@cache
+def _empty_objects() -> bytes:
+    return b'{"v":1,"x":[' + b"{}," * _EMPTY_OBJECTS_COUNT + b"{}]}"
 
 
 @cache
@@ -343,6 +361,8 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.header_names, 4),
     (HostileBatches.many_headers, 1),
     (HostileBatches.header_bomb, 0.2),
+    (HostileBatches.key_bomb, 0.4),
+    (HostileBatches.value_bomb, 0.2),
     (HostileBatches.times, 6),
     (HostileBatches.broker_times, 2),
     (HostileBatches.transactional, 3),
@@ -373,5 +393,12 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.mutated, 6),
 )
 _HEAVY = frozenset(
-    (HostileBatches.bomb, HostileBatches.old_bomb, HostileBatches.many_records, HostileBatches.header_bomb)
+    (
+        HostileBatches.bomb,
+        HostileBatches.old_bomb,
+        HostileBatches.many_records,
+        HostileBatches.header_bomb,
+        HostileBatches.key_bomb,
+        HostileBatches.value_bomb,
+    )
 )

@@ -3,6 +3,7 @@
 import gzip
 import random
 import struct
+import tracemalloc
 
 import pytest
 
@@ -64,8 +65,8 @@ def test_records_of_each_codec_come_with_all_that_they_have(codec):
     fetched = opened(at_offset(batch(made, codec=codec), 7), offset=7)
     first, second = fetched.take(10)
     assert (first.topic, first.partition, first.offset, first.timestamp) == ("t", 1, 7, NOW_MS + 5)
-    assert (first.key, first.value, first.headers) == (b"key", b"value", (("name", b"x"), ("none", None)))
-    assert (second.offset, second.key, second.value, second.headers) == (8, None, None, ())
+    assert (first.value, first.headers) == (b"value", (("name", b"x"), ("none", None)))
+    assert (second.offset, second.value, second.headers) == (8, None, ())
     assert fetched.exhausted
     assert fetched.position == 9
 
@@ -195,6 +196,24 @@ def test_a_poll_hands_out_a_bounded_number_of_bytes():
     assert len(fetched.take(100)) == 3
     read_ahead.begin_poll()
     assert len(fetched.take(100)) == 2
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_keys_which_nobody_reads_take_no_memory(old):
+    def bomb(offset: int) -> bytes:
+        if old:
+            return at_offset(message(message(b"{}", key=bytes(2 * MIB)), codec=GZIP), offset)
+        return at_offset(batch([Record(b"{}", key=bytes(2 * MIB))], codec=ZSTD), offset)
+
+    fetched = opened(*map(bomb, range(6)))
+    tracemalloc.start()
+    try:
+        found = fetched.take(10)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [each.value for each in found] == [b"{}"] * 6
+    assert held_bytes < MIB
 
 
 def test_what_is_held_of_all_partitions_is_bounded_and_what_is_dropped_is_fetched_again():
