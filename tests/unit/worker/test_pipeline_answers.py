@@ -1,10 +1,15 @@
 """The pipeline on a queue in memory: single requests, each answered in an object of its own."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
 
 from pipeline_harness import TENANT, Harness, running
 from waiting import until
 
+from backburner.storage import Storage, Stored
+from backburner.storage.storage import MAX_DOCUMENT_BYTES
 from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.request import Endpoint
@@ -37,6 +42,33 @@ async def test_an_answer_object_of_another_index_is_left_alone(harness: Harness)
     assert stored is not None
     assert ResultRecord.model_validate_json(stored.data).backburner.index == 0
     assert [record.backburner.index for record in await harness.records("single-a")] == [1]
+
+
+async def test_an_answer_object_that_is_too_large_for_an_error_is_left_alone_without_reading_it(
+    harness: Harness,
+) -> None:
+    key = keys.answer(TENANT, "single-a", "c0")
+    await harness.storage.put(key, b"[" + b"[]," * MAX_DOCUMENT_BYTES)
+    async with running(harness):
+        harness.send(0, job="single-a", answer=AnswerMode.OBJECT)
+        with limited_reads(harness.storage, key) as asked:
+            await until(lambda: harness.queue.unsettled == 0)
+    assert asked == [MAX_DOCUMENT_BYTES]
+    assert [record.backburner.index for record in await harness.records("single-a")] == [0]
+
+
+@contextmanager
+def limited_reads(storage: Storage, key: str) -> Iterator[list[int]]:
+    """How many bytes each read of that object allows."""
+    asked: list[int] = []
+
+    async def get(name: str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Stored | None:
+        if name == key:
+            asked.append(max_bytes)
+        return await Storage.get(storage, name, max_bytes=max_bytes)
+
+    with patch.object(storage, "get", get):
+        yield asked
 
 
 async def test_a_response_replaces_an_error_of_its_index(harness: Harness) -> None:

@@ -3,7 +3,6 @@
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
-from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import StoredObjectBroken
@@ -15,13 +14,15 @@ log = get_logger(__name__)
 async def store_answer(storage: Storage, address: Address, data: bytes, *, ok: bool) -> bool:
     """Write the answer object; `ok` if it is a response.
 
-    False if the object belongs to another index, so that the record must go elsewhere. A response replaces an error of
-    the same index; nothing else replaces anything. Raises `StoreError`.
+    False if the object belongs to another index, or is too large for anybody to tell, so that the record must go
+    elsewhere. A response replaces an error of the same index, which is small; nothing else replaces anything. Raises
+    `StoreError`.
     """
     key = keys.answer(address.tenant, address.job, address.custom_id or str(address.index))
     while not await storage.create(key, data):
         try:
-            there = await storage.get(key, max_bytes=MAX_RECORDS_BYTES)
+            # Whoever may write below the tenant may have put anything there, as often as there are requests.
+            there = await storage.get(key)
             if there is None:
                 continue
             found = parse_stored(ResultRecord, key, there.data)
@@ -36,7 +37,7 @@ async def store_answer(storage: Storage, address: Address, data: bytes, *, ok: b
 
 def _elsewhere(address: Address, key: str) -> bool:
     log.warning(
-        "answer object belongs to another request; writing the record to a segment instead",
+        "answer object is another request's, or cannot be read; writing the record to a segment instead",
         tenant=address.tenant,
         job=address.job,
         index=address.index,
