@@ -55,7 +55,7 @@ class Entry:
 def entry_of(position: int, message: Message, now: float) -> Entry:
     """The message as an entry; `now` is the sender's clock in Unix seconds, which the delay is counted from.
 
-    The time that it is due at is by the store's clock: where the two differ by hours, it waits for a minute all the same.
+    The time that it is due at is by the store's clock: where the two differ by hours, it waits for a minute.
     """
     body = escaped(message.value)
     attributes = {name: value.decode("ascii") for name, value in codec.encode_facts(message.facts)}
