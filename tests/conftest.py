@@ -13,6 +13,14 @@ CI = os.environ.get("CI", "").lower() in {"1", "true"}
 hypothesis.settings.register_profile("backburner", deadline=None, derandomize=CI, print_blob=True)
 # A quarter of the examples, for `make check`.
 hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("backburner"), max_examples=25)
+# For `make mutants`: a mutant is told by any failure, so none is made smaller.
+hypothesis.settings.register_profile(
+    "mutants",
+    hypothesis.settings.get_profile("quick"),
+    derandomize=True,
+    database=None,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
 hypothesis.settings.load_profile("backburner")
 
 # Settings of a running embedded stack (`. .backburner/env`) must not leak into the tests. What leads to an outside

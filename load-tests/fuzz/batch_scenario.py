@@ -31,7 +31,7 @@ from fuzz.wire import KafkaWire
 _MAX_GROWTH_MB = 128
 _WARM_BATCHES_COUNT = 500
 """Good ones, before the worker's memory is looked at."""
-_MAX_CONCURRENT_SENDS = 4
+_MAX_CONCURRENT_SENDS = 16
 _MAX_REFUSALS = 3
 """Of a form of which the broker took none: after these it is not asked any more."""
 _MAX_SHOWN_PROBLEMS = 5

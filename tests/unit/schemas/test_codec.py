@@ -2,6 +2,7 @@
 
 import json
 import math
+from hashlib import sha256
 
 import pytest
 from hypothesis import example, given
@@ -17,7 +18,7 @@ from backburner_schemas.codec import (
     encode,
     parse_body,
 )
-from backburner_schemas.envelope import VERSION, Address, AnswerMode, Envelope
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.errors import (
     BodyTooComplex,
     BodyTooLarge,
@@ -29,7 +30,7 @@ from backburner_schemas.errors import (
     UnsupportedVersion,
 )
 from backburner_schemas.names import MAX_INDEX, is_index, is_name
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import ENVELOPE_BYTES, Endpoint
 
 ORIGIN = Origin("backburner.m.normal", "3-17", 1_700_000_000.5)
 RULES = Rules(tenant="house")
@@ -316,8 +317,120 @@ def test_encode_never_writes_what_is_no_json(number):
 @pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, object()])
 def test_encode_refuses_a_body_that_cannot_be_written(value):
     envelope = Envelope.model_validate(FIELDS | {"body": CHAT | {"x": value}})
-    with pytest.raises(RequestRefused, match="cannot be written as JSON"):
+    with pytest.raises(RequestRefused, match=r"^the body cannot be written as JSON: ") as caught:
         encode(envelope)
+    assert caught.value.param == "body"
+    assert len(caught.value.message) > len("the body cannot be written as JSON: None")
+
+
+# --- what is said, and where the bounds are ---------------------------------------------------------------
+
+MANY = "a number is out of range; write one that a 64-bit float can hold"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "the message is empty; send a JSON object"),
+        (b"x", "the message is not JSON (expected value at line 1 column 1); send a JSON object in UTF-8"),
+        (b"[]", "the message is not a JSON object; send an envelope or a batch line"),
+        (message(v=-1), "the envelope's version v is unknown; write 1"),
+        (message(v=2), "envelope version 2 is newer than this worker's 1; upgrade the workers first"),
+        (message(job=".."), "the envelope's tenant, job or index is missing or not a valid name"),
+    ],
+)
+def test_a_message_that_belongs_to_no_request_is_told_what_to_send(value, message):
+    found = decode(value, ORIGIN, RULES)
+    assert isinstance(found, Unaddressed)
+    assert found.error.message == message
+
+
+def test_a_body_under_another_job_is_told_so():
+    found = with_ref("x")
+    assert isinstance(found, Refused)
+    assert found.error.message == "body_ref must be under the envelope's own tenant and job"
+
+
+@pytest.mark.parametrize(("answer", "mode"), [("object", AnswerMode.OBJECT), ("segment", AnswerMode.SEGMENT)])
+@pytest.mark.parametrize("wrong", [{"url": "/v1/images"}, {"deadline": "soon"}])
+def test_a_refusal_is_stored_where_its_sender_looks(answer, mode, wrong):
+    found = decode(message(answer=answer, **wrong), ORIGIN, RULES)
+    assert isinstance(found, Refused)
+    assert found.answer is mode
+
+
+@pytest.mark.parametrize(
+    ("custom_id", "kept"), [("a", "a"), ("x" * 512, "x" * 512), ("x" * 513, None), ("", None), (7, None)]
+)
+def test_a_refusal_names_its_custom_id_where_that_can_be_one(custom_id, kept):
+    for found in (
+        decode(message(custom_id=custom_id, url="/v1/images"), ORIGIN, RULES),
+        decode(line(custom_id=custom_id, url="/v1/images"), ORIGIN, RULES),
+    ):
+        assert isinstance(found, Refused)
+        assert found.address.custom_id == kept
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_bound_on_a_message_holds_to_the_byte(plain):
+    data = line() if plain else message()
+    room = 0 if plain else ENVELOPE_BYTES
+    padded = data[:-1] + b" " * room + b"}"
+    assert isinstance(decode(padded, ORIGIN, Rules(max_body_bytes=len(padded) - room)), Envelope)
+    found = decode(padded, ORIGIN, Rules(max_body_bytes=len(padded) - room - 1))
+    assert isinstance(found, Refused)
+    assert isinstance(found.error, BodyTooLarge)
+
+
+def test_an_envelope_without_a_name_that_is_text_is_unaddressed():
+    for name in ("tenant", "job", "index"):
+        fields = {field: value for field, value in FIELDS.items() if field != name}
+        assert isinstance(decode(json.dumps(fields).encode(), ORIGIN, RULES), Unaddressed)
+
+
+def test_a_queues_name_that_cannot_be_part_of_a_jobs_is_replaced_and_told_by_its_hash():
+    queue = "a b/ü" + "x" * 300
+    found = decode(line(), Origin(queue, "x y", 1_700_000_000.5), RULES)
+    digest, position = (sha256(text.encode()).hexdigest()[:16] for text in (queue, "x y"))
+    assert found.job == f"stream-a-b--{'x' * 195}-{digest}-2023-11-14"
+    assert found.index == position
+
+
+def test_half_a_surrogate_pair_in_a_queues_name_has_a_hash_too():
+    found = decode(line(), Origin("\ud800", "\ud800", 0.0), RULES)
+    digest = sha256(b"?").hexdigest()[:16]
+    assert (found.job, found.index) == (f"stream---{digest}-1970-01-01", digest)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "second"),
+    [(-1.0, 0.0), (0.5, 0.5), (math.nan, 0.0), (math.inf, 0.0), (1e300, MAX_UNIX_SECONDS), (5e9, 5e9)],
+)
+def test_a_plain_lines_time_is_cut_to_what_a_calendar_holds(timestamp, second):
+    assert decode(line(), Origin("q", "0-0", timestamp), RULES).enqueued_at == second
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "message", "param"),
+    [
+        (b"x" * 11, BodyTooLarge, None, "body"),
+        (b"{", InvalidJson, "the stored body is not JSON (", "body_ref"),
+        (b'{"a":NaN}', InvalidJson, "the stored body is not JSON (", "body_ref"),
+        (b"[]", InvalidJson, "the stored body is not a JSON object", "body_ref"),
+        (b'{"a":1e999}', InvalidJson, MANY, None),
+    ],
+)
+def test_a_stored_body_is_held_to_what_one_on_the_queue_is(data, kind, message, param):
+    with pytest.raises(kind) as caught:
+        parse_body(data, 11 if message else 10)
+    assert caught.value.param == param
+    if message:
+        assert caught.value.message.startswith(message)
+        assert message[-1] != "(" or len(caught.value.message) > len(message) + len("None)")
+
+
+def test_a_stored_body_within_its_bound_is_read():
+    assert parse_body(b'{"a":1.5}', 9) == {"a": 1.5}
 
 
 def test_a_value_that_would_take_far_more_memory_than_its_bytes_is_a_letter_and_not_parsed():

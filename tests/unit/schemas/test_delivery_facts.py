@@ -84,3 +84,57 @@ def test_a_failure_is_added_behind_those_of_before_and_the_oldest_is_dropped():
     assert facts.failed_at[0] == "gpu%20a%2Cb/r1"
     assert facts.failed_at[-1] == f"gpu%20a%2Cb/r{MAX_FAILURES}"
     assert facts.failed("g" * 200, None) == facts
+
+
+def test_facts_are_written_as_other_clients_read_them():
+    facts = DeliveryFacts(3, True, 1.5, "00-a-b-01", ("a/1", "b/"))
+    assert encode_facts(facts) == [
+        ("attempt", b"3"),
+        ("suspect", b"1"),
+        ("not_before", b"1.5"),
+        ("traceparent", b"00-a-b-01"),
+        ("failed_at", b"a/1,b/"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("claimed", "attempt"),
+    [
+        (b"2", 2),
+        (b"2.9", 2),
+        (b"0", 1),
+        (b"-5", 1),
+        (b"0.5", 1),
+        (b"100", 100),
+        (b"101", 100),
+        (b"inf", 1),
+        (b"nan", 1),
+        (b"x", 1),
+        (None, 1),
+    ],
+)
+def test_the_attempt_that_a_header_claims_is_cut_to_its_bounds(claimed, attempt):
+    assert decode_facts([("attempt", claimed), ("suspect", b"0")], Lane.RETRY) == DeliveryFacts(attempt)
+
+
+@pytest.mark.parametrize("lane", [Lane.RETRY, Lane.NORMAL])
+@pytest.mark.parametrize(
+    ("claimed", "kept"), [(b"x", "x"), (b"x" * 256, "x" * 256), (b"x" * 257, None), (b"", None), ("é".encode(), None)]
+)
+def test_a_trace_that_a_header_claims_is_plain_text_of_a_bounded_length(lane, claimed, kept):
+    assert decode_facts([("traceparent", claimed)], lane) == DeliveryFacts(traceparent=kept)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "kept"), [(b"1.5", 1.5), (b"inf", None), (b"nan", None), (b"x", None), (None, None)]
+)
+def test_a_time_that_is_no_number_counts_as_none(claimed, kept):
+    assert decode_facts([("not_before", claimed)], Lane.RETRY) == DeliveryFacts(not_before=kept)
+
+
+def test_of_places_as_long_as_a_header_may_be_the_latest_eight_are_kept():
+    claimed = b",".join(b"%d/1" % number for number in range(9))
+    assert decode_facts([("failed_at", claimed)], Lane.RETRY).failed_at == tuple(f"{n}/1" for n in range(1, 9))
+    padded = b"," * (2048 - 3) + b"a/1"
+    assert decode_facts([("failed_at", padded)], Lane.RETRY).failed_at == ("a/1",)
+    assert decode_facts([("failed_at", b"," + padded)], Lane.RETRY).failed_at == ()

@@ -1,5 +1,7 @@
 """Object keys: nothing leaves its prefix, nothing collides, and names sort as promised."""
 
+import re
+from hashlib import sha256
 from itertools import combinations
 
 import pytest
@@ -221,3 +223,448 @@ def test_ids_of_jobs_and_files_sort_the_newest_first(new):
     made = [new(float(now)) for now in range(1_700_000_000, 1_700_000_010)]
     assert sorted(made) == made[::-1]
     assert all(map(is_name, made))
+
+
+# --- what other clients compute too -----------------------------------------------------------------------
+
+DIGEST = "0123456789abcdef" * 4
+T, J = "acme", "batch_1"
+
+
+@pytest.mark.parametrize(
+    ("key", "names", "is_at"),
+    [
+        (keys.pool, ("m",), "pools/m.json"),
+        (keys.workers, ("m",), "pools/m/workers/"),
+        (
+            keys.worker,
+            (
+                "m",
+                "w/1",
+            ),
+            "pools/m/workers/w%2F1.json",
+        ),
+        (
+            keys.cancelled,
+            (
+                T,
+                J,
+            ),
+            "markers/cancelled/acme/batch_1",
+        ),
+        (
+            keys.paused,
+            (
+                T,
+                J,
+            ),
+            "markers/paused/acme/batch_1",
+        ),
+        (
+            keys.pending,
+            (
+                T,
+                J,
+            ),
+            "pending/acme/batch_1",
+        ),
+        (
+            keys.open_job,
+            (
+                T,
+                J,
+            ),
+            "open/acme/batch_1",
+        ),
+        (
+            keys.suspect,
+            (
+                T,
+                J,
+                7,
+            ),
+            "markers/suspects/acme/batch_1/7",
+        ),
+        (keys.jobs, (T,), "tenants/acme/jobs/"),
+        (
+            keys.job,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/",
+        ),
+        (
+            keys.manifest,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/job.json",
+        ),
+        (
+            keys.cursor,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/cursor.json",
+        ),
+        (
+            keys.sealed,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/sealed.json",
+        ),
+        (
+            keys.summary,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/summary.json",
+        ),
+        (
+            keys.stored_input,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/input.jsonl",
+        ),
+        (
+            keys.plan,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/plan",
+        ),
+        (
+            keys.segments,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/segments/",
+        ),
+        (
+            keys.segment,
+            (T, J, SegmentName("0" * 26, 42, 1, 2, 12, 4, 1500)),
+            f"tenants/acme/jobs/batch_1/segments/{'0' * 26}-00000042-1ok-2err-12in-4out-1500ms.jsonl",
+        ),
+        (
+            keys.bodies,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/bodies/",
+        ),
+        (
+            keys.body,
+            (
+                T,
+                J,
+                7,
+            ),
+            "tenants/acme/jobs/batch_1/bodies/7.json",
+        ),
+        (
+            keys.cached_answer,
+            (
+                T,
+                "m",
+                DIGEST,
+            ),
+            f"cache/acme/m/{DIGEST}.json",
+        ),
+        (keys.files, (T,), "tenants/acme/files/"),
+        (
+            keys.file,
+            (
+                T,
+                "file-1",
+            ),
+            "tenants/acme/files/file-1.json",
+        ),
+        (keys.contents, (T,), "tenants/acme/contents/"),
+        (
+            keys.content,
+            (
+                T,
+                "file-1",
+            ),
+            "tenants/acme/contents/file-1",
+        ),
+        (keys.uploads, (T,), "tenants/acme/uploads/"),
+        (
+            keys.upload,
+            (
+                T,
+                "upload_1",
+            ),
+            "tenants/acme/uploads/upload_1/",
+        ),
+        (
+            keys.upload_entry,
+            (
+                T,
+                "upload_1",
+            ),
+            "tenants/acme/uploads/upload_1/upload.json",
+        ),
+        (
+            keys.upload_end,
+            (
+                T,
+                "upload_1",
+            ),
+            "tenants/acme/uploads/upload_1/end.json",
+        ),
+        (
+            keys.upload_part,
+            (
+                T,
+                "upload_1",
+                "part_1",
+            ),
+            "tenants/acme/uploads/upload_1/parts/part_1",
+        ),
+        (keys.batches, (T,), "tenants/acme/batches/"),
+        (
+            keys.batch,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/batches/batch_1",
+        ),
+        (
+            keys.deleted_results,
+            (
+                T,
+                J,
+                "output",
+            ),
+            "tenants/acme/deleted/batch_1-output",
+        ),
+        (keys.expiries, (T,), "tenants/acme/expiring/"),
+        (
+            keys.expiry,
+            (
+                T,
+                1_700_000_000.5,
+                "file-1",
+            ),
+            "tenants/acme/expiring/001700000001-file-1",
+        ),
+        (keys.idempotency_records, (T,), "tenants/acme/idempotency/"),
+        (
+            keys.idempotency,
+            (
+                T,
+                DIGEST,
+            ),
+            f"tenants/acme/idempotency/{DIGEST}.json",
+        ),
+        (
+            keys.audit,
+            (
+                T,
+                "2026-11-28",
+            ),
+            "tenants/acme/audit/2026-11-28/",
+        ),
+        (keys.api_key, (DIGEST,), f"keys/{DIGEST}.json"),
+        (keys.dead_letters, (T,), "tenants/acme/dead/"),
+        (
+            keys.dead_letters,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/dead/batch_1/",
+        ),
+        (
+            keys.dead_letter,
+            (
+                T,
+                J,
+                7,
+            ),
+            "tenants/acme/dead/batch_1/7.json",
+        ),
+        (
+            keys.unaddressed_letter,
+            (
+                "q",
+                "3-17",
+            ),
+            "dead/q/3-17",
+        ),
+        (keys.redrives, (T,), "tenants/acme/redrives/"),
+        (
+            keys.redrives,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/redrives/batch_1/",
+        ),
+        (
+            keys.redrive_plan,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/redrives/batch_1/plan.json",
+        ),
+        (
+            keys.redrive_batch,
+            (
+                T,
+                J,
+                "1",
+            ),
+            "tenants/acme/redrives/batch_1/1.jsonl",
+        ),
+    ],
+)
+def test_each_object_lies_where_every_release_looks_for_it(key, names, is_at):
+    assert key(*names) == is_at
+
+
+@pytest.mark.parametrize(
+    ("custom_id", "is_hashed"), [("x" * 200, False), ("x" * 201, True), ("é" * 34, True), ("sha256-x", True)]
+)
+def test_a_custom_id_that_a_key_cannot_hold_is_hashed(custom_id, is_hashed):
+    last = f"sha256-{sha256(custom_id.encode()).hexdigest()}" if is_hashed else custom_id
+    assert keys.answer("t", "j", custom_id) == f"tenants/t/jobs/j/answers/{last}.json"
+
+
+@pytest.mark.parametrize(
+    ("new", "begins"),
+    [
+        (keys.new_ulid, "01hf7yatfm"),
+        (keys.new_single_job_id, "single-01hf7yatfm"),
+        (keys.new_job_id, "batch_7yegr1n5gb"),
+        (keys.new_file_id, "file-7yegr1n5gb"),
+        (keys.new_upload_id, "upload_7yegr1n5gb"),
+    ],
+)
+def test_an_id_begins_with_its_kind_and_time_and_ends_in_chance(new, begins):
+    one, other = new(1_700_000_000.5), new(1_700_000_000.5)
+    assert one.startswith(begins)
+    assert re.fullmatch(r"[0-9a-hjkmnp-tv-z]{26}", one[-26:])
+    assert one[:-16] == other[:-16] != new(1_700_000_000.501)[:-16]
+    assert one[-16:] != other[-16:]
+
+
+@pytest.mark.parametrize("new", [keys.new_ulid, keys.new_job_id])
+def test_an_ids_time_is_forty_eight_bits_of_milliseconds(new):
+    digits = "0123456789abcdefghjkmnpqrstvwxyz"
+    told = sum(digits.index(digit) << 5 * place for place, digit in enumerate(reversed(new(1_700_000_000.5)[-26:-16])))
+    assert told == (1_700_000_000_500 if new is keys.new_ulid else 2**48 - 1 - 1_700_000_000_500)
+
+
+def test_without_a_time_an_id_has_that_of_now(monkeypatch):
+    monkeypatch.setattr(keys.time, "time", lambda: 1_700_000_000.5)
+    for new in (keys.new_ulid, keys.new_single_job_id, keys.new_job_id, keys.new_file_id, keys.new_upload_id):
+        assert new()[:-16] == new(1_700_000_000.5)[:-16]
+
+
+def test_an_ids_chance_is_eighty_bits(monkeypatch):
+    asked = []
+    monkeypatch.setattr(keys.secrets, "randbits", lambda bits: asked.append(bits) or (1 << bits) - 1)
+    assert keys.new_ulid(0.0) == "0" * 10 + "z" * 16
+    assert keys.new_job_id(0.0) == "batch_7zzzzzzzzz" + "z" * 16
+    assert asked == [80, 80]
+
+
+def test_clock_marks_are_two_hundred_and_fifty_six(monkeypatch):
+    monkeypatch.setattr(keys.secrets, "randbelow", lambda count: count - 1)
+    assert keys.clock_mark() == "clock/ff"
+    monkeypatch.setattr(keys.secrets, "randbelow", lambda count: 10)
+    assert keys.clock_mark() == "clock/0a"
+
+
+@pytest.mark.parametrize(
+    ("key", "letter"),
+    [
+        ("tenants/acme/dead/batch_1/7.json", ("acme", "batch_1", 7)),
+        ("tenants/acme/dead/batch_1/0.json", ("acme", "batch_1", 0)),
+        ("tenants/acme/dead/batch_1/3-17.json", ("acme", "batch_1", "3-17")),
+        ("tenants/acme/dead/batch_1/007.json", ("acme", "batch_1", "007")),
+        ("tenants/acme/dead/batch_1/a/b.json", None),
+        ("tenants/../dead/batch_1/7.json", None),
+        ("tenants/acme/dead/../7.json", None),
+        ("tenants/acme/dead/batch_1/...json", None),
+        ("tenants/acme/dead/batch_1/7", None),
+        ("", None),
+    ],
+)
+def test_a_letters_key_tells_whose_it_is(key, letter):
+    assert keys.letter_of(key) == letter
+
+
+@pytest.mark.parametrize(
+    ("key", "letter"),
+    [
+        ("dead/q/3-17", ("q", "3-17")),
+        ("dead/q/..", None),
+        ("dead/../3-17", None),
+        ("dead/./3-17", None),
+        ("dead/q/.", None),
+        ("dead/q", None),
+        (f"dead/q/{'x' * 256}", None),
+        ("tenants/acme/dead/batch_1/7.json", None),
+    ],
+)
+def test_a_letter_without_an_address_is_told_from_all_else(key, letter):
+    assert keys.unaddressed_of(key) == letter
+
+
+@pytest.mark.parametrize(
+    ("key", "expiry"),
+    [
+        ("tenants/acme/expiring/001700000001-file-1", (1_700_000_001, "file-1")),
+        ("tenants/acme/expiring/001700000001-..", None),
+        ("tenants/acme/expiring/1-file-1", None),
+        ("x", None),
+    ],
+)
+def test_an_expirys_key_tells_when_and_what(key, expiry):
+    assert keys.expiry_of(key) == expiry
+
+
+@pytest.mark.parametrize(
+    ("key", "is_its_own"),
+    [
+        ("tenants/acme/jobs/batch_1/job.json", True),
+        ("tenants/acme/", True),
+        ("open/acme/batch_1", True),
+        ("pending/acme/batch_1", True),
+        ("cache/acme/m/x.json", True),
+        ("markers/paused/acme/batch_1", True),
+        ("tenants/other/jobs/batch_1/job.json", False),
+        ("tenants/acme", False),
+        ("tenants/acme/../other/x", False),
+        ("tenants/acme/./x", False),
+        ("tenants/acme//x", False),
+        ("tenants/acme/x/..", False),
+        ("tenants/acme/x/.", False),
+        ("keys/acme/x", False),
+    ],
+)
+def test_what_lies_in_a_tenants_own_prefixes_is_its_own(key, is_its_own):
+    assert keys.is_of_tenant(key, "acme") is is_its_own
+
+
+def test_a_key_under_the_own_bodies_or_contents_is_one_plain_name():
+    assert keys.is_body_of(keys.bodies(T, J) + "7", T, J)
+    assert not keys.is_body_of(keys.bodies(T, J) + "a/b.json", T, J)
+    assert not keys.is_body_of("x" * len(keys.bodies(T, J)) + "7.json", T, J)
+    assert not keys.is_input_of("x" * len(keys.contents(T)) + "file-1", T, J)

@@ -97,8 +97,68 @@ def test_only_what_was_taken_last_can_be_put_back() -> None:
     first = feeder.take()
     assert first is not None
     feeder.take()
+    with pytest.raises(RuntimeError, match=r"^only what was taken last can be put back, and at once$"):
+        feeder.put_back(first)
+
+
+def test_nothing_can_be_put_back_twice_or_before_it_was_taken() -> None:
+    feeder = new_feeder()
+    for position in range(2):
+        feeder.add(work(position))
+    untaken = work(2)
+    with pytest.raises(RuntimeError, match="taken last"):
+        feeder.put_back(untaken)
+    first = feeder.take()
+    assert first is not None
+    feeder.put_back(first)
     with pytest.raises(RuntimeError, match="taken last"):
         feeder.put_back(first)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "reopened"),
+    [(2, 0, True), (3, 0, False), (1, 5, True), (1, 6, False), (0, 0, True), (3, 6, False)],
+)
+def test_a_lane_is_worth_another_pull_once_half_its_window_is_free(count: int, size: int, reopened: bool) -> None:
+    feeder = new_feeder(4, window_bytes=10)
+    for position in range(count):
+        feeder.add(work(position, Lane.LOW, size=size if position == 0 else 0))
+    others = {lane: 4 for lane in Lane if lane is not Lane.LOW}
+    assert feeder.reopened(others) is reopened
+    # A lane that the last pull had room for is in it already.
+    assert feeder.reopened({**others, Lane.LOW: 1}) is False
+
+
+def test_what_is_dropped_makes_room_in_its_lane() -> None:
+    feeder = new_feeder(2, window_bytes=10)
+    feeder.add(work(0, Lane.RETRY, suspect=True, size=5))
+    feeder.add(work(1, Lane.RETRY, size=5))
+    assert Lane.RETRY not in feeder.budget()
+    assert len(feeder.drop(lambda one: one.suspect)) == 1
+    assert (feeder.budget()[Lane.RETRY], len(feeder), feeder.suspects) == (1, 1, 0)
+    feeder.drop(lambda _: True)
+    assert (feeder.budget()[Lane.RETRY], len(feeder)) == (2, 0)
+    feeder.add(work(2, Lane.RETRY, size=9))
+    assert feeder.budget()[Lane.RETRY] == 1
+
+
+def test_a_suspect_that_is_put_back_takes_its_room_again() -> None:
+    feeder = new_feeder(2, window_bytes=10)
+    feeder.add(work(0, Lane.RETRY, suspect=True, size=10))
+    feeder.add(work(1, Lane.RETRY, suspect=True))
+    first = feeder.take()
+    assert first is not None
+    assert feeder.budget()[Lane.RETRY] == 1
+    feeder.put_back(first)
+    assert Lane.RETRY not in feeder.budget()
+    assert taken(feeder) == [0, 1]
+
+
+def test_works_without_a_models_name_are_held_like_others() -> None:
+    feeder = new_feeder()
+    for position, model in enumerate([None, 7, "fake"]):
+        feeder.add(work(position, model=model))
+    assert sorted(taken(feeder)) == [0, 1, 2]
 
 
 @given(st.lists(st.tuples(st.sampled_from(Lane), st.booleans()), min_size=1, max_size=30), st.integers(0, 30))

@@ -1,4 +1,4 @@
-"""Which log a partition is, by what brokers answer: made anew, cut off, shortened, or not told yet. No broker runs."""
+"""Which log a partition is, by what brokers answer: made anew, cut off, shortened, or not told yet. None is asked."""
 
 from dataclasses import dataclass, field
 

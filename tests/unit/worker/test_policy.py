@@ -9,9 +9,14 @@ from backburner_schemas.envelope import Address, AnswerMode, DeliveryFacts, Enve
 from backburner_schemas.errors import (
     Cancelled,
     EngineError,
+    EngineLost,
     Expired,
+    GenerationTooLong,
+    PoisonRequest,
     RequestRefused,
+    RunsElsewhere,
     Undeliverable,
+    cut,
 )
 from backburner_schemas.job import JobManifest, Sealed
 from backburner_schemas.names import Lane
@@ -24,8 +29,11 @@ from backburner_worker.policy import (
     Retry,
     RetryRules,
     Run,
+    after_engine_death,
     after_failure,
+    convicted,
     judge,
+    runs_elsewhere,
 )
 from backburner_worker.sources.base import Delivery
 
@@ -121,3 +129,138 @@ def test_a_retry_is_held_against_the_deadline_where_the_clock_is_trusted(trusted
         run, EngineError(), DeliveryFacts(), now=5000.0, trusted=trusted, rules=RetryRules(), chance=0.5
     )
     assert isinstance(ending, kind)
+
+
+# --- to the letter ----------------------------------------------------------------------------------------
+
+OBJECT = envelope().model_copy(update={"answer": AnswerMode.OBJECT})
+NOW = 1_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("index", "facts", "message"),
+    [
+        (
+            3,
+            JobFacts(unreadable=True),
+            "the objects of job batch_1 in the store cannot be read; check its job.json and sealed.json",
+        ),
+        ("abc", JobFacts(MANIFEST), "job batch_1 has a manifest, so its indexes are integers; 'abc' is none"),
+        (10, JobFacts(MANIFEST, SEALED), "job batch_1 has 10 requests; there is no index 10"),
+    ],
+)
+def test_a_dead_letter_says_why_its_job_has_no_place_for_it(index: int | str, facts: JobFacts, message: str) -> None:
+    verdict = judge(delivery(envelope(index)), facts, now=0)
+    assert isinstance(verdict, DeadLettered)
+    assert isinstance(verdict.error, Undeliverable)
+    assert verdict.error.message == message
+
+
+def test_the_last_index_of_a_sealed_job_and_any_of_an_open_one_run() -> None:
+    assert isinstance(judge(delivery(envelope(9)), JobFacts(MANIFEST, SEALED), now=0), Run)
+    assert isinstance(judge(delivery(envelope(10)), JobFacts(MANIFEST), now=0), Run)
+
+
+@pytest.mark.parametrize(
+    ("facts", "now", "kind"), [(JobFacts(cancelled=True), 0.0, Cancelled), (JobFacts(), 6.0, Expired)]
+)
+def test_what_is_not_run_is_answered_where_its_sender_looks(facts: JobFacts, now: float, kind: type) -> None:
+    asked = OBJECT.model_copy(update={"deadline": 5.0})
+    verdict = judge(delivery(asked), facts, now)
+    assert isinstance(verdict, Complete)
+    assert (verdict.address, verdict.answer) == (asked.address, AnswerMode.OBJECT)
+    assert isinstance(verdict.error, kind)
+
+
+def test_a_refusal_is_answered_where_its_sender_looks() -> None:
+    refused = Refused(Address("t", "single-1", 0, None), RequestRefused(), AnswerMode.OBJECT)
+    assert judge(delivery(refused), JobFacts(), now=0) == Complete(refused.address, refused.error, AnswerMode.OBJECT)
+
+
+def test_a_request_runs_until_its_deadline_has_passed() -> None:
+    assert isinstance(judge(delivery(envelope(deadline=5.0)), JobFacts(), now=5.0), Run)
+    assert isinstance(judge(delivery(envelope(deadline=5.0)), JobFacts(), now=5.5), Complete)
+
+
+def failed(error: EngineError, facts: DeliveryFacts, *, deadline: float = math.inf) -> Complete | Retry | DeadLettered:
+    run = Run(OBJECT, AnswerMode.OBJECT, deadline)
+    return after_failure(run, error, facts, now=NOW, rules=RetryRules(max_attempts=3), chance=0.5)
+
+
+def test_a_retry_keeps_all_that_is_known_and_waits_a_part_of_the_back_off() -> None:
+    facts = DeliveryFacts(2, False, 7.0, "trace", ("a/1",))
+    error = EngineError()
+    later = DeliveryFacts(3, False, NOW + 1.0, "trace", ("a/1",))
+    assert failed(error, facts) == Retry(OBJECT, later, error, AnswerMode.OBJECT)
+
+
+def test_a_retry_at_the_very_deadline_is_still_tried() -> None:
+    assert isinstance(failed(EngineError(), DeliveryFacts(1), deadline=NOW + 0.5), Retry)
+    assert isinstance(failed(EngineError(), DeliveryFacts(1), deadline=NOW + 0.25), DeadLettered)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "deadline", "message"),
+    [
+        (EngineError("out", param="n"), 3, math.inf, "out (given up after 3 attempts: no more are allowed)"),
+        (GenerationTooLong("long", param="n"), 2, math.inf, "long (given up after 2 attempts: no more are allowed)"),
+        (
+            EngineError("out", param="n"),
+            1,
+            NOW,
+            "out (given up after 1 attempt: the next would come after the deadline)",
+        ),
+    ],
+)
+def test_a_dead_letter_says_why_it_was_given_up(
+    error: EngineError, attempt: int, deadline: float, message: str
+) -> None:
+    verdict = failed(error, DeliveryFacts(attempt), deadline=deadline)
+    assert isinstance(verdict, DeadLettered)
+    assert (verdict.address, verdict.answer) == (OBJECT.address, AnswerMode.OBJECT)
+    assert (type(verdict.error), verdict.error.message, verdict.error.param) == (type(error), message, "n")
+
+
+def test_an_error_may_be_tried_again_less_often_than_the_rules_allow() -> None:
+    assert isinstance(failed(GenerationTooLong(), DeliveryFacts(1)), Retry)
+
+
+def test_a_long_error_leaves_room_for_why_it_was_given_up() -> None:
+    verdict = failed(EngineError("x" * 1024), DeliveryFacts(3))
+    assert isinstance(verdict, DeadLettered)
+    why = " (given up after 3 attempts: no more are allowed)"
+    quoted = verdict.error.message.removesuffix(why)
+    assert quoted == cut("x" * 1024, 900)
+    assert len(verdict.error.message.encode()) <= EngineError.max_message_bytes
+
+
+def test_a_suspect_is_convicted_with_a_record_where_its_sender_looks() -> None:
+    verdict = convicted(Run(OBJECT, AnswerMode.OBJECT))
+    assert (verdict.address, verdict.answer) == (OBJECT.address, AnswerMode.OBJECT)
+    assert isinstance(verdict.error, PoisonRequest)
+
+
+def test_an_innocent_of_an_engines_death_goes_back_as_a_suspect_at_once() -> None:
+    for ending in (
+        after_engine_death(Run(OBJECT, AnswerMode.OBJECT), DeliveryFacts(2, False, 7.0, "trace", ("a/1",))),
+        failed(EngineLost(), DeliveryFacts(2, False, 7.0, "trace", ("a/1",))),
+    ):
+        assert isinstance(ending, Retry)
+        assert isinstance(ending.error, EngineLost)
+        assert (ending.envelope, ending.answer) == (OBJECT, AnswerMode.OBJECT)
+        assert ending.facts == DeliveryFacts(3, True, None, "trace", ("a/1",))
+
+
+def test_a_copy_of_a_suspect_that_runs_elsewhere_waits_a_minute_and_counts_no_attempt() -> None:
+    facts = DeliveryFacts(2, True, None, "trace", ("a/1",))
+    retry = runs_elsewhere(Run(OBJECT, AnswerMode.OBJECT), facts, NOW)
+    assert isinstance(retry.error, RunsElsewhere)
+    assert (retry.envelope, retry.answer) == (OBJECT, AnswerMode.OBJECT)
+    assert retry.facts == DeliveryFacts(2, True, NOW + 60.0, "trace", ("a/1",))
+    assert (retry.has_failed, retry.code, retry.kind) == (False, "runs_elsewhere", "retried")
+    assert Retry(OBJECT, facts, EngineError()).has_failed
+
+
+def test_the_back_off_stops_doubling_before_a_float_overflows() -> None:
+    rules = RetryRules(base=1.0, longest=1e12)
+    assert [rules.delay(attempt, 1.0) for attempt in (32, 33, 34, 10_000)] == [2.0**31, 2.0**32, 2.0**32, 2.0**32]
