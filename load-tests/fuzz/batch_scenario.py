@@ -35,8 +35,9 @@ _MAX_CONCURRENT_SENDS = 16
 _MAX_REFUSALS = 3
 """Of a form of which the broker took none: after these it is not asked any more."""
 _MAX_SHOWN_PROBLEMS = 5
-_SPLICED_ONLY = frozenset({"wrong count", "wrong last offset", "times of a broker"})
-"""A broker that takes these may place what follows elsewhere, return nothing behind them, or change them: its fault."""
+_SPLICED_ONLY = frozenset({"wrong count", "wrong last offset", "times of a broker", "key bomb", "value bomb"})
+"""A broker that takes these may place what follows elsewhere, return nothing behind them, change them, or be so long
+about them that nobody knows whether it took what was sent beside them: its fault."""
 _NORMAL = f"{PREFIX}.{POOL}.normal"
 _BYTES_PER_MB = 1024 * 1024
 

@@ -304,7 +304,7 @@ _PINNED = b"\x00pinned\x00"
 """Before a batch whose own offset is to stay."""
 _HEADER_COUNT = 2_000_000
 _KEY_BOMB_BYTES = 4 * 1024 * 1024
-_EMPTY_OBJECTS_COUNT = 7_000_000
+_EMPTY_OBJECTS_COUNT = 3_000_000
 
 
 def placed(data: bytes, offset: int) -> bytes:

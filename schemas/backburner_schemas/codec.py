@@ -48,6 +48,8 @@ from backburner_schemas.request import (
 )
 
 _MAX_PLACES_BYTES = 2048
+_HEAD_BYTES = 4096
+"""Of a message that is not parsed: an envelope's address takes less, and stands in front of its body."""
 _REGISTRY_BYTES = 5
 """A zero byte and the schema's id, before what Confluent's serializers write."""
 MAX_RETRY_DELAY_SECONDS = 60.0
@@ -118,7 +120,7 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
         check_parsed_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         found = from_json(value, allow_inf_nan=False)
     except BodyTooComplex as error:
-        return Unaddressed(error)
+        return _too_complex(value, origin, rules, error)
     except ValueError as error:
         return Unaddressed(Undeliverable(f"the message is not JSON ({error}); send a JSON object in UTF-8"))
     if not isinstance(found, dict):
@@ -130,6 +132,19 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
                 return envelope
         return _decode_envelope(value, found, rules)
     return _decode_line(value, found, origin, rules)
+
+
+def _too_complex(value: bytes, origin: Origin, rules: Rules, error: BodyTooComplex) -> Decoded:
+    """What becomes of a message that is not parsed: its address is looked for where producers write it, in front."""
+    try:
+        head = from_json(value[:_HEAD_BYTES].decode(errors="ignore"), allow_inf_nan=False, allow_partial=True)
+    except ValueError:
+        return Unaddressed(error)
+    if not isinstance(head, dict):
+        return Unaddressed(error)
+    if "v" in head:
+        return _decode_envelope(value, head, rules, error)
+    return _decode_line(value, head, origin, rules, error)
 
 
 def _unframed(value: bytes) -> bytes:
@@ -152,7 +167,8 @@ def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
     return body
 
 
-def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decoded:
+def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules, fault: RequestRefused | None = None) -> Decoded:
+    """The envelope, or what is wrong with it; `fault` is what is known to be, and then its body may be missing."""
     version = found["v"]
     if not isinstance(version, int) or isinstance(version, bool) or version < VERSION - 1:
         return Unaddressed(Undeliverable(f"the envelope's version v is unknown; write {VERSION}"))
@@ -171,6 +187,8 @@ def _decode_envelope(value: bytes, found: dict[str, Any], rules: Rules) -> Decod
     if rules.allowed_tenants and tenant not in rules.allowed_tenants:
         return Unaddressed(TenantNotAllowed())
     address = Address(tenant, job, index, _custom_id(found))
+    if fault is not None:
+        return Refused(address, fault, _answer_mode(found))
     try:
         check_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         envelope = Envelope.model_validate(found)
@@ -195,8 +213,12 @@ def _answer_mode(found: Mapping[str, Any]) -> AnswerMode:
     return AnswerMode.OBJECT if found.get("answer") == AnswerMode.OBJECT else AnswerMode.SEGMENT
 
 
-def _decode_line(value: bytes, found: dict[str, Any], origin: Origin, rules: Rules) -> Decoded:
+def _decode_line(
+    value: bytes, found: dict[str, Any], origin: Origin, rules: Rules, fault: RequestRefused | None = None
+) -> Decoded:
     address = _derived(origin, rules, _custom_id(found))
+    if fault is not None:
+        return Refused(address, fault)
     try:
         check_size(value, rules.max_body_bytes)
         request = check_request(found)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from backburner_schemas.request import INPUT_FIELDS, MAX_CONTAINERS, MAX_CUSTOM_ID_CHARACTERS
+from backburner_schemas.errors import BodyTooComplex
+from backburner_schemas.request import INPUT_FIELDS, MAX_CONTAINERS, MAX_CUSTOM_ID_CHARACTERS, check_parsed_size
 
 _INPUTS = {str(endpoint): fields for endpoint, fields in INPUT_FIELDS.items()}
 _OPENING, _CLOSING = b"{}"
@@ -38,6 +39,7 @@ def fast_check(lines: Sequence[bytes], max_bytes: int) -> FastChecked | None:
     names = 0
     try:
         for line in lines:
+            check_parsed_size(line, max_bytes)
             found = from_json(line, allow_inf_nan=False)
             custom_id, url, body = found["custom_id"], found["url"], found["body"]
             model = body["model"]
@@ -55,7 +57,7 @@ def fast_check(lines: Sequence[bytes], max_bytes: int) -> FastChecked | None:
             models.add(model)
             canonical.append(to_json((custom_id, url, body), inf_nan_mode="constants"))
             names += len(found)
-    except (ValueError, TypeError, LookupError, PydanticSerializationError):
+    except (ValueError, TypeError, LookupError, PydanticSerializationError, BodyTooComplex):
         return None
     data = b"\n".join([*canonical, b""])
     if (

@@ -12,8 +12,15 @@ from backburner.inputs.duplicate_ids import SeenIds
 from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import Findings, SkippedLine
 from backburner.inputs.line_blocks import Line
-from backburner_schemas.errors import BackburnerError, DuplicateCustomId, PoolNotFound, RequestRefused
-from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS, BatchRequest, check_size, parse_request
+from backburner_schemas.errors import BackburnerError, BodyTooComplex, DuplicateCustomId, PoolNotFound, RequestRefused
+from backburner_schemas.request import (
+    DEFAULT_MAX_BODY_BYTES,
+    MAX_CUSTOM_ID_CHARACTERS,
+    BatchRequest,
+    check_parsed_size,
+    check_size,
+    parse_request,
+)
 
 BATCH_LINES = 512
 """Lines that are checked before the event loop may turn."""
@@ -163,8 +170,9 @@ def _custom_id(text: bytes | BackburnerError) -> str | None:
     if isinstance(text, BackburnerError):
         return None
     try:
+        check_parsed_size(text, DEFAULT_MAX_BODY_BYTES)
         found = from_json(text)
-    except ValueError:
+    except (ValueError, BodyTooComplex):
         return None
     custom_id = found.get("custom_id") if isinstance(found, dict) else None
     return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_CUSTOM_ID_CHARACTERS else None

@@ -52,9 +52,9 @@ def test_a_message_comes_back_as_it_was(text):
 
 
 @pytest.mark.parametrize(
-    ("not_before", "delay"), [(None, 0), (90.0, 0), (100.0, 0), (100.2, 1), (130.0, 30), (5000.0, 900)]
+    ("not_before", "delay"), [(None, 0), (90.0, 0), (100.0, 0), (100.2, 1), (130.0, 30), (160.0, 60), (7300.0, 60)]
 )
-def test_the_delay_is_what_is_left_in_whole_seconds_up_to_what_sqs_can(not_before, delay):
+def test_the_delay_is_what_is_left_and_a_minute_where_the_senders_clock_is_hours_behind(not_before, delay):
     entry = entry_of(0, message(facts=DeliveryFacts(not_before=not_before)), 100.0)
     assert entry.delay == delay
     assert entry.form().get("DelaySeconds", 0) == delay

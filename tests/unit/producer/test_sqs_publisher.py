@@ -60,7 +60,7 @@ async def test_each_lane_has_its_queue_and_a_retry_its_delay(region, publisher):
     await publisher.publish([message(0), message(1, lane=Lane.RETRY, facts=DeliveryFacts(attempt=2, not_before=9e9))])
     assert [len(region.queues[name]) for name in (NORMAL, "p-fake-retry")] == [1, 1]
     (call,) = [asked for name, asked in region.asked if asked.get("Entries", [{}])[0].get("DelaySeconds")]
-    assert call["Entries"][0]["DelaySeconds"] == 900
+    assert call["Entries"][0]["DelaySeconds"] == 60
     assert call["Entries"][0]["MessageAttributes"]["attempt"]["StringValue"] == "2"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from hashlib import sha256
 
 import pytest
@@ -433,12 +434,30 @@ def test_a_stored_body_within_its_bound_is_read():
     assert parse_body(b'{"a":1.5}', 9) == {"a": 1.5}
 
 
-def test_a_value_that_would_take_far_more_memory_than_its_bytes_is_a_letter_and_not_parsed():
-    for count in (2_000_000, 7_000_000):  # within the limit of bytes, and beyond it as a compressed batch can hold
-        value = json.dumps(FIELDS | {"body": CHAT | {"x": "@"}}).replace('"@"', "[" + "{}," * count + "{}]").encode()
-        found = decode(value, ORIGIN, RULES)
-        assert isinstance(found, Unaddressed)
-        assert isinstance(found.error, BodyTooComplex)
+@pytest.mark.parametrize(("item", "count"), [("{},", 2_000_000), ("{},", 5_000_000), ("1,", 3_000_000)])
+def test_a_value_that_would_take_far_more_memory_than_its_bytes_is_refused_unparsed(item, count):
+    rest = CHAT | {"x": "@"}
+    many = "[" + item * count + "1]"
+    for fields in (FIELDS | {"body": rest}, {"custom_id": "a", "method": "POST", "url": FIELDS["url"], "body": rest}):
+        value = json.dumps(fields).replace('"@"', many).encode()
+        tracemalloc.start()
+        try:
+            found = decode(value, ORIGIN, RULES)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert isinstance(found, Refused)
+        assert isinstance(found.error, (BodyTooComplex, BodyTooLarge))
+        assert (found.address.tenant, found.address.custom_id) == ("acme" if "v" in fields else "house", "a")
+        assert peak_bytes < 4 * len(value)
+
+
+def test_a_value_too_complex_to_parse_that_says_no_address_in_front_is_a_letter():
+    value = b'{"body":{"x":[' + b"{}," * 2_000_000 + b'{}]},"v":1,"tenant":"acme","job":"b","index":1}'
+    assert isinstance(decode(b"[" + b"{}," * 2_000_000 + b"{}]", ORIGIN, RULES), Unaddressed)
+    found = decode(value, ORIGIN, RULES)
+    assert isinstance(found, Refused)  # as a line of a raw producer's
+    assert found.address.tenant == "house"
 
 
 def test_a_stored_body_is_not_parsed_into_far_more_than_its_bytes():

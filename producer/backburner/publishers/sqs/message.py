@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024 * 1024
 """Of one message with its attributes, and of all messages of one batch together."""
 MAX_BATCH_MESSAGES = 10
-MAX_DELAY_SECONDS = 900
-"""Seconds that SQS can hold a message back."""
 _MAX_GROUP_CHARACTERS = 128
 """Characters in a message group's name; a tenant's may be longer."""
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -55,11 +53,14 @@ class Entry:
 
 
 def entry_of(position: int, message: Message, now: float) -> Entry:
-    """The message as an entry; `now` is the sender's clock in Unix seconds, which the delay is counted from."""
+    """The message as an entry; `now` is the sender's clock in Unix seconds, which the delay is counted from.
+
+    The time that it is due at is by the store's clock: where the two differ by hours, it waits for a minute.
+    """
     body = escaped(message.value)
     attributes = {name: value.decode("ascii") for name, value in codec.encode_facts(message.facts)}
     due = message.facts.not_before
-    delay = 0 if due is None else min(max(math.ceil(due - now), 0), MAX_DELAY_SECONDS)
+    delay = 0 if due is None else math.ceil(min(max(due - now, 0.0), codec.MAX_RETRY_DELAY_SECONDS))
     size = len(body) + sum(len(name) + len(value) + len("String") for name, value in attributes.items())
     return Entry(position, body, attributes, message_group(message.envelope.tenant), delay, size)
 
