@@ -20,6 +20,8 @@ from typing import Annotated
 
 import typer
 
+from apache_kafka.java import find_java
+from apache_kafka.release import KafkaMissing, find_jars
 from measuring.servers import Broker
 from report import write_report
 from reporting.saved import load
@@ -43,6 +45,18 @@ class ScenarioRun:
     """What `run.py` is told."""
     minutes: float
     """About how long it takes on two cores."""
+    on_apache: bool = False
+    """Whether its broker is Apache Kafka."""
+
+    def missing(self) -> str:
+        """What it needs and is not on this machine; empty where all is there."""
+        try:
+            if self.on_apache:
+                find_jars()
+                find_java()
+        except KafkaMissing as error:
+            return str(error)
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +91,9 @@ def run_all(chosen: Sequence[Scenario], folder: Path, *, quick: bool) -> list[En
             print(f"[{number}/{len(chosen)}] {scenario.name}: there is no such scenario here", flush=True)
             continue
         for run in runs_of(scenario):
+            if missing := run.missing():
+                print(f"[{number}/{len(chosen)}] {run.name} is left out: {missing}", flush=True)
+                continue
             print(f"[{number}/{len(chosen)}] {run.name}, about {run.minutes:g} minutes in full", flush=True)
             ended.append(_run(run, folder / f"{run.name}.json", quick=quick))
             print(ended[-1].row(), flush=True)
@@ -88,7 +105,7 @@ def runs_of(scenario: Scenario) -> Iterator[ScenarioRun]:
     yield ScenarioRun(scenario.name, (scenario.name,), scenario.minutes)
     if scenario.apache_minutes:
         words = (scenario.name, "--broker", Broker.APACHE.value)
-        yield ScenarioRun(f"{scenario.name}-{Broker.APACHE}", words, scenario.apache_minutes)
+        yield ScenarioRun(f"{scenario.name}-{Broker.APACHE}", words, scenario.apache_minutes, on_apache=True)
 
 
 def limit(run: ScenarioRun) -> float:

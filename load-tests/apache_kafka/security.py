@@ -26,14 +26,14 @@ from backburner_schemas.errors import QueueError
 USERS = ("worker", "producer", "bootstrap")
 REAUTHENTICATED_SECONDS = 3.0
 """How long a connection to the listener BRIEF lives: Kafka ends it then, unless the client signs in again on it."""
-_TOKENS_LIVE_MILLISECONDS = 3_600_000
+_TOKENS_LIVE_MS = 3_600_000
 _LOGIN = "org.apache.kafka.common.security"
 _TOKEN_URLS = "org.apache.kafka.sasl.oauthbearer.allowed.urls"  # noqa: S105 - a property of Java
 _CHANGE_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
-_LITERAL, _PREFIXED = 3, 4
-_ALLOW = 3
-_BROKER = 4
+_LITERAL_CODE, _PREFIXED_CODE = 3, 4
+_ALLOW_CODE = 3
+_BROKER_CODE = 4
 
 
 class Way(StrEnum):
@@ -79,7 +79,7 @@ class Rule:
     @property
     def words(self) -> tuple[int, str, int, str, str, int]:
         """As Kafka's protocol has it, but for the last word: whether that is allowed or denied."""
-        pattern = _PREFIXED if self.prefix else _LITERAL
+        pattern = _PREFIXED_CODE if self.prefix else _LITERAL_CODE
         return self.kind, self.name, pattern, f"User:{self.user}", "*", self.operation
 
 
@@ -142,7 +142,7 @@ class SecureKafka:
     async def change_key_store(self, way: Way, key_store: Path) -> None:
         """New connections to that listener get another certificate of the broker's. Takes some seconds."""
         name = f"listener.name.{way.lower()}.ssl.keystore.location"
-        await self._ask(AlterConfigsRequest([(_BROKER, "1", [(name, str(key_store))])]))
+        await self._ask(AlterConfigsRequest([(_BROKER_CODE, "1", [(name, str(key_store))])]))
         await asyncio.to_thread(self._until_shown, way, key_store)
 
     def _until_shown(self, way: Way, key_store: Path) -> None:
@@ -154,11 +154,11 @@ class SecureKafka:
 
     async def allow(self, *rules: Rule) -> None:
         """Add these rules."""
-        await self._ask(*(CreateAclsRequest(*rule.words, _ALLOW) for rule in rules))
+        await self._ask(*(CreateAclsRequest(*rule.words, _ALLOW_CODE) for rule in rules))
 
     async def forbid(self, *rules: Rule) -> None:
         """Take these rules back."""
-        await self._ask(*(DeleteAclsRequest(*rule.words, _ALLOW) for rule in rules))
+        await self._ask(*(DeleteAclsRequest(*rule.words, _ALLOW_CODE) for rule in rules))
 
     async def _ask(self, *requests: object) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.admin)
@@ -198,7 +198,7 @@ def _properties(key_store: Path, trust: Path, tokens: TokenRules, keys: str) -> 
         "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
         f"{oauth}.sasl.jaas.config": f"{_LOGIN}.oauthbearer.OAuthBearerLoginModule required;",
         f"{oauth}.sasl.server.callback.handler.class": f"{_LOGIN}.oauthbearer.OAuthBearerValidatorCallbackHandler",
-        f"{oauth}.connections.max.reauth.ms": _TOKENS_LIVE_MILLISECONDS,
+        f"{oauth}.connections.max.reauth.ms": _TOKENS_LIVE_MS,
         "listener.name.oauth.sasl.oauthbearer.jwks.endpoint.url": keys,
         "listener.name.oauth.sasl.oauthbearer.expected.issuer": tokens.issuer,
         "listener.name.oauth.sasl.oauthbearer.expected.audience": tokens.audience,

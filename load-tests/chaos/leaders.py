@@ -15,7 +15,7 @@ GROUPS_TOPIC = "__consumer_offsets"
 """Whose leaders are the groups' coordinators."""
 
 _CALL_MS = 30_000
-_PREFERRED = 0
+_PREFERRED_CODE = 0
 _HARMLESS = frozenset({0, 84})
 """No error, and `ELECTION_NOT_NEEDED`."""
 
@@ -57,7 +57,7 @@ class _ElectLeadersRequest(Request[_ElectLeadersStruct]):  # type: ignore[misc]
         self._topics = topics
 
     def build(self, request_struct_class: type[Any]) -> Any:
-        return request_struct_class(_PREFERRED, self._topics, _CALL_MS)
+        return request_struct_class(_PREFERRED_CODE, self._topics, _CALL_MS)
 
 
 async def move_leaders(bootstrap: str, topics: Sequence[str]) -> int:

@@ -30,7 +30,7 @@ from chaos.patience import NeverCame
 
 _PAUSE_SECONDS = 0.3
 _TRICKLE_SECONDS = 0.25
-_COIN = 0.5
+_COIN_SHARE = 0.5
 _SINGLE_SHARE = 0.1
 _RAW_SHARE = 0.1
 _REFUSED_SHARE = 0.01
@@ -194,7 +194,7 @@ class Load:
     async def _trickle(self, over: asyncio.Event) -> None:
         batch = self._trickled
         while not over.is_set():
-            await (self._single(batch) if self._dice.random() < _COIN else self._line())
+            await (self._single(batch) if self._dice.random() < _COIN_SHARE else self._line())
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), _TRICKLE_SECONDS)
 
@@ -300,7 +300,7 @@ class Load:
         batch.requests.append(made)
 
     async def _single(self, batch: Batch) -> None:
-        if self._gateway is not None and self._dice.random() < _COIN:
+        if self._gateway is not None and self._dice.random() < _COIN_SHARE:
             await self._create_request(batch)
             return
         while True:

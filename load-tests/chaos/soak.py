@@ -19,7 +19,7 @@ _SAMPLE_SECONDS = 5.0
 _RECOVER_SECONDS = 120.0
 _WARM_UP_SHARE = 0.25
 """Of the whole time: what caches and arenas take at first is not counted."""
-MAX_MB_PER_HOUR = 12.0
+MEGABYTES_PER_HOUR = 12.0
 """What a part of the product may grow by: at 25 requests a second some 130 bytes a request."""
 
 
@@ -52,7 +52,7 @@ async def _play(on: Stage, report: Report, seconds: float, requests: int) -> Non
         await asyncio.wait([sampling])
     await on.load.finish(_RECOVER_SECONDS)
     report.memory = memory.growths(
-        after=seconds * _WARM_UP_SHARE, bound=lambda part: None if part.startswith("its ") else MAX_MB_PER_HOUR
+        after=seconds * _WARM_UP_SHARE, bound=lambda part: None if part.startswith("its ") else MEGABYTES_PER_HOUR
     )
     report.breaches += on.supervisor.ends
     report.breaches += [

@@ -8,19 +8,37 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import cramjam
 from aiokafka.record.util import calc_crc32c
 
-GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+
+class Codec(IntEnum):
+    """As Kafka numbers them."""
+
+    GZIP = 1
+    SNAPPY = 2
+    LZ4 = 3
+    ZSTD = 4
+
+
+class Flag(IntEnum):
+    """Of a batch's attributes."""
+
+    LOG_APPEND = 0x08
+    TRANSACTIONAL = 0x10
+    CONTROL = 0x20
+
+
+GZIP, SNAPPY, LZ4, ZSTD = Codec
 CODECS = {"gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
-LOG_APPEND, TRANSACTIONAL, CONTROL = 0x08, 0x10, 0x20
+LOG_APPEND, TRANSACTIONAL, CONTROL = Flag
 NOW_MS = 1_790_000_000_000
 """Of records that have no other time: a run is the same whenever it is made."""
 _BATCH = struct.Struct(">qiiB")
-_BATCH_REST = struct.Struct(">HiqqqhiI")
+_BATCH_REST = struct.Struct(">Hiqqqhii")
 _ZSTD_BLOCK_BYTES = 128 * 1024
-_MASK_32 = 0xFFFF_FFFF
 
 
 def varint(number: int) -> bytes:
@@ -110,7 +128,7 @@ def batch(
         producer,
         -1,
         -1,
-        count & _MASK_32,
+        count,
     )
     rest += (pack(codec, content) if packed is None else packed) + trailing
     checksum = int(calc_crc32c(rest)) ^ (0xDEAD if broken_checksum else 0)
@@ -120,6 +138,7 @@ def batch(
 def message(
     value: bytes | None,
     *,
+    key: bytes | None = None,
     version: int = 1,
     codec: int = 0,
     offset: int = 0,
@@ -128,7 +147,7 @@ def message(
 ) -> bytes:
     """A message of format 0 or 1. Compressed, its value is a set of messages."""
     rest = struct.pack(">BB", version, codec) + (struct.pack(">q", time_ms) if version == 1 else b"")
-    rest += struct.pack(">i", -1)
+    rest += struct.pack(">i", -1) if key is None else struct.pack(">i", len(key)) + key
     content = None if value is None else pack(codec, value)
     rest += struct.pack(">i", -1) if content is None else struct.pack(">i", len(content)) + content
     checksum = zlib.crc32(rest) ^ (0xDEAD if broken_checksum else 0)

@@ -22,16 +22,16 @@ from fuzz.batch_bytes import Record, batch
 from fuzz.batch_wire import BatchWire
 from fuzz.ends import Store, read_store
 from fuzz.fetch_proxy import FetchProxy
-from fuzz.hostile_batches import RECORDS, HostileBatches, MadeBatch
+from fuzz.hostile_batches import RECORDS_PER_BATCH, HostileBatches, MadeBatch
 from fuzz.parts import LARGE_BYTES, Good
 from fuzz.scenario import drained
 from fuzz.stage import PARTITION_COUNT, POOL, PREFIX, ROOT, Queue, make_pool, servers, start_worker
 from fuzz.wire import KafkaWire
 
 _MAX_GROWTH_MB = 128
-_WARM_BATCHES = 500
+_WARM_BATCHES_COUNT = 500
 """Good ones, before the worker's memory is looked at."""
-_CONCURRENT_SENDS = 4
+_MAX_CONCURRENT_SENDS = 16
 _MAX_REFUSALS = 3
 """Of a form of which the broker took none: after these it is not asked any more."""
 _MAX_SHOWN_PROBLEMS = 5
@@ -114,7 +114,7 @@ async def _fuzz(count: int, seed: int, queue: Queue, settings: dict[str, str], f
         worker = start_worker(settings, folder / "worker.log")
         started = time.monotonic()
         try:
-            await sender.send_all(made.plain() for _ in range(_WARM_BATCHES))
+            await sender.send_all(made.plain() for _ in range(_WARM_BATCHES_COUNT))
             queue_end.expect(sender.ends)
             stuck = await drained(queue_end, worker)
             assert worker.pid is not None
@@ -165,7 +165,7 @@ class _Sender:
     async def send_all(self, batches: Iterator[MadeBatch]) -> None:
         """Spread over the partitions."""
         groups = iter(lambda: [*enumerate(islice(batches, PARTITION_COUNT))], [])
-        while several := [*islice(groups, _CONCURRENT_SENDS)]:
+        while several := [*islice(groups, _MAX_CONCURRENT_SENDS)]:
             await asyncio.gather(*(self.send_group(group) for group in several))
 
     async def send_group(self, group: Sequence[tuple[int, MadeBatch]]) -> None:
@@ -178,12 +178,12 @@ class _Sender:
             left += await self._send(self._alone, [one])
         left += await self._send(self._wire, asked)
         if left:
-            stand_in = batch([Record(b'"stands for another batch"')] * RECORDS)
+            stand_in = batch([Record(b'"stands for another batch"')] * RECORDS_PER_BATCH)
             answers = await self._wire.send([(partition, stand_in) for partition, _ in left])
             for (partition, made), answer in zip(left, answers, strict=True):
                 assert answer.offset is not None, answer.error
                 self._spliced[_NORMAL, partition, answer.offset] = made
-                self._count(partition, answer.offset + RECORDS, made)
+                self._count(partition, answer.offset + RECORDS_PER_BATCH, made)
 
     async def _send(self, wire: BatchWire, group: Sequence[tuple[int, MadeBatch]]) -> list[tuple[int, MadeBatch]]:
         """Returns those that the broker did not take."""

@@ -17,7 +17,7 @@ from fuzz.hostile_batches import MadeBatch, placed
 
 _HOST = "127.0.0.1"
 _SIZE = struct.Struct(">i")
-_SHUT_SECONDS = 0.05
+_SHUT_SECONDS = 1.0
 """Between answers while a topic is shut, whose clients ask again at once."""
 _REQUEST = struct.Struct(">hhi")
 _FETCH_KEY = 1

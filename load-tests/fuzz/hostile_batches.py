@@ -31,7 +31,7 @@ _BOMB_BYTES = 1024 * 1024 * 1024
 _GZIP_BOMB_BYTES = 200 * 1024 * 1024
 _LZ4_BOMB_BYTES = 40 * 1024 * 1024
 """What these codecs pack at 1,000 and 250 to 1: it is to come in one answer of a broker."""
-RECORDS = 3
+RECORDS_PER_BATCH = 3
 """Of most batches, and of what stands for those that a broker refuses."""
 _TIMES_MS = (0, -1, -2, 1, 221_845_478_400_000, 2**62, -(2**63), 2**63 - 1)
 """Among them the year 9000, and what no calendar holds."""
@@ -61,7 +61,7 @@ class HostileBatches(Parts):
             self.number = number
             yield makers[number](self) if number < len(makers) else self.dice.choices(makers, weights)[0](self)
 
-    def _records(self, count: int = RECORDS, **more: object) -> tuple[tuple[Record, ...], tuple[Good, ...]]:
+    def _records(self, count: int = RECORDS_PER_BATCH, **more: object) -> tuple[tuple[Record, ...], tuple[Good, ...]]:
         records, good = [], []
         for _ in range(count):
             custom_id, token, body = self.request()
@@ -101,10 +101,21 @@ class HostileBatches(Parts):
         """Millions of empty headers, in a few kilobytes."""
         records, good = self._records()
         first, _, third = (record.encode(at) for at, record in enumerate(records))
-        bombed = Record(records[1].value, raw_headers=_empty_headers(), header_count=_HEADERS).encode(1)
+        bombed = Record(records[1].value, raw_headers=_empty_headers(), header_count=_HEADER_COUNT).encode(1)
         return MadeBatch(
             "header bomb", batch(b"", codec=ZSTD, packed=pack(ZSTD, first + bombed + third), count=3, last=2), good
         )
+
+    def key_bomb(self) -> MadeBatch:
+        """Good records whose keys have megabytes each, in a few kilobytes."""
+        records, good = self._records(key=bytes(_KEY_BOMB_BYTES))
+        return MadeBatch("key bomb", batch(records, codec=ZSTD), good)
+
+    def value_bomb(self) -> MadeBatch:
+        """A value of millions of empty objects, in a few kilobytes, beside good records."""
+        records, good = self._records()
+        bombed = Record(_empty_objects())
+        return MadeBatch("value bomb", batch((records[0], bombed, records[2]), codec=ZSTD), (good[0], good[2]))
 
     def times(self) -> MadeBatch:
         """Times of their own."""
@@ -169,7 +180,9 @@ class HostileBatches(Parts):
         """Its last record ends early, and the checksum is right."""
         records, good = self._records()
         content = b"".join(record.encode(at) for at, record in enumerate(records))
-        return MadeBatch("cut within", batch(content[:-7], count=RECORDS, last=RECORDS - 1), good[:2])
+        return MadeBatch(
+            "cut within", batch(content[:-7], count=RECORDS_PER_BATCH, last=RECORDS_PER_BATCH - 1), good[:2]
+        )
 
     def cut_off(self) -> MadeBatch:
         """Half of its bytes: what follows begins in its midst."""
@@ -183,7 +196,10 @@ class HostileBatches(Parts):
         records, _ = self._records()
         whole = bytearray(pack(codec, b"".join(record.encode(at) for at, record in enumerate(records))))
         broken = self.dice.choice((bytes(whole[: len(whole) // 2]), self.dice.randbytes(300), b"", b"\xff" * 64))
-        return MadeBatch(f"broken {name}", batch(b"", codec=codec, packed=broken, count=RECORDS, last=RECORDS - 1))
+        return MadeBatch(
+            f"broken {name}",
+            batch(b"", codec=codec, packed=broken, count=RECORDS_PER_BATCH, last=RECORDS_PER_BATCH - 1),
+        )
 
     def codecs(self) -> MadeBatch:
         """A codec that nobody knows."""
@@ -200,13 +216,13 @@ class HostileBatches(Parts):
         """Counts of records that are not there."""
         records, _ = self._records()
         count = self.dice.choice((-1, 0, 2**31 - 1, -(2**31), 1_000_000))
-        return MadeBatch("wrong count", batch(records, count=count, last=RECORDS - 1))
+        return MadeBatch("wrong count", batch(records, count=count, last=RECORDS_PER_BATCH - 1))
 
     def off_by_one(self) -> MadeBatch:
         """One record more, or less, than is said."""
         records, good = self._records()
         more = self.dice.random() < 0.5  # noqa: PLR2004
-        data = batch(records[: 3 if more else 2], count=2 if more else 3, last=RECORDS - 1)
+        data = batch(records[: 3 if more else 2], count=2 if more else 3, last=RECORDS_PER_BATCH - 1)
         return MadeBatch("off by one", data, good[:2])
 
     def last_deltas(self) -> MadeBatch:
@@ -243,7 +259,11 @@ class HostileBatches(Parts):
         """A number without an end."""
         records, good = self._records(1)
         rest = b"\x04" + b"\xff" * 40
-        return MadeBatch("endless number", batch(records[0].encode(0) + rest, count=RECORDS, last=RECORDS - 1), good)
+        return MadeBatch(
+            "endless number",
+            batch(records[0].encode(0) + rest, count=RECORDS_PER_BATCH, last=RECORDS_PER_BATCH - 1),
+            good,
+        )
 
     def trailing(self) -> MadeBatch:
         """Bytes behind the last record."""
@@ -277,12 +297,14 @@ class HostileBatches(Parts):
         for _ in range(self.dice.choice((1, 2, 8))):
             at = self.dice.randrange(len(content))
             content[at : at + self.dice.randrange(2)] = self.dice.randbytes(self.dice.randrange(4))
-        return MadeBatch("mutated", batch(bytes(content), count=RECORDS, last=RECORDS - 1))
+        return MadeBatch("mutated", batch(bytes(content), count=RECORDS_PER_BATCH, last=RECORDS_PER_BATCH - 1))
 
 
 _PINNED = b"\x00pinned\x00"
 """Before a batch whose own offset is to stay."""
-_HEADERS = 2_000_000
+_HEADER_COUNT = 2_000_000
+_KEY_BOMB_BYTES = 4 * 1024 * 1024
+_EMPTY_OBJECTS_COUNT = 7_000_000
 
 
 def placed(data: bytes, offset: int) -> bytes:
@@ -296,7 +318,12 @@ def _with(record: Record, headers: tuple[tuple[bytes, bytes | None], ...]) -> Re
 
 @cache
 def _empty_headers() -> bytes:
-    return (varint(0) + varint(-1)) * _HEADERS
+    return (varint(0) + varint(-1)) * _HEADER_COUNT
+
+
+@cache
+def _empty_objects() -> bytes:
+    return b'{"v":1,"x":[' + b"{}," * _EMPTY_OBJECTS_COUNT + b"{}]}"
 
 
 @cache
@@ -311,7 +338,8 @@ def _bombs() -> tuple[tuple[str, bytes], ...]:
         ("snappy", b"\xff\xff\xff\xff\x0f" + bytes(64)),
     )
     return tuple(
-        (name, batch(b"", codec=CODECS[name], packed=one, count=RECORDS, last=RECORDS - 1)) for name, one in packed
+        (name, batch(b"", codec=CODECS[name], packed=one, count=RECORDS_PER_BATCH, last=RECORDS_PER_BATCH - 1))
+        for name, one in packed
     )
 
 
@@ -324,7 +352,7 @@ def _old_bombs() -> tuple[bytes, ...]:
 @cache
 def _many_records() -> bytes:
     count = 300_000
-    return batch([Record(None, key=None) for _ in range(count)], codec=ZSTD, last=RECORDS - 1)
+    return batch([Record(None, key=None) for _ in range(count)], codec=ZSTD, last=RECORDS_PER_BATCH - 1)
 
 
 _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
@@ -333,6 +361,8 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.header_names, 4),
     (HostileBatches.many_headers, 1),
     (HostileBatches.header_bomb, 0.2),
+    (HostileBatches.key_bomb, 0.4),
+    (HostileBatches.value_bomb, 0.2),
     (HostileBatches.times, 6),
     (HostileBatches.broker_times, 2),
     (HostileBatches.transactional, 3),
@@ -363,5 +393,12 @@ _FORMS: tuple[tuple[Callable[[HostileBatches], MadeBatch], float], ...] = (
     (HostileBatches.mutated, 6),
 )
 _HEAVY = frozenset(
-    (HostileBatches.bomb, HostileBatches.old_bomb, HostileBatches.many_records, HostileBatches.header_bomb)
+    (
+        HostileBatches.bomb,
+        HostileBatches.old_bomb,
+        HostileBatches.many_records,
+        HostileBatches.header_bomb,
+        HostileBatches.key_bomb,
+        HostileBatches.value_bomb,
+    )
 )

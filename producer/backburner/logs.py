@@ -34,10 +34,10 @@ _SECRET = re.compile(
 )
 """API keys of the gateway, and signed tokens: never in a log, whoever puts them there."""
 _URL_SECRET = re.compile(
-    r"(?P<user>://)[^/\s@\"']+@"
+    r"(?P<user>://)[^/\s\"']+@"
     r"|(?P<name>(?:X-Amz-(?:Signature|Security-Token|Credential)|AWSAccessKeyId|Signature|sig|access_token)=)[^&\s\"']+"
 )
-"""Users and passwords in URLs, and what signs them."""
+"""Users and passwords in URLs, to the last @ since a password may hold more of them, and what signs URLs."""
 _MAX_FIELD_BYTES = 16_384
 """The last line of defence: whatever is logged, a field is no longer."""
 _MAX_TRACEBACK_BYTES = 32_768

@@ -26,6 +26,7 @@ from backburner_schemas.envelope import (
 )
 from backburner_schemas.errors import (
     BackburnerError,
+    BodyTooComplex,
     InvalidJson,
     RequestRefused,
     TenantNotAllowed,
@@ -39,6 +40,7 @@ from backburner_schemas.request import (
     ENVELOPE_BYTES,
     MAX_CUSTOM_ID_CHARACTERS,
     check_body,
+    check_parsed_size,
     check_request,
     check_size,
     check_values,
@@ -113,7 +115,10 @@ def decode(value: bytes | None, origin: Origin, rules: Rules) -> Decoded:
     if value[:1] != b"{":
         value = _unframed(value)
     try:
+        check_parsed_size(value, rules.max_body_bytes + ENVELOPE_BYTES)
         found = from_json(value, allow_inf_nan=False)
+    except BodyTooComplex as error:
+        return Unaddressed(error)
     except ValueError as error:
         return Unaddressed(Undeliverable(f"the message is not JSON ({error}); send a JSON object in UTF-8"))
     if not isinstance(found, dict):
@@ -136,6 +141,7 @@ def _unframed(value: bytes) -> bytes:
 def parse_body(data: bytes, max_bytes: int) -> dict[str, Any]:
     """The body in an object that a claim check names. Raises `RequestRefused` as for a body on the queue."""
     check_size(data, max_bytes)
+    check_parsed_size(data, max_bytes)
     try:
         body = from_json(data, allow_inf_nan=False)
     except ValueError as error:

@@ -25,6 +25,8 @@ Metadata = Annotated[
 """OpenAI's limits: 16 pairs of 64 and 512 characters."""
 
 
+Sha256 = Annotated[str, Field(max_length=64)]
+"""Hexadecimal digits, or nothing. Like all that is remembered of jobs, of a length that somebody can count on."""
 Count = Annotated[int, Field(ge=0, le=MAX_INDEX + 1)]
 """A number of requests."""
 Total = Annotated[int, Field(ge=0, le=10**30)]
@@ -46,7 +48,7 @@ class StoredInput(BaseModel):
     """Key of the object, under the job's own tenant: `keys.is_input_of` tells."""
     bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
     """Its size."""
-    sha256: Annotated[str, Field(max_length=64)] = ""
+    sha256: Sha256 = ""
     """Rolling hash over its accepted lines, where its maker knew it: the same input has the same one."""
     skipped: Count = 0
     """Lines that its maker left out of it."""
@@ -80,12 +82,12 @@ class JobManifest(_Stored):
     created_at: UnixSeconds
     deadline: UnixSeconds
     priority: Lane = Lane.NORMAL
-    pool: str | None = None
+    pool: Annotated[str, Field(max_length=MAX_MODEL_NAME_CHARACTERS)] | None = None
     """The pool that got every line, where the producer overrode routing."""
     model: Annotated[str, Field(min_length=1, max_length=MAX_MODEL_NAME_CHARACTERS)] | None = None
     """The model that took the place of the one that each line names, where the producer overrode it."""
     metadata: Metadata = Field(default_factory=dict)
-    parent: str | None = None
+    parent: Annotated[str, Field(max_length=255)] | None = None
     """The job that this one redrives or retries."""
     stored: StoredInput | None = None
     """The input of a job that a dispatcher sends; None where whoever submitted it sends it."""
@@ -113,7 +115,7 @@ class Prefix:
     """The beginning of an input: how many accepted lines, and the rolling hash over them."""
 
     count: Count = 0
-    sha256: str = ""
+    sha256: Sha256 = ""
 
 
 class WaitReason(StrEnum):
@@ -168,9 +170,9 @@ class Cursor(_Stored):
     """
 
     count: Count = 0
-    sha256: str = ""
+    sha256: Sha256 = ""
     """Rolling hash over the accepted lines up to `count`."""
-    owner: str = ""
+    owner: Annotated[str, Field(max_length=255)] = ""
     """Who produces; a new one for each submit."""
     updated_at: UnixSeconds = 0.0
     first: Prefix | None = None
@@ -203,7 +205,7 @@ class Sealed(_Stored):
     """The whole job is on the broker."""
 
     total: Count
-    sha256: str
+    sha256: Sha256
     """Rolling hash over all accepted lines: the same input has the same one."""
     sealed_at: UnixSeconds
     skipped: Count = 0

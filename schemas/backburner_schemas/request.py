@@ -1,6 +1,7 @@
 """A request: one inference call in OpenAI's batch form, as a user writes it, and what is checked at the edge."""
 
 import math
+from collections.abc import Iterator
 from enum import Enum, StrEnum, auto
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,13 @@ ENVELOPE_BYTES = 8192
 MAX_CONTAINERS = 65_536
 """Objects and lists in one request at most: each takes up to a hundred times the memory of its two bytes of JSON."""
 
+_MAX_GROWTH_FACTOR = 16
+"""Bytes that a request may be parsed into, for each byte that one may have. Token ids take ten."""
+_CONTAINER_BYTES = 200
+_ITEM_BYTES = 64
+"""What an object or a list takes at most, and about what an item does."""
+_CHUNK_BYTES = 64 * 1024
+
 CustomId = Annotated[str, Field(min_length=1, max_length=MAX_CUSTOM_ID_CHARACTERS)]
 
 
@@ -76,6 +84,7 @@ def parse_request(
     try:
         data = line if isinstance(line, bytes) else line.encode()
         check_size(data, max_bytes)
+        check_parsed_size(data, max_bytes)
         found = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidJson(f"not a JSON object: {error}; write one JSON object a line, in UTF-8") from error
@@ -103,6 +112,36 @@ def check_size(line: bytes, max_bytes: int) -> None:
             "BACKBURNER_MAX_BODY_BYTES for producers and workers",
             param="body",
         )
+
+
+def check_parsed_size(data: bytes, max_bytes: int) -> None:
+    """Raise `BodyTooComplex` if the JSON may take many times what a request may have, once it is parsed.
+
+    It is asked before that: one byte can become eighty. Signs within texts are told apart where that matters, unless
+    the request is over its limit of bytes anyway.
+    """
+    most_bytes = max(max_bytes, DEFAULT_MAX_BODY_BYTES) * _MAX_GROWTH_FACTOR
+    if len(data) * _CONTAINER_BYTES <= most_bytes or _parsed_bytes(data) <= most_bytes:
+        return
+    if len(data) > max_bytes or sum(map(_parsed_bytes, _outside_texts(data))) > most_bytes:
+        raise BodyTooComplex(
+            "the request has too many objects, lists and items; send less in one request", param="body"
+        )
+
+
+def _parsed_bytes(data: bytes) -> int:
+    """What the JSON may be parsed into, in bytes; its texts aside."""
+    return _CONTAINER_BYTES * (data.count(b"{") + data.count(b"[")) + _ITEM_BYTES * data.count(b",")
+
+
+def _outside_texts(data: bytes) -> Iterator[bytes]:
+    """The JSON without its texts, in pieces: split as a whole, it could take far more than its bytes."""
+    bare = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    within = 0
+    for start in range(0, len(bare), _CHUNK_BYTES):
+        pieces = bare[start : start + _CHUNK_BYTES].split(b'"')
+        yield b"".join(pieces[within::2])
+        within = (within + len(pieces) - 1) % 2
 
 
 def check_values(value: dict[str, Any]) -> None:

@@ -21,15 +21,13 @@ GIB = 1024**3
 
 
 @pytest.fixture(params=["kafka-tansu", "kafka-apache"])
-async def pool(request, kafka_pool, start_no_servers):
+async def pool(request, kafka_pool):
     """A pool on each broker of ours: bytes are sent past all that speaks TLS or knows users."""
-    start_no_servers()
     return await kafka_pool(request.param)
 
 
 @pytest.fixture
-async def apache_pool(kafka_pool, start_no_servers):
-    start_no_servers()
+async def apache_pool(kafka_pool):
     return await kafka_pool("kafka-apache")
 
 

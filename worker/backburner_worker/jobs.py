@@ -10,10 +10,10 @@ from functools import partial
 from backburner.logs import get_logger
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken, StoreError
-from backburner_schemas.job import JobManifest, Sealed
+from backburner_schemas.job import Sealed
 from backburner_worker.policy import JobFacts
 
 JobKey = tuple[str, str]
@@ -97,7 +97,7 @@ class JobCache:
         try:
             async with self._places:
                 manifest, sealed, frozen = await asyncio.gather(
-                    read_stored(self._storage, JobManifest, keys.manifest(*job)),
+                    read_manifest(self._storage, *job),
                     read_stored(self._storage, Sealed, keys.sealed(*job)),
                     self._storage.modified(keys.summary(*job)),
                 )

@@ -49,12 +49,12 @@ def chain_keys() -> Callable[[], AwsKeys]:
 
 
 def _frozen(session: "Session") -> "ReadOnlyCredentials":
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         found = session.get_credentials()
         frozen = None if found is None else found.get_frozen_credentials()
-    except BotoCoreError as error:
+    except (BotoCoreError, ClientError) as error:  # what AWS itself refuses, such as a role, is not one of the former
         raise SettingsError(f"AWS's credentials cannot be used: {error}; correct the profile or the role") from error
     if frozen is None:
         raise SettingsError(

@@ -30,23 +30,30 @@ class FromFiles(Generic[T]):
         self._files = [Path(file) for file in files]
         self._load = load
         self._seen = self._signature()
+        self._refused: _Signature | None = None
+        """Of files that could not be used, as that was logged."""
         self._value = load()
 
     def current(self) -> T:
         """The value as its files are now. While they cannot be used it is the last one that could; that is logged."""
         seen = self._signature()
-        if seen != self._seen:
-            self._seen = seen
-            try:
-                self._value = self._load()
-            except (OSError, ValueError, SettingsError) as error:
+        if seen == self._seen:
+            return self._value
+        try:
+            self._value = self._load()
+        except (OSError, ValueError, SettingsError) as error:
+            # Tried again at each question: what kept it from being read, such as a mode or a full table of files, may
+            # pass without a change that shows.
+            if seen != self._refused:
+                self._refused = seen
                 log.warning(
                     "credentials changed and cannot be used; going on with those of before",
                     what=self._what,
                     error=str(error),
                 )
-            else:
-                log.info("credentials read again; the next connection uses them", what=self._what)
+        else:
+            self._seen, self._refused = seen, None
+            log.info("credentials read again; the next connection uses them", what=self._what)
         return self._value
 
     def _signature(self) -> _Signature:

@@ -20,7 +20,7 @@ from backburner.dead_letters.request_line import LetterNotSent, line_of, why_kep
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest
 from backburner.submission.options import Deadline, manifest_of
 from backburner_schemas import keys
 from backburner_schemas.errors import (
@@ -161,7 +161,7 @@ class Redrive:
     async def _manifest(self, job: str) -> JobManifest | None:
         if not keys.has_manifest(job):
             return None
-        return await read_stored(self._connections.storage, JobManifest, keys.manifest(self._tenant, job))
+        return await read_manifest(self._connections.storage, self._tenant, job)
 
     async def _batches(self, job: str, only: Sequence[DeadLetter] | None) -> AsyncGenerator[list[DeadLetter]]:
         """The chosen letters that can be sent; the others are reported."""

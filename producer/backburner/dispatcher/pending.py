@@ -10,7 +10,7 @@ from backburner.dispatcher.claim import JobKey
 from backburner.dispatcher.off_peak import is_open
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest
 from backburner.submission.window import is_known_time_zone
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken, StoreError, StoreFull
@@ -104,7 +104,7 @@ class PendingJobs:
 
     async def _read(self, key: JobKey) -> None:
         try:
-            manifest = await read_stored(self._storage, JobManifest, keys.manifest(*key))
+            manifest = await read_manifest(self._storage, *key)
             if manifest is None:
                 # It was deleted with its tenant, since the manifest comes before the marker.
                 await self._storage.delete([keys.pending(*key)])
@@ -141,9 +141,9 @@ def _by_turns(listed: Iterable[JobKey]) -> list[JobKey]:
 
 
 def check_own_input(manifest: JobManifest, key: JobKey) -> None:
-    """Raise `StoredObjectBroken` unless the manifest is that job's, and its input lies under the job's own tenant."""
+    """Raise `StoredObjectBroken` unless the job is a stored one whose input lies under its own tenant."""
     stored = manifest.stored
-    if (manifest.tenant, manifest.id) != key or stored is None or not keys.is_input_of(stored.key, *key):
+    if stored is None or not keys.is_input_of(stored.key, *key):
         raise StoredObjectBroken(
             f"the object {keys.manifest(*key)} is not the manifest of a stored job with an input of its own; "
             "find out what wrote it, and remove the job"

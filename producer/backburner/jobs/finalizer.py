@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from backburner.jobs.job_watch import JobWatch
 from backburner.storage import Storage
-from backburner.storage.parse import MAX_LISTS_BYTES, read_stored
+from backburner.storage.parse import MAX_LISTS_BYTES, read_manifest, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
-from backburner_schemas.job import Cursor, JobManifest, Sealed, Summary
+from backburner_schemas.job import Cursor, Sealed, Summary
 from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
 from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
 
@@ -20,7 +20,7 @@ _MAX_DIGEST_BYTES = 1 << 20
 async def view_job(storage: Storage, tenant: str, job: str, *, with_segments: bool = True) -> JobView | None:
     """A job as it is stored now: a few reads and a listing. None if there is no such job. Raises `StoreError`."""
     manifest, cursor, sealed, cancelled_at, frozen = await asyncio.gather(
-        read_stored(storage, JobManifest, keys.manifest(tenant, job)),
+        read_manifest(storage, tenant, job),
         read_stored(storage, Cursor, keys.cursor(tenant, job)),
         read_stored(storage, Sealed, keys.sealed(tenant, job)),
         storage.modified(keys.cancelled(tenant, job)),

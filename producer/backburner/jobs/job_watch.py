@@ -26,7 +26,8 @@ class Observed:
 
 @dataclass(slots=True)
 class _Seen:
-    cursor: Cursor | None
+    cursor: int | None
+    """Its hash: of very many jobs nobody wants to remember the cursors themselves."""
     cursor_since: float
     cancelled_since: float | None = None
     overdue_since: float | None = None
@@ -46,8 +47,8 @@ class JobWatch:
         cancelled, overdue = view.cancelled_at is not None, now > view.manifest.deadline
         clock, seen = self._clock(), self._of((view.manifest.tenant, view.manifest.id), view.cursor)
         seen.missing_since = None
-        if seen.cursor != view.cursor:
-            seen.cursor, seen.cursor_since = view.cursor, clock
+        if seen.cursor != (cursor := _hash(view.cursor)):
+            seen.cursor, seen.cursor_since = cursor, clock
         seen.cancelled_since = _since(seen.cancelled_since, clock) if cancelled else None
         seen.overdue_since = _since(seen.overdue_since, clock) if overdue else None
         return Observed(
@@ -73,11 +74,15 @@ class JobWatch:
     def _of(self, job: tuple[str, str], cursor: Cursor | None) -> _Seen:
         seen = self._jobs.get(job)
         if seen is None:
-            seen = self._jobs[job] = _Seen(cursor, self._clock())
+            seen = self._jobs[job] = _Seen(_hash(cursor), self._clock())
             if len(self._jobs) > self._max_jobs:
                 self._jobs.popitem(last=False)
         self._jobs.move_to_end(job)
         return seen
+
+
+def _hash(cursor: Cursor | None) -> int | None:
+    return None if cursor is None else hash(cursor)
 
 
 def _since(before: float | None, clock: float) -> float:

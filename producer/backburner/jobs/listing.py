@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator
 from backburner.jobs.finalizer import view_job
 from backburner.logs import get_logger
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
-from backburner_schemas.job import JobManifest
 from backburner_schemas.status import BatchStatus, derive
 
 _MAX_CONCURRENT_READS = 16
@@ -33,7 +32,7 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     async def read(name: str) -> None:
         try:
             async with places:
-                manifest = await read_stored(storage, JobManifest, keys.manifest(tenant, name))
+                manifest = await read_manifest(storage, tenant, name)
         except StoredObjectBroken as error:
             _warn_skipped(name, error)
             return

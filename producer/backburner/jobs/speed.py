@@ -5,10 +5,10 @@ from itertools import islice
 
 from backburner.ordering.plan import Plan
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
-from backburner_schemas.job import Cursor, Estimate, JobManifest
+from backburner_schemas.job import Cursor, Estimate
 
 _MAX_LISTED_OBJECTS = 1000
 """One page of a LIST. Most jobs' names sort the newest first."""
@@ -71,14 +71,12 @@ def _speed(written: list[tuple[float, int]]) -> float | None:
 
 async def _is_for(storage: Storage, tenant: str, name: str, pool: str) -> bool:
     """Whether all of the job is for that pool, as its manifest says, or the cursor of a stored job that was planned."""
-    key = keys.manifest(tenant, name)
     try:
-        if (manifest := await read_stored(storage, JobManifest, key)) is None:
+        if (manifest := await read_manifest(storage, tenant, name)) is None:
             return False
         if manifest.pool is not None or manifest.stored is None:
             return manifest.pool == pool
-        key = keys.cursor(tenant, name)
-        cursor = await read_stored(storage, Cursor, key)
+        cursor = await read_stored(storage, Cursor, keys.cursor(tenant, name))
     except StoredObjectBroken:
         return False
     return cursor is not None and cursor.pools == (pool,)

@@ -11,7 +11,7 @@ from backburner.logs import get_logger
 from backburner.process.readiness import Readiness
 from backburner_schemas.errors import StoreError
 
-_SECONDS = 60.0
+_PAUSE_SECONDS = 60.0
 _FIRST_SECONDS = 5.0
 """Between two tries before anything was measured."""
 _MEASURE_SECONDS = 20.0
@@ -84,7 +84,7 @@ class ClockKeeper:
                     error=str(error) or "no answer in time",
                 )
             self.look()
-            seconds = self._first_seconds if self._clock.offset_seconds is None else _SECONDS
+            seconds = self._first_seconds if self._clock.offset_seconds is None else _PAUSE_SECONDS
             await asyncio.sleep(seconds * random.uniform(1 - _JITTER_RATIO, 1 + _JITTER_RATIO))  # noqa: S311 - spreads load
 
     def look(self) -> None:

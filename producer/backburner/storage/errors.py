@@ -8,6 +8,8 @@ from backburner.storage.provider import Provider
 from backburner_schemas.errors import StoreDenied, StoredObjectBroken, StoreError, StoreFull, StoreUntrusted
 
 _METADATA_SERVICES = ("://169.254.169.254/", "://metadata.google.internal/")
+_KEYS_FAILED = "External AWS credential provider"
+"""As obstore names what it asks for keys, in place of a path; keys of objects have no spaces."""
 _REMEDY = "check BACKBURNER_STORE_URL, BACKBURNER_STORE_ENDPOINT and that the store is up"
 # Stores report it by the status, by a code of their own under several statuses, and a file system by its error number.
 # Keys are percent-encoded, so that none of these can come from a name in a key.
@@ -83,21 +85,31 @@ def translated(error: BaseException, provider: Provider = Provider.S3) -> StoreE
     line = one_line(error)
     if isinstance(error, FileNotFoundError):
         return Missing()
-    if any(address in said for address in _METADATA_SERVICES):
-        return StoreDenied(f"no credentials for the object store were found; {provider.credentials_remedy}")
+    if _KEYS_FAILED in said:
+        # They were there at the start: what renews them, such as AWS's token service, may be away as the store may be.
+        return StoreError(f"the keys for the object store could not be renewed ({line}); {provider.credentials_remedy}")
     fault = certificate_fault(error)
     if fault is not None:
         return StoreUntrusted(f"the object store's certificate {fault}")
     # Before what is denied: some stores answer 403 for what is over a quota.
     if _FULL.search(said):
         return StoreFull(f"{StoreFull.default_message()} ({line})")
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _DENIED.search(said):
-        return StoreDenied(f"the object store refused the credentials ({line}); {provider.credentials_remedy}")
-    if _READ_ONLY.search(said):
-        return StoreDenied(f"the folder of BACKBURNER_STORE_URL denied the access; check its owner and mode ({line})")
+    if (denied := _denied(error, said, line, provider)) is not None:
+        return StoreDenied(denied)
     if isinstance(error, ValueError):
         return ImpossibleKey(f"{ImpossibleKey.default_message()} ({line})")
     return StoreError(f"the object store failed ({line}); {_REMEDY}")
+
+
+def _denied(error: BaseException, said: str, line: str, provider: Provider) -> str | None:
+    """Why the access is denied, with the remedy; None for errors of other kinds."""
+    if any(address in said for address in _METADATA_SERVICES):
+        return f"no credentials for the object store were found; {provider.credentials_remedy}"
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _DENIED.search(said):
+        return f"the object store refused the credentials ({line}); {provider.credentials_remedy}"
+    if _READ_ONLY.search(said):
+        return f"the folder of BACKBURNER_STORE_URL denied the access; check its owner and mode ({line})"
+    return None
 
 
 def one_line(error: BaseException) -> str:

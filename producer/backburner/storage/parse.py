@@ -9,7 +9,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from backburner.storage.storage import MAX_DOCUMENT_BYTES, Storage
+from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken, cut
+from backburner_schemas.job import JobManifest
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -33,6 +35,21 @@ async def read_stored(
     if len(stored.data) > _SLOW_BYTES:
         return await asyncio.to_thread(parse_stored, model, key, stored.data)
     return parse_stored(model, key, stored.data)
+
+
+async def read_manifest(storage: Storage, tenant: str, job: str) -> JobManifest | None:
+    """The manifest of that job; None if there is none.
+
+    Raises `StoredObjectBroken` also where it is another job's: whoever may write below one tenant would otherwise have
+    another's jobs ended, read or sent by what reads it. Raises `StoreError`.
+    """
+    key = keys.manifest(tenant, job)
+    manifest = await read_stored(storage, JobManifest, key)
+    if manifest is not None and (manifest.tenant, manifest.id) != (tenant, job):
+        raise StoredObjectBroken(
+            f"the object {key} is the manifest of another job; find out what wrote it, and restore or remove it"
+        )
+    return manifest
 
 
 def parse_stored(model: type[ModelT], key: str, data: bytes) -> ModelT:

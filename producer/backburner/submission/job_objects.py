@@ -2,7 +2,7 @@
 
 from backburner.jobs.finalizer import read_summary
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import Cancelled, Expired, JobConflict, StoreError
 from backburner_schemas.job import JobManifest, JobState, Sealed
@@ -24,7 +24,7 @@ class JobObjects:
 
     async def adopt(self) -> bool:
         """Use the manifest of the first submit, where there was one: its options stay. Returns whether there was."""
-        stored = await read_stored(self._storage, JobManifest, keys.manifest(*self.names))
+        stored = await read_manifest(self._storage, *self.names)
         if stored is not None:
             self.manifest = stored
         return stored is not None

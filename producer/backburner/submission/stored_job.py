@@ -1,7 +1,7 @@
 """Makes a job whose input lies in the store already, for a dispatcher to send."""
 
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import JobManifest
@@ -22,7 +22,7 @@ async def create_stored_job(storage: Storage, manifest: JobManifest) -> bool:
     await storage.put(keys.open_job(*names), b"")
     created = await storage.create(keys.manifest(*names), manifest.model_dump_json().encode())
     if not created:
-        stored = await read_stored(storage, JobManifest, keys.manifest(*names))
+        stored = await read_manifest(storage, *names)
         if stored is None:
             # A store may refuse one of two that race, and then let neither win.
             raise StoreError(f"the manifest of job {manifest.id} was neither written nor found; try again")

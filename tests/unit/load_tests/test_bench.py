@@ -156,3 +156,13 @@ def test_what_runs_on_apache_kafka_too_has_figures_of_its_own():
     runs = [(run.name, run.words, run.minutes) for run in bench.runs_of(listed)]
     assert runs == [("good", ("good",), 1.0), ("good-apache", ("good", "--broker", "apache"), 2.0)]
     assert {one.name for one in SCENARIOS if one.apache_minutes} == {"control-plane", "submit", "scale"}
+
+
+def test_without_apache_kafka_what_runs_on_it_is_left_out_and_the_rest_runs(runs, monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("BACKBURNER_TEST_KAFKA", raising=False)
+    monkeypatch.setattr("apache_kafka.release._DEFAULT", tmp_path)
+    (runs / "good-apache.json").write_text("figures of an older run")
+    ended = bench.run_all([scenario("good", apache_minutes=2.0)], runs, quick=False)
+    assert [one.name for one in ended] == ["good"]
+    assert "good-apache is left out: Apache Kafka is not on this machine" in capsys.readouterr().out
+    assert (runs / "good-apache.json").exists()

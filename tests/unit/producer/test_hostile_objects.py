@@ -1,5 +1,6 @@
 """Hostile objects in the store, read through the SDK: told to whoever asks for that job, and nobody else's trouble."""
 
+import asyncio
 import json
 from itertools import count
 
@@ -8,7 +9,7 @@ from hostile_objects import HOSTILE_BYTES, LARGE_BYTES, hostile_documents
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backburner.jobs.finalizer import read_digests
+from backburner.jobs.finalizer import finalize, read_digests
 from backburner.jobs.record_reader import SeenIndexes
 from backburner.settings import Settings
 from backburner.storage import Storage
@@ -123,3 +124,17 @@ def test_records_far_from_all_others_cost_no_more_memory_than_they_are_long():
     for number in range(2000):
         assert seen.add(number << 30)
     assert sum(map(len, seen._pages.values())) <= 2000 * 600
+
+
+async def test_a_manifest_that_names_another_tenants_job_ends_and_touches_nothing_of_that_job(storage):
+    theirs = JobManifest(id="batch_theirs", tenant="victim", created_at=1, deadline=4e9)
+    forged = theirs.model_copy(update={"deadline": 2.0})
+    await storage.put(keys.open_job("victim", theirs.id), b"")
+    await storage.put(keys.manifest("victim", theirs.id), theirs.model_dump_json().encode())
+    await storage.put(keys.open_job("evil", "batch_mine"), b"")
+    await storage.put(keys.manifest("evil", "batch_mine"), forged.model_dump_json().encode())
+    await storage.put(keys.cancelled("evil", "batch_mine"), b"")
+    (ended,) = await asyncio.gather(finalize(storage, "evil", "batch_mine", grace=0.0), return_exceptions=True)
+    assert await storage.modified(keys.summary("victim", theirs.id)) is None
+    assert await storage.modified(keys.open_job("victim", theirs.id)) is not None
+    assert isinstance(ended, StoredObjectBroken)

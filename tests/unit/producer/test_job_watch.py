@@ -1,12 +1,15 @@
 """Since when a process sees what may end a job: by its monotonic clock alone."""
 
+import gc
 import math
+import weakref
 
 import pytest
 from clock import Clock
+from pydantic import ValidationError
 
 from backburner.jobs.job_watch import JobWatch
-from backburner_schemas.job import Cursor, JobManifest
+from backburner_schemas.job import Cursor, JobManifest, Sealed
 from backburner_schemas.status import JobView
 
 DEADLINE = 5_000.0
@@ -42,6 +45,29 @@ def test_a_cursor_that_moves_shows_that_its_producer_lives(watch, clock):
     assert watch.observe(view(count=1), 0.0).cursor_unchanged == 0
     clock.now += 10
     assert watch.observe(view(count=1), 0.0).cursor_unchanged == 10
+
+
+def test_no_cursor_is_kept_of_which_somebody_else_chose_the_size(watch):
+    seen = view()
+    cursor = weakref.ref(seen.cursor)
+    watch.observe(seen, 0.0)
+    del seen
+    gc.collect()
+    assert cursor() is None
+
+
+def test_what_is_remembered_of_a_job_has_a_size_that_its_maker_does_not_choose():
+    much = "x" * 100_000
+    for model, fields in (
+        (JobManifest, {"id": "j", "tenant": "t", "created_at": 1, "deadline": 2}),
+        (Cursor, {}),
+        (Sealed, {"total": 1, "sha256": "", "sealed_at": 1}),
+    ):
+        texts = [name for name, field in model.model_fields.items() if field.annotation in (str, str | None)]
+        assert texts
+        for name in texts:
+            with pytest.raises(ValidationError):
+                model(**{**fields, name: much})
 
 
 def test_what_is_so_no_more_begins_anew(watch, clock):

@@ -1,7 +1,11 @@
 """Tokens for Kafka: each way to come by one, what is kept, and what is said when none comes."""
 
+import asyncio
 import base64
+import contextlib
 import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +17,9 @@ from tokens import Issuer
 from backburner.credentials import aws
 from backburner.credentials.aws import msk_token, region_of
 from backburner.publishers.kafka.connection import kafka_connection
+from backburner.publishers.kafka.security import tokens as token_sources
 from backburner.publishers.kafka.security.token_endpoint import EndpointFailed, TokenEndpoint
+from backburner.publishers.kafka.security.token_threads import MAX_THREADS_COUNT
 from backburner.settings import Settings
 from backburner_schemas.errors import SettingsError
 
@@ -98,10 +104,12 @@ async def test_a_secret_in_a_file_is_read_for_each_token(issuer, url, tmp_path):
         ((200, {}), "without an access_token"),
         ((200, b"\xff"), "without an access_token"),
         ((200, b"[" * 300_000), "without an access_token"),
+        ((200, b"[" * 200_000), "without an access_token"),
         ((200, {"access_token": 7}), "without an access_token"),
         ((302, {}), "302"),
         ((400, {"error": "invalid_scope"}), "invalid_scope; check BACKBURNER_KAFKA_SECURITY_SCOPE"),
         ((401, {"error": "invalid_client"}), "check BACKBURNER_KAFKA_SECURITY_CLIENT_ID"),
+        ((500, b"[" * 200_000), "500; check BACKBURNER_KAFKA_SECURITY_TOKEN_URL"),
         ((500, b"<html>"), "500; check BACKBURNER_KAFKA_SECURITY_TOKEN_URL"),
     ],
 )
@@ -112,13 +120,15 @@ async def test_what_an_endpoint_answers_instead_is_told(issuer, url, answer, sai
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("said", [1e300, float("inf")])
+@pytest.mark.parametrize("said", [1e300, float("inf"), 10**400, "90000"], ids=["float", "inf", "int", "text"])
 async def test_a_life_without_end_is_bounded(issuer, url, said):
     now = 0.0
     tokens = endpoint(url, clock=lambda: now)
     issuer.answer = (200, {"access_token": "first", "expires_in": said})
     assert await tokens.token() == "first"
     issuer.answer = (200, {"access_token": "next", "expires_in": 60})
+    now = 3600.0
+    assert await tokens.token() == "first"
     now = 24 * 3600.0
     assert await tokens.token() == "next"
 
@@ -179,6 +189,7 @@ async def test_a_function_that_raises_is_told_in_part():
         ({"token_provider": "os:getcwd", "token_url": "http://x/t"}, "needs one of"),
         ({"token_url": "ftp://x"}, "TOKEN_URL is not understood"),
         ({"token_url": "http://u:p@x/t"}, "TOKEN_URL is not understood"),
+        ({"token_url": "https://[x/t"}, "TOKEN_URL is not understood"),
         ({"token_url": "http://x/t"}, "CLIENT_ID"),
         ({"token_url": "http://x/t", "client_id": "c"}, "CLIENT_SECRET"),
         (
@@ -266,3 +277,35 @@ async def test_msk_signs_with_the_keys_of_the_moment(monkeypatch):
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     token = await provider(token_provider="aws-msk-iam").token()
     assert b"AKID%2F" in base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+
+
+async def test_calls_for_a_token_that_never_come_back_take_no_thread_from_others_and_are_bounded(monkeypatch):
+    monkeypatch.setattr(token_sources, "_TOKEN_SECONDS", 0.01)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    begun, silent = [], threading.Event()
+
+    def ask():
+        begun.append(1)
+        silent.wait()
+        return "late"
+
+    tokens = provider(token_provider=ask)
+    try:
+        said = []
+        for _ in range(2 * MAX_THREADS_COUNT):
+            with pytest.raises(KafkaError) as raised:
+                await tokens.token()
+            said.append(str(raised.value))
+        async with asyncio.timeout(30):
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        assert len(begun) == MAX_THREADS_COUNT
+        assert "have not come back" in said[-1]
+    finally:
+        silent.set()
+    monkeypatch.setattr(token_sources, "_TOKEN_SECONDS", 30)
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(KafkaError):
+                assert await tokens.token() == "late"
+                break
+            await asyncio.sleep(0)

@@ -11,9 +11,13 @@ from backburner.publishers.kafka.publisher import KafkaPublisher, ensure_topics
 from backburner.settings import Settings
 from backburner_schemas import routing
 from backburner_schemas.errors import QueueError
+from backburner_schemas.names import Lane
 from backburner_worker.sources.kafka import consumer
 
-NAMES = list(routing.topics("p", "fake"))
+LANES = routing.topics("p", "fake")
+NAMES = list(LANES)
+GROUP = routing.group("p", "fake")
+ALL_RIGHTS = 0b1_1111_1111_1000
 OK, UNKNOWN_TOPIC, NOT_AUTHORISED, EXISTS = 0, 3, 29, 36
 PARTITIONS = 2
 
@@ -90,17 +94,23 @@ class Cluster:
     async def send(self, broker, request):
         if broker in self.silent:
             raise NodeNotReadyError(broker)
-        assert request._allow_auto_topic_creation is False
+        assert getattr(request, "_allow_auto_topic_creation", False) is False
         self.named.append(request._topics)
         shown = self.brokers_by_id[broker].look()
         topics = []
         for name in shown if request._topics is None else request._topics:
             leader = shown.get(name, (0, None))[1]
             partitions = [{"partition": number, "leader": leader} for number in range(PARTITIONS)]
-            found = {"error_code": OK, "partitions": partitions}
+            found = {"error_code": OK, "partitions": partitions, "authorized_operations": ALL_RIGHTS}
             missing = {"error_code": UNKNOWN_TOPIC, "partitions": []}
             topics.append({"topic": name, **(missing if leader is None else found)})
         return Answer(topics=topics)
+
+    def get_random_node(self):
+        return min(self.brokers_by_id.keys() - self.silent)
+
+    async def coordinator_lookup(self, *_):
+        raise NodeNotReadyError
 
     async def start(self):
         pass
@@ -244,7 +254,7 @@ async def test_a_publisher_and_a_worker_wait_for_topics_that_are_on_their_way(pa
     assert found == dict.fromkeys(NAMES, PARTITIONS)
     cluster = Cluster(9, 9)
     cluster.make(NAMES)
-    await consumer.connect(cluster, NAMES, seconds=60.0)
+    await consumer.connect(cluster, LANES, GROUP, seconds=60.0)
 
 
 async def test_a_publisher_and_a_worker_tell_of_topics_that_do_not_come(patience):
@@ -254,4 +264,4 @@ async def test_a_publisher_and_a_worker_tell_of_topics_that_do_not_come(patience
     with pytest.raises(QueueError, match=r"p\.other\.low does not exist.*topics ensure.*the pool is other"):
         await KafkaPublisher(settings)._partitions(Producer(cluster), {"p.other.low": "other"})
     with pytest.raises(QueueError, match=r"p\.other\.low; create them with .*topics ensure"):
-        await consumer.connect(cluster, [*NAMES, "p.other.low"], seconds=60.0)
+        await consumer.connect(cluster, {**LANES, "p.other.low": Lane.LOW}, GROUP, seconds=60.0)

@@ -114,6 +114,7 @@ def test_no_field_is_longer_than_a_bound_whatever_it_holds(capsys):
     ("said", "secret"),
     [
         ("GET https://user:hunter2@store.example/x failed", "hunter2"),
+        ("GET https://user:hunt@er2@store.example/x failed", "er2"),
         ("https://b.example/k?X-Amz-Credential=AKIA1&X-Amz-Signature=abcdef0&x=1", "abcdef0"),
         ("https://a.example/c?sv=1&sig=c2VjcmV0 refused", "c2VjcmV0"),
     ],

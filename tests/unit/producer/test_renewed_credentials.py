@@ -2,16 +2,23 @@
 
 import os
 import ssl
+from unittest.mock import Mock
 
 import pytest
 from authority import Authority
+from botocore.exceptions import ClientError
+from botocore.session import Session
+from obstore.store import S3Store
 
+from backburner.credentials.aws import chain_keys
 from backburner.credentials.files import FromFiles, read_secret
 from backburner.credentials.shared_file import AwsKeys, read_keys
 from backburner.publishers.kafka.connection import kafka_connection
+from backburner.runtime.until_stored import STOPS_THE_PROCESS
 from backburner.settings import Settings
-from backburner.storage.renewed_keys import renewed_keys
-from backburner_schemas.errors import SettingsError
+from backburner.storage import Storage
+from backburner.storage.renewed_keys import RenewedKeys, renewed_keys
+from backburner_schemas.errors import SettingsError, StoreError
 
 FILE = "AWS_SHARED_CREDENTIALS_FILE"
 KEYS = "[default]\naws_access_key_id = {0}\naws_secret_access_key = {0}%secret\n"
@@ -57,6 +64,24 @@ def test_what_cannot_be_used_is_no_reason_to_give_up_what_worked(file, spoil, ca
     assert [one.levelname for one in caplog.records] == ["WARNING"]
     file.write_text("third")
     assert value.current() == "third"
+
+
+def test_what_could_not_be_read_is_read_as_soon_as_it_can_be_although_it_does_not_change_again(file, caplog):
+    file.write_text("first")
+    readable = True
+
+    def load():
+        if not readable:
+            raise SettingsError("it cannot be read")
+        return file.read_text()
+
+    value = FromFiles("a test's secret", [file], load)
+    file.write_text("second")
+    readable = False
+    assert [value.current(), value.current()] == ["first", "first"]
+    readable = True
+    assert value.current() == "second"
+    assert [one.levelname for one in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff", b"x" * 70_000])
@@ -212,3 +237,21 @@ def test_a_profile_of_awss_own_kinds_goes_through_awss_chain(shared, monkeypatch
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
     assert renewed_keys()()["access_key_id"] == "made"
+
+
+async def test_keys_that_cannot_be_renewed_for_now_are_an_outage_and_end_no_process():
+    def away():
+        raise SettingsError("AWS's credentials cannot be used: its token service is away; correct the role")
+
+    store = S3Store("bucket", endpoint="https://store.invalid", credential_provider=RenewedKeys(away))
+    with pytest.raises(StoreError, match="token service is away") as raised:
+        await Storage(store).get("a")
+    assert raised.value.retryable
+    assert not isinstance(raised.value, STOPS_THE_PROCESS)
+
+
+def test_a_role_that_aws_itself_refuses_is_told_as_what_it_is(monkeypatch):
+    refusal = ClientError({"Error": {"Code": "AccessDenied", "Message": "not this role"}}, "AssumeRole")
+    monkeypatch.setattr(Session, "get_credentials", Mock(side_effect=refusal))
+    with pytest.raises(SettingsError, match=r"not this role.*; correct the profile or the role"):
+        chain_keys()

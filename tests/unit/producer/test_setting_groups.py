@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from backburner.settings import Queue, QueueKind, Settings
-from backburner.settings.kafka import KafkaSecurity
+from backburner.settings.kafka import KafkaSecurity, KafkaTokens
 from backburner.settings.topics import TopicLayout
 
 
@@ -24,7 +24,15 @@ def test_the_security_of_kafka_is_what_is_set():
         kafka_security_key_file="/key",
     )
     assert settings.kafka_security == KafkaSecurity(
-        "SASL_SSL", "PLAIN", "u", SecretStr("p"), ca_file="/ca", cert_file="/cert", key_file="/key"
+        "SASL_SSL",
+        "PLAIN",
+        "u",
+        SecretStr("p"),
+        password_file=None,
+        ca_file="/ca",
+        cert_file="/cert",
+        key_file="/key",
+        tokens=KafkaTokens(),
     )
 
 

@@ -36,7 +36,9 @@ class ListedStore:
             return self._stored(Cursor(pools=self.cursors[key]))
         stored = StoredInput(key="tenants/me/jobs/a/input.jsonl", bytes=1) if self.cursors else None
         return self._stored(
-            JobManifest(id="a", tenant="me", created_at=1, deadline=2, pool=self.manifests[key], stored=stored)
+            JobManifest(
+                id=key.split("/")[3], tenant="me", created_at=1, deadline=2, pool=self.manifests[key], stored=stored
+            )
         )
 
     def _stored(self, found):

@@ -1,7 +1,9 @@
 """A client or gateway on a machine whose clock is wrong: it ends, expires and removes nothing of anybody's."""
 
 import asyncio
+import math
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,15 +15,16 @@ from wrong_clock import SHIFTS, set_clock, store_elsewhere
 
 from backburner.client import Client
 from backburner.gateway.sweep import GatewaySweep
-from backburner.jobs.finalizer import finalize
+from backburner.jobs.finalizer import clock_of, finalize, view_job
 from backburner.jobs.job_watch import JobWatch
 from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.errors import FileNotFound, ResultTimeout
+from backburner_schemas.errors import FileNotFound, ResultTimeout, StoreDenied
 from backburner_schemas.job import JobManifest, JobState, Sealed
 from backburner_schemas.pool import PoolManifest, WorkerAnnouncement
+from backburner_schemas.status import must_read_digests
 
 JOB = ("default", "batch_x")
 GRACE_SECONDS = 180.0
@@ -200,6 +203,25 @@ async def test_a_job_that_was_cancelled_before_it_was_sent_needs_no_clock(storag
     await make_job(storage, deadline=true_time() + DAY_SECONDS, cancelled=True, grace_seconds=GRACE_SECONDS)
     ending = await finalize(storage, *JOB, grace=GRACE_SECONDS, at_once=True)
     assert ending.summary.state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_who_cannot_ask_the_store_for_its_time_ends_nothing(storage, monkeypatch, cancelled):
+    set_clock(monkeypatch, 2 * DAY_SECONDS)
+    await make_job(storage, deadline=true_time() + DAY_SECONDS, cancelled=cancelled, grace_seconds=GRACE_SECONDS)
+    clock = Clock()
+    watch = JobWatch(clock)
+
+    async def denied(*_):
+        raise StoreDenied
+
+    monkeypatch.setattr(type(storage), "put", denied)
+    # Even what needs no grace by the observer's own clock.
+    view = await view_job(storage, *JOB)
+    for _ in range(2):
+        judged = await clock_of(storage, view, watch, grace=0.0)
+        assert not must_read_digests(view, replace(judged, overdue_for=math.inf))
+        clock.now += 10 * GRACE_SECONDS
 
 
 async def test_many_looks_measure_once(storage, monkeypatch):

@@ -20,6 +20,7 @@ from backburner_schemas.codec import (
 )
 from backburner_schemas.envelope import MAX_UNIX_SECONDS, VERSION, Address, AnswerMode, Envelope
 from backburner_schemas.errors import (
+    BodyTooComplex,
     BodyTooLarge,
     InvalidJson,
     RequestRefused,
@@ -430,3 +431,16 @@ def test_a_stored_body_is_held_to_what_one_on_the_queue_is(data, kind, message, 
 
 def test_a_stored_body_within_its_bound_is_read():
     assert parse_body(b'{"a":1.5}', 9) == {"a": 1.5}
+
+
+def test_a_value_that_would_take_far_more_memory_than_its_bytes_is_a_letter_and_not_parsed():
+    for count in (2_000_000, 7_000_000):  # within the limit of bytes, and beyond it as a compressed batch can hold
+        value = json.dumps(FIELDS | {"body": CHAT | {"x": "@"}}).replace('"@"', "[" + "{}," * count + "{}]").encode()
+        found = decode(value, ORIGIN, RULES)
+        assert isinstance(found, Unaddressed)
+        assert isinstance(found.error, BodyTooComplex)
+
+
+def test_a_stored_body_is_not_parsed_into_far_more_than_its_bytes():
+    with pytest.raises(BodyTooComplex):
+        parse_body(b'{"x":[' + b"{}," * 2_000_000 + b"{}]}", 8 * 1024 * 1024)

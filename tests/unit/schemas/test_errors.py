@@ -77,6 +77,7 @@ def test_codes_are_unique_and_stable():
         "EngineBusy": "engine_busy",
         "GenerationAborted": "generation_aborted",
         "QueueError": "queue_unavailable",
+        "QueueDenied": "queue_denied",
         "StoreError": "store_unavailable",
         "StoreDenied": "store_denied",
         "StoreUntrusted": "store_untrusted",

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import tracemalloc
 from typing import get_args
 
 import pytest
@@ -133,6 +134,35 @@ def test_a_body_of_too_many_objects_is_refused_however_they_are_nested(shape):
     assert parse_request(raw(MAX_CONTAINERS - 10)).custom_id == "a"
     with pytest.raises(BodyTooComplex, match=f"{MAX_CONTAINERS:,}"):
         parse_request(raw(MAX_CONTAINERS))
+
+
+@pytest.mark.parametrize("item", ["{},", '{"a":[1]},', "1,"])
+def test_what_would_take_far_more_memory_than_its_bytes_is_refused_before_it_is_parsed(item):
+    raw = json.dumps(line(body=CHAT | {"x": "@"})).replace('"@"', "[" + (item * (6_000_000 // len(item)))[:-1] + "]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooComplex):
+            parse_request(raw)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 5 * len(raw)
+
+
+@pytest.mark.parametrize("text", ["{},[]," * 1_000_000, '{\\"\\\\,' * 700_000])
+def test_a_text_of_signs_is_no_list_of_objects(text):
+    assert parse_request(json.dumps(line(body=CHAT | {"x": text}))).body["x"] == text
+
+
+def test_a_list_of_token_ids_may_fill_a_request():
+    tokens = [1234] * 1_300_000
+    assert parse_request(json.dumps(line(body=CHAT | {"x": tokens}), separators=(",", ":"))).body["x"] == tokens
+
+
+@pytest.mark.parametrize("raw", [b'"' + b'\\"' * 3_000_000, b'{"a":"' + b"{" * 6_000_000])
+def test_a_text_without_an_end_is_looked_at_once(raw):
+    with pytest.raises(InvalidJson):
+        parse_request(raw)
 
 
 @given(st.floats(min_value=1e90, max_value=sys.float_info.max) | st.integers(0, 10**300))

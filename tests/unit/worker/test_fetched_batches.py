@@ -3,6 +3,7 @@
 import gzip
 import random
 import struct
+import tracemalloc
 
 import pytest
 
@@ -27,7 +28,7 @@ from fuzz.batch_bytes import (
     varint,
     zstd_bomb,
 )
-from fuzz.hostile_batches import RECORDS, HostileBatches, placed
+from fuzz.hostile_batches import RECORDS_PER_BATCH, HostileBatches, placed
 
 MIB = 1024 * 1024
 ABORT, COMMIT = struct.pack(">HH", 0, 0), struct.pack(">HH", 0, 1)
@@ -53,14 +54,19 @@ def three(*, first: int = 0, **more) -> bytes:
 # --- what is right ---
 
 
+def by_size(value):
+    """Names bytes in a test's id by how many there are: they are long, and some have the time in them."""
+    return f"{len(value)}-bytes" if isinstance(value, bytes) else None
+
+
 @pytest.mark.parametrize("codec", [0, *CODECS.values()])
 def test_records_of_each_codec_come_with_all_that_they_have(codec):
     made = [Record(b"value", headers=((b"name", b"x"), (b"none", None)), time_delta=5), Record(None, key=None)]
     fetched = opened(at_offset(batch(made, codec=codec), 7), offset=7)
     first, second = fetched.take(10)
     assert (first.topic, first.partition, first.offset, first.timestamp) == ("t", 1, 7, NOW_MS + 5)
-    assert (first.key, first.value, first.headers) == (b"key", b"value", (("name", b"x"), ("none", None)))
-    assert (second.offset, second.key, second.value, second.headers) == (8, None, None, ())
+    assert (first.value, first.headers) == (b"value", (("name", b"x"), ("none", None)))
+    assert (second.offset, second.value, second.headers) == (8, None, ())
     assert fetched.exhausted
     assert fetched.position == 9
 
@@ -142,6 +148,7 @@ def test_aborted_transactions_are_passed_by_up_to_their_marker():
         (CODECS["snappy"], pack(CODECS["snappy"], bytes(16 * MIB))),
         (CODECS["snappy"], b"\xff\xff\xff\xff\x0f"),
     ],
+    ids=by_size,
 )
 def test_a_bomb_is_set_aside_with_its_bytes_and_reading_goes_on(codec, packed):
     bomb = batch(b"", codec=codec, packed=packed, count=3, last=2)
@@ -191,6 +198,24 @@ def test_a_poll_hands_out_a_bounded_number_of_bytes():
     assert len(fetched.take(100)) == 2
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_keys_which_nobody_reads_take_no_memory(old):
+    def bomb(offset: int) -> bytes:
+        if old:
+            return at_offset(message(message(b"{}", key=bytes(2 * MIB)), codec=GZIP), offset)
+        return at_offset(batch([Record(b"{}", key=bytes(2 * MIB))], codec=ZSTD), offset)
+
+    fetched = opened(*map(bomb, range(6)))
+    tracemalloc.start()
+    try:
+        found = fetched.take(10)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [each.value for each in found] == [b"{}"] * 6
+    assert held_bytes < MIB
+
+
 def test_what_is_held_of_all_partitions_is_bounded_and_what_is_dropped_is_fetched_again():
     read_ahead = ReadAhead(64 * MIB)
     several = [opened(batch([Record(b"a"), Record(bytes(12 * MIB))]), read_ahead=read_ahead) for _ in range(4)]
@@ -225,6 +250,7 @@ def test_a_name_that_is_not_utf8_costs_no_record_anything():
         (varint(0) + varint(-1) + varint(1_000_000) + b"n" * 1_000_000 + varint(0), 2, 1),
         (varint(0) + varint(1_000_000) + b"v" * 1_000_000, 1, 0),
     ],
+    ids=by_size,
 )
 def test_headers_beyond_the_bounds_are_passed_over(raw, count, kept):
     found = opened(batch([Record(b"0", header_count=count, raw_headers=raw), Record(b"1")])).take(10)
@@ -281,6 +307,7 @@ def test_many_malformed_records_of_a_batch_are_few_letters():
         (three(count=2**31 - 1), "holds 2,147,483,647 records"),
         (three(flags=CONTROL), "transaction's marker, and is none"),
     ],
+    ids=by_size,
 )
 def test_a_batch_that_cannot_be_read_is_one_letter_and_reading_goes_on(bad, reason):
     fetched = opened(three(), at_offset(bad, 3), three(first=6))
@@ -300,6 +327,7 @@ def test_a_batch_that_cannot_be_read_is_one_letter_and_reading_goes_on(bad, reas
         three(version=255),
         three(broken_checksum=True, last=2**31 - 1),
     ],
+    ids=by_size,
 )
 def test_damaged_bytes_are_told_from_what_was_sent_so(bad):
     fetched = opened(at_offset(bad, 2 if bad[16] < 2 else 0), three(first=3))
@@ -345,7 +373,7 @@ def test_whatever_comes_each_good_record_comes_once_and_reading_ends():
     log: list[tuple[int, int, bytes]] = []
     end, wanted = 0, []
     for one in made.batches(250, light=True):
-        count = struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS
+        count = struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS_PER_BATCH
         log.append((end, end + count, placed(one.data, end)))
         end += count
         wanted += [good.custom_id.encode() for good in one.good]

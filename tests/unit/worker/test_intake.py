@@ -9,6 +9,7 @@ from backburner_schemas.codec import Refused, Rules, Unaddressed
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
+from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
@@ -61,6 +62,18 @@ def test_each_record_is_handed_out_once_in_its_order():
     keep(intake, Lane.NORMAL, 2, 3)
     assert [one.origin.position for one in intake.hand_out(1_000.0)] == ["0-0", "0-1", "0-2", "0-3"]
     assert intake.hand_out(1_000.0) == []
+
+
+def test_of_a_message_that_is_too_large_no_more_is_kept_than_its_letter_can_be_read_with():
+    intake = Intake(TOPICS, Rules(max_body_bytes=1000))
+    intake.assignment.kept = True
+    arrive(intake, {("t.normal", 0): Committed(0)})
+    intake.want(ALL)
+    keep(intake, Lane.NORMAL, 0, value=b"junk" * 100)
+    keep(intake, Lane.NORMAL, 1, value=b"junk" * 10_000)
+    small, large = intake.hand_out(1_000.0)
+    assert small.raw == b"junk" * 100
+    assert len(large.raw) == 1000 + ENVELOPE_BYTES
 
 
 def test_the_budget_is_kept_in_each_lane():

@@ -33,7 +33,7 @@ def test_an_ordinary_rebalance_makes_no_membership_young():
     watch = NameWatch(NAMED)
     watch.joined(0.0)
     watch.joined(59.0)
-    assert [watch.lost(60.0)] + lost_after(watch, 1.0, 1.0) == [False] * 3
+    assert [watch.lost(60.0), *lost_after(watch, 1.0, 1.0)] == [False] * 3
 
 
 @pytest.mark.parametrize("watch", [NameWatch(Membership()), NameWatch(NAMED)], ids=["no name", "not joined"])

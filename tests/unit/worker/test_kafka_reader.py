@@ -11,7 +11,7 @@ ONE, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 def record(partition: TopicPartition, offset: int) -> Record:
-    return Record(*partition, offset, 0, None, b"%d" % offset, ())
+    return Record(*partition, offset, 0, b"%d" % offset, ())
 
 
 def unreadable(offset: int, *, damaged: bool) -> Unreadable:

@@ -1,4 +1,4 @@
-"""Which log a partition is, by what brokers answer: made anew, cut off, shortened, or not told yet. No broker is asked."""
+"""Which log a partition is, by what brokers answer: made anew, cut off, shortened, or not told yet. None is asked."""
 
 from dataclasses import dataclass, field
 
@@ -203,6 +203,15 @@ async def test_a_partition_without_an_offset_begins_where_its_log_does(brokers):
 async def test_a_partition_goes_on_where_its_offset_is_of_this_log(brokers):
     marks = Marks(completed=IndexSet.of([8]), log=Log(OLD, 0, 6))
     assert await arriving(Worker(), 5, marks) == Committed(5, marks, Log(OLD, 0, 9))
+
+
+async def test_a_partition_waits_for_the_leader_that_does_not_tell_where_the_known_epoch_ended(brokers):
+    marks = Marks(log=Log(OLD, 0, 5))
+    brokers.end, brokers.epoch_end = End(9, 1), None
+    assert await arriving(Worker(), 5, marks) is None
+    assert await arriving(Worker(Log(OLD, 0, 5), read=5), 5) is None
+    brokers.epoch_end = 3
+    assert await arriving(Worker(), 5, marks) == Committed(3, marks, Log(OLD, 1, 3))
 
 
 async def test_an_offset_of_a_topic_that_was_made_anew_is_not_believed(brokers):

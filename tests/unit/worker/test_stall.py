@@ -62,5 +62,7 @@ def test_the_slowest_speed_that_was_seen_counts() -> None:
     limit.learn(100, 100.0)
     limit.learn(1000, 10.0)
     assert limit.seconds(CHAT, {"max_tokens": 8192}) == 8192
-    limit.learn(1, 1000.0)
+    limit.learn(100, 86_400.0)
+    assert limit.seconds(CHAT, {"max_tokens": 8192}) == 8192, "this process was stopped for a day"
+    limit.learn(1, 500.0)
     assert limit.seconds(CHAT, {"max_tokens": 8192}) == 8192, "a single token shows its prompt's time"

@@ -32,8 +32,12 @@ class TimeLimit:
         self._slowest = _SLOW_TOKENS_PER_SECOND
 
     def learn(self, tokens: int, seconds: float) -> None:
-        """An answer of so many tokens took so long in the engine."""
-        if tokens >= _JUDGED_TOKENS and tokens < self._slowest * seconds:
+        """An answer of so many tokens took so long in the engine.
+
+        One that took longer than any may at least was long, which shows little, or this process stood still meanwhile:
+        an hour's pause would otherwise leave no limit at all.
+        """
+        if tokens >= _JUDGED_TOKENS and tokens < self._slowest * seconds and seconds <= MIN_LIMIT_SECONDS:
             self._slowest = tokens / seconds
 
     def seconds(self, endpoint: Endpoint, body: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
 from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError, StoreFull
 from backburner_schemas.job import JobManifest
@@ -126,7 +126,7 @@ class Surveyor:
         if job in self._stored:
             self._stored.move_to_end(job)
             return self._stored[job]
-        manifest = await read_stored(self._storage, JobManifest, keys.manifest(*job))
+        manifest = await read_manifest(self._storage, *job)
         if manifest is None:
             # Its marker comes before it.
             return None

@@ -5,9 +5,8 @@ import asyncio
 from backburner.jobs.finalizer import finalize, read_summary, view_job
 from backburner.jobs.job_watch import JobWatch
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
-from backburner_schemas.job import JobManifest
 from backburner_schemas.names import is_name
 from backburner_schemas.status import JobView
 
@@ -16,9 +15,7 @@ async def view_batch(storage: Storage, tenant: str, job: str) -> JobView | None:
     """The batch; None if the tenant has no such job. Raises `StoreError`."""
     if not (is_name(job) and keys.has_manifest(job)):
         return None
-    manifest, summary = await asyncio.gather(
-        read_stored(storage, JobManifest, keys.manifest(tenant, job)), read_summary(storage, tenant, job)
-    )
+    manifest, summary = await asyncio.gather(read_manifest(storage, tenant, job), read_summary(storage, tenant, job))
     if manifest is None:
         return None
     if summary is not None:

@@ -4,7 +4,7 @@ import asyncio
 
 from backburner.gateway.limits.levels import Amount, Level, level_of, unanswered
 from backburner.storage import Storage
-from backburner.storage.parse import read_stored
+from backburner.storage.parse import read_manifest, read_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import Cursor, JobManifest
@@ -61,7 +61,7 @@ class LevelReader:
         known = self._manifests.get(tenant, {}).get(name)
         if known is not None:
             return known
-        manifest = await read_stored(self._storage, JobManifest, keys.manifest(tenant, name))
+        manifest = await read_manifest(self._storage, tenant, name)
         if manifest is None:
             return None
         self._manifests.setdefault(tenant, {})[name] = manifest

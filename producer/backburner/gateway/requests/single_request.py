@@ -8,7 +8,7 @@ from backburner.publishers.base import FIRST_DELIVERY, Message
 from backburner_schemas.envelope import VERSION, AnswerMode
 from backburner_schemas.errors import InvalidJson
 from backburner_schemas.names import Lane
-from backburner_schemas.request import Endpoint, check_body, check_size, check_values
+from backburner_schemas.request import Endpoint, check_body, check_parsed_size, check_size, check_values
 from backburner_schemas.routing import neighbours_key
 
 _SHALLOW_BRACKETS_COUNT = 100
@@ -21,6 +21,7 @@ class SingleRequest:
     def __init__(self, endpoint: Endpoint, body: bytes, *, max_bytes: int) -> None:
         """Raises a `RequestRefused` for a body that the endpoint cannot take."""
         check_size(body, max_bytes)
+        check_parsed_size(body, max_bytes)
         try:
             found = from_json(body, allow_inf_nan=False)
         except ValueError as error:

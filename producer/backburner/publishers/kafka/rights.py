@@ -12,7 +12,7 @@ from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-_NOT_TOLD = -(2**31)
+_NOT_TOLD_CODE = -(2**31)
 _OK_CODE = 0
 
 
@@ -43,7 +43,7 @@ async def _on_topics(client: AIOKafkaClient, topics: Mapping[str, Collection[Rig
     lacking = []
     for found in answer.to_object()["topics"]:
         allowed = found["authorized_operations"]
-        if found["error_code"] == _OK_CODE and allowed != _NOT_TOLD:
+        if found["error_code"] == _OK_CODE and allowed != _NOT_TOLD_CODE:
             wanted = sorted(topics[found["topic"]])
             lacking += [f"{one.name.title()} on {found['topic']}" for one in wanted if not allowed & 1 << one]
     return sorted(lacking)
@@ -61,8 +61,8 @@ async def _on_group(client: AIOKafkaClient, group: str) -> list[str]:
         # A cluster that has had no group yet makes the topic for them first; joining waits for it, and tells then.
         return []
     found = answer.to_object()["groups"][0]
-    allowed = found.get("authorized_operations", _NOT_TOLD)
-    told = found["error_code"] == _OK_CODE and allowed != _NOT_TOLD
+    allowed = found.get("authorized_operations", _NOT_TOLD_CODE)
+    told = found["error_code"] == _OK_CODE and allowed != _NOT_TOLD_CODE
     return lacking if told and not allowed & 1 << Right.READ else []
 
 

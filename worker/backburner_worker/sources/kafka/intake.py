@@ -10,6 +10,7 @@ from dataclasses import replace
 from backburner_schemas import codec
 from backburner_schemas.errors import UndecodableRecord
 from backburner_schemas.names import Lane
+from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.assignment import Assignment, Partition
 from backburner_worker.sources.kafka.batches.record import Unreadable
@@ -129,7 +130,8 @@ class Intake:
             message=_undecodable(record)
             if isinstance(record, Unreadable)
             else codec.decode(value, origin, self._rules),
-            raw=value or b"",
+            # A compressed batch can hold far larger ones: they end as letters, which are read back with a bound.
+            raw=(value or b"")[: self._rules.max_body_bytes + ENVELOPE_BYTES],
             origin=origin,
             lane=lane,
             facts=facts,

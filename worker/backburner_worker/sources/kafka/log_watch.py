@@ -175,6 +175,13 @@ class LogWatch:
             )
             for logs in (marked, held)
         ]
+        views = {
+            partition: view
+            for partition, view in views.items()
+            # Begun without an answer, it would count as whole from then on, and what was cut off would never be run.
+            if (partition in marked_ends or not view.is_later_epoch(marked[partition]))
+            and (partition in held_ends or not view.is_later_epoch(held[partition]))
+        }
         fresh = {
             partition
             for partition, view in views.items()

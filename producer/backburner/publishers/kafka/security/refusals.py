@@ -23,7 +23,7 @@ _UNKNOWN_AUTHORITY = {
     20,  # its issuer is not here
     21,  # the first cannot be verified
 }
-_EXPIRED, _NOT_YET = 10, 9
+_EXPIRED_CODE, _NOT_YET_CODE = 10, 9
 _ADDRESSES = {62, 64}  # of another host, of another address
 _ALERTS = {
     "certificate required": "it wants one from this client",
@@ -92,9 +92,9 @@ def _remedy(error: ssl.SSLCertVerificationError) -> str:
     match error.verify_code:
         case code if code in _UNKNOWN_AUTHORITY:
             return f"name the PEM file of its authority in {_SECURITY}CA_FILE"
-        case code if code == _EXPIRED:
+        case code if code == _EXPIRED_CODE:
             return "renew it"
-        case code if code == _NOT_YET:
+        case code if code == _NOT_YET_CODE:
             return "look at the clocks of both sides"
         case code if code in _ADDRESSES:
             return "give BACKBURNER_QUEUE_URL a name that it has, or the broker's advertised listener"

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from backburner.credentials.files import read_secret
+from backburner.publishers.kafka.security.token_threads import ThreadsBusy, TokenThreads
 from backburner.settings.kafka import KafkaTokens
 from backburner_schemas.errors import SettingsError
 
@@ -55,13 +56,13 @@ class TokenEndpoint:
         self._token = ""
         self._renew_at = self._over_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
+        self._threads = TokenThreads()
 
     @classmethod
     def by(cls, settings: KafkaTokens) -> "TokenEndpoint":
         """The endpoint that the settings name. Asks it nothing. Raises `SettingsError`."""
         url, given, file = settings.url, settings.client_secret, settings.client_secret_file
-        parts = urlsplit(url or "")
-        if url is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        if url is None or not _is_address(url):
             raise SettingsError(f"{_URL} is not understood; write it as in https://login.example/token")
         if settings.client_id is None or (given is None) == (file is None):
             raise SettingsError(f"{_URL} needs {_ID}, and {_SECRET} or {_SECRET_FILE}; set them")
@@ -80,14 +81,14 @@ class TokenEndpoint:
     async def token(self) -> str:
         """The last token while it is young, otherwise a new one. Bounded.
 
-        While the endpoint fails it is the old one, until that is over. Raises `EndpointFailed`.
+        While the endpoint fails it is the old one, until that is over. Raises `EndpointFailed`, and `ThreadsBusy`.
         """
         async with self._one_at_a_time:
             now = self._clock()
             if now >= self._renew_at:
                 try:
-                    self._token, seconds = await asyncio.to_thread(self._ask)
-                except EndpointFailed:
+                    self._token, seconds = await self._threads.run(self._ask)
+                except (EndpointFailed, ThreadsBusy):
                     if now >= self._over_at:
                         raise
                 else:
@@ -116,8 +117,7 @@ class TokenEndpoint:
             raise EndpointFailed(
                 f"the token endpoint {_host(self._url)} answered without an access_token; check {_URL}"
             )
-        good = float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else 0.0
-        return token, min(good, _MAX_KEPT_SECONDS)
+        return token, _life(seconds)
 
     def _answer(self) -> dict[str, Any]:
         form = {"grant_type": "client_credentials", **({"scope": self._scope} if self._scope else {})}
@@ -133,7 +133,7 @@ class TokenEndpoint:
             data = answer.read(_MAX_ANSWER_BYTES + 1)
         try:
             found = json.loads(data) if len(data) <= _MAX_ANSWER_BYTES else None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         return found if isinstance(found, dict) else {}
 
@@ -163,6 +163,22 @@ def _context_by(file: str | None) -> Callable[[], ssl.SSLContext]:
     return context
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None
+
+
+def _life(said: object) -> float:
+    """Seconds for which a token is good, as its endpoint says, in digits too as some do; 0 where it says nothing."""
+    seconds = int(said[:6]) if isinstance(said, str) and said.isascii() and said.isdigit() else said
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        return 0.0
+    return float(min(seconds, _MAX_KEPT_SECONDS))
+
+
 def _host(url: str) -> str:
     return urlsplit(url).netloc
 
@@ -172,7 +188,7 @@ def _refusal(error: HTTPError) -> str:
     try:
         found = json.loads(error.read(_MAX_ANSWER_BYTES))
         code = str(found["error"])[:80] if isinstance(found, dict) and "error" in found else ""
-    except (OSError, ValueError, HTTPException):
+    except (OSError, ValueError, HTTPException, RecursionError):
         code = ""
     said = f"{error.code}, {code}" if code else str(error.code)
     if code in {"invalid_client", "unauthorized_client"} or error.code in {401, 403}:

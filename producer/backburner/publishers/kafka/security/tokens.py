@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from backburner.credentials.aws import MskTokens
 from backburner.credentials.files import MAX_SECRET_BYTES, read_secret
 from backburner.publishers.kafka.security.token_endpoint import EndpointFailed, TokenEndpoint
+from backburner.publishers.kafka.security.token_threads import ThreadsBusy, TokenThreads
 from backburner.settings.kafka import KafkaTokens, TokenCallable
 from backburner_schemas.errors import SettingsError
 
@@ -51,7 +52,7 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
                 token = await self._source()
         except TimeoutError as error:
             raise TokenUnavailable(f"no token came within {_TOKEN_SECONDS:g} s") from error
-        except (EndpointFailed, SettingsError) as error:
+        except (EndpointFailed, SettingsError, ThreadsBusy) as error:
             raise TokenUnavailable(str(error)) from error
         except Exception as error:  # a function of the user's may raise anything, and aiokafka would end of it
             said = str(error)[:_MAX_WORDS] or type(error).__name__
@@ -85,10 +86,10 @@ def _source(settings: KafkaTokens, servers: tuple[str, ...]) -> Source:
     if settings.url is not None:
         return TokenEndpoint.by(settings).token
     if settings.provider == MSK_IAM:
-        msk = MskTokens.for_brokers(servers)
+        msk, threads = MskTokens.for_brokers(servers), TokenThreads()
 
         async def signed() -> str:
-            return await asyncio.to_thread(msk.token)
+            return await threads.run(msk.token)
 
         return signed
     provider = settings.provider
@@ -97,8 +98,10 @@ def _source(settings: KafkaTokens, servers: tuple[str, ...]) -> Source:
 
 
 def _called(function: TokenCallable) -> Source:
+    threads = TokenThreads()
+
     async def called() -> str:
-        found: Any = function() if inspect.iscoroutinefunction(function) else await asyncio.to_thread(function)
+        found: Any = function() if inspect.iscoroutinefunction(function) else await threads.run(function)
         token: str = await found if inspect.isawaitable(found) else found
         return token
 

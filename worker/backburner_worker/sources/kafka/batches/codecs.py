@@ -6,6 +6,7 @@ The bound is a buffer of that size, which is written to and never grows: only wh
 import mmap
 import struct
 from collections.abc import Callable
+from enum import IntEnum
 from typing import TypeAlias
 
 import cramjam
@@ -18,9 +19,6 @@ While a batch is unpacked a codec's window can take as much again, so twice this
 _COPIED_BYTES = 4 * 1024 * 1024
 """Up to this size a copy is made: Python reads bytes faster than it reads mapped memory."""
 
-_GZIP, _SNAPPY, _LZ4, _ZSTD = 1, 2, 3, 4
-_NAMES = {_GZIP: "gzip", _SNAPPY: "snappy", _LZ4: "lz4", _ZSTD: "zstd"}
-
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES = 16
 """Java's snappy writes blocks, each after its length, behind a header of its own."""
@@ -30,22 +28,30 @@ Buffer: TypeAlias = "bytes | mmap.mmap"
 """What is read by index and by slice, both of which give bytes."""
 
 
+class Codec(IntEnum):
+    """As Kafka numbers them."""
+
+    GZIP = 1
+    SNAPPY = 2
+    LZ4 = 3
+    ZSTD = 4
+
+
 class Undecodable(Exception):
     """Bytes that no client could decode, or that would take too much: the text tells why, in one line."""
 
 
 def unpack(codec: int, packed: bytes, most_bytes: int) -> tuple[Buffer, int]:
     """What was packed, in a buffer that may be longer, and its length in bytes. Raises `Undecodable`."""
-    name = _NAMES.get(codec)
-    if name is None:
+    if codec not in _KNOWN:
         raise Undecodable(f"its compression codec, {codec}, is unknown")
     room = mmap.mmap(-1, most_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
-        size = _snappy(packed, room) if codec == _SNAPPY else _INTO[codec](packed, room)
+        size = _snappy(packed, room) if codec == Codec.SNAPPY else _INTO[codec](packed, room)
     except cramjam.DecompressionError as error:
         if any(words in str(error) for words in _TOO_LARGE):
             raise Undecodable(f"it unpacks to more than {most_bytes:,} bytes") from None
-        raise Undecodable(f"its {name} data is broken ({error})") from None
+        raise Undecodable(f"its {Codec(codec).name.lower()} data is broken ({error})") from None
     if size > _COPIED_BYTES:
         return room, size
     copied = room[:size]
@@ -54,10 +60,11 @@ def unpack(codec: int, packed: bytes, most_bytes: int) -> tuple[Buffer, int]:
 
 
 _INTO: dict[int, Callable[[bytes, mmap.mmap], int]] = {
-    _GZIP: cramjam.gzip.decompress_into,
-    _LZ4: cramjam.lz4.decompress_into,
-    _ZSTD: cramjam.zstd.decompress_into,
+    Codec.GZIP: cramjam.gzip.decompress_into,
+    Codec.LZ4: cramjam.lz4.decompress_into,
+    Codec.ZSTD: cramjam.zstd.decompress_into,
 }
+_KNOWN = frozenset(Codec)
 _TOO_LARGE = ("failed to write whole buffer", "too much memory", "is smaller than required")
 """What the codecs say when the buffer is full, or when they would need more memory than that."""
 

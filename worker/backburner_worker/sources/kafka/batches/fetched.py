@@ -8,15 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from backburner_worker.sources.kafka.batches.codecs import MAX_UNPACKED_BYTES, Undecodable
-from backburner_worker.sources.kafka.batches.frame import CutOffError, Frame, LengthError, cut, next_base
+from backburner_worker.sources.kafka.batches.frame import BATCH_VERSION, CutOffError, Frame, LengthError, cut, next_base
 from backburner_worker.sources.kafka.batches.message_set import MessageSet
 from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.batches.record import MAX_KEPT_BYTES, Record, Unreadable, calendar_ms
 from backburner_worker.sources.kafka.batches.record_batch import RecordBatch
 
-_ABORTED = 0
+_ABORTED_CODE = 0
 """The marker that ends an aborted transaction."""
-_FIRST_FORMAT_OF_BATCHES = 2
 
 
 class FetchedBatches:
@@ -123,7 +122,7 @@ class FetchedBatches:
     def _open_frame(self, frame: Frame, found: list[Record | Unreadable]) -> None:
         last = self._last(frame)
         if not frame.intact:
-            reason = "its batch does not match its checksum" if frame.format <= _FIRST_FORMAT_OF_BATCHES else _UNKNOWN
+            reason = "its batch does not match its checksum" if frame.format <= BATCH_VERSION else _UNKNOWN
             self._damaged(found, frame.start, frame.stop, max(last, self.position) + 1, reason)
             return
         if self._is_beyond(frame.base):
@@ -143,7 +142,7 @@ class FetchedBatches:
             self._batch = self._opened(frame, last)
         except Undecodable as error:
             self._unpacked(self._most_batch_bytes if frame.codec else 0)
-            offset = max(self.position, frame.base if frame.format >= _FIRST_FORMAT_OF_BATCHES else 0)
+            offset = max(self.position, frame.base if frame.format >= BATCH_VERSION else 0)
             self._set_aside(found, self._stand_in(frame, offset, self._until, f"its batch cannot be read: {error}"))
             self.position = self._until
             return
@@ -153,7 +152,7 @@ class FetchedBatches:
             self._close()
 
     def _opened(self, frame: Frame, last: int) -> RecordBatch | MessageSet:
-        if frame.format < _FIRST_FORMAT_OF_BATCHES:
+        if frame.format < BATCH_VERSION:
             return MessageSet(self._topic, self._partition, self._data, frame, most_bytes=self._most_batch_bytes)
         return RecordBatch(
             self._topic, self._partition, self._data, frame, last=last, most_bytes=self._most_batch_bytes
@@ -177,7 +176,7 @@ class FetchedBatches:
 
     def _last(self, frame: Frame) -> int:
         """The last offset of the batch, as far as what it says can be true: believing it moves the reading on."""
-        if frame.format < _FIRST_FORMAT_OF_BATCHES:
+        if frame.format < BATCH_VERSION:
             return frame.last
         following = next_base(self._data, frame.stop)
         if following is not None and following > frame.base and not self._is_beyond(following):
@@ -202,7 +201,7 @@ class FetchedBatches:
         batch = RecordBatch(
             self._topic, self._partition, self._data, frame, last=last, most_bytes=self._most_batch_bytes
         )
-        if batch.marker() == _ABORTED:
+        if batch.marker() == _ABORTED_CODE:
             self._aborting.discard(frame.producer)
         self.position = self._until
 

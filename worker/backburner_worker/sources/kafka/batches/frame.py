@@ -11,13 +11,14 @@ from aiokafka.record.util import calc_crc32c
 
 _START = struct.Struct(">qiiB")
 """Base offset, length, then the leader's epoch or, before format 2, a checksum; and the format."""
-_LENGTH_FROM = 12
+_BEFORE_LENGTH_BYTES = 12
 """The length counts from here."""
 _HEADER = struct.Struct(">qiiBIhiqqqhii")
-_CHECKED_FROM = 21
+_UNCHECKED_BYTES = 21
 _OLD_HEADER = struct.Struct(">qiIBB")
-_OLD_CHECKED_FROM = 16
-_FORMAT = 2
+_OLD_UNCHECKED_BYTES = 16
+BATCH_VERSION = 2
+"""The format of batches, since Kafka 0.11; before it there were sets of messages."""
 _MIN_BYTES = {0: 26, 1: 34}
 _CODEC_BITS, _LOG_APPEND_BIT, _TRANSACTIONAL_BIT, _CONTROL_BIT = 0x07, 0x08, 0x10, 0x20
 
@@ -78,12 +79,12 @@ def cut(data: bytes, start: int) -> Frame:
     if len(data) - start < _START.size:
         raise CutOffError
     base, length, _, version = _START.unpack_from(data, start)
-    if length < _MIN_BYTES.get(version, _HEADER.size) - _LENGTH_FROM:
+    if length < _MIN_BYTES.get(version, _HEADER.size) - _BEFORE_LENGTH_BYTES:
         raise LengthError
-    stop = start + _LENGTH_FROM + length
+    stop = start + _BEFORE_LENGTH_BYTES + length
     if stop > len(data):
         raise CutOffError
-    if version < _FORMAT:
+    if version < BATCH_VERSION:
         return _old(data, start, stop)
     base, _, _, _, checksum, attributes, delta, first_ms, max_ms, producer, _, _, count = _HEADER.unpack_from(
         data, start
@@ -92,7 +93,7 @@ def cut(data: bytes, start: int) -> Frame:
         start,
         stop,
         version,
-        version == _FORMAT and calc_crc32c(data[start + _CHECKED_FROM : stop]) == checksum,
+        version == BATCH_VERSION and calc_crc32c(data[start + _UNCHECKED_BYTES : stop]) == checksum,
         base,
         base + delta,
         count,
@@ -109,7 +110,7 @@ def next_base(data: bytes, start: int) -> int | None:
     if len(data) - start < _START.size:
         return None
     base, length, _, version = _START.unpack_from(data, start)
-    return base if version == _FORMAT and length >= _HEADER.size - _LENGTH_FROM else None
+    return base if version == BATCH_VERSION and length >= _HEADER.size - _BEFORE_LENGTH_BYTES else None
 
 
 def _old(data: bytes, start: int, stop: int) -> Frame:
@@ -119,6 +120,6 @@ def _old(data: bytes, start: int, stop: int) -> Frame:
     if version == 1:
         (stamp,) = struct.unpack_from(">q", data, content)
         content += 8
-    intact = crc32(memoryview(data)[start + _OLD_CHECKED_FROM : stop]) == checksum
+    intact = crc32(memoryview(data)[start + _OLD_UNCHECKED_BYTES : stop]) == checksum
     # Of its attributes format 1 has codec and time; nothing before format 2 has transactions.
     return Frame(start, stop, version, intact, offset, offset, 1, attributes & 0x0F, stamp, stamp, -1, content)

@@ -10,7 +10,7 @@ from backburner_worker.sources.kafka.batches.record import MAX_RECORDS_COUNT, Re
 _LENGTH = struct.Struct(">i")
 _START = struct.Struct(">qiIBB")
 _STAMP = struct.Struct(">q")
-_LENGTH_FROM = 12
+_BEFORE_LENGTH_BYTES = 12
 _CODEC_BITS = 0x07
 
 
@@ -23,15 +23,15 @@ class MessageSet:
         self.unpacked_bytes = self.taken_bytes = 0
         self.stand_ins = 0
         if frame.codec:
-            key, packed = _key_and_value(data, frame.content, frame.stop)
+            packed = _value(data, frame.content, frame.stop)
             if packed is None:
                 raise Undecodable("its compressed message is empty")
             buffer, size = unpack(frame.codec, packed, most_bytes)
             self.unpacked_bytes = size
             self._records = iter(self._wrapped(buffer, size))
         else:
-            key, value = _key_and_value(data, frame.content, frame.stop)
-            self._records = iter([Record(topic, partition, frame.base, calendar_ms(frame.first_ms), key, value, ())])
+            value = _value(data, frame.content, frame.stop)
+            self._records = iter([Record(topic, partition, frame.base, calendar_ms(frame.first_ms), value, ())])
         self.done = False
 
     def take(self, most: int, most_bytes: int) -> list[Record | Unreadable]:
@@ -59,7 +59,7 @@ class MessageSet:
             if size - at < _START.size + _STAMP.size:
                 raise Undecodable("a message in it is cut off")
             offset, length, _, version, attributes = _START.unpack(buffer[at : at + _START.size])
-            stop = at + _LENGTH_FROM + length
+            stop = at + _BEFORE_LENGTH_BYTES + length
             if not at + _START.size <= stop <= size or version != frame.format or attributes & _CODEC_BITS:
                 raise Undecodable("a message in it is malformed, or compressed once more")
             content, stamp = at + _START.size, frame.first_ms
@@ -67,8 +67,8 @@ class MessageSet:
                 (own,) = _STAMP.unpack(buffer[content : content + _STAMP.size])
                 stamp = frame.first_ms if frame.stamped_by_broker else own
                 content += _STAMP.size
-            key, value = _key_and_value(buffer, content, stop)
-            found.append(Record(self._topic, self._partition, offset, calendar_ms(stamp), key, value, ()))
+            value = _value(buffer, content, stop)
+            found.append(Record(self._topic, self._partition, offset, calendar_ms(stamp), value, ()))
             at = stop
         if found and frame.format == 1:
             shift = frame.base - found[-1].offset
@@ -82,13 +82,15 @@ class MessageSet:
         return found
 
 
-def _key_and_value(buffer: Buffer, at: int, stop: int) -> tuple[bytes | None, bytes | None]:
-    key, at = _bytes(buffer, at, stop)
-    value, at = _bytes(buffer, at, stop)
-    return key, value
+def _value(buffer: Buffer, at: int, stop: int) -> bytes | None:
+    """What is behind the key, which nobody needs."""
+    _, at = _borders(buffer, at, stop)
+    start, end = _borders(buffer, at, stop)
+    return None if start is None else bytes(buffer[start:end])
 
 
-def _bytes(buffer: Buffer, at: int, stop: int) -> tuple[bytes | None, int]:
+def _borders(buffer: Buffer, at: int, stop: int) -> tuple[int | None, int]:
+    """Where the bytes begin, None where there are none at all, and where they end."""
     if stop - at < _LENGTH.size:
         raise Undecodable("a message is cut off")
     (length,) = _LENGTH.unpack(buffer[at : at + _LENGTH.size])
@@ -97,4 +99,4 @@ def _bytes(buffer: Buffer, at: int, stop: int) -> tuple[bytes | None, int]:
         return None, at
     if not 0 <= length <= stop - at:
         raise Undecodable("a message says that it is longer than it is")
-    return bytes(buffer[at : at + length]), at + length
+    return at, at + length

@@ -18,14 +18,16 @@ Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
 @dataclass(slots=True)  # frozen, it would cost three times as much to create
 class Record:
-    """One record, with the names that the client library's own has. Never changed."""
+    """One record, with the names that the client library's own has. Never changed.
+
+    Without its key, which nobody needs: a few kilobytes of a compressed batch can hold many of megabytes each.
+    """
 
     topic: str
     partition: int
     offset: int
     timestamp: int
     """Unix milliseconds, within what a calendar holds."""
-    key: bytes | None
     value: bytes | None
     headers: Headers
 

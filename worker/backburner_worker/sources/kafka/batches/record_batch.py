@@ -6,6 +6,7 @@ and of its offset is held against the bytes that are there and the offsets that 
 
 import mmap
 import struct
+from contextlib import suppress
 
 from backburner_worker.sources.kafka.batches.codecs import Undecodable, unpack
 from backburner_worker.sources.kafka.batches.frame import Frame
@@ -24,7 +25,7 @@ from backburner_worker.sources.kafka.batches.record import (
 _MAX_MALFORMED_COUNT = 16
 """Records of one batch that get a dead letter each; from there on it is one letter for all the rest."""
 _MAX_NUMBER_BITS = 64
-_NONE = 1
+_NONE_CODE = 1
 """How a length of -1 is written: there is no key."""
 _CONTROL_KEY = struct.Struct(">HH")
 
@@ -100,9 +101,13 @@ class RecordBatch:
 
     def marker(self) -> int:
         """Of a control batch: what kind of marker it is; 0 aborts a transaction. Raises `Undecodable`."""
-        for record in self.take(1, MAX_KEPT_BYTES):
-            if isinstance(record, Record) and record.key is not None and len(record.key) >= _CONTROL_KEY.size:
-                return int(_CONTROL_KEY.unpack_from(record.key)[1])
+        with suppress(_MalformedError, IndexError):
+            start, stop = self._borders()
+            _, at = _number(self._buffer, start + 1)
+            _, at = _number(self._buffer, at)
+            size, at = _number(self._buffer, at)
+            if _CONTROL_KEY.size <= size <= stop - at:
+                return int(_CONTROL_KEY.unpack_from(self._buffer, at)[1])
         raise Undecodable("it says that it is a transaction's marker, and is none")
 
     def _borders(self) -> tuple[int, int]:
@@ -129,15 +134,14 @@ class RecordBatch:
         offset = self._base + place
         if not self._next <= offset <= self._last:
             raise _MalformedError
-        key = value = None
-        if buffer[at] == _NONE:
+        if buffer[at] == _NONE_CODE:
             at += 1
         else:
             size, at = _number(buffer, at)
             if not 0 <= size <= stop - at:
                 raise _MalformedError
-            key = buffer[at : at + size]
             at += size
+        value = None
         size, at = _number(buffer, at)
         if size >= 0:
             if size > stop - at:
@@ -152,7 +156,7 @@ class RecordBatch:
         timestamp = self._first_ms if self._stamped else self._first_ms + delta
         if not 0 <= timestamp <= LATEST_UNIX_MS:
             timestamp = calendar_ms(timestamp)
-        return Record(self._topic, self._partition, offset, timestamp, key, value, headers)
+        return Record(self._topic, self._partition, offset, timestamp, value, headers)
 
     def _headers(self, at: int, stop: int) -> Headers:
         """The first headers, within the bounds; the bytes of the others are not looked at."""
