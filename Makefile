@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check chart test kafka-test cluster-test test-no-engine lowest vllm-versions lock-check docs bench report gpu-check images clean distclean
+.PHONY: help setup demo check chart test kafka-test cluster-test test-no-engine lowest vllm-versions lock-check docs mutants bench report gpu-check images clean distclean
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
@@ -62,6 +62,9 @@ bench: $(STAMP) ## Measure all scenarios and write docs/benchmarks.md: under 75 
 
 report: $(STAMP) ## Write docs/benchmarks.md, its plots and the README's figures from the saved runs
 	@$(BIN)/python load-tests/report.py
+
+mutants: $(STAMP) ## Change the pure core, expression by expression, and name what no unit test notices; MODULE="marks …"
+	@$(BIN)/python scripts/mutants.py $(MODULE)
 
 gpu-check: $(STAMP) ## Engine tests, overhead and prefix on a GPU, skipped where none is; CPU=1 runs them on a CPU
 	@$(BIN)/python load-tests/gpu_check.py $(if $(CPU),--cpu) $(if $(QUICK),--quick)

@@ -5,7 +5,8 @@ named beside it, and prints a table. A mutant that lives has to stand in that fi
 where one does not, where an entry of the file is of no mutant that lives, or where more of a module's mutants live
 than `MAX_ALIVE_RATIO`. What mutmut made stays in out/mutants/MODULE, for `mutmut show` and `mutmut browse` there.
 
-mutmut imports what it mutates from one root, so each module gets a folder with links to the three packages.
+mutmut imports what it mutates from one root, so each module gets a folder with links to the three packages and the
+tests.
 """
 
 import contextlib
@@ -122,6 +123,7 @@ def mutate(module: Module, children: int) -> None:
     module.folder.mkdir(parents=True)
     for package in PACKAGES:
         (module.folder / Path(package).name).symlink_to(ROOT / package)
+    (module.folder / "tests").symlink_to(ROOT / "tests")
     pytest = ["-p", "no:cacheprovider", "--hypothesis-profile=mutants", "--timeout=0"]
     for plugin in PLUGINS:
         pytest += ["-p", plugin]
@@ -129,7 +131,7 @@ def mutate(module: Module, children: int) -> None:
         "source_paths": [Path(package).name for package in PACKAGES],
         "only_mutate": [module.imported],
         "pytest_add_cli_args": pytest,
-        "pytest_add_cli_args_test_selection": [str(ROOT / test) for test in module.tests],
+        "pytest_add_cli_args_test_selection": list(module.tests),
         "timeout_constant": _GRACE_SECONDS,
         "use_git_change_detection": False,
     }
@@ -152,7 +154,11 @@ def _bound_memory() -> None:
 
 
 def judge(module: Module, reasons: dict[Alive, str]) -> Verdict:
-    """Read what mutmut found. Raises `RuntimeError` where it did not get to its end."""
+    """Read what mutmut found. Raises `RuntimeError` where it did not get to its end, or did not run the tests."""
+    tests = json.loads((module.folder / "mutants" / "mutmut-stats.json").read_text())["duration_by_test"]
+    # pytest cannot run a test again whose name has no file, and mutmut takes that for a test that failed.
+    if nameless := [test for test in tests if not test.startswith("tests/")]:
+        raise RuntimeError(f"pytest names tests of {module.path} without their file: {nameless[0]}")
     found = json.loads((module.folder / "mutants" / f"{module.imported}.meta").read_text())["exit_code_by_key"]
     if missing := [name for name, code in found.items() if code in {None, 2}]:
         raise RuntimeError(f"{len(missing)} mutants of {module.path} were not run; see {module.folder}/mutmut.log")

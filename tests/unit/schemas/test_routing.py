@@ -251,3 +251,14 @@ def test_a_model_that_was_served_before_keeps_its_place_beside_its_own_alias():
     routes.check_new("other")
     with pytest.raises(PoolConflict, match="is an alias of the pool other"):
         routes.check_new("X")
+
+
+def test_one_that_is_served_already_may_not_differ_in_case_alone_from_another_either():
+    with pytest.raises(PoolConflict, match="the pool of 'A' exists"):
+        Routes(bases={"a": "a", "A": "a-1"}).check_new("a")
+
+
+def test_where_there_is_no_pool_yet_that_is_told():
+    with pytest.raises(PoolNotFound) as caught:
+        Routes().check_pool("a")
+    assert caught.value.message == "there is no pool 'a'; there is none yet"

@@ -11,6 +11,7 @@ from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import (
     Counts,
     Cursor,
+    Estimate,
     InputError,
     JobManifest,
     JobState,
@@ -28,6 +29,7 @@ from backburner_schemas.status import (
     MAX_UNCONFIRMED_REQUESTS,
     Clock,
     JobView,
+    Usage,
     decide_freeze,
     derive,
     must_read_digests,
@@ -394,3 +396,172 @@ def test_a_failed_job_says_what_is_wrong_with_its_input():
 def test_the_completion_window_is_told_in_the_largest_whole_unit(seconds, window):
     manifest = JobManifest(id="batch_1", tenant="t", created_at=CREATED, deadline=CREATED + seconds)
     assert derive(JobView(manifest=manifest)).completion_window == window
+
+
+# --- to the letter ----------------------------------------------------------------------------------------
+
+FULL = JobManifest(
+    id="batch_1",
+    tenant="t",
+    created_at=CREATED + 0.5,
+    deadline=DEADLINE + 0.5,
+    endpoint="/v1/embeddings",
+    input_file_id="file-1",
+    completion_window="36h",
+    model="m",
+    metadata={"k": "v"},
+    stored=INPUT,
+)
+TOLD = Waiting(reason=WaitReason.PAUSED)
+ESTIMATE = Estimate(prefix_hit_ratio=0.5, prompt_tokens=9)
+
+
+def test_a_status_tells_all_that_is_known_while_the_job_runs():
+    segments = (str(SegmentName("0" * 26, 1, 2, 1, 7, 3, 1500)), "x", str(SegmentName("0" * 26, 2, 1, 0, 2, 1, 250)))
+    cursor = Cursor(count=9, total=10, planned_at=CREATED + 7.5, waiting=TOLD, estimate=ESTIMATE)
+    view = JobView(FULL, cursor, None, CREATED + 9.5, segments)
+    assert derive(view).model_dump() == {
+        "id": "batch_1",
+        "object": "batch",
+        "endpoint": "/v1/embeddings",
+        "input_file_id": "file-1",
+        "completion_window": "36h",
+        "status": JobState.CANCELLING,
+        "request_counts": Counts(total=10, completed=3, failed=1).model_dump(),
+        "created_at": 1_000,
+        "expires_at": 5_000,
+        "in_progress_at": 1_007,
+        "finalizing_at": None,
+        "completed_at": None,
+        "failed_at": None,
+        "cancelling_at": 1_009,
+        "cancelled_at": None,
+        "expired_at": None,
+        "errors": None,
+        "model": "m",
+        "output_file_id": None,
+        "error_file_id": None,
+        "metadata": {"k": "v"},
+        "usage": {
+            "input_tokens": 9,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 4,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 13,
+            "engine_seconds": 1.75,
+        },
+        "tenant": "t",
+        "sealed": False,
+        "waiting": TOLD.model_dump(),
+        "estimate": ESTIMATE.model_dump(),
+    }
+
+
+def test_a_status_tells_nothing_of_what_is_not_known():
+    status = derive(job()[0])
+    assert (status.endpoint, status.input_file_id, status.model) == ("", "", None)
+    assert (status.in_progress_at, status.cancelling_at, status.estimate, status.errors) == (None,) * 4
+    assert status.usage == Usage()
+    assert not status.sealed
+    assert derive(job(total=1)[0]).sealed
+
+
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
+def test_an_ended_job_has_the_times_and_the_usage_of_its_summary(state):
+    ended = Summary(
+        state=state,
+        counts=Counts(total=1, completed=1),
+        usage=UsageTotals(prompt_tokens=5, completion_tokens=6, engine_seconds=0.5),
+        finalized_at=4_000.5,
+        planned_at=3_000.5,
+        cancelling_at=2_000.5,
+    )
+    cursor = Cursor(planned_at=1.0, waiting=TOLD)
+    status = derive(JobView(FULL, cursor, None, 9.0, summary=ended))
+    assert (status.in_progress_at, status.cancelling_at, status.waiting) == (3_000, 2_000, None)
+    ends = {
+        name: getattr(status, f"{name}_at") for name in ("finalizing", "completed", "failed", "cancelled", "expired")
+    }
+    over = {state, "finalizing"} if state is JobState.COMPLETED else {state}
+    assert ends == {name: 4_000 if name in over else None for name in ends}
+    assert (status.usage.input_tokens, status.usage.output_tokens, status.usage.total_tokens) == (5, 6, 11)
+    assert status.usage.engine_seconds == 0.5
+    assert status.sealed
+
+
+def test_a_summary_keeps_what_its_job_had_when_it_ended():
+    view, digests = job([[(0, "ok")]], total=1, cancelled_at=CREATED, planned=4, count=0)
+    view = replace(view, cursor=Cursor(planned_at=CREATED + 7.5))
+    summary = decide_freeze(view, digests, EARLY)
+    assert (summary.planned_at, summary.cancelling_at, summary.finalized_at) == (CREATED + 7.5, CREATED, EARLY.now)
+    assert summary.segments == view.segments
+    assert frozen([(0, "ok")], total=1).planned_at is None
+
+
+@pytest.mark.parametrize(
+    ("sealed", "cancelled", "code"),
+    [(True, False, "expired"), (False, False, "producer_abandoned"), (True, True, "cancelled")],
+)
+def test_what_is_missing_at_the_end_has_the_code_of_what_ended_the_job(sealed, cancelled, code):
+    facts = {"total": 2} if sealed else {"count": 2}
+    summary = frozen([(0, "ok")], clock=LATE, cancelled_at=CREATED if cancelled else None, **facts)
+    assert summary.missing_code == code
+
+
+def test_an_unsealed_job_without_requests_that_nobody_produces_any_more_has_a_code_too():
+    summary = frozen(count=0, clock=LATE)
+    assert (summary.state, summary.missing_code, summary.counts.total) == (JobState.EXPIRED, "producer_abandoned", 0)
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_every_grace_is_over_once_it_has_passed_and_not_at_its_last_second(over):
+    ended = over > 0
+    assert (frozen(total=1, clock=watched(DEADLINE + GRACE + over)) is not None) is ended
+    assert (frozen(total=1, cancelled_at=CREATED, clock=watched(CREATED + GRACE + over)) is not None) is ended
+    abandoned = watched(EARLY.now, cursor_unchanged=ABANDONED_AFTER_SECONDS + over)
+    assert (frozen(count=1, clock=abandoned) is not None) is ended
+
+
+def test_a_cancel_with_the_shortest_of_graces_still_asks_the_clock():
+    view, digests = job([[(0, "ok")]], total=2, cancelled_at=CREATED)
+    assert decide_freeze(view, digests, Clock(CREATED, 0.5, cancelled_for=0.5)) is None
+    assert decide_freeze(view, digests, Clock(CREATED, 0.0)).state is JobState.CANCELLED
+
+
+def test_digests_are_read_where_the_job_may_have_ended_and_not_after_its_end():
+    running, _ = job([[(0, "ok")]], total=2)
+    whole, digests = job([[(0, "ok")]], total=1)
+    assert not must_read_digests(running, EARLY)
+    assert must_read_digests(running, LATE)
+    assert must_read_digests(whole, EARLY)
+    ended = replace(whole, summary=decide_freeze(whole, digests, EARLY))
+    assert not must_read_digests(ended, LATE)
+
+
+def test_failures_beyond_the_total_are_left_out_of_an_estimate():
+    view, _ = job([[(0, "ok"), (1, "expired"), (2, "expired")]], total=2)
+    assert view.estimated()[0] == Counts(total=2, completed=1, failed=1)
+    assert view.may_be_whole()
+    assert not job([[(0, "ok")]], count=1)[0].may_be_whole()
+
+
+@pytest.mark.parametrize(
+    ("facts", "total"), [({}, 0), ({"count": 2}, 2), ({"count": 2, "planned": 3}, 3), ({"count": 2, "total": 4}, 4)]
+)
+def test_a_jobs_total_is_the_best_that_is_known(facts, total):
+    assert job(**facts)[0].total == total
+    assert job(**facts)[0].total_with(IndexSet()) == total
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window"), [(0.4, "1s"), (1.6, "2s"), (60.0, "1m"), (61.0, "61s"), (3600.0, "1h"), (3660.0, "61m")]
+)
+def test_a_window_is_told_in_whole_units(seconds, window):
+    manifest = JobManifest(id="batch_1", tenant="t", created_at=CREATED, deadline=CREATED + seconds)
+    assert derive(JobView(manifest)).completion_window == window
+
+
+def test_a_sealed_or_ended_job_waits_for_nobody():
+    view, digests = job(stored=INPUT, total=0)
+    assert derive(view).waiting is None
+    assert derive(replace(view, sealed=None, summary=decide_freeze(view, digests, EARLY))).waiting is None
