@@ -95,6 +95,13 @@ def test_every_second_offset_of_twenty_thousand_fits():
     assert held == decode(text, 0) == marks
 
 
+def test_scattered_offsets_come_back_from_a_bitmap_in_their_order():
+    marks = Marks(completed=of(1, 2, *range(4, 400, 2)))
+    text, held = encode(marks, 0)
+    assert len(text) < 100  # A bit an offset; as ranges it would be two bytes for every second one.
+    assert held == decode(text, 0) == marks
+
+
 def test_a_million_done_behind_one_slow_request_are_a_few_characters():
     assert len(encode(Marks(completed=IndexSet([(1, 1_000_000)])), 0)[0]) < 50
 
