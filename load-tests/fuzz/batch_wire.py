@@ -22,6 +22,8 @@ class Answer:
     error: str = ""
     stamped: bool = False
     """Whether the broker gave its records a time of its own."""
+    doubtful: bool = False
+    """Whether the broker said nothing: it may have taken the batch all the same."""
 
 
 class BatchWire:
@@ -42,7 +44,7 @@ class BatchWire:
     async def send(self, batches: Sequence[tuple[int, bytes]]) -> list[Answer]:
         """Send these, each to a partition of its own; what the broker answers for each.
 
-        A broker that closes the connection instead has refused them all: send such batches alone.
+        A broker that closes the connection instead says nothing of any of them: send such batches alone.
         """
         client = await self._connected()
         request = ProduceRequest(None, -1, _TIMEOUT_MS, [(self._topic, [*batches])])
@@ -50,19 +52,22 @@ class BatchWire:
             response = await client.send(self._node(client), request)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.close()
-            return [Answer(None, type(error).__name__)] * len(batches)
+            return [Answer(None, type(error).__name__, doubtful=True)] * len(batches)
         found = {part[0]: part for _, parts in response.topics for part in parts}
-        errors = [for_code(found[partition][1]) for partition, _ in batches]
-        if any(error.retriable for error in errors if error is not NoError and error not in _OF_THE_BATCH):
+        answers, again = dict[int, Answer](), list[tuple[int, bytes]]()
+        for partition, data in batches:
+            said = for_code(found[partition][1])
+            if said is NoError:
+                answers[partition] = Answer(found[partition][2], stamped=found[partition][3] >= 0)
+            elif said.retriable and said not in _OF_THE_BATCH:
+                again.append((partition, data))
+            else:
+                answers[partition] = Answer(None, said.__name__)
+        if again:
             # The topic is new, and this broker does not know it yet.
             await asyncio.sleep(_RETRY_SECONDS)
-            return await self.send(batches)
-        return [
-            Answer(found[partition][2], stamped=found[partition][3] >= 0)
-            if error is NoError
-            else Answer(None, error.__name__)
-            for (partition, _), error in zip(batches, errors, strict=True)
-        ]
+            answers |= zip((partition for partition, _ in again), await self.send(again), strict=True)
+        return [answers[partition] for partition, _ in batches]
 
     async def _connected(self) -> AIOKafkaClient:
         async with self._connecting:
