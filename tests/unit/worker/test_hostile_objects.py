@@ -97,12 +97,9 @@ async def test_a_stored_body_of_any_size_is_its_own_requests_trouble(harness: Ha
     assert await harness.codes() == {0: code, 1: None}
 
 
-async def test_an_answer_that_is_there_and_can_be_nobodys_sends_the_record_to_a_segment(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("backburner_worker.settlement.answers.MAX_RECORDS_BYTES", 1000)
+async def test_an_answer_that_is_there_and_can_be_nobodys_sends_the_record_to_a_segment(storage: Storage) -> None:
     harness = Harness(storage)
-    await storage.put(keys.answer("default", "single-a", "c0"), b"x" * 1001)
+    await storage.put(keys.answer("default", "single-a", "c0"), b"x" * 100)
     more: dict[str, Any] = {"job": "single-a", "answer": AnswerMode.OBJECT}
     async with running(harness):
         harness.send(0, **more)
