@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 from backburner.doctor.finding import Finding, ok, warning, wrong
 from backburner.storage import Storage
@@ -22,7 +23,9 @@ async def examine_store(storage: Storage) -> AsyncGenerator[Finding]:
         async for finding in _tried(storage, key):
             yield finding
     finally:
-        await storage.delete([key])
+        # What went wrong before says more than that the trial cannot be removed either.
+        with suppress(StoreError):
+            await storage.delete([key])
     async for finding in _clock(storage):
         yield finding
 

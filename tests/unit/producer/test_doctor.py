@@ -227,6 +227,9 @@ async def test_a_look_that_fails_keeps_none_of_the_others_from_its_turn(monkeypa
         async def create(self, key, data):
             raise StoreError("the store is away; bring it back")
 
+        async def delete(self, keys):
+            raise StoreError("nor can anything be removed; look again")
+
     found = await examined(Away(storage()._store))
     assert (found["store"].level, found["store"].message) == (Level.WRONG, "the store is away; bring it back")
     assert "topics ensure" in found["pools"].message
