@@ -32,11 +32,14 @@ class NotedQueue:
         self.failing = 0
         self.missing = set()
         self.choosy = 0
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def start(self):
         pass
 
     async def publish(self, messages):
+        await self.open.wait()
         if messages[0].pool in self.missing:
             raise QueueError(f"the topic of {messages[0].pool} does not exist")
         if self.failing:

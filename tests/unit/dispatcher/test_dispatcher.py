@@ -31,10 +31,15 @@ async def answered(system, job, count):
 async def test_tenants_are_served_by_the_weights_of_the_quotas_file(system):
     quotas = system.folder / "quotas.toml"
     quotas.write_text("[tenants.gold]\nweight = 3.0\n")
-    async with system.client() as client, system.dispatcher(quotas_file=str(quotas), dispatch_backlog=100_000):
+    await system.announce()
+    system.queue.open.clear()
+    async with (
+        system.client() as client,
+        system.dispatcher(quotas_file=str(quotas), dispatch_backlog=100_000) as dispatcher,
+    ):
         jobs = [await client.submit(lines(6_000), stored=True, tenant=tenant) for tenant in ("gold", "iron")]
-        await system.until_planned(*jobs)
-        await system.announce()
+        await until(lambda: all(dispatcher.sent_of((job.tenant, job.id)) is not None for job in jobs), "both under way")
+        system.queue.open.set()
         await until(lambda: len(system.queue.messages) == 12_000, "all of both")
         early = system.queue.tenants(6_000)
         assert early["gold"] / early["iron"] == pytest.approx(3, rel=0.4)
