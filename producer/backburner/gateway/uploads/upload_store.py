@@ -145,7 +145,7 @@ class UploadStore:
 
     async def _drop_parts(self, upload_id: str) -> None:
         prefix = keys.upload_part(self._tenant, upload_id, "")
-        await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
+        await self._storage.delete_all(prefix)
 
     async def _read(self, model: type[ModelT], key: str) -> ModelT | None:
         return await read_stored(self._storage, model, key)
