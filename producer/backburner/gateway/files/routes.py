@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.auth.audit_log import Action
 from backburner.gateway.batches.results import BatchResults, ResultFile
 from backburner.gateway.files.file_object import (
@@ -170,7 +171,7 @@ async def file_content(request: Request) -> Response:
     headers = {"x-content-type-options": "nosniff"}
     if (result := ResultFile.parse(file_id)) is not None:
         results = parts.results(call.tenant)
-        lines = await _begun(_result_lines(results, result))
+        lines = await _begun(_result_lines(results, result, parts.answer_memory))
         name = f"{result.job}_{result.kind}.jsonl"
     else:
         files = parts.files(call.tenant)
@@ -183,8 +184,8 @@ async def file_content(request: Request) -> Response:
     return StreamingResponse(lines, headers=headers, media_type="application/octet-stream")
 
 
-async def _result_lines(results: BatchResults, result: ResultFile) -> AsyncIterator[bytes]:
-    async with aclosing(results.lines(result, await results.find(result))) as lines:
+async def _result_lines(results: BatchResults, result: ResultFile, memory: AnswerMemory) -> AsyncIterator[bytes]:
+    async with aclosing(results.lines(result, await results.find(result), memory)) as lines:
         async for data in lines:
             yield data
 

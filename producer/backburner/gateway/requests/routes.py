@@ -93,11 +93,11 @@ async def retrieve_request(request: Request) -> Response:
     if wait:
         call.take_time()
         async with parts.waits:
-            data = await answers.stored(request_id, wait)
+            data = await answers.stored(request_id, wait, call.memory)
     else:
-        data = await answers.stored(request_id, 0)
+        data = await answers.stored(request_id, 0, call.memory)
     root_path = parts.settings.gateway_root_path
-    response = pending(request_id, root_path) if data is None else answered(request_id, data)
+    response = pending(request_id, root_path) if data is None else await answered(request_id, data)
     if wait:
         response.headers["preference-applied"] = f"wait={wait}"
     return unless_known(request, response)
