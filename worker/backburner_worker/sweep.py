@@ -175,6 +175,7 @@ class Sweep:
         if self._watch.missing_seconds(job) > ABANDONED_AFTER_SECONDS:
             # Its producer died between this marker and the manifest: there is no job.
             await self._storage.delete([keys.open_job(*job)])
+            self._watch.forget(job)
 
     async def _sweep_markers(self) -> None:
         old = (await self._storage.measure_clock()).trusted_now() - self._marker_life

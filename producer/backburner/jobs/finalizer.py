@@ -71,11 +71,15 @@ async def finalize(
         watch.observe_missing((tenant, job))
         return None
     if view.summary is not None:
+        watch.forget((tenant, job))
         # Whoever wrote it may have died before this.
         await storage.delete([keys.open_job(tenant, job)])
         return Ending(view.summary, ours=False)
     clock = await clock_of(storage, view, watch, grace=grace)
-    return await freeze(storage, view, replace(clock, grace=0.0) if at_once else clock)
+    ending = await freeze(storage, view, replace(clock, grace=0.0) if at_once else clock)
+    if ending is not None:
+        watch.forget((tenant, job))
+    return ending
 
 
 async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: float) -> Clock:
