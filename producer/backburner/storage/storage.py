@@ -447,10 +447,12 @@ class Storage(Availability):
             availability.dropped(begun)
             raise
         availability.answered(begun)
+        availability.has_worked = True
         return found
 
     def _translated(self, error: BaseException) -> StoreError:
-        return translated(error, Provider.of(self._store))
+        worked = self._reads.has_worked or self._writes.has_worked
+        return translated(error, Provider.of(self._store), worked=worked)
 
 
 class CertificateTrial:
