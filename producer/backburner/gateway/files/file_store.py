@@ -180,7 +180,11 @@ class FileStore:
 
     async def _read(self, key: str) -> StoredFile | None:
         try:
-            return await read_stored(self._storage, StoredFile, key)
+            found = await read_stored(self._storage, StoredFile, key)
         except StoredObjectBroken as error:
             log.warning("reading a file's entry failed; passing it over", key=key, error=error.message)
             return None
+        if found is not None and key != keys.file(self._tenant, found.id):
+            log.warning("a file's entry is that of another; passing it over", key=key)
+            return None
+        return found

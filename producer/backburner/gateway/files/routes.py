@@ -26,7 +26,7 @@ from backburner.gateway.files.file_store import Written
 from backburner.gateway.files.form import FORM_BYTES, UploadForm
 from backburner.gateway.http.call import Call, call_of
 from backburner.gateway.http.errors import JSON
-from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key
+from backburner.gateway.idempotency import Idempotency, as_made, fingerprint_of, idempotency_key
 from backburner.gateway.parts import Parts, parts_of
 from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, IdempotencyConflict
 
@@ -93,7 +93,7 @@ async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, se
         except IdempotencyConflict:
             await files.drop_quietly(written.file_id)
             raise
-        file = StoredFile.model_validate_json(made)
+        file = as_made(StoredFile, made)
         if file.id != written.file_id:
             await files.drop_quietly(written.file_id)
             if not await files.has_bytes(file.id):
