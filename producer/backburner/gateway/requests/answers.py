@@ -116,11 +116,11 @@ async def answered(request_id: str, data: bytes) -> Response:
 def _answered(request_id: str, data: bytes) -> Response:
     try:
         check_parsed_size(data, _MAX_PLAIN_BYTES)
-    except BodyTooComplex as error:
+    except BodyTooComplex as too_complex:
         raise StoredObjectBroken(
             f"the answer to {request_id} has more objects, lists and items than a gateway reads; "
             f"read it from the store, by `backburner results {request_id}`"
-        ) from error
+        ) from too_complex
     record = parse_stored(ResultRecord, request_id, data)
     headers = {"etag": f'"{hashlib.sha256(data).hexdigest()[:32]}"', "cache-control": "private, no-cache"}
     if record.response is not None:
