@@ -130,3 +130,37 @@ async def test_of_a_call_that_comes_twice_whatever_is_kept_of_the_first(gateway,
     others = await below_others(storage)
     check([await making(client, headers)])
     assert await below_others(storage) == others
+
+
+@pytest.mark.parametrize(
+    "change", [{"created_at": 1e308 * 10}, {"expires_at": -1}, {"id": "file-" + "0" * 26}, {"id": "../x"}]
+)
+async def test_a_file_that_none_can_be_is_not_there_and_others_are(gateway, change):
+    client = await gateway.client()
+    bad, good = [(await file_of(client, {})).json()["id"] for _ in range(2)]
+    entry = json.loads((await gateway.storage.get(keys.file(TENANT, bad))).data)
+    await gateway.storage.put(keys.file(TENANT, bad), json.dumps({**entry, **change}).encode())
+    assert [one["id"] for one in (await client.get("/v1/files")).json()["data"]] == [good]
+    assert (await client.get(f"/v1/files/{bad}")).status_code == 404
+
+
+@pytest.mark.parametrize("change", [{"expires_at": 1e308 * 10}, {"id": "upload_" + "0" * 26}])
+async def test_an_upload_that_none_can_be_is_told_so(gateway, change):
+    client = await gateway.client()
+    upload_id = (await upload_of(client, {})).json()["id"]
+    entry = json.loads((await gateway.storage.get(keys.upload_entry(TENANT, upload_id))).data)
+    await gateway.storage.put(keys.upload_entry(TENANT, upload_id), json.dumps({**entry, **change}).encode())
+    assert (await client.post(f"/v1/uploads/{upload_id}/cancel")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("making", "made"), [(request_of, "../../x"), (upload_of, "{"), (file_of, "{}"), (batch_of, "[]")]
+)
+async def test_what_no_call_makes_is_made_again_by_none(gateway, making, made):
+    client, storage, headers = await gateway.client(), gateway.storage, once()
+    client.file_id = (await file_of(client, {})).json()["id"]
+    assert (await making(client, headers)).is_success
+    (key,) = [one.key async for one in storage.scan(keys.idempotency_records(TENANT)) if one.size]
+    record = json.loads((await storage.get(key)).data)
+    await storage.put(key, json.dumps({**record, "made": made}).encode())
+    assert (await making(client, headers)).status_code == 503
