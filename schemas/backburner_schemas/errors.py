@@ -340,7 +340,7 @@ class HeadersTooLarge(CallRefused):
 
 
 class Overloaded(CallRefused):
-    """The gateway has as many calls under way as it takes; call again after the time in Retry-After."""
+    """The gateway has as many calls or answers under way as it takes; call again after the time in Retry-After."""
 
     code = "overloaded"
     retryable = True

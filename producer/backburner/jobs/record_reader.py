@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from backburner.jobs.finalizer import view_job
 from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.record_lines import RecordLines, WholeSegment
+from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
@@ -36,6 +37,8 @@ BATCH_RECORDS = 32
 created, which was measured to double the cost of parsing."""
 _READ_AHEAD_SEGMENTS = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
+_COPIES_COUNT = 2
+"""Of a segment, once its lines are apart."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _EMPTY = IndexSet()
@@ -111,9 +114,15 @@ def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
 class RecordReader:
     """One reading of a job's records."""
 
-    def __init__(self, storage: Storage, tenant: str, job: str, *, cut_off: bool = True) -> None:
-        """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them."""
+    def __init__(
+        self, storage: Storage, tenant: str, job: str, *, cut_off: bool = True, memory: MemoryBudget | None = None
+    ) -> None:
+        """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them.
+
+        `memory` bounds what all readers that have it hold of segments; without it, each holds some.
+        """
         self._storage = storage
+        self._memory = memory
         self._with_cut_off = cut_off
         self._tenant = tenant
         self._job = job
@@ -206,25 +215,45 @@ class RecordReader:
 
     async def _segments(self, names: Sequence[str], *, superseded: IndexSet = _EMPTY) -> AsyncGenerator[Piece]:
         prefix = keys.segments(self._tenant, self._job)
-        ahead: deque[tuple[str, asyncio.Task[memoryview]]] = deque()
-        left = iter(names)
+        ahead: deque[tuple[str, MemoryShare, asyncio.Task[memoryview]]] = deque()
+        left = deque(names)
         try:
             while True:
-                while len(ahead) < _READ_AHEAD_SEGMENTS and (name := next(left, None)) is not None:
-                    ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
+                while left and len(ahead) < _READ_AHEAD_SEGMENTS:
+                    key = prefix + left[0]
+                    if (share := await self._room(key, wait=not ahead)) is None:
+                        break
+                    ahead.append((left.popleft(), share, asyncio.create_task(self._fetch(key))))
                 if not ahead:
                     return
-                name, task = ahead.popleft()
-                try:
-                    data = await task
-                finally:
-                    task.cancel()
-                for batch in self._records(name, data, superseded):
-                    yield batch
+                name, share, task = ahead.popleft()
+                with share:
+                    try:
+                        data = await task
+                    finally:
+                        task.cancel()
+                    for batch in self._records(name, data, superseded):
+                        yield batch
+                    del data
                 self._read.add(name)
         finally:
-            for _, task in ahead:
+            for _, share, task in ahead:
                 task.cancel()
+                share.free()
+
+    async def _room(self, key: str, *, wait: bool) -> MemoryShare | None:
+        """The memory for a segment; None where there is none at once, unless `wait`.
+
+        Who waits holds none: otherwise readers could wait for each other.
+        """
+        if self._memory is None:
+            return MemoryBudget(0).share()
+        size = (await self._storage.size(key) or 0) * _COPIES_COUNT
+        if not (wait or self._memory.fits(size)):
+            return None
+        share = self._memory.share()
+        await share.take(size)
+        return share
 
     async def _fetch(self, key: str) -> memoryview:
         # Whole, not as a stream: a slow reader would hold the connection over the store's time-out.

@@ -3,11 +3,12 @@
 import asyncio
 import atexit
 import copy
+import math
 import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,6 +59,8 @@ _USERS = "take it out, and give the store's credentials as docs/stores.md lists 
 _STORE_KINDS = frozenset({*Provider, "file", "memory"})
 _MEASURE_SECONDS = 2.0
 """Nobody waits longer for the store's clock where it only dates something."""
+_REMOVED_TOGETHER_COUNT = 1000
+"""As many as S3 takes in one call."""
 _STREAMED_SECONDS = 10
 """How long one request is read from, before another goes on behind what it gave."""
 
@@ -371,6 +374,23 @@ class Storage(Availability):
         if paths:
             await self._asking(self._writes, remove)
 
+    async def delete_all(self, prefix: str, *, before: float = math.inf) -> int:
+        """Remove the objects under the prefix that were last modified before then, in the store's Unix seconds.
+
+        Returns how many there were. However many there are, some keys are held at a time.
+        """
+        removed, some = 0, list[str]()
+        async with aclosing(self.scan(prefix)) as listing:
+            async for one in listing:
+                if one.modified >= before:
+                    continue
+                some.append(one.key)
+                if len(some) == _REMOVED_TOGETHER_COUNT:
+                    await self.delete(some)
+                    removed, some = removed + len(some), []
+        await self.delete(some)
+        return removed + len(some)
+
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
         """The objects under the prefix, in key order; `after` starts behind that key."""
         offset = self._path(after) if after else None
@@ -427,10 +447,12 @@ class Storage(Availability):
             availability.dropped(begun)
             raise
         availability.answered(begun)
+        availability.has_worked = True
         return found
 
     def _translated(self, error: BaseException) -> StoreError:
-        return translated(error, Provider.of(self._store))
+        worked = self._reads.has_worked or self._writes.has_worked
+        return translated(error, Provider.of(self._store), worked=worked)
 
 
 class CertificateTrial:

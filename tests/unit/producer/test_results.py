@@ -1,5 +1,6 @@
 """Reading records: while a job runs, when it is frozen, what was cut off, and beside the input."""
 
+import asyncio
 import json
 import tracemalloc
 
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner import JobConflict, JobNotFound, JobState, ResultTimeout
-from backburner.jobs.record_reader import SeenIndexes
+from backburner.jobs.record_reader import RecordReader, SeenIndexes, records_of
+from backburner.runtime.memory_budget import MemoryBudget
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
@@ -416,3 +418,30 @@ def test_ranges_of_indexes_are_taken_up_as_one_by_one(sets, single):
         assert not any(seen.add(index) for index in {start, stop - 1, (start + stop) // 2})
         assert stop in known or seen.add(stop)
         known = known | IndexSet.of([stop])
+
+
+async def test_readers_that_share_memory_hold_no_more_than_it_and_read_all(system, monkeypatch):
+    system.hold()
+    await system.client.submit(lines(12), job_id="mine")
+    for index in range(12):
+        await store(system, [answered(index, "x" * 10_000)], writer="0" * 26, sequence=index)
+    memory, most = MemoryBudget(50_000), 0
+    view = system.storage.view
+
+    async def seen(key):
+        nonlocal most
+        most = max(most, memory.used)
+        return await view(key)
+
+    monkeypatch.setattr(system.storage, "view", seen)
+
+    async def read():
+        reader = RecordReader(system.storage, "default", "mine", memory=memory)
+        return [one async for piece in reader.pieces(follow=False) for some in records_of(piece) for one in some]
+
+    async with asyncio.timeout(30):
+        found = await asyncio.gather(*(read() for _ in range(4)))
+    assert [len(one) for one in found] == [12] * 4
+    # Two segments fit, each counted twice, and one may always go on.
+    assert 40_000 < most < 80_000
+    assert memory.used == 0
