@@ -152,7 +152,7 @@ class Client:
         message = await claim_check(connections.storage, message, self.settings.queue.kind)
         await publish(await connections.publisher(), connections.storage, [message])
         warnings = connections.pools.warnings({target})
-        return Handle(connections, owner, job, request.custom_id, warnings)
+        return Handle(connections, owner, job, request.custom_id, warnings=warnings, deadline=until)
 
     async def submit(
         self,

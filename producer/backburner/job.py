@@ -12,12 +12,12 @@ from backburner.inputs.findings import SkippedLine
 from backburner.inputs.items import Item
 from backburner.jobs.finalizer import clock_of, finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
-from backburner.jobs.polling import Patience, PollPace
+from backburner.jobs.polling import MEASURE_AFTER_SECONDS, Patience, PollPace
 from backburner.jobs.reconcile import Reconciliation, reconcile
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
 from backburner_schemas import keys
-from backburner_schemas.errors import JobConflict, StoreError
+from backburner_schemas.errors import JobConflict, StoreDenied, StoreError
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus, JobView, derive, must_read_digests
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 1.0
-_MEASURE_AFTER_SECONDS = 60.0
-"""A wait that lasts longer asks for the store's clock: with a clock that is slow it would not see a deadline pass."""
 
 
 class Job:
@@ -111,7 +109,7 @@ class Job:
             async for batch in job.result_batches():
                 print(len(batch), "more records")
         """
-        reader = RecordReader(self._storage, self.tenant, self.id)
+        reader = self._reader(follow=follow)
         names = _Names(self._stored_input, await self._joined(join) if join is not None else None)
         with closing(names):
             async with aclosing(reader.pieces(follow=follow)) as pieces:
@@ -128,7 +126,7 @@ class Job:
                 async for lines in job.result_lines():
                     file.write(lines.data)
         """
-        reader = RecordReader(self._storage, self.tenant, self.id)
+        reader = self._reader(follow=follow)
         names = _Names(self._stored_input)
         with closing(names):
             async with aclosing(reader.pieces(follow=follow)) as pieces:
@@ -147,13 +145,12 @@ class Job:
             if status.status is not JobState.COMPLETED:
                 print("it ended", status.status)
         """
-        pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
-        begun = time.monotonic()
+        pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout, job=self.id), Patience()
+        look = self._looks()
         while True:
             try:
-                status = derive(await self._frozen_if_ended(await self._view()))
-                if not status.frozen and time.monotonic() - begun > _MEASURE_AFTER_SECONDS:
-                    await self._storage.measure_clock()
+                async with pace.look(f"job {self.id} did not end"):
+                    status = derive(await look())
             except StoreError as error:
                 patience.bear(error)
             else:
@@ -226,6 +223,21 @@ class Job:
             raise not_found(self.id)
         return view
 
+    def _reader(self, *, follow: bool) -> RecordReader:
+        return RecordReader(self._storage, self.tenant, self.id, look=self._looks() if follow else None)
+
+    def _looks(self) -> Callable[[], Awaitable[JobView]]:
+        """What returns the job each time that it is waited for, frozen by then if it has ended."""
+        begun = time.monotonic()
+
+        async def look() -> JobView:
+            view = await self._frozen_if_ended(await self._view())
+            if view.summary is None and time.monotonic() - begun > MEASURE_AFTER_SECONDS:
+                await self._storage.measure_clock()
+            return view
+
+        return look
+
     async def _frozen_if_ended(self, view: JobView) -> JobView:
         """The view, or a new one behind the finalizer if the job may have ended."""
         if view.summary is not None:
@@ -233,7 +245,11 @@ class Job:
         watch, grace = self._connections.job_watch, self._connections.settings.freeze_grace_seconds
         if not must_read_digests(view, await clock_of(self._storage, view, watch, grace=grace)):
             return view
-        await finalize(self._storage, self.tenant, self.id, grace=grace, watch=watch)
+        try:
+            await finalize(self._storage, self.tenant, self.id, grace=grace, watch=watch)
+        except StoreDenied:
+            # Whoever may only read leaves the job's end to those that may write.
+            return view
         return await self._view()
 
     async def _joined(self, source: Path | str | Iterable[Item]) -> JoinedInput:

@@ -66,6 +66,20 @@ def new_single_job_id(now: float | None = None) -> str:
     return f"{SINGLE}{new_ulid(now)}"
 
 
+_SINGLE_ID = re.compile(rf"{SINGLE}([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")
+
+
+def single_made_at(name: str) -> float | None:
+    """When the job of one `enqueue` was made, in Unix seconds, from its id; None for other jobs."""
+    found = _SINGLE_ID.fullmatch(name)
+    if found is None:
+        return None
+    milliseconds = 0
+    for digit in found[1]:
+        milliseconds = milliseconds * 32 + _CROCKFORD.index(digit)
+    return milliseconds / 1000
+
+
 # --- pools and workers ------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from backburner.inputs.source import Source
 from backburner.inputs.validation import Checker
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
-from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted
+from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable
 from backburner_schemas import keys
 from backburner_schemas.job import StoredInput
 
@@ -55,7 +55,8 @@ class StoredSubmission:
                 await self._write(reader, copy)
             if manifest.pool is not None and not resumed:
                 await connections.pools.check_served(manifest.pool, checker.models)
-            await self._store(path, skipped=reader.findings.total)
+            with resumable(manifest.id):
+                await self._store(path, skipped=reader.findings.total)
         self._total = self._fingerprint.count
         self._report(stored=True)
         pools, named = connections.pools, manifest.pool
@@ -99,7 +100,8 @@ class StoredSubmission:
     def _report(self, *, stored: bool = False) -> None:
         if self._options.on_progress is not None:
             checked = self._reader.checked if self._reader is not None else 0
-            self._options.on_progress(SubmitProgress(checked, self._fingerprint.count if stored else 0, self._total))
+            sent = self._fingerprint.count if stored else 0
+            self._options.on_progress(SubmitProgress(checked, sent, self._total, self._options.manifest.id))
 
 
 def _lines(batch: Batch) -> bytes:

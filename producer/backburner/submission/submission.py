@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -25,7 +25,7 @@ from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.sender import Sender, publish
-from backburner_schemas.errors import JobConflict, JobError, QueueError, StoreError, Unanswered
+from backburner_schemas.errors import BackburnerError, JobConflict, JobError, QueueError, StoreError, Unanswered
 from backburner_schemas.job import JobManifest, Prefix, Sealed
 
 _CURSOR_SECONDS = 2.0
@@ -48,6 +48,8 @@ class SubmitProgress:
     """Requests that the broker has; of a stored job, the object store."""
     total: int | None
     """Requests that will be sent; None for iterables, and until a file's first pass is through."""
+    job_id: str = ""
+    """The job's id, by which a submit that is broken off can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,24 @@ class Submitted:
 
     skipped: Sequence[SkippedLine] = ()
     warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def resumable(job: str) -> Iterator[None]:
+    """A job is being made: whatever breaks it off says by which id the submit can be resumed."""
+    remedy = f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
+    try:
+        yield
+    except (JobError, Unanswered) as error:
+        error.of_job(job)
+        raise
+    except BackburnerError as error:
+        error.of_job(job, remedy)
+        raise
+    except BaseException as error:
+        # Of a cancel and of Ctrl-C too: nothing else would tell the id of a job whose caller chose none.
+        error.add_note(remedy)
+        raise
 
 
 class Submission:
@@ -110,15 +130,8 @@ class Submission:
                 if manifest.pool is not None and manifest.parent is None and not resumed:
                     await pools.check_served(manifest.pool, checker.models)
                 await self._connections.publisher()
-                try:
+                with resumable(self._options.manifest.id):
                     await self._send_all(first, batches, reader, expected)
-                except (JobError, Unanswered):
-                    raise
-                except Exception as error:
-                    error.add_note(
-                        f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
-                    )
-                    raise
         return Submitted(reader.findings, pools.warnings(self._pools))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
@@ -156,6 +169,8 @@ class Submission:
                 await sender.drain()
                 await cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
                 await self._seal(skipped=reader.findings.total)
+            # Also of a job that was sealed before: whoever sealed it may have died before this.
+            await self._finalize()
         except BaseException:
             # What the broker has by now is recorded, whatever ended the submit.
             await asyncio.shield(self._keep_cursor(cursor, sender))
@@ -249,13 +264,15 @@ class Submission:
             skipped=skipped,
         )
         await self._objects.seal(sealed)
+
+    async def _finalize(self) -> None:
         ending = await finalize(
             self._connections.storage,
             *self._objects.names,
             grace=self._connections.settings.freeze_grace_seconds,
             watch=self._connections.job_watch,
         )
-        if ending is not None and ending.summary.counts.total != sealed.total:
+        if not self._sealed and ending is not None and ending.summary.counts.total != self._fingerprint.count:
             # Frozen between the last check and the seal: what came after its end does not count.
             await self._objects.check_going_on()
 
@@ -263,4 +280,5 @@ class Submission:
         if self._options.on_progress is not None:
             checked = self._reader.checked if self._reader is not None else 0
             sent = sender.acknowledged.count if sender is not None else 0
-            self._options.on_progress(SubmitProgress(checked, sent, self._total))
+            job = self._options.manifest.id
+            self._options.on_progress(SubmitProgress(checked, sent, self._total, job))

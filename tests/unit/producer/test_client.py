@@ -1,5 +1,6 @@
 """The client's single requests, job list and pools, on the fake of the whole system."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -117,6 +118,31 @@ async def test_a_request_past_its_deadline_expires(system):
     with pytest.raises(RequestFailed) as caught:
         await handle.result(timeout=5)
     assert caught.value.record.error.code == "expired"
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_waiting_ends_after_the_deadline_where_no_worker_is(system, monkeypatch, by_id):
+    system.hold()
+    handle = await system.client.enqueue("hello", deadline=60)
+    if by_id:
+        # Its deadline is not known here: the queue has dropped it by this moment at the latest.
+        handle = system.client.handle(handle.id)
+    later = handle.deadline + 1
+    monkeypatch.setattr("time.time", lambda: later)
+    with pytest.raises(RequestFailed) as caught:
+        await handle.result(timeout=30)
+    assert caught.value.record.error.code == "expired"
+    assert caught.value.job_id == handle.job
+
+
+async def test_a_wrong_clock_of_the_one_who_waits_expires_nothing(system, monkeypatch):
+    system.hold()
+    handle = await system.client.enqueue("hello", deadline=60)
+    monkeypatch.setattr(type(system.storage.clock), "trusted_now", lambda self: -math.inf)
+    later = handle.deadline + 86_400
+    monkeypatch.setattr("time.time", lambda: later)
+    with pytest.raises(ResultTimeout):
+        await handle.result(timeout=0)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,23 @@
 """Reading records: while a job runs, when it is frozen, what was cut off, and beside the input."""
 
+import asyncio
 import json
+import time
 import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from segments import answered, failed, store
 
 from backburner import JobConflict, JobNotFound, JobState, ResultTimeout
 from backburner.jobs.record_reader import SeenIndexes
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.envelope import Address
-from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, StoreError
+from backburner_schemas.errors import Cancelled, EngineError, Expired, StoreDenied, StoreError
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record
-from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.result import ResultRecord, encode_record
 
 
 def lines(count):
@@ -27,27 +29,6 @@ def lines(count):
         }
         for number in range(count)
     ]
-
-
-def answered(index, text="again"):
-    body = {"choices": [{"message": {"content": text}}]}
-    response = ResponseBody(status_code=200, request_id="x", body=body)
-    return ResultRecord(id="x", custom_id=f"r{index}", response=response, backburner=ResultFacts(index=index))
-
-
-def failed(index, error: BackburnerError):
-    return error_record(Address("default", "mine", index, f"r{index}"), error)
-
-
-async def store(system, records, *, job="mine", writer=None, sequence=0):
-    part = [
-        Line(record.backburner.index, encode_record(record), record.error.code if record.error else None)
-        for record in records
-    ]
-    bad = sum(record.error is not None for record in records)
-    name = keys.SegmentName(writer or keys.new_ulid(), sequence, len(records) - bad, bad, 0, 0, 0)
-    await system.storage.put(keys.segment("default", job, name), encode_segment(part))
-    return str(name)
 
 
 async def test_each_record_is_given_once_while_the_job_runs(system):
@@ -144,6 +125,46 @@ async def test_cancelling_a_frozen_job_changes_nothing(system):
     await job.wait(timeout=5)
     assert (await job.cancel()).status is JobState.COMPLETED
     assert await system.storage.get(keys.cancelled("default", job.id)) is None
+
+
+@pytest.mark.parametrize("read", ["results", "result_lines"])
+@pytest.mark.parametrize("end", ["whole", "cancelled", "expired"])
+async def test_reading_ends_the_job_where_nobody_else_does(system, monkeypatch, end, read):
+    # The worker died before the summary, or there is none: without an end the reader would follow for ever.
+    system.hold()
+    job = await system.client.submit(lines(3), job_id="mine", deadline=60)
+    if end == "whole":
+        await store(system, [answered(index) for index in range(3)])
+    elif end == "cancelled":
+        await system.storage.create(keys.cancelled("default", "mine"), b"")
+    else:
+        later = time.time() + 3600
+        monkeypatch.setattr("time.time", lambda: later)
+    async with asyncio.timeout(30):
+        count = sum([getattr(one, "count", 1) async for one in getattr(job, read)()])
+    assert count == 3
+    assert await system.storage.modified(keys.summary("default", "mine")) is not None
+
+
+async def test_who_may_only_read_reads_what_is_there_and_leaves_the_end_to_others(system, monkeypatch):
+    system.hold()
+    job = await system.client.submit(lines(3), job_id="mine")
+    await store(system, [answered(index) for index in range(3)])
+    real, denied = Storage.create, asyncio.Event()
+
+    async def create(self, key, data):
+        denied.set()
+        raise StoreDenied
+
+    monkeypatch.setattr(Storage, "create", create)
+    results = job.results()
+    got = [await anext(results) for _ in range(3)]
+    following = asyncio.create_task(anext(results, None))
+    denied.clear()
+    await denied.wait()
+    monkeypatch.setattr(Storage, "create", real)
+    assert await following is None
+    assert len(got) == 3
 
 
 async def test_a_follower_gets_what_the_freeze_cut_off(system):
