@@ -16,6 +16,7 @@ from backburner.jobs.polling import MEASURE_AFTER_SECONDS, Patience, PollPace
 from backburner.jobs.reconcile import Reconciliation, reconcile
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
+from backburner.jobs.routes import routes_of_input
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreDenied, StoreError
 from backburner_schemas.result import ResultRecord
@@ -259,7 +260,7 @@ class Job:
             view.manifest,
             view.sealed,
             max_bytes=self._connections.settings.max_body_bytes,
-            router=self._connections.pools,
+            router=await routes_of_input(self._storage, self.tenant, self.id, view.sealed, self._connections.pools),
         )
 
     async def _stored_input(self) -> JoinedInput | None:

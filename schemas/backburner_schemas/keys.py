@@ -194,6 +194,16 @@ def is_input_of(key: str, tenant: str, name: str) -> bool:
     return key.startswith(prefix) and is_name(key[len(prefix) :])
 
 
+def unrouted(tenant: str, name: str) -> str:
+    """The models that had no pool when the job was submitted, so that lines which name them were skipped."""
+    return f"{job(tenant, name)}unrouted.json"
+
+
+def retried(tenant: str, name: str) -> str:
+    """Which job retries the failed part of this one."""
+    return f"{job(tenant, name)}retried.json"
+
+
 def plan(tenant: str, name: str) -> str:
     """The order in which a stored job goes out."""
     return f"{job(tenant, name)}plan"

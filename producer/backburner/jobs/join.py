@@ -49,10 +49,11 @@ class JoinedInput:
         max_bytes: int,
         router: Router | None,
     ) -> Self:
-        """Read the input that the job was made from. Raises `JobConflict` if it is another one."""
+        """Read the input that the job was made from. Raises `JobConflict` if it is another one.
+
+        `router` tells which lines were skipped for their model alone; None if none were.
+        """
         joined = cls(manifest.id, max_bytes, manifest.model)
-        # Lines that were skipped for their model alone are only recognised with the routes.
-        router = router if sealed and sealed.skipped else None
         checker = Checker(max_bytes=max_bytes, pool=manifest.pool, model=manifest.model, router=router)
         rolling = sha256()
         with closing(checker):

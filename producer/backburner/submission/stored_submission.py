@@ -15,6 +15,7 @@ from backburner.inputs.item_reader import ItemReader
 from backburner.inputs.reader import InputReader
 from backburner.inputs.source import Source
 from backburner.inputs.validation import Checker
+from backburner.jobs.routes import note_unrouted
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
 from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable
@@ -56,6 +57,8 @@ class StoredSubmission:
             if manifest.pool is not None and not resumed:
                 await connections.pools.check_served(manifest.pool, checker.models)
             with resumable(manifest.id):
+                if reader.findings.total:
+                    await note_unrouted(connections.storage, *self._objects.names, checker.unrouted)
                 await self._store(path, skipped=reader.findings.total)
         self._total = self._fingerprint.count
         self._report(stored=True)

@@ -19,6 +19,7 @@ from backburner.inputs.reader import InputReader
 from backburner.inputs.source import Source
 from backburner.inputs.validation import Checker
 from backburner.jobs.finalizer import finalize
+from backburner.jobs.routes import JobRoutes, note_unrouted, noted_unrouted
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.submission.cursor import JobCursor, new_owner
@@ -59,6 +60,8 @@ class SubmitOptions:
     manifest: JobManifest
     skip_invalid: bool = False
     on_progress: Callable[[SubmitProgress], None] | None = None
+    remedy: str | None = None
+    """How to go on if it is broken off; by submitting again if not given."""
 
 
 @dataclass(slots=True)
@@ -70,9 +73,11 @@ class Submitted:
 
 
 @contextmanager
-def resumable(job: str) -> Iterator[None]:
-    """A job is being made: whatever breaks it off says by which id the submit can be resumed."""
-    remedy = f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
+def resumable(job: str, remedy: str | None = None) -> Iterator[None]:
+    """A job is being made: whatever breaks it off says how to go on, which is to submit again if not told otherwise."""
+    remedy = (
+        remedy or f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
+    )
     try:
         yield
     except (JobError, Unanswered) as error:
@@ -112,8 +117,11 @@ class Submission:
             self._objects.manifest,
             self._connections.pools,
         )
+        # What was begun is completed by the routes that it was begun with.
+        unrouted = await noted_unrouted(self._connections.storage, *self._objects.names) if resumed else None
+        router = pools if unrouted is None else JobRoutes(unrouted, pools)
         with (
-            closing(Checker(max_bytes=max_bytes, router=pools, pool=manifest.pool, model=manifest.model)) as checker,
+            closing(Checker(max_bytes=max_bytes, router=router, pool=manifest.pool, model=manifest.model)) as checker,
             closing(self._reader_of(source, checker, max_bytes)) as reader,
         ):
             self._reader = reader
@@ -130,8 +138,8 @@ class Submission:
                 if manifest.pool is not None and manifest.parent is None and not resumed:
                     await pools.check_served(manifest.pool, checker.models)
                 await self._connections.publisher()
-                with resumable(self._options.manifest.id):
-                    await self._send_all(first, batches, reader, expected)
+                with resumable(self._options.manifest.id, self._options.remedy):
+                    await self._send_all(first, batches, reader, checker, expected)
         return Submitted(reader.findings, pools.warnings(self._pools))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
@@ -143,7 +151,12 @@ class Submission:
     # --- sending --------------------------------------------------------------------------------------------
 
     async def _send_all(
-        self, first: Batch, rest: AsyncIterator[Batch], reader: InputReader, expected: Prefix | None
+        self,
+        first: Batch,
+        rest: AsyncIterator[Batch],
+        reader: InputReader,
+        checker: Checker,
+        expected: Prefix | None,
     ) -> None:
         sealed = await self._objects.open()
         self._sealed = sealed is not None
@@ -152,6 +165,9 @@ class Submission:
             self._resumed = Prefix(sealed.total, sealed.sha256)
         else:
             self._resumed = await self._claim(cursor, first, expected)
+            # Of a file all is known before the first message, of an iterable at its end.
+            if checker.unrouted:
+                await self._note_unrouted(checker)
         self._fingerprint.expect(self._resumed)
         # Where the hash is needed within a batch, all that is before must be read for it.
         self._rolling = expected is None or not reader.ends_at(self._fingerprint.expected)
@@ -168,6 +184,8 @@ class Submission:
             if not self._sealed:
                 await sender.drain()
                 await cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
+                if reader.findings.total:
+                    await self._note_unrouted(checker)
                 await self._seal(skipped=reader.findings.total)
             # Also of a job that was sealed before: whoever sealed it may have died before this.
             await self._finalize()
@@ -255,6 +273,9 @@ class Submission:
             except (StoreError, JobConflict) as error:
                 # Sending finds out by itself, and raises it to the caller.
                 log.warning("writing the cursor failed; retrying", job=self._objects.manifest.id, error=error.message)
+
+    async def _note_unrouted(self, checker: Checker) -> None:
+        await note_unrouted(self._connections.storage, *self._objects.names, checker.unrouted)
 
     async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(

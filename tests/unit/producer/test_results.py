@@ -13,10 +13,12 @@ from segments import answered, failed, store
 from backburner import JobConflict, JobNotFound, JobState, ResultTimeout
 from backburner.jobs.record_reader import SeenIndexes
 from backburner.storage import Storage
+from backburner.storage.parse import read_manifest
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import Cancelled, EngineError, Expired, StoreDenied, StoreError
 from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Sealed
 from backburner_schemas.result import ResultRecord, encode_record
 
 
@@ -205,6 +207,44 @@ async def test_joining_skips_lines_as_the_submit_did(system):
     job = await system.client.submit(sent, skip_invalid=True)
     joined = {record.custom_id: record.request.custom_id async for record in job.results(join=sent)}
     assert joined == {"r0": "r0", "r1": "r1"}
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+@pytest.mark.parametrize("stored", [True, False])
+async def test_joining_skips_what_the_submit_skipped_whichever_pools_came_and_went_since(
+    system, tmp_path, stored, as_file
+):
+    sent = [
+        one | {"body": {"model": "later", "messages": []}} if number % 3 == 1 else one
+        for number, one in enumerate(lines(9))
+    ]
+    sent += [
+        one | {"custom_id": f"g{number}", "body": {"model": "gone", "messages": []}}
+        for number, one in enumerate(lines(2))
+    ]
+    sent.append({"custom_id": "no body"})
+    await system.client.register_pool("gone")
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in sent))
+    system.hold()
+    job = await system.client.submit(path if as_file else sent, skip_invalid=True, stored=stored)
+    if stored:
+        # What its dispatcher and a worker do.
+        manifest = await read_manifest(system.storage, "default", job.id)
+        sealed = Sealed(total=8, sha256=manifest.stored.sha256, sealed_at=0.0, skipped=manifest.stored.skipped)
+        await system.storage.put(keys.sealed("default", job.id), sealed.model_dump_json().encode())
+        names = [f"r{number}" for number in range(9) if number % 3 != 1] + ["g0", "g1"]
+        await store(
+            system,
+            [answered(index).model_copy(update={"custom_id": name}) for index, name in enumerate(names)],
+            job=job.id,
+        )
+    await system.release()
+    await system.client.register_pool("later")
+    await system.client.remove_pool("gone")
+    joined = {one.custom_id: one.request async for one in system.new_client().job(job.id).results(join=sent)}
+    assert {name: request.custom_id for name, request in joined.items()} == {name: name for name in joined}
+    assert joined.keys() == {f"r{number}" for number in range(9) if number % 3 != 1} | {"g0", "g1"}
 
 
 async def test_joining_with_another_input_is_a_conflict(system):
