@@ -9,7 +9,7 @@ from backburner.storage.parse import read_stored
 from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import errors, keys
 from backburner_schemas.envelope import Address
-from backburner_schemas.errors import Expired, StoreError
+from backburner_schemas.errors import Expired, JobError, StoreError
 from backburner_schemas.result import ResultRecord, error_record
 
 _FIRST_PAUSE_SECONDS = 0.05
@@ -83,6 +83,28 @@ class Handle:
             record = await handle.peek()
             print("not yet" if record is None else record.text)
         """
+        async with self._connections.bounded(f"the store did not say whether {self.id} is answered", job=self.job):
+            return await self._read()
+
+    async def cancel(self) -> ResultRecord | None:
+        """Have the request not run any more, if it has no answer yet; a live worker drops it within seconds.
+
+        Returns the answer, if it has one already; else None, and `result` raises `RequestFailed` with the code
+        `cancelled` once a worker has seen the cancel. Raises `JobError` for a handle of a stream.
+
+            await handle.cancel()
+        """
+        if not self.job.startswith(keys.SINGLE):
+            raise JobError(
+                f"{self.job} is no single request, and a cancel of it would end others too; see client.job(…).cancel()"
+            ).of_job(self.job)
+        async with self._connections.bounded(f"the request {self.id} was not cancelled", job=self.job):
+            record = await self._read()
+            if record is None:
+                await self._connections.storage.create(keys.cancelled(self.tenant, self.job), b"")
+        return record
+
+    async def _read(self) -> ResultRecord | None:
         return await read_stored(self._connections.storage, ResultRecord, self.key, max_bytes=MAX_RECORDS_BYTES)
 
     async def result(self, *, timeout: float | None = None) -> ResultRecord:
@@ -107,7 +129,7 @@ class Handle:
                 async with pace.look(f"no answer to {self.id}"):
                     # Asked first: an answer that comes at the last moment counts.
                     over = await self._is_over(begun)
-                    record = await self.peek()
+                    record = await self._read()
                 patience.went_well()
                 if record is None and over:
                     record = error_record(Address(self.tenant, self.job, 0, self.custom_id), Expired())

@@ -1,5 +1,6 @@
 """A job: many requests that were submitted together. Any process can make one from its id."""
 
+import inspect
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, closing
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 from backburner.connections import Connections
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.items import Item
+from backburner.jobs.deletion import delete_job
 from backburner.jobs.finalizer import clock_of, finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
 from backburner.jobs.polling import MEASURE_AFTER_SECONDS, Patience, PollPace
@@ -70,7 +72,8 @@ class Job:
             status = await job.status()
             print(status.status, status.request_counts.completed, "of", status.request_counts.total)
         """
-        return derive(await self._view())
+        async with self._connections.bounded(f"the store did not say how job {self.id} is", job=self.id):
+            return derive(await self._view())
 
     @overload
     def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
@@ -135,12 +138,12 @@ class Job:
                     yield piece if isinstance(piece, RecordLines) else RecordLines.of(await names.complete(piece))
 
     async def wait(
-        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
+        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], object] | None = None
     ) -> BatchStatus:
         """Wait until the job is frozen, `timeout` seconds at most, or for as long as it takes.
 
-        Returns its final status, however it ended. `progress` is called with each status that is seen. Raises
-        `ResultTimeout`, and `StoreError` only after the store was away for minutes.
+        Returns its final status, however it ended. `progress` is called with each status that is seen, and awaited if
+        it is async. Raises `ResultTimeout`, and `StoreError` only after the store was away for minutes.
 
             status = await job.wait(timeout=3600)
             if status.status is not JobState.COMPLETED:
@@ -156,8 +159,8 @@ class Job:
                 patience.bear(error)
             else:
                 patience.went_well()
-                if progress is not None:
-                    progress(status)
+                if progress is not None and inspect.isawaitable(told := progress(status)):
+                    await told
                 if status.frozen:
                     return status
             await pace.pause(f"job {self.id} did not end")
@@ -172,11 +175,23 @@ class Job:
             await job.cancel()
             print((await job.wait(timeout=600)).status)
         """
-        view = await self._view()
-        if view.summary is None:
-            await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
-            view = await self._frozen_if_ended(await self._view())
-        return derive(view)
+        async with self._connections.bounded(f"job {self.id} was not cancelled", job=self.id):
+            view = await self._view()
+            if view.summary is None:
+                await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
+                view = await self._frozen_if_ended(await self._view())
+            return derive(view)
+
+    async def delete(self) -> None:
+        """Remove an ended job for good: its records, stored input, dead letters and what else is stored of it.
+
+        Its id stays taken, so that what is still on the queue of it is dropped. A delete that was broken off is
+        completed by the next one. Raises `JobConflict` if the job has not ended: cancel it first.
+
+            await job.wait()
+            await job.delete()
+        """
+        await delete_job(self._storage, self.tenant, self.id)
 
     async def pause(self) -> BatchStatus:
         """Have nothing more of a stored job sent, until it is resumed; what is on the queue already is answered.

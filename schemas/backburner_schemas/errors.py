@@ -16,7 +16,8 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── StoreError            the object store failed: retried
     ├── KubernetesError       the cluster's API failed or refused
     ├── ModelError            a model cannot be fetched
-    └── SettingsError         a setting is unknown or cannot be used
+    ├── SettingsError         a setting is unknown or cannot be used
+    └── TemporaryFilesError   what is too large for the memory has no room on the disk either
 """
 
 from collections.abc import Mapping
@@ -613,3 +614,9 @@ class SettingsError(BackburnerError):
     """A setting is unknown or cannot be used."""
 
     code = "invalid_setting"
+
+
+class TemporaryFilesError(BackburnerError):
+    """Temporary files cannot be written; make room in the folder for them, or set TMPDIR to one that has some."""
+
+    code = "temporary_files"

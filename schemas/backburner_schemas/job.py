@@ -223,6 +223,14 @@ class Unrouted(_Stored):
     ] = ()
 
 
+class Enqueued(_Stored):
+    """A single request under an idempotency key, once the broker has it."""
+
+    sha256: Sha256
+    """Of the request as it was given: another one under the same key is a mistake."""
+    deadline: UnixSeconds
+
+
 class Retried(_Stored):
     """The retry of a job: another one finds it, instead of running the same requests once more."""
 

@@ -66,6 +66,11 @@ def new_single_job_id(now: float | None = None) -> str:
     return f"{SINGLE}{new_ulid(now)}"
 
 
+def keyed_single_job_id(idempotency_key: str) -> str:
+    """The job of an `enqueue` that may be repeated under that key: the same for the same key."""
+    return f"{SINGLE}key-{hashlib.sha256(idempotency_key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
 _SINGLE_ID = re.compile(rf"{SINGLE}([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")
 
 
@@ -197,6 +202,11 @@ def is_input_of(key: str, tenant: str, name: str) -> bool:
 def unrouted(tenant: str, name: str) -> str:
     """The models that had no pool when the job was submitted, so that lines which name them were skipped."""
     return f"{job(tenant, name)}unrouted.json"
+
+
+def enqueued(tenant: str, name: str) -> str:
+    """The mark that the request of an idempotency key is on the queue."""
+    return f"{job(tenant, name)}enqueued.json"
 
 
 def retried(tenant: str, name: str) -> str:

@@ -95,7 +95,7 @@ class Plans:
         return found
 
     async def carry_out(
-        self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], None] | None = None
+        self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], object] | None = None
     ) -> Submitted | None:
         """Create the plan's job, remove its letters and the plan. None if the job ended half-sent; the letters stay.
 
@@ -111,7 +111,9 @@ class Plans:
         await self._storage.delete([self._key])
         return sent
 
-    async def _send(self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], None] | None) -> Submitted | None:
+    async def _send(
+        self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], object] | None
+    ) -> Submitted | None:
         """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be."""
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:

@@ -45,7 +45,7 @@ class RetryOptions:
     input: Source | None = None
     priority: Lane | None = None
     deadline: Deadline | None = None
-    on_progress: Callable[[SubmitProgress], None] | None = None
+    on_progress: Callable[[SubmitProgress], object] | None = None
 
 
 class RetryFailed:

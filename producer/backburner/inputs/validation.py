@@ -11,7 +11,7 @@ from backburner.inputs.batch import Accepted, AlikeBatch, Batch, CheckedBatch
 from backburner.inputs.duplicate_ids import SeenIds
 from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import Findings, SkippedLine
-from backburner.inputs.line_blocks import Line
+from backburner.inputs.line_blocks import Line, is_blank
 from backburner_schemas.errors import BackburnerError, BodyTooComplex, DuplicateCustomId, PoolNotFound, RequestRefused
 from backburner_schemas.job import MAX_UNROUTED_MODELS
 from backburner_schemas.request import (
@@ -81,7 +81,7 @@ class Checker:
             await asyncio.sleep(0)
             return alike
         lines = enumerate(texts, first)
-        return await self.check([(n, text) for n, text in lines if not (skip_blank and _is_blank(text))], findings)
+        return await self.check([(n, text) for n, text in lines if not (skip_blank and is_blank(text))], findings)
 
     async def check(self, lines: Sequence[Line], findings: Findings) -> CheckedBatch:
         """The same, for lines that may have gaps between them: each is looked at on its own."""
@@ -178,10 +178,6 @@ class Checker:
 def canonical(request: BatchRequest) -> bytes:
     """The request as bytes that do not depend on how its line was spaced."""
     return to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
-
-
-def _is_blank(text: bytes | BackburnerError) -> bool:
-    return isinstance(text, bytes) and not text.strip()
 
 
 def _custom_id(text: bytes | BackburnerError) -> str | None:

@@ -22,6 +22,7 @@ from backburner.jobs.finalizer import finalize
 from backburner.jobs.routes import JobRoutes, note_unrouted, noted_unrouted
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
+from backburner.runtime.progress import ProgressCalls
 from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
 from backburner.submission.job_objects import JobObjects
@@ -59,7 +60,7 @@ class SubmitOptions:
 
     manifest: JobManifest
     skip_invalid: bool = False
-    on_progress: Callable[[SubmitProgress], None] | None = None
+    on_progress: Callable[[SubmitProgress], object] | None = None
     remedy: str | None = None
     """How to go on if it is broken off; by submitting again if not given."""
 
@@ -72,12 +73,15 @@ class Submitted:
     warnings: list[str] = field(default_factory=list)
 
 
+def resume_remedy(job: str) -> str:
+    """How to go on with a submit that was broken off."""
+    return f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
+
+
 @contextmanager
 def resumable(job: str, remedy: str | None = None) -> Iterator[None]:
     """A job is being made: whatever breaks it off says how to go on, which is to submit again if not told otherwise."""
-    remedy = (
-        remedy or f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
-    )
+    remedy = remedy or resume_remedy(job)
     try:
         yield
     except (JobError, Unanswered) as error:
@@ -100,6 +104,7 @@ class Submission:
         self._options = options
         self._objects = JobObjects(connections.storage, options.manifest)
         self._fingerprint = Fingerprint(self._objects.conflict)
+        self._progress = ProgressCalls(options.on_progress)
         self._rolling = False
         self._resumed = Prefix()
         self._sealed = False
@@ -110,6 +115,15 @@ class Submission:
         self._reader: InputReader | None = None
 
     async def run(self, source: Source) -> Submitted:
+        """See `_run`. An async `on_progress` has been awaited when it returns."""
+        try:
+            done = await self._run(source)
+            await self._progress.end()
+        finally:
+            self._progress.drop()
+        return done
+
+    async def _run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
         resumed = await self._objects.adopt()
         max_bytes, manifest, pools = (
@@ -238,7 +252,9 @@ class Submission:
     async def _deliver(self, messages: Sequence[Message]) -> None:
         storage = self._connections.storage
         ready = await claim_check_all(storage, messages, self._connections.settings.queue.kind)
-        await publish(await self._connections.publisher(), storage, ready)
+        await publish(
+            await self._connections.publisher(), storage, ready, max_retries=self._connections.limits.max_retries
+        )
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
         """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
@@ -302,4 +318,4 @@ class Submission:
             checked = self._reader.checked if self._reader is not None else 0
             sent = sender.acknowledged.count if sender is not None else 0
             job = self._options.manifest.id
-            self._options.on_progress(SubmitProgress(checked, sent, self._total, job))
+            self._progress.tell(SubmitProgress(checked, sent, self._total, job))

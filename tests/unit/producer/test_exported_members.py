@@ -1,6 +1,7 @@
 """The public API is what `__all__` says, and no more: a change of it is a decision, not an accident."""
 
 import ast
+import importlib.metadata
 import pickle
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def test_the_public_names_are_frozen():
         "Counts",
         "DeadLetter",
         "Endpoint",
+        "EngineError",
         "Expired",
         "Handle",
         "InvalidInput",
@@ -39,6 +41,8 @@ def test_the_public_names_are_frozen():
         "PoolError",
         "PoolNotFound",
         "PoolStatus",
+        "ProducerAbandoned",
+        "PublishFailed",
         "QueueError",
         "Reconciliation",
         "RedriveResult",
@@ -52,6 +56,7 @@ def test_the_public_names_are_frozen():
         "SkippedLine",
         "StoreDenied",
         "StoreError",
+        "StoreFull",
         "StreamStatus",
         "SubmitProgress",
         "SyncClient",
@@ -106,3 +111,8 @@ def test_errors_that_carry_more_survive_a_process_pool():
 
 def list_or_self(value):
     return list(value) if isinstance(value, Findings) else value
+
+
+def test_the_release_is_there():
+    assert backburner.__version__ == importlib.metadata.version("backburner")
+    assert "__version__" in dir(backburner)

@@ -95,6 +95,7 @@ def test_codes_are_unique_and_stable():
         "KubernetesUnavailable": "kubernetes_unavailable",
         "KubernetesRefused": "kubernetes_refused",
         "SettingsError": "invalid_setting",
+        "TemporaryFilesError": "temporary_files",
         "BodyTooComplex": "body_too_complex",
         "MessageTooLarge": "message_too_large",
         "RunsElsewhere": "runs_elsewhere",
