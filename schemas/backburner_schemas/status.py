@@ -194,6 +194,8 @@ class BatchStatus(BaseModel):
     """Tokens and engine seconds so far."""
     tenant: str
     """The job's tenant."""
+    parent: str | None = None
+    """The job whose requests it redrives or retries; None for others."""
     sealed: bool
     """Whether `request_counts.total` is final."""
     waiting: Waiting | None = None
@@ -254,6 +256,7 @@ def derive(view: JobView) -> BatchStatus:
         metadata=manifest.metadata,
         usage=Usage.of(usage),
         tenant=manifest.tenant,
+        parent=manifest.parent,
         sealed=view.sealed is not None or view.summary is not None,
         waiting=_waiting(view),
         estimate=cursor.estimate if cursor is not None else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from backburner.inputs.line_blocks import Line
+from backburner.inputs.line_blocks import BOM, Line, is_blank
 from backburner_schemas.errors import BackburnerError, InvalidJson
 from backburner_schemas.request import BatchRequest
 
@@ -53,14 +53,21 @@ async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenera
     Each item is written as JSON when it is read, and a chunk ends where one of a file would, so that large items do
     not accumulate. One that cannot be written as JSON is dropped, and leaves the reason.
 
+    Blank lines are passed over, and a byte order mark before the first one, as in a file: a file object is an iterable.
+    Numbers count all items.
+
     A plain iterable runs in the event loop's thread: one that blocks for long should be an async one.
     """
     chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
     number = 0
     async with aclosing(chunks):
         async for chunk in chunks:
-            yield list(enumerate(chunk, number + 1))
+            if not number and isinstance(chunk[0], bytes):
+                chunk[0] = chunk[0].removeprefix(BOM)
+            lines = [line for line in enumerate(chunk, number + 1) if not is_blank(line[1])]
             number += len(chunk)
+            if lines:
+                yield lines
 
 
 async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[_Text]]:
@@ -116,13 +123,14 @@ def as_json(item: object) -> bytes | BackburnerError:
     """The item as one line of JSON, or why it cannot be one."""
     if isinstance(item, bytes):
         return item
+    # As a file's NaN, it is refused where the line is read: null would change what was asked.
     try:
         if isinstance(item, str):
             return item.encode()
         if isinstance(item, BatchRequest):
-            return to_json(item.model_dump(mode="python"), inf_nan_mode="null")
+            return to_json(item.model_dump(mode="python"), inf_nan_mode="constants")
         if isinstance(item, Mapping):
-            return to_json(dict(item), inf_nan_mode="null")
+            return to_json(dict(item), inf_nan_mode="constants")
     except (PydanticSerializationError, ValueError) as error:
         return InvalidJson(f"the item cannot be written as JSON: {error}")
     return InvalidJson(f"an item is a dict, a BatchRequest or a line of JSON, not {type(item).__name__}")

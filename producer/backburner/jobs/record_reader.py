@@ -7,8 +7,9 @@ read, a response comes before an error, and requests that were cut off get one e
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 
 from pydantic import ValidationError
@@ -31,6 +32,7 @@ from backburner_schemas.errors import (
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Summary
 from backburner_schemas.result import ResultRecord, error_record
+from backburner_schemas.status import JobView
 
 BATCH_RECORDS = 32
 """Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is
@@ -115,14 +117,24 @@ class RecordReader:
     """One reading of a job's records."""
 
     def __init__(
-        self, storage: Storage, tenant: str, job: str, *, cut_off: bool = True, memory: MemoryBudget | None = None
+        self,
+        storage: Storage,
+        tenant: str,
+        job: str,
+        *,
+        cut_off: bool = True,
+        memory: MemoryBudget | None = None,
+        look: Callable[[], Awaitable[JobView | None]] | None = None,
     ) -> None:
         """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them.
 
-        `memory` bounds what all readers that have it hold of segments; without it, each holds some.
+        `memory` bounds what all readers that have it hold of segments; without it, each holds some. `look` returns the
+        job at each poll; one that is followed has to freeze it if it has ended, or the reading of a job that nobody
+        else ends would have no end.
         """
         self._storage = storage
         self._memory = memory
+        self._view = look or partial(view_job, storage, tenant, job)
         self._with_cut_off = cut_off
         self._tenant = tenant
         self._job = job
@@ -161,7 +173,7 @@ class RecordReader:
 
     async def _look(self, *, follow: bool) -> AsyncGenerator[Piece]:
         """What is new since the last poll. What a failed poll has yielded already is not yielded again."""
-        view = await view_job(self._storage, self._tenant, self._job)
+        view = await self._view()
         if view is None:
             if follow:
                 raise not_found(self._job)
@@ -314,14 +326,16 @@ def parsed(segment: str, data: bytes) -> Iterator[ResultRecord]:
 
 def not_found(job: str) -> JobNotFound:
     """The error for a job that has no manifest."""
-    if job.startswith("stream-"):
-        return JobNotFound(
+    if job.startswith(keys.STREAM):
+        remedy = (
             f"{job} is a stream, which has no end; see what is there with `backburner status {job}`, or "
             f"client.stream(…), and read it with `backburner results {job} --no-follow`, or results(follow=False)"
         )
-    if job.startswith("single-"):
-        return JobNotFound(
+    elif job.startswith(keys.SINGLE):
+        remedy = (
             f"{job} is a single request, which has no job; ask for it with `backburner results {job}`, "
             f"or client.handle({job!r})"
         )
-    return JobNotFound(f"there is no job {job}; `backburner jobs` lists those of the tenant")
+    else:
+        remedy = f"there is no job {job}; `backburner jobs` lists those of the tenant"
+    return JobNotFound(remedy).of_job(job)

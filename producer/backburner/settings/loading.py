@@ -17,7 +17,7 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 def load_settings(kind: type[SettingsT], **arguments: Any) -> SettingsT:
     """Settings of that kind from arguments that are not None, then the environment. Raises `SettingsError`."""
     check_environment(os.environ)
-    check_arguments(arguments)
+    check_arguments(arguments, kind.model_fields)
     try:
         settings = kind(**{name: value for name, value in arguments.items() if value is not None})
     except (ValidationError, PydanticSettingsError) as error:
