@@ -12,6 +12,7 @@ from backburner.cli.commands import (
     dlq,
     doctor,
     enqueue,
+    env,
     jobs,
     keys,
     plan,
@@ -101,6 +102,7 @@ def version(_session: Session) -> None:
 
 # In the order in which a newcomer needs them.
 stack.register(app)
+env.register(app)
 submit.register(app)
 plan.register(app)
 enqueue.register(app)
