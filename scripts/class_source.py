@@ -58,14 +58,13 @@ class ClassSource:
     ) -> None:
         text = ast.get_docstring(node)
         marks = {ast.unparse(one) for one in node.decorator_list}
+        hidden = node.name.startswith("_") or node.name in _OF_PYDANTIC
         if node.name == "__init__":
             if constructed:
                 self.constructor, self.made = _signature(node, kind.__name__), text or ""
             types_ = {one.arg: _annotation(one.annotation) for one in [*node.args.args, *node.args.kwonlyargs]}
             self._take_fields(kind, node.body, lambda _, value: types_.get(value, ""))
-        elif node.name.startswith("_") or node.name in _OF_PYDANTIC:
-            return
-        elif properties_only and not marks & {"property", "cached_property"}:
+        elif hidden or (properties_only and not marks & {"property", "cached_property"}):
             return
         elif "overload" in marks:
             self.methods.setdefault(node.name, ([], ""))[0].append(_signature(node, node.name))
