@@ -15,6 +15,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
     PREFIX + name
     for name in (
         # where things are
+        "PROFILE",
         "QUEUE_URL",
         "STORE_URL",
         "STORE_ENDPOINT",

@@ -6,13 +6,14 @@ argument and a variable, and where several belong together, a property of the gr
 
 from typing import Any
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backburner.settings.connection import ConnectionSettings
 from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.loading import load_settings
 from backburner.settings.logs import LogSettings
+from backburner.settings.profile import ProfileSettings, sources
 from backburner.settings.queue_url import Queue, QueueKind
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.setting_names import PREFIX
@@ -20,15 +21,32 @@ from backburner_schemas.setting_names import PREFIX
 __all__ = ["Queue", "QueueKind", "Settings", "load_settings"]
 
 
-class Settings(ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings, BaseSettings):
-    """What a client and every part beside it reads from arguments and BACKBURNER_… variables, in this order."""
+class Settings(
+    ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings, ProfileSettings, BaseSettings
+):
+    """What a client and every part beside it reads from arguments, BACKBURNER_… variables and a profile."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
     @classmethod
     def load(cls, **arguments: Any) -> "Settings":
-        """The settings from arguments, then the environment, then defaults.
+        """The settings from arguments, then the environment, then the profile that it names, then defaults.
+
+        With the argument `profile`, that profile stands in the environment's place.
 
         Raises `SettingsError` for an unknown name, one of before, or a value that cannot be used.
         """
         return load_settings(cls, **arguments)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - files of the working folder are not read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - secrets have settings of their own
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where the settings come from, in their order."""
+        assert isinstance(init_settings, InitSettingsSource)
+        return sources(settings_cls, init_settings, env_settings)

@@ -36,6 +36,7 @@ class SettingArguments(TypedDict, total=False):
     max_body_bytes: int | None
     pool: str | None
     prefix: str | None
+    profile: str | None
     queue_url: str | None
     store_ca_file: str | None
     store_endpoint: str | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
@@ -126,6 +126,12 @@ class Storage(Availability):
             raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}") from error
         if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not _BUCKET.fullmatch(parts.netloc)):
             raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}")
+        if parts.query or parts.fragment:
+            # They would be passed over, and two roots be one.
+            raise SettingsError(
+                f"the store URL {shown(url)!r} has a ? or #; write %3F or %23 where it is part of a folder's name, and "
+                "choose another root in a bucket"
+            )
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
         if parts.scheme == "file":
@@ -487,14 +493,15 @@ def _check_size(key: str, size: int, max_bytes: int) -> None:
 
 
 def _folder(url: str, parts: SplitResult) -> Path:
-    if parts.netloc or not parts.path.startswith("/"):
+    if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
         raise SettingsError(f"the store URL {url!r} names no folder; write its whole path, as in file:///folder")
-    folder = Path(parts.path)
+    folder = Path(unquote(parts.path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
-            f"the folder {folder} of BACKBURNER_STORE_URL cannot be created: {error.strerror}; choose another"
+            f"the folder {folder!s} of BACKBURNER_STORE_URL cannot be created: {why}; choose another"
         ) from error
     return folder
 
