@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from backburner.inputs.sequential_ids import SequentialIds
-from backburner.runtime.temporary_files import temporary_files
+from backburner.temporary_files import temporary_files
 
 _CACHE_KIB = 16 * 1024
 """Memory that the set uses at most; the rest is on disk."""

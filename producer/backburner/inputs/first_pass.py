@@ -6,7 +6,7 @@ from itertools import count
 from struct import Struct
 from tempfile import SpooledTemporaryFile
 
-from backburner.runtime.temporary_files import temporary_files
+from backburner.temporary_files import temporary_files
 from backburner_schemas.job import Prefix
 
 _IN_MEMORY_BYTES = 1 << 20

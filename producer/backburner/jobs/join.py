@@ -14,8 +14,8 @@ from backburner.inputs.findings import Findings
 from backburner.inputs.items import Item
 from backburner.inputs.source import read_lines
 from backburner.inputs.validation import Checker, Router
-from backburner.runtime.temporary_files import temporary_files
 from backburner.storage import Storage
+from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict
 from backburner_schemas.job import JobManifest, Sealed

@@ -17,10 +17,10 @@ from backburner.inputs.source import Source
 from backburner.inputs.validation import Checker
 from backburner.jobs.routes import note_unrouted
 from backburner.runtime.progress import ProgressCalls
-from backburner.runtime.temporary_files import temporary_files
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
 from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable
+from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.job import StoredInput
 
