@@ -1,8 +1,11 @@
-"""What this worker knows of the jobs that it serves, in a small cache that is kept fresh. Reads only."""
+"""What this worker knows of the jobs that it serves, in a small cache that is kept fresh. Reads only.
+
+A job that the worker holds requests of stays known: without its manifest, they would be judged as if they had none.
+"""
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +22,10 @@ from backburner_worker.policy import JobFacts
 JobKey = tuple[str, str]
 """Tenant and job."""
 
-_MAX_JOBS = 10_000
-"""Jobs that are remembered at most, the least recently used going first."""
+_MAX_IDLE_JOBS = 1024
+"""Jobs that nothing is held of and that are remembered all the same, the least recently used going first; with half a
+kilobyte each. They save the reads for what comes of them within the next minute.
+"""
 _FRESH_SECONDS = 60.0
 """Seconds after which a job is read again when more of it comes: it may have been sealed or frozen meanwhile."""
 _NO_FACTS = JobFacts()
@@ -43,9 +48,38 @@ class JobCache:
     def __init__(self, storage: Storage, cancel_poll_seconds: float) -> None:
         self._storage = storage
         self._cancel_poll_seconds = cancel_poll_seconds
-        self._known: OrderedDict[JobKey, _Known] = OrderedDict()
+        self._known: dict[JobKey, _Known] = {}
+        self._held: Counter[JobKey] = Counter()
+        self._idle: OrderedDict[JobKey, None] = OrderedDict()
+        """Those of `_known` that nothing is held of."""
         self._cancelled: set[JobKey] = set()
         self._places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._known)
+
+    def hold(self, job: JobKey) -> bool:
+        """The worker has one more request of that job, which stays known meanwhile. Whether it is the first."""
+        held = self._held[job] = self._held[job] + 1
+        if held > 1:
+            return False
+        self._idle.pop(job, None)
+        return True
+
+    def let_go(self, job: JobKey) -> bool:
+        """The worker has one fewer request of that job. Whether it was the last."""
+        held = self._held[job] = self._held[job] - 1
+        if held > 0:
+            return False
+        del self._held[job]
+        if job in self._known:
+            self._rest(job)
+        return True
+
+    def is_held(self, job: JobKey) -> bool:
+        """Whether the worker has requests of that job."""
+        return job in self._held
 
     def facts(self, job: JobKey | None) -> JobFacts:
         """What is known now; makes no request. Call `learn` first. Of no job, nothing is."""
@@ -90,7 +124,8 @@ class JobCache:
         known = self._known.get(job)
         if known is None or time.monotonic() - known.read_at > _FRESH_SECONDS:
             return False
-        self._known.move_to_end(job)
+        if job in self._idle:
+            self._idle.move_to_end(job)
         return True
 
     async def _read(self, job: JobKey) -> None:
@@ -101,7 +136,7 @@ class JobCache:
                     read_stored(self._storage, Sealed, keys.sealed(*job)),
                     self._storage.modified(keys.summary(*job)),
                 )
-            facts = JobFacts(manifest=manifest, sealed=sealed, frozen=frozen is not None)
+            facts = JobFacts.of(manifest, sealed, frozen=frozen is not None)
         except StoredObjectBroken as error:
             # That affects one job; the others go on.
             log.error(  # noqa: TRY400 - the error names what does not fit
@@ -109,6 +144,13 @@ class JobCache:
             )
             facts = JobFacts(unreadable=True)
         self._known[job] = _Known(facts, time.monotonic())
-        self._known.move_to_end(job)
-        if len(self._known) > _MAX_JOBS:
-            self._known.popitem(last=False)
+        if job not in self._held:
+            self._rest(job)
+
+    def _rest(self, job: JobKey) -> None:
+        """Nothing is held of the job: others may take its place from now on."""
+        self._idle[job] = None
+        self._idle.move_to_end(job)
+        if len(self._idle) > _MAX_IDLE_JOBS:
+            longest, _ = self._idle.popitem(last=False)
+            del self._known[longest]

@@ -111,10 +111,12 @@ class Pipeline:
             await self._changed.until(lambda: self._settler.has_room and self._puller.has_room)
             if not await self._puller.pull():
                 continue
+            # First: what is held stays known, however many jobs come at once.
+            for delivery in arrived:
+                self._settler.hold(delivery)
             await self._jobs.learn(delivery.job for delivery in arrived)
             while arrived:
                 delivery = arrived.popleft()
-                self._settler.hold(delivery)
                 facts = self._jobs.facts(delivery.job)
                 verdict = judge(delivery, facts, self._clock.trusted_now())
                 if isinstance(verdict, Run):

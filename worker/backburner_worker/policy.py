@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, Refused, Unaddressed
 from backburner_schemas.envelope import MAX_ATTEMPTS, Address, AnswerMode, DeliveryFacts, Envelope
@@ -25,14 +26,34 @@ _MAX_QUOTED_BYTES = 900
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What a worker knows of a job. Streams and single requests have no manifest."""
+    """What a worker knows of a job: of its objects only what decides, since thousands of jobs are remembered.
 
-    manifest: JobManifest | None = None
-    sealed: Sealed | None = None
+    Streams and single requests have no manifest.
+    """
+
+    created_at: float | None = None
+    """Unix seconds; None where there is no manifest."""
+    deadline: float = math.inf
+    """Unix seconds."""
+    total: int | None = None
+    """Its requests; None until it is sealed."""
     frozen: bool = False
     cancelled: bool = False
     unreadable: bool = False
     """Whether the job's own objects could not be parsed."""
+
+    @classmethod
+    def of(cls, manifest: JobManifest | None, sealed: Sealed | None = None, *, frozen: bool = False) -> Self:
+        """What these objects say."""
+        total = sealed.total if sealed is not None else None
+        if manifest is None:
+            return cls(total=total, frozen=frozen)
+        return cls(manifest.created_at, manifest.deadline, total, frozen)
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether it is a job with an end, which its segments alone tell."""
+        return self.created_at is not None
 
 
 @dataclass(slots=True)  # not frozen: the verdict on nearly every message would cost four times as much
@@ -131,7 +152,7 @@ def judge(delivery: Delivery, facts: JobFacts, now: float) -> Verdict:
     if (reason := _no_place_in(address, facts)) is not None:
         return DeadLettered(None, Undeliverable(reason))
     # A job's end is determined from its segments alone, so all of its records go there.
-    answer = AnswerMode.SEGMENT if facts.manifest is not None else message.answer
+    answer = AnswerMode.SEGMENT if facts.has_manifest else message.answer
     if facts.cancelled:
         return Complete(address, Cancelled(), answer)
     if isinstance(message, Refused):
@@ -213,17 +234,17 @@ def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError
 def _deadline(envelope: Envelope, facts: JobFacts) -> float:
     """The earlier of its own and its job's."""
     own = math.inf if envelope.deadline is None else envelope.deadline
-    return own if facts.manifest is None else min(own, facts.manifest.deadline)
+    return min(own, facts.deadline)
 
 
 def _no_place_in(address: Address, facts: JobFacts) -> str | None:
     """Why the job has no such index, if so."""
     if facts.unreadable:
         return f"the objects of job {address.job} in the store cannot be read; check its job.json and sealed.json"
-    if facts.manifest is None:
+    if not facts.has_manifest:
         return None
     if not isinstance(address.index, int):
         return f"job {address.job} has a manifest, so its indexes are integers; {address.index!r} is none"
-    if facts.sealed is not None and address.index >= facts.sealed.total:
-        return f"job {address.job} has {facts.sealed.total} requests; there is no index {address.index}"
+    if facts.total is not None and address.index >= facts.total:
+        return f"job {address.job} has {facts.total} requests; there is no index {address.index}"
     return None

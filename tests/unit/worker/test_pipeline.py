@@ -11,7 +11,6 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.request import MAX_CONTAINERS, Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse
-from backburner_worker.jobs import JobCache
 
 
 async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(harness: Harness) -> None:
@@ -159,11 +158,3 @@ async def test_tenants_share_no_prefix_cache(harness: Harness, monkeypatch: pyte
         await until(lambda: harness.queue.unsettled == 0)
     assert salts["0"] == salts["1"] != salts["2"]
     assert all(salts.values())
-
-
-async def test_the_book_of_jobs_stays_small(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.jobs._MAX_JOBS", 3)
-    book = JobCache(storage, 1.0)
-    for number in range(10):
-        await book.learn([(TENANT, f"batch_{number}")])
-    assert len(book._known) == 3

@@ -70,7 +70,7 @@ async def test_leases_lost_before_their_tasks_run_leave_nothing_behind(storage: 
         for delivery in harness.source.held():
             delivery.lease.lose()
         await until(lambda: harness.in_engine == 0)
-        assert not harness.pipeline._settler._segments._held
+        assert not harness.worker.parts.jobs._held
 
 
 async def test_a_lost_delivery_in_the_window_does_not_hold_its_job(storage: Storage) -> None:

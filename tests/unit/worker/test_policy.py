@@ -1,6 +1,7 @@
 """The policy: which deliveries run, and how the others end."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,7 @@ from backburner_worker.sources.base import Delivery
 
 MANIFEST = JobManifest(id="batch_1", tenant="t", created_at=0, deadline=1000)
 SEALED = Sealed(total=10, sha256="", sealed_at=0)
+FACTS = JobFacts.of(MANIFEST, SEALED)
 
 
 def envelope(index: int | str = 3, deadline: float | None = None) -> Envelope:
@@ -58,7 +60,7 @@ def delivery(message: Envelope | Refused | Unaddressed) -> Delivery:
 
 
 def test_a_good_request_runs() -> None:
-    verdict = judge(delivery(envelope()), JobFacts(MANIFEST, SEALED), now=999)
+    verdict = judge(delivery(envelope()), FACTS, now=999)
     assert verdict == Run(envelope(), AnswerMode.SEGMENT, deadline=1000)
 
 
@@ -69,12 +71,12 @@ def test_a_message_without_an_address_is_a_dead_letter() -> None:
 
 def test_a_refused_message_ends_as_one_error_record() -> None:
     refused = Refused(Address("t", "batch_1", 3, None), RequestRefused())
-    assert judge(delivery(refused), JobFacts(MANIFEST, SEALED), now=0) == Complete(refused.address, refused.error)
+    assert judge(delivery(refused), FACTS, now=0) == Complete(refused.address, refused.error)
 
 
 @pytest.mark.parametrize("index", [10, 11, "abc"])
 def test_an_index_that_the_job_does_not_have_is_a_dead_letter(index: int | str) -> None:
-    verdict = judge(delivery(envelope(index)), JobFacts(MANIFEST, SEALED), now=0)
+    verdict = judge(delivery(envelope(index)), FACTS, now=0)
     assert isinstance(verdict, DeadLettered)
     assert verdict.address is None
 
@@ -84,25 +86,25 @@ def test_a_string_index_is_fine_in_a_stream() -> None:
 
 
 def test_a_cancelled_job_drops_what_waits() -> None:
-    verdict = judge(delivery(envelope()), JobFacts(MANIFEST, SEALED, cancelled=True), now=0)
+    verdict = judge(delivery(envelope()), replace(FACTS, cancelled=True), now=0)
     assert isinstance(verdict, Complete)
     assert isinstance(verdict.error, Cancelled)
 
 
 @pytest.mark.parametrize(("deadline", "now"), [(None, 1001), (5, 6), (2000, 1001)])
 def test_an_expired_request_is_never_run(deadline: float | None, now: float) -> None:
-    verdict = judge(delivery(envelope(deadline=deadline)), JobFacts(MANIFEST, SEALED), now=now)
+    verdict = judge(delivery(envelope(deadline=deadline)), FACTS, now=now)
     assert isinstance(verdict, Complete)
     assert isinstance(verdict.error, Expired)
 
 
 def test_a_delivery_of_a_frozen_job_is_dropped() -> None:
-    assert judge(delivery(envelope()), JobFacts(MANIFEST, SEALED, frozen=True), now=0) == Drop()
+    assert judge(delivery(envelope()), JobFacts.of(MANIFEST, SEALED, frozen=True), now=0) == Drop()
 
 
 def test_a_record_of_a_job_with_a_manifest_goes_into_a_segment_whatever_the_envelope_asks() -> None:
     asked = envelope().model_copy(update={"answer": AnswerMode.OBJECT})
-    assert judge(delivery(asked), JobFacts(MANIFEST, SEALED), now=0) == Run(asked, AnswerMode.SEGMENT, deadline=1000)
+    assert judge(delivery(asked), FACTS, now=0) == Run(asked, AnswerMode.SEGMENT, deadline=1000)
     assert judge(delivery(asked), JobFacts(), now=0) == Run(asked, AnswerMode.OBJECT)
 
 
@@ -113,13 +115,13 @@ def test_a_job_whose_objects_cannot_be_read_has_no_place_for_a_request() -> None
 @pytest.mark.parametrize(("own", "jobs", "first"), [(None, 1000, 1000), (5, 1000, 5), (2000, 1000, 1000)])
 def test_the_earlier_of_two_deadlines_counts(own: float | None, jobs: float, first: float) -> None:
     manifest = MANIFEST.model_copy(update={"deadline": jobs})
-    verdict = judge(delivery(envelope(deadline=own)), JobFacts(manifest, SEALED), now=0)
+    verdict = judge(delivery(envelope(deadline=own)), JobFacts.of(manifest, SEALED), now=0)
     assert isinstance(verdict, Run)
     assert verdict.deadline == first
 
 
 def test_by_a_clock_that_is_not_known_nothing_is_late() -> None:
-    assert isinstance(judge(delivery(envelope(deadline=1.0)), JobFacts(MANIFEST, SEALED), now=-math.inf), Run)
+    assert isinstance(judge(delivery(envelope(deadline=1.0)), FACTS, now=-math.inf), Run)
 
 
 @pytest.mark.parametrize(("trusted", "kind"), [(True, DeadLettered), (False, Retry)])
@@ -157,8 +159,8 @@ NOW = 1_000_000.0
             JobFacts(unreadable=True),
             "the objects of job batch_1 in the store cannot be read; check its job.json and sealed.json",
         ),
-        ("abc", JobFacts(MANIFEST), "job batch_1 has a manifest, so its indexes are integers; 'abc' is none"),
-        (10, JobFacts(MANIFEST, SEALED), "job batch_1 has 10 requests; there is no index 10"),
+        ("abc", JobFacts.of(MANIFEST), "job batch_1 has a manifest, so its indexes are integers; 'abc' is none"),
+        (10, FACTS, "job batch_1 has 10 requests; there is no index 10"),
     ],
 )
 def test_a_dead_letter_says_why_its_job_has_no_place_for_it(index: int | str, facts: JobFacts, message: str) -> None:
@@ -169,8 +171,8 @@ def test_a_dead_letter_says_why_its_job_has_no_place_for_it(index: int | str, fa
 
 
 def test_the_last_index_of_a_sealed_job_and_any_of_an_open_one_run() -> None:
-    assert isinstance(judge(delivery(envelope(9)), JobFacts(MANIFEST, SEALED), now=0), Run)
-    assert isinstance(judge(delivery(envelope(10)), JobFacts(MANIFEST), now=0), Run)
+    assert isinstance(judge(delivery(envelope(9)), FACTS, now=0), Run)
+    assert isinstance(judge(delivery(envelope(10)), JobFacts.of(MANIFEST), now=0), Run)
 
 
 @pytest.mark.parametrize(

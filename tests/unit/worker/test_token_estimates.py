@@ -119,9 +119,18 @@ def test_a_job_that_goes_on_is_not_forgotten_for_many_that_come_once():
     estimates = TokenEstimates(remembered=10)
     learn(estimates, 200, answer=10, job="busy")
     for number in range(100):
-        learn(estimates, 1, answer=1000, job=f"single-{number}")
+        learn(estimates, 1, answer=1000, job=f"once-{number}")
         estimates.of(envelope(job="busy"), 400)
     assert estimates.of(envelope(job="busy"), 400).tokens == pytest.approx(110, abs=15)
+
+
+def test_a_single_request_leaves_nothing_behind_but_what_its_model_is_known_by():
+    estimates = TokenEstimates()
+    for number in range(300):
+        learn(estimates, 1, answer=10, job=f"single-{number}")
+    assert len(estimates) == 1
+    assert estimates.of(envelope(job="single-next"), 400).tokens == pytest.approx(110, abs=15)
+    assert estimates.of(envelope(job="batch_x"), 400).tokens == pytest.approx(110, abs=15)
 
 
 @given(

@@ -1,20 +1,22 @@
 """Estimates what requests will cost from past ones: tokens of the prompt and of the answer. Pure, and bounded.
 
 Each job is learned separately and endpoint by endpoint, since the requests of a job are alike. Until it has had
-enough of them, what is known of the endpoint and model fills in for it, and before that a guess.
+enough of them, what is known of the endpoint and model fills in for it, and before that a guess. Single requests have
+no more than that: no other is of the same job.
 """
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+from backburner_schemas import keys
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import Usage
 from backburner_worker.scheduling.shared_prefixes import Nodes
 
-MAX_ESTIMATES = 4096
-"""Jobs that are remembered, the least recently seen going first; a few hundred bytes each."""
+MAX_ESTIMATES = 1024
+"""Jobs, endpoints and models that are remembered, the least recently seen going first; 600 bytes each."""
 
 _TOKENS_PER_BYTE = 0.25
 _ANSWER_TOKENS = 256
@@ -180,7 +182,7 @@ class TokenEstimates:
         known = self._known
         learned = known.get(key)
         if learned is None:
-            _, _, endpoint, bodiless = key
+            _, job, endpoint, bodiless = key
             model = body.get("model") if body is not None else None
             named = isinstance(model, str) and len(model) <= _MAX_MODEL_CHARACTERS
             kind = (endpoint, model if named else None, bodiless)
@@ -188,7 +190,10 @@ class TokenEstimates:
             if believed is None:
                 believed = known[kind] = RunningEstimate(self._guesses[endpoint])
             known.move_to_end(kind)
-            learned = known[key] = RunningEstimate(believed)
+            if job.startswith(keys.SINGLE):
+                learned = believed
+            else:
+                learned = known[key] = RunningEstimate(believed)
             while len(known) > self._remembered:
                 known.popitem(last=False)
         else:

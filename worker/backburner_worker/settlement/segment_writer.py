@@ -1,9 +1,7 @@
 """Writes segments: accepts records, and reports once their segment is durable. It knows no outcome and no engine."""
 
 import asyncio
-import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -79,7 +77,6 @@ class SegmentWriter:
         self._telemetry = telemetry
         self._durable: dict[Buffer, Durable] = {}
         self._writes: set[asyncio.Task[None]] = set()
-        self._held: Counter[JobKey] = Counter()
         self._hushed: set[JobKey] = set()
         """Jobs that nothing more is held of, since the last turn of the timer."""
         self._puts = asyncio.Semaphore(_MAX_PUTS_AT_ONCE)
@@ -90,16 +87,13 @@ class SegmentWriter:
 
     def holds(self, job: JobKey) -> None:
         """The worker has one more request of that job."""
-        held = self._held[job] = self._held[job] + 1
-        if held == 1:
+        if self._jobs.hold(job):
             self._hushed.discard(job)
             self._buffers.clear_quiet(job)
 
     def lets_go(self, job: JobKey) -> None:
         """The worker has one fewer request of that job: its outcome is here, or it went to another worker."""
-        held = self._held[job] = self._held[job] - 1
-        if held <= 0:
-            del self._held[job]
+        if self._jobs.let_go(job):
             self._hushed.add(job)
 
     def add(self, job: JobKey, line: Line) -> Durable:
@@ -112,7 +106,7 @@ class SegmentWriter:
         durable = self._durable[buffer]
         self.waiting += 1
         self.waiting_bytes += len(line.data)
-        if job not in self._held:
+        if not self._jobs.is_held(job):
             self._hushed.add(job)
         if self._buffers.add(buffer, line):
             self._write(buffer)
@@ -144,7 +138,7 @@ class SegmentWriter:
     def _quiet_age(self, job: JobKey, lull: float) -> float:
         """Seconds that a job's records may still wait once nothing more of it is held."""
         facts = self._jobs.facts(job)
-        if facts.sealed is not None or facts.cancelled:
+        if facts.total is not None or facts.cancelled:
             return lull
         return self._limits.quiet_age(self._job_age(job))
 
@@ -176,7 +170,7 @@ class SegmentWriter:
         self._wrote(records, size)
         durable.end()
         log.debug("segment written", tenant=buffer.job[0], job=buffer.job[1], key=key, records=records)
-        if buffer.job not in self._held and self._jobs.facts(buffer.job).manifest is not None:
+        if not self._jobs.is_held(buffer.job) and self._jobs.facts(buffer.job).has_manifest:
             self._job_quiet(buffer.job)
 
     def _wrote(self, records: int, size: int) -> None:
@@ -185,10 +179,9 @@ class SegmentWriter:
 
     def _job_age(self, job: JobKey) -> float:
         """Seconds since the job was created; streams have no beginning, so they age with this worker."""
-        manifest = self._jobs.facts(job).manifest
-        return max(self._storage.clock.now() - (manifest.created_at if manifest else self._started), 0.0)
+        created = self._jobs.facts(job).created_at
+        return max(self._storage.clock.now() - (self._started if created is None else created), 0.0)
 
     def _job_left(self, job: JobKey) -> float:
         """Seconds until the job's deadline."""
-        manifest = self._jobs.facts(job).manifest
-        return manifest.deadline - self._storage.clock.now() if manifest else math.inf
+        return self._jobs.facts(job).deadline - self._storage.clock.now()
