@@ -7,8 +7,7 @@ both have sent, workers answer twice, and readers see once.
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,6 @@ _SAFE_RATIO = 0.5
 """Part of a claim's time for which a renewal allows sending."""
 _MAX_WRITE_ATTEMPTS = 4
 """Writes of one cursor that an earlier write of ours, late or repeated by the client library, can get ahead of."""
-_MAX_SEEN_CURSORS = 100_000
 
 
 class ClaimLost(Exception):
@@ -45,7 +43,11 @@ class CursorWatch:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seen: OrderedDict[JobKey, tuple[str | None, float]] = OrderedDict()
+        self._seen: dict[JobKey, tuple[str | None, float]] = {}
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._seen)
 
     def unchanged_seconds(self, job: JobKey, etag: str | None) -> float:
         """Seconds since the cursor was first seen with that tag."""
@@ -54,10 +56,12 @@ class CursorWatch:
         if tag != etag:
             since = now
         self._seen[job] = etag, since
-        self._seen.move_to_end(job)
-        if len(self._seen) > _MAX_SEEN_CURSORS:
-            self._seen.popitem(last=False)
         return now - since
+
+    def keep_only(self, jobs: Collection[JobKey]) -> None:
+        """Forget all others: they are sent whole, or gone."""
+        for job in [job for job in self._seen if job not in jobs]:
+            del self._seen[job]
 
 
 async def read_cursor(storage: Storage, job: JobKey) -> Found:

@@ -134,6 +134,7 @@ class Dispatcher:
 
     async def _look(self, runs: asyncio.TaskGroup) -> None:
         await self._pending.look(self._runs)
+        self._watch.keep_only({job.key for job in self._pending})
         # Those that run see their markers now.
         self._changed.set()
         clock, now, late = time.monotonic(), self._storage.clock.now(), self._storage.clock.trusted_now()

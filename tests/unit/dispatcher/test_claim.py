@@ -180,6 +180,17 @@ def test_a_cursor_counts_as_unchanged_since_it_was_first_seen_so():
     assert watch.unchanged_seconds(JOB, "b") == 3
 
 
+def test_cursors_of_jobs_that_wait_no_more_are_forgotten():
+    clock = Clock()
+    watch = CursorWatch(clock)
+    for number in range(10):
+        watch.unchanged_seconds(("acme", f"batch-{number}"), "a")
+    watch.keep_only({JOB})
+    clock.now += 5
+    assert len(watch) == 1
+    assert watch.unchanged_seconds(JOB, "a") == 5
+
+
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["look", "renew", "wait"])), max_size=60))
 def test_no_two_dispatchers_ever_may_send_the_same_job(steps):

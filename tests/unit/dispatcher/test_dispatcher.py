@@ -45,6 +45,14 @@ async def test_tenants_are_served_by_the_weights_of_the_quotas_file(system):
         assert early["gold"] / early["iron"] == pytest.approx(3, rel=0.4)
 
 
+async def test_nothing_is_remembered_of_a_job_that_was_sent(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher() as dispatcher:
+        job = await client.submit(lines(10), stored=True)
+        await system.until_sealed(job)
+        await until(lambda: not dispatcher._watch and not dispatcher.claims and not len(dispatcher._pending), "nothing")
+
+
 async def test_no_more_is_sent_than_may_be_unanswered_and_it_goes_on_as_records_come(system):
     await system.announce()
     async with system.client() as client, system.dispatcher(dispatch_backlog=700):

@@ -4,7 +4,7 @@ import pytest
 
 from backburner.gateway.batches.running_counts import RunningCounts
 from backburner_schemas import keys
-from backburner_schemas.job import Counts, Cursor, JobManifest
+from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Summary
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import Line, encode_segment
 from backburner_schemas.status import JobView
@@ -19,9 +19,9 @@ async def put(storage, job, number, indexes):
     return name
 
 
-def view(job, *segments):
+def view(job, *segments, summary=None):
     manifest = JobManifest(id=job, tenant="t", created_at=1.0, deadline=2.0)
-    return JobView(manifest, cursor=Cursor(count=10, total=10), segments=segments)
+    return JobView(manifest, cursor=Cursor(count=10, total=10), segments=segments, summary=summary)
 
 
 @pytest.fixture
@@ -46,9 +46,40 @@ async def test_each_request_counts_once_and_each_segment_is_read_once(storage, r
 
 
 async def test_what_is_kept_of_all_batches_is_bounded_by_what_it_takes_in_memory(storage, read):
-    counts = RunningCounts(max_units=12)
+    counts = RunningCounts(max_units=100)
     scattered = {job: await put(storage, job, 0, [0, 2, 4, 6, 8]) for job in "abc"}
     for job in "abcba":
         assert (await counts.of(storage, view(job, scattered[job]))).completed == 5
     # Two fit: the one that was asked for longest ago was read anew.
     assert len(read) == 4
+
+
+async def test_a_batch_that_has_ended_is_forgotten(storage):
+    counts = RunningCounts()
+    name = await put(storage, "a", 0, range(10))
+    await counts.of(storage, view("a", name))
+    assert len(counts) == 1
+    ended = Summary(state=JobState.COMPLETED, counts=Counts(total=10, completed=10), finalized_at=3.0)
+    assert await counts.of(storage, view("a", name, summary=ended)) == ended.counts
+    assert len(counts) == 0
+
+
+async def test_a_batch_is_forgotten_that_nobody_asks_for_any_more(storage):
+    """Its end may have been told by another gateway."""
+    now = 0.0
+    counts = RunningCounts(lambda: now)
+    name = {job: await put(storage, job, 0, [0]) for job in "abc"}
+    await counts.of(storage, view("a", name["a"]))
+    now = 599.0
+    await counts.of(storage, view("b", name["b"]))
+    assert len(counts) == 2
+    now = 601.0
+    await counts.of(storage, view("c", name["c"]))
+    assert len(counts) == 2
+
+
+async def test_small_batches_count_with_what_each_takes_itself(storage):
+    counts = RunningCounts(max_units=1000)
+    for number in range(100):
+        await counts.of(storage, view(f"batch_{number}"))
+    assert len(counts) < 30

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from backburner.dispatcher.claim import JobKey, read_cursor
 from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
@@ -13,8 +13,8 @@ from backburner.storage import Storage
 from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError, StoreFull
-from backburner_schemas.job import JobManifest
 from backburner_schemas.keys import SegmentName
+from backburner_schemas.names import Lane
 
 _IDLE_TURN_COUNT = 4
 """So many times as long again, while no lane is at its bound."""
@@ -22,8 +22,17 @@ _PAUSE_RATIO = 4
 """A survey that takes long is followed by a pause so many times as long."""
 _MAX_CONCURRENT_READS = 16
 _MAX_KNOWN_JOBS = 100_000
+"""Open jobs that are remembered, with a third of a kilobyte each; the manifests of others are read in each survey."""
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredJob:
+    """Of a stored job's manifest, what is asked in each survey."""
+
+    lane: Lane
+    created_at: float
 
 
 class Surveyor:
@@ -51,8 +60,8 @@ class Surveyor:
         self._changed = changed
         self._workers: Mapping[str, int] = {}
         self._workers_until = 0.0
-        self._stored: OrderedDict[JobKey, JobManifest | None] = OrderedDict()
-        """Manifests of stored jobs; None for those that are not."""
+        self._known: dict[JobKey, _StoredJob | None] = {}
+        """Open jobs that were read; None for those that are not stored ones."""
 
     async def run(self) -> None:
         """Survey for ever. A store that is away is asked again at the next turn, and until then nothing changes."""
@@ -75,13 +84,15 @@ class Surveyor:
         """Survey once. Raises `StoreError`."""
         self._backlog.begin_survey()
         open_jobs = [job async for one in self._storage.scan(keys.OPEN) if (job := keys.marked(one.key)) is not None]
+        # Whatever has ended is forgotten.
+        self._known = {job: self._known[job] for job in open_jobs if job in self._known}
         places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
         async def progress(job: JobKey) -> JobProgress | None:
             async with places:
                 return await self._progress(job)
 
-        found = await asyncio.gather(*(progress(job) for job in open_jobs if self._stored.get(job, job) is not None))
+        found = await asyncio.gather(*(progress(job) for job in open_jobs if self._known.get(job, job) is not None))
         workers = await self._live_workers()
         self._backlog.surveyed(Survey([one for one in found if one is not None], workers, self._backlog.bound))
         self._changed()
@@ -104,12 +115,12 @@ class Surveyor:
             return None
 
     async def _progress_of(self, job: JobKey) -> JobProgress | None:
-        manifest = await self._manifest(job)
-        if manifest is None or manifest.stored is None:
+        stored = await self._stored_job(job)
+        if stored is None:
             return None
         cursor = (await read_cursor(self._storage, job)).cursor
         if cursor is None or cursor.total is None:
-            return JobProgress(job, manifest.priority, (), manifest.created_at, total=0, sent=0, recorded=0)
+            return JobProgress(job, stored.lane, (), stored.created_at, total=0, sent=0, recorded=0)
         own = self._own(job)
         sent = cursor.count if own is None else max(own, cursor.count)
         recorded = 0
@@ -118,19 +129,16 @@ class Surveyor:
                 name = SegmentName.parse(one.key)
                 recorded += name.ok + name.failed if name is not None else 0
         pools = [*zip(cursor.pools, cursor.pool_counts, strict=False)]
-        return JobProgress(
-            job, manifest.priority, pools, manifest.created_at, total=cursor.total, sent=sent, recorded=recorded
-        )
+        return JobProgress(job, stored.lane, pools, stored.created_at, total=cursor.total, sent=sent, recorded=recorded)
 
-    async def _manifest(self, job: JobKey) -> JobManifest | None:
-        if job in self._stored:
-            self._stored.move_to_end(job)
-            return self._stored[job]
+    async def _stored_job(self, job: JobKey) -> _StoredJob | None:
+        if job in self._known:
+            return self._known[job]
         manifest = await read_manifest(self._storage, *job)
         if manifest is None:
             # Its marker comes before it.
             return None
-        self._stored[job] = manifest if manifest.stored is not None else None
-        if len(self._stored) > _MAX_KNOWN_JOBS:
-            self._stored.popitem(last=False)
-        return manifest
+        found = _StoredJob(manifest.priority, manifest.created_at) if manifest.stored is not None else None
+        if len(self._known) < _MAX_KNOWN_JOBS:
+            self._known[job] = found
+        return found

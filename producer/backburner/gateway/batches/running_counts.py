@@ -4,7 +4,9 @@ The names of segments alone count a request twice that was delivered twice, and 
 """
 
 import asyncio
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import aclosing
 
 from backburner.jobs.finalizer import read_digests
@@ -16,6 +18,10 @@ from backburner_schemas.status import JobView
 
 _MAX_UNITS = 2_000_000
 """Ranges and names of segments that are kept of all batches together, some 100 MB; one batch may have more."""
+_BATCH_UNITS = 40
+"""What a batch takes beside those: 2 KB."""
+_IDLE_SECONDS = 600.0
+"""Nobody asks for a batch any more after so long without a question: its end was told, here or by another gateway."""
 _MAX_CONCURRENT_BATCHES = 4
 """Whose segments are read at once: what each may take is the bound of a tally."""
 
@@ -26,28 +32,39 @@ class _Counted:
     def __init__(self, job: str) -> None:
         self.tally = SegmentTally(job)
         self.names: set[str] = set()
+        self.asked_at = 0.0
+        """Monotonic seconds."""
 
     @property
     def units(self) -> int:
-        return self.tally.range_count + len(self.names)
+        return _BATCH_UNITS + self.tally.range_count + len(self.names)
 
 
 class RunningCounts:
     """Counts of running batches. One for a process: segments never change, so what was read of one stays true."""
 
-    def __init__(self, *, max_units: int = _MAX_UNITS) -> None:
-        """`max_units` bounds ranges and names that are kept."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, max_units: int = _MAX_UNITS) -> None:
+        """`max_units` bounds what is kept, in ranges and names."""
+        self._clock = clock
         self._max_units = max_units
+        self._units = 0
+        """Of all that are kept."""
         self._places = asyncio.Semaphore(_MAX_CONCURRENT_BATCHES)
         self._batches: OrderedDict[tuple[str, str], _Counted] = OrderedDict()
+        """By when they were asked for last."""
+
+    def __len__(self) -> int:
+        """How many batches are kept."""
+        return len(self._batches)
 
     async def of(self, storage: Storage, view: JobView) -> Counts:
         """The batch's counts. Raises `StoredObjectBroken` for segments that none can have, and `StoreError`."""
-        if view.summary is not None:
-            return view.summary.counts
         tenant, job = view.manifest.tenant, view.manifest.id
         # Taken out while it is counted on, since of two calls at once each would add what the other has added.
-        counted = self._batches.pop((tenant, job), None) or _Counted(job)
+        counted = self._take((tenant, job))
+        if view.summary is not None:
+            return view.summary.counts
+        counted = counted or _Counted(job)
         new = [name for name in view.segments if name not in counted.names]
         if new:
             async with self._places, aclosing(read_digests(storage, tenant, job, new)) as digests:
@@ -60,9 +77,20 @@ class RunningCounts:
         self._keep((tenant, job), counted)
         return Counts(total=view.total, completed=len(ok), failed=len(failed))
 
+    def _take(self, batch: tuple[str, str]) -> _Counted | None:
+        counted = self._batches.pop(batch, None)
+        if counted is not None:
+            self._units -= counted.units
+        return counted
+
     def _keep(self, batch: tuple[str, str], counted: _Counted) -> None:
+        # Of two calls at once, the one that ends last has its counts kept.
+        self._take(batch)
+        counted.asked_at = now = self._clock()
         self._batches[batch] = counted
-        units = sum(one.units for one in self._batches.values())
-        while units > self._max_units and len(self._batches) > 1:
-            _, dropped = self._batches.popitem(last=False)
-            units -= dropped.units
+        self._units += counted.units
+        while len(self._batches) > 1:
+            first, longest = next(iter(self._batches.items()))
+            if self._units <= self._max_units and now - longest.asked_at <= _IDLE_SECONDS:
+                return
+            self._take(first)
