@@ -5,7 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from backburner.connections import Connections
+from backburner.connections import Connections, while_open
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import Redrive, RedriveResult
 from backburner.dead_letters.retry import RetryFailed, RetryOptions
@@ -70,6 +70,25 @@ class Client:
         client = cls(settings)
         client._connections = Connections(settings, storage, publisher)
         return client
+
+    @classmethod
+    def from_env_file(cls, path: Path | str | None = None, **arguments: Any) -> Self:
+        """Make a client of an embedded stack, from the file that `backburner up` writes, as in a notebook.
+
+        Without a path it is `.backburner/env` in the working folder, or the nearest folder above it that has one. What
+        the file says goes before the environment, arguments go before both, and the environment stays as it is. Each
+        `up` writes the file anew.
+
+        Returns the client. Raises `SettingsError` if there is no file, or it cannot be used.
+
+            client = Client.from_env_file()
+            print(await client.pools())
+            await client.close()
+        """
+        from backburner.local.control import env_file
+
+        file = env_file.find(Path.cwd()) if path is None else Path(path)
+        return cls(Settings.from_variables(env_file.read(file), **arguments))
 
     async def __aenter__(self) -> Self:
         return self
@@ -284,6 +303,7 @@ class Client:
             raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
         return Handle(self._connections, tenant_of(self.settings, tenant), checked_name(job, "handle id"), custom_id)
 
+    @while_open
     async def jobs(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
     ) -> AsyncGenerator[BatchStatus]:
@@ -298,6 +318,7 @@ class Client:
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
             yield status
 
+    @while_open
     async def streams(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
     ) -> AsyncGenerator[StreamStatus]:
@@ -325,6 +346,7 @@ class Client:
         owner = tenant_of(self.settings, tenant)
         return await view_stream(self._connections.storage, owner, checked_name(id, "stream's id"))
 
+    @while_open
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
     ) -> AsyncGenerator[DeadLetter]:

@@ -1,9 +1,12 @@
 """What a client is connected to: settings, store, publisher and pools. Each is opened at its first use."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backburner.settings import Settings
+from backburner_schemas.errors import ClientClosed
 
 if TYPE_CHECKING:
     # Imported at first use, so that `import backburner` stays light.
@@ -13,8 +16,11 @@ if TYPE_CHECKING:
     from backburner.storage import Storage
 
 
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+
+
 class Connections:
-    """Opens each part once and hands it out. `close` closes what was opened; after it, all raises `RuntimeError`."""
+    """Opens each part once and hands it out. `close` closes what was opened; after it, all raises `ClientClosed`."""
 
     def __init__(
         self, settings: Settings, storage: "Storage | None" = None, publisher: "Publisher | None" = None
@@ -31,7 +37,7 @@ class Connections:
     @property
     def storage(self) -> "Storage":
         """The object store. Raises `SettingsError` if none is set."""
-        self._check_open()
+        self.check_open()
         if self._storage is None:
             from backburner.storage import Storage
 
@@ -41,7 +47,7 @@ class Connections:
     @property
     def pools(self) -> "PoolDirectory":
         """The pools that are registered in the store."""
-        self._check_open()
+        self.check_open()
         if self._pools is None:
             from backburner.pools import PoolDirectory
 
@@ -60,7 +66,7 @@ class Connections:
     async def publisher(self) -> "Publisher":
         """The publisher, connected. Raises `SettingsError` if no queue is set, `QueueError` if no broker answers."""
         async with self._starting:
-            self._check_open()
+            self.check_open()
             if self._publisher is None:
                 from backburner.publishers import open_publisher
 
@@ -70,9 +76,10 @@ class Connections:
                 self._started = True
         return self._publisher
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise `ClientClosed` behind `close`."""
         if self._closed:
-            raise RuntimeError("the client is closed; create a new one")
+            raise ClientClosed
 
     async def close(self) -> None:
         """Close what was opened. Safe to call twice."""
@@ -81,3 +88,14 @@ class Connections:
             publisher, self._publisher, self._started = self._publisher, None, False
             if publisher is not None:
                 await publisher.close()
+
+
+def while_open(method: MethodT) -> MethodT:
+    """Let a closed client's method raise `ClientClosed` where it is called, not where its iterator is first used."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._connections.check_open()
+        return method(self, *args, **kwargs)
+
+    return cast("MethodT", call)

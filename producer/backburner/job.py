@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, overload
 
-from backburner.connections import Connections
+from backburner.connections import Connections, while_open
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.items import Item
 from backburner.jobs.finalizer import clock_of, finalize, view_job
@@ -77,6 +77,7 @@ class Job:
     def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
     @overload
     def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncGenerator[JoinedResult]: ...
+    @while_open
     async def results(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[ResultRecord]:
@@ -101,6 +102,7 @@ class Job:
                 for record in batch:
                     yield record
 
+    @while_open
     async def result_batches(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[Sequence[ResultRecord]]:
@@ -119,6 +121,7 @@ class Job:
                     for batch in records_of(piece):
                         yield await names.join(batch) if join is not None else await names.complete(batch)
 
+    @while_open
     async def result_lines(self, *, follow: bool = True) -> AsyncGenerator[RecordLines]:
         """Read the same records as JSON lines, many at a time, which costs a fraction: most are passed on as stored.
 

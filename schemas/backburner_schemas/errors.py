@@ -16,7 +16,8 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── StoreError            the object store failed: retried
     ├── KubernetesError       the cluster's API failed or refused
     ├── ModelError            a model cannot be fetched
-    └── SettingsError         a setting is unknown or cannot be used
+    ├── SettingsError         a setting is unknown or cannot be used
+    └── ClientError           a client of the SDK is used where it cannot work
 """
 
 from collections.abc import Mapping
@@ -588,3 +589,15 @@ class SettingsError(BackburnerError):
     """A setting is unknown or cannot be used."""
 
     code = "invalid_setting"
+
+
+class ClientError(BackburnerError, RuntimeError):
+    """The client cannot be used here; create another one where it is needed."""
+
+    code = "client_error"
+
+
+class ClientClosed(ClientError):
+    """The client is closed; create a new one."""
+
+    code = "client_closed"

@@ -49,15 +49,25 @@ class SyncClient:
 
     def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
         """Raises `SettingsError` for a setting that is unknown or cannot be used."""
-        self._client = Client(settings, **arguments)
-        self._thread = LoopThread()
+        self._run_on_thread(Client(settings, **arguments))
 
     @classmethod
     def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
         """See `Client.from_parts`."""
-        client = cls(settings)
-        client._client = Client.from_parts(settings, storage, publisher)
+        client = cls.__new__(cls)
+        client._run_on_thread(Client.from_parts(settings, storage, publisher))  # noqa: SLF001 - its own
         return client
+
+    @classmethod
+    def from_env_file(cls, path: Path | str | None = None, **arguments: Any) -> Self:
+        """See `Client.from_env_file`."""
+        client = cls.__new__(cls)
+        client._run_on_thread(Client.from_env_file(path, **arguments))  # noqa: SLF001 - its own
+        return client
+
+    def _run_on_thread(self, client: Client) -> None:
+        self._client = client
+        self._thread = LoopThread(client.close)
 
     def __enter__(self) -> Self:
         return self
@@ -66,13 +76,12 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Disconnect and end the thread. Safe to call twice."""
-        if self._thread.closed:
-            return
-        try:
-            self._thread.call(self._client.close)
-        finally:
-            self._thread.close()
+        """Disconnect and end the thread. Safe to call twice. Raises `ClientError` in a callback of the client's own.
+
+        A client that nobody refers to any more, nor to its jobs and handles, is closed by itself, as are all at the
+        interpreter's end.
+        """
+        self._thread.close()
 
     @property
     def settings(self) -> Settings:
