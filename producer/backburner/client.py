@@ -465,6 +465,15 @@ class Client:
         """
         return await self._connections.pools.read()
 
+    async def default_model(self) -> str:
+        """Find the model that `enqueue` takes where none is named: that of the setting `pool`, or the only one.
+
+        Raises `PoolError` where there are several, `PoolNotFound` where there is none, and `StoreError`.
+
+            print(await client.default_model())
+        """
+        return await self._connections.pools.default_model(self.settings.pool)
+
     async def register_pool(self, model: str) -> PoolManifest:
         """Register the pool of a base model, by its exact served name; `backburner topics ensure` makes its topics.
 

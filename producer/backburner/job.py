@@ -143,8 +143,9 @@ class Job:
     ) -> BatchStatus:
         """Wait until the job is frozen, `timeout` seconds at most, or for as long as it takes.
 
-        Returns its final status, however it ended. `progress` is called with each status that is seen. Raises
-        `ResultTimeout`, and `StoreError` only after the store was away for minutes.
+        Returns its final status, however it ended. `progress` is called with the first status and each one
+        that differs from the last, which is a line where it is printed. Raises `ResultTimeout`, and `StoreError` only
+        after the store was away for minutes.
 
             status = await job.wait(timeout=3600)
             if status.status is not JobState.COMPLETED:
@@ -152,6 +153,7 @@ class Job:
         """
         pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
         begun = time.monotonic()
+        last: BatchStatus | None = None
         while True:
             try:
                 status = derive(await self._frozen_if_ended(await self._view()))
@@ -161,8 +163,9 @@ class Job:
                 patience.bear(error)
             else:
                 patience.went_well()
-                if progress is not None:
+                if progress is not None and status != last:
                     progress(status)
+                last = status
                 if status.frozen:
                     return status
             await pace.pause(f"job {self.id} did not end")

@@ -20,11 +20,15 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     └── ClientError           a client of the SDK is used where it cannot work
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from linecache import getline
+from traceback import walk_tb
+from types import TracebackType
 from typing import ClassVar
 
 _MAX_PARAM_CHARACTERS = 128
 _CUT = "…"
+_OWN_PACKAGES = frozenset({"backburner", "backburner_schemas", "backburner_worker"})
 
 
 def cut(text: str, max_bytes: int) -> str:
@@ -35,6 +39,17 @@ def cut(text: str, max_bytes: int) -> str:
     if len(encoded) <= max_bytes:
         return text
     return encoded[: max_bytes - len(_CUT.encode())].decode(errors="ignore") + _CUT
+
+
+def _callers_line(traceback: TracebackType | None) -> Iterator[str]:
+    """The line that called into Backburner, if there is one: the last that is not part of it."""
+    found = None
+    for frame, number in walk_tb(traceback):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OWN_PACKAGES:
+            break
+        found = (frame.f_code.co_filename, number)
+    if found is not None and (line := getline(*found).strip()):
+        yield f"----> {found[1]} {line}"
 
 
 class BackburnerError(Exception):
@@ -52,6 +67,10 @@ class BackburnerError(Exception):
         self.message = cut(message, self.max_message_bytes) if message else self.default_message()
         self.param = param[:_MAX_PARAM_CHARACTERS] if param else param
         super().__init__(self.message)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython, and so a notebook, shows: the caller's line and the message, which says what to do."""
+        return [*_callers_line(self.__traceback__), f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
 
     @classmethod
     def default_message(cls) -> str:

@@ -197,6 +197,12 @@ class BatchStatus(BaseModel):
     estimate: Estimate | None = None
     """What a stored job is expected to take; None until it is planned, and for other jobs."""
 
+    def __str__(self) -> str:
+        """The job's id, what it is doing and how far it is: `batch_1 in_progress: 23 of 64 answered, 1 failed`."""
+        counts = self.request_counts
+        total = f"{counts.total:,}" if self.sealed else f"{counts.total:,}+"
+        return f"{self.id} {self.status}: {counts.completed:,} of {total} answered, {counts.failed:,} failed"
+
     @property
     def frozen(self) -> bool:
         """Whether nothing about the job changes any more."""

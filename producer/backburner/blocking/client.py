@@ -4,7 +4,17 @@ Every call runs on an event loop in a thread of the client's own, and waits for 
 thread; iterables that are submitted are read in the caller's.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -14,6 +24,7 @@ from backburner.client import Client
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.items import Item
+from backburner.inputs.source import check_no_frame
 from backburner.job import Job
 from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
@@ -289,6 +300,10 @@ class SyncClient:
         """See `Client.pools`."""
         return self._thread.call(self._client.pools)
 
+    def default_model(self) -> str:
+        """See `Client.default_model`."""
+        return self._thread.call(self._client.default_model)
+
     def register_pool(self, model: str) -> PoolManifest:
         """See `Client.register_pool`."""
         return self._thread.call(lambda: self._client.register_pool(model))
@@ -305,13 +320,16 @@ class SyncClient:
         """See `Client.remove_pool`."""
         return self._thread.call(lambda: self._client.remove_pool(pool))
 
-    def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncGenerator[Item]], Awaitable[Job]]) -> SyncJob:
+    def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncIterable[Item]], Awaitable[Job]]) -> SyncJob:
         """The job that the work makes. An iterable is read here, and handed over."""
-        feed = None if source is None or isinstance(source, (str, Path)) else Feed[Item](self._thread)
-        future = self._thread.start(lambda: make(source if feed is None else feed.items()))
+        if source is None or isinstance(source, (str, Path)):
+            return SyncJob(self._thread, self._thread.call(lambda: make(source)))
+        check_no_frame(source)
+        feed = Feed[Item](self._thread)
+        given = feed.sized(len(source)) if isinstance(source, Sized) else feed.items()
+        future = self._thread.start(lambda: make(given))
         try:
-            if feed is not None and source is not None and not isinstance(source, (str, Path)):
-                feed.fill(source, future)
+            feed.fill(source, future)
             return SyncJob(self._thread, future.result())
         except BaseException:
             future.cancel()

@@ -10,7 +10,16 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -215,6 +224,10 @@ class Feed(Generic[Given]):
             for item in chunk:
                 yield item
 
+    def sized(self, count: int) -> "SizedItems":
+        """The same items, of which there are so many."""
+        return SizedItems(self.items(), count)
+
     def fill(self, items: Iterable[Given], taker: "Future[Any]") -> None:
         """Read the items in this thread, to their end or until the taker has ended."""
         chunk: list[Item] = []
@@ -242,3 +255,17 @@ class Feed(Generic[Given]):
         if not put.done():
             put.cancel()
         return not taker.done()
+
+
+class SizedItems(AsyncIterable[Item]):
+    """Items that come one after another, and whose number is known."""
+
+    def __init__(self, items: AsyncGenerator[Item], count: int) -> None:
+        self._items = items
+        self._count = count
+
+    def __aiter__(self) -> AsyncIterator[Item]:
+        return self._items
+
+    def __len__(self) -> int:
+        return self._count

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
-
-from backburner_schemas.errors import InvalidJson, RequestRefused, UnknownEndpoint
+from backburner.inputs.items import json_of
+from backburner_schemas.errors import RequestRefused, UnknownEndpoint
 from backburner_schemas.request import BatchRequest, Endpoint, parse_request
 
 
@@ -53,8 +52,5 @@ def _from_prompt(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
 
 def request_of(custom_id: str, endpoint: Endpoint, body: Mapping[str, Any], *, max_bytes: int) -> BatchRequest:
     """The request, checked as a line of a file is. Raises `RequestRefused`."""
-    try:
-        line = to_json({"custom_id": custom_id, "url": endpoint, "body": dict(body)}, inf_nan_mode="null")
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidJson(f"the body cannot be written as JSON: {error}") from error
+    line = json_of({"custom_id": custom_id, "url": endpoint, "body": dict(body)})
     return parse_request(line, max_bytes=max_bytes)

@@ -43,7 +43,7 @@ def ran(program):
     )
 
 
-@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), ValueError("no")], ids=lambda one: repr(one))
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), ValueError("no")], ids=repr)
 def test_what_a_callback_raises_reaches_the_caller_and_the_client_goes_on(system, raised):
     def progress(_):
         raise raised
