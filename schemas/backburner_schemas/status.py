@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -202,6 +203,10 @@ class BatchStatus(BaseModel):
         counts = self.request_counts
         total = f"{counts.total:,}" if self.sealed else f"{counts.total:,}+"
         return f"{self.id} {self.status}: {counts.completed:,} of {total} answered, {counts.failed:,} failed"
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # noqa: FBT001 - as IPython calls it
+        """What IPython, and so a notebook, shows: a line; `model_dump()` has all of it."""
+        printer.text(str(self))
 
     @property
     def frozen(self) -> bool:

@@ -63,15 +63,21 @@ def answer_rows(
     """
     table = Rows(rows)
     check_columns(table, prefix)
+    requests = requests_of(
+        table, prompt, custom_id=custom_id, system=system, model=model, endpoint=endpoint, **parameters
+    )
     # Made here: a blocking client calls it in a thread, which knows no cell.
     told: Progress = ProgressLine() if progress is None else progress
 
     async def run(client: Client) -> Any:
-        named = await client.default_model() if model is None else model
-        requests = requests_of(
-            table, prompt, custom_id=custom_id, system=system, model=named, endpoint=endpoint, **parameters
+        job = await client.submit(
+            requests,
+            model=await client.default_model() if model is None else None,
+            job_id=job_id,
+            priority=priority,
+            deadline=deadline,
+            on_progress=told,
         )
-        job = await client.submit(requests, job_id=job_id, priority=priority, deadline=deadline, on_progress=told)
         await job.wait(timeout=timeout, progress=told)
         return joined(table, [record async for record in job.results()], custom_id=custom_id, prefix=prefix)
 

@@ -143,7 +143,8 @@ def json_of(value: object) -> bytes:
             raise InvalidJson(f"this cannot be written as JSON: {error}") from error
         where, kind = place
         raise InvalidJson(
-            f"{where or 'the value'} is of the type {kind}, which JSON has no form for; pass a text, a number, a list or a dict",
+            f"{where or 'the value'} is of the type {kind}, which JSON has no form for; pass a text, a number, a list "
+            "or a dict",
             param=where or None,
         ) from error
 

@@ -48,19 +48,19 @@ async def test_what_no_json_can_hold_is_named(system):
 
 async def test_findings_that_say_the_same_are_folded(system, tmp_path):
     rows = [{"prompt": "hello"}] * 50
-    with pytest.raises(InvalidInput, match="^all 50 items: custom_id is missing; ") as refused:
+    with pytest.raises(InvalidInput, match=r"^all 50 items: custom_id is missing; ") as refused:
         await system.client.submit(rows)
     assert refused.value.total == len(refused.value.findings) == 50
-    with pytest.raises(InvalidInput, match="^item 2 and 1 more: custom_id is missing.* \\(and 1 others\\); "):
+    with pytest.raises(InvalidInput, match=r"^item 2 and 1 more: custom_id is missing.* \(and 1 others\); "):
         await system.client.submit([line(), {}, {}, {"custom_id": 1, "url": "", "body": {}}])
     path = tmp_path / "in.jsonl"
     path.write_text("{}\n" * 3)
-    with pytest.raises(InvalidInput, match="^all 3 lines: custom_id is missing"):
+    with pytest.raises(InvalidInput, match=r"^all 3 lines: custom_id is missing"):
         await system.client.submit(path)
 
 
 def test_a_blocking_client_folds_them_too():
-    with FakeSystem() as system, pytest.raises(InvalidInput, match="^all 2,000 items: custom_id is missing"):
+    with FakeSystem() as system, pytest.raises(InvalidInput, match=r"^all 2,000 items: custom_id is missing"):
         system.sync_client.submit([{"prompt": "hello"}] * 2000)
 
 
@@ -69,7 +69,7 @@ async def test_an_endless_iterable_is_left_at_its_first_bad_item(system):
         while True:
             yield {}
 
-    with pytest.raises(InvalidInput, match="^all 512 items"):
+    with pytest.raises(InvalidInput, match=r"^all 512 items"):
         await system.client.submit(items())
 
 
