@@ -61,7 +61,8 @@ async def test_from_nothing_to_a_labelled_table(folder):
     # One line, which was drawn in place: the last is what stays.
     progress, _, table = labelled.partition("\n")
     assert re.fullmatch(r"batch_\w+ completed: 6/6 requests, 0 failed(, .*)?", progress)
-    assert len(table.splitlines()) == 7, table
+    # The answers of the fake engine are long, so the table may be broken.
+    assert table.count("fake-") == 6
     assert used.startswith("failed: 0\n")
     assert refused.splitlines()[0].startswith("----> 1 await answer_rows(client, reviews, ")
     assert "InvalidInput: the prompt names the column 'reveiw', and the rows have id, product, review" in refused

@@ -9,7 +9,8 @@ import pytest
 import backburner
 from backburner.testing import FakeSystem
 
-PAGE = (Path(__file__).parents[3] / "docs" / "python.md").read_text(encoding="utf-8")
+PAGE_FOLDER = Path(__file__).parents[3] / "docs"
+PAGE = (PAGE_FOLDER / "python.md").read_text(encoding="utf-8")
 _TITLE = re.compile(r"^#+ `([\w.]+)`$", re.MULTILINE)
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -75,3 +76,15 @@ def test_there_are_examples_of_whatever_users_do():
     titled = {one.id for one in examples()}
     assert {"Client", "Client.enqueue", "Client.submit", "Job.results", "SyncClient", "FakeSystem"} <= titled
     assert len(titled) > 20
+
+
+async def test_the_page_on_notebooks_runs_from_its_first_example_to_its_last(prompts, monkeypatch, capsys):
+    cells = "\n".join(_BLOCK.findall((PAGE_FOLDER / "notebooks.md").read_text(encoding="utf-8")))
+    space: dict = {}
+    exec(f"async def main():\n{indent(cells, '    ')}", space)
+    async with FakeSystem(lambda _: "positive") as system:
+        monkeypatch.setattr(backburner.Client, "from_env_file", system.new_client)
+        await space["main"]()
+    shown = capsys.readouterr().out
+    assert shown.startswith("fake\n")
+    assert shown.count("positive") == 4
