@@ -206,6 +206,12 @@ def test_a_stored_body_is_known_as_the_jobs_own_and_no_other_jobs(tenant, job, i
     assert not keys.is_body_of(key, tenant + "x", job)
 
 
+def test_a_stored_bodys_ending_takes_nothing_of_its_names_room():
+    longest = "x" * 255
+    assert keys.is_body_of(keys.body("t", "j", longest), "t", "j")
+    assert not keys.is_body_of(keys.body("t", "j", longest + "x"), "t", "j")
+
+
 @given(NAMES, NAMES, NAMES)
 def test_a_stored_jobs_input_is_its_own_or_a_file_of_its_tenant(tenant, job, other):
     assert keys.is_input_of(keys.stored_input(tenant, job), tenant, job)

@@ -43,6 +43,22 @@ def test_a_lane_that_slept_does_not_catch_up() -> None:
     assert lanes[Lane.LOW] == 10
 
 
+def test_a_lane_that_falls_asleep_again_and_again_takes_its_share_and_no_more() -> None:
+    feeder = new_feeder(1000)
+    for position in range(200):
+        feeder.add(work(position, Lane.NORMAL))
+    for _ in range(100):
+        feeder.take()
+    lanes: list[Lane] = []
+    for position in range(50):
+        if len(lanes) == lanes.count(Lane.NORMAL) or lanes[-1] is Lane.LOW:
+            feeder.add(work(position, Lane.LOW))
+        taken_now = feeder.take()
+        assert taken_now is not None
+        lanes.append(taken_now.lane)
+    assert lanes.count(Lane.LOW) <= 11
+
+
 def test_the_budget_is_the_room_in_each_lane() -> None:
     feeder = new_feeder(2)
     feeder.add(work(0, Lane.HIGH))

@@ -10,7 +10,12 @@ import pytest
 from backburner_worker.sources.kafka.batches import codecs, record
 from backburner_worker.sources.kafka.batches.fetched import FetchedBatches
 from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
-from backburner_worker.sources.kafka.batches.record import MAX_HEADERS_COUNT, MAX_RECORDS_COUNT, Unreadable
+from backburner_worker.sources.kafka.batches.record import (
+    MAX_HEADERS_COUNT,
+    MAX_KEPT_BYTES,
+    MAX_RECORDS_COUNT,
+    Unreadable,
+)
 from fuzz.batch_bytes import (
     CODECS,
     CONTROL,
@@ -236,6 +241,12 @@ def test_too_many_records_are_one_letter():
 # --- what cannot be decoded ---
 
 
+def snappy_blocks(*lengths):
+    """A batch that holds snappy as Java writes it: the lengths that stand before blocks, and half of one more."""
+    packed = b"\x82SNAPPY\x00" + struct.pack(f">ii{len(lengths)}i", 1, 1, *lengths) + b"\x00\x00"
+    return batch(b"", codec=CODECS["snappy"], packed=packed, count=3, last=2)
+
+
 def test_a_name_that_is_not_utf8_costs_no_record_anything():
     bad = Record(b"1", headers=((b"\xff\xfe", b"x"), (b"attempt", b"2")))
     found = opened(batch([Record(b"0"), bad, Record(b"2")])).take(10)
@@ -289,6 +300,29 @@ def test_behind_a_record_without_an_end_the_rest_of_its_batch_is_one_letter(leng
     assert [each.value for each in (first, *rest)] == [b"0", b"3", b"4", b"5"]
 
 
+def test_what_a_batch_holds_beyond_its_count_is_one_letter():
+    fetched = opened(three(count=1), three(first=3))
+    first, stand_in, *rest = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.reason) == (1, 3, "its batch holds more than it says")
+    assert [each.value for each in (first, *rest)] == [b"0", b"3", b"4", b"5"]
+
+
+def test_a_number_that_goes_on_and_on_is_malformed():
+    body = b"\x00" + b"\x80" * 11 + b"\x00" + varint(1) + varint(-1) + varint(2) + b"{}" + varint(0)
+    content = Record(b"0").encode(0) + varint(len(body)) + body + Record(b"2").encode(2)
+    first, stand_in, last = opened(batch(content, count=3, last=2)).take(10)
+    assert (first.value, stand_in.reason, last.value) == (b"0", "the record is malformed", b"2")
+
+
+def test_no_more_than_a_bound_is_kept_of_what_cannot_be_read():
+    large = Record(bytes(MAX_KEPT_BYTES + MIB), value_length=1)
+    unread = batch([large], codec=5)
+    damaged = batch([large], broken_checksum=True)
+    for fetched in (opened(batch([large])), opened(unread), opened(damaged)):
+        (stand_in,) = fetched.take(10)
+        assert len(stand_in.value) == MAX_KEPT_BYTES
+
+
 def test_many_malformed_records_of_a_batch_are_few_letters():
     fetched = opened(batch([Record(b"{}", value_length=500) for _ in range(1000)]), end=10_000)
     found = fetched.take(10_000)
@@ -302,6 +336,9 @@ def test_many_malformed_records_of_a_batch_are_few_letters():
         (three(codec=5), "codec, 5, is unknown"),
         (batch(b"", codec=ZSTD, packed=b"\xff" * 50, count=3, last=2), "zstd data is broken"),
         (batch(b"", codec=GZIP, packed=gzip.compress(b"x" * 99)[:20], count=3, last=2), "gzip data is broken"),
+        (snappy_blocks(-4), "snappy data is cut off"),
+        (snappy_blocks(1000), "snappy data is cut off"),
+        (snappy_blocks(), "snappy data is cut off"),
         (three(count=-1), "holds -1 records"),
         (three(count=0), "holds no records, and does"),
         (three(count=2**31 - 1), "holds 2,147,483,647 records"),
@@ -342,6 +379,7 @@ def test_a_length_that_cannot_be_moves_reading_on_by_one_offset(length):
     fetched = opened(data[:8] + struct.pack(">i", length) + data[12:], three(first=8), offset=5)
     (stand_in,) = fetched.take(10)
     assert (stand_in.offset, stand_in.until, stand_in.damaged) == (5, 6, True)
+    assert stand_in.reason.startswith("its batch ")
     assert fetched.exhausted
 
 

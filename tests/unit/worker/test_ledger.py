@@ -64,7 +64,8 @@ def test_whatever_is_to_be_committed_counts_as_a_change():
     ledger.take(0)
     ledger.take(1)
     assert ledger.changes == 0
-    for change in (lambda: ledger.begin(1), lambda: ledger.settle(1), lambda: ledger.take(4)):
+    begin, settle = (lambda: ledger.begin(0)), (lambda: ledger.settle(1))
+    for change in (begin, lambda: ledger.begin(1), settle, lambda: ledger.take(4)):
         before = ledger.changes
         change()
         assert ledger.changes > before
@@ -155,6 +156,37 @@ def test_reaching_on_says_how_much_of_it_nobody_knew():
     assert ledger.reach(20) == 7
     assert ledger.settle(12)
     assert ledger.low_water == 20
+
+
+def test_what_is_held_already_is_no_gap_and_what_came_beside_it_is_none_either():
+    ledger = Ledger(10, running=[12, 14])
+    assert ledger.reach(20) == 8
+    ledger = Ledger(11, running=[11])
+    for offset in (11, 12):
+        ledger.take(offset)
+    ledger.reach(20)
+    ledger.settle(11)
+    assert ledger.low_water == 12
+
+
+def test_what_was_done_behind_a_gap_is_no_part_of_it():
+    ledger = Ledger(10, done=IndexSet.of([20, 21]))
+    assert ledger.reach(20) == 10
+    assert (ledger.low_water, ledger.position, ledger.size) == (22, 22, 0)
+
+
+def test_a_gap_of_nothing_takes_no_room():
+    ledger = Ledger(10, running=[12])
+    ledger.reach(13)
+    assert (ledger.low_water, ledger.size) == (12, 1)
+
+
+def test_a_held_offset_that_reading_has_come_up_to_is_still_to_be_caught_up_with():
+    ledger = Ledger(0, running=[5])
+    ledger.reach(5)
+    assert ledger.catching_up
+    assert not ledger.take(5)
+    assert not ledger.catching_up
 
 
 @given(st.lists(st.integers(0, 50), unique=True, min_size=1), st.randoms(use_true_random=False))

@@ -1,5 +1,7 @@
 """What is written beside an offset: it comes back as it was, always fits, and never claims more than is true."""
 
+import base64
+import zlib
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -102,6 +104,53 @@ def test_scattered_offsets_come_back_from_a_bitmap_in_their_order():
     assert held == decode(text, 0) == marks
 
 
+@pytest.mark.parametrize("step", [127, 128, 129])
+def test_gaps_and_lengths_of_one_byte_and_of_two_come_back(step):
+    marks = Marks(started=above(10, [(step, 1), (1, step)]), completed=above(10, [(step, step)]))
+    assert decode(encode(marks, 10)[0], 10) == marks
+
+
+def test_where_ranges_hold_more_than_a_bitmap_would_they_are_written_as_far_as_there_is_room():
+    wanted = above(10, [(1, 1_000_000), *[(200, 1)] * 3_000])
+    text, held = encode(Marks(completed=wanted), 10)
+    assert decode(text, 10) == held
+    assert held.completed.ranges == wanted.ranges[: len(held.completed.ranges)]
+    assert 1_000_000 < len(held.completed) < len(wanted)
+
+
+FULL_LOG = Log(bytes(range(1, 17)), 1 << 30, 1 << 48)
+
+
+@pytest.mark.parametrize("name", ["suspects", "earlier", "started", "completed"])
+@pytest.mark.parametrize(
+    ("offset", "ranges", "bare", "with_all"),
+    [
+        (1 << 40, [(100, 1)] * 2_000, 1_525, 1_507),  # ranges of two bytes, and a byte is left or is not
+        (1 << 40, [(1, 1)] * 13_000, 12_196, 12_056),  # a bitmap, in which nearly all would have room
+        (0, [(1, 1)] * 40_000, 12_196, 12_056),
+    ],
+)
+def test_all_the_room_there_is_is_used_and_no_more(name, offset, ranges, bare, with_all):
+    wanted = above(offset, ranges)
+    counts = []
+    for others in ({}, {"log": FULL_LOG, "write_ahead_until": offset + (1 << 50)}):
+        marks = replace(Marks(**{name: wanted}), **others)
+        text, held = encode(marks, offset)
+        kept = getattr(held, name)
+        assert len(text) <= MAX_CHARACTERS
+        assert decode(text, offset) == held == replace(marks, **{name: kept})
+        counts.append(len(kept))
+    assert counts == [bare, with_all]
+
+
+@pytest.mark.parametrize("count", range(1_500, 1_540))
+def test_a_second_set_fits_into_whatever_room_the_first_has_left(count):
+    marks = Marks(suspects=above(0, [(100, 1)] * count), completed=above(0, [(50, 1)] * 9))
+    text, held = encode(marks, 0)
+    assert len(text) <= MAX_CHARACTERS
+    assert decode(text, 0) == held
+
+
 def test_a_million_done_behind_one_slow_request_are_a_few_characters():
     assert len(encode(Marks(completed=IndexSet([(1, 1_000_000)])), 0)[0]) < 50
 
@@ -122,6 +171,16 @@ def test_damaged_text_counts_as_none(found, data):
 @given(st.text() | st.text(alphabet="b1.AQgw=").map(lambda text: "bb1." + text), OFFSETS)
 def test_foreign_text_counts_as_none(text, offset):
     assert decode(text, offset) in (UNMARKED, Marks(clean=False, write_ahead_until=EVERYWHERE_OFFSET))
+
+
+def test_text_with_something_else_in_between_counts_as_none():
+    assert decode(PLAIN_TEXT[:8] + "\n" + PLAIN_TEXT[8:], 10) == UNMARKED
+
+
+def test_a_number_that_no_offset_can_be_counts_as_damage():
+    payload = bytes(5) + b"\x80" * 9 + b"\x01" + bytes(4)
+    checksum = zlib.crc32(b"10", zlib.crc32(payload)).to_bytes(4)
+    assert decode("bb1." + base64.b64encode(payload + checksum).decode(), 10) == UNMARKED
 
 
 @given(marked())
@@ -146,10 +205,18 @@ KNOWN = replace(PLAIN, log=Log(bytes(range(16)), 3, 12, renewed=True))
 KNOWN_TEXT = "bb1.BgAAAAcUAAADAAEBAwACAQABAgMEBQYHCAkKCwwNDg8EDISdObE="
 
 
-@pytest.mark.parametrize(("marks", "text"), [(PLAIN, PLAIN_TEXT), (KNOWN, KNOWN_TEXT)])
-def test_the_text_is_what_all_releases_read(marks, text):
-    assert encode(marks, 10)[0] == text
-    assert decode(text, 10) == marks
+SCATTERED = Marks(completed=IndexSet.of([1011, 1019, 1042]))
+"""A bitmap, which is one byte shorter than ranges."""
+SCATTERED_TEXT = "bb1.AQAAAAAAAAAABgEBAQEAgC394wc="
+
+
+@pytest.mark.parametrize(
+    ("marks", "offset", "text"),
+    [(PLAIN, 10, PLAIN_TEXT), (KNOWN, 10, KNOWN_TEXT), (SCATTERED, 1010, SCATTERED_TEXT)],
+)
+def test_the_text_is_what_all_releases_read(marks, offset, text):
+    assert encode(marks, offset)[0] == text
+    assert decode(text, offset) == marks
 
 
 def test_marks_below_an_offset_are_those_that_a_shorter_log_has():

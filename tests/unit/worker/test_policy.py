@@ -131,6 +131,18 @@ def test_a_retry_is_held_against_the_deadline_where_the_clock_is_trusted(trusted
     assert isinstance(ending, kind)
 
 
+def test_a_failure_of_the_engine_that_no_attempt_would_mend_is_a_dead_letter() -> None:
+    run, error = Run(envelope(), AnswerMode.OBJECT), PoisonRequest()
+    ending = after_failure(run, error, DeliveryFacts(), now=0.0, rules=RetryRules(), chance=0.5)
+    assert ending == DeadLettered(run.envelope.address, error, AnswerMode.OBJECT)
+
+
+def test_a_suspect_needs_no_time_for_a_wait_before_its_deadline() -> None:
+    run, facts = Run(envelope(), AnswerMode.SEGMENT, deadline=1000.0), DeliveryFacts(attempt=4, suspect=True)
+    ending = after_failure(run, EngineError(), facts, now=999.0, rules=RetryRules(), chance=1.0)
+    assert isinstance(ending, Retry)
+
+
 # --- to the letter ----------------------------------------------------------------------------------------
 
 OBJECT = envelope().model_copy(update={"answer": AnswerMode.OBJECT})

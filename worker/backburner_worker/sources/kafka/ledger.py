@@ -23,12 +23,11 @@ class Ledger:
     ranges that are done.
     """
 
-    __slots__ = ("_adopted", "_done", "_low", "_position", "_started", "_waiting", "base", "changes")
+    __slots__ = ("_adopted", "_done", "_low", "_position", "_started", "_waiting", "changes")
 
     def __init__(
         self, base: int, running: Iterable[int] = (), done: IndexSet = _NONE, started: Iterable[int] = ()
     ) -> None:
-        self.base = base
         self.changes = 0
         """Goes up whenever what is to be committed changes."""
         self._low = self._position = base

@@ -98,7 +98,7 @@ def encode(marks: Marks, offset: int) -> tuple[str, Marks]:
     """
     log = _pack_log(marks.log)
     flags = (_CLEAN_BIT if marks.clean else 0) | (_LOG_BIT if log else 0) | (_RENEWED_BIT if marks.log.renewed else 0)
-    head = bytes([flags]) + marks.incarnation.to_bytes(4, "big")
+    head = bytes([flags]) + marks.incarnation.to_bytes(4)
     head += _varint(max(marks.write_ahead_until - offset, 0))
     room = _ROOM_BYTES - len(head) - _LENGTHS_BYTES - len(log) - _CHECKSUM_BYTES
     packed, held = [], []
@@ -131,7 +131,7 @@ def decode(text: str, offset: int) -> Marks:
             return UNMARKED
         reader = _Reader(payload)
         flags = reader.take(1)[0]
-        incarnation = int.from_bytes(reader.take(4), "big")
+        incarnation = int.from_bytes(reader.take(4))
         write_ahead = reader.varint()
         suspects, earlier, started, completed = (_unpack(reader.take(reader.varint()), offset) for _ in range(4))
         log = _unpack_log(reader, flags) if flags & _LOG_BIT else UNKNOWN_LOG
@@ -152,7 +152,7 @@ def decode(text: str, offset: int) -> Marks:
 def _pack_log(log: Log) -> bytes:
     if log == UNKNOWN_LOG:
         return b""
-    return log.topic.rjust(_TOPIC_ID_BYTES, b"\0") + _varint(log.epoch + 1) + _varint(log.checked)
+    return (log.topic or bytes(_TOPIC_ID_BYTES)) + _varint(log.epoch + 1) + _varint(log.checked)
 
 
 def _unpack_log(reader: "_Reader", flags: int) -> Log:
@@ -226,7 +226,7 @@ def _read_ranges(reader: "_Reader", at: int) -> Iterator[tuple[int, int]]:
 
 
 def _checksum(payload: bytes, offset: int) -> bytes:
-    return zlib.crc32(b"%d" % offset, zlib.crc32(payload)).to_bytes(_CHECKSUM_BYTES, "big")
+    return zlib.crc32(b"%d" % offset, zlib.crc32(payload)).to_bytes(_CHECKSUM_BYTES)
 
 
 def _varint(value: int) -> bytes:
@@ -251,7 +251,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         if count > self.left:
-            raise ValueError("cut off")
+            raise ValueError
         self._at += count
         return self._content[self._at - count : self._at]
 
@@ -266,5 +266,5 @@ class _Reader:
             shift += 7
             if byte < _CONTINUATION_BIT:
                 return value
-            if shift > _MAX_BITS:
-                raise ValueError("no offset is that large")
+            if shift >= _MAX_BITS:
+                raise ValueError  # No offset is that large.
