@@ -1,6 +1,7 @@
 """The examples of docs/python.md, which stand in the docstrings, do something: each runs against the fake system."""
 
 import re
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 
@@ -54,7 +55,9 @@ def compiled(example):
 @pytest.mark.parametrize("example", [one for one in examples() if "SyncClient()" not in one.values[0]])
 async def test_an_example_runs(example, prompts, monkeypatch):
     async with FakeSystem() as system:
-        monkeypatch.setattr(backburner, "Client", system.new_client)
+        made = partial(system.new_client)
+        made.from_env_file = system.new_client
+        monkeypatch.setattr(backburner, "Client", made)
         system.fail(["b"])
         job = await system.client.submit("prompts.jsonl")
         handle = await system.client.enqueue("hello")
