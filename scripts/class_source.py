@@ -15,6 +15,8 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 _LINE_CHARACTERS = 110
+_OF_PYDANTIC = frozenset({"model_config", "settings_customise_sources"})
+"""Names by which pydantic asks a class; they are nobody else's."""
 _CLASS_INDENT_CHARACTERS = 4
 """Columns before a statement of a class's own body; those of its methods stand further right."""
 
@@ -56,12 +58,13 @@ class ClassSource:
     ) -> None:
         text = ast.get_docstring(node)
         marks = {ast.unparse(one) for one in node.decorator_list}
+        hidden = node.name.startswith("_") or node.name in _OF_PYDANTIC
         if node.name == "__init__":
             if constructed:
                 self.constructor, self.made = _signature(node, kind.__name__), text or ""
             types_ = {one.arg: _annotation(one.annotation) for one in [*node.args.args, *node.args.kwonlyargs]}
             self._take_fields(kind, node.body, lambda _, value: types_.get(value, ""))
-        elif node.name.startswith("_") or (properties_only and not marks & {"property", "cached_property"}):
+        elif hidden or (properties_only and not marks & {"property", "cached_property"}):
             return
         elif "overload" in marks:
             self.methods.setdefault(node.name, ([], ""))[0].append(_signature(node, node.name))
@@ -77,7 +80,7 @@ class ClassSource:
         """Take up what is assigned in a class's body, or to `self` in its constructor's."""
         for node, below in _with_next(body):
             name, annotation, value = _assigned(node, in_class=node.col_offset <= _CLASS_INDENT_CHARACTERS)
-            if not name or name.startswith("_") or name == "model_config":
+            if not name or name.startswith("_") or name in _OF_PYDANTIC:
                 continue
             if (text := _text(below)) is None:
                 sys.exit(f"docs: {kind.__name__}.{name} has no docstring; write one below it")

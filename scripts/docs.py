@@ -33,6 +33,7 @@ from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.logs import LogSettings
 from backburner.settings.process import ProcessSettings
+from backburner.settings.profile import ProfileSettings
 from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.envelope import Envelope
@@ -62,7 +63,7 @@ from backburner_worker.settings.sweep import SweepSettings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GENERATED = "<!-- Written by scripts/docs.py from the code: change that, then run `make docs`. -->\n"
-EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings)
+EVERY_PART = (ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings, ProfileSettings)
 GATEWAY = (GatewayServiceSettings, AuthSettings, QuotaSettings, LimitSettings)
 EVERY_PROCESS = (ProcessSettings,)
 DISPATCHER = (DispatchSettings,)

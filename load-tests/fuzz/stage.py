@@ -27,9 +27,13 @@ class Queue(StrEnum):
     SQS = "sqs"
 
 
+_RETENTION_SECONDS = 100 * 365 * 86_400.0
+
+
 async def make_pool() -> None:
     """Its topics or queues, and its description in the store."""
-    settings = Settings.load()
+    # What is sent has the same times in each run, and a broker would soon delete what seems to be months old.
+    settings = Settings.load(topic_retention_seconds=_RETENTION_SECONDS)
     async with Client(settings) as client:
         await client.register_pool("fake")
         await ensure_topics(settings, POOL)

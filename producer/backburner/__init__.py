@@ -11,6 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+    """The release that is installed."""
+
     from backburner.blocking.client import SyncClient as SyncClient
     from backburner.blocking.job import SyncHandle as SyncHandle
     from backburner.blocking.job import SyncJob as SyncJob
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from backburner.jobs.reconcile import Reconciliation as Reconciliation
     from backburner.jobs.streams import StreamStatus as StreamStatus
     from backburner.pools import PoolStatus as PoolStatus
+    from backburner.publishers.base import PublishFailed as PublishFailed
     from backburner.settings import Settings as Settings
     from backburner.submission.forecast import JobForecast as JobForecast
     from backburner.submission.submission import SubmitProgress as SubmitProgress
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from backburner_schemas.errors import Cancelled as Cancelled
     from backburner_schemas.errors import ClientClosed as ClientClosed
     from backburner_schemas.errors import ClientError as ClientError
+    from backburner_schemas.errors import EngineError as EngineError
     from backburner_schemas.errors import Expired as Expired
     from backburner_schemas.errors import JobConflict as JobConflict
     from backburner_schemas.errors import JobError as JobError
@@ -43,12 +48,14 @@ if TYPE_CHECKING:
     from backburner_schemas.errors import PoolConflict as PoolConflict
     from backburner_schemas.errors import PoolError as PoolError
     from backburner_schemas.errors import PoolNotFound as PoolNotFound
+    from backburner_schemas.errors import ProducerAbandoned as ProducerAbandoned
     from backburner_schemas.errors import QueueError as QueueError
     from backburner_schemas.errors import RequestRefused as RequestRefused
     from backburner_schemas.errors import ResultTimeout as ResultTimeout
     from backburner_schemas.errors import SettingsError as SettingsError
     from backburner_schemas.errors import StoreDenied as StoreDenied
     from backburner_schemas.errors import StoreError as StoreError
+    from backburner_schemas.errors import StoreFull as StoreFull
     from backburner_schemas.job import Counts as Counts
     from backburner_schemas.job import JobState as JobState
     from backburner_schemas.names import Lane as Lane
@@ -70,6 +77,7 @@ _HOMES = {
     "Counts": "backburner_schemas.job",
     "DeadLetter": "backburner.dead_letters.letter",
     "Endpoint": "backburner_schemas.request",
+    "EngineError": "backburner_schemas.errors",
     "Expired": "backburner_schemas.errors",
     "Handle": "backburner.handle",
     "InvalidInput": "backburner.inputs.findings",
@@ -87,6 +95,8 @@ _HOMES = {
     "PoolError": "backburner_schemas.errors",
     "PoolNotFound": "backburner_schemas.errors",
     "PoolStatus": "backburner.pools",
+    "ProducerAbandoned": "backburner_schemas.errors",
+    "PublishFailed": "backburner.publishers.base",
     "QueueError": "backburner_schemas.errors",
     "Reconciliation": "backburner.jobs.reconcile",
     "RedriveResult": "backburner.dead_letters.redrive",
@@ -100,6 +110,7 @@ _HOMES = {
     "SkippedLine": "backburner.inputs.findings",
     "StoreDenied": "backburner_schemas.errors",
     "StoreError": "backburner_schemas.errors",
+    "StoreFull": "backburner_schemas.errors",
     "StreamStatus": "backburner.jobs.streams",
     "SubmitProgress": "backburner.submission.submission",
     "SyncClient": "backburner.blocking.client",
@@ -113,6 +124,8 @@ if not TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -120,5 +133,11 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("backburner")
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from backburner.connections import Connections, while_open
+from backburner.connections import DEFAULT_MAX_RETRIES, CallLimits, Connections, bounded, while_open
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import Redrive, RedriveResult
 from backburner.dead_letters.retry import RetryFailed, RetryOptions
@@ -16,19 +16,15 @@ from backburner.job import Job
 from backburner.jobs.listing import list_jobs
 from backburner.jobs.streams import StreamStatus, list_streams, view_stream
 from backburner.pools import PoolStatus
-from backburner.publishers.base import Message
 from backburner.settings import Settings
-from backburner.submission.envelopes import claim_check
+from backburner.settings.arguments import SettingArguments
 from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast, forecast_job
-from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, resolve_deadline, tenant_of
-from backburner.submission.sender import publish
-from backburner.submission.single import body_of, endpoint_of, request_of
+from backburner.submission.options import Deadline, checked_name, chosen_lane, manifest_of, tenant_of
+from backburner.submission.single import SingleOptions, SingleSubmission, body_of, check_names, endpoint_of
 from backburner.submission.stored_submission import StoredSubmission
-from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress
+from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress, resume_remedy
 from backburner_schemas import keys
-from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import JobError
-from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS
 from backburner_schemas.names import Lane, Priority
 from backburner_schemas.pool import PoolManifest
 from backburner_schemas.request import Endpoint, EndpointUrl
@@ -37,6 +33,13 @@ from backburner_schemas.status import BatchStatus
 if TYPE_CHECKING:
     from backburner.publishers.base import Publisher
     from backburner.storage import Storage
+
+
+_ENQUEUE_NAMES = (
+    *("prompt", "messages", "body", "model", "endpoint", "custom_id", "priority", "deadline", "pool", "tenant"),
+    *("idempotency_key", "extra_body", "timeout"),
+)
+"""The named arguments of `enqueue`, one of which is meant where another is almost so called."""
 
 
 class Client:
@@ -57,9 +60,24 @@ class Client:
     Use it from one event loop. Every method raises `StoreError` if the object store does not answer.
     """
 
-    def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
-        """Raises `SettingsError` for a setting that is unknown or cannot be used."""
-        self._connections = Connections(settings if settings is not None else Settings.load(**arguments))
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        timeout: float | None = None,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        **arguments: Unpack[SettingArguments],
+    ) -> None:
+        """`timeout` is how many seconds a call may take that waits for no answer, such as `enqueue` and `status`.
+
+        `max_retries` is how often a message that the broker did not acknowledge is sent again. All else are settings,
+        by the names of docs/settings.md without their prefix. Raises `SettingsError` for one that is unknown or cannot
+        be used.
+        """
+        self._connections = Connections(
+            settings if settings is not None else Settings.load(**arguments),
+            limits=CallLimits(timeout, max_retries),
+        )
 
     @classmethod
     def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
@@ -118,17 +136,26 @@ class Client:
         deadline: Deadline | None = None,
         pool: str | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
         **parameters: Any,
     ) -> Handle:
         """Put one request onto the queue; returns its handle when the broker has it.
 
         Give exactly one of `prompt`, `messages` and `body`. Other named arguments, such as `max_tokens`, go into the
-        body. Without a model it is that of `pool`, of the setting `pool`, or of the only pool that has workers.
-        `deadline` is in seconds from now, a `timedelta` or a moment, 24 hours from now if not given; a request that is
-        not started by then ends with the error `expired`.
+        body, if its endpoint has such a field; what your operator allows beside goes into `extra_body`. Without a model
+        it is that of `pool`, of the setting `pool`, or of the only pool that has workers. `deadline` is in seconds from
+        now, a `timedelta` or a moment, 24 hours from now if not given; a request that is not started by then ends with
+        the error `expired`.
+
+        With an `idempotency_key` the same call may be made again, by any process, and makes no second request: it
+        returns the handle of the first. Without one, `enqueue` is never repeated by itself, but within `max_retries`
+        for what the broker did not acknowledge. `timeout` is in seconds, the client's if not given.
 
         Raises `RequestRefused`, also if `pool` has workers and none of them serves the model; `PoolNotFound`;
-        `PoolError` where a model has to be named; `JobError` for an option that cannot be; and `QueueError`.
+        `PoolError` where a model has to be named; `JobError` for an option that cannot be; `JobConflict` for a key
+        that another request has; `ResultTimeout`, after which the request may be on the queue; and `QueueError`.
 
             handle = await client.enqueue(
                 messages=[
@@ -142,36 +169,27 @@ class Client:
             )
             print(handle.id, (await handle.result(timeout=600)).text)
         """
-        connections, now = self._connections, await self._connections.storage.time()
-        owner, job = tenant_of(self.settings, tenant), keys.new_single_job_id(now)
-        lane = chosen_lane(priority)
-        until = resolve_deadline(DEFAULT_DEADLINE_SECONDS if deadline is None else deadline, now, self.settings)
+        owner = tenant_of(self.settings, tenant)
+        now = await self._connections.storage.time()
+        job = keys.new_single_job_id(now) if idempotency_key is None else keys.keyed_single_job_id(idempotency_key)
         url = endpoint_of(endpoint)
-        made = body_of(url, prompt=prompt, messages=messages, body=body, model=model, parameters=parameters)
-        if made.get("model") is None:
-            made["model"] = await connections.pools.default_model(self.settings.pool if pool is None else pool)
-        request = request_of(job if custom_id is None else custom_id, url, made, max_bytes=self.settings.max_body_bytes)
-        if pool is not None:
-            target = await connections.pools.check_pool(pool)
-            await connections.pools.check_served(target, {request.model})
-        else:
-            target = await connections.pools.pool_for(request.model)
-        envelope = Envelope(
-            tenant=owner,
-            job=job,
-            index=0,
-            custom_id=request.custom_id,
-            url=request.url,
-            body=request.body,
-            deadline=until,
-            answer=AnswerMode.OBJECT,
-            enqueued_at=now,
+        check_names(url, parameters, _ENQUEUE_NAMES)
+        made = body_of(
+            url,
+            prompt=prompt,
+            messages=messages,
+            body=body,
+            model=model,
+            parameters={**parameters, **(extra_body or {})},
         )
-        message = Message(target, lane, envelope)
-        message = await claim_check(connections.storage, message, self.settings.queue.kind)
-        await publish(await connections.publisher(), connections.storage, [message])
-        warnings = connections.pools.warnings({target})
-        return Handle(connections, owner, job, request.custom_id, warnings)
+        single = SingleSubmission(self._connections, owner, job, keyed=idempotency_key is not None)
+        options = SingleOptions(custom_id, url, made, chosen_lane(priority), deadline, pool)
+        again = "the same idempotency_key" if idempotency_key is not None else "an idempotency_key, to be sure of one"
+        remedy = f"the request {job} may be on the queue: ask client.handle({job!r}), or enqueue with {again}"
+        late = "the broker did not acknowledge the request"
+        async with self._connections.bounded(late, timeout, job=job, remedy=remedy):
+            sent = await single.run(options)
+        return Handle(self._connections, owner, job, sent.custom_id, warnings=sent.warnings, deadline=sent.deadline)
 
     async def submit(
         self,
@@ -185,11 +203,12 @@ class Client:
         pool: str | None = None,
         tenant: str | None = None,
         skip_invalid: bool = False,
-        on_progress: Callable[[SubmitProgress], None] | None = None,
+        on_progress: Callable[[SubmitProgress], object] | None = None,
         parent: str | None = None,
         stored: bool = False,
         window: str | None = None,
         timezone: str | None = None,
+        timeout: float | None = None,
     ) -> Job:
         """Put many requests onto the queue as one job; returns the job when the broker has all of them.
 
@@ -214,6 +233,9 @@ class Client:
         order that suits the engine best, and fairly between tenants. No queue is needed here, the deadline may be later
         than the broker keeps requests, and the job can be paused. With `window`, such as `22:00-06:00`, it is sent only
         in these hours of each day, by the clocks of `timezone`, such as `Europe/Berlin`; UTC if not given.
+
+        `timeout` is in seconds; a submit that takes longer is broken off, and raises `ResultTimeout`. Every error of a
+        submit that was broken off has the `job_id`. `on_progress` may be async, and gets the job's id too.
 
             from datetime import timedelta
 
@@ -244,10 +266,11 @@ class Client:
             timezone=timezone,
         )
         options = SubmitOptions(manifest, skip_invalid, on_progress)
-        if stored:
-            done = await StoredSubmission(connections, options).run(source)
-        else:
-            done = await Submission(connections, options).run(source)
+        submission = (StoredSubmission if stored else Submission)(connections, options)
+        # Not the client's own time-out: how long it takes depends on the input.
+        late = f"job {manifest.id} was not sent as a whole"
+        async with bounded(late, timeout, job=manifest.id, remedy=resume_remedy(manifest.id)):
+            done = await submission.run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 
     async def plan(
@@ -433,7 +456,7 @@ class Client:
         priority: Priority | None = None,
         deadline: Deadline | None = None,
         tenant: str | None = None,
-        on_progress: Callable[[SubmitProgress], None] | None = None,
+        on_progress: Callable[[SubmitProgress], object] | None = None,
     ) -> Job:
         """Make a new job of exactly the requests of an ended one that have no response: failed, or cut off.
 

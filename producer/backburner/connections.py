@@ -1,12 +1,14 @@
 """What a client is connected to: settings, store, publisher and pools. Each is opened at its first use."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backburner.settings import Settings
-from backburner_schemas.errors import ClientClosed
+from backburner_schemas.errors import ClientClosed, ResultTimeout, SettingsError
 
 if TYPE_CHECKING:
     # Imported at first use, so that `import backburner` stays light.
@@ -17,15 +19,56 @@ if TYPE_CHECKING:
 
 
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
+DEFAULT_MAX_RETRIES = 4
+"""How often a message that the broker did not acknowledge is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """What a client's calls may take."""
+
+    timeout: float | None = None
+    """Seconds for a call that does not wait for answers; None for as long as store and broker take."""
+    max_retries: int = DEFAULT_MAX_RETRIES
+    """How often a message that the broker did not acknowledge is sent again."""
+
+    def __post_init__(self) -> None:
+        """Raise `SettingsError` for what cannot be."""
+        if self.timeout is not None and not self.timeout > 0:
+            raise SettingsError("timeout is a number of seconds above 0, or None")
+        if self.max_retries < 0:
+            raise SettingsError("max_retries is a number from 0 on")
+
+
+@asynccontextmanager
+async def bounded(what: str, seconds: float | None, *, job: str | None = None, remedy: str = "") -> AsyncIterator[None]:
+    """A call within the block, which is cancelled after so many seconds; None: never.
+
+    `what` was not done then, in the words of the error, which is about that job. Raises `ResultTimeout`.
+    """
+    try:
+        async with asyncio.timeout(seconds) as bound:
+            yield
+    except TimeoutError as error:
+        if not bound.expired() or isinstance(error, ResultTimeout):
+            raise
+        late = ResultTimeout(f"{what} within {seconds:g} s")
+        raise (late if job is None else late.of_job(job, remedy)) from error
 
 
 class Connections:
     """Opens each part once and hands it out. `close` closes what was opened; after it, all raises `ClientClosed`."""
 
     def __init__(
-        self, settings: Settings, storage: "Storage | None" = None, publisher: "Publisher | None" = None
+        self,
+        settings: Settings,
+        storage: "Storage | None" = None,
+        publisher: "Publisher | None" = None,
+        *,
+        limits: CallLimits | None = None,
     ) -> None:
         self.settings = settings
+        self.limits = limits or CallLimits()
         self._storage = storage
         self._pools: PoolDirectory | None = None
         self._publisher = publisher
@@ -75,6 +118,12 @@ class Connections:
                 await self._publisher.start()
                 self._started = True
         return self._publisher
+
+    def bounded(
+        self, what: str, timeout: float | None = None, *, job: str | None = None, remedy: str = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """A call within the block, which may take so many seconds, or else those of the client. As `bounded`."""
+        return bounded(what, self.limits.timeout if timeout is None else timeout, job=job, remedy=remedy)
 
     def check_open(self) -> None:
         """Raise `ClientClosed` behind `close`."""

@@ -1,5 +1,6 @@
 """A job: many requests that were submitted together. Any process can make one from its id."""
 
+import inspect
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, closing
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, overload
 from backburner.connections import Connections, while_open
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.items import Item
+from backburner.jobs.deletion import delete_job
 from backburner.jobs.finalizer import clock_of, finalize, view_job
 from backburner.jobs.join import JoinedInput, JoinedResult, download_input
-from backburner.jobs.polling import Patience, PollPace
+from backburner.jobs.polling import MEASURE_AFTER_SECONDS, Patience, PollPace
 from backburner.jobs.reconcile import Reconciliation, reconcile
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
+from backburner.jobs.routes import routes_of_input
 from backburner_schemas import keys
-from backburner_schemas.errors import JobConflict, StoreError
+from backburner_schemas.errors import JobConflict, StoreDenied, StoreError
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus, JobView, derive, must_read_digests
 
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 1.0
-_MEASURE_AFTER_SECONDS = 60.0
-"""A wait that lasts longer asks for the store's clock: with a clock that is slow it would not see a deadline pass."""
 
 
 class Job:
@@ -71,7 +72,8 @@ class Job:
             status = await job.status()
             print(status.status, status.request_counts.completed, "of", status.request_counts.total)
         """
-        return derive(await self._view())
+        async with self._connections.bounded(f"the store did not say how job {self.id} is", job=self.id):
+            return derive(await self._view())
 
     @overload
     def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
@@ -113,7 +115,7 @@ class Job:
             async for batch in job.result_batches():
                 print(len(batch), "more records")
         """
-        reader = RecordReader(self._storage, self.tenant, self.id)
+        reader = self._reader(follow=follow)
         names = _Names(self._stored_input, await self._joined(join) if join is not None else None)
         with closing(names):
             async with aclosing(reader.pieces(follow=follow)) as pieces:
@@ -131,7 +133,7 @@ class Job:
                 async for lines in job.result_lines():
                     file.write(lines.data)
         """
-        reader = RecordReader(self._storage, self.tenant, self.id)
+        reader = self._reader(follow=follow)
         names = _Names(self._stored_input)
         with closing(names):
             async with aclosing(reader.pieces(follow=follow)) as pieces:
@@ -139,33 +141,32 @@ class Job:
                     yield piece if isinstance(piece, RecordLines) else RecordLines.of(await names.complete(piece))
 
     async def wait(
-        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
+        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], object] | None = None
     ) -> BatchStatus:
         """Wait until the job is frozen, `timeout` seconds at most, or for as long as it takes.
 
         Returns its final status, however it ended. `progress` is called with the first status and each one
-        that differs from the last, which is a line where it is printed. Raises `ResultTimeout`, and `StoreError` only
-        after the store was away for minutes.
+        that differs from the last, which is a line where it is printed, and awaited if it is async. Raises
+        `ResultTimeout`, and `StoreError` only after the store was away for minutes.
 
             status = await job.wait(timeout=3600)
             if status.status is not JobState.COMPLETED:
                 print("it ended", status.status)
         """
-        pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout), Patience()
-        begun = time.monotonic()
+        pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout, job=self.id), Patience()
+        look = self._looks()
         last: BatchStatus | None = None
         while True:
             try:
-                status = derive(await self._frozen_if_ended(await self._view()))
-                if not status.frozen and time.monotonic() - begun > _MEASURE_AFTER_SECONDS:
-                    await self._storage.measure_clock()
+                async with pace.look(f"job {self.id} did not end"):
+                    status = derive(await look())
             except StoreError as error:
                 patience.bear(error)
             else:
                 patience.went_well()
-                if progress is not None and status != last:
-                    progress(status)
-                last = status
+                news, last = status != last, status
+                if progress is not None and news and inspect.isawaitable(told := progress(status)):
+                    await told
                 if status.frozen:
                     return status
             await pace.pause(f"job {self.id} did not end")
@@ -180,11 +181,23 @@ class Job:
             await job.cancel()
             print((await job.wait(timeout=600)).status)
         """
-        view = await self._view()
-        if view.summary is None:
-            await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
-            view = await self._frozen_if_ended(await self._view())
-        return derive(view)
+        async with self._connections.bounded(f"job {self.id} was not cancelled", job=self.id):
+            view = await self._view()
+            if view.summary is None:
+                await self._storage.create(keys.cancelled(self.tenant, self.id), b"")
+                view = await self._frozen_if_ended(await self._view())
+            return derive(view)
+
+    async def delete(self) -> None:
+        """Remove an ended job for good: its records, stored input, dead letters and what else is stored of it.
+
+        Its id stays taken, so that what is still on the queue of it is dropped. A delete that was broken off is
+        completed by the next one. Raises `JobConflict` if the job has not ended: cancel it first.
+
+            await job.wait()
+            await job.delete()
+        """
+        await delete_job(self._storage, self.tenant, self.id)
 
     async def pause(self) -> BatchStatus:
         """Have nothing more of a stored job sent, until it is resumed; what is on the queue already is answered.
@@ -232,6 +245,21 @@ class Job:
             raise not_found(self.id)
         return view
 
+    def _reader(self, *, follow: bool) -> RecordReader:
+        return RecordReader(self._storage, self.tenant, self.id, look=self._looks() if follow else None)
+
+    def _looks(self) -> Callable[[], Awaitable[JobView]]:
+        """What returns the job each time that it is waited for, frozen by then if it has ended."""
+        begun = time.monotonic()
+
+        async def look() -> JobView:
+            view = await self._frozen_if_ended(await self._view())
+            if view.summary is None and time.monotonic() - begun > MEASURE_AFTER_SECONDS:
+                await self._storage.measure_clock()
+            return view
+
+        return look
+
     async def _frozen_if_ended(self, view: JobView) -> JobView:
         """The view, or a new one behind the finalizer if the job may have ended."""
         if view.summary is not None:
@@ -239,7 +267,11 @@ class Job:
         watch, grace = self._connections.job_watch, self._connections.settings.freeze_grace_seconds
         if not must_read_digests(view, await clock_of(self._storage, view, watch, grace=grace)):
             return view
-        await finalize(self._storage, self.tenant, self.id, grace=grace, watch=watch)
+        try:
+            await finalize(self._storage, self.tenant, self.id, grace=grace, watch=watch)
+        except StoreDenied:
+            # Whoever may only read leaves the job's end to those that may write.
+            return view
         return await self._view()
 
     async def _joined(self, source: Path | str | Iterable[Item]) -> JoinedInput:
@@ -249,7 +281,7 @@ class Job:
             view.manifest,
             view.sealed,
             max_bytes=self._connections.settings.max_body_bytes,
-            router=self._connections.pools,
+            router=await routes_of_input(self._storage, self.tenant, self.id, view.sealed, self._connections.pools),
         )
 
     async def _stored_input(self) -> JoinedInput | None:

@@ -258,7 +258,7 @@ class PoolDirectory:
             await self._check_that_nobody_works_in(name)
             # Readers route nobody to a pool without its manifest, and pass over what is left where this breaks off.
             await self._storage.delete([keys.pool(name)])
-            await self._storage.delete([one.key async for one in self._storage.scan(keys.workers(name))])
+            await self._storage.delete_all(keys.workers(name))
             await self._read()
         return removed
 

@@ -17,18 +17,21 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── KubernetesError       the cluster's API failed or refused
     ├── ModelError            a model cannot be fetched
     ├── SettingsError         a setting is unknown or cannot be used
-    └── ClientError           a client of the SDK is used where it cannot work
+    ├── ClientError           a client of the SDK is used where it cannot work
+    └── TemporaryFilesError   what is too large for the memory has no room on the disk either
 """
 
 from collections.abc import Iterator, Mapping
 from linecache import getline
 from traceback import walk_tb
 from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 _MAX_PARAM_CHARACTERS = 128
 _CUT = "…"
 _OWN_PACKAGES = frozenset({"backburner", "backburner_schemas", "backburner_worker"})
+
+ErrorT = TypeVar("ErrorT", bound="BackburnerError")
 
 
 def cut(text: str, max_bytes: int) -> str:
@@ -66,16 +69,39 @@ class BackburnerError(Exception):
     def __init__(self, message: str | None = None, *, param: str | None = None) -> None:
         self.message = cut(message, self.max_message_bytes) if message else self.default_message()
         self.param = param[:_MAX_PARAM_CHARACTERS] if param else param
+        self.job_id: str | None = None
+        """The job that it is about, where there is one: what the caller needs to go on."""
         super().__init__(self.message)
 
     def _render_traceback_(self) -> list[str]:
         """What IPython, and so a notebook, shows: the caller's line and the message, which says what to do."""
         return [*_callers_line(self.__traceback__), f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
 
+    def of_job(self, job_id: str, remedy: str = "") -> Self:
+        """The same error, about that job: its message ends with the remedy, or names the job if it did not."""
+        if self.job_id is None:
+            self.job_id = job_id
+            named = remedy or ("" if job_id in self.message else f"the job is {job_id}")
+            if named:
+                room = self.max_message_bytes - len(f"; {named}".encode())
+                self.message = f"{cut(self.message, room)}; {named}"
+                self.args = (self.message,)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever its own `__init__` takes: process pools hand errors on."""
+        return _unpickled, (type(self), self.args), self.__dict__
+
     @classmethod
     def default_message(cls) -> str:
         """The class's docstring, as one line."""
         return " ".join((cls.__doc__ or cls.__name__).split())
+
+
+def _unpickled(kind: type[BackburnerError], arguments: tuple[Any, ...]) -> BackburnerError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
 
 
 # --- the request's own fault ------------------------------------------------------------------------------
@@ -250,7 +276,7 @@ class RequestFailed(JobError):
     http_status = 422
 
 
-class ResultTimeout(JobError):
+class ResultTimeout(JobError, TimeoutError):
     """No result within the time given; it may still come: ask again with the same handle or job id."""
 
     code = "result_timeout"
@@ -360,7 +386,7 @@ class HeadersTooLarge(CallRefused):
 
 
 class Overloaded(CallRefused):
-    """The gateway has as many calls under way as it takes; call again after the time in Retry-After."""
+    """The gateway has as many calls or answers under way as it takes; call again after the time in Retry-After."""
 
     code = "overloaded"
     retryable = True
@@ -620,3 +646,9 @@ class ClientClosed(ClientError):
     """The client is closed; create a new one."""
 
     code = "client_closed"
+
+
+class TemporaryFilesError(BackburnerError):
+    """Temporary files cannot be written; make room in the folder for them, or set TMPDIR to one that has some."""
+
+    code = "temporary_files"

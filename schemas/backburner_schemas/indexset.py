@@ -1,7 +1,10 @@
 """Sets of indexes as text: `0-511,514`. Digests of segments and summaries of jobs are made of them. Pure."""
 
 import re
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from heapq import merge
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -9,19 +12,20 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
+_UNSIGNED_64_BITS = "Q"
 
 
 class IndexSet:
-    """An immutable set of integers from 0, held as sorted ranges that neither touch nor overlap.
+    """An immutable set of integers from 0, below 2^64, held as sorted ranges that neither touch nor overlap.
 
-    Its size in memory is that of its ranges, so a whole job of any length costs one pair of numbers.
+    Its size in memory is that of its ranges, 16 bytes each, so a whole job of any length costs one pair of numbers.
     """
 
-    __slots__ = ("_ranges",)
+    __slots__ = ("_starts", "_stops")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        """Take half-open ranges `(start, stop)` in any order; they may overlap."""
-        self._ranges = tuple(_merged(sorted(ranges)))
+        """Take half-open ranges `(start, stop)` in any order; they may overlap. Raises `ValueError` for others."""
+        self._starts, self._stops = _merged(sorted(ranges))
 
     @classmethod
     def of(cls, indexes: Iterable[int]) -> "IndexSet":
@@ -43,84 +47,97 @@ class IndexSet:
         return cls(ranges)
 
     def __str__(self) -> str:
-        return ",".join(f"{start}-{stop - 1}" if stop - start > 1 else f"{start}" for start, stop in self._ranges)
+        return ",".join(f"{start}-{stop - 1}" if stop - start > 1 else f"{start}" for start, stop in self._pairs())
 
     def __repr__(self) -> str:
         return f"IndexSet.parse({str(self)!r})"
 
     def __len__(self) -> int:
-        return sum(stop - start for start, stop in self._ranges)
+        return sum(self._stops) - sum(self._starts)
 
     def __bool__(self) -> bool:
-        return bool(self._ranges)
+        return bool(self._starts)
 
     def __iter__(self) -> Iterator[int]:
-        for start, stop in self._ranges:
+        for start, stop in self._pairs():
             yield from range(start, stop)
 
     def __contains__(self, index: int) -> bool:
-        low, high = 0, len(self._ranges)
-        while low < high:
-            middle = (low + high) // 2
-            if self._ranges[middle][0] <= index:
-                low = middle + 1
-            else:
-                high = middle
-        return low > 0 and index < self._ranges[low - 1][1]
+        at = bisect_right(self._starts, index)
+        return at > 0 and index < self._stops[at - 1]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, IndexSet) and self._ranges == other._ranges
+        return isinstance(other, IndexSet) and self._starts == other._starts and self._stops == other._stops
 
     def __hash__(self) -> int:
-        return hash(self._ranges)
+        return hash((self._starts.tobytes(), self._stops.tobytes()))
 
     def __or__(self, other: "IndexSet") -> "IndexSet":
-        return IndexSet((*self._ranges, *other._ranges))
+        return IndexSet.union((self, other))
 
     def __sub__(self, other: "IndexSet") -> "IndexSet":
-        return self & other._inverted()
+        left, at = IndexSet(), 0
+        for first, stop in self._pairs():
+            start = first
+            # Looked up and not walked to: a few are often held against very many.
+            at = bisect_right(other._stops, start, at)
+            while at < len(other._starts) and other._starts[at] < stop:
+                if start < other._starts[at]:
+                    left._append(start, other._starts[at])
+                start = other._stops[at]
+                if start >= stop:
+                    break
+                at += 1
+            if start < stop:
+                left._append(start, stop)
+        return left
 
     def __and__(self, other: "IndexSet") -> "IndexSet":
-        mine, theirs, shared = list(self._ranges), list(other._ranges), []
-        left = right = 0
-        while left < len(mine) and right < len(theirs):
-            start = max(mine[left][0], theirs[right][0])
-            stop = min(mine[left][1], theirs[right][1])
-            if start < stop:
-                shared.append((start, stop))
-            if mine[left][1] < theirs[right][1]:
-                left += 1
-            else:
-                right += 1
-        return IndexSet(shared)
+        few, many = (self, other) if self.range_count <= other.range_count else (other, self)
+        shared, at = IndexSet(), 0
+        for start, stop in few._pairs():
+            at = bisect_right(many._stops, start, at)
+            while at < len(many._starts) and many._starts[at] < stop:
+                shared._append(max(start, many._starts[at]), min(stop, many._stops[at]))
+                if many._stops[at] >= stop:
+                    break
+                at += 1
+        return shared
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """The half-open ranges, sorted."""
-        return self._ranges
+        return tuple(self._pairs())
+
+    @property
+    def range_count(self) -> int:
+        """How many ranges there are: what the set takes in memory."""
+        return len(self._starts)
 
     @property
     def stop(self) -> int:
         """One more than the largest index; 0 if there is none."""
-        return self._ranges[-1][1] if self._ranges else 0
+        return self._stops[-1] if self._stops else 0
 
     @classmethod
     def union(cls, sets: Iterable["IndexSet"]) -> "IndexSet":
         """All of them together, in one pass."""
-        return cls(bounds for one in sets for bounds in one.ranges)
+        made = cls()
+        made._starts, made._stops = _merged(merge(*map(cls._pairs, sets)))
+        return made
 
     @classmethod
     def below(cls, total: int) -> "IndexSet":
         """Every index from 0 up to, and without, `total`."""
         return cls([(0, total)] if total > 0 else ())
 
-    def _inverted(self) -> "IndexSet":
-        gaps, start = [], 0
-        for first, stop in self._ranges:
-            if start < first:
-                gaps.append((start, first))
-            start = stop
-        return IndexSet([*gaps, (start, 1 << 64)])
+    def _pairs(self) -> Iterator[tuple[int, int]]:
+        return zip(self._starts, self._stops, strict=True)
+
+    def _append(self, start: int, stop: int) -> None:
+        """Add a range behind all others, while the set is being made."""
+        self._starts.append(start)
+        self._stops.append(stop)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -142,16 +159,18 @@ class IndexSet:
         return {"type": "string", "pattern": "^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$", "examples": ["0-511,514"]}
 
 
-def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    current: tuple[int, int] | None = None
-    for start, stop in ranges:
-        if stop <= start:
-            continue
-        if current is not None and start <= current[1]:
-            current = (current[0], max(current[1], stop))
-            continue
-        if current is not None:
-            yield current
-        current = (start, stop)
-    if current is not None:
-        yield current
+def _merged(ranges: Iterable[tuple[int, int]]) -> "tuple[array[int], array[int]]":
+    """Sorted ranges as those that neither touch nor overlap: where they start, and where they stop."""
+    starts, stops = array(_UNSIGNED_64_BITS), array(_UNSIGNED_64_BITS)
+    try:
+        for start, stop in ranges:
+            if stop <= start:
+                continue
+            if stops and start <= stops[-1]:
+                stops[-1] = max(stops[-1], stop)
+                continue
+            starts.append(start)
+            stops.append(stop)
+    except OverflowError as error:
+        raise ValueError(f"no index is below 0, or has more than 64 bits: {start} to {stop}") from error
+    return starts, stops

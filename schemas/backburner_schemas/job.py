@@ -17,6 +17,9 @@ DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
 MAX_GRACE_SECONDS = 24 * 3600.0
 """The longest time that late records may get after a deadline or a cancel."""
 
+MAX_UNROUTED_MODELS = 1000
+"""Models without a pool that a job notes; of more, none are."""
+
 _EMPTY = IndexSet()
 
 Metadata = Annotated[
@@ -210,6 +213,29 @@ class Sealed(_Stored):
     sealed_at: UnixSeconds
     skipped: Count = 0
     """Lines of the input that were not accepted."""
+
+
+class Unrouted(_Stored):
+    """Models that no pool served when a job was submitted: who reads its input again skips the same lines by it."""
+
+    models: Annotated[
+        tuple[Annotated[str, Field(max_length=MAX_MODEL_NAME_CHARACTERS)], ...], Field(max_length=MAX_UNROUTED_MODELS)
+    ] = ()
+
+
+class Enqueued(_Stored):
+    """A single request under an idempotency key, once the broker has it."""
+
+    sha256: Sha256
+    """Of the request as it was given: another one under the same key is a mistake."""
+    deadline: UnixSeconds
+
+
+class Retried(_Stored):
+    """The retry of a job: another one finds it, instead of running the same requests once more."""
+
+    child: Name
+    """Id of the new job."""
 
 
 class JobState(StrEnum):

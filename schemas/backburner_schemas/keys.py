@@ -66,6 +66,25 @@ def new_single_job_id(now: float | None = None) -> str:
     return f"{SINGLE}{new_ulid(now)}"
 
 
+def keyed_single_job_id(idempotency_key: str) -> str:
+    """The job of an `enqueue` that may be repeated under that key: the same for the same key."""
+    return f"{SINGLE}key-{hashlib.sha256(idempotency_key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+
+
+_SINGLE_ID = re.compile(rf"{SINGLE}([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")
+
+
+def single_made_at(name: str) -> float | None:
+    """When the job of one `enqueue` was made, in Unix seconds, from its id; None for other jobs."""
+    found = _SINGLE_ID.fullmatch(name)
+    if found is None:
+        return None
+    milliseconds = 0
+    for digit in found[1]:
+        milliseconds = milliseconds * 32 + _CROCKFORD.index(digit)
+    return milliseconds / 1000
+
+
 # --- pools and workers ------------------------------------------------------------------------------------
 
 
@@ -178,6 +197,21 @@ def is_input_of(key: str, tenant: str, name: str) -> bool:
         return True
     prefix = contents(tenant)
     return key.startswith(prefix) and is_name(key[len(prefix) :])
+
+
+def unrouted(tenant: str, name: str) -> str:
+    """The models that had no pool when the job was submitted, so that lines which name them were skipped."""
+    return f"{job(tenant, name)}unrouted.json"
+
+
+def enqueued(tenant: str, name: str) -> str:
+    """The mark that the request of an idempotency key is on the queue."""
+    return f"{job(tenant, name)}enqueued.json"
+
+
+def retried(tenant: str, name: str) -> str:
+    """Which job retries the failed part of this one."""
+    return f"{job(tenant, name)}retried.json"
 
 
 def plan(tenant: str, name: str) -> str:

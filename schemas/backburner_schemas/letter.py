@@ -4,10 +4,14 @@ import base64
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json
 
 from backburner_schemas.codec import Origin
 from backburner_schemas.envelope import DeliveryFacts, Envelope
 from backburner_schemas.errors import BackburnerError
+
+CODE_BYTES = 1024
+"""The first bytes of a letter that hold its code: it comes second, whoever writes the letter."""
 
 
 class StoredDeadLetter(BaseModel):
@@ -58,3 +62,13 @@ class StoredDeadLetter(BaseModel):
             envelope=envelope,
             raw=None if envelope else base64.b64encode(raw).decode("ascii"),
         )
+
+
+def code_of(head: bytes) -> str | None:
+    """The code of a letter of which these are the first `CODE_BYTES`; None if they hold none. Never raises."""
+    try:
+        found = from_json(head, allow_partial=True)
+    except ValueError:
+        return None
+    code = found.get("code") if isinstance(found, dict) else None
+    return code if isinstance(code, str) else None

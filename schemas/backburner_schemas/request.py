@@ -108,7 +108,8 @@ def check_size(line: bytes, max_bytes: int) -> None:
     """Raise `BodyTooLarge` if the line has more bytes than that."""
     if len(line) > max_bytes:
         raise BodyTooLarge(
-            f"the request has {len(line):,} bytes and the limit is {max_bytes:,}; send less, or raise "
+            # Of a longer one not more is read than shows that it is.
+            f"the request has more than {max_bytes:,} bytes, which is the limit; send less, or raise "
             "BACKBURNER_MAX_BODY_BYTES for producers and workers",
             param="body",
         )

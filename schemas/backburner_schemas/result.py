@@ -105,6 +105,31 @@ _NOBODYS = frozenset(code for root in (RequestRefused, Undeliverable, Unanswered
 """Codes of errors that no worker is to blame for."""
 
 
+class TokenUsage(BaseModel):
+    """Tokens of one response, by the same names whatever its endpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_tokens: int = 0
+    """Tokens of the prompt."""
+    output_tokens: int = 0
+    """Tokens of the answer."""
+    total_tokens: int = 0
+    """Both together."""
+
+    @classmethod
+    def of(cls, usage: Mapping[str, Any]) -> "TokenUsage":
+        """What a response's `usage` says; the endpoints have two names for each. What is no number is 0."""
+        read = _count(usage, "prompt_tokens", "input_tokens")
+        written = _count(usage, "completion_tokens", "output_tokens")
+        return cls(input_tokens=read, output_tokens=written, total_tokens=read + written)
+
+
+def _count(usage: Mapping[str, Any], *names: str) -> int:
+    found = next((usage[name] for name in names if name in usage), 0)
+    return found if isinstance(found, int) and found >= 0 else 0
+
+
 class ResultRecord(BaseModel):
     """One line of a segment: a response or an error, never both, never neither."""
 
@@ -131,6 +156,17 @@ class ResultRecord(BaseModel):
     def ok(self) -> bool:
         """Whether the request got its response."""
         return self.response is not None
+
+    @property
+    def index(self) -> int | str:
+        """The request's place in its job, from 0; a text in streams."""
+        return self.backburner.index
+
+    @property
+    def usage(self) -> TokenUsage:
+        """Tokens of the prompt and of the answer, as the engine counted them; zeros for errors."""
+        found = self.response.body.get("usage") if self.response else None
+        return TokenUsage.of(found if isinstance(found, dict) else {})
 
     @property
     def text(self) -> str:

@@ -5,7 +5,7 @@ A test holds this list against the settings classes. A name of before is refused
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from backburner_schemas.errors import SettingsError
 
@@ -15,6 +15,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
     PREFIX + name
     for name in (
         # where things are
+        "PROFILE",
         "QUEUE_URL",
         "STORE_URL",
         "STORE_ENDPOINT",
@@ -171,11 +172,15 @@ def check_environment(names: Iterable[str]) -> None:
             raise SettingsError(f"{name} is not a setting of Backburner; {hint}")
 
 
-def check_arguments(names: Iterable[str]) -> None:
-    """Raise `SettingsError` for a keyword argument that has another name now, such as `window`."""
+def check_arguments(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise `SettingsError` for a keyword argument that is not known: with its new name, or else the nearest one."""
     for name in names:
         if (new := RENAMED_SETTINGS.get(name.upper())) is not None:
             raise _renamed(name, new.lower())
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            raise SettingsError(f"{name} is not a setting that can be given here; {hint}")
 
 
 def _renamed(old: str, new: str) -> SettingsError:

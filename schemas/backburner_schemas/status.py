@@ -3,7 +3,7 @@
 `derive` returns what a job is doing now, `decide_freeze` whether it has ended, and how.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from backburner_schemas.job import (
     WaitReason,
 )
 from backburner_schemas.keys import SegmentName
-from backburner_schemas.segment import SegmentDigest
+from backburner_schemas.segment_tally import SegmentTally
 
 ABANDONED_AFTER_SECONDS = 3600.0
 """Seconds without a change of the cursor, by the observer's own monotonic clock, after which nobody produces."""
@@ -54,15 +54,19 @@ class JobView:
             return 0
         return self.cursor.count if self.cursor.total is None else self.cursor.total
 
+    @property
+    def most(self) -> int:
+        """Requests that may belong to the job. Indexes from there on are strays."""
+        settled = self.sealed is not None or (self.cursor is not None and self.cursor.total is not None)
+        return self.total if settled else self.total + MAX_UNCONFIRMED_REQUESTS
+
     def total_with(self, recorded: IndexSet) -> int:
         """Requests that belong to the job, given the indexes that have records.
 
         Before the seal the cursor trails what was sent, so the records may show more. An index too far beyond the
         cursor to have been sent is a stray, and does not count.
         """
-        if self.sealed is not None or (self.cursor is not None and self.cursor.total is not None):
-            return self.total
-        return max(self.total, (recorded & IndexSet.below(self.total + MAX_UNCONFIRMED_REQUESTS)).stop)
+        return max(self.total, (recorded & IndexSet.below(self.most)).stop)
 
     def estimated(self) -> tuple[Counts, UsageTotals]:
         """Counts and usage from the segments' names alone; a redelivery can count one request twice."""
@@ -191,6 +195,8 @@ class BatchStatus(BaseModel):
     """Tokens and engine seconds so far."""
     tenant: str
     """The job's tenant."""
+    parent: str | None = None
+    """The job whose requests it redrives or retries; None for others."""
     sealed: bool
     """Whether `request_counts.total` is final."""
     waiting: Waiting | None = None
@@ -261,6 +267,7 @@ def derive(view: JobView) -> BatchStatus:
         metadata=manifest.metadata,
         usage=Usage.of(usage),
         tenant=manifest.tenant,
+        parent=manifest.parent,
         sealed=view.sealed is not None or view.summary is not None,
         waiting=_waiting(view),
         estimate=cursor.estimate if cursor is not None else None,
@@ -319,8 +326,8 @@ def must_read_digests(view: JobView, clock: Clock) -> bool:
     return view.summary is None and (view.may_be_whole() or _cut_off(view, clock) is not None)
 
 
-def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock) -> Summary | None:
-    """The job's summary if it has ended, else None. `digests` are those of `view.segments`, in the same order.
+def decide_freeze(view: JobView, tally: SegmentTally, clock: Clock) -> Summary | None:
+    """The job's summary if it has ended, else None. `tally` is what `view.segments` hold, with `view.most` as `below`.
 
     It has ended when it is sealed and each index has a record, or when something cut it off: its deadline or a
     cancel and the grace after it, or a producer that left. The state comes from the records that count: one
@@ -329,18 +336,16 @@ def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock)
     """
     if view.summary is not None:
         return None
-    ok = IndexSet.union(digest.ok for digest in digests)
-    errors = IndexSet.union(digest.failed for digest in digests)
-    total = view.total_with(ok | errors)
-    everything = IndexSet.below(total)
-    ok, errors = ok & everything, errors & everything
-    missing = everything - ok - errors
+    ok, errors = tally.ok, tally.failed
+    recorded = ok | errors
+    total = view.total_with(recorded)
+    missing = IndexSet.below(total) - recorded
     whole = view.sealed is not None and not missing
     reason = _cut_off(view, clock)
     if not whole and reason is None:
         return None
     failed = errors - ok
-    expired, cancelled = _cut_short(digests, failed)
+    expired, cancelled = tally.expired - ok, tally.cancelled - ok
     unsealed = view.sealed is None
     if view.cancelled_at is not None and (missing or cancelled or unsealed):
         state, code = JobState.CANCELLED, Cancelled.code
@@ -356,30 +361,12 @@ def decide_freeze(view: JobView, digests: Sequence[SegmentDigest], clock: Clock)
         superseded=ok & errors,
         missing=missing,
         missing_code=code if missing or unsealed else None,
-        duplicates=_records(digests, everything) - len(ok | errors),
+        duplicates=tally.records - len(recorded),
         usage=usage,
         finalized_at=clock.now,
         planned_at=view.cursor.planned_at if view.cursor is not None else None,
         cancelling_at=view.cancelled_at,
     )
-
-
-def _records(digests: Sequence[SegmentDigest], everything: IndexSet) -> int:
-    """Records of the job in all its segments, each index once a segment and kind."""
-    return sum(len(kind & everything) for digest in digests for kind in (digest.ok, digest.failed))
-
-
-def _cut_short(digests: Sequence[SegmentDigest], failed: IndexSet) -> tuple[IndexSet, IndexSet]:
-    """Which failed indexes count as expired and as cancelled: by the first error record in key order, as readers do."""
-    unsure = IndexSet.union(kind for digest in digests for kind in (digest.expired, digest.cancelled)) & failed
-    expired, cancelled = [], []
-    for digest in digests:
-        if not unsure:
-            break
-        expired.append(digest.expired & unsure)
-        cancelled.append(digest.cancelled & unsure)
-        unsure -= digest.failed
-    return IndexSet.union(expired), IndexSet.union(cancelled)
 
 
 def _cut_off(view: JobView, clock: Clock) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from openai_server import OpenAiServer
 
+from backburner.runtime.memory_budget import MemoryBudget
 from backburner_schemas.errors import (
     EngineBusy,
     EngineError,
@@ -24,7 +25,6 @@ from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineRequest, LimitsItself, MayBeAway, ReportsLoad
 from backburner_worker.engine.openai_http import credentials, server
 from backburner_worker.engine.openai_http import engine as http_engine
-from backburner_worker.engine.openai_http.answer_memory import AnswerMemory
 from backburner_worker.engine.openai_http.client import HttpClient
 from backburner_worker.engine.openai_http.discovery import Discovery
 from backburner_worker.engine.openai_http.engine import OpenAiHttpEngine
@@ -372,7 +372,7 @@ async def test_a_server_that_hangs_loses_what_it_has_and_one_that_sends_byte_by_
 async def test_the_answers_that_are_read_at_once_are_bounded_together(lone, monkeypatch):
     filler = "x" * 300_000
     lone.answers = lambda _: web.json_response({"choices": [{"text": filler}]})
-    memory = AnswerMemory(limit=400_000)
+    memory = MemoryBudget(limit=400_000)
     most = 0
     take = memory.take
 

@@ -1,12 +1,16 @@
 """What is Kafka's own in a publisher: topics, partition keys, producer ids, security settings."""
 
+import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import confluent_kafka
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from confluent_kafka import Consumer
 
 from backburner.publishers.base import Message
 from backburner.publishers.kafka import metadata
@@ -21,6 +25,7 @@ from backburner_schemas.job import JobManifest
 from backburner_schemas.names import Lane
 
 pytestmark = pytest.mark.broker
+READ_SECONDS = 60.0
 
 
 async def read(pool, lane: Lane, count: int) -> list[Any]:
@@ -36,6 +41,55 @@ async def read(pool, lane: Lane, count: int) -> list[Any]:
         return found
     finally:
         await consumer.stop()
+
+
+def read_keys(pool, lane: Lane, count: int) -> list[tuple[bytes | None, bytes]]:
+    """Keys and values as they are on the broker, by a client that is none of the product's: a worker reads no keys."""
+    topic = routing.topic(pool.settings.prefix, pool.name, lane)
+    servers = ",".join(kafka_connection(pool.settings)["bootstrap_servers"])
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{topic}.keys", "enable.auto.commit": False})
+    try:
+        consumer.assign(
+            [
+                confluent_kafka.TopicPartition(topic, number, confluent_kafka.OFFSET_BEGINNING)
+                for number in range(pool.settings.topic_partitions)
+            ]
+        )
+        found: list[tuple[bytes | None, bytes]] = []
+        until = time.monotonic() + READ_SECONDS
+        while len(found) < count and time.monotonic() < until:
+            for message in consumer.consume(count - len(found), timeout=1.0):
+                assert message.error() is None, message.error()
+                found.append((message.key(), message.value()))
+        return found
+    finally:
+        consumer.close()
+
+
+async def test_each_message_has_its_neighbours_key_on_the_wire(pool):
+    """Compaction, other consumers and the broker's own tools go by it, and so does a partitioner that is not ours."""
+    count = routing.NEIGHBOUR_REQUESTS * 2 + 1
+    await pool.publish(count - 1)
+    # One alone takes another way through the publisher than those that come together.
+    await pool.publish(1, first=count - 1)
+    found = await asyncio.to_thread(read_keys, pool, Lane.NORMAL, count)
+    sent = [Envelope.model_validate_json(value) for _, value in found]
+    assert sorted(one.index for one in sent) == [*range(count)]
+    assert [key for key, _ in found] == [routing.neighbours_key(one.tenant, one.job, one.index) for one in sent]
+
+
+async def test_what_is_sent_as_bytes_has_its_groups_key_on_the_wire(pool):
+    envelopes = Envelopes(JobManifest(id="j", tenant="t", created_at=1.0, deadline=2e9))
+    members = [b'"custom_id":"c%d","url":"/v1/completions","body":{}' % number for number in range(6)]
+    publisher = await pool.started_publisher()
+    await publisher.publish(envelopes.grouped(members, [*range(6)], [7, 7, 7, 8, 8, 8], pool.name, 1.0))
+    found = await asyncio.to_thread(read_keys, pool, Lane.NORMAL, 6)
+    keys_of: dict[int, set[bytes | None]] = {}
+    for key, value in found:
+        keys_of.setdefault(int(Envelope.model_validate_json(value).index) // 3, set()).add(key)
+    assert [len(found) for found in keys_of.values()] == [1, 1]
+    assert None not in set.union(*keys_of.values())
+    assert keys_of[0] != keys_of[1]
 
 
 async def test_neighbours_of_a_job_share_a_partition(pool):

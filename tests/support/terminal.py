@@ -11,6 +11,21 @@ from backburner.cli.session import Session
 from backburner.testing import FakeSystem
 
 
+class _Session(Session):
+    """Reaches the fake system, whatever the settings say."""
+
+    def __init__(self, system, open_client):
+        super().__init__()
+        self._system = system
+        self._open_client = open_client
+
+    def open_client(self):
+        return self._open_client()
+
+    def open_storage(self):
+        return self._system.storage
+
+
 class Terminal:
     """Runs command lines against one fake system, in one folder."""
 
@@ -20,10 +35,13 @@ class Terminal:
 
     def __call__(self, *args, code=0, stdin=None, client=None):
         """Run a command, which has to end with that exit code; what it printed."""
-        session = Session(open_client=client or self.system.new_client, open_storage=lambda: self.system.storage)
-        result = CliRunner().invoke(app, [str(arg) for arg in args], obj=session, input=stdin)
+        result = CliRunner().invoke(app, [str(arg) for arg in args], obj=self.session(client), input=stdin)
         assert result.exit_code == code, (result.output, result.exception)
         return result
+
+    def session(self, client=None):
+        """What a command reaches the system by."""
+        return _Session(self.system, client or self.system.new_client)
 
     def file(self, *lines, name="input.jsonl"):
         """A file of these lines; its path."""

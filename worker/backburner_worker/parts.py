@@ -8,8 +8,10 @@ from functools import cached_property
 
 from backburner.publishers import open_publisher
 from backburner.publishers.base import Publisher
+from backburner.runtime.memory_budget import MemoryBudget
 from backburner.runtime.notifier import Notifier
 from backburner.storage import Storage
+from backburner_schemas.names import Lane
 from backburner_worker.admission.admission import Admission
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.admission.load_monitor import LoadMonitor
@@ -147,6 +149,7 @@ class Parts:
             log_prompts=settings.log_prompts,
             telemetry=self.telemetry,
             limit=self.time_limit,
+            stored_bodies=MemoryBudget(settings.prefetch_bytes * len(Lane)),
             cache=self.cache,
         )
 

@@ -175,19 +175,18 @@ class Sweep:
         if self._watch.missing_seconds(job) > ABANDONED_AFTER_SECONDS:
             # Its producer died between this marker and the manifest: there is no job.
             await self._storage.delete([keys.open_job(*job)])
+            self._watch.forget(job)
 
     async def _sweep_markers(self) -> None:
         old = (await self._storage.measure_clock()).trusted_now() - self._marker_life
         # No queue keeps a suspect for longer either, and a mark that is left over would convict its successor.
         for prefix in (keys.CANCELLED, keys.SUSPECTS):
-            stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
-            await self._storage.delete(stale)
+            await self._storage.delete_all(prefix, before=old)
 
     async def _sweep_announcements(self) -> None:
         prefix = keys.workers(self._announcement().pool)
         old = (await self._storage.measure_clock()).trusted_now() - _ANNOUNCEMENT_TTL_SECONDS
-        stale = [listed.key async for listed in self._storage.scan(prefix) if listed.modified < old]
-        await self._storage.delete(stale)
+        await self._storage.delete_all(prefix, before=old)
 
     async def _finalize(self, job: JobKey, *, served: bool) -> None:
         """Freeze the job if it has ended. `served`: this worker has answered requests of it."""

@@ -16,11 +16,12 @@ from collections.abc import (
     Sized,
 )
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from backburner.blocking.job import SyncHandle, SyncJob
 from backburner.blocking.loop_thread import Feed, LoopThread
 from backburner.client import Client
+from backburner.connections import DEFAULT_MAX_RETRIES
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.items import Item
@@ -29,6 +30,7 @@ from backburner.job import Job
 from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
 from backburner.settings import Settings
+from backburner.settings.arguments import SettingArguments
 from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast
 from backburner.submission.options import Deadline
 from backburner.submission.submission import SubmitProgress
@@ -58,9 +60,16 @@ class SyncClient:
                 print(record.custom_id, record.text)
     """
 
-    def __init__(self, settings: Settings | None = None, **arguments: Any) -> None:
-        """Raises `SettingsError` for a setting that is unknown or cannot be used."""
-        self._run_on_thread(Client(settings, **arguments))
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        timeout: float | None = None,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        **arguments: Unpack[SettingArguments],
+    ) -> None:
+        """See `Client`. Raises `SettingsError` for a setting that is unknown or cannot be used."""
+        self._run_on_thread(Client(settings, timeout=timeout, max_retries=max_retries, **arguments))
 
     @classmethod
     def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
@@ -122,6 +131,9 @@ class SyncClient:
         deadline: Deadline | None = None,
         pool: str | None = None,
         tenant: str | None = None,
+        idempotency_key: str | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
         **parameters: Any,
     ) -> SyncHandle:
         """See `Client.enqueue`."""
@@ -137,6 +149,9 @@ class SyncClient:
                 deadline=deadline,
                 pool=pool,
                 tenant=tenant,
+                idempotency_key=idempotency_key,
+                extra_body=extra_body,
+                timeout=timeout,
                 **parameters,
             )
         )
@@ -154,11 +169,12 @@ class SyncClient:
         pool: str | None = None,
         tenant: str | None = None,
         skip_invalid: bool = False,
-        on_progress: Callable[[SubmitProgress], None] | None = None,
+        on_progress: Callable[[SubmitProgress], object] | None = None,
         parent: str | None = None,
         stored: bool = False,
         window: str | None = None,
         timezone: str | None = None,
+        timeout: float | None = None,
     ) -> SyncJob:
         """See `Client.submit`. An iterable is read in the thread that calls this."""
         return self._job_from(
@@ -178,6 +194,7 @@ class SyncClient:
                 stored=stored,
                 window=window,
                 timezone=timezone,
+                timeout=timeout,
             ),
         )
 
@@ -286,7 +303,7 @@ class SyncClient:
         priority: Priority | None = None,
         deadline: Deadline | None = None,
         tenant: str | None = None,
-        on_progress: Callable[[SubmitProgress], None] | None = None,
+        on_progress: Callable[[SubmitProgress], object] | None = None,
     ) -> SyncJob:
         """See `Client.retry_failed`. An iterable is read in the thread that calls this."""
         return self._job_from(

@@ -31,6 +31,8 @@ class SyncHandle:
         """See `Handle.custom_id`."""
         self.tenant = handle.tenant
         """See `Handle.tenant`."""
+        self.deadline = handle.deadline
+        """See `Handle.deadline`."""
         self.key = handle.key
         """See `Handle.key`."""
         self.warnings = handle.warnings
@@ -42,6 +44,10 @@ class SyncHandle:
     def result(self, *, timeout: float | None = None) -> ResultRecord:
         """See `Handle.result`."""
         return self._thread.call(lambda: self._handle.result(timeout=timeout))
+
+    def cancel(self) -> ResultRecord | None:
+        """See `Handle.cancel`."""
+        return self._thread.call(self._handle.cancel)
 
     def peek(self) -> ResultRecord | None:
         """See `Handle.peek`."""
@@ -85,7 +91,7 @@ class SyncJob:
         return self._thread.iterate(lambda: _singly(self._job.result_lines(follow=follow)))
 
     def wait(
-        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], None] | None = None
+        self, *, timeout: float | None = None, progress: Callable[[BatchStatus], object] | None = None
     ) -> BatchStatus:
         """See `Job.wait`."""
         return self._thread.call(lambda: self._job.wait(timeout=timeout, progress=progress))
@@ -93,6 +99,10 @@ class SyncJob:
     def cancel(self) -> BatchStatus:
         """See `Job.cancel`."""
         return self._thread.call(self._job.cancel)
+
+    def delete(self) -> None:
+        """See `Job.delete`."""
+        self._thread.call(self._job.delete)
 
     def pause(self) -> BatchStatus:
         """See `Job.pause`."""

@@ -1,5 +1,6 @@
 """The command line, put together. Each group of commands has its own file; nothing is decided here."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,10 +12,12 @@ from backburner.cli.commands import (
     dlq,
     doctor,
     enqueue,
+    env,
     jobs,
     keys,
     plan,
     pools,
+    profiles,
     results,
     retry,
     stack,
@@ -24,10 +27,23 @@ from backburner.cli.commands import (
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 
+_NAME = "backburner"
+
+
+class Shell(StrEnum):
+    """Shells that can complete."""
+
+    BASH = "bash"
+    """Bash 4.4 and newer."""
+    ZSH = "zsh"
+    """Z shell."""
+    FISH = "fish"
+    """Fish."""
+
+
 app = typer.Typer(
-    name="backburner",
+    name=_NAME,
     cls=command.Commands,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -51,12 +67,32 @@ Version = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def backburner(context: typer.Context, *, verbose: command.Verbose = False, version: Version = False) -> None:  # noqa: ARG001
+def backburner(
+    context: typer.Context,
+    *,
+    verbose: command.Verbose = False,
+    quiet: command.Quiet = False,
+    profile: command.Profile = None,
+    queue_url: command.QueueUrl = None,
+    store_url: command.StoreUrl = None,
+    version: Version = False,  # noqa: ARG001 - printed as it is read
+) -> None:
     """LLM inference that nobody is waiting for: prompts onto a queue, answers into object storage."""
     session = context.ensure_object(Session)
-    session.verbose |= verbose
+    options = {"profile": profile, "queue_url": queue_url, "store_url": store_url}
+    command.take(session, {"verbose": verbose, "quiet": quiet, **options})
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def completion(
+    _session: Session,
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help=f"One of {', '.join(Shell)}.")],
+) -> None:
+    """Print what teaches a shell to complete commands, options and names; its page says where it goes."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined] # its public place in all versions
+
+    show.out(get_completion_script(prog_name=_NAME, complete_var=f"_{_NAME.upper()}_COMPLETE", shell=shell))
 
 
 def version(_session: Session) -> None:
@@ -66,6 +102,7 @@ def version(_session: Session) -> None:
 
 # In the order in which a newcomer needs them.
 stack.register(app)
+env.register(app)
 submit.register(app)
 plan.register(app)
 enqueue.register(app)
@@ -79,4 +116,6 @@ pools.register(app)
 doctor.register(app)
 canary.register(app)
 keys.register(app)
+profiles.register(app)
+command.add(app, completion)
 command.add(app, version)

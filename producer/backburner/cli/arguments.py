@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from backburner.cli import completion
 from backburner.cli.deadline import parse_deadline, parse_duration
 from backburner_schemas.names import PRIORITIES, Lane, is_name
 from backburner_schemas.request import MAX_CUSTOM_ID_CHARACTERS
@@ -87,11 +88,30 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return key, value
 
 
+def seconds_of(span: timedelta | None) -> float | None:
+    """A time-out in seconds, if there is one."""
+    return None if span is None else span.total_seconds()
+
+
 parse_span = _judged(parse_duration)
 """The parser of every option that takes a duration."""
-JobId = Annotated[str, typer.Argument(metavar="JOB", callback=valid_name, help="The job's id, as `submit` printed it.")]
+JobId = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB",
+        callback=valid_name,
+        help="The job's id, as `submit` printed it.",
+        autocompletion=completion.jobs,
+    ),
+]
 HandleOrJobId = Annotated[
-    str, typer.Argument(metavar="JOB", callback=_id, help="The id that `submit` or `enqueue` printed.")
+    str,
+    typer.Argument(
+        metavar="JOB",
+        callback=_id,
+        help="The id that `submit` or `enqueue` printed.",
+        autocompletion=completion.jobs,
+    ),
 ]
 NewJobId = Annotated[
     str | None,
@@ -107,7 +127,29 @@ Tenant = Annotated[
 ]
 Pool = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Send to this pool, whose workers have to serve the models that are named."),
+    typer.Option(
+        metavar="NAME",
+        help="Send to this pool, whose workers have to serve the models that are named.",
+        autocompletion=completion.pools,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The model; may be left out where there is one pool.", autocompletion=completion.models
+    ),
+]
+BatchModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The model of every request, whatever the lines name.",
+        autocompletion=completion.models,
+    ),
+]
+PoolToChange = Annotated[
+    str,
+    typer.Argument(metavar="POOL", help="The pool's name, or its model's.", autocompletion=completion.pools),
 ]
 parse_lane = _judged(_lane)
 """The parser of every option that takes a lane."""
@@ -137,7 +179,7 @@ TimeZone = Annotated[
 ]
 Timeout = Annotated[
     timedelta | None,
-    typer.Option(parser=parse_span, metavar="TIME", help="Wait this long at most, such as 30s or 5m; needs --wait."),
+    typer.Option(parser=parse_span, metavar="TIME", help="Wait this long at most, such as 30s or 5m."),
 ]
 Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the job; may be repeated.")]
 Parameters = Annotated[
@@ -146,6 +188,8 @@ Parameters = Annotated[
         "--param", metavar="NAME=VALUE", help="A parameter of the request, such as max_tokens=64; may be repeated."
     ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the results to this file.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the results to this file; - for stdout.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end.")]

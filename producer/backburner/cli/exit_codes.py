@@ -43,8 +43,12 @@ class ExitCode(IntEnum):
     """Queue, object store or Kubernetes' API does not answer; the same command may work later."""
     TIMED_OUT = 6
     """The time given with --timeout is over; what was asked for goes on."""
+    HUNG_UP = 129
+    """SIGHUP: the terminal has gone; what was submitted goes on."""
     INTERRUPTED = 130
     """Ctrl-C; what was submitted goes on."""
+    TERMINATED = 143
+    """SIGTERM; what was submitted goes on."""
 
 
 _BY_ERROR: tuple[tuple[type[BackburnerError], ExitCode], ...] = (

@@ -1,36 +1,55 @@
-"""What a command gets beside its arguments: how to reach the system, and what to print on Ctrl-C."""
+"""What a command gets beside its arguments: how to reach the system, and how to go on where it ends early."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from backburner.client import Client
-    from backburner.storage import Storage
-
-
-def _client_from_settings() -> "Client":
-    from backburner.client import Client
-
-    return Client()
-
-
-def _storage_from_settings() -> "Storage":
     from backburner.settings import Settings
     from backburner.storage import Storage
 
-    return Storage.open(Settings.load())
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Session:
     """One run of the command line. Tests replace how it reaches the system."""
 
-    open_client: Callable[[], "Client"] = _client_from_settings
-    """Creates the client; its settings come from BACKBURNER_… variables."""
-    open_storage: Callable[[], "Storage"] = _storage_from_settings
-    """Opens the object store by itself, likewise."""
     verbose: bool = False
     """Whether -v was given, before or after the command."""
-    on_interrupt: str = "interrupted"
-    """What to print on Ctrl-C; a command sets it as soon as it is known."""
+    quiet: bool = False
+    """Whether -q was given, likewise."""
+    profile: str | None = None
+    """The profile that --profile names."""
+    queue_url: str | None = None
+    """What --queue-url names."""
+    store_url: str | None = None
+    """What --store-url names."""
+    go_on: str = ""
+    """How to go on behind Ctrl-C or an error, as a clause; a command sets it before it begins what can be half done."""
+    resources: ExitStack = field(default_factory=ExitStack)
+    """What is closed when the command has ended, however that was."""
+
+    def keep(self, resource: AbstractContextManager[T]) -> T:
+        """Enter it until the command has ended."""
+        return self.resources.enter_context(resource)
+
+    def settings(self, **arguments: Any) -> "Settings":
+        """The settings: these, then options, then profile and environment. Raises `SettingsError`."""
+        from backburner.settings import Settings
+
+        options = {"profile": self.profile, "queue_url": self.queue_url, "store_url": self.store_url}
+        return Settings.load(**{**options, **arguments})
+
+    def open_client(self) -> "Client":
+        """A client with these settings. Raises `SettingsError`."""
+        from backburner.client import Client
+
+        return Client(self.settings())
+
+    def open_storage(self) -> "Storage":
+        """The object store by itself. Raises `SettingsError`."""
+        from backburner.storage import Storage
+
+        return Storage.open(self.settings())

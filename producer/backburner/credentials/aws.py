@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backburner.credentials.shared_file import AwsKeys
+from backburner.credentials.files import FromFiles
+from backburner.credentials.shared_file import AwsKeys, renewed_file
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -36,9 +37,7 @@ def chain_keys() -> Callable[[], AwsKeys]:
 
     Each call may block while they are fetched. Both raise `SettingsError` where there are none.
     """
-    from botocore.session import Session
-
-    session = Session()
+    session = renewing_session()
 
     def keys() -> AwsKeys:
         found = _frozen(session)
@@ -46,6 +45,43 @@ def chain_keys() -> Callable[[], AwsKeys]:
 
     keys()
     return keys
+
+
+def renewing_session() -> "Session":
+    """A session with AWS's own chain, whose shared file is read again when it has changed. Needs AWS's library.
+
+    That library reads the file once, so that keys that are renewed in it would be refused when the old ones end.
+    """
+    from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCredentials
+    from botocore.session import Session
+
+    class FileKeys(Credentials):
+        """The file's keys of the moment."""
+
+        def __init__(self, keys: FromFiles[AwsKeys]) -> None:
+            self._keys = keys
+            first = keys.current()
+            super().__init__(first.key_id, first.secret, first.session_token, method=SharedFile.METHOD)
+
+        def get_frozen_credentials(self) -> ReadOnlyCredentials:
+            """What a call is signed with."""
+            keys = self._keys.current()
+            return ReadOnlyCredentials(keys.key_id, keys.secret, keys.session_token)
+
+    class SharedFile(CredentialProvider):
+        """The link of the chain that reads the shared file."""
+
+        METHOD = "renewed-shared-file"
+        CANONICAL_NAME = None
+
+        def load(self) -> Credentials | None:
+            """The keys of the profile, if the file has any. Raises `SettingsError` for a file that cannot be used."""
+            keys = renewed_file("AWS keys")
+            return None if keys is None else FileKeys(keys)
+
+    session = Session()
+    session.get_component("credential_provider").insert_before("shared-credentials-file", SharedFile())
+    return session
 
 
 def _frozen(session: "Session") -> "ReadOnlyCredentials":
@@ -75,9 +111,7 @@ class MskTokens:
         """For these bootstrap servers. Makes no request. Raises `SettingsError` without botocore or a region."""
         if not has_chain():
             raise SettingsError("aws-msk-iam signs with AWS's own library; install it: pip install 'backburner[sqs]'")
-        from botocore.session import Session
-
-        session = Session()
+        session = renewing_session()
         region = region_of(servers) or session.get_config_variable("region") or os.environ.get("AWS_REGION")
         if not region:
             raise SettingsError("aws-msk-iam needs the region of the cluster; set AWS_REGION")

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backburner.credentials.files import FromFiles
 from backburner_schemas.errors import SettingsError
 
 FILE = "AWS_SHARED_CREDENTIALS_FILE"
@@ -37,6 +38,24 @@ def shared_file() -> Path | None:
 def profile() -> str:
     """The profile that `AWS_PROFILE` names, else `default`."""
     return os.environ.get(PROFILE) or _USUAL_PROFILE
+
+
+def renewed_file(what: str) -> FromFiles[AwsKeys] | None:
+    """The keys that the file has for the profile, always those of its present content; None if it has none now.
+
+    `what` is what the log calls them. Raises `SettingsError` for a file that cannot be used.
+    """
+    file = shared_file()
+    if file is None or read_keys(file) is None:
+        return None
+
+    def read() -> AwsKeys:
+        found = read_keys(file)
+        if found is None:
+            raise SettingsError(f"{file} has no keys for the profile {profile()!r}")
+        return found
+
+    return FromFiles(what, [file], read)
 
 
 def read_keys(file: Path) -> AwsKeys | None:

@@ -22,7 +22,7 @@ from backburner.submission.submission import Submission, SubmitOptions, SubmitPr
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.job import JobManifest
+from backburner_schemas.job import JobManifest, Retried
 
 
 class PlanKind(Enum):
@@ -71,6 +71,17 @@ class Plans:
             )
         return plan
 
+    async def made(self) -> str | None:
+        """The job that retries the parent, sent as a whole; None if there is none any more. Raises `StoreError`."""
+        mark = await read_stored(self._storage, Retried, keys.retried(self._tenant, self._parent))
+        if mark is None or await self._storage.modified(keys.manifest(self._tenant, mark.child)) is None:
+            return None
+        return mark.child
+
+    async def drop(self, plan: RedrivePlan) -> None:
+        """Remove a plan of which nothing was sent, with its input. Raises `StoreError`."""
+        await self._storage.delete([self._key, keys.stored_input(self._tenant, plan.manifest.id)])
+
     async def make(self, plan: RedrivePlan, source: Path) -> RedrivePlan:
         """Write the new job's input and the plan. Returns the plan, or one that another has written meanwhile."""
         names = self._tenant, plan.manifest.id
@@ -84,7 +95,7 @@ class Plans:
         return found
 
     async def carry_out(
-        self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], None] | None = None
+        self, plan: RedrivePlan, store: DeadLetterStore, on_progress: Callable[[SubmitProgress], object] | None = None
     ) -> Submitted | None:
         """Create the plan's job, remove its letters and the plan. None if the job ended half-sent; the letters stay.
 
@@ -94,10 +105,15 @@ class Plans:
         if sent is not None:
             # Their requests are on the queue again: a letter that is left could send them once more.
             await store.remove(DeadLetterRef(self._tenant, self._parent, index) for index in plan.letters)
+            if plan.kind is PlanKind.RETRY:
+                mark = Retried(child=plan.manifest.id)
+                await self._storage.put(keys.retried(self._tenant, self._parent), mark.model_dump_json().encode())
         await self._storage.delete([self._key])
         return sent
 
-    async def _send(self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], None] | None) -> Submitted | None:
+    async def _send(
+        self, plan: RedrivePlan, on_progress: Callable[[SubmitProgress], object] | None
+    ) -> Submitted | None:
         """Send the new job and seal it, or find that done; None if it has ended half-sent, so that it never will be."""
         names = self._tenant, plan.manifest.id
         if await self._storage.modified(keys.sealed(*names)) is not None:
@@ -118,7 +134,9 @@ class Plans:
             source = Path(folder) / "input.jsonl"
             if not await download_input(self._storage, plan.manifest, source):
                 return None
-            options = SubmitOptions(plan.manifest, on_progress=on_progress)
+            again = f"retry {self._parent}" if plan.kind is PlanKind.RETRY else f"dlq redrive --job {self._parent}"
+            remedy = f"job {plan.manifest.id} is not sent whole: run `backburner {again}` again, which completes it"
+            options = SubmitOptions(plan.manifest, on_progress=on_progress, remedy=remedy)
             return await Submission(self._connections, options).run(source)
 
     async def overtaken(self, plan: RedrivePlan) -> bool:
@@ -135,5 +153,5 @@ class Plans:
         there = IndexSet.of([ref.index for ref in refs if ref is not None and isinstance(ref.index, int)])
         if not plan.letters - there:
             return False
-        await self._storage.delete([self._key, keys.stored_input(*names)])
+        await self.drop(plan)
         return True

@@ -24,6 +24,7 @@ from backburner.jobs.answered import answered_in
 from backburner.jobs.finalizer import finalize, view_job
 from backburner.jobs.join import download_input
 from backburner.jobs.record_reader import not_found
+from backburner.jobs.routes import routes_of_input
 from backburner.submission.options import Deadline, manifest_of
 from backburner.submission.submission import SubmitProgress
 from backburner_schemas import keys
@@ -44,7 +45,7 @@ class RetryOptions:
     input: Source | None = None
     priority: Lane | None = None
     deadline: Deadline | None = None
-    on_progress: Callable[[SubmitProgress], None] | None = None
+    on_progress: Callable[[SubmitProgress], object] | None = None
 
 
 class RetryFailed:
@@ -72,13 +73,25 @@ class RetryFailed:
                 )
             if (job := await self._carry_out(plans, found)) is not None:
                 return job
+        if (made := await plans.made()) is not None:
+            return self._made_before(made)
         with TemporaryDirectory(prefix="backburner-") as folder:
             source = Path(folder) / "input.jsonl"
             plan = await plans.make(await self._plan(view, source), source)
+        if (made := await plans.made()) is not None and made != plan.manifest.id:
+            # Another retry was completed between the first look and this plan.
+            await plans.drop(plan)
+            return self._made_before(made)
         job = await self._carry_out(plans, plan)
         if job is None:
             raise JobConflict(f"job {plan.manifest.id} ended before all of it was sent; retry {self._job} again")
         return job
+
+    def _made_before(self, child: str) -> Job:
+        warning = (
+            f"job {self._job} was retried before, as {child}, and nothing was sent now; retry {child} for the rest"
+        )
+        return Job(self._connections, self._tenant, child, warnings=[warning])
 
     async def _plan(self, view: JobView, source: Path) -> RedrivePlan:
         """Writes the new job's input, too."""
@@ -157,8 +170,7 @@ class RetryFailed:
             if view.manifest.stored is None:
                 fingerprint.expect(Prefix(cursor.count, cursor.sha256))
                 fingerprint.expect(cursor.first)
-        # Lines that were skipped for their model alone are only recognised with the routes.
-        router = self._connections.pools if sealed is not None and sealed.skipped else None
+        router = await routes_of_input(self._storage, self._tenant, self._job, sealed, self._connections.pools)
         # Of a job that was never sealed, what follows the known requests was never sent.
         known = view.total if sealed is not None or view.summary is None else view.summary.counts.total
         written = 0

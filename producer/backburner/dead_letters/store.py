@@ -87,9 +87,9 @@ class DeadLetterStore:
             await self._storage.delete([ref.key])
             return 1
         if unaddressed:
-            return await self._empty(keys.DEAD)
-        removed = await self._empty(keys.dead_letters(self._tenant, job))
-        await self._empty(keys.redrives(self._tenant, job))
+            return await self._storage.delete_all(keys.DEAD)
+        removed = await self._storage.delete_all(keys.dead_letters(self._tenant, job))
+        await self._storage.delete_all(keys.redrives(self._tenant, job))
         return removed
 
     async def remove(self, refs: Iterable[DeadLetterRef]) -> None:
@@ -121,17 +121,6 @@ class DeadLetterStore:
             log.warning(
                 "redrive is under way or was broken off; `backburner dlq redrive --job JOB` completes it", job=name
             )
-
-    async def _empty(self, prefix: str) -> int:
-        removed = 0
-        batch: list[str] = []
-        async for one in self._storage.scan(prefix):
-            batch.append(one.key)
-            if len(batch) >= _MAX_BATCH_REMOVALS:
-                await self._storage.delete(batch)
-                removed, batch = removed + len(batch), []
-        await self._storage.delete(batch)
-        return removed + len(batch)
 
     async def _read(self, prefix: str) -> AsyncGenerator[list[DeadLetter]]:
         passed_over = 0

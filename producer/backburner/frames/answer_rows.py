@@ -1,13 +1,13 @@
 """The whole way in one call: rows and a prompt in, the rows with their answers out."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 from backburner.blocking.client import SyncClient
 from backburner.client import Client
 from backburner.frames.answer_columns import check_columns, joined
 from backburner.frames.progress_line import ProgressLine
-from backburner.frames.row_requests import Prompt, requests_of
+from backburner.frames.row_requests import OWN_NAMES, Prompt, requests_of
 from backburner.frames.rows import Row, Rows
 from backburner.submission.options import Deadline
 from backburner.submission.submission import SubmitProgress
@@ -18,6 +18,7 @@ from backburner_schemas.status import BatchStatus
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame
 
+_OWN_NAMES = (*OWN_NAMES, "client", "prefix", "job_id", "priority", "deadline", "timeout", "progress")
 Progress = Callable[[SubmitProgress | BatchStatus], None]
 
 
@@ -42,6 +43,7 @@ def answer_rows(
     deadline: Deadline | None = None,
     timeout: float | None = None,
     progress: Progress | None = None,
+    extra_body: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Any:
     """Ask the prompt of each row, wait, and put the answers beside the rows. With a `Client` it is awaited.
@@ -64,7 +66,15 @@ def answer_rows(
     table = Rows(rows)
     check_columns(table, prefix)
     requests = requests_of(
-        table, prompt, custom_id=custom_id, system=system, model=model, endpoint=endpoint, **parameters
+        table,
+        prompt,
+        custom_id=custom_id,
+        system=system,
+        model=model,
+        endpoint=endpoint,
+        extra_body=extra_body,
+        parameters=parameters,
+        own_names=_OWN_NAMES,
     )
     # Made here: a blocking client calls it in a thread, which knows no cell.
     told: Progress = ProgressLine() if progress is None else progress

@@ -1,12 +1,12 @@
 """Requests of rows and a prompt: one a row, and all of them checked before the first is sent."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from backburner.frames.prompt_template import MissingValue, PromptTemplate
 from backburner.frames.rows import Row, Rows, is_missing
 from backburner.inputs.findings import InvalidInput
-from backburner.submission.single import body_of, endpoint_of
+from backburner.submission.single import body_of, check_names, endpoint_of
 from backburner_schemas.request import Endpoint, EndpointUrl
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Messages = Sequence[Mapping[str, Any]]
 Prompt = str | Callable[[Row], str | Messages]
 """A template, such as `Translate {word}.`, or a function of a row that returns a text or messages."""
+
+OWN_NAMES = ("rows", "prompt", "custom_id", "system", "model", "endpoint", "extra_body")
 
 
 class RowRequests:
@@ -51,6 +53,7 @@ def to_requests(
     system: str | None = None,
     model: str | None = None,
     endpoint: EndpointUrl = Endpoint.CHAT,
+    extra_body: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> RowRequests:
     """Make a request of each row, for `Client.submit`.
@@ -58,10 +61,11 @@ def to_requests(
     `rows` is a DataFrame of pandas, polars or pyarrow, or dicts. `prompt` is a template with columns' names in braces,
     or a function of a row, as a dict, that returns a text or messages. `system` is the text of a system message, a
     template as well. `custom_id` names the column that tells rows apart; without it they are `row-0`, `row-1` and so
-    on. Other named arguments, such as `max_tokens`, go into each body. Without a model, `submit` has to be given one.
+    on. Other named arguments, such as `max_tokens`, go into each body, if its endpoint has such a field; what your
+    operator allows beside goes into `extra_body`. Without a model, `submit` has to be given one.
 
     Returns the requests. Raises `InvalidInput` for a column that is not there, for rows without a value for a column
-    that the prompt names, and for a custom_id that comes twice.
+    that the prompt names, and for a custom_id that comes twice; `UnsupportedParameter` for an argument that is none.
 
         from backburner.frames import to_requests
 
@@ -69,7 +73,14 @@ def to_requests(
         job = await client.submit(to_requests(words, "Translate {word} into French.", model="fake", max_tokens=8))
     """
     return requests_of(
-        Rows(rows), prompt, custom_id=custom_id, system=system, model=model, endpoint=endpoint, **parameters
+        Rows(rows),
+        prompt,
+        custom_id=custom_id,
+        system=system,
+        model=model,
+        endpoint=endpoint,
+        extra_body=extra_body,
+        parameters=parameters,
     )
 
 
@@ -81,10 +92,14 @@ def requests_of(
     system: str | None,
     model: str | None,
     endpoint: EndpointUrl,
-    **parameters: Any,
+    extra_body: Mapping[str, Any] | None,
+    parameters: Mapping[str, Any],
+    own_names: Collection[str] = OWN_NAMES,
 ) -> RowRequests:
-    """See `to_requests`."""
+    """See `to_requests`. `own_names` are the caller's arguments, of which one may have been misspelt."""
     url = endpoint_of(endpoint)
+    check_names(url, parameters, own_names)
+    fields = {**parameters, **(extra_body or {})}
     make = _filled(prompt, table)
     instruct = None if system is None else PromptTemplate(system, "the system message")
     if instruct is not None:
@@ -98,7 +113,7 @@ def requests_of(
         if instruct is not None:
             said: Messages = [{"role": "user", "content": text}] if messages is None else messages
             text, messages = None, [{"role": "system", "content": instruct(row)}, *said]
-        body = body_of(url, prompt=text, messages=messages, body=None, model=model, parameters=parameters)
+        body = body_of(url, prompt=text, messages=messages, body=None, model=model, parameters=fields)
         return {"custom_id": identity, "method": "POST", "url": str(url), "body": body}
 
     requests = RowRequests(table, custom_ids_of(table, custom_id), line)

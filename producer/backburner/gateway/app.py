@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from backburner.availability import Availability
 from backburner.connections import Connections
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.api import create_api
 from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authentication import open_authentication
@@ -34,6 +35,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import BackburnerError, SettingsError
 
 log = get_logger(__name__)
+_MEMORY_WAIT_RATIO = 0.8
 _START_POLL_SECONDS = 0.02
 _WARM_UP_SECONDS = 15.0
 """After that it serves all the same."""
@@ -76,6 +78,8 @@ async def open_parts(
                 telemetry=telemetry,
                 models=ModelCatalogue(connections.pools),
                 running_counts=RunningCounts(),
+                # Before the call's own time is over, so that its caller learns why.
+                answer_memory=AnswerMemory(seconds=settings.gateway_answer_seconds * _MEMORY_WAIT_RATIO),
                 enqueuer=enqueuer,
                 signing_key=SigningKey(storage),
                 upload_places=asyncio.Semaphore(settings.gateway_max_uploads),

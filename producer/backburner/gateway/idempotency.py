@@ -9,9 +9,10 @@ from starlette.requests import Request
 
 from backburner.gateway.auth.principal import Principal
 from backburner.storage import Storage
-from backburner.storage.parse import parse_stored, read_stored
+from backburner.storage.parse import ModelT, parse_stored, read_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import CallRefused, IdempotencyConflict, StoreError
+from backburner_schemas.envelope import UnixSeconds
+from backburner_schemas.errors import CallRefused, IdempotencyConflict, StoredObjectBroken, StoreError
 
 KEPT_SECONDS = 24 * 3600.0
 """For how long an Idempotency-Key is remembered."""
@@ -30,8 +31,7 @@ class MadeOnce(BaseModel):
     """Of the call's content: the same key with another is a mistake."""
     made: str
     """What was made, or how to make it again to the last byte."""
-    at: float
-    """Unix seconds."""
+    at: UnixSeconds
 
 
 class Idempotency:
@@ -117,6 +117,18 @@ class Idempotency:
     def _key(self, kind: str, key: str) -> str:
         parts = (kind, self._route, self._principal.subject, self._principal.key_id, key)
         return keys.idempotency(self._principal.tenant, hashlib.sha256(to_json(parts)).hexdigest())
+
+
+def as_made(model: type[ModelT], made: str) -> ModelT:
+    """What an earlier call made, of that kind. Raises `StoredObjectBroken` for what none can have made."""
+    return parse_stored(model, "that an earlier call with this Idempotency-Key made", made.encode())
+
+
+def not_made() -> StoredObjectBroken:
+    """The error for what is kept of an earlier call and can be none of its doing."""
+    return StoredObjectBroken(
+        "what is kept of an earlier call with this Idempotency-Key is nothing that a call makes; choose a new key"
+    )
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from backburner.connections import Connections
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authenticator import Authenticator
 from backburner.gateway.auth.principal import Principal
@@ -39,6 +40,7 @@ class Parts:
     telemetry: GatewayTelemetry
     models: ModelCatalogue
     running_counts: RunningCounts
+    answer_memory: AnswerMemory
     enqueuer: Enqueuer
     signing_key: SigningKey
     waits: asyncio.Semaphore
@@ -89,7 +91,7 @@ class Parts:
 
     def answers(self, tenant: str) -> Answers:
         """The answers to a tenant's single requests."""
-        return Answers(self.storage, tenant)
+        return Answers(self.storage, tenant, memory=self.answer_memory)
 
     def results(self, tenant: str) -> BatchResults:
         """The result files of a tenant's batches."""

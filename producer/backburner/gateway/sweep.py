@@ -4,8 +4,9 @@ Every replica may run it at the same time: each step is a deletion of what nobod
 """
 
 import asyncio
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 from backburner.gateway.batches.results import BatchResults, ResultFile
@@ -21,6 +22,8 @@ from backburner_schemas.names import is_name
 
 _ORPHAN_SECONDS = 2 * KEPT_SECONDS
 """Age at which bytes without a file belong to nobody: longer than a key may still name them."""
+_TOGETHER_COUNT = 1000
+"""Expired files that are looked at together: what needs them is read once for all of them."""
 
 log = get_logger(__name__)
 
@@ -62,7 +65,6 @@ class GatewaySweep:
 
     async def _expired(self, tenant: str) -> None:
         """Remove files and results whose time has come; the entries are in the order of their times."""
-        files, results = FileStore(self._storage, tenant), BatchResults(self._storage, tenant)
         over: dict[str, str] = {}
         async with aclosing(self._storage.scan(keys.expiries(tenant))) as entries:
             async for listed in entries:
@@ -72,7 +74,16 @@ class GatewaySweep:
                 if found[0] > self._now():
                     break
                 over[found[1]] = listed.key
-        needed = await files.needed() if over else {}
+                if len(over) == _TOGETHER_COUNT:
+                    await self._drop(tenant, over)
+                    over = {}
+        if over:
+            await self._drop(tenant, over)
+
+    async def _drop(self, tenant: str, over: Mapping[str, str]) -> None:
+        """Remove these files and results, each with the key of its entry, but for those that are needed."""
+        files, results = FileStore(self._storage, tenant), BatchResults(self._storage, tenant)
+        needed = await files.needed(over)
         for file_id, key in over.items():
             if file_id in needed:
                 continue
@@ -111,15 +122,13 @@ class GatewaySweep:
 
     async def _uploads(self, tenant: str) -> None:
         for upload_id in await self._storage.folders(keys.uploads(tenant)):
-            prefix = keys.upload(tenant, upload_id)
-            found = [(listed.key, listed.modified) async for listed in self._storage.scan(prefix)]
+            prefix, latest = keys.upload(tenant, upload_id), -math.inf
+            async with aclosing(self._storage.scan(prefix)) as parts:
+                async for listed in parts:
+                    latest = max(latest, listed.modified)
             # None of it is written once the upload has expired.
-            if found and self._now() - max(at for _, at in found) > 2 * LASTS_SECONDS:
-                await self._storage.delete([key for key, _ in found])
+            if self._now() - latest > 2 * LASTS_SECONDS:
+                await self._storage.delete_all(prefix)
 
     async def _calls(self, tenant: str) -> None:
-        prefix = keys.idempotency_records(tenant)
-        old = [
-            listed.key async for listed in self._storage.scan(prefix) if self._now() - listed.modified > KEPT_SECONDS
-        ]
-        await self._storage.delete(old)
+        await self._storage.delete_all(keys.idempotency_records(tenant), before=self._now() - KEPT_SECONDS)

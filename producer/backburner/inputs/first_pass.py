@@ -6,6 +6,7 @@ from itertools import count
 from struct import Struct
 from tempfile import SpooledTemporaryFile
 
+from backburner.temporary_files import temporary_files
 from backburner_schemas.job import Prefix
 
 _IN_MEMORY_BYTES = 1 << 20
@@ -40,7 +41,8 @@ class FirstPass:
             if found.pool not in self._pools:
                 self._pools.append(found.pool)
             number = self._pools.index(found.pool)
-        self._file.write(_FORM.pack(found.digest, found.end.count, bytes.fromhex(found.end.sha256), number))
+        with temporary_files():
+            self._file.write(_FORM.pack(found.digest, found.end.count, bytes.fromhex(found.end.sha256), number))
 
     def __iter__(self) -> Iterator[SurveyedBlock]:
         """The blocks, from the first on."""

@@ -1,12 +1,13 @@
 """Reads an iterable, which is checked as it goes."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence, Sized
 from contextlib import aclosing
 
 from backburner.inputs.batch import Batch
 from backburner.inputs.findings import InvalidInput
 from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.items import Item, read_items
+from backburner.inputs.line_blocks import Line
 from backburner.inputs.reader import InputReader
 from backburner.inputs.validation import Checker
 
@@ -37,7 +38,7 @@ class ItemReader(InputReader):
         chunks = read_items(self._items)
         async with aclosing(chunks):
             async for chunk in chunks:
-                batch = await self._checker.accept(chunk[0][0], [text for _, text in chunk], self.findings)
+                batch = await self._batch(chunk)
                 self.checked = chunk[-1][0]
                 accepted += len(batch)
                 refused = bool(self.findings.total) and not self._skip_invalid
@@ -47,6 +48,13 @@ class ItemReader(InputReader):
                     yield batch
         if refused:
             raise await self._turn_down(InvalidInput.of(self.findings, "item", accepted=accepted))
+
+    async def _batch(self, chunk: Sequence[Line]) -> Batch:
+        first, last = chunk[0][0], chunk[-1][0]
+        if last - first + 1 == len(chunk):
+            return await self._checker.accept(first, [text for _, text in chunk], self.findings)
+        # Blank ones were left out.
+        return await self._checker.check(chunk, self.findings)
 
     def ends_at(self, counts: Collection[int]) -> bool:
         """Only where there is nothing to know."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from backburner.inputs.line_blocks import Line
+from backburner.inputs.line_blocks import BOM, Line, is_blank
 from backburner_schemas.errors import BackburnerError, InvalidJson
 from backburner_schemas.request import BatchRequest
 
@@ -56,14 +56,21 @@ async def read_items(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenera
     Each item is written as JSON when it is read, and a chunk ends where one of a file would, so that large items do
     not accumulate. One that cannot be written as JSON is dropped, and leaves the reason.
 
+    Blank lines are passed over, and a byte order mark before the first one, as in a file: a file object is an iterable.
+    Numbers count all items.
+
     A plain iterable runs in the event loop's thread: one that blocks for long should be an async one.
     """
     chunks = _of_async(items) if isinstance(items, AsyncIterable) else _of_plain(items)
     number = 0
     async with aclosing(chunks):
         async for chunk in chunks:
-            yield list(enumerate(chunk, number + 1))
+            if not number and isinstance(chunk[0], bytes):
+                chunk[0] = chunk[0].removeprefix(BOM)
+            lines = [line for line in enumerate(chunk, number + 1) if not is_blank(line[1])]
             number += len(chunk)
+            if lines:
+                yield lines
 
 
 async def _of_plain(items: Iterable[Item]) -> AsyncGenerator[list[_Text]]:
@@ -119,6 +126,7 @@ def as_json(item: object) -> bytes | BackburnerError:
     """The item as one line of JSON, or why it cannot be one."""
     if isinstance(item, bytes):
         return item
+    # As a file's NaN, it is refused where the line is read: null would change what was asked.
     try:
         if isinstance(item, str):
             return item.encode()
@@ -150,7 +158,8 @@ def json_of(value: object) -> bytes:
 
 
 def _written(value: object) -> bytes:
-    return to_json(value, inf_nan_mode="null", fallback=_as_python)
+    # NaN is kept, for the check to refuse: null would change what was asked.
+    return to_json(value, inf_nan_mode="constants", fallback=_as_python)
 
 
 def _as_python(value: Any) -> Any:

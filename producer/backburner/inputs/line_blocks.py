@@ -77,6 +77,11 @@ class BlockReader:
                 held += len(piece)
 
 
+def is_blank(text: bytes | BackburnerError) -> bool:
+    """Whether there is nothing on the line."""
+    return isinstance(text, bytes) and not text.strip()
+
+
 def trimmed(texts: list[bytes], data: bytes, kept: int) -> list[bytes]:
     """The lines that were split from the data, none longer than is kept, and without carriage returns at their ends."""
     if len(data) >= kept:

@@ -11,8 +11,9 @@ from backburner.inputs.batch import Accepted, AlikeBatch, Batch, CheckedBatch
 from backburner.inputs.duplicate_ids import SeenIds
 from backburner.inputs.fast_check import fast_check
 from backburner.inputs.findings import Findings, SkippedLine
-from backburner.inputs.line_blocks import Line
+from backburner.inputs.line_blocks import Line, is_blank
 from backburner_schemas.errors import BackburnerError, BodyTooComplex, DuplicateCustomId, PoolNotFound, RequestRefused
+from backburner_schemas.job import MAX_UNROUTED_MODELS
 from backburner_schemas.request import (
     DEFAULT_MAX_BODY_BYTES,
     MAX_CUSTOM_ID_CHARACTERS,
@@ -51,6 +52,9 @@ class Checker:
         self._pool = pool
         self._model = model
         self._pools: dict[str, str] = {}
+        self._unrouted: dict[str, str] = {}
+        """The models without a pool, and why."""
+        self._unrouted_left_out = False
         self._models: set[str] = set()
         self._seen = SeenIds()
 
@@ -58,6 +62,11 @@ class Checker:
     def models(self) -> frozenset[str]:
         """The models that accepted lines name, but for those beyond the first thousand."""
         return frozenset(self._models)
+
+    @property
+    def unrouted(self) -> frozenset[str] | None:
+        """The models that lines were refused for, since no pool serves them. None if they are too many to be noted."""
+        return None if self._unrouted_left_out else frozenset(self._unrouted)
 
     async def accept(
         self, first: int, texts: Sequence[bytes | BackburnerError], findings: Findings, *, skip_blank: bool = False
@@ -72,7 +81,7 @@ class Checker:
             await asyncio.sleep(0)
             return alike
         lines = enumerate(texts, first)
-        return await self.check([(n, text) for n, text in lines if not (skip_blank and _is_blank(text))], findings)
+        return await self.check([(n, text) for n, text in lines if not (skip_blank and is_blank(text))], findings)
 
     async def check(self, lines: Sequence[Line], findings: Findings) -> CheckedBatch:
         """The same, for lines that may have gaps between them: each is looked at on its own."""
@@ -144,7 +153,17 @@ class Checker:
             return self._pool
         if self._router is None:
             return ""
-        pool = self._pools[model] = await self._router.pool_for(model)
+        if (reason := self._unrouted.get(model)) is not None:
+            # Whatever comes meanwhile: one input is judged by the same routes from its first line to its last.
+            raise PoolNotFound(reason, param="model")
+        try:
+            pool = self._pools[model] = await self._router.pool_for(model)
+        except PoolNotFound as error:
+            if len(self._unrouted) < MAX_UNROUTED_MODELS:
+                self._unrouted[model] = error.message
+            else:
+                self._unrouted_left_out = True
+            raise
         return pool
 
     def _note(self, model: str) -> None:
@@ -159,10 +178,6 @@ class Checker:
 def canonical(request: BatchRequest) -> bytes:
     """The request as bytes that do not depend on how its line was spaced."""
     return to_json((request.custom_id, request.url, request.body), inf_nan_mode="null")
-
-
-def _is_blank(text: bytes | BackburnerError) -> bool:
-    return isinstance(text, bytes) and not text.strip()
 
 
 def _custom_id(text: bytes | BackburnerError) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from backburner.jobs.finalizer import read_digests, view_job
+from backburner.jobs.finalizer import tally_segments, view_job
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import read_stored
@@ -19,9 +19,7 @@ log = get_logger(__name__)
 
 async def answered_in(storage: Storage, view: JobView) -> IndexSet:
     """The indexes of a job that have a response; of a frozen job, those that count. Raises `StoreError`."""
-    manifest = view.manifest
-    digests = await read_digests(storage, manifest.tenant, manifest.id, view.segments)
-    return IndexSet.union(digest.ok for digest in digests)
+    return (await tally_segments(storage, view)).ok
 
 
 class Answered:

@@ -1,6 +1,9 @@
 """Freezes jobs: reads what is stored, lets `status` decide, writes the summary once, whoever runs it."""
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from backburner.jobs.job_watch import JobWatch
@@ -10,6 +13,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.job import Cursor, Sealed, Summary
 from backburner_schemas.segment import DIGEST_BYTES, SegmentDigest, read_digest
+from backburner_schemas.segment_tally import SegmentTally
 from backburner_schemas.status import Clock, JobView, decide_freeze, must_read_digests
 
 _MAX_CONCURRENT_READS = 16
@@ -67,11 +71,15 @@ async def finalize(
         watch.observe_missing((tenant, job))
         return None
     if view.summary is not None:
+        watch.forget((tenant, job))
         # Whoever wrote it may have died before this.
         await storage.delete([keys.open_job(tenant, job)])
         return Ending(view.summary, ours=False)
     clock = await clock_of(storage, view, watch, grace=grace)
-    return await freeze(storage, view, replace(clock, grace=0.0) if at_once else clock)
+    ending = await freeze(storage, view, replace(clock, grace=0.0) if at_once else clock)
+    if ending is not None:
+        watch.forget((tenant, job))
+    return ending
 
 
 async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: float) -> Clock:
@@ -97,7 +105,7 @@ async def freeze(storage: Storage, view: JobView, clock: Clock) -> Ending | None
     if not must_read_digests(view, clock):
         return None
     tenant, job = view.manifest.tenant, view.manifest.id
-    summary = decide_freeze(view, await read_digests(storage, tenant, job, view.segments), clock)
+    summary = decide_freeze(view, await tally_segments(storage, view, below=view.most), clock)
     if summary is None:
         return None
     ours = await storage.create(keys.summary(tenant, job), summary.model_dump_json().encode())
@@ -115,19 +123,43 @@ async def read_summary(storage: Storage, tenant: str, job: str) -> Summary | Non
     return await read_stored(storage, Summary, keys.summary(tenant, job), max_bytes=MAX_LISTS_BYTES)
 
 
-async def read_digests(storage: Storage, tenant: str, job: str, names: tuple[str, ...]) -> list[SegmentDigest]:
-    """The digest of each of these segments, in the same order. Raises `StoreError`."""
-    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+async def read_digests(storage: Storage, tenant: str, job: str, names: Iterable[str]) -> AsyncGenerator[SegmentDigest]:
+    """The digest of each of these segments, one after another in the same order. Raises `StoreError`."""
+    ahead: deque[asyncio.Task[bytes]] = deque()
+    left = iter(names)
+    try:
+        while True:
+            while len(ahead) < _MAX_CONCURRENT_READS and (name := next(left, None)) is not None:
+                ahead.append(asyncio.create_task(_head(storage, keys.segments(tenant, job) + name)))
+            if not ahead:
+                return
+            # Parsed one by one: what a digest becomes may be twenty times as large.
+            yield read_digest(await ahead[0]) or SegmentDigest()
+            ahead.popleft()
+    finally:
+        for task in ahead:
+            task.cancel()
 
-    async def read(name: str) -> SegmentDigest:
-        key = keys.segments(tenant, job) + name
-        async with places:
-            length = DIGEST_BYTES
-            while (head := await storage.head(key, length)) is not None:
-                digest = read_digest(head)
-                if digest is not None or len(head) < length or length >= _MAX_DIGEST_BYTES:
-                    return digest or SegmentDigest()
-                length *= 8
-        return SegmentDigest()
 
-    return list(await asyncio.gather(*(read(name) for name in names)))
+async def tally_segments(storage: Storage, view: JobView, *, below: int | None = None) -> SegmentTally:
+    """What the segments of the view hold together, as far as the indexes are below that.
+
+    Raises `StoredObjectBroken` where they name more ranges than any job has, and `StoreError`.
+    """
+    tenant, job = view.manifest.tenant, view.manifest.id
+    tally = SegmentTally(job, below=below)
+    async with aclosing(read_digests(storage, tenant, job, view.segments)) as digests:
+        async for digest in digests:
+            tally.add(digest)
+    return tally
+
+
+async def _head(storage: Storage, key: str) -> bytes:
+    """The first bytes of a segment, as many as its digest has."""
+    length = DIGEST_BYTES
+    while (head := await storage.head(key, length)) is not None:
+        # A digest holds no object: its first closing brace is its end.
+        if b"}" in head or len(head) < length or length >= _MAX_DIGEST_BYTES:
+            return head
+        length *= 8
+    return b""

@@ -15,6 +15,7 @@ from backburner.inputs.items import Item
 from backburner.inputs.source import read_lines
 from backburner.inputs.validation import Checker, Router
 from backburner.storage import Storage
+from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict
 from backburner_schemas.job import JobManifest, Sealed
@@ -36,7 +37,8 @@ class JoinedInput:
         self._job = job
         self._model = model
         self._max_bytes = max_bytes
-        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed by `close`
+        with temporary_files():
+            self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._offsets = array("Q")
 
     @classmethod
@@ -49,10 +51,11 @@ class JoinedInput:
         max_bytes: int,
         router: Router | None,
     ) -> Self:
-        """Read the input that the job was made from. Raises `JobConflict` if it is another one."""
+        """Read the input that the job was made from. Raises `JobConflict` if it is another one.
+
+        `router` tells which lines were skipped for their model alone; None if none were.
+        """
         joined = cls(manifest.id, max_bytes, manifest.model)
-        # Lines that were skipped for their model alone are only recognised with the routes.
-        router = router if sealed and sealed.skipped else None
         checker = Checker(max_bytes=max_bytes, pool=manifest.pool, model=manifest.model, router=router)
         rolling = sha256()
         with closing(checker):
@@ -85,9 +88,10 @@ class JoinedInput:
         self._file.close()
 
     def _add(self, text: bytes) -> None:
-        self._offsets.append(self._file.tell())
-        self._file.write(text.replace(b"\n", b" ").replace(b"\r", b" "))
-        self._file.write(b"\n")
+        with temporary_files():
+            self._offsets.append(self._file.tell())
+            self._file.write(text.replace(b"\n", b" ").replace(b"\r", b" "))
+            self._file.write(b"\n")
 
     def _request(self, index: int | str) -> BatchRequest | None:
         if isinstance(index, str) or index >= len(self._offsets):
@@ -104,7 +108,7 @@ async def download_input(storage: Storage, manifest: JobManifest, into: Path) ->
     key = manifest.stored.key if manifest.stored is not None else keys.stored_input(manifest.tenant, manifest.id)
     if not keys.is_input_of(key, manifest.tenant, manifest.id) or await storage.modified(key) is None:
         return False
-    with into.open("wb") as file:
+    with temporary_files(), into.open("wb") as file:
         async for piece in storage.stream(key):
             file.write(piece)
     return True

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from backburner_schemas.errors import BackburnerError, ResultTimeout
 
@@ -10,16 +12,38 @@ _LONGEST_OUTAGE_SECONDS = 300.0
 """Seconds for which a wait rides out a store that does not answer; a wait of hours must survive its restart."""
 
 
-class PollPace:
-    """Pauses between polls of the store."""
+MEASURE_AFTER_SECONDS = 60.0
+"""A wait that lasts longer asks for the store's clock: with a clock that is slow it would not see a deadline pass."""
+_LEAST_LOOK_SECONDS = 1.0
+"""Seconds that the first look gets whatever the time-out: with one of 0 the caller wants to look once."""
 
-    def __init__(self, first: float, longest: float, timeout: float | None = None) -> None:
-        """All in seconds; without a time-out it goes on for ever."""
+
+class PollPace:
+    """Pauses between polls of the store, and bounds each of them."""
+
+    def __init__(self, first: float, longest: float, timeout: float | None = None, *, job: str | None = None) -> None:
+        """All in seconds; without a time-out it goes on for ever. `job` is what the error is about."""
+        self._job = job
         self._first = first
         self._longest = longest
         self._next = first
-        self._end = None if timeout is None else time.monotonic() + timeout
         self._timeout = timeout
+        now = time.monotonic()
+        self._end = None if timeout is None else now + timeout
+        self._look_end = None if timeout is None else now + max(timeout, _LEAST_LOOK_SECONDS)
+
+    @asynccontextmanager
+    async def look(self, what: str) -> AsyncIterator[None]:
+        """A poll within the block, which is cancelled when the time is over. Raises `ResultTimeout` then."""
+        left = None if self._look_end is None else self._look_end - time.monotonic()
+        self._look_end = self._end
+        try:
+            async with asyncio.timeout(left) as bound:
+                yield
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise self._timed_out(f"{what}, and the object store gave no answer,") from error
 
     async def pause(self, what: str) -> None:
         """Wait for the next poll. Raises `ResultTimeout` if the time is over."""
@@ -28,9 +52,13 @@ class PollPace:
         if self._end is not None:
             left = self._end - time.monotonic()
             if left <= 0:
-                raise ResultTimeout(f"{what} within {self._timeout:g} s; it may still come: ask again by the same id")
+                raise self._timed_out(what)
             pause = min(pause, left)
         await asyncio.sleep(pause)
+
+    def _timed_out(self, what: str) -> ResultTimeout:
+        error = ResultTimeout(f"{what} within {self._timeout:g} s; it may still come: ask again by the same id")
+        return error if self._job is None else error.of_job(self._job)
 
     def quicken(self) -> None:
         """Something came, so more may come soon."""

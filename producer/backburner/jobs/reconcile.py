@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backburner.jobs.finalizer import read_digests, view_job
+from backburner.jobs.finalizer import tally_segments, view_job
 from backburner.jobs.record_reader import not_found
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -47,9 +47,8 @@ async def reconcile(storage: Storage, tenant: str, job: str) -> Reconciliation:
     view = await view_job(storage, tenant, job)
     if view is None:
         return await _stream(storage, tenant, job)
-    digests = await read_digests(storage, tenant, job, view.segments)
-    ok = IndexSet.union(digest.ok for digest in digests)
-    errors = IndexSet.union(digest.failed for digest in digests)
+    tally = await tally_segments(storage, view)
+    ok, errors = tally.ok, tally.failed
     summary = view.summary
     total = summary.counts.total if summary is not None else view.total_with(ok | errors)
     everything = IndexSet.below(total)

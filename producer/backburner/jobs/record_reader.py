@@ -7,8 +7,9 @@ read, a response comes before an error, and requests that were cut off get one e
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from backburner.jobs.finalizer import view_job
 from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.record_lines import RecordLines, WholeSegment
+from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
@@ -30,12 +32,15 @@ from backburner_schemas.errors import (
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Summary
 from backburner_schemas.result import ResultRecord, error_record
+from backburner_schemas.status import JobView
 
 BATCH_RECORDS = 32
 """Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is
 created, which was measured to double the cost of parsing."""
 _READ_AHEAD_SEGMENTS = 4
 """Segments that are fetched ahead of the reader; each has a few megabytes at most."""
+_COPIES_COUNT = 2
+"""Of a segment, once its lines are apart."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _EMPTY = IndexSet()
@@ -111,9 +116,25 @@ def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
 class RecordReader:
     """One reading of a job's records."""
 
-    def __init__(self, storage: Storage, tenant: str, job: str, *, cut_off: bool = True) -> None:
-        """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them."""
+    def __init__(
+        self,
+        storage: Storage,
+        tenant: str,
+        job: str,
+        *,
+        cut_off: bool = True,
+        memory: MemoryBudget | None = None,
+        look: Callable[[], Awaitable[JobView | None]] | None = None,
+    ) -> None:
+        """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them.
+
+        `memory` bounds what all readers that have it hold of segments; without it, each holds some. `look` returns the
+        job at each poll; one that is followed has to freeze it if it has ended, or the reading of a job that nobody
+        else ends would have no end.
+        """
         self._storage = storage
+        self._memory = memory
+        self._view = look or partial(view_job, storage, tenant, job)
         self._with_cut_off = cut_off
         self._tenant = tenant
         self._job = job
@@ -152,7 +173,7 @@ class RecordReader:
 
     async def _look(self, *, follow: bool) -> AsyncGenerator[Piece]:
         """What is new since the last poll. What a failed poll has yielded already is not yielded again."""
-        view = await view_job(self._storage, self._tenant, self._job)
+        view = await self._view()
         if view is None:
             if follow:
                 raise not_found(self._job)
@@ -206,25 +227,45 @@ class RecordReader:
 
     async def _segments(self, names: Sequence[str], *, superseded: IndexSet = _EMPTY) -> AsyncGenerator[Piece]:
         prefix = keys.segments(self._tenant, self._job)
-        ahead: deque[tuple[str, asyncio.Task[memoryview]]] = deque()
-        left = iter(names)
+        ahead: deque[tuple[str, MemoryShare, asyncio.Task[memoryview]]] = deque()
+        left = deque(names)
         try:
             while True:
-                while len(ahead) < _READ_AHEAD_SEGMENTS and (name := next(left, None)) is not None:
-                    ahead.append((name, asyncio.create_task(self._fetch(prefix + name))))
+                while left and len(ahead) < _READ_AHEAD_SEGMENTS:
+                    key = prefix + left[0]
+                    if (share := await self._room(key, wait=not ahead)) is None:
+                        break
+                    ahead.append((left.popleft(), share, asyncio.create_task(self._fetch(key))))
                 if not ahead:
                     return
-                name, task = ahead.popleft()
-                try:
-                    data = await task
-                finally:
-                    task.cancel()
-                for batch in self._records(name, data, superseded):
-                    yield batch
+                name, share, task = ahead.popleft()
+                with share:
+                    try:
+                        data = await task
+                    finally:
+                        task.cancel()
+                    for batch in self._records(name, data, superseded):
+                        yield batch
+                    del data
                 self._read.add(name)
         finally:
-            for _, task in ahead:
+            for _, share, task in ahead:
                 task.cancel()
+                share.free()
+
+    async def _room(self, key: str, *, wait: bool) -> MemoryShare | None:
+        """The memory for a segment; None where there is none at once, unless `wait`.
+
+        Who waits holds none: otherwise readers could wait for each other.
+        """
+        if self._memory is None:
+            return MemoryBudget(0).share()
+        size = (await self._storage.size(key) or 0) * _COPIES_COUNT
+        if not (wait or self._memory.fits(size)):
+            return None
+        share = self._memory.share()
+        await share.take(size)
+        return share
 
     async def _fetch(self, key: str) -> memoryview:
         # Whole, not as a stream: a slow reader would hold the connection over the store's time-out.
@@ -285,14 +326,16 @@ def parsed(segment: str, data: bytes) -> Iterator[ResultRecord]:
 
 def not_found(job: str) -> JobNotFound:
     """The error for a job that has no manifest."""
-    if job.startswith("stream-"):
-        return JobNotFound(
+    if job.startswith(keys.STREAM):
+        remedy = (
             f"{job} is a stream, which has no end; see what is there with `backburner status {job}`, or "
             f"client.stream(…), and read it with `backburner results {job} --no-follow`, or results(follow=False)"
         )
-    if job.startswith("single-"):
-        return JobNotFound(
+    elif job.startswith(keys.SINGLE):
+        remedy = (
             f"{job} is a single request, which has no job; ask for it with `backburner results {job}`, "
             f"or client.handle({job!r})"
         )
-    return JobNotFound(f"there is no job {job}; `backburner jobs` lists those of the tenant")
+    else:
+        remedy = f"there is no job {job}; `backburner jobs` lists those of the tenant"
+    return JobNotFound(remedy).of_job(job)

@@ -5,7 +5,7 @@ For a laptop, a demo and tests; the same servers' protocols, and the same code, 
 `local` extra.
 """
 
-from backburner.local.control.commands import run_down, run_up, run_up_detached
+from backburner.local.control.commands import run_down, run_up, run_up_detached, stack_variables
 from backburner.local.model import prepare_auto_model
 from backburner.local.options import EnsurePool, Preparation, Say, UpOptions
 
@@ -18,4 +18,5 @@ __all__ = [
     "run_down",
     "run_up",
     "run_up_detached",
+    "stack_variables",
 ]

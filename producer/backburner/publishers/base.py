@@ -69,11 +69,12 @@ class PublishFailed(QueueError):
     """The broker did not acknowledge every message; send the failed ones again, those too large with stored bodies."""
 
     code = "publish_failed"
+    """See docs/errors.md."""
 
     def __init__(self, failed: Sequence[int], cause: str, too_large: Collection[int] = ()) -> None:
         super().__init__(
             f"the broker did not acknowledge {len(failed)} messages ({cause}); check BACKBURNER_QUEUE_URL and that the "
-            "broker is up, then submit again with the same job id"
+            "broker is up"
         )
         self.failed = tuple(failed)
         """Positions, in the sequence that was published, of those that were not acknowledged."""

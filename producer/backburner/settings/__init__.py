@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import PrivateAttr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backburner.settings.aws_variables import AwsVariables
 from backburner.settings.connection import ConnectionSettings
@@ -16,6 +16,7 @@ from backburner.settings.jobs import JobSettings
 from backburner.settings.kafka import KafkaSettings
 from backburner.settings.loading import load_settings
 from backburner.settings.logs import LogSettings
+from backburner.settings.profile import ProfileSettings, sources
 from backburner.settings.queue_url import Queue, QueueKind
 from backburner.settings.topics import TopicSettings
 from backburner_schemas.setting_names import PREFIX, check_environment
@@ -23,8 +24,10 @@ from backburner_schemas.setting_names import PREFIX, check_environment
 __all__ = ["AwsVariables", "Queue", "QueueKind", "Settings", "load_settings"]
 
 
-class Settings(ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings, BaseSettings):
-    """What a client and every part beside it reads from arguments and BACKBURNER_… variables, in this order."""
+class Settings(
+    ConnectionSettings, JobSettings, LogSettings, KafkaSettings, TopicSettings, ProfileSettings, BaseSettings
+):
+    """What a client and every part beside it reads from arguments, BACKBURNER_… variables and a profile."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
@@ -51,8 +54,23 @@ class Settings(ConnectionSettings, JobSettings, LogSettings, KafkaSettings, Topi
 
     @classmethod
     def load(cls, **arguments: Any) -> "Settings":
-        """The settings from arguments, then the environment, then defaults.
+        """The settings from arguments, then the environment, then the profile that it names, then defaults.
+
+        With the argument `profile`, that profile stands in the environment's place.
 
         Raises `SettingsError` for an unknown name, one of before, or a value that cannot be used.
         """
         return load_settings(cls, **arguments)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - files of the working folder are not read
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - secrets have settings of their own
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where the settings come from, in their order."""
+        assert isinstance(init_settings, InitSettingsSource)
+        return sources(settings_cls, init_settings, env_settings)

@@ -35,6 +35,8 @@ class StorageAvailability(Availability):
         self._failing: float | None = None
         """When the first call began that failed since the last answer."""
         self._last_failure = ""
+        self.has_worked = False
+        """Whether a call has succeeded. Set by who makes them."""
 
     def begin(self) -> Call:
         """A call goes out."""

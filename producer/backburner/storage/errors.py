@@ -79,14 +79,15 @@ def certificate_fault(error: BaseException) -> str | None:
     return fault if names is None else f"{fault} (it has: {' '.join(names[1].split()).strip(', ')[:200] or 'none'})"
 
 
-def translated(error: BaseException, provider: Provider = Provider.S3) -> StoreError:
-    """What obstore raised, as one of the product's own errors."""
+def translated(error: BaseException, provider: Provider = Provider.S3, *, worked: bool = False) -> StoreError:
+    """What obstore raised, as one of the product's own errors. `worked`: this process has used the store before."""
     said = str(error)
     line = one_line(error)
     if isinstance(error, FileNotFoundError):
         return Missing()
-    if _KEYS_FAILED in said:
-        # They were there at the start: what renews them, such as AWS's token service, may be away as the store may be.
+    if _KEYS_FAILED in said or (worked and _names_metadata_service(said)):
+        # They were there at the start: what renews them, such as AWS's token service or a machine's metadata service,
+        # may be away as the store may be.
         return StoreError(f"the keys for the object store could not be renewed ({line}); {provider.credentials_remedy}")
     fault = certificate_fault(error)
     if fault is not None:
@@ -103,13 +104,17 @@ def translated(error: BaseException, provider: Provider = Provider.S3) -> StoreE
 
 def _denied(error: BaseException, said: str, line: str, provider: Provider) -> str | None:
     """Why the access is denied, with the remedy; None for errors of other kinds."""
-    if any(address in said for address in _METADATA_SERVICES):
+    if _names_metadata_service(said):
         return f"no credentials for the object store were found; {provider.credentials_remedy}"
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or _DENIED.search(said):
         return f"the object store refused the credentials ({line}); {provider.credentials_remedy}"
     if _READ_ONLY.search(said):
         return f"the folder of BACKBURNER_STORE_URL denied the access; check its owner and mode ({line})"
     return None
+
+
+def _names_metadata_service(said: str) -> bool:
+    return any(address in said for address in _METADATA_SERVICES)
 
 
 def one_line(error: BaseException) -> str:

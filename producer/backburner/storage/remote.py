@@ -1,6 +1,7 @@
 """Opens a store that is reached over a network, by the scheme of its URL. It makes no request."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ _S3_CREDENTIALS = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
+_S3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+(?:%[A-Za-z0-9]+)?")
+"""A name or an address. The client panics at what is neither."""
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
 _RETRIES: "RetryConfig" = {
@@ -77,13 +81,15 @@ def open_remote(provider: Provider, bucket: str, settings: Settings) -> RemoteSt
 def _endpoint(provider: Provider, settings: Settings) -> str | None:
     variable, endpoint = "BACKBURNER_STORE_ENDPOINT", settings.store_endpoint
     if provider is Provider.S3 and not endpoint:
-        variable, endpoint = "AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL_S3")
+        # The client reads these by itself as well, and would neither check them nor do without TLS.
+        variable = next((name for name in _S3_ENDPOINTS if os.environ.get(name)), variable)
+        endpoint = os.environ.get(variable)
     if not endpoint:
         return None
     check_no_user(variable, endpoint, "take it out, and give the store's credentials as docs/stores.md lists them")
     try:
         parts = urlsplit(endpoint)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in {"http", "https"} and parts.port != 0 and bool(_HOST.fullmatch(parts.hostname or ""))
     except ValueError:
         usable = False
     if not usable:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from backburner.credentials.aws import chain_keys, has_chain
-from backburner.credentials.files import FromFiles
-from backburner.credentials.shared_file import FILE, PROFILE, AwsKeys, profile, read_keys, shared_file
+from backburner.credentials.shared_file import FILE, PROFILE, AwsKeys, profile, renewed_file, shared_file
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -39,21 +38,13 @@ def renewed_keys() -> RenewedKeys | None:
 
     Raises `SettingsError` for a file that is named and cannot be used.
     """
-    file = shared_file()
-    if file is not None and read_keys(file) is not None:
-
-        def read() -> AwsKeys:
-            found = read_keys(file)
-            if found is None:
-                raise SettingsError(f"{file} has no keys for the profile {profile()!r}")
-            return found
-
-        return RenewedKeys(FromFiles("S3 keys", [file], read).current)
+    if (keys := renewed_file("S3 keys")) is not None:
+        return RenewedKeys(keys.current)
     if os.environ.get(PROFILE) and has_chain():
         return RenewedKeys(chain_keys())
     if os.environ.get(FILE) or os.environ.get(PROFILE):
         raise SettingsError(
-            f"no S3 keys for the profile {profile()!r} in {file or 'any file'}; correct {PROFILE} or {FILE}, and for "
-            "profiles that need AWS's own library: pip install 'backburner[sqs]'"
+            f"no S3 keys for the profile {profile()!r} in {shared_file() or 'any file'}; correct {PROFILE} or {FILE}, "
+            "and for profiles that need AWS's own library: pip install 'backburner[sqs]'"
         )
     return None

@@ -3,16 +3,17 @@
 import asyncio
 import atexit
 import copy
+import math
 import os
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotModifiedError, PreconditionError
@@ -58,6 +59,8 @@ _USERS = "take it out, and give the store's credentials as docs/stores.md lists 
 _STORE_KINDS = frozenset({*Provider, "file", "memory"})
 _MEASURE_SECONDS = 2.0
 """Nobody waits longer for the store's clock where it only dates something."""
+_REMOVED_TOGETHER_COUNT = 1000
+"""As many as S3 takes in one call."""
 _STREAMED_SECONDS = 10
 """How long one request is read from, before another goes on behind what it gave."""
 
@@ -123,6 +126,12 @@ class Storage(Availability):
             raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}") from error
         if parts.scheme not in _STORE_KINDS or (parts.scheme in set(Provider) and not _BUCKET.fullmatch(parts.netloc)):
             raise SettingsError(f"the store URL {shown(url)!r} is not understood; {forms}")
+        if parts.query or parts.fragment:
+            # They would be passed over, and two roots be one.
+            raise SettingsError(
+                f"the store URL {shown(url)!r} has a ? or #; write %3F or %23 where it is part of a folder's name, and "
+                "choose another root in a bucket"
+            )
         if parts.scheme == "memory":
             return cls(MemoryStore(), parts.path)
         if parts.scheme == "file":
@@ -371,6 +380,23 @@ class Storage(Availability):
         if paths:
             await self._asking(self._writes, remove)
 
+    async def delete_all(self, prefix: str, *, before: float = math.inf) -> int:
+        """Remove the objects under the prefix that were last modified before then, in the store's Unix seconds.
+
+        Returns how many there were. However many there are, some keys are held at a time.
+        """
+        removed, some = 0, list[str]()
+        async with aclosing(self.scan(prefix)) as listing:
+            async for one in listing:
+                if one.modified >= before:
+                    continue
+                some.append(one.key)
+                if len(some) == _REMOVED_TOGETHER_COUNT:
+                    await self.delete(some)
+                    removed, some = removed + len(some), []
+        await self.delete(some)
+        return removed + len(some)
+
     async def scan(self, prefix: str, *, after: str | None = None) -> AsyncGenerator[Listed]:
         """The objects under the prefix, in key order; `after` starts behind that key."""
         offset = self._path(after) if after else None
@@ -427,10 +453,12 @@ class Storage(Availability):
             availability.dropped(begun)
             raise
         availability.answered(begun)
+        availability.has_worked = True
         return found
 
     def _translated(self, error: BaseException) -> StoreError:
-        return translated(error, Provider.of(self._store))
+        worked = self._reads.has_worked or self._writes.has_worked
+        return translated(error, Provider.of(self._store), worked=worked)
 
 
 class CertificateTrial:
@@ -465,14 +493,15 @@ def _check_size(key: str, size: int, max_bytes: int) -> None:
 
 
 def _folder(url: str, parts: SplitResult) -> Path:
-    if parts.netloc or not parts.path.startswith("/"):
+    if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
         raise SettingsError(f"the store URL {url!r} names no folder; write its whole path, as in file:///folder")
-    folder = Path(parts.path)
+    folder = Path(unquote(parts.path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise SettingsError(
-            f"the folder {folder} of BACKBURNER_STORE_URL cannot be created: {error.strerror}; choose another"
+            f"the folder {folder!s} of BACKBURNER_STORE_URL cannot be created: {why}; choose another"
         ) from error
     return folder
 

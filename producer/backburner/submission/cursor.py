@@ -11,6 +11,9 @@ from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, StoreError
 from backburner_schemas.job import Cursor, Prefix
 
+_MAX_WRITES = 3
+"""Writes that one advance takes at most: the second has the tag of the first one's loss."""
+
 
 def new_owner() -> str:
     """A name for one submit, which shows where it runs."""
@@ -21,7 +24,8 @@ class JobCursor:
     """The cursor of a job that this submit sends.
 
     `claim` takes it over from whoever had it: a dead producer cannot be distinguished from a slow one. The one that
-    lost it notices at its next `advance`. Both have sent the same, so no harm is done.
+    lost it notices at its next `advance`, and writes nothing from then on: what it wrote would cost the winner its
+    claim, and neither would end. Both have sent the same, so no harm is done.
     """
 
     def __init__(self, storage: Storage, tenant: str, job: str, owner: str) -> None:
@@ -31,6 +35,7 @@ class JobCursor:
         self._owner = owner
         self._etag: str | None = None
         self._claimed = Cursor(owner=owner)
+        self._lost: JobConflict | None = None
         self._writing = asyncio.Lock()
 
     async def claim(self, first: Prefix, whole: Prefix | None) -> Cursor:
@@ -43,7 +48,7 @@ class JobCursor:
             found, etag = await self._read()
             cursor = found.model_copy(update={"owner": self._owner, "updated_at": time.time()})
             await self._storage.replace(self._key, cursor.model_dump_json().encode(), etag)
-        await self._confirm(cursor)
+        await self._confirm()
         self._claimed = cursor
         return cursor
 
@@ -52,17 +57,27 @@ class JobCursor:
         update = {"count": count, "sha256": sha256, "updated_at": time.time()}
         cursor = self._claimed.model_copy(update=update)
         async with self._writing:
-            await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag)
-            await self._confirm(cursor)
+            for _ in range(_MAX_WRITES):
+                if self._lost is not None:
+                    raise self._lost
+                await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag)
+                if (await self._confirm()).count == count:
+                    return
+                # Ours, under a tag that an earlier write left whose answer was lost.
+        raise StoreError(f"the cursor of job {self._job} was not written; submit again with the same job id")
 
-    async def _confirm(self, written: Cursor) -> None:
+    async def _confirm(self) -> Cursor:
+        """What is stored, which is ours. Raises `JobConflict` if it is another's."""
         # Read back in any case: a write returns no tag, and a retried one can return False though it succeeded.
-        found, self._etag = await self._read()
-        if found.owner != self._owner or found.count != written.count:
-            raise JobConflict(
+        found, etag = await self._read()
+        if found.owner != self._owner:
+            self._lost = JobConflict(
                 f"job {self._job} is being submitted by {found.owner} too, which has sent {found.count:,} requests; "
                 "let that one finish, or submit again with the same job id"
             )
+            raise self._lost
+        self._etag = etag
+        return found
 
     async def _read(self) -> tuple[Cursor, str | None]:
         stored = await self._storage.get(self._key)

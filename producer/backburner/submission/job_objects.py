@@ -35,7 +35,10 @@ class JobObjects:
         Raises `JobConflict` if it has ended unsealed or was cancelled: it accepts no more requests.
         """
         # The marker first: a job that nobody lists as open would never be frozen.
-        if await self._storage.modified(keys.summary(*self.names)) is None:
+        if await self._storage.modified(keys.summary(*self.names)) is not None:
+            if await read_manifest(self._storage, *self.names) is None:
+                raise JobConflict(f"job {self.manifest.id} was deleted, and its id stays taken; choose another job id")
+        else:
             await self._storage.put(keys.open_job(*self.names), b"")
         if await self._storage.create(keys.manifest(*self.names), self.manifest.model_dump_json().encode()):
             self._opened = True

@@ -81,6 +81,12 @@ def resolve_deadline(deadline: Deadline, now: float, settings: Settings, *, stor
     Raises `JobError` if it has passed, or is later than the broker keeps requests, unless the store keeps them.
     """
     if isinstance(deadline, datetime):
+        if deadline.tzinfo is None:
+            raise JobError(
+                f"the deadline {deadline.isoformat()} has no time zone, so that nobody knows when it is; pass "
+                "datetime.now(UTC) + timedelta(…), or .astimezone() for one in this machine's time",
+                param="deadline",
+            )
         until = deadline.timestamp()
     elif isinstance(deadline, timedelta):
         until = now + deadline.total_seconds()

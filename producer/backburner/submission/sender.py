@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
+from backburner.connections import DEFAULT_MAX_RETRIES
 from backburner.publishers.base import Message, Publisher, PublishFailed
 from backburner.storage import Storage
 from backburner.submission.envelopes import to_send_again
@@ -14,22 +15,23 @@ from backburner_schemas.job import Prefix
 MAX_BATCHES_IN_FLIGHT = 4
 """Batches under way at once. A batch is a chunk of the input, which ends with the line that takes it to a megabyte, so
 this bounds the memory."""
-_MAX_ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.2
 
 
-async def publish(publisher: Publisher, storage: Storage, messages: Sequence[Message]) -> None:
+async def publish(
+    publisher: Publisher, storage: Storage, messages: Sequence[Message], *, max_retries: int = DEFAULT_MAX_RETRIES
+) -> None:
     """Publish until the broker has every message; what it did not acknowledge is sent again, with growing pauses.
 
-    What is too large for its topic is sent again with its body stored. Raises `PublishFailed` when a few attempts were
-    not enough, `MessageTooLarge` for what is too large even so, and `StoreError`.
+    What is too large for its topic is sent again with its body stored. Raises `PublishFailed` when so many repetitions
+    were not enough, `MessageTooLarge` for what is too large even so, and `StoreError`.
     """
     left = messages
-    for attempt in range(1, _MAX_ATTEMPTS + 1):
+    for attempt in range(1, max_retries + 2):
         try:
             await publisher.publish(left)
         except PublishFailed as error:
-            if attempt == _MAX_ATTEMPTS:
+            if attempt > max_retries:
                 raise
             left = await to_send_again(storage, left, error)
             await asyncio.sleep(_FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter

@@ -15,9 +15,12 @@ from backburner.inputs.item_reader import ItemReader
 from backburner.inputs.reader import InputReader
 from backburner.inputs.source import Source, check_no_frame
 from backburner.inputs.validation import Checker
+from backburner.jobs.routes import note_unrouted
+from backburner.runtime.progress import ProgressCalls
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
-from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted
+from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable
+from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.job import StoredInput
 
@@ -30,10 +33,20 @@ class StoredSubmission:
         self._options = options
         self._objects = JobObjects(connections.storage, options.manifest)
         self._fingerprint = Fingerprint(self._objects.conflict)
+        self._progress = ProgressCalls(options.on_progress)
         self._total: int | None = None
         self._reader: InputReader | None = None
 
     async def run(self, source: Source) -> Submitted:
+        """See `_run`. An async `on_progress` has been awaited when it returns."""
+        try:
+            done = await self._run(source)
+            await self._progress.end()
+        finally:
+            self._progress.drop()
+        return done
+
+    async def _run(self, source: Source) -> Submitted:
         """Store the whole input and make the job. See `Client.submit` for what is raised."""
         resumed = await self._objects.adopt()
         connections, manifest = self._connections, self._objects.manifest
@@ -55,7 +68,10 @@ class StoredSubmission:
                 await self._write(reader, copy)
             if manifest.pool is not None and not resumed:
                 await connections.pools.check_served(manifest.pool, checker.models)
-            await self._store(path, skipped=reader.findings.total)
+            with resumable(manifest.id):
+                if reader.findings.total:
+                    await note_unrouted(connections.storage, *self._objects.names, checker.unrouted)
+                await self._store(path, skipped=reader.findings.total)
         self._total = self._fingerprint.count
         self._report(stored=True)
         pools, named = connections.pools, manifest.pool
@@ -76,11 +92,13 @@ class StoredSubmission:
             async for batch in batches:
                 if not surveyed:
                     self._fingerprint.take_all(batch.data(), len(batch))
-                await asyncio.to_thread(copy.write, _lines(batch))
+                with temporary_files():
+                    await asyncio.to_thread(copy.write, _lines(batch))
                 self._report()
         if not self._fingerprint.count:
             raise reader.empty()
-        copy.flush()
+        with temporary_files():
+            copy.flush()
 
     async def _store(self, path: Path, *, skipped: int) -> None:
         first = self._objects.manifest
@@ -100,7 +118,8 @@ class StoredSubmission:
     def _report(self, *, stored: bool = False) -> None:
         if self._options.on_progress is not None:
             checked = self._reader.checked if self._reader is not None else 0
-            self._options.on_progress(SubmitProgress(checked, self._fingerprint.count if stored else 0, self._total))
+            sent = self._fingerprint.count if stored else 0
+            self._progress.tell(SubmitProgress(checked, sent, self._total, self._options.manifest.id))
 
 
 def _lines(batch: Batch) -> bytes:
@@ -113,5 +132,7 @@ async def _nothing() -> None:
 
 @contextmanager
 def _temporary() -> Iterator[IO[bytes]]:
-    with NamedTemporaryFile(prefix="backburner-", suffix=".jsonl") as file:
+    with temporary_files():
+        file = NamedTemporaryFile(prefix="backburner-", suffix=".jsonl")  # noqa: SIM115 - closed below
+    with file:
         yield file

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -19,13 +19,15 @@ from backburner.inputs.reader import InputReader
 from backburner.inputs.source import Source, check_no_frame
 from backburner.inputs.validation import Checker
 from backburner.jobs.finalizer import finalize
+from backburner.jobs.routes import JobRoutes, note_unrouted, noted_unrouted
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
+from backburner.runtime.progress import ProgressCalls
 from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.sender import Sender, publish
-from backburner_schemas.errors import JobConflict, JobError, QueueError, StoreError, Unanswered
+from backburner_schemas.errors import BackburnerError, JobConflict, JobError, QueueError, StoreError, Unanswered
 from backburner_schemas.job import JobManifest, Prefix, Sealed
 
 _CURSOR_SECONDS = 2.0
@@ -48,6 +50,8 @@ class SubmitProgress:
     """Requests that the broker has; of a stored job, the object store."""
     total: int | None
     """Requests that will be sent; None for iterables, and until a file's first pass is through."""
+    job_id: str = ""
+    """The job's id, by which a submit that is broken off can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,9 @@ class SubmitOptions:
 
     manifest: JobManifest
     skip_invalid: bool = False
-    on_progress: Callable[[SubmitProgress], None] | None = None
+    on_progress: Callable[[SubmitProgress], object] | None = None
+    remedy: str | None = None
+    """How to go on if it is broken off; by submitting again if not given."""
 
 
 @dataclass(slots=True)
@@ -67,6 +73,29 @@ class Submitted:
     warnings: list[str] = field(default_factory=list)
 
 
+def resume_remedy(job: str) -> str:
+    """How to go on with a submit that was broken off."""
+    return f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
+
+
+@contextmanager
+def resumable(job: str, remedy: str | None = None) -> Iterator[None]:
+    """A job is being made: whatever breaks it off says how to go on, which is to submit again if not told otherwise."""
+    remedy = remedy or resume_remedy(job)
+    try:
+        yield
+    except (JobError, Unanswered) as error:
+        error.of_job(job)
+        raise
+    except BackburnerError as error:
+        error.of_job(job, remedy)
+        raise
+    except BaseException as error:
+        # Of a cancel and of Ctrl-C too: nothing else would tell the id of a job whose caller chose none.
+        error.add_note(remedy)
+        raise
+
+
 class Submission:
     """One submit. Call `run` once."""
 
@@ -75,6 +104,7 @@ class Submission:
         self._options = options
         self._objects = JobObjects(connections.storage, options.manifest)
         self._fingerprint = Fingerprint(self._objects.conflict)
+        self._progress = ProgressCalls(options.on_progress)
         self._rolling = False
         self._resumed = Prefix()
         self._sealed = False
@@ -85,6 +115,15 @@ class Submission:
         self._reader: InputReader | None = None
 
     async def run(self, source: Source) -> Submitted:
+        """See `_run`. An async `on_progress` has been awaited when it returns."""
+        try:
+            done = await self._run(source)
+            await self._progress.end()
+        finally:
+            self._progress.drop()
+        return done
+
+    async def _run(self, source: Source) -> Submitted:
         """Send the whole input. See `Client.submit` for what is raised."""
         resumed = await self._objects.adopt()
         max_bytes, manifest, pools = (
@@ -92,8 +131,11 @@ class Submission:
             self._objects.manifest,
             self._connections.pools,
         )
+        # What was begun is completed by the routes that it was begun with.
+        unrouted = await noted_unrouted(self._connections.storage, *self._objects.names) if resumed else None
+        router = pools if unrouted is None else JobRoutes(unrouted, pools)
         with (
-            closing(Checker(max_bytes=max_bytes, router=pools, pool=manifest.pool, model=manifest.model)) as checker,
+            closing(Checker(max_bytes=max_bytes, router=router, pool=manifest.pool, model=manifest.model)) as checker,
             closing(self._reader_of(source, checker, max_bytes)) as reader,
         ):
             self._reader = reader
@@ -110,15 +152,8 @@ class Submission:
                 if manifest.pool is not None and manifest.parent is None and not resumed:
                     await pools.check_served(manifest.pool, checker.models)
                 await self._connections.publisher()
-                try:
-                    await self._send_all(first, batches, reader, expected)
-                except (JobError, Unanswered):
-                    raise
-                except Exception as error:
-                    error.add_note(
-                        f"job {self._options.manifest.id} is not sealed; submit with this job_id to resume it"
-                    )
-                    raise
+                with resumable(self._options.manifest.id, self._options.remedy):
+                    await self._send_all(first, batches, reader, checker, expected)
         return Submitted(reader.findings, pools.warnings(self._pools))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
@@ -131,7 +166,12 @@ class Submission:
     # --- sending --------------------------------------------------------------------------------------------
 
     async def _send_all(
-        self, first: Batch, rest: AsyncIterator[Batch], reader: InputReader, expected: Prefix | None
+        self,
+        first: Batch,
+        rest: AsyncIterator[Batch],
+        reader: InputReader,
+        checker: Checker,
+        expected: Prefix | None,
     ) -> None:
         sealed = await self._objects.open()
         self._sealed = sealed is not None
@@ -140,6 +180,9 @@ class Submission:
             self._resumed = Prefix(sealed.total, sealed.sha256)
         else:
             self._resumed = await self._claim(cursor, first, expected)
+            # Of a file all is known before the first message, of an iterable at its end.
+            if checker.unrouted:
+                await self._note_unrouted(checker)
         self._fingerprint.expect(self._resumed)
         # Where the hash is needed within a batch, all that is before must be read for it.
         self._rolling = expected is None or not reader.ends_at(self._fingerprint.expected)
@@ -156,7 +199,11 @@ class Submission:
             if not self._sealed:
                 await sender.drain()
                 await cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
+                if reader.findings.total:
+                    await self._note_unrouted(checker)
                 await self._seal(skipped=reader.findings.total)
+            # Also of a job that was sealed before: whoever sealed it may have died before this.
+            await self._finalize()
         except BaseException:
             # What the broker has by now is recorded, whatever ended the submit.
             await asyncio.shield(self._keep_cursor(cursor, sender))
@@ -206,7 +253,9 @@ class Submission:
     async def _deliver(self, messages: Sequence[Message]) -> None:
         storage = self._connections.storage
         ready = await claim_check_all(storage, messages, self._connections.settings.queue.kind)
-        await publish(await self._connections.publisher(), storage, ready)
+        await publish(
+            await self._connections.publisher(), storage, ready, max_retries=self._connections.limits.max_retries
+        )
 
     async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
         """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
@@ -242,6 +291,9 @@ class Submission:
                 # Sending finds out by itself, and raises it to the caller.
                 log.warning("writing the cursor failed; retrying", job=self._objects.manifest.id, error=error.message)
 
+    async def _note_unrouted(self, checker: Checker) -> None:
+        await note_unrouted(self._connections.storage, *self._objects.names, checker.unrouted)
+
     async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(
             total=self._fingerprint.count,
@@ -250,13 +302,15 @@ class Submission:
             skipped=skipped,
         )
         await self._objects.seal(sealed)
+
+    async def _finalize(self) -> None:
         ending = await finalize(
             self._connections.storage,
             *self._objects.names,
             grace=self._connections.settings.freeze_grace_seconds,
             watch=self._connections.job_watch,
         )
-        if ending is not None and ending.summary.counts.total != sealed.total:
+        if not self._sealed and ending is not None and ending.summary.counts.total != self._fingerprint.count:
             # Frozen between the last check and the seal: what came after its end does not count.
             await self._objects.check_going_on()
 
@@ -264,4 +318,5 @@ class Submission:
         if self._options.on_progress is not None:
             checked = self._reader.checked if self._reader is not None else 0
             sent = sender.acknowledged.count if sender is not None else 0
-            self._options.on_progress(SubmitProgress(checked, sent, self._total))
+            job = self._options.manifest.id
+            self._progress.tell(SubmitProgress(checked, sent, self._total, job))

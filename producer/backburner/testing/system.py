@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic_core import from_json
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from backburner.blocking.client import SyncClient
 from backburner.client import Client
@@ -34,6 +35,22 @@ _FOREVER_SECONDS = 1e12
 """Seconds: a grace of minus this is over for every job."""
 
 
+class _OwnSettings(Settings):
+    """Settings of arguments alone: what the shell is set to must change no test."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature, as are the others
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments."""
+        return (init_settings,)
+
+
 class FakeSystem:
     """Broker, store, pools and workers in one object. `client` talks to it from asyncio, `sync_client` from threads.
 
@@ -59,7 +76,7 @@ class FakeSystem:
         workers: bool = True,
     ) -> None:
         """Without `answer` the text is made from the request, always alike. Without `workers` nothing is answered."""
-        self.settings: Settings = Settings(
+        self.settings: Settings = _OwnSettings(
             store_url="memory:///", queue_url="kafka://fake:9092", tenant=tenant, freeze_grace_seconds=0.0
         )
         """What its clients are made with."""

@@ -101,6 +101,35 @@ async def test_the_rights_of_the_page_are_enough(stage):
         await retries.close()
 
 
+TAKEN = {
+    "Read on a lane": (Rule("worker", Operation.READ, Kind.TOPIC, lane_of(Lane.NORMAL)), "Read on {}.fake.normal"),
+    "Read on the group": (
+        Rule("worker", Operation.READ, Kind.GROUP, routing.group(PREFIX, POOL)),
+        "Read on the group {}.fake",
+    ),
+}
+
+
+@pytest.mark.parametrize(("missing", "said"), TAKEN.values(), ids=TAKEN)
+async def test_a_right_that_is_taken_from_a_running_worker_is_an_outage_that_names_it(stage, missing, said):
+    prefix = stage.settings(None).prefix
+    rule = Case(missing, "").rule(prefix)
+    await ensure_topics(stage.settings(None, prefix=prefix), POOL)
+    await stage.allow(prefix)
+    producer, worker = (stage.settings(Way.SCRAM, user=user, prefix=prefix) for user in ("producer", "worker"))
+    async with line(producer, worker) as queue:
+        await queue.carry()
+        await stage.kafka.forbid(rule)
+        async with asyncio.timeout(PATIENCE):
+            while said.format(prefix) not in (queue.source.unavailable_reason() or ""):
+                assert await queue.source.pull(dict.fromkeys(Lane, 1)) == []
+        await stage.kafka.allow(rule)
+        await queue.carry(2)
+        async with asyncio.timeout(PATIENCE):
+            while queue.source.unavailable_reason() is not None:
+                assert await queue.source.pull(dict.fromkeys(Lane, 1)) == []
+
+
 async def test_a_producer_may_not_write_retry(stage):
     prefix = stage.settings(None).prefix
     await ensure_topics(stage.settings(None, prefix=prefix), POOL)

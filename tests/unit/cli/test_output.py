@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from terminal import records, request_line
 
 from backburner.cli.terminal.output import records_to
 from backburner_schemas.errors import SettingsError
@@ -61,3 +62,49 @@ def test_an_error_of_whoever_makes_the_records_is_not_taken_for_one_of_the_file(
 
     with pytest.raises(ConnectionError):
         break_off()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path, there):
+    (tmp_path / "kept").mkdir()
+    target, link = tmp_path / "kept" / "answers.jsonl", tmp_path / "out.jsonl"
+    if there:
+        target.write_text("before")
+    link.symlink_to("second.jsonl")
+    (tmp_path / "second.jsonl").symlink_to(target)
+    with records_to(link) as write:
+        write(b"{}")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"{}\n"
+    assert [path.name for path in target.parent.iterdir()] == ["answers.jsonl"]
+
+
+def test_links_in_a_circle_are_an_error_that_names_them(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(SettingsError, match="leads in a circle"), records_to(tmp_path / "a"):
+        pass
+
+
+def test_an_open_file_is_written_through_its_number(tmp_path):
+    with (tmp_path / "open").open("wb") as file:
+        place = Path(f"/proc/self/fd/{file.fileno()}")
+        with records_to(place) as write:
+            write(b"{}")
+        assert place.is_symlink()
+    assert (tmp_path / "open").read_bytes() == b"{}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["open"]
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/proc/self/fd/1"])
+def test_stdout_can_be_named(capfdbinary, name):
+    with records_to(Path(name)) as write:
+        write(b"{}")
+    assert capfdbinary.readouterr().out == b"{}\n"
+
+
+def test_records_on_stdout_come_alone(terminal):
+    path = terminal.file(request_line("r1"))
+    result = terminal("submit", path, "--wait", "-o", "-")
+    assert [record["custom_id"] for record in records(result.stdout)] == ["r1"]
+    assert result.stderr.startswith("batch_")

@@ -5,8 +5,6 @@ import json
 import pytest
 from terminal import records, request_line
 
-from backburner.cli.commands import plan
-
 
 def shared_line(number, passage):
     messages = [{"role": "system", "content": f"{passage}" * 1000}, {"role": "user", "content": f"question {number}"}]
@@ -59,7 +57,7 @@ def test_a_file_without_requests_is_refused(terminal, lines):
 
 def test_a_file_that_is_not_there_is_refused(terminal):
     assert "cannot be read" in terminal("plan", terminal.folder / "nope.jsonl", code=2).stderr
-    assert "cannot be read" in terminal("plan", terminal.folder, code=2).stderr
+    assert "is a folder" in terminal("plan", terminal.folder, code=2).stderr
 
 
 def test_a_model_without_a_pool_is_refused_and_a_pool_can_be_named(terminal):
@@ -69,6 +67,6 @@ def test_a_model_without_a_pool_is_refused_and_a_pool_can_be_named(terminal):
     terminal("plan", path, "--pool", "nope", code=4)
 
 
-def test_stdin_is_read_once(terminal, monkeypatch):
-    monkeypatch.setattr(plan, "_STDIN", interleaved(terminal))
-    assert records(terminal("plan", "-", "--json").stdout)[0]["requests"] == 50
+def test_stdin_is_planned(terminal):
+    planned = terminal("plan", "-", "--json", stdin=interleaved(terminal).read_text())
+    assert records(planned.stdout)[0]["requests"] == 50

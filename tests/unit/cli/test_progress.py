@@ -85,3 +85,25 @@ def test_the_bar_shows_counts_rate_and_time_left():
         bar.show(Reading(JobState.IN_PROGRESS, 20, 64, 2, sealed=True, tokens_per_second=50.0, eta_seconds=40.0))
     for text in ("in_progress", "20/64", "2 failed", "50 tokens/s", "40s left"):
         assert text in screen.getvalue()
+
+
+@pytest.mark.parametrize("width", [12, 20, 33, 50, 70, 80, 100, 200])
+def test_the_bar_takes_one_line_on_any_terminal(width):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with Bar(console) as bar:
+        bar.show(Reading(JobState.IN_PROGRESS, 2_000, 64_000, 2, sealed=True, tokens_per_second=50.0, eta_seconds=4e4))
+        (line,) = console.render_lines(bar._progress.get_renderable(), pad=False)
+    text = "".join(segment.text for segment in line)
+    assert ("2,000/64,000" in text) is (width >= 33)
+    assert ("left" in text) is (width >= 50)
+
+
+def test_quiet_and_dumb_terminals_get_no_bar(monkeypatch, capsys):
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr(shown.show, "console", lambda: screen)
+    with shown.show.quietly(True), shown.display() as display:
+        display.show(Reading(JobState.IN_PROGRESS, 1, 2, 0, sealed=True, tokens_per_second=None, eta_seconds=None))
+    monkeypatch.setenv("TERM", "dumb")
+    with shown.display() as display:
+        assert isinstance(display, Lines)
+    assert (screen.file.getvalue(), capsys.readouterr().err) == ("", "")

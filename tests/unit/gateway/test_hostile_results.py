@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches import results
 from backburner.gateway.batches.results import BatchResults, ResultFile, ResultKind
 from backburner_schemas import keys
@@ -33,7 +34,7 @@ async def first_blocks(storage, count):
     reading = BatchResults(storage, TENANT)
     view = await reading.find(FILE)
     found = []
-    async with asyncio.timeout(30), aclosing(reading.lines(FILE, view)) as lines:
+    async with asyncio.timeout(30), aclosing(reading.lines(FILE, view, AnswerMemory(seconds=1.0))) as lines:
         async for block in lines:
             found.append(block)
             if len(found) == count:
@@ -65,6 +66,6 @@ async def test_an_input_that_is_one_endless_line_is_not_held(storage, monkeypatc
     reading = BatchResults(storage, TENANT)
     monkeypatch.setattr(reading._storage, "stream", endless)
     view = await reading.find(FILE)
-    async with asyncio.timeout(30), aclosing(reading.lines(FILE, view)) as lines:
+    async with asyncio.timeout(30), aclosing(reading.lines(FILE, view, AnswerMemory(seconds=1.0))) as lines:
         assert await anext(aiter(lines))
     assert read < 4 << 20

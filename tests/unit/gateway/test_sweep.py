@@ -5,6 +5,8 @@ import time
 import pytest
 from gateway import batch_lines, gateway_over
 
+from backburner.gateway import sweep as sweeping
+from backburner.gateway.files.file_store import FileStore
 from backburner.gateway.sweep import GatewaySweep
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
@@ -47,6 +49,27 @@ async def test_a_file_goes_when_it_has_expired_and_not_before(gateway):
     assert [file["id"] for file in (await client.get("/v1/files")).json()["data"]] == [kept]
     assert await objects(gateway, keys.contents("default")) == {keys.content("default", kept)}
     assert len(await objects(gateway, keys.expiries("default"))) == 1
+
+
+async def test_however_many_expired_some_are_held_at_a_time(gateway, monkeypatch):
+    monkeypatch.setattr(sweeping, "_TOGETHER_COUNT", 3)
+    client = await gateway.client()
+    ids = [await upload(client, **HOUR) for _ in range(8)]
+    wanted = {"input_file_id": ids[0], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    for _ in range(20):
+        assert (await client.post("/v1/batches", json=wanted)).status_code == 200
+    asked, needed = [], FileStore.needed
+
+    async def seen(self, among):
+        found = await needed(self, among)
+        asked.append((len(among), set(found)))
+        return found
+
+    monkeypatch.setattr(FileStore, "needed", seen)
+    await sweep(gateway, 3610)
+    assert [count for count, _ in asked] == [3, 3, 2]
+    assert sorted(found for _, found in asked) == [set(), set(), {ids[0]}]
+    assert await objects(gateway, keys.contents("default")) == {keys.content("default", ids[0])}
 
 
 async def test_an_expired_file_stays_while_a_batch_needs_it(gateway):

@@ -149,3 +149,13 @@ def test_a_child_gets_neither_our_credentials_nor_our_settings(monkeypatch):
 def test_statuses_in_words():
     assert describe(3) == "exit status 3"
     assert describe(-9) == "signal SIGKILL"
+
+
+def test_a_kill_ends_what_is_being_waited_for(make):
+    child = make(STUBBORN)
+    child.start()
+    child.wait_until(said(child, "up"), seconds=BOUND)
+    child.kill()
+    child.stop(grace=BOUND * 100)  # The grace of a long drain; it is not waited out.
+    assert child.exit_status() == -signal.SIGKILL
+    child.kill()

@@ -64,3 +64,14 @@ def test_handlers_are_as_before_afterwards_and_nohup_is_respected():
     finally:
         signal.signal(signal.SIGHUP, hangup)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_further_ctrl_c_ends_what_is_being_stopped_and_a_further_signal_does_not():
+    ended = []
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGINT)
+        interrupts.when_insisted(lambda: ended.append(True))
+        signal.raise_signal(signal.SIGTERM)
+        assert ended == []
+        signal.raise_signal(signal.SIGINT)
+        assert ended == [True]

@@ -4,12 +4,14 @@ import sys
 
 import pytest
 
+from backburner.local.programs import ports
 from backburner.local.programs.ports import TWIN_PORT_OFFSET, PortLeases, is_free
 from backburner_schemas.errors import SettingsError
 
 HOLDER = """
 import sys
 from pathlib import Path
+from backburner.local.programs import ports
 from backburner.local.programs.ports import PortLeases
 leases = PortLeases(Path(sys.argv[1]))
 print(leases.take(), flush=True)
@@ -78,3 +80,15 @@ def test_no_free_port_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     with PortLeases(tmp_path) as leases, pytest.raises(SettingsError, match="backburner down"):
         leases.take()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_another_user_is_an_error_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(ports.os, "getuid", lambda: 4711)
+    with pytest.raises(SettingsError, match="TMPDIR"), PortLeases(tmp_path) as leases:
+        leases.take()
+
+
+def test_a_folder_that_is_none_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "ports").write_text("")
+    with pytest.raises(SettingsError, match="TMPDIR"), PortLeases(tmp_path / "ports") as leases:
+        leases.take()

@@ -1,5 +1,7 @@
 """The client's single requests, job list and pools, on the fake of the whole system."""
 
+import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from backburner import (
     ClientClosed,
     Endpoint,
+    JobConflict,
     JobError,
     JobNotFound,
     Lane,
@@ -17,10 +20,13 @@ from backburner import (
     RequestFailed,
     RequestRefused,
     ResultTimeout,
+    SettingsError,
 )
 from backburner.client import Client
+from backburner.connections import CallLimits
 from backburner.publishers.base import Message, PublishFailed
 from backburner.settings import Settings
+from backburner.settings.arguments import SettingArguments
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode
@@ -118,6 +124,31 @@ async def test_a_request_past_its_deadline_expires(system):
     with pytest.raises(RequestFailed) as caught:
         await handle.result(timeout=5)
     assert caught.value.record.error.code == "expired"
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_waiting_ends_after_the_deadline_where_no_worker_is(system, monkeypatch, by_id):
+    system.hold()
+    handle = await system.client.enqueue("hello", deadline=60)
+    if by_id:
+        # Its deadline is not known here: the queue has dropped it by this moment at the latest.
+        handle = system.client.handle(handle.id)
+    later = handle.deadline + 1
+    monkeypatch.setattr("time.time", lambda: later)
+    with pytest.raises(RequestFailed) as caught:
+        await handle.result(timeout=30)
+    assert caught.value.record.error.code == "expired"
+    assert caught.value.job_id == handle.job
+
+
+async def test_a_wrong_clock_of_the_one_who_waits_expires_nothing(system, monkeypatch):
+    system.hold()
+    handle = await system.client.enqueue("hello", deadline=60)
+    monkeypatch.setattr(type(system.storage.clock), "trusted_now", lambda self: -math.inf)
+    later = handle.deadline + 86_400
+    monkeypatch.setattr("time.time", lambda: later)
+    with pytest.raises(ResultTimeout):
+        await handle.result(timeout=0)
 
 
 @pytest.mark.parametrize(
@@ -346,3 +377,151 @@ async def test_a_response_is_asked_for_by_a_prompt_or_messages_and_its_text_is_r
     line = {"custom_id": "a", "url": "/v1/responses", "body": {"model": "fake", "input": "hello"}}
     status = await (await system.client.submit([line])).wait(timeout=5)
     assert status.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("prioriti", "priority"), ("max_token", "max_tokens"), ("dead_line", "deadline"), ("xyzzy", "extra_body")],
+)
+async def test_an_argument_that_nobody_knows_is_refused_and_not_sent(system, name, meant):
+    with pytest.raises(RequestRefused, match=meant) as caught:
+        await system.client.enqueue("hello", **{name: "high"})
+    assert (caught.value.code, caught.value.param, system.published) == ("unsupported_parameter", name, 0)
+
+
+async def test_what_an_operator_allows_beside_is_sent_when_it_is_said_so(system):
+    system.hold()
+    publisher = Recorder()
+    await client_of(system, publisher).enqueue("hello", top_k=4, user="me", extra_body={"own_field": 1})
+    body = publisher.messages[0].envelope.body
+    assert (body["top_k"], body["user"], body["own_field"]) == (4, "me", 1)
+
+
+async def test_a_number_that_json_has_not_is_refused(system):
+    with pytest.raises(RequestRefused):
+        await system.client.enqueue("hello", temperature=math.nan)
+    assert system.published == 0
+
+
+async def test_a_call_that_takes_too_long_is_broken_off_and_says_which_request_it_was(system):
+    class Silent(Recorder):
+        async def publish(self, messages):
+            await asyncio.Event().wait()
+
+    with pytest.raises(ResultTimeout) as caught:
+        await client_of(system, Silent()).enqueue("hello", timeout=0.05)
+    assert caught.value.job_id in caught.value.message
+    assert isinstance(caught.value, TimeoutError)
+    with pytest.raises(ResultTimeout, match="--job-id batch_"):
+        await client_of(system, Silent()).submit([line("a")], timeout=0.05)
+
+
+async def test_a_client_has_a_time_out_and_retries_for_all_its_calls(system, monkeypatch):
+    class Refusing(Recorder):
+        attempts = 0
+
+        async def publish(self, messages):
+            self.attempts += 1
+            raise PublishFailed([0], "told to")
+
+    settings = {"store_url": "memory:///", "queue_url": "kafka://none:1"}
+    client = Client(**settings, max_retries=0)
+    publisher = Refusing()
+    client._connections._storage, client._connections._publisher = system.storage, publisher
+    with pytest.raises(QueueError, match="enqueue it again"):
+        await client.enqueue("hello")
+    assert publisher.attempts == 1
+
+    async def get(self, key, **limits):
+        await asyncio.Event().wait()
+
+    client = Client(**settings, timeout=0.05)
+    client._connections._storage = system.storage
+    monkeypatch.setattr(type(system.storage), "get", get)
+    for call in (client.job("x").status, client.job("x").cancel, client.handle("single-x").peek):
+        with pytest.raises(TimeoutError):
+            await call()
+    for wrong in ({"timeout": 0}, {"timeout": math.nan}, {"max_retries": -1}):
+        with pytest.raises(SettingsError):
+            Client(store_url="memory:///", **wrong)
+
+
+async def test_a_request_under_an_idempotency_key_is_sent_once(system):
+    first = await system.client.enqueue("hello", idempotency_key="order 17")
+    again = await system.new_client().enqueue("hello", idempotency_key="order 17")
+    assert (again.id, again.deadline, system.published) == (first.id, first.deadline, 1)
+    assert (await again.result(timeout=5)).ok
+    with pytest.raises(JobConflict, match="another request"):
+        await system.client.enqueue("good bye", idempotency_key="order 17")
+    assert (await system.client.enqueue("hello", idempotency_key="order 18")).id != first.id
+
+
+async def test_a_request_under_a_key_that_the_broker_did_not_take_is_sent_again(system):
+    broken = Recorder(failures=99)
+    client = client_of(system, broken)
+    client._connections.limits = CallLimits(max_retries=0)
+    with pytest.raises(QueueError, match="the same idempotency_key"):
+        await client.enqueue("hello", idempotency_key="order 17")
+    handle = await system.client.enqueue("hello", idempotency_key="order 17")
+    assert (await handle.result(timeout=5)).ok
+
+
+async def test_a_single_request_can_be_cancelled(system):
+    system.hold()
+    handle = await system.client.enqueue("hello")
+    assert await handle.cancel() is None
+    await system.release()
+    with pytest.raises(RequestFailed) as caught:
+        await handle.result(timeout=5)
+    assert caught.value.record.error.code == "cancelled"
+    answered = await system.client.enqueue("hello")
+    assert (await answered.cancel()).ok
+    with pytest.raises(JobError, match="no single request"):
+        await system.client.handle("stream-x/a").cancel()
+
+
+def test_an_argument_that_is_no_setting_is_told_with_the_one_that_is_meant():
+    with pytest.raises(SettingsError, match="did you mean store_url"):
+        Client(store_ur="memory:///")
+
+
+def test_every_setting_is_an_argument_that_editors_know():
+    assert SettingArguments.__annotations__.keys() == Settings.model_fields.keys()
+
+
+async def test_an_async_progress_is_awaited(system):
+    seen, statuses = [], []
+
+    async def told(progress):
+        await asyncio.sleep(0)
+        seen.append(progress)
+
+    async def status(found):
+        await asyncio.sleep(0)
+        statuses.append(found)
+
+    job = await system.client.submit([line(f"r{number}") for number in range(1500)], on_progress=told)
+    await job.wait(timeout=5, progress=status)
+    assert (seen[-1].sent, seen[-1].job_id) == (1500, job.id)
+    assert statuses[-1].frozen
+
+
+async def test_an_async_progress_that_fails_fails_the_submit(system):
+    async def told(progress):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await system.client.submit([line("a")], on_progress=told)
+
+
+async def test_a_record_has_its_index_and_usage(system):
+    record = await (await system.client.enqueue("hello")).result(timeout=5)
+    assert record.index == record.backburner.index == 0
+    assert record.usage.total_tokens == record.usage.input_tokens + record.usage.output_tokens > 0
+    response = await (await system.client.enqueue("hello", endpoint="/v1/responses")).result(timeout=5)
+    assert response.usage.output_tokens > 0
+
+
+async def test_a_deadline_without_a_time_zone_is_refused(system):
+    with pytest.raises(JobError, match="no time zone"):
+        await system.client.enqueue("hello", deadline=datetime(2999, 1, 1))  # noqa: DTZ001 - that is the point

@@ -1,10 +1,16 @@
 """The public API is what `__all__` says, and no more: a change of it is a decision, not an accident."""
 
 import ast
+import importlib.metadata
+import pickle
 from pathlib import Path
 
 import backburner
+from backburner.inputs.findings import Findings
+from backburner.publishers.base import PublishFailed
 from backburner_schemas import errors
+from backburner_schemas.envelope import Address
+from backburner_schemas.result import error_record
 
 
 def test_the_public_names_are_frozen():
@@ -19,6 +25,7 @@ def test_the_public_names_are_frozen():
         "Counts",
         "DeadLetter",
         "Endpoint",
+        "EngineError",
         "Expired",
         "Handle",
         "InvalidInput",
@@ -36,6 +43,8 @@ def test_the_public_names_are_frozen():
         "PoolError",
         "PoolNotFound",
         "PoolStatus",
+        "ProducerAbandoned",
+        "PublishFailed",
         "QueueError",
         "Reconciliation",
         "RedriveResult",
@@ -49,6 +58,7 @@ def test_the_public_names_are_frozen():
         "SkippedLine",
         "StoreDenied",
         "StoreError",
+        "StoreFull",
         "StreamStatus",
         "SubmitProgress",
         "SyncClient",
@@ -84,3 +94,27 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_errors_that_carry_more_are_still_those_of_the_tree():
     assert issubclass(backburner.InvalidInput, errors.InvalidInput)
     assert issubclass(backburner.RequestFailed, errors.RequestFailed)
+
+
+def test_errors_that_carry_more_survive_a_process_pool():
+    findings = Findings()
+    findings.add(backburner.SkippedLine(3, "a", "invalid_json", "no JSON"))
+    record = error_record(Address("default", "single-x", 0, "a"), errors.EngineError())
+    for error, carried in (
+        (backburner.InvalidInput.of(findings), "findings"),
+        (backburner.RequestFailed(record), "record"),
+        (PublishFailed([1, 2], "no answer", [2]), "failed"),
+        (errors.RateLimited(retry_after=3.0), "retry_after"),
+    ):
+        found = pickle.loads(pickle.dumps(error))
+        assert str(found) == str(error)
+        assert list_or_self(getattr(found, carried)) == list_or_self(getattr(error, carried))
+
+
+def list_or_self(value):
+    return list(value) if isinstance(value, Findings) else value
+
+
+def test_the_release_is_there():
+    assert backburner.__version__ == importlib.metadata.version("backburner")
+    assert "__version__" in dir(backburner)

@@ -7,6 +7,7 @@ import pytest
 from backburner import InvalidInput
 from backburner.frames import answer_rows, to_frame, to_requests
 from backburner.testing import FakeSystem
+from backburner_schemas.errors import UnsupportedParameter
 
 NEW = ["text", "error", "error_message", "finish_reason", "model", "input_tokens", "output_tokens"]
 
@@ -177,3 +178,12 @@ def test_nor_by_a_blocking_client():
 
 async def test_the_client_finds_its_model(system):
     assert await system.client.default_model() == "fake"
+
+
+async def test_a_misspelt_argument_is_no_field_of_a_body(system):
+    with pytest.raises(UnsupportedParameter, match="did you mean prefix"):
+        await answer_rows(system.client, [{"a": 1}], "{a}", prefx="x")
+    with pytest.raises(UnsupportedParameter, match="did you mean max_tokens"):
+        to_requests([{"a": 1}], "{a}", max_token=1)
+    (request,) = to_requests([{"a": 1}], "{a}", extra_body={"mine": 1})
+    assert request["body"]["mine"] == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 from itertools import count
 
 import pytest
@@ -14,7 +15,7 @@ from backburner.jobs.record_reader import SeenIndexes
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner.storage.errors import ObjectTooLarge
-from backburner_schemas import keys
+from backburner_schemas import keys, segment_tally
 from backburner_schemas.errors import BackburnerError, StoredObjectBroken
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Sealed, Summary
@@ -115,8 +116,50 @@ async def test_a_digest_without_an_end_is_not_looked_for_to_the_segments_end(sto
 
     monkeypatch.setattr(storage, "head", seen)
     await storage.put(keys.segments(TENANT, "evil") + SEGMENT, b'{"segment":' + b"9" * (20 << 20))
-    assert await read_digests(storage, TENANT, "evil", (SEGMENT,)) == [SegmentDigest()]
+    assert [one async for one in read_digests(storage, TENANT, "evil", (SEGMENT,))] == [SegmentDigest()]
     assert sum(asked) < 4 << 20
+
+
+async def test_digests_are_read_some_ahead_of_who_folds_them(storage, monkeypatch):
+    asked = []
+
+    async def seen(key, _length):
+        asked.append(key)
+        return b'{"segment":{"v":1,"ok":"%d"},' % len(asked)
+
+    monkeypatch.setattr(storage, "head", seen)
+    async with aclosing(read_digests(storage, TENANT, "evil", (f"{number}" for number in range(10_000)))) as digests:
+        assert [str((await anext(digests)).ok) for _ in range(100)] == [f"{number}" for number in range(1, 101)]
+    assert len(asked) < 120
+
+
+async def test_a_job_whose_segments_name_more_ranges_than_any_has_ends_nothing_and_is_named(storage, monkeypatch):
+    monkeypatch.setattr(segment_tally.SegmentTally.__init__, "__kwdefaults__", {"below": None, "max_ranges": 100})
+    await storage.put(keys.manifest(TENANT, "evil"), VALID[keys.manifest].model_dump_json().encode())
+    sealed = Sealed(total=10_000, sha256="", sealed_at=1)
+    await storage.put(keys.sealed(TENANT, "evil"), sealed.model_dump_json().encode())
+    digest = SegmentDigest(ok=IndexSet.of(range(0, 10_000, 2))).model_dump_json().encode()
+    await storage.put(keys.segments(TENANT, "evil") + SEGMENT, b'{"segment":%b,"id":"x"}' % digest)
+    with pytest.raises(StoredObjectBroken, match="job evil name more than 100"):
+        await finalize(storage, TENANT, "evil", grace=0.0)
+    assert await storage.get(keys.summary(TENANT, "evil")) is None
+
+
+async def test_all_below_a_prefix_is_removed_some_at_a_time(storage, monkeypatch):
+    monkeypatch.setattr("backburner.storage.storage._REMOVED_TOGETHER_COUNT", 4)
+    for number in range(10):
+        await storage.put(f"old/{number}", b"")
+    removed, delete = [], storage.delete
+
+    async def seen(some):
+        removed.append(len(some))
+        await delete(some)
+
+    monkeypatch.setattr(storage, "delete", seen)
+    assert await storage.delete_all("old/", before=1.0) == 0
+    assert await storage.delete_all("old/") == 10
+    assert removed == [0, 4, 4, 2]
+    assert [one async for one in storage.scan("old/")] == []
 
 
 def test_records_far_from_all_others_cost_no_more_memory_than_they_are_long():

@@ -3,6 +3,7 @@
 import gc
 import math
 import weakref
+from dataclasses import replace
 
 import pytest
 from clock import Clock
@@ -25,8 +26,8 @@ def watch(clock):
     return JobWatch(clock, max_jobs=2)
 
 
-def view(*, job="batch_1", count=0, cancelled_at=None):
-    manifest = JobManifest(id=job, tenant="t", created_at=0, deadline=DEADLINE)
+def view(*, job="batch_1", tenant="t", count=0, cancelled_at=None):
+    manifest = JobManifest(id=job, tenant=tenant, created_at=0, deadline=DEADLINE)
     return JobView(manifest=manifest, cursor=Cursor(count=count), cancelled_at=cancelled_at)
 
 
@@ -90,13 +91,57 @@ def test_a_job_that_is_missing_is_counted_until_it_is_there(watch, clock):
     assert watch.missing_seconds(job) == 0
 
 
-def test_it_remembers_so_many_jobs_and_those_that_are_named(watch, clock):
-    for job in ("batch_1", "batch_2", "batch_3"):
+def test_of_more_jobs_than_it_remembers_those_seen_first_go_on_and_make_room(watch, clock):
+    names = [f"batch_{number}" for number in range(5)]
+    ended = []
+    # A sweep that looks at all of them in turns, as a worker's does.
+    for _ in range(10):
+        for job in [job for job in names if job not in ended]:
+            if watch.observe(view(job=job), 0.0).cursor_unchanged >= 20:
+                watch.forget(("t", job))
+                ended.append(job)
+        clock.now += 10
+    assert ended == names
+
+
+def test_one_tenants_many_jobs_keep_no_other_tenants_from_ending(clock):
+    watch = JobWatch(clock, max_jobs=10)
+    many = [view(job=f"batch_{number}", tenant="many") for number in range(50)]
+    few = [view(job=f"batch_{number}", tenant="few") for number in range(3)]
+    for _ in range(3):
+        seen = [watch.observe(one, 0.0).cursor_unchanged for one in (*many, *few)]
+        clock.now += 10
+    assert seen[-3:] == [20, 20, 20]
+    # Nor does it lose its own first ones.
+    assert seen[:7] == [20] * 7
+    assert not any(seen[7:-3])
+
+
+def test_what_nobody_looks_at_any_more_makes_room(watch, clock):
+    for job in ("batch_1", "batch_2"):
         watch.observe(view(job=job), 0.0)
+    clock.now += 25 * 3600
+    watch.observe(view(job="batch_2"), 0.0)
+    watch.observe(view(job="batch_3"), 0.0)
     clock.now += 10
     assert watch.observe(view(job="batch_3"), 0.0).cursor_unchanged == 10
-    assert watch.observe(view(job="batch_1"), 0.0).cursor_unchanged == 0
+    assert watch.observe(view(job="batch_2"), 0.0).cursor_unchanged == 25 * 3600 + 10
+
+
+def test_a_job_that_nothing_may_end_takes_no_place(watch, clock):
+    sealed = Sealed(total=1, sha256="", sealed_at=1)
+    for number in range(5):
+        watch.observe(replace(view(job=f"sealed_{number}"), sealed=sealed), 0.0)
+    for job in ("batch_1", "batch_2"):
+        watch.observe(view(job=job), 0.0)
+    clock.now += 10
+    assert [watch.observe(view(job=job), 0.0).cursor_unchanged for job in ("batch_1", "batch_2")] == [10, 10]
+
+
+def test_those_that_are_not_named_are_forgotten(watch, clock):
+    for job in ("batch_1", "batch_2"):
+        watch.observe(view(job=job), 0.0)
     watch.keep_only({("t", "batch_1")})
     clock.now += 10
     assert watch.observe(view(job="batch_1"), 0.0).cursor_unchanged == 10
-    assert watch.observe(view(job="batch_3"), 0.0).cursor_unchanged == 0
+    assert watch.observe(view(job="batch_2"), 0.0).cursor_unchanged == 0

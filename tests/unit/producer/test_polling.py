@@ -1,5 +1,7 @@
 """Waiting outlasts an outage of the store, but not one without an end."""
 
+import asyncio
+
 import pytest
 
 from backburner import JobState, ResultTimeout
@@ -59,6 +61,36 @@ async def test_a_look_at_once_tells_the_outage(system, outage):
     outage.append(StoreError())
     with pytest.raises(StoreError):
         _ = [record async for record in job.results(follow=False)]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [lambda client: client.handle("single-x").result(timeout=0.01), lambda client: client.job("x").wait(timeout=0.01)],
+)
+async def test_a_time_out_is_kept_where_the_store_takes_the_call_and_never_answers(system, monkeypatch, wait):
+    monkeypatch.setattr("backburner.jobs.polling._LEAST_LOOK_SECONDS", 0.0)
+
+    async def get(self, key, **limits):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Storage, "get", get)
+    with pytest.raises(TimeoutError, match="gave no answer") as caught:
+        await wait(system.client)
+    assert isinstance(caught.value, ResultTimeout)
+    assert caught.value.job_id in {"single-x", "x"}
+
+
+async def test_a_time_out_of_nothing_looks_once(system):
+    handle = await system.client.enqueue("hello")
+    assert (await handle.result(timeout=0)).ok
+
+
+async def test_a_time_out_of_somebody_elses_goes_through(system):
+    pace = PollPace(0.001, 0.001, timeout=60)
+    with pytest.raises(TimeoutError) as caught:
+        async with pace.look("nothing"):
+            raise TimeoutError
+    assert not isinstance(caught.value, ResultTimeout)
 
 
 async def test_what_trying_again_cannot_help_is_told_at_once(system, outage):

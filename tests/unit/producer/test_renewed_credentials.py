@@ -2,11 +2,13 @@
 
 import os
 import ssl
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
+import obstore
 import pytest
 from authority import Authority
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from obstore.store import S3Store
 
@@ -14,11 +16,12 @@ from backburner.credentials.aws import chain_keys
 from backburner.credentials.files import FromFiles, read_secret
 from backburner.credentials.shared_file import AwsKeys, read_keys
 from backburner.publishers.kafka.connection import kafka_connection
+from backburner.publishers.sqs.connection import sqs_client, sqs_session
 from backburner.runtime.until_stored import STOPS_THE_PROCESS
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner.storage.renewed_keys import RenewedKeys, renewed_keys
-from backburner_schemas.errors import SettingsError, StoreError
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
 
 FILE = "AWS_SHARED_CREDENTIALS_FILE"
 KEYS = "[default]\naws_access_key_id = {0}\naws_secret_access_key = {0}%secret\n"
@@ -255,3 +258,55 @@ def test_a_role_that_aws_itself_refuses_is_told_as_what_it_is(monkeypatch):
     monkeypatch.setattr(Session, "get_credentials", Mock(side_effect=refusal))
     with pytest.raises(SettingsError, match=r"not this role.*; correct the profile or the role"):
         chain_keys()
+
+
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:4566"])
+def test_sqs_signs_with_the_keys_that_the_file_has_at_that_moment(shared, monkeypatch, endpoint):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    shared.parent.mkdir()
+    shared.write_text(KEYS.format("first"))
+    url = "sqs://eu-central-1" + (f"?endpoint={endpoint}" if endpoint else "")
+    settings = Settings(queue_url=url, store_url="memory:///")
+    session = sqs_session(settings)
+    client = sqs_client(session, settings, connections=1, read_seconds=1.0, attempts=1)
+    signed = []
+    client.meta.events.register("before-send.sqs", lambda request, **_: signed.append(request.headers["Authorization"]))
+    with pytest.raises(BotoCoreError), patched_send():
+        client.list_queues()
+    shared.write_text(KEYS.format("second"))
+    with pytest.raises(BotoCoreError), patched_send():
+        client.list_queues()
+    assert [b"Credential=first/" in one or b"Credential=second/" in one for one in signed] == [True, True]
+    assert b"Credential=second/" in signed[1]
+
+
+def patched_send():
+    """No request goes out."""
+    return patch.object(URLLib3Session, "send", side_effect=EndpointConnectionError(endpoint_url="none"))
+
+
+def test_the_keys_of_awss_own_chain_are_those_that_the_file_has_at_that_moment(shared, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    shared.parent.mkdir()
+    shared.write_text(KEYS.format("first"))
+    keys = chain_keys()
+    shared.write_text(KEYS.format("second"))
+    assert keys().key_id == "second"
+
+
+async def test_a_metadata_service_that_is_away_for_a_moment_is_an_outage_once_the_store_was_used():
+    storage = Storage.open(Settings(store_url="memory:///"))
+
+    async def away():
+        raise obstore.exceptions.GenericError("Error performing GET http://169.254.169.254/latest/api/token: reset")
+
+    with pytest.raises(StoreDenied):
+        await storage._asking(storage._reads, away)
+    await storage.put("a", b"")
+    for one in (storage, storage.of_tenant("t")):
+        with pytest.raises(StoreError) as raised:
+            await one._asking(one._reads, away)
+        assert raised.value.retryable
+        assert not isinstance(raised.value, STOPS_THE_PROCESS)

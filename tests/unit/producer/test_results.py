@@ -1,21 +1,26 @@
 """Reading records: while a job runs, when it is frozen, what was cut off, and beside the input."""
 
+import asyncio
 import json
+import time
 import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from segments import answered, failed, store
 
 from backburner import JobConflict, JobNotFound, JobState, ResultTimeout
-from backburner.jobs.record_reader import SeenIndexes
+from backburner.jobs.record_reader import RecordReader, SeenIndexes, records_of
+from backburner.runtime.memory_budget import MemoryBudget
+from backburner.storage import Storage
+from backburner.storage.parse import read_manifest
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.envelope import Address
-from backburner_schemas.errors import BackburnerError, Cancelled, EngineError, Expired, StoreError
+from backburner_schemas.errors import Cancelled, EngineError, Expired, StoreDenied, StoreError
 from backburner_schemas.indexset import IndexSet
-from backburner_schemas.result import ResponseBody, ResultFacts, ResultRecord, encode_record, error_record
-from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.job import Sealed
+from backburner_schemas.result import ResultRecord, encode_record
 
 
 def lines(count):
@@ -27,27 +32,6 @@ def lines(count):
         }
         for number in range(count)
     ]
-
-
-def answered(index, text="again"):
-    body = {"choices": [{"message": {"content": text}}]}
-    response = ResponseBody(status_code=200, request_id="x", body=body)
-    return ResultRecord(id="x", custom_id=f"r{index}", response=response, backburner=ResultFacts(index=index))
-
-
-def failed(index, error: BackburnerError):
-    return error_record(Address("default", "mine", index, f"r{index}"), error)
-
-
-async def store(system, records, *, job="mine", writer=None, sequence=0):
-    part = [
-        Line(record.backburner.index, encode_record(record), record.error.code if record.error else None)
-        for record in records
-    ]
-    bad = sum(record.error is not None for record in records)
-    name = keys.SegmentName(writer or keys.new_ulid(), sequence, len(records) - bad, bad, 0, 0, 0)
-    await system.storage.put(keys.segment("default", job, name), encode_segment(part))
-    return str(name)
 
 
 async def test_each_record_is_given_once_while_the_job_runs(system):
@@ -146,6 +130,46 @@ async def test_cancelling_a_frozen_job_changes_nothing(system):
     assert await system.storage.get(keys.cancelled("default", job.id)) is None
 
 
+@pytest.mark.parametrize("read", ["results", "result_lines"])
+@pytest.mark.parametrize("end", ["whole", "cancelled", "expired"])
+async def test_reading_ends_the_job_where_nobody_else_does(system, monkeypatch, end, read):
+    # The worker died before the summary, or there is none: without an end the reader would follow for ever.
+    system.hold()
+    job = await system.client.submit(lines(3), job_id="mine", deadline=60)
+    if end == "whole":
+        await store(system, [answered(index) for index in range(3)])
+    elif end == "cancelled":
+        await system.storage.create(keys.cancelled("default", "mine"), b"")
+    else:
+        later = time.time() + 3600
+        monkeypatch.setattr("time.time", lambda: later)
+    async with asyncio.timeout(30):
+        count = sum([getattr(one, "count", 1) async for one in getattr(job, read)()])
+    assert count == 3
+    assert await system.storage.modified(keys.summary("default", "mine")) is not None
+
+
+async def test_who_may_only_read_reads_what_is_there_and_leaves_the_end_to_others(system, monkeypatch):
+    system.hold()
+    job = await system.client.submit(lines(3), job_id="mine")
+    await store(system, [answered(index) for index in range(3)])
+    real, denied = Storage.create, asyncio.Event()
+
+    async def create(self, key, data):
+        denied.set()
+        raise StoreDenied
+
+    monkeypatch.setattr(Storage, "create", create)
+    results = job.results()
+    got = [await anext(results) for _ in range(3)]
+    following = asyncio.create_task(anext(results, None))
+    denied.clear()
+    await denied.wait()
+    monkeypatch.setattr(Storage, "create", real)
+    assert await following is None
+    assert len(got) == 3
+
+
 async def test_a_follower_gets_what_the_freeze_cut_off(system):
     system.hold()
     job = await system.client.submit(lines(4))
@@ -184,6 +208,44 @@ async def test_joining_skips_lines_as_the_submit_did(system):
     job = await system.client.submit(sent, skip_invalid=True)
     joined = {record.custom_id: record.request.custom_id async for record in job.results(join=sent)}
     assert joined == {"r0": "r0", "r1": "r1"}
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+@pytest.mark.parametrize("stored", [True, False])
+async def test_joining_skips_what_the_submit_skipped_whichever_pools_came_and_went_since(
+    system, tmp_path, stored, as_file
+):
+    sent = [
+        one | {"body": {"model": "later", "messages": []}} if number % 3 == 1 else one
+        for number, one in enumerate(lines(9))
+    ]
+    sent += [
+        one | {"custom_id": f"g{number}", "body": {"model": "gone", "messages": []}}
+        for number, one in enumerate(lines(2))
+    ]
+    sent.append({"custom_id": "no body"})
+    await system.client.register_pool("gone")
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in sent))
+    system.hold()
+    job = await system.client.submit(path if as_file else sent, skip_invalid=True, stored=stored)
+    if stored:
+        # What its dispatcher and a worker do.
+        manifest = await read_manifest(system.storage, "default", job.id)
+        sealed = Sealed(total=8, sha256=manifest.stored.sha256, sealed_at=0.0, skipped=manifest.stored.skipped)
+        await system.storage.put(keys.sealed("default", job.id), sealed.model_dump_json().encode())
+        names = [f"r{number}" for number in range(9) if number % 3 != 1] + ["g0", "g1"]
+        await store(
+            system,
+            [answered(index).model_copy(update={"custom_id": name}) for index, name in enumerate(names)],
+            job=job.id,
+        )
+    await system.release()
+    await system.client.register_pool("later")
+    await system.client.remove_pool("gone")
+    joined = {one.custom_id: one.request async for one in system.new_client().job(job.id).results(join=sent)}
+    assert {name: request.custom_id for name, request in joined.items()} == {name: name for name in joined}
+    assert joined.keys() == {f"r{number}" for number in range(9) if number % 3 != 1} | {"g0", "g1"}
 
 
 async def test_joining_with_another_input_is_a_conflict(system):
@@ -416,3 +478,30 @@ def test_ranges_of_indexes_are_taken_up_as_one_by_one(sets, single):
         assert not any(seen.add(index) for index in {start, stop - 1, (start + stop) // 2})
         assert stop in known or seen.add(stop)
         known = known | IndexSet.of([stop])
+
+
+async def test_readers_that_share_memory_hold_no_more_than_it_and_read_all(system, monkeypatch):
+    system.hold()
+    await system.client.submit(lines(12), job_id="mine")
+    for index in range(12):
+        await store(system, [answered(index, "x" * 10_000)], writer="0" * 26, sequence=index)
+    memory, most = MemoryBudget(50_000), 0
+    view = system.storage.view
+
+    async def seen(key):
+        nonlocal most
+        most = max(most, memory.used)
+        return await view(key)
+
+    monkeypatch.setattr(system.storage, "view", seen)
+
+    async def read():
+        reader = RecordReader(system.storage, "default", "mine", memory=memory)
+        return [one async for piece in reader.pieces(follow=False) for some in records_of(piece) for one in some]
+
+    async with asyncio.timeout(30):
+        found = await asyncio.gather(*(read() for _ in range(4)))
+    assert [len(one) for one in found] == [12] * 4
+    # Two segments fit, each counted twice, and one may always go on.
+    assert 40_000 < most < 80_000
+    assert memory.used == 0

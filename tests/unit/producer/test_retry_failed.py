@@ -8,8 +8,9 @@ from clock import Clock
 from dead_letters import TENANT, all_keys
 from killed_client import killed_after
 
-from backburner import InvalidInput, JobConflict, JobError, JobNotFound, JobState
+from backburner import InvalidInput, JobConflict, JobError, JobNotFound, JobState, QueueError
 from backburner.client import Client
+from backburner.dead_letters.plan import Plans
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.job_watch import JobWatch
 from backburner.testing import FakeSystem
@@ -198,6 +199,63 @@ async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_co
             assert await all_keys(system, keys.redrives(TENANT)) == []
         steps += 1
     assert steps > 8
+
+
+async def test_retrying_twice_makes_one_job(system, ended):
+    made = await system.client.retry_failed(ended.id, input=INPUT)
+    assert (await made.status()).parent == ended.id
+    before = system.published
+    again = await system.client.retry_failed(ended.id, input=INPUT)
+    assert (again.id, system.published) == (made.id, before)
+    assert "retried before" in again.warnings[0]
+    assert len(await children(system, ended.id)) == 1
+
+
+async def test_a_retry_that_was_completed_meanwhile_is_not_made_twice(system, ended, monkeypatch):
+    # Between the other's first look and its plan, this one begins and ends.
+    real, first = Plans.make, []
+
+    async def make(self, plan, source):
+        if not first:
+            first.append(plan)
+            first.append(await system.client.retry_failed(ended.id, input=INPUT))
+        return await real(self, plan, source)
+
+    monkeypatch.setattr(Plans, "make", make)
+    late = await system.client.retry_failed(ended.id, input=INPUT)
+    assert late.id == first[1].id
+    assert len(await children(system, ended.id)) == 1
+    assert await all_keys(system, keys.redrives(TENANT)) == []
+    assert await system.storage.modified(keys.stored_input(TENANT, first[0].manifest.id)) is None
+
+
+async def test_a_retry_whose_job_is_gone_may_be_made_anew(system, ended):
+    made = await system.client.retry_failed(ended.id, input=INPUT)
+    await system.storage.delete(await all_keys(system, keys.job(TENANT, made.id)))
+    again = await system.client.retry_failed(ended.id, input=INPUT)
+    assert again.id != made.id
+    assert (await answers(again)).keys() == OWN_FAULT | ENGINES_FAULT
+
+
+async def test_a_retry_that_breaks_off_says_how_to_complete_it(system, ended, monkeypatch):
+    async def publish(self, messages):
+        raise QueueError
+
+    monkeypatch.setattr("backburner.testing.system._FakePublisher.publish", publish)
+    with pytest.raises(QueueError, match=f"`backburner retry {ended.id}` again") as caught:
+        await system.client.retry_failed(ended.id, input=INPUT)
+    assert caught.value.job_id in caught.value.message
+
+
+async def test_a_pool_that_comes_after_the_submit_changes_no_retry(system):
+    system.fail(OWN_FAULT)
+    sent = [*INPUT[:5], line("late", model="later"), *INPUT[5:]]
+    job = await system.client.submit(sent, skip_invalid=True)
+    await job.wait(timeout=5)
+    system.mend()
+    await system.client.register_pool("later")
+    made = await system.new_client().retry_failed(job.id, input=sent)
+    assert (await answers(made)).keys() == OWN_FAULT
 
 
 async def test_a_redrive_that_was_broken_off_is_ended_first(system, ended):

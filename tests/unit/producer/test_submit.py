@@ -1,7 +1,10 @@
 """Submitting files and iterables: what is refused, what is sent, and in which order things are made."""
 
 import asyncio
+import errno
+import gzip
 import json
+import sqlite3
 
 import pytest
 
@@ -10,7 +13,7 @@ from backburner.client import Client
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import codec, keys, routing
-from backburner_schemas.errors import ModelNotFound, StoreError
+from backburner_schemas.errors import ModelNotFound, StoreError, TemporaryFilesError
 from backburner_schemas.job import Cursor, JobManifest, Sealed
 
 
@@ -458,3 +461,64 @@ async def test_a_store_that_fails_is_told(system, monkeypatch):
     monkeypatch.setattr(Storage, "create", fail)
     with pytest.raises(StoreError):
         await system.client.submit([line("a")])
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+async def test_an_open_file_is_read_as_its_path_is(system, tmp_path, as_text):
+    path = tmp_path / "in.jsonl"
+    text = "\n".join(json.dumps(line(f"r{number}")) for number in range(3000))
+    path.write_text("\ufeff" + text.replace("\n", "\n\n", 1) + "\n\n  \n", encoding="utf-8")
+    with path.open(encoding="utf-8") if as_text else path.open("rb") as file:
+        job = await system.client.submit(file)
+    whole = await system.client.submit(path)
+    sums = [(await system.storage.get(keys.sealed("default", one.id))).data for one in (job, whole)]
+    assert [json.loads(one)["sha256"] for one in sums] == [json.loads(sums[1])["sha256"]] * 2
+    assert (await job.status()).request_counts.total == 3000
+
+
+async def test_a_number_that_json_has_not_is_a_finding_and_no_null(system):
+    bad = line("a")
+    bad["body"]["temperature"] = float("nan")
+    with pytest.raises(InvalidInput):
+        await system.client.submit([bad])
+    assert system.published == 0
+
+
+@pytest.mark.parametrize(
+    ("beginning", "told"),
+    [(gzip.compress(b"{}"), "gzip"), ("{}".encode("utf-16"), "UTF-16"), (b"PAR1x", "Parquet"), (b"PK\x03\x04", "zip")],
+)
+async def test_a_file_that_is_no_text_is_named_for_what_it_is(system, tmp_path, beginning, told):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(beginning)
+    with pytest.raises(InvalidInput, match=told) as caught:
+        await system.client.submit(path)
+    assert not caught.value.findings
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, json.dumps(line("a")) * 100, "a\0b"])
+async def test_a_text_that_is_no_path_is_told_so(system, source):
+    with pytest.raises(InvalidInput, match="as a list"):
+        await system.client.submit(source)
+
+
+@pytest.mark.parametrize("where", ["seen", "copy", "join"])
+async def test_a_full_disk_for_temporary_files_is_told_with_the_remedy(system, tmp_path, monkeypatch, where):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def use():
+        job = await system.client.submit([line(name) for name in "xyz"], stored=where == "copy")
+        monkeypatch.setattr("backburner.jobs.join.TemporaryFile", full)
+        return [one async for one in job.results(join=[line(name) for name in "xyz"])]
+
+    if where == "seen":
+        monkeypatch.setattr("sqlite3.connect", lambda *_, **__: _locked())
+    elif where == "copy":
+        monkeypatch.setattr("backburner.submission.stored_submission._lines", full)
+    with pytest.raises(TemporaryFilesError, match="TMPDIR"):
+        await use()
+
+
+def _locked():
+    raise sqlite3.OperationalError("database or disk is full")

@@ -4,13 +4,17 @@ import asyncio
 import json
 
 import pytest
+from segments import answered, store
 
 from backburner import Expired, InvalidInput, JobConflict, JobError, JobState, QueueError
 from backburner.client import Client
 from backburner.publishers.base import PublishFailed
+from backburner.storage import Storage
+from backburner.submission.cursor import JobCursor
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.job import Cursor, JobManifest, Sealed
+from backburner_schemas.errors import StoreError
+from backburner_schemas.job import Cursor, JobManifest, Prefix, Sealed
 
 
 class Breaker:
@@ -61,7 +65,8 @@ async def broken_off(system, limit=4000, total=6000):
     breaker = Breaker(limit)
     with pytest.raises(QueueError) as caught:
         await client_of(system, breaker).submit(lines(total), job_id="mine", metadata={"first": "yes"})
-    assert "job_id" in caught.value.__notes__[0]
+    assert caught.value.job_id == "mine"
+    assert "--job-id mine" in caught.value.message
     cursor = await read(system, keys.cursor("default", "mine"), Cursor)
     assert 0 < cursor.count <= len(breaker.messages)
     return breaker, cursor
@@ -173,6 +178,103 @@ async def test_two_submits_of_one_job_notice_each_other(system):
     assert await system.storage.get(keys.sealed("default", "mine")) is None
     await other.submit(lines(6000), job_id="mine")
     assert (await read(system, keys.sealed("default", "mine"), Sealed)).total == 6000
+
+
+async def test_a_submit_that_lost_its_job_leaves_the_winner_alone(system):
+    # A pod that was replaced and lives on beside its successor, which is in the middle of the same job.
+    lost, won = asyncio.Event(), asyncio.Event()
+
+    class Winner(Breaker):
+        async def publish(self, messages):
+            if not won.is_set():
+                won.set()
+                await lost.wait()
+            await super().publish(messages)
+
+    class Loser(Breaker):
+        async def publish(self, messages):
+            nonlocal winning
+            if winning is None:
+                winning = asyncio.create_task(client_of(system, Winner()).submit(lines(6000), job_id="mine"))
+            await won.wait()
+            await super().publish(messages)
+
+    winning = None
+    with pytest.raises(JobConflict, match="is being submitted by"):
+        await client_of(system, Loser()).submit(lines(6000), job_id="mine")
+    lost.set()
+    await winning
+    assert (await read(system, keys.sealed("default", "mine"), Sealed)).total == 6000
+
+
+async def test_a_cursor_that_was_written_though_the_answer_was_lost_is_still_ours(system, monkeypatch):
+    real, lost = Storage.replace, []
+
+    async def replace(self, key, data, etag):
+        written = await real(self, key, data, etag)
+        if key == keys.cursor("default", "mine") and not lost:
+            lost.append(key)
+            raise StoreError
+        return written
+
+    cursor = JobCursor(system.storage, "default", "mine", "me")
+    await cursor.claim(Prefix(1, "a"), None)
+    monkeypatch.setattr(Storage, "replace", replace)
+    with pytest.raises(StoreError):
+        await cursor.advance(5, "b")
+    await cursor.advance(7, "c")
+    assert (await read(system, keys.cursor("default", "mine"), Cursor)).count == 7
+
+
+@pytest.mark.parametrize("failure", [QueueError, StoreError, RuntimeError])
+async def test_what_breaks_a_submit_off_tells_the_id_that_nobody_chose(system, failure):
+    class Broken(Breaker):
+        async def publish(self, messages):
+            raise failure
+
+    seen = []
+    with pytest.raises(failure) as caught:
+        await client_of(system, Broken()).submit(lines(10), on_progress=seen.append)
+    job = seen[0].job_id
+    told = "".join(getattr(caught.value, "__notes__", [str(caught.value)]))
+    assert f"job_id={job!r} (--job-id {job})" in told
+    if failure is not RuntimeError:
+        assert caught.value.job_id == job
+
+
+async def test_a_submit_that_is_cancelled_tells_the_id_that_nobody_chose(system):
+    sending = asyncio.Event()
+
+    class Silent(Breaker):
+        async def publish(self, messages):
+            sending.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(client_of(system, Silent()).submit(lines(10)))
+    await sending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert "--job-id batch_" in caught.value.__notes__[0]
+
+
+async def test_a_stored_job_that_could_not_be_stored_tells_its_id(system, monkeypatch):
+    async def put(self, key, data):
+        raise StoreError
+
+    monkeypatch.setattr(Storage, "put", put)
+    with pytest.raises(StoreError, match=r"--job-id batch_") as caught:
+        await system.client.submit(lines(3), stored=True)
+    assert caught.value.job_id in caught.value.message
+
+
+async def test_submitting_a_sealed_job_again_ends_it_where_nobody_else_did(system):
+    system.hold()
+    await system.client.submit(lines(3), job_id="mine")
+    await store(system, [answered(index) for index in range(3)])
+    assert await system.storage.modified(keys.summary("default", "mine")) is None
+    await system.client.submit(lines(3), job_id="mine")
+    assert await system.storage.modified(keys.summary("default", "mine")) is not None
 
 
 async def test_a_cancelled_job_takes_no_more_requests(system):

@@ -3,6 +3,7 @@
 import pytest
 
 from backburner import Endpoint, JobState, RequestFailed
+from backburner.settings import Settings
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded
@@ -122,3 +123,14 @@ async def test_a_single_request_that_fails():
 def test_the_blocking_client_needs_a_with():
     with pytest.raises(RuntimeError, match="with"):
         _ = FakeSystem().sync_client
+
+
+async def test_what_the_shell_is_set_to_changes_nothing(monkeypatch):
+    monkeypatch.setenv("BACKBURNER_POOL", "elsewhere")
+    monkeypatch.setenv("BACKBURNER_MAX_BODY_BYTES", "1024")
+    async with FakeSystem() as system:
+        assert (system.settings.pool, system.settings.max_body_bytes) == (
+            None,
+            Settings.model_fields["max_body_bytes"].default,
+        )
+        assert (await (await system.client.enqueue("x" * 2000)).result(timeout=5)).ok

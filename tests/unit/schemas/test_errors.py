@@ -1,5 +1,7 @@
 """The tree of errors: stable codes, sound statuses, messages that help, and a picture that is true."""
 
+import copy
+import pickle
 import re
 
 import pytest
@@ -95,6 +97,7 @@ def test_codes_are_unique_and_stable():
         "KubernetesUnavailable": "kubernetes_unavailable",
         "KubernetesRefused": "kubernetes_refused",
         "SettingsError": "invalid_setting",
+        "TemporaryFilesError": "temporary_files",
         "BodyTooComplex": "body_too_complex",
         "MessageTooLarge": "message_too_large",
         "RunsElsewhere": "runs_elsewhere",
@@ -153,3 +156,21 @@ def test_a_text_is_cut_between_characters_and_not_before_it_must():
     assert errors.cut("é" * 10, 20) == "é" * 10
     assert errors.cut("é" * 11, 20) == "é" * 8 + "…"
     assert errors.cut("a\ud800" * 20, 20).encode()
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_every_error_survives_a_process_pool(kind):
+    error = kind("what happened; what to do", param="body").of_job("batch_1")
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), found.__dict__) == (kind, str(error), error.__dict__)
+    assert copy.copy(error).job_id == "batch_1"
+
+
+def test_an_error_about_a_job_names_it_and_the_remedy_however_long_it_is():
+    error = errors.RequestRefused("x" * 2000).of_job("batch_1", "submit again with --job-id batch_1")
+    assert error.message.endswith("…; submit again with --job-id batch_1")
+    assert str(error) == error.message
+    assert len(error.message.encode()) <= error.max_message_bytes
+    assert errors.JobError("there is no job batch_1").of_job("batch_1").message == "there is no job batch_1"
+    # The first to know counts.
+    assert error.of_job("batch_2", "nothing").job_id == "batch_1"

@@ -24,6 +24,7 @@ from backburner_schemas.job import (
 )
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import Line, digest_of
+from backburner_schemas.segment_tally import SegmentTally
 from backburner_schemas.status import (
     ABANDONED_AFTER_SECONDS,
     MAX_UNCONFIRMED_REQUESTS,
@@ -71,9 +72,16 @@ def job(segments=(), *, total=None, count=None, cancelled_at=None, summary=None,
     return view, digests
 
 
+def tallied(view, digests):
+    tally = SegmentTally(view.manifest.id, below=view.most)
+    for digest in digests:
+        tally.add(digest)
+    return tally
+
+
 def frozen(*segments, clock=EARLY, **facts):
     view, digests = job(segments, **facts)
-    return decide_freeze(view, digests, clock)
+    return decide_freeze(view, tallied(view, digests), clock)
 
 
 # --- the decision table -----------------------------------------------------------------------------------
@@ -153,7 +161,7 @@ def test_by_a_clock_that_is_not_trusted_nothing_is_over_but_what_is_whole():
 
 def test_a_cancel_without_a_grace_needs_no_clock():
     view, digests = job([[(0, "ok")]], total=2, cancelled_at=CREATED)
-    assert decide_freeze(view, digests, Clock(0.0, 0.0, trusted=False)).state is JobState.CANCELLED
+    assert decide_freeze(view, tallied(view, digests), Clock(0.0, 0.0, trusted=False)).state is JobState.CANCELLED
 
 
 def test_an_expired_record_alone_makes_the_job_expired():
@@ -260,7 +268,7 @@ SEGMENTS = st.lists(
 )
 def test_freezing_agrees_with_a_record_by_record_count(segments, total, count, cancelled_at, clock):
     view, digests = job(segments, total=total, count=count, cancelled_at=cancelled_at)
-    summary = decide_freeze(view, digests, clock)
+    summary = decide_freeze(view, tallied(view, digests), clock)
 
     counting = {}
     for index, outcome in (line for lines in segments for line in lines):
@@ -292,7 +300,7 @@ def test_freezing_agrees_with_a_record_by_record_count(segments, total, count, c
 @given(SEGMENTS, st.integers(0, 6))
 def test_names_alone_never_hide_a_job_that_is_whole(segments, total):
     view, digests = job(segments, total=total)
-    if decide_freeze(view, digests, EARLY) is not None:
+    if decide_freeze(view, tallied(view, digests), EARLY) is not None:
         assert view.may_be_whole()
 
 
@@ -346,14 +354,14 @@ UNCHANGED = watched(CREATED + 60, cursor_unchanged=ABANDONED_AFTER_SECONDS + 1)
 
 def test_a_stored_job_that_waits_is_never_abandoned():
     view, digests = job(stored=INPUT, count=0)
-    assert decide_freeze(view, digests, UNCHANGED) is None
+    assert decide_freeze(view, tallied(view, digests), UNCHANGED) is None
     view, digests = job([[(1, "ok")]], stored=INPUT, count=1, planned=3)
-    assert decide_freeze(view, digests, UNCHANGED) is None
+    assert decide_freeze(view, tallied(view, digests), UNCHANGED) is None
 
 
 def test_a_stored_job_past_its_deadline_is_expired_with_all_that_it_has():
     view, digests = job([[(1, "ok")]], stored=INPUT, count=1, planned=3)
-    summary = decide_freeze(view, digests, LATE)
+    summary = decide_freeze(view, tallied(view, digests), LATE)
     assert summary.state is JobState.EXPIRED
     assert summary.counts == Counts(total=3, completed=1, failed=2)
     assert (list(summary.missing), summary.missing_code) == ([0, 2], "expired")
@@ -364,7 +372,7 @@ def test_requests_of_a_planned_job_count_from_its_total_whatever_its_order():
     view, digests = job([[(9, "ok")]], stored=INPUT, count=1, planned=10)
     assert derive(view).request_counts == Counts(total=10, completed=1)
     cancelled, _ = job([[(9, "ok")]], stored=INPUT, count=1, planned=10, cancelled_at=CREATED)
-    summary = decide_freeze(cancelled, digests, watched(CREATED + GRACE + 1))
+    summary = decide_freeze(cancelled, tallied(cancelled, digests), watched(CREATED + GRACE + 1))
     assert (summary.state, summary.counts) == (JobState.CANCELLED, Counts(total=10, completed=1, failed=9))
 
 
@@ -492,7 +500,7 @@ def test_an_ended_job_has_the_times_and_the_usage_of_its_summary(state):
 def test_a_summary_keeps_what_its_job_had_when_it_ended():
     view, digests = job([[(0, "ok")]], total=1, cancelled_at=CREATED, planned=4, count=0)
     view = replace(view, cursor=Cursor(planned_at=CREATED + 7.5))
-    summary = decide_freeze(view, digests, EARLY)
+    summary = decide_freeze(view, tallied(view, digests), EARLY)
     assert (summary.planned_at, summary.cancelling_at, summary.finalized_at) == (CREATED + 7.5, CREATED, EARLY.now)
     assert summary.segments == view.segments
     assert frozen([(0, "ok")], total=1).planned_at is None
@@ -524,8 +532,8 @@ def test_every_grace_is_over_once_it_has_passed_and_not_at_its_last_second(over)
 
 def test_a_cancel_with_the_shortest_of_graces_still_asks_the_clock():
     view, digests = job([[(0, "ok")]], total=2, cancelled_at=CREATED)
-    assert decide_freeze(view, digests, Clock(CREATED, 0.5, cancelled_for=0.5)) is None
-    assert decide_freeze(view, digests, Clock(CREATED, 0.0)).state is JobState.CANCELLED
+    assert decide_freeze(view, tallied(view, digests), Clock(CREATED, 0.5, cancelled_for=0.5)) is None
+    assert decide_freeze(view, tallied(view, digests), Clock(CREATED, 0.0)).state is JobState.CANCELLED
 
 
 def test_digests_are_read_where_the_job_may_have_ended_and_not_after_its_end():
@@ -534,7 +542,7 @@ def test_digests_are_read_where_the_job_may_have_ended_and_not_after_its_end():
     assert not must_read_digests(running, EARLY)
     assert must_read_digests(running, LATE)
     assert must_read_digests(whole, EARLY)
-    ended = replace(whole, summary=decide_freeze(whole, digests, EARLY))
+    ended = replace(whole, summary=decide_freeze(whole, tallied(whole, digests), EARLY))
     assert not must_read_digests(ended, LATE)
 
 
@@ -564,4 +572,6 @@ def test_a_window_is_told_in_whole_units(seconds, window):
 def test_a_sealed_or_ended_job_waits_for_nobody():
     view, digests = job(stored=INPUT, total=0)
     assert derive(view).waiting is None
-    assert derive(replace(view, sealed=None, summary=decide_freeze(view, digests, EARLY))).waiting is None
+    assert (
+        derive(replace(view, sealed=None, summary=decide_freeze(view, tallied(view, digests), EARLY))).waiting is None
+    )

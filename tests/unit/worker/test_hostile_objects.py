@@ -1,5 +1,6 @@
 """A worker among hostile objects in the store: others' jobs run and end, and the worker goes on."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -19,6 +20,7 @@ from backburner_schemas.envelope import AnswerMode, DeliveryFacts
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import Cursor, JobManifest, Sealed
 from backburner_schemas.names import Lane
+from backburner_worker.engine.base import EngineRequest, EngineResponse
 
 EVIL, JOB = "evil", "batch_evil"
 SEGMENT = f"{'0' * 26}-{0:08d}-1ok-0err-1in-1out-1ms.jsonl"
@@ -95,6 +97,37 @@ async def test_a_stored_body_of_any_size_is_its_own_requests_trouble(harness: Ha
         harness.send(1)
         await until(harness.summary)
     assert await harness.codes() == {0: code, 1: None}
+
+
+async def test_stored_bodies_of_many_requests_take_no_more_memory_together_than_their_bound(storage: Storage) -> None:
+    """Each is far from too large, and its message is a few bytes: nothing else bounds how many run at once."""
+    size, lanes = 100_000, len(Lane)
+    harness = Harness(storage, prefetch_bytes=3 * size, max_body_bytes=2 * size)
+    await harness.make_job(total=40)
+    body = {"model": "fake", "messages": [{"role": "user", "content": "x" * size}]}
+    held = list[int]()
+    async with running(harness):
+        handler = harness.pipeline._runner._handler
+        run = harness.engine.run
+
+        async def seen(request: EngineRequest) -> EngineResponse:
+            held.append(handler._stored_bodies.used)
+            # As long as all others need that may run beside it.
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return await run(request)
+
+        harness.engine.run = seen
+        for index in range(40):
+            key = keys.body("default", "batch_x", index)
+            await harness.storage.put(key, json.dumps(body).encode())
+            harness.queue.send(codec.encode(harness.envelope(index, body=None, body_ref=key)))
+        await until(harness.summary)
+        assert handler._stored_bodies.used == 0
+    assert len(held) == 40
+    # Several at once, and never more than the budget and the one that may always go on.
+    assert 2 * size < max(held) <= 3 * size * lanes + 2 * size
+    assert set((await harness.codes()).values()) == {None}
 
 
 async def test_an_answer_that_is_there_and_can_be_nobodys_sends_the_record_to_a_segment(storage: Storage) -> None:

@@ -10,13 +10,14 @@ from aiokafka.errors import (
     NotCoordinatorForGroupError,
     OffsetMetadataTooLargeError,
     RebalanceInProgressError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
 from backburner_schemas.codec import Origin, Unaddressed
 from backburner_schemas.envelope import DeliveryFacts
-from backburner_schemas.errors import QueueError, Undeliverable
+from backburner_schemas.errors import Undeliverable
 from backburner_schemas.names import Lane
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka import commits as commits_module
@@ -74,7 +75,16 @@ def assignment() -> Assignment:
 
 @pytest.fixture
 def commits(coordinator, assignment) -> Commits:
-    return Commits(SimpleNamespace(_coordinator=coordinator), assignment, seconds=1.0, answered=lambda: None)
+    denials: list[type[Exception]] = []
+    commits = Commits(
+        SimpleNamespace(_coordinator=coordinator),
+        assignment,
+        seconds=1.0,
+        answered=lambda: None,
+        denied=lambda error: denials.append(type(error)),
+    )
+    commits.denials = denials
+    return commits
 
 
 def give(assignment: Assignment, partition: Partition) -> Delivery:
@@ -154,11 +164,20 @@ async def test_who_is_no_member_commits_nothing(coordinator):
     assert coordinator.calls == []
 
 
-async def test_what_no_later_commit_can_mend_is_raised(coordinator):
+async def test_a_text_that_is_too_long_is_raised(coordinator):
     consumer = SimpleNamespace(_coordinator=coordinator)
-    coordinator.refused = {"bad": GroupAuthorizationFailedError}
-    with pytest.raises(QueueError, match="not authorised"):
-        await commit(consumer, {GOOD: (1, ""), BAD: (1, "")}, seconds=1.0)
     coordinator.refused = {"bad": OffsetMetadataTooLargeError}
     with pytest.raises(OffsetMetadataTooLargeError):
         await commit(consumer, {GOOD: (1, ""), BAD: (1, "")}, seconds=1.0)
+
+
+@pytest.mark.parametrize("error", [GroupAuthorizationFailedError, TopicAuthorizationFailedError])
+async def test_a_right_that_is_taken_away_is_told_and_the_commit_is_tried_again(
+    coordinator, assignment, commits, error
+):
+    coordinator.refused = {"bad": error}
+    assert not await commits.commit()
+    assert (coordinator.stored.keys(), commits.denials) == ({GOOD}, [error])
+    coordinator.refused = {}
+    assert await commits.commit()
+    assert coordinator.stored.keys() == {GOOD, BAD}

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pipeline_harness import BOUND, Harness
 from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
+from backburner_schemas.letter import code_of
 from backburner_worker.settlement.suspects import Marking, Suspects
 
 
@@ -156,6 +159,42 @@ async def test_a_suspect_that_was_convicted_before_and_comes_again_does_not_run(
     rest = b',"message":"m","attempts":2,"worker":"w","queue":"q","position":"0-1","failed_at":1}'
     await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter + rest)
     assert await Suspects(storage, "w").mark(address) is marking
+
+
+@pytest.mark.parametrize(("code", "marking"), [("poison", Marking.CONVICTED), ("engine_error", Marking.OURS)])
+async def test_of_a_letter_of_any_size_the_code_alone_is_read(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, code: str, marking: Marking
+) -> None:
+    """Whoever may write below the tenant may make it as large as it likes; so may an honest producer's request."""
+    address = Harness(storage).envelope(0).address
+    letter = b'{"v":1,"code":"%b","message":"%b"}' % (code.encode(), b"x" * 1_000_000)
+    await storage.put(keys.dead_letter(address.tenant, address.job, address.index), letter)
+    read, head = list[int](), Storage.head
+
+    async def seen(self: Storage, key: str, length: int) -> bytes | None:
+        found = await head(self, key, length)
+        read.append(len(found or b""))
+        return found
+
+    async def never(*_: object, **__: object) -> None:
+        raise AssertionError("the letter was read whole")
+
+    monkeypatch.setattr(Storage, "head", seen)
+    monkeypatch.setattr(Storage, "get", never)
+    assert await Suspects(storage, "w").mark(address) is marking
+    assert read == [1024]
+
+
+@given(
+    st.binary(max_size=40)
+    | st.sampled_from([b'{"code":1}', b"[" * 1024, b'{"code":"poison_', b'{"v":1,"code":"x', b'"'])
+)
+def test_what_stands_in_the_place_of_a_letter_has_a_code_or_none(head: bytes) -> None:
+    assert isinstance(code_of(head), str | None)
+    assert code_of(b'{"v":1,"code":"poison","message":"' + head.replace(b'"', b"") + b"\xff") in {
+        None,
+        "poison",
+    }
 
 
 @pytest.mark.parametrize("left_cleanly", [False, True])

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from backburner.logs import get_logger
+from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas.codec import parse_body
@@ -27,6 +28,7 @@ from backburner_worker.generation.time_limit import TimeLimit
 from backburner_worker.outcome import Outcome, Signature
 from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.parameters import check_parameters
+from backburner_worker.scheduling.weight import weight
 from backburner_worker.telemetry.telemetry import Telemetry
 
 _MAX_SALTS = 1024
@@ -52,9 +54,10 @@ class RequestHandler:
         log_prompts: bool,
         telemetry: Telemetry,
         limit: TimeLimit,
+        stored_bodies: MemoryBudget,
         cache: ResultCache | None = None,
     ) -> None:
-        """`limit` learns how long answers take."""
+        """`limit` learns how long answers take; `stored_bodies` is the memory for bodies that were fetched."""
         self._engine = engine
         self._names = names
         self._endpoints = info.endpoints
@@ -66,6 +69,7 @@ class RequestHandler:
         self._log_prompts = log_prompts
         self._telemetry = telemetry
         self._limit = limit
+        self._stored_bodies = stored_bodies
         self._cache = cache
         # The engine's prefix cache lives in this process, and so can the key.
         self._salt_key = secrets.token_bytes(32)
@@ -77,9 +81,15 @@ class RequestHandler:
         Raises `EngineLost`, `StoreDenied` and `StoreFull`, which end the worker; any other error is the request's own.
         Cancelling it aborts the request in the engine.
         """
+        envelope = request.run.envelope
+        if envelope.body is not None:
+            return await self._answered(request, envelope.body)
+        with self._stored_bodies.share() as share:
+            return await self._answered(request, await self._fetch(envelope, share))
+
+    async def _answered(self, request: RunningRequest, body: dict[str, Any]) -> Outcome:
         delivery, run = request.delivery, request.run
         envelope = run.envelope
-        body = envelope.body if envelope.body is not None else await self._fetch(envelope)
         requested = body["model"]
         model = await self._names.resolve(requested)
         alias = None
@@ -133,15 +143,18 @@ class RequestHandler:
         """A salt that keeps tenants apart in the engine's prefix cache, so that none can time what another asked."""
         return hashlib.blake2b(tenant.encode(), key=self._salt_key, digest_size=16).hexdigest()
 
-    async def _fetch(self, envelope: Envelope) -> dict[str, Any]:
-        """The body that a claim check stands for."""
+    async def _fetch(self, envelope: Envelope, share: MemoryShare) -> dict[str, Any]:
+        """The body that a claim check stands for, once there is memory for it."""
         key = envelope.body_ref or ""
+        # As large as any may be: its size would be another question to the store.
+        await share.take(self._max_body_bytes)
         # One byte more than it may have, whatever it has: who may write there may write any number of them.
         data = await until_stored(lambda: self._storage.head(key, self._max_body_bytes + 1), "read a body")
         if data is None:
             raise RequestRefused(f"no body is stored at {key}; store it before sending the envelope", param="body_ref")
         body = parse_body(data, self._max_body_bytes)
         check_body(envelope.url, body)
+        share.settle(weight(data, body))
         return body
 
 

@@ -18,7 +18,8 @@ class FeedingSettings(SettingGroup):
     """Requests of each lane that a worker holds before the engine, and puts in order there."""
     prefetch_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     """Bytes of each lane's messages that a worker holds before the engine; one pull may go over it once. A message
-    counts as what it is parsed into, where that takes far more."""
+    counts as what it is parsed into, where that takes far more. Bodies that the store keeps for messages are fetched
+    once they run, and may take as much as all lanes together."""
     lane_weights: CommaSeparated = "high=8,normal=4,retry=2,low=1"
     """Share of the engine that each lane gets while all lanes have requests, `LANE=WEIGHT,…`."""
 

@@ -19,12 +19,10 @@ from backburner.logs import get_logger
 from backburner.runtime.failure import reasons
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage, Stored
-from backburner.storage.parse import read_stored
-from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
-from backburner_schemas.letter import StoredDeadLetter
+from backburner_schemas.letter import CODE_BYTES, code_of
 from backburner_worker.sources.base import Delivery
 
 _CLOSE_SECONDS = 5.0
@@ -154,12 +152,8 @@ class Suspects:
     async def _was_convicted(self, address: Address) -> bool:
         """Whether its dead letter exists: whoever convicted it cleared the mark and ended before it was settled."""
         key = keys.dead_letter(address.tenant, address.job, address.index)
-        read = partial(read_stored, self._storage, StoredDeadLetter, key, max_bytes=MAX_RECORDS_BYTES)
-        try:
-            letter = await until_stored(read, "look for a suspect's dead letter")
-        except StoredObjectBroken:
-            return False
-        return letter is not None and letter.code == PoisonRequest.code
+        head = await until_stored(partial(self._storage.head, key, CODE_BYTES), "look for a suspect's dead letter")
+        return head is not None and code_of(head) == PoisonRequest.code
 
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:

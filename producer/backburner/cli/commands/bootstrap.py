@@ -10,6 +10,7 @@ import typer
 from backburner.cli import arguments, command
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 
 if TYPE_CHECKING:
     from backburner.bootstrap import StoredKey
@@ -63,7 +64,6 @@ async def bootstrap(
 
     from backburner.bootstrap import Bootstrap
     from backburner.kubernetes import KubernetesApi
-    from backburner.settings import Settings
 
     models = _models(pool or ())
     aliases = _aliases(models, alias or ())
@@ -76,9 +76,10 @@ async def bootstrap(
         if admin_key_secret is not None:
             # Before anything is made, so that a pod that cannot keep the key says so at once.
             cluster = await stack.enter_async_context(KubernetesApi.in_cluster(os.environ))
-        run = Bootstrap(Settings.load(), session.open_storage(), wait_seconds=(wait or _WAIT).total_seconds())
+        run = Bootstrap(session.settings(), session.open_storage(), wait_seconds=(wait or _WAIT).total_seconds())
         for model in models:
-            made = await run.prepare_pool(model, aliases[model])
+            with Activity(f"preparing the pool of {model}"):
+                made = await run.prepare_pool(model, aliases[model])
             if json:
                 show.out_json(
                     {
@@ -93,7 +94,9 @@ async def bootstrap(
             for topic in made.topics:
                 show.out(f"topic {topic}")
         if cluster is not None and admin_key_secret is not None:
-            _show_key(await run.store_admin_key(cluster, admin_key_secret), json=json)
+            with Activity(f"preparing the Secret {admin_key_secret}"):
+                stored = await run.store_admin_key(cluster, admin_key_secret)
+            _show_key(stored, json=json)
 
 
 def _show_key(stored: "StoredKey", *, json: bool) -> None:

@@ -10,6 +10,7 @@ from backburner.cli import arguments, command
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 
 if TYPE_CHECKING:
     from backburner.canary.comparison import Comparison
@@ -80,7 +81,8 @@ async def canary(
     if group is None and release is None:
         raise typer.BadParameter("say which the canary is: pass --group NAME, --release NAME, or both")
     span = since or _SINCE
-    found = await survey(session.open_storage(), tenant, since=span.total_seconds(), max_records=max_records)
+    with Activity("reading records"):
+        found = await survey(session.open_storage(), tenant, since=span.total_seconds(), max_records=max_records)
     ours = [one for one in found.tallies if _is(one, group, release) and pool in {None, one.pool}]
     pools = sorted({one.pool for one in ours})
     if len(pools) > 1:

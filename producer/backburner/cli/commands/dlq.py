@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from backburner.cli import arguments, command
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 from backburner_schemas.errors import SettingsError, StoreDenied
 
 if TYPE_CHECKING:
@@ -65,17 +67,19 @@ async def list_letters(
     rows: list[tuple[str, ...]] = []
     seen = stuck = 0
     async with session.open_client() as client:
-        # One more than is shown, to know whether there are more.
-        async for letter in client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed):
-            seen += 1
-            if most is not None and seen > most:
-                break
-            stuck += letter.problem is not None and not unaddressed
-            if json:
-                show.out_json(as_json(letter))
-            else:
-                rows.append(_row(letter))
-        others = not (json or unaddressed or job is not None) and await _has_unaddressed(client)
+        with Activity("reading the dead letters") as activity:
+            # One more than is shown, to know whether there are more.
+            async for letter in client.dead_letters(job, tenant=tenant, stale=stale, unaddressed=unaddressed):
+                seen += 1
+                if most is not None and seen > most:
+                    break
+                stuck += letter.problem is not None and not unaddressed
+                if json:
+                    activity.rest()
+                    show.out_json(letter_json(letter))
+                else:
+                    rows.append(_row(letter))
+            others = not (json or unaddressed or job is not None) and await _has_unaddressed(client)
     if rows:
         show.table(_HEADER, rows, right=frozenset({3}))
     if not seen:
@@ -102,9 +106,10 @@ async def show_letter(
 ) -> None:
     """Show a dead letter with all that is known of it."""
     async with session.open_client() as client:
-        found = await client.dead_letter(letter, tenant=tenant)
+        with Activity("reading the dead letter"):
+            found = await client.dead_letter(letter, tenant=tenant)
     if json:
-        show.out_json(as_json(found))
+        show.out_json(letter_json(found))
     else:
         show.out(_described(found))
 
@@ -124,9 +129,10 @@ async def redrive(
     The letters of a job go into a new job, whose id is printed. Exits with 1 if any could not be sent.
     """
     _check_one(job=job, id=letter, all=everything)
-    session.on_interrupt = "interrupted; the same command completes what was begun"
+    session.go_on = "the same command completes what was begun"
     async with session.open_client() as client:
-        done = await client.redrive(job=job, id=letter, all=everything, deadline=deadline, tenant=tenant)
+        with Activity("sending dead letters again"):
+            done = await client.redrive(job=job, id=letter, all=everything, deadline=deadline, tenant=tenant)
     if json:
         show.out_json(dataclasses.asdict(done))
     else:
@@ -153,7 +159,7 @@ def _report(done: "RedriveResult") -> None:
         show.warn(f"and {more:,} more stay")
 
 
-async def purge(
+def purge(
     session: Session,
     *,
     job: OfJob = None,
@@ -165,20 +171,25 @@ async def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     tenant: arguments.Tenant = None,
     json: arguments.Json = False,
-) -> ExitCode:
+) -> Coroutine[Any, Any, ExitCode] | ExitCode:
     """Remove dead letters for good: those of a job, one, or all."""
+    given: dict[str, Any] = {"job": job, "id": letter, "all": everything, "unaddressed": unaddressed}
+    chosen = _chosen(session, tenant=tenant, **given)
+    if not yes:
+        if not asked():
+            raise SettingsError(f"this removes {chosen} for good; pass --yes where no terminal can ask")
+        if not _confirmed(f"Remove {chosen} for good?"):
+            show.say("nothing was removed")
+            return ExitCode.ENDED_BADLY
+    return _purge(session, tenant, given, as_json=json)
+
+
+async def _purge(session: Session, tenant: str | None, given: Mapping[str, Any], *, as_json: bool) -> ExitCode:
+    session.go_on = "the same command removes the rest"
     async with session.open_client() as client:
-        chosen = _chosen(client, job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant)
-        if not yes:
-            if not asked():
-                raise SettingsError(f"this removes {chosen} for good; pass --yes where no terminal can ask")
-            if not _confirmed(f"Remove {chosen} for good?"):
-                show.say("nothing was removed")
-                return ExitCode.ENDED_BADLY
-        removed = await client.purge_dead_letters(
-            job=job, id=letter, all=everything, unaddressed=unaddressed, tenant=tenant
-        )
-    if json:
+        with Activity("removing dead letters"):
+            removed = await client.purge_dead_letters(**given, tenant=tenant)
+    if as_json:
         show.out_json({"removed": removed})
     else:
         show.say(f"removed {_letters(removed)}")
@@ -197,13 +208,13 @@ def _confirmed(question: str) -> bool:
         raise KeyboardInterrupt from error
 
 
-def _chosen(client: "Client", *, tenant: str | None, **given: str | bool | None) -> str:
+def _chosen(session: Session, *, tenant: str | None, **given: str | bool | None) -> str:
     """What is to be removed, in words. Raises `JobError` unless exactly one thing was named."""
     _check_one(**given)
     if given["unaddressed"]:
         return "the dead letters that belong to no request"
     if given["all"]:
-        return f"all dead letters of the tenant {tenant or client.settings.tenant}"
+        return f"all dead letters of the tenant {tenant or session.settings().tenant}"
     return f"the dead letter {given['id']}" if given["id"] else f"the dead letters of job {given['job']}"
 
 
@@ -214,7 +225,7 @@ def _check_one(**given: str | bool | None) -> None:
     check_one({f"--{name}": value for name, value in given.items()})
 
 
-def as_json(letter: "DeadLetter") -> dict[str, Any]:
+def letter_json(letter: "DeadLetter") -> dict[str, Any]:
     """The letter as JSON; raw bytes in base64."""
     import base64
 

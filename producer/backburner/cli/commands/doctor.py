@@ -9,6 +9,7 @@ from backburner.cli import command
 from backburner.cli.exit_codes import ExitCode
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 
 
 def register(app: typer.Typer) -> None:
@@ -27,15 +28,16 @@ async def doctor(
     """
     from backburner.doctor.examination import examine
     from backburner.doctor.finding import Level
-    from backburner.settings import Settings
 
     counts: Counter[Level] = Counter()
-    async for finding in examine(Settings.load(), session.open_storage()):
-        counts[finding.level] += 1
-        if json:
-            show.out_json({"subject": finding.subject, "level": finding.level, "message": finding.message})
-        else:
-            show.out(f"{finding.level:<8} {show.printable(finding.subject)}: {show.printable(finding.message)}")
+    with Activity("looking at store, queue and engine") as activity:
+        async for finding in examine(session.settings(), session.open_storage()):
+            activity.rest()
+            counts[finding.level] += 1
+            if json:
+                show.out_json({"subject": finding.subject, "level": finding.level, "message": finding.message})
+            else:
+                show.out(f"{finding.level:<8} {show.printable(finding.subject)}: {show.printable(finding.message)}")
     bad = counts[Level.WRONG]
     show.say(f"{bad} wrong, {counts[Level.WARNING]} warning(s), {counts[Level.OK]} ok")
     return ExitCode.ENDED_BADLY if bad else ExitCode.OK

@@ -8,6 +8,7 @@ import typer
 from backburner.cli import arguments, command
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 
 if TYPE_CHECKING:
     from backburner.gateway.auth.api_key import ApiKey
@@ -51,10 +52,11 @@ async def create(
 
     scopes, label = _scopes(scope), _name(name)
     storage = session.open_storage()
-    secret, made = await ApiKeyStore(storage).create(
-        _tenant(tenant), label, scopes, lifetime=expires.total_seconds() if expires is not None else None
-    )
-    await _record(storage, made, Action.KEY_CREATED)
+    with Activity("making the key"):
+        secret, made = await ApiKeyStore(storage).create(
+            _tenant(session, tenant), label, scopes, lifetime=arguments.seconds_of(expires)
+        )
+        await _record(storage, made, Action.KEY_CREATED)
     if json:
         show.out_json({**_as_json(made), "key": secret})
         return
@@ -74,7 +76,8 @@ async def list_(
 
     from backburner.gateway.auth.api_key_store import ApiKeyStore
 
-    found = await ApiKeyStore(session.open_storage()).read(None if all_tenants else _tenant(tenant))
+    with Activity("reading the keys"):
+        found = await ApiKeyStore(session.open_storage()).read(None if all_tenants else _tenant(session, tenant))
     if json:
         for one in found:
             show.out_json(_as_json(one))
@@ -96,8 +99,9 @@ async def revoke(
     from backburner.gateway.auth.audit_log import Action
 
     storage = session.open_storage()
-    revoked = await ApiKeyStore(storage).revoke(key_id, tenant)
-    await _record(storage, revoked, Action.KEY_REVOKED)
+    with Activity("revoking the key"):
+        revoked = await ApiKeyStore(storage).revoke(key_id, tenant)
+        await _record(storage, revoked, Action.KEY_REVOKED)
     show.say(f"revoked {revoked.id} of tenant {revoked.tenant}; gateways refuse it within ten seconds")
 
 
@@ -111,10 +115,8 @@ async def _record(storage: Any, key: "ApiKey", action: Any) -> None:
     await audit.flush()
 
 
-def _tenant(given: str | None) -> str:
-    from backburner.settings import Settings
-
-    return given if given is not None else Settings.load().tenant
+def _tenant(session: Session, given: str | None) -> str:
+    return given if given is not None else session.settings().tenant
 
 
 def _scopes(given: list[str] | None) -> list[Any]:

@@ -1,13 +1,15 @@
 """`plan`: what a file of requests would take as a stored job. Nothing is sent."""
 
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backburner.cli import arguments, command
+from backburner.cli.input_file import readable_twice
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
 from backburner.cli.terminal.refusals import listed
@@ -16,17 +18,17 @@ from backburner.cli.terminal.sending import Sending
 if TYPE_CHECKING:
     from backburner.submission.forecast import JobForecast
 
-_STDIN = Path("/dev/stdin")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     command.add(app, plan)
 
 
-async def plan(
+def plan(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Requests in OpenAI's batch form, JSONL; - for stdin.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Requests in OpenAI's batch form, JSONL, also gzipped; - for stdin.")
+    ],
     *,
     pool: arguments.Pool = None,
     tenant: arguments.Tenant = None,
@@ -38,31 +40,35 @@ async def plan(
         typer.Option(metavar="N", min=1, show_default="65536", help="KV tokens that an engine's cache holds."),
     ] = None,
     json: arguments.Json = False,
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Show what a file of requests would take, and what sending it in a better order gains.
 
     Nothing is sent. The order is that in which a dispatcher sends stored jobs.
     """
-    from backburner.inputs.findings import InvalidInput
     from backburner.submission.forecast import DEFAULT_CACHE_TOKENS
+
+    options = {
+        "pool": pool,
+        "tenant": tenant,
+        "skip_invalid": skip_invalid,
+        "cache_tokens": DEFAULT_CACHE_TOKENS if cache_tokens is None else cache_tokens,
+    }
+    return _plan(session, file, session.keep(readable_twice(file)), options, as_json=json)
+
+
+async def _plan(session: Session, file: Path, source: Path, options: Mapping[str, Any], *, as_json: bool) -> None:
+    from backburner.inputs.findings import InvalidInput
 
     async with session.open_client() as client:
         with Sending() as reading:
             try:
-                found = await client.plan(
-                    _STDIN if str(file) == "-" else file,
-                    pool=pool,
-                    tenant=tenant,
-                    skip_invalid=skip_invalid,
-                    cache_tokens=DEFAULT_CACHE_TOKENS if cache_tokens is None else cache_tokens,
-                    on_progress=reading.checked,
-                )
+                found = await client.plan(source, **options, on_progress=reading.checked)
             except InvalidInput as error:
                 reading.close()
                 raise listed(file, error, "plan") from error
     for warning in found.warnings:
         show.warn(warning)
-    if json:
+    if as_json:
         show.out_json({**asdict(found), "seconds": found.seconds})
     else:
         show.out(_lines(found))

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from backburner.cli import command
-from backburner.cli.arguments import Json
+from backburner.cli import arguments, command
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,8 @@ async def pools(
     Workers and adapters are those that are alive now.
     """
     async with session.open_client() as client:
-        found = await client.pools()
+        with Activity("reading the pools"):
+            found = await client.pools()
     if json:
         for one in found:
             workers = [worker.worker for worker in one.workers]
@@ -56,18 +57,19 @@ async def pools(
 
 async def alias(
     session: Session,
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name, or its model's.")],
+    pool: arguments.PoolToChange,
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Other names of the model.")],
     *,
     remove: Annotated[bool, typer.Option("--remove", help="Take these names away instead.")] = False,
-    json: Json = False,
+    json: arguments.Json = False,
 ) -> None:
     """Have a pool's model answer to other names too.
 
     Requests that name gpt-4o-mini, for one, go to the pool whose alias that is, and its model answers.
     """
     async with session.open_client() as client:
-        changed = await (client.remove_aliases if remove else client.add_aliases)(pool, names)
+        with Activity("changing the pool"):
+            changed = await (client.remove_aliases if remove else client.add_aliases)(pool, names)
     if json:
         show.out_json({"pool": changed.pool, "model": changed.model, "aliases": changed.aliases})
     else:
@@ -78,9 +80,9 @@ async def alias(
 
 async def remove(
     session: Session,
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool's name, or its model's.")],
+    pool: arguments.PoolToChange,
     *,
-    json: Json = False,
+    json: arguments.Json = False,
 ) -> None:
     """Remove a pool that no worker works for.
 
@@ -88,7 +90,8 @@ async def remove(
     the pool is registered again.
     """
     async with session.open_client() as client:
-        removed = await client.remove_pool(pool)
+        with Activity("removing the pool"):
+            removed = await client.remove_pool(pool)
     if json:
         show.out_json({"pool": removed.pool, "model": removed.model})
     else:

@@ -11,6 +11,7 @@ import typer
 from backburner.cli import command
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 from backburner_schemas.engine_kind import EngineKind
 from backburner_schemas.errors import SettingsError
 
@@ -104,7 +105,13 @@ def down(_session: Session) -> int:
     """Stop what `up` started in this folder."""
     from backburner import local
 
-    return local.run_down(Path.cwd(), say=show.say)
+    with Activity("waiting for the stack to stop") as activity:
+
+        def say(line: str) -> None:
+            activity.rest()
+            show.say(line)
+
+        return local.run_down(Path.cwd(), say=say)
 
 
 async def ensure_pool(stack: Mapping[str, str], model: str) -> None:

@@ -8,6 +8,7 @@ from backburner.cli import command
 from backburner.cli.arguments import Json
 from backburner.cli.session import Session
 from backburner.cli.terminal import show
+from backburner.cli.terminal.activity import Activity
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +41,6 @@ async def ensure(
     Prints the pool's name and those of its topics. Safe to repeat.
     """
     from backburner.publishers import ensure_topics
-    from backburner.settings import Settings
     from backburner_schemas.errors import SettingsError
     from backburner_schemas.names import is_model_name
     from backburner_schemas.routing import pool_name
@@ -48,11 +48,13 @@ async def ensure(
     if not is_model_name(pool):
         raise SettingsError(f"--pool {pool!r} is not a model's name; pass the name that requests have in body.model")
     name = pool_name(pool)
-    made = await ensure_topics(Settings.load(), name)
-    async with session.open_client() as client:
-        manifest = await client.register_pool(pool)
-        if alias:
-            manifest = await client.add_aliases(pool, alias)
+    with Activity("making the topics") as activity:
+        made = await ensure_topics(session.settings(), name)
+        activity.update("registering the pool")
+        async with session.open_client() as client:
+            manifest = await client.register_pool(pool)
+            if alias:
+                manifest = await client.add_aliases(pool, alias)
     if json:
         show.out_json({"pool": name, "model": pool, "aliases": manifest.aliases, "topics": made})
         return

@@ -3,9 +3,31 @@
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from backburner.cli.terminal.meter import Reading, duration
+
+_BAR_CHARACTERS = 16
+
+
+def _columns() -> list[tuple[int, ProgressColumn]]:
+    """Each column, with how wide a terminal has to be to show it: what matters most is shown on the narrowest."""
+    return [
+        (48, SpinnerColumn(finished_text=" ")),
+        (0, _text("{task.fields[state]}")),
+        (64, BarColumn(bar_width=_BAR_CHARACTERS)),
+        (0, _text("{task.fields[counts]}")),
+        (32, _text("{task.fields[failed]}", style="red")),
+        (96, _text("{task.fields[rate]}", style="cyan")),
+        (112, TimeElapsedColumn()),
+        (48, _text("{task.fields[eta]}", style="dim")),
+    ]
+
+
+def _text(form: str, style: str = "none") -> TextColumn:
+    """A column that is cut rather than broken into lines."""
+    return TextColumn(form, style=style, table_column=Column(no_wrap=True, overflow="ellipsis"))
 
 
 class Bar:
@@ -13,14 +35,7 @@ class Bar:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            SpinnerColumn(finished_text=" "),
-            TextColumn("{task.fields[state]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[counts]}"),
-            TextColumn("{task.fields[failed]}", style="red"),
-            TextColumn("{task.fields[rate]}", style="cyan"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[eta]}", style="dim"),
+            *(column for needed, column in _columns() if console.width >= needed),
             console=console,
             redirect_stdout=False,
             refresh_per_second=5,

@@ -45,7 +45,7 @@ class Lines:
 def display() -> Iterator[Display]:
     """A bar where stderr is a terminal, else lines."""
     console = show.console()
-    if not console.is_terminal or console.is_dumb_terminal:
+    if show.is_quiet() or not console.is_terminal or console.is_dumb_terminal:
         yield Lines()
         return
     from backburner.cli.terminal.bar import Bar

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from backburner_schemas.job import Estimate
     from backburner_schemas.status import BatchStatus
 
+_SPINNER_CHARACTERS = 3
 MAX_SHOWN_FINDINGS = 20
 """Findings in an input that are shown one by one; of the others only their number."""
 
@@ -38,13 +41,20 @@ class OutputClosed(Exception):
     """The reader of stdout has gone; there is nothing more to do and nothing to report."""
 
 
+class OutputFailed(SettingsError):
+    """The output cannot be written; free space, or write elsewhere."""
+
+
 def out(text: str) -> None:
     """One line of data. On a terminal, control characters in it are escaped."""
-    out_bytes((printable(text) if sys.stdout.isatty() else text).encode(errors="surrogateescape"))
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    out_bytes((printable(text) if on_terminal else text).encode(errors="surrogateescape"))
 
 
 def out_bytes(line: bytes) -> None:
     """One line of data that is encoded already. It goes out at once: whoever reads may be following a job."""
+    if sys.stdout is None:
+        raise OutputFailed("stdout is closed; leave it open, or write to a file with -o")
     try:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
@@ -53,7 +63,7 @@ def out_bytes(line: bytes) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputClosed from error
     except OSError as error:
-        raise SettingsError(f"stdout cannot be written to: {error.strerror}; free space, or write elsewhere") from error
+        raise OutputFailed(f"stdout cannot be written to: {error.strerror}; free space, or write elsewhere") from error
 
 
 # --- stderr: messages -----------------------------------------------------------------------------------------
@@ -66,9 +76,28 @@ def console() -> "Console":
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Within the block, what is no data, warning or error is left out, if `quiet`."""
+    before = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(before)
+
+
+def is_quiet() -> bool:
+    """Whether information and progress are left out."""
+    return _quiet.get()
+
+
 def say(text: str) -> None:
     """One line of information."""
-    _write("", "", text)
+    if not is_quiet():
+        _write("", "", text)
 
 
 def warn(text: str) -> None:
@@ -83,7 +112,7 @@ def error(text: str) -> None:
 
 def interrupted(text: str) -> None:
     """The message for Ctrl-C, on a line of its own, behind the terminal's `^C`."""
-    say(f"\n{text}" if sys.stderr.isatty() else text)
+    _write("", "", f"\n{text}" if sys.stderr is not None and sys.stderr.isatty() else text)
 
 
 def usage_error(text: str, command: str) -> None:
@@ -105,9 +134,9 @@ def findings(found: Sequence[Finding], total: int) -> None:
     for message, lines in list(alike.items())[:MAX_SHOWN_FINDINGS]:
         counted += len(lines)
         more = f" and {len(lines) - 1:,} more" if len(lines) > 1 else ""
-        say(f"line {lines[0]}{more}: {message}")
+        _write("", "", f"line {lines[0]}{more}: {message}")
     if total > counted:
-        say(f"and {total - counted:,} more")
+        _write("", "", f"and {total - counted:,} more")
 
 
 def _write(label: str, style: str, text: str) -> None:
@@ -233,6 +262,11 @@ def cut(text: str, length: int) -> str:
     """The text on one line, with what cannot be printed escaped, no longer than that."""
     found = printable(" ".join(text[: length * 2].split()))
     return found if len(found) <= length else found[: length - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """The text as a line that moves: no longer than the terminal is wide, and without what would be obeyed."""
+    return cut(text, max(console().width - _SPINNER_CHARACTERS, 1))
 
 
 def _row(status: "BatchStatus") -> tuple[str, ...]:

@@ -121,7 +121,13 @@ class BatchStore:
         return [view for view in await asyncio.gather(*map(read, names)) if view is not None]
 
     async def _shown(self, view: JobView) -> BatchStatus:
-        return shown(view, await self._counts.of(self._storage, view))
+        try:
+            counts = await self._counts.of(self._storage, view)
+        except StoredObjectBroken as error:
+            # A list shows it among the others all the same.
+            log.warning("counting a batch failed; showing an estimate", job=view.manifest.id, error=error.message)
+            counts, _ = view.estimated()
+        return shown(view, counts)
 
     async def _view(self, job: str) -> JobView:
         view = await view_batch(self._storage, self._tenant, job)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.batch_view import view_batch
 from backburner.gateway.files.file_object import BATCH_OUTPUT, FileObject
 from backburner.gateway.http.errors import error_form
@@ -114,12 +115,13 @@ class BatchResults:
     async def drop_records(self, job: str) -> None:
         """Remove the records of a batch for good."""
         for prefix in (keys.segments(self._tenant, job), keys.bodies(self._tenant, job)):
-            await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
+            await self._storage.delete_all(prefix)
 
-    async def lines(self, file: ResultFile, view: JobView) -> AsyncGenerator[bytes]:
-        """The file's lines, some at a time."""
+    async def lines(self, file: ResultFile, view: JobView, memory: AnswerMemory) -> AsyncGenerator[bytes]:
+        """The file's lines, some at a time. Raises `Overloaded` before the first, where there is no memory for them."""
+        await memory.wait()
         # Those that were cut off come below, with their names.
-        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False)
+        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False, memory=memory.budget)
         # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
         missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:

@@ -10,10 +10,11 @@ from backburner.gateway.batches.batch_create import BatchCreate, estimated_token
 from backburner.gateway.files.file_object import BATCH, StoredFile
 from backburner.gateway.http.body import CallerGone
 from backburner.gateway.http.call import Call, call_of
-from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key, is_retry
+from backburner.gateway.idempotency import Idempotency, as_made, fingerprint_of, idempotency_key, is_retry, not_made
 from backburner.gateway.parts import Parts, parts_of
 from backburner_schemas.errors import CallRefused
 from backburner_schemas.job import JobManifest
+from backburner_schemas.names import is_name
 from backburner_schemas.status import BatchStatus
 
 router = APIRouter(tags=["batches"])
@@ -46,7 +47,7 @@ async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
         found = await once.found(key, content)
     else:
         found = await once.first(content) if is_retry(request) else None
-    if found is None or not await batches.exists(JobManifest.model_validate_json(found).id):
+    if found is None or not await batches.exists(_manifest(call, found).id):
         # Asked before anything is kept: what was refused must not be let in when it is called again.
         file = await _input(parts, call, wanted.input_file_id)
         most = parts.settings.gateway_max_batch_requests
@@ -65,10 +66,18 @@ async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
                 # It may have called again by now, and then a batch is made there.
                 raise CallerGone
             found = await once.retried(content, mine, retry=is_retry(request))
-    made = await batches.create(JobManifest.model_validate_json(found))
+    made = await batches.create(_manifest(call, found))
     call.facts["batch"] = made.id
     parts.audit.record(call.principal, Action.BATCH_CREATED, made.id, file=wanted.input_file_id)
     return made
+
+
+def _manifest(call: Call, made: str) -> JobManifest:
+    """The batch that was kept of a call. Raises `StoredObjectBroken` for what no call of this tenant makes."""
+    manifest = as_made(JobManifest, made)
+    if manifest.tenant != call.tenant or not is_name(manifest.id):
+        raise not_made()
+    return manifest
 
 
 async def _input(parts: Parts, call: Call, file_id: str) -> StoredFile:

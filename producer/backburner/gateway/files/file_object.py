@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backburner_schemas.envelope import UnixSeconds
 from backburner_schemas.names import MAX_INDEX
 
 BATCH = "batch"
@@ -24,10 +25,10 @@ class StoredFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: int = 1
-    id: Annotated[str, Field(max_length=255)]
+    id: Annotated[str, Field(pattern=f"^{_FILE_ID.pattern}$")]
     bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
-    created_at: float
-    expires_at: float | None = None
+    created_at: UnixSeconds
+    expires_at: UnixSeconds | None = None
     filename: Annotated[str, Field(max_length=255)]
     purpose: Annotated[str, Field(max_length=64)]
     requests: Annotated[int, Field(ge=0, le=MAX_INDEX)] = 0

@@ -2,8 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -125,32 +125,37 @@ class FileStore:
     async def delete(self, file_id: str) -> None:
         """Remove the file. Raises `FileNotFound`, and `CallRefused` while a batch needs it."""
         file = await self.find(file_id)
-        needed = await self.needed()
+        needed = await self.needed([file.id])
         if file.id in needed:
             raise CallRefused(f"the batch {needed[file.id]} still needs the file; cancel it first, or wait for its end")
         await self.drop(file.id)
         if file.expires_at is not None:
             await self._storage.delete([keys.expiry(self._tenant, file.expires_at, file.id)])
 
-    async def needed(self) -> dict[str, str]:
-        """The ids of files that jobs which have not ended were made from, each with such a job."""
+    async def needed(self, among: Collection[str]) -> dict[str, str]:
+        """Which of these files jobs which have not ended were made from, each with such a job."""
         prefix = keys.open_job(self._tenant, "")
-        jobs = [listed.key[len(prefix) :] async for listed in self._storage.scan(prefix)]
-        places = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        needed, some = dict[str, str](), list[str]()
 
-        async def input_of(job: str) -> tuple[str | None, str]:
-            key = keys.manifest(self._tenant, job)
+        async def look(job: str) -> None:
             try:
-                async with places:
-                    found = await read_stored(self._storage, _MadeFrom, key)
+                found = await read_stored(self._storage, _MadeFrom, keys.manifest(self._tenant, job))
             except StoredObjectBroken as error:
                 # No dispatcher can read it either.
                 log.warning("reading a job failed; its input counts as not needed", job=job, error=error.message)
-                return None, job
-            return (None if found is None else found.input_file_id), job
+                return
+            file_id = None if found is None else found.input_file_id
+            if file_id is not None and file_id in among:
+                needed[file_id] = job
 
-        found = await asyncio.gather(*(input_of(job) for job in jobs))
-        return {file_id: job for file_id, job in found if file_id is not None}
+        async with aclosing(self._storage.scan(prefix)) as jobs:
+            async for listed in jobs:
+                some.append(listed.key[len(prefix) :])
+                if len(some) == MAX_CONCURRENT_READS:
+                    await asyncio.gather(*map(look, some))
+                    some = []
+        await asyncio.gather(*map(look, some))
+        return needed
 
     async def read_all(self, ids: Iterable[str]) -> list[StoredFile]:
         """These files in the same order, without those that are gone or cannot be read."""
@@ -175,7 +180,11 @@ class FileStore:
 
     async def _read(self, key: str) -> StoredFile | None:
         try:
-            return await read_stored(self._storage, StoredFile, key)
+            found = await read_stored(self._storage, StoredFile, key)
         except StoredObjectBroken as error:
             log.warning("reading a file's entry failed; passing it over", key=key, error=error.message)
             return None
+        if found is not None and key != keys.file(self._tenant, found.id):
+            log.warning("a file's entry is that of another; passing it over", key=key)
+            return None
+        return found

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.auth.audit_log import Action
 from backburner.gateway.batches.results import BatchResults, ResultFile
 from backburner.gateway.files.file_object import (
@@ -25,7 +26,7 @@ from backburner.gateway.files.file_store import Written
 from backburner.gateway.files.form import FORM_BYTES, UploadForm
 from backburner.gateway.http.call import Call, call_of
 from backburner.gateway.http.errors import JSON
-from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key
+from backburner.gateway.idempotency import Idempotency, as_made, fingerprint_of, idempotency_key
 from backburner.gateway.parts import Parts, parts_of
 from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, IdempotencyConflict
 
@@ -92,7 +93,7 @@ async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, se
         except IdempotencyConflict:
             await files.drop_quietly(written.file_id)
             raise
-        file = StoredFile.model_validate_json(made)
+        file = as_made(StoredFile, made)
         if file.id != written.file_id:
             await files.drop_quietly(written.file_id)
             if not await files.has_bytes(file.id):
@@ -170,7 +171,7 @@ async def file_content(request: Request) -> Response:
     headers = {"x-content-type-options": "nosniff"}
     if (result := ResultFile.parse(file_id)) is not None:
         results = parts.results(call.tenant)
-        lines = await _begun(_result_lines(results, result))
+        lines = await _begun(_result_lines(results, result, parts.answer_memory))
         name = f"{result.job}_{result.kind}.jsonl"
     else:
         files = parts.files(call.tenant)
@@ -183,8 +184,8 @@ async def file_content(request: Request) -> Response:
     return StreamingResponse(lines, headers=headers, media_type="application/octet-stream")
 
 
-async def _result_lines(results: BatchResults, result: ResultFile) -> AsyncIterator[bytes]:
-    async with aclosing(results.lines(result, await results.find(result))) as lines:
+async def _result_lines(results: BatchResults, result: ResultFile, memory: AnswerMemory) -> AsyncIterator[bytes]:
+    async with aclosing(results.lines(result, await results.find(result), memory)) as lines:
         async for data in lines:
             yield data
 

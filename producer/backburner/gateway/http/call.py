@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from backburner.gateway.auth.principal import Principal
 from backburner.gateway.http.body import Body
+from backburner.runtime.memory_budget import MemoryShare
 from backburner_schemas.errors import BackburnerError
 
 
@@ -22,6 +23,8 @@ class Call:
     body: Body
     patience: asyncio.Timeout
     """Ends the call with a 503 when the time is over."""
+    memory: MemoryShare
+    """What it holds of an answer, until that is sent."""
     idempotency_key: str | None = None
     """What the handler found of `Idempotency-Key`."""
     error: BackburnerError | None = None

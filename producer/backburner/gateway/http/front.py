@@ -22,6 +22,7 @@ from backburner.gateway.http.head import Head
 from backburner.gateway.limits.limiter import Limiter
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import EventLog, get_logger
+from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
 from backburner_schemas.errors import BackburnerError, Overloaded, QueueError, RateLimited, StoreError
 
 Message = MutableMapping[str, Any]
@@ -52,7 +53,9 @@ class Front:
         telemetry: GatewayTelemetry,
         answer_seconds: float,
         max_calls: int,
+        memory: MemoryBudget,
     ) -> None:
+        """`memory` is what counts the answers that are held."""
         self._app = app
         self._authenticator = authenticator
         self._limiter = limiter
@@ -60,6 +63,7 @@ class Front:
         self._telemetry = telemetry
         self._answer_seconds = answer_seconds
         self._max_calls = max_calls
+        self._memory = memory
         self._access = EventLog(__name__, "call")
         self._under_way = 0
 
@@ -72,9 +76,9 @@ class Front:
         begun = time.monotonic()
         call: Call | None = None
         try:
-            with self._telemetry.in_flight():
+            with self._telemetry.in_flight(), self._memory.share() as share:
                 async with asyncio.timeout(self._answer_seconds) as patience:
-                    call = await self._admit(scope, receive, answer, patience)
+                    call = await self._admit(scope, receive, answer, patience, share)
                     with self._place():
                         answer.headers |= await self._limits(scope, call)
                         await self._app(scope, call.body.receive, answer.send)
@@ -96,13 +100,18 @@ class Front:
             self._note(scope, answer, call, time.monotonic() - begun)
 
     async def _admit(
-        self, scope: MutableMapping[str, Any], receive: Receive, answer: "_Answer", patience: asyncio.Timeout
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        answer: "_Answer",
+        patience: asyncio.Timeout,
+        share: MemoryShare,
     ) -> Call:
         """The call, once all is right with its head and its caller."""
         head = Head(scope)
         head.check()
         body = Body(receive, head.content_length, DEFAULT_BODY_BYTES)
-        call = Call(answer.id, await self._caller(scope, head), body, patience)
+        call = Call(answer.id, await self._caller(scope, head), body, patience, share)
         scope.setdefault("state", {})["call"] = call
         return call
 

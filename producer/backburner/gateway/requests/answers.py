@@ -11,13 +11,17 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.results import status_of
 from backburner.gateway.http.errors import JSON, error_form
 from backburner.gateway.requests.request_ids import made_at
+from backburner.runtime.memory_budget import MemoryShare
 from backburner.storage import Storage
 from backburner.storage.parse import parse_stored
 from backburner.storage.storage import MAX_RECORDS_BYTES
 from backburner_schemas import keys
+from backburner_schemas.errors import BodyTooComplex, StoredObjectBroken
+from backburner_schemas.request import check_parsed_size
 from backburner_schemas.result import ResultRecord
 
 MAX_WAIT_SECONDS = 60
@@ -25,6 +29,11 @@ MAX_WAIT_SECONDS = 60
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _GROWTH_FACTOR = 1.5
+_SHORT_BYTES = 64 * 1024
+_COPIES_COUNT = 3
+"""Of an answer: as it is stored, parsed, and on its way to the caller."""
+_MAX_PLAIN_BYTES = 16 * 1024 * 1024
+"""An answer may be parsed into as much as a request of so many bytes."""
 _PENDING = '"pending"'
 
 
@@ -44,27 +53,46 @@ class AsyncRequest(BaseModel):
 class Answers:
     """The answers of one tenant. Every method raises `StoreError`."""
 
-    def __init__(self, storage: Storage, tenant: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, storage: Storage, tenant: str, *, memory: AnswerMemory, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._memory = memory
         self._storage = storage.of_tenant(tenant)
         self._tenant = tenant
         self._clock = clock
 
-    async def stored(self, request_id: str, wait: float) -> bytes | None:
-        """The answer as it is stored; None if there is none within so many seconds."""
+    async def stored(self, request_id: str, wait: float, share: MemoryShare) -> bytes | None:
+        """The answer as it is stored, held by that share; None if there is none within so many seconds.
+
+        Raises `Overloaded` where there is no memory for it.
+        """
         key, until, pause = (
             keys.answer(self._tenant, request_id, request_id),
             self._clock() + wait,
             _FIRST_PAUSE_SECONDS,
         )
         while True:
-            found = await self._storage.get(key, max_bytes=MAX_RECORDS_BYTES)
+            found = await self._read(key, share)
             if found is not None:
-                return found.data
+                return found
             left = until - self._clock()
             if left <= 0:
                 return None
             await asyncio.sleep(min(pause, left))
             pause = min(pause * _GROWTH_FACTOR, _LONGEST_PAUSE_SECONDS)
+
+    async def _read(self, key: str, share: MemoryShare) -> bytes | None:
+        # Nearly all are short, and known whole after one question.
+        data = await self._storage.head(key, _SHORT_BYTES + 1)
+        if data is None:
+            return None
+        if len(data) <= _SHORT_BYTES:
+            await self._memory.take(share, len(data) * _COPIES_COUNT)
+            return data
+        size = min(await self._storage.size(key) or 0, MAX_RECORDS_BYTES)
+        await self._memory.take(share, size * _COPIES_COUNT)
+        found = await self._storage.get(key, max_bytes=size)
+        return None if found is None else found.data
 
 
 def pending(request_id: str, root_path: str = "") -> Response:
@@ -74,8 +102,25 @@ def pending(request_id: str, root_path: str = "") -> Response:
     return Response(body, 202, headers, media_type=JSON)
 
 
-def answered(request_id: str, data: bytes) -> Response:
-    """The answer that is stored, with the status that it has: the response, or the error in OpenAI's form."""
+async def answered(request_id: str, data: bytes) -> Response:
+    """The answer that is stored, with the status that it has: the response, or the error in OpenAI's form.
+
+    Raises `StoredObjectBroken` for what is none, and for what would become too large once it is parsed.
+    """
+    if len(data) > _SHORT_BYTES:
+        # Others are served meanwhile.
+        return await asyncio.to_thread(_answered, request_id, data)
+    return _answered(request_id, data)
+
+
+def _answered(request_id: str, data: bytes) -> Response:
+    try:
+        check_parsed_size(data, _MAX_PLAIN_BYTES)
+    except BodyTooComplex as too_complex:
+        raise StoredObjectBroken(
+            f"the answer to {request_id} has more objects, lists and items than a gateway reads; "
+            f"read it from the store, by `backburner results {request_id}`"
+        ) from too_complex
     record = parse_stored(ResultRecord, request_id, data)
     headers = {"etag": f'"{hashlib.sha256(data).hexdigest()[:32]}"', "cache-control": "private, no-cache"}
     if record.response is not None:

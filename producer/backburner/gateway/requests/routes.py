@@ -7,7 +7,7 @@ from starlette.routing import Route
 from backburner.gateway.auth.audit_log import Action
 from backburner.gateway.batches.batch_create import estimated_tokens, window_seconds
 from backburner.gateway.http.call import Call, call_of
-from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key
+from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key, not_made
 from backburner.gateway.parts import Parts, parts_of
 from backburner.gateway.requests.answers import answered, pending, unless_known, wait_seconds
 from backburner.gateway.requests.single_request import SingleRequest
@@ -39,6 +39,8 @@ async def create_request(request: Request) -> Response:
         content = fingerprint_of([endpoint, lane, window, wanted.digest])
         once = Idempotency(parts.storage, call.principal, PREFIX)
         request_id = await once.once(key, content, request_id)
+        if not (await parts.signing_key.ids()).gave_out(call.tenant, request_id):
+            raise not_made()
         if not await once.is_done(request_id):
             await _send(parts, call, wanted, request_id, (pool, lane, now + window))
             await once.done(request_id)
@@ -93,11 +95,11 @@ async def retrieve_request(request: Request) -> Response:
     if wait:
         call.take_time()
         async with parts.waits:
-            data = await answers.stored(request_id, wait)
+            data = await answers.stored(request_id, wait, call.memory)
     else:
-        data = await answers.stored(request_id, 0)
+        data = await answers.stored(request_id, 0, call.memory)
     root_path = parts.settings.gateway_root_path
-    response = pending(request_id, root_path) if data is None else answered(request_id, data)
+    response = pending(request_id, root_path) if data is None else await answered(request_id, data)
     if wait:
         response.headers["preference-applied"] = f"wait={wait}"
     return unless_known(request, response)

@@ -10,7 +10,7 @@ from backburner.gateway.files.file_object import BATCH
 from backburner.gateway.files.form import FORM_BYTES, UploadForm, inert_name
 from backburner.gateway.http.call import call_of
 from backburner.gateway.http.errors import JSON
-from backburner.gateway.idempotency import Idempotency, fingerprint_of, idempotency_key
+from backburner.gateway.idempotency import Idempotency, as_made, fingerprint_of, idempotency_key
 from backburner.gateway.parts import parts_of
 from backburner.gateway.uploads.upload_object import (
     PART_LIMIT_BYTES,
@@ -48,7 +48,7 @@ async def create_upload(request: Request, wanted: UploadCreate) -> UploadObject:
     if (key := idempotency_key(request)) is not None:
         once = Idempotency(parts.storage, call.principal, _ROUTE)
         made = await once.once(key, fingerprint_of(wanted.model_dump(mode="json")), upload.model_dump_json())
-        upload = StoredUpload.model_validate_json(made)
+        upload = as_made(StoredUpload, made)
     call.facts["upload"] = upload.id
     return await parts.uploads(call.tenant).begin(upload)
 

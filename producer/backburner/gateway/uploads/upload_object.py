@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backburner.gateway.batches.batch_create import ExpiresAfter
 from backburner.gateway.files.file_object import BATCH, FileObject, StoredFile
+from backburner_schemas.envelope import MAX_UNIX_SECONDS, UnixSeconds
 from backburner_schemas.names import MAX_INDEX
 
 LASTS_SECONDS = 3600.0
@@ -53,13 +54,13 @@ class StoredUpload(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     v: int = 1
-    id: Annotated[str, Field(max_length=64)]
+    id: Annotated[str, Field(pattern=f"^{_UPLOAD_ID.pattern}$")]
     filename: Annotated[str, Field(max_length=255)]
     bytes: Annotated[int, Field(ge=0, le=MAX_INDEX)]
     purpose: Annotated[str, Field(max_length=64)]
-    created_at: float
-    expires_at: float
-    file_seconds: float
+    created_at: UnixSeconds
+    expires_at: UnixSeconds
+    file_seconds: Annotated[float, Field(ge=0, le=MAX_UNIX_SECONDS, allow_inf_nan=False)]
     """Seconds after which the file goes."""
 
 

@@ -17,7 +17,14 @@ from backburner.gateway.uploads.upload_object import (
 from backburner.storage import Storage
 from backburner.storage.parse import ModelT, read_stored
 from backburner_schemas import keys
-from backburner_schemas.errors import CallRefused, CallTooLarge, JobConflict, StoreError, UploadNotFound
+from backburner_schemas.errors import (
+    CallRefused,
+    CallTooLarge,
+    JobConflict,
+    StoredObjectBroken,
+    StoreError,
+    UploadNotFound,
+)
 
 
 class UploadStore:
@@ -133,6 +140,10 @@ class UploadStore:
             upload = await self._read(StoredUpload, keys.upload_entry(self._tenant, upload_id))
         if upload is None:
             raise UploadNotFound
+        if upload.id != upload_id:
+            raise StoredObjectBroken(
+                f"the entry of upload {upload_id} is another's; find out what wrote it, and begin a new upload"
+            )
         end = await self._read(UploadEnd, keys.upload_end(self._tenant, upload_id))
         if end is None and self._storage.clock.trusted_now() >= upload.expires_at:
             raise UploadNotFound(f"the upload {upload_id} has expired; begin a new one")
@@ -145,7 +156,7 @@ class UploadStore:
 
     async def _drop_parts(self, upload_id: str) -> None:
         prefix = keys.upload_part(self._tenant, upload_id, "")
-        await self._storage.delete([listed.key async for listed in self._storage.scan(prefix)])
+        await self._storage.delete_all(prefix)
 
     async def _read(self, model: type[ModelT], key: str) -> ModelT | None:
         return await read_stored(self._storage, model, key)

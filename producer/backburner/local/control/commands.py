@@ -112,6 +112,11 @@ def run_down(folder: Path, *, say: Say) -> int:
     return 1
 
 
+def stack_variables(folder: Path) -> dict[str, str]:
+    """The settings of the stack of this working folder. Raises `SettingsError` if none is up there."""
+    return env_file.read(env_file.path_in(folder.absolute() / ".backburner"))
+
+
 def stop_seconds(options: UpOptions) -> float:
     """How long stopping the stack takes at most, in seconds."""
     return drain_seconds(options) + _STOP_MARGIN_SECONDS

@@ -8,7 +8,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.asked = False
         self._raise_at_once = False
+        self._insisted: Callable[[], None] | None = None
         self._previous: dict[signal.Signals, Any] = {}
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
@@ -49,6 +50,10 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
 
+    def when_insisted(self, end: Callable[[], None]) -> None:
+        """From now on, call this at a further Ctrl-C, wherever it arrives: somebody does not want to wait any more."""
+        self._insisted = end
+
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
         """Within the block a signal raises wherever it arrives: for long work that starts no child of ours."""
@@ -59,7 +64,9 @@ class Interrupts:
         finally:
             self._raise_at_once = False
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self._insisted is not None:
+            self._insisted()
         self.asked = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")

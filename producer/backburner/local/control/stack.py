@@ -71,7 +71,13 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._interrupts.when_insisted(self._kill)
         self._closing.close()
+
+    def _kill(self) -> None:
+        """End all processes at once, while they are being stopped; whoever stops them finds them gone."""
+        for child in (*self._parts.children, *(server.child for server, _ in self._servers)):
+            child.kill()
 
     def env(self) -> dict[str, str]:
         """The settings that every command needs to work with this stack; empty before `start`."""
@@ -172,7 +178,7 @@ class Stack:
             self._look()
 
     def _stop_parts(self) -> None:
-        self._say(f"stopping {_listed(self._parts.names)}")
+        self._say(f"stopping {_listed(self._parts.names)}; Ctrl-C again ends all at once")
         self._parts.stop(drain_seconds(self._options))
 
     def _look(self) -> None:

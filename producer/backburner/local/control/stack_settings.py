@@ -21,6 +21,8 @@ _INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _NOT_FOR_PARTS = ("BACKBURNER_WORKER_ID", "BACKBURNER_ENGINE_ARGS", "BACKBURNER_KAFKA_SECURITY_")
 
 _EMBEDDED = {
+    # A profile of the user's is of another deployment.
+    "BACKBURNER_PROFILE": "",
     "BACKBURNER_HTTP_HOST": LOOPBACK,
     # Every worker that is started by hand takes a free port, so that any number can run side by side.
     "BACKBURNER_HTTP_PORT": "0",

@@ -143,6 +143,11 @@ class Child:
         finally:
             self._kill_family()
 
+    def kill(self) -> None:
+        """Kill it and its whole family, and wait for nothing."""
+        if self.running:
+            self._kill_family()
+
     def tail(self) -> str:
         """The last lines that it logged since its latest start."""
         return "\n".join(f"  {line}" for line in self._last_lines()[-_TAIL_LINES:])

@@ -90,6 +90,11 @@ class Parts:
         """Names of those that are not ready."""
         return tuple(part.name for part in self._parts if not part.ready)
 
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """The processes of all."""
+        return tuple(part.child for part in self._parts)
+
     def tend(self) -> None:
         """Check each once. Raises the error of one that never comes up."""
         for part in self._parts:

@@ -4,6 +4,7 @@ A port is free when it can be listened on now and no other Backburner process ha
 lock, so it goes away with its holder, however that dies. Nothing here talks to what later listens there.
 """
 
+import errno
 import fcntl
 import os
 import random
@@ -78,9 +79,17 @@ class PortLeases:
     def _lock(self, port: int) -> bool:
         if port in self._held:
             return False
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(port)
-        lock = path.open("w", encoding="ascii")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._folder.lstat().st_uid != os.getuid():
+                raise PermissionError(errno.EACCES, "it is another user's")
+            lock = path.open("w", encoding="ascii")
+        except OSError as error:
+            raise SettingsError(
+                f"ports are leased in {self._folder}, which cannot be used ({error.strerror}); remove it, or name a "
+                "folder of your own for temporary files in TMPDIR"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.stat().st_ino == os.fstat(lock.fileno()).st_ino:

@@ -9,6 +9,7 @@ from backburner.credentials.files import FromFiles, read_secret
 from backburner.publishers.kafka.security.attempt import connection_error
 from backburner.publishers.kafka.security.passwords import with_password
 from backburner.publishers.kafka.security.refusals import explained, is_refusal
+from backburner.publishers.kafka.security.scram import have_servers_prove
 from backburner.publishers.kafka.security.tls import RenewedContext
 from backburner.publishers.kafka.security.tokens import open_tokens
 from backburner.settings import Settings
@@ -109,6 +110,7 @@ def kafka_connection(settings: Settings) -> KafkaConnection:
         return KafkaConnection(arguments)
     if mechanism not in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
         raise SettingsError(f"BACKBURNER_KAFKA_SECURITY_MECHANISM {mechanism!r} is unknown; use {_MECHANISMS}")
+    have_servers_prove()
     return _with_password(arguments, security)
 
 

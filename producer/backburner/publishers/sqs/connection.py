@@ -15,8 +15,8 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.parsers import ResponseParserError
-from botocore.session import Session as BotocoreSession
 
+from backburner.credentials.aws import renewing_session
 from backburner.settings import Queue, QueueKind, Settings
 from backburner_schemas.errors import QueueError, SettingsError
 
@@ -55,7 +55,7 @@ def sqs_session(settings: Settings) -> boto3.Session:
     chain would ask AWS's metadata service on a machine that has none.
     """
     queue = _queue(settings)
-    inner = BotocoreSession()
+    inner = renewing_session()
     if (own := settings.aws) is not None:
         inner.set_credentials(own.key_id, own.secret, own.session_token)
     endpoint = _endpoint(queue)

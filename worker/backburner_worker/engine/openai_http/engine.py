@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backburner.runtime.memory_budget import MemoryBudget
 from backburner_schemas.errors import (
     EngineBusy,
     EngineError,
@@ -31,7 +32,6 @@ from backburner_schemas.errors import (
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineInfo, EngineLoad, EngineRequest, EngineResponse
 from backburner_worker.engine.openai_answer import response_of
-from backburner_worker.engine.openai_http.answer_memory import AnswerMemory
 from backburner_worker.engine.openai_http.balancer import Balancer
 from backburner_worker.engine.openai_http.client import Broken, Heard, HttpAnswer, HttpClient, NotSent, file_limit
 from backburner_worker.engine.openai_http.concurrency import ConcurrencyLimit
@@ -42,6 +42,8 @@ from backburner_worker.engine.openai_http.options import URLS, OpenAiHttpOptions
 from backburner_worker.engine.openai_http.server import Place, Server
 from backburner_worker.engine.stall import RunningTime, StallWatch
 
+_MAX_ANSWERS_BYTES = 256 * 1024 * 1024
+"""Of all answers that are being read; a server whose answer has to wait for others waits as for any slow reader."""
 _MAX_PROBE_RATIO = 10
 _SILENCE_LOOK_SECONDS = 1.0
 _MAX_FAILED_CHECKS = 3
@@ -87,7 +89,7 @@ class OpenAiHttpEngine:
         self._client: HttpClient | None = None
         self._watching: list[asyncio.Task[None]] = []
         self._ejected = {server.url: asyncio.Event() for server in self._balancer.servers}
-        self._memory = AnswerMemory()
+        self._memory = MemoryBudget(_MAX_ANSWERS_BYTES)
         self._calls: dict[str, set[asyncio.Timeout]] = {url: set() for url in self._ejected}
         """What breaks off the calls that each server has."""
         self._wakers: set[asyncio.TimerHandle] = set()

@@ -16,7 +16,7 @@ from backburner.logs import get_logger
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka import marks
 from backburner_worker.sources.kafka.assignment import Assignment, Partition
-from backburner_worker.sources.kafka.consumer import commit, committed, message_of
+from backburner_worker.sources.kafka.consumer import DENIALS, commit, committed, message_of
 from backburner_worker.sources.kafka.marks import Marks
 from backburner_worker.sources.kafka.partition import Commit
 
@@ -35,13 +35,20 @@ class Commits:
     """The commits of one consumer."""
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, assignment: Assignment, *, seconds: float, answered: Callable[[], None]
+        self,
+        consumer: AIOKafkaConsumer,
+        assignment: Assignment,
+        *,
+        seconds: float,
+        answered: Callable[[], None],
+        denied: Callable[[KafkaError], None],
     ) -> None:
-        """`seconds` bounds one commit; `answered` is called whenever the broker accepted one."""
+        """`seconds` bounds one commit; `answered` is called when one is accepted, `denied` when a right is missing."""
         self._consumer = consumer
         self._assignment = assignment
         self._seconds = seconds
         self._answered = answered
+        self._denied = denied
         self._one_at_a_time = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._over = asyncio.Event()
@@ -65,8 +72,7 @@ class Commits:
 
         Each partition by itself: what is refused of one keeps no other waiting. It is committed next time, or by the
         partition's next owner. One at a time, so that none is under way when partitions go: a commit that is sent
-        again is judged by the generation of that moment, and could rewind what another member has committed. Raises
-        `QueueError` for what no later commit can fix.
+        again is judged by the generation of that moment, and could rewind what another member has committed.
         """
         async with self._one_at_a_time:
             try:
@@ -114,17 +120,19 @@ class Commits:
             self._without_marks("the broker drops what is committed beside an offset")
         return True
 
-    def _note_refusals(self, answer: Mapping[Partition, str | None]) -> None:
+    def _note_refusals(self, answer: Mapping[Partition, KafkaError | None]) -> None:
         for (topic, number), error in answer.items():
+            if isinstance(error, DENIALS):
+                self._denied(error)
             if error is None:
                 self._refused.pop((topic, number), None)
             elif (topic, number) not in self._refused:
-                self._refused[topic, number] = (error, time.monotonic())
+                self._refused[topic, number] = (type(error).__name__, time.monotonic())
                 log.warning(
                     "commit of one partition refused; retrying, and the others go on",
                     topic=topic,
                     partition=number,
-                    error=error,
+                    error=type(error).__name__,
                 )
 
     async def start_committed(self, delivery: Delivery) -> None:

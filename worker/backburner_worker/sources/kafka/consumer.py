@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -53,16 +53,16 @@ _RIGHTS = frozenset({Right.READ})
 _RETRY_RIGHTS = frozenset({Right.READ, Right.WRITE})
 """A worker puts requests back onto the lane `retry`, and finds out at the first one that it may not: hours later."""
 
+DENIALS = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
+"""A right is missing. Like a refused password or token that is a reason to end only at the start: while a worker runs
+somebody edits them, and it is an outage until they are right again."""
 FATAL = (
     ConsumerStoppedError,
-    GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidGroupIdError,
     InvalidSessionTimeoutError,
-    TopicAuthorizationFailedError,
 )
-"""Errors that do not go away by waiting. A refused password or token does, once it is replaced in its file: while a
-worker runs that is an outage, and only at its start a reason to end."""
+"""Errors that do not go away by waiting."""
 
 _GENERATION_OVER = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 """What a coordinator answers to a member of an older generation: the next owner commits."""
@@ -116,15 +116,34 @@ async def connect(consumer: AIOKafkaConsumer, topics: Mapping[str, Lane], group:
         await consumer.start()
         client = consumer._client  # noqa: SLF001 - the public ways ask one broker, or none of this
         missing = await missing_topics(client, topics)
-        wanted = {topic: _RETRY_RIGHTS if lane is Lane.RETRY else _RIGHTS for topic, lane in topics.items()}
-        lacking = [] if missing else await missing_rights(client, wanted, group)
+        lacking = [] if missing else await missing_rights(client, _wanted_rights(topics), group)
     if lacking:
-        raise QueueDenied(f"this user lacks rights: {', '.join(lacking)}; grant them as docs/kafka.md shows")
+        raise QueueDenied(_lacks(lacking))
     if missing:
         raise QueueError(
             f"these topics do not exist, or this user may not see them: {', '.join(missing)}; create them with "
             "`backburner topics ensure --pool MODEL`"
         )
+
+
+async def denied_rights(
+    consumer: AIOKafkaConsumer, topics: Mapping[str, Lane], group: str, *, seconds: float
+) -> str | None:
+    """Which rights the user lacks by now, in one line; None where it lacks none, or no broker tells."""
+    try:
+        async with asyncio.timeout(seconds):
+            lacking = await missing_rights(consumer._client, _wanted_rights(topics), group)  # noqa: SLF001 - as above
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    return _lacks(lacking) if lacking else None
+
+
+def _wanted_rights(topics: Mapping[str, Lane]) -> dict[str, frozenset[Right]]:
+    return {topic: _RETRY_RIGHTS if lane is Lane.RETRY else _RIGHTS for topic, lane in topics.items()}
+
+
+def _lacks(rights: Sequence[str]) -> str:
+    return f"this user lacks rights: {', '.join(rights)}; grant them as docs/kafka.md shows"
 
 
 async def check_topics(connection: KafkaConnection, topics: Mapping[str, Lane], group: str) -> None:
@@ -138,7 +157,7 @@ async def check_topics(connection: KafkaConnection, topics: Mapping[str, Lane], 
         await connect(consumer, topics, group, seconds=_CHECK_SECONDS)
     except (KafkaError, OSError, TimeoutError) as error:
         failure = await start_failed(connection, error)
-        if isinstance(error, FATAL) or isinstance(failure, QueueDenied):
+        if isinstance(error, (*FATAL, *DENIALS)) or isinstance(failure, QueueDenied):
             raise failure from error
         log.warning("broker does not answer yet; connecting again once the model is loaded", error=failure.message)
     finally:
@@ -173,6 +192,14 @@ def is_forgotten(consumer: AIOKafkaConsumer) -> bool:
     return bool(consumer._coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)  # noqa: SLF001 - nothing tells
 
 
+def rejoin(consumer: AIOKafkaConsumer) -> None:
+    """Ask for a share anew.
+
+    After a denial heartbeats begin again with a join alone, and without one aiokafka tells the same denial for ever.
+    """
+    consumer._coordinator.request_rejoin()  # noqa: SLF001 - nothing public asks for it
+
+
 def give_up_name(consumer: AIOKafkaConsumer) -> None:
     """Join without the static name from now on: until this member has left, it takes nothing more from its namesake."""
     consumer._coordinator._group_instance_id = None  # noqa: SLF001 - nothing public changes it
@@ -195,13 +222,13 @@ def consumed_to(consumer: AIOKafkaConsumer, partitions: Collection[tuple[str, in
 
 async def commit(
     consumer: AIOKafkaConsumer, offsets: Mapping[tuple[str, int], tuple[int, str]], *, seconds: float
-) -> dict[tuple[str, int], str | None]:
+) -> dict[tuple[str, int], KafkaError | None]:
     """Commit once, bounded. Returns for each partition why it was refused, None where it was taken.
 
     Empty where the broker does not answer, and where the member's generation, or the coordinator, is another by now.
 
     aiokafka retries for ever, and where one partition is refused it does not tell that the others were taken. Raises
-    `QueueError` for what no later commit can fix, and aiokafka's own error for a text that is too long.
+    aiokafka's own error for a text that is too long.
     """
     coordinator = consumer._coordinator  # noqa: SLF001 - nothing public answers by partition
     if coordinator.generation == _NO_GENERATION:
@@ -226,10 +253,6 @@ async def commit(
         (topic, partition): for_code(code) for topic, partitions in answer.topics for partition, code in partitions
     }
     found = set(errors.values())
-    for denial in (GroupAuthorizationFailedError, TopicAuthorizationFailedError):
-        if denial in found:
-            denied = sorted({topic for (topic, _), error in errors.items() if error is denial})
-            raise broken(denial(", ".join(denied)))
     if OffsetMetadataTooLargeError in found:
         raise OffsetMetadataTooLargeError
     if over := found.intersection(_GENERATION_OVER):
@@ -245,7 +268,7 @@ async def commit(
     if found.intersection(_COORDINATOR_MOVED):
         coordinator.coordinator_dead()
         return {}
-    return {partition: error.__name__ if error.errno else None for partition, error in errors.items()}
+    return {partition: error(partition[0]) if error.errno else None for partition, error in errors.items()}
 
 
 async def leave(consumer: AIOKafkaConsumer, *, seconds: float, leave_group: bool) -> None:
@@ -274,12 +297,12 @@ def message_of(error: BaseException | str) -> str:
 
 async def start_failed(connection: KafkaConnection, error: BaseException) -> QueueError:
     """The error to raise when the consumer could not be started."""
-    return broken(error) if isinstance(error, FATAL) else await connection.failure(error)
+    return broken(error) if isinstance(error, (*FATAL, *DENIALS)) else await connection.failure(error)
 
 
 def broken(error: BaseException) -> QueueError:
     """The error to raise when the consumer cannot go on."""
-    if isinstance(error, (GroupAuthorizationFailedError, TopicAuthorizationFailedError)):
+    if isinstance(error, DENIALS):
         return QueueDenied(
             f"not authorised ({message_of(error)}); grant this user the ACLs to read the topics and the group"
         )

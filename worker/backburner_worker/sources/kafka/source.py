@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, OffsetOutOfRangeError
 
 from backburner.logs import get_logger
 from backburner.publishers.kafka.connection import KafkaConnection
@@ -27,6 +27,7 @@ from backburner_worker.sources.kafka.batches.codecs import MAX_UNPACKED_BYTES
 from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.commits import Commits
 from backburner_worker.sources.kafka.consumer import (
+    DENIALS,
     FATAL,
     broken,
     connect,
@@ -36,6 +37,7 @@ from backburner_worker.sources.kafka.consumer import (
     leave,
     make_consumer,
     message_of,
+    rejoin,
     start_failed,
 )
 from backburner_worker.sources.kafka.intake import Intake
@@ -87,7 +89,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._commits: Commits | None = None
         self._logs: LogWatch | None = None
         self._name = NameWatch(membership)
-        self._availability = KafkaAvailability(group, membership.session_seconds, connection.refusal)
+        self._availability = KafkaAvailability(topics, group, membership.session_seconds, connection.refusal)
 
     # --- the port ---
 
@@ -104,7 +106,13 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         )
         self._reader = Reader(consumer, self._read_ahead, self._assignment.position)
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
-        self._commits = Commits(consumer, self._assignment, seconds=seconds, answered=self._availability.answered)
+        self._commits = Commits(
+            consumer,
+            self._assignment,
+            seconds=seconds,
+            answered=self._availability.answered,
+            denied=self._availability.denied,
+        )
         self._logs = LogWatch(consumer, self._assignment, seconds=seconds, moved=self._moved)
         try:
             await connect(consumer, self._topics, self._group, seconds=_START_SECONDS)
@@ -247,7 +255,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 found = await self._read(reader, logs, wanted)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures += 1
-                if isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
+                if isinstance(error, DENIALS):
+                    self._availability.denied(error)
+                    if isinstance(error, GroupAuthorizationFailedError):
+                        rejoin(consumer)
+                elif isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
                     raise broken(error) from error
                 log.warning("fetch failed; retrying", error=message_of(error), failures=failures)
                 reader.read_again()

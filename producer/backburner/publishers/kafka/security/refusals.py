@@ -13,6 +13,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from backburner.publishers.kafka.security.scram import ServerUnproven
 from backburner.publishers.kafka.security.tokens import TokenUnavailable
 from backburner_schemas.errors import QueueDenied, QueueError
 
@@ -73,6 +74,11 @@ def _sasl(error: BaseException, mechanism: str | None) -> str:
     words, check_port = _words(error), f"check {_SECURITY}PROTOCOL and the port"
     if isinstance(error, TokenUnavailable):
         return f"no token to sign in to the broker with: {words}"
+    if isinstance(error, ServerUnproven):
+        return (
+            f"the broker did not prove that it knows the password ({words}): another server may stand in its place; "
+            f"check BACKBURNER_QUEUE_URL, and trust no certificates but those of {_SECURITY}CA_FILE"
+        )
     if isinstance(error, TlsWanted):
         return f"the broker speaks TLS on that port; {check_port}"
     if isinstance(error, IllegalSaslStateError):

@@ -1,0 +1,38 @@
+"""The memory that answers of all calls take together: what is read of the store for them, until it is sent.
+
+One answer may have hundreds of megabytes, and a gateway has a thousand places for calls. It bounds nothing else: what
+calls bring is streamed, and small documents have a bound each.
+"""
+
+import asyncio
+
+from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
+from backburner_schemas.errors import Overloaded
+
+MAX_ANSWERS_BYTES = 256 * 1024 * 1024
+"""Of all answers, beside the one that may always go on; a gateway's pod has a gigabyte by default."""
+
+
+class AnswerMemory:
+    """The memory for answers, for which a call waits a while before it is told to come again."""
+
+    def __init__(self, *, seconds: float, limit: int = MAX_ANSWERS_BYTES) -> None:
+        """A call waits so many `seconds` at most; `limit` is in bytes."""
+        self.budget = MemoryBudget(limit)
+        """What counts it. A download that is under way waits here, without a bound: it holds nothing meanwhile."""
+        self._seconds = seconds
+
+    async def take(self, share: MemoryShare, size: int) -> None:
+        """Count so many bytes more as held by that share. Raises `Overloaded` where others hold it for too long."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await share.take(size)
+        except TimeoutError as error:
+            raise Overloaded(
+                "the gateway has no memory left for another answer; call again after the time in Retry-After"
+            ) from error
+
+    async def wait(self) -> None:
+        """Return once there is memory for another answer. Raises `Overloaded` as `take` does."""
+        with self.budget.share() as share:
+            await self.take(share, 1)
