@@ -27,6 +27,12 @@ from traceback import walk_tb
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
+UNUSABLE_STATUS = 2
+"""Exit status of a worker that cannot use a setting or what is installed: another start ends the same way until someone
+changes it.
+
+The command line exits with the same for what it cannot use. For any other reason a worker exits with 1.
+"""
 _MAX_PARAM_CHARACTERS = 128
 _CUT = "…"
 _OWN_PACKAGES = frozenset({"backburner", "backburner_schemas", "backburner_worker"})

@@ -98,7 +98,7 @@ async def test_a_topic_made_anew_while_nobody_works_is_read_from_its_beginning(p
     await pool.make_anew()
     sent = await send(pool, 30, first=100)
     if offsets_stay:  # As where the group's coordinator was away when the topic was deleted.
-        async with AIOKafkaConsumer(**pool.connection, group_id=group) as consumer:
+        async with AIOKafkaConsumer(**pool.connection, group_id=group, enable_auto_commit=False) as consumer:
             consumer.assign([at])
             await consumer.commit({at: OffsetAndMetadata(left.offset, left.metadata)})
     second = await pool.member()

@@ -11,7 +11,7 @@ import pytest
 import systemd
 from external_worker import EXTERNAL, INSTALLED, UNIT, settings_of, unit_lines
 
-from backburner_schemas.exit_status import UNUSABLE_STATUS
+from backburner_schemas.errors import UNUSABLE_STATUS
 from backburner_schemas.setting_names import check_environment
 from backburner_worker.settings import WorkerSettings
 

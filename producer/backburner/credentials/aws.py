@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backburner.credentials.files import FromFiles
-from backburner.credentials.shared_file import AwsKeys, renewed_file
+from backburner.credentials.shared_file import AwsKeys, renewed_file, shared_file
 from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -75,8 +75,12 @@ def renewing_session() -> "Session":
         CANONICAL_NAME = None
 
         def load(self) -> Credentials | None:
-            """The keys of the profile, if the file has any. Raises `SettingsError` for a file that cannot be used."""
-            keys = renewed_file("AWS keys")
+            """The keys of the profile, if the file is there and has any. Raises `SettingsError` if it cannot be used.
+
+            AWS's own tools pass by a file that is not there, even one that is named: a role may stand behind it.
+            """
+            file = shared_file()
+            keys = renewed_file("AWS keys") if file is not None and file.exists() else None
             return None if keys is None else FileKeys(keys)
 
     session = Session()

@@ -1,8 +1,7 @@
 """Why a process ends by an error: the reasons that have a remedy, in the log and as an exit status."""
 
 from backburner.logs import get_logger
-from backburner_schemas.errors import BackburnerError, SettingsError
-from backburner_schemas.exit_status import UNUSABLE_STATUS
+from backburner_schemas.errors import UNUSABLE_STATUS, BackburnerError, SettingsError
 
 log = get_logger(__name__)
 

@@ -9,6 +9,7 @@ import obstore
 import pytest
 from gateway import batch_lines, gateway_over
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.results import ResultFile, ResultKind
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
@@ -116,7 +117,7 @@ async def test_errors_that_are_read_while_the_batch_ends_have_their_names(gatewa
     running = await results.find(file)
     await gateway.system.expire(batch["id"])
     for view, names in ((running, []), (await results.find(file), ["r1", "r2"])):
-        data = b"".join([data async for data in results.lines(file, view)])
+        data = b"".join([data async for data in results.lines(file, view, AnswerMemory(seconds=1.0))])
         assert [json.loads(line)["custom_id"] for line in data.splitlines()] == names
 
 

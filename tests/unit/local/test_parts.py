@@ -8,8 +8,7 @@ import pytest
 from backburner.local.programs import parts
 from backburner.local.programs.child import Program, clean_environment
 from backburner.local.programs.parts import Part
-from backburner_schemas.errors import EngineError
-from backburner_schemas.exit_status import UNUSABLE_STATUS
+from backburner_schemas.errors import UNUSABLE_STATUS, EngineError
 
 BOUND = 30
 REASON = "libnuma.so.1 is missing; sudo apt install libnuma1"

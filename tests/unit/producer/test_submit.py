@@ -487,6 +487,7 @@ async def test_a_number_that_json_has_not_is_a_finding_and_no_null(system):
 @pytest.mark.parametrize(
     ("beginning", "told"),
     [(gzip.compress(b"{}"), "gzip"), ("{}".encode("utf-16"), "UTF-16"), (b"PAR1x", "Parquet"), (b"PK\x03\x04", "zip")],
+    ids=["gzip", "UTF-16", "Parquet", "zip"],
 )
 async def test_a_file_that_is_no_text_is_named_for_what_it_is(system, tmp_path, beginning, told):
     path = tmp_path / "in.jsonl"

@@ -460,6 +460,7 @@ def test_a_status_tells_all_that_is_known_while_the_job_runs():
         },
         "tenant": "t",
         "sealed": False,
+        "parent": None,
         "waiting": TOLD.model_dump(),
         "estimate": ESTIMATE.model_dump(),
     }

@@ -8,8 +8,7 @@ import pytest
 
 from backburner.local.programs.child import clean_environment
 from backburner.runtime.failure import exit_status, reasons
-from backburner_schemas.errors import EngineLost, SettingsError
-from backburner_schemas.exit_status import UNUSABLE_STATUS
+from backburner_schemas.errors import UNUSABLE_STATUS, EngineLost, SettingsError
 from backburner_schemas.names import Lane
 from backburner_worker import __main__ as program
 from backburner_worker.settings import WorkerSettings

@@ -13,7 +13,7 @@ from backburner.local.programs.backoff import Backoff
 from backburner.local.programs.child import Child, Program, describe
 from backburner.local.programs.ports import LOOPBACK
 from backburner.local.programs.probe import http_status
-from backburner_schemas.exit_status import UNUSABLE_STATUS
+from backburner_schemas.errors import UNUSABLE_STATUS
 
 _OK_STATUS = 200
 _KILL_MARGIN_SECONDS = 25.0
