@@ -16,7 +16,7 @@ RowsT = TypeVar("RowsT", bound="IntoDataFrame | Iterable[Mapping[str, Any]]")
 
 _MISSING_TYPES = frozenset({"NAType", "NaTType"})
 """pandas' own signs for a missing value, by the names of their types, so that pandas need not be there."""
-_SHOWN_COLUMNS = 12
+_MAX_SHOWN_COUNT = 12
 
 
 class Rows:
@@ -41,7 +41,7 @@ class Rows:
     def check_column(self, name: str, what: str, remedy: str) -> None:
         """Raise `InvalidInput` unless there is such a column. `what` names it."""
         if len(self) and name not in self.columns:
-            shown = ", ".join(map(str, self.columns[:_SHOWN_COLUMNS]))
+            shown = ", ".join(map(str, self.columns[:_MAX_SHOWN_COUNT]))
             raise InvalidInput(f"{what} names the column {name!r}, and the rows have {shown or 'none'}; {remedy}")
 
 

@@ -22,7 +22,7 @@ CHUNK_BYTES = 1 << 20
 _CHUNK_SECONDS = 0.05
 """A slow iterable's items are sent after this time, without waiting for a whole chunk."""
 
-_MAX_DEPTH = 100
+_MAX_DEPTH_COUNT = 100
 """Objects and lists within each other in which a value that cannot be written is looked for."""
 
 
@@ -146,7 +146,7 @@ def json_of(value: object) -> bytes:
     try:
         return _written(value)
     except (PydanticSerializationError, ValueError) as error:
-        place = next(_unwritable(value, "", _MAX_DEPTH), None)
+        place = next(_unwritable(value, "", _MAX_DEPTH_COUNT), None)
         if place is None:
             raise InvalidJson(f"this cannot be written as JSON: {error}") from error
         where, kind = place
