@@ -33,7 +33,8 @@ A program that sends needs the extra `kafka` or `sqs`, one that only reads resul
 Every name is imported from `backburner`, as in `from backburner import Client`, unless it says otherwise. Durations are
 in seconds, moments in Unix seconds. In the examples `client` is an open `Client`, `job` one of its jobs that has ended,
 and `handle` one of its single requests; all of them run in the tests. `await`, `async with` and `async for` belong in
-an `async def`, or in a notebook's cell; a program without an event loop takes `SyncClient`.
+an `async def`, or in a notebook's cell; a program without an event loop takes `SyncClient`. For DataFrames there is
+`backburner.frames`: [Notebooks and DataFrames](notebooks.md).
 """
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {

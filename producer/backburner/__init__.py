@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from backburner.submission.submission import SubmitProgress as SubmitProgress
     from backburner_schemas.errors import BackburnerError as BackburnerError
     from backburner_schemas.errors import Cancelled as Cancelled
+    from backburner_schemas.errors import ClientClosed as ClientClosed
+    from backburner_schemas.errors import ClientError as ClientError
     from backburner_schemas.errors import EngineError as EngineError
     from backburner_schemas.errors import Expired as Expired
     from backburner_schemas.errors import JobConflict as JobConflict
@@ -70,6 +72,8 @@ _HOMES = {
     "BatchStatus": "backburner_schemas.status",
     "Cancelled": "backburner_schemas.errors",
     "Client": "backburner.client",
+    "ClientClosed": "backburner_schemas.errors",
+    "ClientError": "backburner_schemas.errors",
     "Counts": "backburner_schemas.job",
     "DeadLetter": "backburner.dead_letters.letter",
     "Endpoint": "backburner_schemas.request",

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from backburner.connections import DEFAULT_MAX_RETRIES, CallLimits, Connections, bounded
+from backburner.connections import DEFAULT_MAX_RETRIES, CallLimits, Connections, bounded, while_open
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import Redrive, RedriveResult
 from backburner.dead_letters.retry import RetryFailed, RetryOptions
@@ -88,6 +88,25 @@ class Client:
         client = cls(settings)
         client._connections = Connections(settings, storage, publisher)
         return client
+
+    @classmethod
+    def from_env_file(cls, path: Path | str | None = None, **arguments: Any) -> Self:
+        """Make a client of an embedded stack, from the file that `backburner up` writes, as in a notebook.
+
+        Without a path it is `.backburner/env` in the working folder, or the nearest folder above it that has one. What
+        the file says goes before the environment, arguments go before both, and the environment stays as it is. Each
+        `up` writes the file anew.
+
+        Returns the client. Raises `SettingsError` if there is no file, or it cannot be used.
+
+            client = Client.from_env_file()
+            print(await client.pools())
+            await client.close()
+        """
+        from backburner.local.control import env_file
+
+        file = env_file.find(Path.cwd()) if path is None else Path(path)
+        return cls(Settings.from_variables(env_file.read(file), **arguments))
 
     async def __aenter__(self) -> Self:
         return self
@@ -307,6 +326,7 @@ class Client:
             raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
         return Handle(self._connections, tenant_of(self.settings, tenant), checked_name(job, "handle id"), custom_id)
 
+    @while_open
     async def jobs(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
     ) -> AsyncGenerator[BatchStatus]:
@@ -321,6 +341,7 @@ class Client:
         async for status in list_jobs(self._connections.storage, owner, limit=limit, after=after):
             yield status
 
+    @while_open
     async def streams(
         self, *, tenant: str | None = None, limit: int = 20, after: str | None = None
     ) -> AsyncGenerator[StreamStatus]:
@@ -348,6 +369,7 @@ class Client:
         owner = tenant_of(self.settings, tenant)
         return await view_stream(self._connections.storage, owner, checked_name(id, "stream's id"))
 
+    @while_open
     async def dead_letters(
         self, job: str | None = None, *, tenant: str | None = None, stale: bool = False, unaddressed: bool = False
     ) -> AsyncGenerator[DeadLetter]:
@@ -465,6 +487,15 @@ class Client:
                 print(pool.model, len(pool.workers), pool.adapters)
         """
         return await self._connections.pools.read()
+
+    async def default_model(self) -> str:
+        """Find the model that `enqueue` takes where none is named: that of the setting `pool`, or the only one.
+
+        Raises `PoolError` where there are several, `PoolNotFound` where there is none, and `StoreError`.
+
+            print(await client.default_model())
+        """
+        return await self._connections.pools.default_model(self.settings.pool)
 
     async def register_pool(self, model: str) -> PoolManifest:
         """Register the pool of a base model, by its exact served name; `backburner topics ensure` makes its topics.

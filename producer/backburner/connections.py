@@ -1,13 +1,14 @@
 """What a client is connected to: settings, store, publisher and pools. Each is opened at its first use."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backburner.settings import Settings
-from backburner_schemas.errors import ResultTimeout, SettingsError
+from backburner_schemas.errors import ClientClosed, ResultTimeout, SettingsError
 
 if TYPE_CHECKING:
     # Imported at first use, so that `import backburner` stays light.
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from backburner.storage import Storage
 
 
+MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 DEFAULT_MAX_RETRIES = 4
 """How often a message that the broker did not acknowledge is sent again."""
 
@@ -55,7 +57,7 @@ async def bounded(what: str, seconds: float | None, *, job: str | None = None, r
 
 
 class Connections:
-    """Opens each part once and hands it out. `close` closes what was opened; after it, all raises `RuntimeError`."""
+    """Opens each part once and hands it out. `close` closes what was opened; after it, all raises `ClientClosed`."""
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class Connections:
     @property
     def storage(self) -> "Storage":
         """The object store. Raises `SettingsError` if none is set."""
-        self._check_open()
+        self.check_open()
         if self._storage is None:
             from backburner.storage import Storage
 
@@ -88,7 +90,7 @@ class Connections:
     @property
     def pools(self) -> "PoolDirectory":
         """The pools that are registered in the store."""
-        self._check_open()
+        self.check_open()
         if self._pools is None:
             from backburner.pools import PoolDirectory
 
@@ -107,7 +109,7 @@ class Connections:
     async def publisher(self) -> "Publisher":
         """The publisher, connected. Raises `SettingsError` if no queue is set, `QueueError` if no broker answers."""
         async with self._starting:
-            self._check_open()
+            self.check_open()
             if self._publisher is None:
                 from backburner.publishers import open_publisher
 
@@ -123,9 +125,10 @@ class Connections:
         """A call within the block, which may take so many seconds, or else those of the client. As `bounded`."""
         return bounded(what, self.limits.timeout if timeout is None else timeout, job=job, remedy=remedy)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise `ClientClosed` behind `close`."""
         if self._closed:
-            raise RuntimeError("the client is closed; create a new one")
+            raise ClientClosed
 
     async def close(self) -> None:
         """Close what was opened. Safe to call twice."""
@@ -134,3 +137,14 @@ class Connections:
             publisher, self._publisher, self._started = self._publisher, None, False
             if publisher is not None:
                 await publisher.close()
+
+
+def while_open(method: MethodT) -> MethodT:
+    """Let a closed client's method raise `ClientClosed` where it is called, not where its iterator is first used."""
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._connections.check_open()
+        return method(self, *args, **kwargs)
+
+    return cast("MethodT", call)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, overload
 
-from backburner.connections import Connections
+from backburner.connections import Connections, while_open
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.items import Item
 from backburner.jobs.deletion import delete_job
@@ -79,6 +79,7 @@ class Job:
     def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
     @overload
     def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncGenerator[JoinedResult]: ...
+    @while_open
     async def results(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[ResultRecord]:
@@ -103,6 +104,7 @@ class Job:
                 for record in batch:
                     yield record
 
+    @while_open
     async def result_batches(
         self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
     ) -> AsyncGenerator[Sequence[ResultRecord]]:
@@ -121,6 +123,7 @@ class Job:
                     for batch in records_of(piece):
                         yield await names.join(batch) if join is not None else await names.complete(batch)
 
+    @while_open
     async def result_lines(self, *, follow: bool = True) -> AsyncGenerator[RecordLines]:
         """Read the same records as JSON lines, many at a time, which costs a fraction: most are passed on as stored.
 
@@ -142,8 +145,9 @@ class Job:
     ) -> BatchStatus:
         """Wait until the job is frozen, `timeout` seconds at most, or for as long as it takes.
 
-        Returns its final status, however it ended. `progress` is called with each status that is seen, and awaited if
-        it is async. Raises `ResultTimeout`, and `StoreError` only after the store was away for minutes.
+        Returns its final status, however it ended. `progress` is called with the first status and each one
+        that differs from the last, which is a line where it is printed, and awaited if it is async. Raises
+        `ResultTimeout`, and `StoreError` only after the store was away for minutes.
 
             status = await job.wait(timeout=3600)
             if status.status is not JobState.COMPLETED:
@@ -151,6 +155,7 @@ class Job:
         """
         pace, patience = PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout, job=self.id), Patience()
         look = self._looks()
+        last: BatchStatus | None = None
         while True:
             try:
                 async with pace.look(f"job {self.id} did not end"):
@@ -159,7 +164,8 @@ class Job:
                 patience.bear(error)
             else:
                 patience.went_well()
-                if progress is not None and inspect.isawaitable(told := progress(status)):
+                news, last = status != last, status
+                if progress is not None and news and inspect.isawaitable(told := progress(status)):
                     await told
                 if status.frozen:
                     return status

@@ -105,7 +105,7 @@ def encode(envelope: Envelope) -> bytes:
     Raises `RequestRefused` for a body with something that JSON cannot hold, such as half a surrogate pair.
     """
     try:
-        return to_json(envelope.model_dump(mode="python", exclude_none=True), inf_nan_mode="null")
+        return to_json(envelope.model_dump(exclude_none=True), inf_nan_mode="null")
     except PydanticSerializationError as error:
         raise RequestRefused(f"the body cannot be written as JSON: {error}", param="body") from error
 

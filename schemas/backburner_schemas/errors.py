@@ -17,10 +17,14 @@ in result records and in HTTP answers. Nothing here knows how an error is shown 
     ├── KubernetesError       the cluster's API failed or refused
     ├── ModelError            a model cannot be fetched
     ├── SettingsError         a setting is unknown or cannot be used
+    ├── ClientError           a client of the SDK is used where it cannot work
     └── TemporaryFilesError   what is too large for the memory has no room on the disk either
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from linecache import getline
+from traceback import walk_tb
+from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 UNUSABLE_STATUS = 2
@@ -31,6 +35,7 @@ The command line exits with the same for what it cannot use. For any other reaso
 """
 _MAX_PARAM_CHARACTERS = 128
 _CUT = "…"
+_OWN_PACKAGES = frozenset({"backburner", "backburner_schemas", "backburner_worker"})
 
 ErrorT = TypeVar("ErrorT", bound="BackburnerError")
 
@@ -43,6 +48,17 @@ def cut(text: str, max_bytes: int) -> str:
     if len(encoded) <= max_bytes:
         return text
     return encoded[: max_bytes - len(_CUT.encode())].decode(errors="ignore") + _CUT
+
+
+def _callers_line(traceback: TracebackType | None) -> Iterator[str]:
+    """The line that called into Backburner, if there is one: the last that is not part of it."""
+    found = None
+    for frame, number in walk_tb(traceback):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _OWN_PACKAGES:
+            break
+        found = (frame.f_code.co_filename, number)
+    if found is not None and (line := getline(*found).strip()):
+        yield f"----> {found[1]} {line}"
 
 
 class BackburnerError(Exception):
@@ -62,6 +78,10 @@ class BackburnerError(Exception):
         self.job_id: str | None = None
         """The job that it is about, where there is one: what the caller needs to go on."""
         super().__init__(self.message)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython, and so a notebook, shows: the caller's line and the message, which says what to do."""
+        return [*_callers_line(self.__traceback__), f"{type(self).__name__}: {self}", *getattr(self, "__notes__", ())]
 
     def of_job(self, job_id: str, remedy: str = "") -> Self:
         """The same error, about that job: its message ends with the remedy, or names the job if it did not."""
@@ -620,6 +640,18 @@ class SettingsError(BackburnerError):
     """A setting is unknown or cannot be used."""
 
     code = "invalid_setting"
+
+
+class ClientError(BackburnerError, RuntimeError):
+    """The client cannot be used here; create another one where it is needed."""
+
+    code = "client_error"
+
+
+class ClientClosed(ClientError):
+    """The client is closed; create a new one."""
+
+    code = "client_closed"
 
 
 class TemporaryFilesError(BackburnerError):

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -202,6 +203,16 @@ class BatchStatus(BaseModel):
     """Why a stored job is not being sent; None while it is, and for other jobs."""
     estimate: Estimate | None = None
     """What a stored job is expected to take; None until it is planned, and for other jobs."""
+
+    def __str__(self) -> str:
+        """The job's id, what it is doing and how far it is: `batch_1 in_progress: 23 of 64 answered, 1 failed`."""
+        counts = self.request_counts
+        total = f"{counts.total:,}" if self.sealed else f"{counts.total:,}+"
+        return f"{self.id} {self.status}: {counts.completed:,} of {total} answered, {counts.failed:,} failed"
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # noqa: FBT001 - as IPython calls it
+        """What IPython, and so a notebook, shows: a line; `model_dump()` has all of it."""
+        printer.text(str(self))
 
     @property
     def frozen(self) -> bool:

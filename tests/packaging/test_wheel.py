@@ -74,6 +74,8 @@ def test_its_base_install_is_small_and_says_which_pythons_it_takes(wheel):
     base = {re.match(r"[a-z-]+", need)[0] for need in needs if "extra ==" not in need}
     assert base == {"obstore", "pydantic", "pydantic-settings", "rich", "structlog", "tenacity", "typer"}
     assert set(metadata.get_all("Provides-Extra")) == {
+        "pandas",
+        "polars",
         "kafka",
         "sqs",
         "worker",

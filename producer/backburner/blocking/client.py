@@ -4,7 +4,17 @@ Every call runs on an event loop in a thread of the client's own, and waits for 
 thread; iterables that are submitted are read in the caller's.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -15,6 +25,7 @@ from backburner.connections import DEFAULT_MAX_RETRIES
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.items import Item
+from backburner.inputs.source import check_no_frame
 from backburner.job import Job
 from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
@@ -58,15 +69,25 @@ class SyncClient:
         **arguments: Unpack[SettingArguments],
     ) -> None:
         """See `Client`. Raises `SettingsError` for a setting that is unknown or cannot be used."""
-        self._client = Client(settings, timeout=timeout, max_retries=max_retries, **arguments)
-        self._thread = LoopThread()
+        self._run_on_thread(Client(settings, timeout=timeout, max_retries=max_retries, **arguments))
 
     @classmethod
     def from_parts(cls, settings: Settings, storage: "Storage", publisher: "Publisher") -> Self:
         """See `Client.from_parts`."""
-        client = cls(settings)
-        client._client = Client.from_parts(settings, storage, publisher)
+        client = cls.__new__(cls)
+        client._run_on_thread(Client.from_parts(settings, storage, publisher))  # noqa: SLF001 - its own
         return client
+
+    @classmethod
+    def from_env_file(cls, path: Path | str | None = None, **arguments: Any) -> Self:
+        """See `Client.from_env_file`."""
+        client = cls.__new__(cls)
+        client._run_on_thread(Client.from_env_file(path, **arguments))  # noqa: SLF001 - its own
+        return client
+
+    def _run_on_thread(self, client: Client) -> None:
+        self._client = client
+        self._thread = LoopThread(client.close)
 
     def __enter__(self) -> Self:
         return self
@@ -75,13 +96,12 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Disconnect and end the thread. Safe to call twice."""
-        if self._thread.closed:
-            return
-        try:
-            self._thread.call(self._client.close)
-        finally:
-            self._thread.close()
+        """Disconnect and end the thread. Safe to call twice. Raises `ClientError` in a callback of the client's own.
+
+        A client that nobody refers to any more, nor to its jobs and handles, is closed by itself, as are all at the
+        interpreter's end.
+        """
+        self._thread.close()
 
     @property
     def settings(self) -> Settings:
@@ -297,6 +317,10 @@ class SyncClient:
         """See `Client.pools`."""
         return self._thread.call(self._client.pools)
 
+    def default_model(self) -> str:
+        """See `Client.default_model`."""
+        return self._thread.call(self._client.default_model)
+
     def register_pool(self, model: str) -> PoolManifest:
         """See `Client.register_pool`."""
         return self._thread.call(lambda: self._client.register_pool(model))
@@ -313,13 +337,16 @@ class SyncClient:
         """See `Client.remove_pool`."""
         return self._thread.call(lambda: self._client.remove_pool(pool))
 
-    def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncGenerator[Item]], Awaitable[Job]]) -> SyncJob:
+    def _job_from(self, source: SourceT, make: Callable[[SourceT | AsyncIterable[Item]], Awaitable[Job]]) -> SyncJob:
         """The job that the work makes. An iterable is read here, and handed over."""
-        feed = None if source is None or isinstance(source, (str, Path)) else Feed[Item](self._thread)
-        future = self._thread.start(lambda: make(source if feed is None else feed.items()))
+        if source is None or isinstance(source, (str, Path)):
+            return SyncJob(self._thread, self._thread.call(lambda: make(source)))
+        check_no_frame(source)
+        feed = Feed[Item](self._thread)
+        given = feed.sized(len(source)) if isinstance(source, Sized) else feed.items()
+        future = self._thread.start(lambda: make(given))
         try:
-            if feed is not None and source is not None and not isinstance(source, (str, Path)):
-                feed.fill(source, future)
+            feed.fill(source, future)
             return SyncJob(self._thread, future.result())
         except BaseException:
             future.cancel()

@@ -1,65 +1,165 @@
-"""An event loop in a thread of its own, for callers that block: runs work, iterates, and consumes what they read."""
+"""An event loop in a thread of its own, for callers that block: runs work, iterates, and consumes what they read.
+
+Whatever happens to a caller, none waits for ever: what a callback raises, `sys.exit()` among it, reaches the caller; a
+client that nobody refers to any more ends its thread; the interpreter's end closes all that are left; a forked child,
+which has the objects and not the thread, is told so.
+"""
 
 import asyncio
+import atexit
+import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+import weakref
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from backburner.inputs.items import Filling, Item, as_json
-from backburner_schemas.errors import BackburnerError
+from backburner_schemas.errors import BackburnerError, ClientClosed, ClientError
 
 T = TypeVar("T")
 Given = TypeVar("Given", bound=Item)
 
+_LEAVE_SECONDS = 10.0
+"""Seconds that the interpreter's end waits for a client that nobody closed."""
 
-class _Closed(RuntimeError):
-    """The loop accepts no more work."""
+
+class _Running:
+    """The loop and its thread. It does not know who uses it, so that the thread keeps nobody alive."""
+
+    def __init__(self, closing: Callable[[], Awaitable[None]]) -> None:
+        """`closing` disconnects what was used on the loop."""
+        self.loop = asyncio.new_event_loop()
+        self.ended: Future[None] | None = None
+        """The end, once it has begun."""
+        self._closing = closing
+        self._pid = os.getpid()
+        self._stopped = False
+        # Between starting work and the end: what was started is on the loop before the end cancels all. Reentrant,
+        # since a garbage collection, which may end another iteration, can come in the middle.
+        self.gate = threading.RLock()
+        # A daemon: a program that forgets to close must still be able to end.
+        self.thread = threading.Thread(target=self._run, name="backburner", daemon=True)
+        self.thread.start()
+        atexit.register(self._leave)
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that has the thread."""
+        return os.getpid() != self._pid
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the loop's own thread."""
+        return threading.current_thread() is self.thread
+
+    def end(self) -> "Future[None] | None":
+        """Begin the end, from any thread: disconnect, cancel what is under way, stop. None in a forked child."""
+        if self.forked:
+            return None
+        atexit.unregister(self._leave)
+        with self.gate:
+            if self.ended is None:
+                self.ended = asyncio.run_coroutine_threadsafe(self._shut_down(), self.loop)
+                # Only now: the loop has told the result by then.
+                self.ended.add_done_callback(lambda _: self.loop.call_soon_threadsafe(self._stop))
+        return self.ended
+
+    def _leave(self) -> None:
+        """At the interpreter's end: whoever still iterates would wait for a thread that does not run any more."""
+        if self.end() is not None:
+            self.thread.join(_LEAVE_SECONDS)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        while not self._stopped:
+            # A task that raises one of these ends the loop's run as well. Its caller has it by then, as any error.
+            with suppress(KeyboardInterrupt, SystemExit):
+                self.loop.run_forever()
+        self.loop.close()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self.loop.stop()
+
+    async def _shut_down(self) -> None:
+        try:
+            await self._closing()
+        finally:
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self.loop.shutdown_asyncgens()
+            await self.loop.shutdown_default_executor()
 
 
 class LoopThread:
-    """An event loop that runs in a thread of its own until it is closed."""
+    """An event loop that runs in a thread of its own until it is closed, or nobody refers to it any more."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._closing = False
-        # Between starting work and closing: what was started is on the loop before closing cancels all.
-        self._gate = threading.Lock()
-        # A daemon: a program that forgets to close must still be able to end.
-        self._thread = threading.Thread(target=self._run, name="backburner", daemon=True)
-        self._thread.start()
+    def __init__(self, closing: Callable[[], Awaitable[None]]) -> None:
+        """`closing` disconnects what was used on the loop; it may not refer to this object."""
+        self._running = _Running(closing)
+        weakref.finalize(self, self._running.end).atexit = False
 
     @property
     def closed(self) -> bool:
         """Whether it accepts no more work."""
-        return self._closing
+        return self._running.ended is not None
+
+    def check(self) -> None:
+        """Raise `ClientClosed`, or `ClientError` where its work cannot be waited for."""
+        if self._running.forked:
+            raise ClientError("the client was created before this process was forked; create one in each process")
+        if self._running.is_current:
+            raise ClientError("a blocking client cannot be used in its own callbacks; use Client there")
+        if self.closed:
+            raise ClientClosed
 
     def start(self, work: Callable[[], Awaitable[T]]) -> "Future[T]":
-        """Start the work on the loop."""
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("a blocking client cannot be used in its own callbacks; use Client there")
+        """Start the work on the loop. Raises what `check` raises."""
 
         async def run() -> T:
             return await work()
 
-        with self._gate:
-            if self._closing:
-                raise _Closed("the client is closed; create a new one")
-            return asyncio.run_coroutine_threadsafe(run(), self._loop)
+        self.check()
+        with self._running.gate:
+            if self.closed:
+                raise ClientClosed
+            return asyncio.run_coroutine_threadsafe(run(), self._running.loop)
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run the work on the loop and wait for it. Whatever interrupts the waiting cancels it."""
+        """Run the work on the loop and wait for it. Whatever interrupts the waiting cancels it.
+
+        Raises what the work raises, what `check` raises, and `ClientClosed` if it is closed meanwhile.
+        """
         future = self.start(work)
         try:
             return future.result()
+        except CancelledError:
+            if self.closed:
+                raise ClientClosed from None
+            raise
         except BaseException:
             future.cancel()
             raise
 
     def iterate(self, batches: Callable[[], AsyncGenerator[Sequence[T]]]) -> Iterator[T]:
-        """What an async generator of batches yields, one by one."""
-        generator = batches()
+        """What an async generator of batches yields, one by one. Raises what `check` raises, before the first."""
+        self.check()
+        return self._iterate(batches())
+
+    def _iterate(self, generator: AsyncGenerator[Sequence[T]]) -> Iterator[T]:
         # A step that was interrupted still unwinds on the loop when the generator is to be closed.
         stepping = asyncio.Lock()
 
@@ -75,32 +175,38 @@ class LoopThread:
             while (batch := self.call(step)) is not None:
                 yield from batch
         finally:
-            # A closed loop has closed its generators.
-            with suppress(_Closed):
-                self.call(end)
+            self._finish(end)
+
+    def _finish(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Run the end of an iteration, which a garbage collection may bring about in any thread."""
+        if self._running.is_current:
+            asyncio.run_coroutine_threadsafe(_awaited(end), self._running.loop)
+            return
+        # A closed loop has closed its generators, and a forked child has none that runs.
+        with suppress(ClientError):
+            self.call(end)
 
     def close(self) -> None:
-        """Cancel what is under way, end the thread and close the loop. Safe to call twice."""
-        with self._gate:
-            if self._closing:
-                return
-            self._closing = True
-        asyncio.run_coroutine_threadsafe(self._cancel_all(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Disconnect, cancel what is under way, end the thread and close the loop. Safe to call twice.
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        Raises what disconnecting raises, and `ClientError` in a callback.
+        """
+        if self._running.is_current:
+            raise ClientError("a blocking client cannot be closed in its own callbacks; close it where it was created")
+        was_closed = self.closed
+        ended = self._running.end()
+        if ended is None or was_closed:
+            return
+        try:
+            ended.result()
+        finally:
+            # Not where waiting was interrupted.
+            if ended.done():
+                self._running.thread.join()
 
-    async def _cancel_all(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await self._loop.shutdown_asyncgens()
-        await self._loop.shutdown_default_executor()
+
+async def _awaited(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
 
 
 class Feed(Generic[Given]):
@@ -117,6 +223,10 @@ class Feed(Generic[Given]):
                 raise chunk
             for item in chunk:
                 yield item
+
+    def sized(self, count: int) -> "SizedItems":
+        """The same items, of which there are so many."""
+        return SizedItems(self.items(), count)
 
     def fill(self, items: Iterable[Given], taker: "Future[Any]") -> None:
         """Read the items in this thread, to their end or until the taker has ended."""
@@ -145,3 +255,17 @@ class Feed(Generic[Given]):
         if not put.done():
             put.cancel()
         return not taker.done()
+
+
+class SizedItems(AsyncIterable[Item]):
+    """Items that come one after another, and whose number is known."""
+
+    def __init__(self, items: AsyncGenerator[Item], count: int) -> None:
+        self._items = items
+        self._count = count
+
+    def __aiter__(self) -> AsyncIterator[Item]:
+        return self._items
+
+    def __len__(self) -> int:
+        return self._count

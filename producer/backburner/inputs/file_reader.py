@@ -55,7 +55,7 @@ class FileReader(InputReader):
                 self.checked = block.first + len(block.texts) - 1
                 report()
         if findings.total and not self._skip_invalid:
-            raise InvalidInput.of(findings)
+            raise InvalidInput.of(findings, accepted=fingerprint.count)
         if not fingerprint.count:
             self.findings = findings
             raise self.empty()

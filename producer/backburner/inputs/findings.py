@@ -28,6 +28,11 @@ class SkippedLine:
     param: str | None = None
     """The field that it is about, if it is about one."""
 
+    @property
+    def says(self) -> tuple[str, str | None, str]:
+        """What is wrong, wherever it is: lines that say the same need the same correction."""
+        return self.code, self.param, self.message
+
     @classmethod
     def of(cls, line: int, custom_id: str | None, error: BackburnerError) -> "SkippedLine":
         """The finding for an error in a line."""
@@ -42,10 +47,14 @@ class Findings(Sequence[SkippedLine]):
         self._kept: list[SkippedLine] = []
         self.total = 0
         """How many were found, kept or not."""
+        self.like_first = 0
+        """How many of them say the same as the first."""
 
     def add(self, finding: SkippedLine) -> None:
         """Count the finding, and keep it if there is room."""
         self.total += 1
+        if not self._kept or finding.says == self._kept[0].says:
+            self.like_first += 1
         if len(self._kept) < self._keep:
             self._kept.append(finding)
 
@@ -71,12 +80,15 @@ class InvalidInput(errors.InvalidInput):
         """How many lines cannot be accepted."""
 
     @classmethod
-    def of(cls, findings: Findings, what: str = "line") -> "InvalidInput":
-        """The error with the first finding and the number of all."""
-        first = findings[0]
-        more = f" (and {findings.total - 1:,} more)" if findings.total > 1 else ""
+    def of(cls, findings: Findings, what: str = "line", *, accepted: int | None = None) -> "InvalidInput":
+        """The error with the first finding and the number of all. `accepted` lines, or items, are beside them."""
+        first, total, alike = findings[0], findings.total, findings.like_first
+        where = f"{what} {first.line}"
+        if alike > 1:
+            where = f"all {alike:,} {what}s" if alike == total and accepted == 0 else f"{where} and {alike - 1:,} more"
+        others = f" (and {total - alike:,} others)" if total > alike else ""
         return cls(
-            f"{what} {first.line}: {first.message}{more}; correct the input, or pass skip_invalid=True "
-            "(--skip-invalid) to send the rest",
+            f"{where}: {first.message}{others}; correct the input, or pass skip_invalid=True (--skip-invalid) to send "
+            "the rest",
             findings,
         )

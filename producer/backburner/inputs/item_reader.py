@@ -1,6 +1,6 @@
 """Reads an iterable, which is checked as it goes."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence, Sized
 from contextlib import aclosing
 
 from backburner.inputs.batch import Batch
@@ -30,17 +30,24 @@ class ItemReader(InputReader):
         """Nothing: an iterable may yield its items only once."""
 
     async def batches(self) -> AsyncGenerator[Batch]:
-        """What the iterable yields. Raises `InvalidInput` at the first bad item, unless they are skipped."""
+        """What the iterable yields. Raises `InvalidInput` at the first bad item, unless they are skipped.
+
+        Of one that has a length, such as a list, the error counts all that is wrong to its end.
+        """
+        accepted, refused = 0, False
         chunks = read_items(self._items)
         async with aclosing(chunks):
             async for chunk in chunks:
-                before = self.findings.total
                 batch = await self._batch(chunk)
                 self.checked = chunk[-1][0]
-                if self.findings.total > before and not self._skip_invalid:
-                    raise await self._turn_down(InvalidInput.of(self.findings, "item"))
-                if len(batch):
+                accepted += len(batch)
+                refused = bool(self.findings.total) and not self._skip_invalid
+                if refused and not isinstance(self._items, Sized):
+                    break
+                if len(batch) and not refused:
                     yield batch
+        if refused:
+            raise await self._turn_down(InvalidInput.of(self.findings, "item", accepted=accepted))
 
     async def _batch(self, chunk: Sequence[Line]) -> Batch:
         first, last = chunk[0][0], chunk[-1][0]

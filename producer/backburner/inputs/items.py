@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -21,6 +21,9 @@ CHUNK_BYTES = 1 << 20
 """A chunk ends with the line that takes it to this size, so it is larger by less than one line."""
 _CHUNK_SECONDS = 0.05
 """A slow iterable's items are sent after this time, without waiting for a whole chunk."""
+
+_MAX_DEPTH_COUNT = 100
+"""Objects and lists within each other in which a value that cannot be written is looked for."""
 
 
 class Filling:
@@ -128,9 +131,53 @@ def as_json(item: object) -> bytes | BackburnerError:
         if isinstance(item, str):
             return item.encode()
         if isinstance(item, BatchRequest):
-            return to_json(item.model_dump(mode="python"), inf_nan_mode="constants")
+            return json_of(item.model_dump(mode="python"))
         if isinstance(item, Mapping):
-            return to_json(dict(item), inf_nan_mode="constants")
-    except (PydanticSerializationError, ValueError) as error:
+            return json_of(dict(item))
+    except InvalidJson as error:
+        return error
+    except ValueError as error:
         return InvalidJson(f"the item cannot be written as JSON: {error}")
     return InvalidJson(f"an item is a dict, a BatchRequest or a line of JSON, not {type(item).__name__}")
+
+
+def json_of(value: object) -> bytes:
+    """The value as JSON. Raises `InvalidJson` that names what cannot be written, and where it is."""
+    try:
+        return _written(value)
+    except (PydanticSerializationError, ValueError) as error:
+        place = next(_unwritable(value, "", _MAX_DEPTH_COUNT), None)
+        if place is None:
+            raise InvalidJson(f"this cannot be written as JSON: {error}") from error
+        where, kind = place
+        raise InvalidJson(
+            f"{where or 'the value'} is of the type {kind}, which JSON has no form for; pass a text, a number, a list "
+            "or a dict",
+            param=where or None,
+        ) from error
+
+
+def _written(value: object) -> bytes:
+    # NaN is kept, for the check to refuse: null would change what was asked.
+    return to_json(value, inf_nan_mode="constants", fallback=_as_python)
+
+
+def _as_python(value: Any) -> Any:
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(type(value).__name__)
+
+
+def _unwritable(value: object, where: str, depth: int) -> Iterator[tuple[str, str]]:
+    """The places of values that cannot be written, and their types."""
+    if depth and isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _unwritable(item, f"{where}.{name}" if where else str(name), depth - 1)
+    elif depth and isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _unwritable(item, f"{where}[{number}]", depth - 1)
+    else:
+        try:
+            _written(value)
+        except (PydanticSerializationError, ValueError):
+            yield where, type(value).__name__

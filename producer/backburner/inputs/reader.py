@@ -42,7 +42,7 @@ class InputReader(ABC):
     def empty(self) -> InvalidInput:
         """The error for an input without requests."""
         if self.findings.total:
-            return InvalidInput.of(self.findings)
+            return InvalidInput.of(self.findings, accepted=0)
         return InvalidInput("the input holds no request; it needs at least one line")
 
     def close(self) -> None:  # noqa: B027 - not every reader keeps something

@@ -66,11 +66,11 @@ def open_remote(provider: Provider, bucket: str, settings: Settings) -> RemoteSt
     if authorities is not None and (not without_tls or authorities.variable == STORE_CA_FILE):
         client["root_certificate"] = authorities.read()
     try:
-        patient = _OPENERS[provider](url, endpoint, client, _RETRIES)
+        patient = _OPENERS[provider](url, endpoint, client, _RETRIES, settings)
         if endpoint is None or without_tls:
             return RemoteStore(patient, None)
         client["timeout"] = client["connect_timeout"]
-        return RemoteStore(patient, _OPENERS[provider](url, endpoint, client, {"max_retries": 0}))
+        return RemoteStore(patient, _OPENERS[provider](url, endpoint, client, {"max_retries": 0}, settings))
     except (BaseError, ValueError) as error:
         raise SettingsError(
             f"the store {url} cannot be opened ({one_line(error)}); check BACKBURNER_STORE_URL, and "
@@ -99,8 +99,19 @@ def _endpoint(provider: Provider, settings: Settings) -> str | None:
     return endpoint
 
 
-def _open_s3(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
+def _open_s3(
+    url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig", settings: Settings
+) -> ObjectStore:
     config: S3Config = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
+    if (own := settings.aws) is not None:
+        config |= {"access_key_id": own.key_id, "secret_access_key": own.secret}
+        if own.session_token is not None:
+            config["session_token"] = own.session_token
+        if own.region is not None:
+            config["region"] = own.region
+        if endpoint is not None:
+            config["endpoint"] = endpoint
+        return S3Store.from_url(url, config=config, client_options=client, retry_config=retries)
     # In AWS's own order: what the environment says comes before any file.
     keys = None if any(os.environ.get(name) for name in _S3_CREDENTIALS) else renewed_keys()
     if endpoint is not None:
@@ -114,12 +125,16 @@ def _open_s3(url: str, endpoint: str | None, client: "ClientConfig", retries: "R
     return S3Store.from_url(url, config=config, client_options=client, retry_config=retries, credential_provider=keys)
 
 
-def _open_google(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
+def _open_google(
+    url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig", _: Settings
+) -> ObjectStore:
     config: GCSConfig = {} if endpoint is None else {"base_url": endpoint}
     return GCSStore.from_url(url, config=config, client_options=client, retry_config=retries)
 
 
-def _open_azure(url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig") -> ObjectStore:
+def _open_azure(
+    url: str, endpoint: str | None, client: "ClientConfig", retries: "RetryConfig", _: Settings
+) -> ObjectStore:
     config: AzureConfig = {}
     if endpoint is not None:
         if os.environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true"}:

@@ -72,7 +72,7 @@ async def forecast_job(
     ):
         found = await survey(read_pieces(path), checker, index, max_bytes=max_bytes, report=report)
         if found.findings.total and not (skip_invalid and found.count):
-            raise InvalidInput.of(found.findings)
+            raise InvalidInput.of(found.findings, accepted=found.count)
         if not found.count:
             raise InvalidInput("the input holds no request; it needs at least one line")
         with await asyncio.to_thread(index.plan, found.digest) as plan:

@@ -6,9 +6,8 @@ from difflib import get_close_matches
 from hashlib import sha256
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from backburner.connections import Connections
+from backburner.inputs.items import json_of
 from backburner.publishers.base import Message
 from backburner.storage.parse import read_stored
 from backburner.submission.envelopes import claim_check
@@ -18,7 +17,6 @@ from backburner_schemas import keys
 from backburner_schemas.body_fields import FIELDS, HARMLESS_NAMES
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import (
-    InvalidJson,
     JobConflict,
     QueueError,
     RequestRefused,
@@ -91,20 +89,12 @@ def check_names(endpoint: Endpoint, names: Iterable[str], own: Collection[str]) 
 
 def digest_of(custom_id: str | None, endpoint: Endpoint, body: Mapping[str, Any]) -> str:
     """SHA-256 of a request as it was given, in hexadecimal. Raises `InvalidJson`."""
-    return sha256(_as_json((custom_id, endpoint, dict(body)))).hexdigest()
-
-
-def _as_json(value: Any) -> bytes:
-    try:
-        # NaN is kept, for the check to refuse: null would change what was asked.
-        return to_json(value, inf_nan_mode="constants")
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidJson(f"the body cannot be written as JSON: {error}") from error
+    return sha256(json_of((custom_id, endpoint, dict(body)))).hexdigest()
 
 
 def request_of(custom_id: str, endpoint: Endpoint, body: Mapping[str, Any], *, max_bytes: int) -> BatchRequest:
     """The request, checked as a line of a file is. Raises `RequestRefused`."""
-    return parse_request(_as_json({"custom_id": custom_id, "url": endpoint, "body": dict(body)}), max_bytes=max_bytes)
+    return parse_request(json_of({"custom_id": custom_id, "url": endpoint, "body": dict(body)}), max_bytes=max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backburner import (
+    ClientClosed,
     Endpoint,
     JobConflict,
     JobError,
@@ -352,14 +353,14 @@ async def test_a_closed_client_says_so(system):
     job = client.job("mine")
     await client.close()
     for call in (client.enqueue("hello"), client.pools(), job.status(), client.handle("single-1").peek()):
-        with pytest.raises(RuntimeError, match="the client is closed"):
+        with pytest.raises(ClientClosed):
             await call
 
 
 async def test_the_client_of_a_fake_system_is_closed_behind_its_block():
     async with FakeSystem() as system:
         pass
-    with pytest.raises(RuntimeError, match="the client is closed"):
+    with pytest.raises(ClientClosed):
         await system.client.enqueue("hello")
 
 

@@ -20,6 +20,8 @@ def test_the_public_names_are_frozen():
         "BatchStatus",
         "Cancelled",
         "Client",
+        "ClientClosed",
+        "ClientError",
         "Counts",
         "DeadLetter",
         "Endpoint",

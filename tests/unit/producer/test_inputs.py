@@ -11,9 +11,13 @@ from backburner_schemas.errors import InvalidJson
 LARGE = 500_000
 
 
+async def nothing_to_close():
+    pass
+
+
 @pytest.fixture
 def thread():
-    thread = LoopThread()
+    thread = LoopThread(nothing_to_close)
     yield thread
     thread.close()
 

@@ -1,6 +1,7 @@
 """The examples of docs/python.md, which stand in the docstrings, do something: each runs against the fake system."""
 
 import re
+from functools import partial
 from pathlib import Path
 from textwrap import indent
 
@@ -9,7 +10,8 @@ import pytest
 import backburner
 from backburner.testing import FakeSystem
 
-PAGE = (Path(__file__).parents[3] / "docs" / "python.md").read_text(encoding="utf-8")
+PAGE_FOLDER = Path(__file__).parents[3] / "docs"
+PAGE = (PAGE_FOLDER / "python.md").read_text(encoding="utf-8")
 _TITLE = re.compile(r"^#+ `([\w.]+)`$", re.MULTILINE)
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -53,7 +55,9 @@ def compiled(example):
 @pytest.mark.parametrize("example", [one for one in examples() if "SyncClient()" not in one.values[0]])
 async def test_an_example_runs(example, prompts, monkeypatch):
     async with FakeSystem() as system:
-        monkeypatch.setattr(backburner, "Client", system.new_client)
+        made = partial(system.new_client)
+        made.from_env_file = system.new_client
+        monkeypatch.setattr(backburner, "Client", made)
         system.fail(["b"])
         job = await system.client.submit("prompts.jsonl")
         handle = await system.client.enqueue("hello")
@@ -75,3 +79,15 @@ def test_there_are_examples_of_whatever_users_do():
     titled = {one.id for one in examples()}
     assert {"Client", "Client.enqueue", "Client.submit", "Job.results", "SyncClient", "FakeSystem"} <= titled
     assert len(titled) > 20
+
+
+async def test_the_page_on_notebooks_runs_from_its_first_example_to_its_last(prompts, monkeypatch, capsys):
+    cells = "\n".join(_BLOCK.findall((PAGE_FOLDER / "notebooks.md").read_text(encoding="utf-8")))
+    space: dict = {}
+    exec(f"async def main():\n{indent(cells, '    ')}", space)
+    async with FakeSystem(lambda _: "positive") as system:
+        monkeypatch.setattr(backburner.Client, "from_env_file", system.new_client)
+        await space["main"]()
+    shown = capsys.readouterr().out
+    assert shown.startswith("fake\n")
+    assert shown.count("positive") == 4

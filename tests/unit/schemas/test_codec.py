@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 import tracemalloc
 from hashlib import sha256
 
@@ -104,6 +105,7 @@ def test_it_is_passed_over_before_an_object_alone(value):
     found = decode(value, ORIGIN, RULES)
     assert isinstance(found, Unaddressed)
     assert found.error.code == "unaddressable"
+    assert "the message is not JSON (" in found.error.message
 
 
 @given(st.none() | st.binary(max_size=200), ORIGINS)
@@ -353,7 +355,7 @@ def test_a_body_under_another_job_is_told_so():
 
 
 @pytest.mark.parametrize(("answer", "mode"), [("object", AnswerMode.OBJECT), ("segment", AnswerMode.SEGMENT)])
-@pytest.mark.parametrize("wrong", [{"url": "/v1/images"}, {"deadline": "soon"}])
+@pytest.mark.parametrize("wrong", [{"url": "/v1/images"}, {"deadline": "soon"}, {"body": None, "body_ref": "x"}])
 def test_a_refusal_is_stored_where_its_sender_looks(answer, mode, wrong):
     found = decode(message(answer=answer, **wrong), ORIGIN, RULES)
     assert isinstance(found, Refused)
@@ -450,6 +452,52 @@ def test_a_value_that_would_take_far_more_memory_than_its_bytes_is_refused_unpar
         assert isinstance(found.error, (BodyTooComplex, BodyTooLarge))
         assert (found.address.tenant, found.address.custom_id) == ("acme" if "v" in fields else "house", "a")
         assert peak_bytes < 4 * len(value)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_has_not_makes_a_message_no_json(number):
+    found = decode(message(body=CHAT | {"x": "@"}).replace(b'"@"', number.encode()), ORIGIN, RULES)
+    assert isinstance(found, Unaddressed)
+    assert "the message is not JSON (" in found.error.message
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION])
+def test_of_the_version_before_too_what_is_wrong_is_told_at_its_address(version):
+    found = decode(message(v=version, url="/v1/images"), ORIGIN, RULES)
+    assert isinstance(found, Refused)
+    assert found.address.job == "batch_1"
+
+
+def test_the_day_of_a_stream_is_that_of_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        found = decode(line(), Origin("q", "0-1", 1_700_000_000.0 + 3600 * 12), RULES)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert isinstance(found, Envelope)
+    assert found.job.endswith("2023-11-15")
+
+
+MANY = b"[" + b"{}," * 2_000_000 + b"{}]"
+
+
+@pytest.mark.parametrize("before", [b'{"x":NaN,"y":', b"["])
+def test_a_value_too_complex_to_parse_whose_beginning_is_no_object_is_a_letter_that_says_so(before):
+    found = decode(before + MANY, ORIGIN, RULES)
+    assert isinstance(found, Unaddressed)
+    assert isinstance(found.error, BodyTooComplex)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_value_too_complex_to_parse_may_be_cut_within_a_character(shift):
+    fields = {name: value for name, value in FIELDS.items() if name != "body"} | {"answer": "object"}
+    fields |= {"x": "y" * shift + "\u00e9" * 4_000, "body": CHAT | {"x": "@"}}
+    value = json.dumps(fields, ensure_ascii=False).encode().replace(b'"@"', MANY)
+    found = decode(value, ORIGIN, RULES)
+    assert isinstance(found, Refused)
+    assert (found.address.tenant, found.answer) == ("acme", AnswerMode.OBJECT)
 
 
 def test_a_value_too_complex_to_parse_that_says_no_address_in_front_is_a_letter():

@@ -28,6 +28,8 @@ def test_every_error_of_the_module_is_in_the_tree():
 def test_codes_are_unique_and_stable():
     assert {kind.__name__: kind.code for kind in TREE} == {
         "BackburnerError": "internal_error",
+        "ClientError": "client_error",
+        "ClientClosed": "client_closed",
         "RequestRefused": "invalid_request",
         "InvalidJson": "invalid_json",
         "DuplicateCustomId": "duplicate_custom_id",

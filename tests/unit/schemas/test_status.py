@@ -233,8 +233,9 @@ def test_records_beyond_the_total_do_not_count():
 
 
 def test_a_redelivery_counts_once_and_a_response_beats_an_error():
-    summary = frozen([(0, "expired"), (1, "ok")], [(0, "ok"), (1, "engine_error")], [(0, "ok")], total=2)
-    assert (summary.state, summary.counts) == (JobState.COMPLETED, Counts(total=2, completed=2, failed=0))
+    twice = [(0, "expired"), (1, "ok")], [(0, "ok"), (1, "engine_error")], [(0, "ok")]
+    summary = frozen(*twice, [(2, "ok"), (3, "engine_error")], total=4)
+    assert (summary.state, summary.counts) == (JobState.COMPLETED, Counts(total=4, completed=3, failed=1))
     assert str(summary.superseded) == "0-1"
 
 

@@ -1,7 +1,9 @@
 """Two workers of one name take the membership from each other: noticed, and told apart from what sessions do."""
 
 import pytest
+from aiokafka.errors import KafkaError, for_code
 
+from backburner_worker.sources.kafka.consumer import is_fenced
 from backburner_worker.sources.kafka.membership import Membership, NameWatch
 
 NAMED = Membership(session_seconds=30.0, instance_id="gpu-0")
@@ -41,3 +43,16 @@ def test_who_has_no_name_or_never_was_a_member_loses_nothing(watch):
     if watch._membership.instance_id is None:
         watch.joined(0.0)
     assert [watch.lost(1.0) for _ in range(5)] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    ("error", "fenced"),
+    [
+        (for_code(82)(), True),
+        (KafkaError(repr(for_code(82)())), True),  # as the client library raises what a join was refused for
+        (KafkaError(repr(for_code(16)())), False),
+        (TimeoutError(), False),
+    ],
+)
+def test_a_name_that_another_has_joined_under_is_told_from_other_refusals(error, fenced):
+    assert is_fenced(error) is fenced

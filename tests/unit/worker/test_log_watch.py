@@ -244,6 +244,23 @@ async def test_marks_of_a_log_that_lost_its_end_count_below_it_alone(brokers):
     assert await arriving(Worker(), 8, marks) == Committed(7, marks.below(7), Log(OLD, 1, 7))
 
 
+async def test_what_this_process_saw_since_the_last_commit_counts_of_the_marks_too(brokers):
+    brokers.end, brokers.epoch_end = End(100, 1), 3
+    stale = Marks(log=Log(OLD, 0, 0))
+    worker = Worker(Log(OLD, 0, 5), read=5)
+    assert await arriving(worker, 5, stale) == Committed(3, stale, Log(OLD, 1, 3))
+    assert worker.watch.losses().logs_restarted == {"t": 1}
+    # It may also have found out already, and the commit that says so came too late.
+    for read in (3, 4):
+        worker = Worker(Log(OLD, 1, read), read=read)
+        assert await arriving(worker, 5, stale) == Committed(3, stale, Log(OLD, 1, 3))
+        assert worker.lost == []
+        assert worker.watch.losses().logs_restarted == {}
+    # Of what only the marks tell, and they are of a later epoch, nothing is gone.
+    later = Marks(log=Log(OLD, 1, 5))
+    assert await arriving(Worker(Log(OLD, 0, 5), read=5), 5, later) == Committed(5, later, Log(OLD, 1, 5))
+
+
 async def test_marks_without_a_log_are_believed_as_before(brokers):
     assert await arriving(Worker(), 5, Marks(clean=False)) == Committed(5, Marks(clean=False), Log(OLD, 0, 5))
 

@@ -89,7 +89,18 @@ def test_a_commit_records_what_is_known_above_its_offset():
         write_ahead_until=20,
         log=state.log,
     )
-    assert commit == Commit(1, commit.text, 3, 5, of(5, 7), of(3, 4))
+    assert commit == Commit(1, commit.text, 3, 5, of(5, 7), of(3, 4), state.log)
+
+
+def test_what_is_found_out_of_the_log_is_news():
+    state = reading(3, settled=(0, 1, 2))
+    for log in (UNKNOWN_LOG, Log(b"t" * 16, 4, 3)):
+        state.log = log
+        commit = state.to_commit(7, clean=False, kept=True)
+        assert commit is not None
+        assert decode(commit.text, 3).log == log
+        state.note(commit)
+        assert state.to_commit(7, clean=False, kept=True) is None
 
 
 def test_what_the_broker_has_is_noted_with_what_it_covers():

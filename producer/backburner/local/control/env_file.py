@@ -8,12 +8,28 @@ from backburner.local.programs.state_file import write_private
 from backburner_schemas.errors import SettingsError
 
 NAME = "env"
+STATE_FOLDER = ".backburner"
 _EXPORT = "export "
 
 
 def path_in(state_folder: Path) -> Path:
     """The path of the file in a `.backburner` folder."""
     return state_folder / NAME
+
+
+def find(folder: Path) -> Path:
+    """The file of the stack that was brought up in this folder, or in the nearest one above it that has one.
+
+    Raises `SettingsError` if there is none.
+    """
+    for candidate in (folder, *folder.parents):
+        path = path_in(candidate / STATE_FOLDER)
+        if path.is_file():
+            return path
+    raise SettingsError(
+        f"there is no {STATE_FOLDER}/{NAME} in {folder} or above it; start a stack there with `backburner up`, or pass "
+        "the path of another stack's"
+    )
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:

@@ -56,6 +56,8 @@ def sqs_session(settings: Settings) -> boto3.Session:
     """
     queue = _queue(settings)
     inner = renewing_session()
+    if (own := settings.aws) is not None:
+        inner.set_credentials(own.key_id, own.secret, own.session_token)
     endpoint = _endpoint(queue)
     if endpoint is not None and not _is_of_aws(endpoint):
         inner.get_component("credential_provider").remove(_METADATA_PROVIDER)

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import (
+    BrokerResponseError,
     ConsumerStoppedError,
     GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
@@ -22,6 +23,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownMemberIdError,
     for_code,
+    kafka_errors,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.group import JoinGroupRequest
@@ -190,6 +192,26 @@ async def answers(consumer: AIOKafkaConsumer, *, seconds: float) -> bool:
 def is_forgotten(consumer: AIOKafkaConsumer) -> bool:
     """Whether the group does not know this member any more, or not yet."""
     return bool(consumer._coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID)  # noqa: SLF001 - nothing tells
+
+
+class FencedInstanceIdError(BrokerResponseError):  # type: ignore[misc]  # aiokafka has no types
+    """Another process has joined the group under this member's static name: this one is no member any more.
+
+    aiokafka knows no such code, and joins again with the same member's id, which is refused for ever.
+    """
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+    description = "another member has joined under this member's static name"
+
+
+kafka_errors[FencedInstanceIdError.errno] = FencedInstanceIdError
+
+
+def is_fenced(error: BaseException) -> bool:
+    """Whether an error that reading raised says that another process has this member's static name."""
+    # aiokafka raises what a join or sync was refused for as the text of the error that it is.
+    return isinstance(error, FencedInstanceIdError) or FencedInstanceIdError.__name__ in str(error)
 
 
 def rejoin(consumer: AIOKafkaConsumer) -> None:

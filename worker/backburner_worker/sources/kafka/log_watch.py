@@ -55,6 +55,17 @@ class View:
         return Log(self.topic or known.topic, epoch, checked, renewed=renewed)
 
 
+def as_committed(offset: int, marked: Log, held: Log) -> Log:
+    """What is known of the log of a committed offset, by the marks beside it and by what this process holds of it.
+
+    Marks are as old as the last commit, and this process may have looked since. It knows of a later epoch: then the
+    offset is of the one before, all of it, since a commit from then on would say so.
+    """
+    if not marked.topic or marked.topic != held.topic or held.epoch < marked.epoch:
+        return marked
+    return replace(marked, checked=max(marked.checked, offset if held.epoch > marked.epoch else held.checked))
+
+
 def cut_at(known: Log, epoch_end: int | None) -> int | None:
     """Where a log lost its end, by where the known epoch ends in it now; None if nothing that was read is gone."""
     return epoch_end if epoch_end is not None and 0 <= epoch_end < known.checked else None
@@ -193,6 +204,7 @@ class LogWatch:
         committed = {}
         for partition, view in views.items():
             before, mine = marked[partition], held[partition]
+            end, mine_end = None, cut_at(mine, held_ends.get(partition))
             if partition in fresh:
                 if partition not in starts:
                     continue
@@ -200,15 +212,17 @@ class LogWatch:
                 now = view.seen(before if before.topic else mine, offset)
             else:
                 offset, marks = found[partition]
-                now = view.seen(before, max(offset, marks.completed.stop, marks.started.stop))
-                if (end := cut_at(before, marked_ends.get(partition))) is not None:
+                known = as_committed(offset, before, mine)
+                now = view.seen(known, max(offset, marks.completed.stop, marks.started.stop))
+                if (end := cut_at(known, marked_ends.get(partition))) is not None:
                     offset, marks, now = min(offset, end), marks.below(end), replace(now, checked=end)
-                    self._tell_cut(partition, end)
             if view.is_other_topic(before) or view.is_other_topic(mine):
                 self._gone.update({before.topic, mine.topic} - {b"", view.topic})
                 self._begin_anew(partition, offset, now)
-            elif (end := cut_at(mine, held_ends.get(partition))) is not None:
-                self._cut(partition, end, now)
+            elif mine_end is not None:
+                self._cut(partition, mine_end, now)
+            elif end is not None and mine.epoch <= before.epoch:  # Else it was told when it was found out.
+                self._tell_cut(partition, end)
             committed[partition] = Committed(offset, marks, now)
             self._last[partition[0]] = Log(now.topic)
         return committed

@@ -29,6 +29,8 @@ class Commit:
     completed: IndexSet
     """What the text records as done: no more than is true."""
     started: IndexSet
+    log: Log = UNKNOWN_LOG
+    """Which log the text says that it is about."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class PartitionState:
     fill: float = 0.0
     """Share of the space for marks that these take, when last measured."""
     _saved: int = -1
+    _saved_log: Log = UNKNOWN_LOG
     _measure_at: int = 0
 
     @property
@@ -80,17 +83,17 @@ class PartitionState:
         low, changes = self.ledger.low_water, self.ledger.changes
         if not kept:
             return None if low == self.committed else Commit(low, "", self.epoch, changes, NOTHING, NOTHING)
-        if changes == self._saved and not clean:
+        if changes == self._saved and self.log == self._saved_log and not clean:
             return None
         text, held = self._encode(incarnation=incarnation, clean=clean)
         # What was started counts as committed even where it did not fit: there is no better way to record it.
-        return Commit(low, text, self.epoch, changes, held.completed, self.ledger.started)
+        return Commit(low, text, self.epoch, changes, held.completed, self.ledger.started, self.log)
 
     def note(self, commit: Commit) -> None:
         """Note that the broker has that commit."""
         self.committed = commit.offset
         self.committed_started = commit.started
-        self._saved = commit.changes
+        self._saved, self._saved_log = commit.changes, commit.log
         self.unsaved = uncovered(self.unsaved, commit.offset, commit.completed)
 
     def _encode(self, incarnation: int, *, clean: bool) -> tuple[str, Marks]:

@@ -33,6 +33,7 @@ from backburner_worker.sources.kafka.consumer import (
     connect,
     consumed_to,
     give_up_name,
+    is_fenced,
     is_forgotten,
     leave,
     make_consumer,
@@ -203,13 +204,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._coming = None
         if self._consumer is not None and is_forgotten(self._consumer) and self._name.lost(time.monotonic()):
             give_up_name(self._consumer)
-            self._supervisor.fail(
-                QueueError(
-                    f"another process is a member of the group {self._group} under this worker's name, "
-                    f"{self._membership.instance_id}, and the two take its partitions from each other; give each "
-                    "worker a BACKBURNER_WORKER_ID of its own"
-                )
-            )
+            self._supervisor.fail(self._name_taken())
         if self._reader is not None:
             self._reader.revoked()
         self._availability.parted()
@@ -259,6 +254,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                     self._availability.denied(error)
                     if isinstance(error, GroupAuthorizationFailedError):
                         rejoin(consumer)
+                elif is_fenced(error):
+                    give_up_name(consumer)
+                    raise self._name_taken() from error
                 elif isinstance(error, FATAL) or (failures >= _MAX_ERRORS and not getattr(error, "retriable", True)):
                     raise broken(error) from error
                 log.warning("fetch failed; retrying", error=message_of(error), failures=failures)
@@ -268,6 +266,13 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             if wanted:
                 failures = 0
             self._keep(found, consumed_to(consumer, wanted))
+
+    def _name_taken(self) -> QueueError:
+        return QueueError(
+            f"another process is a member of the group {self._group} under this worker's name, "
+            f"{self._membership.instance_id}, and the two take its partitions from each other; give each worker a "
+            "BACKBURNER_WORKER_ID of its own"
+        )
 
     async def _read(self, reader: Reader, logs: LogWatch, wanted: Sequence[Partition]) -> Found:
         try:

@@ -1,0 +1,127 @@
+"""Columns of records: what became of each request, as a DataFrame of its own or joined to the rows that were asked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from backburner.frames.row_requests import custom_ids_of
+from backburner.frames.rows import Row, Rows, narwhals
+from backburner.inputs.findings import InvalidInput
+from backburner_schemas.result import ResultRecord
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame, IntoDataFrameT
+else:
+    IntoDataFrameT = TypeVar("IntoDataFrameT")
+
+_TEXTS = ("custom_id", "text", "error", "error_message", "finish_reason", "model")
+_NUMBERS = ("input_tokens", "output_tokens")
+_KEY = "custom_id"
+_EMBEDDING = "embedding"
+
+
+@overload
+def to_frame(
+    records: Iterable[ResultRecord],
+    rows: "IntoDataFrameT",
+    *,
+    custom_id: str | None = None,
+    prefix: str = "",
+    library: str = "pandas",
+) -> "IntoDataFrameT": ...
+@overload
+def to_frame(
+    records: Iterable[ResultRecord],
+    rows: Iterable[Row] | None = None,
+    *,
+    custom_id: str | None = None,
+    prefix: str = "",
+    library: str = "pandas",
+) -> Any: ...
+def to_frame(
+    records: Iterable[ResultRecord],
+    rows: "IntoDataFrame | Iterable[Row] | None" = None,
+    *,
+    custom_id: str | None = None,
+    prefix: str = "",
+    library: str = "pandas",
+) -> Any:
+    """Make a DataFrame of records, such as `job.results()` yields.
+
+    Its columns are `text`, `error` (a code, empty for an answer) and `error_message`, `finish_reason`, `model`,
+    `input_tokens` and `output_tokens`, and `embedding` where there are any. Without `rows` it has a row for each
+    record, with its `custom_id`, in their order. With `rows`, the ones that `to_requests` got, it has these rows, in
+    their order and with their index, and the answers beside them; `custom_id` names the same column as there. A row
+    whose record is not there yet has empty columns. `prefix` is put before the new columns' names.
+
+    Returns a DataFrame of the same library as `rows`, or of `library`: `pandas`, `polars` or `pyarrow`. Raises
+    `InvalidInput` where rows have a column of that name already.
+
+        from backburner.frames import to_frame
+
+        answers = to_frame([record async for record in job.results()])
+        print(answers[["custom_id", "text"]])
+    """
+    if rows is not None:
+        table = Rows(rows)
+        check_columns(table, prefix)
+        return joined(table, records, custom_id=custom_id, prefix=prefix, library=library)
+    return narwhals().from_dict(_columns([*map(_answer_of, records)], prefix), backend=library).to_native()
+
+
+def check_columns(rows: Rows, prefix: str) -> None:
+    """Raise `InvalidInput` where the rows have a column that an answer's would replace."""
+    new = {prefix + name for name in (*_TEXTS, *_NUMBERS, _EMBEDDING) if name != _KEY}
+    if taken := sorted(new & {*rows.columns}):
+        raise InvalidInput(f"the rows have a column {taken[0]!r} already; pass prefix='answer_', or rename it")
+
+
+def joined(
+    rows: Rows, records: Iterable[ResultRecord], *, custom_id: str | None, prefix: str, library: str = "pandas"
+) -> Any:
+    """The rows with their answers, as `to_frame` returns them."""
+    by_id = {record.custom_id: _answer_of(record) for record in records}
+    answers = _columns([by_id.get(identity, {}) for identity in custom_ids_of(rows, custom_id)], prefix)
+    del answers[prefix + _KEY]
+    frames = narwhals()
+    if rows.frame is None:
+        own = {name: [row.get(name) for row in rows] for name in rows.columns}
+        return frames.from_dict({**own, **answers}, backend=library).to_native()
+    texts, backend = {prefix + name for name in _TEXTS}, rows.frame.implementation
+    new = (
+        frames.new_series(name, values, frames.String if name in texts else None, backend=backend)
+        for name, values in answers.items()
+    )
+    return rows.frame.with_columns(*new).to_native()
+
+
+def _answer_of(record: ResultRecord) -> Mapping[str, Any]:
+    """A record's columns; those that say nothing of it are left out."""
+    body = record.response.body if record.response is not None else {}
+    usage, choice = _dict(body.get("usage")), _dict(_first(body.get("choices")))
+    found = {
+        _KEY: record.custom_id,
+        "text": record.text if record.ok else None,
+        "error": record.error.code if record.error is not None else None,
+        "error_message": record.error.message if record.error is not None else None,
+        "finish_reason": choice.get("finish_reason"),
+        "model": body.get("model"),
+        "input_tokens": usage.get("prompt_tokens", usage.get("input_tokens")),
+        "output_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
+        _EMBEDDING: _dict(_first(body.get("data"))).get(_EMBEDDING),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _columns(answers: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]]:
+    names = [*_TEXTS, *_NUMBERS]
+    if any(_EMBEDDING in answer for answer in answers):
+        names.append(_EMBEDDING)
+    return {prefix + name: [answer.get(name) for answer in answers] for name in names}
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else None
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
