@@ -106,6 +106,18 @@ def test_a_timeout_of_nothing_is_refused(terminal, args):
 # --- signals ------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def plain_signals():
+    """As a shell starts a command: under `nohup`, SIGHUP is ignored."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+pytestmark = pytest.mark.usefixtures("plain_signals")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGHUP, ExitCode.HUNG_UP)])
 def test_a_signal_cancels_a_command_that_waits_and_lets_it_tidy_up(number, code):
     tidied = []

@@ -18,7 +18,7 @@ from backburner_schemas.status import JobView
 
 _MAX_UNITS = 2_000_000
 """Ranges and names of segments that are kept of all batches together, some 100 MB; one batch may have more."""
-_BATCH_UNITS = 40
+_UNITS_PER_BATCH = 40
 """What a batch takes beside those: 2 KB."""
 _IDLE_SECONDS = 600.0
 """Nobody asks for a batch any more after so long without a question: its end was told, here or by another gateway."""
@@ -37,7 +37,7 @@ class _Counted:
 
     @property
     def units(self) -> int:
-        return _BATCH_UNITS + self.tally.range_count + len(self.names)
+        return _UNITS_PER_BATCH + self.tally.range_count + len(self.names)
 
 
 class RunningCounts:
