@@ -68,7 +68,7 @@ def new_single_job_id(now: float | None = None) -> str:
 
 def keyed_single_job_id(idempotency_key: str) -> str:
     """The job of an `enqueue` that may be repeated under that key: the same for the same key."""
-    return f"{SINGLE}key-{hashlib.sha256(idempotency_key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
+    return f"{SINGLE}key-{hashlib.sha256(idempotency_key.encode(errors='surrogatepass')).hexdigest()[:40]}"
 
 
 _SINGLE_ID = re.compile(rf"{SINGLE}([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")

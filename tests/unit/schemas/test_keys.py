@@ -198,6 +198,25 @@ def test_made_ids_are_valid_names_of_their_kind_and_never_the_same():
     assert not keys.has_manifest("stream-q-2026-01-01")
 
 
+@pytest.mark.parametrize(
+    ("idempotency_key", "job"),
+    [
+        ("order-7", "single-key-df8cf80227ec3237922df0ecd88385c546e4a31b"),
+        ("\ud800", "single-key-91a681b998555fb475479817b126c94e57e52011"),
+    ],
+)
+def test_a_key_of_a_call_that_may_be_repeated_names_the_same_job_for_every_release(idempotency_key, job):
+    assert keys.keyed_single_job_id(idempotency_key) == job
+    assert is_name(job)
+    assert keys.single_made_at(job) is None
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 1_700_000_000.123])
+def test_the_id_of_one_request_tells_when_it_was_made(seconds):
+    assert keys.single_made_at(keys.new_single_job_id(seconds)) == pytest.approx(seconds)
+    assert keys.single_made_at(keys.new_job_id(seconds)) is None
+
+
 @given(NAMES, NAMES, INDEXES)
 def test_a_stored_body_is_known_as_the_jobs_own_and_no_other_jobs(tenant, job, index):
     key = keys.body(tenant, job, index)
@@ -307,6 +326,30 @@ T, J = "acme", "batch_1"
                 J,
             ),
             "tenants/acme/jobs/batch_1/job.json",
+        ),
+        (
+            keys.unrouted,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/unrouted.json",
+        ),
+        (
+            keys.enqueued,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/enqueued.json",
+        ),
+        (
+            keys.retried,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/retried.json",
         ),
         (
             keys.cursor,
