@@ -393,8 +393,8 @@ def test_offsets_that_the_log_does_not_have_are_not_believed(base):
 
 @pytest.mark.parametrize("last", [-1, -(2**31), 2**31 - 1])
 def test_a_last_offset_that_cannot_be_skips_nothing_behind_it(last):
-    found = opened(three(last=last), three(first=3)).take(10)
-    assert [each.value for each in found if each.offset >= 3] == [b"3", b"4", b"5"]
+    found = opened(three(last=last), three(first=3), three(first=6)).take(10)
+    assert [each.value for each in found if 3 <= each.offset < 6] == [b"3", b"4", b"5"]
     assert opened(three(last=last)).take(10)[-1].offset <= 2
 
 
@@ -405,27 +405,86 @@ def test_times_are_cut_to_what_a_calendar_holds(first_ms, flags):
     assert 0 <= found.timestamp <= 253_402_300_799_999
 
 
-def test_whatever_comes_each_good_record_comes_once_and_reading_ends():
-    made = HostileBatches(3, MIB)
-    dice = random.Random(3)
+@pytest.mark.parametrize("covered_count", [1, 2])
+def test_a_damaged_batch_whose_length_covers_its_neighbours_passes_none_of_them_by(covered_count):
+    neighbours = [three(first=3 * number) for number in range(1, covered_count + 2)]
+    bad = covering(three(), b"".join(neighbours[:covered_count]))
+    (stand_in,) = opened(bad, *neighbours).take(100)
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (0, 3, True)
+
+
+def test_a_damaged_header_that_says_less_than_was_asked_for_is_passed_by_up_to_the_next_batch():
+    bad = batch([Record(b"%d" % number) for number in range(100)], last=2, broken_checksum=True)
+    fetched = opened(bad, three(first=100), offset=3)
+    (stand_in,) = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (3, 100, True)
+
+
+@pytest.mark.parametrize("base", [3, 4, 500])
+@pytest.mark.parametrize("more", [{}, {"broken_checksum": True}])
+def test_an_offset_behind_that_of_the_next_batch_passes_nothing_by(base, more):
+    fetched = opened(at_offset(three(**more), base), three(first=3))
+    (stand_in,) = fetched.take(10)
+    assert (stand_in.offset, stand_in.until, stand_in.damaged) == (0, 3, True)
+    assert fetched.position == 3
+
+
+def test_a_gap_before_the_last_batch_of_an_answer_is_believed_once_that_comes_first():
+    fetched = opened(three(), three(first=500))
+    assert [each.offset for each in fetched.take(10)] == [0, 1, 2]
+    assert (fetched.position, fetched.exhausted) == (3, True)
+    assert [each.offset for each in opened(three(first=500), offset=3).take(10)] == [500, 501, 502]
+    # A broker that begins with what was read already would answer the same again.
+    assert [each.offset for each in opened(three(), three(first=500), offset=3).take(10)] == [500, 501, 502]
+
+
+def covering(data: bytes, neighbours: bytes) -> bytes:
+    """The batch, with a length that reaches to the end of what lies behind it: so does one that lost bytes."""
+    return data[:8] + struct.pack(">i", len(data) - 12 + len(neighbours)) + data[12:]
+
+
+def hostile_log(seed: int) -> tuple[list[tuple[int, int, bytes]], list[bytes]]:
+    """A partition's batches, each with where it begins and ends; and the custom_ids of its good records."""
+    made = [*HostileBatches(seed, MIB).batches(250, light=True)]
+    dice = random.Random(seed)
+    counts = [
+        struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS_PER_BATCH for one in made
+    ]
     log: list[tuple[int, int, bytes]] = []
-    end, wanted = 0, []
-    for one in made.batches(250, light=True):
-        count = struct.unpack_from(">i", one.data, 57)[0] if one.form.startswith("good") else RECORDS_PER_BATCH
-        log.append((end, end + count, placed(one.data, end)))
-        end += count
-        wanted += [good.custom_id.encode() for good in one.good]
+    for one, count in zip(made, counts, strict=True):
+        begin = log[-1][1] if log else 0
+        data = placed(one.data, begin)
+        if one.form == "wrong offset" and dice.random() < 0.5:
+            data = at_offset(data, dice.randrange(sum(counts)))
+        log.append((begin, begin + count, data))
+    for at, one in enumerate(made[:-3]):
+        if one.form == "wrong checksum":
+            begin, end, data = log[at]
+            neighbours = b"".join(each for _, _, each in log[at + 1 : at + 1 + dice.randrange(3)])
+            log[at] = begin, end, covering(data, neighbours)
+    return log, [good.custom_id.encode() for one in made for good in one.good]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_comes_each_good_record_comes_once_and_reading_ends(seed):
+    dice = random.Random(seed)
+    log, wanted = hostile_log(seed)
+    end = log[-1][1]
     found, position, tries = bytearray(), 0, 0
     read_ahead = ReadAhead(8 * MIB)
     while position < end:
         start, tries = position, tries + 1
         assert tries < 3 * end
         at = next(number for number, (_, until, _) in enumerate(log) if until > position)
-        data = b"".join(each for _, _, each in log[at : at + dice.choice((1, 5, 50))])
+        data = b"".join(each for _, _, each in log[at : at + dice.choice((2, 5, 50))])
+        # A broker may cut off the last batch of an answer, never the first. Alone, one with an offset that is not its
+        # own looks like what compaction leaves.
+        least = len(log[at][2]) + (17 if log[at][2][:8] != struct.pack(">q", log[at][0]) else 0)
+        data = data[: dice.randrange(min(least, len(data)), len(data) + 1)]
         fetched = opened(data, offset=position, end=end, read_ahead=read_ahead)
         while not fetched.exhausted:
             read_ahead.begin_poll()
-            for each in fetched.take(500):
+            for each in fetched.take(dice.choice((1, 500))):
                 assert each.offset >= position
                 position = each.offset + 1
                 found += b"" if isinstance(each, Unreadable) else (each.value or b"")

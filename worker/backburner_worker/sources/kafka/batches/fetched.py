@@ -8,7 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from backburner_worker.sources.kafka.batches.codecs import MAX_UNPACKED_BYTES, Undecodable
-from backburner_worker.sources.kafka.batches.frame import BATCH_VERSION, CutOffError, Frame, LengthError, cut, next_base
+from backburner_worker.sources.kafka.batches.frame import (
+    BATCH_VERSION,
+    CutOffError,
+    Frame,
+    LengthError,
+    claimed_base,
+    cut,
+    next_base,
+)
 from backburner_worker.sources.kafka.batches.message_set import MessageSet
 from backburner_worker.sources.kafka.batches.read_ahead import ReadAhead
 from backburner_worker.sources.kafka.batches.record import MAX_KEPT_BYTES, Record, Unreadable, calendar_ms
@@ -120,6 +128,8 @@ class FetchedBatches:
             self._end(found)
 
     def _open_frame(self, frame: Frame, found: list[Record | Unreadable]) -> None:
+        if self._is_out_of_place(frame, found):
+            return
         last = self._last(frame)
         if not frame.intact:
             reason = "its batch does not match its checksum" if frame.format <= BATCH_VERSION else _UNKNOWN
@@ -174,13 +184,32 @@ class FetchedBatches:
 
     # --- what to believe ---
 
+    def _is_out_of_place(self, frame: Frame, found: list[Record | Unreadable]) -> bool:
+        """Whether a batch is not to be read here that seems to lie behind a gap, which no checksum covers."""
+        if frame.base <= self.position or self._is_beyond(frame.base):
+            return False
+        following = claimed_base(self._data, frame.stop)
+        if following is not None and self.position < following <= frame.base:
+            reason = "its batch says that it lies behind the one that follows it"
+            self._damaged(found, frame.start, frame.stop, following, reason)
+            return True
+        # Of the last one the next answer, which begins with it, shows what follows.
+        if following is None and frame.format >= BATCH_VERSION and self.position > self._asked:
+            self._at = None
+            return True
+        return False
+
     def _last(self, frame: Frame) -> int:
         """The last offset of the batch, as far as what it says can be true: believing it moves the reading on."""
         if frame.format < BATCH_VERSION:
             return frame.last
         following = next_base(self._data, frame.stop)
         if following is not None and following > frame.base and not self._is_beyond(following):
-            return min(max(frame.last, frame.base), following - 1) if frame.intact else following - 1
+            if frame.intact:
+                return min(max(frame.last, frame.base), following - 1)
+            # What is damaged may be its length, which then covers batches that are whole: they are passed by only if
+            # the header is wrong in its offsets, since the broker answered with it.
+            return min(frame.last, following - 1) if frame.last >= self.position else following - 1
         agree = frame.intact or frame.last - frame.base == frame.count - 1
         if frame.last >= frame.base and agree and not self._is_beyond(frame.last):
             return frame.last

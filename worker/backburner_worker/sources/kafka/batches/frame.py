@@ -113,6 +113,11 @@ def next_base(data: bytes, start: int) -> int | None:
     return base if version == BATCH_VERSION and length >= _HEADER.size - _BEFORE_LENGTH_BYTES else None
 
 
+def claimed_base(data: bytes, start: int) -> int | None:
+    """The offset that a batch of whatever format, damaged or not, has there; None where the bytes end first."""
+    return int(_START.unpack_from(data, start)[0]) if len(data) - start >= _START.size else None
+
+
 def _old(data: bytes, start: int, stop: int) -> Frame:
     offset, _, checksum, version, attributes = _OLD_HEADER.unpack_from(data, start)
     stamp = 0
