@@ -206,7 +206,8 @@ class FetchedBatches:
         following = next_base(self._data, frame.stop)
         if following is not None and following > frame.base and not self._is_beyond(following):
             if frame.intact:
-                return min(max(frame.last, frame.base), following - 1)
+                last = frame.base + frame.count - 1 if self._is_beyond(frame.last) else frame.last
+                return min(max(last, frame.base), following - 1)
             # What is damaged may be its length, which then covers batches that are whole: they are passed by only if
             # the header is wrong in its offsets, since the broker answered with it.
             return min(frame.last, following - 1) if frame.last >= self.position else following - 1
