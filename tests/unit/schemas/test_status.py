@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -474,6 +475,21 @@ def test_a_status_tells_nothing_of_what_is_not_known():
     assert status.usage == Usage()
     assert not status.sealed
     assert derive(job(total=1)[0]).sealed
+
+
+def test_a_status_prints_as_one_line_and_so_it_does_in_a_notebook():
+    sealed, still_sent = derive(job(total=1_234)[0]), derive(job()[0])
+    assert str(sealed) == f"{sealed.id} {sealed.status}: 0 of 1,234 answered, 0 failed"
+    assert str(still_sent) == f"{still_sent.id} {still_sent.status}: 0 of 0+ answered, 0 failed"
+    shown = []
+    sealed._repr_pretty_(SimpleNamespace(text=shown.append), False)
+    assert shown == [str(sealed)]
+
+
+def test_a_job_that_retries_another_names_it():
+    view = job(total=1)[0]
+    child = replace(view, manifest=view.manifest.model_copy(update={"parent": "batch_0"}))
+    assert (derive(view).parent, derive(child).parent) == (None, "batch_0")
 
 
 @pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
