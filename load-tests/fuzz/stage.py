@@ -13,6 +13,7 @@ from backburner.local.programs import broker, emulator, store
 from backburner.local.programs.child import Child, Program, clean_environment
 from backburner.publishers import ensure_topics
 from backburner.settings import Settings
+from backburner.settings.queue_url import QueueKind
 from fuzz.parts import TENANTS
 
 PREFIX, POOL, ROOT = "backburner", "fake", "fuzz"
@@ -32,8 +33,10 @@ _RETENTION_SECONDS = 100 * 365 * 86_400.0
 
 async def make_pool() -> None:
     """Its topics or queues, and its description in the store."""
-    # What is sent has the same times in each run, and a broker would soon delete what seems to be months old.
-    settings = Settings.load(topic_retention_seconds=_RETENTION_SECONDS)
+    settings = Settings.load()
+    if settings.queue.kind is QueueKind.KAFKA:
+        # What is sent has the same times in each run, and a broker would soon delete what seems to be months old.
+        settings = Settings.load(topic_retention_seconds=_RETENTION_SECONDS)
     async with Client(settings) as client:
         await client.register_pool("fake")
         await ensure_topics(settings, POOL)

@@ -10,6 +10,7 @@ from waiting import until
 
 from backburner_schemas import keys
 from backburner_schemas.letter import StoredDeadLetter
+from backburner_schemas.request import DEFAULT_MAX_BODY_BYTES
 
 pytestmark = [pytest.mark.broker, pytest.mark.store]
 
@@ -60,7 +61,7 @@ def mend(stack):
             letter = StoredDeadLetter.model_validate_json((await storage.get(key)).data)
             reference = letter.envelope.body_ref
             if reference is not None:
-                body = (await storage.get(reference)).data
+                body = (await storage.get(reference, max_bytes=DEFAULT_MAX_BODY_BYTES)).data
                 await storage.put(reference, body.replace(BROKEN.encode(), b"better"))
             data = letter.model_dump_json(exclude_none=True).replace(BROKEN, "better")
             await storage.put(key, data.encode())
