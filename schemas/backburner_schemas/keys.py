@@ -71,18 +71,27 @@ def keyed_single_job_id(idempotency_key: str) -> str:
     return f"{SINGLE}key-{hashlib.sha256(idempotency_key.encode(errors='surrogatepass')).hexdigest()[:40]}"
 
 
+_JOB_ID = re.compile(rf"batch_([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")
 _SINGLE_ID = re.compile(rf"{SINGLE}([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")
+
+
+def job_made_at(name: str) -> float | None:
+    """When a job was created, in Unix seconds, from an id of `new_job_id`; None for other names."""
+    found = _JOB_ID.fullmatch(name)
+    return None if found is None else ((1 << 48) - 1 - _number(found[1])) / 1000
 
 
 def single_made_at(name: str) -> float | None:
     """When the job of one `enqueue` was made, in Unix seconds, from its id; None for other jobs."""
     found = _SINGLE_ID.fullmatch(name)
-    if found is None:
-        return None
-    milliseconds = 0
-    for digit in found[1]:
-        milliseconds = milliseconds * 32 + _CROCKFORD.index(digit)
-    return milliseconds / 1000
+    return None if found is None else _number(found[1]) / 1000
+
+
+def _number(digits: str) -> int:
+    found = 0
+    for digit in digits:
+        found = found * 32 + _CROCKFORD.index(digit)
+    return found
 
 
 # --- pools and workers ------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from backburner.canary.tally import Tallies
-from backburner.jobs.listing import made_at
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.storage import Listed
@@ -100,7 +99,7 @@ async def _jobs(storage: Storage, tenant: str | None, begin: float) -> list[tupl
 def _latest(name: str) -> float | None:
     """Unix seconds that a name tells of a job's creation, or of a stream's end."""
     if not name.startswith(keys.STREAM):
-        return made_at(name)
+        return keys.job_made_at(name)
     day = _DAY.fullmatch(name[-11:])
     try:
         return datetime.fromisoformat(day[1]).replace(tzinfo=UTC).timestamp() + _DAY_SECONDS if day else None

@@ -1,7 +1,6 @@
 """Lists a tenant's jobs, newest first."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator
 
 from backburner.jobs.finalizer import view_job
@@ -13,8 +12,6 @@ from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.status import BatchStatus, derive
 
 _MAX_CONCURRENT_READS = 16
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_JOB_ID = re.compile(rf"batch_([{_DIGITS}]{{10}})[{_DIGITS}]{{16}}")
 
 log = get_logger(__name__)
 
@@ -26,7 +23,7 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     A job whose objects cannot be read is skipped with a warning in the log.
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
-    made = {name: at for name in names if (at := made_at(name)) is not None}
+    made = {name: at for name in names if (at := keys.job_made_at(name)) is not None}
     places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
     async def read(name: str) -> None:
@@ -58,14 +55,3 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
 
 def _warn_skipped(name: str, error: StoredObjectBroken) -> None:
     log.warning("reading a job failed; leaving it out of the list", job=name, error=error.message)
-
-
-def made_at(name: str) -> float | None:
-    """When a job was created, in Unix seconds, from the inverted time in an id of `keys.new_job_id`."""
-    found = _JOB_ID.fullmatch(name)
-    if found is None:
-        return None
-    inverted = 0
-    for digit in found[1]:
-        inverted = inverted * 32 + _DIGITS.index(digit)
-    return ((1 << 48) - 1 - inverted) / 1000

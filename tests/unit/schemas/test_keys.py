@@ -214,7 +214,8 @@ def test_a_key_of_a_call_that_may_be_repeated_names_the_same_job_for_every_relea
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 1_700_000_000.123])
 def test_the_id_of_one_request_tells_when_it_was_made(seconds):
     assert keys.single_made_at(keys.new_single_job_id(seconds)) == pytest.approx(seconds)
-    assert keys.single_made_at(keys.new_job_id(seconds)) is None
+    assert keys.job_made_at(keys.new_job_id(seconds)) == pytest.approx(seconds)
+    assert keys.single_made_at(keys.new_job_id(seconds)) is keys.job_made_at(keys.new_single_job_id(seconds)) is None
 
 
 @given(NAMES, NAMES, INDEXES)
