@@ -265,7 +265,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 continue
             if wanted:
                 failures = 0
-            self._keep(found, consumed_to(consumer, wanted))
+            self._keep(wanted, found, consumed_to(consumer, wanted))
 
     def _name_taken(self) -> QueueError:
         return QueueError(
@@ -285,11 +285,16 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                 await asyncio.sleep(_RETRY_SECONDS)  # No broker could tell why: a leader may be about to change.
             return {}
 
-    def _keep(self, found: Found, consumed: Mapping[Partition, int]) -> None:
+    def _keep(self, wanted: Sequence[Partition], found: Found, consumed: Mapping[Partition, int]) -> None:
         for partition, records in found.items():
             self._intake.keep(partition, records, now=time.monotonic(), unix=time.time())
         for partition, offset in consumed.items():
             self._intake.reach(partition, offset)
+        for partition in wanted:
+            # Its log was found to be another one while it was read: what came is not kept before that is committed,
+            # and the consumer has moved past it.
+            if partition in self._assignment.partitions and not self._assignment.is_open(partition):
+                self._moved(partition)
         if found:
             self._availability.answered()
             self._supervisor.news.set()
