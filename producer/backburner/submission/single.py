@@ -14,7 +14,7 @@ from backburner.submission.envelopes import claim_check
 from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
 from backburner_schemas import keys
-from backburner_schemas.body_fields import FIELDS, HARMLESS_NAMES
+from backburner_schemas.body_fields import FIELDS, HARMLESS_FIELDS
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import (
     JobConflict,
@@ -75,7 +75,7 @@ def check_names(endpoint: Endpoint, names: Iterable[str], own: Collection[str]) 
 
     `own` are the names that the caller's function has itself: a misspelt one is the likeliest of all.
     """
-    known = FIELDS[endpoint] | HARMLESS_NAMES
+    known = FIELDS[endpoint] | HARMLESS_FIELDS.keys()
     for name in names:
         if name not in known:
             near = get_close_matches(name, [*own, *sorted(known)], n=1)
