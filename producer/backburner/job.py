@@ -76,12 +76,16 @@ class Job:
             return derive(await self._view())
 
     @overload
-    def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
+    def results(
+        self, *, join: None = None, follow: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[ResultRecord]: ...
     @overload
-    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncGenerator[JoinedResult]: ...
+    def results(
+        self, *, join: Path | str | Iterable[Item], follow: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[JoinedResult]: ...
     @while_open
     async def results(
-        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True, timeout: float | None = None
     ) -> AsyncGenerator[ResultRecord]:
         """Read the records, in no particular order, each request's once.
 
@@ -89,6 +93,9 @@ class Job:
         `follow=False` it ends after those that are there now, which also works for streams. A record that was given
         while the job ran is provisional: where it is an error, a redelivery may still bring a response, and the
         response is what counts in the end. Read the job again once it is frozen to see that.
+
+        `timeout` is how many seconds the job may take to end, from the first record that is asked for. What is there by
+        then still comes, and then `ResultTimeout` is raised.
 
         With `join`, the input that the job was made from, each record comes with its `.request`, and records of
         requests that were cut off have their custom_id. Raises `JobConflict` if it is another input.
@@ -99,14 +106,14 @@ class Job:
             async for joined in job.results(join="prompts.jsonl"):
                 print(joined.request, joined.text)
         """
-        async with aclosing(self.result_batches(join=join, follow=follow)) as batches:
+        async with aclosing(self.result_batches(join=join, follow=follow, timeout=timeout)) as batches:
             async for batch in batches:
                 for record in batch:
                     yield record
 
     @while_open
     async def result_batches(
-        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True, timeout: float | None = None
     ) -> AsyncGenerator[Sequence[ResultRecord]]:
         """Read the same records as `results`, in batches: as many as are there, a few dozen at most.
 
@@ -118,16 +125,17 @@ class Job:
         reader = self._reader(follow=follow)
         names = _Names(self._stored_input, await self._joined(join) if join is not None else None)
         with closing(names):
-            async with aclosing(reader.pieces(follow=follow)) as pieces:
+            async with aclosing(reader.pieces(follow=follow, timeout=timeout)) as pieces:
                 async for piece in pieces:
                     for batch in records_of(piece):
                         yield await names.join(batch) if join is not None else await names.complete(batch)
 
     @while_open
-    async def result_lines(self, *, follow: bool = True) -> AsyncGenerator[RecordLines]:
+    async def result_lines(self, *, follow: bool = True, timeout: float | None = None) -> AsyncGenerator[RecordLines]:
         """Read the same records as JSON lines, many at a time, which costs a fraction: most are passed on as stored.
 
-        `lines.count` is how many they are, and `lines.failed` how many of them are errors.
+        `lines.count` is how many they are, and `lines.failed` how many of them are errors. `timeout` is as in
+        `results`.
 
             with open("results.jsonl", "wb") as file:
                 async for lines in job.result_lines():
@@ -136,7 +144,7 @@ class Job:
         reader = self._reader(follow=follow)
         names = _Names(self._stored_input)
         with closing(names):
-            async with aclosing(reader.pieces(follow=follow)) as pieces:
+            async with aclosing(reader.pieces(follow=follow, timeout=timeout)) as pieces:
                 async for piece in pieces:
                     yield piece if isinstance(piece, RecordLines) else RecordLines.of(await names.complete(piece))
 
