@@ -199,8 +199,9 @@ class Job:
     async def delete(self) -> None:
         """Remove an ended job for good: its records, stored input, dead letters and what else is stored of it.
 
-        Its id stays taken, so that what is still on the queue of it is dropped. A delete that was broken off is
-        completed by the next one. Raises `JobConflict` if the job has not ended: cancel it first.
+        Its id stays taken for as long as a queue may hold something of it (BACKBURNER_TOPIC_RETENTION_SECONDS), so that
+        this is dropped; then the workers remove what is left. A delete that was broken off is completed by the next
+        one. Raises `JobConflict` if the job has not ended: cancel it first.
 
             await job.wait()
             await job.delete()

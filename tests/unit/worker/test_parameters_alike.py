@@ -15,9 +15,7 @@ from backburner_worker.requests.limits import DATA_URLS, BodyLimits
 
 EXTRA = ["frobnicate", "user", "stream", "echo", "priority", "guided_json", "n", ""]
 NAMES = sorted(
-    {*EXTRA, *HARMLESS_FIELDS, *parameters.NEVER, "guided_x", "stream_options", "x" * 200}.union(
-        *FIELDS.values()
-    )
+    {*EXTRA, *HARMLESS_FIELDS, *parameters.NEVER, "guided_x", "stream_options", "x" * 200}.union(*FIELDS.values())
 )
 TEXTS = st.sampled_from(["", "user", "system", "tool", "assistant", "robot", "text", "image_url", "data:x", "json"])
 VALUES = st.recursive(
