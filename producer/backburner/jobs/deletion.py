@@ -1,8 +1,8 @@
 """Removes all that is stored of an ended job, but for a summary without records that keeps its id taken for a while.
 
 Workers drop what is delivered of a job that has a summary: a message that is still on the queue, or comes again, would
-otherwise begin the job anew, with records that belong to nobody. Once no queue has anything of it any more, the sweep of
-the workers removes the summary too.
+otherwise begin the job anew, with records that belong to nobody. Once no queue has anything of it any more, a worker's
+sweep removes the summary too.
 """
 
 from contextlib import aclosing
