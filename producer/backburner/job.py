@@ -218,14 +218,15 @@ class Job:
             await job.pause()
             print((await job.status()).status)
         """
-        view = await self._view()
-        if view.manifest.stored is None or view.sealed is not None or view.summary is not None:
-            raise JobConflict(
-                f"job {self.id} cannot be paused: only a stored job can, while it is not sent whole; "
-                "`backburner cancel` drops what has not run"
-            )
-        await self._storage.create(keys.paused(self.tenant, self.id), b"")
-        return derive(view)
+        async with self._connections.bounded(f"job {self.id} was not paused", job=self.id):
+            view = await self._view()
+            if view.manifest.stored is None or view.sealed is not None or view.summary is not None:
+                raise JobConflict(
+                    f"job {self.id} cannot be paused: only a stored job can, while it is not sent whole; "
+                    "`backburner cancel` drops what has not run"
+                )
+            await self._storage.create(keys.paused(self.tenant, self.id), b"")
+            return derive(view)
 
     async def resume(self) -> BatchStatus:
         """Let a paused job go on.
@@ -234,9 +235,10 @@ class Job:
 
             await job.resume()
         """
-        view = await self._view()
-        await self._storage.delete([keys.paused(self.tenant, self.id)])
-        return derive(view)
+        async with self._connections.bounded(f"job {self.id} was not resumed", job=self.id):
+            view = await self._view()
+            await self._storage.delete([keys.paused(self.tenant, self.id)])
+            return derive(view)
 
     async def reconcile(self) -> Reconciliation:
         """Count the records exactly and hold them against the total: in = ok + failed + pending.

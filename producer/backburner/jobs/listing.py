@@ -8,7 +8,7 @@ from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.errors import JobNotFound, StoredObjectBroken
 from backburner_schemas.status import BatchStatus, derive
 
 _MAX_CONCURRENT_READS = 16
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 
 async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncGenerator[BatchStatus]:
-    """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `StoreError`.
+    """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `JobNotFound` and `StoreError`.
 
     Most job ids contain their creation time. Those that users chose do not, so their manifests are read.
     A job whose objects cannot be read is skipped with a warning in the log.
@@ -39,7 +39,11 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     await asyncio.gather(*(read(name) for name in names if name not in made))
     ordered = sorted(made, key=lambda name: (-made[name], name))
     if after is not None:
-        ordered = ordered[ordered.index(after) + 1 :] if after in made else []
+        at = made.get(after, keys.job_made_at(after))
+        if at is None:
+            raise JobNotFound(f"there is no job {after} to go on behind; list the jobs from the first on").of_job(after)
+        # By its place, not by itself: it may have been deleted meanwhile.
+        ordered = [name for name in ordered if (-made[name], name) > (-at, after)]
     for name in ordered:
         if limit <= 0:
             return

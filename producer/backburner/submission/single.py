@@ -50,6 +50,15 @@ def body_of(
     if len(given) != 1:
         named = "none was" if not given else " and ".join(given) + " were"
         raise RequestRefused(f"pass exactly one of prompt, messages and body; {named} given", param="prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise RequestRefused(
+            f"prompt is a text, not {type(prompt).__name__}; pass messages=…, or body=…", param="prompt"
+        )
+    if messages is not None and not _are_messages(messages):
+        raise RequestRefused(
+            'messages is a list of dicts such as {"role": "user", "content": "…"}; a text alone is a prompt',
+            param="messages",
+        )
     made: dict[str, Any] = {"model": model} if model is not None else {}
     if body is not None:
         made = {**body, **made}
@@ -58,6 +67,11 @@ def body_of(
     else:
         made.update(_from_prompt(endpoint, prompt or ""))
     return {**made, **parameters}
+
+
+def _are_messages(messages: object) -> bool:
+    # Responses take other items there too; what each holds is the worker's to check.
+    return isinstance(messages, Sequence) and all(isinstance(one, Mapping) for one in messages)
 
 
 def _from_prompt(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
