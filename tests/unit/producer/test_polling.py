@@ -86,7 +86,8 @@ async def test_a_time_out_is_kept_where_the_store_takes_the_call_and_never_answe
     assert caught.value.job_id in {"single-x", "x"}
 
 
-async def test_what_is_not_there_at_the_end_of_the_time_is_not_blamed_on_the_store(system):
+async def test_what_is_not_there_at_the_end_of_the_time_is_not_blamed_on_the_store(system, monkeypatch):
+    monkeypatch.setattr("backburner.jobs.polling._LEAST_LOOK_SECONDS", 60.0)
     system.hold()
     handle, job = await system.client.enqueue("hello"), await system.client.submit([line("a")])
     for wait in (handle.result, job.wait):
@@ -95,22 +96,18 @@ async def test_what_is_not_there_at_the_end_of_the_time_is_not_blamed_on_the_sto
         assert "object store" not in caught.value.message
 
 
-async def test_what_comes_in_the_last_moment_counts(system, monkeypatch):
-    system.hold()
-    handle = await system.client.enqueue("hello")
-    real = PollPace.pause
-
-    async def pause(self, what):
-        await real(self, what)
-        await system.release()
-
-    monkeypatch.setattr(PollPace, "pause", pause)
-    # Its only pause ends with the time.
-    assert (await handle.result(timeout=0.01)).ok
+async def test_a_look_at_the_end_of_the_time_is_one_too():
+    pace, looked = PollPace(0.001, 0.001, timeout=0.0), False
+    async with pace.look("no answer"):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        looked = True
+    assert looked
 
 
 @pytest.mark.parametrize("read", ["results", "result_batches", "result_lines"])
-async def test_reading_waits_no_longer_than_it_is_told_and_gives_what_is_there(system, read):
+async def test_reading_waits_no_longer_than_it_is_told_and_gives_what_is_there(system, monkeypatch, read):
+    monkeypatch.setattr("backburner.jobs.polling._LEAST_LOOK_SECONDS", 60.0)
     system.hold()
     job = await system.client.submit([line(f"r{number}") for number in range(3)], job_id="mine")
     await store(system, [answered(0), answered(1)])
