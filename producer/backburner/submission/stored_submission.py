@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import aclosing, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
@@ -134,5 +134,9 @@ async def _nothing() -> None:
 def _temporary() -> Iterator[IO[bytes]]:
     with temporary_files():
         file = NamedTemporaryFile(prefix="backburner-", suffix=".jsonl")  # noqa: SIM115 - closed below
-    with file:
+    try:
         yield file
+    finally:
+        # A disk that ran full has been told of; closing tries to write the rest once more.
+        with suppress(OSError):
+            file.close()

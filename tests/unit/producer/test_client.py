@@ -495,6 +495,9 @@ async def test_a_client_has_a_time_out_and_retries_for_all_its_calls(system, mon
     with pytest.raises(QueueError, match="enqueue it again"):
         await client.enqueue("hello")
     assert publisher.attempts == 1
+    with pytest.raises(QueueError):
+        await client.submit([line("a")])
+    assert publisher.attempts == 2
 
     async def get(self, key, **limits):
         await asyncio.Event().wait()

@@ -5,6 +5,7 @@ import errno
 import gzip
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -526,6 +527,15 @@ async def test_a_full_disk_for_temporary_files_is_told_with_the_remedy(system, t
         monkeypatch.setattr("backburner.submission.stored_submission._lines", full)
     with pytest.raises(TemporaryFilesError, match="TMPDIR"):
         await use()
+
+
+async def test_a_disk_that_runs_full_at_the_last_bytes_of_a_stored_input_is_told_too(system, monkeypatch):
+    def full(**_):
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr("backburner.submission.stored_submission.NamedTemporaryFile", full)
+    with pytest.raises(TemporaryFilesError, match="TMPDIR"):
+        await system.client.submit([line("a")], stored=True)
 
 
 def _locked():
