@@ -9,13 +9,12 @@ from backburner_schemas.codec import Refused, Rules, Unaddressed
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
-from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
 from backburner_worker.sources.kafka import marks as marks_module
 from backburner_worker.sources.kafka import partition as partition_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
-from backburner_worker.sources.kafka.batches.record import Unreadable
+from backburner_worker.sources.kafka.batches.record import MAX_KEPT_BYTES, Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer
 from backburner_worker.sources.kafka.intake import HAND_OUT_RECORDS, Intake
 from backburner_worker.sources.kafka.marks import MAX_CHARACTERS, Log, Marks, decode
@@ -67,16 +66,16 @@ def test_each_record_is_handed_out_once_in_its_order():
     assert intake.hand_out(1_000.0) == []
 
 
-def test_of_a_message_that_is_too_large_no_more_is_kept_than_its_letter_can_be_read_with():
+def test_of_a_message_that_is_too_large_no_more_is_kept_than_of_what_cannot_be_decoded():
     intake = Intake(TOPICS, Rules(max_body_bytes=1000))
     intake.assignment.kept = True
     arrive(intake, {("t.normal", 0): Committed(0)})
     intake.want(ALL)
-    keep(intake, Lane.NORMAL, 0, value=b"junk" * 100)
-    keep(intake, Lane.NORMAL, 1, value=b"junk" * 10_000)
+    keep(intake, Lane.NORMAL, 0, value=b"junk" * 2_000)
+    keep(intake, Lane.NORMAL, 1, value=b"junk" * 1_000_000)
     small, large = intake.hand_out(1_000.0)
-    assert small.raw == b"junk" * 100
-    assert len(large.raw) == 1000 + ENVELOPE_BYTES
+    assert small.raw == b"junk" * 2_000
+    assert len(large.raw) == MAX_KEPT_BYTES
 
 
 def test_the_budget_is_kept_in_each_lane():
