@@ -38,6 +38,8 @@ _KEY_SECONDS, _READING_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 1.5, 1.0
 _PATIENCE_SECONDS = 60.0
 """For any one step: a machine without a wheel's unpacked binary needs its time."""
 _POLL_SECONDS = 0.2
+_TAB_SECONDS = 20.0
+"""Longer than a completion takes: where it offered nothing, Tab is pressed once more."""
 _READ_BYTES = 65_536
 _REPORT_FD = 9
 _MODEL = "smollm2-135m-instruct"
@@ -165,7 +167,17 @@ class Shell:
         self._recording.seconds += _KEY_SECONDS
         awaited = self._line + typed
         os.write(self._terminal, key.encode())
-        self._until(lambda: self._line.startswith(awaited), f"{awaited!r}")
+        pressed_at = time.monotonic()
+
+        def is_typed() -> bool:
+            nonlocal pressed_at
+            if key == "\t" and time.monotonic() - pressed_at > _TAB_SECONDS:
+                # On a busy machine the store may answer too late: then nothing is offered.
+                os.write(self._terminal, key.encode())
+                pressed_at = time.monotonic()
+            return self._line.startswith(awaited)
+
+        self._until(is_typed, f"{awaited!r}")
 
     def _until_reported(self) -> tuple[int, str]:
         """The last command's exit status and line, once the next prompt is there."""

@@ -50,8 +50,10 @@ def no_such_page(after: str) -> JobNotFound:
 
 
 async def _times(storage: Storage, tenant: str) -> dict[str, float]:
-    """When each of the tenant's jobs was made, in Unix seconds: from their ids, or from the list of those that have none
-    in them. Of jobs of earlier releases the manifests are read, once."""
+    """When each of the tenant's jobs was made, in Unix seconds, from their ids or from the list of named ones.
+
+    Of jobs of earlier releases, which are in neither, the manifests are read, once. Raises `StoreError`.
+    """
     folders, named = await asyncio.gather(storage.folders(keys.jobs(tenant)), read_named(storage, tenant))
     made, unknown = dict[str, float](), list[str]()
     for name in folders:

@@ -47,7 +47,8 @@ async def list_streams(
 ) -> AsyncGenerator[StreamStatus]:
     """Up to `limit` streams, those of the latest day first, behind the stream `after`.
 
-    Raises `JobNotFound` if there is no such stream, and `StoreError`. Costs a listing for each, and one request for a thousand of the tenant's jobs.
+    Raises `JobNotFound` if there is no such stream, and `StoreError`.
+    Costs a listing for each, and one request for a thousand of the tenant's jobs.
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if name.startswith(keys.STREAM)]
     # By day, the latest first, and by name within a day; those that a producer named otherwise come last.

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 from dead_letters import line
-from measuring.store_requests import counted_requests
 
 from backburner import JobNotFound
 from backburner.storage import Storage
@@ -12,6 +11,7 @@ from backburner.submission.manifest import create_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied
 from backburner_schemas.job import Counts, JobManifest, JobState, Summary
+from measuring.store_requests import counted_requests
 
 CHOSEN_COUNT = 40
 
