@@ -4,7 +4,8 @@ python load-tests/report.py [--folder docs] [--check]
 
 The prose of the pages is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
 from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, and what the fault harness found from
-FOLDER/reliability/*.json, where NAME is the file's. The same files yield the same bytes.
+FOLDER/reliability/*.json, where NAME is the file's, and what hostile batches did from those in its
+hostile-batches/. The same files yield the same bytes.
 `--check` writes nothing and exits with 1 if something is not as it would be written.
 """
 
@@ -15,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from reporting import blocks, fault_runs, plots
+from reporting import blocks, fault_runs, fuzz_runs, plots
 from reporting.saved import Saved, load_all
 from scenarios.catalogue import SCENARIOS
 
@@ -56,9 +57,11 @@ def outputs(folder: Path, *, readme: Path | None = None) -> dict[Path, str]:
     written[page] = filled(prose, texts)
     if readme is not None:
         written[readme] = filled(readme.read_text(encoding="utf-8"), {"headline": blocks.headline(found)})
-    if runs_of_faults := fault_runs.load_runs(folder / "reliability"):
+    texts = {name: fault_runs.block(run) for name, run in fault_runs.load_runs(folder / "reliability").items()}
+    if runs_of_batches := fuzz_runs.load_runs(folder / "reliability" / "hostile-batches"):
+        texts["hostile-batches"] = fuzz_runs.block(runs_of_batches)
+    if texts:
         reliability = folder / "reliability.md"
-        texts = {name: fault_runs.block(run) for name, run in runs_of_faults.items()}
         written[reliability] = filled(reliability.read_text(encoding="utf-8"), texts)
     return written
 

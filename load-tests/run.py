@@ -18,8 +18,8 @@ from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
 from chaos.soak import soak
-from fuzz.batch_scenario import fuzz_batches
-from fuzz.scenario import fuzz
+from fuzz.batch_scenario import BatchVerdict, fuzz_batches
+from fuzz.scenario import FuzzVerdict, fuzz
 from fuzz.stage import Queue as FuzzQueue
 from measuring.figures import Figures
 from measuring.servers import Broker
@@ -323,13 +323,20 @@ def run_outage(
 
 @app.command("fuzz")
 def run_fuzz(
+    *,
+    json: Annotated[Path | None, typer.Option(help="Where to write what came of the batches.")] = None,
     messages: int = 100_000,
     seed: int = 1,
     queue: FuzzQueue = FuzzQueue.TANSU,
     batches: Annotated[int, typer.Option(help="Whole batches of Kafka, instead of messages.")] = 0,
 ) -> None:
     """Hostile messages, or batches, among good ones: the worker lives, and each has the end that it should have."""
-    verdict = fuzz_batches(batches, seed, queue) if batches else fuzz(messages, seed, queue)
+    verdict: BatchVerdict | FuzzVerdict
+    if batches:
+        verdict = fuzz_batches(batches, seed, queue)
+        verdict.write(json)
+    else:
+        verdict = fuzz(messages, seed, queue)
     verdict.show(Console())
     if not verdict.clean:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -72,6 +72,11 @@ class BatchVerdict:
     def clean(self) -> bool:
         """Whether nothing was broken."""
         return not any(self.breaches.values())
+
+    def write(self, path: Path | None) -> None:
+        """Write it as JSON, if a file is named."""
+        if path is not None:
+            path.write_text(json.dumps({**asdict(self), "clean": self.clean}, indent=2) + "\n", encoding="utf-8")
 
     def show(self, console: Console) -> None:
         """The table, and a few of each kind of breach."""

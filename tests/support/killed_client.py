@@ -9,7 +9,10 @@ class Killed(BaseException):
 
 
 class Life:
-    """How many steps that change something a process gets to do; the last one may still take effect."""
+    """How many steps that change something a process gets to do; the last one may still take effect.
+
+    That leaves what one step more leaves whose last has none, so a test that tries every number tries one of the two.
+    """
 
     def __init__(self, steps, *, last_counts):
         self.left = steps

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from backburner.logs import explained, get_logger
 from backburner_schemas import keys
 from backburner_schemas.envelope import Address, AnswerMode, Envelope
@@ -110,7 +112,7 @@ class Outcome:
     ) -> "Outcome":
         """A dead letter, and the record of its error where it has an address."""
         line = _error_line(record) if record is not None else None
-        data = letter.model_dump_json(exclude_none=True).encode()
+        data = to_json(letter, exclude_none=True)
         return cls("dead_letter", letter.code, address, line, answer, data, key)
 
     def take_line(self) -> Line | None:

@@ -110,7 +110,7 @@ async def test_a_topic_that_is_missing_holds_up_no_other_and_is_told(system):
             await client.register_pool(model)
             await system.announce(model)
         system.queue.missing.add("lost")
-        stuck = [await client.submit(lines(5_000, model="lost"), stored=True) for _ in range(4)]
+        stuck = [await client.submit(lines(2_100, model="lost"), stored=True) for _ in range(4)]
 
         async def told():
             reasons = [(await system.cursor(job)).waiting for job in stuck]
@@ -122,7 +122,7 @@ async def test_a_topic_that_is_missing_holds_up_no_other_and_is_told(system):
         system.queue.missing.clear()
         for job in stuck:
             await system.until_sealed(job)
-    assert len(system.queue.messages) == 4 * 5_000 + 600
+    assert len(system.queue.messages) == 4 * 2_100 + 600
 
 
 async def test_a_pool_that_the_manifest_names_has_to_be_there(system):

@@ -45,7 +45,8 @@ def client(proxy, gateway):
 
 
 def test_a_large_upload_passes_and_comes_back_whole(client):
-    data = batch_lines(100_000)
+    # Of few long lines: it is the bytes that proxies buffer, and each line has to be read.
+    data = batch_lines(1_000).replace(b"prompt", b"prompt" * 2_000)
     assert len(data) > 12_000_000
     made = client.post("/v1/files", files={"file": ("a.jsonl", data)}, data={"purpose": "batch"}).json()
     assert made["bytes"] == len(data)

@@ -214,3 +214,21 @@ def test_a_soak_is_a_row_a_part_and_breaches_are_told(folder):
     shown = (folder / "reliability.md").read_text()
     assert "| gateway | 90.0 | 99.5 | 101.0 | 12.6 | 12 |\n| s | 90.0 | 99.5 | 101.0 | 12.6 |  |\n" in shown
     assert "**1 breaches.**" in shown
+
+
+def test_the_page_shows_by_form_and_broker_how_hostile_batches_came_to_the_worker(folder):
+    (folder / "reliability" / "hostile-batches").mkdir(parents=True)
+    for queue, growth_mb in (("apache", 80.0), ("kafka", 90.0)):
+        forms = {"good": {"sent": 700, "accepted": 700, "spliced": 0}}
+        if queue == "apache":
+            forms["cut off"] = {"sent": 300, "accepted": 0, "spliced": 300}
+        run = {"queue": queue, "batches": 1000, "seconds": 9.0, "good": 1400, "letters": 300, "growth_mb": growth_mb}
+        breaches = {"good and not answered": ["one"] if queue == "kafka" else []}
+        saved = {**run, "forms": forms, "breaches": breaches, "clean": queue == "apache"}
+        (folder / "reliability" / "hostile-batches" / f"{queue}.json").write_text(json.dumps(saved))
+    (folder / "reliability.md").write_text("<!-- figures:hostile-batches -->\n<!-- /figures:hostile-batches -->\n")
+    page(folder)
+    shown = (folder / "reliability.md").read_text()
+    assert "| cut off | 0 | 300 | 0 | 0 |" in shown
+    assert "Apache Kafka, 1,000 batches, 9 s: 1,400 good records, 300 dead letters, the worker's memory +80 MB" in shown
+    assert "+90 MB at most. **1 breaches.**" in shown

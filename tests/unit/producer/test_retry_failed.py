@@ -179,8 +179,7 @@ async def test_what_is_no_job_cannot_be_retried(system, job):
         await system.client.retry_failed(job)
 
 
-@pytest.mark.parametrize("last_counts", [True, False])
-async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_counts):
+async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next():
     steps, killed = 0, True
     while killed:
         async with FakeSystem() as system:
@@ -188,7 +187,7 @@ async def test_a_retry_that_was_killed_anywhere_is_completed_by_the_next(last_co
             job = await system.client.submit(INPUT)
             system.mend()
             work = partial(Client.retry_failed, job=job.id, input=INPUT)
-            killed = await killed_after(system, steps, last_counts, work)
+            killed = await killed_after(system, steps, False, work)
             if not killed:
                 break
             if await all_keys(system, keys.redrives(TENANT)) or not await children(system, job.id):

@@ -40,7 +40,7 @@ ABORT, COMMIT = struct.pack(">HH", 0, 0), struct.pack(">HH", 0, 1)
 
 
 def opened(*batches: bytes, offset: int = 0, end: int = 10_000, aborted=(), read_ahead=None) -> FetchedBatches:
-    read_ahead = read_ahead or ReadAhead(8 * MIB)
+    read_ahead = read_ahead or ReadAhead(4 * MIB)
     read_ahead.begin_poll()
     found = FetchedBatches("t", 1, b"".join(batches), offset, aborted, read_committed=True, read_ahead=read_ahead)
     found.highwater = end
@@ -146,11 +146,11 @@ def test_aborted_transactions_are_passed_by_up_to_their_marker():
 @pytest.mark.parametrize(
     ("codec", "packed"),
     [
-        (GZIP, gzip_bomb(64 * MIB)),
+        (GZIP, gzip_bomb(32 * MIB)),
         (ZSTD, zstd_bomb(1024 * MIB)),
         (ZSTD, zstd_bomb(1024 * MIB, window_bits=31)),
-        (CODECS["lz4"], pack(CODECS["lz4"], bytes(16 * MIB))),
-        (CODECS["snappy"], pack(CODECS["snappy"], bytes(16 * MIB))),
+        (CODECS["lz4"], pack(CODECS["lz4"], bytes(8 * MIB))),
+        (CODECS["snappy"], pack(CODECS["snappy"], bytes(8 * MIB))),
         (CODECS["snappy"], b"\xff\xff\xff\xff\x0f"),
     ],
     ids=by_size,
@@ -159,14 +159,14 @@ def test_a_bomb_is_set_aside_with_its_bytes_and_reading_goes_on(codec, packed):
     bomb = batch(b"", codec=codec, packed=packed, count=3, last=2)
     fetched = opened(bomb, three(first=3))
     stand_in, *rest = fetched.take(10)
-    assert "unpacks to more than 8,388,608 bytes" in stand_in.reason
+    assert "unpacks to more than 4,194,304 bytes" in stand_in.reason
     assert (stand_in.offset, stand_in.until, stand_in.damaged) == (0, 3, False)
     assert stand_in.value == bomb[: record.MAX_KEPT_BYTES]
     assert [each.value for each in rest] == [b"3", b"4", b"5"]
 
 
 def test_an_old_bomb_and_one_wrapped_in_another_are_set_aside():
-    bomb = message(message(bytes(16 * MIB)), codec=GZIP)
+    bomb = message(message(bytes(8 * MIB)), codec=GZIP)
     nested = message(message(message(b"{}"), codec=GZIP), codec=GZIP)
     fetched = opened(bomb, at_offset(nested, 1), three(first=2))
     bombed, wrapped = values(fetched)
@@ -183,7 +183,7 @@ def test_unpacking_takes_no_memory_beyond_its_bound():
 
 
 def test_a_poll_unpacks_a_bounded_number_of_batches_and_the_next_goes_on():
-    read_ahead = ReadAhead(8 * MIB)
+    read_ahead = ReadAhead(4 * MIB)
     bombs = [at_offset(batch(b"", codec=ZSTD, packed=zstd_bomb(64 * MIB), count=1, last=0), at) for at in range(4)]
     fetched = opened(*bombs, three(first=4), read_ahead=read_ahead)
     assert [each.offset for each in fetched.take(100)] == [0, 1]
@@ -196,7 +196,7 @@ def test_a_poll_unpacks_a_bounded_number_of_batches_and_the_next_goes_on():
 
 def test_a_poll_hands_out_a_bounded_number_of_bytes():
     read_ahead = ReadAhead(64 * MIB)
-    large = batch([Record(bytes(6 * MIB)) for _ in range(5)], codec=ZSTD)
+    large = batch([Record(bytes(3 * MIB)) for _ in range(5)], codec=ZSTD)
     fetched = opened(large, read_ahead=read_ahead)
     assert len(fetched.take(100)) == 3
     read_ahead.begin_poll()
@@ -207,8 +207,8 @@ def test_a_poll_hands_out_a_bounded_number_of_bytes():
 def test_keys_which_nobody_reads_take_no_memory(old):
     def bomb(offset: int) -> bytes:
         if old:
-            return at_offset(message(message(b"{}", key=bytes(2 * MIB)), codec=GZIP), offset)
-        return at_offset(batch([Record(b"{}", key=bytes(2 * MIB))], codec=ZSTD), offset)
+            return at_offset(message(message(b"{}", key=bytes(MIB)), codec=GZIP), offset)
+        return at_offset(batch([Record(b"{}", key=bytes(MIB))], codec=ZSTD), offset)
 
     fetched = opened(*map(bomb, range(6)))
     tracemalloc.start()
@@ -223,7 +223,7 @@ def test_keys_which_nobody_reads_take_no_memory(old):
 
 def test_what_is_held_of_all_partitions_is_bounded_and_what_is_dropped_is_fetched_again():
     read_ahead = ReadAhead(64 * MIB)
-    several = [opened(batch([Record(b"a"), Record(bytes(12 * MIB))]), read_ahead=read_ahead) for _ in range(4)]
+    several = [opened(batch([Record(b"a"), Record(bytes(6 * MIB))]), read_ahead=read_ahead) for _ in range(4)]
     dropped = [fetched.exhausted for fetched in several]
     assert dropped == [True, True, False, False]
     assert several[0].take(10) == []
@@ -479,7 +479,7 @@ def test_whatever_comes_each_good_record_comes_once_and_reading_ends(seed):
     log, wanted = hostile_log(seed)
     end = log[-1][1]
     found, position, tries = bytearray(), 0, 0
-    read_ahead = ReadAhead(8 * MIB)
+    read_ahead = ReadAhead(4 * MIB)
     while position < end:
         start, tries = position, tries + 1
         assert tries < 3 * end

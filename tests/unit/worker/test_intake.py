@@ -9,14 +9,16 @@ from backburner_schemas.codec import Refused, Rules, Unaddressed
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import Lane
-from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_worker.sources.base import Delivery, OffsetMetadata
 from backburner_worker.sources.kafka import intake as intake_module
+from backburner_worker.sources.kafka import marks as marks_module
+from backburner_worker.sources.kafka import partition as partition_module
 from backburner_worker.sources.kafka.assignment import Committed, Partition
-from backburner_worker.sources.kafka.batches.record import Unreadable
+from backburner_worker.sources.kafka.batches.record import MAX_KEPT_BYTES, Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer
-from backburner_worker.sources.kafka.intake import BUFFER_RECORDS, HAND_OUT_RECORDS, Intake
-from backburner_worker.sources.kafka.marks import Log, Marks, decode
+from backburner_worker.sources.kafka.intake import HAND_OUT_RECORDS, Intake
+from backburner_worker.sources.kafka.marks import MAX_CHARACTERS, Log, Marks, decode
+from backburner_worker.sources.kafka.partition import MAX_OFFSETS_AHEAD
 
 TOPICS = {f"t.{lane}": lane for lane in Lane}
 ALL = dict.fromkeys(Lane, 1_000)
@@ -64,16 +66,16 @@ def test_each_record_is_handed_out_once_in_its_order():
     assert intake.hand_out(1_000.0) == []
 
 
-def test_of_a_message_that_is_too_large_no_more_is_kept_than_its_letter_can_be_read_with():
+def test_of_a_message_that_is_too_large_no_more_is_kept_than_of_what_cannot_be_decoded():
     intake = Intake(TOPICS, Rules(max_body_bytes=1000))
     intake.assignment.kept = True
     arrive(intake, {("t.normal", 0): Committed(0)})
     intake.want(ALL)
-    keep(intake, Lane.NORMAL, 0, value=b"junk" * 100)
-    keep(intake, Lane.NORMAL, 1, value=b"junk" * 10_000)
+    keep(intake, Lane.NORMAL, 0, value=b"junk" * 2_000)
+    keep(intake, Lane.NORMAL, 1, value=b"junk" * 1_000_000)
     small, large = intake.hand_out(1_000.0)
-    assert small.raw == b"junk" * 100
-    assert len(large.raw) == 1000 + ENVELOPE_BYTES
+    assert small.raw == b"junk" * 2_000
+    assert len(large.raw) == MAX_KEPT_BYTES
 
 
 def test_the_budget_is_kept_in_each_lane():
@@ -145,20 +147,32 @@ def work(intake: Intake, count: int, *, leave: Callable[[int], bool]) -> list[De
     return left
 
 
-def test_thousands_done_behind_one_slow_request_do_not_stop_the_reading():
+@pytest.fixture
+def few_ahead(monkeypatch):
+    """What may be done ahead is an eighth of what it is, and so is the time until a test is there."""
+    monkeypatch.setattr(partition_module, "MAX_OFFSETS_AHEAD", MAX_OFFSETS_AHEAD // 8)
+    monkeypatch.setattr(partition_module, "_MIN_CHANGES_BETWEEN_MEASUREMENTS", 32)
+    for module in (partition_module, marks_module):
+        monkeypatch.setattr(module, "MAX_CHARACTERS", MAX_CHARACTERS // 8)
+    monkeypatch.setattr(marks_module, "_ROOM_BYTES", marks_module._ROOM_BYTES // 8)
+
+
+@pytest.mark.usefixtures("few_ahead")
+def test_twice_as_many_done_behind_one_slow_request_do_not_stop_the_reading_where_marks_are_kept():
     intake = arrived(Lane.NORMAL, partitions=1)
-    (slow,) = work(intake, 20_000, leave=lambda offset: offset == 0)
+    (slow,) = work(intake, 2_500, leave=lambda offset: offset == 0)
     assert intake.wanted() == [HOME]
-    assert intake.assignment.offset_metadata().usage_ratio < 0.02
-    assert intake.assignment.uncommitted == 20_000
+    assert intake.assignment.offset_metadata().usage_ratio < 0.12
+    assert intake.assignment.uncommitted == 2_500
     intake.assignment.note_committed(intake.assignment.to_commit())
     assert intake.assignment.uncommitted == 1
     assert not slow.lease.lost
 
 
+@pytest.mark.usefixtures("few_ahead")
 def test_a_partition_whose_marks_are_nearly_full_is_read_no_further_for_a_while():
     intake = arrived(Lane.NORMAL)
-    left = work(intake, 16_000, leave=lambda offset: offset % 2 == 0)
+    left = work(intake, 2_000, leave=lambda offset: offset % 2 == 0)
     assert intake.wanted() == [("t.normal", 1)]
     metadata = intake.assignment.offset_metadata()
     assert 0.75 <= metadata.usage_ratio <= 1.0
@@ -169,19 +183,21 @@ def test_a_partition_whose_marks_are_nearly_full_is_read_no_further_for_a_while(
     assert intake.assignment.offset_metadata().partitions_paused == 0
 
 
+@pytest.mark.usefixtures("few_ahead")
 def test_where_marks_are_not_kept_reading_stops_sooner():
     intake = arrived(Lane.NORMAL, partitions=1)
     intake.assignment.kept = False
-    (slow,) = work(intake, 10_000, leave=lambda offset: offset == 0)
+    (slow,) = work(intake, 1_300, leave=lambda offset: offset == 0)
     assert intake.wanted() == []
     assert intake.assignment.offset_metadata() == OffsetMetadata(supported=False, usage_ratio=0.0, partitions_paused=0)
     intake.assignment.settle(slow)
     assert intake.wanted() == [HOME]
 
 
+@pytest.mark.usefixtures("few_ahead")
 def test_a_partition_that_comes_with_full_marks_is_read_on_to_what_they_tell_of():
     before = arrived(Lane.NORMAL, partitions=1)
-    work(before, 17_000, leave=lambda offset: offset % 2 == 0)
+    work(before, 2_000, leave=lambda offset: offset % 2 == 0)
     commit = before.assignment.to_commit()[HOME]
     after = Intake(TOPICS, Rules(), incarnation=7)
     after.assignment.kept = True
@@ -267,13 +283,16 @@ def test_no_retry_waits_longer_than_a_minute_after_it_was_first_seen_whatever_an
     assert [one.origin.position for one in intake.hand_out(1_060.0)] == ["0-0", "0-1"]
 
 
-def test_a_lane_full_of_retries_that_are_never_due_is_free_again_within_a_minute():
+def test_a_lane_full_of_retries_that_are_never_due_is_free_again_within_a_minute(monkeypatch):
+    most, at_once = 200, 16
+    monkeypatch.setattr(intake_module, "BUFFER_RECORDS", most)
+    monkeypatch.setattr(intake_module, "HAND_OUT_RECORDS", at_once)
     intake = arrived(Lane.RETRY, partitions=1)
-    keep(intake, Lane.RETRY, *range(BUFFER_RECORDS), headers=due_at(9e11), timestamp=10**15)
+    keep(intake, Lane.RETRY, *range(most), headers=due_at(9e11), timestamp=10**15)
     assert intake.hand_out(1_000.0) == []
     assert intake.wanted() == []
-    intake.want({Lane.RETRY: 2 * BUFFER_RECORDS})
-    assert sum(len(intake.hand_out(1_060.0)) for _ in range(BUFFER_RECORDS // HAND_OUT_RECORDS + 1)) == BUFFER_RECORDS
+    intake.want({Lane.RETRY: 2 * most})
+    assert sum(len(intake.hand_out(1_060.0)) for _ in range(most // at_once + 1)) == most
     assert intake.wanted() == [("t.retry", 0)]
 
 

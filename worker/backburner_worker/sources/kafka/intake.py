@@ -13,11 +13,11 @@ from backburner_schemas.names import Lane
 from backburner_schemas.request import ENVELOPE_BYTES
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.kafka.assignment import Assignment, Partition
-from backburner_worker.sources.kafka.batches.record import Unreadable
+from backburner_worker.sources.kafka.batches.record import MAX_KEPT_BYTES, Unreadable
 from backburner_worker.sources.kafka.buffer import LaneBuffer, Record
 
 BUFFER_RECORDS = 2_000
-BUFFER_BYTES = 16 * 1024 * 1024
+BUFFER_BYTES = 8 * 1024 * 1024
 """Read ahead of each lane, plus what one poll returns."""
 HAND_OUT_RECORDS = 128
 HAND_OUT_BYTES = 2 * 1024 * 1024
@@ -130,8 +130,7 @@ class Intake:
             message=_undecodable(record)
             if isinstance(record, Unreadable)
             else codec.decode(value, origin, self._rules),
-            # A compressed batch can hold far larger ones: they end as letters, which are read back with a bound.
-            raw=(value or b"")[: self._rules.max_body_bytes + ENVELOPE_BYTES],
+            raw=self._raw(value or b""),
             origin=origin,
             lane=lane,
             facts=facts,
@@ -141,6 +140,10 @@ class Intake:
         )
         self.assignment.hand_out(delivery)
         return delivery
+
+    def _raw(self, value: bytes) -> bytes:
+        # A compressed batch can hold far larger ones. They never run, and of what nobody can send again a part will do.
+        return value if len(value) <= self._rules.max_body_bytes + ENVELOPE_BYTES else value[:MAX_KEPT_BYTES]
 
     def _position(self, record: Record) -> str:
         """The record's place on the queue. A log that took the place of another in this group has it name itself.

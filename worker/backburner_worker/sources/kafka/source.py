@@ -80,7 +80,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._intake = Intake(topics, rules, incarnation=secrets.randbits(32))
         self._assignment = self._intake.assignment
         # A batch holds one request of the largest size at least, however well that compresses.
-        self._read_ahead = ReadAhead(max(MAX_UNPACKED_BYTES, 4 * rules.max_body_bytes))
+        self._read_ahead = ReadAhead(max(MAX_UNPACKED_BYTES, 3 * rules.max_body_bytes))
         # Partitions that came, and where to begin on them is not known yet.
         self._coming: frozenset[TopicPartition] | None = None
         self._consumer: AIOKafkaConsumer | None = None

@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import cramjam
 
-MAX_UNPACKED_BYTES = 32 * 1024 * 1024
-"""Of one batch, unless requests may be larger: four times what `topics ensure` lets a batch take on the broker.
+MAX_UNPACKED_BYTES = 24 * 1024 * 1024
+"""Of one batch, unless requests may be larger: three times what `topics ensure` lets a batch take on the broker.
 
 While a batch is unpacked a codec's window can take as much again, so twice this is what the worst batch costs.
 """

@@ -3,11 +3,11 @@
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-_MAX_HELD_BYTES = 32 * 1024 * 1024
+_MAX_HELD_BYTES = 16 * 1024 * 1024
 """Fetched and not handed out, over all partitions, as fetched and as unpacked; one batch may be larger."""
-_MAX_POLL_UNPACKED_BYTES = 16 * 1024 * 1024
-_MAX_POLL_BYTES = 16 * 1024 * 1024
-"""Decoded by one poll: a batch or record that reaches the bound is included. Unpacking so much takes some 20 ms, during
+_MAX_POLL_UNPACKED_BYTES = 8 * 1024 * 1024
+_MAX_POLL_BYTES = 8 * 1024 * 1024
+"""Decoded by one poll: a batch or record that reaches the bound is included. Unpacking so much takes some 10 ms, during
 which the engine's loop stands still."""
 
 

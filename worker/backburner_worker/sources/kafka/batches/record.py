@@ -9,7 +9,7 @@ MAX_HEADERS_BYTES = 16 * 1024
 MAX_RECORDS_COUNT = 100_000
 """Of one batch: ten times what librdkafka puts into one unless told otherwise."""
 MAX_KEPT_BYTES = 1024 * 1024
-"""Of what could not be decoded, for its dead letter."""
+"""Of what could not be decoded, or is larger than a request may be, for its dead letter."""
 LATEST_UNIX_MS = 253_402_300_799_999
 """The end of the year 9999: what a calendar holds."""
 
