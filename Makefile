@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check types-and-pages quick-tests chart test kafka-test cluster-test test-no-engine lowest \
-	vllm-versions lock-check docs mutants bench report gpu-check images clean distclean
+	vllm-versions lock-check docs session mutants bench report gpu-check images clean distclean
 
 # Python keeps what it compiles, whatever the environment says: tests start hundreds of processes, and pytest's own
 # compile every test.
@@ -69,6 +69,9 @@ lowest: ## The same on the lowest versions that pyproject.toml admits, on Python
 docs: $(STAMP) ## Write the generated pages under docs/, and the chart's schema and README
 	@$(BIN)/python scripts/docs.py
 	@$(BIN)/python scripts/chart_values.py
+
+session: $(STAMP) ## Record docs/cli-session.cast: the command line in a real shell, beside a stack of its own
+	@$(BIN)/python scripts/record_cli.py
 
 bench: $(STAMP) ## Measure all scenarios and write docs/benchmarks.md: under 75 minutes; QUICK=1 under 10, to out/bench
 	@$(BIN)/python load-tests/bench.py $(if $(QUICK),--quick --folder out/bench)

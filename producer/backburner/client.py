@@ -332,7 +332,8 @@ class Client:
     ) -> AsyncGenerator[BatchStatus]:
         """Read the status of the tenant's jobs, newest first, `limit` of them at most.
 
-        `after` is the id of the last one seen, to go on from there. Raises `StoreError`.
+        `after` is the id of the last one seen, to go on from there. Raises `JobNotFound` if there is no such job, and
+        `StoreError`.
 
             async for status in client.jobs(limit=5):
                 print(status.id, status.status, status.request_counts.total)
@@ -348,7 +349,7 @@ class Client:
         """Read what has come of messages that raw producers sent without a job: `limit` streams at most.
 
         Those of the latest day come first. `after` is the id of the last one seen, to go on from there. Raises
-        `StoreError`.
+        `JobNotFound` if there is no such stream, and `StoreError`.
 
             async for stream in client.streams(limit=5):
                 print(stream.id, stream.request_counts.completed, stream.usage.output_tokens)

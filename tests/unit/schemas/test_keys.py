@@ -34,6 +34,7 @@ def every_key(tenant, job, index, custom_id):
     """Each kind of key that a tenant's names go into, by kind."""
     return {
         "manifest": keys.manifest(tenant, job),
+        "named": keys.named_job(tenant, job, 1_767_225_600),
         "cursor": keys.cursor(tenant, job),
         "sealed": keys.sealed(tenant, job),
         "summary": keys.summary(tenant, job),
