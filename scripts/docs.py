@@ -36,15 +36,15 @@ from backburner.settings.process import ProcessSettings
 from backburner.settings.profile import ProfileSettings
 from backburner.settings.quotas import QuotaSettings
 from backburner.settings.topics import TopicSettings
+from backburner_schemas.body_fields import FIELDS, HARMLESS_FIELDS
 from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import BackburnerError
 from backburner_schemas.request import MAX_CONTAINERS, BatchRequest, Endpoint
 from backburner_schemas.result import ResponseBody, ResultError, ResultFacts, ResultRecord
 from backburner_schemas.setting_names import PREFIX
 from backburner_worker.reclaim.settings import ReclaimSettings
-from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.limits import BodyLimits
-from backburner_worker.requests.parameters import FIELDS, NEVER, NEVER_PREFIXES
+from backburner_worker.requests.parameters import NEVER, NEVER_PREFIXES
 from backburner_worker.settings import WorkerSettings
 from backburner_worker.settings.engine import EngineSettings
 from backburner_worker.settings.engine_http import EngineHttpSettings

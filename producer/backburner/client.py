@@ -68,7 +68,10 @@ class Client:
         max_retries: int = DEFAULT_MAX_RETRIES,
         **arguments: Unpack[SettingArguments],
     ) -> None:
-        """`timeout` is how many seconds a call may take that waits for no answer, such as `enqueue` and `status`.
+        """`timeout` is how many seconds a call may take that waits for no answer, such as `enqueue` and `pools`.
+
+        Calls that take as long as there is something to read, send or remove are not among them, such as `submit`,
+        `results` and `redrive`; submitting and waiting have a `timeout` of their own.
 
         `max_retries` is how often a message that the broker did not acknowledge is sent again. All else are settings,
         by the names of docs/settings.md without their prefix. Raises `SettingsError` for one that is unknown or cannot
@@ -90,12 +93,19 @@ class Client:
         return client
 
     @classmethod
-    def from_env_file(cls, path: Path | str | None = None, **arguments: Any) -> Self:
+    def from_env_file(
+        cls,
+        path: Path | str | None = None,
+        *,
+        timeout: float | None = None,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        **arguments: Unpack[SettingArguments],
+    ) -> Self:
         """Make a client of an embedded stack, from the file that `backburner up` writes, as in a notebook.
 
         Without a path it is `.backburner/env` in the working folder, or the nearest folder above it that has one. What
         the file says goes before the environment, arguments go before both, and the environment stays as it is. Each
-        `up` writes the file anew.
+        `up` writes the file anew. `timeout` and `max_retries` are as in `Client(…)`.
 
         Returns the client. Raises `SettingsError` if there is no file, or it cannot be used.
 
@@ -106,7 +116,8 @@ class Client:
         from backburner.local.control import env_file
 
         file = env_file.find(Path.cwd()) if path is None else Path(path)
-        return cls(Settings.from_variables(env_file.read(file), **arguments))
+        settings = Settings.from_variables(env_file.read(file), **arguments)
+        return cls(settings, timeout=timeout, max_retries=max_retries)
 
     async def __aenter__(self) -> Self:
         return self
@@ -324,6 +335,8 @@ class Client:
         job, custom_id = parse_handle(id)
         if not custom_id:
             raise JobError(f"the handle id {id!r} ends in '/'; a handle id is the job's id, or job/custom_id")
+        if keys.job_made_at(job) is not None:
+            raise JobError(f"{job} is a job and no single request; see client.job({job!r})").of_job(job)
         return Handle(self._connections, tenant_of(self.settings, tenant), checked_name(job, "handle id"), custom_id)
 
     @while_open
@@ -332,8 +345,8 @@ class Client:
     ) -> AsyncGenerator[BatchStatus]:
         """Read the status of the tenant's jobs, newest first, `limit` of them at most.
 
-        `after` is the id of the last one seen, to go on from there. Raises `JobNotFound` if there is no such job, and
-        `StoreError`.
+        `after` is the id of the last one seen, to go on from there, which may be deleted meanwhile. Raises
+        `JobNotFound` if nobody knows any more where that one was, and `StoreError`.
 
             async for status in client.jobs(limit=5):
                 print(status.id, status.status, status.request_counts.total)
@@ -487,7 +500,8 @@ class Client:
             for pool in await client.pools():
                 print(pool.model, len(pool.workers), pool.adapters)
         """
-        return await self._connections.pools.read()
+        async with self._connections.bounded("the pools were not read"):
+            return await self._connections.pools.read()
 
     async def default_model(self) -> str:
         """Find the model that `enqueue` takes where none is named: that of the setting `pool`, or the only one.
@@ -496,7 +510,8 @@ class Client:
 
             print(await client.default_model())
         """
-        return await self._connections.pools.default_model(self.settings.pool)
+        async with self._connections.bounded("the pools were not read"):
+            return await self._connections.pools.default_model(self.settings.pool)
 
     async def register_pool(self, model: str) -> PoolManifest:
         """Register the pool of a base model, by its exact served name; `backburner topics ensure` makes its topics.
@@ -507,7 +522,8 @@ class Client:
             manifest = await client.register_pool("Qwen/Qwen3-8B")
             print(manifest.pool)
         """
-        return await self._connections.pools.register(model)
+        async with self._connections.bounded(f"the pool of {model} was not registered"):
+            return await self._connections.pools.register(model)
 
     async def add_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
         """Have a pool's model answer to other names too, such as those that existing batch files hold.
@@ -522,7 +538,8 @@ class Client:
             manifest = await client.add_aliases("Qwen/Qwen3-8B", ["gpt-4o-mini"])
             print(manifest.aliases)
         """
-        return await self._connections.pools.add_aliases(pool, aliases)
+        async with self._connections.bounded(f"the aliases of {pool} were not changed"):
+            return await self._connections.pools.add_aliases(pool, aliases)
 
     async def remove_aliases(self, pool: str, aliases: Iterable[str]) -> PoolManifest:
         """Take aliases away from a pool. What is on its queue under such a name fails, as soon as workers know.
@@ -534,7 +551,8 @@ class Client:
             await client.add_aliases("Qwen/Qwen3-8B", ["gpt-4o"])
             await client.remove_aliases("Qwen/Qwen3-8B", ["gpt-4o"])
         """
-        return await self._connections.pools.remove_aliases(pool, aliases)
+        async with self._connections.bounded(f"the aliases of {pool} were not changed"):
+            return await self._connections.pools.remove_aliases(pool, aliases)
 
     async def remove_pool(self, pool: str) -> PoolManifest:
         """Remove a pool that nobody works for, by its name or its model's; a broken registration by the name alone.
@@ -551,4 +569,5 @@ class Client:
             await client.register_pool("an-old-model")
             await client.remove_pool("an-old-model")
         """
-        return await self._connections.pools.remove(pool)
+        async with self._connections.bounded(f"the pool {pool} was not removed"):
+            return await self._connections.pools.remove(pool)

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from backburner.settings import Settings
-from backburner_schemas.errors import ClientClosed, ResultTimeout, SettingsError
+from backburner_schemas.errors import ClientClosed, ClientError, ResultTimeout, SettingsError
 
 if TYPE_CHECKING:
     # Imported at first use, so that `import backburner` stays light.
@@ -73,6 +73,8 @@ class Connections:
         self._pools: PoolDirectory | None = None
         self._publisher = publisher
         self._started = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """What the publisher was started on."""
         self._closed = False
         self._starting = asyncio.Lock()
         self._watch: JobWatch | None = None
@@ -107,7 +109,16 @@ class Connections:
         return self._watch
 
     async def publisher(self) -> "Publisher":
-        """The publisher, connected. Raises `SettingsError` if no queue is set, `QueueError` if no broker answers."""
+        """The publisher, connected.
+
+        Raises `SettingsError` if no queue is set, `QueueError` if no broker answers, and `ClientError` on another event
+        loop than the one that it was connected on.
+        """
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise ClientError(
+                "the client was used on another event loop before, which has its connections; create one in each "
+                "asyncio.run(…), or take SyncClient, which has its own loop"
+            )
         async with self._starting:
             self.check_open()
             if self._publisher is None:
@@ -116,7 +127,7 @@ class Connections:
                 self._publisher = open_publisher(self.settings)
             if not self._started:
                 await self._publisher.start()
-                self._started = True
+                self._started, self._loop = True, asyncio.get_running_loop()
         return self._publisher
 
     def bounded(
@@ -135,7 +146,8 @@ class Connections:
         self._closed = True
         async with self._starting:
             publisher, self._publisher, self._started = self._publisher, None, False
-            if publisher is not None:
+            # Of a loop that has ended nothing is left that could be closed.
+            if publisher is not None and self._loop in (None, asyncio.get_running_loop()):
                 await publisher.close()
 
 

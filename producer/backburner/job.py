@@ -76,12 +76,16 @@ class Job:
             return derive(await self._view())
 
     @overload
-    def results(self, *, join: None = None, follow: bool = True) -> AsyncGenerator[ResultRecord]: ...
+    def results(
+        self, *, join: None = None, follow: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[ResultRecord]: ...
     @overload
-    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> AsyncGenerator[JoinedResult]: ...
+    def results(
+        self, *, join: Path | str | Iterable[Item], follow: bool = True, timeout: float | None = None
+    ) -> AsyncGenerator[JoinedResult]: ...
     @while_open
     async def results(
-        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True, timeout: float | None = None
     ) -> AsyncGenerator[ResultRecord]:
         """Read the records, in no particular order, each request's once.
 
@@ -89,6 +93,9 @@ class Job:
         `follow=False` it ends after those that are there now, which also works for streams. A record that was given
         while the job ran is provisional: where it is an error, a redelivery may still bring a response, and the
         response is what counts in the end. Read the job again once it is frozen to see that.
+
+        `timeout` is how many seconds the job may take to end, from the first record that is asked for. What is there by
+        then still comes, and then `ResultTimeout` is raised.
 
         With `join`, the input that the job was made from, each record comes with its `.request`, and records of
         requests that were cut off have their custom_id. Raises `JobConflict` if it is another input.
@@ -99,14 +106,14 @@ class Job:
             async for joined in job.results(join="prompts.jsonl"):
                 print(joined.request, joined.text)
         """
-        async with aclosing(self.result_batches(join=join, follow=follow)) as batches:
+        async with aclosing(self.result_batches(join=join, follow=follow, timeout=timeout)) as batches:
             async for batch in batches:
                 for record in batch:
                     yield record
 
     @while_open
     async def result_batches(
-        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True, timeout: float | None = None
     ) -> AsyncGenerator[Sequence[ResultRecord]]:
         """Read the same records as `results`, in batches: as many as are there, a few dozen at most.
 
@@ -118,16 +125,17 @@ class Job:
         reader = self._reader(follow=follow)
         names = _Names(self._stored_input, await self._joined(join) if join is not None else None)
         with closing(names):
-            async with aclosing(reader.pieces(follow=follow)) as pieces:
+            async with aclosing(reader.pieces(follow=follow, timeout=timeout)) as pieces:
                 async for piece in pieces:
                     for batch in records_of(piece):
                         yield await names.join(batch) if join is not None else await names.complete(batch)
 
     @while_open
-    async def result_lines(self, *, follow: bool = True) -> AsyncGenerator[RecordLines]:
+    async def result_lines(self, *, follow: bool = True, timeout: float | None = None) -> AsyncGenerator[RecordLines]:
         """Read the same records as JSON lines, many at a time, which costs a fraction: most are passed on as stored.
 
-        `lines.count` is how many they are, and `lines.failed` how many of them are errors.
+        `lines.count` is how many they are, and `lines.failed` how many of them are errors. `timeout` is as in
+        `results`.
 
             with open("results.jsonl", "wb") as file:
                 async for lines in job.result_lines():
@@ -136,7 +144,7 @@ class Job:
         reader = self._reader(follow=follow)
         names = _Names(self._stored_input)
         with closing(names):
-            async with aclosing(reader.pieces(follow=follow)) as pieces:
+            async with aclosing(reader.pieces(follow=follow, timeout=timeout)) as pieces:
                 async for piece in pieces:
                     yield piece if isinstance(piece, RecordLines) else RecordLines.of(await names.complete(piece))
 
@@ -191,8 +199,9 @@ class Job:
     async def delete(self) -> None:
         """Remove an ended job for good: its records, stored input, dead letters and what else is stored of it.
 
-        Its id stays taken, so that what is still on the queue of it is dropped. A delete that was broken off is
-        completed by the next one. Raises `JobConflict` if the job has not ended: cancel it first.
+        Its id stays taken for as long as a queue may hold something of it (BACKBURNER_TOPIC_RETENTION_SECONDS), so that
+        this is dropped; then the workers remove what is left. A delete that was broken off is completed by the next
+        one. Raises `JobConflict` if the job has not ended: cancel it first.
 
             await job.wait()
             await job.delete()
@@ -209,14 +218,15 @@ class Job:
             await job.pause()
             print((await job.status()).status)
         """
-        view = await self._view()
-        if view.manifest.stored is None or view.sealed is not None or view.summary is not None:
-            raise JobConflict(
-                f"job {self.id} cannot be paused: only a stored job can, while it is not sent whole; "
-                "`backburner cancel` drops what has not run"
-            )
-        await self._storage.create(keys.paused(self.tenant, self.id), b"")
-        return derive(view)
+        async with self._connections.bounded(f"job {self.id} was not paused", job=self.id):
+            view = await self._view()
+            if view.manifest.stored is None or view.sealed is not None or view.summary is not None:
+                raise JobConflict(
+                    f"job {self.id} cannot be paused: only a stored job can, while it is not sent whole; "
+                    "`backburner cancel` drops what has not run"
+                )
+            await self._storage.create(keys.paused(self.tenant, self.id), b"")
+            return derive(view)
 
     async def resume(self) -> BatchStatus:
         """Let a paused job go on.
@@ -225,9 +235,10 @@ class Job:
 
             await job.resume()
         """
-        view = await self._view()
-        await self._storage.delete([keys.paused(self.tenant, self.id)])
-        return derive(view)
+        async with self._connections.bounded(f"job {self.id} was not resumed", job=self.id):
+            view = await self._view()
+            await self._storage.delete([keys.paused(self.tenant, self.id)])
+            return derive(view)
 
     async def reconcile(self) -> Reconciliation:
         """Count the records exactly and hold them against the total: in = ok + failed + pending.

@@ -1,4 +1,14 @@
-"""The fields of a request's body that reach an engine, by endpoint. Workers say which values they may have."""
+"""What a request's body may hold, by name: fields that reach an engine, and OpenAI's that change no answer. Pure.
+
+Producers refuse a misspelt name by this list, workers take what is on it. Whoever moves a batch file from a hosted
+service sends what its SDK wrote into it: a field that no engine here takes, and that says what happens anyway, must not
+cost a request its life. With any other value it would change the answer, and is refused by its name. A null is not in
+here: it means "not given", whatever the field. Which values the other fields may have is the worker's to say.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from backburner_schemas.request import Endpoint
 
@@ -51,12 +61,71 @@ FIELDS: dict[Endpoint, frozenset[str]] = {
 }
 """The fields that reach an engine, by endpoint."""
 
-HARMLESS_NAMES = frozenset(
-    {
-        *("user", "metadata", "safety_identifier", "service_tier", "store", "prompt_cache_key"),
-        *("prompt_cache_retention", "prompt_cache_options", "prediction", "stream", "stream_options", "background"),
-        *("echo", "suffix", "n", "modalities", "verbosity", "max_tool_calls", "functions", "function_call"),
-        *("truncation", "include"),
-    }
-)
-"""Fields that workers accept where they change no answer, and leave out."""
+_ANY = "any"
+
+
+class HarmlessField(NamedTuple):
+    """A field, and which of its values change no answer."""
+
+    accepts: Callable[[Any], bool]
+    """Whether the value changes no answer."""
+    why: str
+    """Why it does not, for readers of the code and of docs/parameters.md."""
+    values: str
+    """These values, for people."""
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it changes no answer whatever its value: it is left out even where an operator allows it."""
+        return self.values == _ANY
+
+
+def _any(why: str) -> HarmlessField:
+    return HarmlessField(lambda _: True, why, _ANY)
+
+
+def _off(why: str) -> HarmlessField:
+    return HarmlessField(lambda value: value is False, why, "false")
+
+
+def _one_of(*values: Any, why: str) -> HarmlessField:
+    # By type too: in Python, 1 equals true.
+    allowed = [(type(value), value) for value in values]
+    shown = " or ".join(json.dumps(value) for value in values)
+    return HarmlessField(lambda value: (type(value), value) in allowed, why, shown)
+
+
+def _is_usage_switch(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() <= {"include_usage", "include_obfuscation"}
+
+
+_LABEL = "it describes the caller to a hosted service; no model sees it"
+_CACHE = "it steers a hosted service's prompt cache, which changes costs and no answer"
+
+HARMLESS_FIELDS: Mapping[str, HarmlessField] = {
+    "user": _any(_LABEL),
+    "metadata": _any(_LABEL),
+    "safety_identifier": _any(_LABEL),
+    "service_tier": _any("it chooses a hosted service's prices; here the lane says what comes first"),
+    "store": _any("every answer is kept as a record, and nowhere else, whatever it says"),
+    "prompt_cache_key": _any(_CACHE),
+    "prompt_cache_retention": _any(_CACHE),
+    "prompt_cache_options": _any(_CACHE),
+    "prediction": _any("it is a guess that only makes a hosted service faster"),
+    "stream": _off("answers are stored whole"),
+    "stream_options": HarmlessField(
+        _is_usage_switch, "nothing streams, and every answer has its usage", "include_usage and include_obfuscation"
+    ),
+    "background": _off("every request waits on the queue, and none is polled for"),
+    "echo": _off("the prompt is not repeated"),
+    "suffix": _one_of("", why="nothing follows the completion"),
+    "n": _one_of(1, why="an endpoint without choices gives one answer"),
+    "modalities": _one_of(["text"], why="answers are texts"),
+    "verbosity": _one_of("medium", why="it is the default, and models here know no other"),
+    "max_tool_calls": _any("it bounds calls of tools that a hosted service runs, and none runs here"),
+    "functions": _one_of([], why="there is no function to call"),
+    "function_call": _one_of("none", "auto", why="functions themselves are refused, so none is called"),
+    "truncation": _one_of("disabled", why="a prompt that is too long is refused, not cut"),
+    "include": _one_of([], why="nothing more is asked for"),
+}
+"""Each with its reason. A field that an endpoint takes is not looked up here."""

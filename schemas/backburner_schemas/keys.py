@@ -15,6 +15,7 @@ PENDING = "pending/"
 """Stored jobs that a dispatcher has not sent whole yet."""
 CANCELLED = "markers/cancelled/"
 PAUSED = "markers/paused/"
+DELETED = "markers/deleted/"
 SUSPECTS = "markers/suspects/"
 DEAD = "dead/"
 CACHE = "cache/"
@@ -138,6 +139,11 @@ def cancelled(tenant: str, job: str) -> str:
 def paused(tenant: str, job: str) -> str:
     """The marker of a stored job that is paused."""
     return f"{PAUSED}{tenant}/{job}"
+
+
+def deleted(tenant: str, job: str) -> str:
+    """The marker of a deleted job, whose id is still taken."""
+    return f"{DELETED}{tenant}/{job}"
 
 
 def pending(tenant: str, job: str) -> str:

@@ -1,10 +1,11 @@
-"""Ends jobs that nobody else ends: freezes what is whole or over, announces the worker, clears old markers."""
+"""Ends jobs that nobody else ends: freezes what is whole or over, announces the worker, clears what nobody needs."""
 
 import asyncio
 import random
 import zlib
 from collections.abc import Awaitable, Callable
 
+from backburner.jobs.deletion import forget_deleted
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.job_watch import JobWatch
 from backburner.logs import get_logger
@@ -23,7 +24,8 @@ _JITTER_RATIO = 0.3
 _MAX_MISSED_SWEEPS = 3
 """Sweeps that a worker may miss before others take over its share."""
 _SWEEPS_PER_FULL_SWEEP = 10
-"""Sweeps of which one looks at every open job, whoever's share it is, so that none is left out for long."""
+"""Sweeps of which one looks at every open job, whoever's share it is, so that none is left out for long, and at those
+that were deleted."""
 _CLOSE_SECONDS = 10.0
 _ANNOUNCEMENT_TTL_SECONDS = 3600.0
 """Seconds after which the announcement of a worker that was killed is removed; live ones are renewed long before."""
@@ -82,7 +84,13 @@ class Sweep:
         an end, and nobody notices a log line every minute.
         """
         while True:
-            for step in (self._refresh_names, self._sweep_open, self._sweep_markers, self._sweep_announcements):
+            for step in (
+                self._refresh_names,
+                self._sweep_open,
+                self._sweep_markers,
+                self._sweep_deleted,
+                self._sweep_announcements,
+            ):
                 try:
                     await step()
                 except STOPS_THE_PROCESS:
@@ -159,7 +167,7 @@ class Sweep:
         Workers that see different lists skip a job or check it twice; both are harmless, and over by the next turn.
         """
         self._turn += 1
-        if self._turn % _SWEEPS_PER_FULL_SWEEP == 0:
+        if self._is_full:
             return lambda _: True
         announcement = self._announcement()
         me = keys.worker(announcement.pool, announcement.worker)
@@ -169,6 +177,11 @@ class Sweep:
         live = sorted({key for key, modified in seen.items() if modified >= old} | {me})
         rank, workers = live.index(me), len(live)
         return lambda job: zlib.crc32("/".join(job).encode()) % workers == rank
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether this turn looks at everything."""
+        return self._turn % _SWEEPS_PER_FULL_SWEEP == 0
 
     async def _look_after(self, job: JobKey) -> None:
         await self._finalize(job, served=False)
@@ -182,6 +195,12 @@ class Sweep:
         # No queue keeps a suspect for longer either, and a mark that is left over would convict its successor.
         for prefix in (keys.CANCELLED, keys.SUSPECTS):
             await self._storage.delete_all(prefix, before=old)
+
+    async def _sweep_deleted(self) -> None:
+        # Nobody waits for it, so it need not cost a listing at each turn.
+        if self._is_full:
+            old = (await self._storage.measure_clock()).trusted_now() - self._marker_life
+            await forget_deleted(self._storage, before=old)
 
     async def _sweep_announcements(self) -> None:
         prefix = keys.workers(self._announcement().pool)

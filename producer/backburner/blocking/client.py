@@ -25,7 +25,7 @@ from backburner.connections import DEFAULT_MAX_RETRIES
 from backburner.dead_letters.letter import DeadLetter
 from backburner.dead_letters.redrive import RedriveResult
 from backburner.inputs.items import Item
-from backburner.inputs.source import check_no_frame
+from backburner.inputs.source import check_source
 from backburner.job import Job
 from backburner.jobs.streams import StreamStatus
 from backburner.pools import PoolStatus
@@ -79,10 +79,18 @@ class SyncClient:
         return client
 
     @classmethod
-    def from_env_file(cls, path: Path | str | None = None, **arguments: Any) -> Self:
+    def from_env_file(
+        cls,
+        path: Path | str | None = None,
+        *,
+        timeout: float | None = None,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        **arguments: Unpack[SettingArguments],
+    ) -> Self:
         """See `Client.from_env_file`."""
         client = cls.__new__(cls)
-        client._run_on_thread(Client.from_env_file(path, **arguments))  # noqa: SLF001 - its own
+        made = Client.from_env_file(path, timeout=timeout, max_retries=max_retries, **arguments)
+        client._run_on_thread(made)  # noqa: SLF001 - its own
         return client
 
     def _run_on_thread(self, client: Client) -> None:
@@ -341,7 +349,7 @@ class SyncClient:
         """The job that the work makes. An iterable is read here, and handed over."""
         if source is None or isinstance(source, (str, Path)):
             return SyncJob(self._thread, self._thread.call(lambda: make(source)))
-        check_no_frame(source)
+        check_source(source)
         feed = Feed[Item](self._thread)
         given = feed.sized(len(source)) if isinstance(source, Sized) else feed.items()
         future = self._thread.start(lambda: make(given))

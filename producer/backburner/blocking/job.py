@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 from backburner.blocking.loop_thread import LoopThread
 from backburner.handle import Handle
@@ -15,6 +15,8 @@ from backburner.jobs.reconcile import Reconciliation
 from backburner.jobs.record_lines import RecordLines
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus
+
+T = TypeVar("T")
 
 
 class SyncHandle:
@@ -77,18 +79,30 @@ class SyncJob:
         return self._thread.call(self._job.status)
 
     @overload
-    def results(self, *, join: None = None, follow: bool = True) -> Iterator[ResultRecord]: ...
-    @overload
-    def results(self, *, join: Path | str | Iterable[Item], follow: bool = True) -> Iterator[JoinedResult]: ...
     def results(
-        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True
+        self, *, join: None = None, follow: bool = True, timeout: float | None = None
+    ) -> Iterator[ResultRecord]: ...
+    @overload
+    def results(
+        self, *, join: Path | str | Iterable[Item], follow: bool = True, timeout: float | None = None
+    ) -> Iterator[JoinedResult]: ...
+    def results(
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True, timeout: float | None = None
     ) -> Iterator[ResultRecord]:
         """See `Job.results`."""
-        return self._thread.iterate(lambda: self._job.result_batches(join=join, follow=follow))
+        return self._thread.iterate(lambda: self._job.result_batches(join=join, follow=follow, timeout=timeout))
 
-    def result_lines(self, *, follow: bool = True) -> Iterator[RecordLines]:
+    def result_batches(
+        self, *, join: Path | str | Iterable[Item] | None = None, follow: bool = True, timeout: float | None = None
+    ) -> Iterator[Sequence[ResultRecord]]:
+        """See `Job.result_batches`."""
+        return self._thread.iterate(
+            lambda: _singly(self._job.result_batches(join=join, follow=follow, timeout=timeout))
+        )
+
+    def result_lines(self, *, follow: bool = True, timeout: float | None = None) -> Iterator[RecordLines]:
         """See `Job.result_lines`."""
-        return self._thread.iterate(lambda: _singly(self._job.result_lines(follow=follow)))
+        return self._thread.iterate(lambda: _singly(self._job.result_lines(follow=follow, timeout=timeout)))
 
     def wait(
         self, *, timeout: float | None = None, progress: Callable[[BatchStatus], object] | None = None
@@ -117,7 +131,7 @@ class SyncJob:
         return self._thread.call(self._job.reconcile)
 
 
-async def _singly(pieces: AsyncGenerator[RecordLines]) -> AsyncGenerator[Sequence[RecordLines]]:
+async def _singly(pieces: AsyncGenerator[T]) -> AsyncGenerator[Sequence[T]]:
     """Each by itself: a piece is large enough to cross threads alone."""
     async with aclosing(pieces):
         async for piece in pieces:

@@ -86,7 +86,8 @@ class InvalidInput(errors.InvalidInput):
         where = f"{what} {first.line}"
         if alike > 1:
             where = f"all {alike:,} {what}s" if alike == total and accepted == 0 else f"{where} and {alike - 1:,} more"
-        others = f" (and {total - alike:,} others)" if total > alike else ""
+        more = total - alike
+        others = f" (and {more:,} other{'s' if more > 1 else ''})" if more else ""
         return cls(
             f"{where}: {first.message}{others}; correct the input, or pass skip_invalid=True (--skip-invalid) to send "
             "the rest",

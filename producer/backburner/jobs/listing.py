@@ -21,14 +21,16 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
     """The statuses of up to `limit` jobs, newest first, behind the job `after`.
 
     Costs two requests for a thousand of the tenant's jobs, and some for each status. A job whose objects cannot be read
-    is skipped with a warning in the log. Raises `JobNotFound` if `after` is no job, and `StoreError`.
+    is skipped with a warning in the log. Raises `JobNotFound` if nobody knows where `after` was, and `StoreError`.
     """
     made = await _times(storage, tenant)
     ordered = sorted(made, key=lambda name: (-made[name], name))
     if after is not None:
-        if after not in made:
+        at = made.get(after, keys.job_made_at(after))
+        if at is None:
             raise no_such_page(after)
-        ordered = ordered[ordered.index(after) + 1 :]
+        # By its place, not by itself: it may have been deleted meanwhile.
+        ordered = [name for name in ordered if (-made[name], name) > (-at, after)]
     for name in ordered:
         if limit <= 0:
             return

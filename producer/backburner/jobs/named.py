@@ -15,6 +15,13 @@ async def note_named(storage: Storage, manifest: JobManifest) -> None:
         await storage.put(keys.named_job(manifest.tenant, manifest.id, manifest.created_at), b"")
 
 
+async def forget_named(storage: Storage, tenant: str, job: str) -> None:
+    """Take a job off the list, if it is on it. Raises `StoreError`."""
+    if keys.job_made_at(job) is None:
+        listed = [one.key async for one in storage.scan(keys.named_jobs(tenant))]
+        await storage.delete([key for key in listed if (entry := keys.named_job_of(key)) and entry[0] == job])
+
+
 async def read_named(storage: Storage, tenant: str) -> dict[str, float]:
     """When each job of the list was made, in Unix seconds. Raises `StoreError`."""
     found: dict[str, float] = {}

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from backburner_schemas.errors import BackburnerError, ResultTimeout
 
@@ -15,7 +15,10 @@ _LONGEST_OUTAGE_SECONDS = 300.0
 MEASURE_AFTER_SECONDS = 60.0
 """A wait that lasts longer asks for the store's clock: with a clock that is slow it would not see a deadline pass."""
 _LEAST_LOOK_SECONDS = 1.0
-"""Seconds that the first look gets whatever the time-out: with one of 0 the caller wants to look once."""
+"""Seconds that a look gets whatever the time-out: with one of 0 the caller wants to look once, and the last look, at
+the end of the time, is one too."""
+_LEAST_READ_SECONDS = 10.0
+"""Seconds that reading what is there gets whatever the time-out, which is about what is not there yet."""
 
 
 class PollPace:
@@ -28,15 +31,22 @@ class PollPace:
         self._longest = longest
         self._next = first
         self._timeout = timeout
-        now = time.monotonic()
-        self._end = None if timeout is None else now + timeout
-        self._look_end = None if timeout is None else now + max(timeout, _LEAST_LOOK_SECONDS)
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def look(self, what: str) -> AbstractAsyncContextManager[None]:
+        """A poll within the block, which is cancelled when the time is over. Raises `ResultTimeout` then."""
+        return self._bounded(_LEAST_LOOK_SECONDS, what)
+
+    def reading(self, what: str) -> AbstractAsyncContextManager[None]:
+        """A read within the block of what a poll has found, which is cancelled when the store hangs. Raises as `look`.
+
+        It gets some seconds when the time is over, too: what is there is no matter of waiting.
+        """
+        return self._bounded(_LEAST_READ_SECONDS, what)
 
     @asynccontextmanager
-    async def look(self, what: str) -> AsyncIterator[None]:
-        """A poll within the block, which is cancelled when the time is over. Raises `ResultTimeout` then."""
-        left = None if self._look_end is None else self._look_end - time.monotonic()
-        self._look_end = self._end
+    async def _bounded(self, least: float, what: str) -> AsyncIterator[None]:
+        left = None if self._end is None else max(self._end - time.monotonic(), least)
         try:
             async with asyncio.timeout(left) as bound:
                 yield

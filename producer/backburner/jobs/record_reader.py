@@ -144,24 +144,32 @@ class RecordReader:
         self._ended = False
         self._below: int | None = None
 
-    async def pieces(self, *, follow: bool) -> AsyncGenerator[Piece]:
+    async def pieces(self, *, follow: bool, timeout: float | None = None) -> AsyncGenerator[Piece]:
         """The records, some at a time. With `follow` until the job is frozen, otherwise those that are there now.
 
-        Where every record of a segment counts they are its lines, which `records_of` parses.
+        Where every record of a segment counts they are its lines, which `records_of` parses. `timeout` is how many
+        seconds the job may take to end; what is there by then is yielded.
 
-        Raises `JobNotFound` if there is nothing of that name, and `StoreError`, with `follow` only after the store was
-        away for minutes.
+        Raises `JobNotFound` if there is nothing of that name, `ResultTimeout`, and `StoreError`, with `follow` only
+        after the store was away for minutes.
         """
         pace, patience = (
-            PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS),
+            PollPace(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS, timeout, job=self._job),
             (Patience() if follow else Patience(0.0)),
         )
+        late = f"job {self._job} did not end"
         while True:
             before = len(self._read)
             try:
-                async with aclosing(self._look(follow=follow)) as look:
-                    async for batch in look:
-                        yield batch
+                async with pace.look(late):
+                    view = await self._view()
+                async with aclosing(self._news(view, follow=follow)) as news:
+                    while True:
+                        async with pace.reading(late):
+                            piece = await anext(news, None)
+                        if piece is None:
+                            break
+                        yield piece
                 patience.went_well()
             except StoreError as error:
                 patience.bear(error)
@@ -169,11 +177,10 @@ class RecordReader:
                 return
             if len(self._read) > before:
                 pace.quicken()
-            await pace.pause(f"no end of {self._job}")
+            await pace.pause(late)
 
-    async def _look(self, *, follow: bool) -> AsyncGenerator[Piece]:
+    async def _news(self, view: JobView | None, *, follow: bool) -> AsyncGenerator[Piece]:
         """What is new since the last poll. What a failed poll has yielded already is not yielded again."""
-        view = await self._view()
         if view is None:
             if follow:
                 raise not_found(self._job)

@@ -118,7 +118,10 @@ class Storage(Availability):
         url = settings.store_url
         forms = "set BACKBURNER_STORE_URL to s3://bucket/root, gs://…, az://… or file:///folder"
         if not url:
-            raise SettingsError(f"no object store is set; {forms}, or run `backburner up` and then `. .backburner/env`")
+            raise SettingsError(
+                f"no object store is set; {forms}, or run `backburner up` and then "
+                "`. .backburner/env`, or, in Python, Client.from_env_file()"
+            )
         check_no_user("BACKBURNER_STORE_URL", url, _USERS)
         try:
             parts = urlsplit(url)

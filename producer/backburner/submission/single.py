@@ -14,7 +14,7 @@ from backburner.submission.envelopes import claim_check
 from backburner.submission.options import Deadline, resolve_deadline
 from backburner.submission.sender import publish
 from backburner_schemas import keys
-from backburner_schemas.body_fields import FIELDS, HARMLESS_NAMES
+from backburner_schemas.body_fields import FIELDS, HARMLESS_FIELDS
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.errors import (
     JobConflict,
@@ -50,6 +50,15 @@ def body_of(
     if len(given) != 1:
         named = "none was" if not given else " and ".join(given) + " were"
         raise RequestRefused(f"pass exactly one of prompt, messages and body; {named} given", param="prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise RequestRefused(
+            f"prompt is a text, not {type(prompt).__name__}; pass messages=…, or body=…", param="prompt"
+        )
+    if messages is not None and not _are_messages(messages):
+        raise RequestRefused(
+            'messages is a list of dicts such as {"role": "user", "content": "…"}; a text alone is a prompt',
+            param="messages",
+        )
     made: dict[str, Any] = {"model": model} if model is not None else {}
     if body is not None:
         made = {**body, **made}
@@ -58,6 +67,11 @@ def body_of(
     else:
         made.update(_from_prompt(endpoint, prompt or ""))
     return {**made, **parameters}
+
+
+def _are_messages(messages: object) -> bool:
+    # Responses take other items there too; what each holds is the worker's to check.
+    return isinstance(messages, Sequence) and all(isinstance(one, Mapping) for one in messages)
 
 
 def _from_prompt(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
@@ -75,7 +89,7 @@ def check_names(endpoint: Endpoint, names: Iterable[str], own: Collection[str]) 
 
     `own` are the names that the caller's function has itself: a misspelt one is the likeliest of all.
     """
-    known = FIELDS[endpoint] | HARMLESS_NAMES
+    known = FIELDS[endpoint] | HARMLESS_FIELDS.keys()
     for name in names:
         if name not in known:
             near = get_close_matches(name, [*own, *sorted(known)], n=1)

@@ -13,7 +13,7 @@ from backburner.inputs.file_reader import FileReader
 from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.item_reader import ItemReader
 from backburner.inputs.reader import InputReader
-from backburner.inputs.source import Source, check_no_frame
+from backburner.inputs.source import Source, check_source
 from backburner.inputs.validation import Checker
 from backburner.jobs.routes import note_unrouted
 from backburner.runtime.progress import ProgressCalls
@@ -82,7 +82,7 @@ class StoredSubmission:
         skip_invalid = self._options.skip_invalid
         if isinstance(source, (str, Path)):
             return FileReader(Path(source), checker, max_bytes=max_bytes, skip_invalid=skip_invalid, refuse=_nothing)
-        check_no_frame(source)
+        check_source(source)
         return ItemReader(source, checker, skip_invalid=skip_invalid, refuse=_nothing)
 
     async def _write(self, reader: InputReader, copy: IO[bytes]) -> None:

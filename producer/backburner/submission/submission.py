@@ -16,7 +16,7 @@ from backburner.inputs.findings import SkippedLine
 from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.item_reader import ItemReader
 from backburner.inputs.reader import InputReader
-from backburner.inputs.source import Source, check_no_frame
+from backburner.inputs.source import Source, check_source
 from backburner.inputs.validation import Checker
 from backburner.jobs.finalizer import finalize
 from backburner.jobs.routes import JobRoutes, note_unrouted, noted_unrouted
@@ -160,7 +160,7 @@ class Submission:
         skip_invalid, refuse = self._options.skip_invalid, self._objects.cancel_if_open
         if isinstance(source, (str, Path)):
             return FileReader(Path(source), checker, max_bytes=max_bytes, skip_invalid=skip_invalid, refuse=refuse)
-        check_no_frame(source)
+        check_source(source)
         return ItemReader(source, checker, skip_invalid=skip_invalid, refuse=refuse)
 
     # --- sending --------------------------------------------------------------------------------------------

@@ -7,7 +7,18 @@ import threading
 
 import pytest
 
-from backburner import Client, Handle, InvalidInput, Job, JobNotFound, JobState, SyncClient, SyncHandle, SyncJob
+from backburner import (
+    Client,
+    Handle,
+    InvalidInput,
+    Job,
+    JobNotFound,
+    JobState,
+    ResultTimeout,
+    SyncClient,
+    SyncHandle,
+    SyncJob,
+)
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 
@@ -130,6 +141,14 @@ def test_results_may_be_left_early(system):
     assert len(list(job.results())) == 1000
 
 
+def test_reading_waits_no_longer_than_it_is_told(system):
+    system.hold()
+    job = system.sync_client.submit([line("a")])
+    for read in (job.results, job.result_batches, job.result_lines):
+        with pytest.raises(ResultTimeout):
+            next(read(timeout=0.05))
+
+
 def test_errors_are_the_same(system):
     with pytest.raises(JobNotFound):
         system.sync_client.job("nope").status()
@@ -178,6 +197,6 @@ def test_closing_ends_what_is_under_way(system):
 @pytest.mark.parametrize(("twin", "original"), [(SyncClient, Client), (SyncJob, Job), (SyncHandle, Handle)])
 def test_the_twin_has_every_method_with_the_same_options(twin, original):
     for name, method in inspect.getmembers(original, callable):
-        if name.startswith("_") or name in {"result_batches", "of"}:
+        if name.startswith("_"):
             continue
         assert inspect.signature(method).parameters.keys() == inspect.signature(getattr(twin, name)).parameters.keys()

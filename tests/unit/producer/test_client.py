@@ -8,6 +8,7 @@ import pytest
 
 from backburner import (
     ClientClosed,
+    ClientError,
     Endpoint,
     JobConflict,
     JobError,
@@ -23,7 +24,8 @@ from backburner import (
     SettingsError,
 )
 from backburner.client import Client
-from backburner.connections import CallLimits
+from backburner.connections import CallLimits, Connections
+from backburner.jobs.deletion import forget_deleted
 from backburner.publishers.base import Message, PublishFailed
 from backburner.settings import Settings
 from backburner.settings.arguments import SettingArguments
@@ -329,6 +331,18 @@ async def test_jobs_are_listed_newest_first(system):
     assert [status.id async for status in system.client.jobs(tenant="other")] == []
 
 
+async def test_a_list_goes_on_behind_a_job_that_was_deleted_meanwhile(system):
+    ids = [(await system.client.submit([line("a")])).id for _ in range(3)]
+    newest = system.client.job(ids[-1])
+    await newest.delete()
+    for tidied in (False, True):
+        if tidied:
+            await forget_deleted(system.storage, before=math.inf)
+        assert [status.id async for status in system.client.jobs(after=newest.id)] == ids[1::-1]
+    with pytest.raises(JobNotFound, match="there is no chosen behind which"):
+        _ = [status async for status in system.client.jobs(after="chosen")]
+
+
 async def test_a_job_that_is_not_there_is_told_so(system):
     for ask in (system.client.job("nope").status(), system.client.job("nope").cancel()):
         with pytest.raises(JobNotFound, match="nope"):
@@ -397,6 +411,56 @@ async def test_what_an_operator_allows_beside_is_sent_when_it_is_said_so(system)
     assert (body["top_k"], body["user"], body["own_field"]) == (4, "me", 1)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"prompt": [{"role": "user", "content": "hello"}]},
+        {"messages": "hello"},
+        {"messages": ["hello"]},
+        {"messages": {"role": "user", "content": "hello"}},
+    ],
+)
+async def test_messages_are_no_prompt_and_a_text_is_no_messages(system, arguments):
+    with pytest.raises(RequestRefused, match=r"pass messages|is a list of dicts"):
+        await system.client.enqueue(**arguments)
+    assert system.published == 0
+
+
+async def test_a_job_is_no_single_request_to_wait_for(system):
+    job = await system.client.submit([line("a")])
+    with pytest.raises(JobError, match=r"client\.job") as caught:
+        system.client.handle(job.id)
+    assert caught.value.job_id == job.id
+
+
+def test_a_client_says_so_on_another_event_loop():
+    async def use():
+        await client.publisher()
+        await client.close()
+
+    class Bound(Recorder):
+        closed = 0
+
+        async def start(self):
+            self.loop = asyncio.get_running_loop()
+
+        async def close(self):
+            assert asyncio.get_running_loop() is self.loop
+            self.closed += 1
+
+    publisher = Bound()
+    settings = Settings(store_url="memory:///", queue_url="kafka://none:1")
+    client = Connections(settings, None, publisher)
+    asyncio.run(client.publisher())
+    with pytest.raises(ClientError, match="another event loop"):
+        asyncio.run(use())
+    asyncio.run(client.close())
+    assert publisher.closed == 0
+    client = Connections(settings, None, publisher)
+    asyncio.run(use())
+    assert publisher.closed == 1
+
+
 async def test_a_number_that_json_has_not_is_refused(system):
     with pytest.raises(RequestRefused):
         await system.client.enqueue("hello", temperature=math.nan)
@@ -438,7 +502,8 @@ async def test_a_client_has_a_time_out_and_retries_for_all_its_calls(system, mon
     client = Client(**settings, timeout=0.05)
     client._connections._storage = system.storage
     monkeypatch.setattr(type(system.storage), "get", get)
-    for call in (client.job("x").status, client.job("x").cancel, client.handle("single-x").peek):
+    job = client.job("x")
+    for call in (job.status, job.cancel, job.pause, job.resume, client.handle("single-x").peek, client.default_model):
         with pytest.raises(TimeoutError):
             await call()
     for wrong in ({"timeout": 0}, {"timeout": math.nan}, {"max_retries": -1}):
@@ -506,12 +571,26 @@ async def test_an_async_progress_is_awaited(system):
     assert statuses[-1].frozen
 
 
-async def test_an_async_progress_that_fails_fails_the_submit(system):
+@pytest.mark.parametrize("stored", [True, False])
+async def test_an_async_progress_that_fails_fails_the_submit(system, stored):
     async def told(progress):
         raise KeyError
 
     with pytest.raises(KeyError):
-        await system.client.submit([line("a")], on_progress=told)
+        await system.client.submit([line("a")], on_progress=told, stored=stored)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_the_last_report_has_been_taken_when_a_submit_returns(system, stored):
+    taken = []
+
+    async def told(progress):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        taken.append(progress)
+
+    await system.client.submit([line("a")], on_progress=told, stored=stored)
+    assert taken[-1].sent == 1
 
 
 async def test_a_record_has_its_index_and_usage(system):

@@ -10,6 +10,7 @@ import pytest
 
 import backburner.job as job_module
 from backburner import Client, InvalidInput, JobError, RequestRefused, SettingsError, SyncClient
+from backburner.connections import CallLimits
 from backburner.frames import ProgressLine
 from backburner.frames.progress_line import SubmitProgress
 from backburner.testing import FakeSystem
@@ -51,7 +52,7 @@ async def test_findings_that_say_the_same_are_folded(system, tmp_path):
     with pytest.raises(InvalidInput, match=r"^all 50 items: custom_id is missing; ") as refused:
         await system.client.submit(rows)
     assert refused.value.total == len(refused.value.findings) == 50
-    with pytest.raises(InvalidInput, match=r"^item 2 and 1 more: custom_id is missing.* \(and 1 others\); "):
+    with pytest.raises(InvalidInput, match=r"^item 2 and 1 more: custom_id is missing.* \(and 1 other\); "):
         await system.client.submit([line(), {}, {}, {"custom_id": 1, "url": "", "body": {}}])
     path = tmp_path / "in.jsonl"
     path.write_text("{}\n" * 3)
@@ -178,8 +179,9 @@ def test_the_stack_of_the_folder_is_found_from_below(env_file, monkeypatch):
 
 
 def test_a_path_can_be_named_and_the_blocking_client_has_the_same(env_file):
-    with SyncClient.from_env_file(env_file) as client:
+    with SyncClient.from_env_file(env_file, timeout=5, max_retries=1) as client:
         assert client.settings.store_url == "s3://backburner/main"
+        assert client._client._connections.limits == CallLimits(5, 1)
 
 
 def test_sqs_gets_the_keys_too(env_file):

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from segments import answered, store
 
 from backburner import JobState, ResultTimeout
 from backburner.jobs.polling import Patience, PollPace
@@ -65,7 +66,12 @@ async def test_a_look_at_once_tells_the_outage(system, outage):
 
 @pytest.mark.parametrize(
     "wait",
-    [lambda client: client.handle("single-x").result(timeout=0.01), lambda client: client.job("x").wait(timeout=0.01)],
+    [
+        lambda client: client.handle("single-x").result(timeout=0.01),
+        lambda client: client.job("x").wait(timeout=0.01),
+        lambda client: anext(client.job("x").results(timeout=0.01)),
+        lambda client: anext(client.job("x").result_lines(timeout=0.01)),
+    ],
 )
 async def test_a_time_out_is_kept_where_the_store_takes_the_call_and_never_answers(system, monkeypatch, wait):
     monkeypatch.setattr("backburner.jobs.polling._LEAST_LOOK_SECONDS", 0.0)
@@ -78,6 +84,65 @@ async def test_a_time_out_is_kept_where_the_store_takes_the_call_and_never_answe
         await wait(system.client)
     assert isinstance(caught.value, ResultTimeout)
     assert caught.value.job_id in {"single-x", "x"}
+
+
+async def test_what_is_not_there_at_the_end_of_the_time_is_not_blamed_on_the_store(system, monkeypatch):
+    monkeypatch.setattr("backburner.jobs.polling._LEAST_LOOK_SECONDS", 60.0)
+    system.hold()
+    handle, job = await system.client.enqueue("hello"), await system.client.submit([line("a")])
+    for wait in (handle.result, job.wait):
+        with pytest.raises(ResultTimeout) as caught:
+            await wait(timeout=0.05)
+        assert "object store" not in caught.value.message
+
+
+async def test_a_look_at_the_end_of_the_time_is_one_too():
+    pace, looked = PollPace(0.001, 0.001, timeout=0.0), False
+    async with pace.look("no answer"):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        looked = True
+    assert looked
+
+
+@pytest.mark.parametrize("read", ["results", "result_batches", "result_lines"])
+async def test_reading_waits_no_longer_than_it_is_told_and_gives_what_is_there(system, monkeypatch, read):
+    monkeypatch.setattr("backburner.jobs.polling._LEAST_LOOK_SECONDS", 60.0)
+    system.hold()
+    job = await system.client.submit([line(f"r{number}") for number in range(3)], job_id="mine")
+    await store(system, [answered(0), answered(1)])
+    got = []
+
+    async def read_all():
+        async for one in getattr(job, read)(timeout=0.05):
+            got.append(one)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(ResultTimeout, match=r"job mine did not end within 0\.05 s") as caught:
+        await read_all()
+    assert caught.value.job_id == "mine"
+    counts = {"results": lambda one: 1, "result_batches": len, "result_lines": lambda lines: lines.count}
+    assert sum(map(counts[read], got)) == 2
+
+
+async def test_what_has_ended_is_read_to_its_end_whatever_the_time_out(system):
+    job = await system.client.submit([line(f"r{number}") for number in range(600)])
+    got = []
+    async for record in job.results(timeout=0):
+        await asyncio.sleep(0)
+        got.append(record.index)
+    assert sorted(got) == list(range(600))
+
+
+async def test_a_read_that_hangs_ends_with_the_time_out(system, monkeypatch):
+    monkeypatch.setattr("backburner.jobs.polling._LEAST_READ_SECONDS", 0.0)
+    job = await system.client.submit([line("a")])
+
+    async def view(self, key, **limits):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Storage, "view", view)
+    with pytest.raises(ResultTimeout, match="gave no answer"):
+        _ = [record async for record in job.results(timeout=0.01)]
 
 
 async def test_a_time_out_of_nothing_looks_once(system):

@@ -463,6 +463,13 @@ async def test_a_store_that_fails_is_told(system, monkeypatch):
         await system.client.submit([line("a")])
 
 
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("source", [None, 5, b"{}", line("a"), BatchRequest.model_validate(line("a"))])
+async def test_what_is_no_input_is_told_what_one_is(system, source, stored):
+    with pytest.raises(InvalidInput, match=r"(in|as) a list"):
+        await system.client.submit(source, stored=stored)
+
+
 @pytest.mark.parametrize("as_text", [True, False])
 async def test_an_open_file_is_read_as_its_path_is(system, tmp_path, as_text):
     path = tmp_path / "in.jsonl"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from backburner_schemas.body_fields import FIELDS, HARMLESS_FIELDS
 from backburner_schemas.errors import RequestRefused
 from backburner_schemas.request import Endpoint
 from backburner_worker.requests import chat_messages, parameters
@@ -14,9 +15,7 @@ from backburner_worker.requests.limits import DATA_URLS, BodyLimits
 
 EXTRA = ["frobnicate", "user", "stream", "echo", "priority", "guided_json", "n", ""]
 NAMES = sorted(
-    {*EXTRA, *parameters.HARMLESS_FIELDS, *parameters.NEVER, "guided_x", "stream_options", "x" * 200}.union(
-        *parameters.FIELDS.values()
-    )
+    {*EXTRA, *HARMLESS_FIELDS, *parameters.NEVER, "guided_x", "stream_options", "x" * 200}.union(*FIELDS.values())
 )
 TEXTS = st.sampled_from(["", "user", "system", "tool", "assistant", "robot", "text", "image_url", "data:x", "json"])
 VALUES = st.recursive(
@@ -54,12 +53,12 @@ def the_long_way(
     endpoint: Endpoint, body: dict[str, Any], allowed_extra: frozenset[str], limits: BodyLimits
 ) -> dict[str, Any]:
     """Field by field, each against every list, each message in full."""
-    allowed = parameters.FIELDS[endpoint]
+    allowed = FIELDS[endpoint]
     checked: dict[str, Any] = {}
     for name, value in body.items():
         if value is None:
             continue
-        harmless = parameters.HARMLESS_FIELDS.get(name)
+        harmless = HARMLESS_FIELDS.get(name)
         label = harmless is not None and harmless.is_label
         if parameters._is_never(name) or not (name in allowed or (name in allowed_extra and not label)):
             parameters._check_harmless(name, value)

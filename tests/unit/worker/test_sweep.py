@@ -161,6 +161,15 @@ async def test_markers_and_announcements_go_when_nobody_needs_them(storage, swee
     assert [one async for one in storage.scan("")] == []
 
 
+async def test_a_deleted_job_is_forgotten_by_each_tenth_sweep_once_no_queue_holds_anything_of_it(storage, sweep):
+    await storage.put(keys.deleted(*JOB), b"")
+    await storage.put(keys.summary(*JOB), b"{}")
+    for life, turn, left in ((1000.0, 10, 2), (-10.0, 11, 2), (-10.0, 20, 0)):
+        sweep._marker_life, sweep._turn = life, turn
+        await sweep._sweep_deleted()
+        assert len([one async for one in storage.scan("")]) == left
+
+
 async def test_the_announcement_of_a_worker_with_adapters_stays_as_that_of_one_that_left(storage, make_sweep):
     await PoolDirectory(storage).register("p")
     sweep = make_sweep("w1", adapters=("legal",))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
-from backburner_schemas.body_fields import FIELDS
+from backburner_schemas.body_fields import FIELDS, HARMLESS_FIELDS
 from backburner_schemas.errors import RequestRefused, SettingsError, UnsupportedParameter
 from backburner_schemas.request import Endpoint
 from backburner_worker.requests.chat_messages import (
@@ -22,7 +22,6 @@ from backburner_worker.requests.constraints import (
     check_structured_outputs,
     check_tools,
 )
-from backburner_worker.requests.harmless_fields import HARMLESS_FIELDS
 from backburner_worker.requests.limits import BodyLimits
 from backburner_worker.requests.response_items import (
     MAY_HOLD_NULLS,
@@ -44,7 +43,7 @@ from backburner_worker.requests.sampling_lists import (
     check_stop_token_ids,
 )
 
-__all__ = ["FIELDS", "BodyLimits", "check_allowed_extra", "check_parameters"]
+__all__ = ["BodyLimits", "check_allowed_extra", "check_parameters"]
 
 NEVER = frozenset(
     {

@@ -1,6 +1,5 @@
 """`results`: the records of a job, or of a single request, as JSON lines."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, nullcontext
@@ -21,7 +20,7 @@ from backburner.cli.terminal.output import check_output, is_stdout, records_to
 from backburner.cli.terminal.progress import Watcher, display
 from backburner.jobs.record_lines import RecordLines
 from backburner_schemas import keys
-from backburner_schemas.errors import JobNotFound, ResultTimeout, SettingsError
+from backburner_schemas.errors import JobNotFound, SettingsError
 from backburner_schemas.result import encode_record
 
 if TYPE_CHECKING:
@@ -97,13 +96,7 @@ async def _results(session: Session, job: str, tenant: str | None, reading: _Rea
                 await found.wait(timeout=reading.timeout, progress=Watcher(shown))
         left = None if reading.timeout is None else max(reading.timeout - (time.monotonic() - begun), 0.0)
         with explaining_empty_stream(job) if not reading.follow else nullcontext():
-            try:
-                async with asyncio.timeout(left):
-                    await write_results(found, output, join=reading.join, follow=reading.follow)
-            except TimeoutError as error:
-                raise ResultTimeout(
-                    f"job {job} did not end within {reading.timeout:g} s, or has more records than can be read in it"
-                ) from error
+            await write_results(found, output, join=reading.join, follow=reading.follow, timeout=left)
     return None
 
 
@@ -118,11 +111,18 @@ def explaining_empty_stream(job: str) -> Iterator[None]:
         raise JobNotFound(f"nothing is stored under {job}; check the name and the tenant") from error
 
 
-async def write_results(job: "Job", output: Path | None, *, join: Path | None = None, follow: bool = True) -> None:
-    """Write a job's records, and print how many if they went into a file."""
+async def write_results(
+    job: "Job",
+    output: Path | None,
+    *,
+    join: Path | None = None,
+    follow: bool = True,
+    timeout: float | None = None,
+) -> None:
+    """Write a job's records, and print how many if they went into a file. `timeout` is as in `Job.results`."""
     written = failed = 0
     with records_to(output) as write, Activity(f"waiting for records of {job.id}") as activity:
-        async with aclosing(_lines(job, join=join, follow=follow)) as pieces:
+        async with aclosing(_lines(job, join=join, follow=follow, timeout=timeout)) as pieces:
             async for lines in pieces:
                 activity.rest()
                 write(lines.data.removesuffix(b"\n"))
@@ -132,13 +132,19 @@ async def write_results(job: "Job", output: Path | None, *, join: Path | None = 
         show.say(f"wrote {written:,} records to {output}, {failed:,} of them errors")
 
 
-async def _lines(job: "Job", *, join: Path | None, follow: bool) -> AsyncGenerator[RecordLines]:
+async def _lines(
+    job: "Job",
+    *,
+    join: Path | None,
+    follow: bool,
+    timeout: float | None,
+) -> AsyncGenerator[RecordLines]:
     if join is None:
-        async with aclosing(job.result_lines(follow=follow)) as pieces:
+        async with aclosing(job.result_lines(follow=follow, timeout=timeout)) as pieces:
             async for lines in pieces:
                 yield lines
         return
-    async for joined in job.results(join=join, follow=follow):
+    async for joined in job.results(join=join, follow=follow, timeout=timeout):
         request = joined.request.model_dump(mode="json") if joined.request is not None else None
         line = to_json({**joined.model_dump(mode="json"), "request": request}, inf_nan_mode="null")
         yield RecordLines(line + b"\n", 1, int(not joined.ok))
