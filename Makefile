@@ -4,14 +4,21 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check chart test kafka-test cluster-test test-no-engine lowest vllm-versions lock-check docs mutants bench report gpu-check images clean distclean
+.PHONY: help setup demo check types-and-pages quick-tests chart test kafka-test cluster-test test-no-engine lowest \
+	vllm-versions lock-check docs session mutants bench report gpu-check images clean distclean
+
+# Python keeps what it compiles, whatever the environment says: tests start hundreds of processes, and pytest's own
+# compile every test.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# Most tests wait for servers, so more of them run side by side than there are cores; a file's tests stay together.
-SIDE_BY_SIDE := -n 3 --dist loadfile
-# What says which tests run on their own, without a server or a model.
-QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/typing tests/golden)
+# Most tests wait for servers, so more of them run side by side than there are cores; a file's tests stay together. Files
+# run in the order of their folders: those that wait for minutes first, and the short ones fill the end. pytest-xdist's own
+# order, by the number of tests, has it the other way round.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
+# What says which tests run on their own, without a server or a model. Those of tests/typing are mypy's.
+QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/golden)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +35,18 @@ demo: $(STAMP) ## Run real prompts through the embedded stack and show the answe
 check: $(STAMP) ## Lint, types, layers, generated pages, quick tests: under 90 s
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@$(MAKE) --jobs=2 types-and-pages quick-tests
+
+types-and-pages: $(STAMP)
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/docs.py --check
 	@$(BIN)/python scripts/chart_values.py --check
 	@$(BIN)/python load-tests/report.py --check
-	@$(BIN)/pytest -q $(SIDE_BY_SIDE) -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/typing
+
+quick-tests: $(STAMP)
+	@$(BIN)/pytest -q -n 3 --dist loadfile -m "not install" --hypothesis-profile=quick $(QUICK_TESTS)
 
 chart: $(STAMP) ## Judge the Helm chart: renders, schemas, refusals, policies, alerts, each with a count: under 3.5 minutes
 	@$(BIN)/pytest -q tests/chart
@@ -56,6 +69,9 @@ lowest: ## The same on the lowest versions that pyproject.toml admits, on Python
 docs: $(STAMP) ## Write the generated pages under docs/, and the chart's schema and README
 	@$(BIN)/python scripts/docs.py
 	@$(BIN)/python scripts/chart_values.py
+
+session: $(STAMP) ## Record docs/cli-session.cast: the command line in a real shell, beside a stack of its own
+	@$(BIN)/python scripts/record_cli.py
 
 bench: $(STAMP) ## Measure all scenarios and write docs/benchmarks.md: under 75 minutes; QUICK=1 under 10, to out/bench
 	@$(BIN)/python load-tests/bench.py $(if $(QUICK),--quick --folder out/bench)

@@ -38,4 +38,5 @@ if [[ $versions == lowest ]]; then
     mypy
     lint-imports
 fi
-exec pytest "$@" -m 'not vllm' tests/unit tests/contract tests/faults
+# In this order, as in `make test`: what waits for minutes first.
+exec pytest "$@" -m 'not vllm' tests/contract tests/faults tests/unit

@@ -6,6 +6,7 @@ since some brokers answer `end_offsets` wrongly.
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +21,9 @@ LANES = ("high", "normal", "low", "retry")
 _FETCH_MS = 1000
 _PAUSE_SECONDS = 0.5
 _MIN_EMPTY_FETCHES = 3
-"""Empty fetches in a row after which a partition without messages counts as such."""
+"""Empty fetches in a row after which all that there is was read, if each partition's end is known and reached."""
+_SILENT_SECONDS = 60.0
+"""Since the last message, after which a partition of which no end is known counts as one without messages."""
 
 
 async def look(
@@ -62,11 +65,12 @@ async def _read(brokers: Mapping[str, Any], topics: list[str]) -> tuple[list[Any
         ]
         consumer.assign(partitions)
         records: list[Any] = []
-        quiet = 0
-        while quiet < _MIN_EMPTY_FETCHES or any([await _left(consumer, at) for at in partitions]):
+        quiet, silent_since = 0, time.monotonic()
+        while quiet < _MIN_EMPTY_FETCHES or any([await _left(consumer, at, since=silent_since) for at in partitions]):
             found = await consumer.getmany(timeout_ms=_FETCH_MS)
             records += [record for batch in found.values() for record in batch]
             quiet = 0 if found else quiet + 1
+            silent_since = time.monotonic() if found else silent_since
         ends = {at: consumer.highwater(at) or 0 for at in partitions}
     finally:
         await consumer.stop()
@@ -78,9 +82,12 @@ async def _partitions_of(consumer: Any, topic: str) -> set[int]:
     return set(consumer.partitions_for_topic(topic) or ())
 
 
-async def _left(consumer: Any, at: TopicPartition) -> bool:
+async def _left(consumer: Any, at: TopicPartition, *, since: float) -> bool:
+    """Whether more may come of a partition, where nothing came since that monotonic time."""
     end = consumer.highwater(at)
-    return end is not None and bool(await consumer.position(at) < end)
+    if end is None:  # The broker may be slow: it has not answered yet.
+        return time.monotonic() - since < _SILENT_SECONDS
+    return bool(await consumer.position(at) < end)
 
 
 def _message(record: Any) -> QueuedMessage | None:

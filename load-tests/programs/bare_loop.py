@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from pydantic_core import to_json
 
-from backburner.process.garbage import freeze_gc
+from backburner.process.memory import freeze_gc
 from backburner.publishers.kafka.publisher import kafka_connection
 from backburner.storage import Storage
 from backburner_schemas import routing

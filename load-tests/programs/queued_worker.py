@@ -20,7 +20,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from backburner.logs import configure
-from backburner.process.garbage import freeze_gc
+from backburner.process.memory import freeze_gc
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
 from backburner_worker.app import Worker

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backburner.logs import configure
-from backburner.process.garbage import freeze_gc
+from backburner.process.memory import freeze_gc
 from backburner.storage import Storage
 from backburner_schemas.names import Lane
 from backburner_worker.app import Worker

@@ -362,7 +362,7 @@ class Client:
         """Read what has come of messages that raw producers sent without a job: `limit` streams at most.
 
         Those of the latest day come first. `after` is the id of the last one seen, to go on from there. Raises
-        `StoreError`.
+        `JobNotFound` if there is no such stream, and `StoreError`.
 
             async for stream in client.streams(limit=5):
                 print(stream.id, stream.request_counts.completed, stream.usage.output_tokens)

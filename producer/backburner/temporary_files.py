@@ -2,8 +2,10 @@
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from backburner_schemas.errors import TemporaryFilesError
 
@@ -19,6 +21,33 @@ def temporary_files() -> Iterator[None]:
             f"temporary files cannot be written in {_folder()} ({reason}); make room there, or set TMPDIR to a folder "
             "that has some"
         ) from error
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that goes with the block. Raises `TemporaryFilesError` if none can be made."""
+    with ExitStack() as stack:
+        with temporary_files():
+            folder = stack.enter_context(TemporaryDirectory(prefix="backburner-"))
+        yield Path(folder)
+
+
+@contextmanager
+def temporary_lines(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A function that writes a line into that temporary file. Both raise `TemporaryFilesError`."""
+    with temporary_files():
+        file = path.open("wb")
+
+    def write(line: bytes) -> None:
+        with temporary_files():
+            file.writelines((line, b"\n"))
+
+    try:
+        yield write
+    finally:
+        # Writes what is still buffered, so it can fail as a write does.
+        with temporary_files():
+            file.close()
 
 
 def _folder() -> str:

@@ -47,8 +47,12 @@ def new_job_id(now: float | None = None) -> str:
 
 
 def _newest_first(now: float | None) -> str:
-    milliseconds = int((time.time() if now is None else now) * 1000)
-    return _base32((1 << 48) - 1 - milliseconds, 10) + _base32(secrets.randbits(80), 16)
+    return _inverted(time.time() if now is None else now) + _base32(secrets.randbits(80), 16)
+
+
+def _inverted(unix_seconds: float) -> str:
+    """A time as ten characters that sort the newest first."""
+    return _base32((1 << 48) - 1 - int(unix_seconds * 1000), 10)
 
 
 SINGLE = "single-"
@@ -79,7 +83,12 @@ _SINGLE_ID = re.compile(rf"{SINGLE}([{_CROCKFORD}]{{10}})[{_CROCKFORD}]{{16}}")
 def job_made_at(name: str) -> float | None:
     """When a job was created, in Unix seconds, from an id of `new_job_id`; None for other names."""
     found = _JOB_ID.fullmatch(name)
-    return None if found is None else ((1 << 48) - 1 - _number(found[1])) / 1000
+    return None if found is None else _time_of(found[1])
+
+
+def _time_of(inverted: str) -> float:
+    """The time that `_inverted` made these characters of, in Unix seconds."""
+    return ((1 << 48) - 1 - _number(inverted)) / 1000
 
 
 def single_made_at(name: str) -> float | None:
@@ -184,6 +193,25 @@ def job(tenant: str, name: str) -> str:
 def manifest(tenant: str, name: str) -> str:
     """The manifest, written once."""
     return f"{job(tenant, name)}job.json"
+
+
+def named_jobs(tenant: str) -> str:
+    """Prefix of the list of a tenant's jobs whose ids do not tell when they were made, newest first."""
+    return f"tenants/{tenant}/named/"
+
+
+def named_job(tenant: str, name: str, made_at: float) -> str:
+    """The entry of a job in that list; `made_at` is in Unix seconds."""
+    return f"{named_jobs(tenant)}{_inverted(made_at)}-{name}"
+
+
+def named_job_of(key: str) -> tuple[str, float] | None:
+    """The job of such an entry's key, and when it was made, in Unix seconds; None for anything else."""
+    found = _NAMED.fullmatch(key)
+    return (found[2], _time_of(found[1])) if found and is_name(found[2]) else None
+
+
+_NAMED = re.compile(rf"tenants/[^/]+/named/([{_CROCKFORD}]{{10}})-([^/]+)")
 
 
 def cursor(tenant: str, name: str) -> str:

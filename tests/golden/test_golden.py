@@ -155,6 +155,7 @@ def every_key():
         "cancelled": keys.cancelled("acme", JOB),
         "open": keys.open_job("acme", JOB),
         "manifest": keys.manifest("acme", JOB),
+        "job with an id of its user's": keys.named_job("acme", "monday", 1_767_225_600),
         "input": keys.stored_input("acme", JOB),
         "body": keys.body("acme", JOB, 18),
         "body in a stream": keys.body("acme", "stream-q-2026-01-01", "3-17"),

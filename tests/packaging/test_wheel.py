@@ -82,6 +82,7 @@ def test_its_base_install_is_small_and_says_which_pythons_it_takes(wheel):
         "dispatcher",
         "gateway",
         "local",
+        "local-sqs",
         "openai-http",
         "dev",
     }

@@ -144,7 +144,8 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, **headers: str) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.secret}", **headers})
+        authorization = {"authorization": f"Bearer {self.secret}"}
+        return httpx2.Client(base_url=self.url, headers={**authorization, **headers}, timeout=PATIENCE)
 
     def start(self) -> None:
         self._thread.start()

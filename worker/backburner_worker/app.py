@@ -13,8 +13,8 @@ from backburner.availability import Availability
 from backburner.logs import get_logger, guard
 from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
-from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
+from backburner.process.memory import freeze_gc, keep_few_arenas, trim_memory
 from backburner.process.readiness import Readiness
 from backburner.publishers import check_queue
 from backburner.storage import Storage
@@ -79,6 +79,7 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
 
     `notices` takes the place of the sources of notices that the settings name.
     """
+    keep_few_arenas()
     reclaim = ReclaimWatcher(open_notice_sources(settings, os.environ) if notices is None else notices)
     storage = Storage.open(settings)
     check_queue(settings)  # Before the model loads.
@@ -104,7 +105,7 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
             monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
             stopping = Stopping(worker.pipeline, readiness, reclaim, telemetry)
             clock = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, telemetry)
-            timers = (health.beat(), monitor.run(), stopping.watch(), clock.run())
+            timers = (health.beat(), monitor.run(), stopping.watch(), clock.run(), trim_memory())
             beside = [tasks.create_task(timer) for timer in timers]
             await _serve(worker, readiness, checks.passed(info), stopping)
             for task in beside:

@@ -7,7 +7,6 @@ plan exists, every further one for the same parent waits.
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +18,7 @@ from backburner.jobs.join import download_input
 from backburner.storage import Storage
 from backburner.storage.parse import MAX_LISTS_BYTES, read_stored
 from backburner.submission.submission import Submission, SubmitOptions, SubmitProgress, Submitted
+from backburner.temporary_files import temporary_folder
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.indexset import IndexSet
@@ -130,8 +130,8 @@ class Plans:
         ended = [keys.summary(*names), keys.cancelled(*names)]
         if [key for key in ended if await self._storage.modified(key) is not None]:
             return None
-        with TemporaryDirectory(prefix="backburner-") as folder:
-            source = Path(folder) / "input.jsonl"
+        with temporary_folder() as folder:
+            source = folder / "input.jsonl"
             if not await download_input(self._storage, plan.manifest, source):
                 return None
             again = f"retry {self._parent}" if plan.kind is PlanKind.RETRY else f"dlq redrive --job {self._parent}"

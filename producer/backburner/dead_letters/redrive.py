@@ -10,7 +10,6 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from itertools import filterfalse, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetter, DeadLetterRef
@@ -22,6 +21,7 @@ from backburner.inputs.findings import Findings
 from backburner.inputs.validation import Checker
 from backburner.storage.parse import read_manifest
 from backburner.submission.options import Deadline, manifest_of
+from backburner.temporary_files import temporary_folder, temporary_lines
 from backburner_schemas import keys
 from backburner_schemas.errors import (
     BackburnerError,
@@ -192,8 +192,8 @@ class Redrive:
         found = await plans.find()
         if found is not None and not await plans.overtaken(found):
             await self._carry_out(plans, found)
-        with TemporaryDirectory(prefix="backburner-") as folder:
-            source = Path(folder) / "input.jsonl"
+        with temporary_folder() as folder:
+            source = folder / "input.jsonl"
             letters = await self._write(parent, only, source)
             if not letters:
                 return
@@ -233,7 +233,7 @@ class Redrive:
         pool = await pools.check_pool(parent.pool) if parent.pool is not None else None
         taken: list[int] = []
         checker = Checker(max_bytes=self._max_bytes, router=pools, pool=pool)
-        with path.open("wb") as file, closing(checker):
+        with temporary_lines(path) as write, closing(checker):
             async with aclosing(self._batches(parent.id, only)) as batches:
                 async for batch in batches:
                     chunk = [(number, await self._line(letter)) for number, letter in enumerate(batch, 1)]
@@ -246,7 +246,7 @@ class Redrive:
                         text, index = texts[one.line], batch[one.line - 1].index
                         assert isinstance(text, bytes)
                         assert isinstance(index, int)
-                        file.writelines((text, b"\n"))
+                        write(text)
                         taken.append(index)
         return IndexSet.of(taken)
 

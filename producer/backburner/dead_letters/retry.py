@@ -8,7 +8,6 @@ from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from backburner.connections import Connections
 from backburner.dead_letters.letter import DeadLetterRef
@@ -27,6 +26,7 @@ from backburner.jobs.record_reader import not_found
 from backburner.jobs.routes import routes_of_input
 from backburner.submission.options import Deadline, manifest_of
 from backburner.submission.submission import SubmitProgress
+from backburner.temporary_files import temporary_folder, temporary_lines
 from backburner_schemas import keys
 from backburner_schemas.errors import JobConflict, JobError, RequestRefused
 from backburner_schemas.indexset import IndexSet
@@ -75,8 +75,8 @@ class RetryFailed:
                 return job
         if (made := await plans.made()) is not None:
             return self._made_before(made)
-        with TemporaryDirectory(prefix="backburner-") as folder:
-            source = Path(folder) / "input.jsonl"
+        with temporary_folder() as folder:
+            source = folder / "input.jsonl"
             plan = await plans.make(await self._plan(view, source), source)
         if (made := await plans.made()) is not None and made != plan.manifest.id:
             # Another retry was completed between the first look and this plan.
@@ -151,8 +151,8 @@ class RetryFailed:
         if given is not None:
             await self._from_input(view, failed, given, into)
             return
-        with TemporaryDirectory(prefix="backburner-") as folder:
-            stored = Path(folder) / "input.jsonl"
+        with temporary_folder() as folder:
+            stored = folder / "input.jsonl"
             if await download_input(self._storage, view.manifest, stored):
                 await self._from_input(view, failed, stored, into)
                 return
@@ -176,7 +176,7 @@ class RetryFailed:
         written = 0
         manifest = view.manifest
         checker = Checker(max_bytes=self._max_bytes, pool=manifest.pool, model=manifest.model, router=router)
-        with into.open("wb") as file, closing(checker):
+        with temporary_lines(into) as write, closing(checker):
             async with aclosing(read_lines(source, max_bytes=self._max_bytes)) as chunks:
                 async for chunk in chunks:
                     texts = dict(chunk)
@@ -184,7 +184,7 @@ class RetryFailed:
                         text = texts[one.line]
                         assert isinstance(text, bytes)
                         if fingerprint.count in failed or fingerprint.count >= known:
-                            file.writelines((text.replace(b"\n", b" ").replace(b"\r", b" "), b"\n"))
+                            write(text.replace(b"\n", b" ").replace(b"\r", b" "))
                             written += 1
                         fingerprint.take(one.data)
         fingerprint.end()
@@ -196,7 +196,7 @@ class RetryFailed:
     async def _from_letters(self, failed: IndexSet, into: Path) -> None:
         """Raises `InvalidInput` unless each of them has a letter with its body."""
         found: list[int] = []
-        with into.open("wb") as file:
+        with temporary_lines(into) as write:
             async with aclosing(self._store.batches(self._job)) as batches:
                 async for batch in batches:
                     for letter in batch:
@@ -204,7 +204,7 @@ class RetryFailed:
                             assert letter.envelope is not None
                             with suppress(RequestRefused):
                                 line = await line_of(self._storage, letter.envelope, max_bytes=self._max_bytes)
-                                file.writelines((line, b"\n"))
+                                write(line)
                                 found.append(letter.index)
         if without := failed - IndexSet.of(found):
             first = ", ".join(str(index) for index in islice(without, _MAX_NAMED_REQUESTS))

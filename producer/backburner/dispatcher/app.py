@@ -13,8 +13,8 @@ from backburner.logs import get_logger
 from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.dependency_probe import DependencyProbe
-from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
+from backburner.process.memory import freeze_gc, keep_few_arenas, trim_memory
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
@@ -26,6 +26,7 @@ log = get_logger(__name__)
 async def run_dispatcher(settings: DispatcherSettings) -> None:
     """Be a dispatcher until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`."""
     check_queue(settings)
+    keep_few_arenas()
     connections = Connections(settings)
     storage = connections.storage
     metrics = Metrics(REGISTRY)
@@ -45,7 +46,8 @@ async def run_dispatcher(settings: DispatcherSettings) -> None:
 
         on_stop_signal(stop)
         async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(part) for part in (health.beat(), monitor.run(), probe.run(), clock.run())]
+            timers = (health.beat(), monitor.run(), probe.run(), clock.run(), trim_memory())
+            beside = [tasks.create_task(timer) for timer in timers]
             freeze_gc()
             readiness.join()
             log.info("dispatching")

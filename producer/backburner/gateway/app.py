@@ -26,8 +26,8 @@ from backburner.logs import get_logger
 from backburner.process.clock_keeper import ClockKeeper
 from backburner.process.dependency_monitor import DependencyMonitor
 from backburner.process.dependency_probe import DependencyProbe
-from backburner.process.garbage import freeze_gc
 from backburner.process.health import Health
+from backburner.process.memory import freeze_gc, keep_few_arenas, trim_memory
 from backburner.process.readiness import Readiness
 from backburner.process.signals import on_stop_signal
 from backburner.publishers import check_queue
@@ -44,6 +44,7 @@ _WARM_UP_SECONDS = 15.0
 async def run_gateway(settings: GatewaySettings) -> None:
     """Be a gateway until a signal asks it to stop. Raises what makes that impossible, such as `SettingsError`."""
     check_queue(settings)
+    keep_few_arenas()
     telemetry, readiness = GatewayTelemetry(REGISTRY), Readiness()
     telemetry.watch_ready(lambda: readiness.ready)
     async with open_parts(settings, Connections(settings), telemetry) as parts:
@@ -112,7 +113,7 @@ async def _serve(parts: Parts, readiness: Readiness, health: Health) -> None:
     clock = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, parts.telemetry)
     sweep = GatewaySweep(parts.storage, seconds=settings.gateway_sweep_seconds)
     async with asyncio.TaskGroup() as tasks:
-        timers = (sweep.run(), health.beat(), monitor.run(), probe.run(), clock.run())
+        timers = (sweep.run(), health.beat(), monitor.run(), probe.run(), clock.run(), trim_memory())
         beside = [tasks.create_task(timer) for timer in timers]
         try:
             warm = tasks.create_task(_warm_up(parts))

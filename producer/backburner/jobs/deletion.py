@@ -9,6 +9,7 @@ from contextlib import aclosing
 from itertools import islice
 
 from backburner.jobs.finalizer import read_summary
+from backburner.jobs.named import forget_named
 from backburner.jobs.record_reader import not_found
 from backburner.logs import get_logger
 from backburner.storage import Storage
@@ -61,6 +62,8 @@ async def forget_deleted(storage: Storage, *, before: float) -> None:
                 # A marker whose job is there is left of a delete that broke off at its first step.
                 if keys.has_manifest(job[1]) and await storage.modified(keys.manifest(*job)) is None:
                     await _empty(storage, *job)
+                    # So late, since a job that is on the list is not asked for its time by whoever lists jobs.
+                    await forget_named(storage, *job)
                 await storage.delete([marker.key])
             except StoreDenied as error:
                 log.warning("removing a deleted job failed", tenant=job[0], job=job[1], error=error.message)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from backburner.jobs.finalizer import view_job
+from backburner.jobs.named import note_named, read_named
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
-from backburner_schemas.errors import JobNotFound, StoredObjectBroken
+from backburner_schemas.errors import JobNotFound, StoredObjectBroken, StoreError
 from backburner_schemas.status import BatchStatus, derive
 
 _MAX_CONCURRENT_READS = 16
@@ -17,31 +18,17 @@ log = get_logger(__name__)
 
 
 async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | None) -> AsyncGenerator[BatchStatus]:
-    """The statuses of up to `limit` jobs, newest first, behind the job `after`. Raises `JobNotFound` and `StoreError`.
+    """The statuses of up to `limit` jobs, newest first, behind the job `after`.
 
-    Most job ids contain their creation time. Those that users chose do not, so their manifests are read.
-    A job whose objects cannot be read is skipped with a warning in the log.
+    Costs two requests for a thousand of the tenant's jobs, and some for each status. A job whose objects cannot be read
+    is skipped with a warning in the log. Raises `JobNotFound` if nobody knows where `after` was, and `StoreError`.
     """
-    names = [name for name in await storage.folders(keys.jobs(tenant)) if keys.has_manifest(name)]
-    made = {name: at for name in names if (at := keys.job_made_at(name)) is not None}
-    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
-
-    async def read(name: str) -> None:
-        try:
-            async with places:
-                manifest = await read_manifest(storage, tenant, name)
-        except StoredObjectBroken as error:
-            _warn_skipped(name, error)
-            return
-        if manifest is not None:
-            made[name] = manifest.created_at
-
-    await asyncio.gather(*(read(name) for name in names if name not in made))
+    made = await _times(storage, tenant)
     ordered = sorted(made, key=lambda name: (-made[name], name))
     if after is not None:
         at = made.get(after, keys.job_made_at(after))
         if at is None:
-            raise JobNotFound(f"there is no job {after} to go on behind; list the jobs from the first on").of_job(after)
+            raise no_such_page(after)
         # By its place, not by itself: it may have been deleted meanwhile.
         ordered = [name for name in ordered if (-made[name], name) > (-at, after)]
     for name in ordered:
@@ -55,6 +42,49 @@ async def list_jobs(storage: Storage, tenant: str, *, limit: int, after: str | N
         if view is not None:
             limit -= 1
             yield derive(view)
+
+
+def no_such_page(after: str) -> JobNotFound:
+    """The error for a list that is to go on behind what is not in it."""
+    return JobNotFound(
+        f"there is no {after} behind which the list could go on; check the id and the tenant, or begin without it"
+    ).of_job(after)
+
+
+async def _times(storage: Storage, tenant: str) -> dict[str, float]:
+    """When each of the tenant's jobs was made, in Unix seconds, from their ids or from the list of named ones.
+
+    Of jobs of earlier releases, which are in neither, the manifests are read, once. Raises `StoreError`.
+    """
+    folders, named = await asyncio.gather(storage.folders(keys.jobs(tenant)), read_named(storage, tenant))
+    made, unknown = dict[str, float](), list[str]()
+    for name in folders:
+        if (at := keys.job_made_at(name)) is not None or (at := named.get(name)) is not None:
+            made[name] = at
+        elif keys.has_manifest(name):
+            unknown.append(name)
+    places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+    may_write = True
+
+    async def read(name: str) -> None:
+        nonlocal may_write
+        async with places:
+            try:
+                manifest = await read_manifest(storage, tenant, name)
+            except StoredObjectBroken as error:
+                _warn_skipped(name, error)
+                return
+            if manifest is None:
+                return
+            made[name] = manifest.created_at
+            if may_write:
+                try:
+                    await note_named(storage, manifest)
+                except StoreError:
+                    may_write = False  # Whoever may only read finds them as well, at the same cost each time.
+
+    await asyncio.gather(*(read(name) for name in unknown))
+    return made
 
 
 def _warn_skipped(name: str, error: StoredObjectBroken) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 
 from pydantic import BaseModel, ConfigDict
 
+from backburner.jobs.listing import no_such_page
 from backburner.jobs.record_reader import not_found
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -44,15 +45,18 @@ class StreamStatus(BaseModel):
 async def list_streams(
     storage: Storage, tenant: str, *, limit: int, after: str | None = None
 ) -> AsyncGenerator[StreamStatus]:
-    """Up to `limit` streams, those of the latest day first, behind the stream `after`. Raises `StoreError`.
+    """Up to `limit` streams, those of the latest day first, behind the stream `after`.
 
+    Raises `JobNotFound` if there is no such stream, and `StoreError`.
     Costs a listing for each, and one request for a thousand of the tenant's jobs.
     """
     names = [name for name in await storage.folders(keys.jobs(tenant)) if name.startswith(keys.STREAM)]
     # By day, the latest first, and by name within a day; those that a producer named otherwise come last.
     ordered = sorted(sorted(names), key=_day_of, reverse=True)
     if after is not None:
-        ordered = ordered[ordered.index(after) + 1 :] if after in ordered else []
+        if after not in ordered:
+            raise no_such_page(after)
+        ordered = ordered[ordered.index(after) + 1 :]
     while ordered and limit > 0:
         count = min(limit, _MAX_CONCURRENT_LISTINGS)
         some, ordered = ordered[:count], ordered[count:]

@@ -63,6 +63,7 @@ class NativeCalls:
         """The result of the function's future. Cancelling this cancels the call."""
         loop = asyncio.get_running_loop()
         call = _Call[T](loop, self._shared)
+        answer: Awaitable[T] | None = None
         try:
             # The library gets the running loop from asyncio; this is how event loops register themselves there.
             asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", call))  # noqa: SLF001
@@ -78,8 +79,9 @@ class NativeCalls:
             call.cancel()
             raise
         finally:
-            # An error keeps this frame, which would keep the call, which keeps the error.
-            del call
+            # An error keeps this frame, which would keep the call, by either name, which keeps the error: so much would
+            # wait for the garbage collector with each missing object, and with each listing's end.
+            del call, answer
 
     @contextmanager
     def lend(self, data: bytes) -> Iterator[memoryview]:

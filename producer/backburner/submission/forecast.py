@@ -14,6 +14,7 @@ from backburner.jobs.speed import tokens_per_second
 from backburner.ordering.forecast import Forecast
 from backburner.ordering.index import OrderIndex
 from backburner.ordering.survey import survey
+from backburner.temporary_files import temporary_files
 
 DEFAULT_CACHE_TOKENS = 65_536
 """KV tokens that an engine's cache is taken to hold, unless told otherwise."""
@@ -64,9 +65,13 @@ async def forecast_job(
     cache_tokens: int,
     report: Callable[[int], None] | None = None,
 ) -> JobForecast:
-    """Read the file and plan it. Raises `InvalidInput` with what is wrong with it, and `StoreError`."""
+    """Read the file and plan it.
+
+    Raises `InvalidInput` with what is wrong with it, `TemporaryFilesError`, and `StoreError`.
+    """
     max_bytes = connections.settings.max_body_bytes
     with (
+        temporary_files(),
         closing(Checker(max_bytes=max_bytes, router=connections.pools, pool=pool)) as checker,
         closing(OrderIndex(file_order_cache=cache_tokens)) as index,
     ):

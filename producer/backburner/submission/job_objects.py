@@ -3,6 +3,7 @@
 from backburner.jobs.finalizer import read_summary
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest, read_stored
+from backburner.submission.manifest import create_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import Cancelled, Expired, JobConflict, StoreError
 from backburner_schemas.job import JobManifest, JobState, Sealed
@@ -40,11 +41,10 @@ class JobObjects:
                 raise JobConflict(f"job {self.manifest.id} was deleted, and its id stays taken; choose another job id")
         else:
             await self._storage.put(keys.open_job(*self.names), b"")
-        if await self._storage.create(keys.manifest(*self.names), self.manifest.model_dump_json().encode()):
-            self._opened = True
-            return None
-        await self.adopt()
+        self.manifest, is_new = await create_manifest(self._storage, self.manifest)
         self._opened = True
+        if is_new:
+            return None
         self._sealed = await read_stored(self._storage, Sealed, keys.sealed(*self.names))
         if self._sealed is not None:
             return self._sealed

@@ -1,9 +1,9 @@
 """Makes a job whose input lies in the store already, for a dispatcher to send."""
 
 from backburner.storage import Storage
-from backburner.storage.parse import read_manifest
+from backburner.submission.manifest import create_manifest
 from backburner_schemas import keys
-from backburner_schemas.errors import JobConflict, StoreError
+from backburner_schemas.errors import JobConflict
 from backburner_schemas.job import JobManifest
 
 
@@ -20,14 +20,9 @@ async def create_stored_job(storage: Storage, manifest: JobManifest) -> bool:
         raise JobConflict(f"job {manifest.id} has ended; choose another job id")
     # The marker first: a job that nobody lists as open would never be frozen.
     await storage.put(keys.open_job(*names), b"")
-    created = await storage.create(keys.manifest(*names), manifest.model_dump_json().encode())
-    if not created:
-        stored = await read_manifest(storage, *names)
-        if stored is None:
-            # A store may refuse one of two that race, and then let neither win.
-            raise StoreError(f"the manifest of job {manifest.id} was neither written nor found; try again")
-        if stored.stored != manifest.stored:
-            raise JobConflict(f"job {manifest.id} was made from another input; choose another job id")
+    stored, is_new = await create_manifest(storage, manifest)
+    if stored.stored != manifest.stored:
+        raise JobConflict(f"job {manifest.id} was made from another input; choose another job id")
     if await storage.modified(keys.sealed(*names)) is None:
         await storage.put(keys.pending(*names), b"")
-    return created
+    return is_new

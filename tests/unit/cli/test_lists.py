@@ -1,9 +1,14 @@
 """`jobs` by pages and by status; what -q leaves out."""
 
 import json
+import os
+import sys
 
 import pytest
 from terminal import records, request_line
+
+from backburner.cli.app import app
+from backburner.cli.exit_codes import ExitCode
 
 
 @pytest.fixture
@@ -53,3 +58,26 @@ def test_quiet_leaves_data_warnings_and_errors(terminal):
     assert terminal("-q", "jobs", "--status", "failed").stderr == ""
     assert terminal("status", "nope", "-q", code=4).stderr.startswith("error: ")
     assert json.loads(terminal("-q", "status", result.stdout.strip(), "--json").stdout)["status"] == "completed"
+
+
+@pytest.mark.parametrize("unknown", ["nope", "batch_00000000000000000000000000", "stream-nope"])
+def test_a_page_behind_what_is_not_there_is_an_error_that_names_it(terminal, names, unknown):
+    result = terminal("jobs", "--after", unknown, code=ExitCode.NOT_FOUND)
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: there is no {unknown} behind which the list could go on; check the id")
+
+
+def test_a_last_page_is_none_and_no_error(terminal, names):
+    assert terminal("jobs", "--after", names[-1]).stderr == "there are none\n"
+
+
+def test_a_reader_that_has_enough_ends_the_list_quietly(terminal, names, monkeypatch, capfd):
+    """As `backburner jobs | head -1` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as ended:
+            app(["jobs"], obj=terminal.session())
+    assert ended.value.code == ExitCode.OK
+    assert capfd.readouterr().err == ""

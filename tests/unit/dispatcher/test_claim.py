@@ -191,7 +191,7 @@ def test_cursors_of_jobs_that_wait_no_more_are_forgotten():
     assert watch.unchanged_seconds(JOB, "a") == 5
 
 
-@settings(max_examples=50)
+@settings(max_examples=min(50, settings.default.max_examples))
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["look", "renew", "wait"])), max_size=60))
 def test_no_two_dispatchers_ever_may_send_the_same_job(steps):
     """Each sees what it sees at its own turn; the clock is one, but is only used for differences."""

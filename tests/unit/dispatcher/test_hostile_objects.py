@@ -21,6 +21,7 @@ INPUT = keys.stored_input(EVIL, JOB)
 MANIFEST = JobManifest(
     id=JOB, tenant=EVIL, created_at=1, deadline=4e9, stored=StoredInput(key=INPUT, bytes=100), max_requests=5
 )
+EXAMPLES = min(60, settings.default.max_examples)
 PLACES = {
     "manifest": keys.manifest(EVIL, JOB),
     "cursor": keys.cursor(EVIL, JOB),
@@ -55,7 +56,7 @@ async def test_whatever_is_stored_as_a_jobs_object_other_jobs_are_sent(system, p
     assert {message.envelope.tenant for message in system.queue.messages} == {"default"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=EXAMPLES)
 @given(st.data())
 async def test_whatever_a_jobs_objects_say_it_is_left_alone_or_can_be_claimed(data):
     storage = Storage.open(Settings(store_url="memory:///"))

@@ -16,7 +16,7 @@ from backburner_schemas import keys
 TENANT = "default"
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}]}
 UPLOAD = {"filename": "a", "bytes": 10, "purpose": "batch", "mime_type": "x"}
-EXAMPLES = 15
+EXAMPLES = min(15, settings.default.max_examples // 4)
 INTERNAL_STATUS = 500
 SHARED_FIXTURE = [HealthCheck.function_scoped_fixture]
 keys_of_calls = (f"call-{number}" for number in count())

@@ -16,3 +16,8 @@ async def test_every_read_and_every_page_of_a_listing_counts():
         await storage.put("other", b"1")
     await storage.get("some/00003")
     assert (count.reads, count.lists) == (2, 2)
+    for number in range(1500):
+        await storage.put(f"folders/{number:05}/one", b"1")
+    with counted_requests() as count:
+        assert len(await storage.folders("folders/")) == 1500
+    assert (count.reads, count.lists) == (0, 2)

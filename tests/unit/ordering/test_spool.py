@@ -25,7 +25,7 @@ INPUT = PlannedInput(
 
 
 @given(st.integers(100, 5000), st.integers(0, 60), st.integers(5, 64), st.integers(1, 5000))
-@settings(max_examples=50)
+@settings(max_examples=min(50, settings.default.max_examples))
 async def test_each_position_has_the_line_that_the_plan_put_there(size, start, together, max_bytes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool_module, "_LANDMARK_REQUESTS", 16)

@@ -339,7 +339,7 @@ async def test_a_list_goes_on_behind_a_job_that_was_deleted_meanwhile(system):
         if tidied:
             await forget_deleted(system.storage, before=math.inf)
         assert [status.id async for status in system.client.jobs(after=newest.id)] == ids[1::-1]
-    with pytest.raises(JobNotFound, match="no job chosen to go on behind"):
+    with pytest.raises(JobNotFound, match="there is no chosen behind which"):
         _ = [status async for status in system.client.jobs(after="chosen")]
 
 

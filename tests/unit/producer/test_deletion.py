@@ -33,6 +33,14 @@ async def test_a_deleted_job_is_gone_with_its_letters_and_its_id_stays_taken(sys
             await system.client.submit([line("a")], job_id=failed.id, stored=stored)
 
 
+async def test_nothing_is_left_of_a_deleted_job_whose_id_a_user_chose(system):
+    job = await system.client.submit([line("a")], job_id="nightly")
+    await job.wait(timeout=5)
+    await job.delete()
+    await forget_deleted(system.storage, before=math.inf)
+    assert not [key for key in await all_keys(system) if job.id in key]
+
+
 async def test_a_running_job_is_not_deleted(system):
     system.hold()
     job = await system.client.submit([line("a")])

@@ -24,6 +24,7 @@ from backburner_schemas.segment import SegmentDigest
 TENANT = "default"
 LINE = {"custom_id": "r", "url": "/v1/chat/completions", "body": {"model": "fake", "messages": []}}
 SEGMENT = f"{'0' * 26}-{0:08d}-1ok-0err-1in-1out-1ms.jsonl"
+EXAMPLES = min(60, settings.default.max_examples)
 READ_RECORDS = 1000
 """Of a hostile job, which may have any number."""
 
@@ -78,7 +79,7 @@ async def test_bytes_of_any_kind_in_the_place_of_a_jobs_object_hurt_that_job_alo
     assert good.id in await listed(system)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=EXAMPLES)
 @given(st.data())
 async def test_values_of_any_kind_in_a_jobs_objects_hurt_that_job_alone(system, data):
     for maker, model in VALID.items():

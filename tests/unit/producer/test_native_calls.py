@@ -1,10 +1,15 @@
 """Calls into a library that answers from threads of its own; here one that does so when it is told to."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from pickle import PickleBuffer
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
+from waiting import until
 
 from backburner.storage.native_calls import NativeCalls
 
@@ -63,6 +68,22 @@ async def test_an_answer_and_an_error_reach_whoever_asked(library, calls):
     with pytest.raises(OSError, match="no"):
         await task
     assert calls.end(BOUND)
+
+
+async def test_what_a_call_ends_with_is_forgotten_without_the_garbage_collector(calls):
+    async def ends() -> weakref.ref:
+        kept = Library()  # As long as the error, which keeps this frame.
+        with pytest.raises(FileNotFoundError):
+            await calls.run(obstore.head_async, MemoryStore(), "nothing")
+        return weakref.ref(kept)
+
+    gc.disable()
+    try:
+        forgotten = await ends()
+        # The library's thread may hold it for a moment.
+        await until(lambda: forgotten() is None, "the error to be forgotten")
+    finally:
+        gc.enable()
 
 
 async def test_the_running_loop_is_the_callers_again(calls):

@@ -34,6 +34,7 @@ def every_key(tenant, job, index, custom_id):
     """Each kind of key that a tenant's names go into, by kind."""
     return {
         "manifest": keys.manifest(tenant, job),
+        "named": keys.named_job(tenant, job, 1_767_225_600),
         "cursor": keys.cursor(tenant, job),
         "sealed": keys.sealed(tenant, job),
         "summary": keys.summary(tenant, job),
@@ -75,6 +76,7 @@ def test_every_key_stays_under_its_own_prefix(tenant, job, index, custom_id):
             "entry": f"tenants/{tenant}/batches/",
             "idempotency": f"tenants/{tenant}/idempotency/",
             "audit": f"tenants/{tenant}/audit/",
+            "named": f"tenants/{tenant}/named/",
         }.get(kind, f"tenants/{tenant}/jobs/{job}/")
         assert key.startswith(prefix)
         assert not {"", ".", ".."} & set(key.split("/"))

@@ -24,6 +24,7 @@ from backburner_worker.engine.base import EngineRequest, EngineResponse
 
 EVIL, JOB = "evil", "batch_evil"
 SEGMENT = f"{'0' * 26}-{0:08d}-1ok-0err-1in-1out-1ms.jsonl"
+EXAMPLES = min(60, examples.default.max_examples)
 OBJECTS = {
     "manifest": keys.manifest(EVIL, JOB),
     "cursor": keys.cursor(EVIL, JOB),
@@ -57,7 +58,7 @@ async def test_whatever_is_stored_as_a_jobs_object_other_jobs_end(storage: Stora
         await until(lambda: harness.queue.unsettled == 0)
 
 
-@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@examples(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=EXAMPLES)
 @given(st.data())
 async def test_whatever_a_jobs_objects_say_a_sweep_ends_it_or_names_it(data: st.DataObject) -> None:
     storage = Storage.open(Settings(store_url="memory:///r"))

@@ -95,7 +95,10 @@ class Emulator:
 def check_emulator() -> None:
     """Raise `SettingsError` if the emulator is not installed."""
     if importlib.util.find_spec("ministack") is None:
-        raise SettingsError("the SQS emulator is not installed; run `pip install 'backburner[local]'`, or `make setup`")
+        raise SettingsError(
+            "the SQS emulator is not installed; run `pip install 'backburner[local-sqs]'`, or `make setup`. It brings "
+            "the one release of botocore that it works with: where a newer boto3 is needed, use another environment"
+        )
 
 
 @contextlib.contextmanager
