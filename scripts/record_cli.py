@@ -41,7 +41,6 @@ _POLL_SECONDS = 0.2
 _TAB_SECONDS = 20.0
 """Longer than a completion takes: where it offered nothing, Tab is pressed once more."""
 _READ_BYTES = 65_536
-_REPORT_FD = 9
 _MODEL = "smollm2-135m-instruct"
 
 
@@ -223,8 +222,11 @@ def _bash(home: Path) -> Iterator[Shell]:
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(home)
-        os.dup2(report, _REPORT_FD)
-        os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], _environment(home))  # noqa: S606 - the shell
+        os.set_inheritable(report, True)  # noqa: FBT003 - it has no name
+        # At each prompt: how the last command ended, and what it was.
+        told = rf'printf "%s\t%s\n" "$?" "$(history 1)" >&{report}'
+        variables = {**_environment(home), "PS1": _PROMPT, "PROMPT_COMMAND": told, "HISTFILE": ""}
+        os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], variables)  # noqa: S606 - the shell
     os.close(report)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROW_COUNT, _COLUMN_COUNT, 0, 0))
     try:
@@ -243,9 +245,6 @@ def _environment(home: Path) -> Mapping[str, str]:
         "HOME": str(home),
         "PATH": f"{_BACKBURNER.parent}:{os.environ['PATH']}",
         "TERM": "xterm-256color",
-        "PS1": _PROMPT,
-        "PROMPT_COMMAND": rf'printf "%s\t%s\n" "$?" "$(history 1)" >&{_REPORT_FD}',
-        "HISTFILE": "",
     }
 
 

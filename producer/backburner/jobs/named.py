@@ -1,7 +1,8 @@
 """The list of jobs whose ids do not tell when they were made: those that users chose, or that derive from another's.
 
-An entry is an empty object whose key has time and id, so that one listing tells the order of a thousand jobs. Jobs of
-earlier releases have none until somebody has read when they were made.
+An entry is an empty object whose key has time and id, so that one listing tells the order of a thousand jobs. It is
+written behind the manifest, whose time is the one that counts. A job of an earlier release, or one whose maker crashed
+in between, has none until it is submitted again or listed.
 """
 
 from backburner.storage import Storage

@@ -1,6 +1,7 @@
 """The objects of a job that its producer writes: open marker, manifest, seal, cancel marker."""
 
 from backburner.jobs.finalizer import read_summary
+from backburner.jobs.named import note_named
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest, read_stored
 from backburner.submission.manifest import create_manifest
@@ -43,6 +44,7 @@ class JobObjects:
             await self._storage.put(keys.open_job(*self.names), b"")
         self.manifest, is_new = await create_manifest(self._storage, self.manifest)
         self._opened = True
+        await note_named(self._storage, self.manifest)
         if is_new:
             return None
         self._sealed = await read_stored(self._storage, Sealed, keys.sealed(*self.names))

@@ -1,8 +1,7 @@
-"""Creates a job's manifest, which makes it a job, and its entry in the list of jobs whose ids tell no time."""
+"""Creates a job's manifest, which makes it a job."""
 
 from typing import NamedTuple
 
-from backburner.jobs.named import note_named
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
@@ -25,6 +24,4 @@ async def create_manifest(storage: Storage, manifest: JobManifest) -> Created:
     if counts is None:
         # A store may refuse one of two that race, and then let neither win.
         raise StoreError(f"the manifest of job {manifest.id} was neither written nor found; try again")
-    # Behind the manifest, whose time is the one that counts. Where a crash came in between, the next one does it.
-    await note_named(storage, counts)
     return Created(counts, now)

@@ -1,5 +1,6 @@
 """Makes a job whose input lies in the store already, for a dispatcher to send."""
 
+from backburner.jobs.named import note_named
 from backburner.storage import Storage
 from backburner.submission.manifest import create_manifest
 from backburner_schemas import keys
@@ -25,4 +26,5 @@ async def create_stored_job(storage: Storage, manifest: JobManifest) -> bool:
         raise JobConflict(f"job {manifest.id} was made from another input; choose another job id")
     if await storage.modified(keys.sealed(*names)) is None:
         await storage.put(keys.pending(*names), b"")
+    await note_named(storage, stored)
     return is_new

@@ -6,8 +6,8 @@ import pytest
 from dead_letters import line
 
 from backburner import JobNotFound
+from backburner.jobs.named import note_named
 from backburner.storage import Storage
-from backburner.submission.manifest import create_manifest
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied
 from backburner_schemas.job import Counts, JobManifest, JobState, Summary
@@ -35,7 +35,8 @@ async def ids(system):
 async def create(system, job_id, now):
     """A job that ended at once; its id."""
     manifest = JobManifest(id=job_id, tenant="default", created_at=now, deadline=now + 60)
-    await create_manifest(system.storage, manifest)
+    await system.storage.put(keys.manifest("default", job_id), manifest.model_dump_json().encode())
+    await note_named(system.storage, manifest)
     ended = Summary(state=JobState.CANCELLED, counts=Counts(), finalized_at=now)
     await system.storage.put(keys.summary("default", job_id), ended.model_dump_json().encode())
     return job_id

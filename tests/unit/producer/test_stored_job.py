@@ -37,7 +37,8 @@ async def test_a_stored_job_is_open_before_it_is_there_and_pending_after(storage
     monkeypatch.setattr(storage, "put", noted_put)
     monkeypatch.setattr(storage, "create", noted_create)
     assert await create_stored_job(storage, manifest())
-    assert written == [keys.open_job(T, "batch_1"), keys.manifest(T, "batch_1"), keys.pending(T, "batch_1")]
+    entry = keys.named_job(T, "batch_1", manifest().created_at)
+    assert written == [keys.open_job(T, "batch_1"), keys.manifest(T, "batch_1"), keys.pending(T, "batch_1"), entry]
 
 
 async def test_making_it_again_goes_on_where_a_crash_left_it(storage):

@@ -66,6 +66,7 @@ def test_every_key_stays_under_its_own_prefix(tenant, job, index, custom_id):
             "dead": f"tenants/{tenant}/dead/{job}/",
             "plan": f"tenants/{tenant}/redrives/{job}/",
             "batch": f"tenants/{tenant}/redrives/{job}/",
+            "named": f"tenants/{tenant}/named/",
             "open": f"open/{tenant}/",
             "cancelled": f"markers/cancelled/{tenant}/",
             "paused": f"markers/paused/{tenant}/",
