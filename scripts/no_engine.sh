@@ -38,5 +38,4 @@ if [[ $versions == lowest ]]; then
     mypy
     lint-imports
 fi
-# In this order, as in `make test`: what waits for minutes first.
-exec pytest "$@" -m 'not vllm' tests/contract tests/faults tests/unit
+exec pytest "$@" -m 'not vllm' tests/unit tests/contract tests/faults
