@@ -74,9 +74,12 @@ def judged(tmp_path, missing_server):
 
     def judge(*arguments):
         try:
-            return systemd.analyze(*arguments, str(unit))
+            found = systemd.analyze(*arguments, str(unit))
         except systemd.SystemdMissing as error:
             missing_server(str(error))
+        if "'/run/systemd/': Permission denied" in found.stderr:
+            pytest.skip("systemd-analyze needs /run/systemd, which is there where systemd runs, and root can make")
+        return found
 
     return judge
 
