@@ -5,6 +5,7 @@ otherwise begin the job anew, with records that belong to nobody. Once no queue 
 sweep removes the summary too.
 """
 
+from collections import defaultdict
 from contextlib import aclosing
 from itertools import islice
 
@@ -53,6 +54,7 @@ async def forget_deleted(storage: Storage, *, before: float) -> None:
     `before` is in Unix seconds by the store's clock, and so long ago that no queue holds anything of them. Raises
     `StoreError`; what one job's tenant keeps from the caller is left, with a warning in the log.
     """
+    named = defaultdict[str, set[str]](set)
     async with aclosing(storage.scan(keys.DELETED)) as markers:
         async for marker in markers:
             job = keys.marked(marker.key)
@@ -62,11 +64,17 @@ async def forget_deleted(storage: Storage, *, before: float) -> None:
                 # A marker whose job is there is left of a delete that broke off at its first step.
                 if keys.has_manifest(job[1]) and await storage.modified(keys.manifest(*job)) is None:
                     await _empty(storage, *job)
-                    # So late, since a job that is on the list is not asked for its time by whoever lists jobs.
-                    await forget_named(storage, *job)
+                    if keys.job_made_at(job[1]) is None:
+                        named[job[0]].add(job[1])
                 await storage.delete([marker.key])
             except StoreDenied as error:
                 log.warning("removing a deleted job failed", tenant=job[0], job=job[1], error=error.message)
+    # So late, since a job that is on the list is not asked for its time by whoever lists jobs; one reading a tenant.
+    for tenant, jobs in named.items():
+        try:
+            await forget_named(storage, tenant, jobs)
+        except StoreDenied as error:
+            log.warning("taking deleted jobs off the list failed", tenant=tenant, error=error.message)
 
 
 async def _has_more(storage: Storage, tenant: str, job: str) -> bool:

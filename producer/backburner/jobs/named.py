@@ -5,6 +5,8 @@ written behind the manifest, whose time is the one that counts. A job of an earl
 in between, has none until it is submitted again or listed.
 """
 
+from collections.abc import Collection
+
 from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.job import JobManifest
@@ -16,11 +18,10 @@ async def note_named(storage: Storage, manifest: JobManifest) -> None:
         await storage.put(keys.named_job(manifest.tenant, manifest.id, manifest.created_at), b"")
 
 
-async def forget_named(storage: Storage, tenant: str, job: str) -> None:
-    """Take a job off the list, if it is on it. Raises `StoreError`."""
-    if keys.job_made_at(job) is None:
-        listed = [one.key async for one in storage.scan(keys.named_jobs(tenant))]
-        await storage.delete([key for key in listed if (entry := keys.named_job_of(key)) and entry[0] == job])
+async def forget_named(storage: Storage, tenant: str, jobs: Collection[str]) -> None:
+    """Take these jobs of a tenant off the list, where they are on it. Raises `StoreError`."""
+    listed = [one.key async for one in storage.scan(keys.named_jobs(tenant))]
+    await storage.delete([key for key in listed if (entry := keys.named_job_of(key)) and entry[0] in jobs])
 
 
 async def read_named(storage: Storage, tenant: str) -> dict[str, float]:
