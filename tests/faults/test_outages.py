@@ -75,7 +75,6 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway):
     worker, job = await halfway("hanging")
     os.kill(stack.store.child.pid, signal.SIGSTOP)
     try:
-        settled_before = worker.metric("backburner_deliveries_settled_total")
         # The engine works off what is held, be it the whole window or less, since this broker keeps its log in the same
         # store; and all of it waits for the store.
         await until(
@@ -86,6 +85,9 @@ async def test_a_job_completes_after_the_store_hung(stack, halfway):
             ),
             "outcomes that wait",
         )
+        # Until then it settled what the store had answered before it hung.
+        settled_before = worker.metric("backburner_deliveries_settled_total")
+        await until(lambda: "store: " in worker.page("/readyz")[1], "a page that names the store")
         assert worker.metric("backburner_deliveries_settled_total") == settled_before
     finally:
         os.kill(stack.store.child.pid, signal.SIGCONT)

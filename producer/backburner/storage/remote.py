@@ -12,7 +12,7 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from backburner.settings import Settings
 from backburner.settings.addresses import check_no_user, shown
-from backburner.settings.authorities import STORE_CA_FILE
+from backburner.settings.authorities import PUBLIC_AUTHORITY, STORE_CA_FILE
 from backburner.storage.errors import one_line
 from backburner.storage.provider import Provider
 from backburner.storage.renewed_keys import renewed_keys
@@ -33,6 +33,8 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+(?:%[A-Za-z0-9]+)?")
 """A name or an address. The client panics at what is neither."""
 _REQUEST_SECONDS = 30
 _CONNECT_SECONDS = 5
+_NO_AUTHORITIES = "No CA certificates were loaded from the system"
+"""As the client says it."""
 _RETRIES: "RetryConfig" = {
     # Rides out an outage of about 10 s without an error; the caller retries after longer ones.
     "max_retries": 10,
@@ -61,6 +63,8 @@ def open_remote(provider: Provider, bucket: str, settings: Settings) -> RemoteSt
     without_tls = endpoint is not None and endpoint.startswith("http://")
     if without_tls:
         client["allow_http"] = True
+        # The client isn't built where it finds no authorities at all, not even for a server that needs none.
+        client["root_certificate"] = PUBLIC_AUTHORITY
     authorities = settings.store_authorities
     # What others are told to trust is nothing to a store that is reached without TLS.
     if authorities is not None and (not without_tls or authorities.variable == STORE_CA_FILE):
@@ -72,6 +76,11 @@ def open_remote(provider: Provider, bucket: str, settings: Settings) -> RemoteSt
         client["timeout"] = client["connect_timeout"]
         return RemoteStore(patient, _OPENERS[provider](url, endpoint, client, {"max_retries": 0}, settings))
     except (BaseError, ValueError) as error:
+        if _NO_AUTHORITIES in str(error):
+            raise SettingsError(
+                f"the store {url} cannot be opened: this machine has no certificates of authorities to trust a server "
+                f"by; install the package ca-certificates, or name a PEM file in {STORE_CA_FILE}"
+            ) from error
         raise SettingsError(
             f"the store {url} cannot be opened ({one_line(error)}); check BACKBURNER_STORE_URL, and "
             f"{provider.credentials_remedy}"

@@ -99,9 +99,17 @@ def test_a_file_that_is_not_there_or_no_pem_is_named_with_its_variable(tmp_path,
 
 def test_what_others_are_told_to_trust_does_not_matter_without_tls(tmp_path, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "gone"))
     opened("http://127.0.0.1:9")
     with pytest.raises(SettingsError, match="BACKBURNER_STORE_CA_FILE"):
         opened("http://127.0.0.1:9", store_ca_file=str(tmp_path / "gone.pem"))
+
+
+def test_a_machine_without_any_authorities_is_told_what_to_install(tmp_path, monkeypatch):
+    # What the client reads by itself, and our settings do not.
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "gone"))
+    with pytest.raises(SettingsError, match=r"no certificates of authorities.* ca-certificates.*STORE_CA_FILE"):
+        opened()
 
 
 @pytest.mark.parametrize("endpoint", ["store.example:9000", "ftp://store.example", "https://", "https://[x"])
