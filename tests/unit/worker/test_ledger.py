@@ -189,6 +189,44 @@ def test_a_held_offset_that_reading_has_come_up_to_is_still_to_be_caught_up_with
     assert not ledger.catching_up
 
 
+def test_a_gap_that_is_held_open_is_waited_for_and_filled():
+    ledger = Ledger(0)
+    assert ledger.take(0, hold_gaps=True)
+    assert ledger.take(3, hold_gaps=True)
+    ledger.settle(0)
+    ledger.settle(3)
+    assert (ledger.low_water, ledger.first_gap, ledger.completed) == (1, 1, IndexSet.of([3]))
+    assert ledger.take(2, hold_gaps=True)
+    assert not ledger.take(2, hold_gaps=True)
+    assert not ledger.take(3, hold_gaps=True)
+    ledger.settle(2)
+    assert (ledger.low_water, ledger.first_gap) == (1, 1)
+    assert ledger.take(1, hold_gaps=True)
+    ledger.settle(1)
+    assert (ledger.low_water, ledger.first_gap, ledger.size) == (4, None, 0)
+
+
+def test_a_gap_that_is_closed_counts_as_done_and_only_below_that_offset():
+    ledger = Ledger(0)
+    for offset in (2, 5, 9):
+        ledger.take(offset, hold_gaps=True)
+    for offset in (2, 5, 9):
+        ledger.settle(offset)
+    before = ledger.changes
+    assert ledger.close_gaps(4) == 3
+    assert ledger.changes > before
+    assert (ledger.low_water, ledger.first_gap) == (4, 4)
+    assert ledger.close_gaps(100) == 4
+    assert (ledger.low_water, ledger.first_gap, ledger.size) == (10, None, 0)
+    assert ledger.close_gaps(100) == 0
+
+
+def test_what_is_known_in_a_gap_is_no_part_of_it():
+    ledger = Ledger(0, running=[3], done=IndexSet.of([1, 5]))
+    assert ledger.take(7, hold_gaps=True)
+    assert [offset for offset in range(7) if ledger.take(offset, hold_gaps=True)] == [0, 2, 4, 6]
+
+
 @given(st.lists(st.integers(0, 50), unique=True, min_size=1), st.randoms(use_true_random=False))
 def test_when_all_is_settled_nothing_is_kept_in_mind(offsets, dice):
     ledger = Ledger(0)
@@ -212,6 +250,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.waiting: set[int] = set()
         self.begun: set[int] = set()
         self.done: set[int] = set()
+        self.late: set[int] = set()
 
     @rule(gap=st.integers(0, 3))
     def append(self, gap: int) -> None:
@@ -224,6 +263,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def take(self) -> None:
         offset = min(offset for offset in self.log if offset >= self.next)
         assert self.ledger.take(offset) is (offset not in self.waiting | self.done)
+        self.done |= set(range(self.next, offset)) - self.waiting
         if offset not in self.done:
             self.waiting.add(offset)
         self.next = offset + 1
@@ -241,9 +281,40 @@ class LedgerMachine(RuleBasedStateMachine):
             self.begun.discard(offset)
             self.done.add(offset)
 
+    @rule(gap=st.integers(1, 3))
+    def see_a_gap(self, gap: int) -> None:
+        """A record comes before those in front of it: they may come later, or nobody waits for them any more."""
+        last = self.end + gap
+        self.end = last + 1
+        passed = set(range(self.next, last)) - self.waiting - self.done
+        self.late |= passed
+        self.log |= {*passed, last}
+        assert self.ledger.take(last, hold_gaps=True)
+        self.waiting.add(last)
+        self.next = last + 1
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data())
+    def fill_a_gap(self, data: Any) -> None:
+        offset = data.draw(st.sampled_from(sorted(self.late)))
+        assert self.ledger.take(offset, hold_gaps=True)
+        assert not self.ledger.take(offset, hold_gaps=True)
+        self.late.discard(offset)
+        self.waiting.add(offset)
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data())
+    def close_gaps(self, data: Any) -> None:
+        below = data.draw(st.sampled_from(sorted(self.late))) + 1
+        closed = {offset for offset in self.late if offset < below}
+        assert self.ledger.close_gaps(below) == len(closed)
+        self.late -= closed
+        self.done |= closed
+
     @rule(data=st.data())
     def come_back(self, data: Any) -> None:
         """The partition goes and comes back, with some of what was open still running, the rest forgotten."""
+        self.late = set()
         running = data.draw(st.sets(st.sampled_from(sorted(self.waiting)))) if self.waiting else set()
         self.waiting, self.begun = running, self.begun & running
         self.ledger = Ledger(self.ledger.low_water, running, self.ledger.completed, self.begun)
@@ -261,6 +332,7 @@ class LedgerMachine(RuleBasedStateMachine):
         at = min((offset for offset in self.log if offset >= self.next), default=self.end)
         unknown = self.ledger.reach(at)
         assert unknown <= max(at - self.next, 0)
+        self.done |= set(range(self.next, at)) - self.waiting
         self.next = max(self.next, at)
 
     @invariant()
@@ -270,7 +342,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert all(offset >= mark and offset not in completed for offset in need), "claims what is not true"
         assert all(offset < mark or offset in completed for offset in self.done), "forgets what is done"
         assert set(self.ledger.started) == self.begun
-        reached = min((offset for offset in self.waiting if offset < self.next), default=self.next)
+        reached = min((offset for offset in self.waiting | self.late if offset < self.next), default=self.next)
+        assert self.ledger.first_gap == min(self.late, default=None)
         assert mark >= min(reached, self.ledger.position)
 
 

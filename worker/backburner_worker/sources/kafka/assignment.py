@@ -52,6 +52,8 @@ class Assignment:
         """`incarnation` distinguishes marks of this member from those of all others."""
         self.kept: bool | None = None
         """Whether the broker keeps marks; None, which counts as yes, until that is known."""
+        self.in_order = True
+        """Whether it shows a partition's records in their order, as Kafka does: then what is left out never comes."""
         self._incarnation = incarnation
         self._epoch = 0
         self._states: dict[Partition, PartitionState] = {}
@@ -226,11 +228,31 @@ class Assignment:
 
     def take(self, partition: Partition, offset: int) -> bool:
         """Note a record from the broker. Returns whether it is to be worked on, or else a copy of what is known."""
-        return self._states[partition].ledger.take(offset)
+        return self._states[partition].ledger.take(offset, hold_gaps=not self.in_order)
 
     def reach(self, partition: Partition, offset: int) -> None:
         """All that the broker has below that offset was taken: markers and what is gone from the log count as done."""
-        self._states[partition].ledger.reach(offset)
+        state = self._states[partition]
+        if offset >= state.ledger.position:
+            state.is_reread = False
+        state.ledger.reach(offset)
+
+    def gaps(self) -> dict[Partition, int]:
+        """The first offset of each partition that the broker left out and that may still come."""
+        found = {partition: state.ledger.first_gap for partition, state in self._states.items()}
+        return {partition: first for partition, first in found.items() if first is not None}
+
+    def reread(self, partition: Partition) -> None:
+        """The partition is read again from a gap on, until it comes to its position."""
+        self._states[partition].is_reread = True
+
+    def is_reread(self, partition: Partition) -> bool:
+        """Whether it is being read again from a gap on."""
+        return self._states[partition].is_reread
+
+    def close_gaps(self, partition: Partition, below: int) -> int:
+        """What the broker left out below that offset never comes. Returns how many offsets these are."""
+        return self._states[partition].ledger.close_gaps(below)
 
     def partition_offset(self, partition: Partition, offset: int) -> PartitionOffset:
         """The offset of a delivery that is about to be handed out, with its partition's state."""

@@ -118,6 +118,8 @@ class Commits:
             self._assignment.kept = True
         else:
             self._without_marks("the broker drops what is committed beside an offset")
+            # So it is not Kafka.
+            self._assignment.in_order = False
         return True
 
     def _note_refusals(self, answer: Mapping[Partition, KafkaError | None]) -> None:

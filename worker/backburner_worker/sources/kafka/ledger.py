@@ -2,12 +2,13 @@
 
 Work ends out of order, and the broker stores one offset for a partition: everything below it is done. The ledger finds
 that number, the low-water mark, and knows what is done above it. Offsets may have gaps, as compaction and transactions
-leave them; what the broker passes by counts as done, since nothing there will ever come.
+leave them; what the broker passes by counts as done, since nothing there will ever come. Of a broker that may show a
+record before an earlier one, gaps are held open instead, until they are closed.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from backburner_schemas.indexset import IndexSet
 
@@ -23,7 +24,7 @@ class Ledger:
     ranges that are done.
     """
 
-    __slots__ = ("_adopted", "_done", "_low", "_position", "_started", "_waiting", "changes")
+    __slots__ = ("_adopted", "_done", "_gaps", "_low", "_position", "_started", "_waiting", "changes")
 
     def __init__(
         self, base: int, running: Iterable[int] = (), done: IndexSet = _NONE, started: Iterable[int] = ()
@@ -32,6 +33,7 @@ class Ledger:
         """Goes up whenever what is to be committed changes."""
         self._low = self._position = base
         self._done = _Ranges(done, base)
+        self._gaps = _Ranges(_NONE, base)
         self._waiting = {offset for offset in running if offset >= base and offset not in self._done}
         self._started = self._waiting.intersection(started)
         self._adopted = deque(sorted(self._waiting))
@@ -63,6 +65,11 @@ class Ledger:
         return bool(self._adopted and self._adopted[-1] >= self._position) or self._done.stop > self._position
 
     @property
+    def first_gap(self) -> int | None:
+        """The first offset that was passed by and may still come; None if there is none."""
+        return self._gaps.start
+
+    @property
     def span(self) -> int:
         """How far reading is ahead of the low-water mark."""
         return self._position - self._low
@@ -70,13 +77,19 @@ class Ledger:
     @property
     def size(self) -> int:
         """How many numbers the ledger keeps, roughly."""
-        return len(self._waiting) + len(self._done)
+        return len(self._waiting) + len(self._done) + len(self._gaps)
 
-    def take(self, offset: int) -> bool:
-        """Note an offset from the broker. Returns whether it is new, or else a copy of what is held or done already."""
+    def take(self, offset: int, *, hold_gaps: bool = False) -> bool:
+        """Note an offset from the broker. Returns whether it is new, or else a copy of what is held or done already.
+
+        With `hold_gaps`, what is passed by on the way may still come.
+        """
         if offset < self._position:
-            return False
-        self.reach(offset)
+            return self._fill(offset)
+        if hold_gaps:
+            self._hold(offset)
+        else:
+            self.reach(offset)
         if offset < self._low:
             return False  # What was passed by was all that the mark waited for.
         self._position = offset + 1
@@ -116,18 +129,43 @@ class Ledger:
             self._done.add(offset, offset + 1)
         return True
 
+    def close_gaps(self, below: int) -> int:
+        """What was passed by below that offset will never come. Returns how many offsets these are."""
+        closed = self._gaps.take(0, below)
+        for start, stop in closed:
+            self._done.add(start, stop)
+        if closed:
+            self.changes += 1
+            self._sweep()
+        return sum(stop - start for start, stop in closed)
+
+    def _fill(self, offset: int) -> bool:
+        if offset not in self._gaps:
+            return False
+        self._gaps.take(offset, offset + 1)
+        self._waiting.add(offset)
+        return True
+
+    def _hold(self, offset: int) -> None:
+        for passed in self._passed(offset):
+            for start, stop in self._done.missing(*passed):
+                self._gaps.add(start, stop)
+
     def _pass_by(self, offset: int) -> int:
-        # What was adopted there still waits, though it will not come again.
-        start, unknown = self._position, 0
-        while self._adopted and self._adopted[0] < offset:
-            kept = self._adopted.popleft()
-            if kept in self._waiting and kept >= start:
-                unknown += self._done.add(start, kept)
-                start = kept + 1
-        unknown += self._done.add(start, offset)
+        unknown = sum(self._done.add(start, stop) for start, stop in self._passed(offset))
         self.changes += 1
         self._sweep()
         return unknown
+
+    def _passed(self, offset: int) -> Iterator[tuple[int, int]]:
+        """The ranges from the position up to there, but for what was adopted: it waits, though it won't come again."""
+        start = self._position
+        while self._adopted and self._adopted[0] < offset:
+            kept = self._adopted.popleft()
+            if kept in self._waiting and kept >= start:
+                yield start, kept
+                start = kept + 1
+        yield start, offset
 
     def _sweep(self) -> None:
         # All between the mark and the position waits or is done; what is done right at the mark is passed.
@@ -157,6 +195,11 @@ class _Ranges:
         """One more than the largest; 0 if there is none."""
         return self._stops[-1] if self._stops else 0
 
+    @property
+    def start(self) -> int | None:
+        """The smallest; None if there is none."""
+        return self._starts[0] if self._starts else None
+
     def frozen(self) -> IndexSet:
         """As a value."""
         return IndexSet(zip(self._starts, self._stops, strict=True))
@@ -174,6 +217,27 @@ class _Ranges:
         self._starts[low:high] = [start]
         self._stops[low:high] = [stop]
         return new
+
+    def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """The ranges between the two that are not in it."""
+        found = []
+        for at in range(bisect_right(self._stops, start), bisect_left(self._starts, stop)):
+            if start < self._starts[at]:
+                found.append((start, self._starts[at]))
+            start = self._stops[at]
+        if start < stop:
+            found.append((start, stop))
+        return found
+
+    def take(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Take out what lies between the two; which ranges these were."""
+        low, high = bisect_right(self._stops, start), bisect_left(self._starts, stop)
+        taken = [(max(self._starts[at], start), min(self._stops[at], stop)) for at in range(low, high)]
+        left = [(self._starts[at], start) for at in range(low, high) if self._starts[at] < start]
+        left += [(stop, self._stops[at]) for at in range(low, high) if self._stops[at] > stop]
+        self._starts[low:high] = [first for first, _ in left]
+        self._stops[low:high] = [last for _, last in left]
+        return taken
 
     def take_from(self, offset: int) -> int:
         """Take away the range that begins there; where it ends, or the offset itself if there is none."""

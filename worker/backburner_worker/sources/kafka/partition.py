@@ -57,6 +57,8 @@ class PartitionState:
     """Which log the offsets count in."""
     committed_started: IndexSet = NOTHING
     """What the last commit records as started."""
+    is_reread: bool = False
+    """Whether it is read again from a gap, and has not come to its position yet."""
     fill: float = 0.0
     """Share of the space for marks that these take, when last measured."""
     _saved: int = -1
@@ -70,7 +72,7 @@ class PartitionState:
 
     def is_full(self, *, kept: bool) -> bool:
         """Whether the partition is to be read no further, since what is done could not be committed."""
-        if self.ledger.catching_up:
+        if self.ledger.catching_up or self.is_reread:
             return False
         if not kept:
             return self.ledger.span >= MAX_OFFSETS_AHEAD

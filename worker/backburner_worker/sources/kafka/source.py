@@ -41,6 +41,7 @@ from backburner_worker.sources.kafka.consumer import (
     rejoin,
     start_failed,
 )
+from backburner_worker.sources.kafka.gaps import GapWatch
 from backburner_worker.sources.kafka.intake import Intake
 from backburner_worker.sources.kafka.log_watch import LogWatch
 from backburner_worker.sources.kafka.membership import Membership, NameWatch
@@ -89,6 +90,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._reader: Reader | None = None
         self._commits: Commits | None = None
         self._logs: LogWatch | None = None
+        self._gaps = GapWatch(self._assignment, self._seek)
         self._name = NameWatch(membership)
         self._availability = KafkaAvailability(topics, group, membership.session_seconds, connection.refusal)
 
@@ -246,6 +248,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             try:
                 if self._coming is not None:
                     await self._arrive(commits, logs, self._coming)
+                self._gaps.step(time.monotonic())
                 wanted = self._intake.wanted()
                 found = await self._read(reader, logs, wanted)
             except (KafkaError, OSError, TimeoutError) as error:
@@ -302,8 +305,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def _moved(self, partition: Partition) -> None:
         """A partition is to be read on from somewhere else than it was: its log is not what it was."""
         self._intake.drop(partition)
+        self._seek(partition, self._assignment.position(partition))
+
+    def _seek(self, partition: Partition, offset: int) -> None:
         if self._consumer is not None:
-            self._consumer.seek(TopicPartition(*partition), self._assignment.position(partition))
+            self._consumer.seek(TopicPartition(*partition), offset)
 
     async def _arrive(self, commits: Commits, logs: LogWatch, coming: frozenset[TopicPartition]) -> None:
         """Begin to work on new partitions: from what is committed, with what runs here from before.

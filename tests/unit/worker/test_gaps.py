@@ -1,0 +1,108 @@
+"""What a broker shows late: it is read again for, waited for, and given up in the end. No broker is asked."""
+
+from backburner_worker.sources.kafka.assignment import Assignment, Committed
+from backburner_worker.sources.kafka.gaps import GIVE_UP_SECONDS, GapWatch
+from backburner_worker.sources.kafka.partition import MAX_OFFSETS_AHEAD
+
+HOME = ("t", 0)
+
+
+class Member:
+    """A member that reads one partition of a broker, and its watch."""
+
+    def __init__(self, *, in_order: bool = False) -> None:
+        self.assignment = Assignment(1)
+        self.assignment.kept = False
+        self.assignment.in_order = in_order
+        self.assignment.keep_only([HOME])
+        self.assignment.arrive({HOME: Committed(0)})
+        self.sought: list[int] = []
+        self.watch = GapWatch(self.assignment, lambda _partition, offset: self.sought.append(offset))
+
+    def read(self, *offsets: int) -> list[int]:
+        """Read these, up to the last; those of them that are to be worked on."""
+        found = [offset for offset in offsets if self.assignment.take(HOME, offset)]
+        self.assignment.reach(HOME, offsets[-1] + 1)
+        return found
+
+
+def test_a_record_that_is_shown_late_is_read_again_for_at_once_and_worked_on() -> None:
+    member = Member()
+    assert member.read(0, 1, 3) == [0, 1, 3]
+    member.watch.step(10.0)
+    assert member.sought == []
+    member.watch.step(10.2)
+    assert member.sought == [2]
+    assert member.read(2, 3) == [2]
+    member.watch.step(10.4)
+    member.watch.step(200.0)
+    assert member.sought == [2]
+
+
+def test_what_does_not_come_is_read_for_ever_more_seldom_and_given_up_in_the_end() -> None:
+    member = Member()
+    member.read(0, 3)
+    now = 0.0
+    while member.assignment.gaps():
+        before = len(member.sought)
+        member.watch.step(now)
+        if len(member.sought) > before:
+            member.read(3)
+        now += 0.1
+        assert now < 2 * GIVE_UP_SECONDS
+    assert now >= GIVE_UP_SECONDS
+    assert 10 <= len(member.sought) <= 20
+    assert member.read(1, 2) == []
+
+
+def test_while_it_is_read_again_it_is_not_sought_back_and_not_given_up() -> None:
+    member = Member()
+    member.read(0, 3)
+    member.watch.step(0.0)
+    member.watch.step(1.0)
+    member.watch.step(2 * GIVE_UP_SECONDS)
+    assert member.sought == [1]
+    assert member.assignment.gaps() == {HOME: 1}
+    member.read(3)
+    member.watch.step(2 * GIVE_UP_SECONDS)
+    assert member.assignment.gaps() == {}
+
+
+def test_a_later_gap_has_its_own_time() -> None:
+    member = Member()
+    member.read(0, 2)
+    member.watch.step(0.0)
+    member.read(4)
+    member.watch.step(GIVE_UP_SECONDS)
+    assert member.assignment.gaps() == {HOME: 3}
+    member.watch.step(GIVE_UP_SECONDS)
+    member.watch.step(2 * GIVE_UP_SECONDS - 1)
+    assert member.assignment.gaps() == {HOME: 3}
+
+
+def test_a_partition_that_is_full_because_of_a_gap_is_read_again_all_the_same() -> None:
+    member = Member()
+    member.read(0)
+    assert member.read(MAX_OFFSETS_AHEAD + 1)
+    assert member.assignment.is_full(HOME)
+    member.watch.step(0.0)
+    member.watch.step(1.0)
+    assert not member.assignment.is_full(HOME)
+    member.read(MAX_OFFSETS_AHEAD + 1)
+    assert member.assignment.is_full(HOME)
+
+
+def test_partitions_that_went_away_are_forgotten() -> None:
+    member = Member()
+    member.read(0, 2)
+    member.watch.step(0.0)
+    member.assignment.revoke()
+    member.watch.step(1.0)
+    assert member.sought == []
+
+
+def test_a_broker_that_shows_all_in_order_leaves_out_what_never_comes() -> None:
+    member = Member(in_order=True)
+    member.read(0, 3)
+    assert member.assignment.gaps() == {}
+    assert member.read(2) == []
