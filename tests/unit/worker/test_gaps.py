@@ -62,22 +62,37 @@ def test_while_it_is_read_again_it_is_not_sought_back_and_not_given_up() -> None
     member.watch.step(1.0)
     member.watch.step(2 * GIVE_UP_SECONDS)
     assert member.sought == [1]
-    assert member.assignment.gaps() == {HOME: 1}
+    assert member.assignment.gaps() == {HOME: (1, 3)}
     member.read(3)
     member.watch.step(2 * GIVE_UP_SECONDS)
     assert member.assignment.gaps() == {}
 
 
-def test_a_later_gap_has_its_own_time() -> None:
+def test_each_gap_has_its_own_time() -> None:
     member = Member()
     member.read(0, 2)
     member.watch.step(0.0)
     member.read(4)
+    member.watch.step(60.0)
+    member.read(4)
     member.watch.step(GIVE_UP_SECONDS)
-    assert member.assignment.gaps() == {HOME: 3}
+    assert member.assignment.gaps() == {HOME: (3, 4)}
+    member.watch.step(60.0 + GIVE_UP_SECONDS)
+    assert member.assignment.gaps() == {}
+
+
+def test_a_partition_that_went_and_came_back_has_been_waited_for_before() -> None:
+    member = Member()
+    member.read(0, 2)
+    member.watch.step(0.0)
+    member.assignment.revoke()
+    member.watch.step(10.0)
+    member.assignment.keep_only([HOME])
+    member.assignment.arrive({HOME: Committed(0)})
+    member.watch.step(20.0)
+    member.read(0, 2)
     member.watch.step(GIVE_UP_SECONDS)
-    member.watch.step(2 * GIVE_UP_SECONDS - 1)
-    assert member.assignment.gaps() == {HOME: 3}
+    assert member.assignment.gaps() == {}
 
 
 def test_a_partition_that_is_full_because_of_a_gap_is_read_again_all_the_same() -> None:

@@ -195,15 +195,15 @@ def test_a_gap_that_is_held_open_is_waited_for_and_filled():
     assert ledger.take(3, hold_gaps=True)
     ledger.settle(0)
     ledger.settle(3)
-    assert (ledger.low_water, ledger.first_gap, ledger.completed) == (1, 1, IndexSet.of([3]))
+    assert (ledger.low_water, ledger.gaps, ledger.completed) == (1, (1, 3), IndexSet.of([3]))
     assert ledger.take(2, hold_gaps=True)
     assert not ledger.take(2, hold_gaps=True)
     assert not ledger.take(3, hold_gaps=True)
     ledger.settle(2)
-    assert (ledger.low_water, ledger.first_gap) == (1, 1)
+    assert (ledger.low_water, ledger.gaps) == (1, (1, 2))
     assert ledger.take(1, hold_gaps=True)
     ledger.settle(1)
-    assert (ledger.low_water, ledger.first_gap, ledger.size) == (4, None, 0)
+    assert (ledger.low_water, ledger.gaps, ledger.size) == (4, None, 0)
 
 
 def test_a_gap_that_is_closed_counts_as_done_and_only_below_that_offset():
@@ -215,9 +215,9 @@ def test_a_gap_that_is_closed_counts_as_done_and_only_below_that_offset():
     before = ledger.changes
     assert ledger.close_gaps(4) == 3
     assert ledger.changes > before
-    assert (ledger.low_water, ledger.first_gap) == (4, 4)
+    assert (ledger.low_water, ledger.gaps) == (4, (4, 9))
     assert ledger.close_gaps(100) == 4
-    assert (ledger.low_water, ledger.first_gap, ledger.size) == (10, None, 0)
+    assert (ledger.low_water, ledger.gaps, ledger.size) == (10, None, 0)
     assert ledger.close_gaps(100) == 0
 
 
@@ -343,7 +343,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert all(offset < mark or offset in completed for offset in self.done), "forgets what is done"
         assert set(self.ledger.started) == self.begun
         reached = min((offset for offset in self.waiting | self.late if offset < self.next), default=self.next)
-        assert self.ledger.first_gap == min(self.late, default=None)
+        assert self.ledger.gaps == ((min(self.late), max(self.late) + 1) if self.late else None)
         assert mark >= min(reached, self.ledger.position)
 
 

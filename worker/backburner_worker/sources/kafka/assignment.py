@@ -237,10 +237,10 @@ class Assignment:
             state.is_reread = False
         state.ledger.reach(offset)
 
-    def gaps(self) -> dict[Partition, int]:
-        """The first offset of each partition that the broker left out and that may still come."""
-        found = {partition: state.ledger.first_gap for partition, state in self._states.items()}
-        return {partition: first for partition, first in found.items() if first is not None}
+    def gaps(self) -> dict[Partition, tuple[int, int]]:
+        """Of each partition what the broker left out and may still come: the first offset, and one behind the last."""
+        found = {partition: state.ledger.gaps for partition, state in self._states.items()}
+        return {partition: bounds for partition, bounds in found.items() if bounds is not None}
 
     def reread(self, partition: Partition) -> None:
         """The partition is read again from a gap on, until it comes to its position."""

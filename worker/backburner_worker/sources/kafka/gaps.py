@@ -6,28 +6,42 @@ nobody, and by a monotonic clock that its caller reads.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backburner.logs import get_logger
 from backburner_worker.sources.kafka.assignment import Assignment, Partition
 
-GIVE_UP_SECONDS = 90.0
-"""A producer waits 60 s for a record to be acknowledged, as ours do, and sends it again then, under another offset."""
+GIVE_UP_SECONDS = 75.0
+"""A producer waits up to 60 s for its record to be acknowledged, as ours do, and sends it anew then, elsewhere."""
 _FIRST_LOOK_SECONDS = 0.1
 _MAX_LOOK_SECONDS = 10.0
+_REMEMBERED_SECONDS = 600.0
 
 log = get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Watch:
-    """The gaps of one partition that were there at one time."""
+    """The gaps of one partition."""
 
-    since: float
-    below: int
-    """They are below this offset; later ones have a time of their own."""
-    look_at: float
-    wait: float = _FIRST_LOOK_SECONDS
+    look_at: float = 0.0
+    wait: float = 0.0
+    noticed: list[tuple[float, int]] = field(default_factory=list)
+    """When gaps were noticed, and the offset that all were below which there were by then."""
+
+    def note(self, stop: int, now: float) -> None:
+        """There are gaps up to that offset now."""
+        if not self.noticed or stop > self.noticed[-1][1]:
+            self.noticed.append((now, stop))
+            self.wait = _FIRST_LOOK_SECONDS
+            self.look_at = now + self.wait
+
+    def given_up(self, now: float) -> int:
+        """The offset below which nothing is waited for any more."""
+        below = 0
+        while self.noticed and now - self.noticed[0][0] >= GIVE_UP_SECONDS:
+            _, below = self.noticed.pop(0)
+        return below
 
 
 class GapWatch:
@@ -42,27 +56,31 @@ class GapWatch:
     def step(self, now: float) -> None:
         """Do what is due at that monotonic time."""
         gaps = self._assignment.gaps()
-        self._watches = {partition: watch for partition, watch in self._watches.items() if partition in gaps}
-        for partition, first in gaps.items():
-            watch = self._watches.get(partition)
-            if watch is None or first >= watch.below:
-                below = self._assignment.position(partition)
-                self._watches[partition] = _Watch(now, below, now + _FIRST_LOOK_SECONDS)
-            elif now >= watch.look_at and not self._assignment.is_reread(partition):
-                self._step(partition, first, watch, now)
-
-    def _step(self, partition: Partition, first: int, watch: _Watch, now: float) -> None:
-        if now - watch.since < GIVE_UP_SECONDS:
-            watch.wait = min(2 * watch.wait, _MAX_LOOK_SECONDS)
-            watch.look_at = now + watch.wait
-            self._assignment.reread(partition)
-            self._seek(partition, first)
+        if not gaps and not self._watches:
             return
-        count = self._assignment.close_gaps(partition, watch.below)
-        log.warning(
-            "offsets were left out by the broker and did not come; going on without them",
-            topic=partition[0],
-            partition=partition[1],
-            offset=first,
-            offsets=count,
-        )
+        # What is filled may be open again: where the partition goes away and comes back.
+        self._watches = {
+            partition: watch
+            for partition, watch in self._watches.items()
+            if partition in gaps or now - watch.look_at < _REMEMBERED_SECONDS
+        }
+        for partition, (first, stop) in gaps.items():
+            watch = self._watches.setdefault(partition, _Watch())
+            watch.note(stop, now)
+            if now >= watch.look_at and not self._assignment.is_reread(partition):
+                self._look(partition, first, watch, now)
+
+    def _look(self, partition: Partition, first: int, watch: _Watch, now: float) -> None:
+        if count := self._assignment.close_gaps(partition, watch.given_up(now)):
+            log.warning(
+                "offsets were left out by the broker and did not come; going on without them",
+                topic=partition[0],
+                partition=partition[1],
+                offset=first,
+                offsets=count,
+            )
+            return
+        watch.wait = min(2 * watch.wait, _MAX_LOOK_SECONDS)
+        watch.look_at = now + watch.wait
+        self._assignment.reread(partition)
+        self._seek(partition, first)

@@ -65,9 +65,9 @@ class Ledger:
         return bool(self._adopted and self._adopted[-1] >= self._position) or self._done.stop > self._position
 
     @property
-    def first_gap(self) -> int | None:
-        """The first offset that was passed by and may still come; None if there is none."""
-        return self._gaps.start
+    def gaps(self) -> tuple[int, int] | None:
+        """The first offset that was passed by and may still come, and the one behind the last; None without any."""
+        return self._gaps.bounds
 
     @property
     def span(self) -> int:
@@ -196,9 +196,9 @@ class _Ranges:
         return self._stops[-1] if self._stops else 0
 
     @property
-    def start(self) -> int | None:
-        """The smallest; None if there is none."""
-        return self._starts[0] if self._starts else None
+    def bounds(self) -> tuple[int, int] | None:
+        """The smallest, and one more than the largest; None if there is none."""
+        return (self._starts[0], self._stops[-1]) if self._starts else None
 
     def frozen(self) -> IndexSet:
         """As a value."""
