@@ -1,9 +1,16 @@
-"""Sets of indexes as text: `0-511,514`. Digests of segments and summaries of jobs are made of them. Pure."""
+"""Sets of indexes as text: `0-511,514`. Digests of segments and summaries of jobs are made of them. Pure.
+
+Indexes of streams are strings, a request's place on the queue: `3-1207` for offset 1207 of partition 3. Those that
+differ only in the number at their end are packed as ranges of it, `3-:1207-4096,4099`, so that a segment full of them
+is short. What ends in no number, like an SQS message's id, stands for itself.
+"""
 
 import re
 from array import array
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from heapq import merge
 from typing import Any
 
@@ -13,6 +20,9 @@ from pydantic_core import CoreSchema, core_schema
 
 _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 _UNSIGNED_64_BITS = "Q"
+_NUMBERED = re.compile(r"([A-Za-z0-9._-]*-)(0|[1-9][0-9]{0,14})")
+_SEPARATOR = ":"
+"""No index has it."""
 
 
 class IndexSet:
@@ -174,3 +184,58 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> "tuple[array[int], array[int]]
     except OverflowError as error:
         raise ValueError(f"no index is below 0, or has more than 64 bits: {start} to {stop}") from error
     return starts, stops
+
+
+# --- string indexes ---
+
+
+def pack_names(names: Iterable[str], max_bytes: int) -> tuple[str, ...]:
+    """The names as packed entries, as many as fit into so many bytes of JSON: no other than these are in there."""
+    numbers, packed, room = defaultdict[str, list[int]](list), list[str](), max_bytes
+    for name in names:
+        if found := _NUMBERED.fullmatch(name):
+            numbers[found[1]].append(int(found[2]))
+        else:
+            packed.append(name)
+    packed += (f"{prefix}{_SEPARATOR}{IndexSet.of(found)}" for prefix, found in numbers.items())
+    fitting = list[str]()
+    for entry in packed:
+        room -= len(entry) + len('"",')
+        if room >= 0:
+            fitting.append(entry)
+    return tuple(fitting)
+
+
+class NamedIndexes:
+    """A set of string indexes that grows by packed entries, up to a bound."""
+
+    def __init__(self, max_count: int) -> None:
+        """`max_count`: names and separate ranges that are held at most; more are passed over."""
+        self._names = set[str]()
+        self._ranges = dict[str, IndexSet]()
+        self._max_count = max_count
+
+    def __contains__(self, name: str) -> bool:
+        """Whether it is in there."""
+        found = _NUMBERED.fullmatch(name)
+        if found is None:
+            return name in self._names
+        numbers = self._ranges.get(found[1])
+        return numbers is not None and int(found[2]) in numbers
+
+    @property
+    def count(self) -> int:
+        """Names and separate ranges."""
+        return len(self._names) + sum(numbers.range_count for numbers in self._ranges.values())
+
+    def add(self, packed: Iterable[str]) -> None:
+        """Add packed entries. What is none is passed over."""
+        for entry in packed:
+            if self.count >= self._max_count:
+                return
+            prefix, separator, text = entry.partition(_SEPARATOR)
+            if not separator:
+                self._names.add(entry)
+                continue
+            with suppress(ValueError):
+                self._ranges[prefix] = self._ranges.get(prefix, IndexSet()) | IndexSet.parse(text)

@@ -1,7 +1,7 @@
 """A segment's bytes: JSONL whose first line also carries a digest of the whole, so that a short read is enough.
 
 The digest stands first in the first line: `{"segment":{"v":1,"ok":"0-9,11","failed":"10",…},"id":…}`. Every line
-stays a result record that `jq` reads. Segments of streams, whose indexes are strings, carry no index sets.
+stays a result record that `jq` reads. The indexes of streams, which are strings, are packed as `indexset` does it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from backburner_schemas.errors import Cancelled, Expired
-from backburner_schemas.indexset import IndexSet
+from backburner_schemas.indexset import IndexSet, pack_names
 
 DIGEST_BYTES = 16 * 1024
 """Bytes of a segment that usually hold its digest."""
 
+_NAMES_BYTES = 64 * 1024
+"""Of a digest, for string indexes: 1,600 ids of SQS messages, or the offsets of any segment."""
 _OPENING = b'{"segment":'
 _EMPTY = IndexSet()
 
@@ -31,6 +33,8 @@ class SegmentDigest(BaseModel):
     """Every index that has an error record, those of the two sets below among them."""
     expired: IndexSet = _EMPTY
     cancelled: IndexSet = _EMPTY
+    named: tuple[str, ...] = ()
+    """String indexes with a response, packed; of more than there is room for, some."""
 
 
 @dataclass(slots=True)  # not frozen: it would cost three times as much, and each request has one
@@ -46,7 +50,7 @@ class Line:
 
 
 def digest_of(lines: Sequence[Line]) -> SegmentDigest:
-    """The digest of these lines; it has only integer indexes."""
+    """The digest of these lines."""
 
     def indexes(chosen: Iterable[Line]) -> IndexSet:
         return IndexSet.of(line.index for line in chosen if isinstance(line.index, int))
@@ -56,13 +60,17 @@ def digest_of(lines: Sequence[Line]) -> SegmentDigest:
         failed=indexes(line for line in lines if line.error_code is not None),
         expired=indexes(line for line in lines if line.error_code == Expired.code),
         cancelled=indexes(line for line in lines if line.error_code == Cancelled.code),
+        named=pack_names(
+            (line.index for line in lines if line.error_code is None and isinstance(line.index, str)), _NAMES_BYTES
+        ),
     )
 
 
 def encode_segment(lines: Sequence[Line]) -> bytes:
     """The segment's bytes. Needs at least one line."""
-    digest = digest_of(lines).model_dump_json(exclude_defaults=False).encode()
-    first = _OPENING + digest + b"," + lines[0].data[1:]
+    digest = digest_of(lines)
+    text = digest.model_dump_json(exclude=None if digest.named else {"named"}).encode()
+    first = _OPENING + text + b"," + lines[0].data[1:]
     return b"\n".join([first, *(line.data for line in lines[1:]), b""])
 
 

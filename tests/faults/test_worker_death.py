@@ -59,14 +59,14 @@ async def test_a_job_survives_kill_9_of_one_of_its_workers(stack, client):
     books = await job.reconcile()
     assert books.agrees
     assert (books.ok, books.failed, books.pending) == (20_000, 0, 0)
-    # Each of the three had its share, and what was redone is what the dead one had not committed.
+    # Each of the three had its share.
     writers = {record.backburner.worker async for record in job.results()}
     assert len(writers) == 3
-    assert books.duplicates < 10_000
+    assert books.duplicates < 200
     assert third.is_warm()
 
 
-async def test_what_is_stored_and_not_committed_is_run_again_and_read_once(stack, client):
+async def test_what_is_stored_and_not_committed_is_not_run_again(stack, client):
     await stack.make_pool("redone")
     first = stack.worker("redone")
     await stack.warm(first)
@@ -75,10 +75,12 @@ async def test_what_is_stored_and_not_committed_is_run_again_and_read_once(stack
     job = await client.submit(requests)
     await until(lambda: settled(job, 1_500), "the quick ones")
     first.send(signal.SIGKILL)
-    stack.worker("redone")
+    second = stack.worker("redone")
     status = await job.wait(timeout=BOUND)
     assert (status.status, status.request_counts.completed) == ("completed", 2_064)
-    assert (await job.reconcile()).duplicates > 0
+    # This broker drops commit metadata, so that the low-water mark alone would send nearly all of it back.
+    assert (await job.reconcile()).duplicates == 0
+    assert second.metric('backburner_deliveries_settled_total{code="",outcome="already_answered"}') > 1_000
     assert await distinct(job) == {request["custom_id"] for request in requests}
 
 
@@ -133,8 +135,7 @@ async def test_sigterm_stores_and_settles_what_is_finished_and_nothing_is_lost(s
     assert await distinct(job) == {f"r{number}" for number in range(4_000)}
     books = await job.reconcile()
     assert books.agrees
-    # This broker drops commit metadata, so that the low-water mark alone protects; see the ledger.
-    assert books.duplicates <= 512
+    assert books.duplicates == 0
 
 
 async def test_a_request_longer_than_the_drain_goes_back_and_is_run_by_the_next_worker(stack, client):

@@ -14,10 +14,13 @@ from backburner_schemas.letter import StoredDeadLetter
 from backburner_schemas.result import ResultFacts, ResultRecord, encode_record, encode_response, error_record
 from backburner_schemas.segment import Line
 from backburner_worker.engine.base import EngineResponse
-from backburner_worker.policy import Complete, DeadLettered, End, Retry, Run
+from backburner_worker.policy import AlreadyAnswered, Complete, DeadLettered, End, Retry, Run
 from backburner_worker.sources.base import Delivery
 
 log = get_logger(__name__)
+
+ALREADY_ANSWERED = "already_answered"
+"""The kind of an outcome that an earlier delivery has stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Signature:
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """A record, a dead letter, both, or neither where nobody would read it. Its bytes: many wait for the store."""
+    """A record, a dead letter, both, or neither where nobody needs it. Its bytes: many wait for the store."""
 
     kind: str = "dropped"
     """Its label in metrics and logs."""
@@ -82,7 +85,7 @@ class Outcome:
             return _failed(verdict, delivery, signature, explained(verdict.error, whole=log_prompts))
         if isinstance(verdict, DeadLettered):
             return _dead(verdict, delivery, signature, explained(verdict.error, whole=log_prompts))
-        return cls()
+        return cls(ALREADY_ANSWERED if isinstance(verdict, AlreadyAnswered) else "dropped")
 
     @classmethod
     def response(

@@ -30,6 +30,7 @@ from backburner_worker.pipeline import Pipeline
 from backburner_worker.puller import Puller
 from backburner_worker.scheduling.feeder import Feeder
 from backburner_worker.settings import WorkerSettings
+from backburner_worker.settlement.earlier_answers import EarlierAnswers
 from backburner_worker.settlement.results import Results
 from backburner_worker.settlement.retries import RetryPublisher
 from backburner_worker.settlement.segment_writer import SegmentWriter
@@ -78,6 +79,7 @@ class Parts:
             source=self.source,
             puller=Puller(self.source, self.feeder, self._changed, self.telemetry),
             jobs=self.jobs,
+            earlier_answers=EarlierAnswers(self.storage, self.jobs),
             admitter=self.admitter,
             runner=self.runner,
             settler=self.settler,

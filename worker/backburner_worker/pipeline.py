@@ -16,8 +16,9 @@ from backburner.storage.clock import StoreClock
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.generation.runner import RequestRunner
 from backburner_worker.jobs import JobCache, JobKey
-from backburner_worker.policy import Run, judge
+from backburner_worker.policy import AlreadyAnswered, Run, judge
 from backburner_worker.puller import Puller
+from backburner_worker.settlement.earlier_answers import EarlierAnswers
 from backburner_worker.settlement.settler import Settler
 from backburner_worker.sources.base import Source
 
@@ -36,6 +37,7 @@ class Pipeline:
         source: Source,
         puller: Puller,
         jobs: JobCache,
+        earlier_answers: EarlierAnswers,
         admitter: Admitter,
         runner: RequestRunner,
         settler: Settler,
@@ -47,6 +49,7 @@ class Pipeline:
         self._source = source
         self._puller = puller
         self._jobs = jobs
+        self._earlier_answers = earlier_answers
         self._admitter = admitter
         self._runner = runner
         self._settler = settler
@@ -115,10 +118,12 @@ class Pipeline:
             for delivery in arrived:
                 self._settler.hold(delivery)
             await self._jobs.learn(delivery.job for delivery in arrived)
+            answered = await self._earlier_answers.to(arrived)
             while arrived:
                 delivery = arrived.popleft()
                 facts = self._jobs.facts(delivery.job)
-                verdict = judge(delivery, facts, self._clock.trusted_now())
+                now = self._clock.trusted_now()
+                verdict = AlreadyAnswered() if delivery in answered else judge(delivery, facts, now)
                 if isinstance(verdict, Run):
                     self._admitter.add(delivery, verdict, facts)
                 else:

@@ -90,7 +90,12 @@ class Drop:
     """Its job is frozen: nobody would read a record."""
 
 
-End = Complete | DeadLettered | Drop
+@dataclass(frozen=True, slots=True)
+class AlreadyAnswered:
+    """An earlier delivery of it has its response in the store."""
+
+
+End = Complete | DeadLettered | Drop | AlreadyAnswered
 """Ways to end without a run, or after one that failed."""
 Verdict = Run | End
 

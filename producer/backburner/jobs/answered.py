@@ -22,6 +22,17 @@ async def answered_in(storage: Storage, view: JobView) -> IndexSet:
     return (await tally_segments(storage, view)).ok
 
 
+async def has_answer_object(storage: Storage, envelope: Envelope) -> bool:
+    """Whether the request's answer object holds a response to it. Raises `StoreError`."""
+    key = keys.answer(envelope.tenant, envelope.job, envelope.custom_id)
+    try:
+        record = await read_stored(storage, ResultRecord, key, max_bytes=MAX_RECORDS_BYTES)
+    except StoredObjectBroken as error:
+        log.warning("reading an answer failed; treating the request as unanswered", key=key, error=error.message)
+        return False
+    return record is not None and record.ok and record.backburner.index == envelope.index
+
+
 class Answered:
     """Looks up one request after another whether it has its response, and caches what it read of the last job.
 
@@ -41,15 +52,7 @@ class Answered:
         indexes = await self._of(envelope.tenant, envelope.job)
         if indexes is not None:
             return isinstance(envelope.index, int) and envelope.index in indexes
-        if envelope.answer is not AnswerMode.OBJECT:
-            return False
-        key = keys.answer(envelope.tenant, envelope.job, envelope.custom_id)
-        try:
-            record = await read_stored(self._storage, ResultRecord, key, max_bytes=MAX_RECORDS_BYTES)
-        except StoredObjectBroken as error:
-            log.warning("reading an answer failed; treating the request as unanswered", key=key, error=error.message)
-            return False
-        return record is not None and record.ok and record.backburner.index == envelope.index
+        return envelope.answer is AnswerMode.OBJECT and await has_answer_object(self._storage, envelope)
 
     async def _of(self, tenant: str, job: str) -> IndexSet | None:
         """The answered indexes of a job; None if it has no manifest."""

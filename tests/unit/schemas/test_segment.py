@@ -47,8 +47,16 @@ def test_the_digest_tells_what_became_of_each_index(wanted):
     assert set(digest.cancelled) == {index for index, error in wanted if error is Cancelled}
 
 
-def test_a_streams_segment_tells_no_indexes():
-    assert digest_of([made("3-17")[1]]) == SegmentDigest()
+def test_a_streams_segment_tells_the_indexes_that_have_a_response():
+    lines = [made(index)[1] for index in ("3-17", "3-18", "b2c7")] + [made("3-19", EngineError)[1]]
+    assert read_digest(encode_segment(lines)) == SegmentDigest(named=("b2c7", "3-:17-18"))
+
+
+def test_of_more_names_than_there_is_room_for_some_are_told():
+    lines = [made(f"{number:032x}x")[1] for number in range(4096)]
+    digest = digest_of(lines)
+    assert 1000 < len(digest.named) < 4096
+    assert len(digest.model_dump_json()) < 70_000
 
 
 @given(st.integers(0, 200))

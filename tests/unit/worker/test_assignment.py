@@ -40,7 +40,7 @@ def arrived(committed: dict[Partition, int]) -> Assignment:
 
 def come(assignment: Assignment, committed: dict[Partition, int]) -> dict[Partition, int]:
     assignment.keep_only(committed.keys())
-    return assignment.arrive({partition: Committed(offset) for partition, offset in committed.items()})
+    return assignment.arrive({partition: Committed(offset) for partition, offset in committed.items()}, now=0.0)
 
 
 def offsets(assignment: Assignment) -> dict[Partition, int]:
@@ -209,7 +209,7 @@ def test_what_retention_took_unread_is_counted_and_holds_up_no_commit():
 def test_what_retention_took_is_lost_only_where_nobody_had_worked_on_it():
     assignment = Assignment()
     assignment.keep_only([HOME])
-    assignment.arrive({HOME: Committed(0, Marks(completed=IndexSet.of([2, 3, 12])))})
+    assignment.arrive({HOME: Committed(0, Marks(completed=IndexSet.of([2, 3, 12])))}, now=0.0)
     assert assignment.skip(HOME, 10) == 8
 
 

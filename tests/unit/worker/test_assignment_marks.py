@@ -35,7 +35,7 @@ class Broker:
 
     def assign(self, member: Assignment) -> None:
         member.keep_only([HOME])
-        member.arrive({HOME: Committed(self.offset, self.marks)})
+        member.arrive({HOME: Committed(self.offset, self.marks)}, now=0.0)
         self.commit(member)
 
 
@@ -161,7 +161,7 @@ def test_what_was_settled_here_and_not_committed_stays_done_and_uncommitted_unti
     member.settle(settled)
     member.revoke()
     member.keep_only([HOME])
-    member.arrive({HOME: Committed(broker.offset, broker.marks)})
+    member.arrive({HOME: Committed(broker.offset, broker.marks)}, now=0.0)
     assert member.uncommitted == 3
     marks = broker.commit(member)
     assert (marks.completed, marks.started) == (of(1), of(2))
@@ -185,6 +185,26 @@ def test_starts_are_told_first_after_an_unclean_end_until_the_log_s_end_of_then_
     broker.commit(member, clean=True)
     broker.assign(next_one)
     assert [next_one.begin(one) for one in give(next_one, 0, 1, 2)] == [True, True, False]
+
+
+def test_what_an_owner_that_ended_uncleanly_can_have_read_may_be_answered_already():
+    broker, member = Broker(0, Marks(clean=False, incarnation=9)), Assignment(1)
+    member.keep_only([HOME])
+    member.arrive({HOME: Committed(broker.offset, broker.marks)}, now=7.0)
+    member.bound(HOME, 2)
+    assert [member.handed_over_at(member.partition_offset(HOME, offset)) for offset in range(3)] == [7.0, 7.0, None]
+
+
+@pytest.mark.parametrize(("kept", "doubted"), [(True, None), (False, 7.0)])
+def test_where_marks_are_kept_a_clean_end_leaves_no_doubt_and_elsewhere_any_end_does(kept, doubted):
+    member = Assignment(1)
+    member.kept = kept
+    member.keep_only([HOME])
+    member.arrive({HOME: Committed(0, Marks(clean=True, incarnation=9))}, now=7.0)
+    assert member.handed_over_at(member.partition_offset(HOME, 0)) == doubted
+    member.bound(HOME, 2)
+    assert member.handed_over_at(member.partition_offset(HOME, 1)) == doubted
+    assert member.handed_over_at(member.partition_offset(HOME, 2)) is None
 
 
 @pytest.mark.parametrize("by_header", [True, False])

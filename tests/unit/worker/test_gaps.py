@@ -15,7 +15,7 @@ class Member:
         self.assignment.kept = False
         self.assignment.in_order = in_order
         self.assignment.keep_only([HOME])
-        self.assignment.arrive({HOME: Committed(0)})
+        self.assignment.arrive({HOME: Committed(0)}, now=0.0)
         self.sought: list[int] = []
         self.watch = GapWatch(self.assignment, lambda _partition, offset: self.sought.append(offset))
 
@@ -88,7 +88,7 @@ def test_a_partition_that_went_and_came_back_has_been_waited_for_before() -> Non
     member.assignment.revoke()
     member.watch.step(10.0)
     member.assignment.keep_only([HOME])
-    member.assignment.arrive({HOME: Committed(0)})
+    member.assignment.arrive({HOME: Committed(0)}, now=15.0)
     member.watch.step(20.0)
     member.read(0, 2)
     member.watch.step(GIVE_UP_SECONDS)

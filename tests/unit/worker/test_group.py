@@ -100,7 +100,7 @@ class GroupMachine(RuleBasedStateMachine):
         low, text = self.committed
         self.me.assignment.keep_only([HOME])
         found = Committed(low, decode(text, low) if self.KEEPS else UNMARKED)
-        self.position = self.me.assignment.arrive({HOME: found})[HOME]
+        self.position = self.me.assignment.arrive({HOME: found}, now=0.0)[HOME]
         assert self.position >= low
         for member in self.members:
             member.drop_lost()

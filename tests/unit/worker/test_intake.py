@@ -49,7 +49,7 @@ def arrived(*lanes: Lane, partitions: int = 2) -> Intake:
 def arrive(intake: Intake, coming: dict[Partition, Committed]) -> None:
     """The partitions come, and the broker learns that work on them begins."""
     intake.assignment.keep_only(coming.keys())
-    intake.assignment.arrive(coming)
+    intake.assignment.arrive(coming, now=0.0)
     intake.assignment.note_committed(intake.assignment.to_commit())
 
 
@@ -358,7 +358,7 @@ def test_nothing_is_read_of_a_partition_before_the_broker_knows_that_work_on_it_
     intake.assignment.kept = True
     intake.want(ALL)
     intake.assignment.keep_only([HOME])
-    intake.assignment.arrive({HOME: Committed(0)})
+    intake.assignment.arrive({HOME: Committed(0)}, now=0.0)
     assert intake.wanted() == []
     keep(intake, Lane.NORMAL, 0)
     assert intake.hand_out(1_000.0) == []

@@ -69,7 +69,7 @@ def coordinator() -> Coordinator:
 def assignment() -> Assignment:
     assignment = Assignment(1)
     assignment.keep_only([GOOD, BAD])
-    assignment.arrive({GOOD: Committed(0, UNCLEAN), BAD: Committed(0, UNCLEAN)})
+    assignment.arrive({GOOD: Committed(0, UNCLEAN), BAD: Committed(0, UNCLEAN)}, now=0.0)
     return assignment
 
 

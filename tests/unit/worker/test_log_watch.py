@@ -56,7 +56,7 @@ class Worker:
         self.assignment = Assignment(1)
         self.assignment.kept = True
         self.assignment.keep_only([HOME])
-        self.assignment.arrive({HOME: Committed(offset, log=log)})
+        self.assignment.arrive({HOME: Committed(offset, log=log)}, now=0.0)
         self.held = []
         for number in range(offset, read):
             assert self.assignment.take(HOME, number)

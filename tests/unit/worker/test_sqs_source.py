@@ -273,10 +273,14 @@ async def until_pulled_nothing(source, condition):
 async def test_the_receive_count_makes_redelivered_and_suspects(sqs, source_of):
     for index, count in enumerate((0, 1, 2)):
         sqs.put(envelope(index), NORMAL).count = count
-    source = await source_of()
+    source = await source_of(visibility_seconds=3600)
     found = {one.message.index: one for one in await pull(source, 3)}
     assert [found[index].redelivered for index in range(3)] == [False, True, True]
     assert [found[index].facts.suspect for index in range(3)] == [False, False, True]
+    assert found[0].handed_over_at is None
+    # Whoever had it was silent for half of its visibility at least.
+    assert found[1].handed_over_at <= time.monotonic() - 1800
+    assert found[2].handed_over_at is not None
 
 
 async def test_facts_come_from_the_attributes_within_their_bounds(sqs, source_of):

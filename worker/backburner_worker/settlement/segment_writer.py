@@ -96,6 +96,11 @@ class SegmentWriter:
         if self._jobs.let_go(job):
             self._hushed.add(job)
 
+    def answered_earlier(self, job: JobKey) -> None:
+        """A request of that job, which was let go of, has its record in the store: no segment will tell of its end."""
+        if not self._jobs.is_held(job) and self._buffers.get(job) is None and self._jobs.facts(job).has_manifest:
+            self._job_quiet(job)
+
     def add(self, job: JobKey, line: Line) -> Durable:
         """Put a record into its segment, and return what to wait for."""
         buffer = self._buffers.get(job)

@@ -9,8 +9,8 @@ from functools import partial
 from backburner.runtime.notifier import Notifier
 from backburner_schemas.errors import MessageTooLarge, PoisonRequest
 from backburner_worker.jobs import JobKey
-from backburner_worker.outcome import Ending, Outcome, Signature
-from backburner_worker.policy import Complete, DeadLettered, Drop, Retry
+from backburner_worker.outcome import ALREADY_ANSWERED, Ending, Outcome, Signature
+from backburner_worker.policy import AlreadyAnswered, Complete, DeadLettered, Drop, Retry
 from backburner_worker.settlement.results import Results
 from backburner_worker.settlement.retries import RetryPublisher
 from backburner_worker.settlement.segment_writer import Durable, SegmentWriter
@@ -18,7 +18,7 @@ from backburner_worker.settlement.suspects import Suspects
 from backburner_worker.sources.base import Delivery, Source
 from backburner_worker.telemetry.telemetry import Telemetry
 
-_VERDICTS = Complete, DeadLettered, Drop
+_VERDICTS = Complete, DeadLettered, Drop, AlreadyAnswered
 
 
 @dataclass(slots=True)
@@ -216,3 +216,5 @@ class Settler:
             await self._suspects.clear(suspect)
         await self._source.settle(delivery)
         self._telemetry.settled(ending.kind, ending.code)
+        if ending.kind == ALREADY_ANSWERED and delivery.job is not None:
+            self._segments.answered_earlier(delivery.job)

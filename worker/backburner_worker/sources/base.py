@@ -54,6 +54,9 @@ class Delivery:
     """What the source needs to settle it; nobody else looks inside."""
     redelivered: bool = False
     """Whether the queue reports that it was delivered before, to this worker or to another."""
+    handed_over_at: float | None = None
+    """Monotonic seconds by which each earlier owner had let go of it, where one may have stored its outcome and the
+    queue does not know; None where none can have."""
     left_cleanly: bool = False
     """Whether the queue shows that no earlier owner ended uncleanly while it ran; False where it cannot show that."""
     lease: Lease = field(default_factory=Lease)

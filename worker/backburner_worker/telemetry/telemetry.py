@@ -18,8 +18,8 @@ from backburner_worker.telemetry.oldest_messages import OldestMessages
 _BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
 
-_DROPPED = "dropped"
-"""The outcome of a delivery that nobody would read a record of."""
+_WITHOUT_RECORD = frozenset({"dropped", "already_answered"})
+"""Outcomes that say nothing of this worker: nobody would read a record, or another one has written it."""
 _RETRIED = "retried"
 """The outcome of an attempt that failed here and goes on elsewhere."""
 
@@ -273,7 +273,7 @@ class Telemetry:
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """So many deliveries ended that way."""
         self._settled.labels(outcome, code).inc(count)
-        if outcome != _DROPPED:
+        if outcome not in _WITHOUT_RECORD:
             self._count(outcome if outcome == _RETRIED else Blame.of(code or None), count)
 
     def _count(self, outcome: str, count: int = 1) -> None:

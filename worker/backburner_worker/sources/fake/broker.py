@@ -221,6 +221,7 @@ class FakeBroker:
             facts,
             token=stored.number,
             redelivered=stored.receives > 1,
+            handed_over_at=time.monotonic() if stored.receives > 1 else None,
             left_cleanly=self.shows_ends and not stored.died_with,
         )
         self._held[delivery] = stored, holder

@@ -87,8 +87,10 @@ class Assignment:
         for partition in [left for left in self._left if left not in coming]:
             self._lose(partition, self._left.pop(partition))
 
-    def arrive(self, committed: Mapping[Partition, Committed]) -> dict[Partition, int]:
-        """Take over the partitions, with what is committed of them. Returns where to read each from.
+    def arrive(self, committed: Mapping[Partition, Committed], *, now: float) -> dict[Partition, int]:
+        """Take over the partitions at that monotonic time, with what is committed of them.
+
+        Returns where to read each from.
 
         What was finished here and not committed counts as done, and so does what the marks record as done. What runs
         here is adopted, unless another member has finished it: then its lease is lost. An offset once reached here is
@@ -96,7 +98,8 @@ class Assignment:
         """
         self._epoch += 1
         for partition, found in committed.items():
-            self._states[partition] = self._adopt(partition, self._left.pop(partition, None), found)
+            left, given = self._left.pop(partition, None), self._given.pop(partition, ())
+            self._states[partition] = self._adopt(left, found, given, now)
         return {partition: self._states[partition].ledger.position for partition in committed}
 
     def is_open(self, partition: Partition) -> bool:
@@ -110,20 +113,30 @@ class Assignment:
         """The partitions of which the broker has it that work on them begins."""
         return [partition for partition, state in self._states.items() if state.told]
 
-    def _adopt(self, partition: Partition, left: PartitionState | None, found: Committed) -> PartitionState:
+    def _adopt(self, left: PartitionState | None, found: Committed, given: Iterable[int], now: float) -> PartitionState:
         marks, base = found.marks, found.offset
-        given = IndexSet.of(self._given.pop(partition, ()))
         earlier, suspects, write_ahead_until = marks.earlier, marks.suspects, marks.write_ahead_until
-        if not marks.clean and marks.incarnation != self._incarnation:
+        left_uncleanly = not marks.clean and marks.incarnation != self._incarnation
+        if left_uncleanly:
             suspects |= marks.started & earlier
             earlier |= marks.started
             # The last starts may not have been committed: until all of those are past, starts are committed first.
             write_ahead_until = EVERYWHERE_OFFSET
-        again = marks.started | earlier | suspects | given
+        again = marks.started | earlier | suspects | IndexSet.of(given)
         if left is None:
             ledger = Ledger(base, done=marks.completed)
             return PartitionState(
-                self._epoch, ledger, earlier, suspects, again, write_ahead_until, committed=base, log=found.log
+                self._epoch,
+                ledger,
+                earlier,
+                suspects,
+                again,
+                write_ahead_until,
+                arrived_at=now,
+                left_uncleanly=left_uncleanly,
+                read_until=EVERYWHERE_OFFSET,
+                committed=base,
+                log=found.log,
             )
         base = max(base, left.ledger.low_water)
         running = {
@@ -142,6 +155,9 @@ class Assignment:
             suspects | left.suspects,
             (again | left.again) - IndexSet.below(base),
             max(write_ahead_until, left.write_ahead_until),
+            arrived_at=now,
+            left_uncleanly=left_uncleanly or left.left_uncleanly,
+            read_until=EVERYWHERE_OFFSET,
             committed=found.offset,
             log=found.log,
             deliveries=running,
@@ -212,6 +228,9 @@ class Assignment:
             state.suspects & below,
             state.again & below,
             state.write_ahead_until,
+            arrived_at=state.arrived_at,
+            left_uncleanly=state.left_uncleanly,
+            read_until=min(state.read_until, end),
             log=log,
             deliveries=kept,
             unsaved={offset for offset in state.unsaved if offset < end},
@@ -266,6 +285,15 @@ class Assignment:
         state = partition_offset.state
         again = bool(state.again) and partition_offset.offset in state.again
         return again, again and partition_offset.offset in state.suspects
+
+    def handed_over_at(self, partition_offset: PartitionOffset) -> float | None:
+        """When it came, in monotonic seconds, if an earlier owner may have finished it and not committed that.
+
+        Where no marks are kept, any owner may have.
+        """
+        state, offset = partition_offset.state, partition_offset.offset
+        in_doubt = (state.left_uncleanly or self.kept is False) and offset < state.read_until
+        return state.arrived_at if in_doubt or offset in state.again else None
 
     def left_cleanly(self, partition_offset: PartitionOffset) -> bool:
         """Whether the marks show that nobody who had started it ended uncleanly."""
@@ -334,13 +362,14 @@ class Assignment:
                 state.note(commit)
 
     def unbounded(self) -> Iterable[Partition]:
-        """Partitions whose earlier owner ended uncleanly, while nobody has said how far that one could have read."""
-        return [partition for partition, state in self._states.items() if state.write_ahead_until >= EVERYWHERE_OFFSET]
+        """Partitions of which nobody has said yet how far their earlier owner could have read."""
+        return [partition for partition, state in self._states.items() if state.read_until >= EVERYWHERE_OFFSET]
 
     def bound(self, partition: Partition, end: int) -> None:
         """The partition's log ends there, so its earlier owner can have read no further."""
         state = self._states[partition]
         state.write_ahead_until = min(state.write_ahead_until, end)
+        state.read_until = min(state.read_until, end)
 
     def is_full(self, partition: Partition) -> bool:
         """Whether reading the partition has to wait until more of it is done."""

@@ -136,6 +136,7 @@ class Intake:
             facts=facts,
             token=partition_offset,
             redelivered=again,
+            handed_over_at=self.assignment.handed_over_at(partition_offset),
             left_cleanly=facts.suspect and self.assignment.left_cleanly(partition_offset),
         )
         self.assignment.hand_out(delivery)

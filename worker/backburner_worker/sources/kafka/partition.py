@@ -51,6 +51,12 @@ class PartitionState:
     """What was handed out and is not settled."""
     unsaved: set[int] = field(default_factory=set)
     """What is settled and not covered by a commit."""
+    arrived_at: float = 0.0
+    """Monotonic seconds at which the partition came."""
+    left_uncleanly: bool = False
+    """Whether its marks show that its earlier owner did not end in order."""
+    read_until: int = 0
+    """Offsets that an earlier owner can have read are below this one."""
     committed: int | None = None
     """The offset that the broker has."""
     log: Log = UNKNOWN_LOG

@@ -322,7 +322,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         if self._coming is not coming:
             return  # The next rebalance was faster.
         self._availability.joined()
-        for partition in self._assignment.arrive(arriving):
+        for partition in self._assignment.arrive(arriving, now=time.monotonic()):
             self._moved(partition)
         left = coming - arriving.keys()
         self._coming = left or None

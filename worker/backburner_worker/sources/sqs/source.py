@@ -49,7 +49,7 @@ class SqsSource:
     ) -> None:
         """Raises `SettingsError` if the settings cannot lead to SQS."""
         self._rules = rules
-        self._wait = times.wait_seconds
+        self._times = times
         self._held = InFlightMessages(times.visibility_seconds, send_again_after=send_again_after)
         self._intake = SqsIntake(queues.values())
         self._calls = SqsCalls(settings, dict(queues), wait=times.wait_seconds, visibility=times.visibility_seconds)
@@ -224,7 +224,7 @@ class SqsSource:
     async def _last_polls(self) -> None:
         """Wait for the calls that still wait for messages: what they bring is given back as it comes."""
         if self._polls:
-            _, late = await asyncio.wait({*self._polls}, timeout=self._wait + _CLOSE_SECONDS)
+            _, late = await asyncio.wait({*self._polls}, timeout=self._times.wait_seconds + _CLOSE_SECONDS)
             if late:
                 log.warning("calls to SQS did not end; what they may bring is invisible for a while", calls=len(late))
             for task in late:
@@ -240,5 +240,8 @@ class SqsSource:
 
     def _delivery(self, held: InFlightMessage) -> Delivery:
         delivery = held.received.delivery(self._rules, held)
+        if delivery.redelivered:
+            # An owner renews its visibility when a third of it is over: it was silent for more than half of it.
+            delivery.handed_over_at = held.since - self._times.visibility_seconds / 2
         self._held.give(held, delivery)
         return delivery

@@ -1,0 +1,186 @@
+"""The pipeline on a queue in memory: what a dead worker has stored and not told the queue is not run again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pipeline_harness import JOB, TENANT, Harness, running
+from waiting import until
+
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import AnswerMode
+from backburner_worker.settlement import earlier_answers
+from backburner_worker.sources.base import Delivery
+from backburner_worker.sources.fake.source import FakeQueue
+
+
+@pytest.fixture
+def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prefixes of segments that are listed to look for earlier answers."""
+    found: list[str] = []
+    newest = earlier_answers.EarlierAnswers._newest
+
+    async def counted(self: Any, job: tuple[str, str]) -> list[str]:
+        found.append(job[1])
+        return await newest(self, job)
+
+    monkeypatch.setattr(earlier_answers.EarlierAnswers, "_newest", counted)
+    return found
+
+
+async def die_untold(
+    storage: Storage, queue: FakeQueue, send: Callable[[Harness], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker answers and stores what is sent, and dies before it tells the queue."""
+    dying = Harness(storage, queue=queue)
+    held: list[Delivery] = []
+
+    async def unheard(delivery: Delivery) -> None:
+        held.append(delivery)
+
+    async with running(dying):
+        monkeypatch.setattr(dying.source, "settle", unheard)
+        count = send(dying)
+        await until(lambda: len(held) == count)
+        for delivery in held:
+            queue.lose(delivery)
+
+
+async def test_what_is_stored_and_was_not_told_is_not_run_again_and_the_job_ends(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, listings: list[str]
+) -> None:
+    queue = FakeQueue()
+
+    def send(harness: Harness) -> int:
+        for index in range(40):
+            harness.send(index)
+        return 40
+
+    first = Harness(storage, queue=queue)
+    await first.make_job(total=50)
+    await die_untold(storage, queue, send, monkeypatch)
+    assert listings == []
+    successor = Harness(storage, queue=queue)
+    for index in range(40, 50):
+        successor.send(index)
+    async with running(successor):
+        await until(successor.summary)
+        await until(lambda: queue.unsettled == 0)
+    assert successor.engine.answered == 10
+    assert successor.metric("deliveries_settled_total", outcome="already_answered", code="") == 40
+    assert (
+        sum(
+            sample.value
+            for family in successor.metrics.collect()
+            for sample in family.samples
+            if sample.name == "backburner_results_total" and sample.labels["outcome"] == "ok"
+        )
+        == 10
+    )
+    assert sorted(record.backburner.index for record in await successor.records()) == list(range(50))
+    assert listings == [JOB]
+
+
+async def test_a_job_of_which_all_is_stored_ends_with_the_last_that_comes_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = FakeQueue()
+
+    def send(harness: Harness) -> int:
+        harness.send(0)
+        return 1
+
+    successor = Harness(storage, queue=queue, sweep_seconds=3600)
+    await successor.make_job()
+    await die_untold(storage, queue, send, monkeypatch)
+    assert await successor.summary() is None
+    await successor.make_job(total=1)
+    async with running(successor):
+        await until(successor.summary)
+    assert successor.engine.answered == 0
+
+
+async def test_an_answer_object_is_not_made_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = FakeQueue()
+
+    def send(harness: Harness) -> int:
+        harness.send(0, job="single-a", answer=AnswerMode.OBJECT)
+        harness.send(0, "[[fail]]", job="single-b", answer=AnswerMode.OBJECT)
+        return 2
+
+    await die_untold(storage, queue, send, monkeypatch)
+    successor = Harness(storage, queue=queue)
+    async with running(successor):
+        await until(lambda: queue.unsettled == 0)
+    # The one that failed has no response, and fails again.
+    assert successor.metric("deliveries_settled_total", outcome="already_answered", code="") == 1
+    assert successor.metric("deliveries_settled_total", outcome="error", code="invalid_request") == 1
+    assert successor.engine.answered == 0
+
+
+async def test_of_a_stream_what_is_stored_is_not_run_again(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = FakeQueue()
+    names = ["0-1", "0-2", "7-2", "1a2b"]
+
+    def send(harness: Harness) -> int:
+        for name in names:
+            harness.send(name, job="stream-x")
+        return len(names)
+
+    await die_untold(storage, queue, send, monkeypatch)
+    successor = Harness(storage, queue=queue)
+    async with running(successor):
+        successor.send("0-3", job="stream-x")
+        await until(lambda: queue.unsettled == 0)
+    assert successor.engine.answered == 1
+    assert len(await successor.records("stream-x")) == len(names) + 1
+
+
+async def test_what_nobody_had_before_costs_no_look(harness: Harness, listings: list[str]) -> None:
+    await harness.make_job(total=20)
+    async with running(harness):
+        for index in range(20):
+            harness.send(index)
+        await until(harness.summary)
+    assert listings == []
+
+
+async def test_a_job_with_more_segments_than_are_listed_runs_again(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = FakeQueue()
+    monkeypatch.setattr(earlier_answers, "_MAX_LISTED_COUNT", 0)
+
+    def send(harness: Harness) -> int:
+        harness.send(0)
+        return 1
+
+    successor = Harness(storage, queue=queue)
+    await successor.make_job(total=2)
+    await die_untold(storage, queue, send, monkeypatch)
+    successor.send(1)
+    async with running(successor):
+        await until(successor.summary)
+    assert successor.engine.answered == 2
+
+
+async def test_the_newest_segments_of_each_writer_are_read_first(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earlier_answers, "_MAX_READ_COUNT", 4)
+    look = earlier_answers.EarlierAnswers(storage, None)  # type: ignore[arg-type]
+    old, new = "a" * 26, "b" * 26
+    for writer, count in ((old, 2), (new, 5)):
+        for sequence in range(count):
+            name = keys.SegmentName(writer, sequence, ok=1, failed=0, prompt_tokens=0, completion_tokens=0, engine_ms=0)
+            await storage.put(keys.segment(TENANT, JOB, name), b"{}")
+    only_errors = keys.SegmentName(old, 9, ok=0, failed=1, prompt_tokens=0, completion_tokens=0, engine_ms=0)
+    await storage.put(keys.segment(TENANT, JOB, only_errors), b"{}")
+    found = [keys.SegmentName.parse(name) for name in await look._newest((TENANT, JOB))]
+    assert {(name.writer, name.sequence) for name in found if name is not None} == {
+        (old, 1),
+        (old, 0),
+        (new, 4),
+        (new, 3),
+    }

@@ -1,0 +1,142 @@
+"""Which requests that come again have their response already: what earlier owners stored, and the queue does not know.
+
+A worker that dies between storing and telling the queue leaves requests that are done and come again. The store knows
+them: each segment names its indexes in its first line, and an answer object is there or not. A look at a job costs a
+listing and a few short reads, and is made once for all that was handed over at one time.
+"""
+
+import asyncio
+import heapq
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from backburner.jobs.answered import has_answer_object
+from backburner.jobs.finalizer import read_digests
+from backburner.logs import get_logger
+from backburner.runtime.until_stored import until_stored
+from backburner.storage import Storage
+from backburner_schemas import keys
+from backburner_schemas.envelope import AnswerMode, Envelope
+from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.indexset import IndexSet, NamedIndexes
+from backburner_schemas.keys import SegmentName
+from backburner_schemas.segment_tally import SegmentTally
+from backburner_worker.jobs import JobCache, JobKey
+from backburner_worker.sources.base import Delivery
+
+_MAX_LISTED_COUNT = 20_000
+"""Segments of a job beyond which nothing is looked up, in twenty calls: what was done may be done again then."""
+_MAX_READ_COUNT = 256
+"""Segments whose digest is read, the newest of each writer first: what was in flight when one died is in those."""
+_MAX_RANGES_COUNT = 50_000
+"""Of one job's indexes. Anybody who may write below the tenant says how many there are."""
+_MAX_NAMES_COUNT = 50_000
+_MAX_JOBS_COUNT = 64
+"""Jobs of which is remembered what was found: a few megabytes each at the very most, and mostly a kilobyte."""
+_MAX_CONCURRENT_LOOKS = 8
+_MAX_CONCURRENT_READS = 32
+
+_NOTHING = IndexSet()
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one look at a job found."""
+
+    looked_at: float = -1.0
+    """Monotonic seconds at which it began."""
+    indexes: IndexSet = _NOTHING
+    names: NamedIndexes | None = None
+
+    def has(self, index: int | str) -> bool:
+        """Whether there is a response to that request."""
+        if isinstance(index, int):
+            return index in self.indexes
+        return self.names is not None and index in self.names
+
+
+class EarlierAnswers:
+    """Looks up the responses to requests that may have run before."""
+
+    def __init__(self, storage: Storage, jobs: JobCache) -> None:
+        self._storage = storage
+        self._jobs = jobs
+        self._found: OrderedDict[JobKey, _Found] = OrderedDict()
+        self._looks = asyncio.Semaphore(_MAX_CONCURRENT_LOOKS)
+        self._reads = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+
+    async def to(self, deliveries: Iterable[Delivery]) -> frozenset[Delivery]:
+        """Those whose response is in the store, once their jobs are known. No request for what nobody had before.
+
+        While the store is away it waits, as does the intake.
+        """
+        objects, in_segments = list[Delivery](), defaultdict[JobKey, list[Delivery]](list)
+        for delivery in deliveries:
+            if delivery.handed_over_at is None or delivery.job is None or not isinstance(delivery.message, Envelope):
+                continue
+            if delivery.message.answer is AnswerMode.OBJECT and not self._jobs.facts(delivery.job).has_manifest:
+                objects.append(delivery)
+            else:
+                in_segments[delivery.job].append(delivery)
+        found = await asyncio.gather(
+            *(self._in_segments(job, held) for job, held in in_segments.items()), *map(self._as_object, objects)
+        )
+        return frozenset().union(*found)
+
+    async def _as_object(self, delivery: Delivery) -> Collection[Delivery]:
+        message = delivery.message
+        assert isinstance(message, Envelope)
+        async with self._reads:
+            there = await until_stored(partial(has_answer_object, self._storage, message), "look for an answer")
+        return (delivery,) if there else ()
+
+    async def _in_segments(self, job: JobKey, deliveries: list[Delivery]) -> Collection[Delivery]:
+        handed_over_at = max(delivery.handed_over_at or 0.0 for delivery in deliveries)
+        found = self._found.get(job)
+        if found is None or found.looked_at < handed_over_at:
+            async with self._looks:
+                found = await until_stored(partial(self._look, job), "look for earlier answers")
+            self._found[job] = found
+            if len(self._found) > _MAX_JOBS_COUNT:
+                self._found.popitem(last=False)
+        self._found.move_to_end(job)
+        return [one for one in deliveries if (address := one.address) is not None and found.has(address.index)]
+
+    async def _look(self, job: JobKey) -> _Found:
+        looked_at = time.monotonic()
+        names = await self._newest(job)
+        indexes, named = SegmentTally(job[1], max_ranges=_MAX_RANGES_COUNT), NamedIndexes(_MAX_NAMES_COUNT)
+        try:
+            async for digest in read_digests(self._storage, *job, names):
+                indexes.add(digest)
+                named.add(digest.named)
+            found = _Found(looked_at, indexes.ok, named)
+        except StoredObjectBroken as error:
+            log.warning("looking up earlier answers failed; the requests run", job=job[1], error=error.message)
+            return _Found(looked_at)
+        log.info("earlier answers looked up", tenant=job[0], job=job[1], segments=len(names))
+        return found
+
+    async def _newest(self, job: JobKey) -> list[str]:
+        """The names of the job's newest segments with responses: one of each writer, then the next of each."""
+        prefix = keys.segments(*job)
+        of_writers = defaultdict[str, list[tuple[int, float, str]]](list)
+        count = 0
+        async for one in self._storage.scan(prefix):
+            count += 1
+            if count > _MAX_LISTED_COUNT:
+                log.warning("the job has too many segments to look up earlier answers; its requests run", job=job[1])
+                return []
+            if (name := SegmentName.parse(one.key)) is not None and name.ok:
+                of_writers[name.writer].append((name.sequence, one.modified, one.key[len(prefix) :]))
+        ranked = [
+            (rank, -modified, name)
+            for written in of_writers.values()
+            for rank, (_, modified, name) in enumerate(sorted(written, reverse=True))
+        ]
+        return [name for _, _, name in heapq.nsmallest(_MAX_READ_COUNT, ranked)]
