@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class SqsTimes:
     """What SQS is asked for with each message; in seconds."""
 
-    visibility_seconds: int = 120
+    visibility_seconds: int = 30
     """After which SQS gives a silent worker's messages to others."""
     wait_seconds: int = 5
     """That one look at an empty queue waits for a message."""
