@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 _UNSIGNED_64_BITS = "Q"
 _NUMBERED = re.compile(r"([A-Za-z0-9._-]*-)(0|[1-9][0-9]{0,14})")
+_MAX_NAME_CHARACTERS = 64
 _SEPARATOR = ":"
 """No index has it."""
 
@@ -234,6 +235,8 @@ class NamedIndexes:
             if self.count >= self._max_count:
                 return
             prefix, separator, text = entry.partition(_SEPARATOR)
+            if len(prefix) > _MAX_NAME_CHARACTERS:
+                continue
             if not separator:
                 self._names.add(entry)
                 continue

@@ -59,5 +59,9 @@ def test_what_is_no_entry_is_passed_over(entry):
     assert "0-1" not in found
 
 
+def test_a_name_longer_than_any_index_takes_no_room():
+    assert unpacked(["x" * 65, "x" * 65 + ":1", "y" * 64]).count == 1
+
+
 def test_a_range_of_any_length_costs_no_memory():
     assert unpacked(["0-:0-999999999999999"]).count == 1

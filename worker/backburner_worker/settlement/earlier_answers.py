@@ -10,6 +10,7 @@ import heapq
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,9 +34,9 @@ _MAX_READ_COUNT = 256
 """Segments whose digest is read, the newest of each writer first: what was in flight when one died is in those."""
 _MAX_RANGES_COUNT = 50_000
 """Of one job's indexes. Anybody who may write below the tenant says how many there are."""
-_MAX_NAMES_COUNT = 50_000
-_MAX_JOBS_COUNT = 64
-"""Jobs of which is remembered what was found: a few megabytes each at the very most, and mostly a kilobyte."""
+_MAX_NAMES_COUNT = 10_000
+_MAX_JOBS_COUNT = 32
+"""Jobs of which is remembered what was found: two megabytes each at the very most, and mostly a kilobyte."""
 _MAX_CONCURRENT_LOOKS = 8
 _MAX_CONCURRENT_READS = 32
 
@@ -112,9 +113,10 @@ class EarlierAnswers:
         names = await self._newest(job)
         indexes, named = SegmentTally(job[1], max_ranges=_MAX_RANGES_COUNT), NamedIndexes(_MAX_NAMES_COUNT)
         try:
-            async for digest in read_digests(self._storage, *job, names):
-                indexes.add(digest)
-                named.add(digest.named)
+            async with aclosing(read_digests(self._storage, *job, names)) as digests:
+                async for digest in digests:
+                    indexes.add(digest)
+                    named.add(digest.named)
             found = _Found(looked_at, indexes.ok, named)
         except StoredObjectBroken as error:
             log.warning("looking up earlier answers failed; the requests run", job=job[1], error=error.message)
@@ -127,13 +129,14 @@ class EarlierAnswers:
         prefix = keys.segments(*job)
         of_writers = defaultdict[str, list[tuple[int, float, str]]](list)
         count = 0
-        async for one in self._storage.scan(prefix):
-            count += 1
-            if count > _MAX_LISTED_COUNT:
-                log.warning("the job has too many segments to look up earlier answers; its requests run", job=job[1])
-                return []
-            if (name := SegmentName.parse(one.key)) is not None and name.ok:
-                of_writers[name.writer].append((name.sequence, one.modified, one.key[len(prefix) :]))
+        async with aclosing(self._storage.scan(prefix)) as listed:
+            async for one in listed:
+                count += 1
+                if count > _MAX_LISTED_COUNT:
+                    log.warning("too many segments to look up earlier answers; the requests run", job=job[1])
+                    return []
+                if (name := SegmentName.parse(one.key)) is not None and name.ok:
+                    of_writers[name.writer].append((name.sequence, one.modified, one.key[len(prefix) :]))
         ranked = [
             (rank, -modified, name)
             for written in of_writers.values()
