@@ -4,8 +4,8 @@ python load-tests/report.py [--folder docs] [--check]
 
 The prose of the pages is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
 from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, and what the fault harness found from
-FOLDER/reliability/*.json, where NAME is the file's, and what hostile batches did from those in its
-hostile-batches/. The same files yield the same bytes.
+FOLDER/reliability/*.json, where NAME is the file's, and what hostile batches did, and what a worker's death cost, from
+those in its hostile-batches/ and recovery/. The same files yield the same bytes.
 `--check` writes nothing and exits with 1 if something is not as it would be written.
 """
 
@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from reporting import blocks, fault_runs, fuzz_runs, plots
+from reporting import blocks, fault_runs, fuzz_runs, plots, recovery_runs
 from reporting.saved import Saved, load_all
 from scenarios.catalogue import SCENARIOS
 
@@ -60,6 +60,8 @@ def outputs(folder: Path, *, readme: Path | None = None) -> dict[Path, str]:
     texts = {name: fault_runs.block(run) for name, run in fault_runs.load_runs(folder / "reliability").items()}
     if runs_of_batches := fuzz_runs.load_runs(folder / "reliability" / "hostile-batches"):
         texts["hostile-batches"] = fuzz_runs.block(runs_of_batches)
+    if recoveries := recovery_runs.load_runs(folder / "reliability" / "recovery"):
+        texts["recovery"] = recovery_runs.block(recoveries)
     if texts:
         reliability = folder / "reliability.md"
         written[reliability] = filled(reliability.read_text(encoding="utf-8"), texts)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from chaos.poison import poison
+from chaos.recovery import recovery
 from chaos.rejoin import rejoin
 from chaos.report import Report
 from chaos.scenario import Options, chaos, place_of
@@ -290,6 +291,19 @@ def run_soak(
 def run_poison(json: Json = None, requests: int = 5000, poisoned: int = 3) -> None:
     """Requests of which a few kill the engine: only those fail, as dead letters, which are sent again at the end."""
     _judge(poison(requests, poisoned), json)
+
+
+@app.command("recovery")
+def run_recovery(
+    *,
+    json: Json = None,
+    requests: int = 384,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
+) -> None:
+    """A worker is killed in the middle of a job: nothing that was stored runs again; how long the next one takes."""
+    _judge(recovery(requests, place_of(queue, broker, brokers)), json)
 
 
 @app.command("rejoin")
