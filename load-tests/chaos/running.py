@@ -111,7 +111,7 @@ class Run:
         return any(page.get('backburner_deliveries_in_flight{stage="engine"}', 0) for page in pages)
 
     async def _calm(self) -> None:
-        """Until no suspect waits to run alone: an innocent one that is killed while it is alone is convicted.
+        """Until no suspect waits to run alone: an innocent one that is killed twice while it is alone is convicted.
 
         What the last fault left with a dead owner comes back only when its session or visibility is over.
         """

@@ -199,7 +199,10 @@ async def test_poison_among_innocents_kills_two_engines_and_nothing_else(storage
     assert await harness.marks() == []
 
 
-async def test_a_worker_that_died_of_a_suspect_convicts_it_for_the_next_one(storage: Storage) -> None:
+async def test_two_workers_that_vanished_with_a_suspect_convict_it_for_the_next_one(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
     queue = FakeQueue(suspect_receives=3)
     first = Harness(storage, queue=queue)
     await first.make_job(total=2)
@@ -208,20 +211,40 @@ async def test_a_worker_that_died_of_a_suspect_convicts_it_for_the_next_one(stor
         # Two whole workers died of it: it was given twice and never settled.
         [delivery] = await first.elsewhere.pull({Lane.NORMAL: 1})
         queue.lose(delivery)
+    for dying in (first, Harness(storage, queue=queue)):
+        async with running(dying, fails=True) as task:
+            await until(lambda dying=dying: dying.source.begun)
+            [delivery] = dying.source.held()
+            assert delivery.facts.suspect
+            _die_silently(dying)
+            task.cancel()
+        assert len(await dying.marks()) == 1
+    last = Harness(storage, queue=queue)
+    async with running(last):
+        last.send(1)
+        await until(last.summary)
+        await until(lambda: queue.unsettled == 0)
+    assert await last.codes() == {0: "poison", 1: None}
+    assert last.engine.answered == 1
+    assert await last.marks() == []
+
+
+async def test_a_suspect_whose_worker_was_lost_once_is_answered(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
+    queue = FakeQueue()
+    first, second = Harness(storage, queue=queue), Harness(storage, queue=queue)
+    await first.make_job(total=1)
+    first.send(0, "[[slow:0.5]]", facts=SUSPECT)
     async with running(first, fails=True) as task:
         await until(lambda: first.source.begun)
-        [delivery] = first.source.held()
-        assert delivery.facts.suspect
         _die_silently(first)
         task.cancel()
     assert len(await first.marks()) == 1
-    second = Harness(storage, queue=queue)
     async with running(second):
-        second.send(1)
         await until(second.summary)
-        await until(lambda: queue.unsettled == 0)
-    assert await second.codes() == {0: "poison", 1: None}
-    assert second.engine.answered == 1
+    assert await second.codes() == {0: None}
     assert await second.marks() == []
 
 

@@ -214,13 +214,41 @@ async def test_a_suspect_that_a_living_worker_runs_is_neither_convicted_nor_wait
     assert len(await Harness(storage).marks()) == 1
 
 
-async def test_a_mark_that_is_not_renewed_convicts(storage: Storage) -> None:
+async def test_a_mark_that_is_not_renewed_convicts_at_the_second_time(storage: Storage) -> None:
     address = Harness(storage).envelope(0).address
-    died, next_one = Suspects(storage, "died"), Suspects(storage, "next")
+    died, vanished, next_one = (Suspects(storage, name) for name in ("died", "vanished", "next"))
     assert await died.mark(address) is Marking.OURS
+    assert await vanished.mark(address) is Marking.OURS
     assert await next_one.mark(address) is Marking.CONVICTED
-    # Of the one that died: it is cleared once the letter is there.
+    # Of the one that vanished: it is cleared once the letter is there.
     assert len(await Harness(storage).marks()) == 1
+
+
+async def test_a_suspect_that_ended_well_begins_anew(storage: Storage) -> None:
+    address = Harness(storage).envelope(0).address
+    died, survived, later, last = (Suspects(storage, name) for name in ("died", "survived", "later", "last"))
+    assert await died.mark(address) is Marking.OURS
+    assert await survived.mark(address) is Marking.OURS
+    await survived.clear(address)
+    assert await later.mark(address) is Marking.OURS
+    assert await last.mark(address) is Marking.OURS
+
+
+async def test_what_a_worker_saw_of_a_suspect_convicts_it_though_that_worker_dies_too(storage: Storage) -> None:
+    address = Harness(storage).envelope(0).address
+    witness = Suspects(storage, "witness")
+    assert await witness.mark(address) is Marking.OURS
+    await witness.convict(address)
+    await witness.close()
+    assert await Suspects(storage, "next").mark(address) is Marking.CONVICTED
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"[]", b'{"deaths": "9"}', b'{"worker": "w", "renewed": 1.0}'])
+async def test_a_mark_that_counts_nothing_counts_as_the_first(storage: Storage, content: bytes) -> None:
+    address = Harness(storage).envelope(0).address
+    await storage.put(keys.suspect(address.tenant, address.job, address.index), content)
+    assert await Suspects(storage, "next").mark(address) is Marking.OURS
+    assert await Suspects(storage, "last").mark(address) is Marking.CONVICTED
 
 
 async def test_a_mark_that_was_left_convicts_nobody_where_the_queue_shows_that_nobody_died(storage: Storage) -> None:
@@ -229,9 +257,11 @@ async def test_a_mark_that_was_left_convicts_nobody_where_the_queue_shows_that_n
     assert await left.mark(address) is Marking.OURS
     assert await next_one.mark(address, left_cleanly=True) is Marking.OURS
     # It has a mark of its own now, which shows its death.
-    assert await Suspects(storage, "third").mark(address) is Marking.CONVICTED
+    third = Suspects(storage, "third")
+    assert await third.mark(address) is Marking.OURS
     await next_one.give_up(address)
-    assert await Harness(storage).marks() == []
+    assert len(await Harness(storage).marks()) == 1
+    assert await Suspects(storage, "fourth").mark(address) is Marking.CONVICTED
 
 
 async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ class Settler:
         convicted = suspect is not None and ending.code == PoisonRequest.code
         if suspect is not None:
             if convicted:
-                self._suspects.convict(suspect)
+                await self._suspects.convict(suspect)
             elif isinstance(ending, Retry) and not ending.has_failed:
                 # The mark is that of the worker which runs the copy, and has to show if that dies.
                 await self._suspects.give_up(suspect)

@@ -2,10 +2,12 @@
 
 A worker that dies takes its memory with it, and not every queue records it. So a suspect's mark is created before it
 runs, renewed while it runs, and removed after it has run or was given up. Where one is there and is not renewed, its
-maker died in between.
+maker vanished in between: a lost node is as likely as the suspect, so that the mark counts it, and convicts at the
+second time. What a worker lived to see of a suspect convicts at once.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -28,6 +30,8 @@ from backburner_worker.sources.base import Delivery
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
 _MAX_MARK_BYTES = 4096
+_CONVICTING_DEATHS = 2
+"""Workers that vanished while it ran alone, or one that saw what it did."""
 _MIN_EQUAL_READS = 4
 """Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
 remove it, since a rebalance can assign its suspect to the next owner before that, or it runs a copy of the suspect."""
@@ -66,6 +70,8 @@ class Suspects:
         """Whether a request broke our own code: its next owner has to see that as a crash."""
         self._ours: dict[str, str] = {}
         """What distinguishes our marks from those of others, by key."""
+        self._deaths: dict[str, int] = {}
+        """What our marks count, where that is anything."""
         self._renewed: set[str] = set()
         self._writing: dict[str, asyncio.Task[object]] = {}
 
@@ -79,7 +85,7 @@ class Suspects:
         key = _key(address)
         marking = await self._take_mark(key, left_cleanly=left_cleanly)
         if marking is Marking.CONVICTED:
-            log.warning("suspect's mark is left and no longer renewed; convicting the request as poison", key=key)
+            log.warning("suspect's mark is left once more and not renewed; convicting the request as poison", key=key)
         if marking is not Marking.OURS:
             return marking
         self._renewed.add(key)
@@ -101,10 +107,13 @@ class Suspects:
                     # Others cannot read either; their count starts anew when the store is back.
                     log.warning("renewing a suspect's mark failed; retrying", key=key, error=error.message)
 
-    def convict(self, address: Address) -> None:
-        """It killed again: its mark stays, whatever happens, until `clear`."""
-        self._renewed.discard(_key(address))
-        self._ours.pop(_key(address), None)
+    async def convict(self, address: Address) -> None:
+        """It killed again: its mark stays, whatever happens, until `clear`, and convicts it if this worker dies too."""
+        key = _key(address)
+        await self._written(key)
+        if key in self._ours:
+            await self._witness(key)
+            self._forget(key)
 
     async def record_crash(self, error: Exception, delivery: Delivery | None = None) -> None:
         """Record an error over the delivery: if our own code broke, a suspect's mark stays.
@@ -120,6 +129,8 @@ class Suspects:
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._create_mark(key)
+                if key in self._ours:
+                    await self._witness(key)
         self._renewed.discard(key)
 
     async def clear(self, address: Address) -> None:
@@ -130,7 +141,7 @@ class Suspects:
         await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
         # A copy of the same suspect may have begun meanwhile: its mark is ours too, and not gone.
         if self._ours.get(key) == ours:
-            self._ours.pop(key, None)
+            self._forget(key)
 
     async def give_up(self, address: Address) -> None:
         """The suspect is left to another worker: remove the mark if it is ours. A mark of another stays."""
@@ -162,7 +173,12 @@ class Suspects:
         found = await self._read_mark(key)
         if found is not None and ours.encode() in found.data:
             await until_stored(lambda: self._storage.delete([key]), "clear a suspect's mark")
-        self._ours.pop(key, None)
+        self._forget(key)
+
+    async def _witness(self, key: str) -> None:
+        """Have our mark convict by itself: this worker saw what the suspect did."""
+        self._deaths[key] = _CONVICTING_DEATHS
+        await until_stored(lambda: self._write(key, self._storage.put(key, self._content(key))), "mark a suspect")
 
     async def _take_mark(self, key: str, *, left_cleanly: bool) -> Marking:
         """Create the mark, or see what becomes of another's that is there."""
@@ -176,25 +192,29 @@ class Suspects:
             if changes == _MAX_CHANGES:
                 return Marking.ELSEWHERE
             if reads == _MIN_EQUAL_READS:
-                if not left_cleanly:
+                deaths = _deaths(there.data)
+                if left_cleanly:
+                    log.info("suspect's mark is left by a worker that ended in order; marking it anew", key=key)
+                elif (deaths := deaths + 1) >= _CONVICTING_DEATHS:
                     return Marking.CONVICTED
-                log.info("suspect's mark is left by a worker that ended in order; marking the suspect anew", key=key)
-                if await self._take_over(key, there):
+                else:
+                    log.warning("a worker vanished while a suspect ran alone; running it alone once more", key=key)
+                if await self._take_over(key, there, deaths):
                     return Marking.OURS
                 reads = 0
             began = time.monotonic()
             await asyncio.sleep(_RENEW_SECONDS)
         return Marking.OURS
 
-    async def _take_over(self, key: str, left: Stored) -> bool:
-        """Put our mark into the place of that one. Returns False if that has changed meanwhile."""
+    async def _take_over(self, key: str, left: Stored, deaths: int) -> bool:
+        """Put our mark, which counts so many, into the place of that one. False if that has changed meanwhile."""
         before = self._ours.get(key)
-        self._ours[key] = keys.new_ulid()
+        self._ours[key], self._deaths[key] = keys.new_ulid(), deaths
         content = self._content(key)
         write = partial(self._storage.replace, key, content, left.etag)
         if await until_stored(lambda: self._write(key, write()), "mark a suspect"):
             return True
-        self._forget(key, before)
+        self._restore(key, before)
         return False
 
     async def _create_mark(self, key: str) -> Stored | None:
@@ -208,15 +228,19 @@ class Suspects:
         found = await self._read_mark(key)
         if found is not None and ours.encode() in found.data:
             return None
-        self._forget(key, before)
+        self._restore(key, before)
         return found or _GONE
 
-    def _forget(self, key: str, before: str | None) -> None:
+    def _restore(self, key: str, before: str | None) -> None:
         """The mark that we tried to create is not there: what we had `before` counts again."""
         if before is None:
-            self._ours.pop(key, None)
+            self._forget(key)
         else:
             self._ours[key] = before
+
+    def _forget(self, key: str) -> None:
+        self._ours.pop(key, None)
+        self._deaths.pop(key, None)
 
     async def _read_mark(self, key: str) -> Stored | None:
         """The mark that is there. What is too large to be one is somebody's all the same, and nobody renews it."""
@@ -230,7 +254,8 @@ class Suspects:
         return await until_stored(read, "read a suspect's mark")
 
     def _content(self, key: str) -> bytes:
-        return to_json({"worker": self._worker, "mark": self._ours[key], "renewed": time.time()})
+        deaths = self._deaths.get(key, 0)
+        return to_json({"worker": self._worker, "mark": self._ours[key], "deaths": deaths, "renewed": time.time()})
 
     async def _write(self, key: str, request: Coroutine[Any, Any, T]) -> T:
         """Make the request; it goes on when this is cancelled, since it may have been sent."""
@@ -249,6 +274,15 @@ class Suspects:
         self._renewed.discard(key)
         if (writing := self._writing.get(key)) is not None:
             await asyncio.wait([writing])
+
+
+def _deaths(mark: bytes) -> int:
+    """What that mark counts. One that cannot be read, or of an earlier release, counts none."""
+    try:
+        deaths = json.loads(mark)["deaths"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return deaths if isinstance(deaths, int) else 0
 
 
 def _key(address: Address) -> str:
