@@ -3,7 +3,8 @@
 python load-tests/report.py [--folder docs] [--check]
 
 The prose of the pages is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
-from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, and what the fault harness found from
+from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, a job's own time from those in its
+job-latency/, and what the fault harness found from
 FOLDER/reliability/*.json, where NAME is the file's, and what hostile batches did, and what a worker's death cost, from
 those in its hostile-batches/ and recovery/. The same files yield the same bytes.
 `--check` writes nothing and exits with 1 if something is not as it would be written.
@@ -16,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from reporting import blocks, fault_runs, fuzz_runs, plots, recovery_runs
+from reporting import blocks, fault_runs, fuzz_runs, latency_runs, plots, recovery_runs
 from reporting.saved import Saved, load_all
 from scenarios.catalogue import SCENARIOS
 
@@ -54,6 +55,8 @@ def outputs(folder: Path, *, readme: Path | None = None) -> dict[Path, str]:
     prose = (page if page.exists() else _PROSE).read_text(encoding="utf-8")
     summary = blocks.summary(found) + ("\n\n![overview](benchmarks/overview.svg)" if measured else "")
     texts = {"summary": summary, "scenarios": blocks.sections(found, pictures), "gpu": blocks.gpu(on_gpu)}
+    if latencies := latency_runs.load_runs(runs / "job-latency"):
+        texts["job-latency"] = latency_runs.block(latencies)
     written[page] = filled(prose, texts)
     if readme is not None:
         written[readme] = filled(readme.read_text(encoding="utf-8"), {"headline": blocks.headline(found)})

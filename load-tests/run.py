@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from chaos.job_latency import job_latency
 from chaos.poison import poison
 from chaos.recovery import recovery
 from chaos.rejoin import rejoin
@@ -291,6 +292,20 @@ def run_soak(
 def run_poison(json: Json = None, requests: int = 5000, poisoned: int = 3) -> None:
     """Requests of which a few kill the engine: only those fail, as dead letters, which are sent again at the end."""
     _judge(poison(requests, poisoned), json)
+
+
+@app.command("job-latency")
+def run_job_latency(
+    *,
+    json: Json = None,
+    requests: int = 64,
+    jobs: int = 9,
+    queue: Queue = Queue.KAFKA,
+    broker: Broker = Broker.TANSU,
+    brokers: Annotated[int, typer.Option(help="How many; 3 of apache.")] = 1,
+) -> None:
+    """What a job takes outside of its engine, by stage, on a worker that is warm."""
+    _judge(job_latency(requests, jobs, place_of(queue, broker, brokers)), json)
 
 
 @app.command("recovery")

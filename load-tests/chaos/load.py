@@ -170,9 +170,13 @@ class Load:
 
     async def whole_job(self, name: str, asked: list[Asked], *, seconds: float) -> None:
         """Submit one job of that name; returns when it is frozen. Raises `NeverCame`."""
+        await self.done(await self.submitted_job(name, asked), seconds)
+
+    async def submitted_job(self, name: str, asked: list[Asked]) -> Batch:
+        """Submit one job of that name; what to wait for. Raises `NeverCame`."""
         batch = Batch()
         await self._submit(name, asked, Lane.NORMAL, batch)
-        await self.done(batch, seconds)
+        return batch
 
     @asynccontextmanager
     async def trickle(self) -> AsyncIterator[None]:

@@ -95,6 +95,18 @@ class JobCache:
         if new:
             await asyncio.gather(*(until_stored(partial(self._read, job), "read a job") for job in new))
 
+    async def learn_seal(self, job: JobKey) -> bool:
+        """Whether the job is sealed by now; one read where that is not known. Raises `StoreError`."""
+        known = self._known.get(job)
+        if known is None or not known.facts.has_manifest:
+            return False
+        if known.facts.total is not None:
+            return True
+        sealed = await read_stored(self._storage, Sealed, keys.sealed(*job))
+        if sealed is not None and (known := self._known.get(job)) is not None:
+            self._known[job] = replace(known, facts=replace(known.facts, total=sealed.total))
+        return sealed is not None
+
     def note_frozen(self, job: JobKey) -> None:
         """The job has ended: what is still delivered of it need not run."""
         if (known := self._known.get(job)) is not None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-from backburner_schemas.errors import BackburnerError, ResultTimeout
+from backburner_schemas.errors import BackburnerError, ResultTimeout, StoreError
 
 _GROWTH_FACTOR = 1.5
 _LONGEST_OUTAGE_SECONDS = 300.0
@@ -14,6 +14,7 @@ _LONGEST_OUTAGE_SECONDS = 300.0
 
 MEASURE_AFTER_SECONDS = 60.0
 """A wait that lasts longer asks for the store's clock: with a clock that is slow it would not see a deadline pass."""
+_GLANCE_SECONDS = 0.3
 _LEAST_LOOK_SECONDS = 1.0
 """Seconds that a look gets whatever the time-out: with one of 0 the caller wants to look once, and the last look, at
 the end of the time, is one too."""
@@ -55,8 +56,11 @@ class PollPace:
                 raise
             raise self._timed_out(f"{what}, and the object store gave no answer,") from error
 
-    async def pause(self, what: str) -> None:
-        """Wait for the next poll. Raises `ResultTimeout` if the time is over."""
+    async def pause(self, what: str, glance: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """Wait for the next poll. Raises `ResultTimeout` if the time is over.
+
+        `glance` is one cheap request, made in between: where it returns true, the wait is over at once.
+        """
         pause = self._next
         self._next = min(self._next * _GROWTH_FACTOR, self._longest)
         if self._end is not None:
@@ -64,7 +68,20 @@ class PollPace:
             if left <= 0:
                 raise self._timed_out(what)
             pause = min(pause, left)
-        await asyncio.sleep(pause)
+        if glance is None:
+            await asyncio.sleep(pause)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._until_seen(glance)
+
+    async def _until_seen(self, glance: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            await asyncio.sleep(_GLANCE_SECONDS)
+            # What is wrong with the store, the poll tells.
+            with suppress(StoreError):
+                if await glance():
+                    return
 
     def _timed_out(self, what: str) -> ResultTimeout:
         error = ResultTimeout(f"{what} within {self._timeout:g} s; it may still come: ask again by the same id")

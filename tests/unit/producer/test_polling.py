@@ -190,6 +190,39 @@ async def test_pauses_grow_up_to_a_bound_and_start_again_when_something_came(mon
     assert pauses == [1.0, 1.5, 2.0, 2.0, 1.0]
 
 
+async def test_a_glance_that_finds_something_ends_the_pause():
+    found = [StoreError(), False, True]
+
+    async def glance():
+        if isinstance(one := found.pop(0), StoreError):
+            raise one
+        return one
+
+    async with asyncio.timeout(30):
+        await PollPace(3600.0, 3600.0).pause("nothing", glance)
+    assert found == []
+
+
+async def test_a_glance_that_hangs_holds_up_nothing():
+    async def glance():
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(30):
+        await PollPace(0.5, 0.5).pause("nothing", glance)
+
+
+async def test_a_jobs_end_is_noticed_between_two_looks(system, monkeypatch):
+    monkeypatch.setattr("backburner.job._FIRST_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr("backburner.job._LONGEST_PAUSE_SECONDS", 3600.0)
+    system.hold()
+    job = await system.client.submit([line("a")])
+    looked = asyncio.Event()
+    waiting = asyncio.create_task(job.wait(timeout=60, progress=lambda _status: looked.set()))
+    await looked.wait()
+    await system.release()
+    assert (await waiting).status is JobState.COMPLETED
+
+
 async def test_a_time_out_tells_what_did_not_come():
     pace = PollPace(0.001, 0.001, timeout=0.0)
     with pytest.raises(ResultTimeout, match="no answer within 0 s"):

@@ -11,6 +11,7 @@ from backburner_schemas import codec, keys
 from backburner_schemas.envelope import AnswerMode, Envelope
 from backburner_schemas.request import MAX_CONTAINERS, Endpoint
 from backburner_worker.engine.base import EngineRequest, EngineResponse
+from backburner_worker.jobs import JobCache, JobKey
 
 
 async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(harness: Harness) -> None:
@@ -25,6 +26,39 @@ async def test_every_request_of_a_sealed_job_gets_one_record_and_the_job_ends(ha
     assert sorted(record.backburner.index for record in await harness.records()) == list(range(20))
     assert harness.queue.unsettled == 0
     assert await harness.storage.modified(keys.open_job(TENANT, JOB)) is None
+
+
+async def test_a_job_that_is_sealed_while_it_runs_does_not_wait_for_its_segments_age(storage: Storage) -> None:
+    harness = Harness(storage, segment_min_age_seconds=100.0, segment_max_age_seconds=100.0)
+    await harness.make_job()
+    async with running(harness):
+        harness.send(0, "[[slow:0.3]]")
+        await until(lambda: harness.in_engine == 1)
+        # The worker knows the job by now.
+        await harness.make_job(total=1)
+        await until(harness.summary)
+    assert await harness.codes() == {0: None}
+
+
+async def test_the_seal_of_a_job_that_comes_bit_by_bit_is_looked_for_now_and_then(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backburner_worker.settlement.segment_writer._MIN_SEAL_SECONDS", 3600.0)
+    harness = Harness(storage, segment_min_age_seconds=100.0, segment_max_age_seconds=100.0)
+    looks, learn = [], JobCache.learn_seal
+
+    async def counted(self: JobCache, job: JobKey) -> bool:
+        looks.append(job)
+        return await learn(self, job)
+
+    monkeypatch.setattr(JobCache, "learn_seal", counted)
+    await harness.make_job()
+    async with running(harness):
+        for index in range(5):
+            harness.send(index)
+            await until(lambda index=index: harness.engine.answered == index + 1 and harness.in_engine == 0)
+        await until(lambda: looks)
+    assert looks == [(TENANT, JOB)]
 
 
 async def test_a_bad_request_is_one_error_record_and_the_rest_go_on(harness: Harness) -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from backburner.logs import get_logger
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage
 from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
 from backburner_schemas.segment import Line, encode_segment
 from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.settlement.segments import Buffer, Buffers, SegmentLimits
@@ -17,6 +20,8 @@ from backburner_worker.telemetry.telemetry import Telemetry
 _TICK_SECONDS = 0.02
 _LULL_SECONDS = 0.1
 """How long to wait for more of an ended job that nothing is held of, while the queue has more: some may be its own."""
+_MIN_SEAL_SECONDS = 0.25
+"""Between two looks for the seal of a job of which nothing is held again and again."""
 _MAX_PUTS_AT_ONCE = 16
 """Segments being written: many small ones, since their bytes are bounded elsewhere."""
 
@@ -76,7 +81,7 @@ class SegmentWriter:
         self._job_quiet = job_quiet
         self._telemetry = telemetry
         self._durable: dict[Buffer, Durable] = {}
-        self._writes: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._hushed: set[JobKey] = set()
         """Jobs that nothing more is held of, since the last turn of the timer."""
         self._puts = asyncio.Semaphore(_MAX_PUTS_AT_ONCE)
@@ -136,9 +141,25 @@ class SegmentWriter:
                 lull = _LULL_SECONDS if more_to_come() else 0.0
                 for job in self._hushed:
                     self._buffers.set_quiet(job, now + self._quiet_age(job, lull))
+                    self._look_for_seal(job, now, lull)
                 self._hushed.clear()
             for buffer in self._buffers.take_due(now):
                 self._write(buffer)
+
+    def _look_for_seal(self, job: JobKey, now: float, lull: float) -> None:
+        """The job's first request came before its seal: if that is there by now, its records wait no longer."""
+        facts, buffer = self._jobs.facts(job), self._buffers.get(job)
+        if facts.total is not None or not facts.has_manifest or buffer is None:
+            return
+        if now - buffer.seal_sought_at > _MIN_SEAL_SECONDS:
+            buffer.seal_sought_at = now
+            self._start(self._hasten_if_sealed(job, lull))
+
+    async def _hasten_if_sealed(self, job: JobKey, lull: float) -> None:
+        # What is wrong with the store, or with the seal, shows elsewhere.
+        with suppress(StoreError):
+            if await self._jobs.learn_seal(job) and not self._jobs.is_held(job):
+                self._buffers.set_quiet(job, time.monotonic() + lull)
 
     def _quiet_age(self, job: JobKey, lull: float) -> float:
         """Seconds that a job's records may still wait once nothing more of it is held."""
@@ -148,9 +169,12 @@ class SegmentWriter:
         return self._limits.quiet_age(self._job_age(job))
 
     def _write(self, buffer: Buffer) -> None:
-        task = asyncio.create_task(self._store(buffer))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._start(self._store(buffer))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _store(self, buffer: Buffer) -> None:
         durable = self._durable.pop(buffer)

@@ -43,6 +43,8 @@ class Buffer:
     """Bytes of its records."""
     quiet_due: float = math.inf
     """Monotonic seconds by which it must be written if nothing more of its job comes."""
+    seal_sought_at: float = -math.inf
+    """Monotonic seconds at which the job's seal was last looked for."""
 
     def name(self, writer: str, sequence: int) -> SegmentName:
         """The segment's name, with the totals of its records."""
