@@ -4,9 +4,9 @@ python load-tests/report.py [--folder docs] [--check]
 
 The prose of the pages is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
 from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, a job's own time from those in its
-job-latency/, and what the fault harness found from
-FOLDER/reliability/*.json, where NAME is the file's, and what hostile batches did, and what a worker's death cost, from
-those in its hostile-batches/ and recovery/. The same files yield the same bytes.
+job-latency/, and what the fault harness found from FOLDER/reliability/*.json, where NAME is the file's. What hostile
+batches did, what a worker's death cost and how poison was found comes from its hostile-batches/, recovery/ and
+poison/. The same files yield the same bytes.
 `--check` writes nothing and exits with 1 if something is not as it would be written.
 """
 
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from reporting import blocks, fault_runs, fuzz_runs, latency_runs, plots, recovery_runs
+from reporting import blocks, fault_runs, found_runs, fuzz_runs, plots
 from reporting.saved import Saved, load_all
 from scenarios.catalogue import SCENARIOS
 
@@ -55,16 +55,17 @@ def outputs(folder: Path, *, readme: Path | None = None) -> dict[Path, str]:
     prose = (page if page.exists() else _PROSE).read_text(encoding="utf-8")
     summary = blocks.summary(found) + ("\n\n![overview](benchmarks/overview.svg)" if measured else "")
     texts = {"summary": summary, "scenarios": blocks.sections(found, pictures), "gpu": blocks.gpu(on_gpu)}
-    if latencies := latency_runs.load_runs(runs / "job-latency"):
-        texts["job-latency"] = latency_runs.block(latencies)
+    if latencies := found_runs.JOB_LATENCY.text(runs):
+        texts[found_runs.JOB_LATENCY.block] = latencies
     written[page] = filled(prose, texts)
     if readme is not None:
         written[readme] = filled(readme.read_text(encoding="utf-8"), {"headline": blocks.headline(found)})
     texts = {name: fault_runs.block(run) for name, run in fault_runs.load_runs(folder / "reliability").items()}
     if runs_of_batches := fuzz_runs.load_runs(folder / "reliability" / "hostile-batches"):
         texts["hostile-batches"] = fuzz_runs.block(runs_of_batches)
-    if recoveries := recovery_runs.load_runs(folder / "reliability" / "recovery"):
-        texts["recovery"] = recovery_runs.block(recoveries)
+    for table in (found_runs.RECOVERY, found_runs.POISON):
+        if shown := table.text(folder / "reliability"):
+            texts[table.block] = shown
     if texts:
         reliability = folder / "reliability.md"
         written[reliability] = filled(reliability.read_text(encoding="utf-8"), texts)

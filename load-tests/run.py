@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from chaos.job_latency import job_latency
-from chaos.poison import poison
+from chaos.poison import poison, poison_in_flight
 from chaos.recovery import recovery
 from chaos.rejoin import rejoin
 from chaos.report import Report
@@ -289,9 +289,14 @@ def run_soak(
 
 
 @app.command("poison")
-def run_poison(json: Json = None, requests: int = 5000, poisoned: int = 3) -> None:
+def run_poison(
+    json: Json = None,
+    requests: int = 5000,
+    poisoned: int = 3,
+    in_flight: Annotated[int, typer.Option(help="So many in one engine at its first death, instead.")] = 0,
+) -> None:
     """Requests of which a few kill the engine: only those fail, as dead letters, which are sent again at the end."""
-    _judge(poison(requests, poisoned), json)
+    _judge(poison_in_flight(in_flight, poisoned) if in_flight else poison(requests, poisoned), json)
 
 
 @app.command("job-latency")

@@ -31,6 +31,12 @@ HEADERS: Document = {
             "description": f"1 at the first delivery, one more at each retry; cut to {MAX_ATTEMPTS}.",
         },
         "suspect": {"type": "string", "const": "1", "description": "The request was in flight when an engine died."},
+        "among": {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": "Of a suspect: how many requests the engine's death was among; it is tried with some "
+            "of them, and alone without this.",
+        },
         "not_before": {
             "type": "string",
             "description": "Unix seconds before which a retry is not due; it is held "

@@ -1,11 +1,13 @@
 """The scenario `poison`: a large job with a few requests that kill the engine, two workers, then a redrive.
 
-Only the poison may fail, each with one dead letter, and each may cost two engines at most.
+Only the poison may fail, each with one dead letter, and each may cost few engines. With `in_flight`, so many requests
+are in the one engine when it dies first, and what it takes to find the poison among them is measured.
 """
 
 import asyncio
 import json
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +21,16 @@ from chaos.servers import tansu
 from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKER_COUNT = 2
-_RESTARTS_PER_POISON = 2
+_RESTARTS_PER_POISON = 4
+"""The death among many, those of ever fewer, and that of the poison alone."""
+_SCALE_FACTOR = 20
+"""By which all times of `in_flight` are shorter than what they stand for: restarts of 2 min, generations of 30 s."""
+_RESTART_SECONDS = 120 / _SCALE_FACTOR
+_GENERATION_SECONDS = 30 / _SCALE_FACTOR
+_GOAL_MINUTES = {1: 25.0, 3: 60.0}
+"""Of a worker's time at full scale, by how many kill."""
 _END_SECONDS = 240.0
+_FOUND_SECONDS = 900.0
 _CLI_SECONDS = 120.0
 _DIE = "[[die]]"
 _JOB = "poisoned"
@@ -35,6 +45,48 @@ def poison(requests: int, poisoned: int) -> Report:
             await _play(on, scene.report, requests, poisoned)
 
     return premises({"scenario": "poison", "requests": requests, "poisoned": poisoned}, tansu, play)
+
+
+def poison_in_flight(in_flight: int, poisoned: int) -> Report:
+    """So many requests at once in one engine, of which so many are poison."""
+
+    async def play(scene: Scene) -> None:
+        settings = {
+            **QUICK_FAKE,
+            "BACKBURNER_CONCURRENCY": str(in_flight),
+            "BACKBURNER_FAKE_LOAD_SECONDS": str(_RESTART_SECONDS),
+            "BACKBURNER_FAKE_LATENCY_SECONDS": str(_GENERATION_SECONDS),
+        }
+        async with stage(scene.servers, CrewSpec(1, settings=settings), scene.folder, seed=in_flight) as on:
+            await _find(on, scene.report, in_flight, poisoned)
+
+    return premises({"scenario": "poison", "in_flight": in_flight, "poisoned": poisoned}, tansu, play)
+
+
+async def _find(on: Stage, report: Report, in_flight: int, poisoned: int) -> None:
+    on.workers.expect_ends(expected=True)
+    asked = [on.load.ask("Say a word.") for _ in range(in_flight - poisoned)]
+    # Late, so that all of them are in the engine by then.
+    asked += [on.load.ask(_DIE, Expect.POISON) for _ in range(poisoned)]
+    began = time.monotonic()
+    await on.load.whole_job(_JOB, asked, seconds=_FOUND_SECONDS)
+    minutes = (time.monotonic() - began) * _SCALE_FACTOR / 60
+    plain = (in_flight * _GENERATION_SECONDS + (1 + poisoned) * _RESTART_SECONDS) * _SCALE_FACTOR / 60
+    await on.all_ready()
+    deaths = on.workers.restarts
+    report.command["found"] = {"minutes": minutes, "deaths": deaths, "one_by_one_minutes": plain}
+    print(
+        f"{in_flight} in flight, {poisoned} of them poison: {minutes:.0f} min of a worker at full scale and "
+        f"{deaths} engine deaths; one by one it would be {plain:.0f} min",
+        flush=True,
+    )
+    if poisoned == 1 and deaths > _RESTARTS_PER_POISON:
+        report.breaches.append(f"poison: {deaths} engines died of one poisoned request")
+    if (goal := _GOAL_MINUTES.get(poisoned)) is not None and minutes > goal:
+        report.breaches.append(f"poison: {minutes:.0f} min of a worker, and {goal:.0f} are wanted")
+    report.verdict = on.check(await on.look())
+    report.restarts = deaths
+    report.breaches += on.supervisor.ends
 
 
 async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from backburner_schemas import keys
 from backburner_schemas.envelope import (
+    MAX_AMONG_COUNT,
     MAX_ATTEMPTS,
     MAX_FAILURES,
     MAX_UNIX_SECONDS,
@@ -272,6 +273,8 @@ def encode_facts(facts: DeliveryFacts) -> list[tuple[str, bytes]]:
         headers.append(("attempt", str(facts.attempt).encode()))
     if facts.suspect:
         headers.append(("suspect", b"1"))
+        if facts.among:
+            headers.append(("among", str(facts.among).encode()))
     if facts.not_before is not None:
         headers.append(("not_before", repr(facts.not_before).encode()))
     if facts.traceparent is not None:
@@ -294,12 +297,14 @@ def decode_facts(headers: Iterable[tuple[str, bytes | None]], lane: Lane) -> Del
     trace = traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None  # noqa: PLR2004
     if lane is not Lane.RETRY:
         return NO_FACTS if trace is None else DeliveryFacts(traceparent=trace)
+    suspect = found.get("suspect") == b"1"
     return DeliveryFacts(
         attempt=int(min(max(_number(found.get("attempt")) or 1, 1), MAX_ATTEMPTS)),
-        suspect=found.get("suspect") == b"1",
+        suspect=suspect,
         not_before=_number(found.get("not_before")),
         traceparent=trace,
         failed_at=_places(found.get("failed_at")),
+        among=int(min(max(_number(found.get("among")) or 0, 0), MAX_AMONG_COUNT)) if suspect else 0,
     )
 
 

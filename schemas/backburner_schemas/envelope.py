@@ -118,6 +118,8 @@ class Envelope(BaseModel):
 
 MAX_ATTEMPTS = 100
 """Bound on the `attempt` that a header may claim."""
+MAX_AMONG_COUNT = 65_536
+"""Bound on the requests that a header may claim a death was among."""
 MAX_FAILURES = 8
 """Failures whose place is kept; of more, the latest."""
 _MAX_PLACE_CHARACTERS = 160
@@ -148,6 +150,8 @@ class DeliveryFacts:
     """W3C trace context of the producer."""
     failed_at: tuple[str, ...] = ()
     """Where earlier attempts failed, as `place_of` says it, the latest last; at most 8."""
+    among: int = 0
+    """Of a suspect, how many requests the death was among that made it one; 0 where that is not known."""
 
     def failed(self, group: str, release: str | None) -> "DeliveryFacts":
         """The same after an attempt that failed there."""

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -95,13 +96,18 @@ async def run_worker(settings: WorkerSettings, *, notices: Sequence[NoticeSource
         # A load creates objects by the million, and hardly any of them goes away: a fifth of its time was garbage
         # collection.
         gc.disable()
+        began = time.monotonic()
         info = await _load(engine, checks, readiness, telemetry)
+        load_seconds = time.monotonic() - began
         freeze_gc()
         # Errors that it logs quote what was refused.
         guard("vllm")
         log.info("model ready", models=info.models, engine=info.version, kv_tokens=info.kv_tokens)
         async with asyncio.TaskGroup() as tasks:
-            worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info))
+            parts = Parts(
+                settings, storage=storage, telemetry=telemetry, engine=engine, info=info, load_seconds=load_seconds
+            )
+            worker = Worker(parts)
             monitor = DependencyMonitor(worker.dependencies, readiness, telemetry)
             stopping = Stopping(worker.pipeline, readiness, reclaim, telemetry)
             clock = ClockKeeper(storage.clock, partial(storage.measure_clock, anew=True), readiness, telemetry)

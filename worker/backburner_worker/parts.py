@@ -15,6 +15,7 @@ from backburner_schemas.names import Lane
 from backburner_worker.admission.admission import Admission
 from backburner_worker.admission.admitter import Admitter
 from backburner_worker.admission.load_monitor import LoadMonitor
+from backburner_worker.admission.trial_sizes import TrialSizes
 from backburner_worker.engine.base import Engine, EngineInfo
 from backburner_worker.engine.identity import adapter_identity, model_identity
 from backburner_worker.generation.cache import ResultCache
@@ -53,15 +54,20 @@ class Parts:
         telemetry: Telemetry,
         engine: Engine,
         info: EngineInfo,
+        load_seconds: float = 0.0,
         source: Source | None = None,
         publisher: Publisher | None = None,
     ) -> None:
-        """`source` and `publisher` take the place of those that the settings name."""
+        """`load_seconds`: how long the engine took until it was warm.
+
+        `source` and `publisher` take the place of those that the settings name.
+        """
         self.settings = settings
         self.storage = storage
         self.telemetry = telemetry
         self.engine = engine
         self._info = info
+        self._load_seconds = load_seconds
         self._publisher = publisher
         self.identity = WorkerIdentity.create(settings, info)
         self.source = source or open_source(
@@ -116,7 +122,13 @@ class Parts:
             settler=self.settler,
             changed=self._changed,
             clock=self.storage.clock,
+            sizes=self.trial_sizes,
         )
+
+    @cached_property
+    def trial_sizes(self) -> TrialSizes:
+        """How many suspects are tried at once."""
+        return TrialSizes(self._load_seconds)
 
     # --- run ---
 
@@ -130,6 +142,7 @@ class Parts:
             jobs=self.jobs,
             admitter=self.admitter,
             suspects=self.suspects,
+            sizes=self.trial_sizes,
             rules=self.settings.retry_rules,
             clock=self.storage.clock,
             log_prompts=self.settings.log_prompts,

@@ -198,19 +198,27 @@ def after_failure(
     due = now if facts.suspect else now + rules.delay(facts.attempt, chance)
     if trusted and due > run.deadline:
         return DeadLettered(address, _given_up(error, facts, "the next would come after the deadline"), run.answer)
-    next_facts = _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due)
+    next_facts = _next(facts, suspect=facts.suspect, not_before=None if facts.suspect else due, among=facts.among)
     return Retry(run.envelope, next_facts, error, run.answer)
 
 
-def after_engine_death(run: Run, facts: DeliveryFacts) -> Retry | DeadLettered:
-    """What becomes of a request that was in the engine when it died.
+def after_engine_death(run: Run, facts: DeliveryFacts, together: int = 1) -> Retry | DeadLettered:
+    """What becomes of a request that was in the engine when it died, one of so many together.
 
-    A suspect was alone there, so it caused the death. Any other may be innocent however often that happens to it: it is
-    put back as a suspect, whatever the number of its attempts, and runs alone next time.
+    A suspect that was alone there caused the death. Any other may be innocent however often that happens to it: it is
+    put back as a suspect, whatever the number of its attempts, and runs apart from what is none next time, with fewer.
     """
-    if facts.suspect:
+    if facts.suspect and together <= 1:
         return convicted(run)
-    return Retry(run.envelope, _next(facts, suspect=True, not_before=None), EngineLost(), run.answer)
+    return Retry(run.envelope, _next(facts, suspect=True, not_before=None, among=together), EngineLost(), run.answer)
+
+
+def among_fewer(run: Run, facts: DeliveryFacts, together: int) -> Retry:
+    """What becomes of a suspect that ran with so many others in a worker that vanished: it runs with fewer next time.
+
+    Nothing failed here, so this is no attempt.
+    """
+    return Retry(run.envelope, replace(facts, among=together, not_before=None), EngineLost(), run.answer)
 
 
 def runs_elsewhere(run: Run, facts: DeliveryFacts, now: float) -> Retry:
@@ -227,8 +235,9 @@ def convicted(run: Run) -> DeadLettered:
     return DeadLettered(run.envelope.address, PoisonRequest(), run.answer)
 
 
-def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None) -> DeliveryFacts:
-    return DeliveryFacts(min(facts.attempt + 1, MAX_ATTEMPTS), suspect, not_before, facts.traceparent, facts.failed_at)
+def _next(facts: DeliveryFacts, *, suspect: bool, not_before: float | None, among: int = 0) -> DeliveryFacts:
+    attempt = min(facts.attempt + 1, MAX_ATTEMPTS)
+    return replace(facts, attempt=attempt, suspect=suspect, not_before=not_before, among=among)
 
 
 def _given_up(error: EngineError, facts: DeliveryFacts, why: str) -> EngineError:

@@ -262,7 +262,7 @@ def test_an_innocent_of_an_engines_death_goes_back_as_a_suspect_at_once() -> Non
         assert isinstance(ending, Retry)
         assert isinstance(ending.error, EngineLost)
         assert (ending.envelope, ending.answer) == (OBJECT, AnswerMode.OBJECT)
-        assert ending.facts == DeliveryFacts(3, True, None, "trace", ("a/1",))
+        assert ending.facts == DeliveryFacts(3, True, None, "trace", ("a/1",), among=1)
 
 
 def test_a_copy_of_a_suspect_that_runs_elsewhere_waits_a_minute_and_counts_no_attempt() -> None:

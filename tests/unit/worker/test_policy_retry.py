@@ -102,10 +102,12 @@ def test_a_request_is_tried_as_often_as_the_rules_allow_and_no_more(
     assert tried.attempt == MAX_ATTEMPTS
 
 
-@given(runs, facts)
-def test_an_engines_death_convicts_a_suspect_and_makes_suspects_of_all_others(run: Run, facts: DeliveryFacts) -> None:
-    verdict = after_engine_death(run, facts)
-    if facts.suspect:
+@given(runs, facts, st.integers(1, 300))
+def test_an_engines_death_convicts_a_suspect_that_was_alone_and_makes_suspects_of_all_others(
+    run: Run, facts: DeliveryFacts, together: int
+) -> None:
+    verdict = after_engine_death(run, facts, together)
+    if facts.suspect and together == 1:
         assert isinstance(verdict, DeadLettered)
         assert (verdict.address, verdict.answer) == (ENVELOPE.address, run.answer)
         assert isinstance(verdict.error, PoisonRequest)
@@ -113,7 +115,11 @@ def test_an_engines_death_convicts_a_suspect_and_makes_suspects_of_all_others(ru
         assert isinstance(verdict, Retry)
         # Bounded as headers are, and looked at by nobody else: an innocent is put back however often it comes.
         assert verdict.facts == DeliveryFacts(
-            min(facts.attempt + 1, MAX_ATTEMPTS), suspect=True, not_before=None, traceparent=facts.traceparent
+            min(facts.attempt + 1, MAX_ATTEMPTS),
+            suspect=True,
+            not_before=None,
+            traceparent=facts.traceparent,
+            among=together,
         )
         assert verdict.code == "engine_lost"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 
 from backburner.logs import get_logger
@@ -9,6 +10,7 @@ from backburner.runtime.notifier import Notifier
 from backburner.storage.clock import StoreClock
 from backburner_schemas.prefix import prefix_chain
 from backburner_worker.admission.admission import Admission
+from backburner_worker.admission.trial_sizes import TrialSizes
 from backburner_worker.jobs import JobCache, JobKey
 from backburner_worker.policy import JobFacts, Run, judge
 from backburner_worker.scheduling.feeder import Feeder
@@ -22,10 +24,22 @@ _MAX_REQUESTS_IN_A_ROW = 64
 log = get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Trial:
+    """Suspects that are in the engine together, and nothing else."""
+
+    among: int
+    size: int
+    """How many may be in it."""
+    left: int
+    """How many more of them may enter."""
+
+
 class Admitter:
     """Holds work in the feeder, and admits it as the engine gets room; what may not run any more, it ends.
 
-    A suspect runs alone: nothing enters until the engine is empty and the suspect has left it.
+    Suspects run apart: nothing enters until the engine is empty, then some of those that one death made suspects, as
+    many as `sizes` says, and nothing else until they have left it.
     """
 
     def __init__(
@@ -37,6 +51,7 @@ class Admitter:
         settler: Settler,
         changed: Notifier,
         clock: StoreClock,
+        sizes: TrialSizes,
     ) -> None:
         """`changed` has to be woken when the settler, or the engine, may have more room. Deadlines go by `clock`."""
         self._feeder = feeder
@@ -45,14 +60,15 @@ class Admitter:
         self._settler = settler
         self._changed = changed
         self._clock = clock
+        self._sizes = sizes
         self._taken = False
         """Whether a task has the turn to take."""
         self._spare = False
         """Whether a task was made that has not begun."""
         self.needs_task = False
         """Whether the task that got work last has to start another that iterates over `admitted`, before running it."""
-        self._alone = False
-        """Whether what entered last runs alone."""
+        self._trial: _Trial | None = None
+        """What the engine is for now, where suspects are in it."""
         self._open = True
         self.stopped = asyncio.Event()
         """Set by `stop`. Others only wait."""
@@ -127,7 +143,7 @@ class Admitter:
             elif (work := self._feeder.take()) is None or not self._may_run(work):
                 continue
             elif self._admission.enter(work):
-                self._alone = work.suspect
+                self._entered(work)
                 return work
             else:
                 self._feeder.put_back(work)
@@ -137,7 +153,23 @@ class Admitter:
     def _may_take(self) -> bool:
         if not (self._feeder.held and self._admission.open and self._settler.has_room):
             return False
-        return self._admission.in_flight == 0 or not (self._alone or self._feeder.suspects)
+        if self._admission.in_flight == 0:
+            return True
+        trial, next_one = self._trial, self._feeder.peek() if self._feeder.suspects else None
+        if trial is None or next_one is None:
+            return trial is None and next_one is None
+        return trial.left > 0 and next_one.delivery.facts.among == trial.among
+
+    def _entered(self, work: Work) -> None:
+        """The work has its place: it is one more of the trial, or what the engine is for from now on."""
+        if not work.suspect:
+            self._trial = None
+            return
+        if self._trial is None or self._admission.in_flight == 1:
+            among = work.delivery.facts.among
+            self._trial = _Trial(among, size := self._sizes.size(among), size)
+        self._trial.left -= 1
+        work.trial = self._trial.size
 
     def _fits_or_goes(self, work: Work) -> bool:
         """Whether there is room for the work, or it is not the next any more."""

@@ -5,6 +5,7 @@ It decides by the policy, creates no record and stores nothing.
 
 import asyncio
 import random
+import time
 
 from backburner.logs import explained, get_logger
 from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
@@ -18,11 +19,12 @@ from backburner_schemas.errors import (
     GenerationTooLong,
 )
 from backburner_worker.admission.admitter import Admitter
+from backburner_worker.admission.trial_sizes import TrialSizes
 from backburner_worker.generation.engine_watch import EngineWatch
 from backburner_worker.generation.handler import RequestHandler
 from backburner_worker.generation.running_request import Abort, RunningRequest
 from backburner_worker.jobs import JobCache, JobKey
-from backburner_worker.outcome import Ending
+from backburner_worker.outcome import Ending, Outcome
 from backburner_worker.policy import (
     Complete,
     Retry,
@@ -30,6 +32,7 @@ from backburner_worker.policy import (
     Run,
     after_engine_death,
     after_failure,
+    among_fewer,
     convicted,
     judge,
     runs_elsewhere,
@@ -53,17 +56,19 @@ class RequestRunner:
         jobs: JobCache,
         admitter: Admitter,
         suspects: Suspects,
+        sizes: TrialSizes,
         rules: RetryRules,
         clock: StoreClock,
         log_prompts: bool = False,
     ) -> None:
-        """`admitter` is stopped when the engine has died. Deadlines go by `clock`."""
+        """`admitter` is stopped when the engine has died. Deadlines go by `clock`. `sizes` learns of generations."""
         self._handler = handler
         self._watch = watch
         self._source = source
         self._jobs = jobs
         self._admitter = admitter
         self._suspects = suspects
+        self._sizes = sizes
         self._rules = rules
         self._log_prompts = log_prompts
         self._clock = clock
@@ -71,13 +76,15 @@ class RequestRunner:
         """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
         """Why nothing can run any more: the engine died."""
+        self._died_together = 0
+        """How many requests were in it then."""
 
     def __len__(self) -> int:
         return len(self.running)
 
     @property
     def suspects(self) -> int:
-        """Suspects that run; one at most, and alone."""
+        """Suspects that run, with nothing else."""
         return sum(request.suspect for request in self.running)
 
     @property
@@ -100,7 +107,7 @@ class RequestRunner:
                 if request.suspect and (ending := await self._not_now(request)) is not None:
                     return ending
                 await self._source.begin(delivery)
-                return await self._respond(request)
+                return await self._measured(request)
             except EngineLost as error:
                 self._engine_lost(error)
                 return self._after_abort(request, Abort.ENGINE_LOST)
@@ -141,13 +148,26 @@ class RequestRunner:
     async def _not_now(self, request: RunningRequest) -> Ending:
         """Mark a suspect; how it ends if it may not run here and now, or None."""
         delivery, run = request.delivery, request.run
-        marking = await self._suspects.mark(run.envelope.address, left_cleanly=delivery.left_cleanly)
+        marking = await self._suspects.mark(
+            run.envelope.address, together=request.work.trial, left_cleanly=delivery.left_cleanly
+        )
+        if isinstance(marking, int):
+            log.info("the suspect ran with others when their worker vanished; it is to run with fewer", **request.where)
+            return among_fewer(run, delivery.facts, marking)
         if marking is Marking.CONVICTED:
             return convicted(run)
         if marking is Marking.ELSEWHERE:
             log.info("another worker runs a copy of the suspect; putting this one back", **request.where)
             return runs_elsewhere(run, delivery.facts, self._clock.now())
         return None
+
+    async def _measured(self, request: RunningRequest) -> Ending:
+        """As `_respond`, and notes how long a generation took."""
+        began = time.monotonic()
+        ending = await self._respond(request)
+        if request.entered and isinstance(ending, Outcome) and not ending.code:
+            self._sizes.learn(time.monotonic() - began)
+        return ending
 
     async def _respond(self, request: RunningRequest) -> Ending:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""
@@ -192,11 +212,12 @@ class RequestRunner:
         if why is Abort.TOO_LONG:
             return self._after_failure(request, GenerationTooLong())
         if why is Abort.ENGINE_LOST and request.entered:
-            return after_engine_death(run, delivery.facts)
+            return after_engine_death(run, delivery.facts, self._died_together)
         return None
 
     def _engine_lost(self, error: EngineLost) -> None:
         if self.lost is None:
             log.error("engine died; storing what is finished, then exiting", error=error.message)
             self.lost = error
+            self._died_together = sum(request.entered for request in self.running)
             self._admitter.stop()

@@ -46,7 +46,7 @@ class RunningRequest:
 
     @property
     def suspect(self) -> bool:
-        """Whether it runs alone, since it may have killed an engine."""
+        """Whether it runs apart from what is none, since it may have killed an engine."""
         return self.delivery.facts.suspect
 
     @property

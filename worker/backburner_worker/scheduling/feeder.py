@@ -2,8 +2,8 @@
 
 The order is decided by one rule, from the top:
 
-1. Suspects come before all others, since they run alone: the fewer times the engine has to run empty for them, the
-   better.
+1. Suspects come before all others, since they run apart: the fewer times the engine has to run empty for them, the
+   better. Those come first that are of the fewest (`suspect_queue`).
 2. Lanes take turns by weight, so that `low` moves while `high` is full.
 3. Within a lane tenants take turns, and share it fairly by expected tokens (`fair_queue`).
 4. Within a tenant the earliest deadline begins a run, and what shares its adapter and prompt's beginning follows it,
@@ -12,11 +12,11 @@ The order is decided by one rule, from the top:
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 
 from backburner_schemas.names import Lane
 from backburner_worker.scheduling.fair_queue import FairQueue
+from backburner_worker.scheduling.suspect_queue import SuspectQueue
 from backburner_worker.scheduling.tenant_queue import BUCKET_SECONDS
 from backburner_worker.scheduling.work import Work
 from backburner_worker.scheduling.work_set import QueuedWork
@@ -53,7 +53,7 @@ class Feeder:
         self._clock = 0
         self._window = window
         self._window_bytes = window_bytes
-        self._suspects: deque[Work] = deque()
+        self._suspects = SuspectQueue()
         self.held = 0
         """Works that are held. Others only read."""
         self._numbers = 0
@@ -91,7 +91,7 @@ class Feeder:
         lane = self._lanes[delivery.lane]
         self._count(lane, 1, work.weight)
         if delivery.facts.suspect:
-            self._suspects.append(work)
+            self._suspects.add(work)
             return
         if lane.queue.turn is None:
             # A lane that slept may not catch up on turns that it had no use for.
@@ -116,7 +116,7 @@ class Feeder:
         if self._suspects:
             if self._taken is not None:
                 self._let_go()
-            work = self._suspects.popleft()
+            work = self._suspects.take()
             self._count(self._lanes[work.lane], -1, work.weight)
             return work
         if (lane := self._next_lane()) is None:
@@ -129,7 +129,7 @@ class Feeder:
     def put_back(self, work: Work) -> None:
         """Undo the last `take`: as if it had not been. The feeder may not have been called in between."""
         if work.suspect:
-            self._suspects.appendleft(work)
+            self._suspects.put_back(work)
             self._count(self._lanes[work.lane], 1, work.weight)
             return
         if self._taken is None or self._taken[1].work is not work:
@@ -141,7 +141,7 @@ class Feeder:
     def peek(self) -> Work | None:
         """What `take` would return."""
         if self._suspects:
-            return self._suspects[0]
+            return self._suspects.first
         lane = self._next_lane()
         return lane.queue.front().work if lane is not None else None
 
@@ -149,8 +149,7 @@ class Feeder:
         """Give up all work that this is true of."""
         if self._taken is not None:
             self._let_go()
-        dropped = [work for work in self._suspects if unwanted(work)]
-        self._suspects = deque(work for work in self._suspects if not unwanted(work))
+        dropped = self._suspects.drop(unwanted)
         for work in dropped:
             self._count(self._lanes[work.lane], -1, work.weight)
         for lane in self._in_order:

@@ -28,6 +28,8 @@ class Work:
     """What it will take, as far as is known by now; `tokens` is what was known at first."""
     facts: JobFacts | None = None
     """What was known of its job at the verdict."""
+    trial: int = 1
+    """Of a suspect in the engine, with how many at most it is tried, itself included."""
     weight: int = field(init=False)
     """Bytes that it takes in memory while it is held, roughly."""
 
@@ -49,5 +51,5 @@ class Work:
 
     @property
     def suspect(self) -> bool:
-        """Whether it runs alone, since it may have killed an engine."""
+        """Whether it runs apart from what is none, since it may have killed an engine."""
         return self.delivery.facts.suspect

@@ -30,7 +30,7 @@ from backburner_worker.sources.base import Delivery
 _CLOSE_SECONDS = 5.0
 _RENEW_SECONDS = 2.0
 _MAX_MARK_BYTES = 4096
-_CONVICTING_DEATHS = 2
+_CONVICTING_DEATHS_COUNT = 2
 """Workers that vanished while it ran alone, or one that saw what it did."""
 _MIN_EQUAL_READS = 4
 """Reads in a row, as far apart as two renewals, at which a mark has to be the same to convict: its creator may still
@@ -72,21 +72,27 @@ class Suspects:
         """What distinguishes our marks from those of others, by key."""
         self._deaths: dict[str, int] = {}
         """What our marks count, where that is anything."""
+        self._together: dict[str, int] = {}
+        """With how many, itself included, what we mark runs."""
         self._renewed: set[str] = set()
         self._writing: dict[str, asyncio.Task[object]] = {}
 
-    async def mark(self, address: Address, *, left_cleanly: bool = False) -> Marking:
-        """Mark a suspect that is to run alone now. Bounded to half a minute while the store answers.
+    async def mark(self, address: Address, *, together: int = 1, left_cleanly: bool = False) -> Marking | int:
+        """Mark a suspect that is to run now, with so many at most, itself included.
 
-        `left_cleanly`: the queue shows that nobody died of this delivery. Then a mark that was left is one that its
-        worker could not remove when it ended, since the store was away, and convicts nobody.
-        Cancelled, it may have created the mark; `give_up` handles that.
+        Bounded to half a minute while the store answers. A number is that of those with which it ran in a worker that
+        vanished: it is to run with fewer. `left_cleanly`: the queue shows that nobody died of this delivery. Then a
+        mark that was left is one that its worker could not remove when it ended, since the store was away, and convicts
+        nobody. Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
+        self._together[key] = together
         marking = await self._take_mark(key, left_cleanly=left_cleanly)
         if marking is Marking.CONVICTED:
             log.warning("suspect's mark is left once more and not renewed; convicting the request as poison", key=key)
         if marking is not Marking.OURS:
+            if key not in self._ours:
+                self._together.pop(key, None)
             return marking
         self._renewed.add(key)
         if await self._was_convicted(address):
@@ -177,10 +183,10 @@ class Suspects:
 
     async def _witness(self, key: str) -> None:
         """Have our mark convict by itself: this worker saw what the suspect did."""
-        self._deaths[key] = _CONVICTING_DEATHS
+        self._deaths[key] = _CONVICTING_DEATHS_COUNT
         await until_stored(lambda: self._write(key, self._storage.put(key, self._content(key))), "mark a suspect")
 
-    async def _take_mark(self, key: str, *, left_cleanly: bool) -> Marking:
+    async def _take_mark(self, key: str, *, left_cleanly: bool) -> Marking | int:
         """Create the mark, or see what becomes of another's that is there."""
         seen: bytes | None = None
         reads, changes, began = 0, 0, time.monotonic()
@@ -192,10 +198,12 @@ class Suspects:
             if changes == _MAX_CHANGES:
                 return Marking.ELSEWHERE
             if reads == _MIN_EQUAL_READS:
-                deaths = _deaths(there.data)
+                deaths, together = _count(there.data, "deaths"), _count(there.data, "together")
                 if left_cleanly:
                     log.info("suspect's mark is left by a worker that ended in order; marking it anew", key=key)
-                elif (deaths := deaths + 1) >= _CONVICTING_DEATHS:
+                elif together > 1:
+                    return together
+                elif (deaths := deaths + 1) >= _CONVICTING_DEATHS_COUNT:
                     return Marking.CONVICTED
                 else:
                     log.warning("a worker vanished while a suspect ran alone; running it alone once more", key=key)
@@ -241,6 +249,7 @@ class Suspects:
     def _forget(self, key: str) -> None:
         self._ours.pop(key, None)
         self._deaths.pop(key, None)
+        self._together.pop(key, None)
 
     async def _read_mark(self, key: str) -> Stored | None:
         """The mark that is there. What is too large to be one is somebody's all the same, and nobody renews it."""
@@ -254,8 +263,9 @@ class Suspects:
         return await until_stored(read, "read a suspect's mark")
 
     def _content(self, key: str) -> bytes:
-        deaths = self._deaths.get(key, 0)
-        return to_json({"worker": self._worker, "mark": self._ours[key], "deaths": deaths, "renewed": time.time()})
+        mark: dict[str, object] = {"worker": self._worker, "mark": self._ours[key], "renewed": time.time()}
+        mark |= {"deaths": self._deaths.get(key, 0), "together": self._together.get(key, 1)}
+        return to_json(mark)
 
     async def _write(self, key: str, request: Coroutine[Any, Any, T]) -> T:
         """Make the request; it goes on when this is cancelled, since it may have been sent."""
@@ -276,13 +286,13 @@ class Suspects:
             await asyncio.wait([writing])
 
 
-def _deaths(mark: bytes) -> int:
-    """What that mark counts. One that cannot be read, or of an earlier release, counts none."""
+def _count(mark: bytes, name: str) -> int:
+    """What that mark counts under the name. One that cannot be read, or of an earlier release, counts none."""
     try:
-        deaths = json.loads(mark)["deaths"]
+        count = json.loads(mark)[name]
     except (ValueError, TypeError, KeyError):
         return 0
-    return deaths if isinstance(deaths, int) else 0
+    return count if isinstance(count, int) else 0
 
 
 def _key(address: Address) -> str:

@@ -12,7 +12,7 @@ from backburner_worker.sources.base import Delivery
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import MessageTypeDef
 
-FACTS = ("attempt", "suspect", "not_before", "traceparent", "failed_at")
+FACTS = ("attempt", "suspect", "not_before", "traceparent", "failed_at", "among")
 """The message attributes that carry delivery facts; others are not asked for."""
 SUSPECT_AT_RECEIVE_COUNT = 3
 """Receive count from which a message is a suspect: two owners had it and neither recorded how it ended."""
