@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from chaos.book import Asked, Expect
@@ -17,7 +18,7 @@ from chaos.patience import until
 from chaos.premises import Scene, premises
 from chaos.records import read_json
 from chaos.report import Report
-from chaos.servers import tansu
+from chaos.servers import apache, tansu
 from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
 
 _WORKER_COUNT = 2
@@ -57,10 +58,13 @@ def poison_in_flight(in_flight: int, poisoned: int) -> Report:
             "BACKBURNER_FAKE_LOAD_SECONDS": str(_RESTART_SECONDS),
             "BACKBURNER_FAKE_LATENCY_SECONDS": str(_GENERATION_SECONDS),
         }
-        async with stage(scene.servers, CrewSpec(1, settings=settings), scene.folder, seed=in_flight) as on:
+        # With a name, as of a StatefulSet, its partitions wait for it: what is measured is no session's end.
+        crew = CrewSpec(1, named=1, settings=settings)
+        async with stage(scene.servers, crew, scene.folder, seed=in_flight) as on:
             await _find(on, scene.report, in_flight, poisoned)
 
-    return premises({"scenario": "poison", "in_flight": in_flight, "poisoned": poisoned}, tansu, play)
+    command = {"scenario": "poison", "in_flight": in_flight, "poisoned": poisoned}
+    return premises(command, partial(apache, brokers=1), play)
 
 
 async def _find(on: Stage, report: Report, in_flight: int, poisoned: int) -> None:
