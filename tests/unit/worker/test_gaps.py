@@ -68,6 +68,14 @@ def test_while_it_is_read_again_it_is_not_sought_back_and_not_given_up() -> None
     assert member.assignment.gaps() == {}
 
 
+def test_gaps_that_come_one_upon_another_put_no_look_off() -> None:
+    member = Member()
+    for number in range(10):
+        member.read(2 * number + 1)
+        member.watch.step(0.05 * number)
+    assert member.sought[:1] == [0]
+
+
 def test_each_gap_has_its_own_time() -> None:
     member = Member()
     member.read(0, 2)

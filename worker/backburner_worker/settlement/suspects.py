@@ -22,7 +22,7 @@ from backburner.runtime.failure import reasons
 from backburner.runtime.until_stored import until_stored
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
-from backburner_schemas.envelope import Address
+from backburner_schemas.envelope import MAX_AMONG_COUNT, Address
 from backburner_schemas.errors import PoisonRequest, StoredObjectBroken, StoreError
 from backburner_schemas.letter import CODE_BYTES, code_of
 from backburner_worker.sources.base import Delivery
@@ -202,7 +202,7 @@ class Suspects:
                 if left_cleanly:
                     log.info("suspect's mark is left by a worker that ended in order; marking it anew", key=key)
                 elif together > 1:
-                    return together
+                    return min(together, MAX_AMONG_COUNT)
                 elif (deaths := deaths + 1) >= _CONVICTING_DEATHS_COUNT:
                     return Marking.CONVICTED
                 else:

@@ -24,8 +24,8 @@ log = get_logger(__name__)
 class _Watch:
     """The gaps of one partition."""
 
-    look_at: float = 0.0
-    wait: float = 0.0
+    look_at: float
+    wait: float = _FIRST_LOOK_SECONDS
     noticed: list[tuple[float, int]] = field(default_factory=list)
     """When gaps were noticed, and the offset that all were below which there were by then."""
 
@@ -34,7 +34,8 @@ class _Watch:
         if not self.noticed or stop > self.noticed[-1][1]:
             self.noticed.append((now, stop))
             self.wait = _FIRST_LOOK_SECONDS
-            self.look_at = now + self.wait
+            # Never later: where gaps come one upon another, each look would wait for the last of them.
+            self.look_at = min(self.look_at, now + self.wait)
 
     def given_up(self, now: float) -> int:
         """The offset below which nothing is waited for any more."""
@@ -65,7 +66,7 @@ class GapWatch:
             if partition in gaps or now - watch.look_at < _REMEMBERED_SECONDS
         }
         for partition, (first, stop) in gaps.items():
-            watch = self._watches.setdefault(partition, _Watch())
+            watch = self._watches.setdefault(partition, _Watch(now + _FIRST_LOOK_SECONDS))
             watch.note(stop, now)
             if now >= watch.look_at and not self._assignment.is_reread(partition):
                 self._look(partition, first, watch, now)
