@@ -8,18 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 from measuring.layers import LAYERS
-from measuring.servers import servers
+from measuring.servers import Broker, servers
 from scenarios.control_plane import fill, workers
 
 
-def profile(rounds: int, requests: int, *, places: int = 0) -> None:
+def profile(rounds: int, requests: int, *, broker: Broker = Broker.TANSU, places: int = 0) -> None:
     """Carry so many requests, so many times, and print microseconds a request and share of each layer.
 
     `places` asks for that many functions as well, the most expensive first. The first round only warms up.
     """
     layers: defaultdict[str, float] = defaultdict(float)
     functions: defaultdict[tuple[str, str], float] = defaultdict(float)
-    with servers("fake") as settings, workers(settings) as worker:
+    with servers("fake", broker=broker) as settings, workers(settings) as worker:
         for number in range(rounds + 1):
             asyncio.run(fill(requests))
             found = worker.ask({"count": requests, "sample": True})

@@ -2,6 +2,7 @@
 
 from backburner_worker.sources.kafka.assignment import Assignment, Committed
 from backburner_worker.sources.kafka.gaps import GIVE_UP_SECONDS, GapWatch
+from backburner_worker.sources.kafka.marks import UNKNOWN_LOG
 from backburner_worker.sources.kafka.partition import MAX_OFFSETS_AHEAD
 
 HOME = ("t", 0)
@@ -100,6 +101,22 @@ def test_a_partition_that_went_and_came_back_has_been_waited_for_before() -> Non
     member.watch.step(20.0)
     member.read(0, 2)
     member.watch.step(GIVE_UP_SECONDS)
+    assert member.assignment.gaps() == {}
+
+
+def test_a_gap_in_another_log_has_not_been_waited_for_before() -> None:
+    member = Member()
+    member.read(0, 7)
+    member.watch.step(0.0)
+    member.assignment.begin_anew(HOME, 0, UNKNOWN_LOG)
+    member.watch.forget(HOME)
+    member.read(0, 2)
+    member.watch.step(60.0)
+    member.read(2)
+    member.watch.step(GIVE_UP_SECONDS)
+    assert member.assignment.gaps() == {HOME: (1, 2)}
+    member.read(2)
+    member.watch.step(60.0 + GIVE_UP_SECONDS)
     assert member.assignment.gaps() == {}
 
 

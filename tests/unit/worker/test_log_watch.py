@@ -65,7 +65,10 @@ class Worker:
             self.held.append(Delivery(message, b"", Origin("t", "0", 0.0), Lane.NORMAL, DeliveryFacts(), token))
             self.assignment.hand_out(self.held[-1])
         self.moved: list[tuple[str, int]] = []
-        self.watch = LogWatch(None, self.assignment, seconds=1.0, moved=self.moved.append)
+        self.replaced: list[tuple[str, int]] = []
+        self.watch = LogWatch(
+            None, self.assignment, seconds=1.0, moved=self.moved.append, replaced=self.replaced.append
+        )
 
     @property
     def lost(self) -> list[int]:
@@ -79,7 +82,7 @@ async def test_what_is_seen_first_is_what_later_looks_are_compared_with(brokers)
     worker = Worker(read=5)
     await worker.watch.look([HOME])
     assert worker.state() == (5, Log(OLD, 0, 5))
-    assert worker.moved == []
+    assert worker.moved == worker.replaced == []
 
 
 async def test_a_topic_with_another_id_is_begun_anew_although_no_offset_is_out_of_range(brokers):
@@ -88,7 +91,7 @@ async def test_a_topic_with_another_id_is_begun_anew_although_no_offset_is_out_o
     await worker.watch.look([HOME])
     assert worker.state() == (2, Log(NEW, 0, 2, renewed=True))
     assert worker.lost == [0, 1, 2, 3, 4]
-    assert worker.moved == [HOME]
+    assert worker.moved == worker.replaced == [HOME]
     assert worker.watch.losses().logs_restarted == {"t": 1}
 
 
@@ -117,7 +120,7 @@ async def test_a_leader_that_lacks_what_was_read_has_what_follows_run(brokers):
     assert worker.lost == [2, 3, 4]
     assert worker.state() == (0, Log(OLD, 1, 2))
     assert [worker.assignment.take(HOME, number) for number in range(4)] == [False, False, True, True]
-    assert worker.moved == [HOME]
+    assert worker.moved == worker.replaced == [HOME]
 
 
 async def test_a_leader_of_before_is_not_believed(brokers):
@@ -227,6 +230,7 @@ async def test_a_topic_that_was_deleted_and_made_anew_is_known_for_another_by_wh
     worker.assignment.keep_only([])
     brokers.topic = NEW
     assert await arriving(worker, None) == Committed(0, UNMARKED, Log(NEW, 0, 0, renewed=True))
+    assert worker.replaced == [HOME]
 
 
 async def test_what_runs_of_a_topic_that_another_member_found_anew_is_void(brokers):

@@ -71,6 +71,10 @@ class GapWatch:
             if now >= watch.look_at and not self._assignment.is_reread(partition):
                 self._look(partition, first, watch, now)
 
+    def forget(self, partition: Partition) -> None:
+        """The partition is another log than it was: what is missing there has not been waited for yet."""
+        self._watches.pop(partition, None)
+
     def _look(self, partition: Partition, first: int, watch: _Watch, now: float) -> None:
         if count := self._assignment.close_gaps(partition, watch.given_up(now)):
             log.warning(

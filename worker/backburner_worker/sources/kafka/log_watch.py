@@ -81,12 +81,17 @@ class LogWatch:
         *,
         seconds: float,
         moved: Callable[[Partition], None],
+        replaced: Callable[[Partition], None],
     ) -> None:
-        """`seconds` bounds each question; `moved` is called when a partition has to be read on from somewhere else."""
+        """`seconds` bounds each question; `moved` is called when a partition has to be read on from somewhere else.
+
+        `replaced` is called when offsets that were known no longer mean what they did, also of a partition that comes.
+        """
         self._consumer = consumer
         self._assignment = assignment
         self._seconds = seconds
         self._moved = moved
+        self._replaced = replaced
         self._lost: Counter[str] = Counter()
         self._restarted: Counter[str] = Counter()
         self._gone: set[bytes] = set()
@@ -259,6 +264,7 @@ class LogWatch:
         self._assignment.begin_anew(partition, start, now)
         self._last[topic] = Log(now.topic)
         self._restarted[topic] += 1
+        self._replaced(partition)
         log.warning(
             "the partition is another log than before, as when its topic is made anew; reading it from its beginning",
             topic=topic,
@@ -273,6 +279,7 @@ class LogWatch:
     def _tell_cut(self, partition: Partition, end: int) -> None:
         topic, number = partition
         self._restarted[topic] += 1
+        self._replaced(partition)
         log.warning(
             "the log has lost its end, as when a replica that was behind became the leader; reading on from there",
             topic=topic,

@@ -116,7 +116,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             answered=self._availability.answered,
             denied=self._availability.denied,
         )
-        self._logs = LogWatch(consumer, self._assignment, seconds=seconds, moved=self._moved)
+        self._logs = LogWatch(
+            consumer, self._assignment, seconds=seconds, moved=self._moved, replaced=self._gaps.forget
+        )
         try:
             await connect(consumer, self._topics, self._group, seconds=_START_SECONDS)
         except (KafkaError, OSError, TimeoutError) as error:
