@@ -1,5 +1,6 @@
 """The pipeline on a queue in memory: what a dead worker has stored and not told the queue is not run again."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,12 @@ from waiting import until
 
 from backburner.storage import Storage
 from backburner_schemas import keys
-from backburner_schemas.envelope import AnswerMode
+from backburner_schemas.codec import NO_FACTS, Origin
+from backburner_schemas.envelope import AnswerMode, Envelope
+from backburner_schemas.names import Lane
+from backburner_schemas.request import Endpoint
+from backburner_schemas.segment import Line, encode_segment
+from backburner_worker.jobs import JobCache
 from backburner_worker.settlement import earlier_answers
 from backburner_worker.sources.base import Delivery
 from backburner_worker.sources.fake.source import FakeQueue
@@ -135,6 +141,27 @@ async def test_of_a_stream_what_is_stored_is_not_run_again(storage: Storage, mon
         await until(lambda: queue.unsettled == 0)
     assert successor.engine.answered == 1
     assert len(await successor.records("stream-x")) == len(names) + 1
+
+
+async def test_what_is_handed_over_after_a_look_has_it_asked_again(storage: Storage, listings: list[str]) -> None:
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    [first, then] = [handed_over(index) for index in range(2)]
+    assert await answers.to([first, then]) == frozenset()
+    name = keys.SegmentName("a" * 26, 0, ok=1, failed=0, prompt_tokens=0, completion_tokens=0, engine_ms=0)
+    await storage.put(keys.segment(TENANT, JOB, name), encode_segment([Line(0, b"{}")]))
+    assert await answers.to([first, then]) == frozenset()
+    assert listings == [JOB]
+    again = [handed_over(index) for index in range(2)]
+    assert await answers.to(again) == frozenset(again[:1])
+    assert listings == [JOB, JOB]
+
+
+def handed_over(index: int) -> Delivery:
+    """A delivery of the job that somebody else has let go of just now."""
+    body = {"model": "fake", "messages": []}
+    envelope = Envelope(tenant=TENANT, job=JOB, index=index, custom_id="a", url=Endpoint.CHAT, body=body)
+    origin = Origin("queue", str(index), 0.0)
+    return Delivery(envelope, b"", origin, Lane.NORMAL, NO_FACTS, None, handed_over_at=time.monotonic())
 
 
 async def test_what_nobody_had_before_costs_no_look(harness: Harness, listings: list[str]) -> None:
