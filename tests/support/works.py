@@ -20,6 +20,7 @@ def work(
     lane: Lane = Lane.NORMAL,
     *,
     suspect: bool = False,
+    among: int = 0,
     tenant: str = "default",
     deadline: float = math.inf,
     model: str | int | None = "fake",
@@ -34,7 +35,7 @@ def work(
         raw=b"x" * size,
         origin=Origin("q", f"0-{position}", 0.0),
         lane=lane,
-        facts=DeliveryFacts(suspect=suspect),
+        facts=DeliveryFacts(suspect=suspect, among=among),
         token=position,
     )
     return Work(delivery, Run(envelope, AnswerMode.SEGMENT, deadline), tokens, prefix)

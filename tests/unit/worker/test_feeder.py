@@ -96,6 +96,19 @@ def test_suspects_come_before_all_others() -> None:
     assert not feeder.suspects
 
 
+def test_suspects_of_the_fewest_come_first_and_are_put_back_in_front_of_their_own() -> None:
+    feeder = new_feeder(10)
+    for position, among in enumerate((256, 16, 256, 16, 64)):
+        feeder.add(work(position, Lane.RETRY, suspect=True, among=among))
+    assert taken(feeder, 1) == [1]
+    second = feeder.take()
+    assert second is not None
+    assert second.delivery.token == 3
+    feeder.put_back(second)
+    feeder.add(work(5, Lane.RETRY, suspect=True, among=16))
+    assert taken(feeder) == [3, 5, 4, 0, 2]
+
+
 def test_suspects_take_room_in_the_window_of_their_lane() -> None:
     feeder = new_feeder(2)
     feeder.add(work(0, Lane.RETRY, suspect=True))
