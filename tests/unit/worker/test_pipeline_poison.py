@@ -197,6 +197,18 @@ async def test_suspects_of_one_death_are_tried_some_at_once_and_apart_from_all_o
     assert await harness.marks() == []
 
 
+async def test_suspects_of_two_deaths_are_not_tried_together(storage: Storage) -> None:
+    engine = WatchedEngine()
+    harness = Harness(storage, engine, concurrency=64)
+    await harness.make_job(total=40)
+    for index in range(40):
+        harness.send(index, "[[slow:0.05]]", facts=suspects_of(10 if index < 10 else 30))
+    async with running(harness):
+        await until(harness.summary)
+    few = {record_id(harness.envelope(index).address) for index in range(10)}
+    assert all(few.issuperset(together) or few.isdisjoint(together) for together in engine.together)
+
+
 async def test_a_trial_that_kills_leaves_fewer_suspects_and_nobody_is_convicted_among_several(storage: Storage) -> None:
     queue, size = FakeQueue(), TrialSizes().size(50)
     harness = Harness(storage, LateKiller(size), queue=queue, concurrency=64)
