@@ -202,10 +202,10 @@ async def test_suspects_of_two_deaths_are_not_tried_together(storage: Storage) -
     harness = Harness(storage, engine, concurrency=64)
     await harness.make_job(total=40)
     for index in range(40):
-        harness.send(index, "[[slow:0.05]]", facts=suspects_of(10 if index < 10 else 30))
+        harness.send(index, "[[slow:0.05]]", facts=suspects_of(13 if index < 13 else 27))
     async with running(harness):
         await until(harness.summary)
-    few = {record_id(harness.envelope(index).address) for index in range(10)}
+    few = {record_id(harness.envelope(index).address) for index in range(13)}
     assert all(few.issuperset(together) or few.isdisjoint(together) for together in engine.together)
 
 
