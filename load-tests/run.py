@@ -290,13 +290,18 @@ def run_soak(
 
 @app.command("poison")
 def run_poison(
+    *,
     json: Json = None,
     requests: int = 5000,
     poisoned: int = 3,
     in_flight: Annotated[int, typer.Option(help="So many in one engine at its first death, instead.")] = 0,
+    one_by_one: Annotated[bool, typer.Option(help="Of those, try one suspect after the other.")] = False,
 ) -> None:
     """Requests of which a few kill the engine: only those fail, as dead letters, which are sent again at the end."""
-    _judge(poison_in_flight(in_flight, poisoned) if in_flight else poison(requests, poisoned), json)
+    if in_flight:
+        _judge(poison_in_flight(in_flight, poisoned, one_by_one=one_by_one), json)
+    else:
+        _judge(poison(requests, poisoned), json)
 
 
 @app.command("job-latency")

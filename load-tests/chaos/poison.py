@@ -20,6 +20,7 @@ from chaos.records import read_json
 from chaos.report import Report
 from chaos.servers import apache, tansu
 from chaos.stage import QUICK_FAKE, CrewSpec, Stage, stage
+from chaos.workers import WORKER_PROGRAM
 
 _WORKER_COUNT = 2
 _RESTARTS_PER_POISON = 4
@@ -30,6 +31,8 @@ _RESTART_SECONDS = 120 / _SCALE_FACTOR
 _GENERATION_SECONDS = 30 / _SCALE_FACTOR
 _GOAL_MINUTES = {1: 25.0, 3: 60.0}
 """Of a worker's time at full scale, by how many kill."""
+_PLAIN = "programs.one_by_one_worker"
+"""What groups are measured against."""
 _END_SECONDS = 240.0
 _FOUND_SECONDS = 900.0
 _CLI_SECONDS = 120.0
@@ -48,8 +51,8 @@ def poison(requests: int, poisoned: int) -> Report:
     return premises({"scenario": "poison", "requests": requests, "poisoned": poisoned}, tansu, play)
 
 
-def poison_in_flight(in_flight: int, poisoned: int) -> Report:
-    """So many requests at once in one engine, of which so many are poison."""
+def poison_in_flight(in_flight: int, poisoned: int, *, one_by_one: bool = False) -> Report:
+    """So many requests at once in one engine, of which so many are poison; the plain way tries them `one_by_one`."""
 
     async def play(scene: Scene) -> None:
         settings = {
@@ -59,15 +62,15 @@ def poison_in_flight(in_flight: int, poisoned: int) -> Report:
             "BACKBURNER_FAKE_LATENCY_SECONDS": str(_GENERATION_SECONDS),
         }
         # With a name, as of a StatefulSet, its partitions wait for it: what is measured is no session's end.
-        crew = CrewSpec(1, named=1, settings=settings)
+        crew = CrewSpec(1, named=1, program=_PLAIN if one_by_one else WORKER_PROGRAM, settings=settings)
         async with stage(scene.servers, crew, scene.folder, seed=in_flight) as on:
-            await _find(on, scene.report, in_flight, poisoned)
+            await _find(on, scene.report, in_flight, poisoned, one_by_one=one_by_one)
 
-    command = {"scenario": "poison", "in_flight": in_flight, "poisoned": poisoned}
+    command = {"scenario": "poison", "in_flight": in_flight, "poisoned": poisoned, "one_by_one": one_by_one}
     return premises(command, partial(apache, brokers=1), play)
 
 
-async def _find(on: Stage, report: Report, in_flight: int, poisoned: int) -> None:
+async def _find(on: Stage, report: Report, in_flight: int, poisoned: int, *, one_by_one: bool) -> None:
     on.workers.expect_ends(expected=True)
     asked = [on.load.ask("Say a word.") for _ in range(in_flight - poisoned)]
     # Late, so that all of them are in the engine by then.
@@ -75,18 +78,17 @@ async def _find(on: Stage, report: Report, in_flight: int, poisoned: int) -> Non
     began = time.monotonic()
     await on.load.whole_job(_JOB, asked, seconds=_FOUND_SECONDS)
     minutes = (time.monotonic() - began) * _SCALE_FACTOR / 60
-    plain = (in_flight * _GENERATION_SECONDS + (1 + poisoned) * _RESTART_SECONDS) * _SCALE_FACTOR / 60
     await on.all_ready()
     deaths = on.workers.restarts
-    report.command["found"] = {"minutes": minutes, "deaths": deaths, "one_by_one_minutes": plain}
+    report.command["found"] = {"minutes": minutes, "deaths": deaths}
     print(
         f"{in_flight} in flight, {poisoned} of them poison: {minutes:.0f} min of a worker at full scale and "
-        f"{deaths} engine deaths; one by one it would be {plain:.0f} min",
+        f"{deaths} engine deaths",
         flush=True,
     )
     if poisoned == 1 and deaths > _RESTARTS_PER_POISON:
         report.breaches.append(f"poison: {deaths} engines died of one poisoned request")
-    if (goal := _GOAL_MINUTES.get(poisoned)) is not None and minutes > goal:
+    if (goal := _GOAL_MINUTES.get(poisoned)) is not None and minutes > goal and not one_by_one:
         report.breaches.append(f"poison: {minutes:.0f} min of a worker, and {goal:.0f} are wanted")
     report.verdict = on.check(await on.look())
     report.restarts = deaths

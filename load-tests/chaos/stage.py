@@ -27,7 +27,7 @@ from chaos.queue_state import QueueState
 from chaos.servers import Servers
 from chaos.services import Services
 from chaos.supervisor import Supervisor
-from chaos.workers import Workers
+from chaos.workers import WORKER_PROGRAM, Workers
 
 _WARM_SECONDS = 90.0
 _COMMIT_SECONDS = 60.0
@@ -71,6 +71,8 @@ class CrewSpec:
     """How many of them keep their names, and so their membership, over restarts."""
     services: bool = False
     """Whether a gateway and dispatchers stand before them, by which a part of the load goes."""
+    program: str = WORKER_PROGRAM
+    """The module that the workers run."""
     model: str = "fake"
     settings: Mapping[str, str] = field(default_factory=lambda: QUICK_FAKE)
     real: bool = False
@@ -129,7 +131,15 @@ async def stage(servers: Servers, crew: CrewSpec, folder: Path, *, seed: int) ->
     async with contextlib.AsyncExitStack() as stack:
         leases = stack.enter_context(PortLeases())
         supervisor = Supervisor()
-        workers = Workers(supervisor, settings, folder=folder, leases=leases, journals=journals, named=crew.named)
+        workers = Workers(
+            supervisor,
+            settings,
+            folder=folder,
+            leases=leases,
+            journals=journals,
+            named=crew.named,
+            program=crew.program,
+        )
         stack.push_async_callback(asyncio.to_thread, supervisor.stop)
         tending = asyncio.create_task(supervisor.tend())
         stack.callback(tending.cancel)

@@ -10,13 +10,19 @@ from backburner.local.programs.ports import PortLeases
 from chaos.journals import Journals
 from chaos.place import Place, is_alive
 from chaos.supervisor import Supervisor
+from measuring.child import with_programs
+
+WORKER_PROGRAM = "backburner_worker"
+"""The module that a worker runs."""
 
 
 class WorkerPlace(Place):
     """A place for a worker."""
 
-    def __init__(self, name: str, env: Mapping[str, str], port: int, log: Path) -> None:
-        super().__init__(name, "backburner_worker", env, port, log)
+    def __init__(
+        self, name: str, env: Mapping[str, str], port: int, log: Path, *, program: str = WORKER_PROGRAM
+    ) -> None:
+        super().__init__(name, program, with_programs(env), port, log)
 
     @property
     def ready(self) -> bool:
@@ -48,14 +54,16 @@ class Workers:
         leases: PortLeases,
         journals: Journals,
         named: int,
+        program: str,
     ) -> None:
-        """So many of the core workers keep their name over restarts, as a StatefulSet's pods do."""
+        """So many of the core workers keep their name over restarts, as a StatefulSet's pods do; they run `program`."""
         self._supervisor = supervisor
         self._settings = settings
         self._folder = folder
         self._leases = leases
         self._journals = journals
         self._named = named
+        self._program = program
         self.places: list[WorkerPlace] = []
 
     @property
@@ -85,7 +93,7 @@ class Workers:
             BACKBURNER_HTTP_PORT=str(port),
             BACKBURNER_FAKE_JOURNAL=str(self._journals.of(name)),
         )
-        place = WorkerPlace(name, env, port, self._folder / "logs" / f"{name}.log")
+        place = WorkerPlace(name, env, port, self._folder / "logs" / f"{name}.log", program=self._program)
         self.places.append(place)
         self._supervisor.add(place)
         return place

@@ -47,6 +47,11 @@ class Child:
         raise RuntimeError(f"{self._program} ended with {self._process.wait()}; its last output is above")
 
 
+def with_programs(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that runs a module of `programs`."""
+    return {**env, "PYTHONPATH": os.pathsep.join(filter(None, (_LOAD_TESTS, env.get("PYTHONPATH"))))}
+
+
 @contextmanager
 def child(program: str, *arguments: str, env: Mapping[str, str]) -> Iterator[Child]:
     """Start a module of `programs`, wait until it is warm, and end it afterwards."""
@@ -55,7 +60,7 @@ def child(program: str, *arguments: str, env: Mapping[str, str]) -> Iterator[Chi
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**env, "PYTHONPATH": os.pathsep.join(filter(None, (_LOAD_TESTS, env.get("PYTHONPATH"))))},
+        env=with_programs(env),
     )
     try:
         running = Child(process, program)

@@ -69,11 +69,15 @@ RECOVERY = FoundTable(
 POISON = FoundTable(
     "poison",
     "of 256 in flight kill",
-    {"one": "1", "three": "3"},
+    {
+        "one": "1",
+        "one-plain": "1, tried one by one",
+        "three": "3",
+        "three-plain": "3, tried one by one",
+    },
     {
         "a worker's time": ("minutes", _MINUTES),
         "engine deaths": ("deaths", _COUNT),
-        "one by one": ("one_by_one_minutes", _MINUTES),
     },
 )
 """In docs/reliability.md."""
