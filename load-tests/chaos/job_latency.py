@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Seconds of one job, one stage behind the other."""
+    """Seconds of one job, one stage behind the other, and what it took of the store."""
 
     to_engine: float
     """From the call of `submit` until its last request is in the engine."""
@@ -45,6 +45,8 @@ class Stages:
     """From the last answer until the job's summary is in the store: the last segment, and the freeze."""
     to_notice: float
     """From there until `wait` has returned."""
+    store_requests: int
+    """What client and worker asked the store for meanwhile, the worker's looks at other things included."""
 
     @property
     def outside(self) -> float:
@@ -71,13 +73,15 @@ async def _play(on: Stage, report: Report, requests: int, jobs: int) -> None:
     report.command["found"] = {"outside": outside, **middle, "jobs": [asdict(one) for one in found]}
     report.verdict = on.check(await on.look())
     report.breaches += on.supervisor.ends
-    stages = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in middle.items())
+    stages = ", ".join(f"{name} {value:.4g}" for name, value in middle.items())
     print(f"{outside:.3f} s outside of the engine, {_GOAL_SECONDS} s wanted: {stages}", flush=True)
 
 
 async def _job(on: Stage, requests: int, name: str) -> Stages:
     asked = [on.load.ask("Say a word.") for _ in range(requests)]
-    mark, began = on.journals.mark(), time.monotonic()
+    link = on.servers.store_link
+    assert link is not None
+    mark, asked_before, began = on.journals.mark(), link.requests, time.monotonic()
     begun = asyncio.create_task(_moment(lambda: len(on.journals.begun_since(mark)) >= requests))
     batch = await on.load.submitted_job(name, asked)
     submitted = time.monotonic()
@@ -90,7 +94,8 @@ async def _job(on: Stage, requests: int, name: str) -> Stages:
     stored = await _moment(lambda: asyncio.to_thread(objects.read, summary))
     await waiting
     noticed = time.monotonic()
-    return Stages(in_engine - began, max(submitted - in_engine, 0.0), stored - answered, noticed - stored)
+    left = max(submitted - in_engine, 0.0)
+    return Stages(in_engine - began, left, stored - answered, noticed - stored, link.requests - asked_before)
 
 
 async def _moment(condition: Callable[[], object | Awaitable[object]]) -> float:

@@ -47,6 +47,8 @@ class Proxy:
         self.port = port
         self._target = target
         self._link = Link.WHOLE
+        self.requests = 0
+        """How many have begun, where each waits for the answer to the one before, as in HTTP. Others only read."""
         self._changed = asyncio.Event()
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,6 +130,7 @@ class Proxy:
         while data := await reader.read(_CHUNK_BYTES):
             begins = asks and connection.answered
             connection.answered = not asks
+            self.requests += begins
             if begins and self._link is Link.LATE:
                 await asyncio.sleep(_LATE_SECONDS)
             while data:

@@ -9,7 +9,7 @@ from typing import Any
 from reporting.blocks import markdown_table
 
 _QUEUES = {"tansu": "Kafka, on Tansu", "apache": "Apache Kafka", "sqs": "SQS, on the emulator"}
-_COUNT, _TENTHS, _HUNDREDTHS, _MINUTES = "{:,}", "{:.1f} s", "{:.2f} s", "{:.0f} min"
+_COUNT, _TENTHS, _HUNDREDTHS, _MINUTES = "{:,.0f}", "{:.1f} s", "{:.2f} s", "{:.0f} min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ JOB_LATENCY = FoundTable(
         "last answer to summary": ("to_store", _HUNDREDTHS),
         "summary to `wait`": ("to_notice", _HUNDREDTHS),
         "outside of the engine": ("outside", _HUNDREDTHS),
+        "requests to the store": ("store_requests", _COUNT),
     },
 )
 """In docs/benchmarks.md."""
