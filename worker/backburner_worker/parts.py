@@ -142,7 +142,6 @@ class Parts:
             jobs=self.jobs,
             admitter=self.admitter,
             suspects=self.suspects,
-            sizes=self.trial_sizes,
             rules=self.settings.retry_rules,
             clock=self.storage.clock,
             log_prompts=self.settings.log_prompts,
@@ -164,6 +163,7 @@ class Parts:
             log_prompts=settings.log_prompts,
             telemetry=self.telemetry,
             limit=self.time_limit,
+            sizes=self.trial_sizes,
             stored_bodies=MemoryBudget(settings.prefetch_bytes * len(Lane)),
             cache=self.cache,
         )

@@ -47,8 +47,7 @@ class StoreClock:
     @property
     def trusted(self) -> bool:
         """Whether it was measured lately, and the machine's own clock agrees with it."""
-        offset = self.offset_seconds
-        return offset is not None and abs(offset) <= MAX_OFFSET_SECONDS and self._age <= MAX_AGE_SECONDS
+        return self.trusted_now() != -math.inf
 
     def now(self) -> float:
         """Unix seconds by the store's clock, as well as that is known. For ages, dates and hours of the day."""
@@ -56,7 +55,12 @@ class StoreClock:
 
     def trusted_now(self) -> float:
         """The same where it is trusted, else -inf: nothing is late or old then. For what cannot be undone."""
-        return self.now() if self.trusted else -math.inf
+        if self._base is None:
+            return -math.inf
+        monotonic = self._monotonic()
+        now = self._base + monotonic
+        agrees = abs(now - self._wall()) <= MAX_OFFSET_SECONDS
+        return now if agrees and monotonic - self._measured_at <= MAX_AGE_SECONDS else -math.inf
 
     def off_reason(self) -> str | None:
         """How far the clocks are apart, in one line for people, if that is too far."""

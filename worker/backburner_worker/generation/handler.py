@@ -20,6 +20,7 @@ from backburner_schemas.envelope import Envelope
 from backburner_schemas.errors import EngineLost, Expired, RequestRefused
 from backburner_schemas.request import check_body
 from backburner_schemas.result import record_id
+from backburner_worker.admission.trial_sizes import TrialSizes
 from backburner_worker.engine.base import Engine, EngineInfo, EngineRequest
 from backburner_worker.generation.cache import ResultCache
 from backburner_worker.generation.model_names import ModelNames
@@ -54,10 +55,11 @@ class RequestHandler:
         log_prompts: bool,
         telemetry: Telemetry,
         limit: TimeLimit,
+        sizes: TrialSizes,
         stored_bodies: MemoryBudget,
         cache: ResultCache | None = None,
     ) -> None:
-        """`limit` learns how long answers take; `stored_bodies` is the memory for bodies that were fetched."""
+        """`limit` and `sizes` learn how long answers take; `stored_bodies` bounds the memory for fetched bodies."""
         self._engine = engine
         self._names = names
         self._endpoints = info.endpoints
@@ -69,6 +71,7 @@ class RequestHandler:
         self._log_prompts = log_prompts
         self._telemetry = telemetry
         self._limit = limit
+        self._sizes = sizes
         self._stored_bodies = stored_bodies
         self._cache = cache
         # The engine's prefix cache lives in this process, and so can the key.
@@ -131,6 +134,7 @@ class RequestHandler:
         queue_s = _since(envelope.enqueued_at, started_at)
         request.work.estimate.learn(response.usage)
         self._limit.learn(response.usage.completion_tokens, engine_s)
+        self._sizes.learn(engine_s)
         self._telemetry.answered(queue_s, engine_s, response.usage.prompt_tokens, response.usage.completion_tokens)
         facts = self._signature.facts(
             delivery, address, queue_s=queue_s, engine_s=round(engine_s, 3), model=model, requested_model=alias

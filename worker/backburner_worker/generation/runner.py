@@ -5,7 +5,6 @@ It decides by the policy, creates no record and stores nothing.
 
 import asyncio
 import random
-import time
 
 from backburner.logs import explained, get_logger
 from backburner.runtime.until_stored import STOPS_THE_PROCESS, asked_to_end
@@ -19,12 +18,11 @@ from backburner_schemas.errors import (
     GenerationTooLong,
 )
 from backburner_worker.admission.admitter import Admitter
-from backburner_worker.admission.trial_sizes import TrialSizes
 from backburner_worker.generation.engine_watch import EngineWatch
 from backburner_worker.generation.handler import RequestHandler
 from backburner_worker.generation.running_request import Abort, RunningRequest
 from backburner_worker.jobs import JobCache, JobKey
-from backburner_worker.outcome import Ending, Outcome
+from backburner_worker.outcome import Ending
 from backburner_worker.policy import (
     Complete,
     Retry,
@@ -56,19 +54,17 @@ class RequestRunner:
         jobs: JobCache,
         admitter: Admitter,
         suspects: Suspects,
-        sizes: TrialSizes,
         rules: RetryRules,
         clock: StoreClock,
         log_prompts: bool = False,
     ) -> None:
-        """`admitter` is stopped when the engine has died. Deadlines go by `clock`. `sizes` learns of generations."""
+        """`admitter` is stopped when the engine has died. Deadlines go by `clock`."""
         self._handler = handler
         self._watch = watch
         self._source = source
         self._jobs = jobs
         self._admitter = admitter
         self._suspects = suspects
-        self._sizes = sizes
         self._rules = rules
         self._log_prompts = log_prompts
         self._clock = clock
@@ -107,7 +103,7 @@ class RequestRunner:
                 if request.suspect and (ending := await self._not_now(request)) is not None:
                     return ending
                 await self._source.begin(delivery)
-                return await self._measured(request)
+                return await self._respond(request)
             except EngineLost as error:
                 self._engine_lost(error)
                 return self._after_abort(request, Abort.ENGINE_LOST)
@@ -160,14 +156,6 @@ class RequestRunner:
             log.info("another worker runs a copy of the suspect; putting this one back", **request.where)
             return runs_elsewhere(run, delivery.facts, self._clock.now())
         return None
-
-    async def _measured(self, request: RunningRequest) -> Ending:
-        """As `_respond`, and notes how long a generation took."""
-        began = time.monotonic()
-        ending = await self._respond(request)
-        if request.entered and isinstance(ending, Outcome) and not ending.code:
-            self._sizes.learn(time.monotonic() - began)
-        return ending
 
     async def _respond(self, request: RunningRequest) -> Ending:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""
