@@ -50,7 +50,7 @@ quick-tests: $(STAMP)
 chart: $(STAMP) ## Judge the Helm chart: renders, schemas, refusals, policies, alerts, each with a count: under 3.5 minutes
 	@$(BIN)/pytest -q tests/chart
 
-test: $(STAMP) ## The whole suite, real brokers, object store and model included: under 15 minutes
+test: $(STAMP) ## The whole suite, real brokers, object store and model included: under 17 minutes
 	@$(BIN)/pytest $(SIDE_BY_SIDE)
 
 kafka-test: $(STAMP) ## Apache Kafka as users run it, on three brokers and with security: under 9 minutes
