@@ -4,9 +4,9 @@ python load-tests/report.py [--folder docs] [--check]
 
 The prose of the pages is written by hand; what is between `<!-- figures:NAME -->` and `<!-- /figures:NAME -->` comes
 from FOLDER/benchmarks/*.json, for a GPU from FOLDER/benchmarks/gpu/*.json, a job's own time from those in its
-job-latency/, and what the fault harness found from FOLDER/reliability/*.json, where NAME is the file's. What hostile
-batches did, what a worker's death cost and how poison was found comes from its hostile-batches/, recovery/ and
-poison/. The same files yield the same bytes.
+job-latency/, where a worker's CPU goes from those in its profile/, and what the fault harness found from
+FOLDER/reliability/*.json, where NAME is the file's. What hostile batches did, what a worker's death cost and how poison
+was found comes from its hostile-batches/, recovery/ and poison/. The same files yield the same bytes.
 `--check` writes nothing and exits with 1 if something is not as it would be written.
 """
 
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from reporting import blocks, fault_runs, found_runs, fuzz_runs, plots
+from reporting import blocks, fault_runs, found_runs, fuzz_runs, plots, profiles
 from reporting.saved import Saved, load_all
 from scenarios.catalogue import SCENARIOS
 
@@ -57,6 +57,8 @@ def outputs(folder: Path, *, readme: Path | None = None) -> dict[Path, str]:
     texts = {"summary": summary, "scenarios": blocks.sections(found, pictures), "gpu": blocks.gpu(on_gpu)}
     if latencies := found_runs.JOB_LATENCY.text(runs):
         texts[found_runs.JOB_LATENCY.block] = latencies
+    if layers := profiles.text(runs):
+        texts[profiles.BLOCK] = layers
     written[page] = filled(prose, texts)
     if readme is not None:
         written[readme] = filled(readme.read_text(encoding="utf-8"), {"headline": blocks.headline(found)})

@@ -167,9 +167,11 @@ def run_backlog(*, json: Json = None, quick: Quick = False) -> None:
 
 
 @app.command("profile")
-def run_profile(*, rounds: int = 3, requests: int = 20_000, places: int = 0, broker: Broker = Broker.TANSU) -> None:
+def run_profile(
+    *, json: Json = None, rounds: int = 3, requests: int = 20_000, places: int = 0, broker: Broker = Broker.TANSU
+) -> None:
     """Where the CPU of a worker goes, by layer, with an engine that costs nothing."""
-    profile(rounds, requests, broker=broker, places=places)
+    profile(rounds, requests, broker=broker, places=places, saved=json)
 
 
 @app.command("fairness")
