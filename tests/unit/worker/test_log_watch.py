@@ -66,8 +66,14 @@ class Worker:
             self.assignment.hand_out(self.held[-1])
         self.moved: list[tuple[str, int]] = []
         self.replaced: list[tuple[str, int]] = []
+        self.sought: list[tuple[str, int]] = []
         self.watch = LogWatch(
-            None, self.assignment, seconds=1.0, moved=self.moved.append, replaced=self.replaced.append
+            None,
+            self.assignment,
+            seconds=1.0,
+            sought=self.sought.append,
+            moved=self.moved.append,
+            replaced=self.replaced.append,
         )
 
     @property
@@ -155,6 +161,22 @@ async def test_a_position_before_the_beginning_is_moved_there_and_what_is_lost_i
     assert worker.assignment.position(HOME) == 20
     assert worker.lost == []
     assert worker.watch.losses().records_lost == {"t": 15}
+    # What was read and waits to be handed out is not void: nobody would read it again.
+    assert (worker.sought, worker.moved) == ([HOME], [])
+
+
+async def test_a_gap_that_retention_took_is_lost_and_reading_goes_on(brokers):
+    worker = Worker()
+    worker.assignment.in_order = False
+    for offset in (0, 5, 9):
+        worker.assignment.take(HOME, offset)
+    worker.assignment.reread(HOME)
+    brokers.start = 7
+    await worker.watch.out_of_range({HOME: 1})
+    assert worker.watch.losses().records_lost == {"t": 5}
+    assert worker.assignment.reads_on_from(HOME) == 7
+    assert worker.assignment.gaps() == {HOME: (7, 9)}
+    assert worker.sought == [HOME]
 
 
 async def test_a_position_behind_the_end_goes_back_to_where_the_known_epoch_ended(brokers):

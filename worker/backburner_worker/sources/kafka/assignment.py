@@ -45,7 +45,7 @@ class Assignment:
     Order: `keep_only` and `arrive` when partitions come, then a commit, then `take`, `hand_out`, `begin` and `settle`
     while they are ours, `revoke` when they go. Between `revoke` and `arrive` deliveries may still be settled: their
     ends are carried over. `begin_anew`, `cut` and `skip` note what the log itself has lost, whenever that is found out;
-    what is to be read next is `position` then.
+    what is to be read next is `reads_on_from` then.
     """
 
     def __init__(self, incarnation: int = 0) -> None:
@@ -240,8 +240,12 @@ class Assignment:
         return cut
 
     def skip(self, partition: Partition, start: int) -> int:
-        """The log begins only there: retention took what was before. Returns how many offsets nobody had worked on."""
-        return self._states[partition].ledger.reach(start)
+        """The log begins only there: retention took what was before. Returns how many offsets nobody had worked on.
+
+        What was read of them goes on.
+        """
+        ledger = self._states[partition].ledger
+        return ledger.close_gaps(start) + ledger.reach(start)
 
     # --- records and deliveries ---
 
@@ -386,8 +390,14 @@ class Assignment:
         )
 
     def position(self, partition: Partition) -> int:
-        """Where to read the partition on from."""
+        """The offset below which all of the partition was read that the broker has shown."""
         return self._states[partition].ledger.position
+
+    def reads_on_from(self, partition: Partition) -> int:
+        """Where to read the partition on from: its position, but for one that is read again from a gap on."""
+        state = self._states[partition]
+        gaps = state.ledger.gaps if state.is_reread else None
+        return state.ledger.position if gaps is None else gaps[0]
 
     def low_water(self, partition: Partition) -> int:
         """The partition's low-water mark."""

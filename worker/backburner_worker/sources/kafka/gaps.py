@@ -5,6 +5,7 @@ first and stores it afterwards, each producer's on its own, shows a later one in
 nobody, and by a monotonic clock that its caller reads.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ class _Watch:
 
     look_at: float
     wait: float = _FIRST_LOOK_SECONDS
+    looked_at: float = -math.inf
+    """When the last look began, after which all up to the position was read."""
     noticed: list[tuple[float, int]] = field(default_factory=list)
     """When gaps were noticed, and the offset that all were below which there were by then."""
 
@@ -37,10 +40,10 @@ class _Watch:
             # Never later: where gaps come one upon another, each look would wait for the last of them.
             self.look_at = min(self.look_at, now + self.wait)
 
-    def given_up(self, now: float) -> int:
-        """The offset below which nothing is waited for any more."""
+    def given_up(self) -> int:
+        """The offset below which nothing is waited for any more: a look that began late enough has not found it."""
         below = 0
-        while self.noticed and now - self.noticed[0][0] >= GIVE_UP_SECONDS:
+        while self.noticed and self.looked_at - self.noticed[0][0] >= GIVE_UP_SECONDS:
             _, below = self.noticed.pop(0)
         return below
 
@@ -48,10 +51,10 @@ class _Watch:
 class GapWatch:
     """Has partitions with gaps read again, ever more seldom, and gives up what did not come."""
 
-    def __init__(self, assignment: Assignment, seek: Callable[[Partition, int], None]) -> None:
-        """`seek` has a partition read on from that offset."""
+    def __init__(self, assignment: Assignment, sought: Callable[[Partition], None]) -> None:
+        """`sought` has a partition read on from where the assignment says."""
         self._assignment = assignment
-        self._seek = seek
+        self._sought = sought
         self._watches: dict[Partition, _Watch] = {}
 
     def step(self, now: float) -> None:
@@ -68,15 +71,18 @@ class GapWatch:
         for partition, (first, stop) in gaps.items():
             watch = self._watches.setdefault(partition, _Watch(now + _FIRST_LOOK_SECONDS))
             watch.note(stop, now)
-            if now >= watch.look_at and not self._assignment.is_reread(partition):
-                self._look(partition, first, watch, now)
+            if self._assignment.is_reread(partition) or self._gave_up(partition, first, watch):
+                continue
+            if now >= watch.look_at:
+                self._look(partition, watch, now)
 
     def forget(self, partition: Partition) -> None:
         """The partition is another log than it was: what is missing there has not been waited for yet."""
         self._watches.pop(partition, None)
 
-    def _look(self, partition: Partition, first: int, watch: _Watch, now: float) -> None:
-        if count := self._assignment.close_gaps(partition, watch.given_up(now)):
+    def _gave_up(self, partition: Partition, first: int, watch: _Watch) -> bool:
+        count = self._assignment.close_gaps(partition, watch.given_up())
+        if count:
             log.warning(
                 "offsets were left out by the broker and did not come; going on without them",
                 topic=partition[0],
@@ -84,8 +90,11 @@ class GapWatch:
                 offset=first,
                 offsets=count,
             )
-            return
+        return count > 0
+
+    def _look(self, partition: Partition, watch: _Watch, now: float) -> None:
         watch.wait = min(2 * watch.wait, _MAX_LOOK_SECONDS)
         watch.look_at = now + watch.wait
+        watch.looked_at = now
         self._assignment.reread(partition)
-        self._seek(partition, first)
+        self._sought(partition)

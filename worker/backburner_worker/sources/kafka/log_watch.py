@@ -80,16 +80,19 @@ class LogWatch:
         assignment: Assignment,
         *,
         seconds: float,
+        sought: Callable[[Partition], None],
         moved: Callable[[Partition], None],
         replaced: Callable[[Partition], None],
     ) -> None:
-        """`seconds` bounds each question; `moved` is called when a partition has to be read on from somewhere else.
+        """`seconds` bounds each question; `sought` is called when a partition has to be read on from somewhere else.
 
-        `replaced` is called when offsets that were known no longer mean what they did, also of a partition that comes.
+        `moved` is called where what was read of it is void, too. `replaced` is called when offsets that were known no
+        longer mean what they did, also of a partition that comes.
         """
         self._consumer = consumer
         self._assignment = assignment
         self._seconds = seconds
+        self._sought = sought
         self._moved = moved
         self._replaced = replaced
         self._lost: Counter[str] = Counter()
@@ -149,13 +152,13 @@ class LogWatch:
                 continue
             if offsets[partition] < start:
                 self._skip(partition, start)
-                self._moved(partition)
+                self._sought(partition)
             elif offsets[partition] > end.offset:
                 await self._beyond_the_end(partition, start, views[partition])
 
     def is_at(self, partition: Partition, offset: int) -> bool:
         """Whether the partition is ours, and to be read on from there."""
-        return partition in self._assignment.partitions and self._assignment.position(partition) == offset
+        return partition in self._assignment.partitions and self._assignment.reads_on_from(partition) == offset
 
     async def _beyond_the_end(self, partition: Partition, start: int, view: View) -> None:
         known = self._assignment.log(partition)
@@ -289,7 +292,7 @@ class LogWatch:
 
     def _skip(self, partition: Partition, start: int) -> None:
         topic, number = partition
-        position = self._assignment.position(partition)
+        position = self._assignment.reads_on_from(partition)
         lost = self._assignment.skip(partition, start)
         self._lost[topic] += lost
         log.warning(

@@ -90,7 +90,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._reader: Reader | None = None
         self._commits: Commits | None = None
         self._logs: LogWatch | None = None
-        self._gaps = GapWatch(self._assignment, self._seek)
+        self._gaps = GapWatch(self._assignment, self._sought)
         self._name = NameWatch(membership)
         self._availability = KafkaAvailability(topics, group, membership.session_seconds, connection.refusal)
 
@@ -107,7 +107,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             membership=self._membership,
             read_ahead=self._read_ahead,
         )
-        self._reader = Reader(consumer, self._read_ahead, self._assignment.position)
+        self._reader = Reader(consumer, self._read_ahead, self._assignment.reads_on_from)
         seconds = min(_COMMIT_SECONDS, self._membership.rebalance_seconds / 6)
         self._commits = Commits(
             consumer,
@@ -117,7 +117,12 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             denied=self._availability.denied,
         )
         self._logs = LogWatch(
-            consumer, self._assignment, seconds=seconds, moved=self._moved, replaced=self._gaps.forget
+            consumer,
+            self._assignment,
+            seconds=seconds,
+            sought=self._sought,
+            moved=self._moved,
+            replaced=self._gaps.forget,
         )
         try:
             await connect(consumer, self._topics, self._group, seconds=_START_SECONDS)
@@ -305,13 +310,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._supervisor.news.set()
 
     def _moved(self, partition: Partition) -> None:
-        """A partition is to be read on from somewhere else than it was: its log is not what it was."""
+        """A partition's log is not what it was: what was read of it and not handed out is void."""
         self._intake.drop(partition)
-        self._seek(partition, self._assignment.position(partition))
+        self._sought(partition)
 
-    def _seek(self, partition: Partition, offset: int) -> None:
+    def _sought(self, partition: Partition) -> None:
+        """A partition is to be read on from somewhere else than it was."""
         if self._consumer is not None:
-            self._consumer.seek(TopicPartition(*partition), offset)
+            self._consumer.seek(TopicPartition(*partition), self._assignment.reads_on_from(partition))
 
     async def _arrive(self, commits: Commits, logs: LogWatch, coming: frozenset[TopicPartition]) -> None:
         """Begin to work on new partitions: from what is committed, with what runs here from before.
