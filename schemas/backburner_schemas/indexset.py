@@ -22,6 +22,10 @@ _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 _UNSIGNED_64_BITS = "Q"
 _NUMBERED = re.compile(r"([A-Za-z0-9._-]*-)(0|[1-9][0-9]{0,14})")
 _MAX_NAME_CHARACTERS = 64
+MAX_NAMES_BYTES = 64 * 1024
+"""Of one segment's packed string indexes: 1,600 ids of SQS messages, or the offsets of any segment."""
+_ENTRY_BYTES = len('"",')
+"""Of JSON, beside an entry's own."""
 _SEPARATOR = ":"
 """No index has it."""
 
@@ -190,31 +194,52 @@ def _merged(ranges: Iterable[tuple[int, int]]) -> "tuple[array[int], array[int]]
 # --- string indexes ---
 
 
-def pack_names(names: Iterable[str], max_bytes: int) -> tuple[str, ...]:
-    """The names as packed entries, as many as fit into so many bytes of JSON: no other than these are in there."""
-    numbers, packed, room = defaultdict[str, list[int]](list), list[str](), max_bytes
+def pack_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names as packed entries, as many as fit into `MAX_NAMES_BYTES` of JSON: no other than these are in there."""
+    numbers, packed = defaultdict[str, list[int]](list), list[str]()
     for name in names:
         if found := _NUMBERED.fullmatch(name):
             numbers[found[1]].append(int(found[2]))
         else:
             packed.append(name)
     packed += (f"{prefix}{_SEPARATOR}{IndexSet.of(found)}" for prefix, found in numbers.items())
-    fitting = list[str]()
+    return tuple(_fitting(packed))
+
+
+def _fitting(packed: Iterable[str]) -> Iterator[str]:
+    room = MAX_NAMES_BYTES
     for entry in packed:
-        room -= len(entry) + len('"",')
-        if room >= 0:
-            fitting.append(entry)
-    return tuple(fitting)
+        size = len(entry) + _ENTRY_BYTES
+        if size <= room:
+            room -= size
+            yield entry
 
 
 class NamedIndexes:
-    """A set of string indexes that grows by packed entries, up to a bound."""
+    """A set of string indexes, of packed entries. It never changes."""
 
-    def __init__(self, max_count: int) -> None:
-        """`max_count`: names and separate ranges that are held at most; more are passed over."""
-        self._names = set[str]()
-        self._ranges = dict[str, IndexSet]()
-        self._max_count = max_count
+    def __init__(self, packed: Iterable[str], max_count: int) -> None:
+        """`max_count`: names and separate ranges from which on no further entry is looked at.
+
+        What is no entry is passed over, and so is what has no room in `MAX_NAMES_BYTES`.
+        """
+        names, numbers, count = set[str](), defaultdict[str, list[tuple[int, int]]](list), 0
+        for entry in _fitting(packed):
+            if count >= max_count:
+                break
+            prefix, separator, text = entry.partition(_SEPARATOR)
+            if len(prefix) > _MAX_NAME_CHARACTERS:
+                continue
+            if not separator:
+                names.add(entry)
+                count += 1
+                continue
+            with suppress(ValueError):
+                found = IndexSet.parse(text).ranges
+                numbers[prefix] += found
+                count += len(found)
+        self._names = names
+        self._ranges = {prefix: IndexSet(found) for prefix, found in numbers.items()}
 
     def __contains__(self, name: str) -> bool:
         """Whether it is in there."""
@@ -228,17 +253,3 @@ class NamedIndexes:
     def count(self) -> int:
         """Names and separate ranges."""
         return len(self._names) + sum(numbers.range_count for numbers in self._ranges.values())
-
-    def add(self, packed: Iterable[str]) -> None:
-        """Add packed entries. What is none is passed over."""
-        for entry in packed:
-            if self.count >= self._max_count:
-                return
-            prefix, separator, text = entry.partition(_SEPARATOR)
-            if len(prefix) > _MAX_NAME_CHARACTERS:
-                continue
-            if not separator:
-                self._names.add(entry)
-                continue
-            with suppress(ValueError):
-                self._ranges[prefix] = self._ranges.get(prefix, IndexSet()) | IndexSet.parse(text)

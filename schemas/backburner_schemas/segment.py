@@ -16,8 +16,6 @@ from backburner_schemas.indexset import IndexSet, pack_names
 DIGEST_BYTES = 16 * 1024
 """Bytes of a segment that usually hold its digest."""
 
-_NAMES_BYTES = 64 * 1024
-"""Of a digest, for string indexes: 1,600 ids of SQS messages, or the offsets of any segment."""
 _OPENING = b'{"segment":'
 _EMPTY = IndexSet()
 
@@ -60,9 +58,7 @@ def digest_of(lines: Sequence[Line]) -> SegmentDigest:
         failed=indexes(line for line in lines if line.error_code is not None),
         expired=indexes(line for line in lines if line.error_code == Expired.code),
         cancelled=indexes(line for line in lines if line.error_code == Cancelled.code),
-        named=pack_names(
-            (line.index for line in lines if line.error_code is None and isinstance(line.index, str)), _NAMES_BYTES
-        ),
+        named=pack_names(line.index for line in lines if line.error_code is None and isinstance(line.index, str)),
     )
 
 

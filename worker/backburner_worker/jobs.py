@@ -102,7 +102,8 @@ class JobCache:
             return False
         if known.facts.total is not None:
             return True
-        sealed = await read_stored(self._storage, Sealed, keys.sealed(*job))
+        async with self._places:
+            sealed = await read_stored(self._storage, Sealed, keys.sealed(*job))
         if sealed is not None and (known := self._known.get(job)) is not None:
             self._known[job] = replace(known, facts=replace(known.facts, total=sealed.total))
         return sealed is not None

@@ -1,9 +1,12 @@
 """String indexes packed into few bytes, and read again with a bound."""
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backburner_schemas import indexset
 from backburner_schemas.indexset import NamedIndexes, pack_names
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True) | st.builds(
@@ -12,21 +15,20 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True) | st.b
 
 
 def unpacked(packed, max_count=1000):
-    found = NamedIndexes(max_count)
-    found.add(packed)
-    return found
+    return NamedIndexes(packed, max_count)
 
 
 @given(st.sets(NAMES), st.sets(NAMES))
 def test_what_was_packed_is_in_there_and_nothing_else(names, others):
-    found = unpacked(pack_names(names, 1 << 20))
+    found = unpacked(pack_names(names))
     assert all(name in found for name in names)
     assert not any(name in found for name in others - names)
 
 
 @given(st.sets(NAMES), st.integers(0, 200))
 def test_what_has_no_room_is_left_out(names, room):
-    packed = pack_names(names, room)
+    with patch.object(indexset, "MAX_NAMES_BYTES", room):
+        packed = pack_names(names)
     assert sum(len(entry) + 3 for entry in packed) <= room
     found = unpacked(packed)
     assert not any(name in found for name in ("never", "9-9999") if name not in names)
@@ -34,22 +36,26 @@ def test_what_has_no_room_is_left_out(names, room):
 
 def test_offsets_of_partitions_are_ranges():
     names = [f"{partition}-{offset}" for partition in (0, 7) for offset in range(4096) if offset != 9]
-    assert pack_names(names, 100) == ("0-:0-8,10-4095", "7-:0-8,10-4095")
+    assert pack_names(names) == ("0-:0-8,10-4095", "7-:0-8,10-4095")
 
 
 @pytest.mark.parametrize("name", ["3-017", "3-", "3-12345678901234567890", "017", "x"])
 def test_what_ends_in_no_number_stands_for_itself(name):
-    assert pack_names([name], 100) == (name,)
+    assert pack_names([name]) == (name,)
     assert name in unpacked([name])
 
 
-def test_sets_of_several_segments_add_up_within_the_bound():
-    found = NamedIndexes(3)
-    for packed in (["0-:1-5"], ["0-:4-9", "a"], ["1-:1,3,5"], ["b"]):
-        found.add(packed)
+def test_entries_add_up_within_the_bound():
+    found = unpacked(["0-:1-5", "0-:4-9", "a", "1-:1,3,5", "b"], max_count=4)
     assert "0-9" in found
     assert "a" in found
+    assert "1-5" in found
     assert "b" not in found
+
+
+def test_entries_beyond_the_bytes_of_any_digest_are_passed_over():
+    found = unpacked([f"a{number}-:0" for number in range(20_000)], max_count=1 << 20)
+    assert 1000 < found.count < 10_000
 
 
 @pytest.mark.parametrize("entry", ["0-:x", "0-:9-1", ":", "0-:", "0-:0-99999999999999999999999"])

@@ -156,11 +156,42 @@ async def test_what_is_handed_over_after_a_look_has_it_asked_again(storage: Stor
     assert listings == [JOB, JOB]
 
 
-def handed_over(index: int) -> Delivery:
+async def test_what_was_stored_before_a_request_was_sent_answers_another_one(storage: Storage) -> None:
+    name = keys.SegmentName("a" * 26, 0, ok=1, failed=0, prompt_tokens=0, completion_tokens=0, engine_ms=0)
+    key = keys.segment(TENANT, "stream-x", name)
+    await storage.put(key, encode_segment([Line("0-1", b"{}")]))
+    written = await storage.modified(key)
+    assert written is not None
+    # As a topic that was made anew has the same offsets.
+    later, before = (handed_over("0-1", job="stream-x", sent_at=written + shift) for shift in (60.0, -60.0))
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    assert await answers.to([later, before]) == frozenset([before])
+
+
+async def test_many_jobs_at_once_are_each_looked_up_once(storage: Storage, listings: list[str]) -> None:
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    held = [handed_over(0, job=f"stream-{number}") for number in range(40)]
+    for _ in range(3):
+        await answers.to(held)
+    assert len(listings) == 40
+
+
+async def test_what_is_remembered_of_all_jobs_has_a_bound(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, listings: list[str]
+) -> None:
+    monkeypatch.setattr(earlier_answers, "_MAX_HELD_COUNT", 10)
+    answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
+    held = [handed_over(0, job=f"stream-{number}") for number in range(11)]
+    for delivery in [*held, held[10], held[0]]:
+        await answers.to([delivery])
+    assert listings[11:] == ["stream-0"]
+
+
+def handed_over(index: int | str, *, job: str = JOB, sent_at: float = 0.0) -> Delivery:
     """A delivery of the job that somebody else has let go of just now."""
     body = {"model": "fake", "messages": []}
-    envelope = Envelope(tenant=TENANT, job=JOB, index=index, custom_id="a", url=Endpoint.CHAT, body=body)
-    origin = Origin("queue", str(index), 0.0)
+    envelope = Envelope(tenant=TENANT, job=job, index=index, custom_id="a", url=Endpoint.CHAT, body=body)
+    origin = Origin("queue", str(index), sent_at)
     return Delivery(envelope, b"", origin, Lane.NORMAL, NO_FACTS, None, handed_over_at=time.monotonic())
 
 

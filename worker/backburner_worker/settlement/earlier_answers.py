@@ -35,11 +35,14 @@ _MAX_READ_COUNT = 256
 _MAX_RANGES_COUNT = 50_000
 """Of one job's indexes. Anybody who may write below the tenant says how many there are."""
 _MAX_NAMES_COUNT = 10_000
-_MAX_JOBS_COUNT = 32
-"""Jobs of which is remembered what was found: two megabytes each at the very most, and mostly a kilobyte."""
+_MAX_HELD_COUNT = 100_000
+"""Names and ranges that are remembered of all jobs, mostly one or two each; the least recently asked for go first."""
 _MAX_CONCURRENT_LOOKS = 8
 _MAX_CONCURRENT_READS = 32
 
+_CLOCK_SECONDS = 2.0
+"""That a sender's clock may be ahead of the store's, whose dates are cut to the second. By one further ahead what is
+stored may run again; nothing is lost by it."""
 _NOTHING = IndexSet()
 
 log = get_logger(__name__)
@@ -52,13 +55,23 @@ class _Found:
     looked_at: float = -1.0
     """Monotonic seconds at which it began."""
     indexes: IndexSet = _NOTHING
-    names: NamedIndexes | None = None
+    names: tuple[tuple[float, NamedIndexes], ...] = ()
+    """String indexes by segment, with the Unix seconds at which that was written."""
 
-    def has(self, index: int | str) -> bool:
-        """Whether there is a response to that request."""
+    @property
+    def size(self) -> int:
+        """What it takes in memory: names and ranges, and one for itself."""
+        return 1 + self.indexes.range_count + sum(named.count for _, named in self.names)
+
+    def has(self, index: int | str, sent_at: float) -> bool:
+        """Whether there is a response to that request, which was sent at that Unix time.
+
+        A topic that is made anew has the same offsets, and so has a log that lost its end: what was stored before the
+        request was sent answers another one.
+        """
         if isinstance(index, int):
             return index in self.indexes
-        return self.names is not None and index in self.names
+        return any(index in named for written, named in self.names if written >= sent_at - _CLOCK_SECONDS)
 
 
 class EarlierAnswers:
@@ -68,6 +81,8 @@ class EarlierAnswers:
         self._storage = storage
         self._jobs = jobs
         self._found: OrderedDict[JobKey, _Found] = OrderedDict()
+        self._held = 0
+        """The size of all that."""
         self._looks = asyncio.Semaphore(_MAX_CONCURRENT_LOOKS)
         self._reads = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
@@ -102,30 +117,50 @@ class EarlierAnswers:
         if found is None or found.looked_at < handed_over_at:
             async with self._looks:
                 found = await until_stored(partial(self._look, job), "look for earlier answers")
-            self._found[job] = found
-            if len(self._found) > _MAX_JOBS_COUNT:
-                self._found.popitem(last=False)
-        self._found.move_to_end(job)
-        return [one for one in deliveries if (address := one.address) is not None and found.has(address.index)]
+            self._keep(job, found)
+        else:
+            self._found.move_to_end(job)
+        return [
+            one
+            for one in deliveries
+            if (address := one.address) is not None and found.has(address.index, one.origin.timestamp)
+        ]
+
+    def _keep(self, job: JobKey, found: _Found) -> None:
+        if (before := self._found.pop(job, None)) is not None:
+            self._held -= before.size
+        self._found[job] = found
+        self._held += found.size
+        while self._held > _MAX_HELD_COUNT and len(self._found) > 1:
+            _, gone = self._found.popitem(last=False)
+            self._held -= gone.size
 
     async def _look(self, job: JobKey) -> _Found:
         looked_at = time.monotonic()
-        names = await self._newest(job)
-        indexes, named = SegmentTally(job[1], max_ranges=_MAX_RANGES_COUNT), NamedIndexes(_MAX_NAMES_COUNT)
+        segments = await self._newest(job)
+        indexes, names, room = SegmentTally(job[1], max_ranges=_MAX_RANGES_COUNT), [], _MAX_NAMES_COUNT
+        written = iter(segments.values())
         try:
-            async with aclosing(read_digests(self._storage, *job, names)) as digests:
+            async with aclosing(read_digests(self._storage, *job, segments)) as digests:
                 async for digest in digests:
                     indexes.add(digest)
-                    named.add(digest.named)
-            found = _Found(looked_at, indexes.ok, named)
+                    named = NamedIndexes(digest.named, room)
+                    names.append((next(written), named))
+                    room -= named.count
+                    # Whoever wrote them says how much there is to unpack.
+                    await asyncio.sleep(0)
+            found = _Found(looked_at, indexes.ok, tuple(names))
         except StoredObjectBroken as error:
             log.warning("looking up earlier answers failed; the requests run", job=job[1], error=error.message)
             return _Found(looked_at)
-        log.info("earlier answers looked up", tenant=job[0], job=job[1], segments=len(names))
+        log.info("earlier answers looked up", tenant=job[0], job=job[1], segments=len(segments))
         return found
 
-    async def _newest(self, job: JobKey) -> list[str]:
-        """The names of the job's newest segments with responses: one of each writer, then the next of each."""
+    async def _newest(self, job: JobKey) -> dict[str, float]:
+        """The job's newest segments with responses, one of each writer, then the next of each: names, and when written.
+
+        The times are Unix seconds.
+        """
         prefix = keys.segments(*job)
         of_writers = defaultdict[str, list[tuple[int, float, str]]](list)
         count = 0
@@ -134,7 +169,7 @@ class EarlierAnswers:
                 count += 1
                 if count > _MAX_LISTED_COUNT:
                     log.warning("too many segments to look up earlier answers; the requests run", job=job[1])
-                    return []
+                    return {}
                 if (name := SegmentName.parse(one.key)) is not None and name.ok:
                     of_writers[name.writer].append((name.sequence, one.modified, one.key[len(prefix) :]))
         ranked = [
@@ -142,4 +177,4 @@ class EarlierAnswers:
             for written in of_writers.values()
             for rank, (_, modified, name) in enumerate(sorted(written, reverse=True))
         ]
-        return [name for _, _, name in heapq.nsmallest(_MAX_READ_COUNT, ranked)]
+        return {name: -written for _, written, name in heapq.nsmallest(_MAX_READ_COUNT, ranked)}
