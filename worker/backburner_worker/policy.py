@@ -202,13 +202,16 @@ def after_failure(
     return Retry(run.envelope, next_facts, error, run.answer)
 
 
-def after_engine_death(run: Run, facts: DeliveryFacts, together: int = 1) -> Retry | DeadLettered:
+def after_engine_death(
+    run: Run, facts: DeliveryFacts, together: int = 1, *, stopping: bool = False
+) -> Retry | DeadLettered:
     """What becomes of a request that was in the engine when it died, one of so many together.
 
-    A suspect that was alone there caused the death. Any other may be innocent however often that happens to it: it is
+    A suspect that was alone there caused the death, unless the worker was `stopping`: whatever stopped that may have
+    ended the engine's process as well. Any other may be innocent however often that happens to it: it is
     put back as a suspect, whatever the number of its attempts, and runs apart from what is none next time, with fewer.
     """
-    if facts.suspect and together <= 1:
+    if facts.suspect and together <= 1 and not stopping:
         return convicted(run)
     return Retry(run.envelope, _next(facts, suspect=True, not_before=None, among=together), EngineLost(), run.answer)
 

@@ -1,5 +1,7 @@
 """What a member makes of the marks that others left, and what it tells of itself, without a broker."""
 
+from dataclasses import replace
+
 import pytest
 
 from backburner_schemas.codec import Origin, Unaddressed
@@ -270,3 +272,15 @@ def test_without_marks_only_the_offset_covers():
     assert member.uncommitted == 3
     member.settle(held[3])
     assert member.to_commit(clean=True) == {}
+
+
+@pytest.mark.parametrize("marks", [Marks(started=of(0), earlier=of(0)), Marks(started=of(0), suspects=of(0))])
+def test_a_clean_end_is_one_whatever_happened_before(marks: Marks) -> None:
+    broker, second, third = Broker(0, replace(marks, clean=False, incarnation=1)), Assignment(2), Assignment(3)
+    second.kept = third.kept = True
+    broker.assign(second)
+    give(second, 0)
+    assert not second.left_cleanly(second.partition_offset(HOME, 0))
+    broker.commit(second, clean=True)
+    broker.assign(third)
+    assert third.left_cleanly(third.partition_offset(HOME, 0))

@@ -417,6 +417,50 @@ async def test_a_copy_of_a_suspect_that_runs_elsewhere_is_put_back_and_holds_up_
     assert second.engine.answered == 1
 
 
+async def test_a_copy_in_the_same_worker_leaves_the_mark_of_the_one_that_runs(storage: Storage) -> None:
+    queue = FakeQueue()
+    harness = Harness(storage, queue=queue, concurrency=64)
+    await harness.make_job(total=1)
+    async with running(harness):
+        harness.send(0, "[[hang]]", facts=suspects_of(50))
+        await until(lambda: harness.source.begun)
+        harness.send(0, "[[hang]]", facts=suspects_of(50))
+        await until(lambda: queue.delayed == 1)
+        assert len(await harness.marks()) == 1
+        harness.pipeline.stop(drain=0.0)
+
+
+async def test_an_engine_that_dies_in_a_drain_convicts_nobody(harness: Harness) -> None:
+    await harness.make_job(total=1)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[hang]]", facts=SUSPECT)
+        await until(lambda: harness.in_engine == 1)
+        harness.pipeline.stop()
+        # The signal that stopped the worker may have gone to all of its processes.
+        harness.engine.die()
+        await ended(task)
+    assert await harness.codes() == {}
+    [message] = harness.queue.published
+    assert message.facts.suspect
+    assert await harness.marks() == []
+
+
+async def test_a_suspect_whose_lease_is_lost_before_its_turn_does_not_empty_the_engine(storage: Storage) -> None:
+    harness = Harness(storage, concurrency=8)
+    await harness.make_job(total=10)
+    async with running(harness):
+        harness.send(0, "[[hang]]")
+        await until(lambda: harness.in_engine == 1)
+        harness.send(1, "hi", facts=SUSPECT)
+        await until(lambda: len(harness.pipeline._admitter) == 1)
+        [suspect] = [delivery for delivery in harness.source.held() if delivery.facts.suspect]
+        harness.queue.lose(suspect, to=harness.elsewhere, clean=True)
+        for index in range(2, 10):
+            harness.send(index)
+        await until(lambda: harness.engine.answered == 8)
+        harness.pipeline.stop(drain=0.0)
+
+
 async def test_a_suspect_whose_lease_is_lost_is_not_convicted_by_its_next_owner(storage: Storage) -> None:
     queue = FakeQueue()
     first, second = Harness(storage, queue=queue), Harness(storage, queue=queue)

@@ -1,15 +1,19 @@
 """The pipeline on a queue in memory: an engine that hangs is lost, and no generation can run for ever."""
 
+from collections.abc import Sequence
+
 import pytest
-from pipeline_harness import Harness, ended, running
+from pipeline_harness import TENANT, Harness, ended, running
 from waiting import until
 
 from backburner.runtime.failure import reasons
 from backburner.storage import Storage
+from backburner_schemas import keys
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
 from backburner_worker.generation import engine_watch, time_limit
+from backburner_worker.sources.base import Delivery
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,74 @@ async def test_a_suspect_that_makes_it_hang_alone_is_convicted(storage: Storage)
     letter = await harness.letter()
     assert letter is not None
     assert letter.code == "poison"
+
+
+OTHER = "single-other"
+
+
+def suspects_of(among: int) -> DeliveryFacts:
+    return DeliveryFacts(attempt=2, suspect=True, among=among)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_innocent_that_is_left_alone_in_an_engine_which_hangs_is_not_convicted(
+    storage: Storage, *, cancelled: bool
+) -> None:
+    harness = Harness(storage, engine_stall_seconds=0.6, concurrency=64)
+    await harness.make_job(total=2)
+    async with running(harness, fails=True) as task:
+        harness.send(1, "[[hang]]", Lane.RETRY, suspects_of(50))
+        harness.send(0, "[[stall]]", Lane.RETRY, suspects_of(50), job=OTHER)
+        await until(lambda: sum(request.entered for request in harness.pipeline._runner.running) == 2)
+        [killer] = [delivery for delivery in harness.source.held() if delivery.job == (TENANT, OTHER)]
+        if cancelled:
+            await harness.storage.put(keys.cancelled(TENANT, OTHER), b"")
+        else:
+            # Or this worker would be given it again.
+            await harness.source.stop()
+            harness.queue.lose(killer)
+        await ended(task)
+    assert await harness.codes() == {}
+
+
+async def test_a_lone_suspect_that_enters_an_engine_which_hangs_already_is_not_convicted(storage: Storage) -> None:
+    harness = Harness(storage, engine_stall_seconds=0.4)
+    await harness.make_job(total=2)
+    async with running(harness, fails=True) as task:
+        harness.send(0, "[[stall]]", job=OTHER)
+        await until(lambda: sum(request.entered for request in harness.pipeline._runner.running) == 1)
+        [killer] = harness.source.held()
+        harness.queue.lose(killer, to=harness.elsewhere, clean=True)
+        await until(lambda: harness.in_engine == 0)
+        harness.send(1, "hi", Lane.RETRY, suspects_of(1))
+        await ended(task)
+    assert await harness.codes() == {}
+
+
+async def test_a_suspect_that_enters_after_the_engine_was_lost_is_left_to_others(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = Harness(storage, engine_stall_seconds=0.2, concurrency=64)
+    await harness.make_job(total=2)
+    async with running(harness, fails=True) as task:
+        runner = harness.pipeline._runner
+        begin, give_back = harness.source.begin, harness.source.give_back
+
+        async def late(delivery: Delivery) -> None:
+            if delivery.address is not None and delivery.address.index == 1:
+                await until(lambda: runner.lost is not None)
+            await begin(delivery)
+
+        async def entered_meanwhile(deliveries: Sequence[Delivery]) -> None:
+            await until(lambda: sum(request.entered for request in runner.running) == 2)
+            await give_back(deliveries)
+
+        monkeypatch.setattr(harness.source, "begin", late)
+        monkeypatch.setattr(harness.source, "give_back", entered_meanwhile)
+        harness.send(0, "[[stall]]", Lane.RETRY, suspects_of(50))
+        harness.send(1, "[[hang]]", Lane.RETRY, suspects_of(50))
+        await ended(task)
+    assert await harness.codes() == {0: "poison"}
 
 
 async def test_an_engine_that_is_slow_or_has_nothing_to_do_is_not_lost(storage: Storage) -> None:

@@ -11,8 +11,9 @@ from waiting import until
 
 from backburner.storage import Storage, Stored
 from backburner_schemas import keys
+from backburner_schemas.envelope import MAX_AMONG_COUNT
 from backburner_schemas.letter import code_of
-from backburner_worker.settlement.suspects import Marking, Suspects
+from backburner_worker.settlement.suspects import Marking, Suspects, _count
 
 
 @pytest.fixture(autouse=True)
@@ -284,3 +285,31 @@ async def test_a_renewal_that_comes_late_leaves_no_mark(storage: Storage, monkey
     arrives.set()
     await clearing
     assert await Harness(storage).marks() == []
+
+
+async def test_a_mark_says_with_how_many_it_runs_also_where_another_was_there_at_first(storage: Storage) -> None:
+    address = Harness(storage).envelope(0).address
+    first, second, third = (Suspects(storage, name) for name in ("first", "second", "third"))
+    assert await first.mark(address, together=6) is Marking.OURS
+    # The first left in order while the store was away; the second vanished with six.
+    assert await second.mark(address, together=6, left_cleanly=True) is Marking.OURS
+    assert await third.mark(address, together=6) == 6
+
+
+async def test_a_convicts_mark_convicts_though_its_trial_had_room_for_more(storage: Storage) -> None:
+    address = Harness(storage).envelope(0).address
+    witness = Suspects(storage, "witness")
+    assert await witness.mark(address, together=6) is Marking.OURS
+    await witness.convict(address)
+    await witness.close()
+    assert await Suspects(storage, "next").mark(address) is Marking.CONVICTED
+
+
+@pytest.mark.parametrize("mark", [b"[" * 4096, b"7", b"\xff"])
+def test_a_mark_that_cannot_be_read_counts_nothing(mark: bytes) -> None:
+    assert _count(mark, "deaths") == 0
+
+
+def test_what_a_mark_counts_is_believed_within_bounds() -> None:
+    assert _count(b'{"deaths": ' + b"9" * 4000 + b"}", "deaths") == MAX_AMONG_COUNT
+    assert _count(b'{"deaths": -1}', "deaths") == 0

@@ -156,6 +156,8 @@ class Admitter:
         if self._admission.in_flight == 0:
             return True
         trial, next_one = self._trial, self._feeder.peek() if self._feeder.suspects else None
+        if next_one is not None and next_one.delivery.lease.lost:
+            return True  # It goes when it is taken, and the engine does not run empty for it.
         if trial is None or next_one is None:
             return trial is None and next_one is None
         return trial.left > 0 and next_one.delivery.facts.among == trial.among

@@ -72,8 +72,14 @@ class RequestRunner:
         """Requests that have a place in the engine. Others only read."""
         self.lost: EngineLost | None = None
         """Why nothing can run any more: the engine died."""
+        self._died: frozenset[RunningRequest] = frozenset()
+        """The requests that were in it then."""
         self._died_together = 0
-        """How many requests were in it then."""
+        """How many these are, with those that may have done it before they were broken off."""
+        self._broken_off = 0
+        """Requests that were broken off in the engine since it last answered: any of these may be what it dies of."""
+        self._stopping = False
+        """Whether the worker was stopping already when the engine died: its process may have been told to end, too."""
 
     def __len__(self) -> int:
         return len(self.running)
@@ -110,6 +116,7 @@ class RequestRunner:
             except asyncio.CancelledError:
                 return self._after_abort(request, request.why())
             finally:
+                self._broken_off += request.entered and request.aborted is not None
                 delivery.lease.on_lost(None)
                 self.running.discard(request)
                 self._admitter.leave(work)
@@ -160,7 +167,7 @@ class RequestRunner:
     async def _respond(self, request: RunningRequest) -> Ending:
         """How it ends if nobody breaks it off. Raises `EngineLost`, and what no retry can fix."""
         try:
-            return await self._handler.respond(request)
+            outcome = await self._handler.respond(request)
         except (EngineLost, *STOPS_THE_PROCESS):
             raise
         except asyncio.CancelledError:
@@ -173,6 +180,9 @@ class RequestRunner:
             # A body that breaks the engine's own code is one request's trouble, not the worker's.
             log.exception("generation failed with an unexpected error; retrying or giving up", **request.where)
             return self._after_failure(request, EngineError(f"the engine failed: {type(error).__name__}"))
+        if request.entered:
+            self._broken_off = 0
+        return outcome
 
     def _after_failure(self, request: RunningRequest, failure: BackburnerError) -> Ending:
         """What becomes of it after that. A frame that keeps its own error would keep the body with it."""
@@ -199,13 +209,15 @@ class RequestRunner:
             return Complete(run.envelope.address, Cancelled(), run.answer) if isinstance(verdict, Run) else verdict
         if why is Abort.TOO_LONG:
             return self._after_failure(request, GenerationTooLong())
-        if why is Abort.ENGINE_LOST and request.entered:
-            return after_engine_death(run, delivery.facts, self._died_together)
+        if why is Abort.ENGINE_LOST and request in self._died:
+            return after_engine_death(run, delivery.facts, self._died_together, stopping=self._stopping)
         return None
 
     def _engine_lost(self, error: EngineLost) -> None:
         if self.lost is None:
             log.error("engine died; storing what is finished, then exiting", error=error.message)
             self.lost = error
-            self._died_together = sum(request.entered for request in self.running)
+            self._died = frozenset(request for request in self.running if request.entered)
+            self._died_together = len(self._died) + self._broken_off
+            self._stopping = self._admitter.stopped.is_set()
             self._admitter.stop()

@@ -200,10 +200,8 @@ class Settler:
         if suspect is not None:
             if convicted:
                 await self._suspects.convict(suspect)
-            elif isinstance(ending, Retry) and not ending.has_failed:
-                # The mark is that of the worker which runs the copy, and has to show if that dies.
-                await self._suspects.give_up(suspect)
-            else:
+            elif not (isinstance(ending, Retry) and not ending.has_failed):
+                # Not where a copy runs: the mark is that copy's, and has to show if its worker dies.
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)
         if isinstance(ending, Retry):

@@ -86,13 +86,17 @@ class Suspects:
         nobody. Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
+        # Of a copy that runs here already.
+        before = self._together.get(key)
         self._together[key] = together
         marking = await self._take_mark(key, left_cleanly=left_cleanly)
         if marking is Marking.CONVICTED:
             log.warning("suspect's mark is left once more and not renewed; convicting the request as poison", key=key)
         if marking is not Marking.OURS:
-            if key not in self._ours:
+            if before is None:
                 self._together.pop(key, None)
+            else:
+                self._together[key] = before
             return marking
         self._renewed.add(key)
         if await self._was_convicted(address):
@@ -174,6 +178,7 @@ class Suspects:
 
     async def _give_up(self, key: str) -> None:
         if (ours := self._ours.get(key)) is None:
+            self._together.pop(key, None)
             return
         await self._written(key)
         found = await self._read_mark(key)
@@ -183,7 +188,7 @@ class Suspects:
 
     async def _witness(self, key: str) -> None:
         """Have our mark convict by itself: this worker saw what the suspect did."""
-        self._deaths[key] = _CONVICTING_DEATHS_COUNT
+        self._deaths[key], self._together[key] = _CONVICTING_DEATHS_COUNT, 1
         await until_stored(lambda: self._write(key, self._storage.put(key, self._content(key))), "mark a suspect")
 
     async def _take_mark(self, key: str, *, left_cleanly: bool) -> Marking | int:
@@ -202,7 +207,7 @@ class Suspects:
                 if left_cleanly:
                     log.info("suspect's mark is left by a worker that ended in order; marking it anew", key=key)
                 elif together > 1:
-                    return min(together, MAX_AMONG_COUNT)
+                    return together
                 elif (deaths := deaths + 1) >= _CONVICTING_DEATHS_COUNT:
                     return Marking.CONVICTED
                 else:
@@ -242,7 +247,8 @@ class Suspects:
     def _restore(self, key: str, before: str | None) -> None:
         """The mark that we tried to create is not there: what we had `before` counts again."""
         if before is None:
-            self._forget(key)
+            self._ours.pop(key, None)
+            self._deaths.pop(key, None)
         else:
             self._ours[key] = before
 
@@ -290,9 +296,9 @@ def _count(mark: bytes, name: str) -> int:
     """What that mark counts under the name. One that cannot be read, or of an earlier release, counts none."""
     try:
         count = json.loads(mark)[name]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return 0
-    return count if isinstance(count, int) else 0
+    return min(max(count, 0), MAX_AMONG_COUNT) if isinstance(count, int) else 0
 
 
 def _key(address: Address) -> str:

@@ -300,9 +300,11 @@ class Assignment:
         return state.arrived_at if in_doubt or offset in state.again else None
 
     def left_cleanly(self, partition_offset: PartitionOffset) -> bool:
-        """Whether the marks show that nobody who had started it ended uncleanly."""
+        """Whether the marks show that the last owner, or nobody who had started it, ended uncleanly."""
         state, offset = partition_offset.state, partition_offset.offset
-        return self.kept is True and offset not in state.earlier and offset not in state.suspects
+        if self.kept is not True:
+            return False
+        return not state.left_uncleanly or (offset not in state.earlier and offset not in state.suspects)
 
     def hand_out(self, delivery: Delivery) -> None:
         """Note that the delivery runs."""
