@@ -129,6 +129,9 @@ class Sender(Availability):
     def _over(self, queue: Queue, task: "asyncio.Task[None]") -> None:
         del self._in_flight[task]
         self._under_way[queue] -= 1
+        if not self._in_flight:
+            # Another dispatcher may have taken the job over: nothing here asks the queue any more, or would be answered.
+            self._failing = None
         self._changed.set()
 
     async def _deliver(self, job: Sending, turn: Turn) -> None:

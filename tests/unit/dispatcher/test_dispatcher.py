@@ -104,6 +104,19 @@ async def test_a_queue_that_refuses_is_asked_until_it_takes_all(system):
     assert sorted(system.queue.indexes) == [*range(600)]
 
 
+async def test_a_queue_that_nothing_is_sent_to_any_more_does_not_count_as_away(system, monkeypatch):
+    monkeypatch.setattr("backburner.dispatcher.sender._PATIENCE_SECONDS", 0.0)
+    await system.announce()
+    system.queue.missing.add("fake")
+    async with system.client() as client, system.dispatcher() as dispatcher:
+        job = await client.submit(lines(5), stored=True)
+        await until(dispatcher._sender.unavailable_reason, "a queue that is away")
+        # From here on another dispatcher has the job: this one would never learn that the queue is back.
+        thief = (await system.cursor(job)).model_copy(update={"owner": "thief", "updated_at": time.time()})
+        await system.storage.put(keys.cursor(job.tenant, job.id), thief.model_dump_json().encode())
+        await until(lambda: dispatcher._sender.unavailable_reason() is None, "a queue that is not asked")
+
+
 async def test_a_topic_that_is_missing_holds_up_no_other_and_is_told(system):
     async with system.client() as client, system.dispatcher(dispatch_backlog=100_000):
         for model in ("fake", "lost"):
