@@ -130,7 +130,7 @@ class Sender(Availability):
         del self._in_flight[task]
         self._under_way[queue] -= 1
         if not self._in_flight:
-            # Another dispatcher may have taken the job over: nothing here asks the queue any more, or would be answered.
+            # Another dispatcher may have taken the job over: the queue is not asked here any more, and never answers.
             self._failing = None
         self._changed.set()
 

@@ -3,6 +3,7 @@
 A grace that only a wall clock measured would be over at once where that clock is wrong, or is set.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -55,8 +56,12 @@ class JobWatch:
         self._of_tenants: dict[str, dict[JobKey, None]] = {}
         """Of each tenant its jobs, by when they were seen first."""
 
-    def observe(self, view: JobView, now: float) -> Observed:
-        """The job looks like this, at `now` by the store's clock; -inf where that is not known."""
+    def observe(self, view: JobView, now: float, *, back_at: float = -math.inf) -> Observed:
+        """The job looks like this, at `now` by the store's clock; -inf where that is not known.
+
+        `back_at`: the monotonic time at which the store answered again after it had been away. Nobody could write
+        before, so that graces begin there.
+        """
         job = view.manifest.tenant, view.manifest.id
         cancelled, overdue = view.cancelled_at is not None, now > view.manifest.deadline
         produced = view.sealed is None and view.manifest.stored is None
@@ -70,8 +75,9 @@ class JobWatch:
         seen.missing_since = None
         if seen.cursor != (cursor := _hash(view.cursor)):
             seen.cursor, seen.cursor_since = cursor, clock
-        seen.cancelled_since = _since(seen.cancelled_since, clock) if cancelled else None
-        seen.overdue_since = _since(seen.overdue_since, clock) if overdue else None
+        seen.cursor_since = max(seen.cursor_since, back_at)
+        seen.cancelled_since = max(_since(seen.cancelled_since, clock), back_at) if cancelled else None
+        seen.overdue_since = max(_since(seen.overdue_since, clock), back_at) if overdue else None
         return Observed(
             cursor_unchanged=clock - seen.cursor_since,
             cancelled=clock - _since(seen.cancelled_since, clock),

@@ -1,5 +1,6 @@
 """Whether a store answers, from when calls began and how they ended. Pure: the clock is an argument."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class StorageAvailability(Availability):
         self._failing: float | None = None
         """When the first call began that failed since the last answer."""
         self._last_failure = ""
+        self.back_at = -math.inf
+        """Monotonic seconds at which it answered again after it had counted as away. Others only read."""
         self.has_worked = False
         """Whether a call has succeeded. Set by who makes them."""
 
@@ -46,8 +49,11 @@ class StorageAvailability(Availability):
 
     def answered(self, call: Call) -> None:
         """The store answered, be it with a refusal."""
+        now = self._clock()
+        if (since := self._silent_since()) is not None and now - since >= PATIENCE_SECONDS:
+            self.back_at = now
         del self._calls[call]
-        self._answered = self._clock()
+        self._answered = now
         self._failing = None
 
     def failed(self, call: Call, why: str) -> None:
@@ -66,13 +72,14 @@ class StorageAvailability(Availability):
 
     def unavailable_reason(self) -> str | None:
         """Since when and why the store is away, in one line; None while it answers or is not asked."""
-        since = self._failing
-        if since is None:
-            if not self._calls:
-                return None
-            since = max(next(iter(self._calls)).begun, self._answered)
-        silent = self._clock() - since
-        if silent < PATIENCE_SECONDS:
+        since = self._silent_since()
+        if since is None or (silent := self._clock() - since) < PATIENCE_SECONDS:
             return None
         why = self._last_failure if self._failing is not None else "no answer and no error yet"
         return f"{self._doing} have not been answered for {silent:.0f} s: {why}"
+
+    def _silent_since(self) -> float | None:
+        """Since when it has been asked and has not answered; None where it is not asked."""
+        if self._failing is not None:
+            return self._failing
+        return max(next(iter(self._calls)).begun, self._answered) if self._calls else None

@@ -40,6 +40,16 @@ def test_each_thing_counts_from_when_it_was_seen_first(watch, clock):
     assert (seen.cursor_unchanged, seen.cancelled, seen.overdue) == (15, 5, 5)
 
 
+def test_graces_begin_anew_where_the_store_was_away(watch, clock):
+    watch.observe(view(cancelled_at=7.0), DEADLINE + 1)
+    clock.now += 3_700
+    seen = watch.observe(view(cancelled_at=7.0), DEADLINE + 1, back_at=clock.now - 2)
+    assert (seen.cursor_unchanged, seen.cancelled, seen.overdue) == (2, 2, 2)
+    clock.now += 10
+    seen = watch.observe(view(cancelled_at=7.0), DEADLINE + 1, back_at=clock.now - 12)
+    assert (seen.cursor_unchanged, seen.cancelled, seen.overdue) == (12, 12, 12)
+
+
 def test_a_cursor_that_moves_shows_that_its_producer_lives(watch, clock):
     watch.observe(view(), 0.0)
     clock.now += 10

@@ -1,5 +1,7 @@
 """A store's availability: away after some seconds without one, back with the first."""
 
+import math
+
 import pytest
 from clock import Clock
 
@@ -55,6 +57,20 @@ def test_one_answer_ends_it(availability, clock):
     assert availability.unavailable_reason() is not None
     availability.answered(waiting)
     assert availability.unavailable_reason() is None
+
+
+def test_an_answer_after_an_outage_says_when_it_ended(availability, clock):
+    availability.answered(availability.begin())
+    clock.now += 1000
+    # Nobody asked, and one that failed was answered soon.
+    availability.failed(availability.begin(), "slow down")
+    clock.now += PATIENCE_SECONDS - 1
+    availability.answered(availability.begin())
+    assert availability.back_at == -math.inf
+    hung = availability.begin()
+    clock.now += 60
+    availability.answered(hung)
+    assert availability.back_at == clock.now
 
 
 def test_a_call_that_was_given_up_soon_tells_nothing(availability, clock):

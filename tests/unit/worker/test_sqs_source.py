@@ -481,6 +481,41 @@ async def test_what_cannot_be_sent_anew_is_given_back(sqs, source_of):
     await until(lambda: [one.count for one in sqs.visible()] == [2])
 
 
+async def test_what_began_when_the_workers_own_code_broke_becomes_a_suspect_and_nobody_left_it_cleanly(sqs, source_of):
+    sqs.put(envelope(0), NORMAL)
+    sqs.put(envelope(1), NORMAL)
+    seen = []
+    for _ in range(3):
+        source = await source_of()
+        [crashing] = [one for one in await pull(source, 2) if one.message.index == 0]
+        seen.append((crashing.facts.suspect, crashing.left_cleanly))
+        await source.begin(crashing)
+        await source.close(clean=False)
+        # What had not begun is others' at once; the rest comes when its visibility ends, as after a kill.
+        assert [json.loads(one.body)["index"] for one in sqs.visible()] == [1]
+        for one in sqs.left():
+            sqs.expire(one)
+    assert seen == [(False, True), (False, False), (True, False)]
+
+
+async def test_of_what_is_sent_anew_in_parts_nothing_is_there_twice(sqs, source_of, monkeypatch):
+    sqs.put(envelope(0), NORMAL).count = 1
+    sqs.put(envelope(1), NORMAL).count = 2
+    source = await source_of()
+    await pull(source, 2)
+    send, calls = sqs.send_message_batch, []
+
+    def first_alone(**asked):
+        calls.append(asked)
+        if len(calls) > 1:
+            raise stubs.AWAY
+        return send(**asked)
+
+    monkeypatch.setattr(sqs, "send_message_batch", first_alone)
+    await source.close()
+    assert sorted(json.loads(one.body)["index"] for one in sqs.left()) == [0, 1]
+
+
 async def test_a_pull_after_the_end_is_refused(sqs, source_of):
     source = await source_of()
     await source.close()

@@ -296,6 +296,14 @@ async def test_a_mark_says_with_how_many_it_runs_also_where_another_was_there_at
     assert await third.mark(address, together=6) == 6
 
 
+async def test_a_witness_convicts_also_where_the_queue_shows_a_clean_end(storage: Storage) -> None:
+    address = Harness(storage).envelope(0).address
+    witness = Suspects(storage, "witness")
+    assert await witness.mark(address) is Marking.OURS
+    await witness.convict(address)
+    assert await Suspects(storage, "next").mark(address, left_cleanly=True) is Marking.CONVICTED
+
+
 async def test_a_convicts_mark_convicts_though_its_trial_had_room_for_more(storage: Storage) -> None:
     address = Harness(storage).envelope(0).address
     witness = Suspects(storage, "witness")

@@ -204,6 +204,8 @@ class Suspects:
                 return Marking.ELSEWHERE
             if reads == _MIN_EQUAL_READS:
                 deaths, together = _count(there.data, "deaths"), _count(there.data, "together")
+                if deaths >= _CONVICTING_DEATHS_COUNT:
+                    return Marking.CONVICTED  # Who made it saw what the suspect did, however it ended itself.
                 if left_cleanly:
                     log.info("suspect's mark is left by a worker that ended in order; marking it anew", key=key)
                 elif together > 1:

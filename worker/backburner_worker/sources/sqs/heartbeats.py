@@ -211,16 +211,23 @@ class Heartbeats:
             for target, of_target in entries.items():
                 for part in batches(of_target):
                     sent |= await self._calls.send(target, part)
-            for number in sent:
-                self._held.remember(batch[number].received.id)
-            if sent:
-                await self._calls.delete(lane, [batch[number].handle for number in sent])
             self._availability.answered("send")
         except FAILURES as error:
             self._availability.failed("send", error)
+        await self._replaced(lane, [batch[number] for number in sent])
         left = [(held, 0) for number, held in enumerate(batch) if number not in sent]
         if left:
             await self.delay(left)
+
+    async def _replaced(self, lane: Lane, messages: list[InFlightMessage]) -> None:
+        """New messages are in the places of these: delete them."""
+        for held in messages:
+            self._held.remember(held.received.id)
+        try:
+            if messages:
+                await self._calls.delete(lane, [held.handle for held in messages])
+        except FAILURES as error:
+            self._availability.failed("delete", error)
 
     def _anew(self, held: InFlightMessage) -> Message | None:
         """The message to send for it; None for what has no envelope."""

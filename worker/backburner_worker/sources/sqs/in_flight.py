@@ -45,6 +45,8 @@ class InFlightMessage:
     heartbeat_at: float
     """When its visibility is to be extended."""
     stage: Stage = Stage.WAITING
+    begun: bool = False
+    """Whether it went to the engine."""
     delivery: Delivery | None = None
     extending: bool = False
     """Whether an extension is under way."""

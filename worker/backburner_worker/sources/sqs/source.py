@@ -94,6 +94,8 @@ class SqsSource:
 
     async def begin(self, delivery: Delivery) -> None:
         """The delivery goes to the engine; SQS counts receipts by itself."""
+        if isinstance(held := delivery.token, InFlightMessage):
+            held.begun = True
 
     async def settle(self, delivery: Delivery) -> None:
         """End the delivery; it is deleted within about a tenth of a second, or as soon as SQS answers again."""
@@ -123,13 +125,20 @@ class SqsSource:
             self._intake.stop()
             await self._release(self._held.waiting())
 
-    async def close(self, *, clean: bool = True) -> None:  # noqa: ARG002 - the receive count tells it in any case
-        """Delete what is settled and give the rest back. Bounded; safe to repeat."""
+    async def close(self, *, clean: bool = True) -> None:
+        """Delete what is settled and give the rest back. Bounded; safe to repeat.
+
+        Not `clean`, what began is left as a kill leaves it: it comes back when its visibility ends, with its receipts.
+        """
         if self._closed:
             return
         self._closed = True
         self._stopping.set()
         self._intake.stop()
+        if not clean:
+            for held in self._held.unsettled():
+                if held.begun:
+                    self._held.drop(held)
         if await self._supervisor.end():
             try:
                 async with asyncio.timeout(_CLOSE_SECONDS):
