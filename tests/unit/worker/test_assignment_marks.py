@@ -284,3 +284,20 @@ def test_a_clean_end_is_one_whatever_happened_before(marks: Marks) -> None:
     broker.commit(second, clean=True)
     broker.assign(third)
     assert third.left_cleanly(third.partition_offset(HOME, 0))
+
+
+def test_a_partition_whose_marks_are_full_of_earlier_owners_work_is_read_on() -> None:
+    broker = Broker()
+    # Long requests far apart, which run at each death, and short ones between them that are done.
+    for owner in range(1, 6):
+        member = Assignment(owner)
+        broker.assign(member)
+        first = at = member.position(HOME)
+        while at < 65_500 and not member.is_full(HOME):
+            for delivery in give(member, *range(at, at + 500)):
+                member.begin(delivery)
+                if int(delivery.origin.position[2:]) % 131:
+                    member.settle(delivery)
+            at += 500
+            broker.commit(member)
+        assert at > first

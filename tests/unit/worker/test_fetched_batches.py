@@ -203,6 +203,22 @@ def test_a_poll_hands_out_a_bounded_number_of_bytes():
     assert len(fetched.take(100)) == 2
 
 
+def test_a_large_batch_that_is_dropped_again_and_again_since_others_are_fetched_goes_on():
+    read_ahead = ReadAhead(24 * MIB)
+    data = at_offset(batch([Record(b"x" * MIB) for _ in range(17)], codec=GZIP), 0)
+    position, polls = 0, 0
+    while position < 17:
+        read_ahead.begin_poll()
+        fetched = FetchedBatches("t", 1, data, position, (), read_committed=True, read_ahead=read_ahead)
+        fetched.highwater = 17
+        fetched.take(500)
+        assert fetched.position > position
+        position, polls = fetched.position, polls + 1
+        # An answer for another partition: what is unpacked makes room for it.
+        FetchedBatches("t", 2, b"y" * 256 * 1024, 0, (), read_committed=True, read_ahead=read_ahead)
+    assert polls <= 3
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_keys_which_nobody_reads_take_no_memory(old):
     def bomb(offset: int) -> bytes:

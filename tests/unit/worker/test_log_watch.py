@@ -196,6 +196,23 @@ async def test_a_position_behind_the_end_of_a_log_of_which_nothing_is_known_begi
     assert worker.lost == [0, 1, 2, 3, 4]
 
 
+async def test_a_topic_that_is_made_anew_between_the_look_and_its_end_is_read_from_its_beginning(brokers, monkeypatch):
+    worker = Worker(Log(OLD, 0, 10), read=10)
+    for delivery in worker.held:
+        worker.assignment.settle(delivery)
+    brokers.end, brokers.epoch_end = End(5, 0), 5
+    look = worker.watch.look
+
+    async def behind(partitions):
+        await look(partitions)
+        brokers.topic = NEW
+
+    monkeypatch.setattr(worker.watch, "look", behind)
+    await worker.watch.out_of_range({HOME: 10})
+    assert worker.state()[0] == 0
+    assert worker.assignment.log(HOME).topic == NEW
+
+
 async def test_a_position_that_the_log_has_after_all_stays(brokers):
     worker = Worker(Log(OLD, 0, 3), read=5)
     await worker.watch.out_of_range({HOME: 5})
@@ -296,3 +313,18 @@ async def test_a_partition_whose_leader_does_not_answer_is_asked_for_again(broke
     assert await arriving(Worker(), 5) is None
     brokers.end, brokers.start = End(100, 0), None
     assert await arriving(Worker(), None) is None
+
+
+async def test_a_topic_that_one_broker_hid_is_believed_again(brokers, monkeypatch):
+    worker = Worker()
+    worker.assignment.revoke()
+    worker.assignment.keep_only([])
+    marks = Marks(log=Log(NEW, 0, 5, renewed=True))
+    # The broker that is asked is cut off from all others.
+    assert await arriving(worker, 5, marks) is not None
+    brokers.topic = NEW
+    assert await arriving(worker, 5, marks) is None
+    monkeypatch.setattr(log_watch, "_BEHIND_SECONDS", 0.0)
+    found = await arriving(worker, 5, marks)
+    assert found is not None
+    assert found.log.topic == NEW

@@ -6,6 +6,7 @@ Nothing is guessed: what the brokers do not answer is asked again.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -23,6 +24,8 @@ from backburner_worker.sources.kafka.wire.queries import End
 
 log = get_logger(__name__)
 
+_BEHIND_SECONDS = 120.0
+"""For so long at most a broker shows a topic that is gone: it gets its metadata again or leaves the cluster."""
 LOOK_SECONDS = 3.0
 """Seconds between two looks at partitions that are read."""
 
@@ -97,7 +100,8 @@ class LogWatch:
         self._replaced = replaced
         self._lost: Counter[str] = Counter()
         self._restarted: Counter[str] = Counter()
-        self._gone: set[bytes] = set()
+        self._gone: dict[bytes, float] = {}
+        """Ids of topics that others took the place of, and when that was found, in monotonic seconds."""
         self._last: dict[str, Log] = {}
         """Which log each topic was when last seen: while it is deleted, its partitions are nobody's."""
 
@@ -162,7 +166,8 @@ class LogWatch:
 
     async def _beyond_the_end(self, partition: Partition, start: int, view: View) -> None:
         known = self._assignment.log(partition)
-        if known.topic and known.epoch >= 0:
+        # An epoch tells nothing of another topic, which counts its own from 0.
+        if known.topic and known.epoch >= 0 and not view.is_other_topic(known):
             end = (await self._epoch_ends({partition: known.epoch})).get(partition)
             if end is None or self._assignment.log(partition) != known or partition not in self._assignment.partitions:
                 return  # The leader did not answer, or the partition went away: asked again when it is read again.
@@ -225,7 +230,7 @@ class LogWatch:
                 if (end := cut_at(known, marked_ends.get(partition))) is not None:
                     offset, marks, now = min(offset, end), marks.below(end), replace(now, checked=end)
             if view.is_other_topic(before) or view.is_other_topic(mine):
-                self._gone.update({before.topic, mine.topic} - {b"", view.topic})
+                self._note_gone({before.topic, mine.topic} - {view.topic})
                 self._begin_anew(partition, offset, now)
             elif mine_end is not None:
                 self._cut(partition, mine_end, now)
@@ -247,8 +252,10 @@ class LogWatch:
             return {}
         ids = await queries.topic_ids(self._consumer, {topic for topic, _ in partitions}, seconds=self._seconds)
         ends = await queries.ends(self._consumer, partitions, seconds=self._seconds)
-        # A broker that is behind may still know a topic that is gone.
-        known = {topic: found for topic, found in ids.items() if found not in self._gone}
+        # A broker that is behind may still know a topic that is gone; not for ever, since it may be that it was behind
+        # when another seemed to be gone.
+        since = time.monotonic() - _BEHIND_SECONDS
+        known = {topic: found for topic, found in ids.items() if self._gone.get(found, since) <= since}
         return {one: View(known[one[0]], ends.get(one)) for one in partitions if one[0] in known}
 
     async def _starts(self, partitions: Collection[Partition]) -> dict[Partition, int]:
@@ -263,7 +270,7 @@ class LogWatch:
 
     def _begin_anew(self, partition: Partition, start: int, now: Log) -> None:
         topic, number = partition
-        self._gone.update({self._assignment.log(partition).topic} - {b"", now.topic})
+        self._note_gone({self._assignment.log(partition).topic} - {now.topic})
         self._assignment.begin_anew(partition, start, now)
         self._last[topic] = Log(now.topic)
         self._restarted[topic] += 1
@@ -274,6 +281,9 @@ class LogWatch:
             partition=number,
             offset=start,
         )
+
+    def _note_gone(self, topics: Collection[bytes]) -> None:
+        self._gone.update({topic: time.monotonic() for topic in topics if topic})
 
     def _cut(self, partition: Partition, end: int, now: Log) -> None:
         self._assignment.cut(partition, end, now)

@@ -78,7 +78,8 @@ class PartitionState:
 
     def is_full(self, *, kept: bool) -> bool:
         """Whether the partition is to be read no further, since what is done could not be committed."""
-        if self.ledger.catching_up or self.is_reread:
+        if self.ledger.catching_up or self.is_reread or not self.ledger.span:
+            # With nothing in hand, it is never full: the marks of earlier owners take room that only work makes free.
             return False
         if not kept:
             return self.ledger.span >= MAX_OFFSETS_AHEAD

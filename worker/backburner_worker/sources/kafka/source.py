@@ -229,6 +229,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
             self._supervisor.fail(error)
         finally:
+            if self._reader is not None:
+                # Once more: while that was stored and committed, a poll that came back may have begun another.
+                self._reader.revoked()
             self._intake.revoke()
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:

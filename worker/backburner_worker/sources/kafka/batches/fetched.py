@@ -89,13 +89,15 @@ class FetchedBatches:
     def _take_of(
         self, batch: RecordBatch | MessageSet, found: list[Record | Unreadable], most: int, most_bytes: int
     ) -> None:
-        taken = batch.take(most, most_bytes)
+        taken, kept = batch.take(most, most_bytes), len(found)
         if taken and taken[0].offset >= self.position and not batch.stand_ins:
             found += taken
             self.position = taken[-1].offset + 1
         else:
             self._sift(taken, found)
-        if self._read_ahead is not None:
+        # What was read before is passed by for nothing: else a batch that is dropped and opened again and again, since
+        # others are fetched, would use up each poll without giving anything.
+        if self._read_ahead is not None and len(found) > kept:
             self._read_ahead.gave(batch.taken_bytes)
         if batch.done:
             self._close()

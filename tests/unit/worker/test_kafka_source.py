@@ -1,0 +1,69 @@
+"""What the Kafka source does between a revocation and the next assignment, on a client library that only notes."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from backburner_schemas.codec import Rules
+from backburner_schemas.names import Lane
+from backburner_worker.sources.kafka import source as source_module
+from backburner_worker.sources.kafka.assignment import Committed
+from backburner_worker.sources.kafka.membership import Membership
+from backburner_worker.sources.kafka.reader import Reader
+from backburner_worker.sources.kafka.source import KafkaSource
+
+HOME = TopicPartition("t", 0)
+
+
+class NotingConsumer:
+    """Gives nothing, and notes where it is sought to."""
+
+    def __init__(self) -> None:
+        self.sought: list[tuple[TopicPartition, int]] = []
+
+    def pause(self, *_partitions: TopicPartition) -> None:
+        pass
+
+    def resume(self, *_partitions: TopicPartition) -> None:
+        pass
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought.append((partition, offset))
+
+    async def getmany(self, *_partitions: TopicPartition, **_options: int) -> dict[TopicPartition, list[Any]]:
+        return {}
+
+
+async def test_a_poll_that_begins_while_partitions_go_away_leaves_nothing_to_go_back_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(source_module, "is_forgotten", lambda _consumer: False)
+    connection: Any = SimpleNamespace(refusal=None)
+    source = KafkaSource(
+        connection=connection,
+        topics={HOME.topic: Lane.NORMAL},
+        group="g",
+        rules=Rules(),
+        membership=Membership(),
+        client_id="c",
+    )
+    consumer: Any = NotingConsumer()
+    reader = Reader(consumer, source._read_ahead, source._assignment.reads_on_from)
+
+    async def commit(*, clean: bool) -> bool:
+        return clean
+
+    async def store() -> None:
+        # What is done takes its time to be stored: the poll under way comes back, and the next one begins.
+        await reader.read([HOME])
+
+    commits: Any = SimpleNamespace(commit=commit)
+    source._consumer, source._reader, source._commits, source._revoked = consumer, reader, commits, store
+    source._assignment.keep_only([HOME])
+    source._assignment.arrive({HOME: Committed(0)}, now=0.0)
+    await source.on_partitions_revoked([HOME])
+    # The join fails, and so does the poll: an outage to ride out.
+    reader.read_again()
+    assert consumer.sought == []
