@@ -89,7 +89,7 @@ async def clock_of(storage: Storage, view: JobView, watch: JobWatch, *, grace: f
     """
     if view.cancelled_at is not None or view.may_be_whole() or storage.clock.now() > view.manifest.deadline:
         await storage.measure_clock()
-    seen = watch.observe(view, storage.clock.trusted_now(), back_at=storage.back_at)
+    seen = watch.observe(view, storage.clock.trusted_now(), back_at=storage.back_at())
     return Clock(
         now=storage.clock.now(),
         grace=max(grace, view.manifest.grace_seconds or 0.0),

@@ -164,7 +164,6 @@ class Storage(Availability):
         """Why the store counts as away at the moment, in one line; None while it answers or is not asked."""
         return self._writes.unavailable_reason() or self._reads.unavailable_reason()
 
-    @property
     def back_at(self) -> float:
         """Monotonic seconds at which the store answered again after it had counted as away; -inf if it never had."""
         return max(self._writes.back_at, self._reads.back_at)
