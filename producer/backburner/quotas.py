@@ -83,7 +83,7 @@ class Quota(BaseModel):
 class TenantQuota(Quota):
     """What a tenant may take, and what each of its callers may take of that."""
 
-    weight: Annotated[float, Field(gt=0, le=1_000_000, strict=False)] = 1.0
+    weight: Annotated[float, Field(ge=0.000_001, le=1_000_000, strict=False)] = 1.0
     """The tenant's share where several wait: twice the weight is served twice as much."""
     stored_bytes: _Limit | None = None
     """Bytes of all files that the tenant keeps."""
@@ -169,7 +169,7 @@ class QuotasFile:
             try:
                 self._version = _version_of(path)
                 self._quotas = _read(path)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise SettingsError(
                     f"BACKBURNER_QUOTAS_FILE {path} cannot be used: {_reason(error)}; docs/auth.md lists its fields"
                 ) from error
@@ -199,7 +199,7 @@ class QuotasFile:
             if version == self._version:
                 return
             self._quotas = _read(path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             if version != self._version:
                 log.warning(
                     "the new quotas cannot be used, those of before stay", file=str(path), reason=_reason(error)
@@ -223,7 +223,7 @@ def _read(path: Path) -> Quotas:
     return Quotas.parse(data.decode())
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: OSError | ValueError | RecursionError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -53,6 +53,11 @@ class Puller:
         try:
             await asyncio.wait({pull, room}, return_when=asyncio.FIRST_COMPLETED)
             return await pull if pull.done() else []
+        except asyncio.CancelledError:
+            if pull.done() and not pull.cancelled() and pull.exception() is None:
+                # It came in the very moment: it is held, and goes back with all else.
+                self.arrived.extend(pull.result())
+            raise
         finally:
             room.cancel()
             pull.cancel()

@@ -92,6 +92,7 @@ class Claim:
         self._renewed_at = clock() - seconds
         self._etag: str | None = None
         self._writing = asyncio.Lock()
+        self._beginning = asyncio.Lock()
         self.cursor = Cursor(owner=owner)
         """As it was written last."""
 
@@ -138,9 +139,13 @@ class Claim:
         raise StoreError("the cursor could not be written; trying again")
 
     async def begin(self) -> None:
-        """Record, before the first request is sent, that some may be on the queue. Raises as `write` does."""
-        if not self.cursor.begun:
-            await self.write(begun=True)
+        """Record, before the first request is sent, that some may be on the queue. Raises as `write` does.
+
+        Returns once the store has it, for every turn that asks.
+        """
+        async with self._beginning:
+            if not self.cursor.begun:
+                await self.write(begun=True)
 
     async def hand_back(self, **changes: Any) -> None:
         """Let go of the job, so that it can be taken at once. Raises `ClaimLost`, and `StoreError`."""

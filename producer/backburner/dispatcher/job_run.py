@@ -278,8 +278,8 @@ class JobRun:
         return await self._end(Outcome.SENT)
 
     async def _refuse(self, refused: InputRefused) -> Over:
-        """The job fails, unless some of it was sent already: then it goes on until its deadline."""
-        if self.claim.cursor.count:
+        """The job fails, unless some of it may have been sent already: then it goes on until its deadline."""
+        if self.claim.cursor.begun or self.claim.cursor.count:
             log.error("the input of a job is gone; the rest cannot be sent", **self._names, error=str(refused))
             return await self._hand_back(_RETRY_SECONDS, refused)
         summary = Summary(state=JobState.FAILED, counts=Counts(), finalized_at=self._now(), errors=refused.errors)

@@ -84,7 +84,9 @@ class Sender:
 
     async def _settle_first(self) -> None:
         task, end = self._under_way[0]
-        await task
+        # Cancelling the wait must not cancel the batch: the broker may have it.
+        await asyncio.wait([task])
+        task.result()
         self._under_way.popleft()
         self._settled = end
 

@@ -111,9 +111,7 @@ class StoredSubmission:
         if first is not self._options.manifest and first.stored != stored:
             # It was made before, of something else; its input must not be touched.
             raise self._objects.conflict()
-        if first.stored is None:
-            await self._connections.storage.put(stored.key, path)
-        await create_stored_job(self._connections.storage, first.model_copy(update={"stored": stored}))
+        await create_stored_job(self._connections.storage, first.model_copy(update={"stored": stored}), path)
 
     def _report(self, *, stored: bool = False) -> None:
         if self._options.on_progress is not None:

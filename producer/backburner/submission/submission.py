@@ -27,7 +27,7 @@ from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.sender import Sender, publish
-from backburner_schemas.errors import BackburnerError, JobConflict, JobError, QueueError, StoreError, Unanswered
+from backburner_schemas.errors import BackburnerError, JobConflict, JobError, StoreError, Unanswered
 from backburner_schemas.job import JobManifest, Prefix, Sealed
 
 _CURSOR_SECONDS = 2.0
@@ -274,7 +274,8 @@ class Submission:
             return
         try:
             async with asyncio.timeout(_LAST_CURSOR_SECONDS):
-                with suppress(QueueError):
+                # Whatever a batch failed for: those before it are on the broker.
+                with suppress(Exception):
                     await sender.drain()
                 await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
         except (StoreError, JobConflict, TimeoutError) as error:

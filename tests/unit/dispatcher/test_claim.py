@@ -45,6 +45,27 @@ async def test_of_those_that_see_a_free_job_at_once_one_gets_it(storage):
     assert [claim.safe for claim in claims] == taken
 
 
+async def test_nothing_is_sent_before_the_store_has_it_that_some_may_be_however_many_turns_ask(storage, monkeypatch):
+    claim = claim_of(storage, "d", Clock())
+    assert await claim.take(await read_cursor(storage, JOB))
+    reached, allowed, replace = asyncio.Event(), asyncio.Event(), storage.replace
+
+    async def held(*asked):
+        reached.set()
+        await allowed.wait()
+        return await replace(*asked)
+
+    monkeypatch.setattr(storage, "replace", held)
+    turns = [asyncio.create_task(claim.begin())]
+    await reached.wait()
+    turns.append(asyncio.create_task(claim.begin()))
+    done, _ = await asyncio.wait(turns, timeout=0.05)
+    assert not done
+    allowed.set()
+    await asyncio.gather(*turns)
+    assert (await read_cursor(storage, JOB)).cursor.begun
+
+
 async def test_of_those_that_see_a_stale_claim_at_once_one_gets_it_and_goes_on_from_its_count(storage):
     clock = Clock()
     first = claim_of(storage, "first", clock)

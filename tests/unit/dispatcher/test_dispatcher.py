@@ -390,6 +390,19 @@ async def test_a_job_whose_input_is_gone_when_some_of_it_was_sent_says_so_and_wh
         assert (status.status, status.request_counts.total) == ("in_progress", 2_000)
 
 
+async def test_a_job_of_which_some_may_be_on_the_queue_does_not_fail_for_its_input(system):
+    await system.announce()
+    async with system.client() as client:
+        job = await client.submit(lines(5), stored=True)
+        # Its owner died between its first publish and its first count.
+        begun = Cursor(begun=True, total=5, updated_at=1.0)
+        await system.storage.put(keys.cursor(job.tenant, job.id), begun.model_dump_json().encode())
+        await system.storage.delete([keys.stored_input(job.tenant, job.id)])
+        async with system.dispatcher():
+            await system.waits_for(job, "dispatcher")
+        assert (await job.status()).status == "in_progress"
+
+
 async def test_what_the_queue_has_acknowledged_is_never_sent_to_it_again(system, monkeypatch):
     monkeypatch.setattr("backburner.runtime.retrying._BACKOFF", wait_none())
     await system.announce()

@@ -7,6 +7,7 @@ import pytest
 from waiting import until
 
 from backburner.gateway.auth.principal import Principal, Scope
+from backburner.gateway.limits import level_reader
 from backburner.gateway.limits.level_reader import LevelReader
 from backburner.gateway.limits.limiter import Unlimited
 from backburner.gateway.limits.quota_limiter import QuotaLimiter, duration_text
@@ -372,3 +373,24 @@ async def test_without_a_file_nothing_is_limited(storage, tmp_path):
     file.write_text('[default]\nrequests = "2/hour"')
     limiter = LimitSettings(quotas_file=str(file), gateway_replicas=2).open_limiter(storage)
     assert await let_in(limiter, caller(), 5) == 1
+
+
+async def test_one_tenants_many_jobs_hold_up_no_others_level(storage, monkeypatch):
+    for number in range(100):
+        await storage.put(keys.open_job("large", f"batch_{number}"), b"")
+    await storage.put(keys.open_job("small", "batch_1"), b"")
+    reading, read = asyncio.Event(), level_reader.read_manifest
+
+    async def slow(store, tenant, job):
+        if tenant == "large":
+            reading.set()
+            await asyncio.Event().wait()
+        return await read(store, tenant, job)
+
+    monkeypatch.setattr(level_reader, "read_manifest", slow)
+    levels = LevelReader(storage)
+    large = asyncio.create_task(levels.waiting("large"))
+    await reading.wait()
+    async with asyncio.timeout(10):
+        await levels.waiting("small")
+    large.cancel()

@@ -1,12 +1,16 @@
 """Counts of running batches: each request once, what was read once, and no more kept than the bound."""
 
-import pytest
+import asyncio
 
+import pytest
+from waiting import until
+
+from backburner.gateway.batches import running_counts
 from backburner.gateway.batches.running_counts import RunningCounts
 from backburner_schemas import keys
 from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Summary
 from backburner_schemas.keys import SegmentName
-from backburner_schemas.segment import Line, encode_segment
+from backburner_schemas.segment import Line, SegmentDigest, encode_segment
 from backburner_schemas.status import JobView
 
 RECORD = b'{"id":"x"}'
@@ -83,3 +87,51 @@ async def test_small_batches_count_with_what_each_takes_itself(storage):
     for number in range(100):
         await counts.of(storage, view(f"batch_{number}"))
     assert len(counts) < 30
+
+
+class SlowSegments:
+    """Digests that come one by one, each when it is let through."""
+
+    def __init__(self, monkeypatch):
+        self.asked, self.given = [], 0
+        self.room = asyncio.Semaphore(0)
+        monkeypatch.setattr(running_counts, "read_digests", self._read)
+
+    async def _read(self, _storage, tenant, job, names):
+        self.asked.append((tenant, job, list(names)))
+        for _ in names:
+            if tenant == "large":
+                await self.room.acquire()
+            yield SegmentDigest()
+            self.given += 1
+
+
+def segments(tenant, job, count):
+    manifest = JobManifest(id=job, tenant=tenant, created_at=1.0, deadline=2.0)
+    names = tuple(f"s{number}" for number in range(count))
+    return JobView(manifest, cursor=Cursor(count=10, total=10), segments=names)
+
+
+async def test_a_count_that_is_given_up_is_gone_on_with(monkeypatch):
+    slow, counts = SlowSegments(monkeypatch), RunningCounts()
+    counting = asyncio.create_task(counts.of(None, segments("large", "j", 5)))
+    for _ in range(3):
+        slow.room.release()
+    await until(lambda: slow.given == 3, "three digests")
+    counting.cancel()
+    await asyncio.wait([counting])
+    slow.room.release()
+    slow.room.release()
+    await counts.of(None, segments("large", "j", 5))
+    assert [len(names) for *_, names in slow.asked] == [5, 2]
+
+
+async def test_one_tenants_counts_hold_up_no_others(monkeypatch):
+    slow, counts = SlowSegments(monkeypatch), RunningCounts()
+    large = [asyncio.create_task(counts.of(None, segments("large", f"j{number}", 5))) for number in range(12)]
+    await until(lambda: slow.asked, "a count under way")
+    async with asyncio.timeout(10):
+        await counts.of(None, segments("small", "j", 5))
+    for counting in large:
+        counting.cancel()
+    await asyncio.wait(large)

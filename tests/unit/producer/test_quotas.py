@@ -137,7 +137,9 @@ def test_a_file_behind_links_is_taken_up_when_a_link_changes(tmp_path, clock):
     assert jobs(file, clock) == 2
 
 
-@pytest.mark.parametrize("content", [b"[default]\njobs = -1", b"[", b"\xff", b"#" * (4 * 1024 * 1024 + 1), None])
+@pytest.mark.parametrize(
+    "content", [b"[default]\njobs = -1", b"[", b"\xff", b"#" * (4 * 1024 * 1024 + 1), b"a=" + b"[" * 5000, None]
+)
 def test_a_broken_file_is_told_once_and_changes_nothing(path, clock, content, caplog):
     file = QuotasFile(path, clock=clock)
     if content is None:

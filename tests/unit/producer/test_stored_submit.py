@@ -1,11 +1,13 @@
 """Submits that store their input: what lies in the store afterwards, and what a second one finds."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from dead_letters import line
 
 from backburner import InvalidInput, JobConflict, JobError, SubmitProgress, SyncClient
+from backburner.storage import Storage
 from backburner_schemas import keys
 from backburner_schemas.job import JobManifest
 
@@ -107,3 +109,23 @@ def test_threads_have_the_same(tmp_path):
         job = client.submit(file_of(tmp_path, *TEXTS), stored=True, window="22:00-06:00")
         assert job.pause().waiting.reason == "dispatcher"
         assert job.resume().id == job.id
+
+
+async def test_a_submit_that_loses_its_id_to_another_leaves_the_others_input_alone(system, monkeypatch):
+    put, reached, allowed = Storage.put, asyncio.Event(), asyncio.Event()
+
+    async def held(self, key, data):
+        if key == keys.open_job("default", "mine") and not reached.is_set():
+            reached.set()
+            await allowed.wait()
+        await put(self, key, data)
+
+    monkeypatch.setattr(Storage, "put", held)
+    loser = asyncio.create_task(system.client.submit([line("other")], stored=True, job_id="mine"))
+    await reached.wait()
+    job = await system.client.submit([line("a"), line("b")], stored=True, job_id="mine")
+    before = await input_of(system, job)
+    allowed.set()
+    with pytest.raises(JobConflict):
+        await loser
+    assert await input_of(system, job) == before

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from segments import answered, store
+from waiting import until
 
 from backburner import Expired, InvalidInput, JobConflict, JobError, JobState, QueueError
 from backburner.client import Client
@@ -407,3 +408,43 @@ async def test_a_resume_goes_to_the_pool_of_the_first_submit(monkeypatch):
         publisher = Breaker()
         await client_of(system, publisher).submit(lines(10), job_id="mine")
         assert {message.pool for message in publisher.messages} == {"b"}
+
+
+class Counting(Breaker):
+    """Takes batches, after an event where one is given, but for the one that fails."""
+
+    def __init__(self, *, failing=0, failure=None, after=None):
+        super().__init__()
+        self.calls, self.failing, self.failure, self.after = 0, failing, failure, after
+
+    async def publish(self, messages):
+        self.calls += 1
+        if self.calls == self.failing:
+            raise self.failure("it failed")
+        if self.after is not None:
+            await self.after.wait()
+        self.messages += messages
+
+
+async def test_a_submit_that_is_cancelled_records_what_the_broker_takes_all_the_same(system):
+    after = asyncio.Event()
+    publisher = Counting(after=after)
+    submitting = asyncio.create_task(client_of(system, publisher).submit(lines(20_000), job_id="mine"))
+    await until(lambda: publisher.calls == 4, "four batches under way")
+    submitting.cancel()
+    after.set()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+    cursor = await read(system, keys.cursor("default", "mine"), Cursor)
+    assert cursor.count == len(publisher.messages) > 0
+
+
+@pytest.mark.parametrize("failure", [StoreError, ValueError])
+async def test_a_submit_that_fails_records_what_the_broker_has(system, failure, monkeypatch):
+    monkeypatch.setattr("backburner.submission.submission._CURSOR_LINES", 20_000)
+    publisher = Counting(failing=3, failure=failure)
+    with pytest.raises(failure):
+        await client_of(system, publisher).submit(lines(3_000), job_id="mine")
+    cursor = await read(system, keys.cursor("default", "mine"), Cursor)
+    sent = {message.envelope.index for message in publisher.messages}
+    assert cursor.count == next(index for index in range(3_001) if index not in sent) > 0

@@ -106,3 +106,24 @@ async def test_a_request_by_an_alias_is_answered_by_the_model_and_its_record_nam
 
 async def _cached(storage: Storage) -> bool:
     return bool([one async for one in storage.scan(keys.CACHE)])
+
+
+async def test_a_read_that_is_given_up_refuses_nobody_who_waits_for_it(
+    storage: Storage, names: ModelNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await names.refresh()
+    await PoolDirectory(storage).add_aliases("fake", ["o3"])
+    get, back, reading = storage.get, asyncio.Event(), asyncio.Event()
+
+    async def held(key: str, **limits: int) -> object:
+        reading.set()
+        await back.wait()
+        return await get(key, **limits)
+
+    monkeypatch.setattr(storage, "get", held)
+    first, second = (asyncio.create_task(names.resolve("o3")) for _ in range(2))
+    await reading.wait()
+    first.cancel()
+    await asyncio.wait([first])
+    back.set()
+    assert await second == "fake"

@@ -33,6 +33,8 @@ class ModelNames:
         self._reading = asyncio.Lock()
         self._begun = 0
         """Reads of the pool's registration that have begun."""
+        self._ended = 0
+        """The number of the last of them that came to its end: others were given up, as their requests were."""
         self._read_at = -math.inf
         """When the last one began, by the monotonic clock."""
 
@@ -62,13 +64,14 @@ class ModelNames:
         """
         seen = self._begun
         async with self._reading:
-            if self._begun > seen:
+            if self._ended > seen:
                 return
             await asyncio.sleep(self._read_at + _PAUSE_SECONDS - time.monotonic())
             await until_stored(self._read, "read the pool's aliases")
 
     async def _read(self) -> None:
         self._begun += 1
+        number = self._begun
         self._read_at = time.monotonic()
         try:
             pool = await read_stored(self._storage, PoolManifest, self._key)
@@ -76,3 +79,4 @@ class ModelNames:
             log.warning("reading the pool's aliases failed; going on with those that were known", error=error.message)
         else:
             self._aliases = frozenset(pool.aliases if pool is not None else ())
+        self._ended = number

@@ -8,9 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import aclosing
+from weakref import WeakValueDictionary
 
 from backburner.jobs.finalizer import read_digests
 from backburner.storage import Storage
+from backburner_schemas.errors import StoredObjectBroken, StoreError
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Counts
 from backburner_schemas.segment_tally import SegmentTally
@@ -50,6 +52,8 @@ class RunningCounts:
         self._units = 0
         """Of all that are kept."""
         self._places = asyncio.Semaphore(_MAX_CONCURRENT_BATCHES)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of tenants: each has one of the places at most, however many calls it makes."""
         self._batches: OrderedDict[tuple[str, str], _Counted] = OrderedDict()
         """By when they were asked for last."""
 
@@ -67,15 +71,28 @@ class RunningCounts:
         counted = counted or _Counted(job)
         new = [name for name in view.segments if name not in counted.names]
         if new:
-            async with self._places, aclosing(read_digests(storage, tenant, job, new)) as digests:
-                for name in new:
-                    counted.tally.add(await anext(digests))
-                    counted.names.add(name)
+            try:
+                await self._count(storage, counted, (tenant, job), new)
+            except StoredObjectBroken:
+                raise
+            except (asyncio.CancelledError, StoreError):
+                # The call's time is over: the next one goes on from here, or a long count would never come to its end.
+                kept = self._batches.get((tenant, job))
+                if kept is None or len(kept.names) < len(counted.names):
+                    self._keep((tenant, job), counted)
+                raise
         everything = IndexSet.below(view.total)
         ok = counted.tally.ok & everything
         failed = (counted.tally.failed & everything) - ok
         self._keep((tenant, job), counted)
         return Counts(total=view.total, completed=len(ok), failed=len(failed))
+
+    async def _count(self, storage: Storage, counted: _Counted, batch: tuple[str, str], names: list[str]) -> None:
+        turn = self._turns.setdefault(batch[0], asyncio.Lock())
+        async with turn, self._places, aclosing(read_digests(storage, *batch, names)) as digests:
+            for name in names:
+                counted.tally.add(await anext(digests))
+                counted.names.add(name)
 
     def _take(self, batch: tuple[str, str]) -> _Counted | None:
         counted = self._batches.pop(batch, None)

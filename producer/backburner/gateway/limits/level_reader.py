@@ -18,7 +18,6 @@ class LevelReader:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_READS)
         self._manifests: dict[str, dict[str, JobManifest]] = {}
         """Of open jobs, by tenant and job."""
 
@@ -28,7 +27,9 @@ class LevelReader:
         names = [one.key.removeprefix(prefix) async for one in self._storage.scan(prefix)]
         known = self._manifests.get(tenant, {})
         self._manifests[tenant] = {name: known[name] for name in names if name in known}
-        found = await asyncio.gather(*(self._job(tenant, name) for name in names))
+        # Of this tenant alone: in a line for all, one with very many jobs would keep the others' from being read.
+        places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
+        found = await asyncio.gather(*(self._job(tenant, name, places) for name in names))
         if not names:
             del self._manifests[tenant]
         return level_of(one for one in found if one is not None)
@@ -41,8 +42,8 @@ class LevelReader:
                 total += one.size
         return Level(Amount(stored_bytes=total))
 
-    async def _job(self, tenant: str, name: str) -> tuple[str | None, Amount] | None:
-        async with self._slots:
+    async def _job(self, tenant: str, name: str, places: asyncio.Semaphore) -> tuple[str | None, Amount] | None:
+        async with places:
             try:
                 manifest = await self._manifest(tenant, name)
                 if manifest is None:
