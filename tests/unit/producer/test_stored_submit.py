@@ -115,7 +115,7 @@ async def test_a_submit_that_loses_its_id_to_another_leaves_the_others_input_alo
     put, reached, allowed = Storage.put, asyncio.Event(), asyncio.Event()
 
     async def held(self, key, data):
-        if key == keys.open_job("default", "mine") and not reached.is_set():
+        if key in {keys.open_job("default", "mine"), keys.stored_input("default", "mine")} and not reached.is_set():
             reached.set()
             await allowed.wait()
         await put(self, key, data)

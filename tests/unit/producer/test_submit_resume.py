@@ -12,6 +12,7 @@ from backburner.client import Client
 from backburner.publishers.base import PublishFailed
 from backburner.storage import Storage
 from backburner.submission.cursor import JobCursor
+from backburner.submission.sender import Sender
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
@@ -426,11 +427,17 @@ class Counting(Breaker):
         self.messages += messages
 
 
-async def test_a_submit_that_is_cancelled_records_what_the_broker_takes_all_the_same(system):
-    after = asyncio.Event()
+async def test_a_submit_that_is_cancelled_records_what_the_broker_takes_all_the_same(system, monkeypatch):
+    after, waiting, settle_first = asyncio.Event(), asyncio.Event(), Sender._settle_first
+
+    async def noted(self):
+        waiting.set()
+        await settle_first(self)
+
+    monkeypatch.setattr(Sender, "_settle_first", noted)
     publisher = Counting(after=after)
     submitting = asyncio.create_task(client_of(system, publisher).submit(lines(20_000), job_id="mine"))
-    await until(lambda: publisher.calls == 4, "four batches under way")
+    await until(lambda: publisher.calls == 4 and waiting.is_set(), "four batches under way")
     submitting.cancel()
     after.set()
     with pytest.raises(asyncio.CancelledError):
