@@ -68,7 +68,7 @@ async def finalize(
     watch = JobWatch() if watch is None else watch
     view = await view_job(storage, tenant, job)
     if view is None:
-        watch.observe_missing((tenant, job))
+        watch.observe_missing((tenant, job), back_at=storage.back_at())
         return None
     if view.summary is not None:
         watch.forget((tenant, job))

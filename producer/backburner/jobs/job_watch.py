@@ -84,11 +84,11 @@ class JobWatch:
             overdue=clock - _since(seen.overdue_since, clock),
         )
 
-    def observe_missing(self, job: JobKey) -> None:
-        """There is no such job, though something names it."""
+    def observe_missing(self, job: JobKey, *, back_at: float = -math.inf) -> None:
+        """There is no such job, though something names it. `back_at` is as in `observe`."""
         seen = self._of(job, None)
         if seen is not None:
-            seen.missing_since = _since(seen.missing_since, seen.seen_at)
+            seen.missing_since = max(_since(seen.missing_since, seen.seen_at), back_at)
 
     def missing_seconds(self, job: JobKey) -> float:
         """For how many seconds that has been seen; 0 if it was there at the last look."""

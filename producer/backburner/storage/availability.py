@@ -35,6 +35,8 @@ class StorageAvailability(Availability):
         self._answered = clock()
         self._failing: float | None = None
         """When the first call began that failed since the last answer."""
+        self._failed_at = -math.inf
+        """When the last of them failed."""
         self._last_failure = ""
         self.back_at = -math.inf
         """Monotonic seconds at which it answered again after it had counted as away. Others only read."""
@@ -49,11 +51,11 @@ class StorageAvailability(Availability):
 
     def answered(self, call: Call) -> None:
         """The store answered, be it with a refusal."""
-        now = self._clock()
-        if (since := self._silent_since()) is not None and now - since >= PATIENCE_SECONDS:
-            self.back_at = now
         del self._calls[call]
-        self._answered = now
+        self._answered = self._clock()
+        # By failures alone: one slow call is no outage, and neither is the time in which nobody asked.
+        if self._failing is not None and self._failed_at - self._failing >= PATIENCE_SECONDS:
+            self.back_at = self._answered
         self._failing = None
 
     def failed(self, call: Call, why: str) -> None:
@@ -61,6 +63,7 @@ class StorageAvailability(Availability):
         del self._calls[call]
         if self._failing is None:
             self._failing = max(call.begun, self._answered)
+        self._failed_at = self._clock()
         self._last_failure = why
 
     def dropped(self, call: Call) -> None:
@@ -69,6 +72,7 @@ class StorageAvailability(Availability):
         since = max(call.begun, self._answered)
         if self._failing is None and self._clock() - since >= PATIENCE_SECONDS:
             self._failing, self._last_failure = since, "no answer and no error"
+            self._failed_at = self._clock()
 
     def unavailable_reason(self) -> str | None:
         """Since when and why the store is away, in one line; None while it answers or is not asked."""

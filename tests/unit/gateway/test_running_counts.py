@@ -135,3 +135,13 @@ async def test_one_tenants_counts_hold_up_no_others(monkeypatch):
     for counting in large:
         counting.cancel()
     await asyncio.wait(large)
+
+
+async def test_of_calls_at_once_for_a_batch_one_counts_it(monkeypatch):
+    slow, counts = SlowSegments(monkeypatch), RunningCounts()
+    calls = [asyncio.create_task(counts.of(None, segments("large", "j", 5))) for _ in range(3)]
+    await until(lambda: slow.asked, "a count under way")
+    for _ in range(5):
+        slow.room.release()
+    await asyncio.gather(*calls)
+    assert sum(len(names) for *_, names in slow.asked) == 5

@@ -97,6 +97,8 @@ def test_a_job_that_is_missing_is_counted_until_it_is_there(watch, clock):
     clock.now += 3_600
     watch.observe_missing(job)
     assert watch.missing_seconds(job) == 3_600
+    watch.observe_missing(job, back_at=clock.now - 10)
+    assert watch.missing_seconds(job) == 10
     watch.observe(view(), 0.0)
     assert watch.missing_seconds(job) == 0
 

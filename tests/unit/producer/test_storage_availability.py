@@ -67,9 +67,15 @@ def test_an_answer_after_an_outage_says_when_it_ended(availability, clock):
     clock.now += PATIENCE_SECONDS - 1
     availability.answered(availability.begin())
     assert availability.back_at == -math.inf
-    hung = availability.begin()
+    slow = availability.begin()
     clock.now += 60
-    availability.answered(hung)
+    availability.answered(slow)
+    assert availability.back_at == -math.inf
+    hung = availability.begin()
+    clock.now += 20
+    availability.failed(hung, "no answer")
+    clock.now += 40
+    availability.answered(availability.begin())
     assert availability.back_at == clock.now
 
 

@@ -209,6 +209,9 @@ async def test_a_topic_that_is_made_anew_between_the_look_and_its_end_is_read_fr
 
     monkeypatch.setattr(worker.watch, "look", behind)
     await worker.watch.out_of_range({HOME: 10})
+    # Nothing is made of what was asked of two topics.
+    assert worker.state() == (10, Log(OLD, 0, 10))
+    await worker.watch.out_of_range({HOME: 10})
     assert worker.state()[0] == 0
     assert worker.assignment.log(HOME).topic == NEW
 

@@ -179,7 +179,7 @@ async def test_many_jobs_at_once_are_each_looked_up_once(storage: Storage, listi
 async def test_what_is_remembered_of_all_jobs_has_a_bound(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, listings: list[str]
 ) -> None:
-    monkeypatch.setattr(earlier_answers, "_MAX_HELD_COUNT", 10)
+    monkeypatch.setattr(earlier_answers, "_MAX_HELD_COUNT", 10 * earlier_answers._UNITS_PER_JOB)
     answers = earlier_answers.EarlierAnswers(storage, JobCache(storage, 60.0))
     held = [handed_over(0, job=f"stream-{number}") for number in range(11)]
     for delivery in [*held, held[10], held[0]]:

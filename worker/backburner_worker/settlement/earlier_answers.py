@@ -36,7 +36,10 @@ _MAX_RANGES_COUNT = 50_000
 """Of one job's indexes. Anybody who may write below the tenant says how many there are."""
 _MAX_NAMES_COUNT = 10_000
 _MAX_HELD_COUNT = 100_000
-"""Names and ranges that are remembered of all jobs, mostly one or two each; the least recently asked for go first."""
+"""Names and ranges that are remembered of all jobs, some 10 MB; the least recently asked for go first."""
+_UNITS_PER_JOB = 20
+_UNITS_PER_SEGMENT = 10
+"""What a job takes beside those, and one of its segments that names any."""
 _MAX_CONCURRENT_LOOKS = 8
 _MAX_CONCURRENT_READS = 32
 
@@ -60,8 +63,8 @@ class _Found:
 
     @property
     def size(self) -> int:
-        """What it takes in memory: names and ranges, and one for itself."""
-        return 1 + self.indexes.range_count + sum(named.count for _, named in self.names)
+        """What it takes in memory: names and ranges, and what it takes itself, in as many."""
+        return _UNITS_PER_JOB + self.indexes.range_count + sum(_UNITS_PER_SEGMENT + one.count for _, one in self.names)
 
     def has(self, index: int | str, sent_at: float) -> bool:
         """Whether there is a response to that request, which was sent at that Unix time.
@@ -144,8 +147,9 @@ class EarlierAnswers:
             async with aclosing(read_digests(self._storage, *job, segments)) as digests:
                 async for digest in digests:
                     indexes.add(digest)
-                    named = NamedIndexes(digest.named, room)
-                    names.append((next(written), named))
+                    written_at, named = next(written), NamedIndexes(digest.named, room)
+                    if named.count:
+                        names.append((written_at, named))
                     room -= named.count
                     # Whoever wrote them says how much there is to unpack.
                     await asyncio.sleep(0)

@@ -58,7 +58,7 @@ class Delivery:
     """Monotonic seconds by which each earlier owner had let go of it, where one may have stored its outcome and the
     queue does not know; None where none can have."""
     left_cleanly: bool = False
-    """Whether the queue shows that no earlier owner ended uncleanly while it ran; False where it cannot show that."""
+    """Whether the queue shows that who ran it last let go of it in order; False where it cannot show that."""
     lease: Lease = field(default_factory=Lease)
     on_drop: Callable[[], object] | None = None
     """Has the source drop the request's text too, where it keeps it."""

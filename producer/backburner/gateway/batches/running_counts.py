@@ -69,30 +69,37 @@ class RunningCounts:
         if view.summary is not None:
             return view.summary.counts
         counted = counted or _Counted(job)
-        new = [name for name in view.segments if name not in counted.names]
-        if new:
-            try:
-                await self._count(storage, counted, (tenant, job), new)
-            except StoredObjectBroken:
-                raise
-            except (asyncio.CancelledError, StoreError):
-                # The call's time is over: the next one goes on from here, or a long count would never come to its end.
-                kept = self._batches.get((tenant, job))
-                if kept is None or len(kept.names) < len(counted.names):
-                    self._keep((tenant, job), counted)
-                raise
+        if any(name not in counted.names for name in view.segments):
+            counted = await self._count(storage, counted, view)
         everything = IndexSet.below(view.total)
         ok = counted.tally.ok & everything
         failed = (counted.tally.failed & everything) - ok
         self._keep((tenant, job), counted)
         return Counts(total=view.total, completed=len(ok), failed=len(failed))
 
-    async def _count(self, storage: Storage, counted: _Counted, batch: tuple[str, str], names: list[str]) -> None:
+    async def _count(self, storage: Storage, counted: _Counted, view: JobView) -> _Counted:
+        """Count on to the end of the view, from what was counted so far; what was counted then."""
+        batch = view.manifest.tenant, view.manifest.id
         turn = self._turns.setdefault(batch[0], asyncio.Lock())
-        async with turn, self._places, aclosing(read_digests(storage, *batch, names)) as digests:
-            for name in names:
-                counted.tally.add(await anext(digests))
-                counted.names.add(name)
+        try:
+            async with turn, self._places:
+                # Of several calls at once the first has counted it by now.
+                if (kept := self._take(batch)) is not None and len(kept.names) > len(counted.names):
+                    counted = kept
+                names = [name for name in view.segments if name not in counted.names]
+                async with aclosing(read_digests(storage, *batch, names)) as digests:
+                    for name in names:
+                        counted.tally.add(await anext(digests))
+                        counted.names.add(name)
+        except StoredObjectBroken:
+            raise
+        except (asyncio.CancelledError, StoreError):
+            # The call's time is over: the next one goes on from here, or a long count would never come to its end.
+            kept = self._batches.get(batch)
+            if kept is None or len(kept.names) < len(counted.names):
+                self._keep(batch, counted)
+            raise
+        return counted
 
     def _take(self, batch: tuple[str, str]) -> _Counted | None:
         counted = self._batches.pop(batch, None)

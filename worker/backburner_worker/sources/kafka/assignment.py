@@ -133,6 +133,7 @@ class Assignment:
                 again,
                 write_ahead_until,
                 arrived_at=now,
+                begun_before=marks.started,
                 left_uncleanly=left_uncleanly,
                 read_until=EVERYWHERE_OFFSET,
                 committed=base,
@@ -156,6 +157,7 @@ class Assignment:
             (again | left.again) - IndexSet.below(base),
             max(write_ahead_until, left.write_ahead_until),
             arrived_at=now,
+            begun_before=marks.started,
             left_uncleanly=left_uncleanly or left.left_uncleanly,
             read_until=EVERYWHERE_OFFSET,
             committed=found.offset,
@@ -229,6 +231,7 @@ class Assignment:
             state.again & below,
             state.write_ahead_until,
             arrived_at=state.arrived_at,
+            begun_before=state.begun_before & below,
             left_uncleanly=state.left_uncleanly,
             read_until=min(state.read_until, end),
             log=log,
@@ -300,11 +303,15 @@ class Assignment:
         return state.arrived_at if in_doubt or offset in state.again else None
 
     def left_cleanly(self, partition_offset: PartitionOffset) -> bool:
-        """Whether the marks show that the last owner, or nobody who had started it, ended uncleanly."""
+        """Whether the marks show that the last owner had begun it and ended in order, or that nobody died who had.
+
+        That an owner which never came to it ended in order says nothing of those before.
+        """
         state, offset = partition_offset.state, partition_offset.offset
         if self.kept is not True:
             return False
-        return not state.left_uncleanly or (offset not in state.earlier and offset not in state.suspects)
+        let_go_of = not state.left_uncleanly and offset in state.begun_before
+        return let_go_of or (offset not in state.earlier and offset not in state.suspects)
 
     def hand_out(self, delivery: Delivery) -> None:
         """Note that the delivery runs."""

@@ -101,7 +101,7 @@ class Intake:
         return not self._stopped and partition in self.assignment.partitions and self.assignment.is_open(partition)
 
     def drop(self, partition: Partition) -> None:
-        """Forget what was read of one partition and not handed out: it is read again from the assignment's position."""
+        """Forget what was read of one partition and not handed out: it is read again from where the assignment says."""
         self._buffers[self._topics[partition[0]]].drop(partition)
 
     def hand_out(self, now: float) -> list[Delivery]:

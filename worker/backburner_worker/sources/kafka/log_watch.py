@@ -166,8 +166,9 @@ class LogWatch:
 
     async def _beyond_the_end(self, partition: Partition, start: int, view: View) -> None:
         known = self._assignment.log(partition)
-        # An epoch tells nothing of another topic, which counts its own from 0.
-        if known.topic and known.epoch >= 0 and not view.is_other_topic(known):
+        if view.is_other_topic(known):
+            return  # Made anew since it was looked at: the next look finds that, and asks for its beginning afterwards.
+        if known.topic and known.epoch >= 0:
             end = (await self._epoch_ends({partition: known.epoch})).get(partition)
             if end is None or self._assignment.log(partition) != known or partition not in self._assignment.partitions:
                 return  # The leader did not answer, or the partition went away: asked again when it is read again.

@@ -53,6 +53,8 @@ class PartitionState:
     """What is settled and not covered by a commit."""
     arrived_at: float = 0.0
     """Monotonic seconds at which the partition came."""
+    begun_before: IndexSet = NOTHING
+    """What its last owner had begun and not finished, however that ended."""
     left_uncleanly: bool = False
     """Whether its marks show that its earlier owner did not end in order."""
     read_until: int = 0

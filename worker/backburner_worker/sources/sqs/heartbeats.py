@@ -221,13 +221,16 @@ class Heartbeats:
 
     async def _replaced(self, lane: Lane, messages: list[InFlightMessage]) -> None:
         """New messages are in the places of these: delete them."""
+        if not messages:
+            return
         for held in messages:
             self._held.remember(held.received.id)
         try:
-            if messages:
-                await self._calls.delete(lane, [held.handle for held in messages])
+            await self._calls.delete(lane, [held.handle for held in messages])
         except FAILURES as error:
             self._availability.failed("delete", error)
+        else:
+            self._availability.answered("delete")
 
     def _anew(self, held: InFlightMessage) -> Message | None:
         """The message to send for it; None for what has no envelope."""
