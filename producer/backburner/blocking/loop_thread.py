@@ -40,6 +40,8 @@ class _Running:
     def __init__(self, closing: Callable[[], Awaitable[None]]) -> None:
         """`closing` disconnects what was used on the loop."""
         self.loop = asyncio.new_event_loop()
+        self.ending = False
+        """Whether the end has begun: known before anything is cancelled by it."""
         self.ended: Future[None] | None = None
         """The end, once it has begun."""
         self._closing = closing
@@ -70,6 +72,7 @@ class _Running:
         atexit.unregister(self._leave)
         with self.gate:
             if self.ended is None:
+                self.ending = True
                 self.ended = asyncio.run_coroutine_threadsafe(self._shut_down(), self.loop)
                 # Only now: the loop has told the result by then.
                 self.ended.add_done_callback(lambda _: self.loop.call_soon_threadsafe(self._stop))
@@ -115,7 +118,7 @@ class LoopThread:
     @property
     def closed(self) -> bool:
         """Whether it accepts no more work."""
-        return self._running.ended is not None
+        return self._running.ending
 
     def check(self) -> None:
         """Raise `ClientClosed`, or `ClientError` where its work cannot be waited for."""
