@@ -200,7 +200,7 @@ class Settler:
         if suspect is not None:
             if convicted:
                 await self._suspects.convict(suspect)
-            elif not (isinstance(ending, Retry) and not ending.has_failed):
+            elif not isinstance(ending, Retry) or ending.has_failed:
                 # Not where a copy runs: the mark is that copy's, and has to show if its worker dies.
                 # First: with the mark still there, a crash now would have the next owner convict one that ended well.
                 await self._suspects.clear(suspect)

@@ -284,7 +284,9 @@ class LogWatch:
         )
 
     def _note_gone(self, topics: Collection[bytes]) -> None:
-        self._gone.update({topic: time.monotonic() for topic in topics if topic})
+        now = time.monotonic()
+        lately = {topic: at for topic, at in self._gone.items() if now - at < _BEHIND_SECONDS}
+        self._gone = lately | dict.fromkeys(filter(None, topics), now)
 
     def _cut(self, partition: Partition, end: int, now: Log) -> None:
         self._assignment.cut(partition, end, now)
