@@ -20,7 +20,7 @@ from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import RecordReader, not_found, records_of
 from backburner.jobs.routes import routes_of_input
 from backburner_schemas import keys
-from backburner_schemas.errors import JobConflict, StoreDenied, StoreError
+from backburner_schemas.errors import JobConflict, StoreDenied, StoreError, StoreFull
 from backburner_schemas.result import ResultRecord
 from backburner_schemas.status import BatchStatus, JobView, derive, must_read_digests
 
@@ -285,8 +285,8 @@ class Job:
             return view
         try:
             await finalize(self._storage, self.tenant, self.id, grace=grace, watch=watch)
-        except StoreDenied:
-            # Whoever may only read leaves the job's end to those that may write.
+        except (StoreDenied, StoreFull):
+            # Whoever may only read, or finds no room, leaves the job's end to those that may write.
             return view
         return await self._view()
 

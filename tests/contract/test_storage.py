@@ -244,6 +244,14 @@ async def test_what_is_deleted_is_gone(storage):
     assert [listed.key async for listed in storage.scan("")] == ["c"]
 
 
+async def test_what_is_not_there_any_more_keeps_nothing_else_from_being_deleted(storage):
+    there, gone = [f"there/{number:02d}" for number in range(40)], [f"gone/{number:02d}" for number in range(40)]
+    for name in there:
+        await storage.put(name, b"x")
+    await storage.delete([name for pair in zip(gone, there, strict=True) for name in pair])
+    assert [listed.key async for listed in storage.scan("there/")] == []
+
+
 async def test_percent_signs_in_keys_are_kept(storage):
     await storage.put("answers/a%2Fb.json", b"x")
     assert [listed.key async for listed in storage.scan("answers/")] == ["answers/a%2Fb.json"]

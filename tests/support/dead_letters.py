@@ -18,13 +18,18 @@ def envelope(job, index, custom_id, *, tenant=TENANT, model="fake", **changes):
     return Envelope.model_validate({**fields, **changes})
 
 
-async def put_letter(system, one, *, at=None, **changes):
-    """A letter by hand, as another worker could have left it."""
+def letter_of(one, **changes):
+    """A letter's bytes, as a worker stores them."""
     letter = StoredDeadLetter(
         code="engine_error", message="it broke", attempts=5, worker="w", queue="q", position="0-1", failed_at=1.7e9
     ).model_copy(update={"envelope": one, **changes})
+    return letter.model_dump_json(exclude_none=True).encode()
+
+
+async def put_letter(system, one, *, at=None, **changes):
+    """A letter by hand, as another worker could have left it."""
     key = at or keys.dead_letter(one.tenant, one.job, one.index)
-    await system.storage.put(key, letter.model_dump_json(exclude_none=True).encode())
+    await system.storage.put(key, letter_of(one, **changes))
     return key
 
 

@@ -102,13 +102,19 @@ class Republisher:
 
     async def _put_back(self, aside: str) -> None:
         stored = await self._storage.get(aside, max_bytes=MAX_RECORDS_BYTES)
+        unknown = list[bytes]()
         for line in stored.data.splitlines() if stored is not None else ():
             no_ref = DeadLetterRef(self._tenant, self._job)
             envelope = read_letter(no_ref, line).envelope
             ref = DeadLetterRef(self._tenant, self._job, envelope.index) if envelope is not None else no_ref
             if (problem := read_letter(ref, line).problem) is not None:
                 log.warning("object moved aside is not a letter; leaving it there", key=aside, reason=problem)
+                unknown.append(line)
                 continue
             # A worker may have given the request up again meanwhile; its letter is the newer one.
             await self._storage.create(ref.key, line)
-        await self._storage.delete([aside])
+        if unknown:
+            # A newer release may have written them.
+            await self._storage.put(aside, b"\n".join(unknown))
+        else:
+            await self._storage.delete([aside])

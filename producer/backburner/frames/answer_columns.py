@@ -76,11 +76,27 @@ def check_columns(rows: Rows, prefix: str) -> None:
 
 
 def joined(
-    rows: Rows, records: Iterable[ResultRecord], *, custom_id: str | None, prefix: str, library: str = "pandas"
+    rows: Rows,
+    records: Iterable[ResultRecord],
+    *,
+    custom_id: str | None,
+    prefix: str,
+    library: str = "pandas",
+    numbered: bool = False,
 ) -> Any:
-    """The rows with their answers, as `to_frame` returns them."""
-    by_id = {record.custom_id: _answer_of(record) for record in records}
-    answers = _columns([by_id.get(identity, {}) for identity in custom_ids_of(rows, custom_id)], prefix)
+    """The rows with their answers, as `to_frame` returns them.
+
+    `numbered`: the records' indexes are those of the rows, which tells whose a record without a custom_id is: that of
+    a request that was cut off.
+    """
+    identities = custom_ids_of(rows, custom_id)
+    by_id: dict[str | None, dict[str, Any]] = {}
+    for record in records:
+        identity, index = record.custom_id, record.backburner.index
+        if identity is None and numbered and isinstance(index, int) and index < len(identities):
+            identity = identities[index]
+        by_id[identity] = _answer_of(record)
+    answers = _columns([by_id.get(identity, {}) for identity in identities], prefix)
     del answers[prefix + _KEY]
     frames = narwhals()
     if rows.frame is None:

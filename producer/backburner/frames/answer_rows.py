@@ -89,6 +89,7 @@ def answer_rows(
             on_progress=told,
         )
         await job.wait(timeout=timeout, progress=told)
-        return joined(table, [record async for record in job.results()], custom_id=custom_id, prefix=prefix)
+        records = [record async for record in job.results()]
+        return joined(table, records, custom_id=custom_id, prefix=prefix, numbered=True)
 
     return client.run(run) if isinstance(client, SyncClient) else run(client)

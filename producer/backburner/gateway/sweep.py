@@ -23,7 +23,7 @@ from backburner_schemas.names import is_name
 _ORPHAN_SECONDS = 2 * KEPT_SECONDS
 """Age at which bytes without a file belong to nobody: longer than a key may still name them."""
 _TOGETHER_COUNT = 1000
-"""Expired files that are looked at together: what needs them is read once for all of them."""
+"""Files that are looked at together: what needs them is read once for all of them."""
 
 log = get_logger(__name__)
 
@@ -83,7 +83,7 @@ class GatewaySweep:
     async def _drop(self, tenant: str, over: Mapping[str, str]) -> None:
         """Remove these files and results, each with the key of its entry, but for those that are needed."""
         files, results = FileStore(self._storage, tenant), BatchResults(self._storage, tenant)
-        needed = await files.needed(over)
+        needed = await files.drop_unneeded([file_id for file_id in over if is_file_id(file_id)])
         for file_id, key in over.items():
             if file_id in needed:
                 continue
@@ -91,8 +91,6 @@ class GatewaySweep:
                 if not await self._are_over(results, result.job):
                     continue
                 await results.drop_records(result.job)
-            elif is_file_id(file_id):
-                await files.drop(file_id)
             await self._storage.delete([key])
             log.info("file expired", tenant=tenant, file=file_id)
 
@@ -105,7 +103,7 @@ class GatewaySweep:
 
     async def _orphans(self, tenant: str) -> None:
         """Remove bytes that no file has: of uploads that broke off with their gateway."""
-        files = FileStore(self._storage, tenant)
+        files, orphans = FileStore(self._storage, tenant), list[str]()
         prefix = keys.contents(tenant)
         async with aclosing(files.ids()) as ids, aclosing(self._storage.scan(prefix)) as contents:
             known = await anext(ids, None)
@@ -116,9 +114,21 @@ class GatewaySweep:
                 if known == name or self._now() - listed.modified <= _ORPHAN_SECONDS:
                     continue
                 # Asked once more: what is removed here cannot be had back, should a store list in another order.
-                if await self._storage.modified(keys.file(tenant, name)) is None:
-                    await self._storage.delete([listed.key])
-                    log.info("bytes without a file removed", tenant=tenant, file=name)
+                if not await files.exists(name):
+                    orphans.append(name)
+                if len(orphans) == _TOGETHER_COUNT:
+                    await self._drop_orphans(tenant, orphans)
+                    orphans = []
+        if orphans:
+            await self._drop_orphans(tenant, orphans)
+
+    async def _drop_orphans(self, tenant: str, names: list[str]) -> None:
+        # A file's deletion may have broken off with its gateway in the moment in which a batch was made of it.
+        needed = await FileStore(self._storage, tenant).needed(names)
+        for name in names:
+            if name not in needed:
+                await self._storage.delete([keys.content(tenant, name)])
+                log.info("bytes without a file removed", tenant=tenant, file=name)
 
     async def _uploads(self, tenant: str) -> None:
         for upload_id in await self._storage.folders(keys.uploads(tenant)):

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from backburner.jobs.finalizer import view_job
 from backburner.jobs.polling import Patience, PollPace
 from backburner.jobs.record_lines import RecordLines, WholeSegment
+from backburner.jobs.seen_indexes import SeenIndexes
 from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
 from backburner.storage import Storage
 from backburner_schemas import keys
@@ -44,8 +45,6 @@ _COPIES_COUNT = 2
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _EMPTY = IndexSet()
-_PAGE_BITS = 1 << 12
-"""Of a record that is far from all others, which costs a page: no more than the record itself."""
 
 Piece = list[ResultRecord] | RecordLines
 """Some records, or the lines of some."""
@@ -61,56 +60,6 @@ class UnreadableSegment(StoreError):
     """A segment holds what is not a result record; find out what wrote it."""
 
     retryable = False
-
-
-class SeenIndexes:
-    """Which indexes were yielded already: a bit for each number, and the strings of streams.
-
-    The bits are kept in pages, made when a number falls into them: one stray far number costs one page.
-    """
-
-    def __init__(self) -> None:
-        self._pages: dict[int, bytearray] = {}
-        self._names: set[str] = set()
-
-    def add(self, index: int | str) -> bool:
-        """Add the index. Returns whether it is new."""
-        if isinstance(index, str):
-            if index in self._names:
-                return False
-            self._names.add(index)
-            return True
-        number, within = divmod(index, _PAGE_BITS)
-        page = self._pages.get(number)
-        if page is None:
-            page = self._pages[number] = bytearray(_PAGE_BITS // 8)
-        place, bit = within >> 3, 1 << (within & 7)
-        if page[place] & bit:
-            return False
-        page[place] |= bit
-        return True
-
-    def add_all(self, indexes: IndexSet) -> bool:
-        """Add the indexes if all of them are new. Returns whether they were."""
-        places = [place for start, stop in indexes.ranges for place in _places(start, stop)]
-        if any(
-            number in self._pages and int.from_bytes(self._pages[number][first:last], "little") & bits
-            for number, first, last, bits in places
-        ):
-            return False
-        for number, first, last, bits in places:
-            page = self._pages.setdefault(number, bytearray(_PAGE_BITS // 8))
-            page[first:last] = (int.from_bytes(page[first:last], "little") | bits).to_bytes(last - first, "little")
-        return True
-
-
-def _places(start: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """Where a range is: of each page its number, a slice of its bytes, and the bits in that slice."""
-    while start < stop:
-        number, within = divmod(start, _PAGE_BITS)
-        length = min(stop - start, _PAGE_BITS - within)
-        yield number, within >> 3, (within + length + 7) >> 3, ((1 << length) - 1) << (within & 7)
-        start += length
 
 
 class RecordReader:

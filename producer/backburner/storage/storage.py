@@ -30,7 +30,7 @@ from backburner.storage.native_calls import NativeCalls
 from backburner.storage.provider import Provider
 from backburner.storage.remote import open_remote
 from backburner.storage.writer import PART_BYTES, PARTS_UNDER_WAY_COUNT, ObjectWriter
-from backburner_schemas.errors import SettingsError, StoreDenied, StoreError
+from backburner_schemas.errors import SettingsError, StoreDenied, StoreError, StoreFull
 from backburner_schemas.keys import clock_mark, is_of_tenant
 from backburner_schemas.names import is_name
 
@@ -61,6 +61,8 @@ _MEASURE_SECONDS = 2.0
 """Nobody waits longer for the store's clock where it only dates something."""
 _REMOVED_TOGETHER_COUNT = 1000
 """As many as S3 takes in one call."""
+_REMOVED_AT_ONCE_COUNT = 16
+"""Removals under way at once, where each is a call of its own."""
 _STREAMED_SECONDS = 10
 """How long one request is read from, before another goes on behind what it gave."""
 
@@ -181,7 +183,7 @@ class Storage(Availability):
         """The store's clock, measured now unless that was done lately; `anew`: in any case.
 
         It costs an empty object that is written, and a look at it: nothing else tells what the store's clock says.
-        Whoever may not write it does without: the clock is not trusted then. Raises `StoreError`.
+        Whoever may not write it, or finds no room, does without: the clock is not trusted then. Raises `StoreError`.
         """
         if anew or self.clock.must_be_measured:
             whole, key, begun = copy.copy(self), clock_mark(), self.clock.begin()
@@ -189,7 +191,7 @@ class Storage(Availability):
             try:
                 await whole.put(key, b"")
                 dated = await whole.modified(key)
-            except StoreDenied as error:
+            except (StoreDenied, StoreFull) as error:
                 log.warning(
                     "the store's clock cannot be measured; ending nothing by time", key=key, error=error.message
                 )
@@ -281,6 +283,10 @@ class Storage(Availability):
                 if time.monotonic() - opened >= _STREAMED_SECONDS:
                     break
             else:
+                if read < size:
+                    raise StoreError(
+                        f"the object store ended {key} after {read:,} of its {size:,} bytes; read it again"
+                    )
                 return
             options = {"range": {"offset": read}} if etag is None else {"range": {"offset": read}, "if_match": etag}
 
@@ -382,10 +388,17 @@ class Storage(Availability):
             try:
                 await _calls.run(obstore.delete_async, self._store, paths)
             except FileNotFoundError:
-                return
+                # A store that removes one object after the other ends at the first that is not there.
+                places = asyncio.Semaphore(_REMOVED_AT_ONCE_COUNT)
+                await asyncio.gather(*(self._remove_one(path, places) for path in paths))
 
         if paths:
             await self._asking(self._writes, remove)
+
+    async def _remove_one(self, path: str, places: asyncio.Semaphore) -> None:
+        async with places:
+            with suppress(FileNotFoundError):
+                await _calls.run(obstore.delete_async, self._store, path)
 
     async def delete_all(self, prefix: str, *, before: float = math.inf) -> int:
         """Remove the objects under the prefix that were last modified before then, in the store's Unix seconds.

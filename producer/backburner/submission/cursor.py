@@ -53,15 +53,19 @@ class JobCursor:
         return cursor
 
     async def advance(self, count: int, sha256: str) -> None:
-        """Record that everything before `count` is on the broker. Raises `JobConflict` if another took the job over."""
-        update = {"count": count, "sha256": sha256, "updated_at": time.time()}
-        cursor = self._claimed.model_copy(update=update)
+        """Record that everything before `count` is on the broker. Raises `JobConflict` if another took the job over.
+
+        What was recorded before and reaches further stays; only its time is written anew.
+        """
         async with self._writing:
+            if count >= self._claimed.count:
+                self._claimed = self._claimed.model_copy(update={"count": count, "sha256": sha256})
+            cursor = self._claimed.model_copy(update={"updated_at": time.time()})
             for _ in range(_MAX_WRITES):
                 if self._lost is not None:
                     raise self._lost
                 await self._storage.replace(self._key, cursor.model_dump_json().encode(), self._etag)
-                if (await self._confirm()).count == count:
+                if (await self._confirm()).count == cursor.count:
                     return
                 # Ours, under a tag that an earlier write left whose answer was lost.
         raise StoreError(f"the cursor of job {self._job} was not written; submit again with the same job id")

@@ -67,8 +67,9 @@ async def test_however_many_expired_some_are_held_at_a_time(gateway, monkeypatch
 
     monkeypatch.setattr(FileStore, "needed", seen)
     await sweep(gateway, 3610)
-    assert [count for count, _ in asked] == [3, 3, 2]
-    assert sorted(found for _, found in asked) == [set(), set(), {ids[0]}]
+    # Each time once before the files' entries go and once after, those that were needed the first time left out.
+    assert [count for count, _ in asked] == [3, 3, 3, 3, 2, 1]
+    assert [found for _, found in asked if found] == [{ids[0]}]
     assert await objects(gateway, keys.contents("default")) == {keys.content("default", ids[0])}
 
 
@@ -82,6 +83,71 @@ async def test_an_expired_file_stays_while_a_batch_needs_it(gateway):
     await gateway.dispatch(batch["id"])
     await sweep(gateway, 3610)
     assert await objects(gateway, keys.contents("default")) == set()
+
+
+async def delete(gateway, file_id):
+    await (await gateway.client()).delete(f"/v1/files/{file_id}")
+
+
+async def expire(gateway, file_id):
+    await sweep(gateway, 3610)
+
+
+async def batch_of(gateway, file_id):
+    wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    return await (await gateway.client()).post("/v1/batches", json=wanted)
+
+
+def once_after(monkeypatch, name, then):
+    """Do something else behind the first call of a method of `FileStore`, before its caller hears of it."""
+    method, calls = getattr(FileStore, name), []
+
+    async def first(self, *args):
+        found = await method(self, *args)
+        calls.append(args)
+        if len(calls) == 1:
+            await then()
+        return found
+
+    monkeypatch.setattr(FileStore, name, first)
+
+
+@pytest.mark.parametrize("remove", [delete, expire])
+async def test_a_file_that_goes_while_a_batch_is_made_of_it_is_put_back(gateway, monkeypatch, remove):
+    client = await gateway.client()
+    file_id = await upload(client, **HOUR)
+    made = []
+
+    async def make():
+        made.append(await batch_of(gateway, file_id))
+
+    once_after(monkeypatch, "needed", make)
+    await remove(gateway, file_id)
+    assert made[0].status_code == 200
+    assert (await client.get(f"/v1/files/{file_id}")).status_code == 200
+    await gateway.dispatch(made[0].json()["id"])
+    await sweep(gateway, 3610)
+    assert not await objects(gateway, keys.contents("default"))
+    assert not await objects(gateway, keys.expiries("default"))
+
+
+@pytest.mark.parametrize("remove", [delete, expire])
+async def test_a_batch_of_a_file_that_goes_meanwhile_is_not_accepted(gateway, monkeypatch, remove):
+    client = await gateway.client()
+    file_id = await upload(client, **HOUR)
+    once_after(monkeypatch, "find", lambda: remove(gateway, file_id))
+    answer = await batch_of(gateway, file_id)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+    assert [batch["status"] for batch in (await client.get("/v1/batches")).json()["data"]] == ["cancelling"]
+    assert not await objects(gateway, keys.contents("default"))
+
+
+async def test_bytes_whose_file_is_half_deleted_stay_while_a_batch_needs_them(gateway):
+    file_id = await upload(await gateway.client())
+    assert (await batch_of(gateway, file_id)).status_code == 200
+    await gateway.storage.delete([keys.file("default", file_id)])
+    await sweep(gateway, 2.1 * DAY_SECONDS)
+    assert await objects(gateway, keys.contents("default")) == {keys.content("default", file_id)}
 
 
 async def test_results_stay_until_their_batch_has_ended_and_their_time_is_over(gateway):

@@ -5,6 +5,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from waiting import until
 
 from backburner import (
     ClientClosed,
@@ -29,9 +30,12 @@ from backburner.jobs.deletion import forget_deleted
 from backburner.publishers.base import Message, PublishFailed
 from backburner.settings import Settings
 from backburner.settings.arguments import SettingArguments
+from backburner.storage import Storage
+from backburner.storage.clock import StoreClock
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.envelope import AnswerMode
+from backburner_schemas.errors import StoreFull
 from backburner_schemas.pool import WorkerAnnouncement
 
 
@@ -141,6 +145,20 @@ async def test_waiting_ends_after_the_deadline_where_no_worker_is(system, monkey
         await handle.result(timeout=30)
     assert caught.value.record.error.code == "expired"
     assert caught.value.job_id == handle.job
+
+
+async def test_an_answer_is_read_from_a_store_that_has_no_room_left(monkeypatch):
+    async with FakeSystem() as system:
+        system.storage.clock = StoreClock()
+        handle = await system.client.enqueue("hello")
+        await until(lambda: system.waiting == 0)
+        handle.deadline = 1.0
+
+        async def put(self, key, data):
+            raise StoreFull
+
+        monkeypatch.setattr(Storage, "put", put)
+        assert (await handle.result(timeout=5)).ok
 
 
 async def test_a_wrong_clock_of_the_one_who_waits_expires_nothing(system, monkeypatch):

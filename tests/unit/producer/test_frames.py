@@ -1,8 +1,11 @@
 """DataFrames: requests of rows and a prompt, answers beside the rows, whatever the library."""
 
+import asyncio
+
 import pandas as pd
 import polars as pl
 import pytest
+from waiting import until
 
 from backburner import InvalidInput
 from backburner.frames import answer_rows, to_frame, to_requests
@@ -73,6 +76,15 @@ async def test_what_failed_has_its_code(system):
     found = await answer_rows(system.client, [{"word": "a"}, {"word": "b"}], "{word}", progress=silent)
     assert list(found["error"].fillna("")) == ["", "engine_error"]
     assert "told to fail" in found["error_message"][1]
+
+
+async def test_what_was_cut_off_has_its_code(system):
+    system.hold()
+    words = [{"word": "a"}, {"word": "b"}]
+    asked = asyncio.create_task(answer_rows(system.client, words, "{word}", job_id="mine", progress=silent))
+    await until(lambda: system.waiting == 2)
+    await system.client.job("mine").cancel()
+    assert list((await asked)["error"]) == ["cancelled", "cancelled"]
 
 
 async def test_rows_without_a_record_yet_are_empty(system):

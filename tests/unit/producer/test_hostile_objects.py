@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from contextlib import aclosing
 from itertools import count
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backburner.jobs.finalizer import finalize, read_digests
-from backburner.jobs.record_reader import SeenIndexes
+from backburner.jobs.seen_indexes import SeenIndexes
 from backburner.settings import Settings
 from backburner.storage import Storage
 from backburner.storage.errors import ObjectTooLarge
@@ -165,9 +166,13 @@ async def test_all_below_a_prefix_is_removed_some_at_a_time(storage, monkeypatch
 
 def test_records_far_from_all_others_cost_no_more_memory_than_they_are_long():
     seen = SeenIndexes()
-    for number in range(2000):
-        assert seen.add(number << 30)
-    assert sum(map(len, seen._pages.values())) <= 2000 * 600
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            assert seen.add(number << 30)
+        assert tracemalloc.get_traced_memory()[1] <= 2000 * 300
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_manifest_that_names_another_tenants_job_ends_and_touches_nothing_of_that_job(storage):

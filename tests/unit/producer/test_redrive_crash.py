@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from dead_letters import TENANT, all_keys, answers, children, envelope, letters, line, put_letter
+from dead_letters import TENANT, all_keys, answers, children, envelope, letter_of, letters, line, put_letter
 from killed_client import killed_after
 
 from backburner import JobConflict, LetterNotFound
@@ -185,3 +185,13 @@ async def test_a_letter_that_is_put_back_does_not_replace_a_newer_one(system):
     await Republisher(system.client._connections, store, TENANT, handle.job, None, now=0.0).restore()
     assert await letters(system) == [newer]
     assert await all_keys(system, keys.redrives(TENANT)) == []
+
+
+async def test_what_was_moved_aside_and_cannot_be_read_stays(system):
+    """Such as the letter of a newer release, which was rolled back meanwhile."""
+    readable, unknown = (letter_of(envelope("stream-q", f"0-{number}", f"s{number}")) for number in range(2))
+    unknown = unknown.replace(b'"attempts":5', b'"attempts":{"engine":5}')
+    key = keys.redrive_batch(TENANT, "stream-q", "a")
+    await system.storage.put(key, readable + b"\n" + unknown)
+    await system.client.redrive(job="stream-q")
+    assert (await system.storage.get(key)).data == unknown

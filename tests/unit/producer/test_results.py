@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from segments import answered, failed, store
 
 from backburner import JobConflict, JobNotFound, JobState, ResultTimeout
-from backburner.jobs.record_reader import RecordReader, SeenIndexes, records_of
+from backburner.jobs import seen_indexes
+from backburner.jobs.record_reader import RecordReader, records_of
+from backburner.jobs.seen_indexes import SeenIndexes
 from backburner.runtime.memory_budget import MemoryBudget
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.errors import Cancelled, EngineError, Expired, StoreDenied, StoreError
+from backburner_schemas.errors import Cancelled, EngineError, Expired, StoreDenied, StoredObjectBroken, StoreError
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Sealed
 from backburner_schemas.result import ResultRecord, encode_record
@@ -352,6 +354,16 @@ async def test_a_far_index_of_a_job_that_is_still_sent_harms_no_reader(system, h
     assert max(indexes) < 600
 
 
+def test_records_that_are_scattered_over_more_numbers_than_any_job_has_are_told(monkeypatch):
+    monkeypatch.setattr(seen_indexes, "_MAX_PAGES_COUNT", 3)
+    seen = SeenIndexes()
+    assert all(seen.add(number << 40) for number in range(3))
+    assert not seen.add(1 << 40)
+    for add, index in ((seen.add, 1 << 50), (seen.add_all, IndexSet([(1 << 50, 1 << 50 | 1)]))):
+        with pytest.raises(StoredObjectBroken, match="find out what wrote them"):
+            add(index)
+
+
 def test_a_far_index_takes_no_more_memory_than_a_near_one():
     seen = SeenIndexes()
     tracemalloc.start()
@@ -362,7 +374,7 @@ def test_a_far_index_takes_no_more_memory_than_a_near_one():
         tracemalloc.stop()
 
 
-NUMBERS = st.one_of(st.integers(0, 5000), st.integers(65_530, 65_545), st.integers(0, 2**53 - 1))
+NUMBERS = st.one_of(st.integers(0, 150), st.integers(0, 5000), st.integers(65_530, 65_545), st.integers(0, 2**53 - 1))
 
 
 @given(st.lists(st.one_of(NUMBERS, st.text(min_size=1, max_size=2))))

@@ -228,6 +228,16 @@ async def test_a_cursor_that_was_written_though_the_answer_was_lost_is_still_our
     assert (await read(system, keys.cursor("default", "mine"), Cursor)).count == 7
 
 
+async def test_a_cursor_never_goes_back(system):
+    cursor = JobCursor(system.storage, "default", "mine", "me")
+    await cursor.claim(Prefix(1, "a"), None)
+    await cursor.advance(7, "c")
+    # As a heartbeat does that waited while the one above was written.
+    await cursor.advance(5, "b")
+    found = await read(system, keys.cursor("default", "mine"), Cursor)
+    assert (found.count, found.sha256) == (7, "c")
+
+
 @pytest.mark.parametrize("failure", [QueueError, StoreError, RuntimeError])
 async def test_what_breaks_a_submit_off_tells_the_id_that_nobody_chose(system, failure):
     class Broken(Breaker):

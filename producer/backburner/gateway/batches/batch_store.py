@@ -7,13 +7,13 @@ from contextlib import aclosing
 from backburner.gateway.batches.batch_view import end_if_over, view_batch
 from backburner.gateway.batches.results import ResultFile, ResultKind, files_of
 from backburner.gateway.batches.running_counts import RunningCounts
-from backburner.gateway.files.file_store import MAX_CONCURRENT_READS
+from backburner.gateway.files.file_store import MAX_CONCURRENT_READS, FileStore
 from backburner.jobs.job_watch import JobWatch
 from backburner.logs import get_logger
 from backburner.storage import Storage
 from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
-from backburner_schemas.errors import CallRefused, JobConflict, JobNotFound, StoredObjectBroken
+from backburner_schemas.errors import CallRefused, FileNotFound, JobConflict, JobNotFound, StoredObjectBroken
 from backburner_schemas.job import Counts, JobManifest, JobState
 from backburner_schemas.names import is_name
 from backburner_schemas.status import BatchStatus, JobView, derive
@@ -39,7 +39,10 @@ class BatchStore:
         self._watch = watch
 
     async def create(self, manifest: JobManifest) -> BatchStatus:
-        """Make the batch, or find it made from the same manifest; returns it as it is now."""
+        """Make the batch, or find it made from the same manifest; returns it as it is now.
+
+        Raises `FileNotFound` where its input was deleted meanwhile.
+        """
         # Its entry in the list first: one that leads nowhere is passed over, and a batch without one would be lost.
         await self._storage.put(keys.batch(self._tenant, manifest.id), b"")
         if manifest.output_expires_after is not None:
@@ -54,7 +57,9 @@ class BatchStore:
             if found is None or found.manifest != manifest:
                 raise
             return await self._shown(found)
-        return await self._shown(await self._view(manifest.id))
+        view = await self._view(manifest.id)
+        await self._check_input(view)
+        return await self._shown(view)
 
     async def exists(self, job: str) -> bool:
         """Whether the batch was made."""
@@ -119,6 +124,17 @@ class BatchStore:
                     return None
 
         return [view for view in await asyncio.gather(*map(read, names)) if view is not None]
+
+    async def _check_input(self, view: JobView) -> None:
+        """Whoever deletes the file looks for batches once its entry is gone, so that one of the two sees the other."""
+        file_id = view.manifest.input_file_id
+        if (
+            view.summary is None
+            and file_id is not None
+            and not await FileStore(self._storage, self._tenant).exists(file_id)
+        ):
+            await self._storage.create(keys.cancelled(self._tenant, view.manifest.id), b"")
+            raise FileNotFound(f"the file {file_id} was deleted while a batch was made of it; upload it again")
 
     async def _shown(self, view: JobView) -> BatchStatus:
         try:

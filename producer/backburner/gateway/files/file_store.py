@@ -102,6 +102,23 @@ class FileStore:
         await self._storage.delete([keys.file(self._tenant, file_id)])
         await self._storage.delete([keys.content(self._tenant, file_id)])
 
+    async def drop_unneeded(self, file_ids: Collection[str]) -> dict[str, str]:
+        """Remove these files, but for those that jobs which have not ended need; returns those, each with such a job.
+
+        A batch that is made meanwhile either is seen here, or does not find its file any more: both sides write first
+        and look afterwards.
+        """
+        needed = await self.needed(file_ids)
+        gone = [file_id for file_id in file_ids if file_id not in needed]
+        entries = await self._read_each(gone)
+        await self._storage.delete([keys.file(self._tenant, file_id) for file_id in gone])
+        needed |= await self.needed(gone)
+        for file in entries:
+            if file is not None and file.id in needed:
+                await self._storage.create(keys.file(self._tenant, file.id), file.model_dump_json().encode())
+        await self._storage.delete([keys.content(self._tenant, file_id) for file_id in gone if file_id not in needed])
+        return needed
+
     async def drop_quietly(self, file_id: str) -> None:
         """The same for bytes that nobody knows of; what cannot be removed now is swept later."""
         with suppress(BackburnerError):
@@ -114,6 +131,10 @@ class FileStore:
             raise FileNotFound(f"there is no file {file_id[:64]!r}; `GET /v1/files` lists those that exist")
         return found
 
+    async def exists(self, file_id: str) -> bool:
+        """Whether the file is there, expired or not."""
+        return is_file_id(file_id) and await self._storage.modified(keys.file(self._tenant, file_id)) is not None
+
     async def has_bytes(self, file_id: str) -> bool:
         """Whether the bytes of a file are there."""
         return await self._storage.modified(keys.content(self._tenant, file_id)) is not None
@@ -125,15 +146,16 @@ class FileStore:
     async def delete(self, file_id: str) -> None:
         """Remove the file. Raises `FileNotFound`, and `CallRefused` while a batch needs it."""
         file = await self.find(file_id)
-        needed = await self.needed([file.id])
+        needed = await self.drop_unneeded([file.id])
         if file.id in needed:
             raise CallRefused(f"the batch {needed[file.id]} still needs the file; cancel it first, or wait for its end")
-        await self.drop(file.id)
         if file.expires_at is not None:
             await self._storage.delete([keys.expiry(self._tenant, file.expires_at, file.id)])
 
     async def needed(self, among: Collection[str]) -> dict[str, str]:
         """Which of these files jobs which have not ended were made from, each with such a job."""
+        if not among:
+            return {}
         prefix = keys.open_job(self._tenant, "")
         needed, some = dict[str, str](), list[str]()
 
@@ -159,15 +181,8 @@ class FileStore:
 
     async def read_all(self, ids: Iterable[str]) -> list[StoredFile]:
         """These files in the same order, without those that are gone or cannot be read."""
-        places = asyncio.Semaphore(MAX_CONCURRENT_READS)
         now = self._storage.clock.trusted_now()
-
-        async def read(file_id: str) -> StoredFile | None:
-            async with places:
-                return await self._read(keys.file(self._tenant, file_id))
-
-        found = await asyncio.gather(*(read(file_id) for file_id in ids))
-        return [file for file in found if file is not None and not file.expired(now)]
+        return [file for file in await self._read_each(ids) if file is not None and not file.expired(now)]
 
     async def ids(self, *, after: str | None = None) -> AsyncGenerator[str]:
         """The ids of all files, newest first, behind that one."""
@@ -177,6 +192,15 @@ class FileStore:
             file_id = listed.key[len(prefix) :].removesuffix(".json")
             if is_file_id(file_id):
                 yield file_id
+
+    async def _read_each(self, ids: Iterable[str]) -> list[StoredFile | None]:
+        places = asyncio.Semaphore(MAX_CONCURRENT_READS)
+
+        async def read(file_id: str) -> StoredFile | None:
+            async with places:
+                return await self._read(keys.file(self._tenant, file_id))
+
+        return await asyncio.gather(*map(read, ids))
 
     async def _read(self, key: str) -> StoredFile | None:
         try:
