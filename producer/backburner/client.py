@@ -280,7 +280,7 @@ class Client:
         submission = (StoredSubmission if stored else Submission)(connections, options)
         # Not the client's own time-out: how long it takes depends on the input.
         late = f"job {manifest.id} was not sent as a whole"
-        async with bounded(late, timeout, job=manifest.id, remedy=resume_remedy(manifest.id)):
+        async with bounded(late, timeout, job=manifest.id, remedy=resume_remedy(manifest.id, stored=stored)):
             done = await submission.run(source)
         return Job(connections, manifest.tenant, manifest.id, skipped=done.skipped, warnings=done.warnings)
 

@@ -224,11 +224,13 @@ class Unrouted(_Stored):
 
 
 class Enqueued(_Stored):
-    """A single request under an idempotency key, once the broker has it."""
+    """A single request under an idempotency key: of whoever came first."""
 
     sha256: Sha256
     """Of the request as it was given: another one under the same key is a mistake."""
     deadline: UnixSeconds
+    sent: bool = True
+    """Whether the broker has it. Until then whoever comes with the same request sends it again."""
 
 
 class Retried(_Stored):

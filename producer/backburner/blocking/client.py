@@ -355,7 +355,7 @@ class SyncClient:
         future = self._thread.start(lambda: make(given))
         try:
             feed.fill(source, future)
-            return SyncJob(self._thread, future.result())
+            return SyncJob(self._thread, self._thread.result(future))
         except BaseException:
             future.cancel()
             raise

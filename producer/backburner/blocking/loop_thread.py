@@ -146,7 +146,10 @@ class LoopThread:
 
         Raises what the work raises, what `check` raises, and `ClientClosed` if it is closed meanwhile.
         """
-        future = self.start(work)
+        return self.result(self.start(work))
+
+    def result(self, future: "Future[T]") -> T:
+        """What the work that was started returns. Raises what `call` raises, and interrupted as it is."""
         try:
             return future.result()
         except CancelledError:

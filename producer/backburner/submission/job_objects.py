@@ -34,7 +34,8 @@ class JobObjects:
     async def open(self) -> Sealed | None:
         """Create the job, or find it created. Returns its seal if it is sealed already.
 
-        Raises `JobConflict` if it has ended unsealed or was cancelled: it accepts no more requests.
+        Raises `JobConflict` if it has ended unsealed or was cancelled, as it accepts no more requests then, and if its
+        input is stored: a dispatcher sends that.
         """
         # The marker first: a job that nobody lists as open would never be frozen.
         if await self._storage.modified(keys.summary(*self.names)) is not None:
@@ -43,6 +44,11 @@ class JobObjects:
         else:
             await self._storage.put(keys.open_job(*self.names), b"")
         self.manifest, is_new = await create_manifest(self._storage, self.manifest)
+        if self.manifest.stored is not None:
+            raise JobConflict(
+                f"job {self.manifest.id} is made of a stored input, which a dispatcher sends; submit that input with "
+                "stored=True (--stored), or choose another job id"
+            )
         self._opened = True
         await note_named(self._storage, self.manifest)
         if is_new:

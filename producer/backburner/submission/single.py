@@ -146,21 +146,16 @@ class SingleSubmission:
         """Send the request, unless it was sent under its key before. See `Client.enqueue` for what is raised."""
         _, job = self._names
         custom_id = job if options.custom_id is None else options.custom_id
-        digest = digest_of(options.custom_id, options.endpoint, options.body) if self._keyed else ""
-        if self._keyed and (known := await self._sent_before(digest)) is not None:
+        digest = digest_of(options.custom_id, options.endpoint, options.body) if self._keyed else None
+        if digest is not None and (known := await self._known(digest)) is not None and known.sent:
             return SingleSent(custom_id, known.deadline)
         try:
-            sent = await self._send(custom_id, options)
+            return await self._send(custom_id, options, digest)
         except QueueError as error:
             again = "enqueue it again with the same idempotency_key" if self._keyed else "enqueue it again"
             raise error.of_job(job, f"the request {job} may not be on the queue: {again}") from error.__cause__
-        if self._keyed:
-            # Not before the broker has it: a mark without a request would lose it.
-            mark = Enqueued(sha256=digest, deadline=sent.deadline).model_dump_json().encode()
-            await self._connections.storage.put(keys.enqueued(*self._names), mark)
-        return sent
 
-    async def _send(self, custom_id: str, options: SingleOptions) -> SingleSent:
+    async def _send(self, custom_id: str, options: SingleOptions, digest: str | None) -> SingleSent:
         connections, settings, (tenant, job) = self._connections, self._connections.settings, self._names
         now, body = await connections.storage.time(), options.body
         deadline = DEFAULT_DEADLINE_SECONDS if options.deadline is None else options.deadline
@@ -186,12 +181,27 @@ class SingleSubmission:
             answer=AnswerMode.OBJECT,
             enqueued_at=now,
         )
-        message = await claim_check(connections.storage, Message(target, options.lane, envelope), settings.queue.kind)
         publisher = await connections.publisher()
+        if digest is not None:
+            await self._claim(digest, until)
+        message = await claim_check(connections.storage, Message(target, options.lane, envelope), settings.queue.kind)
         await publish(publisher, connections.storage, [message], max_retries=connections.limits.max_retries)
+        if digest is not None:
+            mark = Enqueued(sha256=digest, deadline=until)
+            await connections.storage.put(keys.enqueued(*self._names), mark.model_dump_json().encode())
         return SingleSent(request.custom_id, until, connections.pools.warnings({target}))
 
-    async def _sent_before(self, digest: str) -> Enqueued | None:
+    async def _claim(self, digest: str, until: float) -> None:
+        """Take the key for this request. Raises `JobConflict` if another has it: both would be one job's only request.
+
+        It says that nothing is sent: a mark of a request that the broker has not would lose it.
+        """
+        mine = Enqueued(sha256=digest, deadline=until, sent=False)
+        if not await self._connections.storage.create(keys.enqueued(*self._names), mine.model_dump_json().encode()):
+            await self._known(digest)
+
+    async def _known(self, digest: str) -> Enqueued | None:
+        """What is known of a request under this key. Raises `JobConflict` if it is another one."""
         mark = await read_stored(self._connections.storage, Enqueued, keys.enqueued(*self._names))
         if mark is not None and mark.sha256 != digest:
             raise JobConflict(

@@ -19,7 +19,7 @@ from backburner.jobs.routes import note_unrouted
 from backburner.runtime.progress import ProgressCalls
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
-from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable
+from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable, resume_remedy
 from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.job import StoredInput
@@ -68,14 +68,14 @@ class StoredSubmission:
                 await self._write(reader, copy)
             if manifest.pool is not None and not resumed:
                 await connections.pools.check_served(manifest.pool, checker.models)
-            with resumable(manifest.id):
+            with resumable(manifest.id, resume_remedy(manifest.id, stored=True)):
                 if reader.findings.total:
                     await note_unrouted(connections.storage, *self._objects.names, checker.unrouted)
                 await self._store(path, skipped=reader.findings.total)
-        self._total = self._fingerprint.count
-        self._report(stored=True)
-        pools, named = connections.pools, manifest.pool
-        used = {named} if named is not None else {await pools.pool_for(model) for model in checker.models}
+                self._total = self._fingerprint.count
+                self._report(stored=True)
+                pools, named = connections.pools, manifest.pool
+                used = {named} if named is not None else {await pools.pool_for(model) for model in checker.models}
         return Submitted(reader.findings, pools.warnings(used))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:

@@ -73,8 +73,13 @@ class Submitted:
     warnings: list[str] = field(default_factory=list)
 
 
-def resume_remedy(job: str) -> str:
-    """How to go on with a submit that was broken off."""
+def resume_remedy(job: str, *, stored: bool = False) -> str:
+    """How to go on with a submit that was broken off; `stored`: one that stores its input."""
+    if stored:
+        return (
+            f"job {job} may not be made: submit the same input with job_id={job!r}, stored=True "
+            f"(--job-id {job} --stored) to make it"
+        )
     return f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
 
 
@@ -157,11 +162,16 @@ class Submission:
         return Submitted(reader.findings, pools.warnings(self._pools))
 
     def _reader_of(self, source: Source, checker: Checker, max_bytes: int) -> InputReader:
-        skip_invalid, refuse = self._options.skip_invalid, self._objects.cancel_if_open
+        skip_invalid, refuse = self._options.skip_invalid, self._refuse
         if isinstance(source, (str, Path)):
             return FileReader(Path(source), checker, max_bytes=max_bytes, skip_invalid=skip_invalid, refuse=refuse)
         check_source(source)
         return ItemReader(source, checker, skip_invalid=skip_invalid, refuse=refuse)
+
+    async def _refuse(self) -> None:
+        """Cancel the job whose input turned out invalid, unless it may be the job of another input."""
+        if self._fingerprint.proven and not self._fingerprint.expected:
+            await self._objects.cancel_if_open()
 
     # --- sending --------------------------------------------------------------------------------------------
 
@@ -276,7 +286,8 @@ class Submission:
             async with asyncio.timeout(_LAST_CURSOR_SECONDS):
                 # Whatever a batch failed for: those before it are on the broker.
                 with suppress(Exception):
-                    await sender.drain()
+                    async with asyncio.timeout(_LAST_CURSOR_SECONDS / 2):
+                        await sender.drain()
                 await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
         except (StoreError, JobConflict, TimeoutError) as error:
             log.warning(

@@ -176,6 +176,41 @@ async def test_a_closed_client_makes_no_iterators(use):
             use(client, job)
 
 
+class Hanging:
+    """A publisher that takes what it is given and never says that the broker has it."""
+
+    def __init__(self, taken):
+        self._taken = taken
+
+    async def start(self):
+        pass
+
+    async def publish(self, messages):
+        self._taken.set()
+        await asyncio.Event().wait()
+
+    async def close(self):
+        pass
+
+
+def test_whoever_submits_items_by_a_client_that_is_closed_is_told_so(system):
+    taken, caught = threading.Event(), []
+    client = SyncClient.from_parts(system.client.settings, system.storage, Hanging(taken))
+
+    def submit():
+        try:
+            client.submit(line(f"r{number}") for number in range(3))
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            caught.append(type(error))
+
+    submitter = threading.Thread(target=submit)
+    submitter.start()
+    assert taken.wait(HANG_SECONDS)
+    client.close()
+    submitter.join(HANG_SECONDS)
+    assert caught == [ClientClosed]
+
+
 def test_whoever_waits_for_a_client_that_is_closed_is_told_so(system, monkeypatch):
     system.hold()
     client = system.sync_client

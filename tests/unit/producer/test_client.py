@@ -542,6 +542,19 @@ async def test_a_request_under_an_idempotency_key_is_sent_once(system):
     assert (await system.client.enqueue("hello", idempotency_key="order 18")).id != first.id
 
 
+async def test_of_two_requests_under_one_key_at_once_one_is_refused(system):
+    asked = {text: system.client.enqueue(text, idempotency_key="order 17") for text in ("one?", "two?")}
+    found = await asyncio.gather(*asked.values(), return_exceptions=True)
+    refused = [one for one in found if isinstance(one, JobConflict)]
+    (handle,) = (one for one in found if one not in refused)
+    assert len(refused) == system.published == 1
+    # The key stays with the one that was sent.
+    sent, other = (text for _, text in sorted(zip((one in refused for one in found), asked, strict=True)))
+    assert (await system.client.enqueue(sent, idempotency_key="order 17")).id == handle.id
+    with pytest.raises(JobConflict, match="another request"):
+        await system.client.enqueue(other, idempotency_key="order 17")
+
+
 async def test_a_request_under_a_key_that_the_broker_did_not_take_is_sent_again(system):
     broken = Recorder(failures=99)
     client = client_of(system, broken)

@@ -92,6 +92,12 @@ async def test_the_same_id_is_either_stored_or_sent(system):
     with pytest.raises(JobConflict):
         await system.client.submit([line("a")], stored=True, job_id="sent")
     assert await system.storage.modified(keys.stored_input("default", "sent")) is None
+    await system.client.submit([line("a")], stored=True, job_id="stored")
+    for again in ("a", "another"):
+        with pytest.raises(JobConflict, match="stored=True"):
+            await system.client.submit([line(again)], job_id="stored")
+    assert system.published == 1
+    assert await system.storage.modified(keys.cursor("default", "stored")) is None
 
 
 async def test_of_a_job_that_is_sent_already_nothing_can_be_held_back(system):

@@ -161,6 +161,19 @@ async def test_a_bad_item_does_not_cancel_a_job_that_is_sealed(system):
     assert await system.storage.get(keys.cancelled("default", "mine")) is None
 
 
+async def test_a_bad_item_of_another_input_does_not_cancel_a_job(system, half_sent):
+    taken = asyncio.Event()
+
+    async def others():
+        yield {**next(iter(lines(1))), "custom_id": "not-of-that-job"}
+        await taken.wait()
+        yield {"custom_id": "bad"}
+
+    with pytest.raises(InvalidInput):
+        await system.client.submit(others(), job_id=half_sent.id, on_progress=lambda _: taken.set())
+    assert await system.storage.modified(keys.cancelled("default", half_sent.id)) is None
+
+
 async def test_two_submits_of_one_job_notice_each_other(system):
     other = client_of(system, Breaker())
 
@@ -275,7 +288,7 @@ async def test_a_stored_job_that_could_not_be_stored_tells_its_id(system, monkey
         raise StoreError
 
     monkeypatch.setattr(Storage, "put", put)
-    with pytest.raises(StoreError, match=r"--job-id batch_") as caught:
+    with pytest.raises(StoreError, match=r"stored=True \(--job-id batch_\S+ --stored\)") as caught:
         await system.client.submit(lines(3), stored=True)
     assert caught.value.job_id in caught.value.message
 

@@ -6,6 +6,7 @@ It decides nothing about jobs; the caller decides whether and when to send again
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -13,6 +14,7 @@ from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
+    ProducerClosed,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
     UnknownError,
@@ -108,7 +110,11 @@ class KafkaPublisher:
                 await _stop(self._producer)
                 self._producer = None
             if self._producer is None:
-                self._producer = await self._reach()
+                made = await self._reach()
+                if not self._open:
+                    await _stop(made)
+                    raise QueueError("the publisher was closed while it connected anew")
+                self._producer = made
             return self._producer
 
     async def _reach(self) -> AIOKafkaProducer:
@@ -252,3 +258,17 @@ async def _stop(client: AIOKafkaProducer) -> None:
         log.warning(
             "closing the connection to the broker failed; dropping it", error=str(error) or type(error).__name__
         )
+        await _drop(client)
+    except BaseException:
+        await _drop(client)
+        raise
+
+
+async def _drop(client: AIOKafkaProducer) -> None:
+    """End what a broken stop left: an idempotent producer's sender tries for ever, and would publish hours later."""
+    # Who waits for a record hears of it first: nobody would tell them any more.
+    client._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 - no public way
+    for end in (client.client.close, client._sender.close):  # noqa: SLF001
+        with suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await end()
