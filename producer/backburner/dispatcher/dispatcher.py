@@ -14,7 +14,7 @@ from backburner.dispatcher import waiting
 from backburner.dispatcher.claim import Claim, CursorWatch, JobKey, note_waiting, read_cursor
 from backburner.dispatcher.job_run import JobRun, Outcome, Over
 from backburner.dispatcher.metrics import Metrics
-from backburner.dispatcher.pending import PendingJob, PendingJobs, in_turn
+from backburner.dispatcher.pending import ASIDE_SECONDS, PendingJob, PendingJobs, in_turn
 from backburner.dispatcher.sender import Sender
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.surveyor import Surveyor
@@ -88,10 +88,11 @@ class Dispatcher:
         return run.stream.sent if run is not None and run.stream is not None else None
 
     def waiting(self) -> Mapping[str, int]:
-        """How many jobs wait for which reason, as far as it knows."""
-        runs = self._runs
+        """How many jobs wait for which reason, as far as it knows. Any thread may ask."""
+        # Copies, each made in one step: the dispatcher's own thread goes on.
+        runs, jobs = self._runs.copy(), [*self._pending]
         reasons = Counter(
-            runs[job.key].reason if job.key in runs else job.noted or WaitReason.DISPATCHER for job in self._pending
+            runs[job.key].reason if job.key in runs else job.noted or WaitReason.DISPATCHER for job in jobs
         )
         del reasons["none"]
         return reasons
@@ -157,6 +158,8 @@ class Dispatcher:
                 claim = await self._consider(job, now, late)
             except StoreError as error:
                 if error.retryable or isinstance(error, StoreFull):
+                    # The store may be away, or this object alone: then the next look goes on behind it.
+                    job.look_at = clock + ASIDE_SECONDS
                     raise
                 # Broken, or denied: what is wrong with one job keeps nobody else's from being sent.
                 job.look_at = clock + _BROKEN_SECONDS

@@ -200,6 +200,9 @@ class JobRun:
         manifest, cursor = self.pending.manifest, self.claim.cursor
         plan, start = await self._planner.stored(manifest), cursor.count
         if plan is None:
+            if cursor.count:
+                # Before there is a new plan: whoever finds that would go on in it at a position of the old one.
+                await self._write(count=0)
             plan, start = await self._planner.make(manifest), 0
             if cursor.count:
                 # Positions of this plan tell nothing of the one that is gone.

@@ -22,6 +22,8 @@ _MAX_KNOWN_JOBS = 20_000
 """Pending jobs that are looked at, the oldest of each tenant first; those beyond it wait for these to go."""
 _LOOKS_PER_CANCEL_LOOK_COUNT = 5
 """Markers of cancelled jobs stay for days, so they are listed less often."""
+ASIDE_SECONDS = 30.0
+"""Seconds after which a job is looked at again of which an object could not be read; the others go on meanwhile."""
 _BROKEN_SECONDS = 300.0
 """Seconds after which a job is looked at again whose manifest cannot be read."""
 
@@ -113,6 +115,8 @@ class PendingJobs:
             _check_time_zone(manifest)
         except StoreError as error:
             if error.retryable or isinstance(error, StoreFull):
+                # The store may be away, or this object alone: then the next look goes on behind it.
+                self._broken[key] = self._clock() + ASIDE_SECONDS
                 raise
             if isinstance(error, StoredObjectBroken) and await self._storage.modified(keys.summary(*key)) is not None:
                 # Whatever is wrong with it, it has ended.

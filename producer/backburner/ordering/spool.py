@@ -25,6 +25,7 @@ _LANDMARK_REQUESTS = 1024
 """Requests between two positions whose place in the file is remembered."""
 _PLACE = Struct("<QQI4x")
 """Of one line, by its index: where it goes, where it is in the input, its length."""
+_FILLED_BYTES = 1 << 20
 _NO_OFFSET = (1 << 64) - 1
 
 ArgumentT = TypeVar("ArgumentT")
@@ -122,7 +123,7 @@ class Spool:
     def _write_places(self, file: IO[bytes]) -> None:
         """Where each line goes, by its index. What is before the first that is kept goes nowhere."""
         size = _PLACE.size
-        file.truncate(self._plan.count * size)
+        _fill(file, self._plan.count * size)
         pack_into = _PLACE.pack_into
         place = groups = 0
         with mmap(file.fileno(), self._plan.count * size) as places:
@@ -224,6 +225,14 @@ async def _to_its_end(call: Callable[[ArgumentT], None], argument: ArgumentT) ->
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         raise
+
+
+def _fill(file: IO[bytes], size: int) -> None:
+    """Write so many bytes. In a file that is only cut to its size, a page without room is a signal, and no error."""
+    zeros = bytes(min(size, _FILLED_BYTES))
+    for begin in range(0, size, _FILLED_BYTES):
+        file.write(zeros[: size - begin])
+    file.flush()
 
 
 def _write(descriptor: int, data: bytes, place: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -14,7 +15,10 @@ from tenacity import wait_none
 from waiting import until
 from wrong_clock import SHIFTS, set_clock, store_elsewhere
 
-from backburner.dispatcher import waiting
+from backburner.dispatcher import job_run, waiting
+from backburner.dispatcher.pending import PendingJob
+from backburner.ordering.plan import Plan, PlanWriter
+from backburner.storage import Storage
 from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
 from backburner_schemas.errors import StoreDenied, StoreError
@@ -349,6 +353,82 @@ async def test_a_job_whose_objects_are_denied_stops_no_other(system, monkeypatch
         async with system.dispatcher():
             job = await client.submit(lines(5), stored=True)
             await system.until_sealed(job)
+
+
+@pytest.mark.parametrize("object_of", [keys.manifest, keys.cursor])
+async def test_a_job_of_which_an_object_cannot_be_read_stops_no_other(system, monkeypatch, object_of):
+    """As of a store that answers 500 for one damaged object, for ever."""
+    await system.announce()
+    async with system.client() as client:
+        damaged = await client.submit(lines(5), stored=True, tenant="damaged")
+        other = await client.submit(lines(5), stored=True, tenant="other")
+    real, key = Storage.get, object_of(damaged.tenant, damaged.id)
+
+    async def get(self, name, **options):
+        if name == key:
+            raise StoreError("this object cannot be read")
+        return await real(self, name, **options)
+
+    monkeypatch.setattr(Storage, "get", get)
+    async with system.dispatcher():
+        await system.until_sealed(other)
+
+
+async def reordered(system, job):
+    """Put in place of a job's plan another of the same requests, as an earlier release may have made it."""
+    key, size = keys.plan(job.tenant, job.id), await system.storage.size(keys.stored_input(job.tenant, job.id))
+    plan = await Plan.read(system.storage.stream(key), input_bytes=size, max_line_bytes=1 << 20)
+    with PlanWriter(plan.digest, [pool for pool, _ in plan.pools]) as writer:
+        for entry in reversed([*plan.entries()]):
+            writer.add([entry])
+        made = writer.finish([count for _, count in plan.pools], replace(plan.forecast, groups=writer.groups))
+    await system.storage.put(key, b"".join(made.pieces()))
+
+
+async def test_a_job_that_is_planned_anew_is_sent_whole_whoever_goes_on_with_the_new_plan(system, monkeypatch):
+    count = 3000
+    async with system.client() as client, system.dispatcher():
+        job = await client.submit(lines(count), stored=True)
+        await system.waits_for(job, "no_worker")
+    await reordered(system, job)
+    await system.announce()
+    async with system.dispatcher(dispatch_backlog=700):
+        await system.waits_for(job, "backlog")
+    assert 0 < (await system.cursor(job)).count < count
+    await system.storage.delete([keys.plan(job.tenant, job.id)])
+    planned = asyncio.Event()
+
+    async def estimate(*_):
+        planned.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_run, "estimate_of", estimate)
+        async with system.dispatcher():
+            # It leaves with the new plan stored, and nothing sent by it.
+            await planned.wait()
+    async with system.dispatcher(dispatch_backlog=100_000):
+        await system.until_sealed(job)
+    assert {*system.queue.indexes} == {*range(count)}
+
+
+async def test_what_waits_is_told_to_any_thread_while_jobs_come(system):
+    """Told by the thread that serves metrics: it is asked here in the middle of a listing."""
+    async with system.dispatcher() as dispatcher:
+        jobs, manifest = dispatcher._pending._jobs, JobManifest(id="j", tenant="t", created_at=1, deadline=4e9)
+
+        class Arriving(PendingJob):
+            @property
+            def noted(self):
+                jobs["t", f"j{len(jobs)}"] = PendingJob(("t", "later"), manifest)
+                return "paused"
+
+            @noted.setter
+            def noted(self, value):
+                pass
+
+        jobs.update({("t", f"j{number}"): Arriving(("t", f"j{number}"), manifest) for number in range(3)})
+        assert dispatcher.waiting() == {"paused": 3}
 
 
 async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alone(system):

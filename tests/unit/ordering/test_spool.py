@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import threading
+from mmap import mmap
 
 import pytest
 from hypothesis import given, settings
@@ -57,6 +58,19 @@ async def test_the_disk_holds_only_what_is_kept_and_no_file_can_be_seen(tmp_path
         kept = sum(entry.length for entry in plan.entries(45))
         assert os.fstat(spool._file.fileno()).st_size == kept
         assert not [*tmp_path.iterdir()]
+
+
+async def test_what_is_mapped_has_its_room_on_the_disk(monkeypatch):
+    """On a full disk a mapped page without room ends the process with a signal, where a write raises an error."""
+    rooms = []
+
+    def mapped(descriptor, size):
+        rooms.append(os.fstat(descriptor).st_blocks * 512 - size)
+        return mmap(descriptor, size)
+
+    monkeypatch.setattr(spool_module, "mmap", mapped)
+    with INPUT.plan() as plan, await Spool.build(plan, INPUT.pieces()):
+        assert min(rooms) >= 0
 
 
 @pytest.mark.parametrize(

@@ -81,18 +81,31 @@ class Surveyor:
                     await asyncio.sleep(self._seconds)
 
     async def look(self) -> None:
-        """Survey once. Raises `StoreError`."""
+        """Survey once. Raises `StoreError` where the store is away, so that most of what it was asked failed.
+
+        Of a job that alone cannot be read, what the last survey found still counts.
+        """
         self._backlog.begin_survey()
         open_jobs = [job async for one in self._storage.scan(keys.OPEN) if (job := keys.marked(one.key)) is not None]
         # Whatever has ended is forgotten.
         self._known = {job: self._known[job] for job in open_jobs if job in self._known}
         places = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
+        failed = list[StoreError]()
+
         async def progress(job: JobKey) -> JobProgress | None:
             async with places:
-                return await self._progress(job)
+                try:
+                    return await self._progress(job)
+                except StoreError as error:
+                    failed.append(error)
+                    return known.get(job)
 
-        found = await asyncio.gather(*(progress(job) for job in open_jobs if self._known.get(job, job) is not None))
+        asked = [job for job in open_jobs if self._known.get(job, job) is not None]
+        known = {one.job: one for one in self._backlog.survey.jobs}
+        found = await asyncio.gather(*map(progress, asked))
+        if 2 * len(failed) > len(asked):
+            raise failed[0]
         workers = await self._live_workers()
         self._backlog.surveyed(Survey([one for one in found if one is not None], workers, self._backlog.bound))
         self._changed()
