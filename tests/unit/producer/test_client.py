@@ -149,10 +149,10 @@ async def test_waiting_ends_after_the_deadline_where_no_worker_is(system, monkey
 
 async def test_an_answer_is_read_from_a_store_that_has_no_room_left(monkeypatch):
     async with FakeSystem() as system:
-        system.storage.clock = StoreClock()
         handle = await system.client.enqueue("hello")
         await until(lambda: system.waiting == 0)
-        handle.deadline = 1.0
+        # Long after its deadline, by a clock that was never measured.
+        handle.deadline, system.storage.clock = 1.0, StoreClock()
 
         async def put(self, key, data):
             raise StoreFull
