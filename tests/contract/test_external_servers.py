@@ -208,6 +208,29 @@ async def test_a_server_that_only_fails_is_ejected_and_admitted_once_it_answers(
         assert (await waiting).status_code == 200
 
 
+async def test_a_prompt_that_a_server_refuses_leaves_it_to_the_others(lone):
+    """As a firewall, or a moderation, does with 403."""
+
+    def moderated(body):
+        return status(403)(body) if "flagged" in str(body) else None
+
+    async with engine_of(lone, probe_seconds=60.0) as engine:
+        lone.answers = moderated
+        for number in range(10):
+            with pytest.raises(EngineError, match="said 403"):
+                await engine.run(chat("flagged", f"bad-{number}"))
+            assert engine.unavailable_reason() is None
+            await engine.run(chat("fine", f"good-{number}"))
+        # One that refuses all is not asked for ever.
+        lone.answers = status(403)
+        asking = [asyncio.ensure_future(engine.run(chat("fine", f"late-{number}"))) for number in range(5)]
+        await until(lambda: engine.unavailable_reason() is not None)
+        assert "refuses all" in engine.unavailable_reason()
+        for one in asking:
+            one.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
 async def test_a_request_that_kills_servers_costs_an_attempt_for_each_and_makes_no_suspect(pair):
     async with engine_of(*pair) as engine:
         await all_admitted(engine)
@@ -424,6 +447,23 @@ async def test_what_a_server_says_of_the_token_is_shown_without_it(tmp_path):
     async with OpenAiServer(token="sk-house-1") as one, engine_of(one, token_file=str(file)) as engine:
         one.answers = status(500, {"error": {"message": "no route for sk-house-1"}})
         with pytest.raises(EngineError, match=r"no route for \[token\]$"):
+            await engine.run(chat())
+
+
+@pytest.mark.parametrize("code", [200, 500])
+async def test_a_token_is_hidden_also_where_it_was_replaced_meanwhile(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(credentials, "_LOOK_SECONDS", 0.0)
+    file = tmp_path / "token"
+    file.write_text("sk-house-1")
+    async with OpenAiServer(token="sk-house-1") as one, engine_of(one, token_file=str(file)) as engine:
+
+        async def late(body):
+            file.write_text("sk-house-22")
+            assert engine._credentials.token() == "sk-house-22"
+            return status(code, {"error": {"message": "no quota for sk-house-1"}})(body)
+
+        one.answers = late
+        with pytest.raises(EngineError, match=r"no quota for \[token\]$"):
             await engine.run(chat())
 
 

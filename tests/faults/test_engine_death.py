@@ -91,7 +91,7 @@ ARGS = (
 async def main():
     engine = VllmEngine(sys.argv[1], ARGS, "m")
     await engine.start()
-    inside = [SimpleNamespace(entered=True, entered_at=None, aborted=None, body=None)]
+    inside = [SimpleNamespace(entered=True, entered_at=1.0, began_at=None, aborted=None, body=None)]
     watching = asyncio.create_task(EngineWatch(engine, 3.0, TimeLimit()).lost(inside))
     body = {"model": "m", "prompt": "Once", "max_tokens": 2000, "ignore_eos": True}
     before = engine.progress()
@@ -169,7 +169,7 @@ async def test_a_child_that_stands_still_shows_no_progress_and_can_be_closed():
         running = asyncio.ensure_future(engine.run(chat("[[hang]]")))
         os.kill(engine.pid, signal.SIGSTOP)
         watch = EngineWatch(engine, 2.0, TimeLimit())
-        inside = [SimpleNamespace(entered=True, entered_at=None, aborted=None, body=None)]
+        inside = [SimpleNamespace(entered=True, entered_at=1.0, began_at=None, aborted=None, body=None)]
         assert "2 s" in (await watch.lost(inside)).message
         running.cancel()
         await asyncio.wait([running])

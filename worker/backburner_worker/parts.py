@@ -137,7 +137,9 @@ class Parts:
         """What runs a request, and says how it ends."""
         return RequestRunner(
             handler=self.handler,
-            watch=EngineWatch(self.engine, self.settings.engine_stall_seconds, self.time_limit),
+            watch=EngineWatch(
+                self.engine, self.settings.engine_stall_seconds, self.time_limit, lambda: self.load_monitor.queued
+            ),
             source=self.source,
             jobs=self.jobs,
             admitter=self.admitter,

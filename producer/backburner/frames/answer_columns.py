@@ -90,7 +90,7 @@ def joined(
     a request that was cut off.
     """
     identities = custom_ids_of(rows, custom_id)
-    by_id: dict[str | None, dict[str, Any]] = {}
+    by_id: dict[str | None, Mapping[str, Any]] = {}
     for record in records:
         identity, index = record.custom_id, record.backburner.index
         if identity is None and numbered and isinstance(index, int) and index < len(identities):

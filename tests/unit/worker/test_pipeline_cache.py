@@ -1,5 +1,6 @@
 """The result cache in the pipeline: the same repeatable request runs once, within a tenant, and says so."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,25 @@ async def test_an_old_answer_does_not_count(storage: Storage, monkeypatch: pytes
     assert harness.engine.answered == 2
 
 
-@pytest.mark.parametrize("spoiled", [b"", b"{}", b'{"stored_at": 4e9, "body": 3}', b"\xff"])
+def answer_of(**fields: Any) -> bytes:
+    answer = {"stored_at": 4e9, "status_code": 200, "prompt_tokens": 1, "completion_tokens": 1, "body": {}}
+    return json.dumps({**answer, **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        b"",
+        b"{}",
+        b'{"stored_at": 4e9, "body": 3}',
+        b"\xff",
+        # Sums of what does not fit a segment's name would hide the segment from all readers.
+        answer_of(prompt_tokens=10**18),
+        answer_of(completion_tokens=10**4299),
+        answer_of(status_code=500),
+    ],
+    ids=["nothing", "empty", "no body", "no text", "19 digits", "4,300 digits", "no success"],
+)
 async def test_a_spoiled_answer_is_none(harness: Harness, spoiled: bytes) -> None:
     async with running(harness):
         await asked(harness, 0, GREEDY)

@@ -1,9 +1,10 @@
 """The pipeline on a queue in memory: an engine that hangs is lost, and no generation can run for ever."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
-from pipeline_harness import TENANT, Harness, ended, running
+from pipeline_harness import TENANT, CountingEngine, Harness, ended, running
 from waiting import until
 
 from backburner.runtime.failure import reasons
@@ -12,6 +13,8 @@ from backburner_schemas import keys
 from backburner_schemas.envelope import DeliveryFacts
 from backburner_schemas.errors import EngineLost
 from backburner_schemas.names import Lane
+from backburner_worker.admission import load_monitor
+from backburner_worker.engine.base import EngineLoad, EngineRequest, EngineResponse
 from backburner_worker.generation import engine_watch, time_limit
 from backburner_worker.sources.base import Delivery
 
@@ -53,6 +56,7 @@ async def test_a_suspect_that_makes_it_hang_alone_is_convicted(storage: Storage)
 
 
 OTHER = "single-other"
+BODY = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def suspects_of(among: int) -> DeliveryFacts:
@@ -143,3 +147,43 @@ async def test_a_generation_without_an_end_is_broken_off_tried_once_more_and_the
     letter = await harness.letter()
     assert letter is not None
     assert letter.attempts == 2
+
+
+class OnePlace(CountingEngine):
+    """As vLLM with a full batch: what comes waits inside, first come, first served."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._place = asyncio.Lock()
+        self._waiting = 0
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(running=1, waiting=self._waiting, steps=1)
+
+    async def run(self, request: EngineRequest) -> EngineResponse:
+        self._waiting += 1
+        try:
+            await self._place.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await super().run(request)
+        finally:
+            self._place.release()
+
+
+async def test_what_waits_inside_the_engine_behind_what_takes_long_is_not_broken_off(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_monitor, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(engine_watch, "MIN_LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(time_limit, "MIN_LIMIT_SECONDS", 0.3)
+    monkeypatch.setattr(time_limit, "_SLOW_TOKENS_PER_SECOND", 1000.0)
+    harness = Harness(storage, OnePlace(), concurrency=2)
+    await harness.make_job(total=2)
+    async with running(harness):
+        harness.send(0, body={**BODY, "messages": [{"role": "user", "content": "[[slow:1.5]]"}], "max_tokens": 8192})
+        await until(lambda: harness.in_engine == 1)
+        harness.send(1, body={**BODY, "max_tokens": 16})
+        await until(lambda: harness.queue.unsettled == 0)
+    assert await harness.codes() == {0: None, 1: None}

@@ -1,13 +1,28 @@
 """Shows admission how full the engine is, a few times a second. What follows from that is decided by the governor."""
 
 import asyncio
+import math
 import time
+from dataclasses import dataclass
 
 from backburner.runtime.notifier import Notifier
 from backburner_worker.admission.admission import Admission
 from backburner_worker.engine.base import Engine, LimitsItself, ReportsLoad
 
 _POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What waited inside an engine, as of a moment."""
+
+    at: float
+    """Monotonic seconds."""
+    count: int
+
+
+UNTOLD = Queued(math.inf, 0)
+"""Of an engine that does not tell: nothing waits in it."""
 
 
 class LoadMonitor:
@@ -18,6 +33,8 @@ class LoadMonitor:
         self._engine = engine
         self._admission = admission
         self._changed = changed
+        self.queued = Queued(-math.inf, 0) if isinstance(engine, ReportsLoad) else UNTOLD
+        """As it was told last."""
         if isinstance(engine, LimitsItself):
             admission.allow(engine.capacity())
 
@@ -34,8 +51,10 @@ class LoadMonitor:
     def _look(self) -> bool:
         """Show admission the engine's state. Returns whether there is more room."""
         engine, more = self._engine, False
-        if isinstance(engine, ReportsLoad) and (load := engine.load()) is not None:
-            more = self._admission.observe(load, time.monotonic())
+        if isinstance(engine, ReportsLoad):
+            load, now = engine.load(), time.monotonic()
+            self.queued = Queued(now, 0 if load is None else load.waiting)
+            more = load is not None and self._admission.observe(load, now)
         if isinstance(engine, LimitsItself):
             more = self._admission.allow(engine.capacity()) or more
         return more

@@ -15,7 +15,7 @@ _CONTENT = {
     Endpoint.SCORE: "data",
 }
 """The list that every answer of an endpoint has."""
-_MAX_TOKENS = 1 << 31
+MAX_TOKENS = 1 << 31
 """Of one answer. Counts of a segment's answers stand in its key, which has a limit, and become floating-point."""
 
 
@@ -43,4 +43,4 @@ def response_of(endpoint: Endpoint, answer: Mapping[str, Any]) -> EngineResponse
 
 def _count(usage: Mapping[str, Any], name: str) -> int:
     value = usage.get(name)
-    return min(value, _MAX_TOKENS) if type(value) is int and value > 0 else 0
+    return min(value, MAX_TOKENS) if type(value) is int and value > 0 else 0

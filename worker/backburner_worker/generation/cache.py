@@ -16,6 +16,7 @@ from backburner_schemas import keys
 from backburner_schemas.errors import StoreError
 from backburner_schemas.request import Endpoint
 from backburner_worker.engine.base import EngineResponse, Usage
+from backburner_worker.engine.openai_answer import MAX_TOKENS
 from backburner_worker.generation.cache_key import is_repeatable, request_digest
 from backburner_worker.telemetry.telemetry import Telemetry
 
@@ -35,11 +36,11 @@ class CachedAnswer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    stored_at: float
+    stored_at: float = Field(allow_inf_nan=False)
     """Unix seconds."""
-    status_code: int
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
+    status_code: int = Field(ge=200, le=299)
+    prompt_tokens: int = Field(ge=0, le=MAX_TOKENS)
+    completion_tokens: int = Field(ge=0, le=MAX_TOKENS)
     body: dict[str, Any]
 
     def response(self) -> EngineResponse:

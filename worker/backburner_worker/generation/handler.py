@@ -125,7 +125,7 @@ class RequestHandler:
         if left < 0:
             # Since it was judged, the queue or the store may have been away.
             raise Expired
-        request.entered, request.body = True, body
+        request.entered_at, request.body = started, body
         deadline = None if left == math.inf else asyncio.get_running_loop().time() + left
         response = await self._engine.run(
             EngineRequest(request_id, envelope.url, body, self._salt(address.tenant), deadline)

@@ -27,22 +27,27 @@ class Abort(Enum):
 class RunningRequest:
     """Made when a delivery is admitted; `begin` and `why` are called by its task, `abort` by anyone until it ends."""
 
-    __slots__ = ("_cancelled", "_task", "aborted", "body", "delivery", "entered", "entered_at", "run", "work")
+    __slots__ = ("_cancelled", "_task", "aborted", "began_at", "body", "delivery", "entered_at", "run", "work")
 
     def __init__(self, work: Work) -> None:
         self.delivery = work.delivery
         self.run = work.run
         self.work = work
-        self.entered = False
-        """Whether the engine has, or had, the request: what dies with the engine may have killed it."""
         self.body: Mapping[str, Any] | None = None
         """What the engine was given, once it has entered."""
         self.entered_at: float | None = None
-        """When it was first seen in the engine, by `RunningTime`."""
+        """Monotonic seconds at which the engine got it."""
+        self.began_at: float | None = None
+        """When it was first seen to wait no more inside the engine, by `RunningTime`."""
         self.aborted: Abort | None = None
         """Why it was broken off; the first reason counts."""
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
+
+    @property
+    def entered(self) -> bool:
+        """Whether the engine has, or had, the request: what dies with the engine may have killed it."""
+        return self.entered_at is not None
 
     @property
     def suspect(self) -> bool:

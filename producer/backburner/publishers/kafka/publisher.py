@@ -104,18 +104,23 @@ class KafkaPublisher:
     async def _living(self) -> AIOKafkaProducer:
         """The producer, or a new one where an error ended the old one's sender: that never recovers by itself."""
         async with self._renewing:
-            if not self._open:
-                raise QueueError("the publisher is not connected; start it before it publishes")
+            self._check_open()
             if self._producer is not None and self._producer._sender.sender_task.done():  # noqa: SLF001 - no public way
                 await _stop(self._producer)
                 self._producer = None
             if self._producer is None:
                 made = await self._reach()
-                if not self._open:
+                try:
+                    self._check_open()
+                except QueueError:
                     await _stop(made)
-                    raise QueueError("the publisher was closed while it connected anew")
+                    raise
                 self._producer = made
             return self._producer
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise QueueError("the publisher is not connected, or closed; start it before it publishes")
 
     async def _reach(self) -> AIOKafkaProducer:
         if self._settings.kafka_idempotence:

@@ -108,18 +108,19 @@ class HttpClient:
         # True stands for aiohttp's own context, which is not used where no server has TLS.
         tls = self._credentials.tls() or True
         timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT_SECONDS)
+        token = self._credentials.token()
         try:
             async with self._session.request(
                 method,
                 url,
                 data=body,
-                headers={**headers, **self._credentials.headers()},
+                headers={**headers, "Authorization": f"Bearer {token}"} if token else headers,
                 ssl=tls,
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
                 await heard(0)
-                return await self._read(response, heard)
+                return await self._read(response, heard, token)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(_reason(error, "no connection")) from error
         except TimeoutError as error:
@@ -127,7 +128,7 @@ class HttpClient:
         except (aiohttp.ClientError, OSError) as error:
             raise Broken(_reason(error, "the connection ended before the answer was whole")) from error
 
-    async def _read(self, response: aiohttp.ClientResponse, heard: Heard) -> HttpAnswer:
+    async def _read(self, response: aiohttp.ClientResponse, heard: Heard, token: str) -> HttpAnswer:
         headers = response.headers
         limit = MAX_ANSWER_BYTES if response.status in _SUCCESS else _MAX_ERROR_BYTES
         pieces: list[bytes] = []
@@ -144,9 +145,9 @@ class HttpClient:
                 break
         encoding = _plain(headers.get("Content-Encoding", "identity")).lower()
         body = b"".join(pieces)[:limit] if encoding == "identity" else b""
-        if response.status not in _SUCCESS:
-            # It is shown to whoever sent the request.
-            body = self._credentials.hidden(body)
+        if token:
+            # Some servers repeat it in what they say, by whatever status, and that is shown to who sent the request.
+            body = body.replace(token.encode(), b"[token]")
         return HttpAnswer(
             response.status,
             body,

@@ -66,13 +66,9 @@ class Credentials:
         secure = any(url.startswith("https:") for url in options.urls)
         self._tls = _watched(tls, self._make_context) if tls or secure else None
 
-    def headers(self) -> dict[str, str]:
-        """The headers that say who calls."""
-        return {"Authorization": f"Bearer {self._token.get()}"} if self._token is not None else {}
-
-    def hidden(self, text: bytes) -> bytes:
-        """The text of a server without the token, which some repeat in what they say of it."""
-        return text.replace(self._token.get().encode(), b"[token]") if self._token is not None else text
+    def token(self) -> str:
+        """The bearer token that says who calls, as of now; empty where there is none."""
+        return self._token.get() if self._token is not None else ""
 
     def tls(self) -> ssl.SSLContext | None:
         """The context for new connections; None where no server has TLS."""

@@ -228,7 +228,11 @@ class OpenAiHttpEngine:
             except NotSent as error:
                 self._eject(place, str(error))
             except Denied as error:
-                self._eject(place, str(error))
+                if error.certain:
+                    self._eject(place, str(error))
+                else:
+                    server.failed(place, "it refuses all requests (403 Forbidden); records have what it said")
+                    self._note(server)
                 refusals += _MAX_REFUSALS // _MAX_DENIALS
                 failure = EngineError(f"{server.url}: {error}")
             except Busy as error:
@@ -401,6 +405,9 @@ class OpenAiHttpEngine:
                     server.eject(self._silence)
                     self._note(server)
                     for patience in self._calls[server.url]:
+                        if patience.expired():
+                            # It ends already, and takes its time.
+                            continue
                         patience.reschedule(asyncio.get_running_loop().time())
             await asyncio.sleep(_SILENCE_LOOK_SECONDS)
 

@@ -31,7 +31,7 @@ _SPARE_LEVELS_COUNT = 8
 """Of nesting. A record holds the answer two levels down, and its readers go no deeper than the reader here does."""
 
 _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_IMPLEMENTED})
-_OF_THE_CALLER = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
+_OF_THE_CALLER = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _NOT_OFFERED = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 _CONTEXT_PARAMS = frozenset({"input_tokens", "input_text"})
 _CONTEXT_PHRASES = (
@@ -59,7 +59,14 @@ class Busy(Exception):
 
 
 class Denied(Exception):
-    """The server takes nothing from this worker, and has not begun; the text says what to change."""
+    """The server takes nothing from this worker, and has not begun; the text says what to change.
+
+    `certain`: whether it means the worker. Otherwise it may mean this request alone, as firewalls and moderations do.
+    """
+
+    def __init__(self, message: str, *, certain: bool = True) -> None:
+        super().__init__(message)
+        self.certain = certain
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,12 @@ def judge(answer: HttpAnswer) -> dict[str, Any]:
         raise Busy(message, retry_after(answer.retry_after, time.time()))
     if status in _OF_THE_CALLER:
         raise Denied(f"it refuses this worker ({_named(status)}: {message}); put a valid token into {TOKEN_FILE}")
+    if status == HTTPStatus.FORBIDDEN:
+        raise Denied(
+            f"it refuses this request, or this worker ({_named(status)}: {message}); if it refuses all, put a valid "
+            f"token into {TOKEN_FILE}",
+            certain=False,
+        )
     if status in range(300, 400):
         raise Denied(f"it sends callers elsewhere ({_named(status)}); set {URLS} to where it serves")
     raise _error(status, failure, message)
