@@ -26,8 +26,9 @@ It is configured by BACKBURNER_… variables alone; docs/settings.md lists them.
 def main() -> None:
     """Run until a signal asks it to stop.
 
-    Exits with 0 after a drain and with 130 if interrupted before; SIGTERM ends it at once then. After an error it logs the reason, and exits with 2
-    where a setting or what is installed cannot be used, so that another start would end the same way, else with 1.
+    Exits with 0 after a drain, and with 130 if interrupted before, when SIGTERM ends it at once. After an error it logs
+    the reason, and exits with 2 where a setting or what is installed cannot be used, so that another start would end
+    the same way, else with 1.
     """
     end_at_sigterm()
     match sys.argv[1:]:

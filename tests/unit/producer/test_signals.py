@@ -27,6 +27,13 @@ asyncio.run(load())
 AS_THE_FIRST = ("unshare", "--pid", "--fork", "--kill-child", *(() if os.geteuid() == 0 else ("--map-root-user",)))
 
 
+def load(*before):
+    """The status and the output of a program that gets SIGTERM while it loads."""
+    command = [*before, sys.executable, "-c", LOADING]
+    ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, timeout=BOUND)
+    return ended.returncode, ended.stdout
+
+
 @pytest.fixture(autouse=True)
 def _as_before():
     before = signal.getsignal(signal.SIGTERM)
@@ -52,8 +59,7 @@ def test_a_program_handles_sigterm_before_anything_is_loaded(program, monkeypatc
 
 
 def test_sigterm_ends_a_load_at_once_by_the_signal():
-    ended = subprocess.run([sys.executable, "-c", LOADING], stdout=subprocess.PIPE, timeout=BOUND)
-    assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, b"")
+    assert load() == (-signal.SIGTERM, b"")
 
 
 def test_sigterm_ends_the_first_process_of_a_container_too():
@@ -61,5 +67,4 @@ def test_sigterm_ends_the_first_process_of_a_container_too():
         subprocess.run([*AS_THE_FIRST, "true"], check=True, capture_output=True, timeout=BOUND)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no process may be the first of its namespace here")
-    ended = subprocess.run([*AS_THE_FIRST, sys.executable, "-c", LOADING], stdout=subprocess.PIPE, timeout=BOUND)
-    assert (ended.returncode, ended.stdout) == (128 + signal.SIGTERM, b"")
+    assert load(*AS_THE_FIRST) == (128 + signal.SIGTERM, b"")
