@@ -29,15 +29,18 @@ _NOISY = ("aiokafka", "asyncio", "botocore", "urllib3")
 _REPEATING = ("aiokafka", "botocore", "urllib3")
 """Those that log the same at each of their own retries, ten times a second while a system is away."""
 _REPEAT_SECONDS = 30.0
-_SECRET = re.compile(
-    r"(?P<key>bb-[A-Za-z0-9_-]{6})[A-Za-z0-9_-]{20,}|(?P<token>eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}[A-Za-z0-9._-]*"
-)
-"""API keys of the gateway, and signed tokens: never in a log, whoever puts them there."""
+_KEY = re.compile(r"(?P<key>bb-[A-Za-z0-9_-]{6})[A-Za-z0-9_-]{20,}")
+_SECRET = re.compile(_KEY.pattern + r"|(?P<token>eyJ)[A-Za-z0-9_-]{8,}(?P<signed>\.[A-Za-z0-9_-]{2,}[A-Za-z0-9._-]*)?")
+"""API keys of the gateway, and signed tokens: never in a log, whoever puts them there.
+
+What only begins as a token does is found too: a search that went on within it would take the square of its length.
+"""
 _URL_SECRET = re.compile(
     r"(?P<user>://)[^/\s\"']+@"
     r"|(?P<name>(?:X-Amz-(?:Signature|Security-Token|Credential)|AWSAccessKeyId|Signature|sig|access_token)=)[^&\s\"']+"
 )
-"""Users and passwords in URLs, to the last @ since a password may hold more of them, and what signs URLs."""
+"""Users and passwords in URLs, to the last @ since a password may hold more of them, and what signs URLs, which may be
+told without what is before their path."""
 _MAX_FIELD_BYTES = 16_384
 """The last line of defence: whatever is logged, a field is no longer."""
 _MAX_TRACEBACK_BYTES = 32_768
@@ -113,10 +116,16 @@ def silence(*libraries: str) -> None:
 
 def masked(text: str) -> str:
     """The text with API keys and signed tokens cut to how they begin, and URLs without what lets their reader in."""
-    text = _SECRET.sub(lambda found: f"{found['key'] or found['token']}…", text)
-    if "://" not in text:
+    text = _SECRET.sub(_cut_secret, text)
+    if "=" not in text and "://" not in text:
         return text
     return _URL_SECRET.sub(lambda found: f"{found['user']}…@" if found["user"] else f"{found['name']}…", text)
+
+
+def _cut_secret(found: re.Match[str]) -> str:
+    if found["token"] and not found["signed"]:
+        return _KEY.sub(r"\g<key>…", found[0])
+    return f"{found['key'] or found['token']}…"
 
 
 def explained(error: BackburnerError, *, whole: bool = False) -> dict[str, str]:

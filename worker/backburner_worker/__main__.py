@@ -5,7 +5,7 @@ import signal
 import sys
 
 from backburner.logs import configure, get_logger
-from backburner.process.signals import on_stop_signal
+from backburner.process.signals import end_at_sigterm, on_stop_signal
 from backburner.runtime.failure import exit_status, log_reasons
 from backburner_schemas.errors import BackburnerError
 from backburner_worker.check import import_app, run_check
@@ -26,9 +26,11 @@ It is configured by BACKBURNER_… variables alone; docs/settings.md lists them.
 def main() -> None:
     """Run until a signal asks it to stop.
 
-    Exits with 0 after a drain and with 130 if interrupted before. After an error it logs the reason, and exits with 2
-    where a setting or what is installed cannot be used, so that another start would end the same way, else with 1.
+    Exits with 0 after a drain, and with 130 if interrupted before, when SIGTERM ends it at once. After an error it logs
+    the reason, and exits with 2 where a setting or what is installed cannot be used, so that another start would end
+    the same way, else with 1.
     """
+    end_at_sigterm()
     match sys.argv[1:]:
         case []:
             run, part = _run, "worker"

@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 
 from backburner.logs import configure, get_logger
+from backburner.process.signals import end_at_sigterm
 from backburner.runtime.failure import exit_status, log_reasons
 from backburner_schemas.errors import BackburnerError, SettingsError
 
@@ -22,6 +23,7 @@ def main() -> None:
     Exits with 0 after a drain. After an error it logs the reason, and exits with 2 where a setting or what is installed
     cannot be used, so that another start would end the same way, else with 1.
     """
+    end_at_sigterm()
     if arguments := sys.argv[1:]:
         sys.stderr.write(_USAGE)
         sys.exit(0 if {"-h", "--help"} & set(arguments) else 2)

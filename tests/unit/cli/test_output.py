@@ -1,5 +1,8 @@
 """Where records go."""
 
+import io
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,19 @@ def test_what_was_there_before_stays_when_writing_breaks_off(tmp_path):
         break_off()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_that_write_one_file_at_once_leave_each_other_alone(tmp_path):
+    path, mine = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    mine.write_text("a user's own")
+    with records_to(path) as write:
+        write(b"{}")
+        with records_to(path) as write_later:
+            write_later(b'{"later":1}')
+        assert path.read_bytes() == b'{"later":1}\n'
+    assert path.read_bytes() == b"{}\n"
+    assert mine.read_text() == "a user's own"
+    assert sorted(tmp_path.iterdir()) == [path, mine]
 
 
 @pytest.mark.parametrize("place", ["missing/out.jsonl", "."])
@@ -101,6 +117,25 @@ def test_stdout_can_be_named(capfdbinary, name):
     with records_to(Path(name)) as write:
         write(b"{}")
     assert capfdbinary.readouterr().out == b"{}\n"
+
+
+RECORD = json.dumps({"text": "\x1b[31m caf\u00e9 \x7f \u009b2J \u2713"}, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_what_a_terminal_would_obey_is_escaped_on_one_and_nowhere_else(monkeypatch, on_terminal):
+    shown = io.BytesIO()
+    stdout = io.TextIOWrapper(shown)
+    monkeypatch.setattr(stdout, "isatty", lambda: on_terminal, raising=False)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with records_to(Path("-")) as write:
+        write(RECORD)
+    line = shown.getvalue()
+    assert json.loads(line) == json.loads(RECORD)
+    if on_terminal:
+        assert line.decode() == '{"text": "\\u001b[31m café \\u007f \\u009b2J ✓"}\n'
+    else:
+        assert line == RECORD + b"\n"
 
 
 def test_records_on_stdout_come_alone(terminal):

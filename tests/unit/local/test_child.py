@@ -74,6 +74,22 @@ def test_its_own_children_go_with_it(make):
     os.close(own)
 
 
+def test_a_family_that_is_over_is_not_killed_again(make, monkeypatch):
+    child = make(WORDS)
+    child.start()
+    child.wait_until(lambda: not child.running, seconds=BOUND)
+    # From here on its number may be another's.
+    killed = []
+    monkeypatch.setattr(os, "killpg", lambda group, _number: killed.append(group))
+    assert child.exit_status() == 3
+    child.kill()
+    child.stop(grace=BOUND)
+    assert killed == []
+    child.start()
+    child.wait_until(lambda: child.exit_status() is not None, seconds=BOUND)
+    assert killed == [child.pid]
+
+
 def test_an_early_end_is_an_error_with_its_last_words_and_its_log(make):
     child = make(WORDS)
     child.start()

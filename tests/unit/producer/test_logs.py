@@ -124,6 +124,35 @@ def test_what_lets_the_reader_of_a_url_in_is_masked(said, secret):
     assert ".example/" in logs.masked(said)
 
 
+@pytest.mark.parametrize("name", ["sig", "X-Amz-Signature", "X-Amz-Security-Token", "Signature", "access_token"])
+def test_what_signs_a_url_is_masked_where_its_path_alone_is_told(name):
+    assert logs.masked(f"GET /c/blob?sv=1&{name}=c2VjcmV0%3D failed") == f"GET /c/blob?sv=1&{name}=… failed"
+
+
+KEY = "bb-" + "A" * 43
+
+
+@pytest.mark.parametrize(
+    ("said", "masked"),
+    [
+        (f"key {KEY}.", "key bb-AAAAAA…."),
+        ("token eyJhbGciOiJI.eyJzdWIi.c2ln, told", "token eyJ…, told"),
+        ("eyJhbGciOiJI is no token", "eyJhbGciOiJI is no token"),
+        (f"eyJhbGciOiJI{KEY} is no token", "eyJhbGciOiJIbb-AAAAAA… is no token"),
+        (f"eyJhbGciOiJI{KEY}.eyJzdWIi.c2ln", "eyJ…"),
+    ],
+)
+def test_keys_and_tokens_are_cut_to_how_they_begin(said, masked):
+    assert logs.masked(said) == masked
+
+
+@pytest.mark.timeout(60)
+def test_what_begins_as_tokens_do_over_and_over_costs_no_more_than_its_length():
+    # For hours, were each beginning searched from to the end.
+    text = "eyJ" * 3_000_000
+    assert logs.masked(text) == text
+
+
 def test_what_a_library_logs_by_itself_says_no_more_of_an_exception(capsys):
     library = logging.getLogger("some.engine")
     handler = logging.StreamHandler(sys.stderr)

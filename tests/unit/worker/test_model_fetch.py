@@ -168,6 +168,22 @@ async def test_a_part_of_another_file_is_found_by_the_sum_and_fetched_anew(fetch
     assert "not of this file" in caplog.text
 
 
+@pytest.mark.parametrize("left", ["original", "original/weights/a.bin", "original/weights/a.bin/deeper.bin"])
+async def test_what_is_left_of_a_file_where_a_folder_is_wanted_or_the_other_way_round_goes(fetch, model, left):
+    folder = ModelFolder(model, source=SOURCE, checksum="")
+    (folder.part / left).parent.mkdir(parents=True)
+    (folder.part / left).write_bytes(b"left")
+    source = Source({"original/weights/a.bin": b"abc", "config.json": b"{}"})
+    await fetch(source)
+    assert content(model) == source.content
+
+
+async def test_a_record_that_cannot_be_read_is_told_with_its_folder(fetch, model):
+    (model / ".backburner-model.json").mkdir(parents=True)
+    with pytest.raises(ModelFolderUnusable, match=f"Is a directory; check .* holds {model}"):
+        await fetch(Source())
+
+
 async def test_without_a_sum_a_part_is_gone_on_with_only_until_the_machine_is_started_again(fetch, model, monkeypatch):
     async def interrupted(boot):
         monkeypatch.setattr(folders, "boot_id", lambda: "first boot")

@@ -46,6 +46,8 @@ class Hub(ThreadingHTTPServer):
         self.seen = []
         self.status = 200
         self.elsewhere = ""
+        self.gone = None
+        """How an address ends that had its three reads; None: it says so."""
         self.files = {"config.json": CONFIG, "model.safetensors": WEIGHTS, **dict.fromkeys(OTHERS, b"none")}
 
     @property
@@ -89,6 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(302, b"", {"Location": elsewhere})
         if path == "/cdn/weights":
             hub.reads_left -= 1
+            if hub.reads_left < 0 and hub.gone is not None:
+                self.close_connection = True
+                return self._answer(206, b"", {}) if hub.gone == "short" else None
             return self._part(hub.weights) if hub.reads_left >= 0 else self._answer(403, b"expired")
         return self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
@@ -148,6 +153,14 @@ async def test_the_token_goes_to_the_hub_alone_and_the_hub_is_asked_again_when_a
     asked = [path for path, _, _ in hub.seen if path.endswith("resolve/" + COMMIT + "/model.safetensors")]
     # Ten parts, three from each address.
     assert len(asked) == 4
+
+
+@pytest.mark.parametrize("gone", ["broken off", "short"])
+async def test_an_address_that_does_not_answer_any_more_is_forgotten(hub, fetch, gone, monkeypatch):
+    monkeypatch.setattr(file_download, "_WAIT", lambda _: 0)
+    hub.gone = gone
+    folder = await fetch()
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

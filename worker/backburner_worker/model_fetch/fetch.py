@@ -76,6 +76,7 @@ class ModelFetch:
         log.info("looking at the source", source=self._url, folder=str(self._folder.path))
         files = await self._files()
         wanted = {file.name: file for file in files}
+        await asyncio.to_thread(self._folder.make_way, files)
         record.files = {
             name: fetched
             for name, fetched in record.files.items()

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Collection, Iterable
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from backburner.logs import get_logger
@@ -51,11 +51,12 @@ class ModelFolder:
         return cls(path, source=source, checksum=checksum)
 
     def is_whole(self) -> bool:
-        """Whether what is wanted is there. Sizes are looked at, contents are not."""
-        record = _read_record(self.path)
-        if record is None or not record.whole or not record.is_of(self._source, self._checksum):
-            return False
-        wrong = [name for name, file in record.files.items() if _size(self.path / name) != file.size]
+        """Whether what is wanted is there. Sizes are looked at, contents are not. Raises `ModelFolderUnusable`."""
+        with _named(self.path):
+            record = _read_record(self.path)
+            if record is None or not record.whole or not record.is_of(self._source, self._checksum):
+                return False
+            wrong = [name for name, file in record.files.items() if _size(self.path / name) != file.size]
         if wrong:
             log.warning(
                 "a file of the model is missing or cut off; fetching anew", folder=str(self.path), file=wrong[0]
@@ -80,6 +81,21 @@ class ModelFolder:
             if record is None:
                 record = FolderRecord(source=self._source, checksum=self._checksum, boot=boot_id())
             return record
+
+    def make_way(self, files: Iterable[ModelFile]) -> None:
+        """Remove what an earlier run left of files where folders are wanted now, and of folders where files are."""
+        files = list(files)
+        with _named(self.path):
+            folders = {Path(above) for file in files for above in PurePosixPath(file.name).parents} - {Path()}
+            # The outer ones first.
+            for folder in (self.part / inner for inner in sorted(folders)):
+                if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                    folder.unlink()
+            for path in (self.part / file.name for file in files):
+                if path.is_symlink():
+                    path.unlink()
+                elif path.is_dir():
+                    shutil.rmtree(path)
 
     def check_room(self, files: Iterable[ModelFile]) -> None:
         """Raise `ModelFolderUnusable` unless what is missing of the files fits on the volume."""

@@ -79,14 +79,19 @@ class HubSource(ModelSource):
 
     async def read(self, file: ModelFile, start: int, length: int) -> memoryview:
         """That part of the file."""
-        known = self._locations.get(file.name)
-        if known is not None:
-            response, data = await self._ask(known, start, length)
-            if response.is_success:
-                return self._checked(file, response, data, start, length)
+        try:
+            known = self._locations.get(file.name)
+            if known is not None:
+                response, data = await self._ask(known, start, length)
+                if response.is_success:
+                    return self._checked(file, response, data, start, length)
+                self._locations.pop(file.name, None)
+            response, data = await self._from_hub(file, start, length)
+            return self._checked(file, response, data, start, length)
+        except ModelSourceUnavailable:
+            # Whatever was at that address may be gone: the next attempt asks the hub for another.
             self._locations.pop(file.name, None)
-        response, data = await self._from_hub(file, start, length)
-        return self._checked(file, response, data, start, length)
+            raise
 
     async def close(self) -> None:
         """End the connections."""
@@ -155,6 +160,10 @@ class HubSource(ModelSource):
         whole = status == HTTPStatus.OK and start == 0 and length == file.size
         if not (status == HTTPStatus.PARTIAL_CONTENT or whole):
             raise ModelSourceUnavailable(f"the hub answers {status} for a part of {file.name}")
+        if len(data) != length:
+            raise ModelSourceUnavailable(
+                f"the hub gave {len(data)} bytes of {file.name} where it has {length}; try again later"
+            )
         return memoryview(data)
 
     def _is_hubs(self, url: str) -> bool:

@@ -2,10 +2,12 @@
 
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from backburner.cli.terminal import show
 from backburner_schemas.errors import SettingsError
@@ -54,12 +56,17 @@ def records_to(path: Path | None) -> Iterator[Write]:
     target = _target(path)
     if target.is_symlink() or (target.exists() and not target.is_file()):
         # An open file, a device or a pipe cannot be replaced.
-        with _written(target, path) as write:
+        with _naming(path):
+            stream = target.open("wb")
+        with _written(stream, path) as write:
             yield write
         return
-    part = target.with_name(target.name + ".part")
+    # A name of its own, made here or not used: another run may write the same file, or a user have one of that name.
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    with _naming(path):
+        stream = part.open("xb")
     try:
-        with _written(part, path) as write:
+        with _written(stream, path) as write:
             yield write
         with _naming(path):
             part.replace(target)
@@ -82,10 +89,7 @@ def _target(path: Path) -> Path:
 
 
 @contextmanager
-def _written(place: Path, path: Path) -> Iterator[Write]:
-    with _naming(path):
-        stream = place.open("wb")
-
+def _written(stream: BinaryIO, path: Path) -> Iterator[Write]:
     def write(record: bytes) -> None:
         with _naming(path):
             stream.writelines((record, b"\n"))

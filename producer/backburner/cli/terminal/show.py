@@ -1,6 +1,7 @@
 """Every line that the command line writes. stdout has data only, stderr all messages."""
 
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from backburner_schemas.status import BatchStatus
 
 _SPINNER_CHARACTERS = 3
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal obeys, but for tabs and line ends. JSON lets some of them stand as they are."""
 MAX_SHOWN_FINDINGS = 20
 """Findings in an input that are shown one by one; of the others only their number."""
 
@@ -52,9 +55,15 @@ def out(text: str) -> None:
 
 
 def out_bytes(line: bytes) -> None:
-    """One line of data that is encoded already. It goes out at once: whoever reads may be following a job."""
+    """One line of data that is encoded already. On a terminal, control characters in it are escaped as JSON does.
+
+    It goes out at once: whoever reads may be following a job.
+    """
     if sys.stdout is None:
         raise OutputFailed("stdout is closed; leave it open, or write to a file with -o")
+    if sys.stdout.isatty():
+        text = line.decode(errors="backslashreplace")
+        line = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
     try:
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()

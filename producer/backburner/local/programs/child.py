@@ -51,6 +51,8 @@ class Child:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self._family_over = False
+        """Whether nothing is left to kill of the latest run."""
         self._log_start = 0
         self._started = 0.0
 
@@ -84,6 +86,7 @@ class Child:
         if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
             log.replace(log.with_suffix(log.suffix + ".1"))
         self._started = time.monotonic()
+        self._family_over = False
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 - the argv is made by Backburner
@@ -173,10 +176,13 @@ class Child:
             return []
 
     def _kill_family(self) -> None:
-        # Its session's process group. The kernel does not reuse the number while a member lives.
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        # Its session's process group. The kernel does not reuse the number while a member lives; once the first of them
+        # has been waited for and the others are killed, the number may be given to somebody else's.
+        if self._process is None or self._family_over:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._family_over = self._process.returncode is not None
 
 
 def describe(status: int) -> str:
