@@ -188,6 +188,45 @@ def test_no_key_is_promised_that_nobody_makes(render_with, notes):
     assert "get secret mine" in notes(without | {"tests": {"keySecret": "mine"}})
 
 
+def test_helms_test_runs_where_the_gateways_image_does(render_with):
+    where = {"nodeSelector": {"pool": "cpu"}, "tolerations": [{"key": "system", "operator": "Exists"}]}
+    spec = one(render_with({"gateway": where}), "Pod")["spec"]
+    assert {name: spec.get(name) for name in where} == where
+
+
+ISTIO = {
+    "assumeApis": True,
+    "gateway": {
+        "edge": {"kind": "istio", "apiKeys": False},
+        "oidc": {"issuer": "https://id.example.com", "audience": ["batch"]},
+    },
+}
+
+
+def test_no_test_calls_with_a_key_that_istio_refuses(render_with, notes):
+    assert "Pod" not in {each["kind"] for each in render_with(ISTIO)}
+    said = notes(ISTIO)
+    assert "helm test" not in said
+    assert "Istio takes tokens of https://id.example.com there" in said
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"tests": {"keySecret": "token"}},
+        # Istio guards the Gateway then, and the test calls the pods behind it.
+        {"gateway": {"httpRoute": {"enabled": True, "tls": {"enabled": True, "gatewayClassName": "istio"}}}},
+    ],
+    ids="-".join,
+)
+def test_a_test_whose_key_istio_lets_through_is_there(render_with, over):
+    route = over.get("gateway", {}).get("httpRoute", {})
+    if route:
+        route["tls"]["certificateSecret"] = "certificate"
+    values = ISTIO | {"gateway": ISTIO["gateway"] | over.get("gateway", {}), "tests": over.get("tests", {})}
+    assert one(render_with(values), "Pod")
+
+
 def test_workers_elsewhere_are_told_what_the_parts_here_have(notes):
     kafka = {"securityProtocol": "SASL_PLAINTEXT", "existingSecret": {"name": "k"}, "idempotence": False}
     said = notes(

@@ -82,10 +82,16 @@ kubernetes.io/ingress.allow-http: "false"
 {{- toYaml (mustMergeOverwrite $annotations (deepCopy .Values.gateway.service.annotations)) -}}
 {{- end -}}
 
+{{/* Something, if Istio guards the gateways' pods, or a waypoint before them, and not the release's own Gateway. */}}
+{{- define "backburner.gateway.istioGuardsPods" -}}
+{{- $own := .Values.gateway -}}
+{{- if and (eq $own.edge.kind "istio") (not (and $own.httpRoute.enabled $own.httpRoute.tls.enabled)) }}yes{{ end -}}
+{{- end -}}
+
 {{/* What Istio guards: the release's own Gateway, or pods. */}}
 {{- define "backburner.gateway.istioTarget" -}}
 {{- $own := .Values.gateway -}}
-{{- if and $own.httpRoute.enabled $own.httpRoute.tls.enabled -}}
+{{- if not (include "backburner.gateway.istioGuardsPods" .) -}}
 targetRefs:
   - {group: gateway.networking.k8s.io, kind: Gateway, name: {{ include "backburner.fullname" . }}-gateway}
 {{- else -}}
