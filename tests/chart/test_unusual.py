@@ -179,6 +179,12 @@ def notes(tool):
     return said
 
 
+def test_a_bootstrap_that_failed_is_run_again_as_the_notes_say(notes):
+    remedy = "delete the Job and run the same helm upgrade again"
+    assert remedy in " ".join(notes({}).split())
+    assert remedy not in " ".join(notes({"bootstrap": {"enabled": False}}).split())
+
+
 def test_no_key_is_promised_that_nobody_makes(render_with, notes):
     without = {"bootstrap": {"enabled": False}}
     assert "get secret bb-backburner-admin-key" in notes({})
