@@ -65,7 +65,7 @@ alb.ingress.kubernetes.io/backend-protocol: HTTP
 alb.ingress.kubernetes.io/healthcheck-port: "8080"
 alb.ingress.kubernetes.io/healthcheck-path: /readyz
 alb.ingress.kubernetes.io/load-balancer-attributes: idle_timeout.timeout_seconds={{ $seconds }}
-alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ int $own.drainSeconds }}
+alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ include "backburner.drainSeconds" (dict "root" . "own" $own) }}
 {{- else if eq $own.ingress.controller "gke" }}
 kubernetes.io/ingress.allow-http: "false"
 {{- end }}
