@@ -41,7 +41,7 @@ def exported():
         make(registry)
         for family in registry.collect():
             suffixes = {
-                "counter": ("_total",),
+                "counter": ("_total", "_created"),
                 "histogram": ("_bucket", "_count", "_sum"),
             }.get(family.type, ("",))
             names |= {family.name + suffix for suffix in suffixes}
@@ -111,6 +111,8 @@ def test_labels_that_are_read_are_labels_of_the_metric():
     telemetry.dependency("store", up=True)
     labels = {sample.name: set(sample.labels) for family in registry.collect() for sample in family.samples}
     assert labels["backburner_deliveries_settled_total"] == {"outcome", "code"}
+    # By which alerts tell a new counter from a gap in scrapes.
+    assert labels["backburner_deliveries_settled_created"] == {"outcome", "code"}
     assert labels["backburner_oldest_message_age_seconds"] == {"lane"}
     assert labels["backburner_dependency_up"] == {"dependency"}
 
@@ -137,6 +139,13 @@ def test_the_chart_brings_rules_and_dashboard_as_they_are(renders):
     ]
     (text,) = (text for one in dashboards for text in one["data"].values())
     assert json.loads(text) == json.loads(DASHBOARD.read_text())
+
+
+def test_who_has_no_gateways_by_choice_is_not_told_of_it(render_with):
+    values = {"assumeApis": True, "gateway": {"enabled": False}, "monitoring": {"rules": {"enabled": True}}}
+    (rules,) = (one for one in render_with(values) if one["kind"] == "PrometheusRule")
+    found = [rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]]
+    assert found == [rule["alert"] for rule in alerts() if rule["alert"] != "BackburnerGatewayAway"]
 
 
 def test_a_dashboard_has_no_two_panels_in_one_place(count):

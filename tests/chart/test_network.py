@@ -2,8 +2,10 @@
 
 import pytest
 from chart.network import Peer, allowed, policies_of
-from chart.renders import NAMESPACE, case_files, case_name
+from chart.renders import NAMESPACE, RELEASE, case_files, case_name
 from chart.workloads import workloads
+
+from backburner.settings.queue_url import parse_queue
 
 FILES = pytest.mark.parametrize("file", case_files(), ids=case_name)
 STRANGER = Peer({"app": "other"}, "other", "10.1.0.9")
@@ -160,6 +162,33 @@ def test_what_lies_behind_another_port_is_reached_where_the_values_say_so(render
     }
     assert {what: is_so for what, (is_so, wanted) in answers.items() if is_so is not wanted} == {}
     count(len(answers), "questions to the network policies")
+
+
+def egress(objects, component, port):
+    labels = {"app.kubernetes.io/name": "backburner", "app.kubernetes.io/instance": RELEASE}
+    labels |= {"app.kubernetes.io/component": component, "backburner.dev/group": "chat"}
+    return allowed(objects, Peer(labels, NAMESPACE, "10.0.0.9"), OUTSIDE, port)
+
+
+def test_the_token_endpoint_is_reached_by_every_part_of_the_queue(render_with):
+    kafka = {"securityProtocol": "SASL_SSL", "mechanism": "OAUTHBEARER", "existingSecret": {"name": "k"}}
+    objects = render_with({"kafka": kafka | {"oauth": {"tokenUrl": "https://login.example.com:8443/token"}}})
+    reached = {part: egress(objects, part, 8443) for part in ("gateway", "dispatcher", "worker", "bootstrap", "test")}
+    assert reached == {"gateway": True, "dispatcher": True, "worker": True, "bootstrap": True, "test": False}
+
+
+@pytest.mark.parametrize("endpoint", ["http://elasticmq:9324", "http%3A%2F%2Felasticmq%3A9324"])
+def test_the_queues_endpoint_is_reached_escaped_or_not(render_with, endpoint):
+    url = f"sqs://us-east-1?endpoint={endpoint}"
+    assert parse_queue(url).endpoint == "http://elasticmq:9324"
+    assert egress(render_with({"queue": {"url": url}}), "dispatcher", 9324)
+
+
+def test_the_issuers_keys_are_reached_at_a_port_of_their_own(render_with):
+    gateway = {"oidc": {"issuer": "https://id.example.com", "audience": ["batch"]}}
+    gateway["edge"] = {"jwksUri": "https://id.example.com:8443/keys"}
+    objects = render_with({"gateway": gateway})
+    assert [egress(objects, "gateway", port) for port in (443, 8443, 9443)] == [True, True, False]
 
 
 # --- the evaluator itself -------------------------------------------------------------------------------------------

@@ -192,6 +192,14 @@ def test_examples_of_gitops_are_what_their_definitions_take(definitions, count, 
         count(1, "custom resources by their definitions")
 
 
+def test_flux_neither_uninstalls_what_loads_nor_rolls_back_what_a_test_misses():
+    objects = yaml.safe_load_all((ROOT / "helm" / "flux" / "release.yaml").read_text())
+    (spec,) = (one["spec"] for one in objects if one["kind"] == "HelmRelease")
+    assert spec["install"]["strategy"]["name"] == "RetryOnFailure"
+    assert "remediation" not in spec["install"]
+    assert spec["test"]["ignoreFailures"]
+
+
 CHANGES = {
     "an argument of the engine": ("workers.groups.chat.engine.args={--enforce-eager}", True),
     "another image": ("workers.groups.chat.engine.image.tag=next", True),

@@ -9,6 +9,8 @@ from chart.lint import Rendered, findings
 from chart.renders import CHART, REMOVED, run_helm, smallest_with
 from chart.workloads import workloads
 
+from backburner.gateway.auth.bearer import credential_of
+
 LABEL = re.compile(r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")
 POOL = {"nodeSelector": {"pool": "gpu"}, "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]}
 
@@ -96,6 +98,99 @@ def test_labels_that_are_said_twice_stand_once(render_with):
     assert one(objects, "PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
 
 
+_TEXTS = {"name", "key", "parameter", "secretKey", "secretName", "claimName", "serviceAccountName", "schedulerName"}
+
+
+def texts_in(value):
+    """Whatever stands where Kubernetes takes nothing but a text, at any depth."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in _TEXTS or key.endswith("ClassName"):
+                yield key, inner
+            yield from texts_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts_in(inner)
+
+
+def test_names_that_yaml_takes_for_something_else_are_texts(render_with):
+    part = {"priorityClassName": "100", "serviceAccount": {"create": False, "name": "123"}}
+    cache = {"kind": "pvc", "pvc": {"existingClaim": "7"}}
+    chat = {"priorityClassName": "9", "runtimeClassName": "8", "schedulerName": "6", "model": {"cache": cache}}
+    keda = {"source": "prometheus", "prometheus": {"serverAddress": "http://p", "authSecret": "3", "authKeys": ["on"]}}
+    values = {
+        "assumeApis": True,
+        "image": {"pullSecrets": ["42"]},
+        "store": {"existingSecret": {"name": "123", "accessKeyKey": "on"}},
+        "externalSecrets": {"store": {"name": "4"}, "secrets": {"123": {"on": "k"}}},
+        "priorityClass": {"create": True, "name": "10"},
+        "gateway": part | {"ingress": {"enabled": True, "hosts": ["a.b"], "className": "2", "tlsSecret": "1"}},
+        "dispatcher": part | {"autoscaling": {"kind": "keda", "keda": keda}},
+        "bootstrap": {"serviceAccount": part["serviceAccount"]},
+        "tests": {"keySecret": "5"},
+        "workers": {"serviceAccount": part["serviceAccount"], "groups": {"chat": chat}},
+    }
+    assert [found for found in texts_in(render_with(values)) if not isinstance(found[1], str)] == []
+
+
+@pytest.mark.parametrize("toml", ["  # ours\n[tenants.a]\nweight = 2\n", "\n\ta = 1", "a = 1"])
+def test_quotas_arrive_as_they_were_written(render_with, toml):
+    assert one(render_with({"gateway": {"quotas": {"toml": toml}}}), "ConfigMap", "quotas")["data"] == {
+        "quotas.toml": toml
+    }
+
+
+@pytest.mark.parametrize("args", [["-tp", "4"], ["-tp=4"], ["--tensor-parallel-size=4"]], ids="-".join)
+def test_a_split_that_the_number_of_gpus_does_not_follow_is_refused(render_with, args):
+    assert "engine.tensorParallel" in render_with(
+        {"workers": {"groups": {"chat": {"engine": {"args": args}}}}}, check=False
+    )
+
+
+def test_a_drain_that_env_makes_longer_has_its_grace(render_with):
+    longer = {"env": {"BACKBURNER_DRAIN_SECONDS": 299.5}}
+    objects = render_with({"gateway": longer, "dispatcher": longer, "workers": {"groups": {"chat": longer}}})
+    graces = {each.component: each.spec.get("terminationGracePeriodSeconds") for each in workloads(objects)}
+    leave = 300 + 30
+    assert graces["worker"] == graces["dispatcher"] == leave
+    assert graces["gateway"] > leave
+    assert variables(container(objects, "gateway"))["BACKBURNER_FREEZE_GRACE_SECONDS"] == str(10 + 60 + 300 + 50)
+
+
+def test_a_longer_drain_is_known_to_followers_and_to_load_balancers(render_with):
+    values = {"assumeApis": True, "env": {"BACKBURNER_DRAIN_SECONDS": "300"}}
+    values["workers"] = {"groups": {"chat": {"leaderWorkerSet": {"size": 2}}}}
+    gke, alb = (
+        render_with(values | {"gateway": {"ingress": {"enabled": True, "hosts": ["a.b"], "controller": controller}}})
+        for controller in ("gke", "alb")
+    )
+    follower = one(gke, "LeaderWorkerSet")["spec"]["leaderWorkerTemplate"]["workerTemplate"]
+    assert follower["spec"]["terminationGracePeriodSeconds"] == 330
+    assert one(gke, "BackendConfig")["spec"]["connectionDraining"] == {"drainingTimeoutSec": 300}
+    assert "deregistration_delay.timeout_seconds=300" in one(alb, "Ingress")["metadata"]["annotations"].values()
+
+
+def test_a_drain_from_elsewhere_keeps_the_grace_of_the_values(render_with):
+    source = {"valueFrom": {"configMapKeyRef": {"name": "c", "key": "drain"}}}
+    objects = render_with({"env": {"BACKBURNER_DRAIN_SECONDS": source}})
+    assert one(objects, "Deployment", "dispatcher")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+
+
+def test_envoys_route_takes_the_keys_that_the_gateway_takes(renders):
+    routes = [each for each in renders["envoy-gateway"].objects if each["kind"] == "HTTPRoute"]
+    (form,) = (
+        header["value"]
+        for each in routes
+        for rule in each["spec"]["rules"]
+        for match in rule["matches"]
+        for header in match.get("headers", [])
+    )
+    for said in ("Bearer bb-k", "bearer bb-k", "BEARER   bb-k"):
+        assert credential_of(said) == "bb-k"
+        assert re.fullmatch(form, said)
+    assert not re.fullmatch(form, "Bearer ey.token")
+
+
 def test_a_variable_that_is_null_is_taken_out(render_with):
     objects = render_with({"env": {"NCCL_DEBUG": None}, "workers": {"groups": {"chat": {"env": {"NCCL_DEBUG": None}}}}})
     assert "NCCL_DEBUG" not in {each["name"] for each in container(objects, "worker")["env"]}
@@ -179,6 +274,12 @@ def notes(tool):
     return said
 
 
+def test_a_bootstrap_that_failed_is_run_again_as_the_notes_say(notes):
+    remedy = "delete the Job and run the same helm upgrade again"
+    assert remedy in " ".join(notes({}).split())
+    assert remedy not in " ".join(notes({"bootstrap": {"enabled": False}}).split())
+
+
 def test_no_key_is_promised_that_nobody_makes(render_with, notes):
     without = {"bootstrap": {"enabled": False}}
     assert "get secret bb-backburner-admin-key" in notes({})
@@ -186,6 +287,45 @@ def test_no_key_is_promised_that_nobody_makes(render_with, notes):
     assert "helm test" not in notes(without)
     assert "Pod" not in {each["kind"] for each in render_with(without)}
     assert "get secret mine" in notes(without | {"tests": {"keySecret": "mine"}})
+
+
+def test_helms_test_runs_where_the_gateways_image_does(render_with):
+    where = {"nodeSelector": {"pool": "cpu"}, "tolerations": [{"key": "system", "operator": "Exists"}]}
+    spec = one(render_with({"gateway": where}), "Pod")["spec"]
+    assert {name: spec.get(name) for name in where} == where
+
+
+ISTIO = {
+    "assumeApis": True,
+    "gateway": {
+        "edge": {"kind": "istio", "apiKeys": False},
+        "oidc": {"issuer": "https://id.example.com", "audience": ["batch"]},
+    },
+}
+
+
+def test_no_test_calls_with_a_key_that_istio_refuses(render_with, notes):
+    assert "Pod" not in {each["kind"] for each in render_with(ISTIO)}
+    said = notes(ISTIO)
+    assert "helm test" not in said
+    assert "Istio takes tokens of https://id.example.com there" in said
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"tests": {"keySecret": "token"}},
+        # Istio guards the Gateway then, and the test calls the pods behind it.
+        {"gateway": {"httpRoute": {"enabled": True, "tls": {"enabled": True, "gatewayClassName": "istio"}}}},
+    ],
+    ids="-".join,
+)
+def test_a_test_whose_key_istio_lets_through_is_there(render_with, over):
+    route = over.get("gateway", {}).get("httpRoute", {})
+    if route:
+        route["tls"]["certificateSecret"] = "certificate"
+    values = ISTIO | {"gateway": ISTIO["gateway"] | over.get("gateway", {}), "tests": over.get("tests", {})}
+    assert one(render_with(values), "Pod")
 
 
 def test_workers_elsewhere_are_told_what_the_parts_here_have(notes):

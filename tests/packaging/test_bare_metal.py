@@ -32,15 +32,6 @@ def test_every_variable_is_a_setting_or_a_library_s_own(file):
     assert all(name.startswith(("BACKBURNER_", "AWS_", "CUDA_")) for name in names)
 
 
-@pytest.mark.parametrize("file", ENV_FILES, ids=lambda file: file.name)
-def test_a_shell_reads_the_same_as_systemd(file):
-    clean = {"PATH": os.environ["PATH"]}
-    script = 'set -a; . "$1"; exec env -0'
-    shown = subprocess.run(["bash", "-c", script, "bash", str(file)], env=clean, capture_output=True, check=True).stdout
-    read = dict(line.split("=", 1) for line in shown.decode().split("\0") if line)
-    assert settings_of(file).items() <= read.items()
-
-
 def test_a_worker_can_be_made_of_the_files_together(monkeypatch):
     for file in ENV_FILES:
         for name, value in settings_of(file).items():
@@ -101,13 +92,58 @@ def test_the_unit_is_as_exposed_as_an_engine_needs_and_no_more(judged):
 
 
 @pytest.fixture
+def read_by_script(tmp_path):
+    """What a worker finds in its environment, and what the script says, with that file of settings."""
+    program = tmp_path / "worker"
+    program.write_text("#!/bin/sh\nexec env -0\n")
+    program.chmod(0o755)
+
+    def read(file):
+        env = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "77", "WORKER_PROGRAM": str(program)}
+        ran = subprocess.run(
+            ["bash", str(SCRIPT)], env=env | {"WORKER_SETTINGS": str(file)}, capture_output=True, check=True
+        )
+        return dict(each.split("=", 1) for each in ran.stdout.decode().split("\0") if each), ran.stderr.decode()
+
+    return read
+
+
+def test_the_script_reads_the_same_as_systemd(read_by_script):
+    file = EXTERNAL / "worker.env"
+    found, said = read_by_script(file)
+    assert (settings_of(file) | {"BACKBURNER_HTTP_PORT": "0"}).items() <= found.items()
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("s3cr&t;id|x>y", "s3cr&t;id|x>y"),
+        ("a$PATH${HOME}$(id)`id`", "a$PATH${HOME}$(id)`id`"),
+        ('it\'s 5 "inches" # wide  ', 'it\'s 5 "inches" # wide'),
+        ("'a \\ $b \"c\" '", 'a \\ $b "c" '),
+        ('"a $b \\"c\\" \\d \\\\"', 'a $b "c" \\d \\'),
+        ("a\\b\\\\c", "ab\\c"),
+        ("x=y\r", "x=y"),
+        ("", ""),
+    ],
+)
+def test_a_value_arrives_as_systemd_reads_it_and_is_never_run(read_by_script, tmp_path, written, meant):
+    file = tmp_path / "worker.env"
+    file.write_text(f"# of all workers\n\n; of this one\n PASSWORD = {written}\nmy secret\nLAST=1", newline="")
+    found, said = read_by_script(file)
+    assert (found["PASSWORD"], found["LAST"]) == (meant, "1")
+    assert said == f"{file}: line 5 is no NAME=value; it is passed over\n"
+
+
+@pytest.fixture
 def slurm(tmp_path):
     """Starts the script as Slurm does, with a worker that ends, start by start, with those statuses, and then runs."""
     started = []
 
-    def start(*statuses, source=""):
+    def start(*statuses, source="", fetch=()):
         worker = tmp_path / "worker"
-        counter = tmp_path / "counter"
+        counter, fetched = tmp_path / "counter", tmp_path / "fetched"
         worker.write_text(
             f"""#!{sys.executable}
 import os, signal, sys
@@ -117,16 +153,20 @@ def drained(*_):
     os.write(1, b"drained\\n")
     sys.exit(0)
 
+def next_of(statuses, counter):
+    with Path(counter).open("a+") as file:
+        file.seek(0)
+        number = len(file.read())
+        file.write("x")
+    return statuses[number] if number < len(statuses) else None
+
 signal.signal(signal.SIGTERM, drained)
 print(*sys.argv[1:], "as", os.environ["BACKBURNER_WORKER_ID"], flush=True)
 if "fetch-model" in sys.argv:
-    sys.exit(0)
-with Path({str(counter)!r}).open("a+") as file:
-    file.seek(0)
-    number = len(file.read())
-    file.write("x")
-if number < len({statuses!r}):
-    sys.exit({statuses!r}[number])
+    sys.exit(next_of({fetch!r}, {str(fetched)!r}) or 0)
+status = next_of({statuses!r}, {str(counter)!r})
+if status is not None:
+    sys.exit(status)
 print("runs", flush=True)
 signal.pause()
 """
@@ -186,6 +226,17 @@ def test_a_job_that_is_cancelled_drains_and_ends(slurm):
 def test_the_model_is_fetched_first(slurm):
     process = slurm(source="s3://models/m")
     assert until_it_runs(process) == ["fetch-model as slurm-77", "as slurm-77", "runs"]
+
+
+def test_a_fetch_that_fails_for_a_moment_is_tried_again(slurm):
+    process = slurm(source="s3://models/m", fetch=(1,))
+    assert until_it_runs(process) == ["fetch-model as slurm-77"] * 2 + ["as slurm-77", "runs"]
+
+
+def test_a_model_that_can_never_be_fetched_ends_the_job(slurm):
+    process = slurm(source="s3://models/m", fetch=(UNUSABLE_STATUS,))
+    said, _ = process.communicate(timeout=30)
+    assert (said.splitlines(), process.returncode) == (["fetch-model as slurm-77"], UNUSABLE_STATUS)
 
 
 def test_a_worker_that_dies_is_started_again(slurm):

@@ -97,7 +97,7 @@ metadata:
 spec:
   secretTargetRef:
     {{- range $keda.prometheus.authKeys }}
-    - {parameter: {{ . }}, name: {{ $keda.prometheus.authSecret }}, key: {{ . }}}
+    - {parameter: {{ . | quote }}, name: {{ $keda.prometheus.authSecret | quote }}, key: {{ . | quote }}}
     {{- end }}
 {{- end }}
 {{- end }}

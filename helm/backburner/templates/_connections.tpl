@@ -114,8 +114,8 @@ follows the Secret: a variable has the value of the pod's start for as long as t
 {{- define "backburner.fromSecret" -}}
 valueFrom:
   secretKeyRef:
-    name: {{ index . 0 }}
-    key: {{ index . 1 }}
+    name: {{ index . 0 | quote }}
+    key: {{ index . 1 | quote }}
 {{- end -}}
 
 {{/* (dict "from" CAFROM "name" VOLUME "variable" NAME "into" INTO): an authority's certificate as a file that the variable names. */}}
@@ -198,7 +198,7 @@ its drain together, and all parts must agree on them.
 {{- $env := mergeOverwrite (deepCopy $.Values.env) (deepCopy $group.env) -}}
 {{- $poll := default "10" (get $env "BACKBURNER_CANCEL_POLL_SECONDS") | toString | float64 | ceil | int -}}
 {{- $age := default "60" (get $env "BACKBURNER_SEGMENT_MAX_AGE_SECONDS") | toString | float64 | ceil | int -}}
-{{- $most = max $most (add $poll $age (int $group.drainSeconds)) -}}
+{{- $most = max $most (add $poll $age (include "backburner.drainSeconds" (dict "root" $ "own" $group) | int)) -}}
 {{- end -}}
 {{- end -}}
 {{- $most -}}

@@ -97,11 +97,21 @@ default
 {{- default (printf "%s-admin-key" (include "backburner.fullname" .)) .Values.bootstrap.adminKeySecret -}}
 {{- end -}}
 
-{{/* The Secret with the key that NOTES and the test call with, or nothing where nobody makes one. */}}
+{{/* The Secret with the key that NOTES call with, or nothing where nobody makes one. */}}
 {{- define "backburner.callersKey" -}}
 {{- if .Values.tests.keySecret -}}
 {{- .Values.tests.keySecret -}}
 {{- else if and .Values.bootstrap.enabled .Values.bootstrap.createAdminKey -}}
 {{- include "backburner.adminKeySecret" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The Secret with the key that the test calls with, or nothing. It calls a gateway's pods; where Istio guards those, an API key does not
+get past it, and only a token of the user's own does.
+*/}}
+{{- define "backburner.testsKey" -}}
+{{- if or .Values.tests.keySecret (not (include "backburner.gateway.istioGuardsPods" .)) -}}
+{{- include "backburner.callersKey" . -}}
 {{- end -}}
 {{- end -}}

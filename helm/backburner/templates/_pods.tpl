@@ -19,12 +19,18 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* (dict "root" $ "own" PART): whole seconds that the part's drain may take, which `env` may have set too. */}}
+{{- define "backburner.drainSeconds" -}}
+{{- $said := get (mergeOverwrite (deepCopy .root.Values.env) (deepCopy .own.env)) "BACKBURNER_DRAIN_SECONDS" -}}
+{{- ternary .own.drainSeconds (default .own.drainSeconds $said) (kindIs "map" $said) | toString | float64 | ceil | int -}}
+{{- end -}}
+
 {{/* (dict "root" $ "own" PART): where a pod may run, and by whose images. */}}
 {{- define "backburner.placement" -}}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with .own.nodeSelector }}
@@ -61,7 +67,7 @@ topologySpreadConstraints:
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "backburner.serviceAccount" . }}
+  name: {{ include "backburner.serviceAccount" . | quote }}
   namespace: {{ .root.Release.Namespace | quote }}
   labels:
     {{- include "backburner.labels" . | nindent 4 }}

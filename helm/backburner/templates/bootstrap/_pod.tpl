@@ -51,7 +51,7 @@ metadata:
     {{- include "backburner.podAnnotations" (dict "container" "bootstrap" "own" $own) | nindent 4 }}
 spec:
   restartPolicy: OnFailure
-  serviceAccountName: {{ include "backburner.serviceAccount" $component }}
+  serviceAccountName: {{ include "backburner.serviceAccount" $component | quote }}
   automountServiceAccountToken: {{ $own.createAdminKey }}
   enableServiceLinks: false
   securityContext:

@@ -65,7 +65,7 @@ alb.ingress.kubernetes.io/backend-protocol: HTTP
 alb.ingress.kubernetes.io/healthcheck-port: "8080"
 alb.ingress.kubernetes.io/healthcheck-path: /readyz
 alb.ingress.kubernetes.io/load-balancer-attributes: idle_timeout.timeout_seconds={{ $seconds }}
-alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ int $own.drainSeconds }}
+alb.ingress.kubernetes.io/target-group-attributes: deregistration_delay.timeout_seconds={{ include "backburner.drainSeconds" (dict "root" . "own" $own) }}
 {{- else if eq $own.ingress.controller "gke" }}
 kubernetes.io/ingress.allow-http: "false"
 {{- end }}
@@ -82,10 +82,16 @@ kubernetes.io/ingress.allow-http: "false"
 {{- toYaml (mustMergeOverwrite $annotations (deepCopy .Values.gateway.service.annotations)) -}}
 {{- end -}}
 
+{{/* Something, if Istio guards the gateways' pods, or a waypoint before them, and not the release's own Gateway. */}}
+{{- define "backburner.gateway.istioGuardsPods" -}}
+{{- $own := .Values.gateway -}}
+{{- if and (eq $own.edge.kind "istio") (not (and $own.httpRoute.enabled $own.httpRoute.tls.enabled)) }}yes{{ end -}}
+{{- end -}}
+
 {{/* What Istio guards: the release's own Gateway, or pods. */}}
 {{- define "backburner.gateway.istioTarget" -}}
 {{- $own := .Values.gateway -}}
-{{- if and $own.httpRoute.enabled $own.httpRoute.tls.enabled -}}
+{{- if not (include "backburner.gateway.istioGuardsPods" .) -}}
 targetRefs:
   - {group: gateway.networking.k8s.io, kind: Gateway, name: {{ include "backburner.fullname" . }}-gateway}
 {{- else -}}

@@ -13,7 +13,9 @@
 {{- if hasPrefix "kafka://" $url -}}
 {{- range splitList "," (trimPrefix "kafka://" $url) }}{{ $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "9092" | int) }}{{ end -}}
 {{- else if contains "endpoint=" $url -}}
-{{- $ports = list (include "backburner.urlPort" (dict "url" (regexReplaceAll "^.*endpoint=" $url "")) | int) -}}
+{{- /* It may be escaped, and a URL's path is what urlParse unescapes. */ -}}
+{{- $endpoint := (urlParse (regexReplaceAll "^.*endpoint=" $url "http://path/")).path | trimPrefix "/" -}}
+{{- $ports = list (include "backburner.urlPort" (dict "url" $endpoint) | int) -}}
 {{- else -}}
 {{- $ports = list 443 -}}
 {{- end -}}

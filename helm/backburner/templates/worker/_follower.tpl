@@ -24,10 +24,10 @@ metadata:
   annotations:
     {{- include "backburner.podAnnotations" (dict "container" "follower" "own" $group) | nindent 4 }}
 spec:
-  serviceAccountName: {{ include "backburner.serviceAccount" $component }}
+  serviceAccountName: {{ include "backburner.serviceAccount" $component | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ add (int $group.drainSeconds) 30 }}
+  terminationGracePeriodSeconds: {{ add (include "backburner.drainSeconds" $component | int) 30 }}
   securityContext:
     {{- include "backburner.podSecurity" $root | nindent 4 }}
   {{- include "backburner.worker.placement" . | trim | nindent 2 }}

@@ -21,10 +21,10 @@ metadata:
   annotations:
     {{- include "backburner.podAnnotations" (dict "container" "worker" "own" $group) | nindent 4 }}
 spec:
-  serviceAccountName: {{ include "backburner.serviceAccount" $component }}
+  serviceAccountName: {{ include "backburner.serviceAccount" $component | quote }}
   automountServiceAccountToken: {{ has "node" $group.reclaimNotices }}
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ add (int $group.drainSeconds) 30 }}
+  terminationGracePeriodSeconds: {{ add (include "backburner.drainSeconds" $component | int) 30 }}
   securityContext:
     {{- include "backburner.podSecurity" $root | nindent 4 }}
   {{- include "backburner.worker.placement" . | trim | nindent 2 }}
@@ -127,16 +127,16 @@ topologySpreadConstraints:
         {{- include "backburner.worker.selector" $ | nindent 8 }}
 {{- end }}
 {{- with include "backburner.worker.priority" . }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- if $group.gang.enabled }}
 schedulingGroup: {podGroupName: {{ include "backburner.worker.name" . }}}
 {{- end }}
 {{- with $group.schedulerName }}
-schedulerName: {{ . }}
+schedulerName: {{ . | quote }}
 {{- end }}
 {{- with $group.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- if $group.hostIPC }}
 hostIPC: true

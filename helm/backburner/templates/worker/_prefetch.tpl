@@ -16,7 +16,7 @@ metadata:
     {{- include "backburner.podAnnotations" (dict "container" "fetch-model" "own" $group) | nindent 4 }}
 spec:
   restartPolicy: OnFailure
-  serviceAccountName: {{ include "backburner.serviceAccount" (dict "root" $root "component" "worker" "account" $root.Values.workers.serviceAccount) }}
+  serviceAccountName: {{ include "backburner.serviceAccount" (dict "root" $root "component" "worker" "account" $root.Values.workers.serviceAccount) | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   securityContext:

@@ -40,7 +40,7 @@ emptyDir:
 {{- else if eq $cache.kind "hostPath" }}
 hostPath: {path: {{ $cache.hostPath | quote }}, type: Directory}
 {{- else }}
-persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }}}
+persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim | quote }}}
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -108,7 +108,7 @@ persistentVolumeClaim: {claimName: {{ default "model" $cache.pvc.existingClaim }
     accessModes: [{{ $cache.pvc.accessMode }}]
     volumeMode: Filesystem
     {{- with $cache.pvc.storageClass }}
-    storageClassName: {{ . }}
+    storageClassName: {{ . | quote }}
     {{- end }}
     resources:
       requests:
