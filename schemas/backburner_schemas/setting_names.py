@@ -82,6 +82,7 @@ SETTING_NAMES: frozenset[str] = frozenset(
         # the dispatcher
         "DISPATCH_BACKLOG",
         "DISPATCH_JOBS",
+        "DISPATCH_SPOOL_BYTES",
         "DISPATCH_CLAIM_SECONDS",
         "DISPATCH_LOOK_SECONDS",
         # the worker

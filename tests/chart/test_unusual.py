@@ -147,6 +147,15 @@ def test_a_split_that_the_number_of_gpus_does_not_follow_is_refused(render_with,
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "least"), [("8Gi", 7 << 30), ("1500M", 1_300_000_000), (2_000_000_000, 1_700_000_000)]
+)
+def test_a_dispatcher_keeps_less_on_its_disk_than_that_may_hold(render_with, size, least):
+    values = {"dispatcher": {"spoolSize": str(size)}}
+    told = variables(container(render_with(values), "dispatcher"))["BACKBURNER_DISPATCH_SPOOL_BYTES"]
+    assert least < int(told) < least * 1.1
+
+
 def test_a_drain_that_env_makes_longer_has_its_grace(render_with):
     longer = {"env": {"BACKBURNER_DRAIN_SECONDS": 299.5}}
     objects = render_with({"gateway": longer, "dispatcher": longer, "workers": {"groups": {"chat": longer}}})

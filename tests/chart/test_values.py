@@ -231,6 +231,8 @@ REFUSED = [
     (nested(f"{GROUP}.autoscaling", {}), f"{GROUP}.autoscaling: workers have no autoscaler"),
     ({"workers": {"groups": {"chat": None}}}, "workers.groups: there is none"),
     ({"workers": {"mode": "external"}}, "workers.mode: external installs no groups"),
+    ({"dispatcher": {"spoolSize": "10Gi"}}, "dispatcher.spoolSize: 10Gi is over dispatcher.resources.limits"),
+    ({"dispatcher": {"spoolSize": "8 GB"}}, "8 GB is no size that is known here"),
     ({"queue": {"url": "sqs://eu-west-1", "prefix": "a.b"}}, "a queue's name on SQS has no dots"),
     (
         {"queue": {"url": "sqs://r"}, "kafka": {"topics": {"retentionSeconds": 1209601}}},

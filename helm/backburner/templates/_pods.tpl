@@ -25,6 +25,16 @@ capabilities:
 {{- ternary .own.drainSeconds (default .own.drainSeconds $said) (kindIs "map" $said) | toString | float64 | ceil | int -}}
 {{- end -}}
 
+{{/* The bytes of a quantity such as 8Gi. */}}
+{{- define "backburner.bytes" -}}
+{{- $factors := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
+{{- if not (hasKey $factors $unit) }}
+{{- fail (printf "%v is no size that is known here; write it as in 8Gi" .) }}
+{{- end }}
+{{- mulf (trimSuffix $unit (toString .) | float64) (get $factors $unit) | int64 -}}
+{{- end -}}
+
 {{/* (dict "root" $ "own" PART): where a pod may run, and by whose images. */}}
 {{- define "backburner.placement" -}}
 {{- with .root.Values.image.pullSecrets }}

@@ -1,6 +1,7 @@
 """One claimed job, from its input to its seal: plan, spool, send, seal. It goes on where its last owner stopped."""
 
 import asyncio
+import errno
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _QUIET_LOOKS_COUNT = 2
 """Looks in which nothing is sent of a job before it counts as waiting: turns come in a row, but not without gaps."""
 _RETRY_SECONDS = 300.0
 """Until a job is looked at again that cannot go on here."""
+_ROOM_SECONDS = 30.0
+"""The same where it found no room on the disk, which other jobs have."""
 
 log = get_logger(__name__)
 
@@ -181,7 +184,7 @@ class JobRun:
             log.error(  # noqa: TRY400 - the error says what is wrong
                 "keeping a job on this machine's disk failed; trying later", **self._names, error=str(error)
             )
-            return await self._hand_back(_RETRY_SECONDS, error)
+            return await self._hand_back(_ROOM_SECONDS if error.errno == errno.ENOSPC else _RETRY_SECONDS, error)
 
     async def _planned_in_time(self) -> JobStream | None:
         """The planned job; None if it has to be left or ended before that."""

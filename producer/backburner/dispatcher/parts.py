@@ -17,6 +17,7 @@ from backburner.dispatcher.settings import DispatcherSettings
 from backburner.dispatcher.sharing.backlog import Backlog
 from backburner.dispatcher.sharing.scheduler import Scheduler
 from backburner.dispatcher.sharing.surveyor import Surveyor
+from backburner.dispatcher.spool_room import SpoolRoom
 from backburner.quotas import QuotasFile
 from backburner.runtime.notifier import Notifier
 from backburner.submission.cursor import new_owner
@@ -97,7 +98,12 @@ class Parts:
     @cached_property
     def planner(self) -> Planner:
         """What checks inputs and puts them in order."""
-        return Planner(self.connections.storage, self.connections.pools, max_bytes=self.settings.max_body_bytes)
+        return Planner(
+            self.connections.storage,
+            self.connections.pools,
+            room=SpoolRoom(self.settings.dispatch_spool_bytes),
+            max_bytes=self.settings.max_body_bytes,
+        )
 
     def _sent_of(self, job: JobKey) -> int | None:
         return self.dispatcher.sent_of(job)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from functools import partial
 
+from backburner.dispatcher.spool_room import SpoolRoom
 from backburner.inputs.findings import SkippedLine
 from backburner.inputs.validation import Checker
 from backburner.logs import get_logger
@@ -21,6 +22,8 @@ from backburner_schemas.job import InputError, JobManifest, StoredInput
 
 _MAX_MESSAGE_CHARACTERS = 1000
 _MAX_PARAM_CHARACTERS = 255
+_PLAN_BYTES = 64
+"""On the disk, of each request of a job: its entry in the plan, and its place while the input is read."""
 _MAX_CONCURRENT_PLANS = 4
 """Each takes some 30 MB, and for seconds one of the few threads that turns are read in, too."""
 
@@ -38,8 +41,9 @@ class InputRefused(Exception):
 class Planner:
     """Makes plans, and reads those that are there."""
 
-    def __init__(self, storage: Storage, pools: PoolDirectory, *, max_bytes: int) -> None:
-        """`max_bytes` is the size of the largest request."""
+    def __init__(self, storage: Storage, pools: PoolDirectory, *, room: SpoolRoom, max_bytes: int) -> None:
+        """`room` is that on the disk, for all jobs; `max_bytes` is the size of the largest request."""
+        self._room = room
         self._storage = storage
         self._pools = pools
         self._max_bytes = max_bytes
@@ -85,13 +89,18 @@ class Planner:
         """The lines from that position of the plan on, on this machine's disk. Close it.
 
         Waits for a store that is away. Raises `InputRefused` if the input is gone, or is not what it was when it was
-        planned, and `OSError` if the disk is full.
+        planned, and `OSError` if the disk is full, or other jobs have the room that there is for them.
         """
         source = input_of(manifest)
 
         async def build() -> Spool:
-            await self._check_there(source)
-            return await Spool.build(plan, self._storage.stream(source.key), start=start)
+            give_back = self._room.reserve(source.bytes + _PLAN_BYTES * plan.count)
+            try:
+                await self._check_there(source)
+                return await Spool.build(plan, self._storage.stream(source.key), start=start, closed=give_back)
+            except BaseException:
+                give_back()
+                raise
 
         try:
             return await until_stored(build, "read an input")

@@ -19,6 +19,9 @@ class DispatchSettings(SettingGroup):
     dispatch_jobs: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Stored jobs that one dispatcher has under way at once. Each has its unsent lines on the disk, in the folder for
     temporary files. Shares are fair among the tenants of these."""
+    dispatch_spool_bytes: Annotated[int, Field(ge=1)] = 8 * 1024**3
+    """Bytes that those lines, and what is known of them, may take on the disk together. A job that finds no room waits,
+    and says so; one that is larger than this by itself is not sent."""
     dispatch_claim_seconds: Annotated[float, Field(ge=1)] = 30.0
     """Seconds without a sign of life after which another dispatcher takes over a job. One sends nothing more once it
     could not renew its claim for half of that."""

@@ -61,8 +61,11 @@ class SpooledLine(NamedTuple):
 class Spool:
     """Lines in planned order. Close it: the file goes, as it does when the process ends, however it ends."""
 
-    def __init__(self, plan: Plan, *, start: int = 0, folder: Path | None = None) -> None:
+    def __init__(
+        self, plan: Plan, *, start: int = 0, folder: Path | None = None, closed: Callable[[], None] | None = None
+    ) -> None:
         """For `build`, which reads the input, too."""
+        self._closed = closed
         self._plan = plan
         self._first = start
         self._file = tempfile.TemporaryFile(prefix="backburner-spool-", dir=folder, buffering=0)  # noqa: SIM115
@@ -75,14 +78,22 @@ class Spool:
 
     @classmethod
     async def build(
-        cls, plan: Plan, pieces: AsyncIterable[bytes], *, start: int = 0, folder: Path | None = None
+        cls,
+        plan: Plan,
+        pieces: AsyncIterable[bytes],
+        *,
+        start: int = 0,
+        folder: Path | None = None,
+        closed: Callable[[], None] | None = None,
     ) -> "Spool":
         """Read the input, and keep its lines from planned position `start` on. Close it; the plan must stay open.
+
+        `closed` is called whenever it was closed.
 
         The disk holds the lines that are kept, and 24 bytes for each of the job while the input is read. Raises
         `StoredObjectBroken` if the input is not the one that was planned, and `OSError` if the lines cannot be kept.
         """
-        spool = cls(plan, start=start, folder=folder)
+        spool = cls(plan, start=start, folder=folder, closed=closed)
         try:
             if not plan.count:
                 await spool._take_all(pieces, b"")
@@ -117,6 +128,8 @@ class Spool:
         """Remove the file, once a thread that reads it is through."""
         with self._reading:
             self._file.close()
+        if self._closed is not None:
+            self._closed()
 
     # --- filling ---------------------------------------------------------------------------------------------------
 

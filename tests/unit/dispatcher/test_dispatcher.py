@@ -431,6 +431,33 @@ async def test_what_waits_is_told_to_any_thread_while_jobs_come(system):
         assert dispatcher.waiting() == {"paused": 3}
 
 
+async def says(system, job, text):
+    found = (await system.cursor(job)).waiting
+    return found is not None and text in found.detail
+
+
+async def test_a_job_that_finds_no_room_on_the_disk_waits_until_another_has_left(system, monkeypatch):
+    monkeypatch.setattr(job_run, "_ROOM_SECONDS", 0.0)
+    async with system.client() as client:
+        first = await client.submit(lines(100), stored=True)
+        taken = (await system.storage.size(keys.stored_input(first.tenant, first.id))) + 64 * 100
+        async with system.dispatcher(dispatch_spool_bytes=taken + 100):
+            await system.waits_for(first, "no_worker")
+            second = await client.submit(lines(100), stored=True)
+            await until(partial(says, system, second, "BACKBURNER_DISPATCH_SPOOL_BYTES"))
+            await system.announce()
+            await system.until_sealed(first)
+            await system.until_sealed(second)
+
+
+async def test_a_job_that_is_larger_than_the_disk_may_hold_says_so_and_holds_up_no_other(system):
+    await system.announce()
+    async with system.client() as client, system.dispatcher(dispatch_spool_bytes=20_000):
+        large = await client.submit(lines(1000), stored=True)
+        await until(partial(says, system, large, "split the job"))
+        await system.until_sealed(await client.submit(lines(5), stored=True))
+
+
 async def test_a_window_in_a_time_zone_that_is_not_known_here_stops_its_job_alone(system):
     await system.announce()
     async with system.client() as client:
