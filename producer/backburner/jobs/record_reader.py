@@ -39,7 +39,8 @@ BATCH_RECORDS = 32
 """Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is
 created, which was measured to double the cost of parsing."""
 _READ_AHEAD_SEGMENTS = 4
-"""Segments that are fetched ahead of the reader; each has a few megabytes at most."""
+"""Segments that are fetched ahead of the reader; each has a few megabytes at most. None where memory is shared: as long
+as its reader is slow, each would be missing to others."""
 _COPIES_COUNT = 2
 """Of a segment, once its lines are apart."""
 _FIRST_PAUSE_SECONDS = 0.1
@@ -83,6 +84,7 @@ class RecordReader:
         """
         self._storage = storage
         self._memory = memory
+        self._most_ahead = _READ_AHEAD_SEGMENTS if memory is None else 1
         self._view = look or partial(view_job, storage, tenant, job)
         self._with_cut_off = cut_off
         self._tenant = tenant
@@ -187,10 +189,9 @@ class RecordReader:
         left = deque(names)
         try:
             while True:
-                while left and len(ahead) < _READ_AHEAD_SEGMENTS:
+                while left and len(ahead) < self._most_ahead:
                     key = prefix + left[0]
-                    if (share := await self._room(key, wait=not ahead)) is None:
-                        break
+                    share = await self._room(key)
                     ahead.append((left.popleft(), share, asyncio.create_task(self._fetch(key))))
                 if not ahead:
                     return
@@ -209,16 +210,11 @@ class RecordReader:
                 task.cancel()
                 share.free()
 
-    async def _room(self, key: str, *, wait: bool) -> MemoryShare | None:
-        """The memory for a segment; None where there is none at once, unless `wait`.
-
-        Who waits holds none: otherwise readers could wait for each other.
-        """
+    async def _room(self, key: str) -> MemoryShare:
+        """The memory for a segment. Who waits holds none: otherwise readers could wait for each other."""
         if self._memory is None:
             return MemoryBudget(0).share()
         size = (await self._storage.size(key) or 0) * _COPIES_COUNT
-        if not (wait or self._memory.fits(size)):
-            return None
         share = self._memory.share()
         await share.take(size)
         return share

@@ -119,9 +119,10 @@ class BatchResults:
 
     async def lines(self, file: ResultFile, view: JobView, memory: AnswerMemory) -> AsyncGenerator[bytes]:
         """The file's lines, some at a time. Raises `Overloaded` before the first, where there is no memory for them."""
-        await memory.wait()
+        await memory.wait(self._tenant)
         # Those that were cut off come below, with their names.
-        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False, memory=memory.budget)
+        budget = memory.of(self._tenant)
+        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False, memory=budget)
         # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
         missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:
