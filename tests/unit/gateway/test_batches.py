@@ -4,13 +4,16 @@ import asyncio
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 
 import obstore
 import pytest
+import segments
 from gateway import batch_lines, gateway_over
 
 from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.results import ResultFile, ResultKind
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded, EngineError
@@ -38,6 +41,10 @@ async def make(client, data, **more):
     answer = await client.post("/v1/batches", json=wanted(await upload(client, data), **more))
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def failed(index):
+    return segments.failed(index, EngineError())
 
 
 async def retrieve(client, batch):
@@ -119,6 +126,74 @@ async def test_errors_that_are_read_while_the_batch_ends_have_their_names(gatewa
     for view, names in ((running, []), (await results.find(file), ["r1", "r2"])):
         data = b"".join([data async for data in results.lines(file, view, AnswerMemory(seconds=1.0))])
         assert [json.loads(line)["custom_id"] for line in data.splitlines()] == names
+
+
+@pytest.fixture
+async def read(monkeypatch):
+    """The segments that were read whole; each takes most of the time of a call."""
+    names, loop, ahead = [], asyncio.get_running_loop(), 0.0
+    now, view = loop.time, Storage.view
+
+    async def slow(self, key, **more):
+        nonlocal ahead
+        names.append(key.rpartition("/")[2])
+        ahead += 6.0
+        return await view(self, key, **more)
+
+    monkeypatch.setattr(Storage, "view", slow)
+    monkeypatch.setattr(loop, "time", lambda: now() + ahead)
+    return names
+
+
+async def stored(gateway, batch, *parts):
+    """Put segments into the batch, each of these records; their names."""
+    return [
+        await segments.store(gateway.system, part, job=batch["id"], writer="0" * 26, sequence=sequence)
+        for sequence, part in enumerate(parts)
+    ]
+
+
+async def test_for_the_errors_only_those_segments_are_read_that_have_some(gateway, read):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(5))
+    names = await stored(gateway, batch, *([segments.answered(number)] for number in range(4)), [failed(4)])
+    errors = await lines(client, f"file-{batch['id']}-errors")
+    assert [line["custom_id"] for line in errors] == ["r4"]
+    assert read == names[4:]
+
+
+async def test_the_first_line_may_come_late_as_long_as_each_step_is_in_time(gateway, read):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(5))
+    await stored(gateway, batch, *([failed(number)] for number in range(4)), [segments.answered(4)])
+    assert [line["custom_id"] for line in await lines(client, f"file-{batch['id']}-output")] == ["r4"]
+    assert len(read) == 5
+
+
+async def test_an_error_in_a_segment_whose_name_knows_none_is_in_the_error_file_once_the_batch_has_ended(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    _, lying = await stored(gateway, batch, [segments.answered(0), failed(1)], [failed(2)])
+    prefix = keys.segments("default", batch["id"])
+    named = replace(keys.SegmentName.parse(lying), ok=1, failed=0)
+    await gateway.storage.put(prefix + str(named), (await gateway.storage.get(prefix + lying)).data)
+    await gateway.storage.delete([prefix + lying])
+    await gateway.dispatch(batch["id"], only=0)
+    await gateway.system.expire(batch["id"])
+    done = await retrieve(client, batch)
+    assert done["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
+    assert [line["custom_id"] for line in await lines(client, done["error_file_id"])] == ["r1", "r2"]
+
+
+async def test_an_error_that_a_response_superseded_is_in_neither_file(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    await stored(gateway, batch, [failed(0), failed(1)], [segments.answered(0)], [segments.answered(2)])
+    await gateway.dispatch(batch["id"], only=0)
+    await gateway.system.expire(batch["id"])
+    done = await retrieve(client, batch)
+    assert [line["custom_id"] for line in await lines(client, done["error_file_id"])] == ["r1"]
+    assert sorted(line["custom_id"] for line in await lines(client, done["output_file_id"])) == ["r0", "r2"]
 
 
 async def test_the_results_can_be_read_while_the_batch_runs_and_grow(gateway):

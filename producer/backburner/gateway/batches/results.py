@@ -3,7 +3,7 @@
 Both grow while the batch runs, and stay the same once it has ended. Then each request's line is in exactly one of them.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from enum import StrEnum
 from typing import NamedTuple
@@ -117,12 +117,24 @@ class BatchResults:
         for prefix in (keys.segments(self._tenant, job), keys.bodies(self._tenant, job)):
             await self._storage.delete_all(prefix)
 
-    async def lines(self, file: ResultFile, view: JobView, memory: AnswerMemory) -> AsyncGenerator[bytes]:
-        """The file's lines, some at a time. Raises `Overloaded` before the first, where there is no memory for them."""
+    async def lines(
+        self, file: ResultFile, view: JobView, memory: AnswerMemory, *, moved: Callable[[], object] = lambda: None
+    ) -> AsyncGenerator[bytes]:
+        """The file's lines, some at a time. Raises `Overloaded` before the first, where there is no memory for them.
+
+        The first may come late. `moved` is called after each step until then, and afterwards.
+        """
         await memory.wait(self._tenant)
         # Those that were cut off come below, with their names.
-        budget = memory.of(self._tenant)
-        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False, memory=budget)
+        reader = RecordReader(
+            self._storage,
+            self._tenant,
+            file.job,
+            cut_off=False,
+            errors_only=file.kind is ResultKind.ERRORS,
+            memory=memory.of(self._tenant),
+            moved=moved,
+        )
         # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
         missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:
@@ -130,15 +142,15 @@ class BatchResults:
                 if data := b"".join(_lines(file.kind, piece, missing)):
                     yield data
         if file.kind is ResultKind.ERRORS and missing:
-            async for data in self._cut_off(view, missing):
+            async for data in self._cut_off(view, missing, moved):
                 yield data
 
-    async def _cut_off(self, view: JobView, missing: IndexSet) -> AsyncIterator[bytes]:
+    async def _cut_off(self, view: JobView, missing: IndexSet, moved: Callable[[], object]) -> AsyncIterator[bytes]:
         """Lines for the requests that were never run, with their custom_ids from the input."""
         assert view.summary is not None
         error = _CUT_OFF.get(view.summary.missing_code or "", errors.Expired)()
         manifest, last, held, size = view.manifest, -1, list[bytes](), 0
-        async for index, custom_id in self._named(view, missing):
+        async for index, custom_id in self._named(view, missing, moved):
             record = error_record(Address(manifest.tenant, manifest.id, index, custom_id), error)
             held.append(error_line(record))
             size, last = size + len(held[-1]), index
@@ -155,7 +167,9 @@ class BatchResults:
         if held:
             yield b"".join(held)
 
-    async def _named(self, view: JobView, wanted: IndexSet) -> AsyncIterator[tuple[int, str | None]]:
+    async def _named(
+        self, view: JobView, wanted: IndexSet, moved: Callable[[], object]
+    ) -> AsyncIterator[tuple[int, str | None]]:
         """These indexes and the custom_ids of their lines, as far as the input is there."""
         stored = view.manifest.stored
         key = stored.key if stored is not None else keys.stored_input(self._tenant, view.manifest.id)
@@ -165,6 +179,7 @@ class BatchResults:
         due = next(left, None)
         index, rest = 0, b""
         async for piece in self._storage.stream(key):
+            moved()
             *lines, rest = (rest + piece).split(b"\n")
             if len(rest) > _MAX_LINE_BYTES:
                 # No input of requests: nothing behind it can be named.

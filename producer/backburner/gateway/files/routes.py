@@ -171,7 +171,7 @@ async def file_content(request: Request) -> Response:
     headers = {"x-content-type-options": "nosniff"}
     if (result := ResultFile.parse(file_id)) is not None:
         results = parts.results(call.tenant)
-        lines = await _begun(_result_lines(results, result, parts.answer_memory))
+        lines = await _begun(_result_lines(results, result, parts.answer_memory, call))
         name = f"{result.job}_{result.kind}.jsonl"
     else:
         files = parts.files(call.tenant)
@@ -184,8 +184,12 @@ async def file_content(request: Request) -> Response:
     return StreamingResponse(lines, headers=headers, media_type="application/octet-stream")
 
 
-async def _result_lines(results: BatchResults, result: ResultFile, memory: AnswerMemory) -> AsyncIterator[bytes]:
-    async with aclosing(results.lines(result, await results.find(result), memory)) as lines:
+async def _result_lines(
+    results: BatchResults, result: ResultFile, memory: AnswerMemory, call: Call
+) -> AsyncIterator[bytes]:
+    view = await results.find(result)
+    # The first line may be in the last segment: each step until then has the time of a call.
+    async with aclosing(results.lines(result, view, memory, moved=call.go_on)) as lines:
         async for data in lines:
             yield data
 

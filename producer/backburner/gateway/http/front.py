@@ -107,7 +107,7 @@ class Front:
         head.check()
         body = Body(receive, head.content_length, DEFAULT_BODY_BYTES)
         caller = await self._caller(scope, head)
-        call = Call(answer.id, caller, body, patience, self._memory.of(caller.tenant).share())
+        call = Call(answer.id, caller, body, patience, self._answer_seconds, self._memory.of(caller.tenant).share())
         scope.setdefault("state", {})["call"] = call
         return call
 
