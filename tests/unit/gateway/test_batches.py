@@ -13,11 +13,14 @@ from gateway import batch_lines, gateway_over
 
 from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.results import ResultFile, ResultKind
+from backburner.inputs.line_blocks import BOM, is_blank
+from backburner.inputs.located_lines import locate_lines
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 from backburner_schemas.errors import ContextLengthExceeded, EngineError
-from backburner_schemas.job import InputError, JobState, Summary
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Counts, InputError, JobState, Summary
 
 CHAT = "/v1/chat/completions"
 
@@ -114,6 +117,36 @@ async def test_what_never_ran_is_in_the_error_file_under_its_own_name(gateway, h
         (f"r{number}", None, code) for number in (2, 3, 4)
     ]
     assert len(await lines(client, done["output_file_id"])) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [BOM + b"\n" + batch_lines(3), BOM + batch_lines(3), BOM + b" \r\n\n" + batch_lines(3).rstrip()],
+    ids=["alone on its line", "before a request", "before blanks"],
+)
+async def test_requests_behind_a_byte_order_mark_are_named_as_the_dispatcher_counts_them(gateway, monkeypatch, data):
+    batch = await make(await gateway.client(), data)
+    results, file = gateway.parts.results("default"), ResultFile(batch["id"], ResultKind.ERRORS)
+    await gateway.system.expire(batch["id"])
+
+    async def in_pieces(_, key):
+        for start in range(0, len(data), 100):
+            yield data[start : start + 100]
+
+    monkeypatch.setattr(Storage, "stream", in_pieces)
+    counted = [
+        json.loads(text)["custom_id"]
+        async for block in locate_lines(in_pieces(None, None), max_bytes=1 << 20)
+        for text in block.texts
+        if not is_blank(text)
+    ]
+    key = keys.summary("default", batch["id"])
+    summary = Summary.model_validate_json((await gateway.storage.get(key)).data)
+    missing = summary.model_copy(update={"missing": IndexSet.below(3), "counts": Counts(total=3, failed=3)})
+    await gateway.storage.put(key, missing.model_dump_json().encode())
+    view = await results.find(file)
+    found = b"".join([data async for data in results.lines(file, view, AnswerMemory(seconds=1.0))])
+    assert [json.loads(line)["custom_id"] for line in found.splitlines()] == counted == ["r0", "r1", "r2"]
 
 
 async def test_errors_that_are_read_while_the_batch_ends_have_their_names(gateway):

@@ -14,6 +14,7 @@ from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.batch_view import view_batch
 from backburner.gateway.files.file_object import BATCH_OUTPUT, FileObject
 from backburner.gateway.http.errors import error_form
+from backburner.inputs.line_blocks import BOM, is_blank
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import Piece, RecordReader, parsed
 from backburner.storage import Storage
@@ -176,25 +177,33 @@ class BatchResults:
         if not keys.is_input_of(key, self._tenant, view.manifest.id) or await self._storage.modified(key) is None:
             return
         left = iter(wanted)
-        due = next(left, None)
-        index, rest = 0, b""
-        async for piece in self._storage.stream(key):
+        due, index = next(left, None), 0
+        async for lines in self._lines_of(key):
             moved()
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) > _MAX_LINE_BYTES:
-                # No input of requests: nothing behind it can be named.
-                return
             for line in lines:
-                if not line.strip():
-                    continue
                 if index == due:
                     yield index, _custom_id(line)
                     due = next(left, None)
                 index += 1
             if due is None:
                 return
-        if rest.strip() and index == due:
-            yield index, _custom_id(rest)
+
+    async def _lines_of(self, key: str) -> AsyncIterator[list[bytes]]:
+        """The lines of an input that are requests, some at a time: those that `locate_lines` gives and are not blank.
+
+        They end at a line that is too long to be held: it is no input of requests, and nothing behind it has a name.
+        """
+        rest, is_first = b"", True
+        async for piece in self._storage.stream(key):
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > _MAX_LINE_BYTES:
+                return
+            if is_first and lines:
+                lines[0], is_first = lines[0].removeprefix(BOM), False
+            yield [line for line in lines if not is_blank(line)]
+        last = rest.removeprefix(BOM) if is_first else rest
+        if not is_blank(last):
+            yield [last]
 
     async def _sizes(self, view: JobView) -> dict[ResultKind, int]:
         """Bytes of the segments that each file's lines are in."""
@@ -315,7 +324,7 @@ _STATUSES = dict(_statuses(BackburnerError))
 
 def _custom_id(line: bytes) -> str | None:
     try:
-        found = from_json(line.removeprefix(b"\xef\xbb\xbf"))
+        found = from_json(line)
     except ValueError:
         return None
     custom_id = found.get("custom_id") if isinstance(found, dict) else None
