@@ -12,13 +12,15 @@ import segments
 from gateway import batch_lines, gateway_over
 
 from backburner.gateway.answer_memory import AnswerMemory
+from backburner.gateway.batches.batch_store import BatchStore
 from backburner.gateway.batches.results import ResultFile, ResultKind
 from backburner.inputs.line_blocks import BOM, is_blank
 from backburner.inputs.located_lines import locate_lines
 from backburner.storage import Storage
+from backburner.storage.clock import OwnClock
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.errors import ContextLengthExceeded, EngineError
+from backburner_schemas.errors import ContextLengthExceeded, EngineError, StoreError
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.job import Counts, InputError, JobState, Summary
 
@@ -546,9 +548,47 @@ async def test_a_create_that_broke_off_is_completed_by_its_retry(gateway):
         [keys.pending(*names), keys.manifest(*names), keys.open_job(*names), keys.batch(*names)]
     )
     again = (await client.post("/v1/batches", json=body, headers=key)).json()
-    assert (again["id"], again["created_at"]) == (batch["id"], batch["created_at"])
+    assert again["id"] == batch["id"]
     assert await gateway.storage.modified(keys.pending(*names)) is not None
     assert len((await client.get("/v1/batches")).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("headers", [{"idempotency-key": "k"}, {"x-stainless-retry-count": "1"}], ids=["key", "retry"])
+async def test_a_create_that_broke_off_has_its_whole_time_from_its_retry_on(gateway, monkeypatch, headers):
+    client, put = await gateway.client(), Storage.put
+    body = wanted(await upload(client, batch_lines(1)), completion_window="5m", output_expires_after={"seconds": 3600})
+
+    async def broken(self, key, data):
+        if key.startswith(keys.batches("default")):
+            raise StoreError
+        await put(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put", broken)
+        assert (await client.post("/v1/batches", json=body, headers=headers)).status_code == 503
+    now = int(time.time()) + 400
+    for name in ("now", "trusted_now"):
+        monkeypatch.setattr(OwnClock, name, lambda _: now)
+    answers = await asyncio.gather(*(client.post("/v1/batches", json=body, headers=headers) for _ in range(3)))
+    (batch,) = {json.dumps(answer.json(), sort_keys=True) for answer in answers}
+    batch = json.loads(batch)
+    assert (batch["status"], batch["created_at"], batch["expires_at"]) == ("validating", now, now + 300)
+    noted = keys.expiry("default", now + 300 + 3600 + 3600, f"file-{batch['id']}-output")
+    assert await gateway.storage.modified(noted) is not None
+
+
+async def test_a_retry_that_came_before_the_batch_was_there_finds_it_even_when_it_has_ended(gateway, monkeypatch):
+    client = await gateway.client()
+    body, key = wanted(await upload(client, batch_lines(1))), {"idempotency-key": "k"}
+    batch = (await client.post("/v1/batches", json=body, headers=key)).json()
+    await gateway.dispatch(batch["id"])
+
+    async def not_yet(*_):
+        return None
+
+    monkeypatch.setattr(BatchStore, "made", not_yet)
+    again = await client.post("/v1/batches", json=body, headers=key)
+    assert (again.json()["id"], again.json()["status"]) == (batch["id"], "completed")
 
 
 async def test_a_create_that_broke_off_makes_no_batch_of_a_file_that_is_gone(gateway):
