@@ -197,6 +197,29 @@ async def test_for_the_errors_only_those_segments_are_read_that_have_some(gatewa
     assert read == names[4:]
 
 
+async def test_who_asks_for_the_head_of_a_file_has_none_of_it_read(gateway, read, monkeypatch):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    await gateway.dispatch(batch["id"])
+    whole = [
+        await client.get(f"/v1/files/{name}/content") for name in (f"file-{batch['id']}-output", batch["input_file_id"])
+    ]
+    read.clear()
+
+    async def unread(_, key):
+        read.append(key)
+        yield b""
+
+    monkeypatch.setattr(Storage, "stream", unread)
+    for answer in whole:
+        head = await client.head(answer.request.url)
+        assert (head.status_code, head.content) == (200, b"")
+        for name in ("content-type", "content-disposition", "content-length"):
+            assert head.headers.get(name) == answer.headers.get(name)
+    assert read == []
+    assert (await client.head("/v1/files/file-x/content")).status_code == 404
+
+
 async def test_the_first_line_may_come_late_as_long_as_each_step_is_in_time(gateway, read):
     client = await gateway.client()
     batch = await make(client, batch_lines(5))

@@ -29,11 +29,13 @@ from backburner.gateway.http.errors import JSON
 from backburner.gateway.idempotency import Idempotency, as_made, fingerprint_of, idempotency_key
 from backburner.gateway.parts import Parts, parts_of
 from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, IdempotencyConflict
+from backburner_schemas.status import JobView
 
 router = APIRouter(tags=["files"])
 _FILE_FIELD = "file"
 _FIELDS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 _ROUTE = "files"
+_CONTENT = "application/octet-stream"
 
 
 async def create_file(request: Request) -> Response:
@@ -171,23 +173,27 @@ async def file_content(request: Request) -> Response:
     headers = {"x-content-type-options": "nosniff"}
     if (result := ResultFile.parse(file_id)) is not None:
         results = parts.results(call.tenant)
-        lines = await _begun(_result_lines(results, result, parts.answer_memory, call))
+        view = await results.find(result)
+        lines = _result_lines(results, result, view, parts.answer_memory, call)
         name = f"{result.job}_{result.kind}.jsonl"
     else:
         files = parts.files(call.tenant)
         file = await files.find(file_id)
-        lines, name = await _begun(files.stream(file)), file.filename
+        lines, name = files.stream(file), file.filename
         headers["content-length"] = str(file.bytes)
+    headers["content-disposition"] = _attachment(name)
+    if request.method == "HEAD":
+        # What nobody gets is not read.
+        return StreamingResponse((), headers=headers, media_type=_CONTENT)
+    lines = await _begun(lines)
     call.take_time()
     parts.audit.record(call.principal, Action.FILE_DOWNLOADED, file_id)
-    headers["content-disposition"] = _attachment(name)
-    return StreamingResponse(lines, headers=headers, media_type="application/octet-stream")
+    return StreamingResponse(lines, headers=headers, media_type=_CONTENT)
 
 
 async def _result_lines(
-    results: BatchResults, result: ResultFile, memory: AnswerMemory, call: Call
+    results: BatchResults, result: ResultFile, view: JobView, memory: AnswerMemory, call: Call
 ) -> AsyncIterator[bytes]:
-    view = await results.find(result)
     # The first line may be in the last segment: each step until then has the time of a call.
     async with aclosing(results.lines(result, view, memory, moved=call.go_on)) as lines:
         async for data in lines:
