@@ -98,8 +98,9 @@ async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, se
         file = as_made(StoredFile, made)
         if file.id != written.file_id:
             await files.drop_quietly(written.file_id)
-            if not await files.has_bytes(file.id):
+            if (again := await files.keep_again(file)) is None:
                 raise IdempotencyConflict("the file that this Idempotency-Key made is deleted; choose a new key")
+            return again
     return await files.keep(file)
 
 

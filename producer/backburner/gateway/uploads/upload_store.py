@@ -71,10 +71,9 @@ class UploadStore:
         if end.file is None:
             raise JobConflict(f"the upload {upload_id} was cancelled; begin a new one")
         files = FileStore(self._storage, self._tenant)
-        if not await files.has_bytes(end.file.id):
-            raise JobConflict(f"the file {end.file.id} of this upload is deleted; begin a new upload")
         # Also where an earlier call wrote the end: it may have died before this.
-        await files.keep(end.file)
+        if await files.keep_again(end.file) is None:
+            raise JobConflict(f"the file {end.file.id} of this upload is deleted; begin a new upload")
         await self._drop_parts(upload_id)
         return UploadObject.of(upload, end)
 
