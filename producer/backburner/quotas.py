@@ -138,7 +138,8 @@ class Quotas(BaseModel):
 def _completed(own: Any, default: Mapping[str, Any]) -> Any:
     """The tenant's own values, and the default's where it has none.
 
-    `each_caller` is completed likewise, and completes the single callers. The default's single callers are the default's: a key belongs to one tenant.
+    `each_caller` is completed likewise, and completes the single callers. The default's single callers are its own: a
+    key belongs to one tenant.
     """
     if not isinstance(own, dict):
         return own
