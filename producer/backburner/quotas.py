@@ -114,10 +114,11 @@ class Quotas(BaseModel):
         Raises `ValueError` that says what is wrong and where.
         """
         found = tomllib.loads(text)
-        default = found.get("default")
+        default = _completed(found.get("default", {}), {})
         tenants = found.get("tenants")
         if isinstance(default, dict) and isinstance(tenants, dict):
             found["tenants"] = {name: _completed(own, default) for name, own in tenants.items()}
+        found["default"] = default
         try:
             return cls.model_validate(found)
         except ValidationError as error:
@@ -135,9 +136,10 @@ class Quotas(BaseModel):
 
 
 def _completed(own: Any, default: Mapping[str, Any]) -> Any:
-    """The tenant's own values, and the default's where it has none. `each_caller` is completed likewise.
+    """The tenant's own values, and the default's where it has none.
 
-    The default's single callers are the default's: a key belongs to one tenant.
+    `each_caller` is completed likewise, and completes the single callers. The default's single callers are its own: a
+    key belongs to one tenant.
     """
     if not isinstance(own, dict):
         return own
@@ -164,6 +166,8 @@ class QuotasFile:
         self._clock = clock
         self._looked_at = clock()
         self._version: tuple[int, ...] | None = None
+        self._failed: tuple[int, ...] | None = None
+        """The version that could not be read, if that was so the last time."""
         self._quotas = Quotas()
         if path is not None:
             try:
@@ -197,15 +201,21 @@ class QuotasFile:
         try:
             version = _version_of(path)
             if version == self._version:
+                self._failed = None
                 return
             self._quotas = _read(path)
         except (OSError, ValueError, RecursionError) as error:
-            if version != self._version:
+            if version != self._failed:
                 log.warning(
                     "the new quotas cannot be used, those of before stay", file=str(path), reason=_reason(error)
                 )
+            self._failed = version
+            if isinstance(error, OSError):
+                # What the file says may be right, and can be read at the next look.
+                return
         else:
             log.info("new quotas are in force", file=str(path), tenants=len(self._quotas.tenants))
+            self._failed = None
         self._version = version
 
 

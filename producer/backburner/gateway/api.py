@@ -40,7 +40,7 @@ def create_api(parts: Parts) -> ASGIApp:
         telemetry=parts.telemetry,
         answer_seconds=settings.gateway_answer_seconds,
         max_calls=settings.gateway_max_calls,
-        memory=parts.answer_memory.budget,
+        memory=parts.answer_memory,
     )
     root = settings.gateway_root_path
     return RootPath(front, root) if root else front

@@ -55,7 +55,7 @@ class Idempotency:
         if stored is None:
             raise StoreError("what an earlier call with this key made has vanished; call again")
         found = parse_stored(MadeOnce, stored_at, stored.data)
-        if self._storage.clock.trusted_now() - found.at > KEPT_SECONDS:
+        if not await self._counts(found, KEPT_SECONDS):
             if await self._storage.replace(stored_at, mine.model_dump_json().encode(), stored.etag):
                 return made
             raise StoreError("another call with this key came at the same moment; call again")
@@ -85,7 +85,7 @@ class Idempotency:
         stored = await self._storage.get(stored_at)
         if stored is not None:
             found = parse_stored(MadeOnce, stored_at, stored.data)
-            if self._storage.clock.trusted_now() - found.at <= RETRY_WINDOW_SECONDS:
+            if await self._counts(found, RETRY_WINDOW_SECONDS):
                 return found.made
         # The first call never came as far as this, or long ago. Its other retry may be here at the same moment.
         if stored is None:
@@ -112,7 +112,18 @@ class Idempotency:
 
     async def _remembered(self, stored_at: str, seconds: float) -> MadeOnce | None:
         found = await read_stored(self._storage, MadeOnce, stored_at)
-        return found if found is not None and self._storage.clock.trusted_now() - found.at <= seconds else None
+        return found if found is not None and await self._counts(found, seconds) else None
+
+    async def _counts(self, found: MadeOnce, seconds: float) -> bool:
+        """Whether a call is remembered that has to be for so many seconds.
+
+        By the clock as well as it is known, also where it is not trusted: if nothing were old then, a call would get
+        what one of any age made, and if everything were, a retry would make its batch twice. Mostly it is this
+        machine's own clock that is off then, and what is compared here are dates by the store's. Where the store's
+        cannot be measured, they are by the machines' own, which are right for most.
+        """
+        await self._storage.measure_clock()
+        return abs(self._storage.clock.now() - found.at) <= seconds
 
     def _key(self, kind: str, key: str) -> str:
         parts = (kind, self._route, self._principal.subject, self._principal.key_id, key)

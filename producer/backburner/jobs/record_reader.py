@@ -39,7 +39,8 @@ BATCH_RECORDS = 32
 """Records that are handed on together at most. With 256 the memory that one batch frees is cold when the next is
 created, which was measured to double the cost of parsing."""
 _READ_AHEAD_SEGMENTS = 4
-"""Segments that are fetched ahead of the reader; each has a few megabytes at most."""
+"""Segments that are fetched ahead of the reader; each has a few megabytes at most. None where memory is shared: as long
+as its reader is slow, each would be missing to others."""
 _COPIES_COUNT = 2
 """Of a segment, once its lines are apart."""
 _FIRST_PAUSE_SECONDS = 0.1
@@ -72,19 +73,29 @@ class RecordReader:
         job: str,
         *,
         cut_off: bool = True,
+        errors_only: bool = False,
         memory: MemoryBudget | None = None,
         look: Callable[[], Awaitable[JobView | None]] | None = None,
+        moved: Callable[[], object] = lambda: None,
     ) -> None:
         """`cut_off`: whether requests that a freeze cut off get a record each. There may be any number of them.
 
+        `errors_only`: only error records are wanted. Segments that have none by their names are not read then, and
+        those that are read may give responses all the same.
+
         `memory` bounds what all readers that have it hold of segments; without it, each holds some. `look` returns the
         job at each poll; one that is followed has to freeze it if it has ended, or the reading of a job that nobody
-        else ends would have no end.
+        else ends would have no end. `moved` is called whenever a segment was read, of which nothing may be new.
         """
         self._storage = storage
         self._memory = memory
+        self._most_ahead = _READ_AHEAD_SEGMENTS if memory is None else 1
         self._view = look or partial(view_job, storage, tenant, job)
+        self._moved = moved
         self._with_cut_off = cut_off
+        self._errors_only = errors_only
+        self._errors = 0
+        """Error records that were yielded."""
         self._tenant = tenant
         self._job = job
         self._seen = SeenIndexes()
@@ -164,10 +175,15 @@ class RecordReader:
 
     async def _frozen(self, summary: Summary) -> AsyncGenerator[Piece]:
         # Of a segment that was read while the job ran everything was yielded, or skipped for good.
-        new = [name for name in summary.segments if name not in self._read]
-        async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
-            async for batch in segments:
-                yield batch
+        while True:
+            new = [name for name in summary.segments if name not in self._read]
+            async with aclosing(self._segments(new, superseded=summary.superseded)) as segments:
+                async for batch in segments:
+                    yield batch
+            if not self._errors_only or self._errors >= summary.counts.failed - len(summary.missing):
+                break
+            # A segment's name is what its writer says, and the summary counts what they hold: then the rest is read.
+            self._errors_only = False
         if not self._with_cut_off:
             return
         error = _CUT_OFF.get(summary.missing_code, Expired)()
@@ -184,13 +200,12 @@ class RecordReader:
     async def _segments(self, names: Sequence[str], *, superseded: IndexSet = _EMPTY) -> AsyncGenerator[Piece]:
         prefix = keys.segments(self._tenant, self._job)
         ahead: deque[tuple[str, MemoryShare, asyncio.Task[memoryview]]] = deque()
-        left = deque(names)
+        left = deque(name for name in names if not self._errors_only or _may_have_errors(name))
         try:
             while True:
-                while left and len(ahead) < _READ_AHEAD_SEGMENTS:
+                while left and len(ahead) < self._most_ahead:
                     key = prefix + left[0]
-                    if (share := await self._room(key, wait=not ahead)) is None:
-                        break
+                    share = await self._room(key)
                     ahead.append((left.popleft(), share, asyncio.create_task(self._fetch(key))))
                 if not ahead:
                     return
@@ -200,7 +215,9 @@ class RecordReader:
                         data = await task
                     finally:
                         task.cancel()
+                    self._moved()
                     for batch in self._records(name, data, superseded):
+                        self._errors += _errors_in(batch)
                         yield batch
                     del data
                 self._read.add(name)
@@ -209,16 +226,11 @@ class RecordReader:
                 task.cancel()
                 share.free()
 
-    async def _room(self, key: str, *, wait: bool) -> MemoryShare | None:
-        """The memory for a segment; None where there is none at once, unless `wait`.
-
-        Who waits holds none: otherwise readers could wait for each other.
-        """
+    async def _room(self, key: str) -> MemoryShare:
+        """The memory for a segment. Who waits holds none: otherwise readers could wait for each other."""
         if self._memory is None:
             return MemoryBudget(0).share()
         size = (await self._storage.size(key) or 0) * _COPIES_COUNT
-        if not (wait or self._memory.fits(size)):
-            return None
         share = self._memory.share()
         await share.take(size)
         return share
@@ -257,6 +269,15 @@ class RecordReader:
         if self._below is not None and index >= self._below:
             return False
         return record.ok or index not in superseded
+
+
+def _may_have_errors(segment: str) -> bool:
+    name = keys.SegmentName.parse(segment)
+    return name is None or name.failed > 0
+
+
+def _errors_in(piece: Piece) -> int:
+    return piece.failed if isinstance(piece, RecordLines) else sum(not record.ok for record in piece)
 
 
 def records_of(piece: Piece) -> Iterator[list[ResultRecord]]:

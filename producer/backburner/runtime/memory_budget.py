@@ -11,9 +11,14 @@ from typing import Self
 class MemoryBudget:
     """The memory that shares of one kind may take together, beside the one that may always go on."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit` is in bytes."""
+    def __init__(self, limit: int, *, whole: "MemoryBudget | None" = None) -> None:
+        """`limit` is in bytes.
+
+        What is taken of this budget counts in the `whole` too, up to the limit: what goes on beyond it must not take
+        the room of those who share the rest.
+        """
         self._limit = limit
+        self._whole = whole
         self._freed = asyncio.Event()
         self._beyond: MemoryShare | None = None
         """The share that goes on although there is no memory left."""
@@ -30,27 +35,54 @@ class MemoryBudget:
 
     async def take(self, share: "MemoryShare", size: int) -> None:
         """Count `size` more bytes as held by that share, once it may go on."""
-        while not self.fits(size) and self._beyond not in (None, share):
-            self._freed.clear()
-            await self._freed.wait()
+        while (full := self.full(share, size)) is not None:
+            await full.wait()
         self.count(share, size)
 
     def count(self, share: "MemoryShare", size: int) -> None:
         """Count `size` more bytes as held by that share, or fewer if it is negative, without asking."""
-        if size > 0 and not self.fits(size) and self._beyond is None:
-            self._beyond = share
-        self.used += size
+        self.add(share, size)
         share.held += size
-        if size < 0:
-            self._freed.set()
 
     def free(self, share: "MemoryShare") -> None:
         """That share is held no longer."""
-        self.used -= share.held
-        share.held = 0
+        self.count(share, -share.held)
+        self.leave(share)
+
+    def full(self, share: "MemoryShare", size: int) -> "MemoryBudget | None":
+        """Which budget has no room for so many more bytes of that share: this one or the whole; None if both have."""
+        if not self.fits(size) and self._beyond not in (None, share):
+            return self
+        counted = self._counted(size)
+        return self._whole.full(share, counted) if self._whole is not None and counted > 0 else None
+
+    async def wait(self) -> None:
+        """Return once some of it was given back."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def add(self, share: "MemoryShare", size: int) -> None:
+        """Count `size` more bytes of that share here and in the whole, but not in the share."""
+        if size > 0 and not self.fits(size) and self._beyond is None:
+            self._beyond = share
+        counted = self._counted(size)
+        self.used += size
+        if size < 0:
+            self._freed.set()
+        if self._whole is not None and counted:
+            self._whole.add(share, counted)
+
+    def leave(self, share: "MemoryShare") -> None:
+        """Let another be the one that may always go on, if it was that share, here and in the whole."""
         if self._beyond is share:
             self._beyond = None
         self._freed.set()
+        if self._whole is not None:
+            self._whole.leave(share)
+
+    def _counted(self, size: int) -> int:
+        """How much of `size` more bytes counts in the whole."""
+        return min(self.used + size, self._limit) - min(self.used, self._limit)
 
 
 class MemoryShare:

@@ -1,8 +1,10 @@
 """The surveyor remembers what it needs of open jobs, and nothing of those that have ended."""
 
+import asyncio
 import gc
 import tracemalloc
 
+import pytest
 from dispatcher_system import SETTINGS, System
 from prometheus_client import CollectorRegistry
 
@@ -10,6 +12,7 @@ from backburner.connections import Connections
 from backburner.dispatcher.metrics import Metrics
 from backburner.dispatcher.parts import Parts
 from backburner.dispatcher.settings import DispatcherSettings
+from backburner.dispatcher.sharing import surveyor as surveyor_module
 from backburner.dispatcher.sharing.surveyor import Surveyor
 from backburner_schemas import keys
 from backburner_schemas.job import JobManifest, StoredInput
@@ -63,3 +66,28 @@ async def test_an_open_job_takes_less_than_a_kilobyte(system: System) -> None:
         tracemalloc.stop()
     assert len(surveyor._known) == 100
     assert taken < 100 * _BYTES_PER_JOB
+
+
+async def test_a_survey_that_ends_by_what_nobody_expects_leaves_none_of_its_reads_behind(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surveyor, under_way = surveyor_of(system), 0
+    for _ in range(10):
+        await open_job(system)
+    left = iter(range(10))
+
+    async def slow(*_: object) -> JobManifest:
+        nonlocal under_way
+        if next(left) == 9:
+            raise KeyError
+        under_way += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            under_way -= 1
+        raise AssertionError
+
+    monkeypatch.setattr(surveyor_module, "read_manifest", slow)
+    with pytest.raises(KeyError):
+        await surveyor.look()
+    assert under_way == 0

@@ -193,6 +193,54 @@ async def test_a_store_that_hangs_is_not_waited_for(watched, replica, monkeypatc
         await replica.verify("bb-" + "x" * 43)
 
 
+async def test_a_listing_that_takes_longer_than_anybody_waits_comes_to_its_end(store, watched, replica, monkeypatch):
+    secret, _ = await store.create("acme", "ci", [Scope.READ])
+    watched.gate = asyncio.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr("backburner.gateway.auth.api_key_authenticator._STORE_SECONDS", 0.01)
+        for _ in range(3):
+            with pytest.raises(StoreError, match="in time"):
+                await replica.verify(secret)
+    assert watched.lists == 1
+    watched.gate.set()
+    assert (await replica.verify(secret)).tenant == "acme"
+    assert watched.lists == 1
+
+
+async def test_a_listing_that_is_under_way_ends_with_its_gateway(watched, replica, monkeypatch):
+    monkeypatch.setattr("backburner.gateway.auth.api_key_authenticator._STORE_SECONDS", 0.01)
+    watched.gate = asyncio.Event()
+    with pytest.raises(StoreError, match="in time"):
+        await replica.verify("bb-" + "x" * 43)
+    (listing,) = asyncio.all_tasks() - {asyncio.current_task()}
+    await replica.close()
+    assert listing.cancelled()
+
+
+async def test_a_new_key_is_looked_for_in_a_listing_that_is_begun_after_it(
+    store, storage, watched, replica, monkeypatch
+):
+    async def as_it_was(prefix):
+        """What there was when the listing began."""
+        watched.lists += 1
+        found = [one async for one in storage.scan(prefix)]
+        await watched._answer()
+        for one in found:
+            yield one
+
+    monkeypatch.setattr(watched, "scan", as_it_was)
+    watched.gate = asyncio.Event()
+    junk = asyncio.create_task(refused(replica, "bb-" + "x" * 43))
+    await until(lambda: watched.lists)
+    secret, _ = await store.create("acme", "ci", [Scope.READ])
+    new = [asyncio.create_task(replica.verify(secret)) for _ in range(3)]
+    await until(lambda: len(replica._reading) == 2)
+    watched.gate.set()
+    assert {found.tenant for found in await asyncio.gather(*new)} == {"acme"}
+    assert await junk == Reason.UNKNOWN_KEY
+    assert watched.lists == 2
+
+
 async def test_a_caller_that_goes_away_stops_nobody_else(store, watched, replica):
     secret, _ = await store.create("acme", "ci", [Scope.READ])
     watched.gate = asyncio.Event()

@@ -4,17 +4,25 @@ import asyncio
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 
 import obstore
 import pytest
+import segments
 from gateway import batch_lines, gateway_over
 
 from backburner.gateway.answer_memory import AnswerMemory
+from backburner.gateway.batches.batch_store import BatchStore
 from backburner.gateway.batches.results import ResultFile, ResultKind
+from backburner.inputs.line_blocks import BOM, is_blank
+from backburner.inputs.located_lines import locate_lines
+from backburner.storage import Storage
+from backburner.storage.clock import OwnClock
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
-from backburner_schemas.errors import ContextLengthExceeded, EngineError
-from backburner_schemas.job import InputError, JobState, Summary
+from backburner_schemas.errors import ContextLengthExceeded, EngineError, StoreError
+from backburner_schemas.indexset import IndexSet
+from backburner_schemas.job import Counts, InputError, JobState, Summary
 
 CHAT = "/v1/chat/completions"
 
@@ -38,6 +46,10 @@ async def make(client, data, **more):
     answer = await client.post("/v1/batches", json=wanted(await upload(client, data), **more))
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def failed(index):
+    return segments.failed(index, EngineError())
 
 
 async def retrieve(client, batch):
@@ -109,6 +121,36 @@ async def test_what_never_ran_is_in_the_error_file_under_its_own_name(gateway, h
     assert len(await lines(client, done["output_file_id"])) == 2
 
 
+@pytest.mark.parametrize(
+    "data",
+    [BOM + b"\n" + batch_lines(3), BOM + batch_lines(3), BOM + b" \r\n\n" + batch_lines(3).rstrip()],
+    ids=["alone on its line", "before a request", "before blanks"],
+)
+async def test_requests_behind_a_byte_order_mark_are_named_as_the_dispatcher_counts_them(gateway, monkeypatch, data):
+    batch = await make(await gateway.client(), data)
+    results, file = gateway.parts.results("default"), ResultFile(batch["id"], ResultKind.ERRORS)
+    await gateway.system.expire(batch["id"])
+
+    async def in_pieces(_, key):
+        for start in range(0, len(data), 100):
+            yield data[start : start + 100]
+
+    monkeypatch.setattr(Storage, "stream", in_pieces)
+    counted = [
+        json.loads(text)["custom_id"]
+        async for block in locate_lines(in_pieces(None, None), max_bytes=1 << 20)
+        for text in block.texts
+        if not is_blank(text)
+    ]
+    key = keys.summary("default", batch["id"])
+    summary = Summary.model_validate_json((await gateway.storage.get(key)).data)
+    missing = summary.model_copy(update={"missing": IndexSet.below(3), "counts": Counts(total=3, failed=3)})
+    await gateway.storage.put(key, missing.model_dump_json().encode())
+    view = await results.find(file)
+    found = b"".join([data async for data in results.lines(file, view, AnswerMemory(seconds=1.0))])
+    assert [json.loads(line)["custom_id"] for line in found.splitlines()] == counted == ["r0", "r1", "r2"]
+
+
 async def test_errors_that_are_read_while_the_batch_ends_have_their_names(gateway):
     client = await gateway.client()
     batch = await make(client, batch_lines(3))
@@ -119,6 +161,97 @@ async def test_errors_that_are_read_while_the_batch_ends_have_their_names(gatewa
     for view, names in ((running, []), (await results.find(file), ["r1", "r2"])):
         data = b"".join([data async for data in results.lines(file, view, AnswerMemory(seconds=1.0))])
         assert [json.loads(line)["custom_id"] for line in data.splitlines()] == names
+
+
+@pytest.fixture
+async def read(monkeypatch):
+    """The segments that were read whole; each takes most of the time of a call."""
+    names, loop, ahead = [], asyncio.get_running_loop(), 0.0
+    now, view = loop.time, Storage.view
+
+    async def slow(self, key, **more):
+        nonlocal ahead
+        names.append(key.rpartition("/")[2])
+        ahead += 6.0
+        return await view(self, key, **more)
+
+    monkeypatch.setattr(Storage, "view", slow)
+    monkeypatch.setattr(loop, "time", lambda: now() + ahead)
+    return names
+
+
+async def stored(gateway, batch, *parts):
+    """Put segments into the batch, each of these records; their names."""
+    return [
+        await segments.store(gateway.system, part, job=batch["id"], writer="0" * 26, sequence=sequence)
+        for sequence, part in enumerate(parts)
+    ]
+
+
+async def test_for_the_errors_only_those_segments_are_read_that_have_some(gateway, read):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(5))
+    names = await stored(gateway, batch, *([segments.answered(number)] for number in range(4)), [failed(4)])
+    errors = await lines(client, f"file-{batch['id']}-errors")
+    assert [line["custom_id"] for line in errors] == ["r4"]
+    assert read == names[4:]
+
+
+async def test_who_asks_for_the_head_of_a_file_has_none_of_it_read(gateway, read, monkeypatch):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    await gateway.dispatch(batch["id"])
+    whole = [
+        await client.get(f"/v1/files/{name}/content") for name in (f"file-{batch['id']}-output", batch["input_file_id"])
+    ]
+    read.clear()
+
+    async def unread(_, key):
+        read.append(key)
+        yield b""
+
+    monkeypatch.setattr(Storage, "stream", unread)
+    for answer in whole:
+        head = await client.head(answer.request.url)
+        assert (head.status_code, head.content) == (200, b"")
+        for name in ("content-type", "content-disposition", "content-length"):
+            assert head.headers.get(name) == answer.headers.get(name)
+    assert read == []
+    assert (await client.head("/v1/files/file-x/content")).status_code == 404
+
+
+async def test_the_first_line_may_come_late_as_long_as_each_step_is_in_time(gateway, read):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(5))
+    await stored(gateway, batch, *([failed(number)] for number in range(4)), [segments.answered(4)])
+    assert [line["custom_id"] for line in await lines(client, f"file-{batch['id']}-output")] == ["r4"]
+    assert len(read) == 5
+
+
+async def test_an_error_in_a_segment_whose_name_knows_none_is_in_the_error_file_once_the_batch_has_ended(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    _, lying = await stored(gateway, batch, [segments.answered(0), failed(1)], [failed(2)])
+    prefix = keys.segments("default", batch["id"])
+    named = replace(keys.SegmentName.parse(lying), ok=1, failed=0)
+    await gateway.storage.put(prefix + str(named), (await gateway.storage.get(prefix + lying)).data)
+    await gateway.storage.delete([prefix + lying])
+    await gateway.dispatch(batch["id"], only=0)
+    await gateway.system.expire(batch["id"])
+    done = await retrieve(client, batch)
+    assert done["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
+    assert [line["custom_id"] for line in await lines(client, done["error_file_id"])] == ["r1", "r2"]
+
+
+async def test_an_error_that_a_response_superseded_is_in_neither_file(gateway):
+    client = await gateway.client()
+    batch = await make(client, batch_lines(3))
+    await stored(gateway, batch, [failed(0), failed(1)], [segments.answered(0)], [segments.answered(2)])
+    await gateway.dispatch(batch["id"], only=0)
+    await gateway.system.expire(batch["id"])
+    done = await retrieve(client, batch)
+    assert [line["custom_id"] for line in await lines(client, done["error_file_id"])] == ["r1"]
+    assert sorted(line["custom_id"] for line in await lines(client, done["output_file_id"])) == ["r0", "r2"]
 
 
 async def test_the_results_can_be_read_while_the_batch_runs_and_grow(gateway):
@@ -438,9 +571,47 @@ async def test_a_create_that_broke_off_is_completed_by_its_retry(gateway):
         [keys.pending(*names), keys.manifest(*names), keys.open_job(*names), keys.batch(*names)]
     )
     again = (await client.post("/v1/batches", json=body, headers=key)).json()
-    assert (again["id"], again["created_at"]) == (batch["id"], batch["created_at"])
+    assert again["id"] == batch["id"]
     assert await gateway.storage.modified(keys.pending(*names)) is not None
     assert len((await client.get("/v1/batches")).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("headers", [{"idempotency-key": "k"}, {"x-stainless-retry-count": "1"}], ids=["key", "retry"])
+async def test_a_create_that_broke_off_has_its_whole_time_from_its_retry_on(gateway, monkeypatch, headers):
+    client, put = await gateway.client(), Storage.put
+    body = wanted(await upload(client, batch_lines(1)), completion_window="5m", output_expires_after={"seconds": 3600})
+
+    async def broken(self, key, data):
+        if key.startswith(keys.batches("default")):
+            raise StoreError
+        await put(self, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put", broken)
+        assert (await client.post("/v1/batches", json=body, headers=headers)).status_code == 503
+    now = int(time.time()) + 400
+    for name in ("now", "trusted_now"):
+        monkeypatch.setattr(OwnClock, name, lambda _: now)
+    answers = await asyncio.gather(*(client.post("/v1/batches", json=body, headers=headers) for _ in range(3)))
+    (batch,) = {json.dumps(answer.json(), sort_keys=True) for answer in answers}
+    batch = json.loads(batch)
+    assert (batch["status"], batch["created_at"], batch["expires_at"]) == ("validating", now, now + 300)
+    noted = keys.expiry("default", now + 300 + 3600 + 3600, f"file-{batch['id']}-output")
+    assert await gateway.storage.modified(noted) is not None
+
+
+async def test_a_retry_that_came_before_the_batch_was_there_finds_it_even_when_it_has_ended(gateway, monkeypatch):
+    client = await gateway.client()
+    body, key = wanted(await upload(client, batch_lines(1))), {"idempotency-key": "k"}
+    batch = (await client.post("/v1/batches", json=body, headers=key)).json()
+    await gateway.dispatch(batch["id"])
+
+    async def not_yet(*_):
+        return None
+
+    monkeypatch.setattr(BatchStore, "made", not_yet)
+    again = await client.post("/v1/batches", json=body, headers=key)
+    assert (again.json()["id"], again.json()["status"]) == (batch["id"], "completed")
 
 
 async def test_a_create_that_broke_off_makes_no_batch_of_a_file_that_is_gone(gateway):

@@ -7,6 +7,7 @@ import pytest
 from gateway import batch_lines, gateway_over
 from waiting import until
 
+from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
 
@@ -266,6 +267,49 @@ async def test_a_key_whose_file_was_deleted_does_not_bring_it_back_empty(gateway
     assert (await client.delete(f"/v1/files/{made['id']}")).status_code == 200
     assert (await upload(client, batch_lines(2))).status_code == 409
     assert (await client.get("/v1/files")).json()["data"] == []
+
+
+@pytest.mark.parametrize("moment", ["before it looks", "before it writes", "after it wrote", "behind it"])
+async def test_an_upload_that_comes_again_while_its_file_is_deleted_leaves_no_file_without_bytes(
+    gateway, monkeypatch, moment
+):
+    client = await gateway.client(**{"idempotency-key": "k"})
+    made = (await upload(client, batch_lines(2))).json()["id"]
+    entry, content = keys.file("default", made), keys.content("default", made)
+    deleting, delete, go_on, create = None, Storage.delete, asyncio.Event(), Storage.create
+
+    async def in_two_steps(self, names):
+        """A deletion that has removed what is known of the file, and not yet its bytes."""
+        if content in names and asyncio.current_task() is deleting:
+            reached.set()
+            await go_on.wait()
+        await delete(self, names)
+
+    async def writing(self, key, data):
+        if key != entry:
+            return await create(self, key, data)
+        if moment == "before it writes":
+            await end()
+        written = await create(self, key, data)
+        if moment == "after it wrote":
+            await end()
+        return written
+
+    async def end():
+        go_on.set()
+        await deleting
+
+    reached = asyncio.Event()
+    monkeypatch.setattr(Storage, "delete", in_two_steps)
+    monkeypatch.setattr(Storage, "create", writing)
+    deleting = asyncio.create_task(gateway.parts.files("default").delete(made))
+    await reached.wait()
+    if moment == "before it looks":
+        await end()
+    # Behind it: the file was there, and was deleted then.
+    assert (await upload(client, batch_lines(2))).status_code == (200 if moment == "behind it" else 409)
+    await end()
+    assert await gateway.storage.modified(entry) is await gateway.storage.modified(content) is None
 
 
 async def test_uploads_beyond_the_places_wait_for_one():

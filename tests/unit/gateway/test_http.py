@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import socket
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from waiting import until
 
 from backburner.gateway.http import server
 from backburner.gateway.http.body import Body, CallerGone
+from backburner.gateway.http.write_pace import WritePace
 from backburner.logs import configure
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
@@ -164,6 +166,72 @@ def test_a_download_that_nobody_reads_is_broken_off(monkeypatch):
         assert connection.recv(9) == b"HTTP/1.1 "
         served_calls = gateway.gateway.parts.telemetry._in_flight._value
         asyncio.run(until(lambda: served_calls.get() == 0))
+
+
+class Connection(asyncio.Transport):
+    """What waits in a connection, as a test says, and timers that fire when it says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.size, self.timer, self.open = 0.0, 0, None, True
+        self.flow = SimpleNamespace(pause_writing=lambda: None, resume_writing=lambda: None)
+
+    def time(self):
+        return self.now
+
+    def call_later(self, seconds, call):
+        self.timer = (self.now + seconds, call)
+        return SimpleNamespace(cancel=lambda: None)
+
+    def get_write_buffer_size(self):
+        return self.size
+
+    def abort(self):
+        self.open = False
+
+    def go_on(self, protocol, seconds, size):
+        """Let that many seconds pass, after which so many bytes are left."""
+        self.now, self.size = self.now + seconds, size
+        due, judge = self.timer
+        if size < 16 * 1024:
+            protocol.resume_writing()
+        elif self.now >= due:
+            judge()
+
+
+@pytest.fixture
+def slow():
+    """A connection, and its protocol."""
+    connection, protocol = Connection(), server.GuardedProtocol.__new__(server.GuardedProtocol)
+    protocol.loop = protocol.transport = connection
+    protocol.flow, protocol._judged = connection.flow, None
+    protocol._pace = WritePace(server.STALLED_SECONDS)
+    return connection, protocol
+
+
+@pytest.mark.parametrize(("a_minute", "is_kept"), [(0, False), (1, False), (60 * 2047, False), (60 * 2048, True)])
+def test_a_download_goes_on_as_long_as_it_moves_at_a_least_rate(slow, a_minute, is_kept):
+    connection, protocol = slow
+    connection.size = left = 8 << 20
+    protocol.pause_writing()
+    for _ in range(20):
+        left -= a_minute
+        connection.go_on(protocol, 60, left)
+    assert connection.open is is_kept
+
+
+@pytest.mark.parametrize(("seconds", "is_kept"), [(20, True), (59, False)])
+def test_a_download_whose_pieces_are_taken_one_by_one_is_judged_over_all_of_them(slow, seconds, is_kept):
+    connection, protocol = slow
+    for _ in range(20):
+        connection.size = 70_000
+        protocol.pause_writing()
+        # It waits no longer before the piece is nearly gone; by then it may be judged.
+        connection.go_on(protocol, seconds - 1, 20_000)
+        connection.go_on(protocol, 1, 10_000)
+        # The store takes its time, for which the caller can do nothing.
+        connection.now += 600
+    assert connection.open is is_kept
 
 
 def test_a_refused_body_may_still_come_and_then_the_connection_is_used_again(gateway):

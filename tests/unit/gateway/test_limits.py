@@ -394,3 +394,40 @@ async def test_one_tenants_many_jobs_hold_up_no_others_level(storage, monkeypatc
     async with asyncio.timeout(10):
         await levels.waiting("small")
     large.cancel()
+
+
+async def test_a_reading_that_fails_leaves_none_of_its_reads_behind(storage, monkeypatch):
+    for number in range(10):
+        await storage.put(keys.open_job("acme", f"batch_{number}"), b"")
+    under_way = 0
+
+    async def slow(store, tenant, job):
+        nonlocal under_way
+        if job == "batch_9":
+            raise StoreError
+        under_way += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(level_reader, "read_manifest", slow)
+    with pytest.raises(StoreError):
+        await LevelReader(storage).waiting("acme")
+    assert under_way == 0
+
+
+async def test_a_reader_remembers_the_jobs_of_so_many_tenants_as_have_levels(storage, monkeypatch):
+    monkeypatch.setattr(level_reader, "MAX_TENANTS", 2)
+    levels = LevelReader(storage)
+    for tenant in ("a", "b", "c"):
+        manifest = JobManifest(id="batch_1", tenant=tenant, created_at=1, deadline=2)
+        await storage.put(keys.open_job(tenant, "batch_1"), b"")
+        await storage.put(keys.manifest(tenant, "batch_1"), manifest.model_dump_json().encode())
+    for tenant in ("a", "b", "a", "c"):
+        assert (await levels.waiting(tenant)).whole.jobs == 1
+    assert list(levels._manifests) == ["a", "c"]
+    # What has ended is not remembered either.
+    await storage.delete([keys.open_job("a", "batch_1")])
+    await levels.waiting("a")
+    assert list(levels._manifests) == ["c"]

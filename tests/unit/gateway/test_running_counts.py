@@ -1,6 +1,7 @@
 """Counts of running batches: each request once, what was read once, and no more kept than the bound."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from waiting import until
@@ -8,9 +9,11 @@ from waiting import until
 from backburner.gateway.batches import running_counts
 from backburner.gateway.batches.running_counts import RunningCounts
 from backburner_schemas import keys
+from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.job import Counts, Cursor, JobManifest, JobState, Summary
 from backburner_schemas.keys import SegmentName
 from backburner_schemas.segment import Line, SegmentDigest, encode_segment
+from backburner_schemas.segment_tally import SegmentTally
 from backburner_schemas.status import JobView
 
 RECORD = b'{"id":"x"}'
@@ -87,6 +90,43 @@ async def test_small_batches_count_with_what_each_takes_itself(storage):
     for number in range(100):
         await counts.of(storage, view(f"batch_{number}"))
     assert len(counts) < 30
+
+
+async def test_a_segment_that_cannot_be_read_is_not_read_at_each_look_and_what_was_counted_stays(
+    storage, read, monkeypatch
+):
+    counts, head = RunningCounts(), storage.head
+    first, bad, last = [await put(storage, "a", number, [number]) for number in range(3)]
+
+    async def broken(key, length):
+        found = await head(key, length)
+        if key.endswith(bad):
+            raise StoredObjectBroken("it is broken")
+        return found
+
+    monkeypatch.setattr(storage, "head", broken)
+    for _ in range(3):
+        with pytest.raises(StoredObjectBroken, match="it is broken"):
+            await counts.of(storage, view("a", first, bad))
+    assert read == [first, bad]
+    # Somebody removed it.
+    assert (await counts.of(storage, view("a", first, last))).completed == 2
+    assert read == [first, bad, last]
+
+
+@pytest.mark.parametrize("indexes", [[4, 8], [0, 2, 4, 6, 8]], ids=["once joined", "when added"])
+async def test_segments_with_too_much_are_not_read_at_each_look(storage, read, monkeypatch, indexes):
+    monkeypatch.setattr(running_counts, "SegmentTally", partial(SegmentTally, max_ranges=2))
+    counts = RunningCounts()
+    good, bad = await put(storage, "a", 0, [0, 1]), await put(storage, "a", 1, indexes)
+    for _ in range(3):
+        answers = await asyncio.gather(
+            *(counts.of(storage, view("a", good, bad)) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [StoredObjectBroken] * 3
+    assert read == [good, bad]
+    assert (await counts.of(storage, view("a", good))).completed == 2
+    assert read == [good, bad, good]
 
 
 class SlowSegments:

@@ -276,6 +276,8 @@ async def test_scopes_are_what_the_token_was_given(tokens, key, told, scopes):
     [
         {"use": "enc"},
         {"alg": "ES256"},
+        {"alg": ["RS256"]},
+        {"alg": {"RS256": True}},
         {"key_ops": ["encrypt"]},
         {"key_ops": "verify"},
         {"kty": "oct"},

@@ -153,6 +153,28 @@ async def test_no_more_is_taken_than_twice_what_was_announced(gateway, monkeypat
     assert (await add(client, upload, b"x" * 101)).status_code == 413
 
 
+async def test_parts_that_are_sent_at_once_are_no_more_than_may_lie_there(gateway, monkeypatch):
+    monkeypatch.setattr("backburner.gateway.uploads.upload_store.PART_LIMIT_BYTES", 100)
+    client = await gateway.client()
+    upload = await begin(client, size=100)
+    answers = await asyncio.gather(*(add(client, upload, b"x" * 100) for _ in range(8)))
+    assert {answer.status_code for answer in answers} <= {200, 413}
+    kept = [answer.json()["id"] for answer in answers if answer.status_code == 200]
+    prefix = keys.upload_part("default", upload["id"], "")
+    assert sorted(await objects(gateway, prefix)) == sorted(prefix + part for part in kept)
+    assert len(kept) <= 3
+
+
+async def test_an_upload_has_no_more_parts_than_can_be_named(gateway, monkeypatch):
+    monkeypatch.setattr("backburner.gateway.uploads.upload_store.MAX_PARTS", 2)
+    client = await gateway.client()
+    upload = await begin(client)
+    assert [(await add(client, upload, b"x")).status_code for _ in range(3)] == [200, 200, 413]
+    upload = await begin(client)
+    await asyncio.gather(*(add(client, upload, b"x") for _ in range(8)))
+    assert len(await objects(gateway, keys.upload_part("default", upload["id"], ""))) <= 2
+
+
 @pytest.mark.parametrize(
     "change",
     [{"purpose": "vision"}, {"bytes": 0}, {"filename": ""}, {"colour": "red"}, {"expires_after": {"seconds": 1}}],

@@ -52,3 +52,34 @@ async def test_who_gives_up_waiting_holds_nothing():
                 await second.take(20)
         assert budget.used == 20
     assert budget.used == 0
+
+
+async def test_who_shares_a_part_waits_for_its_own_and_takes_no_room_of_others_beyond_it():
+    whole = MemoryBudget(100)
+    part, other = MemoryBudget(25, whole=whole), MemoryBudget(25, whole=whole)
+    with part.share() as first, part.share() as large, part.share() as third, other.share() as elsewhere:
+        await first.take(20)
+        await large.take(500)
+        assert (part.used, whole.used) == (520, 25)
+        waits = asyncio.ensure_future(third.take(5))
+        await elsewhere.take(25)
+        assert await settled(waits) == [False]
+        large.free()
+        assert await settled(waits) == [True]
+        assert whole.used == 50
+    assert part.used == other.used == whole.used == 0
+
+
+async def test_parts_that_fill_the_whole_make_another_wait_after_the_one_that_goes_on():
+    whole = MemoryBudget(50)
+    parts = [MemoryBudget(25, whole=whole) for _ in range(4)]
+    with parts[0].share() as first, parts[1].share() as second, parts[2].share() as third, parts[3].share() as last:
+        for share in (first, second, third):
+            await share.take(20)
+        waits = asyncio.ensure_future(last.take(20))
+        assert await settled(waits) == [False]
+        first.free()
+        assert await settled(waits) == [False]
+        third.free()
+        assert await settled(waits) == [True]
+    assert whole.used == 0

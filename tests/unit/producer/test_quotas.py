@@ -5,6 +5,7 @@ import os
 import pytest
 from clock import Clock
 
+from backburner import quotas
 from backburner.quotas import Quotas, QuotasFile, Rate
 from backburner_schemas.errors import SettingsError
 
@@ -44,6 +45,22 @@ def test_a_tenant_has_what_it_says_and_else_the_defaults():
     assert (other.of_caller("bob").jobs, other.of_caller("bob").requests) == (50, Rate(20, 1))
     single = acme.of_caller("key_0123456789abcdef0123")
     assert (single.requests, single.jobs) == (Rate(5, 3600), 100)
+
+
+@pytest.mark.parametrize("default", ["", "[default]\n"])
+def test_single_callers_have_what_each_caller_has_also_without_a_default(default):
+    text = '[tenants.acme.each_caller]\nrequests = "10/second"\n[tenants.acme.callers.key_x]\njobs = 5\n'
+    single = Quotas.parse(default + text).of("acme").of_caller("key_x")
+    assert (single.requests, single.jobs) == (Rate(10, 1), 5)
+
+
+def test_the_defaults_single_callers_have_what_its_each_caller_has():
+    text = '[default.each_caller]\nrequests = "10/second"\n[default.callers.key_x]\njobs = 5\n'
+    parsed = Quotas.parse(text + "[tenants.acme]\njobs = 7")
+    single = parsed.of("other").of_caller("key_x")
+    assert (single.requests, single.jobs) == (Rate(10, 1), 5)
+    # A key belongs to one tenant.
+    assert parsed.of("acme").callers == {}
 
 
 def test_what_nobody_wrote_is_not_limited():
@@ -151,6 +168,26 @@ def test_a_broken_file_is_told_once_and_changes_nothing(path, clock, content, ca
     assert len(caplog.records) == 1
     path.write_text("[default]\njobs = 3\n")
     assert jobs(file, clock) == 3
+
+
+def test_a_file_that_could_not_be_read_is_read_again_and_one_that_is_wrong_is_not(path, clock, caplog, monkeypatch):
+    file, reads = QuotasFile(path, clock=clock), 0
+    path.write_text("[default]\njobs = 22\n")
+
+    def failing(path):
+        nonlocal reads
+        reads += 1
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quotas, "_read", failing)
+        assert [jobs(file, clock) for _ in range(3)] == [1] * 3
+    assert (reads, len(caplog.records)) == (3, 1)
+    assert jobs(file, clock) == 22
+    path.write_text("[default]\njobs = -1\n")
+    assert [jobs(file, clock) for _ in range(3)] == [22] * 3
+    monkeypatch.setattr(quotas, "_read", failing)
+    assert (jobs(file, clock), reads) == (22, 3)
 
 
 def test_the_file_is_looked_at_once_a_second_at_most(path, clock):

@@ -9,6 +9,7 @@ from backburner.dispatcher.claim import JobKey, read_cursor
 from backburner.dispatcher.sharing.backlog import Backlog, JobProgress, Survey
 from backburner.logs import get_logger
 from backburner.pools import PoolDirectory
+from backburner.runtime.together import all_of
 from backburner.storage import Storage
 from backburner.storage.parse import read_manifest
 from backburner_schemas import keys
@@ -103,7 +104,7 @@ class Surveyor:
 
         asked = [job for job in open_jobs if self._known.get(job, job) is not None]
         known = {one.job: one for one in self._backlog.survey.jobs}
-        found = await asyncio.gather(*map(progress, asked))
+        found = await all_of(map(progress, asked))
         if 2 * len(failed) > len(asked):
             raise failed[0]
         workers = await self._live_workers()

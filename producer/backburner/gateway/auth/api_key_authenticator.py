@@ -57,6 +57,10 @@ class ApiKeyAuthenticator:
         self._entries: dict[str, _Entry] = {}
         self._reading: dict[str, asyncio.Task[ApiKey | None]] = {}
 
+    async def close(self) -> None:
+        """End the listing that may be under way: nobody asks any more."""
+        await self._listing.close()
+
     async def verify(self, secret: str) -> Principal:
         """The caller that has this key.
 
@@ -135,7 +139,11 @@ class _Listing:
         self._pause_seconds = pause_seconds
         self._digests: frozenset[str] = frozenset()
         self._begun_at = float("-inf")
-        self._renewing = asyncio.Lock()
+        self._begun_count = 0
+        """Listings that were begun."""
+        self._ended_number = 0
+        """Of the listing that ended last, the first being 1."""
+        self._renewing: asyncio.Task[None] | None = None
 
     def had(self, digest: str) -> bool:
         """Whether there was such a key at the last listing."""
@@ -143,14 +151,31 @@ class _Listing:
 
     async def has(self, digest: str) -> bool:
         """Whether there is such a key, by a listing that was begun after this was asked."""
-        asked_at = self._clock()
-        if self.had(digest):
-            return True
-        async with self._renewing:
-            if self._begun_at <= asked_at:
-                await asyncio.sleep(self._begun_at + self._pause_seconds - self._clock())
-                begun_at = self._clock()
-                found = [one.key async for one in self._storage.scan(keys.API_KEYS)]
-                self._digests = frozenset(key.removeprefix(keys.API_KEYS).removesuffix(".json") for key in found)
-                self._begun_at = begun_at
-        return digest in self._digests
+        number = self._begun_count + 1
+        while not self.had(digest) and self._ended_number < number:
+            if self._renewing is None:
+                self._renewing = asyncio.create_task(self._renew())
+                self._renewing.add_done_callback(self._ended)
+            # It goes on where nobody has the time to wait for it: with very many keys it would never come to its end.
+            await asyncio.shield(self._renewing)
+        return self.had(digest)
+
+    async def close(self) -> None:
+        """End the listing that is under way."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
+
+    async def _renew(self) -> None:
+        await asyncio.sleep(self._begun_at + self._pause_seconds - self._clock())
+        self._begun_at = self._clock()
+        self._begun_count += 1
+        found = [one.key async for one in self._storage.scan(keys.API_KEYS)]
+        self._digests = frozenset(key.removeprefix(keys.API_KEYS).removesuffix(".json") for key in found)
+        self._ended_number = self._begun_count
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._renewing = None
+        if not task.cancelled():
+            # Those who waited were told; where all of them went away, nobody is.
+            task.exception()

@@ -78,6 +78,6 @@ async def open_authentication(
         if settings.issuer_options is not None:
             issuer = await stack.enter_async_context(Issuer(settings.issuer_options))
             tokens = TokenAuthenticator(issuer, settings.token_policy())
-        yield Authentication(
-            ApiKeyAuthenticator(storage), tokens, audit, anonymous_tenant=settings.gateway_anonymous_tenant
-        )
+        api_keys = ApiKeyAuthenticator(storage)
+        stack.push_async_callback(api_keys.close)
+        yield Authentication(api_keys, tokens, audit, anonymous_tenant=settings.gateway_anonymous_tenant)

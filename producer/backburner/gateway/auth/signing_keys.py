@@ -70,6 +70,7 @@ def _signing_key(found: Mapping[str, Any]) -> SigningKey | None:
     if (
         (key_id is not None and not is_key_id(key_id))
         or found.get("use", "sig") != "sig"
+        or not (declared is None or isinstance(declared, str))
         or not (isinstance(operations, list) and "verify" in operations)
         or _SECRET_MEMBERS & found.keys()
         or not all(isinstance(one, str) for one in members.values())

@@ -11,6 +11,7 @@ from backburner.gateway.files.file_store import MAX_CONCURRENT_READS, FileStore
 from backburner.jobs.job_watch import JobWatch
 from backburner.logs import get_logger
 from backburner.storage import Storage
+from backburner.storage.parse import read_manifest
 from backburner.submission.stored_job import create_stored_job
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused, FileNotFound, JobConflict, JobNotFound, StoredObjectBroken
@@ -39,8 +40,9 @@ class BatchStore:
         self._watch = watch
 
     async def create(self, manifest: JobManifest) -> BatchStatus:
-        """Make the batch, or find it made from the same manifest; returns it as it is now.
+        """Make the batch, or find it made; returns it as it is now.
 
+        Of calls at once that want the same one, the first's manifest is its own: their times may differ.
         Raises `FileNotFound` where its input was deleted meanwhile.
         """
         # Its entry in the list first: one that leads nowhere is passed over, and a batch without one would be lost.
@@ -54,16 +56,16 @@ class BatchStore:
         except JobConflict:
             # It was made by the same call before, and has ended by now.
             found = await view_batch(self._storage, self._tenant, manifest.id)
-            if found is None or found.manifest != manifest:
+            if found is None or found.manifest.stored != manifest.stored:
                 raise
             return await self._shown(found)
         view = await self._view(manifest.id)
         await self._check_input(view)
         return await self._shown(view)
 
-    async def exists(self, job: str) -> bool:
-        """Whether the batch was made."""
-        return await self._storage.modified(keys.manifest(self._tenant, job)) is not None
+    async def made(self, job: str) -> JobManifest | None:
+        """What the batch was made from; None if it was not made."""
+        return await read_manifest(self._storage, self._tenant, job)
 
     async def retrieve(self, job: str) -> BatchStatus:
         """The batch. Raises `JobNotFound`."""

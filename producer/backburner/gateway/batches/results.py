@@ -3,7 +3,7 @@
 Both grow while the batch runs, and stay the same once it has ended. Then each request's line is in exactly one of them.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.batches.batch_view import view_batch
 from backburner.gateway.files.file_object import BATCH_OUTPUT, FileObject
 from backburner.gateway.http.errors import error_form
+from backburner.inputs.line_blocks import BOM, is_blank
 from backburner.jobs.record_lines import RecordLines
 from backburner.jobs.record_reader import Piece, RecordReader, parsed
 from backburner.storage import Storage
@@ -117,11 +118,24 @@ class BatchResults:
         for prefix in (keys.segments(self._tenant, job), keys.bodies(self._tenant, job)):
             await self._storage.delete_all(prefix)
 
-    async def lines(self, file: ResultFile, view: JobView, memory: AnswerMemory) -> AsyncGenerator[bytes]:
-        """The file's lines, some at a time. Raises `Overloaded` before the first, where there is no memory for them."""
-        await memory.wait()
+    async def lines(
+        self, file: ResultFile, view: JobView, memory: AnswerMemory, *, moved: Callable[[], object] = lambda: None
+    ) -> AsyncGenerator[bytes]:
+        """The file's lines, some at a time. Raises `Overloaded` before the first, where there is no memory for them.
+
+        The first may come late. `moved` is called after each step until then, and afterwards.
+        """
+        await memory.wait(self._tenant)
         # Those that were cut off come below, with their names.
-        reader = RecordReader(self._storage, self._tenant, file.job, cut_off=False, memory=memory.budget)
+        reader = RecordReader(
+            self._storage,
+            self._tenant,
+            file.job,
+            cut_off=False,
+            errors_only=file.kind is ResultKind.ERRORS,
+            memory=memory.of(self._tenant),
+            moved=moved,
+        )
         # Of a batch that ends while this is read: those that were cut off are told by name once it has ended.
         missing = view.summary.missing if view.summary is not None else None
         async with aclosing(reader.pieces(follow=False)) as pieces:
@@ -129,15 +143,15 @@ class BatchResults:
                 if data := b"".join(_lines(file.kind, piece, missing)):
                     yield data
         if file.kind is ResultKind.ERRORS and missing:
-            async for data in self._cut_off(view, missing):
+            async for data in self._cut_off(view, missing, moved):
                 yield data
 
-    async def _cut_off(self, view: JobView, missing: IndexSet) -> AsyncIterator[bytes]:
+    async def _cut_off(self, view: JobView, missing: IndexSet, moved: Callable[[], object]) -> AsyncIterator[bytes]:
         """Lines for the requests that were never run, with their custom_ids from the input."""
         assert view.summary is not None
         error = _CUT_OFF.get(view.summary.missing_code or "", errors.Expired)()
         manifest, last, held, size = view.manifest, -1, list[bytes](), 0
-        async for index, custom_id in self._named(view, missing):
+        async for index, custom_id in self._named(view, missing, moved):
             record = error_record(Address(manifest.tenant, manifest.id, index, custom_id), error)
             held.append(error_line(record))
             size, last = size + len(held[-1]), index
@@ -154,31 +168,42 @@ class BatchResults:
         if held:
             yield b"".join(held)
 
-    async def _named(self, view: JobView, wanted: IndexSet) -> AsyncIterator[tuple[int, str | None]]:
+    async def _named(
+        self, view: JobView, wanted: IndexSet, moved: Callable[[], object]
+    ) -> AsyncIterator[tuple[int, str | None]]:
         """These indexes and the custom_ids of their lines, as far as the input is there."""
         stored = view.manifest.stored
         key = stored.key if stored is not None else keys.stored_input(self._tenant, view.manifest.id)
         if not keys.is_input_of(key, self._tenant, view.manifest.id) or await self._storage.modified(key) is None:
             return
         left = iter(wanted)
-        due = next(left, None)
-        index, rest = 0, b""
-        async for piece in self._storage.stream(key):
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) > _MAX_LINE_BYTES:
-                # No input of requests: nothing behind it can be named.
-                return
+        due, index = next(left, None), 0
+        async for lines in self._lines_of(key):
+            moved()
             for line in lines:
-                if not line.strip():
-                    continue
                 if index == due:
                     yield index, _custom_id(line)
                     due = next(left, None)
                 index += 1
             if due is None:
                 return
-        if rest.strip() and index == due:
-            yield index, _custom_id(rest)
+
+    async def _lines_of(self, key: str) -> AsyncIterator[list[bytes]]:
+        """The lines of an input that are requests, some at a time: those that `locate_lines` gives and are not blank.
+
+        They end at a line that is too long to be held: it is no input of requests, and nothing behind it has a name.
+        """
+        rest, is_first = b"", True
+        async for piece in self._storage.stream(key):
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > _MAX_LINE_BYTES:
+                return
+            if is_first and lines:
+                lines[0], is_first = lines[0].removeprefix(BOM), False
+            yield [line for line in lines if not is_blank(line)]
+        last = rest.removeprefix(BOM) if is_first else rest
+        if not is_blank(last):
+            yield [last]
 
     async def _sizes(self, view: JobView) -> dict[ResultKind, int]:
         """Bytes of the segments that each file's lines are in."""
@@ -299,7 +324,7 @@ _STATUSES = dict(_statuses(BackburnerError))
 
 def _custom_id(line: bytes) -> str | None:
     try:
-        found = from_json(line.removeprefix(b"\xef\xbb\xbf"))
+        found = from_json(line)
     except ValueError:
         return None
     custom_id = found.get("custom_id") if isinstance(found, dict) else None

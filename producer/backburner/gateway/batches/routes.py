@@ -47,7 +47,8 @@ async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
         found = await once.found(key, content)
     else:
         found = await once.first(content) if is_retry(request) else None
-    if found is None or not await batches.exists(_manifest(call, found).id):
+    manifest = None if found is None else await batches.made(_id_of(call, found))
+    if manifest is None:
         # Asked before anything is kept: what was refused must not be let in when it is called again.
         file = await _input(parts, call, wanted.input_file_id)
         most = parts.settings.gateway_max_batch_requests
@@ -57,27 +58,29 @@ async def create_batch(request: Request, wanted: BatchCreate) -> BatchStatus:
             now=parts.storage.clock.now(),
             max_requests=most,
             grace=parts.settings.freeze_grace_seconds,
-        ).model_dump_json()
+        )
         await parts.limiter.queue(call.principal, file.requests, estimated_tokens(file.bytes))
         if key is not None:
-            found = await once.once(key, content, mine)
+            found = await once.once(key, content, mine.model_dump_json())
         else:
             if await request.is_disconnected():
                 # It may have called again by now, and then a batch is made there.
                 raise CallerGone
-            found = await once.retried(content, mine, retry=is_retry(request))
-    made = await batches.create(_manifest(call, found))
+            found = await once.retried(content, mine.model_dump_json(), retry=is_retry(request))
+        # What an earlier call could not make begins now, or its time might be over: only the id is that call's.
+        manifest = mine.model_copy(update={"id": _id_of(call, found)})
+    made = await batches.create(manifest)
     call.facts["batch"] = made.id
     parts.audit.record(call.principal, Action.BATCH_CREATED, made.id, file=wanted.input_file_id)
     return made
 
 
-def _manifest(call: Call, made: str) -> JobManifest:
-    """The batch that was kept of a call. Raises `StoredObjectBroken` for what no call of this tenant makes."""
+def _id_of(call: Call, made: str) -> str:
+    """The batch's id that was kept of a call. Raises `StoredObjectBroken` for what no call of this tenant makes."""
     manifest = as_made(JobManifest, made)
     if manifest.tenant != call.tenant or not is_name(manifest.id):
         raise not_made()
-    return manifest
+    return manifest.id
 
 
 async def _input(parts: Parts, call: Call, file_id: str) -> StoredFile:

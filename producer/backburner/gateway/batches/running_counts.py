@@ -6,7 +6,7 @@ The names of segments alone count a request twice that was delivered twice, and 
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from weakref import WeakValueDictionary
 
@@ -36,10 +36,31 @@ class _Counted:
         self.names: set[str] = set()
         self.asked_at = 0.0
         """Monotonic seconds."""
+        self.broken: str | None = None
+        """What is wrong with the segments that cannot be counted, if any cannot."""
+        self.broken_names: frozenset[str] = frozenset()
+        """As long as all of these are there."""
 
     @property
     def units(self) -> int:
-        return _UNITS_PER_BATCH + self.tally.range_count + len(self.names)
+        return _UNITS_PER_BATCH + self.tally.range_count + len(self.names) + len(self.broken_names)
+
+    def check(self, view: JobView) -> None:
+        """Raise `StoredObjectBroken` if the batch cannot be counted, as an earlier look found."""
+        if self.broken is not None and self.broken_names <= set(view.segments):
+            raise StoredObjectBroken(self.broken)
+        self.broken, self.broken_names = None, frozenset()
+
+    def breaks(self, names: Iterable[str], error: StoredObjectBroken) -> None:
+        """Those segments, together, cannot be counted."""
+        self.broken, self.broken_names = error.message, frozenset(names)
+
+    def counts(self, total: int) -> Counts:
+        """Of so many requests. Raises `StoredObjectBroken` where the tally does."""
+        everything = IndexSet.below(total)
+        ok = self.tally.ok & everything
+        failed = (self.tally.failed & everything) - ok
+        return Counts(total=total, completed=len(ok), failed=len(failed))
 
 
 class RunningCounts:
@@ -62,36 +83,53 @@ class RunningCounts:
         return len(self._batches)
 
     async def of(self, storage: Storage, view: JobView) -> Counts:
-        """The batch's counts. Raises `StoredObjectBroken` for segments that none can have, and `StoreError`."""
+        """The batch's counts. Raises `StoreError`, and `StoredObjectBroken` for segments that none can have.
+
+        As long as those are there, they are not read again.
+        """
         tenant, job = view.manifest.tenant, view.manifest.id
         # Taken out while it is counted on, since of two calls at once each would add what the other has added.
         counted = self._take((tenant, job))
         if view.summary is not None:
             return view.summary.counts
         counted = counted or _Counted(job)
-        if any(name not in counted.names for name in view.segments):
+        if counted.broken is not None or any(name not in counted.names for name in view.segments):
             counted = await self._count(storage, counted, view)
-        everything = IndexSet.below(view.total)
-        ok = counted.tally.ok & everything
-        failed = (counted.tally.failed & everything) - ok
+        # Before it is kept by its size: what is joined is smaller.
+        counts = counted.counts(view.total)
         self._keep((tenant, job), counted)
-        return Counts(total=view.total, completed=len(ok), failed=len(failed))
+        return counts
 
     async def _count(self, storage: Storage, counted: _Counted, view: JobView) -> _Counted:
         """Count on to the end of the view, from what was counted so far; what was counted then."""
         batch = view.manifest.tenant, view.manifest.id
         turn = self._turns.setdefault(batch[0], asyncio.Lock())
         try:
+            counted.check(view)
             async with turn, self._places:
                 # Of several calls at once the first has counted it by now.
-                if (kept := self._take(batch)) is not None and len(kept.names) > len(counted.names):
+                kept = self._take(batch)
+                if kept is not None and (kept.broken is not None or len(kept.names) > len(counted.names)):
                     counted = kept
+                    counted.check(view)
                 names = [name for name in view.segments if name not in counted.names]
                 async with aclosing(read_digests(storage, *batch, names)) as digests:
                     for name in names:
-                        counted.tally.add(await anext(digests))
+                        try:
+                            digest = await anext(digests)
+                        except StoredObjectBroken as error:
+                            counted.breaks([name], error)
+                            raise
+                        counted.tally.add(digest)
                         counted.names.add(name)
-        except StoredObjectBroken:
+                # Also what is too much only once it is joined is told here.
+                counted.counts(view.total)
+        except StoredObjectBroken as error:
+            if counted.broken is None:
+                # A tally that has too much gives nothing any more; without one of the segments it is begun anew.
+                counted = _Counted(batch[1])
+                counted.breaks(view.segments, error)
+            self._keep(batch, counted)
             raise
         except (asyncio.CancelledError, StoreError):
             # The call's time is over: the next one goes on from here, or a long count would never come to its end.

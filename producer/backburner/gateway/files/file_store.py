@@ -96,11 +96,29 @@ class FileStore:
             raise StoreError(f"the entry of file {file.id} was neither written nor found; call again")
         return found
 
+    async def keep_again(self, file: StoredFile) -> StoredFile | None:
+        """The same for a file that an earlier call may have made; None where its bytes are gone, and it with them.
+
+        It may be deleted at this moment: who deletes it looks for what is known of it again, once the bytes are gone.
+        """
+        if not await self._has_bytes(file.id):
+            return None
+        kept = await self.keep(file)
+        if await self._has_bytes(file.id):
+            return kept
+        await self._storage.delete([keys.file(self._tenant, file.id)])
+        return None
+
     async def drop(self, file_id: str) -> None:
         """Remove a file's bytes and what is known of it."""
         # What is known of it first: a file without its bytes would be worse than bytes without a file.
         await self._storage.delete([keys.file(self._tenant, file_id)])
-        await self._storage.delete([keys.content(self._tenant, file_id)])
+        await self._drop_bytes([file_id])
+
+    async def _drop_bytes(self, file_ids: Collection[str]) -> None:
+        await self._storage.delete([keys.content(self._tenant, file_id) for file_id in file_ids])
+        # A call that came again may have made the file meanwhile, as long as the bytes were there.
+        await self._storage.delete([keys.file(self._tenant, file_id) for file_id in file_ids])
 
     async def drop_unneeded(self, file_ids: Collection[str]) -> dict[str, str]:
         """Remove these files, but for those that jobs which have not ended need; returns those, each with such a job.
@@ -116,7 +134,7 @@ class FileStore:
         for file in entries:
             if file is not None and file.id in needed:
                 await self._storage.create(keys.file(self._tenant, file.id), file.model_dump_json().encode())
-        await self._storage.delete([keys.content(self._tenant, file_id) for file_id in gone if file_id not in needed])
+        await self._drop_bytes([file_id for file_id in gone if file_id not in needed])
         return needed
 
     async def drop_quietly(self, file_id: str) -> None:
@@ -135,8 +153,7 @@ class FileStore:
         """Whether the file is there, expired or not."""
         return is_file_id(file_id) and await self._storage.modified(keys.file(self._tenant, file_id)) is not None
 
-    async def has_bytes(self, file_id: str) -> bool:
-        """Whether the bytes of a file are there."""
+    async def _has_bytes(self, file_id: str) -> bool:
         return await self._storage.modified(keys.content(self._tenant, file_id)) is not None
 
     def stream(self, file: StoredFile) -> AsyncIterator[bytes]:

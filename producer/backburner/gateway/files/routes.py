@@ -29,11 +29,13 @@ from backburner.gateway.http.errors import JSON
 from backburner.gateway.idempotency import Idempotency, as_made, fingerprint_of, idempotency_key
 from backburner.gateway.parts import Parts, parts_of
 from backburner_schemas.errors import BackburnerError, CallRefused, CallTooLarge, IdempotencyConflict
+from backburner_schemas.status import JobView
 
 router = APIRouter(tags=["files"])
 _FILE_FIELD = "file"
 _FIELDS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 _ROUTE = "files"
+_CONTENT = "application/octet-stream"
 
 
 async def create_file(request: Request) -> Response:
@@ -96,8 +98,9 @@ async def _keep(parts: Parts, call: Call, written: Written, form: UploadForm, se
         file = as_made(StoredFile, made)
         if file.id != written.file_id:
             await files.drop_quietly(written.file_id)
-            if not await files.has_bytes(file.id):
+            if (again := await files.keep_again(file)) is None:
                 raise IdempotencyConflict("the file that this Idempotency-Key made is deleted; choose a new key")
+            return again
     return await files.keep(file)
 
 
@@ -171,21 +174,29 @@ async def file_content(request: Request) -> Response:
     headers = {"x-content-type-options": "nosniff"}
     if (result := ResultFile.parse(file_id)) is not None:
         results = parts.results(call.tenant)
-        lines = await _begun(_result_lines(results, result, parts.answer_memory))
+        view = await results.find(result)
+        lines = _result_lines(results, result, view, parts.answer_memory, call)
         name = f"{result.job}_{result.kind}.jsonl"
     else:
         files = parts.files(call.tenant)
         file = await files.find(file_id)
-        lines, name = await _begun(files.stream(file)), file.filename
+        lines, name = files.stream(file), file.filename
         headers["content-length"] = str(file.bytes)
+    headers["content-disposition"] = _attachment(name)
+    if request.method == "HEAD":
+        # What nobody gets is not read.
+        return StreamingResponse((), headers=headers, media_type=_CONTENT)
+    lines = await _begun(lines)
     call.take_time()
     parts.audit.record(call.principal, Action.FILE_DOWNLOADED, file_id)
-    headers["content-disposition"] = _attachment(name)
-    return StreamingResponse(lines, headers=headers, media_type="application/octet-stream")
+    return StreamingResponse(lines, headers=headers, media_type=_CONTENT)
 
 
-async def _result_lines(results: BatchResults, result: ResultFile, memory: AnswerMemory) -> AsyncIterator[bytes]:
-    async with aclosing(results.lines(result, await results.find(result), memory)) as lines:
+async def _result_lines(
+    results: BatchResults, result: ResultFile, view: JobView, memory: AnswerMemory, call: Call
+) -> AsyncIterator[bytes]:
+    # The first line may be in the last segment: each step until then has the time of a call.
+    async with aclosing(results.lines(result, view, memory, moved=call.go_on)) as lines:
         async for data in lines:
             yield data
 

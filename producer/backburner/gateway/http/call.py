@@ -23,6 +23,8 @@ class Call:
     body: Body
     patience: asyncio.Timeout
     """Ends the call with a 503 when the time is over."""
+    answer_seconds: float
+    """How long that is."""
     memory: MemoryShare
     """What it holds of an answer, until that is sent."""
     idempotency_key: str | None = None
@@ -36,6 +38,11 @@ class Call:
     def tenant(self) -> str:
         """Whose objects the call sees."""
         return self.principal.tenant
+
+    def go_on(self) -> None:
+        """Give the call its whole time once more: a step of it is done, and the store answers."""
+        if self.patience.when() is not None:
+            self.patience.reschedule(asyncio.get_running_loop().time() + self.answer_seconds)
 
     def take_time(self) -> None:
         """Let the call last as long as it goes on: each step of it has a bound of its own."""

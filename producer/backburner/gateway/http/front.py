@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from backburner.gateway.answer_memory import AnswerMemory
 from backburner.gateway.auth.audit_log import AuditLog
 from backburner.gateway.auth.authenticator import Authenticator
 from backburner.gateway.auth.principal import Principal, Scope
@@ -22,7 +23,6 @@ from backburner.gateway.http.head import Head
 from backburner.gateway.limits.limiter import Limiter
 from backburner.gateway.telemetry import GatewayTelemetry
 from backburner.logs import EventLog, get_logger
-from backburner.runtime.memory_budget import MemoryBudget, MemoryShare
 from backburner_schemas.errors import BackburnerError, Overloaded, QueueError, RateLimited, StoreError
 
 Message = MutableMapping[str, Any]
@@ -53,7 +53,7 @@ class Front:
         telemetry: GatewayTelemetry,
         answer_seconds: float,
         max_calls: int,
-        memory: MemoryBudget,
+        memory: AnswerMemory,
     ) -> None:
         """`memory` is what counts the answers that are held."""
         self._app = app
@@ -76,10 +76,10 @@ class Front:
         begun = time.monotonic()
         call: Call | None = None
         try:
-            with self._telemetry.in_flight(), self._memory.share() as share:
+            with self._telemetry.in_flight():
                 async with asyncio.timeout(self._answer_seconds) as patience:
-                    call = await self._admit(scope, receive, answer, patience, share)
-                    with self._place():
+                    call = await self._admit(scope, receive, answer, patience)
+                    with self._place(), call.memory:
                         answer.headers |= await self._limits(scope, call)
                         await self._app(scope, call.body.receive, answer.send)
         except BackburnerError as error:
@@ -100,18 +100,14 @@ class Front:
             self._note(scope, answer, call, time.monotonic() - begun)
 
     async def _admit(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        answer: "_Answer",
-        patience: asyncio.Timeout,
-        share: MemoryShare,
+        self, scope: MutableMapping[str, Any], receive: Receive, answer: "_Answer", patience: asyncio.Timeout
     ) -> Call:
         """The call, once all is right with its head and its caller."""
         head = Head(scope)
         head.check()
         body = Body(receive, head.content_length, DEFAULT_BODY_BYTES)
-        call = Call(answer.id, await self._caller(scope, head), body, patience, share)
+        caller = await self._caller(scope, head)
+        call = Call(answer.id, caller, body, patience, self._answer_seconds, self._memory.of(caller.tenant).share())
         scope.setdefault("state", {})["call"] = call
         return call
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from backburner.gateway.http.errors import error_body
+from backburner.gateway.http.write_pace import WritePace
 from backburner_schemas.errors import BackburnerError, CallRefused, CallTooSlow, HeadersTooLarge
 
 HEAD_SECONDS = 20.0
@@ -21,7 +22,7 @@ _MAX_HEADERS = 100
 _LINGER_SECONDS = 10.0
 """Seconds that a refused body may still come in, so that its sender reads the answer; then the connection ends."""
 STALLED_SECONDS = 60.0
-"""Seconds in which a caller has to take some of what waits for it: a download would hold its place for ever."""
+"""Seconds over which it is judged how fast a caller takes what waits: a download would hold its place for ever."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -34,7 +35,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: BackburnerError | None = None
-        self._stalled: asyncio.TimerHandle | None = None
+        self._pace = WritePace(STALLED_SECONDS)
+        self._judged: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
@@ -44,7 +46,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait_no_more()
-        self._moving()
+        self._judge_no_more()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -95,12 +97,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin to wait for the caller to read: there is more for it than is held here."""
         super().pause_writing()
-        self._moving()
-        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+        self._judge_later()
 
     def resume_writing(self) -> None:
-        """The caller has read."""
-        self._moving()
+        """The caller has read nearly all of that."""
+        self._judge_no_more()
+        self._pace.resume(self.transport.get_write_buffer_size(), self.loop.time())
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -132,10 +134,21 @@ class GuardedProtocol(HttpToolsProtocol):
             self.transport.write(head.encode() + body)
         self.transport.close()
 
-    def _moving(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+    def _judge_later(self) -> None:
+        self._judge_no_more()
+        due = self._pace.pause(self.transport.get_write_buffer_size(), self.loop.time())
+        self._judged = self.loop.call_later(due, self._judge)
+
+    def _judge(self) -> None:
+        if self._pace.is_kept(self.transport.get_write_buffer_size(), self.loop.time()):
+            self._judge_later()
+        else:
+            self.transport.abort()
+
+    def _judge_no_more(self) -> None:
+        if self._judged is not None:
+            self._judged.cancel()
+            self._judged = None
 
     def _wait(self, seconds: float, error: BackburnerError | None) -> None:
         self._wait_no_more()

@@ -17,7 +17,7 @@ _READING_FACTOR = 10
 """A level counts for so many times as long as it took to read: levels cost a tenth of the time at most."""
 _READ_SECONDS = 8.0
 """A reading that somebody waits for is given up after this."""
-_MAX_TENANTS = 10_000
+MAX_TENANTS = 10_000
 """That are remembered."""
 
 log = get_logger(__name__)
@@ -84,7 +84,7 @@ class RememberedLevels:
         found = await self._read(tenant)
         found.merge(later)
         self._known.pop(tenant, None)
-        while len(self._known) >= _MAX_TENANTS:
+        while len(self._known) >= MAX_TENANTS:
             del self._known[next(iter(self._known))]
         self._known[tenant] = KnownLevel(found, begun_at, self._clock() - begun_at)
 

@@ -14,7 +14,8 @@ LASTS_SECONDS = 3600.0
 """An upload that is not completed by then is given up."""
 PART_LIMIT_BYTES = 64 * 1024 * 1024
 """OpenAI's bound of a part."""
-_MAX_PARTS = 10_000
+MAX_PARTS = 10_000
+"""Of an upload."""
 
 _UPLOAD_ID = re.compile(r"upload_[0-9a-z]{26}")
 _PART_ID = re.compile(r"part_[0-9a-z]{26}")
@@ -42,7 +43,7 @@ class UploadComplete(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    part_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=_MAX_PARTS)]
+    part_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MAX_PARTS)]
     """The parts in the order in which they make the file."""
     md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
     """The file's MD5, in hexadecimal; compared where it is given."""

@@ -6,6 +6,7 @@ from backburner.gateway.files.file_object import StoredFile
 from backburner.gateway.files.file_store import FileStore, Written
 from backburner.gateway.uploads.upload_object import (
     LASTS_SECONDS,
+    MAX_PARTS,
     PART_LIMIT_BYTES,
     PartObject,
     StoredUpload,
@@ -26,6 +27,8 @@ from backburner_schemas.errors import (
     UploadNotFound,
 )
 
+_TOO_MUCH = "the parts have more than twice the bytes that were announced; begin a new upload"
+
 
 class UploadStore:
     """One tenant's uploads. Every method raises `StoreError`, and `UploadNotFound` for one that is not there."""
@@ -42,13 +45,18 @@ class UploadStore:
     async def add(self, upload_id: str, pieces: AsyncIterator[bytes]) -> PartObject:
         """Store a part as it comes. Raises `CallTooLarge`, and `JobConflict` for an upload that has ended."""
         upload = await self._pending(upload_id)
-        sizes = await self._sizes(upload_id)
-        # Parts that were sent again count too: so much may lie here, and no more.
-        room = 2 * upload.bytes + PART_LIMIT_BYTES - sum(sizes.values())
+        room = await self._room(upload)
         part = PartObject(id=f"part_{keys.new_ulid()}", created_at=int(self._storage.clock.now()), upload_id=upload_id)
-        async with self._storage.writer(keys.upload_part(self._tenant, upload_id, part.id)) as writer:
+        key = keys.upload_part(self._tenant, upload_id, part.id)
+        async with self._storage.writer(key) as writer:
             async for piece in _bounded(pieces, room):
                 await writer.write(piece)
+        try:
+            # Parts that were sent at the same time have not seen each other before.
+            await self._room(upload, being_there=1)
+        except CallTooLarge:
+            await self._storage.delete([key])
+            raise
         return part
 
     async def complete(
@@ -63,10 +71,9 @@ class UploadStore:
         if end.file is None:
             raise JobConflict(f"the upload {upload_id} was cancelled; begin a new one")
         files = FileStore(self._storage, self._tenant)
-        if not await files.has_bytes(end.file.id):
-            raise JobConflict(f"the file {end.file.id} of this upload is deleted; begin a new upload")
         # Also where an earlier call wrote the end: it may have died before this.
-        await files.keep(end.file)
+        if await files.keep_again(end.file) is None:
+            raise JobConflict(f"the file {end.file.id} of this upload is deleted; begin a new upload")
         await self._drop_parts(upload_id)
         return UploadObject.of(upload, end)
 
@@ -149,6 +156,17 @@ class UploadStore:
             raise UploadNotFound(f"the upload {upload_id} has expired; begin a new one")
         return upload, end
 
+    async def _room(self, upload: StoredUpload, *, being_there: int = 0) -> int:
+        """How many more bytes the upload takes, of whose parts so many are new. Raises `CallTooLarge`."""
+        sizes = await self._sizes(upload.id)
+        if len(sizes) - being_there >= MAX_PARTS:
+            raise CallTooLarge(f"the upload has {MAX_PARTS:,} parts; begin a new one, with larger parts", param="data")
+        # Parts that were sent again count too: so much may lie here, and no more.
+        room = 2 * upload.bytes + PART_LIMIT_BYTES - sum(sizes.values())
+        if room < 0:
+            raise CallTooLarge(_TOO_MUCH, param="data")
+        return room
+
     async def _sizes(self, upload_id: str) -> dict[str, int]:
         prefix = keys.upload_part(self._tenant, upload_id, "")
         found = {listed.key[len(prefix) :]: listed.size async for listed in self._storage.scan(prefix)}
@@ -170,7 +188,7 @@ async def _bounded(pieces: AsyncIterator[bytes], room: int) -> AsyncIterator[byt
         if size > PART_LIMIT_BYTES:
             raise CallTooLarge(f"the part has more than {PART_LIMIT_BYTES:,} bytes; send smaller ones", param="data")
         if size > room:
-            raise CallTooLarge("the parts have more than twice the bytes that were announced", param="data")
+            raise CallTooLarge(_TOO_MUCH, param="data")
         yield piece
 
 
