@@ -9,7 +9,8 @@ class MessageSettings(JobSettings):
     """Messages: which ones are accepted from the queue."""
 
     allowed_tenants: CommaSeparated = ""
-    """Tenants whose requests the worker takes from its queue, comma-separated; every tenant's if not set."""
+    """Tenants whose requests the worker takes from its queue, comma-separated; every tenant's if not set.
+    A worker whose credentials for the store reach some tenants alone needs it: a store that denies access ends it."""
 
     @property
     def message_rules(self) -> Rules:
