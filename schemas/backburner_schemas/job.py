@@ -224,13 +224,18 @@ class Unrouted(_Stored):
 
 
 class Enqueued(_Stored):
-    """A single request under an idempotency key: of whoever came first."""
+    """A single request under an idempotency key, once the broker has it."""
 
     sha256: Sha256
     """Of the request as it was given: another one under the same key is a mistake."""
     deadline: UnixSeconds
-    sent: bool = True
-    """Whether the broker has it. Until then whoever comes with the same request sends it again."""
+
+
+class Claimed(_Stored):
+    """Whose an idempotency key is: of the request that came first, sent or not."""
+
+    sha256: Sha256
+    """As in `Enqueued`."""
 
 
 class Retried(_Stored):

@@ -252,6 +252,11 @@ def enqueued(tenant: str, name: str) -> str:
     return f"{job(tenant, name)}enqueued.json"
 
 
+def claimed(tenant: str, name: str) -> str:
+    """Which request an idempotency key is of, whether it is on the queue or not."""
+    return f"{job(tenant, name)}claimed.json"
+
+
 def retried(tenant: str, name: str) -> str:
     """Which job retries the failed part of this one."""
     return f"{job(tenant, name)}retried.json"

@@ -140,7 +140,9 @@ def test_quotas_arrive_as_they_were_written(render_with, toml):
     }
 
 
-@pytest.mark.parametrize("args", [["-tp", "4"], ["-tp=4"], ["--tensor-parallel-size=4"]], ids="-".join)
+@pytest.mark.parametrize(
+    "args", [["-tp", "4"], ["-tp=4"], ["--tensor-parallel-size=4"], ["--tensor_parallel_size=4"]], ids="-".join
+)
 def test_a_split_that_the_number_of_gpus_does_not_follow_is_refused(render_with, args):
     assert "engine.tensorParallel" in render_with(
         {"workers": {"groups": {"chat": {"engine": {"args": args}}}}}, check=False

@@ -147,6 +147,11 @@ class Dispatcher:
         if not self._has_room:
             self._make_room(in_turn([job for job in ready if not job.over(late)], self._runs, late))
             ready = [job for job in ready if job.over(late)]
+        else:
+            # Room on the disk is shared as places are, so that one large job does not keep all others out.
+            crowded_out = [job for job in self._pending if job.crowded_out and job.key not in self._runs]
+            crowded_out = [job for job in crowded_out if self._reason(job, now, late) is None]
+            self._make_room(in_turn(crowded_out, self._runs, late), least=1)
         first = {job.key for job in ready}
         untold = [job for job in free if job.key not in first and not self._is_told(job, reasons[job.key], clock)]
         jobs = [*in_turn(ready, self._runs, late), *in_turn(untold, self._runs, late)]
@@ -242,8 +247,8 @@ class Dispatcher:
             job.noted = reason
         return None
 
-    def _make_room(self, ready: list[PendingJob]) -> None:
-        """Let a job go for one of those, if there is one that has to: see `gives_way`.
+    def _make_room(self, ready: list[PendingJob], *, least: int = 2) -> None:
+        """Let a job go for one of those, if there is one that has to: see `gives_way`, also for `least`.
 
         Of several, one that nobody answers, else the one that has the most time; none before the last one has left.
         """
@@ -254,7 +259,7 @@ class Dispatcher:
         for job in ready:
             first.setdefault(job.tenant, job)
         for job in first.values():
-            if going := [run for run in self._runs.values() if run.idle or gives_way(run, job, under_way)]:
+            if going := [run for run in self._runs.values() if run.idle or gives_way(run, job, under_way, least)]:
                 run = max(going, key=lambda run: (run.idle, under_way[run.tenant], run.pending.manifest.deadline))
                 run.leave()
                 if run.tenant != job.tenant and not run.idle:
@@ -274,6 +279,11 @@ class Dispatcher:
             over = Over(Outcome.BROKEN, _BROKEN_SECONDS)
         finally:
             self._runs.pop(job.key, None)
+        if not job.crowded_out:
+            # What it had on the disk is free.
+            for other in self._pending:
+                if other.crowded_out:
+                    other.look_at = 0.0
         job.look_at = max(job.look_at, time.monotonic() + over.look_after)
         self._metrics.job_over(over.outcome)
         log.info("job over", tenant=job.key[0], job=job.key[1], outcome=over.outcome)
@@ -289,13 +299,14 @@ class Dispatcher:
             return
 
 
-def gives_way(run: JobRun, job: PendingJob, under_way: Mapping[str, int]) -> bool:
+def gives_way(run: JobRun, job: PendingJob, under_way: Mapping[str, int], least: int = 2) -> bool:
     """Whether a job leaves its place to another: one of a tenant with fewer, or of the same one with less time. Pure.
 
-    `under_way` is how many jobs of each tenant have a place. One that is being planned stays.
+    `under_way` is how many jobs of each tenant have a place; of another tenant, at least so many more have to. One that
+    is being planned stays.
     """
     if run.stream is None:
         return False
     if run.tenant == job.tenant:
         return run.pending.manifest.deadline > job.manifest.deadline
-    return under_way[run.tenant] > under_way.get(job.tenant, 0) + 1
+    return under_way[run.tenant] >= under_way.get(job.tenant, 0) + least

@@ -1,7 +1,6 @@
 """One claimed job, from its input to its seal: plan, spool, send, seal. It goes on where its last owner stopped."""
 
 import asyncio
-import errno
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from backburner.dispatcher.pending import PendingJob
 from backburner.dispatcher.planner import InputRefused, Planner
 from backburner.dispatcher.sender import Sender, Sending
 from backburner.dispatcher.sharing.backlog import Backlog
+from backburner.dispatcher.spool_room import CrowdedOut
 from backburner.dispatcher.stream import JobStream
 from backburner.jobs.finalizer import finalize, view_job
 from backburner.jobs.job_watch import JobWatch
@@ -36,7 +36,7 @@ _QUIET_LOOKS_COUNT = 2
 _RETRY_SECONDS = 300.0
 """Until a job is looked at again that cannot go on here."""
 _ROOM_SECONDS = 30.0
-"""The same where it found no room on the disk, which other jobs have."""
+"""The same where it found no room on the disk, unless one that has some leaves before."""
 
 log = get_logger(__name__)
 
@@ -181,10 +181,16 @@ class JobRun:
         except InputRefused as refused:
             return await self._refuse(refused)
         except OSError as error:
-            log.error(  # noqa: TRY400 - the error says what is wrong
-                "keeping a job on this machine's disk failed; trying later", **self._names, error=str(error)
-            )
-            return await self._hand_back(_ROOM_SECONDS if error.errno == errno.ENOSPC else _RETRY_SECONDS, error)
+            return await self._without_disk(error)
+
+    async def _without_disk(self, error: OSError) -> Over:
+        """Hand back a job that cannot be kept on this machine's disk."""
+        if isinstance(error, CrowdedOut):
+            self.pending.crowded_out = True
+            log.info("a job finds no room on this machine's disk; trying later", **self._names, reason=error.strerror)
+            return await self._hand_back(_ROOM_SECONDS, error.strerror)
+        log.error("keeping a job on this machine's disk failed; trying later", **self._names, error=str(error))
+        return await self._hand_back(_RETRY_SECONDS, error)
 
     async def _planned_in_time(self) -> JobStream | None:
         """The planned job; None if it has to be left or ended before that."""
@@ -220,7 +226,7 @@ class JobRun:
         except BaseException:
             plan.close()
             raise
-        self.pending.planned = True
+        self.pending.planned, self.pending.crowded_out = True, False
         return JobStream(manifest, plan, spool, start, max_bytes=self._settings.max_body_bytes, now=self._now)
 
     def _known_of(self, plan: Plan, start: int) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class PendingJob:
     """The reason for its waiting that this process saw or wrote last."""
     next_pool: str | None = None
     """Where its next requests go, as its cursor told it; None where that is not known."""
+    crowded_out: bool = False
+    """Whether it found no room on the disk here, which the jobs under way have."""
     read_at: float = float("-inf")
     """Monotonic seconds at which its cursor was read."""
 

@@ -4,6 +4,10 @@ import errno
 from collections.abc import Callable
 
 
+class CrowdedOut(OSError):
+    """Other jobs have the room on the disk; it may be free soon."""
+
+
 class SpoolRoom:
     """Counts what jobs under way keep on the disk. A spool is a file without a name, which nothing else counts."""
 
@@ -14,7 +18,10 @@ class SpoolRoom:
         """Bytes. Others only read."""
 
     def reserve(self, size: int) -> Callable[[], None]:
-        """Count so many bytes. Returns what gives them back. Raises `OSError` where there is no room for them."""
+        """Count so many bytes. Returns what gives them back.
+
+        Raises `CrowdedOut` where others have the room for them, and `OSError` where there will never be any.
+        """
         if size > self._limit:
             raise OSError(
                 errno.ENOSPC,
@@ -22,7 +29,7 @@ class SpoolRoom:
                 "split the job",
             )
         if self.used + size > self._limit:
-            raise OSError(
+            raise CrowdedOut(
                 errno.ENOSPC,
                 f"it takes {size:,} bytes there, and other jobs have {self.used:,} of the {self._limit:,} of "
                 "BACKBURNER_DISPATCH_SPOOL_BYTES; it is tried again, or raise that",

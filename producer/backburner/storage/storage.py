@@ -389,16 +389,15 @@ class Storage(Availability):
                 await _calls.run(obstore.delete_async, self._store, paths)
             except FileNotFoundError:
                 # A store that removes one object after the other ends at the first that is not there.
-                places = asyncio.Semaphore(_REMOVED_AT_ONCE_COUNT)
-                await asyncio.gather(*(self._remove_one(path, places) for path in paths))
+                for first in range(0, len(paths), _REMOVED_AT_ONCE_COUNT):
+                    await asyncio.gather(*map(self._remove_one, paths[first : first + _REMOVED_AT_ONCE_COUNT]))
 
         if paths:
             await self._asking(self._writes, remove)
 
-    async def _remove_one(self, path: str, places: asyncio.Semaphore) -> None:
-        async with places:
-            with suppress(FileNotFoundError):
-                await _calls.run(obstore.delete_async, self._store, path)
+    async def _remove_one(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            await _calls.run(obstore.delete_async, self._store, path)
 
     async def delete_all(self, prefix: str, *, before: float = math.inf) -> int:
         """Remove the objects under the prefix that were last modified before then, in the store's Unix seconds.

@@ -23,7 +23,7 @@ from backburner_schemas.errors import (
     UnknownEndpoint,
     UnsupportedParameter,
 )
-from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, Enqueued
+from backburner_schemas.job import DEFAULT_DEADLINE_SECONDS, Claimed, Enqueued
 from backburner_schemas.names import Lane
 from backburner_schemas.request import BatchRequest, Endpoint, parse_request
 
@@ -147,7 +147,7 @@ class SingleSubmission:
         _, job = self._names
         custom_id = job if options.custom_id is None else options.custom_id
         digest = digest_of(options.custom_id, options.endpoint, options.body) if self._keyed else None
-        if digest is not None and (known := await self._known(digest)) is not None and known.sent:
+        if digest is not None and (known := await self._sent_before(digest)) is not None:
             return SingleSent(custom_id, known.deadline)
         try:
             return await self._send(custom_id, options, digest)
@@ -183,7 +183,7 @@ class SingleSubmission:
         )
         publisher = await connections.publisher()
         if digest is not None:
-            await self._claim(digest, until)
+            await self._claim(digest)
         message = await claim_check(connections.storage, Message(target, options.lane, envelope), settings.queue.kind)
         await publish(publisher, connections.storage, [message], max_retries=connections.limits.max_retries)
         if digest is not None:
@@ -191,21 +191,24 @@ class SingleSubmission:
             await connections.storage.put(keys.enqueued(*self._names), mark.model_dump_json().encode())
         return SingleSent(request.custom_id, until, connections.pools.warnings({target}))
 
-    async def _claim(self, digest: str, until: float) -> None:
+    async def _claim(self, digest: str) -> None:
         """Take the key for this request. Raises `JobConflict` if another has it: both would be one job's only request.
 
-        It says that nothing is sent: a mark of a request that the broker has not would lose it.
+        It does not say that the request is sent: that would lose one that the broker has not.
         """
-        mine = Enqueued(sha256=digest, deadline=until, sent=False)
-        if not await self._connections.storage.create(keys.enqueued(*self._names), mine.model_dump_json().encode()):
-            await self._known(digest)
+        storage, key = self._connections.storage, keys.claimed(*self._names)
+        if not await storage.create(key, Claimed(sha256=digest).model_dump_json().encode()):
+            claimed = await read_stored(storage, Claimed, key)
+            self._check_digest(digest, claimed.sha256 if claimed is not None else digest)
 
-    async def _known(self, digest: str) -> Enqueued | None:
-        """What is known of a request under this key. Raises `JobConflict` if it is another one."""
+    async def _sent_before(self, digest: str) -> Enqueued | None:
         mark = await read_stored(self._connections.storage, Enqueued, keys.enqueued(*self._names))
-        if mark is not None and mark.sha256 != digest:
+        self._check_digest(digest, mark.sha256 if mark is not None else digest)
+        return mark
+
+    def _check_digest(self, mine: str, first: str) -> None:
+        if mine != first:
             raise JobConflict(
                 f"the idempotency key of {self._names[1]} came before with another request; choose a new key for each "
                 "new request"
             )
-        return mark

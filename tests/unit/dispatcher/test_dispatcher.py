@@ -450,6 +450,22 @@ async def test_a_job_that_finds_no_room_on_the_disk_waits_until_another_has_left
             await system.until_sealed(second)
 
 
+@pytest.mark.parametrize("has_workers", [False, True])
+async def test_a_large_job_that_is_held_up_keeps_no_other_tenant_off_the_disk(system, monkeypatch, has_workers):
+    monkeypatch.setattr(job_run, "_ROOM_SECONDS", 0.0)
+    async with system.client() as client:
+        await client.register_pool("large")
+        await system.announce()
+        if has_workers:
+            await system.announce("large")
+        of_large = [{**one, "body": {**one["body"], "model": "large"}} for one in lines(3000)]
+        large = await client.submit(of_large, stored=True, tenant="large")
+        taken = (await system.storage.size(keys.stored_input(large.tenant, large.id))) + 64 * 3000
+        async with system.dispatcher(dispatch_spool_bytes=taken + 100, dispatch_backlog=700):
+            await system.waits_for(large, "backlog" if has_workers else "no_worker")
+            await system.until_sealed(await client.submit(lines(5), stored=True, tenant="other"))
+
+
 async def test_a_job_that_is_larger_than_the_disk_may_hold_says_so_and_holds_up_no_other(system):
     await system.announce()
     async with system.client() as client, system.dispatcher(dispatch_spool_bytes=20_000):

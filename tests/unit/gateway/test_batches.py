@@ -443,6 +443,43 @@ async def test_a_file_that_a_batch_reads_or_writes_is_not_deleted(gateway):
     assert (await client.delete(f"/v1/files/{batch['input_file_id']}")).status_code == 200
 
 
+async def test_nothing_is_read_for_a_caller_that_has_gone_before_the_first_line(gateway, monkeypatch):
+    client, secret = await gateway.client(), await gateway.secret()
+    batch = await make(client, batch_lines(30))
+    for index in range(30):
+        await segments.store(
+            gateway.system, [segments.failed(index, EngineError())], job=batch["id"], writer="0" * 26, sequence=index
+        )
+    gone, asked, real, read = asyncio.Event(), [], Storage.view, []
+
+    async def view(self, key, **options):
+        read.append(key)
+        gone.set()
+        # Each piece takes a moment, in which the caller's end can be heard.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return await real(self, key, **options)
+
+    async def receive():
+        asked.append(1)
+        if len(asked) == 1:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    monkeypatch.setattr(Storage, "view", view)
+    path = f"/v1/files/file-{batch['id']}-output/content"
+    headers = [(b"host", b"gateway"), (b"authorization", f"Bearer {secret}".encode())]
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "GET"}
+    scope |= {"path": path, "raw_path": path.encode(), "root_path": "", "scheme": "http", "query_string": b""}
+    scope |= {"headers": headers, "client": ("127.0.0.1", 1), "server": ("gateway", 80)}
+    await gateway.app(scope, receive, send)
+    assert len(read) < 3
+
+
 async def test_results_that_were_deleted_are_gone_for_good(gateway):
     client = await gateway.client()
     gateway.system.fail(["r1"], ContextLengthExceeded())

@@ -186,6 +186,9 @@ class Connection(asyncio.Transport):
     def get_write_buffer_size(self):
         return self.size
 
+    def get_extra_info(self, name):
+        return None
+
     def abort(self):
         self.open = False
 
@@ -207,6 +210,22 @@ def slow():
     protocol.flow, protocol._judged = connection.flow, None
     protocol._pace = WritePace(server.STALLED_SECONDS)
     return connection, protocol
+
+
+def test_what_the_kernel_holds_has_not_been_taken():
+    """It takes more in large steps only, so that a steady caller seems to take nothing for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with socket.create_connection(listening.getsockname()) as ours, listening.accept()[0] as theirs:
+            ours.setblocking(False)
+            sent = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sent += ours.send(bytes(1 << 16))
+            transport = SimpleNamespace(get_write_buffer_size=lambda: 5, get_extra_info=lambda _: ours)
+            left = server.GuardedProtocol._left(SimpleNamespace(transport=transport))
+            assert theirs.recv(1)
+            assert 5 < left <= sent + 5
 
 
 @pytest.mark.parametrize(("a_minute", "is_kept"), [(0, False), (1, False), (60 * 2047, False), (60 * 2048, True)])

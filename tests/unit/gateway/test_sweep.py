@@ -1,6 +1,8 @@
 """What the gateway's sweep removes, and what it leaves alone."""
 
+import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 from gateway import batch_lines, gateway_over
@@ -11,6 +13,7 @@ from backburner.gateway.sweep import GatewaySweep
 from backburner.storage import Storage
 from backburner.testing import FakeSystem
 from backburner_schemas import keys
+from backburner_schemas.errors import StoreError
 
 DAY_SECONDS = 24 * 3600.0
 
@@ -93,9 +96,9 @@ async def expire(gateway, file_id):
     await sweep(gateway, 3610)
 
 
-async def batch_of(gateway, file_id):
+async def batch_of(client, file_id, **more):
     wanted = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    return await (await gateway.client()).post("/v1/batches", json=wanted)
+    return await client.post("/v1/batches", json=wanted, **more)
 
 
 def once_after(monkeypatch, name, then):
@@ -119,7 +122,7 @@ async def test_a_file_that_goes_while_a_batch_is_made_of_it_is_put_back(gateway,
     made = []
 
     async def make():
-        made.append(await batch_of(gateway, file_id))
+        made.append(await batch_of(client, file_id))
 
     once_after(monkeypatch, "needed", make)
     await remove(gateway, file_id)
@@ -136,15 +139,50 @@ async def test_a_batch_of_a_file_that_goes_meanwhile_is_not_accepted(gateway, mo
     client = await gateway.client()
     file_id = await upload(client, **HOUR)
     once_after(monkeypatch, "find", lambda: remove(gateway, file_id))
-    answer = await batch_of(gateway, file_id)
+    answer = await batch_of(client, file_id)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
     assert [batch["status"] for batch in (await client.get("/v1/batches")).json()["data"]] == ["cancelling"]
     assert not await objects(gateway, keys.contents("default"))
 
 
+async def test_a_batch_that_was_accepted_stays_so_when_its_call_comes_again_while_its_file_is_deleted(
+    gateway, monkeypatch
+):
+    client = await gateway.client()
+    file_id, real, answers = await upload(client), FileStore.needed, []
+
+    async def needed(self, among):
+        found = await real(self, among) if not answers else None
+        # Between the first look and the second one, and behind that.
+        answers.append(await batch_of(client, file_id, headers={"idempotency-key": "k"}))
+        return await real(self, among) if found is None else found
+
+    monkeypatch.setattr(FileStore, "needed", needed)
+    await delete(gateway, file_id)
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "validating")] * 2
+
+
+@pytest.mark.parametrize("broken", [StoreError, asyncio.CancelledError])
+async def test_a_file_whose_deletion_breaks_off_at_the_second_look_is_there_again(gateway, monkeypatch, broken):
+    client = await gateway.client()
+    file_id, real, looks = await upload(client), FileStore.needed, []
+
+    async def needed(self, among):
+        looks.append(among)
+        if len(looks) > 1:
+            raise broken
+        return await real(self, among)
+
+    monkeypatch.setattr(FileStore, "needed", needed)
+    with suppress(broken):
+        await FileStore(gateway.storage, "default").delete(file_id)
+    assert (await client.get(f"/v1/files/{file_id}")).status_code == 200
+
+
 async def test_bytes_whose_file_is_half_deleted_stay_while_a_batch_needs_them(gateway):
-    file_id = await upload(await gateway.client())
-    assert (await batch_of(gateway, file_id)).status_code == 200
+    client = await gateway.client()
+    file_id = await upload(client)
+    assert (await batch_of(client, file_id)).status_code == 200
     await gateway.storage.delete([keys.file("default", file_id)])
     await sweep(gateway, 2.1 * DAY_SECONDS)
     assert await objects(gateway, keys.contents("default")) == {keys.content("default", file_id)}

@@ -347,6 +347,14 @@ T, J = "acme", "batch_1"
             "tenants/acme/jobs/batch_1/enqueued.json",
         ),
         (
+            keys.claimed,
+            (
+                T,
+                J,
+            ),
+            "tenants/acme/jobs/batch_1/claimed.json",
+        ),
+        (
             keys.retried,
             (
                 T,

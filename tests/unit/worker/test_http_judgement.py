@@ -145,6 +145,13 @@ def test_a_refused_caller_is_told_which_file_holds_the_token(status):
         judge(answer(status, {"error": "Unauthorized"}))
 
 
+def test_a_token_is_hidden_however_its_letters_are_written():
+    said = rb'{"error": {"message": "wrong key sk-aB3\u002BcD4\/eF5", "param": "sk-aB3+cD4/eF5"}}'
+    with pytest.raises(RequestRefused) as caught:
+        judge(answer(400, said, token="sk-aB3+cD4/eF5"))
+    assert (caught.value.message, caught.value.param) == ("wrong key [token]", "[token]")
+
+
 def test_a_redirect_is_not_followed_and_names_the_setting():
     with pytest.raises(Denied, match="BACKBURNER_ENGINE_URLS"):
         judge(answer(307, b"", location="https://evil.example/"))

@@ -82,7 +82,7 @@ class Surveyor:
                     await asyncio.sleep(self._seconds)
 
     async def look(self) -> None:
-        """Survey once. Raises `StoreError` where the store is away, so that most of what it was asked failed.
+        """Survey once. Raises `StoreError` where the store is away, so that nothing that it was asked went well.
 
         Of a job that alone cannot be read, what the last survey found still counts.
         """
@@ -105,7 +105,7 @@ class Surveyor:
         asked = [job for job in open_jobs if self._known.get(job, job) is not None]
         known = {one.job: one for one in self._backlog.survey.jobs}
         found = await all_of(map(progress, asked))
-        if 2 * len(failed) > len(asked):
+        if failed and len(failed) == len(asked):
             raise failed[0]
         workers = await self._live_workers()
         self._backlog.surveyed(Survey([one for one in found if one is not None], workers, self._backlog.bound))

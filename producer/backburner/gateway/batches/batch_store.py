@@ -52,7 +52,7 @@ class BatchStore:
             output = ResultFile(manifest.id, ResultKind.OUTPUT)
             await self._storage.put(keys.expiry(self._tenant, latest, output.id), b"")
         try:
-            await create_stored_job(self._storage, manifest)
+            is_new = await create_stored_job(self._storage, manifest)
         except JobConflict:
             # It was made by the same call before, and has ended by now.
             found = await view_batch(self._storage, self._tenant, manifest.id)
@@ -60,7 +60,7 @@ class BatchStore:
                 raise
             return await self._shown(found)
         view = await self._view(manifest.id)
-        await self._check_input(view)
+        await self._check_input(view, is_new=is_new)
         return await self._shown(view)
 
     async def made(self, job: str) -> JobManifest | None:
@@ -127,14 +127,15 @@ class BatchStore:
 
         return [view for view in await asyncio.gather(*map(read, names)) if view is not None]
 
-    async def _check_input(self, view: JobView) -> None:
-        """Whoever deletes the file looks for batches once its entry is gone, so that one of the two sees the other."""
-        file_id = view.manifest.input_file_id
-        if (
-            view.summary is None
-            and file_id is not None
-            and not await FileStore(self._storage, self._tenant).exists(file_id)
-        ):
+    async def _check_input(self, view: JobView, *, is_new: bool) -> None:
+        """Whoever deletes the file looks for batches once its entry is gone, so that one of the two sees the other.
+
+        A batch that was accepted before is seen there, and the entry comes back; bytes that are gone do not.
+        """
+        file_id, files = view.manifest.input_file_id, FileStore(self._storage, self._tenant)
+        if view.summary is not None or file_id is None:
+            return
+        if not await (files.exists(file_id) if is_new else files.has_bytes(file_id)):
             await self._storage.create(keys.cancelled(self._tenant, view.manifest.id), b"")
             raise FileNotFound(f"the file {file_id} was deleted while a batch was made of it; upload it again")
 

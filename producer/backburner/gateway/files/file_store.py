@@ -101,10 +101,10 @@ class FileStore:
 
         It may be deleted at this moment: who deletes it looks for what is known of it again, once the bytes are gone.
         """
-        if not await self._has_bytes(file.id):
+        if not await self.has_bytes(file.id):
             return None
         kept = await self.keep(file)
-        if await self._has_bytes(file.id):
+        if await self.has_bytes(file.id):
             return kept
         await self._storage.delete([keys.file(self._tenant, file.id)])
         return None
@@ -130,12 +130,20 @@ class FileStore:
         gone = [file_id for file_id in file_ids if file_id not in needed]
         entries = await self._read_each(gone)
         await self._storage.delete([keys.file(self._tenant, file_id) for file_id in gone])
-        needed |= await self.needed(gone)
-        for file in entries:
-            if file is not None and file.id in needed:
-                await self._storage.create(keys.file(self._tenant, file.id), file.model_dump_json().encode())
+        try:
+            needed |= await self.needed(gone)
+        except BaseException:
+            # Nobody knows whether they are needed: they stay.
+            await asyncio.shield(self._put_back(entries))
+            raise
+        await self._put_back(file for file in entries if file is not None and file.id in needed)
         await self._drop_bytes([file_id for file_id in gone if file_id not in needed])
         return needed
+
+    async def _put_back(self, entries: Iterable[StoredFile | None]) -> None:
+        for file in entries:
+            if file is not None:
+                await self._storage.create(keys.file(self._tenant, file.id), file.model_dump_json().encode())
 
     async def drop_quietly(self, file_id: str) -> None:
         """The same for bytes that nobody knows of; what cannot be removed now is swept later."""
@@ -153,7 +161,8 @@ class FileStore:
         """Whether the file is there, expired or not."""
         return is_file_id(file_id) and await self._storage.modified(keys.file(self._tenant, file_id)) is not None
 
-    async def _has_bytes(self, file_id: str) -> bool:
+    async def has_bytes(self, file_id: str) -> bool:
+        """Whether the bytes of a file are there."""
         return await self._storage.modified(keys.content(self._tenant, file_id)) is not None
 
     def stream(self, file: StoredFile) -> AsyncIterator[bytes]:

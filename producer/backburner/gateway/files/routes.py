@@ -186,7 +186,7 @@ async def file_content(request: Request) -> Response:
     if request.method == "HEAD":
         # What nobody gets is not read.
         return StreamingResponse((), headers=headers, media_type=_CONTENT)
-    lines = await _begun(lines)
+    lines = await call.body.while_there(_begun(lines))
     call.take_time()
     parts.audit.record(call.principal, Action.FILE_DOWNLOADED, file_id)
     return StreamingResponse(lines, headers=headers, media_type=_CONTENT)

@@ -1,9 +1,12 @@
 """Uvicorn with what it leaves open: bounds on a call's head and on connections that do nothing, and our own errors."""
 
 import asyncio
+import fcntl
 import secrets
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
+from struct import Struct
 from typing import Any
 
 import uvicorn
@@ -21,6 +24,9 @@ _MAX_HEAD_BYTES = 32 * 1024
 _MAX_HEADERS = 100
 _LINGER_SECONDS = 10.0
 """Seconds that a refused body may still come in, so that its sender reads the answer; then the connection ends."""
+_INT = Struct("i")
+_OUTGOING: int = getattr(termios, "TIOCOUTQ", 0)
+"""What asks the kernel how many bytes of a connection have not arrived; 0 where it cannot be asked."""
 STALLED_SECONDS = 60.0
 """Seconds over which it is judged how fast a caller takes what waits: a download would hold its place for ever."""
 
@@ -102,7 +108,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The caller has read nearly all of that."""
         self._judge_no_more()
-        self._pace.resume(self.transport.get_write_buffer_size(), self.loop.time())
+        self._pace.resume(self._left(), self.loop.time())
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -136,14 +142,25 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _judge_later(self) -> None:
         self._judge_no_more()
-        due = self._pace.pause(self.transport.get_write_buffer_size(), self.loop.time())
+        due = self._pace.pause(self._left(), self.loop.time())
         self._judged = self.loop.call_later(due, self._judge)
 
     def _judge(self) -> None:
-        if self._pace.is_kept(self.transport.get_write_buffer_size(), self.loop.time()):
+        if self._pace.is_kept(self._left(), self.loop.time()):
             self._judge_later()
         else:
             self.transport.abort()
+
+    def _left(self) -> int:
+        """Bytes that the caller has not got yet: the kernel holds megabytes of them, and takes more in large steps."""
+        size, connection = self.transport.get_write_buffer_size(), self.transport.get_extra_info("socket")
+        if connection is None or not _OUTGOING:
+            return size
+        try:
+            (held,) = _INT.unpack(fcntl.ioctl(connection.fileno(), _OUTGOING, bytes(_INT.size)))
+        except OSError:
+            return size
+        return size + int(held)
 
     def _judge_no_more(self) -> None:
         if self._judged is not None:

@@ -4,7 +4,7 @@ import asyncio
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -47,6 +47,8 @@ class HttpAnswer:
     server: str = ""
     """What the server calls itself."""
     location: str = ""
+    token: str = field(default="", repr=False)
+    """The worker's own, by which it was asked: what a server says may repeat it."""
 
     @property
     def ok(self) -> bool:
@@ -145,9 +147,6 @@ class HttpClient:
                 break
         encoding = _plain(headers.get("Content-Encoding", "identity")).lower()
         body = b"".join(pieces)[:limit] if encoding == "identity" else b""
-        if token:
-            # Some servers repeat it in what they say, by whatever status, and that is shown to who sent the request.
-            body = body.replace(token.encode(), b"[token]")
         return HttpAnswer(
             response.status,
             body,
@@ -156,6 +155,7 @@ class HttpClient:
             headers.get("Retry-After", ""),
             headers.get("Server", ""),
             headers.get("Location", ""),
+            token,
         )
 
 

@@ -88,9 +88,9 @@ class OpenAiHttpEngine:
         self._balancer = Balancer([Server(url, ConcurrencyLimit(concurrency)) for url in options.urls], time.monotonic)
         self._client: HttpClient | None = None
         self._watching: list[asyncio.Task[None]] = []
-        self._ejected = {server.url: asyncio.Event() for server in self._balancer.servers}
+        self._look_at = {server.url: asyncio.Event() for server in self._balancer.servers}
         self._memory = MemoryBudget(_MAX_ANSWERS_BYTES)
-        self._calls: dict[str, set[asyncio.Timeout]] = {url: set() for url in self._ejected}
+        self._calls: dict[str, set[asyncio.Timeout]] = {url: set() for url in self._look_at}
         """What breaks off the calls that each server has."""
         self._wakers: set[asyncio.TimerHandle] = set()
         self._names: Mapping[str, str] = {}
@@ -230,10 +230,11 @@ class OpenAiHttpEngine:
             except Denied as error:
                 if error.certain:
                     self._eject(place, str(error))
+                    refusals += _MAX_REFUSALS // _MAX_DENIALS
                 else:
-                    server.failed(place, "it refuses all requests (403 Forbidden); records have what it said")
-                    self._note(server)
-                refusals += _MAX_REFUSALS // _MAX_DENIALS
+                    if server.refused(place):
+                        self._look_at[server.url].set()
+                    refusals += _MAX_REFUSALS
                 failure = EngineError(f"{server.url}: {error}")
             except Busy as error:
                 server.busy(place, error.pause, time.monotonic())
@@ -367,7 +368,7 @@ class OpenAiHttpEngine:
         """Look at one server for ever: eject it when it is silent, admit it when it answers."""
         assert self._client is not None
         discovery = Discovery(self._client, server.url)
-        ejected = self._ejected[server.url]
+        look_at = self._look_at[server.url]
         options = self._options
         pause = options.probe_seconds
         silent = 0
@@ -376,23 +377,33 @@ class OpenAiHttpEngine:
                 pause = options.probe_seconds
                 try:
                     async with asyncio.timeout(options.check_seconds):
-                        await ejected.wait()
+                        await look_at.wait()
                 except TimeoutError:
                     silent = await self._check(server, discovery, silent)
+                else:
+                    if server.away is None:
+                        # Whether it refuses what is known to be harmless, too. It goes on meanwhile.
+                        look_at.clear()
+                        await self._try(server, discovery)
                 continue
             await asyncio.sleep(pause)
             pause = min(pause * 2, options.probe_seconds * _MAX_PROBE_RATIO)
-            try:
-                offer = await discovery.offer(self._wanted)
-                await discovery.warm(offer, self._tried)
-            except (NotReady, Unusable) as error:
-                server.eject(str(error))
-            else:
+            if (offer := await self._try(server, discovery)) is not None:
                 silent = 0
                 server.hear()
-                ejected.clear()
+                look_at.clear()
                 server.admit(offer.names)
                 self._balancer.hand_out()
+
+    async def _try(self, server: Server, discovery: Discovery) -> Offer | None:
+        """What a server offers that answers a real request; else it is ejected."""
+        try:
+            offer = await discovery.offer(self._wanted)
+            await discovery.warm(offer, self._tried)
+        except (NotReady, Unusable) as error:
+            server.eject(str(error))
+            return None
+        return offer
 
     async def _watch_silence(self) -> None:
         """Take from servers that hang what they have, for ever."""
@@ -438,7 +449,7 @@ class OpenAiHttpEngine:
 
     def _note(self, server: Server) -> None:
         if server.away is not None:
-            self._ejected[server.url].set()
+            self._look_at[server.url].set()
 
     def _wake_after(self, server: Server) -> None:
         """Give its places to those who wait once its pause is over."""

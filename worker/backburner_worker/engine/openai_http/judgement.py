@@ -7,7 +7,7 @@ list of what is wrong where), and of proxies between, as HTML or text.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +26,7 @@ from backburner_worker.engine.openai_http.options import TOKEN_FILE, URLS
 
 _SHOWN_CHARACTERS = 1000
 """Of a server's own words."""
+_PARAM_CHARACTERS = 128
 _MAX_RETRY_AFTER_SECONDS = 60.0
 _SPARE_LEVELS_COUNT = 8
 """Of nesting. A record holds the answer two levels down, and its readers go no deeper than the reader here does."""
@@ -138,7 +139,7 @@ def _success(answer: HttpAnswer) -> dict[str, Any]:
         raise EngineError(f"the server answered {_named(answer.status)} with {kind} that is no JSON") from error
     if not isinstance(body, dict):
         raise EngineError("the server's answer is no JSON object")
-    if (failure := _in_body(body)) is not None and ("error" in body or body.get("object") == "error"):
+    if (failure := _in_body(body, answer.token)) is not None and ("error" in body or body.get("object") == "error"):
         # An error that came as a success, as from proxies that had begun to answer.
         raise EngineError(failure.message)
     return body
@@ -161,13 +162,26 @@ def _error(status: int, failure: _Failure | None, message: str) -> BackburnerErr
 
 def _failure(answer: HttpAnswer) -> _Failure | None:
     try:
-        return _in_body(parse(answer.body))
+        return _in_body(parse(answer.body), answer.token)
     except ValueError:
         return None
 
 
-def _in_body(body: Any) -> _Failure | None:
-    """The error in a body, in whichever form; None if it has none."""
+def _in_body(body: Any, token: str) -> _Failure | None:
+    """The error in a body, in whichever form, without the token of the call; None if it has none.
+
+    Some servers repeat the token in what they say, and that is shown to whoever sent the request.
+    """
+    failure = _read_failure(body)
+    if failure is None:
+        return None
+    message, param = failure.message, failure.param
+    if token:
+        message, param = message.replace(token, "[token]"), param.replace(token, "[token]") if param else None
+    return replace(failure, message=_cut(message), param=param[:_PARAM_CHARACTERS] if param else None)
+
+
+def _read_failure(body: Any) -> _Failure | None:
     if isinstance(body, list) and body:
         # Google's, for a call that streams.
         body = body[0]
@@ -177,10 +191,10 @@ def _in_body(body: Any) -> _Failure | None:
     if isinstance(error, Mapping):
         return _openai(error)
     if isinstance(error, str):
-        return _Failure(_cut(error), code=_text(body.get("error_type")))
+        return _Failure(error, code=_text(body.get("error_type")))
     detail = body.get("detail")
     if isinstance(detail, str):
-        return _Failure(_cut(detail))
+        return _Failure(detail)
     if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
         return _fastapi(detail[0])
     if isinstance(body.get("message"), str):
@@ -192,16 +206,16 @@ def _in_body(body: Any) -> _Failure | None:
 def _openai(error: Mapping[str, Any]) -> _Failure:
     message = _text(error.get("message")) or _text(error.get("type")) or "it gave no reason"
     param = error.get("param")
-    return _Failure(_cut(message), param[:128] if isinstance(param, str) and param else None, _text(error.get("code")))
+    return _Failure(message, param if isinstance(param, str) and param else None, _text(error.get("code")))
 
 
 def _fastapi(first: Mapping[str, Any]) -> _Failure:
     where = first.get("loc")
     # Its first part says that it is in the body.
-    parts = [str(part)[:128] for part in where[1:8]] if isinstance(where, list) else []
+    parts = [str(part)[:_PARAM_CHARACTERS] for part in where[1:8]] if isinstance(where, list) else []
     message = _text(first.get("msg")) or "it gave no reason"
     param = ".".join(parts) or None
-    return _Failure(_cut(f"{param}: {message}" if param else message), param)
+    return _Failure(f"{param}: {message}" if param else message, param)
 
 
 def _named(status: int) -> str:

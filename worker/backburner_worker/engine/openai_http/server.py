@@ -41,7 +41,7 @@ class Server:
         self.heard = 0
         """How often anything came from it: a piece of an answer, or an answer to a look."""
         self._stay = 0
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._pause = 0.0
         self._refusing_since: float | None = None
 
@@ -87,7 +87,7 @@ class Server:
 
     def answered(self, tokens: int, now: float) -> None:
         """It answered a request, if only to refuse it for the request's own fault; `tokens` are those of the answer."""
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._pause = 0.0
         self._refusing_since = None
         self.limit.answered(tokens, now)
@@ -111,6 +111,13 @@ class Server:
             if self._failures >= _MAX_FAILURES_IN_A_ROW:
                 self.eject(reason)
 
+    def refused(self, place: Place) -> bool:
+        """It refused that request, which may be the request's own trouble. Whether it is time to find out."""
+        if place.stay != self._stay:
+            return False
+        self._refusals += 1
+        return self._refusals % _MAX_FAILURES_IN_A_ROW == 0
+
     def refused_caller(self, place: Place, reason: str) -> None:
         """It takes no request at all, from this worker at least, or cannot be reached: ejected at once."""
         if place.stay == self._stay:
@@ -125,6 +132,6 @@ class Server:
         self.names = frozenset(names)
         self.away = None
         self._stay += 1
-        self._failures = 0
+        self._failures = self._refusals = 0
         self._pause, self.paused_until = 0.0, 0.0
         self._refusing_since = None
