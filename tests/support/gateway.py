@@ -121,6 +121,8 @@ async def gateway_over(system: FakeSystem, **settings) -> AsyncIterator[Gateway]
     made = GatewaySettings(store_url="memory:///", queue_url="kafka://fake:9092", freeze_grace_seconds=0.0, **settings)
     connections = Connections(made, system.storage, _FakePublisher(system))
     async with open_parts(made, connections, GatewayTelemetry(CollectorRegistry())) as parts:
+        # Tests make keys by the dozen; each would wait for the pause between two listings.
+        parts.authenticator._api_keys._listing._pause_seconds = 0.0
         gateway = Gateway(system, parts)
         try:
             yield gateway
