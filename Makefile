@@ -13,9 +13,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# Most tests wait for servers, so more of them run side by side than there are cores; a file's tests stay together, and
-# the files in the order that tests/conftest.py gives them.
-SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
+# Most tests wait for servers, so more of them run side by side than there are cores; a file's tests stay together.
+# pytest-xdist begins with the files of most tests, which keeps those that load a model apart.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 # What says which tests run on their own, without a server or a model. Those of tests/typing are mypy's.
 QUICK_TESTS := $(wildcard tests/unit tests/packaging tests/golden)
 

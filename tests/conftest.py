@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
@@ -30,25 +29,6 @@ _OUTSIDE = ("BACKBURNER_KAFKA_", "BACKBURNER_TOPIC_") if os.environ.get("BACKBUR
 _kept = ("BACKBURNER_TEST_", *_OUTSIDE)
 for _name in [name for name in os.environ if name.startswith("BACKBURNER_") and not name.startswith(_kept)]:
     del os.environ[_name]
-
-
-_QUICK = tuple(str(Path(__file__).parent / name) for name in ("unit", "golden"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what starts servers, file by file, and the files that load a model spread among the others.
-
-    Side by side, few of those load at the same time then, and what is quick fills the end (`make test`).
-    """
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    slow = [path for path in files if not str(path).startswith(_QUICK)]
-    loading = [path for path in slow if any(item.get_closest_marker("vllm") for item in files[path])]
-    places = {path: place for place, path in enumerate(path for path in slow if path not in loading)}
-    places |= {path: place * len(places) / len(loading) - 0.5 for place, path in enumerate(loading)}
-    order = [*sorted(places, key=places.__getitem__), *(path for path in files if path not in places)]
-    items[:] = [item for path in order for item in files[path]]
 
 
 @pytest.fixture(scope="session")
