@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from backburner_schemas.errors import StoredObjectBroken
 from backburner_schemas.indexset import IndexSet
 
-_PAGE_BITS = 1 << 12
+_PAGE_INDEX_COUNT = 1 << 12
 _SPARSE_COUNT = 64
 """Members up to which a page is a list of them: a bit for each place of it would take more by then."""
 _MAX_PAGES_COUNT = 1 << 17
@@ -27,7 +27,7 @@ class SeenIndexes:
                 return False
             self._names.add(index)
             return True
-        number, within = divmod(index, _PAGE_BITS)
+        number, within = divmod(index, _PAGE_INDEX_COUNT)
         page = self._page(number)
         if _has_any(page, within, within + 1):
             return False
@@ -58,8 +58,8 @@ class SeenIndexes:
 def _places(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Where a range is: of each page its number, and the range within it."""
     while start < stop:
-        number, within = divmod(start, _PAGE_BITS)
-        length = min(stop - start, _PAGE_BITS - within)
+        number, within = divmod(start, _PAGE_INDEX_COUNT)
+        length = min(stop - start, _PAGE_INDEX_COUNT - within)
         yield number, within, within + length
         start += length
 
@@ -77,7 +77,7 @@ def _with(page: "array[int] | bytearray", first: int, last: int) -> "array[int] 
         if len(page) + last - first <= _SPARSE_COUNT:
             page.extend(range(first, last))
             return page
-        members, page = page, bytearray(_PAGE_BITS // 8)
+        members, page = page, bytearray(_PAGE_INDEX_COUNT // 8)
         for member in members:
             page[member >> 3] |= 1 << (member & 7)
     where = slice(first >> 3, (last + 7) >> 3)

@@ -26,7 +26,7 @@ from backburner_worker.engine.openai_http.options import TOKEN_FILE, URLS
 
 _SHOWN_CHARACTERS = 1000
 """Of a server's own words."""
-_PARAM_CHARACTERS = 128
+_MAX_PARAM_CHARACTERS = 128
 _MAX_RETRY_AFTER_SECONDS = 60.0
 _SPARE_LEVELS_COUNT = 8
 """Of nesting. A record holds the answer two levels down, and its readers go no deeper than the reader here does."""
@@ -178,7 +178,7 @@ def _in_body(body: Any, token: str) -> _Failure | None:
     message, param = failure.message, failure.param
     if token:
         message, param = message.replace(token, "[token]"), param.replace(token, "[token]") if param else None
-    return replace(failure, message=_cut(message), param=param[:_PARAM_CHARACTERS] if param else None)
+    return replace(failure, message=_cut(message), param=param[:_MAX_PARAM_CHARACTERS] if param else None)
 
 
 def _read_failure(body: Any) -> _Failure | None:
@@ -212,7 +212,7 @@ def _openai(error: Mapping[str, Any]) -> _Failure:
 def _fastapi(first: Mapping[str, Any]) -> _Failure:
     where = first.get("loc")
     # Its first part says that it is in the body.
-    parts = [str(part)[:_PARAM_CHARACTERS] for part in where[1:8]] if isinstance(where, list) else []
+    parts = [str(part)[:_MAX_PARAM_CHARACTERS] for part in where[1:8]] if isinstance(where, list) else []
     message = _text(first.get("msg")) or "it gave no reason"
     param = ".".join(parts) or None
     return _Failure(f"{param}: {message}" if param else message, param)
