@@ -1,4 +1,7 @@
-"""What the tests on real parts share: one broker, one store, and three workers with fake engines, for the session."""
+"""What the tests on real parts share within a file: one broker, one store, and three workers with fake engines.
+
+They end with the file: workers that have nothing to do keep broker and store at asking each other.
+"""
 
 import asyncio
 
@@ -7,7 +10,7 @@ import pytest
 from live import live
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _servers(tmp_path_factory, missing_server):
     with live(tmp_path_factory.mktemp("live"), missing_server) as running:
 
