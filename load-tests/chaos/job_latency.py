@@ -72,6 +72,7 @@ async def _play(on: Stage, report: Report, requests: int, jobs: int) -> None:
     outside = statistics.median(one.outside for one in found)
     report.command["found"] = {"outside": outside, **middle, "jobs": [asdict(one) for one in found]}
     report.verdict = on.check(await on.look())
+    report.begun_again = on.journals.begun_again()
     report.breaches += on.supervisor.ends
     stages = ", ".join(f"{name} {value:.4g}" for name, value in middle.items())
     print(f"{outside:.3f} s outside of the engine, {_GOAL_SECONDS} s wanted: {stages}", flush=True)

@@ -42,6 +42,10 @@ class Journals:
         """How often each request was begun in all."""
         return Counter(self.begun_since({}))
 
+    def begun_again(self) -> int:
+        """Beginnings beyond the first of each request."""
+        return sum(times - 1 for times in self.times().values())
+
 
 def _lines(path: Path, *, first: int = 0, last: int | None = None) -> Iterable[list[str]]:
     if not path.exists():

@@ -91,7 +91,7 @@ async def _find(on: Stage, report: Report, in_flight: int, poisoned: int, *, one
     if (goal := _GOAL_MINUTES.get(poisoned)) is not None and minutes > goal and not one_by_one:
         report.breaches.append(f"poison: {minutes:.0f} min of a worker, and {goal:.0f} are wanted")
     report.verdict = on.check(await on.look())
-    report.restarts = deaths
+    report.restarts, report.begun_again = deaths, on.journals.begun_again()
     report.breaches += on.supervisor.ends
 
 
@@ -114,7 +114,7 @@ async def _play(on: Stage, report: Report, requests: int, poisoned: int) -> None
         )
     await _redrive(on, report, [one for one in asked if one.expect is Expect.POISON])
     report.verdict = on.check(await on.look())
-    report.restarts = on.workers.restarts
+    report.restarts, report.begun_again = on.workers.restarts, on.journals.begun_again()
     report.breaches += on.supervisor.ends
 
 

@@ -13,6 +13,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from chaos.answers import request_id
+from chaos.background import ended
 from chaos.commits import Committed, committed, is_done
 from chaos.journals import Mark
 from chaos.patience import until
@@ -59,7 +60,7 @@ async def _play(on: Stage, report: Report, requests: int) -> None:
     queue = await on.look()
     verdict = report.verdict = on.check(queue)
     report.breaches += on.supervisor.ends
-    report.begun_again = sum(times - 1 for times in on.journals.times().values())
+    report.begun_again = on.journals.begun_again()
     again = _ran_after_commit(on, looks, queue)
     print(
         f"{jobs * requests:,} requests; the third worker began its first after {before:,} beginnings, and "
@@ -67,6 +68,8 @@ async def _play(on: Stage, report: Report, requests: int) -> None:
         f"twice; {len(looks)} looks at what was committed, and of that {len(again)} ran again",
         flush=True,
     )
+    if not looks:
+        report.breaches.append("rejoin: nobody saw what was committed, so nothing was judged")
     if again:
         report.breaches.append(f"rejoin: {len(again)} requests that were finished and committed ran again")
 
@@ -99,9 +102,10 @@ async def _watched(on: Stage, looks: list[tuple[Committed, Mark]]) -> AsyncItera
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-        await admin.close()
+        try:
+            await ended(watching)
+        finally:
+            await admin.close()
 
 
 def _ran_after_commit(on: Stage, looks: list[tuple[Committed, Mark]], queue: QueueState) -> set[str]:

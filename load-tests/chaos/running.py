@@ -135,7 +135,7 @@ class Run:
         report.restarts = stage.supervisor.restarts
         report.client_errors = len(stage.load.errors)
         report.redelivered = int(sum(self._redelivered.values()))
-        report.begun_again = sum(times - 1 for times in stage.journals.times().values())
+        report.begun_again = stage.journals.begun_again()
         for row, struck in () if stage.crew.real else self._struck:
             row.redone = redone(struck, stage.journals)
             if self._judged and (row.bound is None or row.redone > row.bound):

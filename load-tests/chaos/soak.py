@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from chaos.background import ended
 from chaos.memory import Memory
 from chaos.premises import Scene, premises
 from chaos.report import Report
@@ -48,12 +49,13 @@ async def _play(on: Stage, report: Report, seconds: float, requests: int) -> Non
                 await on.load.done(batch, _RECOVER_SECONDS)
                 await asyncio.sleep(began + _ROUND_SECONDS - time.monotonic())
     finally:
-        sampling.cancel()
-        await asyncio.wait([sampling])
+        await ended(sampling)
     await on.load.finish(_RECOVER_SECONDS)
     report.memory = memory.growths(
         after=seconds * _WARM_UP_SHARE, bound=lambda part: None if part.startswith("its ") else MEGABYTES_PER_HOUR
     )
+    unseen = _parts(on).keys() - {one.part for one in report.memory}
+    report.breaches += [f"memory: of {part} too little was seen to judge it" for part in sorted(unseen)]
     report.breaches += on.supervisor.ends
     report.breaches += [
         f"memory: {one.part} grew by {one.mb_per_hour:.1f} MB an hour, and {one.bound_mb_per_hour:.0f} are allowed"
@@ -61,6 +63,7 @@ async def _play(on: Stage, report: Report, seconds: float, requests: int) -> Non
         if not one.kept
     ]
     report.restarts = on.supervisor.restarts
+    report.begun_again = on.journals.begun_again()
     report.client_errors = len(on.load.errors)
     report.verdict = on.check(await on.look())
 

@@ -14,6 +14,7 @@ from backburner.local.programs.ports import PortLeases
 from backburner.settings import Settings
 from backburner_schemas.routing import pool_name
 from chaos import kafka_state, sqs_state
+from chaos.background import ended
 from chaos.book import Book
 from chaos.checker import Verdict, check
 from chaos.gateway_client import GatewayClient, gateway_client
@@ -142,7 +143,7 @@ async def stage(servers: Servers, crew: CrewSpec, folder: Path, *, seed: int) ->
         )
         stack.push_async_callback(asyncio.to_thread, supervisor.stop)
         tending = asyncio.create_task(supervisor.tend())
-        stack.callback(tending.cancel)
+        stack.push_async_callback(ended, tending)
         client = await stack.enter_async_context(Client())
         raw = await stack.enter_async_context(raw_lines(servers, book.prefix, book.pool))
         models = (crew.model,) if crew.real else (crew.model, ADAPTER)

@@ -8,6 +8,7 @@ from pathlib import Path
 from backburner.local.programs.child import clean_environment
 from backburner.local.programs.ports import PortLeases
 from chaos.journals import Journals
+from chaos.memory import resident_bytes
 from chaos.place import Place, is_alive
 from chaos.supervisor import Supervisor
 from measuring.child import with_programs
@@ -38,8 +39,8 @@ class WorkerPlace(Place):
 
 
 def _memory(process: int) -> int:
-    """Pages that the process holds."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    """Bytes that the process holds; 0 if it has just ended."""
+    return resident_bytes(process) or 0
 
 
 class Workers:

@@ -188,7 +188,8 @@ class Child:
 def describe(status: int) -> str:
     """An exit status in words."""
     if status < 0:
-        return f"signal {signal.Signals(-status).name}"
+        names = {each.value: each.name for each in signal.Signals}  # Real-time signals have none.
+        return f"signal {names.get(-status, -status)}"
     if status == _NO_SUCH_PROGRAM_STATUS:
         return "exit status 127 (the program could not be started)"
     return f"exit status {status}"
