@@ -323,6 +323,14 @@ def test_what_a_batch_holds_beyond_its_count_is_one_letter():
     assert [each.value for each in (first, *rest)] == [b"0", b"3", b"4", b"5"]
 
 
+def test_a_poll_takes_no_more_than_asked_of_a_batch_that_holds_more_than_it_says():
+    fetched = opened(batch([Record(b"{}")] * 4, count=3, last=3), three(first=4))
+    assert [each.value for each in fetched.take(3)] == [b"{}"] * 3
+    stand_in, *rest = fetched.take(3)
+    assert (stand_in.offset, stand_in.until, stand_in.reason) == (3, 4, "its batch holds more than it says")
+    assert [each.value for each in rest] == [b"4", b"5"]
+
+
 def test_a_number_that_goes_on_and_on_is_malformed():
     body = b"\x00" + b"\x80" * 11 + b"\x00" + varint(1) + varint(-1) + varint(2) + b"{}" + varint(0)
     content = Record(b"0").encode(0) + varint(len(body)) + body + Record(b"2").encode(2)

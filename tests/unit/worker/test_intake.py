@@ -395,6 +395,20 @@ def test_a_log_that_took_anothers_place_has_addresses_of_its_own_where_its_next_
     assert found.address.index == position
 
 
+def test_what_follows_where_a_log_lost_its_end_has_no_address_of_what_was_there():
+    intake = arrived(Lane.NORMAL)
+    line = b'{"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": {}}'
+    found = []
+    for _ in range(2):
+        keep(intake, Lane.NORMAL, 0, value=line)
+        found += intake.hand_out(1_000.0)
+        intake.assignment.cut(HOME, 0, Log(b"n" * 16, 1, 5).cut(0))
+        intake.assignment.note_committed(intake.assignment.to_commit())
+    before, after = found
+    assert before.lease.lost
+    assert before.address != after.address
+
+
 def test_what_cannot_be_decoded_says_which_offsets_it_stands_for_and_why():
     intake = arrived(Lane.NORMAL)
     intake.keep(

@@ -1,5 +1,6 @@
 """What the Kafka source does between a revocation and the next assignment, on a client library that only notes."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,19 +37,17 @@ class NotingConsumer:
         return {}
 
 
-async def test_a_poll_that_begins_while_partitions_go_away_leaves_nothing_to_go_back_to(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> KafkaSource:
     monkeypatch.setattr(source_module, "is_forgotten", lambda _consumer: False)
     connection: Any = SimpleNamespace(refusal=None)
-    source = KafkaSource(
-        connection=connection,
-        topics={HOME.topic: Lane.NORMAL},
-        group="g",
-        rules=Rules(),
-        membership=Membership(),
-        client_id="c",
+    topics = {HOME.topic: Lane.NORMAL}
+    return KafkaSource(
+        connection=connection, topics=topics, group="g", rules=Rules(), membership=Membership(), client_id="c"
     )
+
+
+async def test_a_poll_that_begins_while_partitions_go_away_leaves_nothing_to_go_back_to(source: KafkaSource) -> None:
     consumer: Any = NotingConsumer()
     reader = Reader(consumer, source._read_ahead, source._assignment.reads_on_from)
 
@@ -67,3 +66,30 @@ async def test_a_poll_that_begins_while_partitions_go_away_leaves_nothing_to_go_
     # The join fails, and so does the poll: an outage to ride out.
     reader.read_again()
     assert consumer.sought == []
+
+
+async def test_partitions_that_go_away_while_it_ends_uncleanly_are_not_let_go_of_in_order(
+    source: KafkaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, told = asyncio.Event(), []
+
+    async def commit(*, clean: bool) -> bool:
+        told.append(clean)
+        return True
+
+    commits: Any = SimpleNamespace(commit=commit, release=lambda: None)
+    consumer: Any = NotingConsumer()
+    source._consumer, source._commits, source._revoked = consumer, commits, stored.wait
+    source._assignment.keep_only([HOME])
+    source._assignment.arrive({HOME: Committed(0)}, now=0.0)
+    going = asyncio.create_task(source.on_partitions_revoked([HOME]))
+
+    async def leave(_consumer: object, **_more: object) -> None:
+        # The client library, when it closes, waits for its task, which is in that call.
+        stored.set()
+        await going
+
+    monkeypatch.setattr(source_module, "leave", leave)
+    await asyncio.sleep(0)
+    await source.close(clean=False)
+    assert told == [False, False]

@@ -39,7 +39,11 @@ class Brokers:
         return {} if self.end is None else dict.fromkeys(partitions, self.end)
 
     async def epoch_ends(self, _consumer, epochs, *, seconds):
-        return {} if self.epoch_end is None else dict.fromkeys(epochs, self.epoch_end)
+        if self.epoch_end is None:
+            return {}
+        # The leader's own epoch ends where its log does. -1 is a leader that does not know.
+        own = self.end.epoch if self.epoch_end >= 0 else -1
+        return {one: self.end.offset if epoch == own else self.epoch_end for one, epoch in epochs.items()}
 
 
 @pytest.fixture
@@ -124,7 +128,7 @@ async def test_a_leader_that_lacks_what_was_read_has_what_follows_run(brokers):
     brokers.end, brokers.epoch_end = End(100, 1), 2
     await worker.watch.look([HOME])
     assert worker.lost == [2, 3, 4]
-    assert worker.state() == (0, Log(OLD, 1, 2))
+    assert worker.state() == (0, Log(OLD, 1, 2, renewed=True))
     assert [worker.assignment.take(HOME, number) for number in range(4)] == [False, False, True, True]
     assert worker.moved == worker.replaced == [HOME]
 
@@ -184,7 +188,15 @@ async def test_a_position_behind_the_end_goes_back_to_where_the_known_epoch_ende
     brokers.end, brokers.epoch_end = End(4, 1), 4
     await worker.watch.out_of_range({HOME: 5})
     assert worker.lost == [4]
-    assert worker.assignment.log(HOME) == Log(OLD, 1, 4)
+    assert worker.assignment.log(HOME) == Log(OLD, 1, 4, renewed=True)
+
+
+async def test_all_that_was_read_up_to_a_position_behind_the_end_was_of_the_leader_before(brokers):
+    # It took over with 5 records and has 3 of its own. That 10 had been read by then, no look had seen yet.
+    worker = Worker(Log(OLD, 0, 3), read=10)
+    brokers.end, brokers.epoch_end = End(8, 1), 5
+    await worker.watch.out_of_range({HOME: 10})
+    assert [number for number in range(8) if worker.assignment.take(HOME, number)] == [5, 6, 7]
 
 
 @pytest.mark.parametrize(("known", "epoch_end"), [(UNKNOWN_LOG, 4), (Log(OLD, 0, 3), -1)])
@@ -256,7 +268,7 @@ async def test_a_partition_waits_for_the_leader_that_does_not_tell_where_the_kno
     assert await arriving(Worker(), 5, marks) is None
     assert await arriving(Worker(Log(OLD, 0, 5), read=5), 5) is None
     brokers.epoch_end = 3
-    assert await arriving(Worker(), 5, marks) == Committed(3, marks, Log(OLD, 1, 3))
+    assert await arriving(Worker(), 5, marks) == Committed(3, marks, Log(OLD, 1, 3, renewed=True))
 
 
 async def test_an_offset_of_a_topic_that_was_made_anew_is_not_believed(brokers):
@@ -286,20 +298,26 @@ async def test_what_runs_of_a_topic_that_another_member_found_anew_is_void(broke
 async def test_marks_of_a_log_that_lost_its_end_count_below_it_alone(brokers):
     brokers.end, brokers.epoch_end = End(100, 1), 7
     marks = Marks(completed=IndexSet.of([6, 9]), log=Log(OLD, 0, 10))
-    assert await arriving(Worker(), 5, marks) == Committed(5, marks.below(7), Log(OLD, 1, 7))
-    assert await arriving(Worker(), 8, marks) == Committed(7, marks.below(7), Log(OLD, 1, 7))
+    assert await arriving(Worker(), 5, marks) == Committed(5, marks.below(7), Log(OLD, 1, 7, renewed=True))
+    assert await arriving(Worker(), 8, marks) == Committed(7, marks.below(7), Log(OLD, 1, 7, renewed=True))
+
+
+async def test_an_offset_behind_the_end_was_all_of_the_leader_before(brokers):
+    brokers.end, brokers.epoch_end = End(8, 1), 5
+    stale = Marks(log=Log(OLD, 0, 3))
+    assert await arriving(Worker(), 10, stale) == Committed(5, stale, Log(OLD, 1, 5, renewed=True))
 
 
 async def test_what_this_process_saw_since_the_last_commit_counts_of_the_marks_too(brokers):
     brokers.end, brokers.epoch_end = End(100, 1), 3
     stale = Marks(log=Log(OLD, 0, 0))
     worker = Worker(Log(OLD, 0, 5), read=5)
-    assert await arriving(worker, 5, stale) == Committed(3, stale, Log(OLD, 1, 3))
+    assert await arriving(worker, 5, stale) == Committed(3, stale, Log(OLD, 1, 3, renewed=True))
     assert worker.watch.losses().logs_restarted == {"t": 1}
     # It may also have found out already, and the commit that says so came too late.
     for read in (3, 4):
         worker = Worker(Log(OLD, 1, read), read=read)
-        assert await arriving(worker, 5, stale) == Committed(3, stale, Log(OLD, 1, 3))
+        assert await arriving(worker, 5, stale) == Committed(3, stale, Log(OLD, 1, 3, renewed=True))
         assert worker.lost == []
         assert worker.watch.losses().logs_restarted == {}
     # Of what only the marks tell, and they are of a later epoch, nothing is gone.

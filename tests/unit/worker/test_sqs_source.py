@@ -346,6 +346,24 @@ async def test_a_suspect_that_is_given_back_in_order_shows_that_nobody_died_of_i
     assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [False]
 
 
+async def test_one_that_never_ran_a_suspect_does_not_say_for_the_one_before_that_nobody_died_of_it(sqs, source_of):
+    sqs.put(envelope(0), RETRY, suspect="1").count = 1  # Whoever received it was killed.
+    source = await source_of()
+    deliveries = await pull(source, 1)
+    await stopped(sqs, source)
+    await source.give_back(deliveries)
+    assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [False]
+
+
+async def test_facts_that_are_longer_than_any_can_be_are_not_kept(sqs, source_of):
+    sqs.put(envelope(0), NORMAL, traceparent="x" * 100_000)
+    sqs.put(envelope(1), NORMAL, traceparent="00-a-b-01")
+    source = await source_of()
+    deliveries = await pull(source, 2)
+    assert {one.facts.traceparent for one in deliveries} == {None, "00-a-b-01"}
+    assert sum(len(value) for one in source._held._held.values() for _, value in one.received.headers) < 100
+
+
 async def test_a_message_that_is_nearly_due_is_held_until_then(sqs, source_of):
     due = time.time() + 0.8
     sqs.put(envelope(0), RETRY, not_before=str(due))

@@ -16,9 +16,12 @@ from backburner_schemas.letter import code_of
 from backburner_worker.settlement.suspects import Marking, Suspects, _count
 
 
+RENEW_SECONDS = 0.02
+
+
 @pytest.fixture(autouse=True)
 def _quick_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", 0.02)
+    monkeypatch.setattr("backburner_worker.settlement.suspects._RENEW_SECONDS", RENEW_SECONDS)
 
 
 async def test_a_create_that_was_tried_twice_does_not_convict(
@@ -223,6 +226,23 @@ async def test_a_mark_that_is_not_renewed_convicts_at_the_second_time(storage: S
     assert await next_one.mark(address) is Marking.CONVICTED
     # Of the one that vanished: it is cleared once the letter is there.
     assert len(await Harness(storage).marks()) == 1
+
+
+@pytest.mark.parametrize(("renewals", "marking"), [(1.2, Marking.OURS), (5.0, Marking.ELSEWHERE)])
+async def test_a_slow_store_keeps_nobody_looking_at_a_mark_for_ever(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, renewals: float, marking: Marking
+) -> None:
+    address = Harness(storage).envelope(0).address
+    assert await Suspects(storage, "died").mark(address) is Marking.OURS
+    create = Storage.create
+
+    async def slowly(self: Storage, key: str, data: bytes) -> bool:
+        await asyncio.sleep(renewals * RENEW_SECONDS)
+        return await create(self, key, data)
+
+    monkeypatch.setattr(Storage, "create", slowly)
+    async with asyncio.timeout(BOUND):
+        assert await Suspects(storage, "next").mark(address) is marking
 
 
 async def test_a_suspect_that_ended_well_begins_anew(storage: Storage) -> None:

@@ -5,7 +5,7 @@ new epoch with a new ledger; what still runs from before is adopted into it by o
 settle from an epoch that has ended has no effect. What earlier owners did is read from the marks beside their offsets.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from backburner_schemas.indexset import IndexSet
@@ -72,7 +72,7 @@ class Assignment:
 
     @property
     def uncommitted(self) -> int:
-        """Deliveries handed out that no commit covers as done."""
+        """Deliveries handed out that no commit covers as done. May be asked from any thread."""
         return sum(len(state.deliveries) + len(state.unsaved) for state in self._all())
 
     # --- partitions come and go ---
@@ -412,6 +412,6 @@ class Assignment:
         """The partition's low-water mark."""
         return self._states[partition].ledger.low_water
 
-    def _all(self) -> Iterator[PartitionState]:
-        yield from self._states.values()
-        yield from self._left.values()
+    def _all(self) -> list[PartitionState]:
+        # Lists, which are made at once: a scrape of the metrics asks from a thread of its own.
+        return [*self._states.values(), *self._left.values()]

@@ -51,6 +51,14 @@ class View:
         """Whether who answered leads no more, and does not know it yet."""
         return self.end is not None and self.topic == known.topic != b"" and self.end.epoch < known.epoch
 
+    def read(self, known: Log, position: int) -> Log:
+        """What is known where all below that position was read.
+
+        If the log ends before it, that was of the epoch which is known, or of one after it that is gone.
+        """
+        beyond = self.end is not None and self.end.offset < position
+        return replace(known, checked=max(known.checked, position)) if beyond else known
+
     def seen(self, known: Log, checked: int) -> Log:
         """What is known from now on, where all below that offset was read before the brokers were asked."""
         renewed = known.renewed or self.is_other_topic(known)
@@ -136,8 +144,8 @@ class LogWatch:
                     self._moved(partition)
             elif partition in later and partition not in epoch_ends:
                 continue  # Its leader did not answer: asked again at the next look.
-            elif (end := cut_at(before, epoch_ends.get(partition))) is not None:
-                self._cut(partition, end, replace(now, checked=end))
+            elif (end := cut_at(view.read(before, reached[partition]), epoch_ends.get(partition))) is not None:
+                self._cut(partition, end, now.cut(end))
                 self._moved(partition)
             elif view.end is not None and not view.is_behind(before):
                 self._assignment.confirm(partition, now)
@@ -173,7 +181,7 @@ class LogWatch:
             if end is None or self._assignment.log(partition) != known or partition not in self._assignment.partitions:
                 return  # The leader did not answer, or the partition went away: asked again when it is read again.
             if 0 <= end < self._assignment.position(partition):
-                self._cut(partition, end, view.seen(known, end))
+                self._cut(partition, end, view.seen(known, end).cut(end))
                 self._moved(partition)
                 return
         # Nothing tells how much of the log is what it was: all that it has is run, since no request may be lost.
@@ -226,10 +234,10 @@ class LogWatch:
                 now = view.seen(before if before.topic else mine, offset)
             else:
                 offset, marks = found[partition]
-                known = as_committed(offset, before, mine)
+                known = view.read(as_committed(offset, before, mine), offset)
                 now = view.seen(known, max(offset, marks.completed.stop, marks.started.stop))
                 if (end := cut_at(known, marked_ends.get(partition))) is not None:
-                    offset, marks, now = min(offset, end), marks.below(end), replace(now, checked=end)
+                    offset, marks, now = min(offset, end), marks.below(end), now.cut(end)
             if view.is_other_topic(before) or view.is_other_topic(mine):
                 self._note_gone({before.topic, mine.topic} - {view.topic})
                 self._begin_anew(partition, offset, now)

@@ -47,7 +47,11 @@ class Log:
     checked: int = 0
     """Offset below which all was read before the leader had another epoch than that."""
     renewed: bool = False
-    """Whether the topic was made anew while this group had offsets of the old one."""
+    """Whether the topic was made anew, or lost its end, while this group had offsets of what was there before."""
+
+    def cut(self, end: int) -> "Log":
+        """What is known once it has lost all from that offset on."""
+        return replace(self, checked=end, renewed=True)
 
 
 UNKNOWN_LOG = Log()

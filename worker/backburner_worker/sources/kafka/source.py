@@ -92,6 +92,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._logs: LogWatch | None = None
         self._gaps = GapWatch(self._assignment, self._sought)
         self._name = NameWatch(membership)
+        self._ends_cleanly = True
         self._availability = KafkaAvailability(topics, group, membership.session_seconds, connection.refusal)
 
     # --- the port ---
@@ -191,6 +192,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     async def close(self, *, clean: bool = True) -> None:
         """Commit what is settled and leave the group. Bounded; safe to repeat."""
         self._intake.stop()
+        # A revocation that is under way lets go of its partitions in the same way.
+        self._ends_cleanly = clean
         await self._supervisor.end()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
@@ -225,7 +228,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
                         await self._revoked()
                 except TimeoutError:
                     log.warning("not everything done could be stored before partitions went away", group=self._group)
-                await self._commits.commit(clean=True)
+                await self._commits.commit(clean=self._ends_cleanly)
         except Exception as error:  # noqa: BLE001 - aiokafka would log and forget it
             self._supervisor.fail(error)
         finally:

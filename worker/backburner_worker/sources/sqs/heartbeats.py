@@ -155,8 +155,8 @@ class Heartbeats:
         if found and self._extensions:
             # One that is under way would make them invisible again.
             await asyncio.wait({*self._extensions})
-        anew = [held for held in found if held.received.is_sent_anew]
-        back = [(held, 0) for held in found if not held.received.is_sent_anew]
+        anew = [held for held in found if held.is_sent_anew]
+        back = [(held, 0) for held in found if not held.is_sent_anew]
         await asyncio.gather(self.delay(back), *(self._resend(batch) for batch in _batches(anew)))
 
     async def delay(self, messages: Iterable[tuple[InFlightMessage, int]]) -> None:

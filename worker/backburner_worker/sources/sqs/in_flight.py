@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from backburner_worker.sources.base import Delivery
-from backburner_worker.sources.sqs.message import Received
+from backburner_worker.sources.sqs.message import SUSPECT_AT_RECEIVE_COUNT, Received
 
 MAX_VISIBILITY_SECONDS = 12 * 3600.0
 """Seconds that SQS lets anybody hold a message."""
@@ -61,6 +61,19 @@ class InFlightMessage:
     def handle(self) -> str:
         """The latest receipt's."""
         return self.received.handle
+
+    @property
+    def is_sent_anew(self) -> bool:
+        """Whether it is let go of, without having harmed anybody here, by a new message in its place.
+
+        Given back as it is, it would count one receipt more: whoever gets it would take it for a suspect, or believe
+        that its last owner died of the suspect that it is. Where one before may have died of it, that is for the next
+        to find out, unless it ran here and did no harm.
+        """
+        received = self.received
+        if received.says_suspect:
+            return self.begun or received.count == 1
+        return received.count >= SUSPECT_AT_RECEIVE_COUNT - 1
 
     def drop_payload(self) -> None:
         """Drop the text, also of copies to come: a deletion needs the handle alone, and may have to wait for long."""

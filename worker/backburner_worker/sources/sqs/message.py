@@ -16,6 +16,8 @@ FACTS = ("attempt", "suspect", "not_before", "traceparent", "failed_at", "among"
 """The message attributes that carry delivery facts; others are not asked for."""
 SUSPECT_AT_RECEIVE_COUNT = 3
 """Receive count from which a message is a suspect: two owners had it and neither recorded how it ended."""
+_MAX_FACT_BYTES = 2048
+"""The longest is the list of failures, which is no longer; anybody may send others, of up to a mebibyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +76,12 @@ class Received:
     @property
     def is_suspect(self) -> bool:
         """Whether it is to run alone."""
-        return self.count >= SUSPECT_AT_RECEIVE_COUNT or codec.decode_facts(self.headers, self.lane).suspect
+        return self.count >= SUSPECT_AT_RECEIVE_COUNT or self.says_suspect
 
     @property
-    def is_sent_anew(self) -> bool:
-        """Whether it is let go of, without having harmed anybody here, by a new message in its place.
-
-        Given back as it is, it would count one receipt more: whoever gets it would take it for a suspect, or believe
-        that its last owner died of the suspect that it is.
-        """
-        return self.count >= SUSPECT_AT_RECEIVE_COUNT - 1 or self.is_suspect
+    def says_suspect(self) -> bool:
+        """Whether a worker sent it as a suspect."""
+        return codec.decode_facts(self.headers, self.lane).suspect
 
     def wait_seconds(self, now: float) -> float:
         """Seconds from now, which is the Unix time, until it is due.
@@ -96,11 +94,11 @@ class Received:
 
 
 def _value(attribute: Mapping[str, Any]) -> bytes:
-    text = attribute.get("StringValue")
-    if isinstance(text, str):
-        return text.encode(errors="replace")
-    binary = attribute.get("BinaryValue")
-    return binary if isinstance(binary, bytes) else b""
+    """What it holds; nothing where that is no fact. It is kept for as long as the message is, and counts nowhere."""
+    value = attribute.get("BinaryValue")
+    if isinstance(text := attribute.get("StringValue"), str):
+        value = text[: _MAX_FACT_BYTES + 1].encode(errors="replace")
+    return value if isinstance(value, bytes) and len(value) <= _MAX_FACT_BYTES else b""
 
 
 def _number(text: str | None, otherwise: float) -> float:

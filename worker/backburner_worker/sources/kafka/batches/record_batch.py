@@ -67,7 +67,7 @@ class RecordBatch:
     @property
     def done(self) -> bool:
         """Whether all of it was taken."""
-        return self._left == 0
+        return self._left == 0 and self._at == self._stop
 
     def take(self, most: int, most_bytes: int) -> list[Record | Unreadable]:
         """The next records, no more than `most`, nor beyond so many bytes; the one that reaches these is included."""
@@ -94,7 +94,7 @@ class RecordBatch:
             if record.value is not None:
                 left_bytes -= len(record.value)
             found.append(record)
-        if self._left == 0 and self._at < self._stop:
+        if self._left == 0 and self._at < self._stop and len(found) < most:
             self._give_up(found, "its batch holds more than it says")
         self.taken_bytes = most_bytes - left_bytes
         return found
