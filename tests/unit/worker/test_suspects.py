@@ -15,7 +15,6 @@ from backburner_schemas.envelope import MAX_AMONG_COUNT
 from backburner_schemas.letter import code_of
 from backburner_worker.settlement.suspects import Marking, Suspects, _count
 
-
 RENEW_SECONDS = 0.02
 
 

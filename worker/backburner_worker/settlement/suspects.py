@@ -85,10 +85,10 @@ class Suspects:
     async def mark(self, address: Address, *, together: int = 1, left_cleanly: bool = False) -> Marking | int:
         """Mark a suspect that is to run now, with so many at most, itself included.
 
-        Bounded to half a minute while the store answers quickly, to 15 looks at all. A number is that of those with which it ran in a worker that
-        vanished: it is to run with fewer. `left_cleanly`: the queue shows that who ran it last let go of it in order.
-        Then a mark that was left is one that its worker could not remove when it ended, since the store was away, and
-        convicts nobody. Cancelled, it may have created the mark; `give_up` handles that.
+        Bounded to half a minute while the store answers quickly, to 15 looks at all. A number is that of those with which
+        it ran in a worker that vanished: it is to run with fewer. `left_cleanly`: the queue shows that who ran it last let
+        go of it in order. Then a mark that was left is one that its worker could not remove when it ended, since the
+        store was away, and convicts nobody. Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
         # Of a copy that runs here already.
@@ -202,7 +202,8 @@ class Suspects:
         looks, reads, changes, began = 0, 0, 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
             # A read that waited for the store proves nothing: meanwhile nobody could renew.
-            same = there is not _GONE and there.data == seen and time.monotonic() - began < _MAX_READ_RENEWALS * _RENEW_SECONDS
+            quick = time.monotonic() - began < _MAX_READ_RENEWALS * _RENEW_SECONDS
+            same = quick and there is not _GONE and there.data == seen
             changes += seen is not None and there.data != seen
             seen, reads = there.data, reads + 1 if same else 0
             looks += 1
