@@ -85,10 +85,10 @@ class Suspects:
     async def mark(self, address: Address, *, together: int = 1, left_cleanly: bool = False) -> Marking | int:
         """Mark a suspect that is to run now, with so many at most, itself included.
 
-        Bounded to half a minute while the store answers quickly, to 15 looks at all. A number is that of those with which
-        it ran in a worker that vanished: it is to run with fewer. `left_cleanly`: the queue shows that who ran it last let
-        go of it in order. Then a mark that was left is one that its worker could not remove when it ended, since the
-        store was away, and convicts nobody. Cancelled, it may have created the mark; `give_up` handles that.
+        Bounded to half a minute while the store answers quickly, to 15 looks at all. A number is that of those with
+        which it ran in a worker that vanished: it is to run with fewer. `left_cleanly`: the queue shows that who ran it
+        last let go of it in order. Then a mark that was left is one that its worker could not remove when it ended,
+        since the store was away, and convicts nobody. Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
         # Of a copy that runs here already.
