@@ -49,6 +49,8 @@ from backburner_schemas.request import (
 )
 
 _MAX_PLACES_BYTES = 2048
+_TRACE = re.compile(rb"[!-~]{1,256}")
+"""What every queue takes back: it goes on with a retry, and SQS refuses most control characters."""
 _HEAD_BYTES = 4096
 """Of a message that is not parsed: an envelope's address takes less, and stands in front of its body."""
 _REGISTRY_BYTES = 5
@@ -294,7 +296,7 @@ def decode_facts(headers: Iterable[tuple[str, bytes | None]], lane: Lane) -> Del
     if not found:
         return NO_FACTS
     traceparent = found.get("traceparent", b"")
-    trace = traceparent.decode() if 0 < len(traceparent) <= 256 and traceparent.isascii() else None  # noqa: PLR2004
+    trace = traceparent.decode() if _TRACE.fullmatch(traceparent) else None
     if lane is not Lane.RETRY:
         return NO_FACTS if trace is None else DeliveryFacts(traceparent=trace)
     suspect = found.get("suspect") == b"1"

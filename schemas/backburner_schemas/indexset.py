@@ -22,6 +22,8 @@ _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 _UNSIGNED_64_BITS = "Q"
 _NUMBERED = re.compile(r"([A-Za-z0-9._-]*-)(0|[1-9][0-9]{0,14})")
 _MAX_NAME_CHARACTERS = 64
+_MAX_SHOWN_CHARACTERS = 40
+"""Of what is wrong, in an error."""
 MAX_NAMES_BYTES = 64 * 1024
 """Of one segment's packed string indexes: 1,600 ids of SQS messages, or the offsets of any segment."""
 _ENTRY_BYTES = len('"",')
@@ -50,16 +52,9 @@ class IndexSet:
     @classmethod
     def parse(cls, text: str) -> "IndexSet":
         """The set that `str` wrote. Raises `ValueError` for anything else."""
-        ranges = []
-        for part in text.split(",") if text else ():
-            found = _RANGE.fullmatch(part)
-            if found is None:
-                raise ValueError(f"not a range of indexes: {part!r}")
-            start, last = int(found[1]), int(found[2] or found[1])
-            if last < start:
-                raise ValueError(f"a range that runs backwards: {part!r}")
-            ranges.append((start, last + 1))
-        return cls(ranges)
+        made = cls()
+        made._starts, made._stops = _merged(_ranges(text))
+        return made
 
     def __str__(self) -> str:
         return ",".join(f"{start}-{stop - 1}" if stop - start > 1 else f"{start}" for start, stop in self._pairs())
@@ -172,6 +167,26 @@ class IndexSet:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "string", "pattern": "^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$", "examples": ["0-511,514"]}
+
+
+def _ranges(text: str) -> Iterator[tuple[int, int]]:
+    """The half-open ranges of a text, each as it is read: a list of them would take fifty times the bytes."""
+    at, reached = 0, 0
+    while text:
+        found = _RANGE.match(text, at)
+        if found is None or text[found.end() : found.end() + 1] not in {"", ","}:
+            raise ValueError(f"not a range of indexes: {_shown(text, at)}")
+        start, last = int(found[1]), int(found[2] or found[1])
+        if last < start or start < reached:
+            raise ValueError(f"a range that runs backwards: {_shown(text, at)}")
+        yield start, last + 1
+        if found.end() == len(text):
+            return
+        at, reached = found.end() + 1, start
+
+
+def _shown(text: str, at: int) -> str:
+    return repr(text[at : at + _MAX_SHOWN_CHARACTERS].partition(",")[0])
 
 
 def _merged(ranges: Iterable[tuple[int, int]]) -> "tuple[array[int], array[int]]":

@@ -5,12 +5,12 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from backburner_schemas.envelope import Name, UnixSeconds
 from backburner_schemas.indexset import IndexSet
 from backburner_schemas.names import MAX_INDEX, MAX_MODEL_NAME_CHARACTERS, Lane
-from backburner_schemas.request import Endpoint
+from backburner_schemas.request import Endpoint, at_most
 
 DEFAULT_DEADLINE_SECONDS = 24 * 3600.0
 """A job's default deadline."""
@@ -22,8 +22,12 @@ MAX_UNROUTED_MODELS = 1000
 
 _EMPTY = IndexSet()
 
+_MAX_METADATA_PAIRS = 16
+
 Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=_MAX_METADATA_PAIRS),
+    at_most(_MAX_METADATA_PAIRS),
 ]
 """OpenAI's limits: 16 pairs of 64 and 512 characters."""
 
@@ -186,9 +190,9 @@ class Cursor(_Stored):
     """Requests of a stored job, known once its input is checked."""
     planned_at: UnixSeconds | None = None
     """Unix seconds at which that was."""
-    pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100)] = ()
+    pools: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=100), FailFast()] = ()
     """Where the requests of a stored job go, one after the other; of very many pools, the first hundred."""
-    pool_counts: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
+    pool_counts: Annotated[tuple[Count, ...], Field(max_length=100), FailFast()] = ()
     """How many of them go to each of those pools."""
     begun: bool = False
     """Whether any request of a stored job may be on the queue: written before the first one is."""
@@ -219,7 +223,9 @@ class Unrouted(_Stored):
     """Models that no pool served when a job was submitted: who reads its input again skips the same lines by it."""
 
     models: Annotated[
-        tuple[Annotated[str, Field(max_length=MAX_MODEL_NAME_CHARACTERS)], ...], Field(max_length=MAX_UNROUTED_MODELS)
+        tuple[Annotated[str, Field(max_length=MAX_MODEL_NAME_CHARACTERS)], ...],
+        Field(max_length=MAX_UNROUTED_MODELS),
+        FailFast(),
     ] = ()
 
 
@@ -312,7 +318,7 @@ class Summary(_Stored):
 
     state: JobState
     counts: Counts
-    segments: tuple[str, ...] = ()
+    segments: Annotated[tuple[str, ...], FailFast()] = ()
     """Last parts of the segments' keys, in key order."""
     superseded: IndexSet = _EMPTY
     """Indexes that have a response and an error: the response counts."""
@@ -329,5 +335,5 @@ class Summary(_Stored):
     """Unix seconds at which the input of a stored job had passed the check: its cursor need not be read for it."""
     cancelling_at: UnixSeconds | None = None
     """Unix seconds of the cancel, if there was one: its marker does not stay for ever."""
-    errors: Annotated[tuple[InputError, ...], Field(max_length=100)] = ()
+    errors: Annotated[tuple[InputError, ...], Field(max_length=100), FailFast()] = ()
     """Of a `failed` job: what is wrong with its input, the first by line."""

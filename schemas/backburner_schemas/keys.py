@@ -25,7 +25,8 @@ _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _MAX_ANSWER_NAME_CHARACTERS = 200
 """Characters of a percent-encoded custom_id in a key; longer ones are hashed (S3 keys end at 1,024 bytes)."""
 _HASHED = "sha256-"
-
+_MAX_PART_CHARACTERS = 255
+"""Between two slashes of a key that somebody else chose: file systems and MinIO take no more."""
 
 _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
@@ -285,7 +286,9 @@ def body(tenant: str, name: str, index: int | str) -> str:
 def is_body_of(key: str, tenant: str, name: str) -> bool:
     """Whether a claimed body key is under that job's own bodies, with a plain name as its last part."""
     prefix = bodies(tenant, name)
-    return key.startswith(prefix) and is_name(key[len(prefix) :].removesuffix(".json"))
+    last = key[len(prefix) :]
+    # Stores take no part that is longer.
+    return key.startswith(prefix) and len(last) <= _MAX_PART_CHARACTERS and is_name(last.removesuffix(".json"))
 
 
 def answer(tenant: str, name: str, custom_id: str) -> str:

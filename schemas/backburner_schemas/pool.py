@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 from backburner_schemas.names import is_model_name
 
@@ -27,7 +27,9 @@ class PoolManifest(BaseModel):
     """The pool's name, as topics and queues carry it."""
     model: str
     """Exact served name of the resident base model."""
-    aliases: Annotated[tuple[Annotated[str, AfterValidator(_checked)], ...], Field(max_length=MAX_ALIASES)] = ()
+    aliases: Annotated[
+        tuple[Annotated[str, AfterValidator(_checked)], ...], Field(max_length=MAX_ALIASES), FailFast()
+    ] = ()
     """Other names that requests may call the base model by, in order."""
     created_at: float
     """Unix seconds of its registration."""
@@ -44,9 +46,9 @@ class WorkerAnnouncement(BaseModel):
     """The worker's name."""
     pool: str
     """The pool that it works for."""
-    models: tuple[str, ...]
+    models: Annotated[tuple[str, ...], FailFast()]
     """Served names of its base model."""
-    adapters: tuple[str, ...] = ()
+    adapters: Annotated[tuple[str, ...], FailFast()] = ()
     """Names of the LoRA adapters that it serves."""
     group: str
     """Name of the group of workers that it was started in; the pool's name where none was given."""

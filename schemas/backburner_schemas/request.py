@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from enum import Enum, StrEnum, auto
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from backburner_schemas.errors import BodyTooComplex, BodyTooLarge, InvalidJson, RequestRefused, UnknownEndpoint
@@ -127,6 +127,22 @@ def check_parsed_size(data: bytes, max_bytes: int) -> None:
         raise BodyTooComplex(
             "the request has too many objects, lists and items; send less in one request", param="body"
         )
+
+
+def few(value: object, count: int) -> object:
+    """The value. Raises `ValueError` if it is a list or a dict of more items than that.
+
+    A model notes what is wrong with each item, and that takes hundreds of bytes for one of them. So lists of models
+    stop at the first (`pydantic.FailFast`), and where that cannot be said, they are held against this before.
+    """
+    if isinstance(value, list | tuple | dict) and len(value) > count:
+        raise ValueError(f"must have {count:,} items at most, and has {len(value):,}")
+    return value
+
+
+def at_most(count: int) -> BeforeValidator:
+    """Has a field refuse a list or a dict of more items than that."""
+    return BeforeValidator(lambda value: few(value, count))
 
 
 def _parsed_bytes(data: bytes) -> int:

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticSerializationError, to_json
 
 from backburner_schemas.envelope import Address
 from backburner_schemas.errors import BackburnerError, RequestRefused, Unanswered, Undeliverable
+from backburner_schemas.request import at_most
 
 
 class ResponseBody(BaseModel):
@@ -72,7 +73,7 @@ class ResultFacts(BaseModel):
     """Served name of the model or adapter that gave the response; null where there is none."""
     requested_model: str | None = None
     """What the request called that model, where it used an alias; null where it used the served name."""
-    failed_at: tuple[str, ...] | None = None
+    failed_at: Annotated[tuple[str, ...] | None, at_most(100)] = None
     """Where earlier attempts failed, as `group/release` in percent-encoding, the latest last; null if none did, or it
     is not known."""
 

@@ -6,8 +6,9 @@ stays a result record that `jq` reads. The indexes of streams, which are strings
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 from pydantic_core import from_json
 
 from backburner_schemas.errors import Cancelled, Expired
@@ -31,7 +32,7 @@ class SegmentDigest(BaseModel):
     """Every index that has an error record, those of the two sets below among them."""
     expired: IndexSet = _EMPTY
     cancelled: IndexSet = _EMPTY
-    named: tuple[str, ...] = ()
+    named: Annotated[tuple[str, ...], FailFast()] = ()
     """String indexes with a response, packed; of more than there is room for, some."""
 
 

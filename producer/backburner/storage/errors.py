@@ -19,6 +19,7 @@ _FULL = re.compile(
 )
 # A refused listing is raised as an error without a kind of its own.
 _DENIED = re.compile(r"status code: (?:401|403) ")
+_IMPOSSIBLE = re.compile(r"<Code>\w*(?:KeyTooLong|InvalidObjectName)\w*</Code>|\(os error 36\)")
 _READ_ONLY = re.compile(r"LocalFileSystem error: .*\(os error (?:1|13|30)\)", re.DOTALL)
 
 # As the client's debugging output names it; what a server answers stands elsewhere in it.
@@ -97,7 +98,7 @@ def translated(error: BaseException, provider: Provider = Provider.S3, *, worked
         return StoreFull(f"{StoreFull.default_message()} ({line})")
     if (denied := _denied(error, said, line, provider)) is not None:
         return StoreDenied(denied)
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) or _IMPOSSIBLE.search(said):
         return ImpossibleKey(f"{ImpossibleKey.default_message()} ({line})")
     return StoreError(f"the object store failed ({line}); {_REMEDY}")
 

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from backburner.storage.storage import MAX_DOCUMENT_BYTES, Storage
 from backburner_schemas import keys
-from backburner_schemas.errors import StoredObjectBroken, cut
+from backburner_schemas.errors import BodyTooComplex, StoredObjectBroken, cut
 from backburner_schemas.job import JobManifest
+from backburner_schemas.request import check_parsed_size
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -20,6 +21,7 @@ MAX_LISTS_BYTES = 32 * 1024 * 1024
 _SLOW_BYTES = 256 * 1024
 """What is larger is parsed in a thread, so that the event loop serves others meanwhile."""
 _MAX_SHOWN_BYTES = 300
+_MAX_FAULTS_COUNT = 100
 
 
 async def read_stored(
@@ -55,8 +57,9 @@ async def read_manifest(storage: Storage, tenant: str, job: str) -> JobManifest 
 def parse_stored(model: type[ModelT], key: str, data: bytes) -> ModelT:
     """The object at that key. Raises `StoredObjectBroken` if its bytes do not fit that model."""
     try:
+        check_parsed_size(data, len(data))
         return model.model_validate_json(data)
-    except (ValidationError, RecursionError, OverflowError) as error:
+    except (ValidationError, RecursionError, OverflowError, BodyTooComplex) as error:
         raise StoredObjectBroken(
             f"the object {key} cannot be read as {model.__name__} ({_first_fault(error)}); "
             "find out what wrote it, and restore or remove it"
@@ -65,8 +68,12 @@ def parse_stored(model: type[ModelT], key: str, data: bytes) -> ModelT:
 
 def _first_fault(error: Exception) -> str:
     """What does not fit, without the value that was found."""
+    if isinstance(error, BodyTooComplex):
+        return "it has too many objects, lists and items"
     if not isinstance(error, ValidationError):
         return type(error).__name__
+    if error.error_count() > _MAX_FAULTS_COUNT:
+        return f"{error.error_count():,} faults"  # To have one of them, each would become an object of its own.
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return cut(f"{place}: {first['msg']}" if place else first["msg"], _MAX_SHOWN_BYTES)

@@ -6,7 +6,7 @@ from refusing_store import RefusingStore
 
 from backburner.settings import Settings
 from backburner.storage import Storage, remote
-from backburner.storage.errors import translated
+from backburner.storage.errors import ImpossibleKey, translated
 from backburner.storage.provider import Provider
 from backburner_schemas.errors import SettingsError, StoreDenied, StoreError, StoreFull
 
@@ -114,6 +114,12 @@ def test_an_endpoint_that_azures_client_would_pass_over_is_refused(monkeypatch):
     Storage.open(Settings(store_url="az://container/root"))
     with pytest.raises(SettingsError, match="AZURITE_BLOB_STORAGE_URL"):
         Storage.open(Settings(store_url="az://container/root", store_endpoint="http://127.0.0.1:9"))
+
+
+async def test_a_key_that_a_store_takes_none_of_is_not_tried_again(storage, store):
+    store.refuse(lambda _method, _path: True, 400, "KeyTooLongError")
+    with pytest.raises(ImpossibleKey):
+        await storage.put("a", b"x")
 
 
 async def test_a_store_that_refuses_is_not_away(storage):

@@ -1,9 +1,15 @@
 """Objects in the store that cannot be read: named by their key, and nobody else's trouble."""
 
-import pytest
+import tracemalloc
 
+import pytest
+from pydantic import RootModel
+
+from backburner.storage.parse import parse_stored
 from backburner_schemas import keys
 from backburner_schemas.errors import StoredObjectBroken
+from backburner_schemas.job import Cursor, JobManifest, Summary
+from backburner_schemas.result import ResultRecord
 
 LINE = {"custom_id": "r", "url": "/v1/chat/completions", "body": {"model": "fake", "messages": []}}
 
@@ -43,3 +49,31 @@ async def test_a_broken_pool_is_named_to_whoever_registers_it(system):
     await system.storage.put(keys.pool("broken"), b"{")
     with pytest.raises(StoredObjectBroken, match=keys.pool("broken")):
         await system.client.register_pool("broken")
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (Summary, b'{"segments":[' + b"0," * 100_000 + b"0]}"),
+        (Cursor, b'{"pools":[' + b"0," * 100_000 + b"0]}"),
+        (ResultRecord, b'{"backburner":{"failed_at":[' + b"0," * 100_000 + b"0]}}"),
+        (JobManifest, b'{"metadata":{' + b",".join(b'"%d":0' % number for number in range(30_000)) + b"}}"),
+        (Summary, b'{"other":' + b"[" * 50 + b"[]," * 300_000 + b"[]" + b"]" * 50 + b"}"),
+        (Summary, b'{"missing":"' + b"11," * 300_000 + b'11"}'),
+    ],
+)
+def test_what_is_refused_takes_no_many_times_its_bytes(model, data):
+    tracemalloc.start()
+    with pytest.raises(StoredObjectBroken):
+        parse_stored(model, "a/b", data)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 80 * len(data)
+
+
+def test_of_very_many_faults_the_number_is_told():
+    class Many(RootModel[dict[str, int]]):
+        pass
+
+    with pytest.raises(StoredObjectBroken, match=r"\(101 faults\)"):
+        parse_stored(Many, "a/b", b"{" + b",".join(b'"%d":"x"' % number for number in range(101)) + b"}")

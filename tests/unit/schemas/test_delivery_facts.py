@@ -119,7 +119,12 @@ def test_the_attempt_that_a_header_claims_is_cut_to_its_bounds(claimed, attempt)
 
 @pytest.mark.parametrize("lane", [Lane.RETRY, Lane.NORMAL])
 @pytest.mark.parametrize(
-    ("claimed", "kept"), [(b"x", "x"), (b"x" * 256, "x" * 256), (b"x" * 257, None), (b"", None), ("é".encode(), None)]
+    ("claimed", "kept"),
+    [
+        *[(b"x", "x"), (b"x" * 256, "x" * 256), (b"x" * 257, None), (b"", None), ("é".encode(), None)],
+        # SQS would take no retry with these.
+        *[(b"00-\x00-01", None), (b"\x1b[2J", None), (b"x\n", None)],
+    ],
 )
 def test_a_trace_that_a_header_claims_is_plain_text_of_a_bounded_length(lane, claimed, kept):
     assert decode_facts([("traceparent", claimed)], lane) == DeliveryFacts(traceparent=kept)

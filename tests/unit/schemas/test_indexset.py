@@ -89,3 +89,8 @@ def test_what_is_no_set_is_refused(text):
 def test_pydantic_refuses_what_is_no_set(value):
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(value)
+
+
+def test_text_whose_ranges_do_not_ascend_was_not_written_by_it_and_names_the_place():
+    with pytest.raises(ValueError, match="'3-4'"):
+        IndexSet.parse("0,7,3-4,9")

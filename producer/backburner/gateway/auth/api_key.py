@@ -6,7 +6,7 @@ import secrets
 from functools import cached_property
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from backburner.gateway.auth.principal import Principal, Scope
 from backburner_schemas.envelope import Name, UnixSeconds
@@ -35,7 +35,7 @@ class ApiKey(BaseModel):
     """What its owner calls it."""
     prefix: Annotated[str, Field(max_length=_SHOWN_CHARACTERS)]
     """How the key begins, to recognize it by."""
-    scopes: tuple[str, ...]
+    scopes: Annotated[tuple[str, ...], FailFast()]
     """Those that this version does not know give nothing."""
     created_at: UnixSeconds
     expires_at: UnixSeconds | None = None

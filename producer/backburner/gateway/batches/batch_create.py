@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from backburner.gateway.auth.principal import Principal
 from backburner.gateway.files.file_object import LEAST_EXPIRY_SECONDS, MOST_EXPIRY_SECONDS, StoredFile
+from backburner.gateway.http.call_body import CallBody
 from backburner.submission.window import Window
 from backburner_schemas import keys
 from backburner_schemas.errors import CallRefused
@@ -23,10 +24,8 @@ _UNSERVED = frozenset({"/v1/moderations", "/v1/images/generations", "/v1/images/
 """Endpoints of OpenAI's that no engine here has."""
 
 
-class ExpiresAfter(BaseModel):
+class ExpiresAfter(CallBody):
     """When a file goes."""
-
-    model_config = ConfigDict(extra="forbid")
 
     anchor: Literal["created_at"] = "created_at"
     """Always `created_at`: the file's creation."""
@@ -34,10 +33,8 @@ class ExpiresAfter(BaseModel):
     """Seconds after that, from an hour to 30 days."""
 
 
-class BatchCreate(BaseModel):
+class BatchCreate(CallBody):
     """A new batch; what OpenAI does not have comes last, from `priority` on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     input_file_id: Annotated[str, Field(max_length=255)]
     """The file of requests, uploaded with the purpose `batch`."""

@@ -3,10 +3,11 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from backburner.gateway.batches.batch_create import ExpiresAfter
 from backburner.gateway.files.file_object import BATCH, FileObject, StoredFile
+from backburner.gateway.http.call_body import CallBody
 from backburner_schemas.envelope import MAX_UNIX_SECONDS, UnixSeconds
 from backburner_schemas.names import MAX_INDEX
 
@@ -21,10 +22,8 @@ _UPLOAD_ID = re.compile(r"upload_[0-9a-z]{26}")
 _PART_ID = re.compile(r"part_[0-9a-z]{26}")
 
 
-class UploadCreate(BaseModel):
+class UploadCreate(CallBody):
     """A new upload."""
-
-    model_config = ConfigDict(extra="forbid")
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
     """The name that the file is to have."""
@@ -38,12 +37,12 @@ class UploadCreate(BaseModel):
     """When the file goes."""
 
 
-class UploadComplete(BaseModel):
+class UploadComplete(CallBody):
     """The end of an upload."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    part_ids: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MAX_PARTS)]
+    part_ids: Annotated[
+        list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=MAX_PARTS), FailFast()
+    ]
     """The parts in the order in which they make the file."""
     md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
     """The file's MD5, in hexadecimal; compared where it is given."""
