@@ -11,8 +11,8 @@ from typing import Any
 
 _CHAT = "/v1/chat/completions"
 _WORDS = ("the", "pot", "stands", "warm", "on", "the", "back", "burner", "until", "its", "turn", "comes")
-_NAME_DIGITS = 12
-_TURN_DIGITS = 4
+_NAME_CHARACTERS = 12
+_TURN_CHARACTERS = 4
 
 
 def digest(url: str, body: Mapping[str, Any]) -> str:
@@ -34,8 +34,8 @@ def texts(url: str, body: Mapping[str, Any]) -> list[str]:
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     several = []
     for index in range(body.get("n") or 1):
-        turn = (int(found[:_TURN_DIGITS], 16) + index) % len(_WORDS)
-        words = (f"fake-{found[:_NAME_DIGITS]}-{index}", *_WORDS[turn:], *_WORDS[:turn])
+        turn = (int(found[:_TURN_CHARACTERS], 16) + index) % len(_WORDS)
+        words = (f"fake-{found[:_NAME_CHARACTERS]}-{index}", *_WORDS[turn:], *_WORDS[:turn])
         several.append(" ".join(words[:limit]))
     return several
 
