@@ -2,7 +2,7 @@
 
 python load-tests/run.py overhead [--json OUT] [--quick]
 
-Each scenario prints both sides, the median of the paired ratios and the interval in which it is with 95 % confidence.
+Each scenario prints both sides, the median of the paired ratios and its 95 % interval, or the range of few pairs.
 `chaos` is the fault harness; it has a verdict instead of a ratio, and exits with 1 where a promise was broken.
 """
 

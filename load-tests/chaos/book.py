@@ -38,13 +38,27 @@ class Asked:
         return {"custom_id": self.custom_id, "method": "POST", "url": self.url, "body": self.body}
 
 
+class ToldFile(StrEnum):
+    """The two files of a batch."""
+
+    OUTPUT = "output_file_id"
+    """Of the requests with a response."""
+    ERRORS = "error_file_id"
+    """Of those without one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToldLine:
     """A line of a batch's output or error file."""
 
     custom_id: str
-    response: Any
-    """The response's body; None in the error file."""
+    file: ToldFile
+    status: int | None
+    """HTTP's, of the response, which a failure has too."""
+    body: Any
+    """The response's body, or that of the failure."""
+    error: Any = None
+    """Of a request that never ran."""
 
 
 @dataclass(frozen=True, slots=True)

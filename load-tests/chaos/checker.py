@@ -4,18 +4,23 @@ It shares no code with the product: it knows docs/schemas, docs/asyncapi.json an
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from chaos import answers, records
-from chaos.book import Asked, Book, Expect, Told
+from chaos.book import Asked, Book, Expect, Told, ToldFile, ToldLine
 from chaos.objects import Objects
 from chaos.queue_state import QueueState
 from chaos.records import JobObjects, Malformed, Record
 
 _MAX_SHOWN_BREACHES = 12
 """Breaches of one kind that are shown one by one."""
+_LETTER = re.compile(r"tenants/(?P<tenant>[^/]+)/dead/(?P<job>[^/]+)/(?P<name>.+)")
+_CODES = {Expect.REFUSED: "invalid_request", Expect.POISON: "poison"}
+"""The error that a request ends with which is not to be answered."""
 
 
 @dataclass(slots=True)
@@ -70,7 +75,7 @@ class _Check:
         for job in found.values():
             self._unsealed(job, {}, unsure)
         self._letters()
-        for prefix in ("markers/suspects/", "open/", "pending/"):
+        for prefix in ("markers/", "open/", "pending/"):
             for key in self._objects.keys(prefix):
                 self._breach(f"left in {prefix}", f"{key} was left behind")
         self._verdict.breaches += self._queue.breaches
@@ -129,7 +134,7 @@ class _Check:
         for name in sorted(map(str, stored.keys() ^ lines.keys())):
             self._breach("told", f"{name} of batch {batch} has a line and no record, or a record and no line")
         for name in stored.keys() & lines.keys():
-            if lines[name].response != stored[name].response:
+            if not _tells(lines[name], stored[name]):
                 self._breach("told", f"the line of {name} of batch {batch} is not its record")
 
     def _agree(self, job: str, asked: Sequence[Asked], seen: dict[int | str, Record]) -> None:
@@ -217,13 +222,14 @@ class _Check:
             self._breach("mixed up", f"{name} has a record with the id {record.id}")
         if record.response is None:
             self._verdict.failed += 1
-            expected = {Expect.REFUSED: "invalid_request", Expect.POISON: "poison"}.get(asked.expect)
-            if record.code != expected:
+            if asked.expect is Expect.ANSWER or record.code != _CODES[asked.expect]:
                 self._breach("wrong end", f"{name} ended with the error {record.code}, expected {asked.expect}")
             return
         self._verdict.answered += 1
         if asked.expect is not Expect.ANSWER:
             self._breach("wrong end", f"{name} was answered, expected {asked.expect}")
+        elif record.status != HTTPStatus.OK:
+            self._breach("wrong end", f"{name} was answered with the status {record.status}")
         elif (why := answers.difference(asked.url, asked.body, record.response, fake=self._fake)) is not None:
             self._breach("mixed up", f"{name}: {why}")
 
@@ -235,12 +241,13 @@ class _Check:
             self._verdict.letters += 1
             self._breach("letter", f"{key} is the letter of a message without an address, and none was sent")
         for key in self._objects.keys("tenants/"):
-            _, _, rest = key.partition("/dead/")
-            if not rest or not key.startswith(f"tenants/{self._book.tenant}/dead/"):
+            if (found := _LETTER.fullmatch(key)) is None:
                 continue
             self._verdict.letters += 1
-            job, _, name = rest.partition("/")
-            index = name.removesuffix(".json")
+            if found["tenant"] != self._book.tenant:
+                self._breach("letter", f"{key} is the letter of a tenant who does not exist")
+                continue
+            job, index = found["job"], found["name"].removesuffix(".json")
             if (job, index) not in poisoned:
                 code = json.loads(self._objects.read(key) or b"{}").get("code")
                 self._breach("letter", f"{key} ({code}) is the letter of a request that was not poison")
@@ -261,6 +268,20 @@ class _Check:
         for kind, count in self._reported.items():
             if count > _MAX_SHOWN_BREACHES:
                 self._verdict.breaches.append(f"{kind}: {count - _MAX_SHOWN_BREACHES} more")
+
+
+def _tells(line: ToldLine, record: Record) -> bool:
+    """Whether it is the record's line, in the right file; a failure is told as a response with its status and error."""
+    if line.error is not None:
+        return False
+    if record.response is not None:
+        return (line.file, line.status, line.body) == (ToldFile.OUTPUT, record.status, record.response)
+    try:
+        code = line.body["error"]["code"]
+    except (KeyError, TypeError):
+        return False
+    failed = line.status is not None and line.status >= HTTPStatus.BAD_REQUEST
+    return line.file is ToldFile.ERRORS and failed and bool(code == record.code)
 
 
 def _distinct(custom_ids: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from chaos.book import Told, ToldLine
+from chaos.book import Told, ToldFile, ToldLine
 from chaos.patience import NeverCame
 
 _CALL_SECONDS = 20.0
@@ -59,10 +59,10 @@ class GatewayClient:
             return None
         counts = found["request_counts"]
         lines = []
-        for name in ("output_file_id", "error_file_id"):
-            if found.get(name) is not None:
-                content = (await self._call("GET", f"/files/{found[name]}/content")).text
-                lines += [_line(name, text) for text in content.splitlines()]
+        for file in ToldFile:
+            if found.get(file) is not None:
+                content = (await self._call("GET", f"/files/{found[file]}/content")).text
+                lines += [_line(file, text) for text in content.splitlines()]
         return Told(found["status"], (counts["total"], counts["completed"], counts["failed"]), lines)
 
     async def create_request(self, url: str, body: Mapping[str, Any], priority: str, key: str) -> str:
@@ -103,7 +103,7 @@ async def gateway_client(url: str) -> AsyncIterator[GatewayClient]:
         yield GatewayClient(http)
 
 
-def _line(name: str, text: str) -> ToldLine:
+def _line(file: ToldFile, text: str) -> ToldLine:
     found = json.loads(text)
-    response = found["response"] or {}
-    return ToldLine(found["custom_id"], response.get("body") if name == "output_file_id" else None)
+    response = found.get("response") or {}
+    return ToldLine(found["custom_id"], file, response.get("status_code"), response.get("body"), found.get("error"))

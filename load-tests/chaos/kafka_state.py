@@ -15,11 +15,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from chaos.commits import committed
+from chaos.patience import until
 from chaos.queue_state import QueuedMessage, QueueState
 
 LANES = ("high", "normal", "low", "retry")
 _FETCH_MS = 1000
 _PAUSE_SECONDS = 0.5
+_METADATA_SECONDS = 60.0
 _MIN_EMPTY_FETCHES = 3
 """Empty fetches in a row after which all that there is was read, if each partition's end is known and reached."""
 _SILENT_SECONDS = 60.0
@@ -29,7 +31,10 @@ _SILENT_SECONDS = 60.0
 async def look(
     bootstrap: str, prefix: str, pool: str, *, seconds: float, security: Mapping[str, Any] | None = None
 ) -> QueueState:
-    """The queue's state; waits up to that long for the last commits. `security` is what aiokafka needs to sign in."""
+    """The queue's state; waits up to that long for the last commits. `security` is what aiokafka needs to sign in.
+
+    Raises `NeverCame` where the broker does not tell a lane's partitions.
+    """
     brokers = {"bootstrap_servers": bootstrap, **(security or {})}
     topics = [f"{prefix}.{pool}.{lane}" for lane in LANES]
     records, ends = await _read(brokers, topics)
@@ -78,8 +83,16 @@ async def _read(brokers: Mapping[str, Any], topics: list[str]) -> tuple[list[Any
 
 
 async def _partitions_of(consumer: Any, topic: str) -> set[int]:
-    await consumer._client.add_topic(topic)  # noqa: SLF001 - partitions_for_topic asks for topics that were subscribed to alone
-    return set(consumer.partitions_for_topic(topic) or ())
+    client = consumer._client  # noqa: SLF001 - partitions_for_topic asks for topics that were subscribed to alone
+    await client.add_topic(topic)
+
+    async def told() -> Any:
+        if not consumer.partitions_for_topic(topic):
+            await client.force_metadata_update()
+        return consumer.partitions_for_topic(topic)
+
+    found: set[int] = await until(told, f"the partitions of {topic}", seconds=_METADATA_SECONDS)
+    return found
 
 
 async def _left(consumer: Any, at: TopicPartition, *, since: float) -> bool:

@@ -20,6 +20,9 @@ class Record:
     custom_id: str | None
     id: str
     response: Mapping[str, Any] | None
+    """Its body."""
+    status: int | None
+    """HTTP's, of the response."""
     code: str | None
     """Of the error, where it is one."""
 
@@ -124,6 +127,7 @@ def _record(key: str, line: bytes) -> Record:
             custom_id=found["custom_id"],
             id=found["id"],
             response=None if response is None else response["body"],
+            status=None if response is None else response["status_code"],
             code=None if error is None else error["code"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""What became of every message, read from the object store alone, without the product's code."""
+"""What became of every message, read from the object store and the worker's log alone, without the product's code."""
 
 import asyncio
 import base64
@@ -6,9 +6,10 @@ import json
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 from obstore.store import S3Store
 
@@ -18,10 +19,11 @@ Address: TypeAlias = tuple[str, str, int | str]
 """Tenant, job, index."""
 Place: TypeAlias = tuple[str, str]
 """Queue and position, as the broker returned them."""
+_Key = TypeVar("_Key", Place, tuple[str, str, str])
 
 _MAX_CONCURRENT_READS = 32
 _MAX_SAMPLED_LETTERS = 300
-"""Dead letters whose content is compared."""
+"""Dead letters of either kind whose content is compared."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _TENANT = "|".join(TENANTS)
 _KEYS = re.compile(
@@ -36,6 +38,7 @@ _KEYS = re.compile(
 _UPWARDS = frozenset({"", ".", ".."})
 _RECORDS = re.compile(r"tenants/([^/]+)/jobs/([^/]+)/(?:segments|answers)/[^/]+")
 _ADDRESSED = re.compile(r"tenants/([^/]+)/dead/([^/]+)/(.+)\.json")
+_ENDS = re.compile(rf"{_RECORDS.pattern}|{_ADDRESSED.pattern}|dead/[^/]*/.*")
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Store:
     keys: list[str] = field(default_factory=list)
     records: defaultdict[Address, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     letters: set[Place] = field(default_factory=set)
-    addressed: set[Address] = field(default_factory=set)
+    addressed: set[tuple[str, str, str]] = field(default_factory=set)
     """Addresses of the dead letters that have one; indexes as text."""
     leaks: list[str] = field(default_factory=list)
     """Objects that contain the bait's secret and should not."""
@@ -58,42 +61,60 @@ async def read_store(s3: S3Store, root: str) -> Store:
         found.keys += [each["path"].removeprefix(root + "/") for each in batch]
     gate = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
-    async def read(key: str, tenant: str, job: str) -> None:
+    async def read(key: str) -> None:
         async with gate:
-            answer = await s3.get_async(f"{root}/{key}")
-            data = bytes(await answer.bytes_async())
-        if SECRET.encode() in data and (tenant, job) != BAIT[:2]:
-            found.leaks.append(key)
-        for line in data.splitlines():
-            record = json.loads(line)
-            found.records[tenant, job, record["backburner"]["index"]].append(record)
+            data = await _read(s3, f"{root}/{key}")
+        _note(found, key, data)
 
-    reading = []
-    for key in found.keys:
-        if (match := _RECORDS.fullmatch(key)) is not None:
-            reading.append(read(key, match[1], match[2]))
-        elif key.startswith("dead/"):
-            _, queue, position = key.split("/", 2)
-            found.letters.add((queue, position))
-        elif (match := _ADDRESSED.fullmatch(key)) is not None:
-            found.addressed.add((match[1], match[2], match[3]))
-    await asyncio.gather(*reading)
+    await asyncio.gather(*(read(key) for key in found.keys if _ENDS.fullmatch(key)))
     return found
 
 
+def _note(store: Store, key: str, data: bytes) -> None:
+    """Note the end of a message that is in the object at that key."""
+    shown = [data]
+    if (record := _RECORDS.fullmatch(key)) is not None:
+        for line in data.splitlines():
+            found = json.loads(line)
+            store.records[record[1], record[2], found["backburner"]["index"]].append(found)
+        if (record[1], record[2]) == BAIT[:2]:
+            return
+    else:
+        shown.append(_raw(json.loads(data)))
+        if (letter := _ADDRESSED.fullmatch(key)) is not None:
+            store.addressed.add((letter[1], letter[2], letter[3]))
+        else:
+            _, queue, position = key.split("/", 2)
+            store.letters.add((queue, position))
+    if any(SECRET.encode() in one for one in shown):
+        store.leaks.append(key)
+
+
 async def compare_letters(s3: S3Store, root: str, store: Store, sent: Mapping[Place, Hostile]) -> list[str]:
-    """Read some dead letters: each has a reason, and holds the message's own bytes, or an envelope."""
+    """Read some dead letters: each has a reason, and holds the message's own bytes, or its request's envelope."""
     wrong = []
-    for place in random.Random(0).sample(sorted(store.letters), min(_MAX_SAMPLED_LETTERS, len(store.letters))):
-        answer = await s3.get_async(f"{root}/dead/{place[0]}/{place[1]}")
-        letter = json.loads(bytes(await answer.bytes_async()))
+    for place in _some(store.letters):
+        letter = json.loads(await _read(s3, f"{root}/dead/{'/'.join(place)}"))
         if place not in sent:
             wrong.append(f"{place}: never sent")
-        elif not (letter["code"] and letter["message"] and letter["worker"]):
+        elif not _has_reason(letter):
             wrong.append(f"{place}: has no reason")
-        elif letter.get("envelope") is None and base64.b64decode(letter["raw"] or "") != (sent[place].value or b""):
+        elif letter.get("envelope") is None and _raw(letter) != (sent[place].value or b""):
             wrong.append(f"{place}: holds other bytes")
+    for address in _some(store.addressed):
+        letter = json.loads(await _read(s3, f"{root}/tenants/{address[0]}/dead/{address[1]}/{address[2]}.json"))
+        envelope = letter.get("envelope") or {}
+        if not _has_reason(letter):
+            wrong.append(f"{address}: has no reason")
+        elif (envelope.get("tenant"), envelope.get("job"), str(envelope.get("index"))) != address:
+            wrong.append(f"{address}: holds another's envelope, or none")
     return wrong
+
+
+def leaks_of_log(log: Path) -> list[str]:
+    """The lines of a worker's log that contain the bait's secret."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        return [f"{log.name}:{number}" for number, line in enumerate(lines, 1) if SECRET in line]
 
 
 def wrong_keys(store: Store) -> list[str]:
@@ -133,15 +154,19 @@ def judge(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, list[str]]:
             missing += descriptions[:short]
         elif short < 0:
             several += descriptions
-    # A letter that has an address exists beside its record, and counts with it.
-    texts = {(tenant, job, str(index)) for tenant, job, index in store.records}
+    # A letter that has an address exists beside the record of its error, and counts with it.
+    failed = {
+        (tenant, job, str(index))
+        for (tenant, job, index), records in store.records.items()
+        if any(not record["response"] for record in records)
+    }
     counted = positions + sum(len(store.records.get(address, ())) for address in claims)
     total = sum(map(len, store.records.values())) + len(store.letters)
     return {
         "without an end": missing,
         "with several ends": several,
         "good and not answered": unanswered,
-        "letters without their record": [str(one) for one in store.addressed if one not in texts],
+        "letters without their error": [str(one) for one in store.addressed if one not in failed],
         "ends of nothing that was sent": [f"{total - counted} of {total}"] if total != counted else [],
     }
 
@@ -155,6 +180,24 @@ def by_kind(store: Store, sent: Mapping[Place, Hostile]) -> dict[str, Counter[st
         end = "letters" if place in store.letters else "answers" if any(one["response"] for one in found) else "errors"
         counts[message.kind].update(["messages", end])
     return counts
+
+
+async def _read(s3: S3Store, key: str) -> bytes:
+    answer = await s3.get_async(key)
+    return bytes(await answer.bytes_async())
+
+
+def _some(found: Collection[_Key]) -> list[_Key]:
+    return random.Random(0).sample(sorted(found), min(_MAX_SAMPLED_LETTERS, len(found)))
+
+
+def _has_reason(letter: Mapping[str, Any]) -> bool:
+    return bool(letter["code"] and letter["message"] and letter["worker"])
+
+
+def _raw(letter: Mapping[str, Any]) -> bytes:
+    """The message's own bytes, where the letter holds them."""
+    return base64.b64decode(letter.get("raw") or "")
 
 
 def _by_position(records: Mapping[Address, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

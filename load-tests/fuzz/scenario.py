@@ -19,7 +19,7 @@ from rich.table import Table
 
 from backburner.local.programs import store
 from backburner.local.programs.child import Child
-from fuzz.ends import Store, by_kind, compare_letters, judge, read_store, wrong_keys
+from fuzz.ends import Store, by_kind, compare_letters, judge, leaks_of_log, read_store, wrong_keys
 from fuzz.messages import Generator
 from fuzz.parts import BAIT, CLAIMED, LARGE_BYTES, SEALED, SECRET, TOTAL_REQUESTS, UNSEALED
 from fuzz.stage import PARTITION_COUNT, POOL, PREFIX, ROOT, Queue, make_pool, servers, start_worker
@@ -79,7 +79,8 @@ async def _fuzz(messages: int, seed: int, queue: Queue, settings: dict[str, str]
     )
     await _set_up(s3)
     wire = _wire(queue, settings)
-    worker = start_worker(settings, folder / "worker.log")
+    log = folder / "worker.log"
+    worker = start_worker(settings, log)
     try:
         started = time.monotonic()
         sent = await wire.send(Generator(seed, text=wire.text, limit=wire.limit).messages(messages))
@@ -92,7 +93,7 @@ async def _fuzz(messages: int, seed: int, queue: Queue, settings: dict[str, str]
     found = await read_store(s3, ROOT)
     breaches = judge(found, sent)
     breaches["keys out of place"] = wrong_keys(found)
-    breaches["bodies of others shown"] = found.leaks
+    breaches["bodies of others shown"] = [*found.leaks, *leaks_of_log(log)]
     breaches["letters that are wrong"] = await compare_letters(s3, ROOT, found, sent)
     breaches["worker ended or stuck"] = [stuck or worker.tail()] if stuck or not alive else []
     return FuzzVerdict(len(sent), seed, seconds, found, by_kind(found, sent), breaches)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from measuring.machine import machine, versions
-from measuring.pairs import Measured, Pair, bootstrap_interval
+from measuring.pairs import MIN_INTERVAL_PAIRS, Measured, Pair, bootstrap_interval
 
 
 class Bound(StrEnum):
@@ -100,9 +100,9 @@ class Figures:
     ratio: float | None = None
     """Median of the pairs."""
     low: float | None = None
-    """Low end of the interval in which the median is with 95 % confidence; for rates alone, the lower quartile.
+    """Low end of the interval in which the median is with 95 % confidence; of fewer than six pairs, the least of them.
 
-    None where there is no interval, as of one pair.
+    For rates alone, the lower quartile. None where there is no interval, as of one pair.
     """
     high: float | None = None
     """High end of it."""
@@ -198,6 +198,22 @@ class Figures:
             return []
         main = [] if self.reached else [self.scenario]
         return main + [check.name for check in self.checks if not (check.reached or check.aim)]
+
+    @property
+    def interval(self) -> str:
+        """From `low` to `high` and what that is, for a reader; empty where there is no interval."""
+        if self.low is None or self.high is None:
+            return ""
+        form = "{:.3f} to {:.3f}" if self.ratio is not None else "{:,.0f} to {:,.0f}"
+        ends = form.format(self.low, self.high)
+        if not self.pairs:
+            return ends
+        return f"{ends}, {f'range of {len(self.pairs)} pairs' if self.has_range else '95 %'}"
+
+    @property
+    def has_range(self) -> bool:
+        """Whether `low` and `high` are the range of the pairs, too few for an interval."""
+        return 0 < len(self.pairs) < MIN_INTERVAL_PAIRS
 
     @property
     def value(self) -> float | None:

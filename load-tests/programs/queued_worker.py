@@ -40,6 +40,8 @@ INSTANT = "--instant"
 """Asks for the engine that costs nothing, in place of the one that the settings name."""
 _ASKED = {"concurrency", "prefix"}
 """Settings that a question may hold."""
+_ANSWERED, _UNANSWERED = "response", frozenset({"error", "dead_letter", "dropped"})
+"""Outcomes of deliveries that end here; others ended before, or go on."""
 _MAX_REPORTED_FUNCTIONS = 60
 """Functions that are reported, the most expensive first."""
 
@@ -90,15 +92,20 @@ class TimedSource:
 
 
 class TimedTelemetry(Telemetry):
-    """Metrics that note when the last segment became durable, and when so many deliveries are settled."""
+    """Metrics that note when the last segment became durable, and when so many deliveries are answered and settled."""
 
     def __init__(self, count: int) -> None:
         super().__init__(CollectorRegistry())
-        self._left = count
+        self._wanted = count
+        self.answers = 0
+        """Deliveries that were settled with an answer."""
+        self.unanswered = 0
+        """Deliveries that were settled without one."""
         self.last = 0.0
         self.segments = 0
         self.tokens = 0
-        self.all_settled = asyncio.Event()
+        self.over = asyncio.Event()
+        """Set when all are answered, and as soon as one is not."""
 
     def segment_written(self, size: int, seconds: float) -> None:
         """A segment became durable."""
@@ -114,15 +121,21 @@ class TimedTelemetry(Telemetry):
     def settled(self, outcome: str, code: str = "", count: int = 1) -> None:
         """Deliveries ended."""
         super().settled(outcome, code, count)
-        self._left -= count
-        if self._left <= 0:
-            self.all_settled.set()
+        if outcome == _ANSWERED:
+            self.answers += count
+        elif outcome in _UNANSWERED:
+            self.unanswered += count
+        if self.answers >= self._wanted or self.unanswered:
+            self.over.set()
 
 
 async def run(
     settings: WorkerSettings, storage: Storage, engine: Engine, info: EngineInfo, count: int, *, sample: bool = False
 ) -> dict[str, Any]:
-    """Be a worker until so many deliveries are settled; the time and CPU that it took."""
+    """Be a worker until so many deliveries are answered and settled; the time and CPU that it took.
+
+    Raises `RuntimeError` where one was settled without an answer, which costs less.
+    """
     telemetry = TimedTelemetry(count)
     source = TimedSource(open_source(settings, settings.source_options, pool=settings.pool or "", worker="load"))
     worker = Worker(Parts(settings, storage=storage, telemetry=telemetry, engine=engine, info=info, source=source))
@@ -130,11 +143,15 @@ async def run(
     with sampler.running() if sample else nullcontext():
         cpu = cpu_seconds()
         running = asyncio.create_task(worker.run())
-        settled = asyncio.create_task(telemetry.all_settled.wait())
+        settled = asyncio.create_task(telemetry.over.wait())
         await asyncio.wait({running, settled}, return_when=asyncio.FIRST_COMPLETED)
         spent = cpu_seconds() - cpu
     worker.pipeline.stop()
     await running
+    if telemetry.unanswered or telemetry.answers < count:
+        raise RuntimeError(
+            f"{telemetry.answers:,} of {count:,} requests were answered, {telemetry.unanswered:,} ended otherwise"
+        )
     assert source.first is not None
     return {
         "seconds": telemetry.last - source.first,

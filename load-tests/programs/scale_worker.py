@@ -61,20 +61,14 @@ class GatedSource(TimedSource):
 
 
 class CountingTelemetry(TimedTelemetry):
-    """Metrics that count what was settled, without an end in sight."""
+    """Metrics that count what was answered, without an end in sight."""
 
     def __init__(self) -> None:
-        super().__init__(-1)
-
-    @property
-    def done(self) -> int:
-        """Deliveries that ended since `begin`."""
-        return -1 - self._left
+        super().__init__(0)
 
     def begin(self) -> None:
         """Count anew."""
-        self._left = -1
-        self.segments, self.last = 0, 0.0
+        self.answers, self.segments, self.last = 0, 0, 0.0
 
 
 async def main() -> None:
@@ -121,7 +115,7 @@ async def main() -> None:
                     "first": first,
                     "last": telemetry.last,
                     "cpu_seconds": spent,
-                    "done": telemetry.done,
+                    "done": telemetry.answers,
                     "asked": lookups.asked - before.asked,
                     "found": lookups.found - before.found,
                 }

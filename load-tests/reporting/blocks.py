@@ -8,7 +8,7 @@ from reporting.saved import Saved
 from scenarios.catalogue import SCENARIOS, Scenario
 
 NOT_MEASURED = "not measured"
-_HEAD = ("scenario", "measured against, in the same run", "must reach", "reached", "95 % interval", "", "CPU s of both")
+_HEAD = ("scenario", "measured against, in the same run", "must reach", "reached", "interval", "", "CPU s of both")
 
 
 def summary(found: Sequence[Saved]) -> str:
@@ -62,7 +62,7 @@ def _rows(scenario: Scenario, found: Sequence[Saved]) -> Iterator[tuple[str, ...
             figures.against or scenario.against,
             _goal(figures),
             _value(figures),
-            _interval(figures),
+            figures.interval,
             _verdict(figures),
             _cpu(figures),
         )
@@ -144,16 +144,8 @@ def _goal(figures: Figures) -> str:
     )
 
 
-def _interval(figures: Figures) -> str:
-    if figures.low is None or figures.high is None:
-        return ""
-    form = "{:.3f} to {:.3f}" if figures.ratio is not None else "{:,.0f} to {:,.0f}"
-    return form.format(figures.low, figures.high)
-
-
 def _words(figures: Figures) -> str:
-    interval = _interval(figures)
-    shown_interval = f" ({interval}, 95 %)" if interval and figures.pairs else f" ({interval})" if interval else ""
+    shown_interval = f" ({figures.interval})" if figures.interval else ""
     of_what = f" of the baseline's {figures.of}" if figures.ratio is not None and figures.measure == "×" else ""
     said = "reached" if figures.reached else "not reached"
     pairs = f"; {len(figures.pairs)} interleaved pairs" if figures.pairs else ""

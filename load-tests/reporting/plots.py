@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from measuring.figures import Bound, Curve, Figures
+from measuring.pairs import MIN_INTERVAL_PAIRS
 from reporting.saved import Saved
 from reporting.svg import COLOUR_COUNT, Drawing
 
@@ -45,7 +46,8 @@ def overview(found: Sequence[Saved]) -> str:
         "; ".join(f"{one.name}: {_beyond(one.figures):.2f} times its goal" for one in shown),
     )
     drawing.text(20, 28, "Every scenario against its goal", "text strong")
-    drawing.text(20, 46, "how far beyond its goal each figure is; whiskers: 95 % interval of the median", "faint")
+    whiskers = f"95 % interval of the median, or the range of fewer than {MIN_INTERVAL_PAIRS} pairs"
+    drawing.text(20, 46, f"how far beyond its goal each figure is; whiskers: {whiskers}", "faint")
     values = [value for one in shown for value in _beyond_with_interval(one.figures)]
     scale = Scale(min([0.8, *values]) / 1.05, max([1.25, *values]) * 1.05, 150, _WIDTH_PIXELS - 90, log=True)
     for tick in _log_ticks(scale.low, scale.high):
@@ -72,13 +74,14 @@ def pairs(figures: Figures) -> str:
         _WIDTH_PIXELS,
         top + 290,
         f"{figures.scenario}: both sides, and the ratio of each pair",
-        f"median ratio of {figures.of} {median:.3f}, 95 % interval {low:.3f} to {high:.3f}, "
+        f"median ratio of {figures.of} {median:.3f}, {figures.interval}, "
         f"goal {figures.bound} {figures.goal:g}, {len(ratios)} pairs",
     )
     drawing.text(20, 28, f"{figures.scenario}: {figures.unit} a second, medians", "text strong")
     _bars(drawing, figures)
     drawing.text(20, top + 30, f"ratio of {figures.of}, pair by pair", "text strong")
-    drawing.text(_RIGHT_PIXELS, top + 30, "band: 95 % interval of the median", "faint", anchor="end")
+    band = "range of the pairs" if figures.has_range else "95 % interval of the median"
+    drawing.text(_RIGHT_PIXELS, top + 30, f"band: {band}", "faint", anchor="end")
     values = [*ratios, figures.goal, low, high]
     margin = max(0.02, 0.1 * (max(values) - min(values)))
     up = Scale(min(values) - margin, max(values) + margin, top + 250, top + 45)

@@ -21,7 +21,7 @@ def outcome(figures: Figures) -> str:
         return f"{figures.scenario}: skipped, {figures.skipped}"
     parts = [f"{figures.scenario}: goal {figures.bound} {figures.goal:g} {verdict(figures)}"]
     if figures.ratio is not None:
-        parts.append(f"ratio {figures.ratio:.3f}{interval(figures)}")
+        parts.append(f"ratio {figures.ratio:.3f}{_interval(figures)}")
     if figures.requests_per_s is not None:
         parts.append(f"{figures.requests_per_s:,.1f} requests/s")
     for check in figures.checks:
@@ -35,18 +35,15 @@ def verdict(figures: Figures) -> str:
     return "reached" if figures.reached else "NOT reached"
 
 
-def interval(figures: Figures) -> str:
-    """The interval of the ratio in words, or nothing where there is none."""
-    if figures.low is None or figures.high is None:
-        return ""
-    return f" ({figures.low:.3f} to {figures.high:.3f}, 95 %)"
+def _interval(figures: Figures) -> str:
+    return f" ({figures.interval})" if figures.interval else ""
 
 
 def _sides(figures: Figures) -> Table:
     title = f"{figures.scenario}: against {figures.against}, {len(figures.pairs)} interleaved pairs"
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = (
-        f"ratio of {figures.of} {figures.ratio:.3f}{interval(figures)}, goal {figures.bound} {figures.goal:g}"
+        f"ratio of {figures.of} {figures.ratio:.3f}{_interval(figures)}, goal {figures.bound} {figures.goal:g}"
     )
     table.add_column("side")
     for name in (f"{figures.unit}/s", "seconds", "CPU seconds", f"CPU ms for one of the {figures.unit}"):

@@ -45,6 +45,7 @@ WORKER_COUNT = 2
 _LOAD_SECONDS = 240.0
 _POLL_SECONDS = 0.05
 _SETTLED = "backburner_deliveries_settled_total"
+_ANSWERED = 'outcome="response"'
 _WARM_UP_REQUESTS = 16
 _MAX_WARM_UPS = 20
 
@@ -164,7 +165,10 @@ def _round(places: list[WorkerPlace], chooser: type[Partitioner], number: int) -
 def _carry(
     places: list[WorkerPlace], chooser: type[Partitioner], lines: Iterable[Mapping[str, Any]], count: int
 ) -> Measured:
-    """Send the requests, with their partitions chosen that way, and wait until all are settled."""
+    """Send the requests, with their partitions chosen that way, and wait until all are settled.
+
+    Raises `RuntimeError` where one was not answered.
+    """
     sent: Counter[int] = Counter()
 
     class Counted(chooser):  # type: ignore[misc, valid-type]
@@ -180,6 +184,8 @@ def _carry(
     while sum(shares := _settled(places, before)) < count:
         time.sleep(_POLL_SECONDS)
     seconds = time.monotonic() - started
+    if (answered := sum(_settled(places, before, _ANSWERED))) != count:
+        raise RuntimeError(f"of {count:,} requests {answered:,} were answered")
     old, new = (
         PrefixCache(*(sum(_total(found, name) for found in all_found) for name in PrefixCache.NAMES))
         for all_found in (before, [place.metrics() for place in places])
@@ -197,17 +203,17 @@ async def _submit(lines: Iterable[Mapping[str, Any]]) -> None:
         await client.submit(lines)
 
 
-def _settled(places: list[WorkerPlace], before: list[dict[str, float]]) -> list[int]:
-    """How many requests each worker has settled since."""
+def _settled(places: list[WorkerPlace], before: list[dict[str, float]], outcome: str = "") -> list[int]:
+    """How many requests each worker has settled since, with that outcome if one is named."""
     return [
-        round(_total(place.metrics(), _SETTLED) - _total(old, _SETTLED))
+        round(_total(place.metrics(), _SETTLED, outcome) - _total(old, _SETTLED, outcome))
         for place, old in zip(places, before, strict=True)
     ]
 
 
-def _total(metrics: Mapping[str, float], name: str) -> float:
-    """Over all labels."""
-    return math.fsum(found for key, found in metrics.items() if key.partition("{")[0] == name)
+def _total(metrics: Mapping[str, float], name: str, label: str = "") -> float:
+    """Over all labels, or all that have this one."""
+    return math.fsum(found for key, found in metrics.items() if key.partition("{")[0] == name and label in key)
 
 
 def _cpu_seconds(places: list[WorkerPlace]) -> float:

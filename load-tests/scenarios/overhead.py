@@ -6,9 +6,11 @@ process that was started second was seen to be a few percent faster for as long 
 the pairs both are started anew, in the other order.
 
 The bare side runs at its best hand setting: before the pairs, off the record, it is tried with all requests at once
-and with one and a half and two times as many in flight as it runs at a time.
+and with one and a half and two times as many in flight as it runs at a time. Each trial has prompts of its own, so that
+none finds them in the prefix cache, and who goes first changes here too.
 """
 
+import itertools
 import os
 import statistics
 from collections.abc import Iterator, Mapping
@@ -104,10 +106,11 @@ def _try(bare: Child, requests: int) -> dict[int, float]:
     at_once = max_sequences(arguments())
     settings = [0, *(count for count in (at_once * 3 // 2, at_once * 2) if count < requests)]
     rates: dict[int, list[float]] = {count: [] for count in settings}
+    trials = itertools.count(_FIRST_TRIAL_INDEX)
     for number in range(_RUNS_PER_SETTING):
-        for count in settings:
+        for count in settings if number % 2 == 0 else settings[::-1]:
             side = _bare_side("", bare, requests, count)
-            rates[count].append(side.run(_FIRST_TRIAL_INDEX + number).rate)
+            rates[count].append(side.run(next(trials)).rate)
     best = {count: max(found) for count, found in rates.items()}
     for count, rate in best.items():
         print(f"bare with {count or 'all'} in flight: {rate:.2f} requests/s", flush=True)

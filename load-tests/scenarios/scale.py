@@ -129,12 +129,17 @@ def _round(crew: Crew, requests: int) -> Measured:
 
 
 async def _carry(crew: Crew, requests: int) -> list[dict[str, float]]:
-    """Fill the queue, let all workers go, and wait until the job is whole; what each did."""
+    """Fill the queue, let all workers go, and wait until the job is whole; what each did.
+
+    Raises `RuntimeError` where a request was not answered.
+    """
     async with Client() as client:
         job = await client.submit(
             {**line, "body": {**line["body"], "model": crew.model}} for line in chat_lines(requests)
         )
         for worker in crew.workers:
             worker.ask({"do": "open"})
-        await job.wait(timeout=_PATIENCE_SECONDS)
+        counts = (await job.wait(timeout=_PATIENCE_SECONDS)).request_counts
+    if counts.completed != requests:
+        raise RuntimeError(f"not all of {requests:,} requests were answered: {counts}")
     return [worker.ask({"do": "close"}) for worker in crew.workers]

@@ -1,12 +1,15 @@
 """The fault harness's checker: a store that keeps every promise passes, and each way to break one is seen."""
 
 import json
+from dataclasses import replace
 
+import httpx2
 import pytest
 
-from chaos.answers import digest, request_id
-from chaos.book import Asked, Book, Expect, Told, ToldLine
+from chaos.answers import difference, digest, request_id, texts
+from chaos.book import Asked, Book, Expect, Told, ToldFile
 from chaos.checker import check
+from chaos.gateway_client import GatewayClient
 from chaos.objects import ReadAhead
 from chaos.queue_state import QueuedMessage, QueueState
 
@@ -50,7 +53,7 @@ def record(one, job, index):
     body = {
         "id": f"chatcmpl-{text}",
         "model": "fake",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": f"fake-{text[:12]}-0 the pot"}}],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": texts(URL, one.body)[0]}}],
     }
     code = {Expect.REFUSED: "invalid_request", Expect.POISON: "poison"}.get(one.expect)
     return {
@@ -117,9 +120,28 @@ def swap_answers(store):
     store.put(SECOND, *second)
 
 
-def change_text(store):
+def change_text(store, text="something else"):
     (value,) = store.values(ANSWER)
-    value["response"]["body"]["choices"][0]["message"]["content"] = "something else"
+    value["response"]["body"]["choices"][0]["message"]["content"] = text
+    store.put(ANSWER, value)
+
+
+def cut_text(store):
+    (value,) = store.values(ANSWER)
+    text = value["response"]["body"]["choices"][0]["message"]["content"]
+    change_text(store, text.rpartition(" ")[0])
+
+
+def add_choice(store):
+    (value,) = store.values(ANSWER)
+    choices = value["response"]["body"]["choices"]
+    choices.append({"index": 1, "message": choices[0]["message"]})
+    store.put(ANSWER, value)
+
+
+def change_status(store):
+    (value,) = store.values(ANSWER)
+    value["response"]["status_code"] = 500
     store.put(ANSWER, value)
 
 
@@ -136,6 +158,13 @@ BREAKS = {
     "a stream's segment is gone": (lambda store: store.objects.pop(STREAMED), "lost"),
     "two answers are swapped": (swap_answers, "mixed up"),
     "an answer is changed": (change_text, "mixed up"),
+    "an answer is cut off": (cut_text, "mixed up"),
+    "an answer has a choice too many": (add_choice, "mixed up"),
+    "an answer has the status of a failure": (change_status, "wrong end"),
+    "an answer became an error without a code": (
+        lambda store: edit(store, ANSWER, 0, response=None, error={"code": None, "message": "m"}),
+        "wrong end",
+    ),
     "a custom_id is changed": (lambda store: edit(store, FIRST, 0, custom_id="z"), "mixed up"),
     "a record's id is changed": (lambda store: edit(store, FIRST, 0, id="batch_req_0"), "mixed up"),
     "an error has another code": (
@@ -169,6 +198,7 @@ BREAKS = {
         lambda store: store.put(f"tenants/default/dead/{JOB}/0.json", {"code": "poison"}),
         "letter",
     ),
+    "another tenant has a letter": (lambda store: store.put("tenants/t/dead/j/0.json", {"code": "poison"}), "letter"),
     "a letter without an address is there": (lambda store: store.put("dead/queue/1", {}), "letter"),
     "a segment is cut short": (
         lambda store: store.objects.update({FIRST: store.objects[FIRST][:-20]}),
@@ -176,10 +206,8 @@ BREAKS = {
     ),
     "a job is left open": (lambda store: store.put(f"open/default/{JOB}", {}), "left in open/"),
     "a job is left pending": (lambda store: store.put(f"pending/default/{JOB}", {}), "left in pending/"),
-    "a suspect's mark is left": (
-        lambda store: store.put(f"markers/suspects/default/{JOB}/3", {}),
-        "left in markers/suspects/",
-    ),
+    "a suspect's mark is left": (lambda store: store.put(f"markers/suspects/default/{JOB}/3", {}), "left in markers/"),
+    "a cancel's mark is left": (lambda store: store.put(f"markers/cancelled/default/{JOB}", {}), "left in markers/"),
 }
 
 
@@ -268,15 +296,34 @@ def test_what_is_read_ahead_is_what_is_there(whole):
     assert not check(book, ReadAhead(store), queue).kept
 
 
+class Gateway(GatewayClient):
+    """A client of a gateway that gives these lines, by file."""
+
+    def __init__(self, lines):
+        self._lines = lines
+
+    async def _call(self, method, path, **_):
+        if path == f"/batches/{JOB}":
+            counts = {"total": 4, "completed": 2, "failed": 2}
+            files = {file: file for file in ToldFile}
+            return httpx2.Response(200, json={"status": "completed", "request_counts": counts, **files})
+        return httpx2.Response(200, text="".join(json.dumps(line) + "\n" for line in self._lines[path.split("/")[2]]))
+
+
+def told_line(record):
+    """An error record as docs/gateway.md tells it, anything else as it is stored."""
+    if record["error"] is None:
+        return record
+    response = {"status_code": 422, "request_id": record["id"], "body": {"error": record["error"]}}
+    return {**record, "response": response, "error": None}
+
+
 @pytest.fixture
-def told(whole):
+async def told(whole):
     """The same, with the job as a batch of the gateway's, and what the gateway tells of it."""
     book, store, queue = whole
-    response = {one["custom_id"]: one["response"] for one in store.values(SECOND)}
-    first = store.values(FIRST)[0]
-    response[first["custom_id"]] = first["response"]
-    lines = [ToldLine(name, one and one["body"]) for name, one in sorted(response.items())]
-    book.told[JOB] = Told("completed", (4, 2, 2), lines)
+    a, b, c, d = (told_line(one) for one in (store.values(FIRST)[0], *store.values(SECOND)))
+    book.told[JOB] = await Gateway({ToldFile.OUTPUT: [a, b], ToldFile.ERRORS: [c, d]}).batch(JOB)
     return book, store, queue
 
 
@@ -290,10 +337,26 @@ TOLD_WRONG = {
     "other counts": lambda told: {"counts": (4, 3, 1)},
     "a line too few": lambda told: {"lines": told.lines[1:]},
     "a line twice": lambda told: {"lines": [*told.lines, told.lines[0]]},
-    "a line of nobody": lambda told: {"lines": [*told.lines, ToldLine("stranger", {})]},
-    "another response": lambda told: {"lines": [ToldLine(told.lines[0].custom_id, {"id": "x"}), *told.lines[1:]]},
-    "a response for an error": lambda told: {"lines": [*told.lines[:-1], ToldLine(told.lines[-1].custom_id, {})]},
+    "a line in both files": lambda told: {"lines": [*told.lines, replace(told.lines[0], file=ToldFile.ERRORS)]},
+    "a line of nobody": lambda told: {"lines": [*told.lines, replace(told.lines[0], custom_id="stranger")]},
+    "another response": lambda told: first_line(told, body={"id": "x"}),
+    "another status": lambda told: first_line(told, status=500),
+    "a response in the error file": lambda told: first_line(told, file=ToldFile.ERRORS),
+    "an error in the output file": lambda told: last_line(told, file=ToldFile.OUTPUT),
+    "a response for an error": lambda told: last_line(told, status=200, body={}),
+    "a failure with a good status": lambda told: last_line(told, status=200),
+    "another error": lambda told: last_line(told, body={"error": {"code": "expired"}}),
+    "a failure as one that never ran": lambda told: last_line(told, status=None, body=None, error={"code": "poison"}),
+    "a failure that tells no error": lambda told: last_line(told, status=None, body=None),
 }
+
+
+def first_line(told, **fields):
+    return {"lines": [replace(told.lines[0], **fields), *told.lines[1:]]}
+
+
+def last_line(told, **fields):
+    return {"lines": [*told.lines[:-1], replace(told.lines[-1], **fields)]}
 
 
 def test_a_batch_that_is_told_as_it_is_stored_passes(told):
@@ -319,12 +382,15 @@ def test_the_real_engines_answers_are_held_to_their_form_alone(whole):
     assert not check(book, store, queue, fake=False).kept
 
 
-async def test_the_checkers_function_is_the_fake_engines(whole):
+@pytest.mark.parametrize("fields", [{}, {"n": 3}, {"max_tokens": 5, "n": 2}, {"max_completion_tokens": 1}, {"n": None}])
+async def test_the_checkers_function_is_the_fake_engines(fields):
     from backburner_schemas.request import Endpoint
     from backburner_worker.engine.base import EngineRequest
-    from backburner_worker.engine.fake.engine import FakeEngine, digest_of
+    from backburner_worker.engine.fake.engine import FakeEngine
 
-    one = asked("a")
-    request = EngineRequest("r", Endpoint.CHAT, one.body)
-    assert digest(URL, one.body) == digest_of(request)
-    assert (await FakeEngine().run(request)).body["id"] == f"chatcmpl-{digest(URL, one.body)}"
+    engine = FakeEngine()
+    for number in range(20):  # The text begins at one of twelve words.
+        body = {**asked(f"a{number}").body, **fields}
+        answer = (await engine.run(EngineRequest("r", Endpoint.CHAT, body))).body
+        assert difference(URL, body, answer, fake=True) is None
+        assert difference(URL, body, answer, fake=False) is None

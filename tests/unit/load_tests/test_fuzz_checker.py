@@ -1,12 +1,14 @@
 """The judge of the fuzz scenario: what it must not let pass."""
 
+import base64
 import json
 
 import pytest
+from obstore.store import MemoryStore
 
-from fuzz.ends import Store, judge, wrong_keys
+from fuzz.ends import Store, compare_letters, judge, leaks_of_log, read_store, wrong_keys
 from fuzz.messages import Generator
-from fuzz.parts import Good, Hostile
+from fuzz.parts import SECRET, Good, Hostile
 
 ADDRESS = ("acme", "single-1", "i1")
 ENVELOPE = json.dumps({"v": 1, "tenant": "acme", "job": "single-1", "index": "i1"}).encode()
@@ -45,7 +47,79 @@ def test_each_breach_is_named():
     assert broken(invented) == {"ends of nothing that was sent"}
     alone = store(record())
     alone.addressed.add(("acme", "single-3", "i7"))
-    assert broken(alone) == {"letters without their record"}
+    assert broken(alone) == {"letters without their error"}
+
+
+def test_a_good_message_that_is_answered_and_dead_lettered_is_a_breach():
+    found = store(record())
+    found.addressed.add(ADDRESS)
+    assert broken(found) == {"letters without their error"}
+
+
+def test_a_letter_beside_the_record_of_its_error_is_clean():
+    found = store({**record(), "response": None})
+    found.addressed.add(ADDRESS)
+    assert not any(judge(found, {("q", "0-0"): Hostile("envelope", ENVELOPE), ("q", "0-1"): JUNK}).values())
+
+
+BODY = {"code": "x", "message": "m", "worker": "w"}
+UNADDRESSED, ADDRESSED = "dead/q/0-1", "tenants/acme/dead/single-1/i1.json"
+OWN = {**BODY, "envelope": json.loads(ENVELOPE)}
+RAW = {**BODY, "raw": base64.b64encode(JUNK.value).decode()}
+BAITED = "tenants/acme/jobs/single-bait/answers/c.json"
+
+
+async def stored(objects):
+    """What is read of these objects, and what is wrong with their letters."""
+    memory = MemoryStore()
+    for key, value in objects.items():
+        await memory.put_async(f"fuzz/{key}", json.dumps(value).encode())
+    found = await read_store(memory, "fuzz")
+    return found, await compare_letters(memory, "fuzz", found, SENT)
+
+
+async def test_letters_that_are_whole_are_clean():
+    answers = "tenants/acme/jobs/single-1/answers/c.json"
+    found, wrong = await stored({UNADDRESSED: RAW, ADDRESSED: OWN, answers: record(), BAITED: record(SECRET)})
+    assert (found.leaks, wrong) == ([], [])
+    assert (found.letters, found.addressed) == ({("q", "0-1")}, {ADDRESS})
+    assert found.records[ADDRESS] == [record()]
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("tenants/acme/jobs/single-1/answers/c.json", record(SECRET)),
+        (UNADDRESSED, {**RAW, "message": f"the body {SECRET} is not valid"}),
+        (UNADDRESSED, {**BODY, "raw": base64.b64encode(SECRET.encode()).decode()}),
+        (ADDRESSED, {**OWN, "envelope": {**OWN["envelope"], "body": SECRET}}),
+    ],
+)
+async def test_the_secret_of_another_tenant_is_found_in_records_and_letters(key, shown):
+    found, _ = await stored({key: shown})
+    assert found.leaks == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "letter"),
+    [
+        (UNADDRESSED, {**RAW, "message": ""}),
+        (UNADDRESSED, {**BODY, "raw": ""}),
+        ("dead/q/0-9", RAW),
+        (ADDRESSED, {**OWN, "worker": ""}),
+        (ADDRESSED, BODY),
+        (ADDRESSED, {**OWN, "envelope": {**OWN["envelope"], "index": "i2"}}),
+    ],
+)
+async def test_a_letter_that_is_not_its_messages_is_found(key, letter):
+    _, wrong = await stored({key: letter})
+    assert len(wrong) == 1
+
+
+def test_the_secret_of_another_tenant_is_found_in_a_workers_log(tmp_path):
+    log = tmp_path / "worker.log"
+    log.write_bytes(b"started\n\xff\nrefused: " + SECRET.encode() + b"\n")
+    assert leaks_of_log(log) == ["worker.log:3"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,25 @@ def test_the_interval_is_that_of_a_known_sample():
     assert high in {17.0, 18.0}
 
 
+@pytest.mark.parametrize(
+    ("count", "shown"), [(1, ""), (2, "0.900 to 1.100, range of 2 pairs"), (5, "0.900 to 1.100, range of 5 pairs")]
+)
+def test_of_fewer_than_six_pairs_the_range_is_shown_under_that_name(count, shown):
+    rounds = [pair(9.0, 10.0), pair(11.0, 10.0), *[pair(10.0, 10.0)] * 3]
+    assert figures(rounds[:count]).interval == shown
+
+
+def test_of_six_pairs_there_is_an_interval():
+    found = figures([pair(10.0 + number / 10, 10.0) for number in range(6)])
+    assert found.interval.endswith(", 95 %")
+    assert not found.has_range
+
+
+def test_quartiles_of_rates_alone_are_no_interval_of_pairs():
+    found = Figures(scenario="some", goal=5000.0, reached=True, requests_per_s=6000.0, low=5500.0, high=6500.0)
+    assert found.interval == "5,500 to 6,500"
+
+
 @given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=9))
 def test_the_interval_stays_among_the_values(values):
     low, median, high = bootstrap_interval(values)
@@ -130,7 +149,7 @@ def test_a_table_shows_both_sides_and_the_last_line_the_outcome():
     assert (
         lines[-1]
         == outcome(found)
-        == "some: goal ≥ 0.98 NOT reached; ratio 0.950 (0.900 to 1.000, 95 %); 1.0 requests/s"
+        == "some: goal ≥ 0.98 NOT reached; ratio 0.950 (0.900 to 1.000, range of 2 pairs); 1.0 requests/s"
     )
 
 

