@@ -12,6 +12,7 @@ from backburner.inputs.batch import Batch
 from backburner.inputs.file_reader import FileReader
 from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.item_reader import ItemReader
+from backburner.inputs.line_blocks import on_one_line
 from backburner.inputs.reader import InputReader
 from backburner.inputs.source import Source, check_source
 from backburner.inputs.validation import Checker
@@ -121,7 +122,7 @@ class StoredSubmission:
 
 
 def _lines(batch: Batch) -> bytes:
-    return b"".join([b"{%b}\n" % members for members in batch.members()])
+    return b"".join([b"{%b}\n" % on_one_line(members) for members in batch.members()])
 
 
 async def _nothing() -> None:
