@@ -211,8 +211,10 @@ async def test_a_store_that_lets_nothing_be_removed_is_wrong():
 
     found = [finding async for finding in examine_store(Kept(storage()._store)) if finding.level is Level.WRONG]
     assert [finding.message for finding in found] == [
-        "an object that was written cannot be removed: the object store refused the credentials; grant deletes below "
-        "the root, as docs/stores.md has it"
+        (
+            "an object that was written cannot be removed: the object store refused the credentials; grant deletes below "
+            "the root, as docs/stores.md has it"
+        )
     ]
 
 
