@@ -20,7 +20,14 @@ from backburner.jobs.routes import note_unrouted
 from backburner.runtime.progress import ProgressCalls
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
-from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable, resume_remedy
+from backburner.submission.submission import (
+    SubmitOptions,
+    SubmitProgress,
+    Submitted,
+    made_remedy,
+    resumable,
+    resume_remedy,
+)
 from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.job import StoredInput
@@ -42,7 +49,9 @@ class StoredSubmission:
         """See `_run`. An async `on_progress` has been awaited when it returns."""
         try:
             done = await self._run(source)
-            await self._progress.end()
+            job = self._options.manifest.id
+            with resumable(job, made_remedy(job)):
+                await self._progress.end()
         finally:
             self._progress.drop()
         return done

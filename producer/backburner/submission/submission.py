@@ -23,6 +23,7 @@ from backburner.jobs.routes import JobRoutes, note_unrouted, noted_unrouted
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.runtime.progress import ProgressCalls
+from backburner.runtime.remedies import noting
 from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
 from backburner.submission.job_objects import JobObjects
@@ -83,22 +84,24 @@ def resume_remedy(job: str, *, stored: bool = False) -> str:
     return f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
 
 
+def made_remedy(job: str) -> str:
+    """How to go on behind a submit that did all that it was to do."""
+    return f"job {job} is submitted as a whole: client.job({job!r}) has it (backburner watch {job})"
+
+
 @contextmanager
 def resumable(job: str, remedy: str | None = None) -> Iterator[None]:
     """A job is being made: whatever breaks it off says how to go on, which is to submit again if not told otherwise."""
     remedy = remedy or resume_remedy(job)
-    try:
-        yield
-    except (JobError, Unanswered) as error:
-        error.of_job(job)
-        raise
-    except BackburnerError as error:
-        error.of_job(job, remedy)
-        raise
-    except BaseException as error:
-        # Of a cancel and of Ctrl-C too: nothing else would tell the id of a job whose caller chose none.
-        error.add_note(remedy)
-        raise
+    with noting(remedy):
+        try:
+            yield
+        except (JobError, Unanswered) as error:
+            error.of_job(job)
+            raise
+        except BackburnerError as error:
+            error.of_job(job, remedy)
+            raise
 
 
 class Submission:
@@ -126,7 +129,9 @@ class Submission:
         """See `_run`. An async `on_progress` has been awaited when it returns."""
         try:
             done = await self._run(source)
-            await self._progress.end()
+            job = self._options.manifest.id
+            with resumable(job, made_remedy(job)):
+                await self._progress.end()
         finally:
             self._progress.drop()
         return done

@@ -210,12 +210,9 @@ async def test_a_store_that_lets_nothing_be_removed_is_wrong():
             raise StoreDenied("the object store refused the credentials; check them")
 
     found = [finding async for finding in examine_store(Kept(storage()._store)) if finding.level is Level.WRONG]
-    assert [finding.message for finding in found] == [
-        (
-            "an object that was written cannot be removed: the object store refused the credentials; grant deletes below "
-            "the root, as docs/stores.md has it"
-        )
-    ]
+    (message,) = [finding.message for finding in found]
+    assert message.startswith("an object that was written cannot be removed: the object store refused the credentials;")
+    assert "grant deletes" in message
 
 
 @pytest.mark.parametrize(("shift", "level"), [(0.0, Level.OK), (12.0, Level.WARNING), (-120.0, Level.WRONG)])

@@ -309,6 +309,33 @@ async def test_a_submit_that_is_cancelled_tells_the_id_that_nobody_chose(system)
     assert "--job-id batch_" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_progress_that_fails_behind_the_end_tells_the_id_that_nobody_chose(system, stored):
+    async def progress(one):
+        if one.sent:
+            raise RuntimeError("the dashboard is away")
+
+    with pytest.raises(RuntimeError) as caught:
+        await system.client.submit(lines(10), on_progress=progress, stored=stored)
+    assert "client.job('batch_" in caught.value.__notes__[0]
+
+
+async def test_an_enqueue_that_is_cancelled_tells_the_id_of_its_request(system):
+    sending = asyncio.Event()
+
+    class Silent(Breaker):
+        async def publish(self, messages):
+            sending.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(client_of(system, Silent()).enqueue("hello", model="fake"))
+    await sending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert "client.handle('single-" in caught.value.__notes__[0]
+
+
 async def test_a_stored_job_that_could_not_be_stored_tells_its_id(system, monkeypatch):
     async def put(self, key, data):
         raise StoreError
