@@ -1,7 +1,7 @@
 """What has rows: a DataFrame of any library that narwhals knows, or dicts. One way to read both."""
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,11 +58,12 @@ def narwhals() -> ModuleType:
     return found
 
 
-def is_missing(value: Hashable) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a row has no value here: None, NaN, pandas' NA and NaT."""
-    # numpy's numbers are these too, whatever their bits.
-    is_fraction = isinstance(value, Real) and not isinstance(value, Integral)
-    return value is None or (is_fraction and math.isnan(value)) or type(value).__name__ in _MISSING_TYPES
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        # numpy's numbers too, whatever their bits.
+        return math.isnan(value)
+    return value is None or type(value).__name__ in _MISSING_TYPES
 
 
 def _are_mappings(rows: object) -> bool:

@@ -43,18 +43,18 @@ class JobCursor:
         """Begin the job made from this input, or find how far it was sent, and from what it was made."""
         cursor = Cursor(owner=self._owner, updated_at=time.time(), first=first, whole=whole)
         await self._storage.create(self._key, cursor.model_dump_json().encode())
-        found, _ = await self._read()
+        found, etag = await self._read()
+        if found.owner == self._owner:
+            self._claimed, self._etag = found, etag
         return found
 
     async def claim(self) -> None:
-        """Become the job's owner, once it has begun. Raises `JobConflict` if another claims it meanwhile."""
-        if self._claimed is not None:
-            return
-        found, etag = await self._read()
-        if found.owner != self._owner:
+        """Become the owner of the job that was begun. Raises `JobConflict` if another claims it meanwhile."""
+        if self._claimed is None:
+            found, etag = await self._read()
             cursor = found.model_copy(update={"owner": self._owner, "updated_at": time.time()})
             await self._storage.replace(self._key, cursor.model_dump_json().encode(), etag)
-        self._claimed = await self._confirm()
+            self._claimed = await self._confirm()
 
     async def advance(self, count: int, sha256: str) -> None:
         """Record that everything before `count` is on the broker. Raises `JobConflict` if another took the job over.
