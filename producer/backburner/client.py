@@ -16,6 +16,7 @@ from backburner.job import Job
 from backburner.jobs.listing import list_jobs
 from backburner.jobs.streams import StreamStatus, list_streams, view_stream
 from backburner.pools import PoolStatus
+from backburner.runtime.remedies import noting
 from backburner.settings import Settings
 from backburner.settings.arguments import SettingArguments
 from backburner.submission.forecast import DEFAULT_CACHE_TOKENS, JobForecast, forecast_job
@@ -196,10 +197,14 @@ class Client:
         single = SingleSubmission(self._connections, owner, job, keyed=idempotency_key is not None)
         options = SingleOptions(custom_id, url, made, chosen_lane(priority), deadline, pool)
         again = "the same idempotency_key" if idempotency_key is not None else "an idempotency_key, to be sure of one"
-        remedy = f"the request {job} may be on the queue: ask client.handle({job!r}), or enqueue with {again}"
+        remedy = (
+            f"the request {job} may be on the queue: ask client.handle({job!r}) (backburner results {job}), or enqueue "
+            f"with {again}"
+        )
         late = "the broker did not acknowledge the request"
         async with self._connections.bounded(late, timeout, job=job, remedy=remedy):
-            sent = await single.run(options)
+            with noting(remedy):
+                sent = await single.run(options)
         return Handle(self._connections, owner, job, sent.custom_id, warnings=sent.warnings, deadline=sent.deadline)
 
     async def submit(

@@ -356,6 +356,6 @@ class SyncClient:
         try:
             feed.fill(source, future)
             return SyncJob(self._thread, self._thread.result(future))
-        except BaseException:
-            future.cancel()
+        except BaseException as error:
+            self._thread.break_off(future, error)
             raise

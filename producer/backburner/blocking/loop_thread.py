@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from backburner.inputs.items import Filling, Item, as_json
+from backburner.runtime.remedies import collect_remedies
 from backburner_schemas.errors import BackburnerError, ClientClosed, ClientError
 
 T = TypeVar("T")
@@ -113,6 +114,7 @@ class LoopThread:
     def __init__(self, closing: Callable[[], Awaitable[None]]) -> None:
         """`closing` disconnects what was used on the loop; it may not refer to this object."""
         self._running = _Running(closing)
+        self._remedies = weakref.WeakKeyDictionary[Future[Any], list[str]]()
         weakref.finalize(self, self._running.end).atexit = False
 
     @property
@@ -131,15 +133,19 @@ class LoopThread:
 
     def start(self, work: Callable[[], Awaitable[T]]) -> "Future[T]":
         """Start the work on the loop. Raises what `check` raises."""
+        remedies: list[str] = []
 
         async def run() -> T:
+            collect_remedies(remedies)
             return await work()
 
         self.check()
         with self._running.gate:
             if self.closed:
                 raise ClientClosed
-            return asyncio.run_coroutine_threadsafe(run(), self._running.loop)
+            future = asyncio.run_coroutine_threadsafe(run(), self._running.loop)
+            self._remedies[future] = remedies
+            return future
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run the work on the loop and wait for it. Whatever interrupts the waiting cancels it.
@@ -156,9 +162,16 @@ class LoopThread:
             if self.closed:
                 raise ClientClosed from None
             raise
-        except BaseException:
-            future.cancel()
+        except BaseException as error:
+            self.break_off(future, error)
             raise
+
+    def break_off(self, future: "Future[Any]", error: BaseException) -> None:
+        """Cancel what was started, since this happened to its caller: a note tells how to go on with what it began."""
+        if not future.done():
+            for remedy in list(self._remedies[future]):
+                error.add_note(remedy)
+        future.cancel()
 
     def iterate(self, batches: Callable[[], AsyncGenerator[Sequence[T]]]) -> Iterator[T]:
         """What an async generator of batches yields, one by one. Raises what `check` raises, before the first."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -155,7 +155,7 @@ parse_lane = _judged(_lane)
 """The parser of every option that takes a lane."""
 Priority = Annotated[Lane, typer.Option(parser=parse_lane, metavar="LANE", help=f"One of {', '.join(PRIORITIES)}.")]
 Deadline = Annotated[
-    datetime | None,
+    Any,  # a timedelta, a datetime or None: typer takes no union of types
     typer.Option(
         parser=_judged(parse_deadline),
         metavar="TIME",

@@ -4,6 +4,7 @@ Nothing is offered where store or file do not answer soon, or at all: an error i
 """
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,17 @@ def _offered(context: typer.Context, incomplete: str, read: Callable[["Client"],
             return await read(client)
 
     try:
-        return [(name, word) for name, word in asyncio.run(ask()) if name.startswith(incomplete)]
+        found = asyncio.run(ask())
     except Exception:  # noqa: BLE001 - whatever it is, the user is in the middle of a line
         return []
+    # What is not plain typer would read as markup, and zsh as commands.
+    return [
+        (name, word if _is_plain(word) else "")
+        for name, word in found
+        if name.startswith(incomplete) and _is_plain(name)
+    ]
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the text means nothing but itself to a shell."""
+    return shlex.quote(text) == text

@@ -22,21 +22,18 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def parse_deadline(text: str, *, now: datetime | None = None) -> datetime:
-    """A duration from now, or an RFC 3339 time, as a time in UTC.
+def parse_deadline(text: str) -> timedelta | datetime:
+    """A duration, or an RFC 3339 time as one in UTC. What that is from now, the store's clock tells.
 
-    Raises `ValueError` for anything else, for a time without its offset, and for one that has passed.
+    Raises `ValueError` for anything else, and for a time without its offset.
     """
-    current = now or datetime.now(UTC)
     cleaned = text.strip()
     if _DURATION.fullmatch(cleaned.lower()):
-        return current + parse_duration(cleaned)
+        return parse_duration(cleaned)
     try:
         moment = datetime.fromisoformat(cleaned.upper())
     except ValueError:
         raise ValueError(f"{text!r} is not a deadline; {_FORMS}") from None
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; add Z or an offset such as +02:00")
-    if moment <= current:
-        raise ValueError(f"{text!r} has passed; {_FORMS}")
     return moment.astimezone(UTC)

@@ -16,6 +16,7 @@ from backburner.dead_letters.request_line import line_of
 from backburner.dead_letters.store import DeadLetterStore
 from backburner.inputs.findings import Findings, InvalidInput
 from backburner.inputs.fingerprint import Fingerprint
+from backburner.inputs.line_blocks import on_one_line
 from backburner.inputs.source import Source, read_lines
 from backburner.inputs.validation import Checker
 from backburner.job import Job
@@ -184,7 +185,7 @@ class RetryFailed:
                         text = texts[one.line]
                         assert isinstance(text, bytes)
                         if fingerprint.count in failed or fingerprint.count >= known:
-                            write(text.replace(b"\n", b" ").replace(b"\r", b" "))
+                            write(on_one_line(text))
                             written += 1
                         fingerprint.take(one.data)
         fingerprint.end()

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 from backburner.doctor.finding import Finding, ok, warning, wrong
 from backburner.storage import Storage
@@ -17,15 +16,27 @@ _NOTICEABLE_SECONDS = 5.0
 
 
 async def examine_store(storage: Storage) -> AsyncGenerator[Finding]:
-    """Findings about reads, conditional writes, listings and the clock. Raises `StoreError` where none answers."""
-    key = keys.trial(secrets.token_hex(8))
+    """Findings about reads, conditional writes, listings, deletes and the clock.
+
+    Raises `StoreError` where none answers.
+    """
+    key, refused = keys.trial(secrets.token_hex(8)), None
     try:
         async for finding in _tried(storage, key):
             yield finding
     finally:
-        # What went wrong before says more than that the trial cannot be removed either.
-        with suppress(StoreError):
+        # What is raised above says more than that the trial cannot be removed either.
+        try:
             await storage.delete([key])
+        except StoreError as error:
+            refused = error
+    if refused is not None:
+        message = refused.message.partition("; ")[0]
+        yield wrong(
+            "store",
+            f"an object that was written cannot be removed: {message}",
+            "grant deletes below the root, as docs/stores.md has it",
+        )
     async for finding in _clock(storage):
         yield finding
 

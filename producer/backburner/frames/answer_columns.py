@@ -17,6 +17,8 @@ _TEXTS = ("custom_id", "text", "error", "error_message", "finish_reason", "model
 _NUMBERS = ("input_tokens", "output_tokens")
 _KEY = "custom_id"
 _EMBEDDING = "embedding"
+_MAX_COUNT = 2**63 - 1
+"""The largest number that a column of integers holds."""
 
 
 @overload
@@ -119,11 +121,11 @@ def _answer_of(record: ResultRecord) -> Mapping[str, Any]:
         "text": record.text if record.ok else None,
         "error": record.error.code if record.error is not None else None,
         "error_message": record.error.message if record.error is not None else None,
-        "finish_reason": choice.get("finish_reason"),
-        "model": body.get("model"),
-        "input_tokens": usage.get("prompt_tokens", usage.get("input_tokens")),
-        "output_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
-        _EMBEDDING: _dict(_first(body.get("data"))).get(_EMBEDDING),
+        "finish_reason": _text(choice.get("finish_reason")),
+        "model": _text(body.get("model")),
+        "input_tokens": _count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        "output_tokens": _count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        _EMBEDDING: _vector(_dict(_first(body.get("data"))).get(_EMBEDDING)),
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -133,6 +135,28 @@ def _columns(answers: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, lis
     if any(_EMBEDDING in answer for answer in answers):
         names.append(_EMBEDDING)
     return {prefix + name: [answer.get(name) for answer in answers] for name in names}
+
+
+# A column has one type, whatever single answers hold.
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+
+
+def _vector(value: object) -> object:
+    """The embedding with floats alone: an engine may write 0 for 0.0. One in base64 stays as it is."""
+    return [_number(one) for one in value] if isinstance(value, list) else _text(value)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, list):
+        return _vector(value)
+    return float(value) if isinstance(value, float) or (isinstance(value, int) and abs(value) <= _MAX_COUNT) else None
 
 
 def _first(value: object) -> object:

@@ -1,7 +1,8 @@
 """What has rows: a DataFrame of any library that narwhals knows, or dicts. One way to read both."""
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,17 +27,18 @@ class Rows:
         """Raises `InvalidInput` for what has no rows, and `SettingsError` where narwhals is not installed."""
         self.frame = None if _are_mappings(rows) else _frame_of(rows)
         self._rows: Sequence[Row] = () if self.frame is not None else _listed(rows)
+        self.columns: Sequence[str] = (
+            list(dict.fromkeys(name for row in self._rows for name in row))
+            if self.frame is None
+            else list(self.frame.columns)
+        )
+        """Their names; of dicts all that any of them has."""
 
     def __len__(self) -> int:
         return len(self._rows) if self.frame is None else len(self.frame)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows) if self.frame is None else self.frame.iter_rows(named=True)
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """Their names; of dicts those of the first."""
-        return list(self.frame.columns if self.frame is not None else self._rows[0] if self._rows else ())
 
     def check_column(self, name: str, what: str, remedy: str) -> None:
         """Raise `InvalidInput` unless there is such a column. `what` names it."""
@@ -56,9 +58,12 @@ def narwhals() -> ModuleType:
     return found
 
 
-def is_missing(value: Hashable) -> bool:
+def is_missing(value: object) -> bool:
     """Whether a row has no value here: None, NaN, pandas' NA and NaT."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in _MISSING_TYPES
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        # numpy's numbers too, whatever their bits.
+        return math.isnan(value)
+    return value is None or type(value).__name__ in _MISSING_TYPES
 
 
 def _are_mappings(rows: object) -> bool:

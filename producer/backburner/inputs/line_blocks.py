@@ -82,6 +82,11 @@ def is_blank(text: bytes | BackburnerError) -> bool:
     return isinstance(text, bytes) and not text.strip()
 
 
+def on_one_line(text: bytes) -> bytes:
+    """The JSON as one line: an iterable's text may have line breaks, which stand outside its strings alone."""
+    return text.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
 def trimmed(texts: list[bytes], data: bytes, kept: int) -> list[bytes]:
     """The lines that were split from the data, none longer than is kept, and without carriage returns at their ends."""
     if len(data) >= kept:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from backburner.inputs.findings import Findings
 from backburner.inputs.items import Item
+from backburner.inputs.line_blocks import on_one_line
 from backburner.inputs.source import read_lines
 from backburner.inputs.validation import Checker, Router
 from backburner.storage import Storage
@@ -90,7 +91,7 @@ class JoinedInput:
     def _add(self, text: bytes) -> None:
         with temporary_files():
             self._offsets.append(self._file.tell())
-            self._file.write(text.replace(b"\n", b" ").replace(b"\r", b" "))
+            self._file.write(on_one_line(text))
             self._file.write(b"\n")
 
     def _request(self, index: int | str) -> BatchRequest | None:

@@ -31,8 +31,10 @@ class JobRoutes:
 
 
 async def note_unrouted(storage: Storage, tenant: str, job: str, models: frozenset[str] | None) -> None:
-    """Keep with the job which models had no pool; None where that is not known. Raises `StoreError`."""
-    if models is not None:
+    """Keep with the job which models had no pool; nothing of what is not known, or too many. Raises `StoreError`."""
+    if models is None or len(models) > MAX_UNROUTED_MODELS:
+        await storage.delete([keys.unrouted(tenant, job)])
+    else:
         noted = Unrouted(models=tuple(sorted(models)))
         await storage.put(keys.unrouted(tenant, job), noted.model_dump_json().encode())
 
@@ -48,9 +50,12 @@ async def routes_of_input(
 ) -> Router | None:
     """What tells which lines of the job's input were skipped for their model; None where none were.
 
-    By today's pools for a job that noted nothing: one of an older release. Raises `StoreError`.
+    By today's pools for a sealed job that noted nothing: one of an older release. One that was never sealed has not
+    counted what it skipped. Raises `StoreError`.
     """
-    if sealed is None or not sealed.skipped:
+    if sealed is not None and not sealed.skipped:
         return None
     unrouted = await noted_unrouted(storage, tenant, job)
-    return pools if unrouted is None else JobRoutes(unrouted)
+    if unrouted is None:
+        return None if sealed is None else pools
+    return JobRoutes(unrouted)

@@ -104,7 +104,9 @@ class PrefixCache:
             depth -= 1
         self._asked += 1
         reached = DEPTHS_BYTES[len(hashes) - 1] if hashes else 0
-        self._put(self._asked, max(prompt_bytes - reached, 0) + answer / TOKENS_PER_BYTE)
+        if (own := max(prompt_bytes - reached, 0) + answer / TOKENS_PER_BYTE) > 0:
+            # What takes no room would never be pushed out.
+            self._put(self._asked, own)
         # The deepest first: an engine, too, lets go of a prompt's end before its beginning.
         for at in range(len(hashes) - 1, -1, -1):
             node = (keeper, hashes[at])

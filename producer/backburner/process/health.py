@@ -1,11 +1,15 @@
 """`/livez`, `/readyz` and `/metrics` on one port, served by a thread, so that they report a stuck event loop too."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
+from socket import SHUT_RDWR, socket
 from socketserver import ThreadingMixIn
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -17,6 +21,10 @@ from backburner_schemas.errors import SettingsError
 _STUCK_SECONDS = 60.0
 """Seconds without a turn of the event loop after which the process counts as stuck."""
 _HEARTBEAT_SECONDS = 1.0
+_MAX_CONNECTIONS_COUNT = 32
+"""Each takes a thread and a descriptor, which the process needs for brokers and the store."""
+_CONNECTION_SECONDS = 10.0
+"""How long a caller has for its request and its answer together."""
 
 
 class Health:
@@ -77,12 +85,80 @@ class Health:
         return HTTPStatus.SERVICE_UNAVAILABLE, f"the event loop has been stuck for {silent:.0f} s"
 
 
+@dataclass(slots=True)
+class _Connection:
+    socket: socket
+    ends_at: float
+    has_head: bool = False
+
+
 class _Server(ThreadingMixIn, WSGIServer):
+    """Holds few connections, none of them for long: whoever reaches the port may call it."""
+
     daemon_threads = True
+    request_queue_size = _MAX_CONNECTIONS_COUNT
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._open: dict[int, _Connection] = {}
+        """By the socket's identity, the oldest first."""
+        self._lock = Lock()
+        super().__init__(*args, **kwargs)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Take a connection, for which an old one gives way: a probe gets through whatever others hold."""
+        with self._lock:
+            if len(self._open) >= _MAX_CONNECTIONS_COUNT:
+                silent = (one for one in self._open.values() if not one.has_head)
+                self._end(next(silent, None) or next(iter(self._open.values())))
+            self._open[id(request)] = _Connection(request, time.monotonic() + _CONNECTION_SECONDS)
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """End what is open for too long. Called twice a second."""
+        now = time.monotonic()
+        with self._lock:
+            for one in [one for one in self._open.values() if one.ends_at <= now]:
+                self._end(one)
+
+    def note_head(self, request: Any) -> None:
+        """The head of its request is there."""
+        with self._lock:
+            if (found := self._open.get(id(request))) is not None:
+                found.has_head = True
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._open.pop(id(request), None)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop listening, and end all connections."""
+        with self._lock:
+            for one in list(self._open.values()):
+                self._end(one)
+        super().server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that leaves, or that is sent away, is worth no traceback."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def _end(self, one: _Connection) -> None:
+        # Its thread wakes up, and closes it.
+        del self._open[id(one.socket)]
+        with suppress(OSError):
+            one.socket.shutdown(SHUT_RDWR)
 
 
 class _QuietHandler(WSGIRequestHandler):
-    timeout = 10  # a caller that sends nothing must not hold a thread
+    server: _Server
+
+    def parse_request(self) -> bool:
+        """Read the head."""
+        whole = super().parse_request()
+        self.server.note_head(self.connection)
+        return whole
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
         """Probes come every few seconds; their log lines help nobody."""

@@ -23,9 +23,10 @@ def new_owner() -> str:
 class JobCursor:
     """The cursor of a job that this submit sends.
 
-    `claim` takes it over from whoever had it: a dead producer cannot be distinguished from a slow one. The one that
-    lost it notices at its next `advance`, and writes nothing from then on: what it wrote would cost the winner its
-    claim, and neither would end. Both have sent the same, so no harm is done.
+    `claim` takes it over from whoever had it: a dead producer cannot be distinguished from a slow one. Only an input
+    that is proven to be the job's may do so; until then nothing is written. The one that lost it notices at its next
+    `advance`, and writes nothing from then on: what it wrote would cost the winner its claim, and neither would end.
+    Both have sent the same, so no harm is done.
     """
 
     def __init__(self, storage: Storage, tenant: str, job: str, owner: str) -> None:
@@ -34,30 +35,35 @@ class JobCursor:
         self._job = job
         self._owner = owner
         self._etag: str | None = None
-        self._claimed = Cursor(owner=owner)
+        self._claimed: Cursor | None = None
         self._lost: JobConflict | None = None
         self._writing = asyncio.Lock()
 
-    async def claim(self, first: Prefix, whole: Prefix | None) -> Cursor:
-        """Become the owner of the job made from this input. Returns how far it was sent, and from what it was made.
-
-        Raises `JobConflict` if another claims it meanwhile.
-        """
+    async def begin(self, first: Prefix, whole: Prefix | None) -> Cursor:
+        """Begin the job made from this input, or find how far it was sent, and from what it was made."""
         cursor = Cursor(owner=self._owner, updated_at=time.time(), first=first, whole=whole)
-        if not await self._storage.create(self._key, cursor.model_dump_json().encode()):
+        await self._storage.create(self._key, cursor.model_dump_json().encode())
+        found, etag = await self._read()
+        if found.owner == self._owner:
+            self._claimed, self._etag = found, etag
+        return found
+
+    async def claim(self) -> None:
+        """Become the owner of the job that was begun. Raises `JobConflict` if another claims it meanwhile."""
+        if self._claimed is None:
             found, etag = await self._read()
             cursor = found.model_copy(update={"owner": self._owner, "updated_at": time.time()})
             await self._storage.replace(self._key, cursor.model_dump_json().encode(), etag)
-        await self._confirm()
-        self._claimed = cursor
-        return cursor
+            self._claimed = await self._confirm()
 
     async def advance(self, count: int, sha256: str) -> None:
         """Record that everything before `count` is on the broker. Raises `JobConflict` if another took the job over.
 
-        What was recorded before and reaches further stays; only its time is written anew.
+        What was recorded before and reaches further stays; only its time is written anew. Nothing before `claim`.
         """
         async with self._writing:
+            if self._claimed is None:
+                return
             if count >= self._claimed.count:
                 self._claimed = self._claimed.model_copy(update={"count": count, "sha256": sha256})
             cursor = self._claimed.model_copy(update={"updated_at": time.time()})

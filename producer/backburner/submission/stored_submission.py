@@ -12,6 +12,7 @@ from backburner.inputs.batch import Batch
 from backburner.inputs.file_reader import FileReader
 from backburner.inputs.fingerprint import Fingerprint
 from backburner.inputs.item_reader import ItemReader
+from backburner.inputs.line_blocks import on_one_line
 from backburner.inputs.reader import InputReader
 from backburner.inputs.source import Source, check_source
 from backburner.inputs.validation import Checker
@@ -19,7 +20,14 @@ from backburner.jobs.routes import note_unrouted
 from backburner.runtime.progress import ProgressCalls
 from backburner.submission.job_objects import JobObjects
 from backburner.submission.stored_job import create_stored_job
-from backburner.submission.submission import SubmitOptions, SubmitProgress, Submitted, resumable, resume_remedy
+from backburner.submission.submission import (
+    SubmitOptions,
+    SubmitProgress,
+    Submitted,
+    made_remedy,
+    resumable,
+    resume_remedy,
+)
 from backburner.temporary_files import temporary_files
 from backburner_schemas import keys
 from backburner_schemas.job import StoredInput
@@ -41,7 +49,9 @@ class StoredSubmission:
         """See `_run`. An async `on_progress` has been awaited when it returns."""
         try:
             done = await self._run(source)
-            await self._progress.end()
+            job = self._options.manifest.id
+            with resumable(job, made_remedy(job)):
+                await self._progress.end()
         finally:
             self._progress.drop()
         return done
@@ -121,7 +131,7 @@ class StoredSubmission:
 
 
 def _lines(batch: Batch) -> bytes:
-    return b"".join([b"{%b}\n" % members for members in batch.members()])
+    return b"".join([b"{%b}\n" % on_one_line(members) for members in batch.members()])
 
 
 async def _nothing() -> None:

@@ -23,6 +23,7 @@ from backburner.jobs.routes import JobRoutes, note_unrouted, noted_unrouted
 from backburner.logs import get_logger
 from backburner.publishers.base import Message
 from backburner.runtime.progress import ProgressCalls
+from backburner.runtime.remedies import noting
 from backburner.submission.cursor import JobCursor, new_owner
 from backburner.submission.envelopes import Envelopes, claim_check_all
 from backburner.submission.job_objects import JobObjects
@@ -83,22 +84,24 @@ def resume_remedy(job: str, *, stored: bool = False) -> str:
     return f"job {job} is not sealed: submit the same input with job_id={job!r} (--job-id {job}) to resume it"
 
 
+def made_remedy(job: str) -> str:
+    """How to go on behind a submit that did all that it was to do."""
+    return f"job {job} is submitted as a whole: client.job({job!r}) has it (backburner watch {job})"
+
+
 @contextmanager
 def resumable(job: str, remedy: str | None = None) -> Iterator[None]:
     """A job is being made: whatever breaks it off says how to go on, which is to submit again if not told otherwise."""
     remedy = remedy or resume_remedy(job)
-    try:
-        yield
-    except (JobError, Unanswered) as error:
-        error.of_job(job)
-        raise
-    except BackburnerError as error:
-        error.of_job(job, remedy)
-        raise
-    except BaseException as error:
-        # Of a cancel and of Ctrl-C too: nothing else would tell the id of a job whose caller chose none.
-        error.add_note(remedy)
-        raise
+    with noting(remedy):
+        try:
+            yield
+        except (JobError, Unanswered) as error:
+            error.of_job(job)
+            raise
+        except BackburnerError as error:
+            error.of_job(job, remedy)
+            raise
 
 
 class Submission:
@@ -109,12 +112,15 @@ class Submission:
         self._options = options
         self._objects = JobObjects(connections.storage, options.manifest)
         self._fingerprint = Fingerprint(self._objects.conflict)
+        self._cursor = JobCursor(connections.storage, *self._objects.names, new_owner())
         self._progress = ProgressCalls(options.on_progress)
         self._rolling = False
         self._resumed = Prefix()
         self._sealed = False
         self._unproven: list[Sequence[Message]] = []
         self._pools: set[str] = set()
+        self._noted: frozenset[str] | None = None
+        """The models without a pool that the store has noted."""
         self._total: int | None = None
         self._cursor_at = (0.0, 0)
         self._reader: InputReader | None = None
@@ -123,7 +129,9 @@ class Submission:
         """See `_run`. An async `on_progress` has been awaited when it returns."""
         try:
             done = await self._run(source)
-            await self._progress.end()
+            job = self._options.manifest.id
+            with resumable(job, made_remedy(job)):
+                await self._progress.end()
         finally:
             self._progress.drop()
         return done
@@ -137,8 +145,8 @@ class Submission:
             self._connections.pools,
         )
         # What was begun is completed by the routes that it was begun with.
-        unrouted = await noted_unrouted(self._connections.storage, *self._objects.names) if resumed else None
-        router = pools if unrouted is None else JobRoutes(unrouted, pools)
+        self._noted = await noted_unrouted(self._connections.storage, *self._objects.names) if resumed else None
+        router = pools if self._noted is None else JobRoutes(self._noted, pools)
         with (
             closing(Checker(max_bytes=max_bytes, router=router, pool=manifest.pool, model=manifest.model)) as checker,
             closing(self._reader_of(source, checker, max_bytes)) as reader,
@@ -185,45 +193,43 @@ class Submission:
     ) -> None:
         sealed = await self._objects.open()
         self._sealed = sealed is not None
-        cursor = JobCursor(self._connections.storage, *self._objects.names, new_owner())
         if sealed is not None:
             self._resumed = Prefix(sealed.total, sealed.sha256)
         else:
-            self._resumed = await self._claim(cursor, first, expected)
-            # Of a file all is known before the first message, of an iterable at its end.
-            if checker.unrouted:
-                await self._note_unrouted(checker)
+            self._resumed = await self._begin(first, expected)
         self._fingerprint.expect(self._resumed)
         # Where the hash is needed within a batch, all that is before must be read for it.
         self._rolling = expected is None or not reader.ends_at(self._fingerprint.expected)
         sender = Sender(self._resumed)
         self._cursor_at = (time.monotonic(), self._resumed.count)
         envelopes = Envelopes(self._objects.manifest)
-        heartbeat = asyncio.create_task(self._heartbeat(cursor, sender))
+        heartbeat = asyncio.create_task(self._heartbeat(sender))
         try:
-            await self._send(first, envelopes, sender)
+            await self._send(first, envelopes, sender, reader, checker)
             async for batch in rest:
-                await self._send(batch, envelopes, sender)
-                await self._advance(cursor, sender)
+                await self._send(batch, envelopes, sender, reader, checker)
+                await self._advance(sender)
             self._fingerprint.end()
             if not self._sealed:
+                await self._cursor.claim()
                 await sender.drain()
-                await cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
-                if reader.findings.total:
-                    await self._note_unrouted(checker)
+                await self._cursor.advance(self._fingerprint.count, self._fingerprint.prefix.sha256)
+                await self._note_unrouted(reader, checker)
                 await self._seal(skipped=reader.findings.total)
             # Also of a job that was sealed before: whoever sealed it may have died before this.
             await self._finalize()
         except BaseException:
             # What the broker has by now is recorded, whatever ended the submit.
-            await asyncio.shield(self._keep_cursor(cursor, sender))
+            await asyncio.shield(self._keep_cursor(sender))
             raise
         finally:
             heartbeat.cancel()
             await sender.close()
         self._report(sender)
 
-    async def _send(self, batch: Batch, envelopes: Envelopes, sender: Sender) -> None:
+    async def _send(
+        self, batch: Batch, envelopes: Envelopes, sender: Sender, reader: InputReader, checker: Checker
+    ) -> None:
         """Send what the broker does not have yet. What it has, of an earlier submit, must be the same."""
         first = self._fingerprint.count
         known = max(self._resumed.count - first, 0)
@@ -240,19 +246,21 @@ class Submission:
                 envelopes.messages(members, pools, first + known, self._connections.storage.clock.now())
             )
         if self._unproven and self._fingerprint.proven:
+            await self._cursor.claim()
+            await self._note_unrouted(reader, checker)
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
             await sender.send(partial(self._deliver, messages), self._fingerprint.prefix)
         self._report(sender)
 
-    async def _claim(self, cursor: JobCursor, first: Batch, whole: Prefix | None) -> Prefix:
-        """Become the job's producer. Returns how far it was sent; this input must be what the job was made from."""
+    async def _begin(self, first: Batch, whole: Prefix | None) -> Prefix:
+        """Begin the job, or find how far it was sent; this input must be what it was made from."""
         beginning = Fingerprint(self._objects.conflict)
         if first.end is not None:
             beginning.skip(first.end)
         else:
             beginning.take_all(first.data(), len(first))
-        begin = await cursor.claim(beginning.prefix, whole)
+        begin = await self._cursor.begin(beginning.prefix, whole)
         if begin.whole is not None and whole is not None and begin.whole != whole:
             raise self._objects.conflict()
         self._fingerprint.expect(begin.first, as_proof=True)
@@ -267,7 +275,7 @@ class Submission:
             await self._connections.publisher(), storage, ready, max_retries=self._connections.limits.max_retries
         )
 
-    async def _advance(self, cursor: JobCursor, sender: Sender) -> None:
+    async def _advance(self, sender: Sender) -> None:
         """Record every few seconds how far the broker has the job; stop if the job was cancelled."""
         written_at, written = self._cursor_at
         done = sender.acknowledged
@@ -275,10 +283,10 @@ class Submission:
             return
         if time.monotonic() - written_at >= _CURSOR_SECONDS or done.count - written >= _CURSOR_LINES:
             await self._objects.check_going_on()
-            await cursor.advance(done.count, done.sha256)
+            await self._cursor.advance(done.count, done.sha256)
             self._cursor_at = (time.monotonic(), done.count)
 
-    async def _keep_cursor(self, cursor: JobCursor, sender: Sender) -> None:
+    async def _keep_cursor(self, sender: Sender) -> None:
         """Record what the broker has, as far as that is known soon; the error at hand matters more."""
         if self._sealed:
             return
@@ -288,23 +296,29 @@ class Submission:
                 with suppress(Exception):
                     async with asyncio.timeout(_LAST_CURSOR_SECONDS / 2):
                         await sender.drain()
-                await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
+                await self._cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
         except (StoreError, JobConflict, TimeoutError) as error:
             log.warning(
                 "writing the cursor failed; a resume sends more again", job=self._objects.manifest.id, error=str(error)
             )
 
-    async def _heartbeat(self, cursor: JobCursor, sender: Sender) -> None:
+    async def _heartbeat(self, sender: Sender) -> None:
         while not self._sealed:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             try:
-                await cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
+                await self._cursor.advance(sender.acknowledged.count, sender.acknowledged.sha256)
             except (StoreError, JobConflict) as error:
                 # Sending finds out by itself, and raises it to the caller.
                 log.warning("writing the cursor failed; retrying", job=self._objects.manifest.id, error=error.message)
 
-    async def _note_unrouted(self, checker: Checker) -> None:
-        await note_unrouted(self._connections.storage, *self._objects.names, checker.unrouted)
+    async def _note_unrouted(self, reader: InputReader, checker: Checker) -> None:
+        """Note what lines were skipped for before what follows them is sent: the job may never be sealed."""
+        if not reader.findings.total:
+            return
+        models = None if checker.unrouted is None else checker.unrouted | (self._noted or frozenset())
+        if models != self._noted:
+            await note_unrouted(self._connections.storage, *self._objects.names, models)
+            self._noted = models
 
     async def _seal(self, *, skipped: int) -> None:
         sealed = Sealed(

@@ -86,6 +86,25 @@ def test_a_terminal_has_one_line_which_goes_away(at_once, monkeypatch, no_color,
     assert text.count("\n") == text.count("\x1b[1A")
 
 
+@pytest.mark.parametrize("name", ["prompts[/v2].jsonl", "[link=https://elsewhere.example]click[/link]"])
+def test_a_name_in_brackets_is_shown_as_it_is(at_once, monkeypatch, name):
+    drawn = threading.Event()
+
+    class Screen(io.StringIO):
+        def write(self, text):
+            if name in text:
+                drawn.set()
+            return super().write(text)
+
+    console = Console(file=Screen(), force_terminal=True, width=80)
+    monkeypatch.setattr(show, "console", lambda: console)
+    with Activity(f"reading {name}") as activity:
+        assert drawn.wait(5)
+        drawn.clear()
+        activity.update(f"still reading {name}")
+        assert drawn.wait(5)
+
+
 @pytest.mark.parametrize("quiet", [True])
 def test_nothing_is_shown_where_nothing_shall_be(at_once, capsys, quiet):
     with show.quietly(quiet), Activity("reading") as activity:

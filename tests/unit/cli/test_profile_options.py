@@ -1,5 +1,6 @@
 """Where the command line takes its settings from, and what a shell completes."""
 
+import asyncio
 import json
 
 import pytest
@@ -79,6 +80,24 @@ def test_jobs_pools_and_models_of_the_store_are_completed(tmp_path, monkeypatch,
     assert completed(monkeypatch, ["backburner", "status", "batch_"], session) == [job]
     assert completed(monkeypatch, ["backburner", "pools", "remove", ""], session) == ["fake"]
     assert completed(monkeypatch, ["backburner", "enqueue", "--model", "f"], session) == ["fake"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("alias", ["fast[/v2]", "fast\\$(reboot)"])
+def test_a_name_that_is_no_plain_word_for_a_shell_is_not_offered(monkeypatch, terminal, shell, alias):
+    asyncio.run(terminal.system.client.add_aliases("fake", ["fast", alias]))
+    asyncio.run(terminal.system.client.register_pool("[/b]"))
+    monkeypatch.setenv("_BACKBURNER_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "backburner enqueue --model fa")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    monkeypatch.setenv("COMP_WORDS", "backburner enqueue --model fa")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    found = CliRunner().invoke(app, [], obj=terminal.session(), prog_name="backburner")
+    assert found.exception is None
+    assert all(name in found.stdout for name in ("fake", "fast"))
+    assert alias not in found.stdout
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "backburner pools remove ")
+    assert CliRunner().invoke(app, [], obj=terminal.session(), prog_name="backburner").exception is None
 
 
 def test_a_store_that_cannot_be_reached_completes_nothing_and_says_nothing(monkeypatch):

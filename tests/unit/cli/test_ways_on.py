@@ -135,6 +135,23 @@ def test_a_signal_cancels_a_command_that_waits_and_lets_it_tidy_up(number, code)
     assert stopping.exit_code is code
 
 
+def test_an_enqueue_that_is_interrupted_names_its_request(terminal):
+    class Interrupted:
+        async def start(self): ...
+
+        async def publish(self, messages):
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.Event().wait()
+
+        async def close(self): ...
+
+    def client():
+        return Client.from_parts(terminal.system.settings, terminal.system.storage, Interrupted())
+
+    told = terminal("enqueue", "hello", client=client, code=ExitCode.TERMINATED).stderr
+    assert "(backburner results single-" in told
+
+
 def test_a_signal_interrupts_a_command_that_blocks():
     with Stopping() as stopping, pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)

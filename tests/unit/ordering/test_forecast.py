@@ -106,6 +106,15 @@ def test_a_cache_holds_nothing_of_another_model_and_no_more_than_its_room():
     assert cache.ask(1, chain, size, 1) == 0
 
 
+def test_a_cache_remembers_nothing_of_requests_that_leave_nothing_of_their_own():
+    # As embeddings of one text, which have no answer.
+    chain, size = beginning_of({"prompt": "a" * 640}, 0)
+    cache = PrefixCache(10_000)
+    for _ in range(100):
+        cache.ask(1, chain, size, 0)
+    assert len(cache._held) == len(chain) // 4
+
+
 def test_a_cache_lets_go_of_the_end_of_a_prompt_first_and_of_what_was_used_last_at_the_end():
     one, other, third = (beginning_of({"prompt": letter * 640}, 0) for letter in "abc")
     cache = PrefixCache(30 * 16)

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import sqlite3
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -131,6 +132,49 @@ def test_an_interrupted_submit_is_cancelled(system):
         system.sync_client.submit(items(), job_id="mine")
     sealed = system.sync_client.run(lambda _: system.storage.get(keys.sealed("default", "mine")))
     assert sealed is None
+
+
+def test_an_interrupted_submit_tells_the_id_that_nobody_chose(system):
+    told, begun = [], threading.Event()
+
+    def progress(one):
+        told.append(one.job_id)
+        begun.set()
+
+    def items():
+        yield from (line(f"r{number}") for number in range(600))
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        system.sync_client.submit(items(), on_progress=progress)
+    assert f"--job-id {told[0]}" in "".join(caught.value.__notes__)
+
+
+def test_an_interrupted_enqueue_tells_the_id_of_its_request(system, monkeypatch):
+    sending = threading.Event()
+
+    class Silent:
+        async def start(self): ...
+
+        async def publish(self, messages):
+            sending.set()
+            await asyncio.Event().wait()
+
+        async def close(self): ...
+
+    def interrupted(_, timeout=None):
+        # As Ctrl-C does, which comes while this thread waits.
+        assert sending.wait(10)
+        raise KeyboardInterrupt
+
+    client = SyncClient.from_parts(system.settings, system.storage, Silent())
+    monkeypatch.setattr(Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        client.enqueue("hello", model="fake")
+    monkeypatch.undo()
+    client.close()
+    assert "client.handle('single-" in "".join(caught.value.__notes__)
 
 
 def test_results_may_be_left_early(system):

@@ -14,7 +14,7 @@ from backburner.settings import Settings
 from backburner.settings.topics import TopicLayout
 from backburner.storage import Storage
 from backburner.storage.clock import StoreClock
-from backburner_schemas.errors import StoreError
+from backburner_schemas.errors import StoreDenied, StoreError
 from backburner_schemas.names import Lane
 
 DAY = 24 * 3600
@@ -202,6 +202,17 @@ async def test_a_store_that_keeps_no_promise_is_wrong(kind, says):
     bad = [finding.message for finding in found if finding.level is Level.WRONG]
     assert len(bad) == len(says)
     assert all(part in message for part, message in zip(says, bad, strict=True))
+
+
+async def test_a_store_that_lets_nothing_be_removed_is_wrong():
+    class Kept(Storage):
+        async def delete(self, keys):
+            raise StoreDenied("the object store refused the credentials; check them")
+
+    found = [finding async for finding in examine_store(Kept(storage()._store)) if finding.level is Level.WRONG]
+    (message,) = [finding.message for finding in found]
+    assert message.startswith("an object that was written cannot be removed: the object store refused the credentials;")
+    assert "grant deletes" in message
 
 
 @pytest.mark.parametrize(("shift", "level"), [(0.0, Level.OK), (12.0, Level.WARNING), (-120.0, Level.WRONG)])

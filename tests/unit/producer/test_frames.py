@@ -2,6 +2,7 @@
 
 import asyncio
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from backburner import InvalidInput
 from backburner.frames import answer_rows, to_frame, to_requests
 from backburner.testing import FakeSystem
 from backburner_schemas.errors import UnsupportedParameter
+from backburner_schemas.result import ResultRecord
 
 NEW = ["text", "error", "error_message", "finish_reason", "model", "input_tokens", "output_tokens"]
 
@@ -112,6 +114,50 @@ async def test_embeddings_are_a_column():
         )
     assert found["embedding"].to_list() == [[0.5, 1.0]]
     assert found["input_tokens"].to_list() == [3]
+
+
+def answered(custom_id, body):
+    response = {"status_code": 200, "request_id": "x", "body": body}
+    found = {"id": "batch_req_1", "custom_id": custom_id, "response": response, "backburner": {"index": 0}}
+    return ResultRecord.model_validate(found)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_an_embedding_is_floats_however_the_engine_writes_them(library):
+    vectors = [[0, 0.5], [1.5, 2], [1, 0]]
+    records = [answered(str(number), {"data": [{"embedding": one}]}) for number, one in enumerate(vectors)]
+    found = to_frame(records, library=library)
+    assert [list(one) for one in found["embedding"]] == vectors
+    assert {type(value) for one in found["embedding"] for value in one} == {float}
+    rows = pl.DataFrame({"id": ["0", "1", "2"]})
+    assert to_frame(records, rows, custom_id="id")["embedding"].to_list() == vectors
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_what_is_not_of_its_columns_type_is_left_out(library):
+    bodies = [
+        {"model": 7, "choices": [{"finish_reason": {"x": 1}}], "usage": {"prompt_tokens": 2**70}},
+        {"model": "m", "choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 3}},
+        {"model": "m", "choices": [], "usage": {"prompt_tokens": 1.5}},
+    ]
+    found = to_frame([answered(str(number), body) for number, body in enumerate(bodies)], library=library)
+    assert [None if pd.isna(one) else one for one in found["input_tokens"]] == [None, 3, None]
+    assert list(found["model"])[1:] == ["m", "m"]
+    assert list(found["finish_reason"])[1] == "stop"
+
+
+def test_dicts_keep_the_columns_that_only_some_of_them_have():
+    found = to_frame([], [{"id": "a"}, {"id": "b", "note": "kept"}])
+    assert list(found.columns) == ["id", "note", *NEW]
+    assert list(found["note"])[1] == "kept"
+    with pytest.raises(InvalidInput, match="row 0 has no value"):
+        to_requests([{"id": "a"}, {"id": "b", "note": "kept"}], "{note}")
+
+
+@pytest.mark.parametrize("kind", [float, np.float16, np.float32, np.float64])
+def test_no_number_is_a_missing_value_whatever_its_type(kind):
+    with pytest.raises(InvalidInput, match="row 1 has no value"):
+        to_requests([{"x": kind(1.5)}, {"x": kind("nan")}], "{x}")
 
 
 async def test_a_column_of_the_rows_is_never_replaced(system):

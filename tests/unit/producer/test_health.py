@@ -1,6 +1,7 @@
 """Health over HTTP: ready only when told, alive while the loop turns, metrics beside."""
 
 import asyncio
+import socket
 import urllib.error
 import urllib.request
 
@@ -89,3 +90,35 @@ def test_another_path_is_told_what_there_is(health):
 def test_a_port_that_is_taken_is_told_with_the_setting(health, registry):
     with pytest.raises(SettingsError, match="BACKBURNER_HTTP_PORT"):
         Health(registry, Readiness(), "127.0.0.1", health.port)
+
+
+def call(health, text):
+    caller = socket.create_connection(("127.0.0.1", health.port), timeout=5)
+    caller.sendall(text)
+    return caller
+
+
+@pytest.mark.parametrize("text", [b"G", b"GET /metrics HTTP/1.1\r\nA: b\r\n"])
+def test_callers_that_send_no_whole_head_keep_no_probe_from_its_answer(health, text):
+    callers = [call(health, text) for _ in range(40)]
+    assert ask(health, "/livez") == (200, "alive\n")
+    # One gave way to the probe.
+    assert [caller.recv(1) for caller in callers[:9]] == [b""] * 9
+    callers[-1].sendall(b"ET /livez HTTP/1.0\r\n\r\n" if text == b"G" else b"\r\n")
+    assert callers[-1].recv(8) == b"HTTP/1.0"
+    for caller in callers:
+        caller.close()
+
+
+def test_a_connection_ends_in_time_whatever_its_caller_sends(health, monkeypatch):
+    monkeypatch.setattr("backburner.process.health._CONNECTION_SECONDS", 0.0)
+    with call(health, b"G") as caller:
+        assert caller.recv(1) == b""
+
+
+def test_closing_ends_the_connections(registry):
+    health = Health(registry, Readiness(), "127.0.0.1", 0)
+    with call(health, b"G") as caller:
+        ask(health, "/livez")
+        health.close()
+        assert caller.recv(1) == b""

@@ -250,6 +250,39 @@ async def test_joining_skips_what_the_submit_skipped_whichever_pools_came_and_we
     assert joined.keys() == {f"r{number}" for number in range(9) if number % 3 != 1} | {"g0", "g1"}
 
 
+@pytest.mark.parametrize("as_file", [True, False])
+async def test_joining_with_a_job_that_was_never_sealed_skips_what_its_submit_skipped(
+    system, tmp_path, monkeypatch, as_file
+):
+    def unknown(number):
+        return {**lines(1)[0], "custom_id": f"u{number}", "body": {"model": f"u{number % 2}", "messages": []}}
+
+    sent = [unknown(0), *lines(600), unknown(1), *lines(1200)[600:], unknown(2)]
+
+    def items():
+        yield from sent
+        raise KeyError
+
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in sent))
+
+    real = Storage.create
+
+    async def create(self, key, data):
+        if key == keys.sealed("default", "mine"):
+            raise KeyError
+        return await real(self, key, data)
+
+    monkeypatch.setattr(Storage, "create", create)
+    with pytest.raises(KeyError):
+        await system.client.submit(path if as_file else items(), job_id="mine", skip_invalid=True)
+    job = system.client.job("mine")
+    await job.cancel()
+    assert (await job.wait(timeout=10)).request_counts.completed >= 1000
+    found = {one.index: one.request.custom_id async for one in job.results(join=sent)}
+    assert found == {index: f"r{index}" for index in found}
+
+
 async def test_joining_with_another_input_is_a_conflict(system):
     job = await system.client.submit(lines(5))
     for other in (lines(4), list(reversed(lines(5)))):

@@ -1,6 +1,7 @@
 """Submits that store their input: what lies in the store afterwards, and what a second one finds."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -50,6 +51,17 @@ async def test_an_iterable_is_stored_line_by_line(system):
     assert len((await input_of(system, job)).splitlines()) == 1_500
     assert (told[-1].sent, told[-1].total) == (1_500, 1_500)
     assert not (await job.status()).sealed
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+async def test_texts_with_line_breaks_are_stored_on_a_line_each(system, end):
+    texts = [json.dumps(line(f"r{number}"), indent=2).replace("\n", end) for number in range(3)]
+    job = await system.client.submit(texts, stored=True)
+    stored = await input_of(system, job)
+    assert [json.loads(text)["custom_id"] for text in stored.splitlines()] == ["r0", "r1", "r2"]
+    # It is the same input as one that was written otherwise.
+    compact = await system.client.submit([line(f"r{number}") for number in range(3)], stored=True)
+    assert (await manifest_of(system, job)).stored.sha256 == (await manifest_of(system, compact)).stored.sha256
 
 
 async def test_it_may_wait_longer_than_the_broker_keeps_requests(system):

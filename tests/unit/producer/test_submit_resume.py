@@ -129,6 +129,30 @@ async def test_another_input_cannot_resume_a_job(system):
     assert await system.storage.get(keys.cancelled("default", "mine")) is None
 
 
+@pytest.mark.parametrize("wrong", ["a list", "an iterable", "a file"])
+@pytest.mark.parametrize("right", ["an iterable", "a file"])
+async def test_another_input_does_not_break_off_the_one_that_is_being_sent(system, tmp_path, right, wrong):
+    def given(kind, items, name):
+        if kind != "a file":
+            return items if kind == "a list" else iter(items)
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(one) + "\n" for one in items))
+        return path
+
+    class Slow(Breaker):
+        async def publish(self, messages):
+            if not self.messages:
+                with pytest.raises(JobConflict, match="another input"):
+                    await client_of(system, other).submit(given(wrong, list(others(1)), "wrong"), job_id="mine")
+            await super().publish(messages)
+
+    other, slow = Breaker(), Slow()
+    job = await client_of(system, slow).submit(given(right, list(lines(600)), "right"), job_id="mine")
+    assert other.messages == []
+    assert sorted(slow.indexes) == list(range(600))
+    assert (await read(system, keys.sealed("default", job.id), Sealed)).total == 600
+
+
 async def test_an_input_that_differs_after_the_cursor_is_a_new_end_of_the_same_job(system):
     # Nobody can know what the first submit would have sent.
     _, cursor = await broken_off(system)
@@ -233,7 +257,8 @@ async def test_a_cursor_that_was_written_though_the_answer_was_lost_is_still_our
         return written
 
     cursor = JobCursor(system.storage, "default", "mine", "me")
-    await cursor.claim(Prefix(1, "a"), None)
+    await cursor.begin(Prefix(1, "a"), None)
+    await cursor.claim()
     monkeypatch.setattr(Storage, "replace", replace)
     with pytest.raises(StoreError):
         await cursor.advance(5, "b")
@@ -243,7 +268,8 @@ async def test_a_cursor_that_was_written_though_the_answer_was_lost_is_still_our
 
 async def test_a_cursor_never_goes_back(system):
     cursor = JobCursor(system.storage, "default", "mine", "me")
-    await cursor.claim(Prefix(1, "a"), None)
+    await cursor.begin(Prefix(1, "a"), None)
+    await cursor.claim()
     await cursor.advance(7, "c")
     # As a heartbeat does that waited while the one above was written.
     await cursor.advance(5, "b")
@@ -281,6 +307,33 @@ async def test_a_submit_that_is_cancelled_tells_the_id_that_nobody_chose(system)
     with pytest.raises(asyncio.CancelledError) as caught:
         await task
     assert "--job-id batch_" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_progress_that_fails_behind_the_end_tells_the_id_that_nobody_chose(system, stored):
+    async def progress(one):
+        if one.sent:
+            raise RuntimeError("the dashboard is away")
+
+    with pytest.raises(RuntimeError) as caught:
+        await system.client.submit(lines(10), on_progress=progress, stored=stored)
+    assert "client.job('batch_" in caught.value.__notes__[0]
+
+
+async def test_an_enqueue_that_is_cancelled_tells_the_id_of_its_request(system):
+    sending = asyncio.Event()
+
+    class Silent(Breaker):
+        async def publish(self, messages):
+            sending.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(client_of(system, Silent()).enqueue("hello", model="fake"))
+    await sending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert "client.handle('single-" in caught.value.__notes__[0]
 
 
 async def test_a_stored_job_that_could_not_be_stored_tells_its_id(system, monkeypatch):

@@ -1,5 +1,6 @@
 """`enqueue`: one prompt onto the queue."""
 
+import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Annotated, Any
 
@@ -78,7 +79,11 @@ async def _enqueue(
 
     async with session.open_client() as client:
         with Activity("putting the request onto the queue"):
-            handle = await client.enqueue(**options)
+            try:
+                handle = await client.enqueue(**options)
+            except asyncio.CancelledError as error:
+                session.go_on = "; ".join(getattr(error, "__notes__", ()))
+                raise
         session.go_on = f"`backburner results {handle.id}` reads the answer later"
         for warning in handle.warnings:
             show.warn(warning)

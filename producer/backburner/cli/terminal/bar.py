@@ -27,7 +27,7 @@ def _columns() -> list[tuple[int, ProgressColumn]]:
 
 def _text(form: str, style: str = "none") -> TextColumn:
     """A column that is cut rather than broken into lines."""
-    return TextColumn(form, style=style, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    return TextColumn(form, style=style, markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
 
 
 class Bar:

@@ -15,6 +15,7 @@ from backburner_schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from backburner.jobs.reconcile import Reconciliation
     from backburner.jobs.streams import StreamStatus
@@ -273,9 +274,12 @@ def cut(text: str, length: int) -> str:
     return found if len(found) <= length else found[: length - 1] + "…"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str) -> "Text":
     """The text as a line that moves: no longer than the terminal is wide, and without what would be obeyed."""
-    return cut(text, max(console().width - _SPINNER_CHARACTERS, 1))
+    from rich.text import Text
+
+    # As a text: a spinner reads what stands in brackets in a string.
+    return Text(cut(text, max(console().width - _SPINNER_CHARACTERS, 1)))
 
 
 def _row(status: "BatchStatus") -> tuple[str, ...]:
