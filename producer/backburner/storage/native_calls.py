@@ -43,6 +43,12 @@ class _Shared:
     """Those of `lent` whose call is over."""
     ended: bool = False
 
+    def inside(self) -> set[int]:
+        """Those of the library's threads that are inside Python now."""
+        # One that is gone leaves its number to the next that begins, which may be a thread of Python's own.
+        pythons = {thread.ident for thread in threading.enumerate() if type(thread) is not threading._DummyThread}  # noqa: SLF001
+        return (self.threads & sys._current_frames().keys()) - pythons  # noqa: SLF001 - documented
+
     def take_back(self, view: memoryview) -> bool:
         """Whether the library does not use the view any more; then it is forgotten."""
         with suppress(BufferError):
@@ -110,9 +116,7 @@ class NativeCalls:
                 shared.take_back(view)
             # In this order: a thread takes its call out in a Python function, and once that has returned, it leaves
             # the interpreter without running anything more in it. So does one that has released bytes.
-            if not (shared.under_way or shared.lent) and shared.threads.isdisjoint(
-                sys._current_frames()  # noqa: SLF001 - documented
-            ):
+            if not (shared.under_way or shared.lent or shared.inside()):
                 return True
             if time.monotonic() > until:
                 return False

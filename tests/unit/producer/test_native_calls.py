@@ -1,5 +1,6 @@
 """Calls into a library that answers from threads of its own; here one that does so when it is told to."""
 
+import _thread
 import asyncio
 import gc
 import threading
@@ -36,14 +37,14 @@ class Library:
             self.dropped.set()
 
     def answer(self, value):
-        def hand_over():
-            if not self.future.cancelled():
-                give = self.future.set_exception if isinstance(value, Exception) else self.future.set_result
-                self.loop.call_soon_threadsafe(None, self.future, give, value, context=None)
-
-        thread = threading.Thread(target=hand_over)
+        thread = threading.Thread(target=self.hand_over, args=(value,))
         thread.start()
         thread.join()
+
+    def hand_over(self, value):
+        if not self.future.cancelled():
+            give = self.future.set_exception if isinstance(value, Exception) else self.future.set_result
+            self.loop.call_soon_threadsafe(None, self.future, give, value, context=None)
 
 
 @pytest.fixture
@@ -152,17 +153,24 @@ def test_the_end_waits_for_a_thread_that_is_inside_python(library, calls):
     loop = Loop()
     task = loop.create_task(calls.run(library.ask))
     loop.run_until_complete(asyncio.sleep(0))
-    answering = threading.Thread(target=library.answer, args=("yes",))
-    answering.start()
+    # As the library does: Python knows nothing of the thread.
+    _thread.start_new_thread(library.hand_over, ("yes",))
     assert inside.wait(BOUND)
     assert not calls.end(0)
     go.set()
-    answering.join()
     assert calls.end(BOUND)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(task)
     loop.close()
+
+
+async def test_a_thread_of_pythons_own_that_has_the_number_of_one_that_is_gone_is_not_waited_for(library, calls):
+    task = asyncio.create_task(calls.run(library.ask))
+    await asyncio.to_thread(library.called.wait, BOUND)
+    library.hand_over("yes")  # Here: this thread's number is known from now on.
+    assert await task == "yes"
+    assert calls.end(0)
 
 
 async def test_nothing_is_asked_after_the_end(library, calls):
