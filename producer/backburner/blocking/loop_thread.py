@@ -159,19 +159,24 @@ class LoopThread:
         try:
             return future.result()
         except CancelledError:
-            if self.closed:
-                raise ClientClosed from None
-            raise
+            if not self.closed:
+                raise
+            closed = ClientClosed()
+            self._note(future, closed)
+            raise closed from None
         except BaseException as error:
             self.break_off(future, error)
             raise
 
     def break_off(self, future: "Future[Any]", error: BaseException) -> None:
         """Cancel what was started, since this happened to its caller: a note tells how to go on with what it began."""
-        if not future.done():
-            for remedy in list(self._remedies[future]):
-                error.add_note(remedy)
+        if not future.done() or future.cancelled():
+            self._note(future, error)
         future.cancel()
+
+    def _note(self, future: "Future[Any]", error: BaseException) -> None:
+        for remedy in [*self._remedies[future]]:
+            error.add_note(remedy)
 
     def iterate(self, batches: Callable[[], AsyncGenerator[Sequence[T]]]) -> Iterator[T]:
         """What an async generator of batches yields, one by one. Raises what `check` raises, before the first."""

@@ -32,8 +32,9 @@ def parse_deadline(text: str) -> timedelta | datetime:
         return parse_duration(cleaned)
     try:
         moment = datetime.fromisoformat(cleaned.upper())
-    except ValueError:
+        in_utc = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a deadline; {_FORMS}") from None
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; add Z or an offset such as +02:00")
-    return moment.astimezone(UTC)
+    return in_utc

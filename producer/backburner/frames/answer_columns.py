@@ -131,10 +131,10 @@ def _answer_of(record: ResultRecord) -> Mapping[str, Any]:
 
 
 def _columns(answers: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, list[Any]]:
-    names = [*_TEXTS, *_NUMBERS]
+    columns = {name: [answer.get(name) for answer in answers] for name in (*_TEXTS, *_NUMBERS)}
     if any(_EMBEDDING in answer for answer in answers):
-        names.append(_EMBEDDING)
-    return {prefix + name: [answer.get(name) for answer in answers] for name in names}
+        columns[_EMBEDDING] = _of_one_shape([answer.get(_EMBEDDING) for answer in answers])
+    return {prefix + name: values for name, values in columns.items()}
 
 
 # A column has one type, whatever single answers hold.
@@ -148,15 +148,33 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
 
 
-def _vector(value: object) -> object:
-    """The embedding with floats alone: an engine may write 0 for 0.0. One in base64 stays as it is."""
-    return [_number(one) for one in value] if isinstance(value, list) else _text(value)
+def _vector(value: object) -> list[Any] | str | None:
+    """The embedding, one vector or one for each token, with floats alone: an engine may write 0 for 0.0.
+
+    One in base64 stays as it is.
+    """
+    if not isinstance(value, list):
+        return _text(value)
+    if value and all(isinstance(one, list) for one in value):
+        return [[_number(number) for number in one] for one in value]
+    return [_number(number) for number in value]
 
 
-def _number(value: object) -> object:
-    if isinstance(value, list):
-        return _vector(value)
+def _number(value: object) -> float | None:
     return float(value) if isinstance(value, float) or (isinstance(value, int) and abs(value) <= _MAX_COUNT) else None
+
+
+def _of_one_shape(embeddings: list[Any]) -> list[Any]:
+    """The embeddings that are of the first one's shape, and nothing in place of the others."""
+    shapes = [None if one is None else _shape(one) for one in embeddings]
+    first = next((shape for shape in shapes if shape is not None), None)
+    return [one if shape == first else None for one, shape in zip(embeddings, shapes, strict=True)]
+
+
+def _shape(embedding: list[Any] | str) -> str:
+    if isinstance(embedding, str):
+        return "base64"
+    return "vectors" if embedding and isinstance(embedding[0], list) else "vector"
 
 
 def _first(value: object) -> object:

@@ -1,6 +1,5 @@
 """What has rows: a DataFrame of any library that narwhals knows, or dicts. One way to read both."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from types import ModuleType
@@ -62,7 +61,7 @@ def is_missing(value: object) -> bool:
     """Whether a row has no value here: None, NaN, pandas' NA and NaT."""
     if isinstance(value, Real) and not isinstance(value, Integral):
         # numpy's numbers too, whatever their bits.
-        return math.isnan(value)
+        return bool(value != value)  # noqa: PLR0124 - a fraction may be beyond any float
     return value is None or type(value).__name__ in _MISSING_TYPES
 
 

@@ -78,9 +78,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])[:_MAX_PLACE_CHARACTERS]
+    message = first["msg"].removeprefix("Value error, ")
+    if not where and first["type"] == "value_error":
+        return _answer(request, CallRefused(f"the body {message}"))
     if first["type"] == "json_invalid" or not where:
         return _answer(request, _unreadable())
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "is not known; remove it"
     return _answer(request, CallRefused(f"{where}: {message}", param=where))

@@ -28,6 +28,6 @@ def noting(remedy: str) -> Iterator[None]:
         # Of a cancel and of Ctrl-C too: nothing else would tell an id that the caller did not choose.
         error.add_note(remedy)
         raise
-    finally:
-        if begun is not None:
-            begun.remove(remedy)
+    if begun is not None:
+        # What was broken off stays: whoever waits for it may hear of no more than the cancel.
+        begun.remove(remedy)

@@ -130,7 +130,7 @@ class Submission:
         try:
             done = await self._run(source)
             job = self._options.manifest.id
-            with resumable(job, made_remedy(job)):
+            with resumable(job, self._options.remedy or made_remedy(job)):
                 await self._progress.end()
         finally:
             self._progress.drop()
@@ -245,8 +245,10 @@ class Submission:
             self._unproven.append(
                 envelopes.messages(members, pools, first + known, self._connections.storage.clock.now())
             )
-        if self._unproven and self._fingerprint.proven:
+        if not self._sealed and self._fingerprint.proven:
+            # Also where nothing new is to be sent for long: a job whose producer is gone counts as abandoned meanwhile.
             await self._cursor.claim()
+        if self._unproven and self._fingerprint.proven:
             await self._note_unrouted(reader, checker)
             proven, self._unproven = self._unproven, []
             messages = proven[0] if len(proven) == 1 else list(chain.from_iterable(proven))
@@ -313,7 +315,7 @@ class Submission:
 
     async def _note_unrouted(self, reader: InputReader, checker: Checker) -> None:
         """Note what lines were skipped for before what follows them is sent: the job may never be sealed."""
-        if not reader.findings.total:
+        if not reader.findings.total and checker.unrouted == frozenset():
             return
         models = None if checker.unrouted is None else checker.unrouted | (self._noted or frozenset())
         if models != self._noted:

@@ -39,6 +39,11 @@ def test_what_is_no_duration_is_refused_with_the_right_form(text):
         parse_deadline(text)
 
 
+def test_a_time_before_all_others_is_refused():
+    with pytest.raises(ValueError, match="write a duration"):
+        parse_deadline("0001-01-01T00:00:00+14:00")
+
+
 @pytest.mark.parametrize(
     ("text", "moment"),
     [

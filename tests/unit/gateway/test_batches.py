@@ -340,6 +340,13 @@ async def test_a_body_that_is_no_object_is_refused_with_what_to_send(gateway, bo
     assert "Content-Type: application/json" in error(answer)["message"]
 
 
+async def test_very_many_fields_are_refused_by_their_number(gateway):
+    body = {f"field{number}": 0 for number in range(101)}
+    answer = await (await gateway.client()).post("/v1/batches", json=body)
+    assert answer.status_code == 400
+    assert error(answer)["message"] == "the body must have 100 items at most, and has 101"
+
+
 async def test_a_body_that_is_sent_as_something_else_is_refused_with_what_to_send(gateway):
     answer = await (await gateway.client()).post("/v1/batches", content=json.dumps(wanted("file-x")).encode())
     assert answer.status_code == 400

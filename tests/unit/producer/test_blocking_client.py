@@ -218,6 +218,35 @@ def test_a_closed_client_says_so(system):
         client.pools()
 
 
+def test_a_submit_whose_client_is_closed_elsewhere_tells_the_id(system):
+    begun, closed = threading.Event(), threading.Event()
+    told, caught = [], []
+
+    def progress(seen):
+        told.append(seen.job_id)
+        begun.set()
+
+    def items():
+        yield from (line(f"r{number}") for number in range(600))
+        closed.wait(10)
+        yield from (line(f"s{number}") for number in range(600))
+
+    def submit():
+        try:
+            system.sync_client.submit(items(), on_progress=progress)
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            caught.append(error)
+
+    submitter = threading.Thread(target=submit)
+    submitter.start()
+    assert begun.wait(10)
+    system.sync_client.close()
+    closed.set()
+    submitter.join(10)
+    (error,) = caught
+    assert told[0] in "".join(error.__notes__)
+
+
 def test_closing_ends_what_is_under_way(system):
     system.hold()
     client = system.sync_client

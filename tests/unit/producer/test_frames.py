@@ -122,6 +122,20 @@ def answered(custom_id, body):
     return ResultRecord.model_validate(found)
 
 
+@pytest.mark.parametrize(
+    ("embeddings", "kept"),
+    [
+        (([1.0, 2.0], "AAAA"), [[1.0, 2.0], None]),
+        (("AAAA", [1.0]), ["AAAA", None]),
+        (([1.0], [[1.0], [2.0]]), [[1.0], None]),
+        (([[1.0], 2.0], [1.0]), [[None, 2.0], [1.0]]),
+    ],
+)
+def test_embeddings_of_another_shape_than_the_first_are_left_out(embeddings, kept):
+    records = [answered(str(number), {"data": [{"embedding": one}]}) for number, one in enumerate(embeddings)]
+    assert to_frame(records, library="polars")["embedding"].to_list() == kept
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_an_embedding_is_floats_however_the_engine_writes_them(library):
     vectors = [[0, 0.5], [1.5, 2], [1, 0]]

@@ -280,3 +280,15 @@ def test_the_blocking_client_retries_and_redrives_too():
         (again,) = client.redrive(job=made.id).jobs
         assert client.job(again.id).wait(timeout=5).request_counts.completed == 2
         assert client.purge_dead_letters(all=True) == 0
+
+
+async def test_a_retry_whose_progress_fails_at_its_end_says_how_to_complete_it(system, ended):
+    async def progress(seen):
+        if seen.sent:
+            raise RuntimeError("the dashboard is away")
+
+    with pytest.raises(RuntimeError) as caught:
+        await system.client.retry_failed(ended.id, input=INPUT, on_progress=progress)
+    assert await system.storage.modified(keys.redrive_plan(TENANT, ended.id)) is not None
+    (note,) = caught.value.__notes__
+    assert "retry" in note

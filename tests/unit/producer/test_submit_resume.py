@@ -531,3 +531,71 @@ async def test_a_submit_that_fails_records_what_the_broker_has(system, failure, 
     cursor = await read(system, keys.cursor("default", "mine"), Cursor)
     sent = {message.envelope.index for message in publisher.messages}
     assert cursor.count == next(index for index in range(3_001) if index not in sent) > 0
+
+
+async def test_a_resume_takes_the_job_over_as_soon_as_its_input_is_proven(system):
+    ended = asyncio.Event()
+    second = Breaker()
+
+    async def slow_source():
+        for number, line in enumerate(lines(6000)):
+            if number == 1000:
+                await ended.wait()
+            yield line
+
+    async def owner():
+        return (await read(system, keys.cursor("default", "mine"), Cursor)).owner
+
+    class Living(Breaker):
+        """Of a producer that lives on beside the one that follows it."""
+
+        resume = followed = None
+
+        async def publish(self, messages):
+            if len(self.messages) >= 2000 and not self.followed:
+                self.followed = True
+                before = await owner()
+
+                async def taken():
+                    return await owner() != before
+
+                self.resume = asyncio.create_task(client_of(system, second).submit(slow_source(), job_id="mine"))
+                await until(taken, "a job that is taken over")
+            await super().publish(messages)
+
+    living = Living()
+    with pytest.raises(JobConflict):
+        await client_of(system, living).submit(lines(6000), job_id="mine")
+    ended.set()
+    await living.resume
+    assert len({one.envelope.index for one in [*living.messages, *second.messages]}) == 6000
+
+
+@pytest.mark.parametrize("at", [3, 290])
+async def test_a_file_notes_its_models_without_a_pool_before_anything_is_sent(system, tmp_path, monkeypatch, at):
+    monkeypatch.setattr("backburner.inputs.line_blocks.BLOCK_BYTES", 2000)
+    requests = [*lines(300)]
+    requests[at]["body"]["model"] = "late"
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in requests))
+    with pytest.raises(QueueError):
+        await client_of(system, Breaker(100)).submit(path, job_id="mine", skip_invalid=True)
+    await system.client.register_pool("late")
+    await client_of(system, Breaker()).submit(path, job_id="mine", skip_invalid=True)
+    assert (await read(system, keys.sealed("default", "mine"), Sealed)).total == 299
+
+
+async def test_a_resume_shows_that_it_lives_while_it_reads_again_what_the_broker_has(system, monkeypatch):
+    monkeypatch.setattr("backburner.submission.submission._HEARTBEAT_SECONDS", 0.01)
+    _, cursor = await broken_off(system)
+
+    async def shown():
+        return (await read(system, keys.cursor("default", "mine"), Cursor)).updated_at > cursor.updated_at
+
+    async def slow_source():
+        for number, line in enumerate(lines(6000)):
+            if number == cursor.count - 100:
+                await until(shown, "a cursor that moves")
+            yield line
+
+    await client_of(system, Breaker()).submit(slow_source(), job_id="mine")

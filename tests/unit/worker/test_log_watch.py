@@ -308,6 +308,16 @@ async def test_an_offset_behind_the_end_was_all_of_the_leader_before(brokers):
     assert await arriving(Worker(), 10, stale) == Committed(5, stale, Log(OLD, 1, 5, renewed=True))
 
 
+async def test_what_was_done_behind_the_end_was_of_the_leader_before_and_what_is_written_there_is_run(brokers):
+    brokers.end, brokers.epoch_end = End(95, 1), 95
+    marks = Marks(completed=IndexSet([(91, 110)]), log=Log(OLD, 0, 80))
+    worker = Worker()
+    found = await arriving(worker, 90, marks)
+    worker.assignment.keep_only([HOME])
+    worker.assignment.arrive({HOME: found}, now=0.0)
+    assert [number for number in range(90, 100) if worker.assignment.take(HOME, number)] == [90, *range(95, 100)]
+
+
 async def test_what_this_process_saw_since_the_last_commit_counts_of_the_marks_too(brokers):
     brokers.end, brokers.epoch_end = End(100, 1), 3
     stale = Marks(log=Log(OLD, 0, 0))

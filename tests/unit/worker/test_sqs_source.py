@@ -346,8 +346,11 @@ async def test_a_suspect_that_is_given_back_in_order_shows_that_nobody_died_of_i
     assert [one.left_cleanly for one in await pull(await source_of(), 1)] == [False]
 
 
-async def test_one_that_never_ran_a_suspect_does_not_say_for_the_one_before_that_nobody_died_of_it(sqs, source_of):
-    sqs.put(envelope(0), RETRY, suspect="1").count = 1  # Whoever received it was killed.
+@pytest.mark.parametrize(("lane", "facts", "received_count"), [(RETRY, {"suspect": "1"}, 1), (NORMAL, {}, 3)])
+async def test_one_that_never_ran_a_suspect_does_not_say_for_the_one_before_that_nobody_died_of_it(
+    sqs, source_of, lane, facts, received_count
+):
+    sqs.put(envelope(0), lane, **facts).count = received_count  # Whoever received it last ran it alone, and was killed.
     source = await source_of()
     deliveries = await pull(source, 1)
     await stopped(sqs, source)

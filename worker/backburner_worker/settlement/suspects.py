@@ -40,8 +40,6 @@ _MAX_CHANGES = 3
 """Changes of another's mark at which its creator certainly lives: a copy of the suspect runs there. The engine stands
 empty while this looks, so it does not wait for the end of that."""
 
-_MAX_LOOKS_COUNT = 15
-"""Looks at another's mark that tell nothing, after which the suspect is left to a later time."""
 _MAX_READ_RENEWALS = 4
 """A read that took longer than so many renewals waited for the store."""
 
@@ -85,10 +83,10 @@ class Suspects:
     async def mark(self, address: Address, *, together: int = 1, left_cleanly: bool = False) -> Marking | int:
         """Mark a suspect that is to run now, with so many at most, itself included.
 
-        Bounded to half a minute while the store answers quickly, to 15 looks at all. A number is that of those with
-        which it ran in a worker that vanished: it is to run with fewer. `left_cleanly`: the queue shows that who ran it
-        last let go of it in order. Then a mark that was left is one that its worker could not remove when it ended,
-        since the store was away, and convicts nobody. Cancelled, it may have created the mark; `give_up` handles that.
+        Bounded to half a minute while the store answers within seconds. A number is that of those with which it ran in
+        a worker that vanished: it is to run with fewer. `left_cleanly`: the queue shows that who ran it last let go of
+        it in order. Then a mark that was left is one that its worker could not remove when it ended, since the store
+        was away, and convicts nobody. Cancelled, it may have created the mark; `give_up` handles that.
         """
         key = _key(address)
         # Of a copy that runs here already.
@@ -199,15 +197,14 @@ class Suspects:
     async def _take_mark(self, key: str, *, left_cleanly: bool) -> Marking | int:
         """Create the mark, or see what becomes of another's that is there."""
         seen: bytes | None = None
-        looks, reads, changes, began = 0, 0, 0, time.monotonic()
+        reads, changes, began = 0, 0, time.monotonic()
         while (there := await self._create_mark(key)) is not None:
             # A read that waited for the store proves nothing: meanwhile nobody could renew.
             quick = time.monotonic() - began < _MAX_READ_RENEWALS * _RENEW_SECONDS
             same = quick and there is not _GONE and there.data == seen
             changes += seen is not None and there.data != seen
             seen, reads = there.data, reads + 1 if same else 0
-            looks += 1
-            if changes == _MAX_CHANGES or looks == _MAX_LOOKS_COUNT:
+            if changes == _MAX_CHANGES:
                 return Marking.ELSEWHERE
             if reads == _MIN_EQUAL_READS:
                 deaths, together = _count(there.data, "deaths"), _count(there.data, "together")

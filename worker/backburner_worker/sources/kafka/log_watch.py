@@ -234,8 +234,9 @@ class LogWatch:
                 now = view.seen(before if before.topic else mine, offset)
             else:
                 offset, marks = found[partition]
-                known = view.read(as_committed(offset, before, mine), offset)
-                now = view.seen(known, max(offset, marks.completed.stop, marks.started.stop))
+                reached = max(offset, marks.completed.stop, marks.started.stop)
+                known = view.read(as_committed(offset, before, mine), reached)
+                now = view.seen(known, reached)
                 if (end := cut_at(known, marked_ends.get(partition))) is not None:
                     offset, marks, now = min(offset, end), marks.below(end), now.cut(end)
             if view.is_other_topic(before) or view.is_other_topic(mine):

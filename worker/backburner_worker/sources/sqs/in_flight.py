@@ -71,9 +71,10 @@ class InFlightMessage:
         to find out, unless it ran here and did no harm.
         """
         received = self.received
-        if received.says_suspect:
-            return self.begun or received.count == 1
-        return received.count >= SUSPECT_AT_RECEIVE_COUNT - 1
+        if received.is_suspect:
+            # Who received it before these ran it as any other request.
+            return self.begun or received.count <= (1 if received.says_suspect else SUSPECT_AT_RECEIVE_COUNT)
+        return received.count == SUSPECT_AT_RECEIVE_COUNT - 1
 
     def drop_payload(self) -> None:
         """Drop the text, also of copies to come: a deletion needs the handle alone, and may have to wait for long."""
