@@ -226,3 +226,7 @@ def test_marks_below_an_offset_are_those_that_a_shorter_log_has():
 
 def of(*offsets: int) -> IndexSet:
     return IndexSet.of(offsets)
+
+
+def test_a_log_that_lost_its_end_is_known_for_another_from_there_on():
+    assert Log(b"t" * 16, 3, 12).cut(5) == Log(b"t" * 16, 3, 5, renewed=True)
