@@ -26,6 +26,8 @@ LIVE_SECONDS = 120.0
 """A worker that has not renewed its announcement for this long counts as gone; they renew each minute or more often."""
 _REFRESH_SECONDS = 5.0
 """Pools are read anew this often at most: a file of a million lines of unknown models must not list a million times."""
+NONE_YET_SECONDS = 0.5
+"""For how long it is believed that there is no pool at all: whoever has just made the first one asks for it at once."""
 _MAX_CONCURRENT_READS = 16
 _MAX_NAMED_MODELS = 3
 """Models that an error names one by one."""
@@ -309,7 +311,8 @@ class PoolDirectory:
 
     async def _refresh(self) -> None:
         async with self._reading:
-            if self._read_at is None or time.monotonic() - self._read_at > _REFRESH_SECONDS:
+            fresh_seconds = _REFRESH_SECONDS if self._pools else NONE_YET_SECONDS
+            if self._read_at is None or time.monotonic() - self._read_at > fresh_seconds:
                 await self._read()
 
     async def _read(self) -> list[PoolStatus]:

@@ -4,7 +4,9 @@ import asyncio
 import time
 
 import pytest
+from clock import Clock
 
+from backburner.gateway.models.catalogue import ModelCatalogue
 from backburner.pools import LIVE_SECONDS, PoolDirectory
 from backburner.settings import Settings
 from backburner.storage import Storage
@@ -222,6 +224,20 @@ async def test_pools_that_were_just_read_are_not_read_again(storage: Storage, mo
     assert await pools.default_model(None) == "one"
     with pytest.raises(ModelNotFound):
         await pools.check_served("one", {"legal"})
+
+
+async def test_the_first_pool_is_there_for_whoever_has_just_seen_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backburner.pools.NONE_YET_SECONDS", -1.0)
+    storage, clock = Storage.open(Settings(store_url="memory:///r")), Clock()
+    pools = PoolDirectory(storage)
+    catalogue = ModelCatalogue(pools, clock=clock)
+    assert await catalogue.models() == []
+    await PoolDirectory(storage).register("one")
+    assert await pools.pool_for("one") == "one"
+    clock.now += 1.0
+    assert [model.id for model in await catalogue.models()] == ["one"]
 
 
 async def test_a_worker_that_cannot_be_read_may_live_and_keeps_its_pool(storage: Storage) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from backburner.pools import PoolDirectory, PoolStatus
+from backburner.pools import NONE_YET_SECONDS, PoolDirectory, PoolStatus
 from backburner_schemas.errors import ModelNotFound
 
 _FRESH_SECONDS = 5.0
@@ -57,7 +57,8 @@ class ModelCatalogue:
     async def models(self) -> list[ModelObject]:
         """Every model by name. Raises `StoreError`."""
         async with self._reading:
-            if self._read_at is None or self._clock() - self._read_at > _FRESH_SECONDS:
+            fresh_seconds = _FRESH_SECONDS if self._models else NONE_YET_SECONDS
+            if self._read_at is None or self._clock() - self._read_at > fresh_seconds:
                 self._models = sorted(_listed(await self._pools.read()), key=lambda model: model.id)
                 self._read_at = self._clock()
         return self._models
