@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backburner_schemas.codec import MAX_RETRY_DELAY_SECONDS, decode_facts, encode_facts, wait_seconds
-from backburner_schemas.envelope import MAX_ATTEMPTS, MAX_FAILURES, DeliveryFacts, is_place
+from backburner_schemas.envelope import MAX_AMONG_COUNT, MAX_ATTEMPTS, MAX_FAILURES, DeliveryFacts, is_place
 from backburner_schemas.names import Lane
 
 FACTS = st.builds(
@@ -16,6 +16,16 @@ FACTS = st.builds(
     traceparent=st.none() | st.from_regex(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", fullmatch=True),
     failed_at=st.lists(st.sampled_from(["gpu-a/", "gpu%20b/3f9a1c20be", "c/r"]), max_size=MAX_FAILURES).map(tuple),
 )
+
+
+@pytest.mark.parametrize(
+    ("claimed", "among"), [(b"1", 1), (b"64", 64), (b"0", 0), (b"-1", 0), (b"9" * 12, MAX_AMONG_COUNT), (b"x", 0)]
+)
+def test_how_many_a_suspect_is_among_is_cut_to_its_bounds_and_said_of_suspects_alone(claimed, among):
+    of_suspect = DeliveryFacts(suspect=True, among=among)
+    assert decode_facts([("suspect", b"1"), ("among", claimed)], Lane.RETRY) == of_suspect
+    assert decode_facts([("suspect", b"0"), ("among", claimed)], Lane.RETRY) == DeliveryFacts()
+    assert dict(encode_facts(of_suspect)).get("among") == (str(among).encode() if among else None)
 
 
 @given(FACTS)

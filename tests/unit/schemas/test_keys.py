@@ -231,6 +231,8 @@ def test_a_stored_body_is_known_as_the_jobs_own_and_no_other_jobs(tenant, job, i
 def test_a_stored_bodys_last_part_with_its_ending_is_no_longer_than_stores_take_one():
     longest = "x" * (255 - len(".json"))
     assert keys.is_body_of(keys.body("t", "j", longest), "t", "j")
+    # A name may end with a dot, and its ending begins with one.
+    assert keys.is_body_of(keys.body("t", "j", "a."), "t", "j")
     assert not keys.is_body_of(keys.body("t", "j", longest + "x"), "t", "j")
 
 
@@ -728,3 +730,10 @@ def test_a_key_under_the_own_bodies_or_contents_is_one_plain_name():
     assert not keys.is_body_of(keys.bodies(T, J) + "a/b.json", T, J)
     assert not keys.is_body_of("x" * len(keys.bodies(T, J)) + "7.json", T, J)
     assert not keys.is_input_of("x" * len(keys.contents(T)) + "file-1", T, J)
+
+
+def test_the_entry_of_a_named_job_tells_its_name_and_when_it_was_made():
+    key = keys.named_job(T, "mine", 1_700_000_000.5)
+    assert keys.named_job_of(key) == ("mine", pytest.approx(1_700_000_000.5))
+    assert keys.named_job_of(key.replace("mine", "a..b")) is None
+    assert keys.named_job_of(keys.manifest(T, "mine")) is None
